@@ -1,0 +1,232 @@
+"""The spatially guided cross-attention block (Rose section 3.2.3), in the two exact forms its two uses allow.
+
+The block, post-norm, from queries Q and keys K with position codes q_pe and k_pe:
+
+    K <- LN1(K + A_self(K + k_pe, K + k_pe, K))
+    Q <- LN2(Q + A_q2k(Q + q_pe, K + k_pe, K))
+    K <- LN3(K + A_k2q(K + k_pe, Q + q_pe, Q))
+    K <- LN4(Linear(K))
+
+Each A is multi-head attention with its own projections, A_self in width D, the other two in width D / 2. Rose calls the block with a single
+query (the graph token: `ImageFromOsmBlock`) or with a single key per query set (one OSM node: `OsmFromImageBlock`). Attention to a single
+key does not depend on query and key projections, so those do not exist here; the rest is reordered so that nothing is computed, or kept
+for the backward pass, more often than the result needs. Both classes compute the same function as the lines above.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from utils.errors import ModelError
+
+HEADS = 8
+
+
+class Attention(nn.Module):
+    """Projections of multi-head attention from width `dim` through `inner` and back; how they are applied is the block's affair."""
+
+    def __init__(self, dim: int, inner: int, heads: int = HEADS):
+        super().__init__()
+        if inner % heads:
+            raise ModelError(f"width {dim}: {heads} attention heads do not divide {inner}; choose an image encoder of another width")
+        self.heads = heads
+        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
+        self.out_proj = nn.Linear(inner, dim)
+
+    def split(self, x: Tensor) -> Tensor:
+        """[..., T, inner] -> [..., heads, T, inner / heads]."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
+
+    def join(self, x: Tensor) -> Tensor:
+        """[..., heads, T, inner / heads] -> [..., T, dim], through the output projection."""
+        return self.out_proj(x.transpose(-2, -3).flatten(-2))
+
+    def from_single_query(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """[B, 1, dim] attention of one query [B, 1, dim] over T keys, without projecting the keys or values.
+
+        q . (Wk k_t) = (Wk' q) . k_t and sum_t p_t (Wv v_t) = Wv (sum_t p_t v_t), per head: two products with T tokens remain.
+        """
+        q = self.split(self.q_proj(query))[:, :, 0]                                             # [B, h, d]
+        guide = torch.einsum("bhd,hdc->bhc", q, self.k_proj.weight.unflatten(0, (self.heads, -1)))   # [B, h, dim]
+        bias = torch.einsum("bhd,hd->bh", q, self.k_proj.bias.unflatten(0, (self.heads, -1)))        # [B, h]
+        scores = guide @ keys.transpose(1, 2) + bias[..., None]                                 # [B, h, T]
+        mixed = (scores / math.sqrt(q.shape[-1])).softmax(-1) @ values                          # [B, h, dim]
+        out = torch.einsum("bhc,hdc->bhd", mixed, self.v_proj.weight.unflatten(0, (self.heads, -1)))
+        return self.out_proj(out.flatten(1) + self.v_proj.bias)[:, None]
+
+
+class SingleKeyAttention(nn.Module):
+    """Multi-head attention whose only key gets all the weight: out(v(value)), whatever the query."""
+
+    def __init__(self, dim: int, inner: int):
+        super().__init__()
+        self.v_proj = nn.Linear(dim, inner)
+        self.out_proj = nn.Linear(inner, dim)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """[..., dim] -> [..., dim]."""
+        return self.out_proj(self.v_proj(value))
+
+
+class _Norms(nn.Module):
+    """What the two forms of the block share: LN 1 to 4 and the last Linear."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(dim) for _ in range(4))
+        self.mlp = nn.Linear(dim, dim)
+
+
+class ImageFromOsmBlock(_Norms):
+    """The block with one query per tile, the graph token, and the image tokens as keys."""
+
+    def __init__(self, dim: int):
+        super().__init__(dim)
+        self.self_attn = Attention(dim, dim)
+        self.q2k_attn = Attention(dim, dim // 2)
+        self.k2q_attn = SingleKeyAttention(dim, dim // 2)
+
+    def forward(
+        self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor, fill: Callable | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The block, for a batch of tiles.
+
+        Args:
+            query: [B, 1, D] graph token, with position code query_pe [B, 1, D].
+            tokens: [B, V, D] image tokens.
+            key_pe: [T, D] position codes of all T tokens.
+            fill: a `MaskFill` that makes all T tokens out of the V given; None when they are all given.
+
+        Returns:
+            Q [B, 1, D] and K [B, T, D].
+        """
+        fill = fill or _apply
+        keys = fill(tokens)                                                                     # [B, T, D]
+        keys = self.norm1(keys + self._attend_self(tokens, key_pe, fill))
+        query = self.norm2(query + self.q2k_attn.from_single_query(query + query_pe, keys + key_pe, keys))
+        keys = self.norm3(keys + self.k2q_attn(query))
+        return query, self.norm4(self.mlp(keys))
+
+    def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable) -> Tensor:
+        attn = self.self_attn
+        # the position codes are the same for every image: project them once, not once per image
+        q = fill(tokens, lambda x: F.linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)       # [B, T, D]
+        k = fill(tokens, lambda x: F.linear(x, attn.k_proj.weight)) + attn.k_proj(key_pe)
+        v = fill(tokens, attn.v_proj)
+        return attn.join(F.scaled_dot_product_attention(attn.split(q), attn.split(k), attn.split(v)))
+
+
+def _apply(tokens: Tensor, linear: Callable | None = None) -> Tensor:
+    return tokens if linear is None else linear(tokens)
+
+
+class OsmFromImageBlock(_Norms):
+    """The block with the image tokens of a tile as queries and one OSM node as the only key, for many nodes at once.
+
+    After A_q2k, query t of node m is LN2(x_t + a_m), a_m = out(v(K_m)): taken literally a tensor [nodes, T, D]. With xc = x - mean(x),
+    ac = a - mean(a) and LN2's gain g and bias b it is g * (xc_t + ac_m) / s_mt + b with s_mt^2 = (|xc_t|^2 + |ac_m|^2 + 2 xc_t . ac_m) / D
+    + eps, so every linear map of it splits into a part per patch, a part per node and the scalars s.
+    """
+
+    def __init__(self, dim: int):
+        super().__init__(dim)
+        self.self_attn = SingleKeyAttention(dim, dim)
+        self.q2k_attn = SingleKeyAttention(dim, dim // 2)
+        self.k2q_attn = Attention(dim, dim // 2)
+
+    def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """The block, for nodes of many tiles at once.
+
+        Args:
+            tokens: [B, T, D] image tokens, with position codes token_pe [T, D].
+            nodes: [M, D] OSM nodes, with position codes node_pe [M, D].
+            batch: [M] tile of each node, ascending.
+
+        Returns:
+            K [M, D] and the attention of A_k2q [M, heads, T].
+        """
+        keys, message = self._message(nodes)                                                    # [M, D] twice
+        attn, pad = self.k2q_attn, NodePadding(batch, len(tokens))
+        patch, node, scale = self._factors(tokens, pad(message))                                # [B, T, D], [B, S, D], [B, S, T]
+        q = attn.split(pad(attn.q_proj(keys + node_pe)))                                        # [B, h, S, d]
+        k_patch, k_node, k_const = self._project(attn.k_proj, patch, node, self.norm2.bias + token_pe)
+        v_patch, v_node, v_const = self._project(attn.v_proj, patch, node, self.norm2.bias[None])
+        scale = scale[:, None]                                                                  # [B, 1, S, T]
+        scores = (q @ k_patch.transpose(-1, -2) + (q * k_node).sum(-1, keepdim=True)) * scale + q @ k_const.transpose(-1, -2)
+        weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)                                 # [B, h, S, T]
+        scaled = weights * scale
+        attended = scaled @ v_patch + scaled.sum(-1, keepdim=True) * v_node + v_const           # [B, h, S, d]
+        keys = self.norm3(keys + pad.back(attn.join(attended)))
+        return self.norm4(self.mlp(keys)), pad.back(weights.transpose(1, 2))
+
+    def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, batch: Tensor) -> Tensor:
+        """Weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) / sum_m w_mt (fine fusion).
+
+        Args:
+            tokens: [B, T, D] image tokens.
+            nodes: [M, D] OSM nodes.
+            weights: [M, T] positive.
+            batch: [M] tile of each node, ascending.
+
+        Returns:
+            [B, T, D]; in a tile without nodes LN2(x_t), that is, no message.
+        """
+        _, message = self._message(nodes)
+        pad = NodePadding(batch, len(tokens))
+        patch, node, scale = self._factors(tokens, pad(message))
+        weights = pad(weights)                                                                  # [B, S, T], 0 where padded
+        weights[pad.empty, 0] = 1.0  # an empty tile's first slot holds the message 0
+        share = weights / weights.sum(1, keepdim=True) * scale                                  # [B, S, T]
+        mixed = patch * share.sum(1)[..., None] + share.transpose(1, 2) @ node                  # [B, T, D]
+        return mixed * self.norm2.weight + self.norm2.bias
+
+    def _message(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
+        """K after LN1, and what each node adds to every query of its tile; [M, D] both."""
+        keys = self.norm1(nodes + self.self_attn(nodes))
+        return keys, self.q2k_attn(keys)
+
+    def _factors(self, tokens: Tensor, message: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Centred x [B, T, D] and a [B, S, D], and 1 / s [B, S, T].
+
+        s is formed in float32 whatever the autocast: where a is close to -x, half-precision statistics cost an order of magnitude of error.
+        """
+        with torch.autocast(tokens.device.type, enabled=False):
+            x, a = tokens.float(), message.float()
+            patch, node = x - x.mean(-1, keepdim=True), a - a.mean(-1, keepdim=True)
+            square = patch.square().sum(-1)[:, None] + node.square().sum(-1)[..., None] + 2 * node @ patch.transpose(1, 2)
+            variance = (square / x.shape[-1]).clamp(min=0)                                      # [B, S, T]
+            return patch, node, (variance + self.norm2.eps).rsqrt()
+
+    def _project(self, proj: nn.Linear, patch: Tensor, node: Tensor, constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Per-head projections of g * xc [B, h, T, d], of g * ac [B, h, S, d] and, with the bias, of `constant` [h, T or 1, d]."""
+        split = self.k2q_attn.split
+        weight = proj.weight * self.norm2.weight  # LN2's gain folded in
+        return split(F.linear(patch, weight)), split(F.linear(node, weight)), split(proj(constant))
+
+
+class NodePadding:
+    """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest tile's node count, at least 1.
+
+    Args:
+        batch: [M] tile of each node, ascending.
+        tiles: B.
+    """
+
+    def __init__(self, batch: Tensor, tiles: int):
+        counts = torch.bincount(batch, minlength=tiles)                                         # [B]
+        self.tiles, self.slots = tiles, max(int(counts.max()), 1) if tiles else 1
+        slot = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
+        self.index = batch * self.slots + slot                                                  # [M]
+        self.empty = counts == 0                                                                # [B]
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """[M, ...] -> [B, S, ...], zero where padded."""
+        padded = rows.new_zeros(self.tiles * self.slots, *rows.shape[1:]).index_copy(0, self.index, rows)
+        return padded.unflatten(0, (self.tiles, self.slots))
+
+    def back(self, padded: Tensor) -> Tensor:
+        """[B, S, ...] -> [M, ...]."""
+        return padded.flatten(0, 1)[self.index]

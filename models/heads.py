@@ -1,0 +1,88 @@
+"""Decoders that turn tokens into class scores, and the regression head."""
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from utils.errors import ModelError
+
+HEAD_WIDTH = 64
+
+
+class LinearDecoder(nn.Module):
+    """One Linear per token: [B, L, D] -> [B, L, classes]."""
+
+    def __init__(self, width: int, num_classes: int):
+        super().__init__()
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, classes]."""
+        return self.head(tokens)
+
+
+class MaskTransformer(nn.Module):
+    """Segmenter's mask transformer (Strudel et al., ICCV 2021): patches and learned class tokens attend to each other.
+
+    scores = LayerNorm_classes(normalise(patches @ Pp) @ normalise(classes @ Pc)'), both L2-normalised over the width.
+
+    Args:
+        width: D, a multiple of 64.
+        layers: pre-norm blocks, 2 in the paper.
+        dropout: in attention, its projection and the MLP.
+
+    Raises:
+        ModelError: D is no multiple of 64.
+    """
+
+    def __init__(self, width: int, num_classes: int, layers: int = 2, dropout: float = 0.1):
+        super().__init__()
+        if width % HEAD_WIDTH:
+            raise ModelError(f"decoder=mask_transformer: token width {width} is no multiple of {HEAD_WIDTH}; choose decoder=linear")
+        self.proj_dec = nn.Linear(width, width)
+        self.cls_emb = nn.Parameter(torch.randn(1, num_classes, width) * 0.02)
+        self.blocks = nn.Sequential(*(
+            Block(width, width // HEAD_WIDTH, mlp_ratio=4, qkv_bias=True, proj_drop=dropout, attn_drop=dropout, norm_layer=nn.LayerNorm)
+            for _ in range(layers)
+        ))
+        self.decoder_norm = nn.LayerNorm(width)
+        self.proj_patch = nn.Parameter(torch.randn(width, width) * width**-0.5)
+        self.proj_classes = nn.Parameter(torch.randn(width, width) * width**-0.5)
+        self.mask_norm = nn.LayerNorm(num_classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """[B, L, D] -> [B, L, classes]."""
+        length = tokens.shape[1]
+        x = torch.cat([self.proj_dec(tokens), self.cls_emb.expand(len(tokens), -1, -1)], dim=1)
+        x = self.decoder_norm(self.blocks(x))
+        patches = F.normalize(x[:, :length] @ self.proj_patch, dim=-1)
+        classes = F.normalize(x[:, length:] @ self.proj_classes, dim=-1)
+        return self.mask_norm(patches @ classes.transpose(1, 2))
+
+
+DECODERS = {"linear": LinearDecoder, "mask_transformer": MaskTransformer}
+
+
+def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
+    """Decoder `name` from tokens of `width` to `num_classes` scores.
+
+    Raises:
+        ModelError: unknown name.
+    """
+    if name not in DECODERS:
+        raise ModelError(f"decoder={name}: choose one of {', '.join(DECODERS)}")
+    return DECODERS[name](width, num_classes)
+
+
+class RegressionHead(nn.Linear):
+    """One Linear to a scalar, then ReLU; weight 1 and bias 0 at the start (Rose section 4)."""
+
+    def __init__(self, width: int):
+        super().__init__(width, 1)
+        nn.init.ones_(self.weight)
+        nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, width] -> [B, 1], never negative."""
+        return super().forward(x).relu()

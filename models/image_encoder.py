@@ -1,0 +1,86 @@
+"""The image encoder: a timm ViT's patch projection and blocks, with Rose's own CLS token, fixed positions and final norm."""
+
+import timm
+import torch
+from timm.layers import PatchEmbed
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from models.masking import take_tokens
+from models.position import token_code
+from utils.errors import ModelError
+
+
+class ImageEncoder(nn.Module):
+    """ViT over 16 x 16 (or other) patches with fixed sine-cosine positions (Rose section 3.2.1).
+
+    Not used of the timm model, and so not kept: its cls_token, pos_embed and final norm.
+
+    Args:
+        name: a timm VisionTransformer, "vit_base_patch16_224" in the paper.
+        pretrained: load timm's weights for it, the patch projection included.
+
+    Raises:
+        ModelError: `name` is unknown to timm, is no plain ViT, or its weights cannot be had.
+    """
+
+    def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False):
+        super().__init__()
+        vit = _create_vit(name, pretrained)
+        self.patch_embed = vit.patch_embed
+        self.norm_pre = vit.norm_pre  # identity, but for ViTs of the CLIP family
+        self.blocks = vit.blocks
+        self.width: int = vit.embed_dim
+        self.patch: int = vit.patch_embed.patch_size[0]
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
+        self.norm = nn.LayerNorm(self.width)
+
+    def grid(self, images: Tensor) -> tuple[int, int]:
+        """(rows, columns) of patches of [B, 3, H, W] `images`.
+
+        Raises:
+            ModelError: not [B, 3, H, W], or H or W is no multiple of the patch side.
+        """
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ModelError(f"images: shape {list(images.shape)}; expected [B, 3, H, W]")
+        height, width = images.shape[2:]
+        if height % self.patch or width % self.patch or not height * width:
+            raise ModelError(f"images: {width} x {height} px; both sides must be multiples of the patch side {self.patch}")
+        return height // self.patch, width // self.patch
+
+    def embed(self, images: Tensor) -> Tensor:
+        """[B, L, D] projected patches plus their position codes, of images [B, 3, H, W]."""
+        positions = token_code(self.width, self.grid(images), images.device)[1:]         # [L, D]
+        patches = self.patch_embed.proj(images).flatten(2).transpose(1, 2)               # [B, L, D]
+        return self.patch_embed.norm(patches) + positions
+
+    def encode(self, patches: Tensor, visible: Tensor | None = None) -> Tensor:
+        """[B, 1 + V, D] tokens, CLS first, of embedded patches [B, L, D]; only those at `visible` [B, V] if given."""
+        if visible is not None:
+            patches = take_tokens(patches, visible)
+        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        tokens = self.norm_pre(tokens)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens)
+
+
+def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
+    try:
+        vit = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+    except Exception as error:  # timm and the hub raise many kinds; each becomes one line that says which step failed
+        if not timm.is_model(name.split(".")[0]):
+            raise ModelError(f"image_encoder={name}: timm knows no such model; for example vit_base_patch16_224, "
+                             f"vit_small_patch16_224, vit_tiny_patch16_224") from error
+        if not pretrained:
+            raise
+        raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded ({_first_line(error)}); fetch them on a "
+                         f"machine with a network (timm keeps them in the Hugging Face cache), or set pretrained=false") from error
+    if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
+        raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a timm VisionTransformer such as "
+                         f"vit_base_patch16_224")
+    return vit
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

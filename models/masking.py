@@ -1,0 +1,100 @@
+"""Random masks of image patches and OSM nodes, and the tokens that stand in for masked patches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from utils.errors import ModelError
+
+
+def draw_image_mask(batch_size: int, patches: int, ratio: float, device: torch.device) -> Tensor:
+    """Masks a random share of each image's patches, equally many in each (Rose section 3.3).
+
+    Returns:
+        [B, L] bool, True = masked; int(L * (1 - ratio)) patches stay visible, at least one, and at least one is masked.
+    """
+    order = torch.rand(batch_size, patches, device=device).argsort(dim=1)
+    return order >= visible_count(patches, ratio)  # argsort of noise is itself a random permutation
+
+
+def visible_count(patches: int, ratio: float) -> int:
+    """Number of patches that stay visible when `ratio` of them is masked."""
+    return min(max(int(patches * (1 - ratio)), 1), patches - 1)
+
+
+def draw_node_mask(batch: Tensor, num_graphs: int, ratio: float, scope: str) -> Tensor:
+    """Masks a random share of the OSM nodes, at least one wherever there is one.
+
+    Args:
+        batch: [N] tile of each node, ascending.
+        num_graphs: tiles in the batch, those without a node included.
+        ratio: share to mask, in (0, 1).
+        scope: "tile" masks the share in each tile, "batch" (release) in the batch as a whole.
+
+    Returns:
+        [N] bool, True = masked.
+    """
+    if scope == "batch":
+        batch, num_graphs = torch.zeros_like(batch), 1
+    counts = torch.bincount(batch, minlength=num_graphs)                          # [B]
+    share = (counts.double() * ratio).long().clamp(min=1)                         # [B]
+    order = (batch + torch.rand(len(batch), device=batch.device, dtype=torch.float64)).argsort()
+    rank = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
+    mask = torch.empty_like(batch, dtype=torch.bool)
+    mask[order] = rank < share[batch]  # `order` keeps tiles together, so batch[order] == batch
+    return mask
+
+
+def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
+    """Number of visible patches per image of a mask that a caller chose.
+
+    Raises:
+        ModelError: wrong shape or type, rows that mask different numbers of patches, or a row with all or none masked.
+    """
+    if mask.dtype != torch.bool or mask.shape != (batch_size, patches):
+        raise ModelError(f"image_mask: {mask.dtype} of shape {list(mask.shape)}; expected bool of shape {[batch_size, patches]}")
+    visible = (~mask).sum(1)
+    fewest, most = int(visible.min()), int(visible.max())
+    if fewest != most:
+        raise ModelError(f"image_mask: rows leave {fewest} to {most} patches visible; every row must mask equally many")
+    if not 0 < fewest < patches:
+        raise ModelError(f"image_mask: {fewest} of {patches} patches visible; at least one visible and one masked patch are needed")
+    return fewest
+
+
+def visible_index(mask: Tensor, visible: int) -> Tensor:
+    """[B, V] ascending positions of the unmasked patches of [B, L] `mask`, V = `visible` in every row."""
+    return mask.byte().argsort(dim=1, stable=True)[:, :visible]
+
+
+def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
+    """[B, V, D] rows `index` [B, V] of [B, L, D] `tokens`."""
+    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+@dataclass(frozen=True)
+class MaskFill:
+    """Puts visible tokens back in their places and one mask token everywhere else.
+
+    A per-token linear map commutes with the filling, so it is applied to the visible tokens and once to the mask token, never to the many
+    copies of it: with three quarters of an image masked that is a quarter of the work, and exact.
+
+    Attributes:
+        mask_token: [1, 1, D].
+        place: [B, V] position of each visible token.
+        length: positions in all.
+    """
+
+    mask_token: Tensor
+    place: Tensor
+    length: int
+
+    def __call__(self, visible: Tensor, linear: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """[B, length, E]: `linear` (identity if None) of the filled tokens, from `visible` [B, V, D]."""
+        token = self.mask_token
+        if linear is not None:
+            visible, token = linear(visible), linear(token)
+        filled = token.to(visible.dtype).expand(len(visible), self.length, -1)
+        return filled.scatter(1, self.place[..., None].expand(-1, -1, visible.shape[-1]), visible)

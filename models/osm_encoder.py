@@ -1,0 +1,75 @@
+"""The OSM encoder: graph attention over the objects of each tile, and the readout that sums a tile up."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import GATConv, LayerNorm
+from torch_geometric.nn.aggr import Set2Set
+
+from models.position import node_code
+from utils.errors import ModelError
+
+RELATION_CODES = 4  # touch 2, overlap or cross 3, contains 4, within 5
+FIRST_RELATION = 2
+
+
+class OsmEncoder(nn.Module):
+    """One graph attention layer over a tile's OSM objects, with positions on the image's patch grid (Rose section 3.2.2).
+
+    h = LayerNorm(GATConv(x + P(in_dim, columns * cx, rows * cy))), where x are the first `in_dim` columns of a node (the label code that
+    follows is never read), the rows of masked nodes replaced by one learned vector.
+
+    Args:
+        in_dim: node width F without the label code; its last two columns are the centroid. 524 in the paper.
+        out_dim: embedding width, 128 in the paper.
+        norm_scope: "tile" normalises each tile's nodes by their own statistics, "batch" (release) by those of the whole batch.
+        relation_edges: feed a one-hot of each edge's relation code to the attention.
+    """
+
+    def __init__(self, in_dim: int = 524, out_dim: int = 128, norm_scope: str = "tile", relation_edges: bool = False):
+        super().__init__()
+        self.in_dim, self.out_dim = in_dim, out_dim
+        self.norm_scope, self.relation_edges = norm_scope, relation_edges
+        self.mask_token = nn.Parameter(torch.zeros(1, in_dim))
+        # fill_value: a self loop has no relation
+        self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=RELATION_CODES if relation_edges else None, fill_value=0.0)
+        self.norm = LayerNorm(out_dim, mode="graph")
+        self.readout = Set2Set(out_dim, processing_steps=5)
+
+    def forward(self, graphs: Batch, grid: tuple[int, int], node_mask: Tensor | None = None) -> Tensor:
+        """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]); `node_mask` [N] bool hides the nodes that are True."""
+        x = self.features(graphs)                                                        # [N, F]
+        if node_mask is not None:
+            x = torch.where(node_mask[:, None], self.mask_token.to(x.dtype), x)
+        x = x + node_code(self.in_dim, self.centroids(graphs), grid)
+        x = self.conv(x, graphs.edge_index, self._relations(graphs))                     # [N, out_dim]
+        return self.norm(x, graphs.batch if self.norm_scope == "tile" else None, graphs.num_graphs)
+
+    def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
+        """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that of the empty set."""
+        return self.readout(nodes, graphs.batch, dim_size=graphs.num_graphs)
+
+    def features(self, graphs: Batch) -> Tensor:
+        """[N, in_dim] what the network sees of the nodes, and what it reconstructs."""
+        return graphs.x[:, : self.in_dim]
+
+    def centroids(self, graphs: Batch) -> Tensor:
+        """[N, 2] centroids x, y in tile units. A masked node keeps its place: the mask hides what it is, not where."""
+        return graphs.x[:, self.in_dim - 2 : self.in_dim]
+
+    def check(self, graphs: Batch, batch_size: int) -> None:
+        """Raises ModelError when `graphs` is not a PyG Batch of `batch_size` tiles with nodes of this encoder's width."""
+        if getattr(graphs, "batch", None) is None or not isinstance(graphs, Batch):
+            raise ModelError(f"graphs: {type(graphs).__name__}; expected a torch_geometric Batch, made by Batch.from_data_list")
+        if graphs.num_graphs != batch_size:
+            raise ModelError(f"graphs: {graphs.num_graphs} graphs for {batch_size} images; give one graph per image, empty ones included")
+        if graphs.x.ndim != 2 or graphs.x.shape[1] != self.in_dim + 1:
+            raise ModelError(f"graphs.x: shape {list(graphs.x.shape)}; expected [N, {self.in_dim + 1}] "
+                             f"(graph_in_dim={self.in_dim} columns and a label code)")
+
+    def _relations(self, graphs: Batch) -> Tensor | None:
+        if not self.relation_edges:
+            return None
+        codes = graphs.edge_attr.reshape(-1).long() - FIRST_RELATION                     # [E]
+        return F.one_hot(codes, RELATION_CODES).to(graphs.x.dtype)                       # [E, 4]

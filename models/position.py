@@ -1,0 +1,67 @@
+"""Fixed sine-cosine position codes, shared by image patches and OSM nodes, as tensors on the data's device."""
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from utils.errors import ModelError
+
+
+def position_code(width: int, u: Tensor, v: Tensor) -> Tensor:
+    """P(width, u, v): half the width codes the column u, half the row v (Rose section 3.2; the MAE table, continuous).
+
+    The 1-D code of width m is [sin(s * omega_k)..., cos(s * omega_k)...], omega_k = 10000 ** (-k / (m / 2)), k = 0 .. m / 2 - 1.
+
+    Args:
+        width: a multiple of 4.
+        u: [...] column in patch units (0 is the first patch's own position).
+        v: [...] row in patch units.
+
+    Returns:
+        [..., width] float32.
+
+    Raises:
+        ModelError: width is not a multiple of 4.
+    """
+    if width % 4:
+        raise ModelError(f"width={width}: a position code needs a width divisible by 4 (sine and cosine of two axes)")
+    return torch.cat([_code_1d(width // 2, u), _code_1d(width // 2, v)], dim=-1)
+
+
+def _code_1d(width: int, position: Tensor) -> Tensor:
+    k = torch.arange(width // 2, device=position.device, dtype=torch.float64)
+    omega = (10000.0 ** (-k / (width / 2))).to(torch.float32)  # [width / 2]
+    angle = position.to(torch.float32)[..., None] * omega      # [..., width / 2]
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+@torch.inference_mode(False)  # a table made during inference must still serve training
+@lru_cache(maxsize=32)
+def token_code(width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
+    """Codes of the CLS token (zeros) and of every patch in row-major order: patch (row r, column c) has u = c, v = r.
+
+    Args:
+        grid: (rows, columns) of patches.
+
+    Returns:
+        [1 + rows * columns, width] float32; computed once per grid and device, not to be written to.
+    """
+    rows, cols = grid
+    v, u = torch.meshgrid(torch.arange(rows, device=device), torch.arange(cols, device=device), indexing="ij")
+    patches = position_code(width, u.reshape(-1), v.reshape(-1))  # [L, width]
+    return torch.cat([patches.new_zeros(1, width), patches])
+
+
+def node_code(width: int, centroids: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Codes of OSM nodes on the patch grid: u = columns * x, v = rows * y.
+
+    Args:
+        centroids: [N, 2] x, y in tile units (0 to 1, x right, y down).
+        grid: (rows, columns) of patches.
+
+    Returns:
+        [N, width] float32.
+    """
+    rows, cols = grid
+    return position_code(width, centroids[:, 0] * cols, centroids[:, 1] * rows)

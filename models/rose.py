@@ -1,0 +1,266 @@
+"""Rose: two encoders, two spatially guided blocks, and joint mask-reconstruction."""
+
+from typing import Any, NamedTuple
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from models.fusion import HEADS, ImageFromOsmBlock, OsmFromImageBlock
+from models.image_encoder import ImageEncoder
+from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, visible_count, visible_index
+from models.osm_encoder import OsmEncoder
+from models.position import node_code, token_code
+from utils.errors import ModelError
+from utils.recipes import resolve_recipe
+
+FUSION_TEMPERATURE = 0.5
+MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")  # keys of a recipe that concern the network
+
+
+class RoseOutput(NamedTuple):
+    """One step of pretraining.
+
+    Attributes:
+        image_loss: mean squared error over the masked patches of the normalised image; scalar.
+        osm_loss: mean squared error over all features of the masked nodes; 0 (with a graph) when no node is masked.
+        image_pred: [B, L, p * p * 3] pixels of every patch: row, column, channel last.
+        osm_pred: [masked nodes, F] features of the masked nodes in ascending order.
+        image_mask: [B, L] bool, True = masked.
+        node_mask: [N] bool, True = masked.
+    """
+
+    image_loss: Tensor
+    osm_loss: Tensor
+    image_pred: Tensor
+    osm_pred: Tensor
+    image_mask: Tensor
+    node_mask: Tensor
+
+    @property
+    def loss(self) -> Tensor:
+        """Sum of both losses; what is minimised."""
+        return self.image_loss + self.osm_loss
+
+
+class Rose(nn.Module):
+    """The network of Rose (Bai et al., RSE 318, 114573): RS, OSM and fused representations, pretrained by joint mask-reconstruction.
+
+    Args:
+        image_encoder: name of a timm ViT.
+        pretrained: start the ViT from timm's weights.
+        graph_in_dim: node width F without the label code; a multiple of 4.
+        graph_out_dim: OSM embedding width.
+        img_mask_ratio: share of patches masked, in (0, 1).
+        osm_mask_ratio: share of nodes masked, in (0, 1).
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
+
+    Raises:
+        ModelError: the encoder, a width or a ratio is impossible.
+    """
+
+    def __init__(
+        self,
+        image_encoder: str = "vit_base_patch16_224",
+        pretrained: bool = False,
+        graph_in_dim: int = 524,
+        graph_out_dim: int = 128,
+        img_mask_ratio: float = 0.75,
+        osm_mask_ratio: float = 0.15,
+        osm_norm_scope: str = "tile",
+        node_mask_scope: str = "tile",
+        relation_edges: bool = False,
+        fine_input: str = "single",
+    ):
+        super().__init__()
+        for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
+            if not 0 < ratio < 1:
+                raise ModelError(f"{key}={ratio}: a mask ratio lies between 0 and 1, both excluded")
+        self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
+        self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
+
+        self.image_encoder = ImageEncoder(image_encoder, pretrained)
+        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
+        self.width = width = self.image_encoder.width
+        self.token_proj = nn.Linear(width, width)                 # image tokens on their way to either block
+        self.graph_token_proj = nn.Linear(2 * graph_out_dim, width)
+        self.node_proj = nn.Linear(graph_out_dim, width)
+
+        self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.image_block = ImageFromOsmBlock(width)
+        self.image_decoder = Block(width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm)
+        self.image_decoder_norm = nn.LayerNorm(width)
+        self.image_pred = nn.Linear(width, 3 * self.image_encoder.patch**2)
+
+        self.osm_block = OsmFromImageBlock(width)
+        self.osm_decoder_norm = nn.LayerNorm(width)
+        self.osm_pred = nn.Linear(width, graph_in_dim)
+        self._initialise(keep_patch_projection=pretrained)
+
+    def _initialise(self, keep_patch_projection: bool) -> None:
+        """Xavier-uniform Linear with zero bias, LayerNorm 1 / 0, tokens normal(0.02) everywhere outside the ViT's blocks."""
+        inside = set(self.image_encoder.blocks.modules())
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module not in inside:
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        if not keep_patch_projection:
+            nn.init.xavier_uniform_(self.image_encoder.patch_embed.proj.weight.flatten(1))
+        for token in (self.image_encoder.cls_token, self.osm_encoder.mask_token, self.image_mask_token):
+            nn.init.normal_(token, std=0.02)
+
+    def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None, node_mask: Tensor | None = None) -> RoseOutput:
+        """Masks both modalities, each in a pass of its own, and reconstructs each by referring to both (Rose section 3.3).
+
+        Args:
+            images: [B, 3, H, W] normalised images.
+            graphs: PyG Batch of B tiles, x [N, F + 1]; tiles without nodes are welcome.
+            image_mask: [B, L] bool, True = masked, equally many a row; drawn if None.
+            node_mask: [N] bool, True = masked; drawn if None.
+
+        Raises:
+            ModelError: shapes that do not fit each other or the network.
+        """
+        grid = self._check(images, graphs)
+        patches = self.image_encoder.embed(images)                                       # [B, L, D], shared by both passes
+        length = patches.shape[1]
+        if image_mask is None:
+            visible = visible_count(length, self.img_mask_ratio)
+            image_mask = draw_image_mask(len(images), length, self.img_mask_ratio, images.device)
+        else:
+            visible = check_image_mask(image_mask, len(images), length)
+        if node_mask is None:
+            node_mask = draw_node_mask(graphs.batch, graphs.num_graphs, self.osm_mask_ratio, self.node_mask_scope)
+        elif node_mask.dtype != torch.bool or node_mask.shape != graphs.batch.shape:
+            raise ModelError(f"node_mask: {node_mask.dtype} of shape {list(node_mask.shape)}; "
+                             f"expected bool of shape {list(graphs.batch.shape)}")
+
+        image_pred = self._image_from_osm(patches, visible_index(image_mask, visible), graphs, grid)
+        osm_pred = self._osm_from_image(patches, graphs, node_mask, grid)
+        pixels = self.patchify(images)                                                   # [B, L, p * p * 3]
+        image_loss = (image_pred[image_mask] - pixels[image_mask]).square().mean()
+        error = (osm_pred - self.osm_encoder.features(graphs)[node_mask]).square()       # [M, F]
+        osm_loss = error.sum() / max(error.numel(), 1)
+        return RoseOutput(image_loss, osm_loss, image_pred, osm_pred, image_mask, node_mask)
+
+    def patchify(self, images: Tensor) -> Tensor:
+        """[B, L, p * p * 3] pixels of each patch in row-major order: row, column, channel last."""
+        rows, cols = self.image_encoder.grid(images)
+        p = self.image_encoder.patch
+        return images.unflatten(3, (cols, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+    def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """[B, 3, H, W] images of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
+        p = self.image_encoder.patch
+        return pixels.unflatten(1, grid).unflatten(3, (p, p, 3)).permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """RS representation: [B, 1 + L, D] image tokens, CLS first."""
+        return self.image_encoder.encode(self.image_encoder.embed(images))
+
+    def encode_osm(self, graphs: Batch, grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+        """OSM representation: node embeddings [N, graph_out_dim] and the readout [B, 2 * graph_out_dim].
+
+        Args:
+            grid: (rows, columns) of patches that node positions refer to; by default that of the encoder's own image size.
+        """
+        nodes = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size)
+        return nodes, self.osm_encoder.read_out(nodes, graphs)
+
+    def fuse(self, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
+        """RS-OSM representation (method: two fusions).
+
+        Args:
+            mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token; "fine" gives [B, L, D], each patch the
+                mean of what it becomes by each node of its tile, weighted by nearness in position code.
+
+        Raises:
+            ModelError: unknown mode, or shapes that do not fit.
+        """
+        if mode not in ("global", "fine"):
+            raise ModelError(f"mode={mode}: choose global or fine")
+        grid = self._check(images, graphs)
+        nodes, readout = self.encode_osm(graphs, grid)
+        tokens = self.token_proj(self.encode_image(images))                              # [B, 1 + L, D]
+        if mode == "global":
+            token = self.graph_token_proj(readout)[:, None]                              # [B, 1, D]
+            return self.image_block(token, tokens, token, token_code(self.width, grid, images.device))[1]
+        patches = tokens[:, 1:]                                                          # [B, L, D]
+        if self.fine_input == "double":
+            patches = self.token_proj(patches)
+        weights = self._nearness(graphs, grid)                                           # [N, L]
+        return self.osm_block.fuse(patches, self.node_proj(nodes), weights, graphs.batch)
+
+    def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
+        """[len(nodes), heads, 1 + L] attention of chosen nodes over their tile's image tokens.
+
+        Args:
+            nodes: indices into the batch's N nodes, in any order.
+        """
+        grid = self._check(images, graphs)
+        nodes = torch.as_tensor(nodes, device=graphs.x.device, dtype=torch.long)
+        if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < graphs.num_nodes:
+            raise ModelError(f"nodes: indices {int(nodes.min())} to {int(nodes.max())}; the batch has {graphs.num_nodes} nodes")
+        order = nodes.argsort(stable=True)
+        embeddings = self.osm_encoder(graphs, grid)
+        _, attention = self._attend_image(self.encode_image(images), embeddings, graphs, nodes[order], grid)
+        return attention[order.argsort()]
+
+    def _image_from_osm(self, patches: Tensor, visible: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """[B, L, p * p * 3] pixels from the visible patches and the whole OSM graph."""
+        tokens = self.token_proj(self.image_encoder.encode(patches, visible))            # [B, 1 + V, D]
+        place = torch.cat([visible.new_zeros(len(visible), 1), visible + 1], dim=1)      # CLS is never masked
+        fill = MaskFill(self.image_mask_token, place, 1 + patches.shape[1])
+        _, readout = self.encode_osm(graphs, grid)
+        token = self.graph_token_proj(readout)[:, None]                                  # [B, 1, D]
+        positions = token_code(self.width, grid, patches.device)                         # [1 + L, D]
+        _, keys = self.image_block(token, tokens, token, positions, fill)
+        keys = self.image_decoder(keys + positions)
+        return self.image_pred(self.image_decoder_norm(keys[:, 1:]))
+
+    def _osm_from_image(self, patches: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
+        """[M, F] features of the masked nodes from the other nodes and the whole image."""
+        embeddings = self.osm_encoder(graphs, grid, node_mask)                           # [N, 128]
+        keys, _ = self._attend_image(self.image_encoder.encode(patches), embeddings, graphs, node_mask.nonzero()[:, 0], grid)
+        return self.osm_pred(self.osm_decoder_norm(keys))
+
+    def _attend_image(
+        self, tokens: Tensor, embeddings: Tensor, graphs: Batch, nodes: Tensor, grid: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """The OSM block for nodes [M] (ascending) with image tokens [B, 1 + L, D]: K [M, D] and attention [M, heads, 1 + L]."""
+        node_pe = node_code(self.width, self.osm_encoder.centroids(graphs)[nodes], grid)
+        token_pe = token_code(self.width, grid, tokens.device)
+        return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe, node_pe, graphs.batch[nodes])
+
+    def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """[N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the patches."""
+        nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
+        raw = nodes @ token_code(self.width, grid, nodes.device)[1:].T                   # [N, L]
+        low, high = raw.amin(1, keepdim=True), raw.amax(1, keepdim=True)
+        scaled = (raw - low) / (high - low).clamp(min=torch.finfo(raw.dtype).eps)
+        return (scaled / FUSION_TEMPERATURE).exp()
+
+    def _check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
+        grid = self.image_encoder.grid(images)
+        self.osm_encoder.check(graphs, len(images))
+        return grid
+
+
+def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False, recipe: str = "rose", **overrides: Any) -> Rose:
+    """A Rose as the method describes it (`recipe="rose"`) or as the released code behaves (`recipe="release"`).
+
+    Args:
+        overrides: any argument of `Rose`; one of None keeps the recipe's, or the default, value.
+
+    Raises:
+        ConfigError: unknown recipe, or a value its keys do not take.
+        ModelError: an argument that `Rose` refuses or does not know.
+    """
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    chosen = resolve_recipe(recipe, **{key: overrides.pop(key) for key in MODEL_KEYS if key in overrides})
+    known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+    for key in overrides:
+        if key not in known:
+            raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it takes {', '.join(known + MODEL_KEYS)}")
+    return Rose(image_encoder, pretrained, **{key: getattr(chosen, key) for key in MODEL_KEYS}, **overrides)

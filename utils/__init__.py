@@ -1,0 +1,1 @@
+"""What the scripts share: command line, configuration, checkpoints, schedule, records and plots."""

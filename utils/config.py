@@ -1,0 +1,128 @@
+"""The keys of each script: their types and allowed values. The values, and what each key means, stand in configs/*.yaml."""
+
+import dataclasses
+import operator
+from dataclasses import dataclass, field
+from typing import Any, get_args, get_type_hints
+
+from utils.errors import ConfigError
+from utils.recipes import Recipe
+
+_BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge), ("below", "below {}", operator.lt))
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def key(choices: tuple = (), above: float | None = None, least: float | None = None, below: float | None = None, why: str = "") -> Any:
+    """A key without a default (the yaml has it) and with the values it may take; `above` and `below` exclude their bound."""
+    return field(metadata={"choices": choices, "above": above, "least": least, "below": below, "why": why})
+
+
+def _recipe_key(name: str) -> Any:
+    return key(choices=get_args(get_type_hints(Recipe)[name]))
+
+
+@dataclass
+class RunConfig:
+    """Keys that every script which runs a network shares."""
+
+    image_size: int = key(least=1)
+    precision: str = key(choices=("32-true", "bf16-mixed", "16-mixed"))
+    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
+    devices: str = key()
+    num_nodes: int = key(least=1)
+    strategy: str = key()
+    num_workers: int = key(least=0)
+    seed: int = key(least=0)
+
+
+@dataclass
+class TrainConfig(RunConfig):
+    """Keys of train_rose.py."""
+
+    data_path: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample needs none")
+    cities: list[str] | None = key()
+    batch_size: int = key(least=1)
+    total_epoch: int = key(least=1)
+    max_steps: int | None = key(least=1)
+    schedule: list[int] = key()
+    lr: float | None = key(above=0)
+    blr: float = key(above=0)
+    cos: bool = key()
+    weight_decay: float = key(least=0)
+    recipe: str = key()
+    osm_norm_scope: str = _recipe_key("osm_norm_scope")
+    node_mask_scope: str = _recipe_key("node_mask_scope")
+    augment: str = _recipe_key("augment")
+    lr_decay: str = _recipe_key("lr_decay")
+    relation_edges: bool = key()
+    image_encoder: str = key()
+    pretrained: bool = key()
+    graph_in_dim: int = key(least=16)
+    graph_out_dim: int = key(least=1)
+    img_mask_ratio: float = key(above=0, below=1)
+    osm_mask_ratio: float = key(above=0, below=1)
+    save_root_dir: str = key()
+    save_dir: str = key()
+    resume: str = key()
+    log_every: int = key(least=1)
+    save_every: int = key(least=1)
+    picture_every: int = key(least=1)
+    sample_tiles: int | None = key(least=1)
+
+
+@dataclass
+class PrepareConfig:
+    """Keys of prepare_dataset.py."""
+
+    raster: str = key(why="a GeoTIFF, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'")
+    osm: str = key(why="a GeoPackage, a GeoJSON file, or a folder of Shapefiles")
+    out: str = key(why="the folder of the tile dataset to make")
+    city: str = key(why="the name that the tiles of this city begin with")
+    text: str = key()
+    keep_empty: bool = key()
+    max_nodata: float = key(least=0)
+    tile_px: int = key(least=16)
+    overwrite: bool = key()
+    recipe: str = key()
+    relation_codes: str = _recipe_key("relation_codes")
+    coordinates: str = _recipe_key("coordinates")
+
+
+@dataclass
+class SampleCityConfig:
+    """Keys of `python -m datasets.sample_city`."""
+
+    out: str = key(why="the folder that the city's files go to")
+    tiles: int = key(least=1)
+    seed: int = key(least=0)
+
+
+def check_values(cfg: Any) -> None:
+    """Raises ConfigError for the first key of `cfg` that is missing or has an impossible value."""
+    for item in dataclasses.fields(cfg):
+        value, rule = getattr(cfg, item.name), item.metadata
+        if value is not None and rule:
+            _check_value(item.name, value, rule)
+
+
+def _check_value(name: str, value: Any, rule: dict) -> None:
+    if rule["choices"] and value not in rule["choices"]:
+        raise ConfigError(f"{name}={value}: choose one of {', '.join(rule['choices'])}")
+    bounds = [(words.format(rule[bound]), holds(value, rule[bound])) for bound, words, holds in _BOUNDS if rule[bound] is not None]
+    if not all(kept for _, kept in bounds):
+        raise ConfigError(f"{name}={value}: must be {' and '.join(words for words, _ in bounds)}")
+
+
+def type_name(schema: type, name: str) -> str:
+    """What the values of key `name` are, in words."""
+    hint = get_type_hints(schema)[name]
+    inner = [part for part in get_args(hint) if part is not type(None)]
+    if inner and type(None) in get_args(hint):
+        return f"{_plain_type_name(inner[0])} or null"
+    return _plain_type_name(hint)
+
+
+def _plain_type_name(hint: Any) -> str:
+    if hint in TYPE_NAMES:
+        return TYPE_NAMES[hint]
+    return f"a list such as [{'90,110' if get_args(hint) == (int,) else 'a,b'}]"

@@ -1,0 +1,25 @@
+"""Errors that a user can mend. Each message is one line: the file or key, the value found, what was expected and the remedy."""
+
+
+class RoseError(Exception):
+    """Base of every error that a script prints as one line, without a traceback, before it exits with code 2."""
+
+
+class ConfigError(RoseError):
+    """A key of the command line or of a config file is unknown, has the wrong type or an impossible value."""
+
+
+class TileError(RoseError):
+    """A tile dataset, or one file of it, cannot be used."""
+
+
+class PrepareError(RoseError):
+    """A raster or vector source cannot be made into tiles."""
+
+
+class CheckpointError(RoseError):
+    """A checkpoint cannot be read, or does not fit the network or the run."""
+
+
+class ModelError(RoseError, ValueError):
+    """A network cannot be built as asked, or was given a batch that it cannot take."""

@@ -1,0 +1,102 @@
+"""The authors' parameter names, and strict loading of their checkpoints into our modules."""
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from utils.errors import CheckpointError
+
+# (pattern in the release, our name or None for what our network rightly does not have), first match wins
+_ROSE = [
+    (r"(cross_)?img_pos_embed", None),                                           # fixed tables, recomputed here
+    (r"img_encoder\.(cls_token|pos_embed|norm\..*)", None),                      # of timm's ViT, never used
+    (r"patch_embed\..*", None),                                                  # alias of img_encoder.patch_embed
+    (r"osm_cross_modal_encoder\.0\.(self_attn|cross_attn_token_to_image)\.[qk]_proj\..*", None),  # attention to a single key
+    (r"img_cross_modal_encoder\.0\.cross_attn_image_to_token\.[qk]_proj\..*", None),
+    (r"osm_encoder\.gcn1\.lin_dst\.weight", None),                               # older PyG: a second name of lin_src
+    (r"osm_encoder\.gcn1\.lin(?:_src)?\.weight", "osm_encoder.conv.lin.weight"),
+    (r"osm_encoder\.gcn1\.(.*)", r"osm_encoder.conv.\1"),
+    (r"cls_token", "image_encoder.cls_token"),
+    (r"img_mask_token", "image_mask_token"),
+    (r"osm_mask_token", "osm_encoder.mask_token"),
+    (r"img_encoder\.(.*)", r"image_encoder.\1"),
+    (r"img_norm\.(.*)", r"image_encoder.norm.\1"),
+    (r"osm_norm\.(.*)", r"osm_encoder.norm.\1"),
+    (r"osm_read_out\.(.*)", r"osm_encoder.readout.\1"),
+    (r"img_decoder_mlp\.(.*)", r"token_proj.\1"),
+    (r"osm_decoder_mlp\.(.*)", r"graph_token_proj.\1"),
+    (r"osm_node_decoder_mlp\.(.*)", r"node_proj.\1"),
+    (r"(img|osm)_cross_modal_encoder\.0\.cross_attn_token_to_image\.(.*)", r"\1_block.q2k_attn.\2"),
+    (r"(img|osm)_cross_modal_encoder\.0\.cross_attn_image_to_token\.(.*)", r"\1_block.k2q_attn.\2"),
+    (r"(img|osm)_cross_modal_encoder\.0\.(.*)", r"\1_block.\2"),
+    (r"img_cross_modal_decoder\.0\.(.*)", r"image_decoder.\1"),
+    (r"(img|osm)_decoder_(norm|pred)\.(.*)", r"\1_decoder_\2.\3"),
+]
+_OURS = [(r"img_block\.", "image_block."), (r"img_decoder_norm\.", "image_decoder_norm."), (r"img_decoder_pred\.", "image_pred."),
+         (r"osm_decoder_pred\.", "osm_pred.")]
+
+
+def our_name(release_name: str) -> str | None:
+    """Our parameter name for one of the authors'; None for a parameter that cannot influence any output and that we do not have."""
+    if release_name.startswith("decoder."):
+        return release_name
+    for pattern, ours in _ROSE:
+        match = re.fullmatch(pattern, release_name)
+        if match:
+            return ours and _spell_out(match.expand(ours))
+    return release_name  # unknown: reported as unexpected by the strict loading
+
+
+def _spell_out(name: str) -> str:
+    for short, full in _OURS:
+        name = re.sub(f"^{short}", full, name)
+    return name
+
+
+def convert_release_state_dict(release: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The authors' state dict under our names, without what we do not have; a `module.` prefix (DataParallel) is taken off."""
+    if all(name.startswith("module.") for name in release):
+        release = {name.removeprefix("module."): value for name, value in release.items()}
+    return {name: value for name, value in ((our_name(key), value) for key, value in release.items()) if name}
+
+
+def is_release_state_dict(state: dict) -> bool:
+    """True if the names are the authors'."""
+    return any(key.removeprefix("module.") == "img_mask_token" for key in state)
+
+
+def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) -> None:
+    """Load the authors' parameters into a Rose, or (with `decoder.` names) into a segmenter or regressor.
+
+    Strict: parameters that cannot influence any output (projections of attention to a single key, the ViT's own cls_token, pos_embed and
+    norm) are dropped by name; any other difference is an error.
+
+    Raises:
+        CheckpointError: a missing, unexpected or wrongly shaped name; all are listed.
+    """
+    converted = convert_release_state_dict(release_dict)
+    if hasattr(module, "rose"):
+        converted = {name if name.startswith("decoder.") else f"rose.{name}": value for name, value in converted.items()}
+    load_strictly(module, converted, "release checkpoint")
+
+
+def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """`module.load_state_dict(state)` whose error is one line that lists every name that does not fit.
+
+    Raises:
+        CheckpointError: a missing, unexpected or wrongly shaped name; `module` is then unchanged.
+    """
+    own = module.state_dict()
+    faults = {
+        "missing": [name for name in own if name not in state],
+        "unexpected": [name for name in state if name not in own],
+        "wrong shape": [f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
+                        for name in own if name in state and state[name].shape != own[name].shape],
+    }
+    listed = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+    if listed:
+        raise CheckpointError(f"{source}: does not fit the network ({listed}); build the network with the checkpoint's own image_encoder, "
+                              f"graph_in_dim, graph_out_dim, relation_edges and decoder")
+    with torch.no_grad():
+        module.load_state_dict(state)
