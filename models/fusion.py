@@ -44,18 +44,29 @@ class Attention(nn.Module):
         """[..., heads, T, inner / heads] -> [..., T, dim], through the output projection."""
         return self.out_proj(x.transpose(-2, -3).flatten(-2))
 
-    def from_single_query(self, query: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """[B, 1, dim] attention of one query [B, 1, dim] over T keys, without projecting the keys or values.
+    def guide(self, q: Tensor) -> Tensor:
+        """[B, heads, S, dim] that scores unprojected keys as `q` [B, heads, S, d] scores projected ones: q . (Wk k) = (Wk' q) . k.
 
-        q . (Wk k_t) = (Wk' q) . k_t and sum_t p_t (Wv v_t) = Wv (sum_t p_t v_t), per head: two products with T tokens remain.
+        With few queries this is far less work than projecting every key; the key bias is left out.
         """
-        q = self.split(self.q_proj(query))[:, :, 0]                                             # [B, h, d]
-        guide = torch.einsum("bhd,hdc->bhc", q, self.k_proj.weight.unflatten(0, (self.heads, -1)))   # [B, h, dim]
-        bias = torch.einsum("bhd,hd->bh", q, self.k_proj.bias.unflatten(0, (self.heads, -1)))        # [B, h]
-        scores = guide @ keys.transpose(1, 2) + bias[..., None]                                 # [B, h, T]
-        mixed = (scores / math.sqrt(q.shape[-1])).softmax(-1) @ values                          # [B, h, dim]
-        out = torch.einsum("bhc,hdc->bhd", mixed, self.v_proj.weight.unflatten(0, (self.heads, -1)))
-        return self.out_proj(out.flatten(1) + self.v_proj.bias)[:, None]
+        return torch.einsum("bhsd,hdc->bhsc", q, self.k_proj.weight.unflatten(0, (self.heads, -1)))
+
+    def finish(self, mixed: Tensor) -> Tensor:
+        """[B, S, dim] of each head's weighted mean of unprojected values [B, heads, S, dim]: sum_t p_t (Wv v_t) = Wv (sum_t p_t v_t)."""
+        out = torch.einsum("bhsc,hdc->bshd", mixed, self.v_proj.weight.unflatten(0, (self.heads, -1)))
+        return self.out_proj(out.flatten(-2) + self.v_proj.bias)
+
+    def from_few_queries(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """[B, S, dim] attention of queries [B, S, dim] over T keys and values [B, T, dim]."""
+        q = self.split(self.q_proj(queries))                                                    # [B, h, S, d]
+        bias = torch.einsum("bhsd,hd->bhs", q, self.k_proj.bias.unflatten(0, (self.heads, -1)))
+        scores = heads_times(self.guide(q), keys.transpose(1, 2)) + bias[..., None]             # [B, h, S, T]
+        return self.finish(heads_times((scores / math.sqrt(q.shape[-1])).softmax(-1), values))
+
+
+def heads_times(a: Tensor, b: Tensor) -> Tensor:
+    """[B, heads, S, Y]: `a` [B, heads, S, X] times `b` [B, X, Y], without the copy of `b` per head that broadcasting would make."""
+    return (a.flatten(1, 2) @ b).unflatten(1, a.shape[1:3])
 
 
 class SingleKeyAttention(nn.Module):
@@ -106,7 +117,7 @@ class ImageFromOsmBlock(_Norms):
         fill = fill or _apply
         keys = fill(tokens)                                                                     # [B, T, D]
         keys = self.norm1(keys + self._attend_self(tokens, key_pe, fill))
-        query = self.norm2(query + self.q2k_attn.from_single_query(query + query_pe, keys + key_pe, keys))
+        query = self.norm2(query + self.q2k_attn.from_few_queries(query + query_pe, keys + key_pe, keys))
         keys = self.norm3(keys + self.k2q_attn(query))
         return query, self.norm4(self.mlp(keys))
 
@@ -151,15 +162,16 @@ class OsmFromImageBlock(_Norms):
         keys, message = self._message(nodes)                                                    # [M, D] twice
         attn, pad = self.k2q_attn, NodePadding(batch, len(tokens))
         patch, node, scale = self._factors(tokens, pad(message))                                # [B, T, D], [B, S, D], [B, S, T]
+        gain, bias = self.norm2.weight, self.norm2.bias
+        node, scale = node[:, None], scale[:, None]                                             # a head axis
         q = attn.split(pad(attn.q_proj(keys + node_pe)))                                        # [B, h, S, d]
-        k_patch, k_node, k_const = self._project(attn.k_proj, patch, node, self.norm2.bias + token_pe)
-        v_patch, v_node, v_const = self._project(attn.v_proj, patch, node, self.norm2.bias[None])
-        scale = scale[:, None]                                                                  # [B, 1, S, T]
-        scores = (q @ k_patch.transpose(-1, -2) + (q * k_node).sum(-1, keepdim=True)) * scale + q @ k_const.transpose(-1, -2)
+        guide = attn.guide(q) * gain                                                            # [B, h, S, D]
+        constant = attn.split(attn.k_proj(bias + token_pe))                                     # [h, T, d]
+        scores = (heads_times(guide, patch.transpose(1, 2)) + (guide * node).sum(-1, keepdim=True)) * scale + q @ constant.transpose(-1, -2)
         weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)                                 # [B, h, S, T]
         scaled = weights * scale
-        attended = scaled @ v_patch + scaled.sum(-1, keepdim=True) * v_node + v_const           # [B, h, S, d]
-        keys = self.norm3(keys + pad.back(attn.join(attended)))
+        mixed = (heads_times(scaled, patch) + scaled.sum(-1, keepdim=True) * node) * gain + bias            # [B, h, S, D]
+        keys = self.norm3(keys + pad.back(attn.finish(mixed)))
         return self.norm4(self.mlp(keys)), pad.back(weights.transpose(1, 2))
 
     def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, batch: Tensor) -> Tensor:
@@ -194,17 +206,11 @@ class OsmFromImageBlock(_Norms):
         s is formed in float32 whatever the autocast: where a is close to -x, half-precision statistics cost an order of magnitude of error.
         """
         with torch.autocast(tokens.device.type, enabled=False):
-            x, a = tokens.float(), message.float()
+            x, a = (rows.to(torch.promote_types(rows.dtype, torch.float32)) for rows in (tokens, message))
             patch, node = x - x.mean(-1, keepdim=True), a - a.mean(-1, keepdim=True)
             square = patch.square().sum(-1)[:, None] + node.square().sum(-1)[..., None] + 2 * node @ patch.transpose(1, 2)
             variance = (square / x.shape[-1]).clamp(min=0)                                      # [B, S, T]
             return patch, node, (variance + self.norm2.eps).rsqrt()
-
-    def _project(self, proj: nn.Linear, patch: Tensor, node: Tensor, constant: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Per-head projections of g * xc [B, h, T, d], of g * ac [B, h, S, d] and, with the bias, of `constant` [h, T or 1, d]."""
-        split = self.k2q_attn.split
-        weight = proj.weight * self.norm2.weight  # LN2's gain folded in
-        return split(F.linear(patch, weight)), split(F.linear(node, weight)), split(proj(constant))
 
 
 class NodePadding:

@@ -3,10 +3,9 @@
 import timm
 import torch
 from timm.layers import PatchEmbed
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from models.masking import take_tokens
 from models.position import token_code
 from utils.errors import ModelError
 
@@ -54,15 +53,27 @@ class ImageEncoder(nn.Module):
         patches = self.patch_embed.proj(images).flatten(2).transpose(1, 2)               # [B, L, D]
         return self.patch_embed.norm(patches) + positions
 
-    def encode(self, patches: Tensor, visible: Tensor | None = None) -> Tensor:
-        """[B, 1 + V, D] tokens, CLS first, of embedded patches [B, L, D]; only those at `visible` [B, V] if given."""
-        if visible is not None:
-            patches = take_tokens(patches, visible)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
-        tokens = self.norm_pre(tokens)
+    def encode(self, *patch_sets: Tensor) -> list[Tensor]:
+        """[B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may differ between sets."""
+        sets = [self.norm_pre(torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)) for patches in patch_sets]
         for block in self.blocks:
-            tokens = block(tokens)
-        return self.norm(tokens)
+            sets = _through_block(block, sets)
+        return [self.norm(tokens) for tokens in sets]
+
+
+def _through_block(block: nn.Module, sets: list[Tensor]) -> list[Tensor]:
+    """Every set [B, T, D] through one ViT block; what the block does token by token is done for all sets at once.
+
+    The same function as one set after the other. The MLP's weights then meet one tall matrix instead of several low ones, and get one
+    gradient instead of a sum: about 2 % of a pretraining step on a CPU.
+    """
+    if len(sets) == 1 or type(block) is not Block or not isinstance(block.drop_path2, nn.Identity):
+        return [block(tokens) for tokens in sets]
+    sets = [tokens + block.drop_path1(block.ls1(block.attn(block.norm1(tokens)))) for tokens in sets]
+    rows = torch.cat([tokens.flatten(0, 1) for tokens in sets])                          # [rows of all sets, D]
+    rows = rows + block.ls2(block.mlp(block.norm2(rows)))
+    parts = rows.split([tokens.shape[0] * tokens.shape[1] for tokens in sets])
+    return [part.view_as(tokens) for part, tokens in zip(parts, sets, strict=True)]
 
 
 def _create_vit(name: str, pretrained: bool) -> VisionTransformer:

@@ -9,7 +9,7 @@ from torch_geometric.data import Batch
 
 from models.fusion import HEADS, ImageFromOsmBlock, OsmFromImageBlock
 from models.image_encoder import ImageEncoder
-from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, visible_count, visible_index
+from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, take_tokens, visible_count, visible_index
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
@@ -136,8 +136,10 @@ class Rose(nn.Module):
             raise ModelError(f"node_mask: {node_mask.dtype} of shape {list(node_mask.shape)}; "
                              f"expected bool of shape {list(graphs.batch.shape)}")
 
-        image_pred = self._image_from_osm(patches, visible_index(image_mask, visible), graphs, grid)
-        osm_pred = self._osm_from_image(patches, graphs, node_mask, grid)
+        shown = visible_index(image_mask, visible)                                       # [B, V]
+        shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
+        image_pred = self._image_from_osm(shown_tokens, shown, length, graphs, grid)
+        osm_pred = self._osm_from_image(all_tokens, graphs, node_mask, grid)
         pixels = self.patchify(images)                                                   # [B, L, p * p * 3]
         image_loss = (image_pred[image_mask] - pixels[image_mask]).square().mean()
         error = (osm_pred - self.osm_encoder.features(graphs)[node_mask]).square()       # [M, F]
@@ -157,7 +159,7 @@ class Rose(nn.Module):
 
     def encode_image(self, images: Tensor) -> Tensor:
         """RS representation: [B, 1 + L, D] image tokens, CLS first."""
-        return self.image_encoder.encode(self.image_encoder.embed(images))
+        return self.image_encoder.encode(self.image_encoder.embed(images))[0]
 
     def encode_osm(self, graphs: Batch, grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
         """OSM representation: node embeddings [N, graph_out_dim] and the readout [B, 2 * graph_out_dim].
@@ -207,22 +209,22 @@ class Rose(nn.Module):
         _, attention = self._attend_image(self.encode_image(images), embeddings, graphs, nodes[order], grid)
         return attention[order.argsort()]
 
-    def _image_from_osm(self, patches: Tensor, visible: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """[B, L, p * p * 3] pixels from the visible patches and the whole OSM graph."""
-        tokens = self.token_proj(self.image_encoder.encode(patches, visible))            # [B, 1 + V, D]
+    def _image_from_osm(self, tokens: Tensor, visible: Tensor, length: int, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """[B, L, p * p * 3] pixels from the tokens [B, 1 + V, D] of the visible patches [B, V] of L = `length`, and the whole OSM graph."""
+        tokens = self.token_proj(tokens)
         place = torch.cat([visible.new_zeros(len(visible), 1), visible + 1], dim=1)      # CLS is never masked
-        fill = MaskFill(self.image_mask_token, place, 1 + patches.shape[1])
+        fill = MaskFill(self.image_mask_token, place, 1 + length)
         _, readout = self.encode_osm(graphs, grid)
         token = self.graph_token_proj(readout)[:, None]                                  # [B, 1, D]
-        positions = token_code(self.width, grid, patches.device)                         # [1 + L, D]
+        positions = token_code(self.width, grid, tokens.device)                          # [1 + L, D]
         _, keys = self.image_block(token, tokens, token, positions, fill)
         keys = self.image_decoder(keys + positions)
         return self.image_pred(self.image_decoder_norm(keys[:, 1:]))
 
-    def _osm_from_image(self, patches: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[M, F] features of the masked nodes from the other nodes and the whole image."""
+    def _osm_from_image(self, tokens: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
+        """[M, F] features of the masked nodes from the other nodes and the tokens [B, 1 + L, D] of the whole image."""
         embeddings = self.osm_encoder(graphs, grid, node_mask)                           # [N, 128]
-        keys, _ = self._attend_image(self.image_encoder.encode(patches), embeddings, graphs, node_mask.nonzero()[:, 0], grid)
+        keys, _ = self._attend_image(tokens, embeddings, graphs, node_mask.nonzero()[:, 0], grid)
         return self.osm_pred(self.osm_decoder_norm(keys))
 
     def _attend_image(

@@ -1,0 +1,34 @@
+# make pretrain   the sample city, a small Rose on it, and what was learned: two minutes after the install
+# make test       all tests
+# make lint       style
+# make prepare RASTER=city.tif OSM=osm.gpkg OUT=data/mine CITY=mine   tiles of your own city
+
+PYTHON ?= python3
+BIN = .venv/bin
+READY = .venv/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
+
+.PHONY: pretrain test lint prepare install clean
+
+pretrain: $(READY)
+	$(BIN)/python train_rose.py experiment=sample
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+prepare: $(READY)
+	$(BIN)/python prepare_dataset.py raster='$(RASTER)' osm='$(OSM)' out='$(OUT)' city='$(CITY)'
+
+install: $(READY)
+
+# a new requirements.txt, or an install that broke off, installs again
+$(READY): requirements.txt
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0] + '; name another with PYTHON=')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	rm -f .venv/.installed-* && touch $@
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache

@@ -1,0 +1,334 @@
+"""Augmentation of a tile: one set of parameters is drawn, then applied to the image and to the OSM graph.
+
+In the order of the release: with p 0.5 a random resized crop (scale 0.67-1, ratio 3/4-4/3, bicubic), with p 0.5 a colour jitter, with p 0.2
+grey, with p 0.5 a horizontal flip. `augment=aligned` moves the OSM nodes with the image, `image_only` (the release) does not.
+
+How a crop moves a node. A node row holds the object's area, perimeter, centroid and minimum rotated box, not its outline, so a crop of the
+outline is estimated from the box. Let R be the part of the box inside the tile (the object has no other), R' the part of R inside the crop
+window, and f the share of R's area that R' keeps.
+
+    dropped      R' is empty, or only touches the window's side: the object is surely outside; edges of dropped nodes go with them
+    area         f * area / area of the window
+    perimeter    perimeter * perimeter of R' after / perimeter of R before, which follows a window that is not square
+    corners      the box where it is not cut, else R', stretched with the window; then its minimum-area rotated rectangle
+    centroid     centroid of R' + f * (centroid - centroid of R), kept inside R', then stretched with the window
+
+All of it is exact for an object that fills its box. For any other that the crop does not cut, area and centroid are exact; for those cut,
+area, perimeter and centroid are estimates that tend to the exact as the cut shrinks. Relation codes of surviving pairs stay, also where the
+crop parts the two objects.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy import ndarray
+from torch import Generator, Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Data
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from datasets.sampler import keyed_generator
+from datasets.tiles import AREA, CENTROID, CORNERS, PERIMETER, TileDataset, normalise
+from utils.errors import ConfigError
+
+AUGMENTS = ("aligned", "image_only", "none")
+CROP_SCALE = (0.67, 1.0)
+CROP_RATIO = (3 / 4, 4 / 3)
+JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4), "hue": (-0.1, 0.1)}
+ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "brightness": F.adjust_brightness, "contrast": F.adjust_contrast, "saturation": F.adjust_saturation, "hue": F.adjust_hue,
+}
+TOUCH = 1e-6    # tile units, 0.0002 pixels: an object that reaches less far into the window only touches it
+NOTHING = 1e-12  # lengths and areas up to this, in tile units, count as zero
+# The 8 ways to number a rectangle's corners along its outline: 4 starts in either direction.
+CORNER_ORDERS = np.array([[(start + way * k) % 4 for k in range(4)] for way in (1, -1) for start in range(4)])
+
+
+class AugmentedTiles(Dataset):
+    """The tiles of a dataset, augmented: `tiles[epoch, index] -> (image, graph)`, shaped as the dataset's.
+
+    What is drawn depends on (seed, epoch, index) alone: not on the number of workers, their order, or where a run was resumed.
+
+    Args:
+        dataset: the tiles.
+        augment: one of AUGMENTS.
+        seed: of the run, >= 0.
+
+    Raises:
+        ConfigError: `augment` is none of AUGMENTS.
+    """
+
+    def __init__(self, dataset: TileDataset, augment: str, seed: int) -> None:
+        if augment not in AUGMENTS:
+            raise ConfigError(f"augment={augment}: choose one of {', '.join(AUGMENTS)}")
+        self.dataset = dataset
+        self.augment = augment
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Data]:
+        epoch, index = key
+        image, graph = self.dataset.read(index)
+        if self.augment != "none":
+            drawn = draw(keyed_generator(self.seed, epoch, index), self.dataset.image_size)
+            image = apply_to_image(image, drawn)
+            if self.augment == "aligned":
+                graph = apply_to_graph(graph, drawn)
+        return normalise(image), graph
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Parameters of one augmentation, drawn once for image and graph.
+
+    Attributes:
+        size: side of the tile, in pixels.
+        crop: (top, left, height, width) in pixels; None leaves the tile whole.
+        jitter: (name, strength) of colour adjustments, in the order of application; empty for none.
+        grey: drop the colours.
+        flip: mirror left and right.
+    """
+
+    size: int
+    crop: tuple[int, int, int, int] | None
+    jitter: tuple[tuple[str, float], ...]
+    grey: bool
+    flip: bool
+
+
+def draw(generator: Generator, size: int) -> Drawn:
+    """Draw an augmentation for a tile of size x size pixels."""
+    return Drawn(
+        size=size,
+        crop=_draw_crop(generator, size) if _chance(generator, 0.5) else None,
+        jitter=_draw_jitter(generator) if _chance(generator, 0.5) else (),
+        grey=_chance(generator, 0.2),
+        flip=_chance(generator, 0.5),
+    )
+
+
+def _draw_crop(generator: Generator, size: int) -> tuple[int, int, int, int]:
+    """As torchvision's RandomResizedCrop: ten tries for a window that fits, else the whole tile."""
+    for _ in range(10):
+        area = size * size * _uniform(generator, *CROP_SCALE)
+        ratio = math.exp(_uniform(generator, *map(math.log, CROP_RATIO)))
+        height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if height <= size and width <= size:
+            return _below(generator, size - height + 1), _below(generator, size - width + 1), height, width
+    return 0, 0, size, size
+
+
+def _draw_jitter(generator: Generator) -> tuple[tuple[str, float], ...]:
+    """As torchvision's ColorJitter(0.4, 0.4, 0.4, 0.1): all four, in random order."""
+    names = list(JITTER)
+    order = torch.randperm(len(names), generator=generator).tolist()
+    return tuple((names[i], _uniform(generator, *JITTER[names[i]])) for i in order)
+
+
+def _uniform(generator: Generator, low: float, high: float) -> float:
+    return low + (high - low) * torch.rand(1, generator=generator, dtype=torch.float64).item()
+
+
+def _chance(generator: Generator, probability: float) -> bool:
+    return _uniform(generator, 0, 1) < probability
+
+
+def _below(generator: Generator, bound: int) -> int:
+    return int(torch.randint(bound, (1,), generator=generator).item())
+
+
+def apply_to_image(image: Tensor, drawn: Drawn) -> Tensor:
+    """The augmented image, uint8 [3, size, size] to the same; before normalisation."""
+    if drawn.crop:
+        image = F.resized_crop(image, *drawn.crop, [drawn.size, drawn.size], InterpolationMode.BICUBIC, antialias=True)
+    for name, strength in drawn.jitter:
+        image = ADJUST[name](image, strength)
+    if drawn.grey:
+        image = F.rgb_to_grayscale(image, num_output_channels=3)
+    return F.horizontal_flip(image) if drawn.flip else image
+
+
+def apply_to_graph(graph: Data, drawn: Drawn) -> Data:
+    """The graph of the augmented image; the given one is not changed. Colours do not concern it.
+
+    Nodes fully outside the crop are dropped with their edges and the rest renumbered. Of a graph with nodes at least one stays: the one
+    whose centroid is nearest to the window, pressed flat against the window's side.
+    """
+    if drawn.crop:
+        top, left, height, width = drawn.crop
+        low = np.array([left, top]) / drawn.size
+        graph = _crop(graph, low, low + np.array([width, height]) / drawn.size)
+    return _flip(graph) if drawn.flip else graph
+
+
+def _flip(graph: Data) -> Data:
+    """Mirrored left and right; the corners are listed backwards, so that they go round in the direction they had."""
+    x = graph.x.clone()
+    corners = x[:, CORNERS].reshape(-1, 4, 2).flip(1)  # [n, 4, 2]
+    corners[..., 0] = 1 - corners[..., 0]
+    x[:, CORNERS] = corners.flatten(1)
+    x[:, CENTROID] = torch.stack([1 - x[:, CENTROID][:, 0], x[:, CENTROID][:, 1]], 1)
+    flipped = copy.copy(graph)
+    flipped.x = x
+    return flipped
+
+
+def _crop(graph: Data, low: ndarray, high: ndarray) -> Data:
+    """The graph of the window from `low` to `high` (x, y in tile units)."""
+    if graph.num_nodes == 0:
+        return graph
+    boxes = graph.x[:, CORNERS].double().numpy().reshape(-1, 4, 2)        # [n, 4, 2]
+    centroids = graph.x[:, CENTROID].double().numpy()                     # [n, 2]
+    before = _inside_tile(boxes, centroids)                               # [n, 8, 2]  R
+    after, keep = _inside_window(before, centroids, low, high)            # [n, 12, 2]  R'
+    boxes, centroids, before, after = (part[keep] for part in (boxes, centroids, before, after))
+
+    cropped = graph.subgraph(torch.from_numpy(keep))
+    columns = cropped.x[:, AREA:].double().numpy()                        # [n, 13]
+    cropped.x[:, AREA:] = torch.from_numpy(_moved_columns(columns, boxes, centroids, before, after, low, high))
+    return cropped
+
+
+def _inside_tile(boxes: ndarray, centroids: ndarray) -> ndarray:
+    """The part of each box inside the tile, [n, 8, 2]; where there is none, as for a broken box, the centroid stands for it."""
+    parts, some = _clip(boxes, np.zeros(2), np.ones(2))
+    return np.where(some[:, None, None], parts, centroids.clip(0, 1)[:, None])
+
+
+def _inside_window(before: ndarray, centroids: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndarray]:
+    """The part of each polygon inside the window, [n, 12, 2], and which nodes stay, [n] bool.
+
+    A side of the window that lies on the tile's own border cuts nothing, so that what lies flat on it stays.
+    """
+    after, some = _clip(before, low, high)
+    inner_low = np.where(low > 0, low + TOUCH, -np.inf)
+    inner_high = np.where(high < 1 - TOUCH, high - TOUCH, np.inf)
+    keep = some & ((after.max(1) > inner_low) & (after.min(1) < inner_high)).all(1)
+    if not keep.any():
+        nearest = np.linalg.norm(centroids - centroids.clip(low, high), axis=1).argmin()
+        after[nearest] = _pad(before[nearest:nearest + 1].clip(low, high), after.shape[1])
+        keep[nearest] = True
+    return after, keep
+
+
+def _moved_columns(
+    columns: ndarray, boxes: ndarray, centroids: ndarray, before: ndarray, after: ndarray, low: ndarray, high: ndarray,
+) -> ndarray:
+    """The 13 geometry columns of surviving nodes, [n, 13], by the rules on top of this file; R is `before`, R' is `after`."""
+    stretch = 1 / (high - low)                                                                # [2]
+    uncut = ((before >= low - TOUCH) & (before <= high + TOUCH)).all((1, 2))                  # [n]
+    stretched = (after - low) * stretch                                                       # [n, 12, 2]
+    share_of_length = _ratio(_perimeter(after), _perimeter(before), otherwise=1)
+    share = _ratio(_area(after), _area(before), otherwise=share_of_length)                    # [n]
+    outline = np.where(uncut[:, None, None], (_pad(boxes, after.shape[1]) - low) * stretch, stretched)
+    corners = _renumber(_minimum_rectangle(outline), like=(boxes - low) * stretch)            # [n, 4, 2]
+    estimate = _centroid(after) + share[:, None] * (centroids - _centroid(before))            # [n, 2]
+    centroids = np.where(uncut[:, None], centroids, estimate.clip(after.min(1), after.max(1)))
+
+    moved = columns.copy()
+    moved[:, AREA] = (columns[:, AREA] * share * stretch.prod()).clip(max=1)
+    moved[:, PERIMETER] *= _ratio(_perimeter(stretched), _perimeter(before), otherwise=stretch.mean())
+    moved[:, CORNERS] = corners.reshape(-1, 8)
+    moved[:, CENTROID] = (centroids - low) * stretch
+    return moved
+
+
+def _ratio(part: ndarray, whole: ndarray, otherwise: ndarray | float) -> ndarray:
+    """part / whole, [n]; `otherwise` where the whole is nothing, as the area of a box squeezed to a line."""
+    something = whole > NOTHING
+    return np.where(something, part / np.where(something, whole, 1), otherwise)
+
+
+def _pad(polygons: ndarray, vertices: int) -> ndarray:
+    """[n, v, 2] to [n, vertices, 2] by repeating the first vertex, which changes neither outline nor area."""
+    return np.concatenate([polygons, np.repeat(polygons[:, :1], vertices - polygons.shape[1], axis=1)], axis=1)
+
+
+def _clip(polygons: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndarray]:
+    """Convex polygons [n, v, 2] clipped to the window, [n, v + 4, 2], and where something is left, [n] bool (Sutherland-Hodgman)."""
+    some = np.ones(len(polygons), dtype=bool)
+    for axis in (0, 1):
+        for side, bound in ((1, low[axis]), (-1, high[axis])):
+            polygons, left = _clip_at_line(polygons, side * (polygons[..., axis] - bound))
+            some &= left
+    return polygons, some
+
+
+def _clip_at_line(polygons: ndarray, depth: ndarray) -> tuple[ndarray, ndarray]:
+    """Cut off the vertices with depth [n, v] < 0 (signed distance from a line): [n, v + 1, 2], and where something is left, [n] bool."""
+    n, v = depth.shape
+    following, depth_following = _next(polygons), _next(depth)
+    inside = depth >= 0
+    crossing = inside != (depth_following >= 0)
+    along = depth / np.where(crossing, depth - depth_following, 1)                            # [n, v] where an edge meets the line
+    meeting = polygons + along[..., None] * (following - polygons)
+    vertices = np.stack([polygons, meeting], axis=2).reshape(n, 2 * v, 2)
+    kept = np.stack([inside, crossing], axis=2).reshape(n, 2 * v)
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :v + 1]                               # kept ones first, still in sequence
+    order = np.where(np.arange(v + 1) < kept.sum(1, keepdims=True), order, order[:, :1])      # the first fills the rest
+    return np.take_along_axis(vertices, order[..., None], axis=1), kept.any(1)
+
+
+def _next(vertices: ndarray) -> ndarray:
+    """Each vertex's successor, [n, v, ...] to the same."""
+    return np.concatenate([vertices[:, 1:], vertices[:, :1]], axis=1)
+
+
+def _edges(polygons: ndarray) -> ndarray:
+    return _next(polygons) - polygons
+
+
+def _perimeter(polygons: ndarray) -> ndarray:
+    return np.linalg.norm(_edges(polygons), axis=2).sum(1)
+
+
+def _cross(polygons: ndarray) -> ndarray:
+    """Twice the signed areas of the triangles from the first vertex to each edge, [n, v]."""
+    a = polygons - polygons[:, :1]
+    b = _next(a)
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _area(polygons: ndarray) -> ndarray:
+    return np.abs(_cross(polygons).sum(1)) / 2
+
+
+def _centroid(polygons: ndarray) -> ndarray:
+    """Centroid of the area; of the outline where there is no area; of the vertices where there is no length either. [n, 2]"""
+    ends = _next(polygons)
+    lengths = np.linalg.norm(ends - polygons, axis=2)                                         # [n, v]
+    has_area = (_area(polygons) > NOTHING)[:, None]                                           # [n, 1]
+    has_length = lengths.sum(1, keepdims=True) > NOTHING                                      # [n, 1]
+    weights = np.where(has_area, _cross(polygons), np.where(has_length, lengths, 1))          # [n, v]
+    triangles, midpoints = (polygons[:, :1] + polygons + ends) / 3, (polygons + ends) / 2     # [n, v, 2]
+    points = np.where(has_area[..., None], triangles, midpoints)
+    return (points * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
+
+
+def _minimum_rectangle(polygons: ndarray) -> ndarray:
+    """Minimum-area rotated rectangles of convex polygons, [n, v, 2] -> [n, 4, 2]: one side of such a rectangle lies along an edge."""
+    edges = _edges(polygons)
+    lengths = np.linalg.norm(edges, axis=2, keepdims=True)
+    along = np.where(lengths > NOTHING, edges / np.where(lengths > NOTHING, lengths, 1), (1.0, 0.0))  # [n, v, 2] unit vectors
+    across = np.stack([-along[..., 1], along[..., 0]], axis=2)
+    axes = np.stack([along, across], axis=2)                                                  # [n, edge, 2, 2]
+    extent = np.einsum("neak,nvk->neav", axes, polygons)                                      # [n, edge, 2, v]
+    low, high = extent.min(3), extent.max(3)                                                  # [n, edge, 2]
+    best = (np.arange(len(polygons)), (high - low).prod(2).argmin(1))
+    axes, low, high = axes[best], low[best], high[best]                                       # [n, 2, 2], [n, 2], [n, 2]
+    steps = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    return (low[:, None] + steps * (high - low)[:, None]) @ axes                              # [n, 4, 2]
+
+
+def _renumber(corners: ndarray, like: ndarray) -> ndarray:
+    """The rectangles' corners [n, 4, 2], numbered in the order and direction that is nearest to `like` [n, 4, 2]."""
+    numbered = corners[:, CORNER_ORDERS]                                                      # [n, 8, 4, 2]
+    best = ((numbered - like[:, None]) ** 2).sum((2, 3)).argmin(1)
+    return numbered[np.arange(len(corners)), best]

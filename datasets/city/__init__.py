@@ -1,0 +1,1 @@
+"""The parts of the sample city: plan, objects, what OpenStreetMap knows of them, imagery, statistics."""

@@ -1,0 +1,127 @@
+"""One tile's OSM graph (Rose, the method's section on the OSM graph): node rows, edges and relation codes.
+
+Everything is vectorised: one spatial index query for the candidate pairs, one DE-9IM relate over them, and NumPy for the rest.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+import torch
+from torch_geometric.data import Data
+
+from utils.errors import PrepareError
+from utils.recipes import resolve_recipe
+
+GEOMETRY_COLUMNS = 12  # area, perimeter, 4 corners, centroid: what follows the text vector and precedes the label code
+
+TOUCH, OVERLAP, CONTAINS, WITHIN = 2, 3, 4, 5
+_MIRROR = np.array([0, 1, TOUCH, OVERLAP, WITHIN, CONTAINS])  # code of (i, j) -> code of (j, i)
+_II, _IE, _BE, _EI, _EB = 0, 2, 5, 6, 7  # places in a DE-9IM string: interior, boundary, exterior of i against those of j
+
+
+def build_graph(
+    geometries: Sequence[shapely.Geometry],
+    text_features,
+    label_codes,
+    bounds: tuple[float, float, float, float],
+    tile_px: int = 224,
+    recipe: str = "rose",
+    relation_codes: str | None = None,
+    coordinates: str | None = None,
+) -> Data:
+    """Graph of the OSM objects of one tile.
+
+    Node row: text vector | area / tile area | perimeter / tile perimeter | 4 corners of the minimum rotated rectangle, x1 y1 .. x4 y4 |
+    centroid x, y | label code. Areas, perimeters and rectangles are found in CRS units; corners and centroid are then mapped to tile
+    units (x right, y down, the tile is the unit square), so pixels need not be square.
+    Edge (i, j): what i does to j: 2 touches, 3 overlaps or crosses, 4 contains, 5 is within; of two equal geometries the earlier one
+    contains (4) the later (5). Disjoint pairs have no edge.
+
+    Args:
+        geometries: n shapely geometries, already clipped to the tile, in the CRS of `bounds`.
+        text_features: [n, width] array or tensor, the text vector of each object's tag value (width 512 with CLIP ViT-B/16).
+        label_codes: [n] integers.
+        bounds: minx, miny, maxx, maxy of the tile.
+        tile_px: pixels along a side of the tile; only `coordinates=integer` depends on it.
+        recipe: `rose` or `release`; `relation_codes` (symmetric|release) and `coordinates` (subpixel|integer) override it singly.
+
+    Returns:
+        Data with x [n, width + 13] float32, edge_index [2, e] int64 sorted by (i, j), edge_attr [e, 1] float32.
+
+    Raises:
+        PrepareError: lengths disagree, a geometry is missing or empty, or the bounds enclose nothing.
+        ConfigError: unknown recipe or an impossible value of one of its keys.
+    """
+    chosen = resolve_recipe(recipe, relation_codes=relation_codes, coordinates=coordinates)
+    geometries = np.asarray(geometries, dtype=object)
+    text = np.asarray(text_features, dtype=np.float32)
+    labels = np.asarray(label_codes)
+    _check(geometries, text, labels, bounds)
+
+    corners, centroid = (_to_tile_units(xy, bounds) for xy in (_rectangle_corners(geometries), _centroids(geometries)))
+    if chosen.coordinates == "integer":
+        corners, centroid = (np.trunc(xy * tile_px) / tile_px for xy in (corners, centroid))
+    minx, miny, maxx, maxy = bounds
+    area = shapely.area(geometries) / ((maxx - minx) * (maxy - miny))
+    perimeter = shapely.length(geometries) / (2 * (maxx - minx + maxy - miny))
+    rows = [text, area[:, None], perimeter[:, None], corners.reshape(-1, 8), centroid, labels.reshape(-1, 1)]
+    x = np.concatenate(rows, axis=1, dtype=np.float32)  # [n, width + 13]
+
+    edge_index, codes = _relations(geometries, chosen.relation_codes)
+    edge_attr = codes.astype(np.float32)[:, None]  # [e, 1]
+    return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edge_index), edge_attr=torch.from_numpy(edge_attr))
+
+
+def _check(geometries: np.ndarray, text: np.ndarray, labels: np.ndarray, bounds: tuple[float, float, float, float]) -> None:
+    count = len(geometries)
+    if text.ndim != 2 or len(text) != count or labels.shape != (count,):
+        raise PrepareError(f"build_graph: {count} geometries with text_features of shape {list(text.shape)} and label_codes of shape "
+                           f"{list(labels.shape)}; expected [{count}, width] and [{count}]: one text vector and one code per geometry")
+    unusable = np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+    if len(unusable):
+        raise PrepareError(f"build_graph: geometry {unusable[0]} is missing or empty; leave such objects out before building the graph")
+    minx, miny, maxx, maxy = bounds
+    if not (minx < maxx and miny < maxy):
+        raise PrepareError(f"build_graph: bounds {tuple(bounds)} enclose nothing; expected (minx, miny, maxx, maxy) of the tile")
+
+
+def _rectangle_corners(geometries: np.ndarray) -> np.ndarray:
+    """First 4 exterior vertices of each `minimum_rotated_rectangle`: [n, 4, 2], CRS units.
+
+    The rectangle of a straight line is a line and that of a point a point; their vertices are repeated in turn to make 4.
+    """
+    vertices, owner = shapely.get_coordinates(shapely.oriented_envelope(geometries), return_index=True)
+    first = np.searchsorted(owner, np.arange(len(geometries)))
+    count = np.bincount(owner, minlength=len(geometries))
+    return vertices[first[:, None] + np.arange(4) % count[:, None]]
+
+
+def _centroids(geometries: np.ndarray) -> np.ndarray:
+    return shapely.get_coordinates(shapely.centroid(geometries))  # [n, 2]
+
+
+def _to_tile_units(xy: np.ndarray, bounds: tuple[float, float, float, float]) -> np.ndarray:
+    minx, miny, maxx, maxy = bounds
+    return (xy - (minx, maxy)) / (maxx - minx, miny - maxy)
+
+
+def _relations(geometries: np.ndarray, relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [2, e] int64 and codes [e] of all intersecting ordered pairs, sorted by (i, j)."""
+    i, j = shapely.STRtree(geometries).query(geometries, predicate="intersects")
+    i, j = i[i < j], j[i < j]
+    code = _pair_codes(shapely.relate(geometries[i], geometries[j]), relation_codes)
+    edges = np.stack([np.concatenate([i, j]), np.concatenate([j, i])]).astype(np.int64)
+    codes = np.concatenate([code, _MIRROR[code]])
+    order = np.lexsort((edges[1], edges[0]))
+    return np.ascontiguousarray(edges[:, order]), codes[order]
+
+
+def _pair_codes(de9im: np.ndarray, relation_codes: str) -> np.ndarray:
+    """Relation code of each pair's DE-9IM string, for pairs that intersect: [pairs] int."""
+    disjoint = np.asarray(de9im).astype("S9").view(np.uint8).reshape(-1, 9) == ord("F")  # [pairs, 9]
+    contains = disjoint[:, _EI] & disjoint[:, _EB]
+    within = disjoint[:, _IE] & disjoint[:, _BE]
+    if relation_codes == "release":
+        within = np.zeros_like(within)  # the release never asks for it: i within j falls through to 3, both ways
+    return np.select([disjoint[:, _II], contains, within], [TOUCH, CONTAINS, WITHIN], OVERLAP)

@@ -1,0 +1,78 @@
+"""The order of tiles in an epoch, the same however many devices share it, and resumable in its middle."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+from datasets.tiles import TileDataset
+from utils.errors import TileError
+
+
+def keyed_generator(seed: int, *key: int) -> torch.Generator:
+    """A generator whose stream depends on (seed, key) alone, well mixed, so that neighbouring keys have unrelated streams.
+
+    Args:
+        seed, key: integers >= 0; keys of different lengths differ.
+    """
+    state = np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Keys `(epoch, index)` of one epoch, for a DataLoader with this `batch_size` over an `AugmentedTiles`.
+
+    The permutation of an epoch is drawn from (seed, epoch). It is cut into whole global batches of batch_size * world_size tiles, the rest
+    dropped; of each, this rank takes every world_size-th. One order of tiles thus serves any number of devices whose global batch is equal.
+
+    Args:
+        dataset: the tiles; its length and, for the error, its root are used.
+        batch_size: tiles per step of one process.
+        seed: of the run.
+        rank, world_size: this process among all.
+
+    Raises:
+        TileError: the dataset has fewer tiles than one global batch.
+    """
+
+    def __init__(self, dataset: TileDataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self.num_tiles = len(dataset)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.world_size = world_size
+        self.steps_per_epoch = self.num_tiles // (batch_size * world_size)
+        if self.steps_per_epoch == 0:
+            raise TileError(_too_few_tiles(dataset, batch_size, world_size))
+        self.set_position(epoch=0)
+
+    def set_position(self, epoch: int, start_step: int = 0) -> None:
+        """Iterate over `epoch` next, its first `start_step` steps left out.
+
+        Raises:
+            ValueError: the epoch has fewer steps than that.
+        """
+        if not 0 <= start_step <= self.steps_per_epoch:
+            raise ValueError(f"start_step={start_step}: an epoch has {self.steps_per_epoch} steps")
+        self.epoch = epoch
+        self.start_step = start_step
+
+    def __len__(self) -> int:
+        return (self.steps_per_epoch - self.start_step) * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = torch.randperm(self.num_tiles, generator=keyed_generator(self.seed, self.epoch))
+        global_batch = self.batch_size * self.world_size
+        taken = order[self.start_step * global_batch:self.steps_per_epoch * global_batch]
+        for index in taken[self.rank::self.world_size].tolist():
+            yield self.epoch, index
+
+
+def _too_few_tiles(dataset: TileDataset, batch_size: int, world_size: int) -> str:
+    tiles = len(dataset)
+    largest = tiles // world_size
+    devices = f" on each of {world_size} devices" if world_size > 1 else ""
+    remedy = f"use batch_size<={largest}" if largest else f"use at most {tiles} devices"
+    return (f"batch_size={batch_size}{devices} needs {batch_size * world_size} tiles a step, but the dataset at {dataset.root} has {tiles} "
+            f"tiles; {remedy}, or add tiles")

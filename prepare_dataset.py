@@ -1,0 +1,21 @@
+"""Make tiles of a city: imagery and OSM objects -> images and graphs that train_rose.py reads.
+
+    python prepare_dataset.py raster=city.tif osm=city.gpkg out=data/city city=mytown
+    python prepare_dataset.py raster='chips/*.tif' osm=shapefiles/ out=data/city city=mytown keep_empty=true
+    python prepare_dataset.py raster=city.tif osm=city.geojson out=data/city city=mytown overwrite=true recipe=release
+"""
+
+from dataclasses import asdict
+
+from datasets.prepare.pipeline import prepare_tiles
+from utils.cli import script
+from utils.config import PrepareConfig
+
+
+@script("prepare_dataset", PrepareConfig)
+def main(cfg: PrepareConfig) -> None:
+    print(prepare_tiles(**asdict(cfg)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
+
+SHARED = Path(os.environ.get("ROSE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The founders' folder of parity packs and real data; tests that need it are skipped where it is not."""
+    if not (SHARED / "parity").is_dir():
+        pytest.skip(f"no parity packs at {SHARED / 'parity'}; set ROSE_SHARED to the folder that holds parity/ and data/")
+    return SHARED

@@ -1,0 +1,54 @@
+"""Generated imagery in UTM and OSM objects over it, for the tests of the preparation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import rasterio
+import shapely
+from affine import Affine
+
+UTM = "EPSG:32633"
+WEST, NORTH, PIXEL = 500_000.0, 5_500_000.0, 0.5
+
+
+def pixels(height: int, width: int, bands: int = 3) -> np.ndarray:
+    """Noise that tells every pixel from its neighbours: [h, w, bands] uint8."""
+    return np.random.default_rng(0).integers(1, 255, (height, width, bands), dtype=np.uint8)
+
+
+def grid(col: float = 0, row: float = 0) -> Affine:
+    """The geotransform of an image whose first pixel is pixel (col, row) of the place's raster."""
+    return Affine(PIXEL, 0, WEST + col * PIXEL, 0, -PIXEL, NORTH - row * PIXEL)
+
+
+def write_raster(path: Path, image: np.ndarray, transform: Affine | None = None, crs: str | None = UTM, **profile) -> Path:
+    """A GeoTIFF of an image [h, w, bands]."""
+    transform = grid() if transform is None else transform
+    height, width, bands = image.shape
+    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=bands, dtype=image.dtype, crs=crs, transform=transform,
+                       **profile) as dataset:
+        dataset.write(np.moveaxis(image, -1, 0))
+    return path
+
+
+def square(x: float, y: float, side: float) -> shapely.Polygon:
+    """A square, placed by metres east and south of the raster's top-left corner."""
+    return shapely.box(WEST + x, NORTH - y - side, WEST + x + side, NORTH - y)
+
+
+def metres(*points: tuple[float, float]) -> shapely.LineString:
+    """A line through points given as metres east and south of the raster's top-left corner."""
+    return shapely.LineString([(WEST + x, NORTH - y) for x, y in points])
+
+
+@dataclass
+class Place:
+    """Files of a generated place: 210 x 140 pixels of half a metre, so 3 x 2 whole tiles of 64 pixels (32 m)."""
+
+    folder: Path
+    raster: Path
+    osm: Path
+    image: np.ndarray
+    frame: gpd.GeoDataFrame

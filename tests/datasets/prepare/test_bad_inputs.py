@@ -1,0 +1,200 @@
+"""Every input that cannot be used ends in one line: the file, the value found, what was expected, and a remedy."""
+
+import sys
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from affine import Affine
+from rasterio.control import GroundControlPoint
+
+from datasets.prepare.pipeline import prepare_tiles
+from tests.datasets.prepare.places import PIXEL, UTM, WEST, grid, pixels, square, write_raster
+from utils.errors import RoseError
+
+
+def missing_raster(place):
+    return {"raster": place.folder / "nope.tif"}
+
+
+def raster_without_crs(place):
+    return {"raster": write_raster(place.raster, place.image, crs=None)}
+
+
+def raster_with_a_local_crs(place):
+    return {"raster": write_raster(place.raster, place.image, crs='LOCAL_CS["site",UNIT["metre",1]]')}
+
+
+def raster_with_control_points(place):
+    points = [GroundControlPoint(row, col, WEST + col, 5.5e6 - row) for row, col in [(0, 0), (0, 100), (100, 0), (100, 90)]]
+    return {"raster": write_raster(place.folder / "gcp.tif", place.image, Affine.identity(), gcps=points)}
+
+
+def corrupt_raster(place):
+    place.raster.write_bytes(b"II*\0 this is no tiff")
+    return {}
+
+
+def truncated_raster(place):
+    place.raster.write_bytes(place.raster.read_bytes()[:40_000])
+    return {}
+
+
+def uint16_raster(place):
+    return {"raster": write_raster(place.raster, place.image.astype(np.uint16))}
+
+
+def one_band(place):
+    return {"raster": write_raster(place.raster, place.image[..., :1])}
+
+
+def rotated_raster(place):
+    return {"raster": write_raster(place.raster, place.image, Affine(PIXEL, 0.1, WEST, 0.1, -PIXEL, 5.5e6))}
+
+
+def south_up_raster(place):
+    return {"raster": write_raster(place.raster, place.image, Affine(PIXEL, 0, WEST, 0, PIXEL, 5.5e6))}
+
+
+def small_raster(place):
+    return {"raster": write_raster(place.raster, place.image[:50])}
+
+
+def empty_raster_folder(place):
+    (place.folder / "empty").mkdir()
+    return {"raster": place.folder / "empty"}
+
+
+def mixed_crs(place):
+    chips = place.folder / "chips"
+    chips.mkdir()
+    write_raster(chips / "a.tif", pixels(64, 64))
+    write_raster(chips / "b.tif", pixels(64, 64), grid(64), crs="EPSG:32634")
+    return {"raster": chips}
+
+
+def no_imagery(place):
+    return {"raster": write_raster(place.raster, np.zeros_like(place.image), nodata=0)}
+
+
+def missing_osm(place):
+    return {"osm": place.folder / "nope.gpkg"}
+
+
+def corrupt_vector(place):
+    place.osm.write_bytes(b"SQLite format 3\0 no more of it")
+    return {}
+
+
+def text_as_vector(place):
+    (place.folder / "notes.txt").write_text("no geometry here")
+    return {"osm": place.folder / "notes.txt"}
+
+
+def osm_pbf(place):
+    (place.folder / "city.osm.pbf").write_bytes(b"")
+    return {"osm": place.folder / "city.osm.pbf"}
+
+
+def empty_osm_folder(place):
+    (place.folder / "empty").mkdir()
+    return {"osm": place.folder / "empty"}
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+def vector_without_crs(place):
+    frame = gpd.GeoDataFrame({"building": ["yes"]}, geometry=[square(0, 0, 9)])
+    frame.to_file(place.folder / "plain.shp")
+    return {"osm": place.folder / "plain.shp"}
+
+
+def no_tag_column(place):
+    gpd.GeoDataFrame({"fclass": ["yes"], "label": [3]}, geometry=[square(0, 0, 9)], crs=UTM).to_file(place.folder / "other.gpkg")
+    return {"osm": place.folder / "other.gpkg"}
+
+
+def no_overlap(place):
+    place.frame.assign(geometry=place.frame.translate(5e4)).to_file(place.osm, layer="objects")
+    return {}
+
+
+def only_points(place):
+    place.frame.assign(geometry=place.frame.centroid).to_file(place.osm, layer="objects")
+    return {}
+
+
+def out_is_a_file(place):
+    (place.folder / "file").write_text("")
+    return {"out": place.folder / "file"}
+
+
+CASES = [
+    (missing_raster, ["nope.tif", "no such file", "Pass raster="]),
+    (raster_without_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
+    (raster_with_a_local_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
+    (raster_with_control_points, ["gcp.tif", "4 ground control points", "gdalwarp -t_srs"]),
+    (corrupt_raster, ["city.tif", "not a readable raster", "gdalinfo"]),
+    (truncated_raster, ["city.tif", "damaged", "Get the file again"]),
+    (uint16_raster, ["city.tif", "uint16", "uint8", "gdal_translate -ot Byte -scale"]),
+    (one_band, ["city.tif", "1 band", "red, green and blue", "gdal_translate -b 1 -b 1 -b 1"]),
+    (rotated_raster, ["city.tif", "rotated", "(0.5, 0.1, 500000.0", "gdalwarp"]),
+    (south_up_raster, ["city.tif", "flipped", "gdalwarp"]),
+    (small_raster, ["city.tif", "210 x 50", "64 x 64", "larger raster"]),
+    (empty_raster_folder, ["empty", "holds no GeoTIFF", "Pass raster="]),
+    (mixed_crs, ["b.tif", "EPSG:32634", "a.tif has EPSG:32633", "gdalwarp -t_srs EPSG:32633"]),
+    (no_imagery, ["city.tif", "no tile can be made", "4 tiles with too little imagery", "max_nodata"]),
+    (missing_osm, ["nope.gpkg", "no such file", "Pass osm="]),
+    (corrupt_vector, ["osm.gpkg", "not a readable vector file", "GeoPackage", "ogrinfo"]),
+    (text_as_vector, ["notes.txt", "not a readable vector file", "GeoPackage"]),
+    (osm_pbf, ["city.osm.pbf", "OpenStreetMap's own format", "ogr2ogr osm.gpkg"]),
+    (empty_osm_folder, ["empty", "no vector file", ".shp"]),
+    (vector_without_crs, ["plain.shp", "no coordinate reference system", "ogr2ogr -a_srs"]),
+    (no_tag_column, ["other.gpkg", "columns found: fclass, label", "highway", "Rename"]),
+    (no_overlap, ["osm.gpkg", "15.69", "15.00000, 49.65", "EPSG:4326", "keep_empty=true"]),
+    (only_points, ["osm.gpkg", "no usable OSM object", "points", "keep_empty=true"]),
+    (out_is_a_file, ["file", "cannot be written", "Pass out="]),
+    (lambda place: {"text": "clip9"}, ["text=clip9", "unknown text encoder", "hash"]),
+    (lambda place: {"city": "a/b"}, ["city='a/b'", "letters, digits"]),
+    (lambda place: {"city": ""}, ["city=''", "letters, digits"]),
+    (lambda place: {"max_nodata": 1.5}, ["max_nodata=1.5", "between 0 and 1"]),
+    (lambda place: {"tile_px": 0}, ["tile_px=0", "1 or more"]),
+    (lambda place: {"recipe": "roze"}, ["recipe=roze", "rose, release"]),
+]
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided", "ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(("spoil", "parts"), CASES, ids=[f"{case.__name__.strip('<>')}-{parts[0]}" for case, parts in CASES])
+def test_message(place, spoil, parts):
+    arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out", "city": "c", "tile_px": 64, **spoil(place)}
+    with pytest.raises(RoseError) as raised:
+        prepare_tiles(**arguments, progress=False)
+    message = str(raised.value)
+    for part in parts:
+        assert part in message
+    assert "\n" not in message
+    assert not list(place.folder.rglob(".preparing-*"))
+    assert not list(place.folder.rglob("*.png"))
+
+
+def test_the_script_prints_the_message_and_exits_with_2(place, monkeypatch, capsys):
+    import prepare_dataset
+
+    arguments = [f"raster={place.folder}/nope.tif", f"osm={place.osm}", f"out={place.folder}/out", "city=c"]
+    monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        prepare_dataset.main()
+    assert stopped.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "nope.tif: no such file" in error
+    assert error.count("\n") == 1
+
+
+def test_the_script_prepares_and_prints_a_summary(place, monkeypatch, capsys):
+    import prepare_dataset
+
+    arguments = [f"raster={place.raster}", f"osm={place.osm}", f"out={place.folder}/out", "city=c", "tile_px=64", "recipe=release"]
+    monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *arguments])
+    prepare_dataset.main()
+    assert "tiles        4" in capsys.readouterr().out
+    assert '"relation_codes": "release"' in (place.folder / "out/meta/c.json").read_text()

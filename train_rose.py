@@ -1,0 +1,43 @@
+"""Pretrain Rose by joint mask-reconstruction.
+
+    python train_rose.py data_path=D batch_size=64 total_epoch=120 schedule=[90,110] save_root_dir=R save_dir=rose
+    python train_rose.py experiment=sample                     # two minutes, nothing needed
+    python train_rose.py data_path=D recipe=release            # the authors' code, its accidents included
+    torchrun --nproc-per-node=4 train_rose.py data_path=D      # several GPUs
+
+The same command continues a run that was stopped. Outputs are in save_root_dir/save_dir.
+"""
+
+from datasets.sample_tiles import ensure_sample_tiles
+from utils.cli import script
+from utils.config import TrainConfig
+from utils.pretraining import PretrainingRun
+from utils.report import add_picture, report
+from utils.schedule import learning_rate, set_learning_rate
+
+
+@script("train_rose", TrainConfig)
+def main(cfg: TrainConfig) -> None:
+    if cfg.sample_tiles is not None:
+        ensure_sample_tiles(cfg.data_path, cfg.sample_tiles)
+    run = PretrainingRun(cfg)
+
+    for epoch in run.epochs():
+        set_learning_rate(run.optimizer, learning_rate(run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
+        run.rose.train()
+        for images, graphs in run.batches():
+            out = run.rose(images, graphs)
+            losses = run.check(out, graphs)
+            run.fabric.backward(out.loss)
+            run.optimizer.step()
+            run.optimizer.zero_grad()
+            run.count(losses)
+        if epoch % cfg.picture_every == 0:
+            add_picture(run, epoch)
+        run.end_epoch()
+
+    report(run)
+
+
+if __name__ == "__main__":
+    main()

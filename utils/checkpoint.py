@@ -1,0 +1,170 @@
+"""Checkpoints: of a run, to continue it exactly, and of a network alone, to use it.
+
+A run's checkpoint `NAME.tar` is one dict that `torch.load(..., weights_only=True)` reads: tensors, numbers, text, lists and dicts. Beside
+it lies `NAME.safetensors`, the weights alone with what is needed to build the network. The authors' checkpoints are read too.
+"""
+
+import json
+import pickle
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from models import build_rose
+from models.rose import Rose
+from utils.errors import CheckpointError
+from utils.files import write_atomically
+from utils.release import is_release_state_dict, load_release_state_dict, load_strictly
+
+__all__ = ["load_release_state_dict", "load_rose", "newest_checkpoint", "read_checkpoint", "rng_state", "save_checkpoint", "set_rng_state"]
+
+FORMAT = "rose-run-1"
+_WEIGHTS_FORMAT = "rose-weights-1"
+_RELEASE_ENCODERS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a run's `state` to `path` (NAME.tar) and its weights alone to NAME.safetensors, each whole or not at all.
+
+    Args:
+        state: with "model" (a Rose's state dict) and "build" (the arguments of `build_rose`), and whatever else the run needs.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in state["model"].items()}
+    metadata = {"format": _WEIGHTS_FORMAT, "build": json.dumps(state["build"])}
+    write_atomically(path.with_suffix(".safetensors"), lambda temporary: save_file(weights, temporary, metadata))
+    write_atomically(path, lambda temporary: torch.save({"format": FORMAT, **state}, temporary))
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state that `save_checkpoint` wrote, on the CPU.
+
+    Raises:
+        CheckpointError: missing, damaged, or not a run's checkpoint.
+    """
+    state = _read_tar(Path(path))
+    if state.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: holds weights but no run (no optimiser, no position), so it cannot be continued; "
+                              f"resume= takes a model_N.tar or last.tar that train_rose.py wrote")
+    return state
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The readable checkpoint of `folder` that is furthest in its run; None where there is none."""
+    candidates = [*folder.glob("model_*.tar"), *folder.glob("last.tar")]
+    return max(candidates, key=lambda path: _read_tar(path, lazy=True).get("global_step", -1), default=None)
+
+
+def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> Rose:
+    """A Rose with the weights of a checkpoint of any kind: a run's NAME.tar, NAME.safetensors, or the authors' bare state dict.
+
+    Args:
+        image_encoder: timm name; needed only for an authors' checkpoint whose ViT is not one of the four standard widths.
+        overrides: arguments of `build_rose` that replace those stored with the weights, such as fine_input; for the authors' checkpoints,
+            which store none, `recipe` is "release" unless given.
+
+    Raises:
+        CheckpointError: missing, damaged, of unknown kind, or not fitting the network.
+    """
+    path = Path(path)
+    weights, build = _read_weights(path)
+    if build is None:
+        build = {"image_encoder": image_encoder or _guess_encoder(weights, path), "recipe": "release", **_release_widths(weights)}
+    elif image_encoder is not None:
+        build = {**build, "image_encoder": image_encoder}
+    rose = build_rose(**{**build, **overrides, "pretrained": False})
+    if is_release_state_dict(weights):
+        load_release_state_dict(rose, weights)
+    else:
+        load_strictly(rose, weights, str(path))
+    return rose
+
+
+def rng_state() -> dict[str, Any]:
+    """The state of every random generator of this process."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
+        "python": random.getstate(),
+    }
+
+
+def set_rng_state(state: dict[str, Any]) -> None:
+    """Put every random generator of this process back into a state of `rng_state`."""
+    torch.set_rng_state(state["torch"])
+    if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    random.setstate(state["python"])
+
+
+def _read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazy)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path}: refused, it holds more than tensors and plain containers, and loading that could run any code; "
+                              f"save its state_dict alone: torch.save(model.state_dict(), path)") from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({str(error).splitlines()[0][:120]}); the file is truncated or no checkpoint; "
+                              f"copy it again, or remove it to continue from an older one") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a checkpoint's dict")
+    return state
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+    """The parameters in a checkpoint, and the arguments of `build_rose` where it stores them."""
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    state = _read_tar(path)
+    if state.get("format") == FORMAT:
+        return state["model"], state["build"]
+    for wrapper in ("state_dict", "model"):
+        state = state.get(wrapper, state)
+    if not is_release_state_dict(state):
+        raise CheckpointError(f"{path}: neither a checkpoint of train_rose.py nor a state dict of the release (no img_mask_token); "
+                              f"its first names are {', '.join(map(str, list(state)[:3]))}")
+    return state, None
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        weights = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({error}); copy it again") from error
+    if metadata.get("format") != _WEIGHTS_FORMAT:
+        raise CheckpointError(f"{path}: safetensors without Rose's description of its network; expected a file that train_rose.py wrote")
+    return weights, json.loads(metadata["build"])
+
+
+def _guess_encoder(release: dict[str, Tensor], path: Path) -> str:
+    projection = _of_release(release, "img_encoder.patch_embed.proj.weight")
+    if projection is None or projection.shape[0] not in _RELEASE_ENCODERS:
+        width = "unknown" if projection is None else projection.shape[0]
+        raise CheckpointError(f"{path}: a ViT of width {width} is none of {list(_RELEASE_ENCODERS)}; name it with image_encoder=")
+    return f"{_RELEASE_ENCODERS[projection.shape[0]]}_patch{projection.shape[-1]}_224"
+
+
+def _release_widths(release: dict[str, Tensor]) -> dict[str, int]:
+    mask_token, norm = _of_release(release, "osm_mask_token"), _of_release(release, "osm_norm.weight")
+    widths = {"graph_in_dim": mask_token, "graph_out_dim": norm}
+    return {key: tensor.shape[-1] for key, tensor in widths.items() if tensor is not None}
+
+
+def _of_release(release: dict[str, Tensor], name: str) -> Tensor | None:
+    return release.get(name, release.get(f"module.{name}"))

@@ -1,0 +1,149 @@
+"""Figures of a pretraining run. Each function returns a matplotlib Figure; nothing here touches a display."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Polygon, Rectangle
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from datasets.tiles import CORNERS, LABEL, denormalise
+from models import RoseOutput
+
+IMAGE_COLOUR, OSM_COLOUR, TRUE_COLOUR, GUESS_COLOUR = "#2a6f97", "#bc6c25", "#ffffff", "#ffd60a"
+FIGURE_FONT = 9
+
+
+def loss_figure(rows: Sequence[dict[str, float]]) -> Figure:
+    """Both losses and the learning rate over the steps, from the rows of metrics.csv."""
+    steps = [row["global_step"] for row in rows]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    for axes, name, title, colour in zip(figure.subplots(1, 2), ("image_loss", "osm_loss"), ("image from OSM", "OSM from image"),
+                                         (IMAGE_COLOUR, OSM_COLOUR), strict=True):
+        values = [row[name] for row in rows]
+        axes.plot(steps, values, color=colour, marker="o" if len(rows) < 20 else None, markersize=3)
+        axes.set(title=f"{title}: {values[0]:.4g} at first, {values[-1]:.4g} at last", xlabel="step", ylabel="mean squared error")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        _mark_epochs(axes, rows)
+    return figure
+
+
+def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
+    last = {row["epoch"]: row["global_step"] for row in rows}
+    top = axes.secondary_xaxis("top")
+    chosen = sorted(last)[:: max(len(last) // 6, 1)]
+    top.set_xticks([last[epoch] for epoch in chosen], [f"{epoch:.0f}" for epoch in chosen], fontsize=7)
+    top.set_xlabel("epochs done", fontsize=7)
+
+
+def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unpatchify) -> Figure:
+    """One row a tile: its OSM objects, the image, what Rose saw of it, and its reconstruction with the true patches framed.
+
+    Args:
+        images: [B, 3, H, W] normalised.
+        patch: side of a patch in pixels.
+        unpatchify: pixels [B, L, p * p * 3] and a grid -> images [B, 3, H, W].
+    """
+    count, _, height, width = images.shape
+    grid = (height // patch, width // patch)
+    hidden = _upsample(out.image_mask, grid, patch)                                        # [B, H, W]
+    filled = torch.where(hidden[:, None], unpatchify(out.image_pred, grid), images)
+    true, filled = denormalise(images).numpy(), denormalise(filled).numpy()
+    seen = np.where(hidden[..., None].numpy(), 225, true).astype(np.uint8)
+    share = out.image_mask.float().mean().item()
+    titles = ("OSM objects: all shown", "image", f"shown of the image: {1 - share:.0%}", "reconstruction; framed: true pixels")
+    figure = Figure(figsize=(10, 2.55 * count + 0.3), layout="constrained")
+    for row, cells in enumerate(figure.subplots(count, 4, squeeze=False)):
+        draw_objects(cells[0], graphs[row].x, width, height)
+        for axes, picture in zip(cells[1:], (true, seen, filled), strict=True):
+            axes.imshow(picture[row])
+        for index in (~out.image_mask[row]).nonzero()[:, 0].tolist():
+            corner = (index % grid[1] * patch - 0.5, index // grid[1] * patch - 0.5)
+            cells[3].add_patch(Rectangle(corner, patch, patch, fill=False, edgecolor=TRUE_COLOUR, linewidth=0.5))
+        cells[0].set_ylabel(graphs.name[row], fontsize=FIGURE_FONT)
+        for axes, title in zip(cells, titles, strict=True):
+            _bare(axes)
+            if row == 0:
+                axes.set_title(title, fontsize=FIGURE_FONT)
+    return figure
+
+
+def draw_objects(axes: Axes, nodes: Tensor, width: int, height: int) -> None:
+    """Rotated boxes of nodes [n, F + 1], a colour per label code, large ones first."""
+    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", facecolor="#f4f1ea")
+    boxes = nodes[:, CORNERS].unflatten(1, (4, 2)).numpy() * (width, height)               # [n, 4, 2]
+    for index in np.argsort([-_box_area(box) for box in boxes]):
+        axes.add_patch(Polygon(boxes[index], facecolor=(*label_colour(int(nodes[index, LABEL])), 0.55), edgecolor="#444444", linewidth=0.4))
+
+
+def label_colour(code: int) -> tuple[float, float, float]:
+    """A colour for a label code; neighbouring codes get hues far apart."""
+    return tuple(hsv_to_rgb((code * 0.618034 % 1, 0.55, 0.85)))
+
+
+def _box_area(box: np.ndarray) -> float:
+    x, y = box.T
+    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
+
+
+def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: RoseOutput, captions: Sequence[Sequence[str]]) -> Figure:
+    """What is explained of each feature group, and hidden objects with their true and their reconstructed boxes.
+
+    Args:
+        explained: feature group -> share of its variance.
+        captions: per tile, a line for each of its masked nodes.
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    bars, *cells = figure.subplots(1, 1 + len(images), width_ratios=(0.8, *[1] * len(images)), squeeze=False)[0]
+    names = list(explained)[::-1]
+    bars.barh(names, [max(explained[name], 0) for name in names], color=OSM_COLOUR)
+    for place, name in enumerate(names):
+        bars.text(max(explained[name], 0) + 0.02, place, f"{explained[name]:.2f}", va="center", fontsize=FIGURE_FONT)
+    bars.set(xlim=(0, 1.2), xticks=(0, 0.5, 1), xlabel="share explained (1: exact, 0: the mean object)")
+    bars.set_title("OSM from image, by feature group", fontsize=FIGURE_FONT)
+    bars.spines[["top", "right"]].set_visible(False)
+    masked = out.node_mask.nonzero()[:, 0]
+    for tile, axes in enumerate(cells):
+        axes.imshow(denormalise(images[tile]).numpy(), alpha=0.85)
+        mine = (graphs.batch[masked] == tile).nonzero()[:, 0]
+        for number, index in enumerate(mine.tolist(), start=1):
+            # a prediction has no label column: count its corners from its own end
+            predicted = out.osm_pred[index, CORNERS.start + 1 : CORNERS.stop + 1]
+            _outline(axes, graphs.x[masked[index], CORNERS], TRUE_COLOUR, "-", images.shape[-1], str(number))
+            _outline(axes, predicted, GUESS_COLOUR, "--", images.shape[-1])
+        axes.set(xlim=(0, images.shape[-1]), ylim=(images.shape[-2], 0))
+        _bare(axes)
+        axes.set_title(f"{graphs.name[tile]}\nhidden objects: true (white), guessed (yellow)", fontsize=FIGURE_FONT - 1)
+        axes.set_xlabel("\n".join(captions[tile]), fontsize=6.5, loc="left")
+    return figure
+
+
+def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int, text: str = "") -> None:
+    points = corners.reshape(4, 2).numpy() * size
+    axes.add_patch(Polygon(points, fill=False, edgecolor=colour, linestyle=style, linewidth=1.3))
+    if text:
+        axes.text(*points.mean(0).clip(4, size - 4), text, color="black", fontsize=7, ha="center", va="center",
+                  bbox={"facecolor": TRUE_COLOUR, "edgecolor": "none", "pad": 0.8})
+
+
+def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
+    """[B, L] per patch -> [B, H, W] per pixel."""
+    return mask.unflatten(1, grid).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
+
+
+def _bare(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[])
+
+
+def to_picture(figure: Figure) -> Tensor:
+    """[H, W, 3] uint8 pixels of a figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return torch.from_numpy(np.array(canvas.buffer_rgba())[..., :3])

@@ -1,0 +1,216 @@
+"""The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The method's loop is in train_rose.py."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from omegaconf import OmegaConf
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch_geometric.data import Batch
+
+from datasets import AugmentedTiles, EpochSampler, TileDataset, collate
+from models import RoseOutput, build_rose
+from models.rose import MODEL_KEYS
+from utils.checkpoint import newest_checkpoint, read_checkpoint, rng_state, save_checkpoint, set_rng_state
+from utils.config import TrainConfig
+from utils.errors import CheckpointError, ConfigError, RoseError
+from utils.files import remove_unfinished, write_atomically
+from utils.records import Recorder
+from utils.release import load_strictly
+from utils.schedule import base_learning_rate, build_optimizer
+from utils.stopping import StopRequest, ignore_signals, not_finite
+
+# A continued run must agree with its checkpoint in these, or its steps would not be those of one run.
+_FIXED = ("batch_size", "seed", "image_size", "cities", "recipe", "augment", "node_mask_scope", "osm_norm_scope", "relation_edges",
+          "image_encoder", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+
+
+class PretrainingRun:
+    """Data, network, optimiser and record of a run in save_root_dir/save_dir, continued where a checkpoint left it.
+
+    Attributes:
+        fabric: devices and precision.
+        rose, optimizer: set up by it.
+        base_lr: learning rate of the first epoch.
+        folder: of the run's outputs.
+
+    Raises:
+        RoseError: the dataset, the network or the folder cannot be used as asked.
+    """
+
+    def __init__(self, cfg: TrainConfig):
+        self.cfg, self.folder = cfg, Path(cfg.save_root_dir) / cfg.save_dir
+        self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size, cfg.graph_in_dim + 1)
+        self.fabric = launch(cfg)
+        self.fabric.seed_everything(cfg.seed, verbose=False)
+        self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed, self.fabric.global_rank, self.fabric.world_size)
+        self.loader = self._build_loader()
+        self.build = build_arguments(cfg)
+        rose = build_rose(**self.build, pretrained=cfg.pretrained)
+        tiles_per_step = cfg.batch_size * self.fabric.world_size
+        self.base_lr = cfg.lr if cfg.lr is not None else base_learning_rate(cfg.blr, tiles_per_step)
+        self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch, cfg.max_steps or sys.maxsize)
+        self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch, cfg.log_every, self.total_steps,
+                               tiles_per_step, enabled=self.fabric.is_global_zero)
+        self.epoch, self.step, self.global_step = 1, 0, 0  # epoch counted from 1; steps done in it and in all
+        self.last_saved: Path | None = None
+        checkpoint = self._checkpoint_to_continue()
+        if checkpoint:
+            load_strictly(rose, checkpoint["model"], str(self.last_saved))
+        self.rose, self.optimizer = self.fabric.setup(rose, build_optimizer(rose, self.base_lr, cfg.weight_decay))
+        torch.manual_seed(cfg.seed + self.fabric.global_rank)  # each device draws masks of its own
+        self._continue(checkpoint)
+        self.stop = StopRequest()
+
+    @property
+    def finished(self) -> bool:
+        """True when no step is left."""
+        return self.global_step >= self.total_steps
+
+    def epochs(self) -> Iterator[int]:
+        """The epochs that are left, the one stopped in first; ends at the last step of the run."""
+        while not self.finished:
+            yield self.epoch
+
+    def batches(self) -> Iterator[tuple[Tensor, Batch]]:
+        """The batches that are left of the epoch; ends early at the last step of the run, or when it is asked to stop."""
+        self.sampler.set_position(self.epoch, self.step)
+        for batch in self.loader:
+            yield batch
+            if self.finished or self.stop.agreed(self.fabric):
+                return
+
+    def check(self, out: RoseOutput, graphs: Batch) -> list[float]:
+        """[image, OSM] losses of a step about to be taken.
+
+        Raises:
+            RoseError: one is not finite.
+        """
+        losses = torch.stack([out.image_loss, out.osm_loss]).detach()
+        if not losses.isfinite().all():
+            self.record.close()
+            raise RoseError(not_finite(losses.tolist(), graphs.name, self.epoch, self.step + 1, self.last_saved))
+        return (self.fabric.all_reduce(losses) if self.fabric.world_size > 1 else losses).tolist()
+
+    def count(self, losses: list[float]) -> None:
+        """Record a step that was taken."""
+        self.step, self.global_step = self.step + 1, self.global_step + 1
+        self.record.step(self.epoch, self.step, self.global_step, losses, self.optimizer.param_groups[0]["lr"])
+
+    def end_epoch(self) -> None:
+        """Save when it is time to: every `save_every` epochs, at the end of the run, and when it was asked to stop."""
+        whole = self.step == self.sampler.steps_per_epoch
+        epoch = self.epoch
+        if whole:
+            self.epoch, self.step = self.epoch + 1, 0
+        asked = self.stop.agreed(self.fabric)
+        if whole and (epoch % self.cfg.save_every == 0 or epoch == self.cfg.total_epoch):
+            self._save(f"model_{epoch}.tar")
+        elif asked or self.finished:
+            self._save("last.tar")
+        if asked and not self.finished:
+            self.record.close()
+            self.fabric.print(f"\nStopped by {self.stop.received} in epoch {epoch} after step {self.global_step} of {self.total_steps}; "
+                              f"saved {self.last_saved}. The same command continues there.")
+            sys.exit(0)
+
+    def _build_loader(self) -> DataLoader:
+        loader = DataLoader(
+            AugmentedTiles(self.tiles, self.cfg.augment, self.cfg.seed), batch_size=self.cfg.batch_size, sampler=self.sampler,
+            num_workers=self.cfg.num_workers, collate_fn=collate, drop_last=True, pin_memory=self.fabric.device.type == "cuda",
+            worker_init_fn=ignore_signals, generator=torch.Generator(),  # its own: an iterator must not advance the run's randomness
+        )
+        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+
+    def _checkpoint_to_continue(self) -> dict[str, Any] | None:
+        if self.cfg.resume == "never":
+            if any(self.folder.glob("loss_record.txt")):
+                raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose another save_dir=, "
+                                  f"or resume=auto to continue")
+            return None
+        self.last_saved = newest_checkpoint(self.folder) if self.cfg.resume == "auto" else Path(self.cfg.resume)
+        if self.last_saved is None:
+            return None
+        checkpoint = read_checkpoint(self.last_saved)
+        self._check_continuable(checkpoint)
+        return checkpoint
+
+    def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
+        now, then = asdict(self.cfg), checkpoint["config"]
+        changed = [f"{key}={now[key]} (there {then.get(key)})" for key in _FIXED if now[key] != then.get(key)]
+        counts = (("steps an epoch", self.sampler.steps_per_epoch), ("devices", self.fabric.world_size))
+        changed += [f"{found} {name} (there {checkpoint[name]})" for name, found in counts if found != checkpoint[name]]
+        if changed:
+            raise CheckpointError(f"{self.last_saved}: belongs to another run: {', '.join(changed)}; "
+                                  f"use its values, or start anew in another folder with save_dir=")
+
+    def _continue(self, checkpoint: dict[str, Any] | None) -> None:
+        if self.fabric.is_global_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.folder)
+            settings = OmegaConf.to_yaml(OmegaConf.structured(self.cfg))
+            write_atomically(self.folder / "config.yaml", lambda path: path.write_text(settings))
+        if checkpoint is None:
+            self.record.start(0)
+            return
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(checkpoint["precision"])
+        self.epoch, self.step, self.global_step = (checkpoint[name] for name in ("epoch", "step", "global_step"))
+        elsewhere = self.last_saved.parent.resolve() != self.folder.resolve()
+        self.record.start(self.global_step, checkpoint["record"], keep_files=not elsewhere)
+        set_rng_state(checkpoint["rng"][self.fabric.global_rank])
+        self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
+
+    def _save(self, name: str) -> None:
+        ranks = self._rng_of_all_ranks()
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.folder / name, {
+                "model": self.rose.module.state_dict(), "build": self.build, "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(), "epoch": self.epoch, "step": self.step,
+                "global_step": self.global_step, "steps an epoch": self.sampler.steps_per_epoch, "devices": self.fabric.world_size,
+                "rng": ranks, "record": self.record.state_dict(), "config": asdict(self.cfg), "label_names": self.tiles.label_names,
+            })
+            if name != "last.tar":  # it holds an older step than this one
+                for outdated in ("last.tar", "last.safetensors"):
+                    (self.folder / outdated).unlink(missing_ok=True)
+        self.last_saved = self.folder / name
+        self.fabric.barrier()
+
+    def _rng_of_all_ranks(self) -> list[dict[str, Any]]:
+        if self.fabric.world_size == 1:
+            return [rng_state()]
+        states: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(states, rng_state())
+        return states
+
+
+def launch(cfg: TrainConfig) -> Fabric:
+    """Fabric with the devices, precision and strategy of `cfg`, its processes started.
+
+    Raises:
+        ConfigError: no such device, strategy or precision here.
+    """
+    devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes; there are as many as it says
+        devices = int(os.environ["LOCAL_WORLD_SIZE"])
+    try:
+        fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=cfg.num_nodes, strategy=cfg.strategy,
+                        precision=cfg.precision)
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} strategy={cfg.strategy} precision={cfg.precision}: "
+                          f"{' '.join(str(error).split())}") from error
+    return fabric
+
+
+def build_arguments(cfg: TrainConfig) -> dict[str, Any]:
+    """The arguments of `build_rose` that make the network of `cfg`; stored with its weights."""
+    keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+    values = asdict(cfg)
+    return {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}

@@ -1,0 +1,130 @@
+"""The end of a pretraining run: figures, and in plain words what was learned and where it lies."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from datasets.tiles import LABEL, TileDataset, city_of
+from models import RoseOutput
+from utils.files import write_atomically
+from utils.plots import image_figure, loss_figure, osm_figure, to_picture
+from utils.pretraining import PretrainingRun
+from utils.reconstruction import Reconstruction, guess_tags, measure_reconstruction, reconstruct
+from utils.records import read_metrics
+
+SHOWN_TILES, SHOWN_GRAPHS = 4, 3
+LISTED_OBJECTS = 8
+
+
+def add_picture(run: PretrainingRun, epoch: int) -> None:
+    """A reconstruction of the same tiles every time, for TensorBoard."""
+    if run.fabric.is_global_zero:
+        run.record.picture("reconstruction", to_picture(image_figure(*shown(run, SHOWN_TILES), *_geometry(run))), run.global_step)
+
+
+def report(run: PretrainingRun) -> None:
+    """Write figures/ and print the summary; on the first process only."""
+    run.record.close()
+    if not run.fabric.is_global_zero:
+        return
+    measured = measure_reconstruction(run.rose.module, run.tiles, run.cfg.seed)
+    figures = {"loss": loss_figure(read_metrics(run.folder)),
+               "reconstruction_image": image_figure(*shown(run, SHOWN_TILES), *_geometry(run))}
+    if measured.explained:
+        images, graphs, out = shown(run, SHOWN_GRAPHS)
+        figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out, _captions(run.tiles, graphs, out))
+    for name, figure in figures.items():
+        _save(figure, run.folder / "figures" / f"{name}.png")
+    run.fabric.print(summary(run, measured))
+
+
+def shown(run: PretrainingRun, count: int) -> tuple[Tensor, Batch, RoseOutput]:
+    """`count` tiles rich in objects, spread over the dataset, and their reconstruction with always the same masks."""
+    indices = rich_tiles(run.tiles, count)
+    return reconstruct(run.rose.module, run.tiles, indices, run.cfg.seed)
+
+
+def rich_tiles(tiles: TileDataset, count: int) -> list[int]:
+    """Indices of `count` tiles: from each of as many equal stretches of the dataset, the one with the most objects of a few looked at."""
+    count = min(count, len(tiles))
+    chosen = []
+    for part in range(count):
+        first, last = part * len(tiles) // count, (part + 1) * len(tiles) // count
+        candidates = range(first, last, max((last - first) // 12, 1))
+        chosen.append(max(candidates, key=lambda index: len(tiles.read(index)[1].x)))
+    return chosen
+
+
+def summary(run: PretrainingRun, measured: Reconstruction) -> str:
+    """What was learned, in words."""
+    first, last = run.record.first, run.record.latest
+    better = 1 - measured.pixel_error / measured.pixel_error_mean_colour
+    lines = [
+        "",
+        f"Pretraining is done: {run.global_step} steps on {len(run.tiles)} tiles.",
+        f"  loss, image from OSM: {first[0]:.4f} in the first line of the record, {last[0]:.4f} in the last",
+        f"  loss, OSM from image: {first[1]:.4f} in the first line of the record, {last[1]:.4f} in the last",
+        f"What it learned, tried on {measured.tiles} of its tiles with new masks:",
+        f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by {measured.pixel_error:.1f} grey values of 255,",
+        f"    {abs(better):.0%} {'less' if better >= 0 else 'more'} than the mean colour of what is visible would be "
+        f"({measured.pixel_error_mean_colour:.1f})",
+    ]
+    if measured.objects:
+        lines += [
+            f"  hidden map objects ({run.cfg.osm_mask_ratio:.0%}): the tag of {measured.tags_right:.0%} of {measured.objects} is named "
+            f"right, out of {measured.tags} tags;",
+            f"    always naming the commonest{_in_words(run.tiles, measured.commonest)} is right for {measured.tags_commonest:.0%}",
+        ]
+    else:
+        lines.append("  hidden map objects: none, for these tiles hold no OSM object")
+    return "\n".join([*lines, *_outputs(run)])
+
+
+def _outputs(run: PretrainingRun) -> list[str]:
+    weights = run.last_saved.with_suffix(".safetensors").name
+    return [
+        f"Outputs in {run.folder}:",
+        "  figures/          the loss curves and what Rose reconstructs: look at reconstruction_image.png",
+        "  loss_record.txt   the losses (metrics.csv: with learning rate and speed); tensorboard --logdir shows them live",
+        f"  {run.last_saved.name}       to continue the run",
+        f"  {weights} the weights alone; in Python: utils.checkpoint.load_rose(\"{run.folder / weights}\")",
+    ]
+
+
+def _in_words(tiles: TileDataset, code: int) -> str:
+    names = next(iter(tiles.label_names.values()), None) if len(tiles.label_names) == 1 else None
+    return f" ({names[code]})" if names else ""
+
+
+def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[str]]:
+    """Per tile, for its masked nodes: number, true tag, guessed tag."""
+    masked = out.node_mask.nonzero()[:, 0]
+    captions: list[list[str]] = [[] for _ in graphs.name]
+    for tile, name in enumerate(graphs.name):
+        mine = (graphs.batch[masked] == tile).nonzero()[:, 0]
+        names = tiles.label_names.get(city_of(name) or "")
+        known = graphs.x[graphs.batch == tile]
+        if not len(mine):
+            continue
+        truth, guessed = graphs.x[masked[mine], LABEL].long().tolist(), guess_tags(out.osm_pred[mine], known).tolist()
+        lines = []
+        for number, (true, guess) in enumerate(zip(truth, guessed, strict=True), start=1):
+            verdict = "guessed right" if true == guess else f"guessed {_word(guess, names)}"
+            lines.append(f"{number} {_word(true, names)}: {verdict}")
+        captions[tile] = lines[:LISTED_OBJECTS] + [f"and {len(lines) - LISTED_OBJECTS} more"] * (len(lines) > LISTED_OBJECTS)
+    return captions
+
+
+def _word(code: int, names: list[str] | None) -> str:
+    return names[code] if names else f"tag {code}"
+
+
+def _geometry(run: PretrainingRun) -> tuple:
+    return run.rose.module.image_encoder.patch, run.rose.module.unpatchify
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=130))

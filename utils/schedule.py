@@ -1,0 +1,49 @@
+"""The optimiser of pretraining and its learning rate over the epochs (Rose section 4.1.2; method: initialisation and optimiser)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+DECAY_FACTOR = 0.1
+REFERENCE_BATCH = 256
+
+
+def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW, betas (0.9, 0.95), without weight decay on 1-D parameters and biases. Frozen parameters are left out."""
+    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
+    plain = [parameter for name, parameter in trained if parameter.ndim <= 1 or name.endswith(".bias")]
+    decayed = [parameter for name, parameter in trained if not (parameter.ndim <= 1 or name.endswith(".bias"))]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95))
+
+
+def base_learning_rate(blr: float, batch: int) -> float:
+    """blr * batch / 256 for `batch` tiles a step over all devices."""
+    return blr * batch / REFERENCE_BATCH
+
+
+def learning_rate(
+    base: float, epoch: int, total_epoch: int, schedule: Sequence[int], decay: str = "persistent", cos: bool = False
+) -> float:
+    """The learning rate of an epoch.
+
+    Args:
+        base: that of the first epoch.
+        epoch: counted from 1, as in the log.
+        total_epoch: epochs in all.
+        schedule: milestones; each multiplies by 0.1.
+        decay: "persistent" from the milestone on, "epoch_only" (release) during the milestone epoch alone.
+        cos: a half cosine from `base` to 0 over `total_epoch` instead of the milestones.
+    """
+    if cos:
+        return base * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / total_epoch))
+    passed = [milestone for milestone in schedule if (epoch == milestone if decay == "epoch_only" else epoch >= milestone)]
+    return base * DECAY_FACTOR ** len(passed)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every parameter group the rate `lr`."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
