@@ -10,7 +10,6 @@ buildings that no mapper has drawn yet are in the image alone.
 from __future__ import annotations
 
 import math
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from datasets.city.statistics import CELL, UNKNOWN, Areas
 from datasets.city.streets import build_streets
 from datasets.city.tags import build_layers, write_layers
 from utils.errors import RoseError
+from utils.files import replacing
 
 CRS = "EPSG:32633"
 WEST, SOUTH = 392_000.0, 5_812_000.0        # south-west corner in CRS metres
@@ -90,11 +90,11 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
     layers = build_layers(scene, plan, WEST, SOUTH)
     paths = {name: out / file for name, file in (("image", "city.tif"), ("osm", "osm.gpkg"), ("landuse", "landuse.tif"),
                                                  ("population", "population.tif"), ("co2", "co2.tif"))}
-    with Replacing(paths["osm"]) as part:
+    with replacing(paths["osm"]) as part:
         written = write_layers(part, layers, CRS)
     canvas = make_canvas(scene, plan.warp, plan.side, seed)
     windows = list(blocks(tiles * TILE))
-    with Replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8", photometric="RGB") as target:
+    with replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8", photometric="RGB") as target:
         for window in tqdm(windows, desc="painting", disable=not progress):
             rgb = paint_window(canvas, window.row_off, window.col_off, (window.height, window.width))
             target.write(rgb.transpose(2, 0, 1), window=window)
@@ -127,7 +127,7 @@ def write_labels(paths: dict[str, Path], areas: Areas, windows: list[Window], ti
     """Write the land-use raster and the two density rasters; densities carry multiplicative noise of about 10 %."""
     cells = tiles * TILE // CELL
     density = {"population": np.zeros((cells, cells)), "co2": np.zeros((cells, cells))}
-    with Replacing(paths["landuse"]) as part, raster(part, tiles * TILE, 1, "uint8", nodata=UNKNOWN) as target:
+    with replacing(paths["landuse"]) as part, raster(part, tiles * TILE, 1, "uint8", nodata=UNKNOWN) as target:
         for window in windows:
             spot = window.row_off, window.col_off, (window.height, window.width)
             target.write(areas.labels(*spot), 1, window=window)
@@ -135,7 +135,7 @@ def write_labels(paths: dict[str, Path], areas: Areas, windows: list[Window], ti
             density["population"][rows, cols], density["co2"][rows, cols] = areas.densities(*spot)
     for k, (name, unit) in enumerate(UNITS.items()):
         noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, (cells, cells)))
-        with Replacing(paths[name]) as part, raster(part, cells, 1, "float32", metres=CELL, tiled=False) as target:
+        with replacing(paths[name]) as part, raster(part, cells, 1, "float32", metres=CELL, tiled=False) as target:
             target.write((density[name] * noise).astype(np.float32), 1)
             target.set_band_description(1, unit)
 
@@ -155,20 +155,3 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, t
     return rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
                          transform=Affine(metres, 0, WEST, 0, -metres, north), compress="deflate", predictor=3 if dtype == "float32" else 2,
                          BIGTIFF="IF_SAFER", **options)
-
-
-class Replacing:
-    """Hand out a temporary path beside `path`; move it into place when all went well, remove it when not."""
-
-    def __init__(self, path: Path):
-        self.path, self.part = path, path.with_name(f".part-{path.name}")
-
-    def __enter__(self) -> Path:
-        self.part.unlink(missing_ok=True)
-        return self.part
-
-    def __exit__(self, kind, error, trace) -> None:
-        if kind is None:
-            os.replace(self.part, self.path)
-        else:
-            self.part.unlink(missing_ok=True)

@@ -13,10 +13,8 @@ file when its tile is read.
 
 import json
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -25,7 +23,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
-from utils.errors import TileError
+from utils.errors import TileError, one_line
+from utils.tensor_files import FileFault, load_tensors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -130,7 +129,8 @@ def read_image(path: Path, size: int) -> Tensor:
             _check_image(image, path, size)
             pixels = np.array(image)  # [H, W, 3]
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises on damaged files
-        raise TileError(f"{path}: cannot be read as an image ({_line(error)}); the file is truncated or damaged; {MAKE_AGAIN}") from error
+        raise TileError(f"{path}: cannot be read as an image ({one_line(error)}); the file is truncated or damaged; "
+                        f"{MAKE_AGAIN}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -150,27 +150,15 @@ def read_tensor(path: Path) -> Tensor:
         TileError: the file is damaged, holds pickled objects, or something other than a dense tensor.
     """
     try:
-        value = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # the unpickler may raise anything on a damaged file: KeyError, EOFError, OSError ...
-        raise TileError(_unreadable(path, error)) from error
+        value = load_tensors(path)
+    except FileFault as fault:
+        remedy = ("expected a tensor; if you trust its source, load it where it was made and save it again with torch.save(tensor, path)"
+                  if fault.refused else MAKE_AGAIN)
+        raise TileError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(value, Tensor) or value.layout is not torch.strided:
         found = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
         raise TileError(f"{path}: holds {found}, expected a dense tensor; save it again with torch.save(tensor, path)")
     return value.detach()
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    if isinstance(error, UnpicklingError) and _is_pickle(path):
-        return (f"{path}: holds pickled Python objects, refused for safety since loading them can run any code; expected a tensor; if you "
-                f"trust its source, load it where it was made and save it again with torch.save(tensor, path)")
-    reason = "empty file" if path.stat().st_size == 0 else _line(error)
-    return f"{path}: cannot be read as a tensor ({reason}); the file is truncated or damaged; {MAKE_AGAIN}"
-
-
-def _is_pickle(path: Path) -> bool:
-    """True for a file of `torch.save` that is whole, and for a bare pickle (its first byte names the protocol)."""
-    with path.open("rb") as file:
-        return zipfile.is_zipfile(file) or path.read_bytes()[:1] == b"\x80"
 
 
 def _check_nodes(nodes: Tensor, path: Path, width: int) -> Tensor:
@@ -265,12 +253,7 @@ def _read_meta(path: Path) -> dict:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise TileError(f"{path}: cannot be read as JSON ({_line(error)}); {MAKE_AGAIN}, or remove the file") from error
+        raise TileError(f"{path}: cannot be read as JSON ({one_line(error)}); {MAKE_AGAIN}, or remove the file") from error
     if not isinstance(meta, dict):
         raise TileError(f"{path}: holds a {type(meta).__name__}, expected an object with label_names; {MAKE_AGAIN}, or remove the file")
     return meta
-
-
-def _line(error: Exception) -> str:
-    """What an error says, in one short line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:120]

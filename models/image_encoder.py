@@ -7,7 +7,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from models.position import token_code
-from utils.errors import ModelError
+from utils.errors import ModelError, one_line
 
 
 class ImageEncoder(nn.Module):
@@ -85,13 +85,9 @@ def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
                              f"vit_small_patch16_224, vit_tiny_patch16_224") from error
         if not pretrained:
             raise
-        raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded ({_first_line(error)}); fetch them on a "
+        raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded ({one_line(error)}); fetch them on a "
                          f"machine with a network (timm keeps them in the Hugging Face cache), or set pretrained=false") from error
     if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
         raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a timm VisionTransformer such as "
                          f"vit_base_patch16_224")
     return vit
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

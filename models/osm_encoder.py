@@ -44,7 +44,8 @@ class OsmEncoder(nn.Module):
             x = torch.where(node_mask[:, None], self.mask_token.to(x.dtype), x)
         x = x + node_code(self.in_dim, self.centroids(graphs), grid)
         x = self.conv(x, graphs.edge_index, self._relations(graphs))                     # [N, out_dim]
-        return self.norm(x, graphs.batch if self.norm_scope == "tile" else None, graphs.num_graphs)
+        by_tile = self.norm_scope == "tile" or not len(x)                                # no statistics of no nodes
+        return self.norm(x, graphs.batch if by_tile else None, graphs.num_graphs)
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
         """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that of the empty set."""
@@ -72,4 +73,7 @@ class OsmEncoder(nn.Module):
         if not self.relation_edges:
             return None
         codes = graphs.edge_attr.reshape(-1).long() - FIRST_RELATION                     # [E]
+        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < RELATION_CODES:
+            wrong = int(codes.max() if codes.max() >= RELATION_CODES else codes.min()) + FIRST_RELATION
+            raise ModelError(f"graphs.edge_attr: relation code {wrong}; with relation_edges=true every edge needs 2, 3, 4 or 5")
         return F.one_hot(codes, RELATION_CODES).to(graphs.x.dtype)                       # [E, 4]

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from datasets.sample_tiles import ensure_sample_tiles
+
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
 SHARED = Path(os.environ.get("ROSE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
@@ -17,3 +19,11 @@ def shared() -> Path:
     if not (SHARED / "parity").is_dir():
         pytest.skip(f"no parity packs at {SHARED / 'parity'}; set ROSE_SHARED to the folder that holds parity/ and data/")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def sample_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tile dataset of a sample city of 3 x 3 tiles."""
+    root = tmp_path_factory.mktemp("city") / "tiles"
+    ensure_sample_tiles(root, tiles=3)
+    return root

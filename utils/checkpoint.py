@@ -5,7 +5,6 @@ it lies `NAME.safetensors`, the weights alone with what is needed to build the n
 """
 
 import json
-import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from torch import Tensor
 from models import build_rose
 from models.rose import Rose
 from utils.errors import CheckpointError
-from utils.files import write_atomically
+from utils.files import replacing
 from utils.release import is_release_state_dict, load_release_state_dict, load_strictly
+from utils.tensor_files import FileFault, load_tensors
 
 __all__ = ["load_release_state_dict", "load_rose", "newest_checkpoint", "read_checkpoint", "rng_state", "save_checkpoint", "set_rng_state"]
 
@@ -38,8 +38,10 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in state["model"].items()}
     metadata = {"format": _WEIGHTS_FORMAT, "build": json.dumps(state["build"])}
-    write_atomically(path.with_suffix(".safetensors"), lambda temporary: save_file(weights, temporary, metadata))
-    write_atomically(path, lambda temporary: torch.save({"format": FORMAT, **state}, temporary))
+    with replacing(path.with_suffix(".safetensors")) as temporary:
+        save_file(weights, temporary, metadata)
+    with replacing(path) as temporary:
+        torch.save({"format": FORMAT, **state}, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -111,13 +113,11 @@ def _read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=lazy)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path}: refused, it holds more than tensors and plain containers, and loading that could run any code; "
-                              f"save its state_dict alone: torch.save(model.state_dict(), path)") from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({str(error).splitlines()[0][:120]}); the file is truncated or no checkpoint; "
-                              f"copy it again, or remove it to continue from an older one") from error
+        state = load_tensors(path, mmap=lazy)
+    except FileFault as fault:
+        remedy = ("save its state_dict alone: torch.save(model.state_dict(), path)" if fault.refused
+                  else "copy it again, or remove it to continue from an older one")
+        raise CheckpointError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a checkpoint's dict")
     return state

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from utils.config import check_values, type_name
-from utils.errors import ConfigError, RoseError
+from utils.errors import ConfigError, RoseError, one_line
 from utils.recipes import RECIPES
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
@@ -38,6 +38,9 @@ def script(config: str, schema: type) -> Callable[[Callable[[Any], None]], Calla
                 main(_typed(composed, schema))
             except RoseError as error:
                 fail(error)
+            except OSError as error:  # a full disk, a folder that may not be written
+                where = error.filename or "input or output"
+                fail(RoseError(f"{where}: {error.strerror or one_line(error)}; free space, or give another path"))
 
         def run() -> None:
             sys.argv[1:] = [_quote(argument) for argument in sys.argv[1:]]

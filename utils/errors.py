@@ -23,3 +23,8 @@ class CheckpointError(RoseError):
 
 class ModelError(RoseError, ValueError):
     """A network cannot be built as asked, or was given a batch that it cannot take."""
+
+
+def one_line(error: Exception) -> str:
+    """What an error of a library says, in one short line."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]

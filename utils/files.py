@@ -1,19 +1,26 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-_TEMPORARY = ".writing"
+_TEMPORARY = ".writing-"
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` with a temporary path in the folder of `path`, then rename it to `path`; on any failure nothing is left of either."""
-    temporary = path.with_name(f".{path.name}{_TEMPORARY}")
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, renamed to it when the block ends well; on any failure `path` stays as it was.
+
+    A process that is killed meanwhile leaves the temporary file; `remove_unfinished` clears it.
+    """
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}")
     try:
-        write(temporary)
+        temporary.unlink(missing_ok=True)
+        yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # some writers make their files private
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -21,6 +28,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed `write_atomically` left in `folder`."""
-    for path in folder.glob(f".*{_TEMPORARY}"):
+    """Delete what a killed process left of files it was writing in `folder`."""
+    for path in folder.glob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -20,7 +20,7 @@ from models.rose import MODEL_KEYS
 from utils.checkpoint import newest_checkpoint, read_checkpoint, rng_state, save_checkpoint, set_rng_state
 from utils.config import TrainConfig
 from utils.errors import CheckpointError, ConfigError, RoseError
-from utils.files import remove_unfinished, write_atomically
+from utils.files import remove_unfinished, replacing
 from utils.records import Recorder
 from utils.release import load_strictly
 from utils.schedule import base_learning_rate, build_optimizer
@@ -154,8 +154,8 @@ class PretrainingRun:
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder)
-            settings = OmegaConf.to_yaml(OmegaConf.structured(self.cfg))
-            write_atomically(self.folder / "config.yaml", lambda path: path.write_text(settings))
+            with replacing(self.folder / "config.yaml") as temporary:
+                temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
         if checkpoint is None:
             self.record.start(0)
             return

@@ -8,7 +8,7 @@ from torch_geometric.data import Batch
 
 from datasets.tiles import LABEL, TileDataset, city_of
 from models import RoseOutput
-from utils.files import write_atomically
+from utils.files import replacing
 from utils.plots import image_figure, loss_figure, osm_figure, to_picture
 from utils.pretraining import PretrainingRun
 from utils.reconstruction import Reconstruction, guess_tags, measure_reconstruction, reconstruct
@@ -127,4 +127,5 @@ def _geometry(run: PretrainingRun) -> tuple:
 
 def _save(figure: Figure, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
-    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=130))
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -22,7 +22,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from utils.errors import PrepareError
+from utils.errors import PrepareError, one_line
 
 SUFFIXES = (".tif", ".tiff")
 # Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift they are placed, not resampled.
@@ -87,7 +87,7 @@ class Mosaic:
             reader = self._reader(source)
             return np.moveaxis(reader.read([1, 2, 3], window=window), 0, -1), reader.dataset_mask(window=window) > 0
         except RasterioError as error:
-            raise PrepareError(f"{source.path}: the raster is damaged, its pixels cannot be decoded ({_one_line(error)}). "
+            raise PrepareError(f"{source.path}: the raster is damaged, its pixels cannot be decoded ({one_line(error)}). "
                                f"Get the file again, or leave it out.") from error
 
     def _reader(self, source: Source) -> "rasterio.DatasetReader | WarpedVRT":
@@ -162,7 +162,7 @@ def _inspect(path: Path) -> tuple[CRS, Affine, int, int]:
             _check(path, dataset)
             return dataset.crs, dataset.transform, dataset.width, dataset.height
     except RasterioError as error:
-        raise PrepareError(f"{path}: not a readable raster ({_one_line(error)}). Pass GeoTIFFs; `gdalinfo {path}` must succeed.") from error
+        raise PrepareError(f"{path}: not a readable raster ({one_line(error)}). Pass GeoTIFFs; `gdalinfo {path}` must succeed.") from error
 
 
 def _check(path: Path, dataset: rasterio.DatasetReader) -> None:
@@ -206,6 +206,3 @@ def _shifted(grid: Affine, col: int, row: int) -> Affine:
     """The north-up grid whose first pixel is pixel (col, row) of `grid`."""
     return Affine(grid.a, 0, grid.c + col * grid.a, 0, grid.e, grid.f + row * grid.e)
 
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -72,11 +72,12 @@ def encode_osm(rose: Rose, graphs: Batch, grid: tuple[int, int], node_mask: Tens
     x = graphs.x[:, : encoder.in_dim].clone()
     for n in range(len(x)):
         cx, cy = x[n, -2:].tolist()
-        x[n] = (encoder.mask_token[0] if node_mask is not None and node_mask[n] else x[n]) + position_code(encoder.in_dim, cols * cx, rows * cy)
+        shown = encoder.mask_token[0] if node_mask is not None and node_mask[n] else x[n]
+        x[n] = shown + position_code(encoder.in_dim, cols * cx, rows * cy)
     h = x @ encoder.conv.lin.weight.T
     out = []
     for n in range(len(x)):
-        sources = graphs.edge_index[0][(graphs.edge_index[1] == n) & (graphs.edge_index[0] != n)].tolist() + [n]
+        sources = [*graphs.edge_index[0][(graphs.edge_index[1] == n) & (graphs.edge_index[0] != n)].tolist(), n]
         score = torch.stack([(h[s] * encoder.conv.att_src[0, 0]).sum() + (h[n] * encoder.conv.att_dst[0, 0]).sum() for s in sources])
         out.append((F.leaky_relu(score, 0.2).softmax(0)[:, None] * h[sources]).sum(0) + encoder.conv.bias)
     h = torch.stack(out) if out else h.new_zeros(0, encoder.out_dim)
@@ -122,7 +123,8 @@ def osm_from_image(rose: Rose, images: Tensor, graphs: Batch, mask: Tensor, grid
 def attend_image(rose, tokens, embeddings, graphs, nodes, grid, codes) -> tuple[Tensor, Tensor, Tensor]:
     """The OSM block with one batch entry a node: Q [M, T, D], K [M, 1, D], weights [M, heads, 1, T]."""
     centroids = graphs.x[nodes, rose.osm_encoder.in_dim - 2 : rose.osm_encoder.in_dim]
-    key_pe = torch.stack([position_code(rose.width, grid[1] * x, grid[0] * y) for x, y in centroids.tolist()]) if len(nodes) else centroids.new_zeros(0, rose.width)
+    codes_of_nodes = [position_code(rose.width, grid[1] * x, grid[0] * y) for x, y in centroids.tolist()]
+    key_pe = torch.stack(codes_of_nodes) if codes_of_nodes else centroids.new_zeros(0, rose.width)
     queries = rose.token_proj(tokens)[graphs.batch[nodes]]
     return block(rose.osm_block, queries, rose.node_proj(embeddings[nodes])[:, None], codes[-queries.shape[1]:], key_pe[:, None])
 

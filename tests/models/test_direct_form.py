@@ -1,12 +1,12 @@
 """The network against the method written out literally (direct.py): outputs, losses and gradients."""
 
-from tests.models import direct
 import pytest
 import torch
-from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 
 from models import build_rose
 from models.masking import draw_image_mask, draw_node_mask
+from tests.models import direct
+from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 
 CASES = {
     "three tiles": ([5, 9, 2], 3, (64, 64)),
