@@ -16,28 +16,26 @@ from utils.report import add_picture, report
 from utils.schedule import learning_rate, set_learning_rate
 
 
-@script("train_rose", TrainConfig)
-def main(cfg: TrainConfig) -> None:
+def train(cfg: TrainConfig) -> None:
     if cfg.sample_tiles is not None:
         ensure_sample_tiles(cfg.data_path, cfg.sample_tiles)
-    run = PretrainingRun(cfg)
-
-    for epoch in run.epochs():
-        set_learning_rate(run.optimizer, learning_rate(run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
-        run.rose.train()
-        for images, graphs in run.batches():
-            out = run.rose(images, graphs)
-            losses = run.check(out, graphs)
-            run.fabric.backward(out.loss)
-            run.optimizer.step()
-            run.optimizer.zero_grad()
-            run.count(losses)
-        if epoch % cfg.picture_every == 0:
-            add_picture(run, epoch)
-        run.end_epoch()
-
+    with PretrainingRun(cfg) as run:
+        for epoch in run.epochs():
+            set_learning_rate(run.optimizer, learning_rate(run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
+            for images, graphs in run.batches():
+                out = run.rose(images, graphs)
+                losses = run.check(out, graphs)
+                run.fabric.backward(out.loss)
+                run.optimizer.step()
+                run.optimizer.zero_grad()
+                run.count(losses)
+            if epoch % cfg.picture_every == 0:
+                add_picture(run)
+            run.end_epoch()
     report(run)
 
+
+main = script("train_rose", TrainConfig)(train)
 
 if __name__ == "__main__":
     main()

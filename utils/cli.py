@@ -18,6 +18,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from utils.config import check_values, type_name
 from utils.errors import ConfigError, RoseError, one_line
 from utils.recipes import RECIPES
+from utils.stopping import end_workers
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
@@ -41,6 +42,8 @@ def script(config: str, schema: type) -> Callable[[Callable[[Any], None]], Calla
             except OSError as error:  # a full disk, a folder that may not be written
                 where = error.filename or "input or output"
                 fail(RoseError(f"{where}: {error.strerror or one_line(error)}; free space, or give another path"))
+            finally:
+                end_workers()
 
         def run() -> None:
             sys.argv[1:] = [_quote(argument) for argument in sys.argv[1:]]

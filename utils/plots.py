@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
+from matplotlib.patheffects import withStroke
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -98,14 +99,15 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
         explained: feature group -> share of its variance.
         captions: per tile, a line for each of its masked nodes.
     """
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
-    bars, *cells = figure.subplots(1, 1 + len(images), width_ratios=(0.8, *[1] * len(images)), squeeze=False)[0]
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    bars, *cells = figure.subplots(1, 1 + len(images), width_ratios=(0.55, *[1] * len(images)), squeeze=False)[0]
     names = list(explained)[::-1]
     bars.barh(names, [max(explained[name], 0) for name in names], color=OSM_COLOUR)
     for place, name in enumerate(names):
         bars.text(max(explained[name], 0) + 0.02, place, f"{explained[name]:.2f}", va="center", fontsize=FIGURE_FONT)
-    bars.set(xlim=(0, 1.2), xticks=(0, 0.5, 1), xlabel="share explained (1: exact, 0: the mean object)")
-    bars.set_title("OSM from image, by feature group", fontsize=FIGURE_FONT)
+    bars.set(xlim=(0, 1.25), xticks=(0, 0.5, 1))
+    bars.set_xlabel("share explained\n1: exact, 0: the mean object", fontsize=FIGURE_FONT - 1)
+    bars.set_title("OSM from image,\nby feature group", fontsize=FIGURE_FONT)
     bars.spines[["top", "right"]].set_visible(False)
     masked = out.node_mask.nonzero()[:, 0]
     for tile, axes in enumerate(cells):
@@ -119,16 +121,16 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
         axes.set(xlim=(0, images.shape[-1]), ylim=(images.shape[-2], 0))
         _bare(axes)
         axes.set_title(f"{graphs.name[tile]}\nhidden objects: true (white), guessed (yellow)", fontsize=FIGURE_FONT - 1)
-        axes.set_xlabel("\n".join(captions[tile]), fontsize=6.5, loc="left")
+        axes.set_xlabel("\n".join(captions[tile]), fontsize=7, loc="left")
     return figure
 
 
 def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int, text: str = "") -> None:
     points = corners.reshape(4, 2).numpy() * size
-    axes.add_patch(Polygon(points, fill=False, edgecolor=colour, linestyle=style, linewidth=1.3))
+    axes.add_patch(Polygon(points, fill=False, edgecolor=colour, linestyle=style, linewidth=1.2))
     if text:
-        axes.text(*points.mean(0).clip(4, size - 4), text, color="black", fontsize=7, ha="center", va="center",
-                  bbox={"facecolor": TRUE_COLOUR, "edgecolor": "none", "pad": 0.8})
+        x, y = points[:, 0].max() + 1, points[:, 1].min()  # at its upper right corner, not over it
+        axes.text(min(x, size - 8), max(y, 7), text, color=colour, fontsize=8, va="bottom", path_effects=[withStroke(linewidth=2)])
 
 
 def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:

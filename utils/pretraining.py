@@ -24,7 +24,7 @@ from utils.files import remove_unfinished, replacing
 from utils.records import Recorder
 from utils.release import load_strictly
 from utils.schedule import base_learning_rate, build_optimizer
-from utils.stopping import StopRequest, ignore_signals, not_finite
+from utils.stopping import StopRequest, not_finite, outlast_signals
 
 # A continued run must agree with its checkpoint in these, or its steps would not be those of one run.
 _FIXED = ("batch_size", "seed", "image_size", "cities", "recipe", "augment", "node_mask_scope", "osm_norm_scope", "relation_edges",
@@ -68,6 +68,13 @@ class PretrainingRun:
         self._continue(checkpoint)
         self.stop = StopRequest()
 
+    def __enter__(self) -> "PretrainingRun":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.record.close()
+        self.stop.forget()
+
     @property
     def finished(self) -> bool:
         """True when no step is left."""
@@ -94,7 +101,6 @@ class PretrainingRun:
         """
         losses = torch.stack([out.image_loss, out.osm_loss]).detach()
         if not losses.isfinite().all():
-            self.record.close()
             raise RoseError(not_finite(losses.tolist(), graphs.name, self.epoch, self.step + 1, self.last_saved))
         return (self.fabric.all_reduce(losses) if self.fabric.world_size > 1 else losses).tolist()
 
@@ -116,7 +122,7 @@ class PretrainingRun:
             self._save("last.tar")
         if asked and not self.finished:
             self.record.close()
-            self.fabric.print(f"\nStopped by {self.stop.received} in epoch {epoch} after step {self.global_step} of {self.total_steps}; "
+            self.fabric.print(f"Stopped by {self.stop.received} in epoch {epoch} after step {self.global_step} of {self.total_steps}; "
                               f"saved {self.last_saved}. The same command continues there.")
             sys.exit(0)
 
@@ -124,7 +130,7 @@ class PretrainingRun:
         loader = DataLoader(
             AugmentedTiles(self.tiles, self.cfg.augment, self.cfg.seed), batch_size=self.cfg.batch_size, sampler=self.sampler,
             num_workers=self.cfg.num_workers, collate_fn=collate, drop_last=True, pin_memory=self.fabric.device.type == "cuda",
-            worker_init_fn=ignore_signals, generator=torch.Generator(),  # its own: an iterator must not advance the run's randomness
+            worker_init_fn=outlast_signals, generator=torch.Generator(),  # its own: an iterator must not advance the run's randomness
         )
         return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
 

@@ -14,7 +14,8 @@ COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samp
 
 
 class Recorder:
-    """The record of a run, one line per `log_every` steps and one for what remains of an epoch, each the true mean over its steps.
+    """The record of a run, one line per `log_every` steps and one for what remains of an epoch or of the run, each the true mean
+    over its steps.
 
     loss_record.txt has the release's format: `epoch [e/E]\\t Step [s/S]\\t Loss1: image\\t Loss2: osm`. The record can be put back to a
     checkpoint's position, so that a continued run leaves the same lines as one that was never stopped.
@@ -70,7 +71,7 @@ class Recorder:
             self.bar.set_description(f"epoch {epoch}/{self.total_epoch}", refresh=False)
             self.bar.set_postfix_str(f"image {losses[0]:.4f}, OSM {losses[1]:.5f}, {self._rate():.1f} tiles/s", refresh=False)
             self.bar.update()
-        if step % self.log_every == 0 or step == self.steps_per_epoch:
+        if step % self.log_every == 0 or step == self.steps_per_epoch or global_step == self.total_steps:
             self._line(epoch, step, global_step, lr)
 
     def picture(self, name: str, image: Tensor, global_step: int) -> None:
@@ -79,7 +80,7 @@ class Recorder:
             self.board.add_image(name, image, global_step, dataformats="HWC")
 
     def close(self) -> None:
-        """End the bar and flush TensorBoard."""
+        """End the bar and flush TensorBoard; nothing is lost when it is called twice."""
         if self.enabled:
             self.bar.close()
             self.board.close()

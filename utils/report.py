@@ -16,9 +16,10 @@ from utils.records import read_metrics
 
 SHOWN_TILES, SHOWN_GRAPHS = 4, 3
 LISTED_OBJECTS = 8
+TELLING = 40  # objects: enough to hide some of them, few enough to see each
 
 
-def add_picture(run: PretrainingRun, epoch: int) -> None:
+def add_picture(run: PretrainingRun) -> None:
     """A reconstruction of the same tiles every time, for TensorBoard."""
     if run.fabric.is_global_zero:
         run.record.picture("reconstruction", to_picture(image_figure(*shown(run, SHOWN_TILES), *_geometry(run))), run.global_step)
@@ -26,7 +27,6 @@ def add_picture(run: PretrainingRun, epoch: int) -> None:
 
 def report(run: PretrainingRun) -> None:
     """Write figures/ and print the summary; on the first process only."""
-    run.record.close()
     if not run.fabric.is_global_zero:
         return
     measured = measure_reconstruction(run.rose.module, run.tiles, run.cfg.seed)
@@ -41,19 +41,18 @@ def report(run: PretrainingRun) -> None:
 
 
 def shown(run: PretrainingRun, count: int) -> tuple[Tensor, Batch, RoseOutput]:
-    """`count` tiles rich in objects, spread over the dataset, and their reconstruction with always the same masks."""
-    indices = rich_tiles(run.tiles, count)
-    return reconstruct(run.rose.module, run.tiles, indices, run.cfg.seed)
+    """`count` telling tiles, spread over the dataset, and their reconstruction with always the same masks."""
+    return reconstruct(run.rose.module, run.tiles, telling_tiles(run.tiles, count), run.cfg.seed)
 
 
-def rich_tiles(tiles: TileDataset, count: int) -> list[int]:
-    """Indices of `count` tiles: from each of as many equal stretches of the dataset, the one with the most objects of a few looked at."""
+def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
+    """Indices of `count` tiles: from each of as many equal stretches of the dataset, the one with nearest to TELLING objects."""
     count = min(count, len(tiles))
     chosen = []
     for part in range(count):
         first, last = part * len(tiles) // count, (part + 1) * len(tiles) // count
         candidates = range(first, last, max((last - first) // 12, 1))
-        chosen.append(max(candidates, key=lambda index: len(tiles.read(index)[1].x)))
+        chosen.append(min(candidates, key=lambda index: abs(len(tiles.read(index)[1].x) - TELLING)))
     return chosen
 
 
@@ -86,10 +85,10 @@ def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
     return [
         f"Outputs in {run.folder}:",
-        "  figures/          the loss curves and what Rose reconstructs: look at reconstruction_image.png",
-        "  loss_record.txt   the losses (metrics.csv: with learning rate and speed); tensorboard --logdir shows them live",
-        f"  {run.last_saved.name}       to continue the run",
-        f"  {weights} the weights alone; in Python: utils.checkpoint.load_rose(\"{run.folder / weights}\")",
+        f"  {'figures/':{len(weights)}}  the loss curves and what Rose reconstructs: look at reconstruction_image.png",
+        f"  {'loss_record.txt':{len(weights)}}  the losses (metrics.csv: with learning rate and speed; tensorboard --logdir: as curves)",
+        f"  {run.last_saved.name:{len(weights)}}  to continue the run",
+        f"  {weights}  the weights alone; in Python: utils.checkpoint.load_rose(\"{run.folder / weights}\")",
     ]
 
 

@@ -1,5 +1,6 @@
 """Stop a run between two steps when it is asked to, and say which step broke it."""
 
+import multiprocessing
 import signal
 from collections.abc import Sequence
 from types import FrameType
@@ -7,14 +8,20 @@ from types import FrameType
 import torch
 from lightning_fabric import Fabric
 
+WORKER_GRACE_S = 30
+
 
 class StopRequest:
     """Remembers SIGINT or SIGTERM until the step at hand is done; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.received: str | None = None
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._receive)
+        self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def forget(self) -> None:
+        """Leave both signals to whoever had them before."""
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number).name
@@ -29,10 +36,16 @@ class StopRequest:
         return bool(fabric.all_reduce(flag, reduce_op="sum") > 0)
 
 
-def ignore_signals(worker: int) -> None:
-    """For data loading processes: Ctrl-C reaches them too, but their parent decides when they end."""
+def outlast_signals(worker: int) -> None:
+    """For data loading processes: a signal to the whole group reaches them too, but their parent needs them to finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_S))
+
+
+def end_workers() -> None:
+    """End data loading processes that an error left behind, at once."""
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def not_finite(losses: Sequence[float], names: Sequence[str], epoch: int, step: int, last_good: object) -> str:
