@@ -1,7 +1,7 @@
 """A sample city to try Rose on: imagery, OpenStreetMap layers, land use, population and CO2, generated from a seed.
 
-    from datasets.sample_city import write_sample_city
-    city = write_sample_city(Path("city"), tiles=12)      # 2688 x 2688 m in about ten seconds
+    python -m datasets.sample_city out=city               # 2688 x 2688 m in about ten seconds
+    python -m datasets.sample_city out=city tiles=3 seed=1
 
 Imagery and OSM complement each other: a campus and a business park look alike and differ in their tags; trees, cars, crop rows and
 buildings that no mapper has drawn yet are in the image alone.
@@ -29,6 +29,8 @@ from datasets.city.site import Site
 from datasets.city.statistics import CELL, UNKNOWN, Areas
 from datasets.city.streets import build_streets
 from datasets.city.tags import build_layers, write_layers
+from utils.cli import script
+from utils.config import SampleCityConfig
 from utils.errors import RoseError
 from utils.files import replacing
 
@@ -155,3 +157,16 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, t
     return rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
                          transform=Affine(metres, 0, WEST, 0, -metres, north), compress="deflate", predictor=3 if dtype == "float32" else 2,
                          BIGTIFF="IF_SAFER", **options)
+
+
+@script("sample_city", SampleCityConfig)
+def main(cfg: SampleCityConfig) -> None:
+    city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True)
+    objects = ", ".join(f"{count} {layer}" for layer, count in city.written.items())
+    files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population, city.co2))
+    print(f"Wrote {files} to {cfg.out}: {cfg.tiles} x {cfg.tiles} tiles of 224 m. "
+          f"OSM objects: {objects}; left out on purpose: {sum(city.omitted.values())}.")
+
+
+if __name__ == "__main__":
+    main()
