@@ -130,7 +130,8 @@ def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int, te
     axes.add_patch(Polygon(points, fill=False, edgecolor=colour, linestyle=style, linewidth=1.2))
     if text:
         x, y = points[:, 0].max() + 1, points[:, 1].min()  # at its upper right corner, not over it
-        axes.text(min(x, size - 8), max(y, 7), text, color=colour, fontsize=8, va="bottom", path_effects=[withStroke(linewidth=2)])
+        edge = [withStroke(linewidth=2, foreground="black")]
+        axes.text(min(x, size - 8), max(y, 7), text, color=colour, fontsize=8, va="bottom", path_effects=edge)
 
 
 def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:

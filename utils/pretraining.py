@@ -209,7 +209,7 @@ def launch(cfg: TrainConfig) -> Fabric:
         fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=cfg.num_nodes, strategy=cfg.strategy,
                         precision=cfg.precision)
         fabric.launch()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} strategy={cfg.strategy} precision={cfg.precision}: "
                           f"{' '.join(str(error).split())}") from error
     return fabric

@@ -28,7 +28,7 @@ class Reconstruction:
         explained: feature group -> 1 - squared error / squared error of always giving the mean object of these tiles.
         tags_right: share of hidden objects whose tag is the one with the nearest text embedding; nan without objects.
         tags_commonest: share that always naming the commonest tag gets right.
-        commonest: its label code.
+        commonest: its label code; -1 without objects.
         tags: number of tags to choose from.
     """
 
@@ -66,7 +66,7 @@ def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int], seed: i
 def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int, count: int = 64) -> Reconstruction:
     """Reconstruct up to `count` tiles of the dataset once each and sum up."""
     indices = sample_indices(tiles, count)
-    pixel, mean_colour, found, truth, known = [], [], [], [], []
+    pixel, mean_colour, found, known, masked = [], [], [], [], []
     for start in range(0, len(indices), BATCH):
         images, graphs, out = reconstruct(rose, tiles, indices[start : start + BATCH], seed + start)
         grey = torch.tensor(IMAGENET_STD).repeat(out.image_pred.shape[-1] // 3) * 255        # a pixel row's channels, in grey values
@@ -75,29 +75,47 @@ def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int, count
         pixel.append((((out.image_pred - target) * grey).square() * hidden).sum() / hidden.sum() / len(grey))
         mean_colour.append((((guess - target) * grey).square() * hidden).sum() / hidden.sum() / len(grey))
         found.append(out.osm_pred)
-        truth.append(graphs.x[out.node_mask])
         known.append(graphs.x)
-    found, truth, known = torch.cat(found), torch.cat(truth), torch.cat(known)
-    right, commonest_share, commonest, tags = _tag_accuracy(found, truth, known)
+        masked.append(out.node_mask)
+    found, known, masked = torch.cat(found), torch.cat(known), torch.cat(masked)
+    truth, tags = known[masked], Tags.among(known)
+    true_tags = tags.of_nodes[masked]                                                       # [M]
+    commonest = true_tags.mode().values if len(truth) else torch.tensor(-1)
     return Reconstruction(
         tiles=len(indices), pixel_error=torch.stack(pixel).mean().sqrt().item(),
         pixel_error_mean_colour=torch.stack(mean_colour).mean().sqrt().item(), objects=len(truth),
-        explained=_explained(found, truth), tags_right=right, tags_commonest=commonest_share, commonest=commonest, tags=tags,
+        explained=_explained(found, truth), tags_right=(tags.nearest(found) == true_tags).float().mean().item(),
+        tags_commonest=(true_tags == commonest).float().mean().item(),
+        commonest=int(tags.codes[commonest]) if len(truth) else -1, tags=len(tags.codes),
     )
 
 
-def guess_tags(predicted: Tensor, known: Tensor) -> Tensor:
-    """[M] label codes whose text embedding among the `known` nodes [N, F + 1] is nearest to each predicted node [M, F]."""
-    codes, vectors = text_vectors(known)
-    nearest = torch.cdist(predicted[:, : vectors.shape[1]], vectors).argmin(1)              # [M]
-    return codes[nearest]
+@dataclass(frozen=True)
+class Tags:
+    """The tags among some nodes: nodes of one text embedding have one tag, whatever layer (and so label code) they are of.
 
+    Attributes:
+        vectors: [K, text] the distinct text embeddings.
+        codes: [K] label code of a node of each.
+        of_nodes: [N] tag of each node.
+    """
 
-def text_vectors(known: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct label codes [K] of nodes [N, F + 1] and the text embedding [K, text] of each."""
-    codes, place = known[:, LABEL].unique(return_inverse=True)
-    first = torch.full_like(codes, len(known), dtype=torch.long).scatter_reduce(0, place, torch.arange(len(known)), "amin")
-    return codes.long(), known[first, GROUPS["tag text"]]
+    vectors: Tensor
+    codes: Tensor
+    of_nodes: Tensor
+
+    @classmethod
+    def among(cls, nodes: Tensor) -> "Tags":
+        """The tags of nodes [N, F + 1]."""
+        vectors, of_nodes = nodes[:, GROUPS["tag text"]].unique(dim=0, return_inverse=True)
+        codes = torch.zeros(len(vectors), dtype=torch.long).scatter(0, of_nodes, nodes[:, LABEL].long())
+        return cls(vectors, codes, of_nodes)
+
+    def nearest(self, predicted: Tensor) -> Tensor:
+        """[M] tag whose embedding is nearest to each predicted node [M, F]."""
+        if not len(predicted):
+            return torch.empty(0, dtype=torch.long)
+        return torch.cdist(predicted[:, : self.vectors.shape[1]], self.vectors).argmin(1)
 
 
 def _mean_visible_colour(pixels: Tensor, mask: Tensor) -> Tensor:
@@ -117,12 +135,3 @@ def _explained(found: Tensor, truth: Tensor) -> dict[str, float]:
     error, spread = (whole - truth).square(), (features - features.mean(0)).square()
     spread = torch.cat([spread, torch.zeros(len(truth), 1)], dim=1)
     return {name: 1 - (error[:, group].sum() / spread[:, group].sum().clamp(min=1e-12)).item() for name, group in GROUPS.items()}
-
-
-def _tag_accuracy(found: Tensor, truth: Tensor, known: Tensor) -> tuple[float, float, int, int]:
-    if not len(truth):
-        return float("nan"), float("nan"), -1, 0
-    codes = truth[:, LABEL].long()
-    commonest = codes.mode().values.item()
-    return ((guess_tags(found, known) == codes).float().mean().item(), (codes == commonest).float().mean().item(), commonest,
-            len(known[:, LABEL].unique()))

@@ -6,12 +6,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from datasets.tiles import LABEL, TileDataset, city_of
+from datasets.tiles import TileDataset, city_of
 from models import RoseOutput
 from utils.files import replacing
 from utils.plots import image_figure, loss_figure, osm_figure, to_picture
 from utils.pretraining import PretrainingRun
-from utils.reconstruction import Reconstruction, guess_tags, measure_reconstruction, reconstruct
+from utils.reconstruction import Reconstruction, Tags, measure_reconstruction, reconstruct
 from utils.records import read_metrics
 
 SHOWN_TILES, SHOWN_GRAPHS = 4, 3
@@ -59,7 +59,8 @@ def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
 def summary(run: PretrainingRun, measured: Reconstruction) -> str:
     """What was learned, in words."""
     first, last = run.record.first, run.record.latest
-    better = 1 - measured.pixel_error / measured.pixel_error_mean_colour
+    better = round(100 * (1 - measured.pixel_error / measured.pixel_error_mean_colour))
+    compared = "no better than" if not better else f"{abs(better)}% {'less' if better > 0 else 'more'} than"
     lines = [
         "",
         f"Pretraining is done: {run.global_step} steps on {len(run.tiles)} tiles.",
@@ -67,8 +68,7 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
         f"  loss, OSM from image: {first[1]:.4f} in the first line of the record, {last[1]:.4f} in the last",
         f"What it learned, tried on {measured.tiles} of its tiles with new masks:",
         f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by {measured.pixel_error:.1f} grey values of 255,",
-        f"    {abs(better):.0%} {'less' if better >= 0 else 'more'} than the mean colour of what is visible would be "
-        f"({measured.pixel_error_mean_colour:.1f})",
+        f"    {compared} the mean colour of what is visible would be ({measured.pixel_error_mean_colour:.1f})",
     ]
     if measured.objects:
         lines += [
@@ -99,20 +99,18 @@ def _in_words(tiles: TileDataset, code: int) -> str:
 
 def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[str]]:
     """Per tile, for its masked nodes: number, true tag, guessed tag."""
-    masked = out.node_mask.nonzero()[:, 0]
-    captions: list[list[str]] = [[] for _ in graphs.name]
+    captions: list[list[str]] = []
     for tile, name in enumerate(graphs.name):
-        mine = (graphs.batch[masked] == tile).nonzero()[:, 0]
+        mine = graphs.batch == tile
         names = tiles.label_names.get(city_of(name) or "")
-        known = graphs.x[graphs.batch == tile]
-        if not len(mine):
-            continue
-        truth, guessed = graphs.x[masked[mine], LABEL].long().tolist(), guess_tags(out.osm_pred[mine], known).tolist()
+        tags = Tags.among(graphs.x[mine])  # a label code means something within its city only
+        true_tags = tags.of_nodes[out.node_mask[mine]]
+        guessed = tags.nearest(out.osm_pred[mine[out.node_mask]])
         lines = []
-        for number, (true, guess) in enumerate(zip(truth, guessed, strict=True), start=1):
-            verdict = "guessed right" if true == guess else f"guessed {_word(guess, names)}"
-            lines.append(f"{number} {_word(true, names)}: {verdict}")
-        captions[tile] = lines[:LISTED_OBJECTS] + [f"and {len(lines) - LISTED_OBJECTS} more"] * (len(lines) > LISTED_OBJECTS)
+        for number, (true, guess) in enumerate(zip(true_tags, guessed, strict=True), start=1):
+            verdict = "guessed right" if true == guess else f"guessed {_word(int(tags.codes[guess]), names)}"
+            lines.append(f"{number} {_word(int(tags.codes[true]), names)}: {verdict}")
+        captions.append(lines[:LISTED_OBJECTS] + [f"and {len(lines) - LISTED_OBJECTS} more"] * (len(lines) > LISTED_OBJECTS))
     return captions
 
 

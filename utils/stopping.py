@@ -44,7 +44,10 @@ def outlast_signals(worker: int) -> None:
 
 def end_workers() -> None:
     """End data loading processes that an error left behind, at once."""
-    for child in multiprocessing.active_children():
+    children = multiprocessing.active_children()
+    if children:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their end as a fault
+    for child in children:
         child.kill()
 
 
