@@ -15,7 +15,7 @@ SHARED = Path(os.environ.get("ROSE_SHARED", Path(__file__).resolve().parent.pare
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The founders' folder of parity packs and real data; tests that need it are skipped where it is not."""
+    """The folder of parity packs and real data; tests that need it are skipped where it is not."""
     if not (SHARED / "parity").is_dir():
         pytest.skip(f"no parity packs at {SHARED / 'parity'}; set ROSE_SHARED to the folder that holds parity/ and data/")
     return SHARED

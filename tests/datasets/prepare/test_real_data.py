@@ -1,4 +1,4 @@
-"""Preparation of real imagery and real OSM, where the founders' data is at hand."""
+"""Preparation of real imagery and real OSM, where it is at hand."""
 
 import os
 from pathlib import Path
