@@ -11,15 +11,17 @@ The same command continues a run that was stopped. Outputs are in save_root_dir/
 from datasets.sample_tiles import ensure_sample_tiles
 from utils.cli import script
 from utils.config import TrainConfig
-from utils.pretraining import PretrainingRun
+from utils.pretraining import PretrainingRun, launch
 from utils.report import add_picture, report
 from utils.schedule import learning_rate, set_learning_rate
 
 
 def train(cfg: TrainConfig) -> None:
+    fabric = launch(cfg)
     if cfg.sample_tiles is not None:
-        ensure_sample_tiles(cfg.data_path, cfg.sample_tiles)
-    with PretrainingRun(cfg) as run:
+        with fabric.rank_zero_first():
+            ensure_sample_tiles(cfg.data_path, cfg.sample_tiles)
+    with PretrainingRun(cfg, fabric) as run:
         for epoch in run.epochs():
             set_learning_rate(run.optimizer, learning_rate(run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
             for images, graphs in run.batches():

@@ -22,6 +22,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -35,8 +36,9 @@ from torchvision.transforms.v2 import functional as F
 from datasets.sampler import keyed_generator
 from datasets.tiles import AREA, CENTROID, CORNERS, PERIMETER, TileDataset, normalise
 from utils.errors import ConfigError
+from utils.recipes import Recipe
 
-AUGMENTS = ("aligned", "image_only", "none")
+AUGMENTS = get_args(get_type_hints(Recipe)["augment"])
 CROP_SCALE = (0.67, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4), "hue": (-0.1, 0.1)}

@@ -161,6 +161,8 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, t
 
 @script("sample_city", SampleCityConfig)
 def main(cfg: SampleCityConfig) -> None:
+    if (Path(cfg.out) / "city.tif").exists() and not cfg.overwrite:
+        raise RoseError(f"{cfg.out}: holds a city.tif already; pass overwrite=true to replace it and its companions, or another out=")
     city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True)
     objects = ", ".join(f"{count} {layer}" for layer, count in city.written.items())
     files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population, city.co2))

@@ -37,6 +37,7 @@ CENTROID = slice(-3, -1)    # x y
 LABEL = -1                  # integer code of the tag value
 
 GRAPH_FOLDERS = ("node", "edge", "edge_w")
+UNFINISHED = ".unfinished-"  # a file of this name and a city's: its tiles were being moved into place
 MAKE = "prepare_dataset.py makes such a dataset from a raster and an OSM extract"
 MAKE_AGAIN = "make the tile again with prepare_dataset.py, or copy it again from where it came"
 
@@ -201,6 +202,10 @@ def _list_tiles(root: Path) -> list[str]:
         found = "is a file" if root.exists() else "does not exist"
         raise TileError(f"{root}: {found}, expected the folder of a dataset with img/, node/, edge/ and edge_w/; "
                         f"correct the path (data_path=...); {MAKE}")
+    for marker in root.glob(f"{UNFINISHED}*"):
+        city = marker.name.removeprefix(UNFINISHED)
+        raise TileError(f"{root}: the preparation of {city} was interrupted and its tiles are incomplete, expected all of them; "
+                        f"run prepare_dataset.py for it again")
     names = sorted(_stems(root / "img", ".png"))
     if not names:
         found = "has no tiles (img/*.png)" if (root / "img").is_dir() else "has no folder img"

@@ -28,7 +28,7 @@ _TOKENS: dict[str, tuple[tuple[str, ...], Callable]] = {
 _SUMMARY: dict[str, tuple[tuple[str, ...], Callable]] = {
     "image": (_IMAGE, lambda rose, images, graphs: rose.encode_image(images)[:, 0]),
     "fusion": (_GLOBAL, lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0]),
-    "osm": (_READOUT, lambda rose, images, graphs: rose.encode_osm(graphs, rose.image_encoder.grid(images))[1]),
+    "osm": (_READOUT, lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1]),
 }
 
 

@@ -84,10 +84,13 @@ def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
             raise ModelError(f"image_encoder={name}: timm knows no such model; for example vit_base_patch16_224, "
                              f"vit_small_patch16_224, vit_tiny_patch16_224") from error
         if not pretrained:
-            raise
+            raise ModelError(f"image_encoder={name}: timm cannot build it ({one_line(error)}); choose another ViT") from error
         raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded ({one_line(error)}); fetch them on a "
                          f"machine with a network (timm keeps them in the Hugging Face cache), or set pretrained=false") from error
     if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
         raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a timm VisionTransformer such as "
                          f"vit_base_patch16_224")
+    if vit.num_prefix_tokens > 1:
+        raise ModelError(f"image_encoder={name}: has {vit.num_prefix_tokens - 1} register tokens, which Rose has no place for; "
+                         f"choose a ViT without, such as vit_base_patch16_224")
     return vit

@@ -44,6 +44,8 @@ class OsmEncoder(nn.Module):
             x = torch.where(node_mask[:, None], self.mask_token.to(x.dtype), x)
         x = x + node_code(self.in_dim, self.centroids(graphs), grid)
         x = self.conv(x, graphs.edge_index, self._relations(graphs))                     # [N, out_dim]
+        if not len(x):  # every parameter has a gradient, if only of 0: DDP waits for all of them
+            x = x + 0 * sum(parameter.sum() for parameter in self.conv.parameters())
         by_tile = self.norm_scope == "tile" or not len(x)                                # no statistics of no nodes
         return self.norm(x, graphs.batch if by_tile else None, graphs.num_graphs)
 
@@ -59,11 +61,11 @@ class OsmEncoder(nn.Module):
         """[N, 2] centroids x, y in tile units. A masked node keeps its place: the mask hides what it is, not where."""
         return graphs.x[:, self.in_dim - 2 : self.in_dim]
 
-    def check(self, graphs: Batch, batch_size: int) -> None:
-        """Raises ModelError when `graphs` is not a PyG Batch of `batch_size` tiles with nodes of this encoder's width."""
+    def check(self, graphs: Batch, batch_size: int | None = None) -> None:
+        """Raises ModelError when `graphs` is not a PyG Batch (of `batch_size` tiles) with nodes of this encoder's width."""
         if getattr(graphs, "batch", None) is None or not isinstance(graphs, Batch):
             raise ModelError(f"graphs: {type(graphs).__name__}; expected a torch_geometric Batch, made by Batch.from_data_list")
-        if graphs.num_graphs != batch_size:
+        if batch_size is not None and graphs.num_graphs != batch_size:
             raise ModelError(f"graphs: {graphs.num_graphs} graphs for {batch_size} images; give one graph per image, empty ones included")
         if graphs.x.ndim != 2 or graphs.x.shape[1] != self.in_dim + 1:
             raise ModelError(f"graphs.x: shape {list(graphs.x.shape)}; expected [N, {self.in_dim + 1}] "

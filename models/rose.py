@@ -122,7 +122,7 @@ class Rose(nn.Module):
         Raises:
             ModelError: shapes that do not fit each other or the network.
         """
-        grid = self._check(images, graphs)
+        grid = self.check(images, graphs)
         patches = self.image_encoder.embed(images)                                       # [B, L, D], shared by both passes
         length = patches.shape[1]
         if image_mask is None:
@@ -166,6 +166,7 @@ class Rose(nn.Module):
         Args:
             grid: (rows, columns) of patches that node positions refer to; by default that of the encoder's own image size.
         """
+        self.osm_encoder.check(graphs)
         nodes = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size)
         return nodes, self.osm_encoder.read_out(nodes, graphs)
 
@@ -181,7 +182,7 @@ class Rose(nn.Module):
         """
         if mode not in ("global", "fine"):
             raise ModelError(f"mode={mode}: choose global or fine")
-        grid = self._check(images, graphs)
+        grid = self.check(images, graphs)
         nodes, readout = self.encode_osm(graphs, grid)
         tokens = self.token_proj(self.encode_image(images))                              # [B, 1 + L, D]
         if mode == "global":
@@ -199,7 +200,7 @@ class Rose(nn.Module):
         Args:
             nodes: indices into the batch's N nodes, in any order.
         """
-        grid = self._check(images, graphs)
+        grid = self.check(images, graphs)
         nodes = torch.as_tensor(nodes, device=graphs.x.device, dtype=torch.long)
         if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < graphs.num_nodes:
             raise ModelError(f"nodes: indices {int(nodes.min())} to {int(nodes.max())}; the batch has {graphs.num_nodes} nodes")
@@ -237,12 +238,14 @@ class Rose(nn.Module):
     def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """[N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the patches."""
         nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
-        raw = nodes @ token_code(self.width, grid, nodes.device)[1:].T                   # [N, L]
+        with torch.autocast(nodes.device.type, enabled=False):  # fixed codes: nothing is gained by rounding them
+            raw = nodes @ token_code(self.width, grid, nodes.device)[1:].T               # [N, L]
         low, high = raw.amin(1, keepdim=True), raw.amax(1, keepdim=True)
         scaled = (raw - low) / (high - low).clamp(min=torch.finfo(raw.dtype).eps)
         return (scaled / FUSION_TEMPERATURE).exp()
 
-    def _check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
+    def check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
+        """The (rows, columns) of patches of a batch; raises ModelError where images and graphs do not fit each other or the network."""
         grid = self.image_encoder.grid(images)
         self.osm_encoder.check(graphs, len(images))
         return grid

@@ -58,9 +58,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The readable checkpoint of `folder` that is furthest in its run; None where there is none."""
-    candidates = [*folder.glob("model_*.tar"), *folder.glob("last.tar")]
-    return max(candidates, key=lambda path: _read_tar(path, lazy=True).get("global_step", -1), default=None)
+    """The checkpoint of `folder` that is furthest in its run; None where there is none.
+
+    Raises:
+        CheckpointError: one of them is damaged.
+    """
+    return max([*folder.glob("model_*.tar"), *folder.glob("last.tar")], key=read_position, default=None)
+
+
+def read_position(path: Path) -> int:
+    """Steps that the run of a checkpoint had done; -1 for bare weights."""
+    return _read_tar(path, lazy=True).get("global_step", -1)
 
 
 def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> Rose:
@@ -131,7 +139,8 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]
     if state.get("format") == FORMAT:
         return state["model"], state["build"]
     for wrapper in ("state_dict", "model"):
-        state = state.get(wrapper, state)
+        inner = state.get(wrapper)
+        state = inner if isinstance(inner, dict) else state
     if not is_release_state_dict(state):
         raise CheckpointError(f"{path}: neither a checkpoint of train_rose.py nor a state dict of the release (no img_mask_token); "
                               f"its first names are {', '.join(map(str, list(state)[:3]))}")

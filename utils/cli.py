@@ -20,14 +20,16 @@ from utils.errors import ConfigError, RoseError, one_line
 from utils.recipes import RECIPES
 from utils.stopping import end_workers
 
+_FLAGS = ("--help", "-h", "--cfg", "-c")  # Hydra's that only look
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"
 
 
 def script(config: str, schema: type) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
-    """Make `main(cfg)` a command: `python script.py key=value ...`, with Hydra's own flags (--help, --cfg job, --multirun).
+    """Make `main(cfg)` a command: `python script.py key=value ...`.
 
     The values come from configs/`config`.yaml, then a chosen `experiment=`, then the command line; `schema` types them. A `RoseError`,
-    wherever it comes from, and any fault of the command line end the program with one line on stderr and exit code 2.
+    wherever it comes from, and any fault of the command line end the program with one line on stderr and exit code 2. Of Hydra's flags,
+    those that look are taken: --help and --cfg job.
 
     Args:
         config: name of the yaml in configs/, without its ending.
@@ -42,6 +44,9 @@ def script(config: str, schema: type) -> Callable[[Callable[[Any], None]], Calla
             except OSError as error:  # a full disk, a folder that may not be written
                 where = error.filename or "input or output"
                 fail(RoseError(f"{where}: {error.strerror or one_line(error)}; free space, or give another path"))
+            except KeyboardInterrupt:
+                print("interrupted; nothing half-written is left, and the same command starts again", file=sys.stderr)
+                sys.exit(130)
             finally:
                 end_workers()
 
@@ -49,6 +54,9 @@ def script(config: str, schema: type) -> Callable[[Callable[[Any], None]], Calla
             sys.argv[1:] = [_quote(argument) for argument in sys.argv[1:]]
             flags = [argument for argument in sys.argv[1:] if argument.startswith("-")]
             try:
+                for flag in flags:
+                    if flag not in _FLAGS:
+                        raise ConfigError(f"{flag}: unknown option; keys are given as key=value, such as batch_size=8; --help lists them")
                 if not flags:  # Hydra would answer a fault with several lines and exit code 1
                     read_config(config, schema, sys.argv[1:])
             except RoseError as error:
@@ -127,9 +135,11 @@ def _typed(composed: DictConfig, schema: type) -> Any:
 def _explain(error: Exception, schema: type, overrides: list[str]) -> str:
     """The fault of a command line in one line: the key, the value found and what is allowed."""
     for override in overrides:
+        if override.startswith("~"):
+            return f"{override}: keys cannot be removed; set a value, null where it may be empty"
         name, separator, value = override.partition("=")
         if not separator:
-            return f"{override}: not of the form key=value"
+            return f"{override}: not of the form key=value, such as batch_size=8, without spaces around ="
         fault = _fault_of(name.lstrip("+~"), value, schema)
         if fault:
             return fault

@@ -30,9 +30,9 @@ class RunConfig:
     accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
     devices: str = key()
     num_nodes: int = key(least=1)
-    strategy: str = key()
+    strategy: str = key(choices=("auto", "ddp"))
     num_workers: int = key(least=0)
-    seed: int = key(least=0)
+    seed: int = key(least=0, below=2**32)
 
 
 @dataclass
@@ -80,8 +80,8 @@ class PrepareConfig:
     city: str = key(why="the name that the tiles of this city begin with")
     text: str = key()
     keep_empty: bool = key()
-    max_nodata: float = key(least=0)
-    tile_px: int = key(least=16)
+    max_nodata: float = key()
+    tile_px: int = key()
     overwrite: bool = key()
     recipe: str = key()
     relation_codes: str = _recipe_key("relation_codes")
@@ -94,13 +94,16 @@ class SampleCityConfig:
 
     out: str = key(why="the folder that the city's files go to")
     tiles: int = key(least=1)
-    seed: int = key(least=0)
+    seed: int = key(least=0, below=2**32)
+    overwrite: bool = key()
 
 
 def check_values(cfg: Any) -> None:
     """Raises ConfigError for the first key of `cfg` that is missing or has an impossible value."""
     for item in dataclasses.fields(cfg):
         value, rule = getattr(cfg, item.name), item.metadata
+        if value == "":
+            raise ConfigError(f"{item.name}=: no value given; write {item.name}=..., without spaces around =")
         if value is not None and rule:
             _check_value(item.name, value, rule)
 

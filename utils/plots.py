@@ -27,7 +27,8 @@ def loss_figure(rows: Sequence[dict[str, float]]) -> Figure:
                                          (IMAGE_COLOUR, OSM_COLOUR), strict=True):
         values = [row[name] for row in rows]
         axes.plot(steps, values, color=colour, marker="o" if len(rows) < 20 else None, markersize=3)
-        axes.set(title=f"{title}: {values[0]:.4g} at first, {values[-1]:.4g} at last", xlabel="step", ylabel="mean squared error")
+        axes.set(xlabel="step", ylabel="mean squared error")
+        axes.set_title(f"{title}: {values[0]:.4g} at first, {values[-1]:.4g} at last", fontsize=FIGURE_FONT + 1)
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
         _mark_epochs(axes, rows)
@@ -104,7 +105,8 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
     names = list(explained)[::-1]
     bars.barh(names, [max(explained[name], 0) for name in names], color=OSM_COLOUR)
     for place, name in enumerate(names):
-        bars.text(max(explained[name], 0) + 0.02, place, f"{explained[name]:.2f}", va="center", fontsize=FIGURE_FONT)
+        text = f"{explained[name]:.2f}" if explained[name] > 0 else "not yet"
+        bars.text(max(explained[name], 0) + 0.02, place, text, va="center", fontsize=FIGURE_FONT)
     bars.set(xlim=(0, 1.25), xticks=(0, 0.5, 1))
     bars.set_xlabel("share explained\n1: exact, 0: the mean object", fontsize=FIGURE_FONT - 1)
     bars.set_title("OSM from image,\nby feature group", fontsize=FIGURE_FONT)
@@ -117,7 +119,7 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
             # a prediction has no label column: count its corners from its own end
             predicted = out.osm_pred[index, CORNERS.start + 1 : CORNERS.stop + 1]
             _outline(axes, graphs.x[masked[index], CORNERS], TRUE_COLOUR, "-", images.shape[-1], str(number))
-            _outline(axes, predicted, GUESS_COLOUR, "--", images.shape[-1])
+            _outline(axes, predicted, GUESS_COLOUR, "--", images.shape[-1], str(number))
         axes.set(xlim=(0, images.shape[-1]), ylim=(images.shape[-2], 0))
         _bare(axes)
         axes.set_title(f"{graphs.name[tile]}\nhidden objects: true (white), guessed (yellow)", fontsize=FIGURE_FONT - 1)
@@ -131,7 +133,7 @@ def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int, te
     if text:
         x, y = points[:, 0].max() + 1, points[:, 1].min()  # at its upper right corner, not over it
         edge = [withStroke(linewidth=2, foreground="black")]
-        axes.text(min(x, size - 8), max(y, 7), text, color=colour, fontsize=8, va="bottom", path_effects=edge)
+        axes.text(np.clip(x, 2, size - 14), np.clip(y, 12, size - 2), text, color=colour, fontsize=8, va="bottom", path_effects=edge)
 
 
 def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:

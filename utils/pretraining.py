@@ -1,5 +1,7 @@
 """The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The method's loop is in train_rose.py."""
 
+import hashlib
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from torch_geometric.data import Batch
 from datasets import AugmentedTiles, EpochSampler, TileDataset, collate
 from models import RoseOutput, build_rose
 from models.rose import MODEL_KEYS
-from utils.checkpoint import newest_checkpoint, read_checkpoint, rng_state, save_checkpoint, set_rng_state
+from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, rng_state, save_checkpoint, set_rng_state
 from utils.config import TrainConfig
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import remove_unfinished, replacing
@@ -28,7 +30,8 @@ from utils.stopping import StopRequest, not_finite, outlast_signals
 
 # A continued run must agree with its checkpoint in these, or its steps would not be those of one run.
 _FIXED = ("batch_size", "seed", "image_size", "cities", "recipe", "augment", "node_mask_scope", "osm_norm_scope", "relation_edges",
-          "image_encoder", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+          "image_encoder", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio", "lr", "blr", "weight_decay", "schedule",
+          "lr_decay", "cos", "precision")
 
 
 class PretrainingRun:
@@ -44,10 +47,10 @@ class PretrainingRun:
         RoseError: the dataset, the network or the folder cannot be used as asked.
     """
 
-    def __init__(self, cfg: TrainConfig):
-        self.cfg, self.folder = cfg, Path(cfg.save_root_dir) / cfg.save_dir
+    def __init__(self, cfg: TrainConfig, fabric: Fabric):
+        self.stop = StopRequest()
+        self.cfg, self.fabric, self.folder = cfg, fabric, Path(cfg.save_root_dir) / cfg.save_dir
         self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size, cfg.graph_in_dim + 1)
-        self.fabric = launch(cfg)
         self.fabric.seed_everything(cfg.seed, verbose=False)
         self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed, self.fabric.global_rank, self.fabric.world_size)
         self.loader = self._build_loader()
@@ -66,7 +69,6 @@ class PretrainingRun:
         self.rose, self.optimizer = self.fabric.setup(rose, build_optimizer(rose, self.base_lr, cfg.weight_decay))
         torch.manual_seed(cfg.seed + self.fabric.global_rank)  # each device draws masks of its own
         self._continue(checkpoint)
-        self.stop = StopRequest()
 
     def __enter__(self) -> "PretrainingRun":
         return self
@@ -99,10 +101,13 @@ class PretrainingRun:
         Raises:
             RoseError: one is not finite.
         """
-        losses = torch.stack([out.image_loss, out.osm_loss]).detach()
-        if not losses.isfinite().all():
-            raise RoseError(not_finite(losses.tolist(), graphs.name, self.epoch, self.step + 1, self.last_saved))
-        return (self.fabric.all_reduce(losses) if self.fabric.world_size > 1 else losses).tolist()
+        own = torch.stack([out.image_loss, out.osm_loss]).detach()
+        losses = self.fabric.all_reduce(own.clone()) if self.fabric.world_size > 1 else own
+        if not losses.isfinite().all():  # on one process, so on all
+            found = [item for item in self._gather((own.tolist(), graphs.name)) if not all(map(math.isfinite, item[0]))]
+            names = [name for _, batch in found for name in batch]
+            raise RoseError(not_finite(found[0][0] if found else losses.tolist(), names, self.epoch, self.step + 1, self.last_saved))
+        return losses.tolist()
 
     def count(self, losses: list[float]) -> None:
         """Record a step that was taken."""
@@ -126,6 +131,10 @@ class PretrainingRun:
                               f"saved {self.last_saved}. The same command continues there.")
             sys.exit(0)
 
+    def _fingerprint(self) -> str:
+        """A digest of the tiles' names, in order."""
+        return hashlib.sha256("\n".join(self.tiles.names).encode()).hexdigest()
+
     def _build_loader(self) -> DataLoader:
         loader = DataLoader(
             AugmentedTiles(self.tiles, self.cfg.augment, self.cfg.seed), batch_size=self.cfg.batch_size, sampler=self.sampler,
@@ -145,13 +154,29 @@ class PretrainingRun:
             return None
         checkpoint = read_checkpoint(self.last_saved)
         self._check_continuable(checkpoint)
+        self._check_folder(checkpoint)
         return checkpoint
+
+    def _check_folder(self, checkpoint: dict[str, Any]) -> None:
+        """A run that is continued from elsewhere needs a folder of its own; one that goes back must not meet what it leaves behind."""
+        newest = newest_checkpoint(self.folder)
+        if self._elsewhere() and (newest or (self.folder / "loss_record.txt").exists()):
+            raise ConfigError(f"{self.folder}: holds a run of its own, and resume={self.cfg.resume} is another's; choose another save_dir=")
+        if newest and read_position(newest) > checkpoint["global_step"]:
+            raise ConfigError(f"{newest}: is further than resume={self.cfg.resume}; to go back, choose another save_dir=, or move it and "
+                              f"all others that are further out of the folder")
+
+    def _elsewhere(self) -> bool:
+        return self.last_saved.parent.resolve() != self.folder.resolve()
 
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
         now, then = asdict(self.cfg), checkpoint["config"]
-        changed = [f"{key}={now[key]} (there {then.get(key)})" for key in _FIXED if now[key] != then.get(key)]
+        fixed = (*_FIXED, "total_epoch") if self.cfg.cos else _FIXED  # a half cosine ends where it was told to
+        changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed if now[key] != then.get(key)]
         counts = (("steps an epoch", self.sampler.steps_per_epoch), ("devices", self.fabric.world_size))
         changed += [f"{found} {name} (there {checkpoint[name]})" for name, found in counts if found != checkpoint[name]]
+        if checkpoint["tiles"] != self._fingerprint():
+            changed.append(f"the tiles of {self.cfg.data_path} (there others)")
         if changed:
             raise CheckpointError(f"{self.last_saved}: belongs to another run: {', '.join(changed)}; "
                                   f"use its values, or start anew in another folder with save_dir=")
@@ -168,19 +193,23 @@ class PretrainingRun:
         self.optimizer.load_state_dict(checkpoint["optimizer"])
         self.fabric.strategy.precision.load_state_dict(checkpoint["precision"])
         self.epoch, self.step, self.global_step = (checkpoint[name] for name in ("epoch", "step", "global_step"))
-        elsewhere = self.last_saved.parent.resolve() != self.folder.resolve()
-        self.record.start(self.global_step, checkpoint["record"], keep_files=not elsewhere)
+        if not self.finished:
+            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
+        self.record.start(self.global_step, checkpoint["record"], keep_files=not self._elsewhere())
         set_rng_state(checkpoint["rng"][self.fabric.global_rank])
-        self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
 
     def _save(self, name: str) -> None:
-        ranks = self._rng_of_all_ranks()
+        if not all(parameter.isfinite().all() for parameter in self.rose.parameters()):
+            raise RoseError(f"epoch {self.epoch}, step {self.step}: a weight is not finite, so {name} was not saved; "
+                            f"lower blr, or use precision=32-true")
+        ranks = self._gather(rng_state())
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder / name, {
                 "model": self.rose.module.state_dict(), "build": self.build, "optimizer": self.optimizer.state_dict(),
                 "precision": self.fabric.strategy.precision.state_dict(), "epoch": self.epoch, "step": self.step,
                 "global_step": self.global_step, "steps an epoch": self.sampler.steps_per_epoch, "devices": self.fabric.world_size,
-                "rng": ranks, "record": self.record.state_dict(), "config": asdict(self.cfg), "label_names": self.tiles.label_names,
+                "rng": ranks, "record": self.record.state_dict(), "config": asdict(self.cfg), "tiles": self._fingerprint(),
+                "label_names": self.tiles.label_names,
             })
             if name != "last.tar":  # it holds an older step than this one
                 for outdated in ("last.tar", "last.safetensors"):
@@ -188,12 +217,13 @@ class PretrainingRun:
         self.last_saved = self.folder / name
         self.fabric.barrier()
 
-    def _rng_of_all_ranks(self) -> list[dict[str, Any]]:
+    def _gather(self, value: Any) -> list[Any]:
+        """`value` of every process."""
         if self.fabric.world_size == 1:
-            return [rng_state()]
-        states: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(states, rng_state())
-        return states
+            return [value]
+        values: list[Any] = [None] * self.fabric.world_size
+        torch.distributed.all_gather_object(values, value)
+        return values
 
 
 def launch(cfg: TrainConfig) -> Fabric:
@@ -212,6 +242,8 @@ def launch(cfg: TrainConfig) -> Fabric:
     except (ValueError, TypeError, RuntimeError) as error:
         raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} strategy={cfg.strategy} precision={cfg.precision}: "
                           f"{' '.join(str(error).split())}") from error
+    if cfg.precision == "16-mixed" and fabric.device.type == "cpu":
+        raise ConfigError("precision=16-mixed: a CPU has no such arithmetic; use bf16-mixed or 32-true")
     return fabric
 
 

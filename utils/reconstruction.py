@@ -1,5 +1,6 @@
 """How well a pretrained Rose reconstructs what it is not shown, against what a guess without it would do."""
 
+from collections.abc import Sized
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from models import RoseOutput
 GROUPS = {"tag text": slice(None, AREA), "area": slice(AREA, PERIMETER), "perimeter": slice(PERIMETER, CORNERS.start), "corners": CORNERS,
           "centroid": CENTROID}
 BATCH = 8
+SAMPLED_TILES = 64
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Reconstruction:
     tags: int
 
 
-def sample_indices(tiles: TileDataset, count: int) -> list[int]:
+def sample_indices(tiles: Sized, count: int) -> list[int]:
     """Indices of at most `count` tiles, evenly over the dataset."""
     count = min(count, len(tiles))
     return [round(i * (len(tiles) - 1) / max(count - 1, 1)) for i in range(count)]
@@ -63,7 +65,7 @@ def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int], seed: i
     return images, graphs, RoseOutput(*(value.cpu() for value in out))
 
 
-def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int, count: int = 64) -> Reconstruction:
+def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int, count: int = SAMPLED_TILES) -> Reconstruction:
     """Reconstruct up to `count` tiles of the dataset once each and sum up."""
     indices = sample_indices(tiles, count)
     pixel, mean_colour, found, known, masked = [], [], [], [], []

@@ -54,14 +54,14 @@ class Recorder:
             return
         for path in self._files():
             with path.open("ab") as file:
-                file.truncate(state["sizes"].get(path.name, 0) if keep_files else 0)
+                file.truncate(min(state["sizes"].get(path.name, 0), path.stat().st_size) if keep_files else 0)
         if not self._files()[1].stat().st_size:
             self._append_metrics(COLUMNS)
+        self.clock = time.perf_counter()
         self.board = SummaryWriter(str(self.folder), purge_step=global_step + 1 if global_step else None)
         # a log file gets a line a half minute instead of a bar that redraws itself
         quiet = {} if sys.stderr.isatty() else {"mininterval": 30, "ncols": 100}
         self.bar = tqdm(total=self.total_steps, initial=global_step, unit="step", dynamic_ncols=not quiet, smoothing=0.1, **quiet)
-        self.clock = time.perf_counter()
 
     def step(self, epoch: int, step: int, global_step: int, losses: list[float], lr: float) -> None:
         """Add one step's [image, OSM] losses; `step` is counted from 1 within the epoch."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -11,7 +12,7 @@ from models import RoseOutput
 from utils.files import replacing
 from utils.plots import image_figure, loss_figure, osm_figure, to_picture
 from utils.pretraining import PretrainingRun
-from utils.reconstruction import Reconstruction, Tags, measure_reconstruction, reconstruct
+from utils.reconstruction import SAMPLED_TILES, Reconstruction, Tags, measure_reconstruction, reconstruct, sample_indices
 from utils.records import read_metrics
 
 SHOWN_TILES, SHOWN_GRAPHS = 4, 3
@@ -30,8 +31,9 @@ def report(run: PretrainingRun) -> None:
     if not run.fabric.is_global_zero:
         return
     measured = measure_reconstruction(run.rose.module, run.tiles, run.cfg.seed)
-    figures = {"loss": loss_figure(read_metrics(run.folder)),
-               "reconstruction_image": image_figure(*shown(run, SHOWN_TILES), *_geometry(run))}
+    figures = {"reconstruction_image": image_figure(*shown(run, SHOWN_TILES), *_geometry(run))}
+    if rows := read_metrics(run.folder):
+        figures["loss"] = loss_figure(rows)
     if measured.explained:
         images, graphs, out = shown(run, SHOWN_GRAPHS)
         figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out, _captions(run.tiles, graphs, out))
@@ -103,8 +105,8 @@ def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[s
     for tile, name in enumerate(graphs.name):
         mine = graphs.batch == tile
         names = tiles.label_names.get(city_of(name) or "")
-        tags = Tags.among(graphs.x[mine])  # a label code means something within its city only
-        true_tags = tags.of_nodes[out.node_mask[mine]]
+        tags = Tags.among(torch.cat([graphs.x[mine], _nodes_of_city(tiles, city_of(name))]))
+        true_tags = tags.of_nodes[: mine.sum()][out.node_mask[mine]]
         guessed = tags.nearest(out.osm_pred[mine[out.node_mask]])
         lines = []
         for number, (true, guess) in enumerate(zip(true_tags, guessed, strict=True), start=1):
@@ -112,6 +114,12 @@ def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[s
             lines.append(f"{number} {_word(int(tags.codes[true]), names)}: {verdict}")
         captions.append(lines[:LISTED_OBJECTS] + [f"and {len(lines) - LISTED_OBJECTS} more"] * (len(lines) > LISTED_OBJECTS))
     return captions
+
+
+def _nodes_of_city(tiles: TileDataset, city: str | None) -> Tensor:
+    """[N, F + 1] nodes of a sample of the city's tiles: a label code means something within its city only."""
+    indices = [index for index, name in enumerate(tiles.names) if city_of(name) == city]
+    return torch.cat([tiles.read(indices[place])[1].x for place in sample_indices(indices, SAMPLED_TILES)])
 
 
 def _word(code: int, names: list[str] | None) -> str:

@@ -53,6 +53,7 @@ def end_workers() -> None:
 
 def not_finite(losses: Sequence[float], names: Sequence[str], epoch: int, step: int, last_good: object) -> str:
     """The message for a step whose loss is not finite."""
-    saved = f"the last good checkpoint is {last_good}" if last_good else "no checkpoint was saved before it"
+    saved = f"the last good checkpoint is {last_good} (go back to an older one if it fails again)" if last_good else (
+        "no checkpoint was saved before it")
     return (f"epoch {epoch}, step {step}: the loss is not finite (image {losses[0]}, OSM {losses[1]}) on the tiles {', '.join(names)}; "
             f"{saved}; look at these tiles, lower blr, or use precision=32-true")

@@ -13,8 +13,6 @@ from torch_geometric.data import Data
 from utils.errors import PrepareError
 from utils.recipes import resolve_recipe
 
-GEOMETRY_COLUMNS = 12  # area, perimeter, 4 corners, centroid: what follows the text vector and precedes the label code
-
 TOUCH, OVERLAP, CONTAINS, WITHIN = 2, 3, 4, 5
 _MIRROR = np.array([0, 1, TOUCH, OVERLAP, WITHIN, CONTAINS])  # code of (i, j) -> code of (j, i)
 _II, _IE, _BE, _EI, _EB = 0, 2, 5, 6, 7  # places in a DE-9IM string: interior, boundary, exterior of i against those of j

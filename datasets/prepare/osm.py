@@ -7,6 +7,7 @@ A source names the tags of its objects either in columns called like OSM keys (`
 import functools
 import warnings
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,11 @@ def layer_table() -> LayerTable:
         width_m=table["width_m"],
         default_width_m=table["default_width_m"],
     )
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Counts in words: `3 points, 1 empty geometry`; those of zero are left out."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 def read_osm(osm: str | Path, crs: CRS, bounds: tuple[float, float, float, float], allow_none: bool = False) -> OsmObjects:
@@ -178,19 +184,18 @@ def _no_column(osm: str | Path, files: list[Path]) -> str:
 
 
 def _no_overlap(osm: str | Path, layers: list[_Layer], extent: gpd.GeoSeries, dropped: Counter[str]) -> str:
-    boxes = [shapely.box(*pyogrio.read_info(layer.path, layer=layer.name, force_total_bounds=True)["total_bounds"]) for layer in layers]
-    degrees = [gpd.GeoSeries([box], crs=layer.crs).to_crs(4326).total_bounds for box, layer in zip(boxes, layers, strict=True)]
+    extents = [(layer.crs, pyogrio.read_info(layer.path, layer=layer.name, force_total_bounds=True)["total_bounds"]) for layer in layers]
+    degrees = [gpd.GeoSeries([shapely.box(*bounds)], crs=crs).to_crs(4326).total_bounds for crs, bounds in extents if bounds is not None]
+    if not degrees:  # an empty layer has no bounds
+        return (f"{osm}: holds no object in any of its {len(layers)} usable layers, expected some. Pass the OSM data of the raster's "
+                f"place, or keep_empty=true to make tiles without OSM on purpose.")
     source = shapely.total_bounds(shapely.box(*np.transpose(degrees)))
     raster = extent.to_crs(4326).total_bounds
     west_south_east_north = [", ".join(f"{value:.5f}" for value in bounds) for bounds in (source, raster)]
-    unusable = f" ({_listed(dropped)} there cannot be used)" if dropped else ""
+    unusable = f" ({listed(dropped)} there cannot be used)" if dropped else ""
     return (f"{osm}: no usable OSM object overlaps the raster{unusable}. Extent of the OSM data {west_south_east_north[0]}, of the raster "
             f"{west_south_east_north[1]} (west, south, east, north in EPSG:4326). Pass the OSM data of the raster's place, "
             f"or keep_empty=true to make tiles without OSM on purpose.")
-
-
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
 
 
 def _read_layer(layer: _Layer, window: gpd.GeoSeries, crs: CRS, metric: CRS) -> pd.DataFrame:

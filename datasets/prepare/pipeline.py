@@ -16,7 +16,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from datasets.prepare.graph import build_graph
-from datasets.prepare.osm import OsmObjects, layer_table, polygonal_part, read_osm
+from datasets.prepare.osm import OsmObjects, layer_table, listed, polygonal_part, read_osm
 from datasets.prepare.raster import Mosaic, open_mosaic
 from datasets.prepare.store import CityStage, refuse_existing, staged_city
 from datasets.prepare.text import TextEncoder, text_encoder
@@ -58,19 +58,15 @@ class PrepareSummary:
             f"  tiles        {self.tiles}",
             f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
             f"  edges        {self.edges}",
-            f"  OSM objects  {sum(self.objects.values())} ({_listed(self.objects)}); distinct tag values: {self.values}",
+            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag values: {self.values}",
         ]
         if any(self.skipped.values()):
-            lines.append(f"  not made     {_listed(self.skipped)}")
+            lines.append(f"  not made     {listed(self.skipped)}")
         if self.repaired:
             lines.append(f"  repaired     {self.repaired} objects with invalid geometry")
         if any(self.dropped.values()):
-            lines.append(f"  left out     {_listed(self.dropped)}")
+            lines.append(f"  left out     {listed(self.dropped)}")
         return "\n".join(lines)
-
-
-def _listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 @dataclass(frozen=True)
@@ -169,7 +165,7 @@ def prepare_tiles(
                 _make_tile(stage, mosaic, tile, labels, rules, summary)
                 bar.update()
             if not summary.tiles:
-                raise PrepareError(f"{raster}: no tile can be made: {_listed(summary.skipped)}. Pass imagery and OSM data that overlap, or "
+                raise PrepareError(f"{raster}: no tile can be made: {listed(summary.skipped)}. Pass imagery and OSM data that overlap, or "
                                    f"allow more with keep_empty=true, or max_nodata={max_nodata} raised to at most 1.")
             stage.write_meta(_meta(mosaic, osm, encoder, labels, rules, summary))
     return summary

@@ -87,7 +87,8 @@ class Mosaic:
             reader = self._reader(source)
             return np.moveaxis(reader.read([1, 2, 3], window=window), 0, -1), reader.dataset_mask(window=window) > 0
         except RasterioError as error:
-            raise PrepareError(f"{source.path}: the raster is damaged, its pixels cannot be decoded ({one_line(error)}). "
+            reason = one_line(error.__cause__ or error)
+            raise PrepareError(f"{source.path}: the raster is damaged, its pixels cannot be decoded ({reason}). "
                                f"Get the file again, or leave it out.") from error
 
     def _reader(self, source: Source) -> "rasterio.DatasetReader | WarpedVRT":

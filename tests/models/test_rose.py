@@ -126,7 +126,7 @@ def test_the_label_code_is_never_read(rose):
 
 
 @pytest.mark.parametrize(("encoder", "size", "tokens"), [
-    ("vit_tiny_patch16_224", 32, 4), ("test_vit2", 48, 9), ("vit_small_patch32_224", 64, 4),
+    ("vit_tiny_patch16_224", 32, 4), ("test_vit4", 48, 9), ("vit_small_patch32_224", 64, 4),
 ])
 def test_other_vits_patches_sizes_and_node_widths(encoder, size, tokens):
     rose = build_rose(encoder, graph_in_dim=32, graph_out_dim=16)
