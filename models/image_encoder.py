@@ -90,7 +90,7 @@ def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
     if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
         raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a timm VisionTransformer such as "
                          f"vit_base_patch16_224")
-    if vit.num_prefix_tokens > 1:
-        raise ModelError(f"image_encoder={name}: has {vit.num_prefix_tokens - 1} register tokens, which Rose has no place for; "
+    if vit.num_reg_tokens:
+        raise ModelError(f"image_encoder={name}: has {vit.num_reg_tokens} register tokens, which Rose has no place for; "
                          f"choose a ViT without, such as vit_base_patch16_224")
     return vit

@@ -200,6 +200,10 @@ BAD = {
     "no such device": (["accelerator=cuda"], "accelerator=cuda.*(CUDA|GPU)"),
     "no such strategy": (["strategy=magic"], "strategy=magic"),
     "devices that are no number": (["devices=both"], "devices=both"),
+    "half precision on a CPU": (["precision=16-mixed"], "precision=16-mixed: a CPU has no such arithmetic"),
+    "a folder whose run is further": (["resume=RUN/model_1.tar"], "model_3.tar: is further than resume=.*model_1.tar; to go back"),
+    "a folder of another run": (["resume=WHOLE/model_1.tar"], "holds a run of its own, and resume=.* is another's"),
+    "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there None\)"),
     "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; choose another save_dir="),
     "a checkpoint of another width": (["image_encoder=vit_tiny_patch16_224"],
                                       r"belongs to another run: image_encoder=vit_tiny_patch16_224 \(there test_vit\)"),
@@ -213,6 +217,7 @@ def test_bad_input_is_one_line(whole, sample_tiles, tmp_path, case):
     folder = tmp_path / "run"
     if "a folder" in case or "a checkpoint" in case:
         shutil.copytree(whole, folder)
+    overrides = [override.replace("RUN", str(folder)).replace("WHOLE", str(whole)) for override in overrides]
     cfg = read_config("train_rose", TrainConfig, [*command(sample_tiles, folder)[2:], "total_epoch=4", *overrides])
     with pytest.raises(RoseError, match=message) as error:
         train_rose.train(cfg)

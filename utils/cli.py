@@ -75,6 +75,9 @@ def read_config(config: str, schema: type, overrides: list[str]) -> Any:
         ConfigError: unknown key, wrong type, impossible or missing value; one line.
     """
     _register(config, schema)
+    for override in overrides:
+        if override.startswith("~"):
+            raise ConfigError(f"{override}: keys cannot be removed; set a value, or null where a key may be empty")
     try:
         with hydra.initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
             composed = hydra.compose(config, overrides=overrides)
@@ -135,8 +138,6 @@ def _typed(composed: DictConfig, schema: type) -> Any:
 def _explain(error: Exception, schema: type, overrides: list[str]) -> str:
     """The fault of a command line in one line: the key, the value found and what is allowed."""
     for override in overrides:
-        if override.startswith("~"):
-            return f"{override}: keys cannot be removed; set a value, null where it may be empty"
         name, separator, value = override.partition("=")
         if not separator:
             return f"{override}: not of the form key=value, such as batch_size=8, without spaces around ="

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from models import build_regressor, build_rose, build_segmenter
+from models.heads import build_decoder
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import ModelError
 
@@ -61,4 +62,4 @@ def test_mask_transformer_scores_are_normalised_over_the_classes():
 
 def test_a_width_that_no_head_divides():
     with pytest.raises(ModelError, match="token width 96 is no multiple of 64"):
-        build_segmenter(build_rose("test_vit4"), "image", "mask_transformer")
+        build_decoder("mask_transformer", 96, 5)

@@ -54,10 +54,10 @@ def test_forward_changes_none_of_its_inputs(rose):
             assert torch.equal(graphs[key], graphs_before[key])
 
 
-@pytest.mark.parametrize("recipe", ["rose", "release"])
+@pytest.mark.parametrize("recipe", ["rose", "release", "rose with relations"])
 @pytest.mark.parametrize("counts", [[0], [0, 0], [4, 0, 7], [0, 3], [1]])
 def test_tiles_without_objects_forward_and_backward(counts, recipe):
-    rose = randomise(build_rose(SMALL, recipe=recipe))
+    rose = randomise(build_rose(SMALL, recipe=recipe.split()[0], relation_edges="relations" in recipe))
     images, graphs = random_images(len(counts)), random_graphs(counts)
     out = rose(images, graphs)
     out.loss.backward()
@@ -126,7 +126,7 @@ def test_the_label_code_is_never_read(rose):
 
 
 @pytest.mark.parametrize(("encoder", "size", "tokens"), [
-    ("vit_tiny_patch16_224", 32, 4), ("test_vit4", 48, 9), ("vit_small_patch32_224", 64, 4),
+    ("vit_tiny_patch16_224", 32, 4), ("test_vit", 48, 9), ("vit_small_patch32_224", 64, 4),
 ])
 def test_other_vits_patches_sizes_and_node_widths(encoder, size, tokens):
     rose = build_rose(encoder, graph_in_dim=32, graph_out_dim=16)
@@ -170,6 +170,10 @@ def test_initialisation():
     (lambda rose: rose.fuse(random_images(1), random_graphs([2]), "both"), "mode=both: choose global or fine"),
     (lambda rose: rose.osm_attention(random_images(1), random_graphs([2]), [2]), "the batch has 2 nodes"),
     (lambda rose: build_rose("vit_nonesuch"), "image_encoder=vit_nonesuch: timm knows no such model"),
+    (lambda rose: build_rose("test_vit2"), "image_encoder=test_vit2: has 1 register tokens"),
+    (lambda rose: build_rose("test_vit.nosuch"), "image_encoder=test_vit.nosuch: timm cannot build it"),
+    (lambda rose: rose.encode_osm(random_graphs([2], width=100)), r"\[2, 100\]; expected \[N, 525\]"),
+    (lambda rose: build_regressor(rose, "osm")(random_images(2), random_graphs([2])), "1 graphs for 2 images"),
     (lambda rose: build_rose("resnet18"), "image_encoder=resnet18: ResNet is no plain ViT"),
     (lambda rose: build_rose(SMALL, img_mask_ratio=1.0), "img_mask_ratio=1.0: a mask ratio lies between"),
     (lambda rose: build_rose(SMALL, graph_in_dim=522)(random_images(1), random_graphs([2], width=523)), "width=522.*divisible by 4"),

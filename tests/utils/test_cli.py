@@ -64,6 +64,10 @@ def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
     (["data_path=D", "precision=fp8"], "precision=fp8: choose one of 32-true, bf16-mixed, 16-mixed"),
     (["experiment=none"], "experiment=none: choose one of sample"),
     (["data_path=a,b"], "Ambiguous value for argument 'data_path=a,b'"),
+    (["data_path=D", "~batch_size"], "~batch_size: keys cannot be removed"),
+    (["data_path="], "data_path=: "),
+    (["data_path=D", "seed=5000000000"], "seed=5000000000: must be 0 or more and below 4294967296"),
+    (["data_path=D", "strategy=deepspeed"], "strategy=deepspeed: choose one of auto, ddp"),
     (["data_path"], "data_path: not of the form key=value"),
 ])
 def test_bad_command_lines(overrides, message):
@@ -79,7 +83,7 @@ def test_any_path_passes(path):
 
 
 def test_a_script_says_one_line_and_exits_with_2():
-    for arguments in (["data_path=nowhere"], ["batch_size=many"], ["data_path=nowhere", "osm_norm_scope=x"]):
+    for arguments in (["data_path=nowhere"], ["batch_size=many"], ["--multirun", "batch_size=1,2"]):
         run = subprocess.run([sys.executable, "train_rose.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         assert run.returncode == 2, run.stderr
         assert run.stdout == ""

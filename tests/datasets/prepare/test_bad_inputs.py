@@ -113,6 +113,18 @@ def no_tag_column(place):
     return {"osm": place.folder / "other.gpkg"}
 
 
+def only_empty_layers(place):
+    place.osm.unlink()
+    for layer in ("building", "leisure"):
+        gpd.GeoDataFrame({layer: np.array([], dtype=object)}, geometry=[], crs=UTM).to_file(place.osm, layer=layer)
+    return {}
+
+
+def no_overlap_and_an_empty_layer(place):
+    gpd.GeoDataFrame({"leisure": np.array([], dtype=object)}, geometry=[], crs=UTM).to_file(place.osm, layer="leisure")
+    return no_overlap(place)
+
+
 def no_overlap(place):
     place.frame.assign(geometry=place.frame.translate(5e4)).to_file(place.osm, layer="objects")
     return {}
@@ -150,6 +162,8 @@ CASES = [
     (empty_osm_folder, ["empty", "no vector file", ".shp"]),
     (vector_without_crs, ["plain.shp", "no coordinate reference system", "ogr2ogr -a_srs"]),
     (no_tag_column, ["other.gpkg", "columns found: fclass, label", "highway", "Rename"]),
+    (only_empty_layers, ["osm.gpkg", "holds no object in any of its 2 usable layers", "keep_empty=true"]),
+    (no_overlap_and_an_empty_layer, ["osm.gpkg", "15.69", "EPSG:4326"]),
     (no_overlap, ["osm.gpkg", "15.69", "15.00000, 49.65", "EPSG:4326", "keep_empty=true"]),
     (only_points, ["osm.gpkg", "no usable OSM object", "points", "keep_empty=true"]),
     (out_is_a_file, ["file", "cannot be written", "Pass out="]),

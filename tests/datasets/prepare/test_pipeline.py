@@ -9,10 +9,11 @@ import shapely
 import torch
 from PIL import Image
 
+from datasets import TileDataset
 from datasets.prepare import pipeline
 from datasets.prepare.pipeline import prepare_tiles
 from tests.datasets.prepare.places import square, write_raster
-from utils.errors import PrepareError
+from utils.errors import PrepareError, TileError
 
 TILES = ["c_0_0", "c_0_1", "c_1_0", "c_1_1"]  # a house, the road, half a building, the road and a house
 
@@ -200,6 +201,27 @@ def test_what_a_killed_run_left_is_cleared(place):
     prepare(place)
     assert not list((place.folder / "out").rglob("*c_9_9*"))
     assert not stale.exists()
+
+
+def test_a_kill_while_tiles_are_moved_leaves_a_dataset_that_is_refused_until_it_is_prepared_again(place, monkeypatch):
+    out = place.folder / "out"
+    prepare(place)
+    before, replace, moved = contents(out), Path.replace, []
+
+    def die_at_the_last_picture(path, target):
+        moved.append(path)
+        if len(moved) == len(before) - 1:
+            raise KeyboardInterrupt  # as a kill would leave it: nothing after this runs but the cleaning
+        return replace(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", die_at_the_last_picture)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(place, overwrite=True)
+    with pytest.raises(TileError, match=r"the preparation of c was interrupted.*run prepare_dataset.py for it again"):
+        TileDataset(out)
+    prepare(place)  # without overwrite: nothing there is of use
+    assert contents(out) == before
 
 
 def test_files_are_no_larger_than_their_tensors(place):
