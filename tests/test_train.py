@@ -198,7 +198,6 @@ BAD = {
     "an unknown encoder": (["image_encoder=vit_huge"], "image_encoder=vit_huge: timm knows no such model"),
     "no such checkpoint": (["resume=gone.tar"], "gone.tar: no such file"),
     "no such device": (["accelerator=cuda"], "accelerator=cuda.*(CUDA|GPU)"),
-    "no such strategy": (["strategy=magic"], "strategy=magic"),
     "devices that are no number": (["devices=both"], "devices=both"),
     "half precision on a CPU": (["precision=16-mixed"], "precision=16-mixed: a CPU has no such arithmetic"),
     "a folder whose run is further": (["resume=RUN/model_1.tar"], "model_3.tar: is further than resume=.*model_1.tar; to go back"),
