@@ -138,8 +138,8 @@ class Rose(nn.Module):
 
         shown = visible_index(image_mask, visible)                                       # [B, V]
         shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
-        image_pred = self._image_from_osm(shown_tokens, shown, length, graphs, grid)
         osm_pred = self._osm_from_image(all_tokens, graphs, node_mask, grid)
+        image_pred = self._image_from_osm(shown_tokens, shown, length, graphs, grid)
         image_loss = (image_pred - self.patchify(images)).square().mean(-1)[image_mask].mean()
         error = (osm_pred - self.osm_encoder.features(graphs)[node_mask]).square()       # [M, F]
         osm_loss = error.sum() / max(error.numel(), 1)
