@@ -27,14 +27,15 @@ _ROSE = [
     (r"img_decoder_mlp\.(.*)", r"token_proj.\1"),
     (r"osm_decoder_mlp\.(.*)", r"graph_token_proj.\1"),
     (r"osm_node_decoder_mlp\.(.*)", r"node_proj.\1"),
-    (r"(img|osm)_cross_modal_encoder\.0\.cross_attn_token_to_image\.(.*)", r"\1_block.q2k_attn.\2"),
-    (r"(img|osm)_cross_modal_encoder\.0\.cross_attn_image_to_token\.(.*)", r"\1_block.k2q_attn.\2"),
-    (r"(img|osm)_cross_modal_encoder\.0\.(.*)", r"\1_block.\2"),
     (r"img_cross_modal_decoder\.0\.(.*)", r"image_decoder.\1"),
-    (r"(img|osm)_decoder_(norm|pred)\.(.*)", r"\1_decoder_\2.\3"),
+    (r"img_decoder_norm\.(.*)", r"image_decoder_norm.\1"),
+    (r"img_decoder_pred\.(.*)", r"image_pred.\1"),
+    (r"osm_decoder_norm\.(.*)", r"osm_decoder_norm.\1"),
+    (r"osm_decoder_pred\.(.*)", r"osm_pred.\1"),
+    *((rf"{theirs}_cross_modal_encoder\.0\.{part}(.*)", rf"{ours}_block.{name}\1")
+      for theirs, ours in (("img", "image"), ("osm", "osm"))
+      for part, name in ((r"cross_attn_token_to_image\.", "q2k_attn."), (r"cross_attn_image_to_token\.", "k2q_attn."), ("", ""))),
 ]
-_OURS = [(r"img_block\.", "image_block."), (r"img_decoder_norm\.", "image_decoder_norm."), (r"img_decoder_pred\.", "image_pred."),
-         (r"osm_decoder_pred\.", "osm_pred.")]
 
 
 def our_name(release_name: str) -> str | None:
@@ -44,14 +45,8 @@ def our_name(release_name: str) -> str | None:
     for pattern, ours in _ROSE:
         match = re.fullmatch(pattern, release_name)
         if match:
-            return ours and _spell_out(match.expand(ours))
+            return ours and match.expand(ours)
     return release_name  # unknown: reported as unexpected by the strict loading
-
-
-def _spell_out(name: str) -> str:
-    for short, full in _OURS:
-        name = re.sub(f"^{short}", full, name)
-    return name
 
 
 def convert_release_state_dict(release: dict[str, Tensor]) -> dict[str, Tensor]:
