@@ -8,13 +8,17 @@ from typing import Any, get_args, get_type_hints
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 
-_BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge), ("below", "below {}", operator.lt))
+_BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge), ("below", "below {}", operator.lt),
+           ("most", "{} or less", operator.le))
 TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def key(choices: tuple = (), above: float | None = None, least: float | None = None, below: float | None = None, why: str = "") -> Any:
+def key(
+    choices: tuple = (), above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None,
+    why: str = "",
+) -> Any:
     """A key without a default (the yaml has it) and with the values it may take; `above` and `below` exclude their bound."""
-    return field(metadata={"choices": choices, "above": above, "least": least, "below": below, "why": why})
+    return field(metadata={"choices": choices, "above": above, "least": least, "below": below, "most": most, "why": why})
 
 
 def _recipe_key(name: str) -> Any:
@@ -71,21 +75,82 @@ class TrainConfig(RunConfig):
 
 
 @dataclass
+class TextConfig:
+    """Keys of `text=`, a group: configs/text/."""
+
+    name: str = key()
+    model: str | None = key()
+    weights: str | None = key()
+    cache: str | None = key()
+
+
+@dataclass
+class SplitConfig:
+    """Keys of the spatial split into training, validation and test tiles."""
+
+    val: float = key(least=0, below=1)
+    test: float = key(least=0, below=1)
+    block: int = key(least=1)
+    guard: int = key(least=0)
+    seed: int = key(least=0, below=2**32)
+    train_sizes: list[int] = key()
+
+
+@dataclass
 class PrepareConfig:
     """Keys of prepare_dataset.py."""
 
-    raster: str = key(why="a GeoTIFF, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'")
-    osm: str = key(why="a GeoPackage, a GeoJSON file, or a folder of Shapefiles")
+    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'")
+    osm: str = key(why="an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shapefile, or a folder of them")
     out: str = key(why="the folder of the tile dataset to make")
     city: str = key(why="the name that the tiles of this city begin with")
-    text: str = key()
-    keep_empty: bool = key()
-    max_nodata: float = key()
-    tile_px: int = key()
     overwrite: bool = key()
+    bands: list[int] | None = key()
+    raster_crs: str | None = key()
+    resolution: float | None = key(above=0)
+    stretch: list[float] = key()
+    nodata: str = key()
+    max_nodata: float = key(least=0, most=1)
+    tile_px: int = key(least=1)
+    stride: int | None = key(least=1)
+    keep_empty: bool = key()
+    layers: str | None = key()
+    text: TextConfig = key()
+    labels: str | None = key()
+    label_map: Any = key()
+    label_column: str | None = key()
+    population: str | None = key()
+    population_unit: str = key(choices=("count", "per_km2", "per_hectare", "per_m2"))
+    population_column: str | None = key()
+    co2: str | None = key()
+    co2_unit: str = key(choices=("count", "per_km2", "per_hectare", "per_m2"))
+    co2_column: str | None = key()
+    split: SplitConfig = key()
+    layout: str = key(choices=("compact", "release"))
+    workers: int | None = key(least=1)
+    scheduler: str | None = key()
+    dry_run: bool = key()
     recipe: str = key()
     relation_codes: str = _recipe_key("relation_codes")
     coordinates: str = _recipe_key("coordinates")
+
+
+@dataclass
+class ConvertConfig:
+    """Keys of `python -m datasets.convert SRC DST`."""
+
+    src: str = key(why="the dataset to convert")
+    dst: str = key(why="the folder of the dataset to make")
+    layout: str | None = key(choices=("compact", "release"))
+    overwrite: bool = key()
+
+
+@dataclass
+class SplitsConfig:
+    """Keys of `python -m datasets.splits`."""
+
+    data_path: str = key(why="the folder of a tile dataset")
+    split: SplitConfig = key()
 
 
 @dataclass
