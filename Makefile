@@ -5,14 +5,16 @@
 
 PYTHON ?= python3
 BIN = .venv/bin
-READY = .venv/.installed-$(shell cksum requirements.txt | cut -d' ' -f1)
+SUM = $(shell cat requirements*.txt | cksum | cut -d' ' -f1)
+READY = .venv/.installed-$(SUM)
+TESTABLE = .venv/.testable-$(SUM)
 
 .PHONY: pretrain test lint prepare install clean
 
 pretrain: $(READY)
 	$(BIN)/python train_rose.py experiment=sample
 
-test: $(READY)
+test: $(TESTABLE)
 	$(BIN)/python -m pytest
 
 lint: $(READY)
@@ -29,6 +31,10 @@ $(READY): requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	rm -f .venv/.installed-* && touch $@
+
+$(TESTABLE): $(READY) requirements-optional.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-optional.txt
+	rm -f .venv/.testable-* && touch $@
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache

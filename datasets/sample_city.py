@@ -26,9 +26,10 @@ from datasets.city.paint import make_canvas, paint_window
 from datasets.city.plan import TILE, Plan, make_plan
 from datasets.city.scene import Scene
 from datasets.city.site import Site
-from datasets.city.statistics import CELL, UNKNOWN, Areas
+from datasets.city.statistics import CELL, Areas
 from datasets.city.streets import build_streets
 from datasets.city.tags import build_layers, write_layers
+from datasets.land_use_classes import UNKNOWN
 from utils.cli import script
 from utils.config import SampleCityConfig
 from utils.errors import RoseError

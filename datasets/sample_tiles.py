@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from datasets.prepare.pipeline import PrepareSummary, prepare_tiles
+from datasets.prepare.pipeline import prepare_tiles
+from datasets.prepare.summary import PrepareSummary
 from datasets.sample_city import write_sample_city
 from datasets.tiles import UNFINISHED
 
@@ -10,17 +11,20 @@ CITY = "sample"
 
 
 def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> PrepareSummary | None:
-    """Generate a city of tiles x tiles tiles and prepare it into `root`, unless `root` holds tiles. Tiles without OSM are kept.
+    """Generate a city of tiles x tiles tiles and prepare it into `root`, unless `root` holds it, with land use, population and CO2.
 
-    The user's files (city.tif, osm.gpkg, landuse.tif, ...) are left beside `root`, in the folder raw.
+    Tiles without OSM are kept. The user's files (city.tif, osm.gpkg, landuse.tif, ...) are left beside `root`, in the folder raw.
 
     Returns:
         What was prepared; None if it was there.
     """
     root = Path(root)
-    if any(root.glob("img/*.png")) and not any(root.glob(f"{UNFINISHED}*")):
+    if (root / "cities" / CITY / "meta.json").exists() and not any(root.glob(f"{UNFINISHED}*")):
         return None
     raw = root.with_name("raw")
     print(f"Generating the sample city, {tiles} x {tiles} tiles, in {raw}")
     city = write_sample_city(raw, tiles, seed, progress=True)
-    return prepare_tiles(city.image, city.osm, root, CITY, keep_empty=True)
+    return prepare_tiles(
+        city.image, city.osm, root, CITY, keep_empty=True, labels=str(city.landuse), population=str(city.population),
+        population_unit="per_km2", co2=str(city.co2), co2_unit="per_km2",
+    )

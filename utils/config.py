@@ -10,7 +10,7 @@ from utils.recipes import Recipe
 
 _BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge), ("below", "below {}", operator.lt),
            ("most", "{} or less", operator.le))
-TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Any: "a path, or pairs such as {5:0,6:1}"}
 
 
 def key(
@@ -163,14 +163,31 @@ class SampleCityConfig:
     overwrite: bool = key()
 
 
-def check_values(cfg: Any) -> None:
-    """Raises ConfigError for the first key of `cfg` that is missing or has an impossible value."""
+def is_group(item: dataclasses.Field) -> bool:
+    """Whether a key is a group of keys, such as `text` of `text.model`."""
+    return dataclasses.is_dataclass(item.type)
+
+
+def keys_of(schema: type) -> dict[str, dataclasses.Field]:
+    """The keys of a script by name, those of groups with a dot: `text` and `text.model`."""
+    keys = {}
+    for item in dataclasses.fields(schema):
+        keys[item.name] = item
+        if is_group(item):
+            keys |= {f"{item.name}.{name}": inner for name, inner in keys_of(item.type).items()}
+    return keys
+
+
+def check_values(cfg: Any, prefix: str = "") -> None:
+    """Raises ConfigError for the first key of `cfg`, or of a group in it, that is missing or has an impossible value."""
     for item in dataclasses.fields(cfg):
-        value, rule = getattr(cfg, item.name), item.metadata
-        if value == "":
-            raise ConfigError(f"{item.name}=: no value given; write {item.name}=..., without spaces around =")
-        if value is not None and rule:
-            _check_value(item.name, value, rule)
+        name, value = f"{prefix}{item.name}", getattr(cfg, item.name)
+        if is_group(item):
+            check_values(value, f"{name}.")
+        elif value == "":
+            raise ConfigError(f"{name}=: no value given; write {name}=..., without spaces around =")
+        elif value is not None and item.metadata:
+            _check_value(name, value, item.metadata)
 
 
 def _check_value(name: str, value: Any, rule: dict) -> None:
@@ -181,16 +198,15 @@ def _check_value(name: str, value: Any, rule: dict) -> None:
         raise ConfigError(f"{name}={value}: must be {' and '.join(words for words, _ in bounds)}")
 
 
-def type_name(schema: type, name: str) -> str:
-    """What the values of key `name` are, in words."""
-    hint = get_type_hints(schema)[name]
-    inner = [part for part in get_args(hint) if part is not type(None)]
-    if inner and type(None) in get_args(hint):
+def type_name(item: dataclasses.Field) -> str:
+    """What the values of a key are, in words."""
+    inner = [part for part in get_args(item.type) if part is not type(None)]
+    if inner and type(None) in get_args(item.type):
         return f"{_plain_type_name(inner[0])} or null"
-    return _plain_type_name(hint)
+    return _plain_type_name(item.type)
 
 
 def _plain_type_name(hint: Any) -> str:
     if hint in TYPE_NAMES:
         return TYPE_NAMES[hint]
-    return f"a list such as [{'90,110' if get_args(hint) == (int,) else 'a,b'}]"
+    return "a list such as " + {int: "[90,110]", float: "[2,98]"}.get(get_args(hint)[0], "[a,b]")

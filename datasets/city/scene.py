@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datasets.city.geometry import Polygon
+from datasets.land_use_classes import CLASSES
 
 MATERIALS = ("grass", "canopy", "soil", "crop", "asphalt", "paving", "water", "roof", "gravel", "car", "scrub", "line")
 MATERIAL = {name: code for code, name in enumerate(MATERIALS)}
-CLASSES = ("water", "green", "farmland", "undeveloped", "residential", "commercial", "institution", "industrial", "transport")
 CLASS = {name: code for code, name in enumerate(CLASSES)}
 LAYERS = ("amenity", "building", "landuse", "leisure", "natural", "highway")
 USES = ("residential", "commercial", "institution", "industrial", "other")

@@ -14,7 +14,6 @@ from datasets.city.scene import CLASS, USES, Scene
 from datasets.city.streets import LOOK, ribbon
 
 CELL = 56                                   # metres: four cells along a tile
-UNKNOWN = 255
 PERSONS = {"residential": 1 / 42, "commercial": 1 / 900, "institution": 1 / 1500, "industrial": 0.0, "other": 0.0}   # per m2 of floor
 TONNES = {"residential": 0.022, "commercial": 0.055, "institution": 0.045, "industrial": 0.16, "other": 0.01}        # CO2 per m2 and year
 ROAD_TONNES = {"motorway": 0.30, "primary": 0.11, "secondary": 0.07, "tertiary": 0.035, "residential": 0.008, "service": 0.006}

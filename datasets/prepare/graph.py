@@ -11,11 +11,11 @@ import torch
 from torch_geometric.data import Data
 
 from utils.errors import PrepareError
-from utils.recipes import resolve_recipe
+from utils.recipes import Recipe, resolve_recipe
 
 TOUCH, OVERLAP, CONTAINS, WITHIN = 2, 3, 4, 5
 _MIRROR = np.array([0, 1, TOUCH, OVERLAP, WITHIN, CONTAINS])  # code of (i, j) -> code of (j, i)
-_II, _IE, _BE, _EI, _EB = 0, 2, 5, 6, 7  # places in a DE-9IM string: interior, boundary, exterior of i against those of j
+_II, _IB, _IE, _BI, _BB, _BE, _EI, _EB = range(8)  # places in a DE-9IM string: interior, boundary, exterior of i against those of j
 
 
 def build_graph(
@@ -56,19 +56,37 @@ def build_graph(
     text = np.asarray(text_features, dtype=np.float32)
     labels = np.asarray(label_codes)
     _check(geometries, text, labels, bounds)
+    tile = np.zeros(len(geometries), dtype=np.int64)
+    columns, edges, codes = tile_graphs(geometries, tile, np.array([bounds], dtype=np.float64), tile_px, chosen)
+    x = np.concatenate([text, columns, labels.reshape(-1, 1)], axis=1, dtype=np.float32)  # [n, width + 13]
+    return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges), edge_attr=torch.from_numpy(codes[:, None]))
 
-    corners, centroid = (_to_tile_units(xy, bounds) for xy in (_rectangle_corners(geometries), _centroids(geometries)))
-    if chosen.coordinates == "integer":
+
+def tile_graphs(
+    geometries: np.ndarray, tile: np.ndarray, bounds: np.ndarray, tile_px: int, recipe: Recipe
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The graphs of many tiles at once, each as `build_graph` has it, without text and label.
+
+    Args:
+        geometries: [n] clipped geometries, tile by tile.
+        tile: [n] which of the tiles each belongs to, ascending.
+        bounds: [tiles, 4] minx, miny, maxx, maxy.
+        tile_px, recipe: as in `build_graph`; of the recipe, `relation_codes` and `coordinates` are read.
+
+    Returns:
+        Geometry columns [n, 12] float32; edges [2, e] int64 between places in `geometries`, sorted by (i, j), none between tiles; their
+        codes [e] float32.
+    """
+    own = bounds[tile]  # [n, 4]
+    corners, centroid = (_to_tile_units(xy, own) for xy in (_rectangle_corners(geometries), _centroids(geometries)[:, None]))
+    if recipe.coordinates == "integer":
         corners, centroid = (np.trunc(xy * tile_px) / tile_px for xy in (corners, centroid))
-    minx, miny, maxx, maxy = bounds
-    area = shapely.area(geometries) / ((maxx - minx) * (maxy - miny))
-    perimeter = shapely.length(geometries) / (2 * (maxx - minx + maxy - miny))
-    rows = [text, area[:, None], perimeter[:, None], corners.reshape(-1, 8), centroid, labels.reshape(-1, 1)]
-    x = np.concatenate(rows, axis=1, dtype=np.float32)  # [n, width + 13]
-
-    edge_index, codes = _relations(geometries, chosen.relation_codes)
-    edge_attr = codes.astype(np.float32)[:, None]  # [e, 1]
-    return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edge_index), edge_attr=torch.from_numpy(edge_attr))
+    width, height = own[:, 2] - own[:, 0], own[:, 3] - own[:, 1]
+    area = shapely.area(geometries) / (width * height)
+    perimeter = shapely.length(geometries) / (2 * (width + height))
+    rows = [area[:, None], perimeter[:, None], corners.reshape(-1, 8), centroid.reshape(-1, 2)]
+    edges, codes = _relations(geometries, tile, recipe.relation_codes)
+    return np.concatenate(rows, axis=1, dtype=np.float32), edges, codes.astype(np.float32)
 
 
 def _check(geometries: np.ndarray, text: np.ndarray, labels: np.ndarray, bounds: tuple[float, float, float, float]) -> None:
@@ -99,27 +117,46 @@ def _centroids(geometries: np.ndarray) -> np.ndarray:
     return shapely.get_coordinates(shapely.centroid(geometries))  # [n, 2]
 
 
-def _to_tile_units(xy: np.ndarray, bounds: tuple[float, float, float, float]) -> np.ndarray:
-    minx, miny, maxx, maxy = bounds
-    return (xy - (minx, maxy)) / (maxx - minx, miny - maxy)
+def _to_tile_units(xy: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """CRS units to tile units: [n, points, 2] and [n, 4] -> [n, points, 2]"""
+    corner = bounds[:, None, [0, 3]]  # top left
+    size = bounds[:, None, [2, 1]] - corner  # y runs downwards
+    return (xy - corner) / size
 
 
-def _relations(geometries: np.ndarray, relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
-    """Edges [2, e] int64 and codes [e] of all intersecting ordered pairs, sorted by (i, j)."""
-    i, j = shapely.STRtree(geometries).query(geometries, predicate="intersects")
-    i, j = i[i < j], j[i < j]
-    code = _pair_codes(shapely.relate(geometries[i], geometries[j]), relation_codes)
+def _relations(geometries: np.ndarray, tile: np.ndarray, relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [2, e] int64 and codes [e] of all intersecting ordered pairs within a tile, sorted by (i, j)."""
+    i, j = shapely.STRtree(geometries).query(geometries)  # pairs whose boxes meet
+    wanted = (i < j) & (tile[i] == tile[j])
+    i, j = i[wanted], j[wanted]
+    code = _codes(geometries, i, j)
+    i, j, code = i[code > 0], j[code > 0], code[code > 0]
+    if relation_codes == "release":
+        code[code == WITHIN] = OVERLAP  # the release never asks for it: i within j falls through to 3, both ways
     edges = np.stack([np.concatenate([i, j]), np.concatenate([j, i])]).astype(np.int64)
     codes = np.concatenate([code, _MIRROR[code]])
     order = np.lexsort((edges[1], edges[0]))
     return np.ascontiguousarray(edges[:, order]), codes[order]
 
 
-def _pair_codes(de9im: np.ndarray, relation_codes: str) -> np.ndarray:
-    """Relation code of each pair's DE-9IM string, for pairs that intersect: [pairs] int."""
+def _codes(geometries: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    """What i does to j, 0 where they are disjoint: [pairs] int.
+
+    The geometry of more vertices is asked, since it is indexed once for all its pairs: a wood that holds 400 houses.
+    """
+    vertices = shapely.get_num_coordinates(geometries)
+    swapped = vertices[j] > vertices[i]
+    shapely.prepare(geometries)
+    matrix = shapely.relate(geometries[np.where(swapped, j, i)], geometries[np.where(swapped, i, j)])
+    code = _pair_codes(matrix, i_is_first=~swapped)
+    return np.where(swapped, _MIRROR[code], code)
+
+
+def _pair_codes(de9im: np.ndarray, i_is_first: np.ndarray) -> np.ndarray:
+    """What the first does to the second by their DE-9IM string, 0 where disjoint; of two equal ones, i contains j: [pairs] int."""
     disjoint = np.asarray(de9im).astype("S9").view(np.uint8).reshape(-1, 9) == ord("F")  # [pairs, 9]
     contains = disjoint[:, _EI] & disjoint[:, _EB]
     within = disjoint[:, _IE] & disjoint[:, _BE]
-    if relation_codes == "release":
-        within = np.zeros_like(within)  # the release never asks for it: i within j falls through to 3, both ways
-    return np.select([disjoint[:, _II], contains, within], [TOUCH, CONTAINS, WITHIN], OVERLAP)
+    contains, within = contains & (i_is_first | ~within), within & (~i_is_first | ~contains)
+    apart = disjoint[:, [_II, _IB, _BI, _BB]].all(axis=1)
+    return np.select([apart, disjoint[:, _II], contains, within], [0, TOUCH, CONTAINS, WITHIN], OVERLAP)

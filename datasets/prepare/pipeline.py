@@ -1,267 +1,254 @@
-"""Raster + OSM -> the tiles of one city, in the release's layout."""
+"""Raster + OSM -> the tiles of one city.
 
-import math
-import re
+OSM objects are spooled to disk, their tag values encoded once, and bands of tiles made from the spool, by this process or by many. Every
+step leaves its result in the workplace, so that a run which was stopped goes on where it was.
+"""
+
+import json
+import shutil
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-import shapely
 from pyproj import CRS
-from rasterio.windows import Window
 from tqdm import tqdm
 
-from datasets.prepare.graph import build_graph
-from datasets.prepare.osm import OsmObjects, layer_table, listed, polygonal_part, read_osm
+from datasets.prepare.bands import BandReport
+from datasets.prepare.engine import default_workers, make_bands
+from datasets.prepare.forecast import Forecast, forecast
+from datasets.prepare.grid import TileGrid
+from datasets.prepare.job import TOTALS, Job, TileRules, describe_job, open_job, spool_folder
+from datasets.prepare.land_use import LandUse
+from datasets.prepare.objects import Census, no_overlap_message, read_objects, source_files
 from datasets.prepare.raster import Mosaic, open_mosaic
-from datasets.prepare.store import CityStage, refuse_existing, staged_city
+from datasets.prepare.settings import Settings
+from datasets.prepare.sources import checksums, states
+from datasets.prepare.spool import Spool, write_spool
+from datasets.prepare.summary import PrepareSummary
+from datasets.prepare.tags import LayerTable, listed, load_layers
 from datasets.prepare.text import TextEncoder, text_encoder
-from utils.errors import ConfigError, PrepareError
-from utils.recipes import resolve_recipe
+from datasets.prepare.workplace import Workplace
+from datasets.prepare.zonal import Zonal
+from datasets.splits import SplitRules, write_splits
+from datasets.stores.compact import join_parts
+from datasets.stores.release import write_release_meta
+from utils.errors import PrepareError, TileError
+from utils.files import replacing
+from utils.versions import versions
 
-PARTIAL, EMPTY, BLANK = "partial tiles at the right or bottom edge", "tiles without OSM object", "tiles with too little imagery"
-FLAT_CLIPS = "clips without area (touching a tile's edge)"
-
-
-@dataclass
-class PrepareSummary:
-    """What one run made and left out.
-
-    Attributes:
-        out, city: where the tiles are, and the first part of their names.
-        tiles, nodes, edges: totals written.
-        skipped: tiles not written, by reason.
-        objects: OSM objects that overlap the raster, by layer.
-        values: number of distinct tag values over all layers.
-        repaired: objects whose geometry was invalid.
-        dropped: objects (or clips of them) left out, by reason.
-    """
-
-    out: Path
-    city: str
-    tiles: int = 0
-    nodes: int = 0
-    edges: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
-    objects: dict[str, int] = field(default_factory=dict)
-    values: int = 0
-    repaired: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.city}: made in {self.out}",
-            f"  tiles        {self.tiles}",
-            f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
-            f"  edges        {self.edges}",
-            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag values: {self.values}",
-        ]
-        if any(self.skipped.values()):
-            lines.append(f"  not made     {listed(self.skipped)}")
-        if self.repaired:
-            lines.append(f"  repaired     {self.repaired} objects with invalid geometry")
-        if any(self.dropped.values()):
-            lines.append(f"  left out     {listed(self.dropped)}")
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Labels:
-    """Distinct values of each layer, sorted, layers concatenated in order; a label code is a place in this list.
-
-    Attributes:
-        layers, names: layer name and tag value of each code.
-        vectors: [codes, width] text vector of each code.
-        of_object: [objects] label code.
-    """
-
-    layers: list[str]
-    names: list[str]
-    vectors: np.ndarray
-    of_object: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """How tiles are made: the arguments of `prepare_tiles` of the same names."""
-
-    tile_px: int
-    keep_empty: bool
-    max_nodata: float
-    relation_codes: str
-    coordinates: str
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """One tile: its place in the grid of tiles, its bounds, the geometries clipped to it [n] and which objects they are [n]."""
-
-    col: int
-    row: int
-    bounds: tuple[float, float, float, float]
-    geometries: np.ndarray
-    members: np.ndarray
+# Share of its raw bytes that a tile's image takes at least, in its part and joined; a disk with less room is surely too small.
+LEAST_SHARE = 0.3
 
 
 def prepare_tiles(
-    raster: str | Path,
-    osm: str | Path,
-    out: str | Path,
-    city: str,
-    *,
-    text: str = "hash",
-    keep_empty: bool = False,
-    max_nodata: float = 0.1,
-    tile_px: int = 224,
-    overwrite: bool = False,
-    recipe: str = "rose",
-    relation_codes: str | None = None,
-    coordinates: str | None = None,
-    progress: bool = True,
-) -> PrepareSummary:
-    """Cut a raster into non-overlapping tiles from its top-left corner and build each tile's OSM graph.
+    raster: str | Path, osm: str | Path, out: str | Path, city: str, *, progress: bool = True, **keys: object
+) -> PrepareSummary | Forecast:
+    """Cut a raster into tiles from its top-left corner and build each tile's OSM graph.
 
-    Nothing appears in `out` before everything is ready, and other cities there stay as they are.
+    Nothing appears in `out` before everything is ready, and other cities there stay as they are. A run that was stopped, in whatever way,
+    leaves its work in a hidden folder there; the same call goes on with it, and its tiles are byte-equal to those of an undisturbed run.
 
     Args:
-        raster: a GeoTIFF, a folder of them or a glob (see `raster.open_mosaic`).
-        osm: a vector file or a folder of them (see `osm.read_osm`).
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `raster.open_mosaic`).
+        osm: a vector file or a folder of them (see `objects.read_objects`).
         out: folder of the dataset; tiles are called `{city}_{col}_{row}`.
         city: letters, digits, `_` and `-`.
-        text: name of the text encoder.
-        keep_empty: also write tiles that no OSM object overlaps, with empty graphs; the whole raster may then be without OSM.
-        max_nodata: share of a tile's pixels without imagery above which it is left out.
-        tile_px: side of a tile in pixels.
-        overwrite: replace the tiles that `out` has of this city.
-        recipe, relation_codes, coordinates: see `graph.build_graph`.
-        progress: show a progress bar.
+        progress: show a progress bar, and say what is going on.
+        keys: the other fields of `settings.Settings`, which are the keys of prepare_dataset.py.
+
+    Returns:
+        What was made; with `dry_run`, what would be made.
 
     Raises:
         PrepareError: an input cannot be used, `out` holds this city already, or no tile can be made.
         ConfigError: an impossible value.
     """
-    out = Path(out)
-    _check_values(city, max_nodata, tile_px)
-    encoder = text_encoder(text)
-    chosen = resolve_recipe(recipe, relation_codes=relation_codes, coordinates=coordinates)
-    rules = _Rules(tile_px, keep_empty, max_nodata, chosen.relation_codes, chosen.coordinates)
-    if not overwrite:
-        refuse_existing(out, city)
-    with open_mosaic(raster) as mosaic:
-        columns, rows = mosaic.width // tile_px, mosaic.height // tile_px
-        if not columns or not rows:
-            raise PrepareError(f"{raster}: the raster is {mosaic.width} x {mosaic.height} pixels, smaller than one tile of "
-                               f"{tile_px} x {tile_px}. Pass a larger raster, or several that adjoin.")
-        objects = read_osm(osm, CRS.from_wkt(mosaic.crs.to_wkt()), mosaic.bounds, allow_none=keep_empty)
-        labels = _number_labels(objects, encoder)
-        summary = _start_summary(out, city, objects, labels)
-        summary.skipped[PARTIAL] = math.ceil(mosaic.width / tile_px) * math.ceil(mosaic.height / tile_px) - columns * rows
-        with staged_city(out, city) as stage, tqdm(total=columns * rows, unit="tile", desc=city, disable=not progress) as bar:
-            for tile in _clipped_tiles(mosaic, objects, tile_px, summary):
-                _make_tile(stage, mosaic, tile, labels, rules, summary)
-                bar.update()
-            if not summary.tiles:
-                raise PrepareError(f"{raster}: no tile can be made: {listed(summary.skipped)}. Pass imagery and OSM data that overlap, or "
-                                   f"allow more with keep_empty=true, or max_nodata={max_nodata} raised to at most 1.")
-            stage.write_meta(_meta(mosaic, osm, encoder, labels, rules, summary))
-    return summary
+    settings = Settings(raster, osm, out, city, **keys)
+    layers, encoder = load_layers(settings.layers), text_encoder(**settings.text)
+    with open_mosaic(
+        settings.raster, bands=settings.bands, raster_crs=settings.raster_crs, resolution=settings.resolution,
+        stretch=tuple(settings.stretch), nodata=settings.nodata,
+    ) as mosaic:
+        preparation = _Preparation(settings, layers, encoder, mosaic, progress)
+        return preparation.forecast() if settings.dry_run else preparation.run()
 
 
-def _check_values(city: str, max_nodata: float, tile_px: int) -> None:
-    if not re.fullmatch(r"[\w-]+", city):
-        raise ConfigError(f"city={city!r}: expected letters, digits, _ and - only, as it begins the name of every tile file")
-    if not 0 <= max_nodata <= 1:
-        raise ConfigError(f"max_nodata={max_nodata}: expected a share between 0 and 1")
-    if tile_px < 1:
-        raise ConfigError(f"tile_px={tile_px}: expected 1 or more (the method has 224)")
+@dataclass
+class _Preparation:
+    """One preparation: its sources, opened."""
+
+    settings: Settings
+    layers: LayerTable
+    encoder: TextEncoder
+    mosaic: Mosaic
+    progress: bool
+
+    def __post_init__(self) -> None:
+        """Raises PrepareError where a source is of no use, before any work is done."""
+        self.grid = TileGrid.over(self.mosaic, self.settings.tile_px, self.settings.stride)
+        if not self.grid.tiles:
+            raise PrepareError(f"{self.settings.raster}: the raster is {self.mosaic.width} x {self.mosaic.height} pixels, smaller than one "
+                               f"tile of {self.grid.tile_px} x {self.grid.tile_px}. Pass a larger raster, several that adjoin, or a finer "
+                               f"resolution=.")
+        self._say(self.mosaic.warnings)
+        crs, bounds = self.mosaic.crs.to_wkt(), self.mosaic.bounds
+        self.sources = _target_arguments(self.settings)
+        self.targets: list[LandUse | Zonal] = []
+        for kind, arguments in self.sources.items():
+            target = LandUse(**arguments) if kind == "label" else Zonal(**arguments)
+            target.check(crs, bounds, *((self.mosaic.transform,) if kind == "label" else ()))
+            self._say(target.notes)
+            self.targets.append(target)
+
+    def forecast(self) -> Forecast:
+        """What would be made."""
+        return forecast(self.settings, self.mosaic, self.grid, self._build_job)
+
+    def run(self) -> PrepareSummary:
+        """Make the city, or what a stopped run left to make of it."""
+        place = Workplace(self.settings.folder, self.settings.city)
+        request = {"keys": self.settings.of_result(), "sources": states(self._files()), "versions": versions()}
+        continues = place.claim(request, self.settings.layout, self.settings.overwrite)
+        if not place.moved and not place.moving:
+            try:
+                self._make(place)
+            except PrepareError:
+                if not continues and not place.worth_keeping:
+                    place.abandon()
+                raise
+        return self._finish(place)
+
+    def _say(self, notes: Iterable[str]) -> None:
+        for note in notes if self.progress else ():
+            tqdm.write(f"note: {note}")
+
+    def _files(self) -> list[Path]:
+        """Every file that the tiles depend on."""
+        of_targets = (file for target in self.targets for file in target.files)
+        return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path, *of_targets]
+
+    def _make(self, place: Workplace) -> None:
+        """All that stands between the sources and tiles that are ready to be moved."""
+        _check_space(place, self.grid)
+        job = self._build_job(place.folder)
+        self._make_bands(job)
+        total = _total(job)
+        if not total.tiles:
+            place.abandon()
+            raise PrepareError(f"{self.settings.raster}: no tile can be made: {listed(total.skipped)}. Pass imagery and OSM data that "
+                               f"overlap, or allow more with keep_empty=true, or max_nodata={self.settings.max_nodata} raised to at most 1.")
+        meta = self._meta(job, total)
+        if self.settings.layout == "compact":
+            join_parts(map(job.part, range(self.grid.bands)), place.made / "cities" / self.settings.city, job.text, meta)
+        else:
+            write_release_meta(place.made, self.settings.city, meta, job.text)
+
+    def _build_job(self, folder: Path) -> Job:
+        """Read the objects and encode their values, unless a stopped run did, and describe the work."""
+        spool = spool_folder(folder)
+        if not Spool.finished(spool):
+            self._read_objects(spool)
+        if not (folder / "job.json").exists():
+            vectors = self.encoder.encode(Spool(spool).labels.values)
+            self._say(self.encoder.notes)
+            with replacing(folder / "text.json") as part:
+                part.write_text(json.dumps(self.encoder.describe(), ensure_ascii=False), encoding="utf-8")
+            of_tiles = {name: getattr(self.settings, name) for name in TileRules.__dataclass_fields__}
+            describe_job(folder, TileRules(**of_tiles), self.grid, self.mosaic, vectors, self.sources)
+        return open_job(str(folder.resolve()))
+
+    def _read_objects(self, spool: Path) -> None:
+        crs, census, osm = CRS.from_wkt(self.mosaic.crs.to_wkt()), Census(), self.settings.osm
+        with tqdm(unit=" features", desc="OSM", leave=False, disable=not self.progress) as bar:
+            chunks = read_objects(osm, crs, self.mosaic.bounds, self.layers, census, bar.update)
+            write_spool(spool, chunks, census, self.layers.names, self.grid)
+        if not len(Spool(spool)) and not self.settings.keep_empty:
+            raise PrepareError(no_overlap_message(osm, census, crs, self.mosaic.bounds))
+
+    def _make_bands(self, job: Job) -> None:
+        sizes = [band.last - band.first for band in map(job.grid.band, range(job.grid.bands))]
+        missing = [number for number in range(job.grid.bands) if not job.report(number).exists()]
+        done = job.grid.tiles - sum(sizes[number] for number in missing)
+        if done:
+            self._say([f"going on with the work of a stopped run: {done} of {job.grid.tiles} tiles are done"])
+        workers = self.settings.workers or default_workers(job.grid.tiles - done)
+        shown = {"unit": "tile", "desc": self.settings.city, "smoothing": 0.05, "disable": not self.progress}
+        with tqdm(total=job.grid.tiles, initial=done, **shown) as bar:
+            for number in make_bands(job.folder, missing, workers, self.settings.scheduler):
+                bar.update(sizes[number])
+
+    def _finish(self, place: Workplace) -> PrepareSummary:
+        """Move the tiles to their place, list them by split, and say what was made."""
+        if not place.moved:
+            place.put_in_place()
+        place.release_marker()
+        job = open_job(str(place.records.resolve()))
+        spool = job.spool
+        summary = PrepareSummary(
+            self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid.tile_px, self.grid.partial, _total(job),
+            spool.counts, len(spool.labels.values), spool.repaired, spool.outside, spool.dropped, self._split() if self.targets else "",
+        )
+        place.clear()
+        return summary
+
+    def _split(self) -> str:
+        """Write the lists of tiles; a city too small for them is a whole dataset all the same."""
+        try:
+            return str(write_splits(self.settings.folder, SplitRules(**self.settings.split)))
+        except TileError as error:
+            return f"no lists of training and test tiles: {error}"
+
+    def _meta(self, job: Job, total: BandReport) -> dict:
+        """What the dataset records of the city: enough to place every tile, to read every label code, and to make it again."""
+        grid, spool = job.grid, job.spool
+        skipped = total.skipped + Counter(partial=grid.partial)
+        return {
+            "city": self.settings.city,
+            "crs": self.mosaic.crs.to_string(),
+            "transform": list(grid.transform),  # of the raster's top-left corner; a, b, c, d, e, f as in rasterio
+            "raster_size": [grid.width, grid.height],
+            "metres_per_pixel": list(self.mosaic.metres_per_pixel),
+            "tile_px": grid.tile_px,
+            "stride": grid.stride,  # tile CITY_COL_ROW has its top-left pixel at COL * stride, ROW * stride
+            "stretch": self.mosaic.stretch,
+            "layers": list(spool.counts),
+            "label_names": spool.labels.names,
+            "label_layers": spool.labels.layers,
+            "text": json.loads((job.folder / "text.json").read_text(encoding="utf-8")),
+            "keys": self.settings.of_result(),
+            "counts": {
+                "tiles": total.tiles, "nodes": total.nodes, "edges": total.edges, "objects": spool.counts, "skipped": dict(+skipped),
+                "repaired": spool.repaired, "outside": spool.outside, "dropped": dict(+(spool.dropped + total.dropped)),
+            },
+            "totals": dict(total.totals),
+            "versions": versions(),
+            "sources": checksums(self._files()),
+        }
 
 
-def _number_labels(objects: OsmObjects, encoder: TextEncoder) -> _Labels:
-    keys = pd.MultiIndex.from_arrays([objects.layer, objects.value])
-    distinct = keys.unique().sort_values()
-    layers, names = (distinct.get_level_values(level).tolist() for level in (0, 1))
-    values, place = np.unique(np.array(names, dtype=object), return_inverse=True)
-    vectors = encoder.encode(values.tolist())[place]  # [codes, width]; each distinct value is encoded once
-    return _Labels([layer_table().names[index] for index in layers], names, vectors, distinct.get_indexer(keys))
+def _target_arguments(settings: Settings) -> dict[str, dict]:
+    """Arguments of the target sources that there are, by the folder of the release's layout."""
+    arguments = {}
+    if settings.labels:
+        arguments["label"] = {"path": settings.labels, "label_map": settings.label_map, "column": settings.label_column}
+    for kind, name in TOTALS.items():
+        if path := getattr(settings, name):
+            unit, column = getattr(settings, f"{name}_unit"), getattr(settings, f"{name}_column")
+            arguments[kind] = {"path": path, "name": name, "unit": unit, "column": column}
+    return arguments
 
 
-def _start_summary(out: Path, city: str, objects: OsmObjects, labels: _Labels) -> PrepareSummary:
-    names = layer_table().names
-    counts = np.bincount(objects.layer, minlength=len(names)).tolist()
-    return PrepareSummary(
-        out, city, objects=dict(zip(names, counts, strict=True)), values=len(set(labels.names)), repaired=objects.repaired,
-        dropped=Counter(objects.dropped),
-    )
+def _check_space(place: Workplace, grid: TileGrid) -> None:
+    needed = int(grid.tiles * grid.tile_px**2 * 3 * LEAST_SHARE)
+    free = shutil.disk_usage(place.out).free + place.size
+    if free < needed:
+        raise PrepareError(f"{place.out}: the disk has {free / 1e9:.1f} GB free, but {grid.tiles} tiles need {needed / 1e9:.1f} GB or "
+                           f"more. Free space, choose another out=, or a coarser resolution=.")
 
 
-def _row_bounds(mosaic: Mosaic, row: int, tile_px: int) -> np.ndarray:
-    """minx, miny, maxx, maxy of the whole tiles of one row: [columns, 4]; neighbours share their edge exactly."""
-    grid, columns = mosaic.transform, mosaic.width // tile_px
-    x = grid.c + np.arange(columns + 1) * tile_px * grid.a
-    top, bottom = grid.f + np.array([row, row + 1]) * tile_px * grid.e
-    return np.stack([x[:-1], np.full(columns, bottom), x[1:], np.full(columns, top)], axis=1)
-
-
-def _clipped_tiles(mosaic: Mosaic, objects: OsmObjects, tile_px: int, summary: PrepareSummary) -> Iterator[_Tile]:
-    """Every whole tile, row by row, with its clipped objects in the objects' order: one index query and one intersection a row."""
-    tree = shapely.STRtree(objects.geometry)
-    for row in range(mosaic.height // tile_px):
-        bounds = _row_bounds(mosaic, row, tile_px)
-        boxes = shapely.box(*bounds.T)  # [columns]
-        tile, member = tree.query(boxes, predicate="intersects")
-        order = np.lexsort((member, tile))
-        tile, member = tile[order], member[order]
-        clips = polygonal_part(shapely.intersection(objects.geometry[member], boxes[tile]))
-        solid = shapely.area(clips) > 0
-        summary.dropped[FLAT_CLIPS] += int((~solid).sum())
-        tile, member, clips = tile[solid], member[solid], clips[solid]
-        ends = np.searchsorted(tile, np.arange(len(boxes) + 1))
-        for col, (start, stop) in enumerate(pairwise(ends)):
-            yield _Tile(col, row, tuple(bounds[col].tolist()), clips[start:stop], member[start:stop])
-
-
-def _make_tile(stage: CityStage, mosaic: Mosaic, tile: _Tile, labels: _Labels, rules: _Rules, summary: PrepareSummary) -> None:
-    """Write one tile and count it, or count why not."""
-    if not len(tile.members) and not rules.keep_empty:
-        summary.skipped[EMPTY] += 1
-        return
-    side = rules.tile_px
-    rgb, valid = mosaic.read(Window(tile.col * side, tile.row * side, side, side))
-    if 1 - valid.mean() > rules.max_nodata:
-        summary.skipped[BLANK] += 1
-        return
-    codes = labels.of_object[tile.members]
-    graph = build_graph(
-        tile.geometries, labels.vectors[codes], codes, tile.bounds, side, relation_codes=rules.relation_codes, coordinates=rules.coordinates
-    )
-    stage.write_tile(tile.col, tile.row, rgb, graph)
-    summary.tiles += 1
-    summary.nodes += graph.num_nodes
-    summary.edges += graph.num_edges
-
-
-def _meta(mosaic: Mosaic, osm: str | Path, encoder: TextEncoder, labels: _Labels, rules: _Rules, summary: PrepareSummary) -> dict:
-    """What meta/CITY.json records: enough to place every tile on the ground and to read every label code."""
-    return {
-        "city": summary.city,
-        "crs": mosaic.crs.to_string(),
-        "transform": list(mosaic.transform)[:6],  # of the raster's top-left corner; a, b, c, d, e, f as in rasterio
-        "raster_size": [mosaic.width, mosaic.height],
-        "tile_px": rules.tile_px,
-        "raster_files": [source.path.name for source in mosaic.sources],
-        "osm_source": Path(osm).name,
-        "layers": list(layer_table().names),
-        "label_names": labels.names,
-        "label_layers": labels.layers,
-        "text": encoder.name,
-        "text_width": encoder.width,
-        "recipe": {"relation_codes": rules.relation_codes, "coordinates": rules.coordinates},
-        "counts": {
-            "tiles": summary.tiles, "nodes": summary.nodes, "edges": summary.edges, "objects": summary.objects,
-            "skipped": dict(+summary.skipped), "repaired": summary.repaired, "dropped": dict(+summary.dropped),
-        },
-    }
+def _total(job: Job) -> BandReport:
+    total = BandReport()
+    for number in range(job.grid.bands):
+        total.add(BandReport.read(job.report(number)))
+    return total

@@ -1,57 +1,59 @@
-"""Imagery: one GeoTIFF, or many seen as one mosaic, read window by window.
+"""Imagery: one GeoTIFF, a VRT, or many files seen as one mosaic of 8-bit RGB on one grid, read window by window.
 
-Many files are placed on one grid: CRS, pixel size and pixel lattice of the first file (in sorted order), extent of all. A file whose pixels
-fall on that grid is read untouched; any other is resampled to it as it is read. Nothing is ever held as a whole.
+The grid is the first file's (in sorted order), north up: its CRS, pixel size and pixel lattice, over the extent of all files; with
+`resolution`, the pixel size that has so many metres on the ground. A file whose pixels fall on that grid is read untouched; any other, in
+another CRS, of another pixel size, rotated or flipped, is resampled to it as it is read. Nothing is ever held as a whole.
 """
 
-import glob
-import math
-import warnings
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from utils.errors import PrepareError, one_line
+from datasets.prepare.raster_files import RasterFile, Reading, damage_named, gdal, inspect, raster_files
+from datasets.prepare.raster_grid import (
+    Source,
+    grid_at,
+    is_north_up,
+    metres_per_pixel,
+    moved_to_origin,
+    north_up,
+    place,
+    resampling_warnings,
+    shifted,
+)
+from datasets.prepare.raster_view import open_view, read_view
+from datasets.prepare.stretch import apply_stretch, check_percentiles, find_stretch, nodata_warning
+from utils.errors import ConfigError, PrepareError
 
-SUFFIXES = (".tif", ".tiff")
-# Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift they are placed, not resampled.
-SNAP_PX = 0.25
 MAX_OPEN = 64
-
-
-@dataclass(frozen=True)
-class Source:
-    """One file and the rectangle of the mosaic's pixels that it covers; `aligned`: its own pixels are the mosaic's."""
-
-    path: Path
-    col: int
-    row: int
-    width: int
-    height: int
-    aligned: bool
+AVERAGED_FROM = 1.05  # pixels of a file in one of the mosaic, from which they are averaged and not interpolated
+WARP_ERROR_PX = 0.001  # so small, and X- and YSCALE fixed below, that a pixel is the same in whatever window it is read
 
 
 class Mosaic:
-    """Files on one grid; made by `open_mosaic`.
+    """Files on one grid; made by `open_mosaic`, or from the dictionary of another. A context manager that closes its files.
 
     Attributes:
         crs, transform, width, height: of the whole grid, as in rasterio.
         sources: the files, in the order in which they are pasted; where two have imagery the first is kept.
+        files: every file that is read, those beside a raster and those that a VRT is made of included.
+        stretch: [low, high] of red, green and blue, the values that become 0 and 255; None for 8-bit imagery.
+        warnings: what the user should know, in sentences.
     """
 
-    def __init__(self, crs: CRS, transform: Affine, sources: list[Source]):
-        self.crs, self.transform, self.sources = crs, transform, sources
+    def __init__(self, crs: CRS, transform: Affine, sources: Sequence[Source], reading: Reading,
+                 stretch: list[list[float]] | None = None, files: Sequence[Path] = (), warnings: Sequence[str] = ()):
+        self.crs, self.transform, self.sources, self.reading = crs, transform, list(sources), reading
+        self.stretch, self.files, self.warnings = stretch, list(files), list(warnings)
         self._rectangles = np.array([(s.col, s.row, s.col + s.width, s.row + s.height) for s in sources])  # [sources, 4]
         self.width, self.height = map(int, self._rectangles[:, 2:].max(0))
         self._readers: OrderedDict[Source, rasterio.DatasetReader | WarpedVRT] = OrderedDict()
@@ -61,51 +63,69 @@ class Mosaic:
         """minx, miny, maxx, maxy of the grid."""
         return rasterio.transform.array_bounds(self.height, self.width, self.transform)
 
+    @property
+    def metres_per_pixel(self) -> tuple[float, float]:
+        """Width and height on the ground of the pixel at the centre, in true metres."""
+        return metres_per_pixel(self.crs, self.transform, self.width, self.height)
+
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels of a window: RGB [h, w, 3] uint8, and whether there is imagery [h, w] bool (alpha, mask and nodata say where not).
+        """Pixels of a window: RGB [h, w, 3] uint8, 0 where there is no imagery, and whether there is [h, w] bool.
 
         Raises:
             PrepareError: a file cannot be decoded there.
         """
         left, top, height, width = int(window.col_off), int(window.row_off), int(window.height), int(window.width)
-        rgb = np.zeros((height, width, 3), np.uint8)
-        valid = np.zeros((height, width), bool)
+        image = _Image(height, width, self.stretch)
         first_col, first_row, last_col, last_row = self._rectangles.T
         hit = (first_col < left + width) & (last_col > left) & (first_row < top + height) & (last_row > top)
-        for source in (self.sources[index] for index in np.flatnonzero(hit)):
-            c0, c1 = max(left, source.col), min(left + width, source.col + source.width)
-            r0, r1 = max(top, source.row), min(top + height, source.row + source.height)
-            part = np.s_[r0 - top:r1 - top, c0 - left:c1 - left]
-            pixels, has_imagery = self._read_source(source, Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
-            fresh = ~valid[part]
-            rgb[part][fresh] = pixels[fresh]
-            valid[part] |= has_imagery
-        return rgb, valid
+        with gdal():
+            for source in (self.sources[index] for index in np.flatnonzero(hit)):
+                c0, c1 = max(left, source.col), min(left + width, source.col + source.width)
+                r0, r1 = max(top, source.row), min(top + height, source.row + source.height)
+                with damage_named(source.path):
+                    found = read_view(self._reader(source), Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
+                image.paste(np.s_[r0 - top:r1 - top, c0 - left:c1 - left], *found)
+        return image.rgb, image.valid
 
-    def _read_source(self, source: Source, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        try:
-            reader = self._reader(source)
-            return np.moveaxis(reader.read([1, 2, 3], window=window), 0, -1), reader.dataset_mask(window=window) > 0
-        except RasterioError as error:
-            reason = one_line(error.__cause__ or error)
-            raise PrepareError(f"{source.path}: the raster is damaged, its pixels cannot be decoded ({reason}). "
-                               f"Get the file again, or leave it out.") from error
+    def thumbnail(self, max_side: int) -> tuple[np.ndarray, np.ndarray]:
+        """The whole, decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid [h, w] bool; overviews serve where they fit.
 
-    def _reader(self, source: Source) -> "rasterio.DatasetReader | WarpedVRT":
-        if source in self._readers:
-            self._readers.move_to_end(source)
-            return self._readers[source]
-        if len(self._readers) == MAX_OPEN:
-            self._readers.popitem(last=False)[1].close()
-        dataset = rasterio.open(source.path)
-        self._readers[source] = dataset if source.aligned else self._warped(dataset, source)
-        return self._readers[source]
+        Raises:
+            PrepareError: a file cannot be decoded.
+        """
+        step = max(1.0, max(self.width, self.height) / max_side)
+        grid = Affine(self.transform.a * step, 0, self.transform.c, 0, self.transform.e * step, self.transform.f)
+        image = _Image(max(1, round(self.height / step)), max(1, round(self.width / step)), self.stretch)
+        with gdal():
+            for source in self.sources:
+                c0, c1 = _decimated(source.col, source.width, step, image.valid.shape[1])
+                r0, r1 = _decimated(source.row, source.height, step, image.valid.shape[0])
+                with damage_named(source.path), open_view(source.path, self.reading) as view:
+                    if view.crs == self.crs and is_north_up(view.transform):
+                        image.paste(np.s_[r0:r1, c0:c1], *read_view(view, shape=(r1 - r0, c1 - c0)))
+                        continue
+                small = Source(source.path, c0, r0, c1 - c0, r1 - r0, source.step * step)
+                with damage_named(source.path), self._open(small, grid, Resampling.nearest) as view:
+                    image.paste(np.s_[r0:r1, c0:c1], *read_view(view))
+        return image.rgb, image.valid
 
-    def _warped(self, dataset: rasterio.DatasetReader, source: Source) -> WarpedVRT:
-        has_mask_of_its_own = dataset.nodata is not None or ColorInterp.alpha in dataset.colorinterp
-        return WarpedVRT(
-            dataset, crs=self.crs, transform=_shifted(self.transform, source.col, source.row), width=source.width,
-            height=source.height, resampling=Resampling.bilinear, add_alpha=not has_mask_of_its_own,
+    def to_dict(self) -> dict:
+        """Everything that `from_dict` needs, for JSON; paths are absolute."""
+        return {
+            "crs": self.crs.to_wkt(), "transform": list(self.transform)[:6], "reading": asdict(self.reading), "stretch": self.stretch,
+            "sources": [[str(source.path.absolute()), *astuple(source)[1:]] for source in self.sources],
+            "files": [str(file.absolute()) for file in self.files], "warnings": self.warnings,
+        }
+
+    @classmethod
+    def from_dict(cls, described: dict) -> "Mosaic":
+        """The same mosaic in another process; files are opened when they are read, and not inspected again."""
+        reading = described["reading"]
+        return cls(
+            CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
+            [Source(Path(path), *place) for path, *place in described["sources"]],
+            Reading(reading["bands"] and tuple(reading["bands"]), reading["crs"], reading["nodata"]),
+            described["stretch"], [Path(file) for file in described["files"]], described["warnings"],
         )
 
     def close(self) -> None:
@@ -113,97 +133,97 @@ class Mosaic:
             reader.close()
         self._readers.clear()
 
+    def __enter__(self) -> "Mosaic":
+        return self
 
-@contextmanager
-def open_mosaic(raster: str | Path) -> Iterator[Mosaic]:
-    """The imagery at `raster`: a GeoTIFF, a folder of them, or a glob such as `chips/*.tif`.
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _reader(self, source: Source) -> "rasterio.DatasetReader | WarpedVRT":
+        if source in self._readers:
+            self._readers.move_to_end(source)
+            return self._readers[source]
+        if len(self._readers) == MAX_OPEN:
+            self._readers.popitem(last=False)[1].close()
+        resampling = Resampling.average if source.step > AVERAGED_FROM else Resampling.bilinear
+        self._readers[source] = self._open(source, self.transform, resampling)
+        return self._readers[source]
+
+    def _open(self, source: Source, grid: Affine, resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
+        """A view of a file, resampled to its rectangle of `grid` where its own pixels are not the grid's."""
+        view = open_view(source.path, self.reading, source.step)
+        if not source.step:
+            return view
+        return WarpedVRT(
+            view, crs=self.crs, transform=shifted(grid, source.col, source.row), width=source.width, height=source.height,
+            resampling=resampling, add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1", YSCALE="1",
+        )
+
+
+class _Image:
+    """An image [h, w] that is filled file by file; what is there stays."""
+
+    def __init__(self, height: int, width: int, stretch: list[list[float]] | None):
+        self.rgb = np.zeros((height, width, 3), np.uint8)
+        self.valid = np.zeros((height, width), bool)
+        self._stretch = stretch
+
+    def paste(self, part: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
+        """Fill what is empty of a part with values [3, h, w] where any band has one [3, h, w] bool."""
+        if self._stretch:
+            values = np.where(has_value, apply_stretch(values, self._stretch), 0)
+        fresh = has_value.any(0) & ~self.valid[part]
+        self.rgb[part][fresh] = np.moveaxis(values, 0, -1)[fresh]
+        self.valid[part] |= fresh
+
+
+def open_mosaic(
+    raster: str | Path, *, bands: Iterable[int] | None = None, raster_crs: str | None = None, resolution: float | None = None,
+    stretch: Iterable[float] = (2, 98), nodata: str | float = "file",
+) -> Mosaic:
+    """The imagery at `raster`, as a context manager.
+
+    Args:
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs, or a glob such as `chips/*.tif`.
+        bands: of red, green and blue, from 1; None: by colour interpretation, else the first three; a palette is looked up.
+        raster_crs: CRS of files that have none.
+        resolution: metres per pixel on the ground; None: as the first file is.
+        stretch: the two percentiles, over all files, that become 0 and 255 where pixels are not 8-bit.
+        nodata: "file", "none" or a value, as in `Reading`.
 
     Raises:
-        PrepareError: nothing there, or a file that is no 8-bit, north-up, georeferenced raster of three bands or more in the CRS of the
-            first; the message names the file and a command that mends it.
+        ConfigError: an argument of impossible value.
+        PrepareError: nothing there, or a file that is no raster, has no place on the ground, or lacks a band; the message names the file
+            and a remedy.
     """
-    paths = raster_files(raster)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # an error says it better
-        crs, first = _inspect(paths[0])[:2]
-        sources = [_place(path, paths[0], crs, first) for path in paths]
-    col, row = min(source.col for source in sources), min(source.row for source in sources)
-    sources = [replace(source, col=source.col - col, row=source.row - row) for source in sources]
-    mosaic = Mosaic(crs, _shifted(first, col, row), sources)
-    try:
-        yield mosaic
-    finally:
-        mosaic.close()
+    percentiles, reading = check_percentiles(stretch), Reading.of(bands, raster_crs, nodata)
+    if resolution is not None and not resolution > 0:
+        raise ConfigError(f"resolution={resolution}: expected metres per pixel, above 0")
+    with gdal():
+        files = [inspect(path, reading) for path in raster_files(raster)]
+        _check_alike(files)
+        crs, grid = files[0].crs, north_up(files[0])
+        sources, grid = moved_to_origin([place(file, crs, grid) for file in files], grid)
+        warnings = resampling_warnings(files, sources)
+        if resolution is not None:
+            wanted = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources), max(s.row + s.height for s in sources))
+            sources, grid = moved_to_origin([place(file, crs, wanted) for file in files], wanted)
+        eight_bit = files[0].dtype == "uint8"
+        stretched = None if eight_bit else find_stretch(files, reading, percentiles)
+        warnings.extend(filter(None, [nodata_warning(files, reading)]))
+    return Mosaic(crs, grid, sources, reading, stretched, list(dict.fromkeys(name for file in files for name in file.files)), warnings)
 
 
-def raster_files(raster: str | Path) -> list[Path]:
-    """The sorted files that a path, a folder or a glob names.
-
-    Raises:
-        PrepareError: there are none.
-    """
-    path = Path(raster)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = [entry for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES]
-        expected = f"the folder holds no GeoTIFF ({', '.join(SUFFIXES)})"
-    else:
-        found = [Path(match) for match in glob.glob(str(raster), recursive=True) if Path(match).is_file()]
-        expected = "no such file or folder, and as a glob it matches nothing"
-    if not found:
-        raise PrepareError(f"{raster}: {expected}. Pass raster= one GeoTIFF, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'.")
-    return sorted(found)
+def _check_alike(files: Sequence[RasterFile]) -> None:
+    """8-bit colours mean the same in every file; others only by a stretch of their own."""
+    first = files[0]
+    other = next((file for file in files if (file.dtype == "uint8") != (first.dtype == "uint8")), None)
+    if other:
+        raise PrepareError(f"{other.path}: the pixels are {other.dtype}, but those of {first.path} are {first.dtype}; a mosaic needs 8-bit "
+                           f"(uint8) imagery only, or none. Prepare them as two cities, or pass a glob that leaves one of them out.")
 
 
-def _inspect(path: Path) -> tuple[CRS, Affine, int, int]:
-    """CRS, transform, width and height of a file that can be used."""
-    try:
-        with rasterio.open(path) as dataset:
-            _check(path, dataset)
-            return dataset.crs, dataset.transform, dataset.width, dataset.height
-    except RasterioError as error:
-        raise PrepareError(f"{path}: not a readable raster ({one_line(error)}). Pass GeoTIFFs; `gdalinfo {path}` must succeed.") from error
-
-
-def _check(path: Path, dataset: rasterio.DatasetReader) -> None:
-    if dataset.crs is None and dataset.gcps[0]:
-        raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground control points only, so its pixels lie "
-                           f"on no regular grid. Give it one with `gdalwarp -t_srs EPSG:4326 {path} warped.tif`.")
-    if dataset.crs is None or not (dataset.crs.is_geographic or dataset.crs.is_projected):
-        raise PrepareError(f"{path}: the raster has no coordinate reference system, so OSM objects cannot be placed on it. "
-                           f"Give it one with `rio edit-info --crs EPSG:32648 {path}` (with the EPSG code of your data).")
-    if dataset.count < 3:
-        remedy = "-expand rgb" if ColorInterp.palette in dataset.colorinterp else "-b 1 -b 1 -b 1"
-        raise PrepareError(f"{path}: the raster has {dataset.count} band(s), but red, green and blue are needed. Pass an RGB raster, "
-                           f"or make it one with `gdal_translate {remedy} {path} rgb.tif`.")
-    wrong = next((dtype for dtype in dataset.dtypes[:3] if dtype != "uint8"), None)
-    if wrong:
-        raise PrepareError(f"{path}: the raster's pixels are {wrong}, but 8 bits (uint8) are needed. "
-                           f"Scale them with `gdal_translate -ot Byte -scale {path} 8bit.tif`.")
-    grid = dataset.transform
-    if max(abs(grid.b), abs(grid.d)) > 1e-9 * abs(grid.a) or grid.a <= 0 or grid.e >= 0:
-        raise PrepareError(f"{path}: the raster is rotated or flipped (geotransform {tuple(grid)[:6]}), but rows must run west to east and "
-                           f"columns north to south. Straighten it with `gdalwarp {path} north_up.tif`.")
-
-
-def _place(path: Path, first_path: Path, crs: CRS, grid: Affine) -> Source:
-    """Where a file lies on the first file's pixel lattice, in whole pixels (negative to its west and north)."""
-    own_crs, own, width, height = _inspect(path)
-    if own_crs != crs:
-        raise PrepareError(f"{path}: CRS {own_crs.to_string()}, but {first_path} has {crs.to_string()}; all files of a mosaic need the "
-                           f"same. Reproject it with `gdalwarp -t_srs {crs.to_string()} {path} same_crs.tif`.")
-    left, top = (own.c - grid.c) / grid.a, (own.f - grid.f) / grid.e
-    right, bottom = left + width * own.a / grid.a, top + height * own.e / grid.e
-    col, row = round(left), round(top)
-    drift = max(abs(left - col), abs(top - row), abs(right - col - width), abs(bottom - row - height))
-    if drift <= SNAP_PX:
-        return Source(path, col, row, width, height, aligned=True)
-    col, row = math.floor(left), math.floor(top)
-    return Source(path, col, row, math.ceil(right) - col, math.ceil(bottom) - row, aligned=False)
-
-
-def _shifted(grid: Affine, col: int, row: int) -> Affine:
-    """The north-up grid whose first pixel is pixel (col, row) of `grid`."""
-    return Affine(grid.a, 0, grid.c + col * grid.a, 0, grid.e, grid.f + row * grid.e)
-
+def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
+    """First and one past the last pixel, one at least, of a side of `end` pixels after decimation by `step`."""
+    first = min(round(start / step), end - 1)
+    return first, min(end, max(first + 1, round((start + size) / step)))

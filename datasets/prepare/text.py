@@ -1,15 +1,18 @@
 """Text vectors of OSM tag values.
 
 A text encoder turns tag values ("residential", "school") into the first columns of the node rows. Encoders are chosen by name (`text=`);
-a new one is a class with the three members of `TextEncoder` and a line in `ENCODERS`.
+a new one is a class with the members of `TextEncoder`, a line in `ENCODERS`, and a file in configs/text/.
 """
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
+from datasets.prepare.clip_text import MODEL, WEIGHTS, ClipText
+from datasets.prepare.text_cache import CachedText
 from utils.errors import PrepareError
 
 
@@ -17,15 +20,21 @@ class TextEncoder(Protocol):
     """What the preparation needs of a text encoder.
 
     Attributes:
-        name: its name in `ENCODERS`, recorded with the tiles.
+        name: its name in `ENCODERS`.
         width: length of a text vector.
+        notes: what the user should know; encoding may add to it.
     """
 
     name: str
     width: int
+    notes: list[str]
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
         """Text vectors of the values, not normalised: [len(values), width] float32."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the metadata of a dataset says about its text vectors: name, width, and what else they depend on."""
         ...
 
 
@@ -42,6 +51,13 @@ class HashText:
     width = 512
     length = 10.0
 
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def describe(self) -> dict[str, Any]:
+        """What the metadata of a dataset says about its text vectors."""
+        return {"name": self.name, "width": self.width}
+
     def encode(self, values: Sequence[str]) -> np.ndarray:
         """Text vectors of the values: [len(values), 512] float32, each of L2 norm 10."""
         sums = np.array([self._sum_of_directions(value) for value in values], dtype=np.float64).reshape(-1, self.width)
@@ -56,15 +72,34 @@ class HashText:
         return (2.0 * bits - 1.0).sum(axis=0)  # whole numbers: exact, whatever the order of summation
 
 
-ENCODERS = {HashText.name: HashText}
+def _hash(model: str | None, weights: str | None, cache: Path | str | None) -> TextEncoder:
+    for key, value in (("model", model), ("weights", weights)):
+        if value is not None:
+            raise PrepareError(f"text.{key}={value}: text=hash has no {key}; add text=clip, or leave it out")
+    return HashText()
 
 
-def text_encoder(name: str) -> TextEncoder:
-    """The text encoder called `name`.
+def _clip(model: str | None, weights: str | None, cache: Path | str | None) -> TextEncoder:
+    return CachedText(ClipText(model or MODEL, weights or WEIGHTS), cache)
+
+
+ENCODERS = {"hash": _hash, "clip": _clip}
+
+
+def text_encoder(
+    name: str = "hash", model: str | None = None, weights: str | None = None, cache: Path | str | None = None,
+) -> TextEncoder:
+    """The text encoder called `name`. Nothing is loaded before the first value is encoded.
+
+    Args:
+        name: "hash", or "clip" (needs open_clip).
+        model: clip: a model of open_clip; None: the paper's, ViT-B-16.
+        weights: clip: a tag of the model, or the path of a file; None: OpenAI's.
+        cache: clip: folder of the vectors already encoded; None: rose/text in the user's cache folder.
 
     Raises:
-        PrepareError: there is none of that name; the message lists those that exist.
+        PrepareError: there is none of that name, or no such model or weights; the message says what there is.
     """
     if name not in ENCODERS:
         raise PrepareError(f"text={name}: unknown text encoder; choose one of {', '.join(ENCODERS)}")
-    return ENCODERS[name]()
+    return ENCODERS[name](model, weights, cache)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
 from datasets import TileDataset, collate, denormalise, normalise
+from datasets.tiles import IMAGENET_MEAN, IMAGENET_STD
 from utils.errors import TileError
 
 NAMES = ["lima_0_0", "lima_0_1", "new_york_0_0"]
@@ -254,3 +256,32 @@ def test_an_object_in_a_tensor_file_is_never_run(root):
     with pytest.raises(TileError, match="refused for safety"):
         TileDataset(root)[0]
     assert not (root / "trap").exists()
+
+
+def test_normalising_is_the_formula_to_the_bit():
+    pixels = torch.arange(256, dtype=torch.uint8).expand(3, 256, 256)
+    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_MEAN, IMAGENET_STD))
+    assert torch.equal(normalise(pixels), (pixels.float() / 255 - mean) / std)
+    assert pixels[0, 0].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_loader_gives_the_tiles_in_batches(root, num_workers):
+    dataset = TileDataset(root)
+    batches = list(DataLoader(dataset, batch_size=2, collate_fn=collate, num_workers=num_workers))
+    images, graphs = torch.cat([images for images, _ in batches]), [graph for _, graphs in batches for graph in graphs.to_data_list()]
+    for (image, graph), loaded, loaded_graph in zip(dataset, images, graphs, strict=True):
+        assert torch.equal(image, loaded)
+        assert all(torch.equal(graph[key], loaded_graph[key]) for key in ("x", "edge_index", "edge_attr"))
+
+
+def test_targets_are_read_where_a_tile_has_them(root):
+    for folder in ("label", "pop", "CO2"):
+        (root / folder).mkdir()
+    Image.fromarray(np.full((224, 224), 255, np.uint8)).save(root / "label" / "lima_0_1.png")
+    (root / "pop" / "lima_0_1.txt").write_text("1e3\n")
+    dataset = TileDataset(root)
+    assert dataset.land_use(0) is None
+    assert dataset.total(0, "pop") is None
+    assert torch.equal(dataset.land_use(1), torch.full((224, 224), 255, dtype=torch.uint8))
+    assert (dataset.total(1, "pop"), dataset.total(1, "CO2")) == (1000.0, None)

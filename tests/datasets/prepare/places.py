@@ -8,6 +8,10 @@ import numpy as np
 import rasterio
 import shapely
 from affine import Affine
+from torch import Tensor
+
+from datasets import TileDataset
+from datasets.prepare.pipeline import prepare_tiles
 
 UTM = "EPSG:32633"
 WEST, NORTH, PIXEL = 500_000.0, 5_500_000.0, 0.5
@@ -52,3 +56,21 @@ class Place:
     osm: Path
     image: np.ndarray
     frame: gpd.GeoDataFrame
+
+
+def prepare(place: Place, **keys):
+    """The place prepared into its folder out, as city c of tiles of 64 pixels, unless `keys` say otherwise."""
+    arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out", "city": "c", "tile_px": 64, "progress": False}
+    return prepare_tiles(**{**arguments, **keys})
+
+
+def graph_of(place: Place, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Nodes, edges and relation codes of a tile of the place."""
+    tiles = TileDataset(place.folder / "out", image_size=64)
+    graph = tiles.read(tiles.names.index(name))[1]
+    return graph.x, graph.edge_index, graph.edge_attr
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, by its path there."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

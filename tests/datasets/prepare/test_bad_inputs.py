@@ -9,7 +9,7 @@ from affine import Affine
 from rasterio.control import GroundControlPoint
 
 from datasets.prepare.pipeline import prepare_tiles
-from tests.datasets.prepare.places import PIXEL, UTM, WEST, grid, pixels, square, write_raster
+from tests.datasets.prepare.places import UTM, WEST, grid, pixels, square, write_raster
 from utils.errors import RoseError
 
 
@@ -40,20 +40,29 @@ def truncated_raster(place):
     return {}
 
 
-def uint16_raster(place):
-    return {"raster": write_raster(place.raster, place.image.astype(np.uint16))}
+def complex_raster(place):
+    return {"raster": write_raster(place.raster, place.image.astype(np.complex64))}
+
+
+def damaged_16_bits(place):
+    write_raster(place.raster, place.image.astype(np.uint16))
+    return truncated_raster(place)
 
 
 def one_band(place):
     return {"raster": write_raster(place.raster, place.image[..., :1])}
 
 
-def rotated_raster(place):
-    return {"raster": write_raster(place.raster, place.image, Affine(PIXEL, 0.1, WEST, 0.1, -PIXEL, 5.5e6))}
+def raster_without_geotransform(place):
+    return {"raster": write_raster(place.raster, place.image, Affine.identity())}
 
 
-def south_up_raster(place):
-    return {"raster": write_raster(place.raster, place.image, Affine(PIXEL, 0, WEST, 0, PIXEL, 5.5e6))}
+def vrt_without_its_file(place):
+    (place.folder / "lost.vrt").write_text(
+        f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{UTM}</SRS><GeoTransform>5e5,1,0,5e6,0,-1</GeoTransform>' + 3 * (
+            '<VRTRasterBand dataType="Byte"><SimpleSource><SourceFilename relativeToVRT="1">gone.tif</SourceFilename></SimpleSource>'
+            "</VRTRasterBand>") + "</VRTDataset>")
+    return {"raster": place.folder / "lost.vrt"}
 
 
 def small_raster(place):
@@ -65,11 +74,11 @@ def empty_raster_folder(place):
     return {"raster": place.folder / "empty"}
 
 
-def mixed_crs(place):
+def mixed_pixel_types(place):
     chips = place.folder / "chips"
     chips.mkdir()
     write_raster(chips / "a.tif", pixels(64, 64))
-    write_raster(chips / "b.tif", pixels(64, 64), grid(64), crs="EPSG:32634")
+    write_raster(chips / "b.tif", pixels(64, 64).astype(np.uint16), grid(64))
     return {"raster": chips}
 
 
@@ -86,12 +95,23 @@ def corrupt_vector(place):
     return {}
 
 
+def corrupt_shapefile(place):
+    place.frame.iloc[:4].to_file(place.folder / "broken.shp")
+    (place.folder / "broken.shp").write_bytes(b"junk" * 50)
+    return {"osm": place.folder / "broken.shp"}
+
+
+def unknown_key_in_the_layer_table(place):
+    (place.folder / "mine.yaml").write_text("keys: {building: {layer: building, points: drop, lines: ring, color: red}}")
+    return {"layers": place.folder / "mine.yaml"}
+
+
 def text_as_vector(place):
     (place.folder / "notes.txt").write_text("no geometry here")
     return {"osm": place.folder / "notes.txt"}
 
 
-def osm_pbf(place):
+def corrupt_pbf(place):
     (place.folder / "city.osm.pbf").write_bytes(b"")
     return {"osm": place.folder / "city.osm.pbf"}
 
@@ -144,23 +164,30 @@ CASES = [
     (missing_raster, ["nope.tif", "no such file", "Pass raster="]),
     (raster_without_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
     (raster_with_a_local_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
-    (raster_with_control_points, ["gcp.tif", "4 ground control points", "gdalwarp -t_srs"]),
-    (corrupt_raster, ["city.tif", "not a readable raster", "gdalinfo"]),
+    (raster_with_control_points, ["gcp.tif", "4 ground control points", "rio warp", "--dst-crs"]),
+    (raster_without_geotransform, ["city.tif", "no geotransform", "(1.0, 0.0, 0.0", "rio edit-info"]),
+    (corrupt_raster, ["city.tif", "not a readable raster", "rio info"]),
     (truncated_raster, ["city.tif", "damaged", "Get the file again"]),
-    (uint16_raster, ["city.tif", "uint16", "uint8", "gdal_translate -ot Byte -scale"]),
-    (one_band, ["city.tif", "1 band", "red, green and blue", "gdal_translate -b 1 -b 1 -b 1"]),
-    (rotated_raster, ["city.tif", "rotated", "(0.5, 0.1, 500000.0", "gdalwarp"]),
-    (south_up_raster, ["city.tif", "flipped", "gdalwarp"]),
+    (damaged_16_bits, ["city.tif", "damaged", "Get the file again"]),
+    (vrt_without_its_file, ["lost.vrt", "gone.tif", "no such file"]),
+    (complex_raster, ["city.tif", "complex64", "uint16", "rio convert"]),
+    (one_band, ["city.tif", "1 band", "red, green and blue", "bands=[1,1,1]"]),
+    (lambda place: {"bands": [1, 2, 4]}, ["city.tif", "bands=[1,2,4]", "3 band(s)", "1..3"]),
+    (lambda place: {"raster_crs": "EPSG:4326"}, ["city.tif", "raster_crs=EPSG:4326", "has EPSG:32633 itself", "Leave it out"]),
+    (lambda place: {"nodata": "black"}, ["nodata=black", "file, none, or a number"]),
+    (lambda place: {"stretch": [98, 2]}, ["stretch=[98.0, 2.0]", "rising percentiles"]),
     (small_raster, ["city.tif", "210 x 50", "64 x 64", "larger raster"]),
     (empty_raster_folder, ["empty", "holds no GeoTIFF", "Pass raster="]),
-    (mixed_crs, ["b.tif", "EPSG:32634", "a.tif has EPSG:32633", "gdalwarp -t_srs EPSG:32633"]),
+    (mixed_pixel_types, ["b.tif", "uint16", "a.tif are uint8", "two cities"]),
     (no_imagery, ["city.tif", "no tile can be made", "4 tiles with too little imagery", "max_nodata"]),
     (missing_osm, ["nope.gpkg", "no such file", "Pass osm="]),
-    (corrupt_vector, ["osm.gpkg", "not a readable vector file", "GeoPackage", "ogrinfo"]),
+    (corrupt_vector, ["osm.gpkg", "not a readable vector file", "GeoPackage", "Get the file again"]),
+    (corrupt_shapefile, ["broken.shp", "not a readable vector file", "Get the file again"]),
+    (unknown_key_in_the_layer_table, ["mine.yaml", "unknown name 'color' in keys.building", "layer, points, lines"]),
     (text_as_vector, ["notes.txt", "not a readable vector file", "GeoPackage"]),
-    (osm_pbf, ["city.osm.pbf", "OpenStreetMap's own format", "ogr2ogr osm.gpkg"]),
+    (corrupt_pbf, ["city.osm.pbf", "not a readable OpenStreetMap file", "get the file again"]),
     (empty_osm_folder, ["empty", "no vector file", ".shp"]),
-    (vector_without_crs, ["plain.shp", "no coordinate reference system", "ogr2ogr -a_srs"]),
+    (vector_without_crs, ["plain.shp", "no coordinate reference system", ".set_crs(4326"]),
     (no_tag_column, ["other.gpkg", "columns found: fclass, label", "highway", "Rename"]),
     (only_empty_layers, ["osm.gpkg", "holds no object in any of its 2 usable layers", "keep_empty=true"]),
     (no_overlap_and_an_empty_layer, ["osm.gpkg", "15.69", "EPSG:4326"]),

@@ -3,8 +3,10 @@
 import hashlib
 
 import numpy as np
+import pytest
 
 from datasets.prepare.text import text_encoder
+from utils.errors import PrepareError
 
 VALUES = ["residential", "residential_area", "motorway", "yes", "", "école", "stadtpark; süd"]
 
@@ -43,3 +45,18 @@ def test_every_machine_and_run_gives_the_same_signs():
     """Tiles of several machines are trained on together, so the vectors may never change."""
     signs = np.sign(text_encoder("hash").encode(VALUES)).astype(np.int8)
     assert hashlib.sha256(signs.tobytes()).hexdigest() == "f4dc3573db7e0a02b693f2233904fafa55da667ee4a38141e00a245702496c2e"
+
+
+def test_the_metadata_names_it():
+    assert text_encoder("hash", None, None, None).describe() == {"name": "hash", "width": 512}
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (("clop",), "text=clop: unknown text encoder; choose one of hash, clip"),
+    (("hash", None, "w.pt"), "text.weights=w.pt: text=hash has no weights; add text=clip, or leave it out"),
+    (("hash", "ViT-B-16"), "text.model=ViT-B-16: text=hash has no model; add text=clip, or leave it out"),
+])
+def test_bad_input(arguments, message):
+    with pytest.raises(PrepareError) as error:
+        text_encoder(*arguments)
+    assert str(error.value) == message

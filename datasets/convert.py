@@ -1,0 +1,187 @@
+"""One layout of a dataset into the other.
+
+    python -m datasets.convert SRC DST                    # the compact layout to the release's, or the release's to the compact
+    python -m datasets.convert SRC DST overwrite=true     # in the place of a dataset that DST holds
+
+Both layouts give the same tensors to the bit. Every tile is read with all its checks, lists of tiles and what else lies in the root of SRC
+come along, and DST appears when it is complete.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.stores.city import NO_CITY, city_of
+from datasets.stores.compact import CITIES, CompactTiles, join_parts, write_part
+from datasets.stores.release import ReleaseTiles, write_release_meta, write_release_tile
+from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
+from datasets.tiles import open_store
+from utils.cli import script
+from utils.config import ConvertConfig
+from utils.errors import ConfigError, TileError
+
+_PART = 512  # tiles in memory at once
+
+
+@script("convert", ConvertConfig, positional=("src", "dst"))
+def main(cfg: ConvertConfig) -> None:
+    print(convert(cfg.src, cfg.dst, cfg.layout, cfg.overwrite))
+
+
+def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwrite: bool = False, progress: bool = True) -> str:
+    """Make the dataset `dst` of the dataset `src`, in the layout that `src` does not have.
+
+    Args:
+        src: a dataset.
+        dst: folder to make; on any failure it stays as it was.
+        layout: "compact" or "release", to be refused where it is the layout of `src`; None for the other one.
+        overwrite: replace a dataset that `dst` holds.
+        progress: show a progress bar.
+
+    Returns:
+        What was made, in a line.
+
+    Raises:
+        TileError: `src` cannot be read.
+        ConfigError: `dst` or `layout` is impossible.
+    """
+    src, dst = Path(src), Path(dst)
+    tiles = open_store(src)
+    made = "release" if isinstance(tiles, CompactTiles) else "compact"
+    if layout not in (None, made):
+        raise ConfigError(f"layout={layout}: {src} has this layout already, expected layout={made}; or copy the folder as it is")
+    _check_destination(src, dst, overwrite)
+    with _staged(dst) as folder, tqdm(total=len(tiles), unit="tile", desc=f"to {made}", disable=not progress) as bar:
+        if isinstance(tiles, CompactTiles):
+            _write_release(tiles, folder, bar)
+        else:
+            _write_compact(tiles, folder, bar)
+        for path in src.iterdir():
+            if path.is_file() and not path.name.startswith("."):
+                shutil.copyfile(path, folder / path.name)
+    return f"{dst}: {len(tiles)} tiles in the {made} layout, {_size(dst) / 1e6:.1f} MB; {src} has {_size(src) / 1e6:.1f} MB"
+
+
+def _write_release(tiles: CompactTiles, folder: Path, bar: tqdm) -> None:
+    for name, city in tiles.cities.items():
+        for index in range(len(city)):
+            write_release_tile(folder, city.tile(index), city.text)
+            bar.update()
+        if name != NO_CITY:
+            write_release_meta(folder, name, city.meta, city.text)
+
+
+def _write_compact(tiles: ReleaseTiles, folder: Path, bar: tqdm) -> None:
+    indices: dict[str, list[int]] = {}
+    for index, name in enumerate(tiles.names):
+        indices.setdefault(city_of(name) or NO_CITY, []).append(index)
+    for city, places in indices.items():
+        table = TextTable(tiles.text_table(city))
+        parts = []
+        for first in range(0, len(places), _PART):
+            parts.append(folder / f".part-{first}")
+            write_part(parts[-1], (_read_tile(tiles, index, table, bar) for index in places[first:first + _PART]))
+        join_parts(parts, folder / CITIES / city, table.vectors(), tiles.meta.get(city, {}))
+        for part in parts:
+            part.unlink()
+
+
+def _read_tile(tiles: ReleaseTiles, index: int, table: "TextTable", bar: tqdm) -> Tile:
+    graph, name, image = tiles.graph(index), tiles.names[index], tiles.image(index).numpy()
+    x = graph.x.numpy()
+    with np.errstate(invalid="ignore"):
+        label = x[:, -1].astype(np.int64)
+    if not (label == x[:, -1]).all():
+        row = int((label != x[:, -1]).argmax())
+        raise TileError(f"{tiles.root}/node/{name}.tensor: row {row}, the last column is {x[row, -1]}, expected a whole number, the label "
+                        f"code; make the tile again with prepare_dataset.py")
+    land_use = tiles.land_use(index)
+    if land_use is not None and land_use.shape != image.shape[1:]:
+        raise TileError(f"{tiles.root}/label/{name}.png: the label has {land_use.shape[1]} x {land_use.shape[0]} pixels, expected "
+                        f"{image.shape[2]} x {image.shape[1]}, those of img/{name}.png; make the tile again with prepare_dataset.py")
+    totals = {quantity: tiles.total(index, quantity) for quantity in TOTALS}
+    bar.update()
+    text, geometry = np.split(x[:, :-1], [x.shape[1] - 1 - GEOMETRY_WIDTH], axis=1)
+    return Tile(name, image, geometry, table.index(text, name), label, graph.edge_index.numpy(), graph.edge_attr[:, 0].numpy(),
+                None if land_use is None else land_use.numpy(), {key: total for key, total in totals.items() if total is not None})
+
+
+class TextTable:
+    """Distinct text vectors, to the bit, in the order of their first appearance.
+
+    Args:
+        start: float32 [values, width], the vectors to begin with.
+    """
+
+    def __init__(self, start: np.ndarray | None = None):
+        self._rows: list[bytes] = []
+        self._place: dict[bytes, int] = {}
+        self._width: int | None = None
+        for row in start if start is not None else ():
+            self._place.setdefault(row.tobytes(), len(self._rows))
+            self._rows.append(row.tobytes())
+        if start is not None:
+            self._width = start.shape[1]
+
+    def index(self, text: np.ndarray, name: str) -> np.ndarray:
+        """Rows of the table for vectors [n, width], new ones added: int64 [n]. `name` is that of the tile, for a message.
+
+        Raises:
+            TileError: the vectors have another width than those before.
+        """
+        if self._width not in (None, text.shape[1]):
+            raise TileError(f"tile {name}: its text vectors have {text.shape[1]} columns, others of the city {self._width}, expected one "
+                            f"width; make the city again with prepare_dataset.py")
+        self._width = text.shape[1]
+        return np.array([self._add(row.tobytes()) for row in text], np.int64)
+
+    def vectors(self) -> np.ndarray:
+        """float32 [values, width]."""
+        return np.frombuffer(b"".join(self._rows), np.float32).reshape(-1, self._width)
+
+    def _add(self, row: bytes) -> int:
+        place = self._place.setdefault(row, len(self._rows))
+        if place == len(self._rows):
+            self._rows.append(row)
+        return place
+
+
+def _check_destination(src: Path, dst: Path, overwrite: bool) -> None:
+    one, other = src.resolve(), dst.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        raise ConfigError(f"dst={dst}: is, holds or lies in src={src}, expected a folder beside it; choose another dst")
+    if not dst.exists() or (dst.is_dir() and not any(dst.iterdir())):
+        return
+    if not any((dst / folder).is_dir() for folder in (CITIES, "img")):
+        raise ConfigError(f"dst={dst}: exists and is no dataset, expected a new folder; choose another dst, or remove it yourself")
+    if not overwrite:
+        raise ConfigError(f"dst={dst}: already holds a dataset, expected none; pass overwrite=true to replace it, or choose another dst")
+
+
+@contextmanager
+def _staged(dst: Path) -> Iterator[Path]:
+    """A hidden folder beside `dst` that takes its name when the block ends well; else `dst` stays as it was."""
+    staging, old = (dst.with_name(f".{prefix}-{dst.name}") for prefix in ("converting", "replaced"))
+    shutil.rmtree(staging, ignore_errors=True)  # what a killed run left behind
+    staging.mkdir(parents=True)
+    try:
+        yield staging
+        if dst.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            dst.rename(old)
+        staging.rename(dst)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    main()

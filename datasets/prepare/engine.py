@@ -1,0 +1,111 @@
+"""Who makes the bands: this process, several processes of this machine, or a Dask cluster. The bands and their bytes are the same."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from datasets.prepare.bands import make_band
+from utils.errors import ConfigError, PrepareError, one_line
+
+SMALL = 256  # tiles up to which starting processes costs more than it saves
+CLUSTER_TIMEOUT_S = 20
+
+
+def make_bands(folder: Path, bands: Sequence[int], workers: int, scheduler: str | None) -> Iterator[int]:
+    """Make bands of the job in `folder`; their numbers come as they are done, in any order.
+
+    Args:
+        workers: processes; 1 works in this one.
+        scheduler: address of a Dask scheduler, whose workers then do it. They must see `folder` and the sources under the same paths, and
+            find this project (start them in its folder).
+
+    Raises:
+        PrepareError: a band cannot be made, a worker died, or the scheduler cannot be used.
+    """
+    job = str(folder.resolve())
+    if scheduler:
+        yield from _on_cluster(job, bands, scheduler)
+    elif workers == 1:
+        for band in bands:
+            yield make_band(job, band)
+    else:
+        yield from _in_processes(job, bands, min(workers, len(bands)))
+
+
+def default_workers(tiles: int) -> int:
+    """As many processes as this one may use cores, but one for a small area."""
+    return 1 if tiles <= SMALL else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]:
+    # a server forks workers from one process that has imported everything and holds no threads: quick, and their pages are shared
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload(["datasets.prepare.bands"])
+    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
+    try:
+        for done in as_completed([pool.submit(make_band, job, band) for band in bands]):
+            yield done.result()
+    except BrokenProcessPool as error:
+        raise PrepareError(f"workers={workers}: a worker process ended without a word, most likely for want of memory; run the same "
+                           f"command again, which goes on where it stopped, with workers={max(1, workers // 2)}") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """A worker leaves Ctrl-C to its parent, and ends when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
+
+
+def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]:
+    try:
+        from distributed import Client
+        from distributed import as_completed as completed
+    except ImportError as error:
+        raise ConfigError(f"scheduler={scheduler}: needs Dask, which is not installed; pip install 'dask[distributed]'") from error
+    try:
+        client = Client(scheduler, timeout=CLUSTER_TIMEOUT_S)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise PrepareError(f"scheduler={scheduler}: no Dask scheduler answers there ({one_line(error)}); start one with `dask scheduler` "
+                           f"and workers with `dask worker {scheduler}` in this project's folder") from error
+    with client:
+        _check_cluster(client, job, scheduler)
+        futures = client.map(make_band, [job] * len(bands), bands, pure=False)
+        try:
+            for done in completed(futures):
+                yield done.result()
+        finally:
+            client.cancel(futures)
+
+
+def _check_cluster(client, job: str, scheduler: str) -> None:
+    """A cluster whose workers cannot see the job is told apart from one that fails at it."""
+    workers = client.run(_sees, job, on_error="return")
+    if not workers:
+        raise PrepareError(f"scheduler={scheduler}: has no workers; start some with `dask worker {scheduler}` in this project's folder")
+    for name, answer in workers.items():
+        if isinstance(answer, Exception):
+            raise PrepareError(f"scheduler={scheduler}: worker {name} cannot import this project ({one_line(answer)}); start it in the "
+                               f"project's folder, with the same requirements installed")
+        if not answer:
+            raise PrepareError(f"scheduler={scheduler}: worker {name} does not see {job}; workers need the sources and out= under the same "
+                               f"paths as this machine, on a shared file system")
+
+
+def _sees(job: str) -> bool:
+    return (Path(job) / "job.json").is_file()

@@ -1,0 +1,96 @@
+"""The grid of tiles over a raster, and its bands: neighbouring tiles of one row that are prepared together."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from affine import Affine
+
+from datasets.prepare.raster import Mosaic
+
+BAND_TILES = 64  # enough to spread the costs of a band, few enough that memory does not depend on the raster's width
+
+
+@dataclass(frozen=True)
+class Band:
+    """Tiles `first` .. `last - 1` of a row; `number` counts the bands from the top left, row by row."""
+
+    number: int
+    row: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Tiles of `tile_px` pixels, `stride` pixels apart, from the raster's top-left corner.
+
+    Attributes:
+        transform: a, b, c, d, e, f of the raster, as in rasterio.
+        width, height: of the raster, in pixels.
+        tile_px, stride: in pixels.
+    """
+
+    transform: tuple[float, float, float, float, float, float]
+    width: int
+    height: int
+    tile_px: int
+    stride: int
+
+    @classmethod
+    def over(cls, mosaic: Mosaic, tile_px: int, stride: int) -> "TileGrid":
+        return cls(tuple(mosaic.transform)[:6], mosaic.width, mosaic.height, tile_px, stride)
+
+    @property
+    def columns(self) -> int:
+        return max(0, (self.width - self.tile_px) // self.stride + 1)
+
+    @property
+    def rows(self) -> int:
+        return max(0, (self.height - self.tile_px) // self.stride + 1)
+
+    @property
+    def tiles(self) -> int:
+        return self.columns * self.rows
+
+    @property
+    def partial(self) -> int:
+        """Tiles that the raster's right or bottom edge would cut: none of them is made."""
+        columns, rows = (max(1, math.ceil((side - self.tile_px) / self.stride) + 1) for side in (self.width, self.height))
+        return columns * rows - self.tiles
+
+    @property
+    def bands_of_a_row(self) -> int:
+        return math.ceil(self.columns / BAND_TILES)
+
+    @property
+    def bands(self) -> int:
+        return self.rows * self.bands_of_a_row
+
+    def band(self, number: int) -> Band:
+        row, part = divmod(number, self.bands_of_a_row)
+        return Band(number, row, part * BAND_TILES, min(self.columns, (part + 1) * BAND_TILES))
+
+    def bounds(self, row: int, cols: np.ndarray) -> np.ndarray:
+        """minx, miny, maxx, maxy of tiles of one row: [tiles, 4]; neighbours that touch share their edge exactly."""
+        grid = Affine(*self.transform)
+        left = np.asarray(cols) * self.stride
+        top = row * self.stride
+        x0, x1 = grid.c + left * grid.a, grid.c + (left + self.tile_px) * grid.a
+        y0, y1 = grid.f + top * grid.e, grid.f + (top + self.tile_px) * grid.e
+        return np.stack([x0, np.full(len(left), y1), x1, np.full(len(left), y0)], axis=1)
+
+    def rows_of(self, bottom: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First and last row whose tiles may meet what lies between two heights in CRS units; first > last where none does."""
+        grid = Affine(*self.transform)
+        above, below = (top - grid.f) / grid.e, (bottom - grid.f) / grid.e  # pixels downwards
+        first = np.ceil((above - self.tile_px) / self.stride - 1e-6).astype(np.int64)  # a hair wider: rounding must not lose a row
+        last = np.floor(below / self.stride + 1e-6).astype(np.int64)
+        return np.maximum(first, 0), np.minimum(last, self.rows - 1)
+
+    def to_dict(self) -> dict:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "TileGrid":
+        return cls(**{**values, "transform": tuple(values["transform"])})

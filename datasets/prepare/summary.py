@@ -1,0 +1,87 @@
+"""What one preparation made and left out, in words."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from datasets.prepare.bands import BandReport
+from datasets.prepare.tags import listed
+
+
+@dataclass
+class PrepareSummary:
+    """What one run made and left out.
+
+    Attributes:
+        out, city: where the tiles are, and the first part of their names.
+        metres: ground size of a pixel, x and y.
+        tile_px: side of a tile in pixels.
+        partial: tiles that the raster's edge would cut.
+        report: counts over all bands.
+        objects: OSM objects that overlap the raster, by layer.
+        values: number of distinct tag values over all layers.
+        repaired: objects whose geometry was invalid.
+        outside: features of the OSM source that lie outside the raster.
+        dropped: objects left out, by reason.
+        splits: the report of the lists of tiles, where there are targets.
+    """
+
+    out: Path
+    city: str
+    metres: tuple[float, float]
+    tile_px: int
+    partial: int = 0
+    report: BandReport = field(default_factory=BandReport)
+    objects: Mapping[str, int] = field(default_factory=dict)
+    values: int = 0
+    repaired: int = 0
+    outside: int = 0
+    dropped: Counter = field(default_factory=Counter)
+    splits: str = ""
+
+    @property
+    def tiles(self) -> int:
+        return self.report.tiles
+
+    @property
+    def nodes(self) -> int:
+        return self.report.nodes
+
+    @property
+    def edges(self) -> int:
+        return self.report.edges
+
+    @property
+    def skipped(self) -> Counter:
+        """Tiles not made, by reason."""
+        return self.report.skipped + Counter({"partial tiles at the right or bottom edge": self.partial})
+
+    @property
+    def left_out(self) -> Counter:
+        """Objects and clips of objects left out, by reason."""
+        return self.dropped + self.report.dropped
+
+    def __str__(self) -> str:
+        across = (self.tile_px * side for side in self.metres)
+        lines = [
+            f"{self.city}: made in {self.out}",
+            f"  tiles        {self.tiles}, {' x '.join(f'{side:.0f}' for side in across)} m each ({self.metres[0]:.3g} m a pixel)",
+            f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
+            f"  edges        {self.edges}",
+            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag values: {self.values}",
+        ]
+        if any(self.skipped.values()):
+            lines.append(f"  not made     {listed(self.skipped)}")
+        if self.repaired:
+            lines.append(f"  repaired     {self.repaired} objects with invalid geometry")
+        if self.outside:
+            lines.append(f"  elsewhere    {self.outside} features outside the raster")
+        if any(self.left_out.values()):
+            lines.append(f"  left out     {listed(self.left_out)}")
+        for kind, total in sorted(self.report.totals.items()):
+            without = self.report.without[kind]
+            lines.append(f"  {kind:<12} {total:,.1f} in all" + (f"; {without} tiles without a value" if without else ""))
+        if self.splits:
+            lines.append("\n".join(f"  {line}" for line in self.splits.splitlines()))
+        return "\n".join(lines)

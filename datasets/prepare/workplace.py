@@ -1,0 +1,152 @@
+"""Where a city's tiles are made, and how they come into the dataset.
+
+Work goes on in a hidden folder inside `out` and stays there when it is stopped, so that the same command continues. When all is ready the
+tiles are moved to their place. Meanwhile a marker says so: a process killed just then leaves a dataset that is refused until the same
+command has finished the move.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from datasets.stores.release import release_folders
+from datasets.tiles import UNFINISHED
+from utils.errors import PrepareError
+from utils.files import replacing
+
+_REQUEST, _MOVING = "request.json", "moving"
+OTHER = {"compact": "release", "release": "compact"}
+
+
+class Workplace:
+    """The work on one city in a dataset.
+
+    Attributes:
+        folder: of the work; stays when the work is stopped.
+        made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's layout.
+    """
+
+    def __init__(self, out: Path, city: str):
+        self.out, self.city = out, city
+        self.folder, self._finished = out / f".preparing-{city}", out / f".finished-{city}"
+        self.made = self.folder / "tiles"
+        self._marker = out / f"{UNFINISHED}{city}"
+
+    def claim(self, request: dict, layout: str, overwrite: bool) -> bool:
+        """Make the folder ready for a request; True where a stopped run of the same request left work to go on with.
+
+        Raises:
+            PrepareError: `out` holds this city or another layout already, or cannot be written.
+        """
+        text = json.dumps(request, sort_keys=True, default=str)
+        if self._finished.is_dir():
+            return self._asked(self._finished) == text
+        self._refuse(layout, overwrite)
+        if self._asked(self.folder) == text:
+            return True
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)  # what another request left
+            self.folder.mkdir(parents=True)
+            with replacing(self.folder / _REQUEST) as part:
+                part.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise PrepareError(f"{self.out}: cannot be written ({error.strerror}). Pass out= a folder that you may write to.") from error
+        return False
+
+    @staticmethod
+    def _asked(folder: Path) -> str | None:
+        path = folder / _REQUEST
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+
+    def _refuse(self, layout: str, overwrite: bool) -> None:
+        if self._marker.exists():
+            return  # half moved: nothing that anybody has used
+        own = [path.name for path in _tiles_of(self.out, self.city)]
+        if own and not overwrite:
+            found = f"{len(own)} tiles of {self.city}" if own != [self.city] else f"the city {self.city}"
+            raise PrepareError(f"{self.out}: already holds {found}, expected none. Pass overwrite=true to replace it, or choose another "
+                               f"city= or out=.")
+        if others := _cities_in(self.out, OTHER[layout]) - {self.city}:
+            raise PrepareError(f"{self.out}: holds a dataset of another kind, layout={OTHER[layout]} with {', '.join(sorted(others)[:5])}; "
+                               f"one folder has one layout. Pass layout={OTHER[layout]}, or choose another out=.")
+
+    @property
+    def worth_keeping(self) -> bool:
+        """Some band of tiles is made."""
+        return any(self.folder.glob("reports/*.json"))
+
+    @property
+    def size(self) -> int:
+        """Bytes of the work so far."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    @property
+    def moved(self) -> bool:
+        """The tiles are in their place; what comes after is not done yet."""
+        return self._finished.is_dir()
+
+    @property
+    def moving(self) -> bool:
+        return (self.folder / _MOVING).exists()
+
+    @property
+    def records(self) -> Path:
+        """The folder of the work, wherever it is now."""
+        return self._finished if self.moved else self.folder
+
+    def put_in_place(self) -> None:
+        """Move what was made into `out`, in place of what it has of this city; goes on where it was stopped."""
+        if not self.moving:
+            self._marker.touch()
+            _remove_city(self.out, self.city)
+            (self.folder / _MOVING).touch()
+        for part in sorted(path for path in self.made.iterdir() if path.is_dir()):
+            for path in sorted(part.iterdir()):
+                _move(path, self.out / part.name)
+        self.folder.rename(self._finished)
+
+    def release_marker(self) -> None:
+        """From now on the dataset can be read."""
+        self._marker.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Remove the traces of the work."""
+        shutil.rmtree(self._finished)
+
+    def abandon(self) -> None:
+        """Remove the work, and `out` if it was made for it: nothing there is worth going on with."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.out.is_dir() and not any(self.out.iterdir()):
+            self.out.rmdir()
+
+
+def _move(path: Path, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    path.replace(folder / path.name)
+
+
+def _tiles_of(out: Path, city: str) -> list[Path]:
+    """The city's folder in the compact layout, or its images in the release's."""
+    compact = out / "cities" / city
+    name = re.compile(rf"{re.escape(city)}_\d+_\d+\.png")
+    images = [path for path in (out / "img").iterdir() if name.fullmatch(path.name)] if (out / "img").is_dir() else []
+    return [compact] if (compact / "meta.json").exists() else images
+
+
+def _cities_in(out: Path, layout: str) -> set[str]:
+    if layout == "compact":
+        return {path.parent.name for path in out.glob("cities/*/meta.json")}
+    images = (re.fullmatch(r"(.+)_\d+_\d+", path.stem) for path in out.glob("img/*.png"))
+    return {match[1] for match in images if match}
+
+
+def _remove_city(out: Path, city: str) -> None:
+    shutil.rmtree(out / "cities" / city, ignore_errors=True)
+    name = re.compile(rf"{re.escape(city)}_\d+_\d+")
+    for folder in filter(Path.is_dir, release_folders(out)):
+        for path in folder.iterdir():
+            if name.fullmatch(path.stem):
+                path.unlink()
+    for suffix in (".json", ".text.npy"):
+        (out / "meta" / f"{city}{suffix}").unlink(missing_ok=True)

@@ -1,0 +1,102 @@
+"""Square blocks of tiles dealt to training, validation and test, with a guard between them.
+
+Neighbouring tiles resemble each other, so tiles drawn one by one would let a network be tested beside what it learnt. Here whole blocks are
+drawn, and tiles nearer than the guard to a validation or test tile are left out of training (and of validation, where they are near a test
+tile).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+TRAIN, VAL, TEST, GUARD = range(4)
+DRAWS = 500
+MAX_CELLS = 100_000_000  # of the grid of tiles, empty places included
+
+
+def deal_blocks(
+    cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int, guard: int, rng: np.random.Generator
+) -> np.ndarray | None:
+    """The best of many draws of blocks.
+
+    A draw is better the smaller the sum of these shares is: how far each list's profile is from that of all tiles (total variation,
+    mean over profiles), how far validation and test are from the shares asked for, and how many tiles the guard takes.
+
+    Args:
+        cells: int [n, 2], column and row of each tile on its grid; fewer than MAX_CELLS places.
+        profiles: of each tile, such as its pixels of each class: [n, k] each.
+        val, test: shares of the tiles; 0 makes no such list.
+        block: tiles along a block's side.
+        guard: tiles along a side that are left out.
+        rng: draws the place of the blocks' lattice and their order.
+
+    Returns:
+        [n] TRAIN, VAL, TEST or GUARD; None if every draw left a list empty.
+    """
+    best, lowest = None, np.inf
+    cells = cells - cells.min(0)
+    for _ in range(DRAWS):
+        roles = _draw(cells, val, test, block, guard, rng)
+        counts = np.bincount(roles, minlength=4)
+        if not counts[TRAIN] or (val and not counts[VAL]) or (test and not counts[TEST]):
+            continue
+        shares = counts / len(cells)
+        score = _imbalance(roles, profiles) + abs(shares[VAL] - val) + abs(shares[TEST] - test) + shares[GUARD]
+        if score < lowest:
+            best, lowest = roles, score
+    return best
+
+
+def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int, rng: np.random.Generator) -> np.ndarray:
+    lattice = (cells + rng.integers(0, block, 2)) // block
+    _, member, sizes = np.unique(lattice[:, 0] * (lattice[:, 1].max() + 1) + lattice[:, 1], return_inverse=True, return_counts=True)
+    order = rng.permutation(len(sizes))
+    ends = np.concatenate([[0], np.cumsum(sizes[order])])  # tiles in the first 0, 1, 2 ... blocks
+    tests = _nearest(ends, 0, test * len(cells))
+    vals = _nearest(ends, tests, val * len(cells))
+    of_block = np.full(len(sizes), TRAIN)
+    of_block[order[:tests]] = TEST
+    of_block[order[tests:vals]] = VAL
+    roles = of_block[member]
+    roles[(roles == VAL) & near(cells, roles == TEST, guard)] = GUARD
+    roles[(roles == TRAIN) & near(cells, (roles == TEST) | (roles == VAL), guard)] = GUARD
+    return roles
+
+
+def _nearest(ends: np.ndarray, start: int, wanted: float) -> int:
+    """The end of a run of blocks from `start` that holds nearest to `wanted` tiles, at least one block; `start` for none wanted."""
+    if not wanted or start + 1 == len(ends):
+        return start
+    return start + 1 + int(np.abs(ends[start + 1:] - ends[start] - wanted).argmin())
+
+
+def near(cells: np.ndarray, chosen: np.ndarray, reach: int) -> np.ndarray:
+    """Whether a chosen tile lies within `reach` columns and rows of each tile.
+
+    Args:
+        cells: int [n, 2] >= 0, column and row.
+        chosen: [n] bool.
+
+    Returns:
+        [n] bool.
+    """
+    grid = np.zeros(cells.max(0) + 2 * reach + 2, np.int64)  # one more in front, for the differences of sums
+    grid[tuple((cells[chosen] + reach + 1).T)] = 1
+    sums = grid.cumsum(0).cumsum(1)
+    low, high = cells, cells + 2 * reach + 1
+    return (sums[high[:, 0], high[:, 1]] - sums[low[:, 0], high[:, 1]] - sums[high[:, 0], low[:, 1]] + sums[low[:, 0], low[:, 1]]) > 0
+
+
+def _imbalance(roles: np.ndarray, profiles: Sequence[np.ndarray]) -> float:
+    """Total variation between the profile of each list and that of all tiles, summed over lists, mean over profiles."""
+    distances = [
+        np.abs(shares(profile[roles == role]) - shares(profile)).sum() / 2
+        for profile in profiles for role in (TRAIN, VAL, TEST) if (roles == role).any()
+    ]
+    return sum(distances) / max(len(profiles), 1)
+
+
+def shares(profile: np.ndarray) -> np.ndarray:
+    """Sums over tiles [n, k] as shares of their total: [k]; all 0 where there is nothing."""
+    total = profile.sum(0)
+    return total / max(total.sum(), 1e-12)

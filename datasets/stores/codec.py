@@ -1,0 +1,80 @@
+"""Lossless images: as small as PNG, decoded several times as fast.
+
+Red and blue less green, then every row less the one above it (both modulo 256), then zstandard with a checksum of its own. Both steps are
+undone by running sums of bytes.
+"""
+
+import threading
+
+import numpy as np
+import zstandard
+
+_LEVEL = 1
+_BLOCK = 16  # rows
+_local = threading.local()  # contexts are costly to make, and serve one thread at a time
+
+
+class ImageFault(Exception):
+    """Bytes that are no image of the expected shape; the message says why, in one short line."""
+
+
+def encode_image(image: np.ndarray) -> bytes:
+    """uint8 [C, H, W] to bytes; three channels are taken for red, green and blue."""
+    rows = np.array(image.transpose(1, 0, 2), order="C")  # [H, C, W], a copy
+    if len(image) == 3:
+        rows[:, ::2] -= rows[:, 1:2]
+    rows[1:] -= rows[:-1].copy()
+    return _compressor().compress(rows)
+
+
+def decode_image(buffer: bytes | memoryview | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The inverse of `encode_image`: uint8 of `shape` (C, H, W), contiguous and writable.
+
+    Raises:
+        ImageFault: the bytes are truncated or damaged, or hold an image of another size.
+    """
+    channels, height, width = shape
+    try:
+        if zstandard.frame_content_size(buffer) != channels * height * width:  # before that much memory is asked for
+            raise ImageFault(f"not an image of {width} x {height} pixels")
+        differences = np.frombuffer(bytearray(_decompressor().decompress(buffer)), np.uint8)
+    except zstandard.ZstdError as error:
+        raise ImageFault(str(error)) from error
+    rows = _running_sum(differences.reshape(height, channels * width)).reshape(height, channels, width)
+    image = np.empty(shape, np.uint8)
+    if channels != 3:
+        image[:] = rows.transpose(1, 0, 2)
+        return image
+    red, green, blue = rows.transpose(1, 0, 2)
+    np.add(red, green, out=image[0])
+    image[1] = green
+    np.add(blue, green, out=image[2])
+    return image
+
+
+def _running_sum(rows: np.ndarray) -> np.ndarray:
+    """Sums over the rows up to each one, modulo 256, in place: within blocks of rows, all blocks at once, then block by block.
+
+    np.add.accumulate does the same byte after byte, in twice the time.
+    """
+    whole = len(rows) // _BLOCK * _BLOCK
+    blocks = rows[:whole].reshape(-1, _BLOCK, rows.shape[1])
+    for row in range(1, _BLOCK):
+        blocks[:, row] += blocks[:, row - 1]
+    for block in range(1, len(blocks)):
+        blocks[block] += blocks[block - 1, -1]
+    for row in range(max(whole, 1), len(rows)):
+        rows[row] += rows[row - 1]
+    return rows
+
+
+def _compressor() -> zstandard.ZstdCompressor:
+    if not hasattr(_local, "compressor"):
+        _local.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+    return _local.compressor
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    if not hasattr(_local, "decompressor"):
+        _local.decompressor = zstandard.ZstdDecompressor()
+    return _local.decompressor

@@ -1,0 +1,113 @@
+"""A part of a city: the tiles of one band in one uncompressed file, from which `compact.join_parts` makes the city.
+
+An .npz of concatenated arrays; for the tiles' pieces of each, `Part` knows where they begin.
+"""
+
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from datasets.stores.codec import encode_image
+from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
+from utils.errors import TileError, one_line
+from utils.files import replacing
+
+# concatenated array -> what its length is counted in, and how much a tile has of it for one of these
+PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1), "text": ("nodes", 1), "label": ("nodes", 1),
+          "edges": ("edges", 2), "codes": ("edges", 1)}
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what numpy raises on damaged files
+
+
+def write_part(path: Path, tiles: Iterable[Tile]) -> None:
+    """Write tiles, in any order, to the file `path`, which is whole or absent. The same tiles make the same bytes.
+
+    Raises:
+        ValueError: arrays of a tile disagree with each other, or images of the tiles in size.
+    """
+    tiles = list(tiles)
+    for tile in tiles:
+        _check(tile, tiles[0].image.shape)
+    images = [encode_image(tile.image) for tile in tiles]
+    land_use = [b"" if tile.land_use is None else encode_image(tile.land_use[None]) for tile in tiles]
+    arrays = {
+        "names": np.array([tile.name for tile in tiles], np.str_),
+        "image_shape": np.array(tiles[0].image.shape if tiles else (0, 0, 0)),
+        "counts_images": _lengths(images), "counts_land_use": _lengths(land_use),
+        "counts_nodes": _lengths([tile.geometry for tile in tiles]), "counts_edges": _lengths([tile.codes for tile in tiles]),
+        "images": np.frombuffer(b"".join(images), np.uint8), "land_use": np.frombuffer(b"".join(land_use), np.uint8),
+        "geometry": _joined([tile.geometry for tile in tiles], np.float32).reshape(-1, GEOMETRY_WIDTH),
+        "text": _joined([tile.text for tile in tiles], np.int64), "label": _joined([tile.label for tile in tiles], np.int64),
+        "edges": _joined([tile.edges.ravel() for tile in tiles], np.uint32), "codes": _joined([tile.codes for tile in tiles], np.float32),
+        **{name: np.array([tile.totals.get(name, np.nan) for tile in tiles], np.float64) for name in TOTALS},
+    }
+    with replacing(Path(path)) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+class Part:
+    """A file of `write_part`, its arrays read when they are asked for.
+
+    Attributes:
+        names: of its tiles.
+        image_shape: (C, H, W) of every image; zeros where the part has no tile.
+        counts: "images" and "land_use" (bytes), "nodes", "edges" -> int64 [tiles].
+
+    Raises:
+        TileError: the file is missing or damaged.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        try:
+            self._arrays = np.load(self.path, allow_pickle=False)
+        except _DAMAGED as error:
+            raise _fault(self.path, error) from error
+        self.names: list[str] = self.array("names").tolist()
+        self.image_shape: tuple[int, ...] = tuple(self.array("image_shape").tolist())
+        self.counts = {unit: self.array(f"counts_{unit}") for unit in ("images", "land_use", "nodes", "edges")}
+
+    def __enter__(self) -> "Part":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._arrays.close()
+
+    def array(self, name: str) -> np.ndarray:
+        """One of the arrays that `write_part` wrote, whole."""
+        try:
+            return self._arrays[name]
+        except _DAMAGED as error:
+            raise _fault(self.path, error) from error
+
+    def pieces(self, name: str) -> list[np.ndarray]:
+        """Each tile's piece of a concatenated array of PIECES."""
+        unit, factor = PIECES[name]
+        return np.split(self.array(name), np.cumsum(self.counts[unit] * factor)[:-1]) if self.names else []
+
+
+def _fault(path: Path, error: Exception) -> TileError:
+    return TileError(f"{path}: cannot be read as a part of a city ({one_line(error)}), expected a file that an earlier step wrote; "
+                     f"delete it and run the same command again")
+
+
+def _check(tile: Tile, image_shape: tuple[int, ...]) -> None:
+    nodes, edges = len(tile.geometry), len(tile.codes)
+    shapes = {"image": image_shape, "geometry": (nodes, GEOMETRY_WIDTH), "text": (nodes,), "label": (nodes,), "edges": (2, edges),
+              "codes": (edges,)}
+    if tile.land_use is not None:
+        shapes["land_use"] = image_shape[1:]
+    for name, shape in shapes.items():
+        if getattr(tile, name).shape != shape:
+            raise ValueError(f"{tile.name}: {name} has shape {list(getattr(tile, name).shape)}, expected {list(shape)}")
+    if edges and not 0 <= tile.edges.min() <= tile.edges.max() < nodes:
+        raise ValueError(f"{tile.name}: an edge names a node outside 0..{nodes - 1}")
+
+
+def _lengths(pieces: list) -> np.ndarray:
+    return np.array([len(piece) for piece in pieces], np.int64)
+
+
+def _joined(pieces: list[np.ndarray], dtype: type) -> np.ndarray:
+    return np.concatenate(pieces).astype(dtype) if pieces else np.empty(0, dtype)

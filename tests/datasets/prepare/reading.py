@@ -1,0 +1,47 @@
+"""All chunks of a reading at once, for the tests of OSM sources."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+
+from datasets.prepare.objects import Box, Census, read_objects
+from datasets.prepare.tags import LayerTable, load_layers
+from tests.datasets.prepare.places import NORTH, UTM, WEST
+
+BOUNDS = (WEST, NORTH - 70, WEST + 105, NORTH)
+WORLD = ("EPSG:4326", (-180, -89, 180, 89))
+
+
+@dataclass
+class Reading:
+    """Layer names, values [n] and shapes [n] of all objects, in order, and what was counted."""
+
+    layers: list[str]
+    values: list[str]
+    geometry: np.ndarray
+    census: Census
+
+    @property
+    def listing(self) -> list[tuple[str, str]]:
+        return list(zip(self.layers, self.values, strict=True))
+
+    def one(self, layer: str, value: str):
+        """The shape of the only object of that layer and value."""
+        (place,) = [place for place, found in enumerate(self.listing) if found == (layer, value)]
+        return self.geometry[place]
+
+
+def read(path: Path, crs: object = UTM, bounds: Box = BOUNDS, table: LayerTable | None = None) -> Reading:
+    table, census = table or load_layers(), Census()
+    chunks = list(read_objects(path, crs, bounds, table, census))
+    return Reading(
+        [table.names[layer] for chunk in chunks for layer in chunk.layer], [value for chunk in chunks for value in chunk.value],
+        np.concatenate([np.array([], dtype=object), *(chunk.geometry for chunk in chunks)]), census,
+    )
+
+
+def write(path: Path, columns: dict, geometry: list, crs: str = UTM) -> Path:
+    gpd.GeoDataFrame(columns, geometry=geometry, crs=crs).to_file(path, engine="pyogrio")
+    return path
