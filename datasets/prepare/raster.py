@@ -164,7 +164,7 @@ class _Image:
     """An image [h, w] that is filled file by file; what is there stays."""
 
     def __init__(self, height: int, width: int, stretch: list[list[float]] | None):
-        self.rgb = np.zeros((height, width, 3), np.uint8)
+        self._bands = np.zeros((3, height, width), np.uint8)
         self.valid = np.zeros((height, width), bool)
         self._stretch = stretch
 
@@ -173,8 +173,13 @@ class _Image:
         if self._stretch:
             values = np.where(has_value, apply_stretch(values, self._stretch), 0)
         fresh = has_value.any(0) & ~self.valid[part]
-        self.rgb[part][fresh] = np.moveaxis(values, 0, -1)[fresh]
+        np.copyto(self._bands[:, *part], values, casting="unsafe", where=fresh)
         self.valid[part] |= fresh
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """[h, w, 3]"""
+        return np.moveaxis(self._bands, 0, -1)
 
 
 def open_mosaic(

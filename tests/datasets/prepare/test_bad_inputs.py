@@ -160,6 +160,38 @@ def out_is_a_file(place):
     return {"out": place.folder / "file"}
 
 
+def cells(place, values) -> str:
+    """Four census cells over the place, with these values."""
+    shapes = [square(x, y, 40) for x in (0, 40) for y in (0, 40)]
+    gpd.GeoDataFrame({"people": values}, geometry=shapes, crs=UTM).to_file(place.folder / "cells.gpkg")
+    return str(place.folder / "cells.gpkg")
+
+
+def negative_population(place):
+    return {"population": cells(place, [5.0, 3.0, -2.0, 1.0])}
+
+
+def population_that_is_no_number(place):
+    return {"population": cells(place, [5.0, 3.0, np.nan, 1.0])}
+
+
+def negative_population_raster(place):
+    people = -np.ones((4, 6, 1), np.float32)
+    return {"population": str(write_raster(place.folder / "people.tif", people, Affine(20, 0, WEST, 0, -20, 5.5e6)))}
+
+
+def land_use_without_a_map(place):
+    return {"labels": str(write_raster(place.folder / "use.tif", np.full((140, 210, 1), 111, np.uint8)))}
+
+
+def land_use_elsewhere(place):
+    return {"labels": str(write_raster(place.folder / "use.tif", np.zeros((140, 210, 1), np.uint8), grid(10_000)))}
+
+
+def below_a_file(place):
+    return {"out": place.folder / "osm.gpkg" / "out"}
+
+
 CASES = [
     (missing_raster, ["nope.tif", "no such file", "Pass raster="]),
     (raster_without_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
@@ -194,6 +226,16 @@ CASES = [
     (no_overlap, ["osm.gpkg", "15.69", "15.00000, 49.65", "EPSG:4326", "keep_empty=true"]),
     (only_points, ["osm.gpkg", "no usable OSM object", "points", "keep_empty=true"]),
     (out_is_a_file, ["file", "cannot be written", "Pass out="]),
+    (below_a_file, ["out", "cannot be written", "Pass out="]),
+    (negative_population, ["cells.gpkg", "people", "-2", "expected 0 or more"]),
+    (population_that_is_no_number, ["cells.gpkg", "people", "expected 0 or more"]),
+    (negative_population_raster, ["people.tif", "-1", "rio edit-info --nodata"]),
+    (land_use_without_a_map, ["use.tif", "111", "label_map="]),
+    (land_use_elsewhere, ["use.tif", "does not overlap", "EPSG:4326"]),
+    (lambda place: {"label_map": {1: 2}}, ["label_map={1: 2}", "no labels="]),
+    (lambda place: {"population": "gone.tif"}, ["gone.tif", "no such file"]),
+    (lambda place: {"scheduler": "tcp://127.0.0.1:9", "workers": 2}, ["scheduler=tcp://127.0.0.1:9", "workers=2", "leave one out"]),
+    (lambda place: {"split": {"val": 0.6, "test": 0.5}}, ["split.val=0.6", "below 1"]),
     (lambda place: {"text": "clip9"}, ["text=clip9", "unknown text encoder", "hash"]),
     (lambda place: {"city": "a/b"}, ["city='a/b'", "letters, digits"]),
     (lambda place: {"city": ""}, ["city=''", "letters, digits"]),
@@ -238,4 +280,4 @@ def test_the_script_prepares_and_prints_a_summary(place, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *arguments])
     prepare_dataset.main()
     assert "tiles        4" in capsys.readouterr().out
-    assert '"relation_codes": "release"' in (place.folder / "out/meta/c.json").read_text()
+    assert '"relation_codes": "release"' in (place.folder / "out/cities/c/meta.json").read_text()

@@ -2,20 +2,24 @@
 
 import hashlib
 import json
+from collections import namedtuple
 
 import numpy as np
 import pytest
 import shapely
 import torch
+from affine import Affine
+from PIL import Image
 
 from datasets import TileDataset
 from datasets.prepare import bands
 from datasets.prepare.settings import Settings
-from tests.datasets.prepare.places import contents, graph_of, prepare, square, write_raster
+from tests.datasets.prepare.places import NORTH, WEST, contents, graph_of, prepare, square, write_raster
 from utils.cli import read_config
 from utils.config import PrepareConfig
 from utils.errors import PrepareError
 
+Usage = namedtuple("Usage", "total used free")
 TILES = ["c_0_0", "c_0_1", "c_1_0", "c_1_1"]  # a house, the road, half a building, the road and a house
 
 
@@ -54,6 +58,53 @@ def test_both_layouts_hold_the_same_tensors(place):
         for name in ("x", "edge_index", "edge_attr"):
             assert torch.equal(graph[name], other[name])
             assert graph[name].dtype == other[name].dtype
+
+
+def test_a_folder_has_one_layout(place):
+    prepare(place, layout="release")
+    with pytest.raises(PrepareError, match=r"out: holds a dataset of another kind, layout=release with c; .* Pass layout=release"):
+        prepare(place, city="d")
+    assert prepare(place, overwrite=True).tiles == 4  # the only city there, in the other layout
+    assert [path.name for path in (place.folder / "out").iterdir() if any(path.iterdir())] == ["cities"]
+    with pytest.raises(PrepareError, match="layout=compact with c"):
+        prepare(place, city="d", layout="release")
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(place, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(10**6, 10**6, 10**3))
+    with pytest.raises(PrepareError, match=r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"):
+        prepare(place)
+    assert not (place.folder / "out").exists()
+
+
+def test_targets_and_lists_come_with_the_tiles(place):
+    use = np.repeat(np.arange(3, dtype=np.uint8), 70)[None, :, None].repeat(140, 0)
+    labels = str(write_raster(place.folder / "use.tif", use, nodata=255))
+    people = str(write_raster(place.folder / "people.tif", np.full((7, 11, 1), 3, np.float32), Affine(10, 0, WEST, 0, -10, NORTH)))
+    keys = {"labels": labels, "label_map": {0: "green", 1: 4}, "population": people, "split": {"guard": 0, "block": 1}}
+    summary = prepare(place, keep_empty=True, **keys)
+    tiles = TileDataset(place.folder / "out", image_size=64)
+    assert tiles.land_use(0).unique().tolist() == [1]                    # x 0..63, value 0
+    assert tiles.land_use(tiles.names.index("c_2_0")).unique().tolist() == [4, 255]  # values 1 and 2, of which the map has one
+    assert tiles.total(0, "pop") == pytest.approx(3 * 3.2**2, rel=1e-5)
+    assert tiles.total(0, "CO2") is None
+    assert summary.report.totals["pop"] == pytest.approx(6 * 3 * 3.2**2, rel=1e-5)
+    listed = {path.name: path.read_text().split() for path in (place.folder / "out").glob("*.txt")}
+    assert sorted(name for lines in listed.values() for name in lines) == [f"{name}.png" for name in tiles.names]
+
+
+def test_a_dry_run_makes_nothing_but_a_picture(place):
+    forecast = prepare(place, keep_empty=True, dry_run=True)
+    assert [path.name for path in (place.folder / "out").iterdir()] == ["c_preview.png"]
+    made = prepare(place, keep_empty=True)
+    assert (forecast.tiles, forecast.objects) == (made.tiles, made.objects)
+    size = sum(path.stat().st_size for path in (place.folder / "out").rglob("*.bin"))
+    assert size < forecast.bytes < 2 * size
+    for words in ("nothing made (dry_run=true)", "6 of 3 x 2, 6 partial", "6 (3 building, 2 landuse, 1 road)"):
+        assert words in str(forecast)
+    with Image.open(forecast.picture) as picture:
+        colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
+    assert len(np.unique(colours, axis=0)) > 500  # the raster's noise, tinted by objects
 
 
 def test_overlapping_and_spaced_tiles(place):

@@ -212,3 +212,12 @@ def test_a_nodata_value_that_the_type_cannot_hold_means_nothing(tmp_path):
 def test_a_band_that_is_missing(tmp_path):
     with pytest.raises(PrepareError, match=r"a.tif: bands=\[1,2,5\], but the raster has 3 band\(s\). Choose three of 1..3"):
         read_all(write_raster(tmp_path / "a.tif", pixels(9, 9)), bands=[1, 2, 5])
+
+
+@pytest.mark.parametrize(("dtype", "faint"), [("float32", 0.2), ("uint16", 1), ("uint8", 1)])
+def test_faint_alpha_is_imagery(tmp_path, dtype, faint):
+    image = pixels(20, 20, bands=4).astype(dtype)
+    image[..., 3] = faint
+    image[:5, :, 3] = 0
+    path = with_meaning(write_raster(tmp_path / "a.tif", image, photometric="RGB"), "red", "green", "blue", "alpha")
+    np.testing.assert_array_equal(read_all(path)[1], np.arange(20)[:, None].repeat(20, axis=1) >= 5)
