@@ -1,7 +1,7 @@
 """One tile's OSM graph (Rose, the method's section on the OSM graph): node rows, edges and relation codes.
 
-Everything is vectorised, over all tiles of a band: one spatial index query for the candidate pairs, prepared predicates over them, and NumPy
-for the rest.
+Everything is vectorised, over all tiles of a band: one spatial index query for the candidate pairs, prepared predicates over them, and
+NumPy for the rest.
 """
 
 from collections.abc import Sequence
@@ -142,8 +142,8 @@ def _relations(geometries: np.ndarray, tile: np.ndarray, relation_codes: str) ->
 def _codes(geometries: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """What i does to j, of equal ones i contains j; 0 where they are disjoint: [pairs] int.
 
-    Four predicates give the code in half the time of the DE-9IM matrix. The geometry of more vertices is asked, since it is indexed once for
-    all its pairs: a wood that holds 400 houses.
+    Four predicates give the code in half the time of the DE-9IM matrix. The geometry of more vertices is asked, since it is indexed once
+    for all its pairs: a wood that holds 400 houses.
     """
     vertices = shapely.get_num_coordinates(geometries)
     swapped = vertices[j] > vertices[i]

@@ -137,7 +137,7 @@ class _Preparation:
         if not total.tiles:
             place.abandon()
             raise PrepareError(f"{self.settings.raster}: no tile can be made: {listed(total.skipped)}. Pass imagery and OSM data that "
-                               f"overlap, or allow more with keep_empty=true, or max_nodata={self.settings.max_nodata} raised to at most 1.")
+                               f"overlap, or allow more with keep_empty=true, or a max_nodata above {self.settings.max_nodata}.")
         meta = self._meta(job, total)
         if self.settings.layout == "compact":
             join_parts(map(job.part, range(self.grid.bands)), place.made / "cities" / self.settings.city, job.text, meta)

@@ -1,7 +1,5 @@
 """Polygons with a column of values, in any CRS: files that pyogrio reads, and GeoParquet; read by windows."""
 
-import json
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,19 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
-from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from pyproj import CRS
-from shapely.errors import GEOSException
 
+from datasets.prepare.geo_files import READ_ERRORS, is_parquet, parquet_file, quietly, reason, usable_crs
 from datasets.prepare.ground import Bounds, box_in, moved, no_overlap
-from utils.errors import PrepareError, one_line
+from utils.errors import PrepareError
 
-PARQUET = (".parquet", ".geoparquet", ".pq")
 _POLYGONAL = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 _NUMERIC = ("OFTInteger", "OFTInteger64", "OFTReal")
 _SLOW_BYTES = 50e6
 _BATCH = 65_536      # rows of a GeoParquet file decoded at a time
-_ERRORS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, GEOSException, pa.ArrowException, OSError)
 
 
 class TargetPolygons:
@@ -49,7 +44,7 @@ class TargetPolygons:
 
     def __init__(self, path: Path, key: str, column_key: str, column: str | None, usual: Callable[[dict[str, bool]], list[str]]):
         self.path, self.key, self.files = path, key, [path]
-        layers = self._reading(lambda: _parquet_layers(path) if path.suffix.lower() in PARQUET else _vector_layers(path))
+        layers = self._reading(lambda: _parquet_layers(path) if is_parquet(path) else _vector_layers(path))
         if not layers:
             raise PrepareError(f"{path}: holds no layer of polygons, expected one with the values of {key}. Pass polygons, or a raster.")
         chosen = [(layer, name) for layer in layers for name in ([column] if column else usual(layer.columns)) if name in layer.columns]
@@ -57,7 +52,7 @@ class TargetPolygons:
             raise PrepareError(self._which_column(layers, column_key, column, [name for _, name in chosen]))
         self._layer, self.column = chosen[0]
         self.numeric = self._layer.columns[self.column]
-        if self._layer.crs is None or not (self._layer.crs.is_geographic or self._layer.crs.is_projected):
+        if self._layer.crs is None:
             raise PrepareError(f"{path}: the polygons have no coordinate reference system, so {key} cannot be placed on the imagery. Give "
                                f"them one: `python -c \"import geopandas as g; g.read_file('{path}').set_crs('EPSG:32648', "
                                f"allow_override=True).to_file('{path.stem}_crs.gpkg')\"` (with the EPSG code of your data).")
@@ -109,13 +104,10 @@ class TargetPolygons:
 
     def _reading(self, action: Callable[[], Any]) -> Any:
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", category=RuntimeWarning, module="pyogrio")  # odd but readable files
-                return action()
-        except _ERRORS as error:
-            reason = one_line(error).split("; It might help")[0]  # without pyogrio's advice on driver prefixes
-            raise PrepareError(f"{self.path}: readable neither as a raster nor as polygons ({reason}). Pass {self.key}= a GeoTIFF of one "
-                               f"band, or polygons as GeoPackage, GeoParquet, GeoJSON or Shapefile.") from error
+            return quietly(action)
+        except READ_ERRORS as error:
+            raise PrepareError(f"{self.path}: readable neither as a raster nor as polygons ({reason(error)}). Pass {self.key}= a GeoTIFF "
+                               f"of one band, or polygons as GeoPackage, GeoParquet, GeoJSON or Shapefile.") from error
 
     def _which_column(self, layers: list["_VectorLayer | _ParquetLayer"], column_key: str, column: str | None, chosen: list[str]) -> str:
         columns = sorted({name for layer in layers for name in layer.columns})
@@ -192,23 +184,12 @@ def _vector_layers(path: Path) -> list[_VectorLayer]:
             continue
         info = pyogrio.read_info(path, layer=name)
         columns = {field: type_ in _NUMERIC for field, type_ in zip(info["fields"], info["ogr_types"], strict=True)}
-        crs = CRS.from_user_input(info["crs"]) if info["crs"] else None
-        layers.append(_VectorLayer(path, name, crs, columns, bool(info["capabilities"]["fast_spatial_filter"])))
+        layers.append(_VectorLayer(path, name, usable_crs(info["crs"]), columns, bool(info["capabilities"]["fast_spatial_filter"])))
     return layers
 
 
 def _parquet_layers(path: Path) -> list[_ParquetLayer]:
-    schema = pq.read_schema(path)
-    if b"geo" not in (schema.metadata or {}):
-        raise DataSourceError("a Parquet file without geometry metadata, no GeoParquet")
-    geo = json.loads(schema.metadata[b"geo"])
-    geometry = geo["primary_column"]
-    about = geo["columns"][geometry]
-    if about["encoding"] != "WKB":
-        raise DataSourceError(f"its geometries are encoded as {about['encoding']}, expected WKB")
-    covering = about.get("covering", {}).get("bbox", {})
-    boxes = {path_[0] for path_ in covering.values()}
+    file = parquet_file(path)
     columns = {field.name: pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_decimal(field.type)
-               for field in schema if field.name not in boxes | set(geo["columns"])}
-    crs = about.get("crs", "OGC:CRS84")  # the format's default where the key is absent; null means unknown
-    return [_ParquetLayer(path, geometry, CRS.from_user_input(crs) if crs else None, columns, bool(covering))]
+               for field in file.schema if field.name not in file.boxes | {file.geometry}}
+    return [_ParquetLayer(path, file.geometry, usable_crs(file.crs), columns, bool(file.boxes))]

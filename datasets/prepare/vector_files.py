@@ -7,38 +7,31 @@ A layer names the tags of its features in one of these ways, looked for in this 
 """
 
 import functools
-import json
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyogrio
-from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
 from pyproj import CRS
-from pyproj.exceptions import CRSError as ProjError
 
+from datasets.prepare.geo_files import PARQUET, READ_ERRORS, is_parquet, parquet_file, quietly, reason, usable_crs
 from datasets.prepare.tags import LayerTable, Pairs, Tagged, label_pairs, packed_pairs, tag_rows
-from utils.errors import PrepareError, one_line
+from utils.errors import PrepareError
 
 CHUNK = 50_000  # features held at once
 READ_WHOLE = 100_000  # up to this many features a window is not asked for: GDAL leaves out null geometries then, which are to be counted
-SUFFIXES = (".gpkg", ".geojson", ".shp", ".parquet", ".geoparquet")
-PARQUET = (".parquet", ".geoparquet")
+SUFFIXES = (".gpkg", ".geojson", ".shp", *PARQUET)
 POINTER, LABEL, PACKED = "f_tag", "label", ("other_tags", "all_tags", "tags")
 _GEOMETRY = "geometry of the feature"  # what its column is called here, whatever GDAL calls it
 _SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _SHAPEFILE_NAME = 10  # letters of a column's name that a Shapefile keeps
-_READ_ERRORS = (CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, pa.ArrowException, OSError)
 
 Box = tuple[float, float, float, float]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -69,7 +62,7 @@ class VectorLayer:
             for batch in self._batches(window):
                 read += len(batch)
                 yield self._tagged(batch)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             raise unreadable(self.path, error) from error
         lost = 0 if window else self.count - read
         if lost and not read:
@@ -79,7 +72,7 @@ class VectorLayer:
             yield Tagged(lost, nothing, none, none, nothing, Counter({"deleted or unreadable": lost}))
 
     def _batches(self, window: Box | None) -> Iterator[pa.RecordBatch]:
-        if self.path.suffix.lower() in PARQUET:
+        if is_parquet(self.path):
             with pq.ParquetFile(self.path) as file:
                 yield from file.iter_batches(CHUNK, columns=[*self.text, self.geometry])
         else:
@@ -88,7 +81,7 @@ class VectorLayer:
             ) as (meta, reader):
                 geometry = meta["geometry_name"] or "wkb_geometry"
                 batches = iter(reader)
-                while (batch := _quietly(next, batches, None)) is not None:
+                while (batch := quietly(next, batches, None)) is not None:
                     yield batch.rename_columns([self.geometry if name == geometry else name for name in batch.schema.names])
 
     def _tagged(self, batch: pa.RecordBatch) -> Tagged:
@@ -124,10 +117,8 @@ class VectorLayer:
 
     def bounds(self) -> Box | None:
         """Of all features, in `crs`; None where there is none."""
-        if self.path.suffix.lower() in PARQUET:
-            with pq.ParquetFile(self.path) as file:
-                box = _geo_metadata(file)["columns"][self.geometry].get("bbox")
-            return None if box is None else (box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1])
+        if is_parquet(self.path):
+            return parquet_file(self.path).bbox
         found = pyogrio.read_info(self.path, layer=self.name, force_total_bounds=True)["total_bounds"]
         return None if found is None or not np.isfinite(found).all() else tuple(found)
 
@@ -145,8 +136,8 @@ def vector_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], lis
         PrepareError: not a readable vector file, or a layer with tags that has no coordinate reference system.
     """
     try:
-        return _quietly(_parquet_layers if path.suffix.lower() in PARQUET else _gdal_layers, path, table)
-    except _READ_ERRORS as error:
+        return quietly(_parquet_layers if is_parquet(path) else _gdal_layers, path, table)
+    except READ_ERRORS as error:
         raise unreadable(path, error) from error
 
 
@@ -154,8 +145,7 @@ def unreadable(path: Path, error: Exception) -> PrepareError:
     if path.suffix.lower() == ".shp" and not path.with_suffix(".shx").exists():
         return PrepareError(f"{path}: the Shapefile's index {path.with_suffix('.shx').name} is missing. Put it beside the .shp; if it is "
                             f"lost, set the environment variable SHAPE_RESTORE_SHX=YES for one run, which writes it anew.")
-    reason = one_line(Exception(str(error).split("; It might help")[0].replace("\n", " ")))  # without pyogrio's advice on driver prefixes
-    return PrepareError(f"{path}: not a readable vector file ({reason.rstrip('.')}). Get the file again if it should be one, or pass "
+    return PrepareError(f"{path}: not a readable vector file ({reason(error)}). Get the file again if it should be one, or pass "
                         f"osm= an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shapefile, or a folder of them.")
 
 
@@ -172,31 +162,10 @@ def _gdal_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list
 
 
 def _parquet_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str]]:
-    with pq.ParquetFile(path) as file:
-        schema, count, geo = file.schema_arrow, file.metadata.num_rows, _geo_metadata(file)
-    column = geo.get("columns", {}).get(geo.get("primary_column"))
-    if column is None or geo["primary_column"] not in schema.names:
-        raise PrepareError(f"{path}: a Parquet file without geometries; expected GeoParquet, whose metadata names a geometry column. "
-                           f"Write it with geopandas: GeoDataFrame.to_parquet.")
-    if column.get("encoding") != "WKB":
-        raise PrepareError(f"{path}: its geometries are encoded as {column.get('encoding')}; expected WKB. "
-                           f"Write it again with `geopandas.read_parquet({str(path)!r}).to_parquet('wkb.parquet')`.")
-    text = [field.name for field in schema if _is_text(field.type)]
-    wanted = _wanted(text, table)
-    crs = column.get("crs", "OGC:CRS84")  # GeoParquet's own default; null says that it is unknown
-    layers = [VectorLayer(path, None, _checked_crs(path, crs), count, geo["primary_column"], wanted, table)] if wanted else []
-    return layers, schema.names
-
-
-def _quietly(function: Callable[..., T], *arguments: object) -> T:
-    """Without GDAL's warnings on odd but readable files: features that cannot be used are counted."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return function(*arguments)
-
-
-def _geo_metadata(file: pq.ParquetFile) -> dict:
-    return json.loads((file.schema_arrow.metadata or {}).get(b"geo", b"{}"))
+    file = parquet_file(path)
+    wanted = _wanted([field.name for field in file.schema if _is_text(field.type)], table)
+    layers = [VectorLayer(path, None, _checked_crs(path, file.crs), file.rows, file.geometry, wanted, table)] if wanted else []
+    return layers, file.schema.names
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -206,11 +175,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _checked_crs(path: Path, crs: str | dict | None) -> CRS:
-    try:
-        parsed = CRS.from_user_input(crs) if crs else None
-    except ProjError:
-        parsed = None
-    if parsed is None or not (parsed.is_geographic or parsed.is_projected):
+    parsed = usable_crs(crs)
+    if parsed is None:
         raise PrepareError(f"{path}: the vector file has no coordinate reference system, so it cannot be placed on the raster. Give it one "
                            f"with `python -c \"import geopandas; geopandas.read_file('{path}').set_crs(4326, allow_override=True)"
                            f".to_file('with_crs.gpkg')\"` (with the EPSG code of your data).")

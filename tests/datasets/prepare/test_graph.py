@@ -10,8 +10,9 @@ import shapely
 import torch
 from shapely.affinity import rotate
 
-from datasets.prepare.graph import build_graph
+from datasets.prepare.graph import build_graph, tile_graphs
 from utils.errors import ConfigError, PrepareError
+from utils.recipes import resolve_recipe
 
 SHARED = Path(os.environ.get("ROSE_SHARED", Path(__file__).parents[4] / "shared"))
 PACKS = sorted((SHARED / "parity").glob("graph_*.json"))
@@ -74,6 +75,49 @@ def test_relations_agree_with_a_double_loop(relation_codes):
     found = edges_of(graph_of(objects, relation_codes=relation_codes))
     assert found == expected
     assert list(found) == sorted(found)
+
+
+def code_by_matrix(a, b) -> int | None:
+    """What a does to b, by the DE-9IM matrix of a relative to b."""
+    matrix = a.relate(b)
+    if matrix[0] == matrix[1] == matrix[3] == matrix[4] == "F":
+        return None
+    if matrix[0] == "F":
+        return 2
+    return 4 if matrix[6:8] == "FF" else 5 if matrix[2] == matrix[5] == "F" else 3
+
+
+def test_relations_agree_with_the_matrix_for_shapes_with_holes_and_many_vertices():
+    random = np.random.default_rng(5)
+    discs = [(shapely.Point(x, y), r) for x, y, r in random.uniform(0.1, 0.5, (15, 3))]
+    rings = [point.buffer(r, quad_segs=60) - point.buffer(r / 2) for point, r in discs]
+    inner = [shapely.Point(*ring.centroid.coords[0]).buffer(0.02) for ring in rings]  # in a hole: apart from its ring
+    turned = [rotate(shapely.box(x, y, x + 0.2, y + 0.1), angle) for x, y, angle in random.uniform(0, 0.9, (20, 3)) * (1, 1, 90)]
+    objects = rings + inner + turned + [shapely.reverse(turned[0]), rings[3].segmentize(0.01)]  # two equal pairs
+    expected = {}
+    for j in range(len(objects)):
+        for i in range(j):
+            code = code_by_matrix(objects[i], objects[j])
+            if code is not None:
+                expected[i, j], expected[j, i] = code, {2: 2, 3: 3, 4: 5, 5: 4}[code]
+    assert edges_of(graph_of(objects)) == expected
+
+
+def test_many_tiles_at_once_are_the_tiles_one_by_one():
+    random = np.random.default_rng(6)
+    bounds = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [2, 0, 3, 1]], dtype=float)
+    tile = np.repeat([0, 2], [12, 9])  # none in the middle
+    corners = random.uniform(0, 0.7, (21, 2)) + np.stack([bounds[tile, 0], bounds[tile, 1]], axis=1)
+    shapes = shapely.box(*corners.T, *(corners + random.uniform(0.05, 0.3, (21, 2))).T)
+    columns, edges, codes = tile_graphs(shapes, tile, bounds, 224, resolve_recipe("rose"))
+    for index in (0, 2):
+        mine = np.flatnonzero(tile == index)
+        alone = graph_of(shapes[mine], tuple(bounds[index]))
+        np.testing.assert_array_equal(columns[mine], alone.x[:, 512:524])
+        inside = np.isin(edges[0], mine)
+        np.testing.assert_array_equal(edges[:, inside] - mine[0], alone.edge_index)
+        np.testing.assert_array_equal(codes[inside], alone.edge_attr[:, 0])
+    assert (tile[edges[0]] == tile[edges[1]]).all()
 
 
 @pytest.mark.parametrize(
