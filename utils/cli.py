@@ -60,7 +60,7 @@ def script(config: str, schema: type, positional: Sequence[str] = ()) -> Callabl
                 where = error.filename or "input or output"
                 fail(RoseError(f"{where}: {error.strerror or one_line(error)}; free space, or give another path"))
             except KeyboardInterrupt:
-                print("interrupted; nothing half-written is left, and the same command starts again", file=sys.stderr)
+                print("interrupted; nothing half-written is left, and the same command goes on or starts again", file=sys.stderr)
                 sys.exit(130)
             finally:
                 end_workers()
@@ -116,15 +116,15 @@ def _has_key(argument: str, schema: type) -> bool:
 
 
 def _quote(override: str) -> str:
-    """`override` with its value in quotes where Hydra's grammar would stumble over it: a path with parentheses or an equals sign."""
+    """`override` with its value in quotes where Hydra's grammar would stumble over it, or take it for a sweep: a path with commas."""
     name, separator, value = override.partition("=")
     if not separator or value[:1] in ("[", "{"):
         return override
     try:
-        OverridesParser.create().parse_overrides([override])
+        plain = not OverridesParser.create().parse_overrides([override])[0].is_sweep_override()
     except HydraException:
-        return f"{name}={_in_quotes(value)}"
-    return override
+        plain = False
+    return override if plain else f"{name}={_in_quotes(value)}"
 
 
 def _in_quotes(value: str) -> str:

@@ -216,6 +216,7 @@ class _Preparation:
             "label_names": spool.labels.names,
             "label_layers": spool.labels.layers,
             "text": json.loads((job.folder / "text.json").read_text(encoding="utf-8")),
+            "text_values": spool.labels.values,  # of the text table's rows
             "keys": self.settings.of_result(),
             "counts": {
                 "tiles": total.tiles, "nodes": total.nodes, "edges": total.edges, "objects": spool.counts, "skipped": dict(+skipped),

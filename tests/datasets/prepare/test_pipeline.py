@@ -14,6 +14,7 @@ from PIL import Image
 from datasets import TileDataset
 from datasets.prepare import bands
 from datasets.prepare.settings import Settings
+from datasets.prepare.text import HashText
 from tests.datasets.prepare.places import NORTH, WEST, contents, graph_of, prepare, square, write_raster
 from utils.cli import read_config
 from utils.config import PrepareConfig
@@ -134,6 +135,8 @@ def test_graphs_and_what_the_metadata_say_of_them(place):
     assert {source["file"] for source in meta["sources"]} == {"city.tif", "osm.gpkg", "osm_layers.yaml"}
     assert meta["sources"][0]["sha256"] == hashlib.sha256((place.folder / meta["sources"][0]["file"]).read_bytes()).hexdigest()
     assert {"geos", "gdal", "shapely"} <= meta["versions"].keys()
+    table = dict(zip(meta["text_values"], np.load(place.folder / "out/cities/c/text.npy"), strict=True))
+    np.testing.assert_array_equal(table["grass"], HashText().encode(["grass"])[0])
 
     node, edge, weight = graph_of(place, "c_0_0")
     assert (node.dtype, edge.dtype, weight.dtype) == (torch.float32, torch.int64, torch.float32)
