@@ -8,7 +8,8 @@ from affine import Affine
 
 from datasets.prepare.raster import Mosaic
 
-BAND_TILES = 64  # enough to spread the costs of a band, few enough that memory does not depend on the raster's width
+# Enough to spread the costs of a band, little enough that memory depends neither on the raster's width nor on the tiles' size.
+BAND_TILES, BAND_PIXELS = 64, 64 * 224 * 224
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,21 @@ class TileGrid:
     @property
     def partial(self) -> int:
         """Tiles that the raster's right or bottom edge would cut: none of them is made."""
-        columns, rows = (max(1, math.ceil((side - self.tile_px) / self.stride) + 1) for side in (self.width, self.height))
+        columns, rows = (self._covering(side) for side in (self.width, self.height))
         return columns * rows - self.tiles
+
+    def _covering(self, side: int) -> int:
+        """Tiles, cut ones too, that cover a side of the raster as far as the stride lets them."""
+        return max(1, min(math.ceil((side - self.tile_px) / self.stride) + 1, math.ceil(side / self.stride)))
+
+    @property
+    def band_tiles(self) -> int:
+        """Tiles of a whole band."""
+        return max(1, min(BAND_TILES, BAND_PIXELS // (self.tile_px * self.stride)))
 
     @property
     def bands_of_a_row(self) -> int:
-        return math.ceil(self.columns / BAND_TILES)
+        return math.ceil(self.columns / self.band_tiles)
 
     @property
     def bands(self) -> int:
@@ -69,7 +79,7 @@ class TileGrid:
 
     def band(self, number: int) -> Band:
         row, part = divmod(number, self.bands_of_a_row)
-        return Band(number, row, part * BAND_TILES, min(self.columns, (part + 1) * BAND_TILES))
+        return Band(number, row, part * self.band_tiles, min(self.columns, (part + 1) * self.band_tiles))
 
     def bounds(self, row: int, cols: np.ndarray) -> np.ndarray:
         """minx, miny, maxx, maxy of tiles of one row: [tiles, 4]; neighbours that touch share their edge exactly."""
