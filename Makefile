@@ -21,6 +21,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 
 prepare: $(READY)
+	$(foreach name,RASTER OSM OUT CITY,$(if $($(name)),,$(error make prepare needs RASTER= OSM= OUT= CITY=, and $(name) is missing)))
 	$(BIN)/python prepare_dataset.py raster='$(RASTER)' osm='$(OSM)' out='$(OUT)' city='$(CITY)'
 
 install: $(READY)

@@ -160,7 +160,7 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, t
                          BIGTIFF="IF_SAFER", **options)
 
 
-@script("sample_city", SampleCityConfig)
+@script("sample_city", SampleCityConfig, positional=("out",))
 def main(cfg: SampleCityConfig) -> None:
     if (Path(cfg.out) / "city.tif").exists() and not cfg.overwrite:
         raise RoseError(f"{cfg.out}: holds a city.tif already; pass overwrite=true to replace it and its companions, or another out=")

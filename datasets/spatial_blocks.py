@@ -11,12 +11,13 @@ import numpy as np
 
 TRAIN, VAL, TEST, GUARD = range(4)
 DRAWS = 500
+FEW = 9                 # blocks of a city: with fewer, other sizes are tried
 MAX_CELLS = 100_000_000  # of the grid of tiles, empty places included
 
 
 def deal_blocks(
-    cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int, guard: int, rng: np.random.Generator
-) -> np.ndarray | None:
+    cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int, guard: int, seed: Sequence[int]
+) -> tuple[np.ndarray, int] | None:
     """The best of many draws of blocks.
 
     A draw is better the smaller the sum of these shares is: how far each list's profile is from that of all tiles (total variation,
@@ -26,25 +27,40 @@ def deal_blocks(
         cells: int [n, 2], column and row of each tile on its grid; fewer than MAX_CELLS places.
         profiles: of each tile, such as its pixels of each class: [n, k] each.
         val, test: shares of the tiles; 0 makes no such list.
-        block: tiles along a block's side.
+        block: tiles along a block's side; where they make fewer than FEW blocks, other sizes are tried, too.
         guard: tiles along a side that are left out.
-        rng: draws the place of the blocks' lattice and their order.
+        seed: of the places of the blocks' lattice and their order.
 
     Returns:
-        [n] TRAIN, VAL, TEST or GUARD; None if every draw left a list empty.
+        [n] TRAIN, VAL, TEST or GUARD, and the block's side that was used; None if every draw left a list empty.
     """
     best, lowest = None, np.inf
     cells = cells - cells.min(0)
-    for _ in range(DRAWS):
-        roles = _draw(cells, val, test, block, guard, rng)
-        counts = np.bincount(roles, minlength=4)
-        if not counts[TRAIN] or (val and not counts[VAL]) or (test and not counts[TEST]):
-            continue
-        shares = counts / len(cells)
-        score = _imbalance(roles, profiles) + abs(shares[VAL] - val) + abs(shares[TEST] - test) + shares[GUARD]
-        if score < lowest:
-            best, lowest = roles, score
+    for size in _sizes(cells, block):
+        rng = np.random.default_rng(seed)
+        for _ in range(DRAWS):
+            roles = _draw(cells, val, test, size, guard, rng)
+            counts = np.bincount(roles, minlength=4)
+            if not counts[TRAIN] or (val and not counts[VAL]) or (test and not counts[TEST]):
+                continue
+            score = _imbalance(roles, profiles) + misfit(counts / len(cells), val, test)
+            if score < lowest:
+                best, lowest = (roles, size), score
     return best
+
+
+def misfit(shares: np.ndarray, val: float, test: float) -> float:
+    """How far shares of the tiles [4], by role, are from those asked for; left out, none is asked for."""
+    return abs(shares[VAL] - val) + abs(shares[TEST] - test) + shares[GUARD]
+
+
+def _sizes(cells: np.ndarray, block: int) -> list[int]:
+    """Sides of blocks to try. On few blocks the guard and the last block decide what each list gets, and no one size suits every city."""
+    sides = cells.max(0) + 1
+    if np.maximum(sides // block, 1).prod() >= FEW:
+        return [block]
+    side = int(sides.max())
+    return list(dict.fromkeys([min(block, side), *(-(-side // parts) for parts in (1, 2, 3, 4))]))
 
 
 def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int, rng: np.random.Generator) -> np.ndarray:

@@ -11,21 +11,23 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from datasets.land_use_classes import CLASSES
-from datasets.spatial_blocks import DRAWS, GUARD, MAX_CELLS, TEST, TRAIN, VAL, deal_blocks, shares
+from datasets.spatial_blocks import DRAWS, GUARD, MAX_CELLS, TEST, TRAIN, VAL, deal_blocks, misfit, shares
 from datasets.stores.tile import TOTALS
-from datasets.tiles import TileDataset, city_of
+from datasets.tiles import TileDataset, city_of, open_store
 from utils.cli import script
 from utils.config import SplitsConfig
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
 
 QUANTILES = 5  # groups of tiles by a total, whose shares the lists are to have alike
+FAR = 0.05     # from the share that was asked for
+MANY = 0.2     # tiles left out
 ROLES = {TRAIN: "training", VAL: "validation", TEST: "test", GUARD: "left out"}
 
 
@@ -63,29 +65,37 @@ class SplitSummary:
         root: the dataset's folder.
         rules: how the tiles were dealt.
         guard: tiles left out around validation and test, per city: more than `rules.guard` where neighbouring tiles overlap.
+        block: tiles along a block's side, per city: another number than `rules.block` where that makes few blocks.
         lists: file name -> names of its tiles.
         guarded: names of the tiles left out between the lists.
         incomplete: tiles in no list, by the target that they lack.
         classes: pixels of each class of land use, list in words -> [9]; empty without land use.
         means: mean of each total, list in words -> total -> number.
+        closer: shares of the tiles [4], by role, with another `split.block`, which come closer to those asked for; none mostly.
     """
 
     root: Path
     rules: SplitRules
     guard: dict[str, int]
+    block: dict[str, int]
     lists: dict[str, list[str]]
     guarded: list[str]
     incomplete: Counter[str]
     classes: dict[str, np.ndarray]
     means: dict[str, dict[str, float]]
+    closer: dict[int, np.ndarray]
 
     def __str__(self) -> str:
         rules = self.rules
-        lines = [f"{self.root}: blocks of {rules.block} x {rules.block} tiles, guard {rules.guard}, seed {rules.seed}"]
+        block = rules.block if rules.block in self.block.values() else max(self.block.values())
+        lines = [f"{self.root}: blocks of {block} x {block} tiles, guard {rules.guard}, seed {rules.seed}"]
+        for city, used in self.block.items():
+            if used != rules.block:
+                lines.append(f"  {city}: blocks of {used} x {used} tiles, since split.block={rules.block} makes only a few")
         for city, guard in self.guard.items():
             if guard > rules.guard:
                 lines.append(f"  {city}: guard {guard}, because neighbouring tiles overlap")
-        lines += self._table()
+        lines += self._table() + self._shortcomings()
         if self.incomplete:
             lines.append(f"  in no list   {_lacking(self.incomplete)}, which other tiles have")
         lines.append("  lists        " + ", ".join(f"{file} {len(names)}" for file, names in self.lists.items()))
@@ -94,17 +104,41 @@ class SplitSummary:
             lines.append(f"  not made     osm-train lists of {', '.join(map(str, sorted(larger)))}: more than there are training tiles")
         return "\n".join(lines)
 
+    def _sizes(self) -> dict[str, int]:
+        """Tiles of each list in words, in the order of the roles."""
+        return {"training": len(self.lists["osm-train-all.txt"]), "validation": len(self.lists.get("val.txt", [])),
+                "test": len(self.lists.get("test.txt", [])), "left out": len(self.guarded)}
+
+    def _shortcomings(self) -> list[str]:
+        """What is not as it should be, and what would help."""
+        lines, got, rules = [], np.array([*self._sizes().values()]), self.rules
+        if _poor(got / got.sum(), rules):
+            remedies = [f"split.block={block} comes closer: {_in_words(shares_)}" for block, shares_ in self.closer.items()]
+            if max(self.guard.values()) > rules.guard:
+                remedies.append("tiles that do not overlap (stride=tile_px) need a smaller guard")
+            elif not remedies:
+                remedies.append("more tiles come closer" + (", and so does a lower split.guard" if rules.guard else ""))
+            lines.append(f"  shares       validation and test got {_in_words(got / got.sum())}; asked were {rules.val:.0%} and "
+                         f"{rules.test:.0%}; {'; '.join(remedies)}")
+        if self.classes:
+            here = self.classes["all"] > 0
+            absent = {words: [CLASSES[number] for number in np.flatnonzero(here & (self.classes[words] == 0))]
+                      for words, size in self._sizes().items() if size and words != "left out"}
+            if any(absent.values()):
+                absences = [f"absent in {words}: {', '.join(names)}" for words, names in absent.items() if names]
+                lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend it)")
+        return lines
+
     def _table(self) -> list[str]:
-        sizes = {"training": len(self.lists["osm-train-all.txt"]), "validation": len(self.lists.get("val.txt", [])),
-                 "test": len(self.lists.get("test.txt", [])), "left out": len(self.guarded)}
+        sizes, totals = self._sizes(), list(self.means["all"])
         total = sum(sizes.values())
-        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()), *(f"mean {name}" for name in self.means.get("training", {}))]]
+        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()), *(f"mean {name}" for name in totals)]]
         for words, size in {"all": total, **sizes}.items():
             row = [words, str(size), f"{size / total:.1%}"]
-            row += [f"{share:.1%}" for share in shares(self.classes[words][None])] if words in self.classes else []
-            rows.append(row + [f"{mean:.4g}" for mean in self.means.get(words, {}).values()])
+            row += [f"{share:.1%}" if size else "-" for share in shares(self.classes[words][None])] if self.classes else []
+            rows.append(row + [f"{self.means[words][name]:.4g}" if size else "-" for name in totals])
         widths = [max(6, len(name)) for name in rows[0]]
-        return [f"  {row[0]:11}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=False)) for row in rows]
+        return [f"  {row[0]:11}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)) for row in rows]
 
 
 def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
@@ -126,13 +160,9 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
     if not complete.any():
         raise TileError(f"{root}: no tile has every target that some tiles have ({_lacking(incomplete)}); expected tiles with all of them; "
                         f"keep cities with other targets in datasets of their own")
-    roles = np.full(len(dataset.names), -1)  # -1: in no list
-    guards = {}
-    for city, members in _by_city(root, dataset.names).items():
-        members = members[complete[members]]
-        if len(members):
-            guards[city] = max(rules.guard, _overlap(dataset.meta.get(city, {})))
-            roles[members] = _deal_city(root, city, [dataset.names[i] for i in members], targets.of(members), rules, guards[city])
+    cities = {city: members[complete[members]] for city, members in _by_city(root, dataset.names).items() if complete[members].any()}
+    guards = {city: max(rules.guard, _overlap(dataset.meta.get(city, {}))) for city in cities}
+    roles, blocks = _deal(dataset, cities, targets, rules, guards)
     names = np.array(dataset.names, dtype=object)
     train = _in_order(names[roles == TRAIN], targets.of(np.flatnonzero(roles == TRAIN)), rules.seed)
     lists = {"osm-train-all.txt": train}
@@ -141,10 +171,42 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
     _write_lists(root, lists)
     dealt = {"all": roles >= 0, **{words: roles == role for role, words in ROLES.items()}}
     return SplitSummary(
-        root, rules, guards, lists, names[roles == GUARD].tolist(), incomplete,
+        root, rules, guards, blocks, lists, names[roles == GUARD].tolist(), incomplete,
         classes={words: targets.classes[mask].sum(0) for words, mask in dealt.items()} if targets.classes is not None else {},
         means={words: targets.means(mask) for words, mask in dealt.items() if mask.any()},
+        closer=_closer(dataset, cities, targets, rules, guards, _shares(roles)) if _poor(_shares(roles), rules) else {},
     )
+
+
+def drop_missing(root: str | Path) -> int:
+    """Remove the lines of tiles that the dataset no longer has from its lists, and lists that become empty.
+
+    Args:
+        root: folder of the dataset, in either layout.
+
+    Returns:
+        How many different tiles were removed; with 0 no file is touched.
+
+    Raises:
+        TileError: no dataset.
+    """
+    root = Path(root)
+    names, dropped, lists = set(open_store(root).names), set(), {}
+    for path in _lists(root):
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        missing = {line for line in lines if line.strip() and line.strip().removesuffix(".png") not in names}
+        if missing:
+            dropped |= {line.strip().removesuffix(".png") for line in missing}
+            lists[path] = [line for line in lines if line not in missing]
+    with ExitStack() as stack:
+        for path, lines in lists.items():
+            if any(line.strip() for line in lines):
+                text = "".join(f"{line}\n" for line in lines)
+                stack.enter_context(replacing(path)).write_text(text, encoding="utf-8", errors="surrogateescape")
+        for path, lines in lists.items():
+            if not any(line.strip() for line in lines):
+                path.unlink()
+    return len(dropped)
 
 
 @dataclass(frozen=True)
@@ -202,21 +264,60 @@ def _overlap(meta: dict) -> int:
     return math.ceil(side / (meta.get("stride") or side)) - 1
 
 
-def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules, guard: int) -> np.ndarray:
+def _deal(
+    dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules, guards: dict[str, int]
+) -> tuple[np.ndarray, dict[str, int]]:
+    """The role of each tile of the dataset, -1 for those of no city here, and the block used in each city."""
+    roles, blocks = np.full(len(dataset.names), -1), {}
+    for city, members in cities.items():
+        names = [dataset.names[member] for member in members]
+        roles[members], blocks[city] = _deal_city(dataset.root, city, names, targets.of(members), rules, guards[city])
+    return roles, blocks
+
+
+def _closer(
+    dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules, guards: dict[str, int], got: np.ndarray
+) -> dict[int, np.ndarray]:
+    """The size of blocks that comes notably closer to what was asked for than the shares `got`, if one does, and its shares [4]."""
+    found = {rules.block: got}
+    for block in (max(1, rules.block // 2), 2 * rules.block, 3 * rules.block):
+        try:
+            found[block] = _shares(_deal(dataset, cities, targets, replace(rules, block=block), guards)[0])
+        except TileError:
+            continue
+    best = min(found, key=lambda block: misfit(found[block], rules.val, rules.test))
+    gain = misfit(got, rules.val, rules.test) - misfit(found[best], rules.val, rules.test)
+    return {best: found[best]} if gain > FAR else {}
+
+
+def _shares(roles: np.ndarray) -> np.ndarray:
+    return np.bincount(roles[roles >= 0], minlength=len(ROLES)) / (roles >= 0).sum()
+
+
+def _poor(got: np.ndarray, rules: SplitRules) -> bool:
+    return bool(max(abs(got[VAL] - rules.val), abs(got[TEST] - rules.test)) > FAR or got[GUARD] > MANY)
+
+
+def _in_words(got: np.ndarray) -> str:
+    return f"{got[VAL]:.0%} and {got[TEST]:.0%}, left out {got[GUARD]:.0%}"
+
+
+def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules, guard: int) -> tuple[np.ndarray, int]:
     cells = np.array([name.split("_")[-2:] for name in names], dtype=np.int64)  # [n, 2]
     columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
     if columns * rows > MAX_CELLS:
         raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} columns and {rows} rows, expected "
                         f"neighbours to differ by 1; rename them CITY_COL_ROW, counting tiles")
-    rng = np.random.default_rng([rules.seed, _key(city)])
-    roles = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard, rng)
-    if roles is None:
+    dealt = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard, [rules.seed, _key(city)])
+    if dealt is None:
         why = f"a guard of {guard}" + (" (neighbouring tiles overlap)" if guard > rules.guard else "")
-        remedy = f"split.block (now {rules.block})" + (f" or split.guard (now {rules.guard})" if 0 < rules.guard == guard else "")
-        raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} places, are too few for blocks of "
-                        f"{rules.block} x {rules.block} tiles and {why}: each of {DRAWS} draws left training, validation or test empty. "
-                        f"Lower {remedy}, or set split.val=0 or split.test=0")
-    return roles
+        remedy = f"Lower split.guard (now {rules.guard})" if 0 < rules.guard == guard else "Give more tiles"
+        if guard > rules.guard:
+            remedy = "Make tiles that do not overlap (stride=tile_px)"
+        raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} places, are too few for blocks of tiles "
+                        f"(split.block={rules.block}) and {why}: each of {DRAWS} draws left training, validation or test empty. "
+                        f"{remedy}, or set split.val=0 or split.test=0")
+    return dealt
 
 
 def _profiles(targets: _Targets) -> list[np.ndarray]:
@@ -259,9 +360,14 @@ def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
         for file, names in lists.items():
             path = stack.enter_context(replacing(root / file))
             path.write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
-        for old in [*root.glob("osm-train*.txt"), root / "val.txt", root / "test.txt"]:
+        for old in _lists(root):
             if old.name not in lists:
-                old.unlink(missing_ok=True)
+                old.unlink()
+
+
+def _lists(root: Path) -> list[Path]:
+    """The lists that there are."""
+    return [path for path in (root / "val.txt", root / "test.txt", *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
 
 
 @script("splits", SplitsConfig)

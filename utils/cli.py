@@ -45,7 +45,7 @@ def script(config: str, schema: type, positional: Sequence[str] = ()) -> Callabl
             try:
                 for flag in flags:
                     if flag not in _HELP + _SHOW:
-                        raise ConfigError(f"{flag}: unknown option; keys are given as key=value, such as batch_size=8; --help lists them")
+                        raise ConfigError(f"{flag}: unknown option; keys are given as key=value; --help lists them")
                 if any(flag in _HELP for flag in flags):
                     print(help_text(config, schema))
                     return
@@ -155,7 +155,7 @@ def _check_override(override: str, config: str, schema: type) -> None:
         raise ConfigError(f"{override}: keys cannot be removed; set a value, or null where a key may be empty")
     name, separator, value = override.partition("=")
     if not separator:
-        raise ConfigError(f"{override}: not of the form key=value, such as batch_size=8, without spaces around =")
+        raise ConfigError(f"{override}: not of the form key=value, such as {next(iter(keys_of(schema)))}=..., without spaces around =")
     groups, keys = defaults_of(config), keys_of(schema)
     if name in groups:
         choices = options(name)

@@ -5,6 +5,9 @@ import operator
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 
@@ -176,6 +179,18 @@ def keys_of(schema: type) -> dict[str, dataclasses.Field]:
         if is_group(item):
             keys |= {f"{item.name}.{name}": inner for name, inner in keys_of(item.type).items()}
     return keys
+
+
+def check_keys(values: dict[str, Any], schema: type) -> None:
+    """Raises ConfigError for the first of `values`, keys of `schema` outside its groups, that is of another type or impossible."""
+    keys = {item.name: item for item in dataclasses.fields(schema) if not is_group(item)}
+    for name, value in values.items():
+        try:
+            OmegaConf.merge(OmegaConf.structured(schema), {name: value})
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{name}={value}: expected {type_name(keys[name])}") from error
+        if value is not None:
+            _check_value(name, value, keys[name].metadata)
 
 
 def check_values(cfg: Any, prefix: str = "") -> None:

@@ -13,6 +13,7 @@ from datasets.prepare.graph import tile_graphs
 from datasets.prepare.grid import Band
 from datasets.prepare.job import Job, open_job
 from datasets.prepare.objects import polygonal_part
+from datasets.prepare.zonal import Zonal
 from datasets.stores.compact import write_part
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
@@ -20,6 +21,7 @@ from utils.files import replacing
 
 EMPTY, BLANK = "tiles without OSM object", "tiles with too little imagery"
 FLAT_CLIPS = "clips without area (touching a tile's edge)"
+WHOLE = 0.99    # share of a tile from which on a source covers it
 CUT_FIRST = 64  # vertices from which on an object is cut to its band before it is cut to tiles
 
 
@@ -32,6 +34,7 @@ class BandReport:
         skipped: tiles not written, by reason.
         dropped: clips left out, by reason.
         totals: sum of population and CO2 over the written tiles.
+        partly: written tiles that a target's source covers only in part, by target.
         without: written tiles for which a target's source has no value, by target.
     """
 
@@ -41,6 +44,7 @@ class BandReport:
     skipped: Counter = field(default_factory=Counter)
     dropped: Counter = field(default_factory=Counter)
     totals: Counter = field(default_factory=Counter)
+    partly: Counter = field(default_factory=Counter)
     without: Counter = field(default_factory=Counter)
 
     def add(self, other: "BandReport") -> None:
@@ -102,7 +106,7 @@ def _make_tiles(job: Job, band: Band, report: BandReport) -> list[Tile]:
     columns, edges, codes = tile_graphs(clips.geometry, clips.tile, bounds, job.grid.tile_px, job.rules.recipe)
     edge_starts = np.searchsorted(clips.tile[edges[0]], np.arange(len(bounds) + 1))
     made = sorted(images)
-    totals = {kind: source.totals(bounds[made], job.crs) for kind, source in job.totals.items()} if made else {}
+    totals = {kind: _totals(source, kind, bounds[made], job.crs, report) for kind, source in job.totals.items()} if made else {}
     tiles = []
     for place, number in enumerate(made):
         nodes = slice(*clips.starts[number:number + 2])
@@ -121,6 +125,13 @@ def _make_tiles(job: Job, band: Band, report: BandReport) -> list[Tile]:
         ))
     _count(report, tiles, job)
     return tiles
+
+
+def _totals(source: Zonal, kind: str, bounds: np.ndarray, crs: str, report: BandReport) -> np.ndarray:
+    """Totals of tiles [m], nan where the source has no value; the tiles that it covers in part are counted."""
+    totals, cover = source.totals_and_cover(bounds, crs)
+    report.partly[kind] += int(((cover > 0) & (cover < WHOLE)).sum())
+    return totals
 
 
 def _count(report: BandReport, tiles: list[Tile], job: Job) -> None:

@@ -9,13 +9,19 @@ the name of the model decides, checked against the open_clip_config.json beside 
 import difflib
 import hashlib
 import json
+import socket
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 import torch
+from huggingface_hub import constants
 from torch import Tensor, nn
 
 from datasets.prepare.text_weights import TextWeightsFault, read_text_weights
@@ -24,6 +30,7 @@ from utils.errors import PrepareError, one_line
 MODEL, WEIGHTS = "ViT-B-16-quickgelu", "openai"  # the paper's: CLIP ViT-B/16
 _QUICK = "-quickgelu"
 _BATCH, _STEP = 16, 8                            # values and token lengths encoded together
+_PATIENCE = 4                                    # seconds to reach the host of the weights
 _VISION = {"layers": 1, "width": 64, "image_size": 32, "patch_size": 32}  # the image tower, which nobody asks: as small as may be
 
 
@@ -175,11 +182,48 @@ class ClipText:
         source = self._clip.get_pretrained_cfg(self.model, self.weights)
         repository = source.get("hf_hub", "").strip("/")
         where = source.get("url") or f"open_clip_model.safetensors of {repository} (`hf download {repository}`)"
+        silence = _unreachable(constants.ENDPOINT if repository else source["url"])
         try:
-            return Path(self._clip.download_pretrained(source))
+            with _hub_offline() if silence else nullcontext():
+                if silence and not repository and not (Path("~/.cache/clip").expanduser() / Path(source["url"]).name).is_file():
+                    raise ConnectionError(silence)  # without a timeout of its own, the download would wait for minutes
+                return Path(self._clip.download_pretrained(source))
         except (OSError, RuntimeError, ValueError) as error:
-            raise PrepareError(f"text.weights={self.weights}: the weights of {self.model} cannot be downloaded ({one_line(error)}); get "
-                               f"{where} where there is a network, and pass text.weights=PATH of that file, or use text=hash") from error
+            raise PrepareError(f"text.weights={self.weights}: the weights of {self.model} cannot be downloaded "
+                               f"({silence or one_line(error)}); get {where} where there is a network, and pass text.weights=PATH of that "
+                               f"file, or use text=hash") from error
+
+
+def _unreachable(url: str) -> str | None:
+    """Why the host of a URL, or the proxy to it, cannot be reached; None where it can. Says it in seconds, without a retry."""
+    target, proxies = urlsplit(url), getproxies()
+    if not proxy_bypass(target.hostname) and (proxy := proxies.get(target.scheme) or proxies.get("all")):
+        target = urlsplit(proxy)
+    if not target.hostname:
+        return None
+    fault = [f"no answer within {_PATIENCE} s"]
+
+    def connect() -> None:
+        try:
+            socket.create_connection((target.hostname, target.port or (80 if target.scheme == "http" else 443)), _PATIENCE).close()
+            fault.clear()
+        except OSError as error:
+            fault[0] = error.strerror or one_line(error)
+
+    thread = threading.Thread(target=connect, daemon=True)  # asking for the host's address knows no timeout
+    thread.start()
+    thread.join(_PATIENCE)
+    return f"{target.hostname} cannot be reached: {fault[0]}" if fault else None
+
+
+@contextmanager
+def _hub_offline() -> Iterator[None]:
+    """Inside, the hub gives what its cache holds and asks nobody: it would ask again and again, and say so each time."""
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _open_clip() -> ModuleType:

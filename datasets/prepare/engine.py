@@ -5,8 +5,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from importlib.util import find_spec
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -38,6 +40,12 @@ def make_bands(folder: Path, bands: Sequence[int], workers: int, scheduler: str 
         yield from _in_processes(job, bands, min(workers, len(bands)))
 
 
+def check_scheduler(scheduler: str) -> None:
+    """Raises ConfigError where there is no Dask."""
+    if not find_spec("distributed"):
+        raise ConfigError(f"scheduler={scheduler}: needs Dask, which is not installed; pip install -r requirements-optional.txt")
+
+
 def default_workers(tiles: int) -> int:
     """As many processes as this one may use cores, but one for a small area."""
     return 1 if tiles <= SMALL else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -49,6 +57,7 @@ def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload(["datasets.prepare.bands"])
+        _start_server()
     pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
         for done in as_completed([pool.submit(make_band, job, band) for band in bands]):
@@ -58,6 +67,17 @@ def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]
                            f"command again, which goes on where it stopped, with workers={max(1, workers // 2)}") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_server() -> None:
+    """Start the server of workers deaf to Ctrl-C, which is its parent's to answer."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # only the main thread may choose
+    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.signal(signal.SIGINT, answer)
 
 
 def _start_worker() -> None:
@@ -73,11 +93,10 @@ def _start_worker() -> None:
 
 
 def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]:
-    try:
-        from distributed import Client
-        from distributed import as_completed as completed
-    except ImportError as error:
-        raise ConfigError(f"scheduler={scheduler}: needs Dask, which is not installed; pip install 'dask[distributed]'") from error
+    from distributed import Client, KilledWorker
+    from distributed import as_completed as completed
+    from distributed.comm import CommClosedError
+
     try:
         client = Client(scheduler, timeout=CLUSTER_TIMEOUT_S)
     except (OSError, ValueError, TimeoutError) as error:
@@ -89,6 +108,10 @@ def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]
         try:
             for done in completed(futures):
                 yield done.result()
+        except (KilledWorker, CommClosedError, CancelledError) as error:
+            raise PrepareError(f"scheduler={scheduler}: workers died at their work, most likely for want of memory, or the "
+                               f"scheduler stopped; run the same command again, which goes on where it stopped, with fewer workers a "
+                               f"machine") from error
         finally:
             client.cancel(futures)
 

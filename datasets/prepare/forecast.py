@@ -16,6 +16,7 @@ from datasets.prepare.preview import draw_preview
 from datasets.prepare.raster import Mosaic
 from datasets.prepare.settings import Settings
 from datasets.prepare.tags import listed
+from datasets.prepare.workplace import cannot_write
 
 SAMPLED_BANDS = 5
 
@@ -66,12 +67,17 @@ def _duration(seconds: float) -> str:
 
 
 def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, build_job: Callable[[Path], Job]) -> Forecast:
-    """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`.
+    """Read the objects, make a few bands in a temporary folder there, and draw `out/CITY_preview.png`.
 
     Args:
         build_job: reads the objects and describes the work in a folder.
     """
-    with tempfile.TemporaryDirectory(prefix="rose-") as temporary:
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=".forecast-", dir=settings.folder)
+    except OSError as error:
+        raise cannot_write(settings.folder, error) from error
+    with scratch as temporary:
         started = time.perf_counter()
         job = build_job(Path(temporary))
         reading = time.perf_counter() - started
@@ -83,10 +89,10 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, build_job: Call
             sampled += band.last - band.first
         seconds = time.perf_counter() - started
         size = sum(path.stat().st_size for folder in ("parts", "tiles") for path in (job.folder / folder).rglob("*") if path.is_file())
-        workers = settings.workers or default_workers(grid.tiles)
+        workers = settings.workers or (1 if settings.scheduler else default_workers(grid.tiles))
         scale = grid.tiles / sampled
         picture = settings.folder / f"{settings.city}_preview.png"
-        draw_preview(picture, mosaic, grid, job.spool)
+        draw_preview(picture, mosaic, grid, job.spool, settings.city)
         return Forecast(
             settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts), round(report.tiles * scale), round(size * scale),
             reading + seconds * scale / workers, sampled, workers, picture,

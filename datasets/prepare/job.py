@@ -2,6 +2,7 @@
 
 import functools
 import json
+import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -83,16 +84,20 @@ def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic,
         (folder / name).mkdir(exist_ok=True)
     with replacing(folder / "text.npy") as part, part.open("wb") as file:
         np.save(file, text)
-    described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(), "sources": sources}
+    described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(), "sources": sources,
+                 "id": uuid.uuid4().hex}  # of this work: another run may describe another one in a folder of the same name
     with replacing(folder / "job.json") as part:
         part.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
 
 
-@functools.lru_cache(maxsize=1)
 def open_job(folder: str) -> Job:
     """The job described in a folder; a process opens it once."""
-    path = Path(folder)
-    described = json.loads((path / "job.json").read_text(encoding="utf-8"))
+    return _opened(folder, (Path(folder) / "job.json").read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=1)
+def _opened(folder: str, description: str) -> Job:
+    path, described = Path(folder), json.loads(description)
     mosaic, sources = Mosaic.from_dict(described["mosaic"]), described["sources"]
     return Job(
         path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]), mosaic.crs.to_wkt(), mosaic,

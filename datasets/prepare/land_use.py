@@ -1,5 +1,6 @@
 """Land use of a tile, one class a pixel, from a raster of classes or from polygons with a class column."""
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from datasets.prepare.target_rasters import TargetRaster, open_raster
 from utils.errors import PrepareError, one_line
 
 USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse", "category", "code", "fclass", "gridcode")
+_EXAMPLE = "'label_map={11:residential,12:8}'"  # quoted as typed, or bash makes two arguments of it
 _LISTED = 12              # values named in a message
 _OUTSIDE = float(-2**53)  # what a cell without data becomes while it is resampled; no class number
 _CHUNK = (32, 8)          # tiles whose polygons are read at once
@@ -170,8 +172,8 @@ class LandUse:
         """
         if not self._mapped and (wrong := [value for value in values if value and value not in self._classes]):
             raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use classes, which are 0..8 ({', '.join(CLASSES)}; "
-                               f"9 and 255 are unknown). Say what yours mean with label_map=, such as label_map={{{wrong[0]}:green}}, or "
-                               f"a yaml file of such lines.")
+                               f"9 and 255 are unknown). Say what yours mean with label_map=, such as 'label_map={{{wrong[0]}:green}}', "
+                               f"or a yaml file of lines such as `{wrong[0]}: green`.")
         return np.array([self._classes.get(value, UNKNOWN) for value in values], np.uint8)
 
 
@@ -187,7 +189,7 @@ def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
         label_map = _load_map(Path(label_map))
     if not isinstance(label_map, Mapping) or not label_map:
         raise PrepareError(f"{where}: found {label_map!r}, expected a map from the source's values to classes, such as "
-                           f"{{11:residential,12:8}}.")
+                           f"{_EXAMPLE} or, in a file, lines such as `11: residential`.")
     for value in label_map:
         if isinstance(value, bool):
             raise PrepareError(f"{where}: a value is read as {value}; write it in quotes, such as 'yes' or 'no'.")
@@ -198,8 +200,10 @@ def _load_map(path: Path) -> Any:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise PrepareError(f"{path}: {error.strerror or one_line(error)}. Pass label_map= a map such as {{11:residential,12:8}}, or a yaml "
-                           f"or json file of one.") from error
+        if re.fullmatch(r"[^:/\\]+:[^:/\\.]+", str(path)):
+            raise PrepareError(f"label_map={path}: no such file; the shell splits braces; write it in quotes: {_EXAMPLE}.") from error
+        raise PrepareError(f"{path}: {error.strerror or one_line(error)}. Pass a map such as {_EXAMPLE}, or label_map= a yaml or json file "
+                           f"of one.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PrepareError(f"{path}: cannot be read as yaml or json ({one_line(error)}). "
                            f"Expected lines such as `11: residential`.") from error

@@ -58,7 +58,8 @@ class Census:
         outside: features of the sources that lie outside the raster.
         extent: west, south, east, north in EPSG:4326 of all that the sources hold; known when a reading has ended without any object.
         files: every file that was read.
-        layers: number of layers that have tags.
+        layers: number of layers that have tags and features.
+        empty: whether the sources hold no feature at all, as the answer to a query that found nothing does.
     """
 
     repaired: int = 0
@@ -67,10 +68,12 @@ class Census:
     extent: Box | None = None
     files: list[Path] = field(default_factory=list)
     layers: int = 0
+    empty: bool = False
 
 
 def read_objects(
-    osm: str | Path, crs: object, bounds: Box, table: LayerTable, census: Census, progress: Callable[[int], object] | None = None
+    osm: str | Path, crs: object, bounds: Box, table: LayerTable, census: Census, progress: Callable[[int], object] | None = None,
+    scratch: Path | None = None,
 ) -> Iterator[OsmObjects]:
     """Objects of `osm` that overlap a raster, in chunks of at most about 50,000 features; those without a tag of `table` are passed over.
 
@@ -78,14 +81,15 @@ def read_objects(
         osm: a file of vectors or of OpenStreetMap, or a folder of them.
         crs, bounds: of the raster; the objects come in this CRS.
         census: counts what is left out.
-        progress: called with the number of features read, after each chunk.
+        progress: called after each chunk with the number of features read since its last call.
+        scratch: folder of temporary files, 16 bytes for each node of an OpenStreetMap file; None: the system's, often in memory.
 
     Raises:
         PrepareError: no such source, not readable, no CRS, or no tags that the table knows.
     """
     place = _Place(CRS.from_user_input(crs), bounds, table, census)
-    sources = _sources(Path(osm), table)
-    census.layers = len(sources)
+    sources = _sources(Path(osm), table, scratch)
+    census.layers, census.empty = len(sources), not sources
     census.files = [file for source in sources for file in source.files]
     any_found = False
     for source in sources:
@@ -108,6 +112,9 @@ def read_objects(
 def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Box) -> str:
     """Why a finished reading gave no object, and what to do."""
     remedy = "Pass the OSM data of the raster's place, or keep_empty=true to make tiles without OSM on purpose."
+    if census.empty:
+        return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. Export or download them again: the area or the "
+                f"query that made the file found nothing. Or pass keep_empty=true to make tiles without OSM on purpose.")
     unusable = f" ({listed(census.dropped)} cannot be used)" if +census.dropped else ""
     if census.extent is None:
         return (f"{osm}: holds no object in any of its {census.layers} usable layers{unusable}, expected some. {remedy}")
@@ -117,21 +124,22 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Box
             f"(west, south, east, north in EPSG:4326). {remedy}")
 
 
-def _sources(path: Path, table: LayerTable) -> list[VectorLayer | OsmFile]:
-    """Every layer with tags, by file name.
+def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[VectorLayer | OsmFile]:
+    """Every layer with tags, by file name; none where there are no features, which then need no tags.
 
     Raises:
-        PrepareError: there is none, or a file is not readable.
+        PrepareError: there is none though there are features, or a file is not readable.
     """
-    sources, columns = [], []
+    sources, columns, features = [], [], 0
     for file in source_files(path):
         if is_osm_file(file):
-            sources.append(OsmFile(file, table))
+            sources.append(OsmFile(file, table, scratch))
         else:
-            layers, found = vector_layers(file, table)
+            layers, found, count = vector_layers(file, table)
             sources += layers
             columns += found
-    if not sources:
+            features += count
+    if features and not sources:
         raise PrepareError(_no_tags(path, sorted(set(columns)), table))
     return sources
 
@@ -139,8 +147,12 @@ def _sources(path: Path, table: LayerTable) -> list[VectorLayer | OsmFile]:
 def source_files(path: Path) -> list[Path]:
     """The files that `osm=` names. Raises PrepareError where there is none."""
     if path.is_dir():
-        found = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in vector_files.SUFFIXES or is_osm_file(entry))
+        found = sorted(filter(_is_source, path.iterdir()))
         if not found:
+            deeper = next(filter(_is_source, path.rglob("*")), None)
+            if deeper:
+                raise PrepareError(f"{path}: the folder itself holds no vector file, and its subfolders are not searched; pass one of "
+                                   f"them, such as osm={deeper.parent}, or put the city's files into one folder.")
             suffixes = ", ".join(vector_files.SUFFIXES + osm_files.SUFFIXES)
             raise PrepareError(f"{path}: the folder holds no vector file; expected files ending in {suffixes}. "
                                f"Put the city's files there, or pass osm= one file.")
@@ -148,6 +160,10 @@ def source_files(path: Path) -> list[Path]:
     if not path.exists():
         raise PrepareError(f"{path}: no such file or folder. Pass osm= {_FORMATS}.")
     return [path]
+
+
+def _is_source(path: Path) -> bool:
+    return path.suffix.lower() in vector_files.SUFFIXES or is_osm_file(path)
 
 
 def _no_tags(path: Path, columns: list[str], table: LayerTable) -> str:

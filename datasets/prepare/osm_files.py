@@ -42,6 +42,7 @@ class OsmFile:
 
     path: Path
     table: LayerTable
+    scratch: Path | None = None  # folder of temporary files; None: the system's
     count: int = 0  # tagged features seen
     _seen: list[tuple[float, float, float, float]] = field(default_factory=list)
 
@@ -92,7 +93,7 @@ class OsmFile:
     def _features(self, lost: Counter[str]) -> Iterator[_Found]:
         wanted = osmium.filter.KeyFilter(*self.table.rule_of_key)
         areas = osmium.area.AreaManager()
-        with tempfile.TemporaryDirectory(prefix="rose-osm-") as folder:
+        with tempfile.TemporaryDirectory(prefix="rose-osm-", dir=self.scratch) as folder:
             path = _in_order(self.path, Path(folder))
             multipolygons = self._multipolygons(path, wanted, areas)
             index = osmium.index.create_map(f"sparse_file_array,{folder}/locations")

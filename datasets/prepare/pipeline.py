@@ -15,7 +15,7 @@ from pyproj import CRS
 from tqdm import tqdm
 
 from datasets.prepare.bands import BandReport
-from datasets.prepare.engine import default_workers, make_bands
+from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.job import TOTALS, Job, TileRules, describe_job, open_job, spool_folder
@@ -30,7 +30,7 @@ from datasets.prepare.tags import LayerTable, listed, load_layers
 from datasets.prepare.text import TextEncoder, text_encoder
 from datasets.prepare.workplace import Workplace
 from datasets.prepare.zonal import Zonal
-from datasets.splits import SplitRules, write_splits
+from datasets.splits import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.errors import PrepareError, TileError
@@ -65,6 +65,8 @@ def prepare_tiles(
         ConfigError: an impossible value.
     """
     settings = Settings(raster, osm, out, city, **keys)
+    if settings.scheduler:
+        check_scheduler(settings.scheduler)
     layers, encoder = load_layers(settings.layers), text_encoder(**settings.text)
     with open_mosaic(
         settings.raster, bands=settings.bands, raster_crs=settings.raster_crs, resolution=settings.resolution,
@@ -109,15 +111,30 @@ class _Preparation:
         """Make the city, or what a stopped run left to make of it."""
         place = Workplace(self.settings.folder, self.settings.city)
         request = {"keys": self.settings.of_result(), "sources": states(self._files()), "versions": versions()}
-        continues = place.claim(request, self.settings.layout, self.settings.overwrite)
-        if not place.moved and not place.moving:
-            try:
-                self._make(place)
-            except PrepareError:
-                if not continues and not place.worth_keeping:
-                    place.abandon()
+        place.hold()
+        try:
+            continues = place.claim(request, self.settings.layout, self.settings.overwrite)
+            if place.discarded:
+                self._say(["the work of a stopped run with other keys or other sources was thrown away"])
+            if not place.moved and not place.moving:
+                self._make_or_clear(place, continues)
+            return self._finish(place)
+        finally:
+            place.let_go()
+
+    def _make_or_clear(self, place: Workplace, continues: bool) -> None:
+        """`_make`; work that was not even begun does not stay, nor is a full disk blamed on nobody."""
+        try:
+            self._make(place)
+        except PrepareError:
+            if not continues and not place.worth_keeping:
+                place.abandon()
+            raise
+        except OSError as error:
+            if error.filename is not None:
                 raise
-        return self._finish(place)
+            raise PrepareError(f"{place.out}: cannot be written ({error.strerror or error}). Free space there; the same command then "
+                               f"goes on where it stopped.") from error
 
     def _say(self, notes: Iterable[str]) -> None:
         for note in notes if self.progress else ():
@@ -159,9 +176,10 @@ class _Preparation:
         return open_job(str(folder.resolve()))
 
     def _read_objects(self, spool: Path) -> None:
+        spool.mkdir(parents=True, exist_ok=True)
         crs, census, osm = CRS.from_wkt(self.mosaic.crs.to_wkt()), Census(), self.settings.osm
-        with tqdm(unit=" features", desc="OSM", leave=False, disable=not self.progress) as bar:
-            chunks = read_objects(osm, crs, self.mosaic.bounds, self.layers, census, bar.update)
+        with tqdm(unit=" features", desc="OSM", leave=False, mininterval=0, disable=not self.progress) as bar:
+            chunks = read_objects(osm, crs, self.mosaic.bounds, self.layers, census, bar.update, scratch=spool)
             write_spool(spool, chunks, census, self.layers.names, self.grid)
         if not len(Spool(spool)) and not self.settings.keep_empty:
             raise PrepareError(no_overlap_message(osm, census, crs, self.mosaic.bounds))
@@ -183,11 +201,13 @@ class _Preparation:
         if not place.moved:
             place.put_in_place()
         place.release_marker()
+        if dropped := drop_missing(self.settings.folder):
+            self._say([f"the lists of training and test tiles named {dropped} tiles that are no more; they are off the lists"])
         job = open_job(str(place.records.resolve()))
         spool = job.spool
         summary = PrepareSummary(
-            self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid.tile_px, self.grid.partial, _total(job),
-            spool.counts, len(spool.labels.values), spool.repaired, spool.outside, spool.dropped, self._split() if self.targets else "",
+            self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid, _total(job), spool.counts,
+            len(spool.labels.values), spool.repaired, spool.outside, spool.dropped, self._split() if self.targets else "",
         )
         place.clear()
         return summary

@@ -1,68 +1,181 @@
-"""A quick look at a preparation: the raster, the OSM objects over it in a colour for each layer, and the grid of tiles."""
+"""A quick look at a preparation: the raster, the outlines of the OSM objects in a colour for each layer, and the grid of tiles."""
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from affine import Affine
+from PIL import Image
 from rasterio.features import rasterize
+from shapely import boundary
 
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.raster import Mosaic
+from datasets.prepare.raster_files import crs_name
 from datasets.prepare.spool import Spool
 from utils.files import replacing
 
-SIDE_PX = 1600
+SIDE_PX = 1400  # longer side of the drawn raster
+LEAST_PX = 160  # shorter side, of a long and narrow raster
+PAGE_PX = 800  # least width of the page: the title and the legend need it
+ONE_ROW_PX = 1100  # width of the page from which the legend is one row
+LEFT, RIGHT, TOP, ROW, BOTTOM = 80, 30, 105, 22, 60  # margins in pixels, and a row of the legend
+DPI, SMALLER_DPI = 100, (84, 70, 58)
+LARGEST = 1_500_000  # bytes of the picture
 MOST_LINES = 60  # tiles across up to which every tile's edge is drawn
-OPACITY = 0.5
+OPACITY = 0.15  # of an object inside its outline
+WIDE_UP_TO = 1.0  # metres of a drawn pixel up to which outlines are two pixels wide
 CHUNK = 20_000
-# Okabe and Ito's palette, told apart by colour-blind readers too; from what lies below to what lies above.
-COLOURS = {"landuse": "#F0E442", "leisure": "#009E73", "nature": "#56B4E9", "amenity": "#CC79A7", "road": "#FFFFFF", "building": "#D55E00"}
+NO_IMAGERY, PAGE_OF_LEGEND, VEIL = 0.92, "#5A5A5A", 0.6
+# After Okabe and Ito's palette, told apart by colour-blind readers too; from what lies below to what lies above.
+COLOURS = {"landuse": "#F0E442", "leisure": "#00C48C", "nature": "#56B4E9", "amenity": "#FF7AC6", "road": "#FFFFFF", "building": "#FF6A13"}
 
 
-def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool) -> None:
-    """Write the picture as a PNG of at most 1600 pixels a side; objects are drawn in chunks, so any number of them will do."""
+@dataclass(frozen=True)
+class _Page:
+    """Where the raster lies on the page, in pixels; `metres` is its width and height on the ground."""
+
+    metres: tuple[float, float]
+
+    @property
+    def raster(self) -> tuple[int, int]:
+        """Width and height, in the proportions of the ground."""
+        scale = SIDE_PX / max(self.metres)
+        return tuple(max(LEAST_PX, round(side * scale)) for side in self.metres)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width, height = self.raster
+        page = max(PAGE_PX, LEFT + width + RIGHT)
+        return page, TOP + (ROW if page < ONE_ROW_PX else 0) + height + BOTTOM
+
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """left, bottom, width, height of the raster as parts of the page, as matplotlib has it."""
+        (width, height), (page_width, page_height) = self.raster, self.size
+        left = LEFT + (page_width - LEFT - RIGHT - width) / 2
+        return left / page_width, BOTTOM / page_height, width / page_width, height / page_height
+
+
+def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city: str) -> None:
+    """Write the picture as a PNG of at most 1.5 MB; objects are drawn in chunks, so any number of them will do."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Patch
 
-    layers = list(spool.counts)
-    rgb, valid = mosaic.thumbnail(SIDE_PX)
-    picture = np.where(valid[..., None], rgb, 255) / 255.0
-    scale = mosaic.width / rgb.shape[1], mosaic.height / rgb.shape[0]
-    masks = _layer_masks(spool, len(layers), mosaic.transform @ Affine.scale(*scale), rgb.shape[:2])
-    for name, colour in COLOURS.items():
-        mask = masks[layers.index(name)]
-        picture[mask] = (1 - OPACITY) * picture[mask] + OPACITY * np.array(to_rgb(colour))
-    figure, axes = pyplot.subplots(figsize=(10, 10 * rgb.shape[0] / rgb.shape[1] + 0.7), layout="constrained")
-    axes.imshow(picture, extent=(0, mosaic.width, mosaic.height, 0), interpolation="nearest")
-    _draw_grid(axes, grid)
-    handles = [Patch(facecolor=COLOURS[name], edgecolor="#888888", label=f"{name} ({spool.counts[name]})") for name in layers]
-    axes.set_xlabel("pixels")
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(layers), frameon=False)
+    pixel = mosaic.metres_per_pixel
+    page = _Page((mosaic.width * pixel[0], mosaic.height * pixel[1]))
+    figure = pyplot.figure(figsize=[side / DPI for side in page.size], dpi=DPI)
+    unit, name = (1000, "kilometres") if max(page.metres) > 20_000 else (1, "metres")
+    axes = figure.add_axes(page.box)
+    axes.imshow(_picture(mosaic, spool), extent=(0, page.metres[0] / unit, page.metres[1] / unit, 0), aspect="auto")
+    every = _draw_grid(axes, grid, [side / unit for side in pixel])
+    axes.set(xlabel=f"{name} east of the raster's top left corner", ylabel=f"{name} south")
+    _title(figure, page, city, crs_name(mosaic.crs), grid, pixel, every)
+    _legend(figure, page, spool)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
-        figure.savefig(part, dpi=130, format="png")
+        part.write_bytes(_png(figure))
     pyplot.close(figure)
 
 
-def _layer_masks(spool: Spool, layers: int, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
-    """Where each layer has an object: [layers, h, w] bool"""
-    masks = np.zeros((layers, *shape), bool)
+def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
+    """The raster with the objects over it: [h, w, 3] uint8"""
+    from matplotlib.colors import to_rgb
+
+    rgb, valid = mosaic.thumbnail(SIDE_PX)
+    finer = max(1, round(SIDE_PX / max(valid.shape)))  # so that outlines over a small raster are thin
+    picture = np.where(valid[..., None], rgb / np.float32(255), np.float32(NO_IMAGERY)).repeat(finer, 0).repeat(finer, 1)
+    height, width = picture.shape[:2]
+    transform = mosaic.transform @ Affine.scale(mosaic.width / width, mosaic.height / height)
+    layers = list(spool.counts)
+    inside, outline = _layer_masks(spool, len(layers), transform, (height, width))
+    if mosaic.metres_per_pixel[0] * mosaic.width / width <= WIDE_UP_TO:
+        outline[:, 1:] |= outline[:, :-1]
+        outline[:, :, 1:] |= outline[:, :, :-1]
+    for masks, opacity in ((inside, OPACITY), (outline, 1)):
+        for name, colour in COLOURS.items():
+            mask = masks[layers.index(name)]
+            picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour), np.float32)
+    return np.rint(255 * picture).astype(np.uint8)
+
+
+def _layer_masks(spool: Spool, layers: int, transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where each layer has an object, and where an object's outline: 2 x [layers, h, w] bool"""
+    inside, outline = np.zeros((2, layers, *shape), bool)
     for start in range(0, len(spool), CHUNK):
         members = np.arange(start, min(start + CHUNK, len(spool)))
         geometry, layer = spool.geometries(members), spool.layers(members)
         for index in np.unique(layer):
-            shapes = geometry[layer == index].tolist()
-            masks[index] |= rasterize(shapes, out_shape=shape, transform=transform, all_touched=True, dtype="uint8") > 0
-    return masks
+            shapes = geometry[layer == index]
+            for masks, drawn in ((inside, shapes), (outline, boundary(shapes))):
+                masks[index] |= rasterize(drawn.tolist(), out_shape=shape, transform=transform, dtype="uint8") > 0
+    return inside, outline
 
 
-def _draw_grid(axes, grid: TileGrid) -> None:
-    every = max(1, -(-max(grid.columns, grid.rows) // MOST_LINES))  # a huge grid would hide the city: every n-th line
-    right, bottom = ((count - 1) * grid.stride + grid.tile_px for count in (grid.columns, grid.rows))
-    style = {"color": "black", "linewidth": 0.5, "alpha": 0.6}
-    for lines, draw, end in ((grid.columns, axes.vlines, bottom), (grid.rows, axes.hlines, right)):
-        starts = np.arange(0, lines, every) * grid.stride
-        draw([*starts, *(starts[-1:] + grid.tile_px)], 0, end, **style)
+def _draw_grid(axes, grid: TileGrid, pixel: list[float]) -> int:
+    """Draw tiles, of which only every n-th where there are many, and veil what no whole tile covers. Returns n.
+
+    Args:
+        pixel: width and height of a pixel in the units of the axes.
+    """
+    every = max(1, -(-max(grid.columns, grid.rows) // MOST_LINES))
+    (width, right), (height, bottom) = (
+        (side * size, ((count - 1) * grid.stride + grid.tile_px) * size)
+        for side, count, size in zip((grid.width, grid.height), (grid.columns, grid.rows), pixel, strict=True)
+    )
+    for x, y in (([right, width], [0, 0, height, height]), ([0, right], [bottom, bottom, height, height])):
+        axes.fill([x[0], x[1], x[1], x[0]], y, color="#808080", alpha=VEIL, linewidth=0)
+    for colour, wide in (("white", 2.0), ("black", 0.8)):  # to be seen on dark and on light ground
+        for lines, draw, end, size in ((grid.columns, axes.vlines, bottom, pixel[0]), (grid.rows, axes.hlines, right, pixel[1])):
+            starts = np.arange(0, lines, every) * grid.stride
+            draw(np.append(starts, (lines - 1) * grid.stride + grid.tile_px) * size, 0, end, color=colour, linewidth=wide, alpha=0.8)
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    return every
+
+
+def _title(figure, page: _Page, city: str, crs: str, grid: TileGrid, pixel: tuple[float, float], every: int) -> None:
+    tile = _metres(*(grid.tile_px * side for side in pixel))
+    drawn = f" (one line in {every} is drawn)" if every > 1 else ""
+    about = f"{crs}  |  {_metres(*pixel)} per pixel  |  {grid.columns} x {grid.rows} tiles of {grid.tile_px} pixels, {tile}{drawn}"
+    left, height = page.box[0], page.size[1]
+    figure.text(left, 1 - 34 / height, city, fontsize=17, weight="bold")
+    figure.text(left, 1 - 60 / height, about, fontsize=10)
+
+
+def _metres(across: float, down: float) -> str:
+    across, down = f"{across:.3g}", f"{down:.3g}"
+    return f"{across} m" if across == down else f"{across} x {down} m"
+
+
+def _legend(figure, page: _Page, spool: Spool) -> None:
+    """Outlines as they look on the raster, on a dark ground as many rasters have it."""
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    handles = [Patch(facecolor=to_rgba(COLOURS[name], OPACITY), edgecolor=COLOURS[name], linewidth=1.8, label=f"{name} {count:,}")
+               for name, count in spool.counts.items()]
+    handles.append(Patch(facecolor="#909090", edgecolor="none", label="no whole tile"))
+    corner = page.box[0], page.box[1] + page.box[3] + 6 / page.size[1]
+    figure.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=corner, borderaxespad=0, fancybox=False, framealpha=1,
+        ncols=-(-len(handles) // (1 if page.size[0] >= ONE_ROW_PX else 2)), fontsize=10, handlelength=1.6, columnspacing=1.3,
+        facecolor=PAGE_OF_LEGEND, edgecolor="none", labelcolor="white",
+    )
+
+
+def _png(figure) -> bytes:
+    """The picture in 256 colours, those of the layers among them, at the highest resolution at which it is small enough."""
+    from matplotlib.colors import to_rgb
+
+    own = [round(255 * part) for colour in (*COLOURS.values(), "black", PAGE_OF_LEGEND) for part in to_rgb(colour)]
+    for dpi in (DPI, *SMALLER_DPI):
+        drawn, packed = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawn, dpi=dpi, format="png")
+        picture, palette = Image.open(drawn).convert("RGB"), Image.new("P", (1, 1))
+        palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)] + own)
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+        if packed.tell() <= LARGEST:
+            break
+    return packed.getvalue()

@@ -18,9 +18,10 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from datasets.prepare.raster_files import RasterFile, Reading, damage_named, gdal, inspect, raster_files
+from datasets.prepare.raster_files import RasterFile, Reading, damage_named, gdal, inspect_all, raster_files
 from datasets.prepare.raster_grid import (
     Source,
+    check_near,
     grid_at,
     is_north_up,
     metres_per_pixel,
@@ -198,17 +199,18 @@ def open_mosaic(
 
     Raises:
         ConfigError: an argument of impossible value.
-        PrepareError: nothing there, or a file that is no raster, has no place on the ground, or lacks a band; the message names the file
-            and a remedy.
+        PrepareError: nothing there, a file that is no raster, has no place on the ground, or lacks a band, or files that lie too far
+            apart; the message names the file and a remedy.
     """
     percentiles, reading = check_percentiles(stretch), Reading.of(bands, raster_crs, nodata)
     if resolution is not None and not resolution > 0:
         raise ConfigError(f"resolution={resolution}: expected metres per pixel, above 0")
     with gdal():
-        files = [inspect(path, reading) for path in raster_files(raster)]
+        files = inspect_all(raster_files(raster), reading)
         _check_alike(files)
         crs, grid = files[0].crs, north_up(files[0])
         sources, grid = moved_to_origin([place(file, crs, grid) for file in files], grid)
+        check_near(files, sources)
         warnings = resampling_warnings(files, sources)
         if resolution is not None:
             wanted = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources), max(s.row + s.height for s in sources))

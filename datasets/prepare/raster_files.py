@@ -1,8 +1,9 @@
 """The files of a mosaic: finding them, and refusing those that cannot be placed on the ground or have no colours."""
 
 import glob
+import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,8 @@ class Reading:
         if reading.bands is not None and (len(reading.bands) != 3 or min(reading.bands) < 1):
             raise ConfigError(f"bands={list(reading.bands)}: expected three band numbers from 1, for red, green and blue, such as [1,2,3]; "
                               f"[1,1,1] makes one band grey")
-        if reading.nodata not in ("file", "none"):
-            try:
-                float(reading.nodata)
-            except ValueError as error:
-                raise ConfigError(f"nodata={nodata}: expected file, none, or a number such as 0") from error
+        if reading.nodata not in ("file", "none") and not _is_pixel_value(reading.nodata):
+            raise ConfigError(f"nodata={nodata}: expected file, none, or a number such as 0 (or nan, of floating-point imagery)")
         reading.given_crs()
         return reading
 
@@ -89,6 +87,10 @@ class RasterFile:
     files: tuple[Path, ...]
 
 
+class _TooFewBands(PrepareError):
+    """A raster that lacks one of the bands of red, green and blue."""
+
+
 @contextmanager
 def gdal() -> Iterator[None]:
     """GDAL with little memory, silent about files without georeference: an error says it better."""
@@ -121,12 +123,37 @@ def raster_files(raster: str | Path) -> list[Path]:
         entries = sorted(path.iterdir())
         found = [entry for entry in entries if entry.suffix.lower() in SUFFIXES] or [e for e in entries if e.suffix.lower() == ".vrt"]
         expected = f"the folder holds no GeoTIFF ({', '.join(SUFFIXES)})"
+        deeper = None if found else next((file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES), None)
+        if deeper:
+            raise PrepareError(f"{raster}: {expected} itself, and its subfolders are not searched; pass a quoted glob such as "
+                               f"'{path}/**/*{deeper.suffix}'.")
     else:
         found = sorted(Path(match) for match in glob.glob(str(raster), recursive=True) if Path(match).is_file())
         expected = "no such file or folder, and as a glob it matches nothing"
     if not found:
         raise PrepareError(f"{raster}: {expected}. Pass raster= one GeoTIFF or VRT, a folder of GeoTIFFs, or a quoted glob "
                            f"such as 'chips/*.tif'.")
+    return found
+
+
+def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
+    """What files are, in their order.
+
+    Raises:
+        PrepareError: as `inspect`; and where only some of them have three bands, that the others are no imagery.
+    """
+    found, too_few = [], None
+    for path in paths:
+        try:
+            found.append(inspect(path, reading))
+        except _TooFewBands as error:
+            too_few = too_few or (path, error)
+        if found and too_few:
+            raise PrepareError(f"{too_few[0]}: has too few bands for red, green and blue, but {found[0].path} has them; raster= also "
+                               f"matches files that are no imagery. Narrow it to the imagery by a quoted glob that only its names match."
+                               ) from too_few[1]
+    if too_few:
+        raise too_few[1]
     return found
 
 
@@ -166,14 +193,14 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader, reading: Reading) 
         return 1, 1, 1
     if reading.bands is not None:
         if max(reading.bands) > dataset.count:
-            raise PrepareError(f"{path}: bands=[{','.join(map(str, reading.bands))}], but the raster has {dataset.count} band(s). "
+            raise _TooFewBands(f"{path}: bands=[{','.join(map(str, reading.bands))}], but the raster has {dataset.count} band(s). "
                                f"Choose three of 1..{dataset.count}, such as bands=[1,1,1].")
         return reading.bands
     if set(COLOURS) <= set(dataset.colorinterp):
         return tuple(dataset.colorinterp.index(colour) + 1 for colour in COLOURS)
     bands = [band for band, meaning in enumerate(dataset.colorinterp, start=1) if meaning != ColorInterp.alpha]
     if len(bands) < 3:
-        raise PrepareError(f"{path}: the raster has {dataset.count} band(s), but red, green and blue are needed. Pass bands=[1,1,1] "
+        raise _TooFewBands(f"{path}: the raster has {dataset.count} band(s), but red, green and blue are needed. Pass bands=[1,1,1] "
                            f"to make its first band grey, or an RGB raster.")
     return tuple(bands[:3])
 
@@ -197,6 +224,14 @@ def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
         raise PrepareError(f"{path}: raster_crs={reading.crs}, but the raster has {crs_name(own)} itself; raster_crs= is for rasters "
                            f"without a CRS. Leave it out, or mend the file with `rio edit-info --crs {reading.crs} {path}`.")
     return own
+
+
+def _is_pixel_value(text: str) -> bool:
+    """Whether it is a number that pixels can have; infinity would be none of any integer type."""
+    try:
+        return not math.isinf(float(text))
+    except ValueError:
+        return False
 
 
 def _is_on_earth(crs: CRS) -> bool:

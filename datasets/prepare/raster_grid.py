@@ -19,6 +19,8 @@ from utils.errors import PrepareError
 SNAP_PX = 0.25
 # A pixel size this near to the wanted one is kept: UTM's own metres are off by up to a thousandth.
 SAME_RESOLUTION = 2e-3
+# Files in one city are no mosaic where they cover less than this share of a grid of at least so many pixels (20 km at 0.2 m).
+LEAST_COVERED, LARGE_GRID = 5e-3, 1e10
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,28 @@ def moved_to_origin(sources: Sequence[Source], grid: Affine) -> tuple[list[Sourc
     """The sources and their grid, with the first pixel where the westernmost and northernmost of them begin."""
     col, row = min(source.col for source in sources), min(source.row for source in sources)
     return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step) for s in sources], shifted(grid, col, row)
+
+
+def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
+    """Raises PrepareError where the files lie so far apart that their grid is next to empty. `sources` begin at the grid's origin."""
+    pixels = max(s.col + s.width for s in sources) * max(s.row + s.height for s in sources)
+    covered = sum(source.width * source.height for source in sources) / pixels
+    if pixels < LARGE_GRID or covered >= LEAST_COVERED:
+        return
+    middles = [np.array(file.transform @ (file.width / 2, file.height / 2)) for file in files]
+    centres = np.array([moved(middle, _projected(file.crs), DEGREES) for middle, file in zip(middles, files, strict=True)])
+    far = int(np.argmax(_metres(centres, 0)))
+    other = int(np.argmax(_metres(centres, far)))
+    raise PrepareError(f"{files[other].path} and {files[far].path} lie {_metres(centres, far)[other] / 1000:,.0f} km apart, so only one in "
+                       f"{1 / covered:,.0f} pixels of their mosaic has imagery. Pass raster= the files of one place at a time, and prepare "
+                       f"each place as a city of its own (city=) in the same out=.")
+
+
+def _metres(centres: np.ndarray, place: int) -> np.ndarray:
+    """Distances along the ellipsoid from one of the centres [files, 2], longitude and latitude, to all: [files]"""
+    lon, lat = centres.T
+    start = np.broadcast_to(centres[place][:, None], (2, len(centres)))
+    return DEGREES.get_geod().inv(*start, lon, lat)[2]
 
 
 def resampling_warnings(files: Sequence[RasterFile], sources: Sequence[Source]) -> list[str]:

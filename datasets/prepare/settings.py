@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from datasets.splits import SplitRules
+from utils.config import PrepareConfig, check_keys
 from utils.errors import ConfigError
 from utils.recipes import resolve_recipe
 
-# Keys that change who does the work or where it goes, not what is made.
-_OTHER = ("out", "overwrite", "workers", "scheduler", "dry_run")
+# Keys that change who does the work, where it goes, or the lists made in the end, not the tiles.
+_OTHER = ("out", "overwrite", "workers", "scheduler", "dry_run", "split")
+_GROUPS, _PATHS = ("text", "split"), ("raster", "osm", "out", "labels", "population", "co2", "layers")
 
 # Keys that say more of another.
 _LONE = {"label_map": "labels", "label_column": "labels", "population_column": "population", "co2_column": "co2"}
@@ -60,12 +62,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.city):
-            raise ConfigError(f"city={self.city!r}: expected letters, digits, _ and - only, as it begins the name of every tile")
-        if not 0 <= self.max_nodata <= 1:
-            raise ConfigError(f"max_nodata={self.max_nodata}: expected a share between 0 and 1")
-        if self.tile_px < 1:
-            raise ConfigError(f"tile_px={self.tile_px}: expected 1 or more (the method has 224)")
-        SplitRules(**self.split)
+            raise ConfigError(f"city={self.city!r}: expected letters, digits, _ and - only, no spaces, as it begins the name of every tile")
         if self.scheduler and self.workers:
             raise ConfigError(f"scheduler={self.scheduler} with workers={self.workers}: the cluster has workers of its own; leave one out")
         for lone, source in _LONE.items():
@@ -73,12 +70,15 @@ class Settings:
                 raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it could describe; add one, or leave this out")
         chosen = resolve_recipe(self.recipe, relation_codes=self.relation_codes, coordinates=self.coordinates)
         resolved = {
-            "relation_codes": chosen.relation_codes, "coordinates": chosen.coordinates, "stride": self.stride or self.tile_px,
+            "relation_codes": chosen.relation_codes, "coordinates": chosen.coordinates,
+            "stride": self.tile_px if self.stride is None else self.stride,
             "text": {"name": self.text} if isinstance(self.text, str) else self.text,
-            **{name: str(value) for name in ("raster", "osm", "out") if (value := getattr(self, name)) is not None},
+            **{name: str(value) for name in _PATHS if (value := getattr(self, name)) is not None},
         }
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
+        check_keys({name: value for name, value in vars(self).items() if name not in _GROUPS + _PATHS}, PrepareConfig)
+        SplitRules(**self.split)
 
     @property
     def folder(self) -> Path:

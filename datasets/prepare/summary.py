@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.prepare.bands import BandReport
+from datasets.prepare.grid import TileGrid
 from datasets.prepare.tags import listed
 
 
@@ -16,8 +17,7 @@ class PrepareSummary:
     Attributes:
         out, city: where the tiles are, and the first part of their names.
         metres: ground size of a pixel, x and y.
-        tile_px: side of a tile in pixels.
-        partial: tiles that the raster's edge would cut.
+        grid: of the tiles.
         report: counts over all bands.
         objects: OSM objects that overlap the raster, by layer.
         values: number of distinct tag values over all layers.
@@ -30,8 +30,7 @@ class PrepareSummary:
     out: Path
     city: str
     metres: tuple[float, float]
-    tile_px: int
-    partial: int = 0
+    grid: TileGrid
     report: BandReport = field(default_factory=BandReport)
     objects: Mapping[str, int] = field(default_factory=dict)
     values: int = 0
@@ -55,7 +54,7 @@ class PrepareSummary:
     @property
     def skipped(self) -> Counter:
         """Tiles not made, by reason."""
-        return self.report.skipped + Counter({"partial tiles at the right or bottom edge": self.partial})
+        return self.report.skipped + Counter({"partial tiles at the right or bottom edge": self.grid.partial})
 
     @property
     def left_out(self) -> Counter:
@@ -63,7 +62,7 @@ class PrepareSummary:
         return self.dropped + self.report.dropped
 
     def __str__(self) -> str:
-        across = (self.tile_px * side for side in self.metres)
+        across = (self.grid.tile_px * side for side in self.metres)
         lines = [
             f"{self.city}: made in {self.out}",
             f"  tiles        {self.tiles}, {' x '.join(f'{side:.0f}' for side in across)} m each ({self.metres[0]:.3g} m a pixel)",
@@ -80,8 +79,11 @@ class PrepareSummary:
         if any(self.left_out.values()):
             lines.append(f"  left out     {listed(self.left_out)}")
         for kind, total in sorted(self.report.totals.items()):
-            without = self.report.without[kind]
-            lines.append(f"  {kind:<12} {total:,.1f} in all" + (f"; {without} tiles without a value" if without else ""))
+            counts = {"without a value": self.report.without[kind], "covered in part": self.report.partly[kind]}
+            few = "; ".join(f"{count} tiles {words}" for words, count in counts.items() if count)
+            lines.append(f"  {kind:<12} {total:,.1f} in all" + (f" ({few})" if few else ""))
+        if self.report.totals and self.grid.stride < self.grid.tile_px:
+            lines.append("               neighbouring tiles overlap, so these sums count places several times")
         if self.splits:
             lines.append("\n".join(f"  {line}" for line in self.splits.splitlines()))
         return "\n".join(lines)

@@ -129,8 +129,8 @@ class VectorLayer:
         return [part for part in map(self.path.with_suffix, _SHAPEFILE_PARTS) if part.exists()]
 
 
-def vector_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str]]:
-    """The layers of a file that have geometries and tags, and the names of all columns.
+def vector_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str], int]:
+    """The layers of a file that have features with geometries and tags, the names of all columns, and the number of all features.
 
     Raises:
         PrepareError: not a readable vector file, or a layer with tags that has no coordinate reference system.
@@ -149,23 +149,25 @@ def unreadable(path: Path, error: Exception) -> PrepareError:
                         f"osm= an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shapefile, or a folder of them.")
 
 
-def _gdal_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str]]:
-    layers, fields = [], []
+def _gdal_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str], int]:
+    layers, fields, features = [], [], 0
     for name, geometry_type in pyogrio.list_layers(path):
         info = pyogrio.read_info(path, layer=name, force_feature_count=True)
         fields += info["fields"].tolist()
+        features += info["features"]
         text = [field for field, kind in zip(info["fields"], info["ogr_types"], strict=True) if kind == "OFTString"]
         wanted = _wanted(text, table)
-        if geometry_type is not None and wanted:
+        if geometry_type is not None and wanted and info["features"]:
             layers.append(VectorLayer(path, name, _checked_crs(path, info["crs"]), info["features"], _GEOMETRY, wanted, table))
-    return layers, fields
+    return layers, fields, features
 
 
-def _parquet_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str]]:
+def _parquet_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], list[str], int]:
     file = parquet_file(path)
     wanted = _wanted([field.name for field in file.schema if _is_text(field.type)], table)
-    layers = [VectorLayer(path, None, _checked_crs(path, file.crs), file.rows, file.geometry, wanted, table)] if wanted else []
-    return layers, file.schema.names
+    usable = wanted and file.rows
+    layers = [VectorLayer(path, None, _checked_crs(path, file.crs), file.rows, file.geometry, wanted, table)] if usable else []
+    return layers, file.schema.names, file.rows
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -10,6 +10,8 @@ import re
 import shutil
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from datasets.stores.release import release_folders
 from datasets.tiles import UNFINISHED
 from utils.errors import PrepareError
@@ -24,6 +26,7 @@ class Workplace:
 
     Attributes:
         folder: of the work; stays when the work is stopped.
+        discarded: work that a stopped run of another request left was thrown away.
         made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's layout.
     """
 
@@ -32,6 +35,8 @@ class Workplace:
         self.folder, self._finished = out / f".preparing-{city}", out / f".finished-{city}"
         self.made = self.folder / "tiles"
         self._marker = out / f"{UNFINISHED}{city}"
+        self._lock = FileLock(out / f".lock-{city}")
+        self.discarded = False
 
     def claim(self, request: dict, layout: str, overwrite: bool) -> bool:
         """Make the folder ready for a request; True where a stopped run of the same request left work to go on with.
@@ -41,18 +46,43 @@ class Workplace:
         """
         text = json.dumps(request, sort_keys=True, default=str)
         if self._finished.is_dir():
-            return self._asked(self._finished) == text
+            if self._asked(self._finished) == text:
+                return True
+            self.release_marker()  # whole and in its place: only its traces were not removed
+            self.clear()
         self._refuse(layout, overwrite)
         if self._asked(self.folder) == text:
             return True
+        self.discarded = self.worth_keeping
         try:
             shutil.rmtree(self.folder, ignore_errors=True)  # what another request left
             self.folder.mkdir(parents=True)
             with replacing(self.folder / _REQUEST) as part:
                 part.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise PrepareError(f"{self.out}: cannot be written ({error.strerror}). Pass out= a folder that you may write to.") from error
+            raise cannot_write(self.out, error) from error
         return False
+
+    def hold(self) -> None:
+        """Have the city alone until `let_go`, or until the process ends, in whatever way.
+
+        Raises:
+            PrepareError: another run has it, or `out` cannot be written.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise PrepareError(f"{self.out}: another run is preparing {self.city} there; wait for it to end, or stop it.") from error
+        except OSError as error:
+            raise cannot_write(self.out, error) from error
+
+    def let_go(self) -> None:
+        """Another run may have the city now; `out` is removed if there is nothing in it."""
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        if self.out.is_dir() and not any(self.out.iterdir()):
+            self.out.rmdir()
 
     @staticmethod
     def _asked(folder: Path) -> str | None:
@@ -60,9 +90,7 @@ class Workplace:
         return path.read_text(encoding="utf-8") if path.is_file() else None
 
     def _refuse(self, layout: str, overwrite: bool) -> None:
-        if self._marker.exists():
-            return  # half moved: nothing that anybody has used
-        own = [path.name for path in _tiles_of(self.out, self.city)]
+        own = [] if self._marker.exists() else [path.name for path in _tiles_of(self.out, self.city)]  # half moved: nobody used it
         if own and not overwrite:
             found = f"{len(own)} tiles of {self.city}" if own != [self.city] else f"the city {self.city}"
             raise PrepareError(f"{self.out}: already holds {found}, expected none. Pass overwrite=true to replace it, or choose another "
@@ -115,10 +143,13 @@ class Workplace:
         shutil.rmtree(self._finished)
 
     def abandon(self) -> None:
-        """Remove the work, and `out` if it was made for it: nothing there is worth going on with."""
+        """Remove the work: nothing there is worth going on with."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        if self.out.is_dir() and not any(self.out.iterdir()):
-            self.out.rmdir()
+
+
+def cannot_write(out: Path, error: OSError) -> PrepareError:
+    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass out= a folder that you may write to, or free "
+                        f"space there.")
 
 
 def _move(path: Path, folder: Path) -> None:
@@ -150,3 +181,6 @@ def _remove_city(out: Path, city: str) -> None:
                 path.unlink()
     for suffix in (".json", ".text.npy"):
         (out / "meta" / f"{city}{suffix}").unlink(missing_ok=True)
+    for folder in filter(Path.is_dir, (*release_folders(out), out / "cities")):
+        if not any(folder.iterdir()):
+            folder.rmdir()  # an empty one would say that the dataset has both layouts

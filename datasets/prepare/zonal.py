@@ -18,6 +18,7 @@ from datasets.prepare.target_rasters import MAX_CELLS, open_raster
 from utils.errors import PrepareError
 
 SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # that a density's value is for
+SLIVER = 1e-6                                                        # share of a tile below which nothing covers it
 EQUAL_AREA = CRS.from_epsg(6933)                                    # metres; true areas anywhere
 
 
@@ -66,38 +67,53 @@ class Zonal:
                               f"total of its cell; pass {self.name}_unit=per_km2 (or per_hectare, per_m2) if it is a density")
 
     def totals(self, bounds: np.ndarray, crs: Any) -> np.ndarray:
-        """The total of each tile: float64 [m]; nan where the source has no value anywhere in the tile.
+        """The total of each tile: float64 [m]; as `totals_and_cover`."""
+        return self.totals_and_cover(bounds, crs)[0]
+
+    def totals_and_cover(self, bounds: np.ndarray, crs: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The total of each tile, and how much of the tile it speaks of: a tile that is covered in part has the total of that part.
 
         Args:
             bounds: [m, 4] of the tiles, near each other, such as some of one row: what lies between them is read at once.
             crs: theirs.
+
+        Returns:
+            float64 [m], nan where the source has no value anywhere in the tile; and the share of each tile's area, float64 [m], 0..1,
+            where it has one (of polygons that overlap, each counts).
 
         Raises:
             PrepareError: a value is negative or not a number, or the file is damaged.
         """
         bounds, crs = np.asarray(bounds, dtype=float).reshape(-1, 4), CRS.from_user_input(crs)
         if not len(bounds):
-            return np.empty(0)
+            return np.empty(0), np.empty(0)
         if isinstance(self._source, TargetPolygons):
-            return self._over_polygons(bounds, crs)
-        total = self._over_cells(self._source.cells(bounds, crs))
-        return total if self.unit == "count" else total * _true_areas(bounds, crs) / SQUARE_METRES[self.unit]
+            total, cover = self._over_polygons(bounds, crs)
+        else:
+            total, cover = self._over_cells(self._source.cells(bounds, crs))
+            if self.unit != "count":
+                total *= _true_areas(bounds, crs) / SQUARE_METRES[self.unit]
+        grazed = cover < SLIVER  # a neighbour's edge, which is straight in another CRS only
+        return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
 
-    def _over_cells(self, rings: np.ndarray) -> np.ndarray:
-        """Sums over tiles given by their outlines [m, points, 2] in the raster's cells; of a density the mean, nodata counting as 0."""
+    def _over_cells(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sums over tiles given by their outlines [m, points, 2] in the raster's cells, of a density the mean, nodata counting as 0; and
+        the shares that are covered."""
         window = self._source.window(rings.reshape(-1, 2))
         if window is None:
-            return np.full(len(rings), np.nan)
+            return np.full(len(rings), np.nan), np.zeros(len(rings))
         if window.width * window.height > MAX_CELLS and len(rings) > 1:
             half = len(rings) // 2
-            return np.concatenate([self._over_cells(rings[:half]), self._over_cells(rings[half:])])
-        total = np.full(len(rings), np.nan)
+            pieces = [self._over_cells(rings[:half]), self._over_cells(rings[half:])]
+            return tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
+        total, cover = np.full(len(rings), np.nan), np.zeros(len(rings))
         finite = np.isfinite(rings).all((1, 2))
         tiles = shapely.polygons((rings[finite] - (window.col_off, window.row_off + window.height)) * (1, -1))  # y upwards
         sums, covered = _exact_sums(self._read(window), tiles)
         sums = sums if self.unit == "count" else sums / shapely.area(tiles)
         total[finite] = np.where(covered > 0, sums, np.nan)
-        return total
+        cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
+        return total, cover
 
     def _read(self, window: Window) -> np.ndarray:
         """Values of a window, float64 [h, w], nan where the raster has none."""
@@ -114,12 +130,12 @@ class Zonal:
         band = self._source.dataset
         return np.where(valid, values * band.scales[0] + band.offsets[0], np.nan)
 
-    def _over_polygons(self, bounds: np.ndarray, crs: CRS) -> np.ndarray:
+    def _over_polygons(self, bounds: np.ndarray, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
         rings = moved(outlines(bounds), crs, EQUAL_AREA)  # [m, points, 2]
         finite = np.isfinite(rings).all((1, 2))
-        total = np.full(len(bounds), np.nan)
+        total, cover = np.full(len(bounds), np.nan), np.zeros(len(bounds))
         if not finite.any():
-            return total
+            return total, cover
         points = rings[finite].reshape(-1, 2)
         geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()), EQUAL_AREA)
         values = self._check_polygons(geometry, values, EQUAL_AREA)
@@ -130,8 +146,10 @@ class Zonal:
         shared = shapely.area(shapely.intersection(geometry[member], tiles[tile]))
         per = shapely.area(geometry)[member] if self.unit == "count" else SQUARE_METRES[self.unit]
         sums = np.bincount(tile, shared / per * values[member], len(tiles))
-        total[finite] = np.where(np.bincount(tile, shared, len(tiles)) > 0, sums, np.nan)
-        return total
+        covered = np.bincount(tile, shared, len(tiles))
+        total[finite] = np.where(covered > 0, sums, np.nan)
+        cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
+        return total, cover
 
     def _check_polygons(self, geometry: np.ndarray, values: np.ndarray, crs: CRS) -> np.ndarray:
         """The values as float64 [n]."""

@@ -11,7 +11,7 @@ import yaml
 from datasets import TileDataset, splits
 from datasets.land_use_classes import CLASSES
 from datasets.spatial_blocks import near
-from datasets.splits import SplitRules, write_splits
+from datasets.splits import SplitRules, drop_missing, write_splits
 from datasets.stores.join import join_parts
 from datasets.stores.parts import write_part
 from datasets.stores.tile import Tile
@@ -187,6 +187,84 @@ def test_a_city_smaller_than_a_block_is_cut_by_the_blocks_borders(tmp_path):
     assert len(lists["osm-train-all.txt"]) >= 9
 
 
+@pytest.mark.parametrize("block", [3, 4, 6, 100])
+def test_a_small_city_is_dealt_by_the_size_of_blocks_that_suits_it(tmp_path, block):
+    root = write_city(tmp_path, columns=6, rows=6, land_use=None)
+    summary = write_splits(root, dataclasses.replace(RULES, block=block))
+    report, used = str(summary), summary.block["c"]
+    assert 2 < used <= 6
+    assert f"blocks of {used} x {used} tiles, guard 1" in report
+    assert (f"c: blocks of {used} x {used} tiles, since split.block={block} makes only a few" in report) == (used != block)
+    assert "100 x 100" not in report
+    assert len(summary.guarded) <= 12
+    assert len(summary.lists["osm-train-all.txt"]) >= 14
+    assert min(len(read(root, "val.txt")), len(read(root, "test.txt"))) >= 3
+
+
+def test_the_report_says_what_comes_closer(tmp_path):
+    root = write_city(tmp_path, columns=24, rows=24)
+    poor = write_splits(root, dataclasses.replace(RULES, block=2))
+    (line,) = [line for line in str(poor).splitlines() if line.startswith("  shares ")]
+    assert f"left out {len(poor.guarded) / 576:.0%}; asked were 15% and 15%; split.block=6 comes closer: " in line
+    better = write_splits(root, dataclasses.replace(RULES, block=6))
+    val, test = len(better.lists["val.txt"]) / 576, len(better.lists["test.txt"]) / 576
+    assert line.endswith(f"{val:.0%} and {test:.0%}, left out {len(better.guarded) / 576:.0%}")
+    assert len(better.guarded) < len(poor.guarded) / 2
+    assert "  shares " not in str(better)
+
+
+def test_the_report_says_that_overlap_leaves_many_out(tmp_path):
+    report = str(write_splits(write_city(tmp_path, columns=14, rows=14, stride=1), RULES))
+    assert "tiles that do not overlap (stride=tile_px) need a smaller guard" in report
+
+
+def test_the_report_says_which_classes_a_list_lacks(tmp_path):
+    corner = write_city(tmp_path, land_use=lambda col, row: np.full((SIDE, SIDE), 3 if col + row == 0 else 4, np.uint8))
+    summary = write_splits(corner, RULES)
+    (line,) = [line for line in str(summary).splitlines() if line.startswith("  classes ")]
+    for words in ("training", "validation", "test"):
+        assert (f"absent in {words}: {CLASSES[3]}" in line) == (summary.classes[words][3] == 0)
+    assert CLASSES[4] not in line
+    assert CLASSES[5] not in line
+
+
+def test_an_empty_list_leaves_the_columns_in_line(tmp_path):
+    root = write_city(tmp_path, pop=lambda col, row: float(col + 1))
+    lines = str(write_splits(root, dataclasses.replace(RULES, test=0, guard=0))).splitlines()
+    table = [line for line in lines if line[2:13].strip() in ("", "all", "training", "validation", "test", "left out")]
+    assert len({len(line) for line in table}) == 1
+    assert [line.split()[-1] for line in table[-2:]] == ["-", "-"]
+    assert table[-1].split()[2:] == ["0", "0.0%", *["-"] * 10]
+    assert not any("absent in test" in line for line in lines)
+
+
+def test_lines_of_tiles_that_are_gone_are_dropped(tmp_path):
+    root = write_city(tmp_path)
+    write_city(root, "other", columns=6, rows=6)
+    write_splits(root, RULES)
+    before = {path.name: path.read_text().splitlines() for path in root.glob("*.txt")}
+    (root / "osm-train-mine.txt").write_text("other_5_5.png\n\n")
+    (root / "notes.txt").write_text("other_5_5.png\n")
+    write_city(root, "other", columns=3, rows=6)
+    gone = {f"other_{col}_{row}.png" for col in (3, 4, 5) for row in range(6)}
+    listed = {line for lines in before.values() for line in lines}
+    assert drop_missing(root) == len((listed & gone) | {"other_5_5.png"})
+    assert not (root / "osm-train-mine.txt").exists()
+    assert (root / "notes.txt").read_text() == "other_5_5.png\n"
+    after = {path.name: path.read_text().splitlines() for path in root.glob("*.txt") if path.name != "notes.txt"}
+    assert after == {name: [line for line in lines if line not in gone] for name, lines in before.items()}
+
+
+def test_lists_without_missing_tiles_are_not_touched(tmp_path):
+    root = write_city(tmp_path)
+    assert drop_missing(root) == 0
+    write_splits(root, RULES)
+    (root / "val.txt").write_text("c_0_0.png\r\n\n", newline="")
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in root.glob("*.txt")}
+    assert drop_missing(root) == 0
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in root.glob("*.txt")} == before
+
+
 def test_gaps_and_far_corners_are_fine(tmp_path):
     places = [(1000 + col, 500 + row) for row in range(12) for col in range(12) if (col + row) % 5]
     write_splits(write_city(tmp_path, places=places), RULES)
@@ -272,9 +350,10 @@ def far_apart(root):
 
 CASES = [
     (lambda root: (root / "nope", RULES), TileError, ["nope"]),
-    (small, TileError, ["4 usable tiles of c, on 2 x 2 places", "blocks of 3 x 3", "guard of 1", "Lower split.block", "split.test=0"]),
+    (small, TileError, ["4 usable tiles of c, on 2 x 2 places",
+                        "split.block=3", "guard of 1", "Lower split.guard (now 1)", "split.test=0"]),
     (wide_guard, TileError, ["guard of 9", "split.guard (now 9)"]),
-    (forced_guard, TileError, ["guard of 3 (neighbouring tiles overlap)", "Lower split.block (now 3), or"]),
+    (forced_guard, TileError, ["guard of 3 (neighbouring tiles overlap)", "do not overlap (stride=tile_px), or"]),
     (other_names, TileError, ["c_0_x", "CITY_COL_ROW"]),
     (nothing_complete, TileError, ["no tile has every target", "144 without pop, 144 without known land use"]),
     (far_apart, TileError, ["90001 columns", "counting tiles"]),

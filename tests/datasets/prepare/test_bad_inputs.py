@@ -221,7 +221,7 @@ CASES = [
     (empty_osm_folder, ["empty", "no vector file", ".shp"]),
     (vector_without_crs, ["plain.shp", "no coordinate reference system", ".set_crs(4326"]),
     (no_tag_column, ["other.gpkg", "columns found: fclass, label", "highway", "Rename"]),
-    (only_empty_layers, ["osm.gpkg", "holds no object in any of its 2 usable layers", "keep_empty=true"]),
+    (only_empty_layers, ["osm.gpkg", "holds no feature", "keep_empty=true"]),
     (no_overlap_and_an_empty_layer, ["osm.gpkg", "15.69", "EPSG:4326"]),
     (no_overlap, ["osm.gpkg", "15.69", "15.00000, 49.65", "EPSG:4326", "keep_empty=true"]),
     (only_points, ["osm.gpkg", "no usable OSM object", "points", "keep_empty=true"]),
@@ -239,8 +239,13 @@ CASES = [
     (lambda place: {"text": "clip9"}, ["text=clip9", "unknown text encoder", "hash"]),
     (lambda place: {"city": "a/b"}, ["city='a/b'", "letters, digits"]),
     (lambda place: {"city": ""}, ["city=''", "letters, digits"]),
-    (lambda place: {"max_nodata": 1.5}, ["max_nodata=1.5", "between 0 and 1"]),
+    (lambda place: {"max_nodata": 1.5}, ["max_nodata=1.5", "0 or more and 1 or less"]),
     (lambda place: {"tile_px": 0}, ["tile_px=0", "1 or more"]),
+    (lambda place: {"tile_px": 22.5}, ["tile_px=22.5", "a whole number"]),
+    (lambda place: {"stride": 0}, ["stride=0", "1 or more"]),
+    (lambda place: {"workers": -1}, ["workers=-1", "1 or more"]),
+    (lambda place: {"layout": "zip"}, ["layout=zip", "compact, release"]),
+    (lambda place: {"population": "p.tif", "population_unit": "per_mile"}, ["population_unit=per_mile", "per_km2"]),
     (lambda place: {"recipe": "roze"}, ["recipe=roze", "rose, release"]),
 ]
 

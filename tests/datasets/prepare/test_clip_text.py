@@ -2,7 +2,10 @@
 
 import builtins
 import json
+import socket
 import sqlite3
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -214,6 +217,7 @@ def test_offline_says_which_file_to_get(encode, monkeypatch):
     def unreachable(source):
         raise FileNotFoundError("Failed to download file (x) for y. Last error: no network\nmore lines")
     monkeypatch.setattr(open_clip, "download_pretrained", unreachable)
+    monkeypatch.setattr(clip_text, "_unreachable", lambda url: None)
     for weights, file in (("openai", "/ViT-B-16.pt"), ("laion2b_s34b_b88k", "open_clip_model.safetensors of ")):
         with pytest.raises(PrepareError) as error:
             encode(weights, model="ViT-B-16")
@@ -223,6 +227,68 @@ def test_offline_says_which_file_to_get(encode, monkeypatch):
         assert file in message
         assert "pass text.weights=PATH of that file, or use text=hash" in message
         assert "\n" not in message
+
+
+@pytest.fixture
+def no_network(monkeypatch, tmp_path):
+    """No host has an address, no proxy is set, and the caches of open_clip and the hub are empty; the hosts that were asked for."""
+    asked = []
+
+    def resolve(host, *arguments, **options):
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(clip_text, "getproxies", dict)
+    monkeypatch.setattr(clip_text.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return asked
+
+
+@pytest.mark.parametrize(("model", "weights", "host"), [
+    ("ViT-B-16", "openai", "huggingface.co"), ("ViT-B-16", "laion2b_s34b_b88k", "huggingface.co"), ("RN50", "cc12m", "github.com"),
+])
+def test_without_a_network_it_ends_at_once_and_asks_once(encode, no_network, monkeypatch, capfd, caplog, model, weights, host):
+    monkeypatch.setattr(clip_text.constants, "ENDPOINT", "https://huggingface.co")
+    if host == "github.com":
+        source = {"url": "https://github.com/weights.pt"}
+        monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: source)
+    start = time.monotonic()
+    with pytest.raises(PrepareError, match=rf"cannot be downloaded \({host} cannot be reached: Name or service not known\); get ") as error:
+        encode(weights, model=model)
+    assert time.monotonic() - start < 5
+    assert "\n" not in str(error.value)
+    assert no_network == [host]
+    assert "Retrying" not in caplog.text + "".join(capfd.readouterr())
+    assert not clip_text.constants.is_offline_mode()
+
+
+def test_a_resolver_that_does_not_answer_is_not_waited_for(no_network, monkeypatch):
+    answer = threading.Event()
+
+    def resolve(*arguments, **options):
+        answer.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(clip_text, "_PATIENCE", 0.1)
+    assert clip_text._unreachable("https://a.example") == "a.example cannot be reached: no answer within 0.1 s"
+    answer.set()
+
+
+def test_a_proxy_is_reached_in_the_place_of_the_host(no_network, monkeypatch):
+    monkeypatch.setattr(clip_text, "getproxies", lambda: {"https": "http://proxy.example:3128"})
+    monkeypatch.setattr(clip_text, "proxy_bypass", lambda host: host == "inside.example")
+    assert clip_text._unreachable("https://a.example").startswith("proxy.example cannot be reached")
+    assert clip_text._unreachable("https://inside.example").startswith("inside.example cannot be reached")
+
+
+def test_without_a_network_a_file_of_the_hubs_cache_serves(no_network, tmp_path):
+    encoder = clip_text.ClipText("ViT-B-16", "openai")
+    repository = encoder._clip.get_pretrained_cfg(encoder.model, "openai")["hf_hub"].strip("/")
+    folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+    for path, text in ((folder / "refs/main", "0" * 40), (folder / "snapshots" / ("0" * 40) / "open_clip_model.safetensors", "weights")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    assert encoder._download() == path
 
 
 def test_without_open_clip_the_remedy_is_named(monkeypatch):

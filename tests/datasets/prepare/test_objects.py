@@ -6,6 +6,7 @@ import pytest
 import shapely
 from pyproj import CRS, Geod
 
+from datasets.prepare import vector_files
 from datasets.prepare.objects import Census, no_overlap_message, polygonal_part, read_objects
 from datasets.prepare.tags import load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST, metres, square
@@ -124,10 +125,45 @@ def test_a_source_far_outside_the_domain_of_the_rasters_projection(tmp_path):
     assert "-170.00000, -80.00000" in no_overlap_message(path, objects.census, UTM, BOUNDS)
 
 
-def test_progress_counts_the_features_read(tmp_path):
-    path, seen = write(tmp_path / "a.gpkg", {"building": ["yes", None]}, [square(0, 0, 5), square(9, 0, 5)]), []
-    list(read_objects(path, CRS(UTM), BOUNDS, load_layers(), Census(), progress=seen.append))
-    assert seen == [2]
+def test_progress_counts_the_features_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_files, "CHUNK", 2)
+    write(tmp_path / "a.gpkg", {"building": ["yes", None, "hut"]}, [square(0, 0, 5), square(9, 0, 5), None])
+    write(tmp_path / "b.geojson", {"amenity": ["school"]}, [square(900, 0, 5)])
+    seen = []
+    list(read_objects(tmp_path, CRS(UTM), BOUNDS, load_layers(), Census(), progress=seen.append))
+    assert seen == [2, 1, 1]
+
+
+@pytest.mark.parametrize("kind", ["geojson", "gpkg", "parquet", "folder"])
+def test_a_source_without_any_feature(tmp_path, kind):
+    """Such as the answer to a query that found nothing: it has no columns that could name tags."""
+    path, nothing = tmp_path / f"a.{kind}", gpd.GeoDataFrame({"id": []}, geometry=[], crs=UTM)
+    if kind == "geojson":
+        path.write_text('{"type": "FeatureCollection", "features": []}')
+    elif kind == "parquet":
+        nothing.to_parquet(path)
+    else:
+        path.mkdir() if kind == "folder" else None
+        nothing.to_file(path / "b.gpkg" if kind == "folder" else path)
+    objects = read(path)
+    assert (objects.listing, objects.census.empty) == ([], True)
+    message = no_overlap_message(path, objects.census, UTM, BOUNDS)
+    assert all(part in message for part in (path.name, "holds no feature", "keep_empty=true"))
+
+
+def test_an_empty_layer_does_not_hide_features_without_tags(tmp_path):
+    gpd.GeoDataFrame({"building": []}, geometry=[], crs=UTM).to_file(tmp_path / "a.gpkg")
+    write(tmp_path / "b.gpkg", {"id": ["x"]}, [square(0, 0, 5)])
+    with pytest.raises(PrepareError, match="no column names OSM tags"):
+        read(tmp_path)
+
+
+def test_subfolders_are_not_searched(tmp_path):
+    (tmp_path / "osm/north").mkdir(parents=True)
+    write(tmp_path / "osm/north/a.gpkg", {"building": ["yes"]}, [square(0, 0, 5)])
+    with pytest.raises(PrepareError, match=r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north") as raised:
+        read(tmp_path / "osm")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_folder_of_several_formats(tmp_path):

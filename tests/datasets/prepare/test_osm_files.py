@@ -9,8 +9,9 @@ import pytest
 import shapely
 
 from datasets.prepare import osm_files
-from datasets.prepare.objects import no_overlap_message
+from datasets.prepare.objects import Census, no_overlap_message, read_objects
 from datasets.prepare.osm_files import INCOMPLETE_AREAS, INCOMPLETE_WAYS
+from datasets.prepare.tags import load_layers
 from tests.datasets.prepare.reading import WORLD, read
 from utils.errors import PrepareError
 
@@ -230,3 +231,18 @@ def test_a_real_xml_extract(shared):
     objects = read(shared / "data/osm_small/planet_10.068,48.135_10.071,48.137.osm", *WORLD)
     assert {layer: objects.layers.count(layer) for layer in sorted(set(objects.layers))} == {"building": 31, "road": 14}
     assert objects.census.dropped == {INCOMPLETE_WAYS: 7, INCOMPLETE_AREAS: 4, "points": 1, "lines": 1}
+
+
+def test_temporary_files_lie_where_they_are_told_and_do_not_stay(tmp_path, drawing, monkeypatch):
+    scratch, seen = tmp_path / "scratch", []
+    scratch.mkdir()
+    path = drawing.write(tmp_path / "a.osm")
+    for _ in read_objects(path, CRS, BOUNDS, load_layers(), Census(), scratch=scratch):
+        pass
+    assert list(scratch.iterdir()) == []
+    monkeypatch.setattr(osm_files, "CHUNK", 1)
+    reading = read_objects(path, CRS, BOUNDS, load_layers(), Census(), lambda _: seen.append(len(list(scratch.iterdir()))), scratch)
+    next(reading)
+    assert seen[0] == 1
+    reading.close()  # a run that is given up
+    assert list(scratch.iterdir()) == []

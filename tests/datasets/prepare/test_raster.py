@@ -314,7 +314,7 @@ def test_another_process_reads_the_same_without_inspecting(tmp_path, monkeypatch
         text = json.dumps(mosaic.to_dict())
         expected = mosaic.read(Window(5, 5, 40, 40))
     monkeypatch.chdir("/")
-    monkeypatch.setattr(raster_module, "inspect", None)
+    monkeypatch.setattr(raster_module, "inspect_all", None)
     with Mosaic.from_dict(json.loads(text)) as there:
         assert (there.crs, there.transform, there.width, there.height) == (mosaic.crs, mosaic.transform, mosaic.width, mosaic.height)
         assert [file.name for file in there.files] == [file.name for file in mosaic.files]
@@ -345,3 +345,49 @@ def test_damaged_pixels_are_named(tmp_path, options, dtype):
     assert "\n" not in str(raised.value)
     with damaged, open_mosaic(path, **options) as mosaic:
         mosaic.thumbnail(500)
+
+
+def far_apart(folder):
+    """Chips of 2 km at 15 and at 45 degrees east."""
+    write_raster(folder / "a.tif", pixels(20, 20), Affine(1e-5, 0, 15, 0, -1e-5, 50), "EPSG:4326")
+    write_raster(folder / "b.tif", pixels(20, 20), Affine(1e-5, 0, 15.001, 0, -1e-5, 50), "EPSG:4326")
+    write_raster(folder / "c.tif", pixels(20, 20), Affine(1e-5, 0, 45, 0, -1e-5, 51), "EPSG:4326")
+    return folder
+
+
+def targets_beside(folder):
+    write_raster(folder / "a_co2.tif", pixels(20, 20, bands=1))
+    write_raster(folder / "city.tif", pixels(20, 20))
+    return folder / "*.tif"
+
+
+def deeper(folder):
+    (folder / "chips/north").mkdir(parents=True)
+    write_raster(folder / "chips/north/a.tif", pixels(20, 20))
+    return folder / "chips"
+
+
+@pytest.mark.parametrize(("make", "options", "parts"), [
+    (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "city of its own", "same out="]),
+    (targets_beside, {}, ["a_co2.tif", "city.tif has them", "files that are no imagery", "Narrow it"]),
+    (targets_beside, {"bands": [3, 2, 1]}, ["a_co2.tif", "city.tif has them", "files that are no imagery"]),
+    (deeper, {}, ["chips: the folder holds no GeoTIFF", "subfolders are not searched", "chips/**/*.tif'"]),
+])
+def test_files_that_are_no_mosaic(tmp_path, make, options, parts):
+    with pytest.raises(PrepareError) as raised:
+        open_mosaic(make(tmp_path), **options)
+    assert all(part in str(raised.value) for part in parts)
+    assert "\n" not in str(raised.value)
+
+
+def test_few_small_chips_of_one_city_are_a_mosaic(tmp_path):
+    for name, offset in (("a", 0), ("b", 20_000)):
+        write_raster(tmp_path / f"{name}.tif", pixels(20, 20), grid(offset, offset))
+    with open_mosaic(tmp_path) as mosaic:
+        assert (mosaic.width, mosaic.height) == (20_020, 20_020)
+
+
+def test_one_band_alone_keeps_its_own_remedy(tmp_path):
+    path = write_raster(tmp_path / "a.tif", pixels(20, 20, bands=1))
+    with pytest.raises(PrepareError, match=r"1 band\(s\).*Pass bands=\[1,1,1\]"):
+        open_mosaic(path)

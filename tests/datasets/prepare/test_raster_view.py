@@ -61,6 +61,8 @@ def test_one_band_made_grey(tmp_path):
     ({"bands": [1, 2]}, ["bands=[1, 2]", "three band numbers", "[1,1,1]"]),
     ({"bands": [0, 1, 2]}, ["bands=[0, 1, 2]", "from 1"]),
     ({"nodata": "zero"}, ["nodata=zero", "file, none, or a number"]),
+    ({"nodata": "inf"}, ["nodata=inf", "file, none, or a number"]),
+    ({"nodata": float("-inf")}, ["nodata=-inf", "file, none, or a number"]),
     ({"raster_crs": "EPSG:1"}, ["raster_crs=EPSG:1", "EPSG:32648"]),
     ({"raster_crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, ["neither geographic nor projected"]),
     ({"resolution": 0}, ["resolution=0", "above 0"]),

@@ -1,40 +1,14 @@
 """Stopped in any way and started again: the same bytes as an undisturbed run; the same, too, whoever does the work."""
 
-import signal
-import subprocess
-import sys
-from pathlib import Path
-
+import numpy as np
 import pytest
+from filelock import FileLock
 
 from datasets import TileDataset
 from datasets.prepare.engine import make_bands
-from tests.datasets.prepare.places import contents, prepare
+from tests.datasets.prepare.killing import kill
+from tests.datasets.prepare.places import contents, prepare, write_raster
 from utils.errors import PrepareError, TileError
-
-ROOT = Path(__file__).resolve().parents[3]
-# Kills its own process when `name` of `module` is called for the `count`-th time: before that call does anything.
-KILLER = """
-import importlib, os, signal, sys
-raster, osm, out, layout, module, name, count = sys.argv[1:]
-from datasets.prepare.pipeline import prepare_tiles
-owner = importlib.import_module(module)
-original, calls = getattr(owner, name), []
-def wrapped(*args, **keys):
-    calls.append(1)
-    if len(calls) == int(count):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return original(*args, **keys)
-setattr(owner, name, wrapped)
-prepare_tiles(raster, osm, out, "c", tile_px=64, layout=layout, keep_empty=True, workers=1, overwrite=True, progress=False)
-"""
-
-
-def kill(place, layout: str, module: str, name: str, count: int) -> None:
-    """Prepare the place into out, and be killed there."""
-    arguments = [str(place.raster), str(place.osm), str(place.folder / "out"), layout, module, name, str(count)]
-    code = subprocess.run([sys.executable, "-c", KILLER, *arguments], cwd=ROOT, check=False).returncode
-    assert code == -signal.SIGKILL
 
 
 @pytest.fixture
@@ -90,15 +64,54 @@ def test_a_changed_source_is_not_gone_on_with(place):
     assert prepare(place, keep_empty=True).nodes == 1
 
 
-def test_an_error_in_the_middle_keeps_the_work(place, monkeypatch):
+def test_a_full_disk_keeps_the_work(place, monkeypatch):
     def full(*args):
-        raise OSError(28, "No space left on device", "somewhere")
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr("datasets.prepare.bands.write_part", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(PrepareError, match=r"out: cannot be written \(No space left on device\).*the same command then goes on"):
             prepare(place)
     assert [path.name for path in (place.folder / "out").iterdir()] == [".preparing-c"]
+    assert prepare(place).tiles == 4
+
+
+def test_a_failed_call_leaves_nothing_to_a_later_one(place):
+    write_raster(place.raster, np.zeros_like(place.image), nodata=0)
+    with pytest.raises(PrepareError, match="no tile can be made"):
+        prepare(place)
+    assert not (place.folder / "out").exists()
+    assert prepare(place, max_nodata=1.0).tiles == 4
+
+
+def test_traces_of_a_finished_run_do_not_answer_for_another_request(place, undisturbed):
+    kill(place, "compact", "datasets.prepare.pipeline", "PrepareSummary", 1)
+    with pytest.raises(PrepareError, match="already holds the city c"):
+        prepare(place, keep_empty=True, bands=[3, 3, 3])
+    assert contents(place.folder / "out") == undisturbed["compact"]
+
+
+def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
+    prepare(place, city="b")
+    kill(place, "compact", "datasets.prepare.workplace", "_move", 1)
+    with pytest.raises(PrepareError, match="holds a dataset of another kind, layout=compact with b"):
+        prepare(place, keep_empty=True, layout="release")
+
+
+def test_other_lists_do_not_cost_the_work(place, capsys):
+    kill(place, "compact", "datasets.prepare.pipeline", "join_parts", 1)
+    prepare(place, keep_empty=True, split={"seed": 1}, progress=True)
+    assert "going on with the work of a stopped run: 6 of 6 tiles are done" in capsys.readouterr().out
+    kill(place, "compact", "datasets.prepare.pipeline", "join_parts", 1)
+    prepare(place, keep_empty=True, max_nodata=0.9, overwrite=True, progress=True)
+    assert "the work of a stopped run with other keys or other sources was thrown away" in capsys.readouterr().out
+
+
+def test_two_runs_of_one_city_do_not_meet(place):
+    out = place.folder / "out"
+    out.mkdir()
+    with FileLock(out / ".lock-c"), pytest.raises(PrepareError, match="out: another run is preparing c there; wait for it"):
+        prepare(place)
     assert prepare(place).tiles == 4
 
 
@@ -112,6 +125,9 @@ def test_a_dask_cluster_makes_the_same_bytes(place, undisturbed):
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
         prepare(place, keep_empty=True, scheduler=cluster.scheduler_address)
         assert contents(place.folder / "out") == undisturbed["compact"]
+        prepare(place, keep_empty=True, scheduler=cluster.scheduler_address, bands=[3, 3, 3], overwrite=True)  # not the work they know
+        image = TileDataset(place.folder / "out", image_size=64).read(0)[0]
+        assert (image[0] == image[2]).all()
         (place.folder / "city.tif").write_bytes(b"II*\0 damaged")
         with pytest.raises(PrepareError, match=r"city\.tif: not a readable raster"):
             prepare(place, city="d", scheduler=cluster.scheduler_address)
@@ -133,3 +149,34 @@ def test_a_worker_that_dies_is_told(place, monkeypatch):
     monkeypatch.setattr("datasets.prepare.engine.ProcessPoolExecutor", Broken)
     with pytest.raises(PrepareError, match=r"a worker process ended without a word, most likely for want of memory.*workers=2"):
         list(make_bands(place.folder, [0, 1, 2, 3], workers=4, scheduler=None))
+
+
+def test_a_cluster_whose_workers_die_is_told(place, monkeypatch):
+    distributed = pytest.importorskip("distributed", reason="scheduler= needs Dask: pip install 'dask[distributed]'")
+
+    class Client:
+        def __init__(self, *args, **keys):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *args):
+            pass
+
+        def run(self, *args, **keys):
+            return {"a worker": True}
+
+        def map(self, *args, **keys):
+            return []
+
+        def cancel(self, futures):
+            pass
+
+    def die(futures):
+        raise distributed.KilledWorker("make_band", None, 3)
+
+    monkeypatch.setattr(distributed, "Client", Client)
+    monkeypatch.setattr(distributed, "as_completed", die)
+    with pytest.raises(PrepareError, match=r"scheduler=tcp://there:1: workers died at their work.*goes on where it stopped"):
+        list(make_bands(place.folder, [0], workers=1, scheduler="tcp://there:1"))

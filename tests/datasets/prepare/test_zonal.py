@@ -157,6 +157,28 @@ def test_a_density_of_polygons(tmp_path):
     assert source.totals([[WEST, NORTH - 50, WEST + 20, NORTH]], UTM)[0] == pytest.approx(5000 * 1000 / 1e6, rel=1e-3)
 
 
+@pytest.mark.parametrize("unit", ["count", "per_km2"])
+@pytest.mark.parametrize("kind", ["raster", "polygons"])
+def test_the_share_of_a_tile_that_is_covered(tmp_path, monkeypatch, kind, unit):
+    if kind == "raster":
+        values = np.zeros((10, 10))
+        values[:, 5:] = -9999
+        path = write_cells(tmp_path / "pop.tif", values, nodata=-9999)
+        monkeypatch.setattr(zonal, "MAX_CELLS", 5)
+    else:
+        path = census(tmp_path / "pop.gpkg", [0.0, 0.0], [square(0, 0, 50), square(0, 50, 50)])
+    source = Zonal(path, "population", unit)
+    east, south, side = np.array([(0, 0, 20), (40, 0, 20), (-30, 10, 40), (45, 80, 20), (70, 0, 10), (9000, 0, 10)]).T
+    bounds = np.stack([WEST + east, NORTH - south - side, WEST + east + side, NORTH - south], axis=1)
+    totals, cover = source.totals_and_cover(bounds, UTM)
+    np.testing.assert_allclose(cover, [1, 1 / 2, 1 / 4, 1 / 4, 0, 0], atol=1e-3)
+    assert cover.dtype == np.float64
+    assert cover.max() <= 1
+    np.testing.assert_array_equal(totals, source.totals(bounds, UTM))
+    assert np.isnan(totals).tolist() == (cover == 0).tolist()
+    assert source.totals_and_cover(np.empty((0, 4)), UTM)[1].shape == (0,)
+
+
 def test_helsinki_cells(shared):
     path = shared / "data/helsinki_pop/helsinki_population_grid_2020.gpkg"
     if not path.exists():
