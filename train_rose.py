@@ -8,7 +8,6 @@
 The same command continues a run that was stopped. Outputs are in save_root_dir/save_dir.
 """
 
-from datasets.sample_tiles import ensure_sample_tiles
 from utils.cli import script
 from utils.config import TrainConfig
 from utils.pretraining import PretrainingRun, launch
@@ -19,6 +18,8 @@ from utils.schedule import learning_rate, set_learning_rate
 def train(cfg: TrainConfig) -> None:
     fabric = launch(cfg)
     if cfg.sample_tiles is not None:
+        from datasets.sample_tiles import ensure_sample_tiles  # the whole preparation, which no other run needs
+
         with fabric.rank_zero_first():
             ensure_sample_tiles(cfg.data_path, cfg.sample_tiles)
     with PretrainingRun(cfg, fabric) as run:

@@ -24,6 +24,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args, get_type_hints
 
+import utils.torchvision_import  # noqa: F401  (first: see there)
+
+# isort: split
 import numpy as np
 import torch
 from numpy import ndarray

@@ -41,7 +41,7 @@ class SplitRules:
 
     val: float = 0.15
     test: float = 0.15
-    block: int = 4
+    block: int = 8
     guard: int = 1
     seed: int = 0
     train_sizes: Sequence[int] = (50, 100, 200, 500, 1000)

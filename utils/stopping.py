@@ -4,9 +4,12 @@ import multiprocessing
 import signal
 from collections.abc import Sequence
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # slow to import, and most scripts need no more than `end_workers`
 
 WORKER_GRACE_S = 30
 
@@ -28,7 +31,7 @@ class StopRequest:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def agreed(self, fabric: Fabric) -> bool:
+    def agreed(self, fabric: "Fabric") -> bool:
         """True on all processes after the step at which any of them was asked to stop."""
         if fabric.world_size == 1:
             return self.received is not None

@@ -230,7 +230,7 @@ def _open_clip() -> ModuleType:
     try:
         import open_clip
     except ImportError as error:
-        raise PrepareError(f"text=clip: open_clip cannot be imported ({one_line(error)}); pip install open_clip_torch==3.3.0, "
+        raise PrepareError(f"text=clip: open_clip cannot be imported ({one_line(error)}); pip install -r requirements-optional.txt, "
                            "or use text=hash") from error
     return open_clip
 

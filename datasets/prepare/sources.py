@@ -12,8 +12,8 @@ def states(paths: Iterable[Path]) -> list[list]:
 
 
 def checksums(paths: Iterable[Path]) -> list[dict]:
-    """Name, bytes and SHA-256 of each file, sorted by path."""
-    files = sorted({file.resolve() for path in paths for file in _files(path)})
+    """Name, bytes and SHA-256 of each file, sorted by name."""
+    files = sorted({file.resolve() for path in paths for file in _files(path)}, key=lambda file: (file.name, file))
     return [{"file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files]
 
 

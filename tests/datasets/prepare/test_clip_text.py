@@ -299,7 +299,7 @@ def test_without_open_clip_the_remedy_is_named(monkeypatch):
             raise ModuleNotFoundError("No module named 'open_clip'")
         return real(name, *arguments)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(PrepareError, match=r"^text=clip: open_clip cannot be imported .*; pip install open_clip_torch==3.3.0, or"):
+    with pytest.raises(PrepareError, match=r"^text=clip: open_clip cannot be imported .*; pip install -r requirements-optional.txt, or"):
         text_encoder("clip")
 
 
