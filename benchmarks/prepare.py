@@ -36,6 +36,7 @@ from utils.recipes import resolve_recipe
 
 OBJECTS = 60           # a tile
 SIZES = (20, 60)       # tiles along a side of the two cities
+REPEATS = 3
 PLAIN_TILES = 60       # tiles that the plain form is measured on, spread over the city
 # disjoint, touch, contain, within, overlap
 PATTERNS = ("FF*FF****", "FT*******", "F**T*****", "F***T****", "T*****FF*", "T*F**F***", "T*T***T**")
@@ -104,21 +105,20 @@ def matches(matrix: str, pattern: str) -> bool:
 
 def measure_cities(folder: Path) -> None:
     """Whole preparation of two cities, text=hash: against the plain form, with two processes, and tile by tile as the city grows."""
-    seconds = {}
-    for side in SIZES:
-        raster, osm = write_city(folder / f"city{side}", side * TILE, side * TILE, side * side * OBJECTS)
-        for workers in (1, 2):
-            seconds[side, workers] = whole(raster, osm, folder / "out", workers=workers)
-    plain = plain_seconds_a_tile(raster, osm, folder / "plain", HashText())
-    small, large = SIZES
-    tiles = large * large
-    print(f"whole preparation, {large} x {large} tiles, {OBJECTS} objects a tile, text=hash:")
+    small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE, side * side * OBJECTS) for side in SIZES)
+    out, few, many = folder / "out", SIZES[0] ** 2, SIZES[1] ** 2
+    runs = [lambda: [whole(*small, out, workers=1) for _ in range(3)], lambda: whole(*large, out, workers=1),
+            lambda: whole(*large, out, workers=2), lambda: plain_seconds_a_tile(*large, folder / "plain", HashText())]
+    turns = [[run() for run in runs] for _ in range(REPEATS)]
+    plain = statistics.median(turn[3] for turn in turns)
+    print(f"whole preparation, {SIZES[1]} x {SIZES[1]} tiles, {OBJECTS} objects a tile, text=hash, medians of {REPEATS}:")
     for workers in (1, 2):
-        ours = seconds[large, workers] / tiles
-        print(f"  {workers} process{'es' if workers > 1 else ''}: {plain / ours:.1f} times the plain form's speed "
+        ours = statistics.median(turn[workers] for turn in turns) / many
+        ratio = statistics.median(turn[3] / (turn[workers] / many) for turn in turns)
+        print(f"  {workers} process{'es' if workers > 1 else ''}: {ratio:.1f} times the plain form's speed "
               f"({ours * 1e3:.2f} ms a tile, the plain form {plain * 1e3:.1f} ms)")
-    growth = (seconds[large, 1] / tiles) / (seconds[small, 1] / small**2)
-    print(f"  a tile of {large} x {large} takes {growth:.2f} times the time of one of {small} x {small}")
+    growth = statistics.median((turn[1] / many) / (statistics.median(turn[0]) / few) for turn in turns)
+    print(f"  a tile of {SIZES[1]} x {SIZES[1]} takes {growth:.2f} times the time of one of {SIZES[0]} x {SIZES[0]}")
 
 
 def whole(raster: Path, osm: Path, out: Path, **keys) -> float:
@@ -185,6 +185,9 @@ def measure_text(folder: Path) -> None:
 
 def random_tower(folder: Path) -> dict[str, str]:
     """ViT-B-16's CLIP with random weights, in a file."""
+    import utils.torchvision_import  # noqa: F401  (open_clip imports torchvision)
+
+    # isort: split
     import open_clip
 
     model, path = "ViT-B-16-quickgelu", folder / "tower.pt"

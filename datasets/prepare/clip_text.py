@@ -227,6 +227,8 @@ def _hub_offline() -> Iterator[None]:
 
 
 def _open_clip() -> ModuleType:
+    import utils.torchvision_import  # noqa: F401  (first: open_clip imports torchvision)
+
     try:
         import open_clip
     except ImportError as error:

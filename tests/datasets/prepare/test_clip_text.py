@@ -4,9 +4,12 @@ import builtins
 import json
 import socket
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 import datasets.prepare.clip_text as clip_text
+import utils.torchvision_import  # noqa: F401  (first: open_clip imports torchvision)
 from datasets.prepare.text import text_encoder
 from utils.errors import PrepareError
 
@@ -24,6 +28,7 @@ TINY = {
     "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 32},
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
+ROOT = Path(__file__).resolve().parents[3]
 VALUES = ["residential", "place_of_worship", "yes", "", "école", "a value of many words " * 20, "residential"]
 
 
@@ -343,3 +348,10 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
         encode("openia" if make == "openia" else path, model=name)
     assert str(error.value).startswith(message.format(path=path, folder=tmp_path))
     assert "\n" not in str(error.value)
+
+
+def test_a_fresh_process_can_import_open_clip():
+    """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this process may have given it."""
+    code = "from datasets.prepare.text import text_encoder; text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "gone.pt: no such file" in run.stderr.splitlines()[-1]
