@@ -67,11 +67,16 @@ class Job:
     @property
     def release_root(self) -> Path:
         """Where tiles of the release's layout are written first."""
-        return self.folder / "tiles"
+        return made_folder(self.folder)
 
 
 def spool_folder(folder: Path) -> Path:
     return folder / "objects"
+
+
+def made_folder(folder: Path) -> Path:
+    """What will be moved into the dataset, laid out as there."""
+    return folder / "tiles"
 
 
 def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, text: np.ndarray, sources: dict) -> None:

@@ -201,23 +201,26 @@ class _Preparation:
         if not place.moved:
             place.put_in_place()
         place.release_marker()
-        if dropped := drop_missing(self.settings.folder):
-            self._say([f"the lists of training and test tiles named {dropped} tiles that are no more; they are off the lists"])
-        job = open_job(str(place.records.resolve()))
+        job = open_job(str(place.finished.resolve()))
         spool = job.spool
         summary = PrepareSummary(
             self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid, _total(job), spool.counts,
-            len(spool.labels.values), spool.repaired, spool.outside, spool.dropped, self._split() if self.targets else "",
+            len(spool.labels.values), spool.repaired, spool.outside, spool.dropped, self._list_tiles(),
         )
         place.clear()
         return summary
 
-    def _split(self) -> str:
-        """Write the lists of tiles; a city too small for them is a whole dataset all the same."""
-        try:
-            return str(write_splits(self.settings.folder, SplitRules(**self.settings.split)))
-        except TileError as error:
-            return f"no lists of training and test tiles: {error}"
+    def _list_tiles(self) -> str:
+        """Write the lists of tiles where there are targets; a city too small for them is a whole dataset all the same."""
+        said = ""
+        if self.targets:
+            try:
+                return str(write_splits(self.settings.folder, SplitRules(**self.settings.split)))
+            except TileError as error:
+                said = f"no lists of training and test tiles: {error}"
+        if dropped := drop_missing(self.settings.folder):
+            self._say([f"the lists of training and test tiles named {dropped} tiles that are no more; they are off the lists"])
+        return said
 
     def _meta(self, job: Job, total: BandReport) -> dict:
         """What the dataset records of the city: enough to place every tile, to read every label code, and to make it again."""

@@ -7,14 +7,18 @@ from pathlib import Path
 
 def states(paths: Iterable[Path]) -> list[list]:
     """Path, size and time of change of each file: equal as long as nobody touched them."""
-    files = sorted({file.resolve() for path in paths for file in _files(path)})
+    files = sorted(_distinct(paths))
     return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def checksums(paths: Iterable[Path]) -> list[dict]:
     """Name, bytes and SHA-256 of each file, sorted by name."""
-    files = sorted({file.resolve() for path in paths for file in _files(path)}, key=lambda file: (file.name, file))
+    files = sorted(_distinct(paths), key=lambda file: (file.name, file))
     return [{"file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files]
+
+
+def _distinct(paths: Iterable[Path]) -> set[Path]:
+    return {file.resolve() for path in paths for file in _files(path)}
 
 
 def _files(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from datasets.prepare.job import made_folder
 from datasets.stores.release import release_folders
 from datasets.tiles import UNFINISHED
 from utils.errors import PrepareError
@@ -26,14 +27,15 @@ class Workplace:
 
     Attributes:
         folder: of the work; stays when the work is stopped.
+        finished: what that folder is called when its tiles are in their place.
         discarded: work that a stopped run of another request left was thrown away.
         made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's layout.
     """
 
     def __init__(self, out: Path, city: str):
         self.out, self.city = out, city
-        self.folder, self._finished = out / f".preparing-{city}", out / f".finished-{city}"
-        self.made = self.folder / "tiles"
+        self.folder, self.finished = out / f".preparing-{city}", out / f".finished-{city}"
+        self.made = made_folder(self.folder)
         self._marker = out / f"{UNFINISHED}{city}"
         self._lock = FileLock(out / f".lock-{city}")
         self.discarded = False
@@ -45,8 +47,8 @@ class Workplace:
             PrepareError: `out` holds this city or another layout already, or cannot be written.
         """
         text = json.dumps(request, sort_keys=True, default=str)
-        if self._finished.is_dir():
-            if self._asked(self._finished) == text:
+        if self.finished.is_dir():
+            if self._asked(self.finished) == text:
                 return True
             self.release_marker()  # whole and in its place: only its traces were not removed
             self.clear()
@@ -112,16 +114,11 @@ class Workplace:
     @property
     def moved(self) -> bool:
         """The tiles are in their place; what comes after is not done yet."""
-        return self._finished.is_dir()
+        return self.finished.is_dir()
 
     @property
     def moving(self) -> bool:
         return (self.folder / _MOVING).exists()
-
-    @property
-    def records(self) -> Path:
-        """The folder of the work, wherever it is now."""
-        return self._finished if self.moved else self.folder
 
     def put_in_place(self) -> None:
         """Move what was made into `out`, in place of what it has of this city; goes on where it was stopped."""
@@ -132,7 +129,7 @@ class Workplace:
         for part in sorted(path for path in self.made.iterdir() if path.is_dir()):
             for path in sorted(part.iterdir()):
                 _move(path, self.out / part.name)
-        self.folder.rename(self._finished)
+        self.folder.rename(self.finished)
 
     def release_marker(self) -> None:
         """From now on the dataset can be read."""
@@ -140,7 +137,7 @@ class Workplace:
 
     def clear(self) -> None:
         """Remove the traces of the work."""
-        shutil.rmtree(self._finished)
+        shutil.rmtree(self.finished)
 
     def abandon(self) -> None:
         """Remove the work: nothing there is worth going on with."""

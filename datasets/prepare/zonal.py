@@ -66,10 +66,6 @@ class Zonal:
             self.notes.append(f'{self.path.name}: its band is described as "{said}", but {self.name}_unit=count takes each value for the '
                               f"total of its cell; pass {self.name}_unit=per_km2 (or per_hectare, per_m2) if it is a density")
 
-    def totals(self, bounds: np.ndarray, crs: Any) -> np.ndarray:
-        """The total of each tile: float64 [m]; as `totals_and_cover`."""
-        return self.totals_and_cover(bounds, crs)[0]
-
     def totals_and_cover(self, bounds: np.ndarray, crs: Any) -> tuple[np.ndarray, np.ndarray]:
         """The total of each tile, and how much of the tile it speaks of: a tile that is covered in part has the total of that part.
 

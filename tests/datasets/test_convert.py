@@ -61,7 +61,7 @@ def write_like_the_authors(root: Path) -> None:
     for name, nodes in {"hong_kong_2_10_3": 3, "hong_kong_2_9_3": 2, "hong_kong_2_9_4": 0, "tile7": 1}.items():
         tile = random_tile(name, nodes, 0, side=SIDE, targets=True)
         write_release(root, [tile])
-        x = torch.load(root / "node" / f"{name}.tensor").double()
+        x = torch.load(root / "node" / f"{name}.tensor", weights_only=True).double()
         torch.save(x, root / "node" / f"{name}.tensor")
         torch.save(torch.empty(0), root / "edge" / f"{name}.tensor")
         torch.save(torch.empty(0), root / "edge_w" / f"{name}.tensor")
