@@ -18,6 +18,7 @@ import numpy as np
 
 from datasets.land_use_classes import CLASSES
 from datasets.spatial_blocks import DRAWS, GUARD, MAX_CELLS, TEST, TRAIN, VAL, deal_blocks, misfit, shares
+from datasets.stores.city import places_of
 from datasets.stores.tile import TOTALS
 from datasets.tiles import TileDataset, city_of, open_store
 from utils.cli import script
@@ -303,7 +304,7 @@ def _in_words(got: np.ndarray) -> str:
 
 
 def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules, guard: int) -> tuple[np.ndarray, int]:
-    cells = np.array([name.split("_")[-2:] for name in names], dtype=np.int64)  # [n, 2]
+    cells = places_of(names)                                                                  # [n, 2]
     columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
     if columns * rows > MAX_CELLS:
         raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} columns and {rows} rows, expected "

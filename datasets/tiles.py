@@ -47,6 +47,7 @@ class TileDataset(Dataset):
         node_width: columns of every node table, label included.
 
     Attributes:
+        cities: those asked for; empty where all are kept.
         names: the tiles' names, in the order of the index.
         label_names: city -> tag values indexed by label code, for the cities that say so (the authors' data does not).
         meta: city -> what its maker says of it (CRS, transform, tile_px, stride, sources ...), for the cities that have such a file.
@@ -58,6 +59,7 @@ class TileDataset(Dataset):
 
     def __init__(self, root: str | Path, cities: Sequence[str] | None = None, image_size: int = 224, node_width: int = 525) -> None:
         self.root = Path(root)
+        self.cities = list(cities or ())
         self.image_size = image_size
         self.node_width = node_width
         self.store = open_store(self.root, cities)

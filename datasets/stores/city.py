@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from utils.errors import TileError, one_line
 
+LEAST_PIXELS = 16  # along a tile's side, of those whose names count pixels
 NO_CITY = "@"  # the compact layout's folder for tiles whose names have no city
 
 
@@ -15,6 +18,17 @@ def city_of(name: str) -> str | None:
     """The city in a tile's name `{city}_{col}_{row}`; None for a name of another form."""
     parts = re.fullmatch(r"(.+)_\d+_\d+", name)
     return parts and parts[1]
+
+
+def places_of(names: Sequence[str]) -> np.ndarray:
+    """Column and row [n, 2] in tiles, of the names of one city's tiles, each of the form `{city}_{col}_{row}`.
+
+    The authors' published tiles count pixels, such as singapore_22176_12992: that is taken for granted where all differences are
+    multiples of a number that columns and rows would not share by chance.
+    """
+    places = np.array([name.rsplit("_", 2)[1:] for name in names], dtype=np.int64).reshape(-1, 2)
+    step = np.gcd.reduce(places - places[:1], axis=None) if len(places) else 0
+    return (places - places.min(0)) // step if step >= LEAST_PIXELS else places
 
 
 def cities_of(names: Iterable[str]) -> list[str]:

@@ -32,7 +32,7 @@ class CompactTiles:
     def __init__(self, root: Path, cities: Sequence[str] | None = None):
         found = sorted(path.name for path in (root / CITIES).iterdir() if path.is_dir() and not path.name.startswith("."))
         if not found:
-            raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; correct the path (data_path=...); "
+            raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; correct the path; "
                             f"prepare_dataset.py makes such a dataset from a raster and an OSM extract")
         if cities:
             check_cities(cities, [name for name in found if name != NO_CITY], root)

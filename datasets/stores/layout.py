@@ -18,7 +18,7 @@ def layout_of(root: Path) -> str:
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
         raise TileError(f"{root}: {found}, expected the folder of a dataset with {CITIES}/, or with img/, node/, edge/ and edge_w/; "
-                        f"correct the path (data_path=...); {MAKE}")
+                        f"correct the path; {MAKE}")
     for marker in root.glob(f"{UNFINISHED}*"):
         city = marker.name.removeprefix(UNFINISHED)
         raise TileError(f"{root}: the preparation of {city} was interrupted and its tiles are incomplete, expected all of them; "

@@ -268,7 +268,7 @@ def _list_tiles(root: Path) -> list[str]:
     if not names:
         found = "has no tiles (img/*.png)" if (root / "img").is_dir() else "has no folder img"
         raise TileError(f"{root}: {found}, expected img/NAME.png, node/NAME.tensor, edge/NAME.tensor and edge_w/NAME.tensor for each tile "
-                        f"(or cities/CITY/meta.json, the compact layout); correct the path (data_path=...); {MAKE}")
+                        f"(or cities/CITY/meta.json, the compact layout); correct the path; {MAKE}")
     return names
 
 

@@ -68,6 +68,41 @@ def test_an_epoch_continues_in_its_middle(rank):
     assert len(sampler) == len(whole)
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 3, 8, 37])
+def test_with_the_last_batch_all_tiles_are_used_and_ranks_have_equally_many(world_size, count):
+    """Whatever shares a global batch of 8, its tiles are the same but for those that fill up the last one."""
+    single = [index for _, index in EpochSampler(tiles(count), 8, seed=3, keep_last=True)]
+    assert sorted(single) == list(range(count))
+    size = 8 // world_size
+    samplers = [EpochSampler(tiles(count), size, 3, rank, world_size, keep_last=True) for rank in range(world_size)]
+    ranks = [[index for _, index in sampler] for sampler in samplers]
+    assert {len(rank) for rank in ranks} == {len(sampler) for sampler in samplers} == {-(-count // world_size)}
+    assert {sampler.steps_per_epoch for sampler in samplers} == {-(-count // 8)}
+    shared = [index for step in range(samplers[0].steps_per_epoch) for index in _of_step(ranks, step, size)]
+    assert shared[:count] == single
+    assert shared[count:] == (single * world_size)[:len(shared) - count]
+
+
+def _of_step(ranks: list[list[int]], step: int, size: int) -> list[int]:
+    """A global batch in the order of the epoch: the ranks by turns."""
+    return [index for turn in zip(*(rank[step * size:(step + 1) * size] for rank in ranks), strict=True) for index in turn]
+
+
+def test_an_epoch_with_its_last_batch_continues_in_its_middle():
+    sampler = EpochSampler(tiles(9), batch_size=2, seed=5, rank=1, world_size=2, keep_last=True)
+    whole = list(sampler)
+    assert len(whole) == 5
+    for step in range(4):
+        sampler.set_position(epoch=0, start_step=step)
+        assert (len(sampler), list(sampler)) == (max(0, 5 - 2 * step), whole[2 * step:])
+
+
+def test_no_tile_is_too_few_for_the_last_batch_too():
+    with pytest.raises(TileError, match="some/tiles has 0 tiles"):
+        EpochSampler(tiles(0), batch_size=1, seed=0, keep_last=True)
+
+
 @pytest.mark.parametrize("start_step", [-1, 4])
 def test_a_step_outside_the_epoch_is_refused(start_step):
     with pytest.raises(ValueError, match="an epoch has 3 steps"):

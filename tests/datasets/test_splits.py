@@ -271,6 +271,15 @@ def test_gaps_and_far_corners_are_fine(tmp_path):
     assert len(read(tmp_path, "osm-train-all.txt")) > 30
 
 
+def test_names_that_count_pixels_are_places_of_tiles(tmp_path):
+    """Such as the authors' singapore_22176_12992: otherwise every tile were a block of its own, far from all others."""
+    places = [(22_176 + 224 * col, 12_992 + 224 * row) for row in range(12) for col in range(12)]
+    root = write_city(tmp_path, land_use=None, places=places)
+    write_splits(root, RULES)
+    train, val, test = (read(root, name) for name in ("osm-train-all.txt", "val.txt", "test.txt"))
+    assert min(distance(train, val), distance(train, test), distance(val, test)) > 224
+
+
 def test_what_an_earlier_split_left_is_removed_and_other_files_stay(tmp_path):
     root = write_city(tmp_path)
     write_splits(root, RULES)
@@ -345,7 +354,7 @@ def nothing_complete(root):
 
 
 def far_apart(root):
-    return write_city(root, places=[(0, 0), (90_000, 90_000)]), RULES
+    return write_city(root, places=[(0, 0), (90_000, 90_000), (1, 7)]), RULES
 
 
 CASES = [

@@ -1,0 +1,204 @@
+"""Tiles with a target: land use by pixel, or a total of the tile such as its population; and lists of tiles."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torch_geometric.data import Batch, Data
+
+from datasets.batching import stack
+from datasets.land_use_classes import CLASSES, IGNORED, UNKNOWN
+from datasets.missing import remove_nodes
+from datasets.sampler import keyed_generator
+from datasets.stores.city import city_of, repeated
+from datasets.stores.release import TILE_FOLDERS, ReleaseTiles
+from datasets.tiles import TileDataset, collate
+from utils.errors import TileError, one_line
+
+Target = Literal["land_use", "pop", "CO2"]
+Key = int | tuple[int, int]  # a tile's place, or an epoch and it
+_SOURCE = {"land_use": "labels", "pop": "population", "CO2": "co2"}  # the keys of prepare_dataset.py that make the targets
+_FOLDER = {"land_use": "label", "pop": "pop", "CO2": "CO2"}          # where the release's layout has them
+_WRONG = -1  # below all that a label may mean
+
+
+class LabelledTiles(Dataset):
+    """Chosen tiles of a dataset with their targets: `tiles[i]` or `tiles[epoch, i]` gives `(image, graph, target)`.
+
+    Image and graph are the dataset's. The target is the land use, int64 [image_size, image_size] with values 0..classes-1 and UNKNOWN, or
+    the total, a float64 scalar in its own units. With `remove_ratio` a tile always loses the same nodes, whatever the list, batch, epoch
+    or worker, and those that it loses at a ratio it also loses at any larger one.
+
+    Args:
+        dataset: all tiles.
+        indices: of the chosen ones, such as `read_list` gives.
+        target: what to give with each tile.
+        classes: number of land-use classes, below 255; with the nine of `land_use_classes.py`, 9 in a label is unknown, too.
+        remove_ratio: share of each tile's nodes that is removed, from 0 to 1 (`remove_nodes`).
+        seed: of the removal, >= 0.
+
+    Attributes:
+        names: of the chosen tiles.
+
+    Raises:
+        TileError: reading a tile raises it where the tile is damaged or has no target, the label has another size than the image or a
+            value that is no class, or the total is no number.
+    """
+
+    def __init__(self, dataset: TileDataset, indices: Sequence[int], target: Target, classes: int = len(CLASSES),
+                 remove_ratio: float = 0., seed: int = 0) -> None:
+        self.dataset = dataset
+        self.root = dataset.root
+        self.indices = list(indices)
+        self.names = [dataset.names[index] for index in self.indices]
+        self.target = target
+        self.classes = classes
+        self.remove_ratio = remove_ratio
+        self.seed = seed
+        self._class_of = _class_table(classes)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, key: Key) -> tuple[Tensor, Data, Tensor]:
+        index = self.indices[_place(key)]
+        return self._labelled(index, *self.dataset[index])
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, Data, Tensor]]:
+        """What a DataLoader asks for a batch: see `TileDataset.__getitems__`."""
+        indices = [self.indices[_place(key)] for key in keys]
+        return [self._labelled(index, *tile) for index, tile in zip(indices, self.dataset.__getitems__(indices), strict=True)]
+
+    def class_counts(self) -> Tensor:
+        """Known pixels of each class in all chosen tiles, int64 [classes]; every label is read, and checked."""
+        counts = torch.zeros(UNKNOWN + 1, dtype=torch.int64)
+        for index in self.indices:
+            counts += self._land_use(index).flatten().bincount(minlength=len(counts))
+        return counts[:self.classes]
+
+    def totals(self) -> Tensor:
+        """The targets of all chosen tiles, float64 [len(self)]."""
+        return torch.tensor([self._total(index) for index in self.indices], dtype=torch.float64)
+
+    def target_of(self, place: int) -> Tensor:
+        """The target of a tile, without its image and graph."""
+        return self._target(self.indices[place])
+
+    def _labelled(self, index: int, image: Tensor, graph: Data) -> tuple[Tensor, Data, Tensor]:
+        if self.remove_ratio:
+            graph = remove_nodes(graph, self.remove_ratio, keyed_generator(self.seed, *graph.name.encode()))
+        return image, graph, self._target(index)
+
+    def _target(self, index: int) -> Tensor:
+        return self._land_use(index) if self.target == "land_use" else torch.tensor(self._total(index), dtype=torch.float64)
+
+    def _land_use(self, index: int) -> Tensor:
+        label = self.dataset.land_use(index)
+        if label is None:
+            raise TileError(self._missing(index))
+        size = self.dataset.image_size
+        if label.shape != (size, size):
+            height, width = label.shape
+            raise TileError(f"{self._where(index)}: the label has {width} x {height} pixels, expected {size} x {size} as the image; make "
+                            f"the tile again with prepare_dataset.py labels=...")
+        known = self._class_of.index_select(0, label.flatten().int()).view(size, size)
+        if known.min() == _WRONG:
+            raise TileError(self._wrong_value(index, label[known == _WRONG][0].item()))
+        return known
+
+    def _total(self, index: int) -> float:
+        total = self.dataset.total(index, self.target)
+        if total is None:
+            raise TileError(self._missing(index))
+        return total
+
+    def _where(self, index: int) -> str:
+        """The file that has the tile's target in the release's layout, else dataset and tile."""
+        name, folder = self.dataset.names[index], _FOLDER[self.target]
+        if isinstance(self.dataset.store, ReleaseTiles):
+            return f"{self.root / folder / name}{TILE_FOLDERS[folder]}"
+        return f"{self.root}, tile {name}"
+
+    def _missing(self, index: int) -> str:
+        what = "land-use label" if self.target == "land_use" else f"total of {self.target}"
+        return (f"{self._where(index)}: the tile has no {what}, expected one for every tile of a list; make the tiles with "
+                f"prepare_dataset.py {_SOURCE[self.target]}=..., or remove the line {self.dataset.names[index]}.png from its list")
+
+    def _wrong_value(self, index: int, value: int) -> str:
+        unknown = " or ".join(str(number) for number in _unknown_values(self.classes))
+        return (f"{self._where(index)}: the label has the value {value}, expected a class from 0 to {self.classes - 1}, or {unknown} for "
+                f"unknown; make the tiles again with prepare_dataset.py 'label_map={{{value}:CLASS}}', which says what the value means")
+
+
+def collate_labelled(samples: Sequence[tuple[Tensor, Data, Tensor]]) -> tuple[Tensor, Batch, Tensor]:
+    """Tiles to a batch: images [B, 3, H, W], the Batch of `collate`, targets int64 [B, H, W] or float64 [B]."""
+    images, graphs, targets = zip(*samples, strict=True)
+    return *collate(list(zip(images, graphs, strict=True))), stack(targets)
+
+
+def read_list(dataset: TileDataset, file: str, key: str) -> list[int]:
+    """The places in `dataset` of the tiles that a list names, a line `NAME.png` or `NAME` each, in the list's order.
+
+    Blank lines are skipped, and so are tiles of other cities where the dataset was opened with some cities only.
+
+    Args:
+        dataset: the tiles.
+        file: the list, below the dataset's folder.
+        key: of the configuration, that names the list; for the messages.
+
+    Raises:
+        TileError: the list is missing, empty, names a tile that is not there or one twice, or has none of the dataset's cities.
+    """
+    path = dataset.root / file
+    names = _read_names(path, f"write lists with `python -m datasets.splits data_path={dataset.root}`, or name another with {key}=...")
+    _check_distinct(path, names)
+    if dataset.cities:
+        chosen = [name for name in names if city_of(name) in dataset.cities]
+        if not chosen:
+            raise TileError(f"{path}: none of its {len(names)} tiles is of cities={','.join(dataset.cities)}, expected one or more; name "
+                            f"another list with {key}=..., or choose among the cities of the list: "
+                            f"{', '.join(sorted({city_of(name) or name for name in names})[:5])}")
+        names = chosen
+    places = {name: place for place, name in enumerate(dataset.names)}
+    if absent := [name for name in names if name not in places]:
+        raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} ({len(absent)} of {len(names)} names are not), "
+                        f"expected names such as {dataset.names[0]}.png; write the lists again with `python -m datasets.splits "
+                        f"data_path={dataset.root}`, or remove the lines")
+    return [places[name] for name in names]
+
+
+def _read_names(path: Path, remedy: str) -> list[str]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except FileNotFoundError as error:
+        raise TileError(f"{path}: missing, expected a list of tiles, a line NAME.png each; {remedy}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected a list of tiles, a line NAME.png each; {remedy}") from error
+    names = [line.strip().removesuffix(".png") for line in lines if line.strip()]
+    if not names:
+        raise TileError(f"{path}: names no tile, expected one or more, a line NAME.png each; {remedy}")
+    return names
+
+
+def _check_distinct(path: Path, names: list[str]) -> None:
+    if twice := repeated(sorted(names)):
+        raise TileError(f"{path}: names {twice}.png {names.count(twice)} times, expected every tile once; remove the other lines")
+
+
+def _place(key: Key) -> int:
+    return key[1] if isinstance(key, tuple) else key
+
+
+def _unknown_values(classes: int) -> tuple[int, ...]:
+    return IGNORED if classes == len(CLASSES) else (UNKNOWN,)
+
+
+def _class_table(classes: int) -> Tensor:
+    """What a label's value means, int64 [256]: a class, UNKNOWN, or _WRONG."""
+    table = torch.full((256,), _WRONG)
+    table[:classes] = torch.arange(classes)
+    table[list(_unknown_values(classes))] = UNKNOWN
+    return table
