@@ -10,18 +10,16 @@ The same command continues a run that was stopped. Outputs are in save_root_dir/
 
 from utils.cli import script
 from utils.config import TrainConfig
-from utils.pretraining import PretrainingRun, launch
+from utils.devices import launch
+from utils.pretraining import PretrainingRun
 from utils.report import add_picture, report
+from utils.sample import ensure_sample
 from utils.schedule import learning_rate, set_learning_rate
 
 
 def train(cfg: TrainConfig) -> None:
     fabric = launch(cfg)
-    if cfg.sample_tiles is not None:
-        from datasets.sample_tiles import ensure_sample_tiles  # the whole preparation, which no other run needs
-
-        with fabric.rank_zero_first():
-            ensure_sample_tiles(cfg.data_path, cfg.sample_tiles)
+    ensure_sample(fabric, cfg.data_path, cfg.sample_tiles)
     with PretrainingRun(cfg, fabric) as run:
         for epoch in run.epochs():
             set_learning_rate(run.optimizer, learning_rate(run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
@@ -38,7 +36,7 @@ def train(cfg: TrainConfig) -> None:
     report(run)
 
 
-main = script("train_rose", TrainConfig)(train)
+main = script("train_rose", TrainConfig, folder="save_root_dir/save_dir")(train)
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models.heads import RegressionHead, build_decoder
+from models.heads import RegressionHead, TargetScale, build_decoder
 from models.rose import Rose
 from utils.errors import ModelError
 
@@ -41,30 +41,62 @@ class Downstream(nn.Module):
     def __init__(self, rose: Rose, parts: tuple[str, ...], represent: Callable[[Rose, Tensor, Batch], Tensor], decoder: nn.Module):
         super().__init__()
         self.rose, self.decoder, self._represent = rose, decoder, represent
+        self.frozen = False
         for name, parameter in rose.named_parameters():
             parameter.requires_grad_(name.startswith(parts))
 
+    def freeze(self) -> "Downstream":
+        """Train the decoder alone from now on: a probe of what the Rose knows."""
+        self.frozen = True
+        self.rose.requires_grad_(False)
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Downstream":
+        """As of any module; a frozen Rose stays as it is in use."""
+        super().train(mode)
+        if self.frozen:
+            self.rose.eval()
+        return self
+
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
-        """What the decoder is given for images [B, 3, H, W] and their graphs."""
+        """What the decoder is given for images [B, 3, H, W] and their graphs: tokens [B, L, D], or summaries [B, width]."""
         return self._represent(self.rose, images, graphs)
+
+    def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
+        """What a loss is taken of: `decode` of `represent`."""
+        return self.decode(self.represent(images, graphs), images.shape[2:])
 
 
 class Segmenter(Downstream):
     """Tokens -> class scores per token -> bilinear to the image's size (Rose section 4.1)."""
 
+    def decode(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
+        """[B, classes, H, W] logits of tokens [B, L, D] of images of `size` H, W."""
+        scores = self.decoder(tokens)                                                    # [B, L, classes]
+        patch = self.rose.image_encoder.patch
+        maps = scores.transpose(1, 2).unflatten(2, (size[0] // patch, size[1] // patch))  # [B, classes, rows, columns]
+        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
         """[B, classes, H, W] logits of images [B, 3, H, W] and the PyG Batch of their graphs."""
-        scores = self.decoder(self.represent(images, graphs))                            # [B, L, classes]
-        maps = scores.transpose(1, 2).unflatten(2, self.rose.image_encoder.grid(images))  # [B, classes, rows, columns]
-        return F.interpolate(maps, size=images.shape[2:], mode="bilinear", align_corners=False)
+        return self.outputs(images, graphs)
 
 
 class Regressor(Downstream):
     """A tile's summary -> a number that is never negative (Rose sections 4.2, 4.3)."""
 
+    def decode(self, summaries: Tensor, size: tuple[int, int]) -> Tensor:
+        """[B, 1] estimates in units of training, of summaries [B, width]; the size of the images does not matter."""
+        return self.decoder(summaries)
+
+    def estimates(self, outputs: Tensor) -> Tensor:
+        """[B, 1] in original units, of `outputs` in units of training."""
+        return self.decoder.scale.unscale(outputs.double()).clamp(min=0)
+
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
-        """[B, 1] estimates for images [B, 3, H, W] and the PyG Batch of their graphs."""
-        return self.decoder(self.represent(images, graphs))
+        """[B, 1] estimates for images [B, 3, H, W] and the PyG Batch of their graphs, in original units."""
+        outputs = self.outputs(images, graphs)
+        return self.estimates(outputs).to(outputs.dtype)
 
 
 def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear", num_classes: int = 9) -> Segmenter:
@@ -81,18 +113,19 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
     return Segmenter(rose, parts, represent, build_decoder(decoder, rose.width, num_classes))
 
 
-def build_regressor(rose: Rose, modality: str = "fusion") -> Regressor:
+def build_regressor(rose: Rose, modality: str = "fusion", scale: TargetScale | None = None) -> Regressor:
     """A regressor on `rose`, whose parameters it shares.
 
     Args:
         modality: "image" (CLS), "fusion" (CLS of the global fusion) or "osm" (readout).
+        scale: the units in which it is trained; None: the original ones.
 
     Raises:
         ModelError: unknown modality.
     """
     parts, represent = _choose(_SUMMARY, modality)
     width = 2 * rose.osm_encoder.out_dim if modality == "osm" else rose.width
-    return Regressor(rose, parts, represent, RegressionHead(width))
+    return Regressor(rose, parts, represent, RegressionHead(width, scale))
 
 
 def _choose(table: dict, modality: str) -> tuple:

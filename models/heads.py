@@ -1,5 +1,7 @@
 """Decoders that turn tokens into class scores, and the regression head."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from timm.models.vision_transformer import Block
@@ -75,14 +77,65 @@ def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
     return DECODERS[name](width, num_classes)
 
 
-class RegressionHead(nn.Linear):
-    """One Linear to a scalar, then ReLU; weight 1 and bias 0 at the start (Rose section 4)."""
+@dataclass(frozen=True)
+class TargetScale:
+    """The units in which a regression is trained: z = (f(y) - mean) / std with f the identity, or log(1 + y).
 
-    def __init__(self, width: int):
+    Attributes:
+        name: "none" (the release: z = y), "standard", or "log1p".
+        mean, std: of f(y) over the training tiles.
+    """
+
+    name: str = "none"
+    mean: float = 0.0
+    std: float = 1.0
+
+    @staticmethod
+    def fit(name: str, totals: Tensor) -> "TargetScale":
+        """The scale `name` for the totals [n] of the training tiles.
+
+        Raises:
+            ModelError: unknown name, or a total below -1 with "log1p".
+        """
+        if name not in SCALES:
+            raise ModelError(f"target_scale={name}: choose one of {', '.join(SCALES)}")
+        if name == "none":
+            return TargetScale()
+        if name == "log1p":
+            if (totals <= -1).any():
+                raise ModelError(f"target_scale=log1p: a target is {totals.min().item():g}, and the logarithm of 1 + it does not exist; "
+                                 f"use standard")
+            totals = totals.log1p()
+        spread = totals.std(correction=0).item()
+        return TargetScale(name, totals.mean().item(), spread if spread > 0 else 1.0)
+
+    def scale(self, totals: Tensor) -> Tensor:
+        """Original units -> units of training."""
+        return ((totals.log1p() if self.name == "log1p" else totals) - self.mean) / self.std
+
+    def unscale(self, z: Tensor) -> Tensor:
+        """Units of training -> original units."""
+        y = z * self.std + self.mean
+        return y.expm1() if self.name == "log1p" else y
+
+
+SCALES = ("none", "standard", "log1p")
+
+
+class RegressionHead(nn.Linear):
+    """One Linear to a scalar, then ReLU in the original units: an estimate is never negative (Rose section 4).
+
+    Without a scale the weight is 1 and the bias 0 at the start, as in the paper. In units of training both are 0: every tile's first
+    estimate is the mean of the training tiles.
+    """
+
+    def __init__(self, width: int, scale: TargetScale | None = None):
         super().__init__(width, 1)
-        nn.init.ones_(self.weight)
+        self.scale = scale or TargetScale()
+        nn.init.constant_(self.weight, 1.0 if self.scale.name == "none" else 0.0)
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width] -> [B, 1], never negative."""
-        return super().forward(x).relu()
+        """[B, width] -> [B, 1] in units of training, never below what 0 is in them."""
+        zero = self.scale.scale(torch.zeros((), dtype=x.dtype, device=x.device))
+        return super().forward(x).clamp(min=zero)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models import build_rose
 from models.rose import Rose
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, one_line
 from utils.files import replacing
 from utils.release import is_release_state_dict, load_release_state_dict, load_strictly
 from utils.tensor_files import FileFault, load_tensors
@@ -25,6 +25,7 @@ from utils.tensor_files import FileFault, load_tensors
 __all__ = ["load_release_state_dict", "load_rose", "newest_checkpoint", "read_checkpoint", "rng_state", "save_checkpoint", "set_rng_state"]
 
 FORMAT = "rose-run-1"
+FINETUNED_FORMAT = "rose-finetuned-1"
 _WEIGHTS_FORMAT = "rose-weights-1"
 _RELEASE_ENCODERS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
 
@@ -36,10 +37,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         state: with "model" (a Rose's state dict) and "build" (the arguments of `build_rose`), and whatever else the run needs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: value.detach().cpu().contiguous() for name, value in state["model"].items()}
-    metadata = {"format": _WEIGHTS_FORMAT, "build": json.dumps(state["build"])}
-    with replacing(path.with_suffix(".safetensors")) as temporary:
-        save_file(weights, temporary, metadata)
+    write_weights(path.with_suffix(".safetensors"), state["model"], {"format": _WEIGHTS_FORMAT, "build": json.dumps(state["build"])})
     with replacing(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
 
@@ -72,7 +70,8 @@ def read_position(path: Path) -> int:
 
 
 def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> Rose:
-    """A Rose with the weights of a checkpoint of any kind: a run's NAME.tar, NAME.safetensors, or the authors' bare state dict.
+    """A Rose with the weights of a checkpoint of any kind: a run's NAME.tar, NAME.safetensors (of a fine-tuned model, too: its Rose), or
+    the authors' bare state dict.
 
     Args:
         image_encoder: timm name; needed only for an authors' checkpoint whose ViT is not one of the four standard widths.
@@ -82,18 +81,30 @@ def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: A
     Raises:
         CheckpointError: missing, damaged, of unknown kind, or not fitting the network.
     """
+    weights, build = read_network(path, image_encoder, **overrides)
+    rose = build_rose(**build)
+    fill_rose(rose, weights, str(path))
+    return rose
+
+
+def read_network(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights that `load_rose` loads, and the arguments of `build_rose` for them. Arguments and errors as there."""
     path = Path(path)
     weights, build = _read_weights(path)
     if build is None:
         build = {"image_encoder": image_encoder or _guess_encoder(weights, path), "recipe": "release", **_release_widths(weights)}
-    elif image_encoder is not None:
-        build = {**build, "image_encoder": image_encoder}
-    rose = build_rose(**{**build, **overrides, "pretrained": False})
+    elif image_encoder not in (None, build["image_encoder"]):
+        raise CheckpointError(f"{path}: was made with image_encoder={build['image_encoder']}, not {image_encoder}; leave image_encoder "
+                              f"out, or give a checkpoint of that encoder")
+    return weights, {**build, **overrides, "pretrained": False}
+
+
+def fill_rose(rose: Rose, weights: dict[str, Tensor], source: str) -> None:
+    """Load `weights` of `read_network`; raises CheckpointError, which names their `source`, where they do not fit."""
     if is_release_state_dict(weights):
         load_release_state_dict(rose, weights)
     else:
-        load_strictly(rose, weights, str(path))
-    return rose
+        load_strictly(rose, weights, source)
 
 
 def rng_state() -> dict[str, Any]:
@@ -134,7 +145,7 @@ def _read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
     """The parameters in a checkpoint, and the arguments of `build_rose` where it stores them."""
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_rose_safetensors(path)
     state = _read_tar(path)
     if state.get("format") == FORMAT:
         return state["model"], state["build"]
@@ -147,17 +158,35 @@ def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]
     return state, None
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def write_weights(path: Path, state_dict: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write the weights of a module to `path`, whole or not at all."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
+    with replacing(path) as temporary:
+        save_file(weights, temporary, metadata)
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The weights in a file and what is said of them.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-        weights = load_file(path)
+        return load_file(path), metadata
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors ({error}); copy it again") from error
-    if metadata.get("format") != _WEIGHTS_FORMAT:
+        raise CheckpointError(f"{path}: cannot be read as safetensors ({one_line(error)}); copy it again") from error
+
+
+def _read_rose_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    weights, metadata = read_safetensors(path)
+    if metadata.get("format") not in (_WEIGHTS_FORMAT, FINETUNED_FORMAT):
         raise CheckpointError(f"{path}: safetensors without Rose's description of its network; expected a file that train_rose.py wrote")
+    if metadata["format"] == FINETUNED_FORMAT:
+        weights = {name.removeprefix("rose."): value for name, value in weights.items() if name.startswith("rose.")}
     return weights, json.loads(metadata["build"])
 
 

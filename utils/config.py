@@ -29,7 +29,7 @@ def _recipe_key(name: str) -> Any:
 
 
 @dataclass
-class RunConfig:
+class MachineConfig:
     """Keys that every script which runs a network shares."""
 
     image_size: int = key(least=1)
@@ -39,13 +39,13 @@ class RunConfig:
     num_nodes: int = key(least=1)
     strategy: str = key(choices=("auto", "ddp"))
     num_workers: int = key(least=0)
-    seed: int = key(least=0, below=2**32)
 
 
 @dataclass
-class TrainConfig(RunConfig):
+class TrainConfig(MachineConfig):
     """Keys of train_rose.py."""
 
+    seed: int = key(least=0, below=2**32)
     data_path: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample needs none")
     cities: list[str] | None = key()
     batch_size: int = key(least=1)
@@ -75,6 +75,58 @@ class TrainConfig(RunConfig):
     save_every: int = key(least=1)
     picture_every: int = key(least=1)
     sample_tiles: int | None = key(least=1)
+
+
+@dataclass
+class EvaluateConfig(MachineConfig):
+    """Keys that evaluate_seg_fusion.py and evaluate_pop_fusion.py share."""
+
+    task: str = key()
+    data_root: str = key(why="the folder of a tile dataset with targets; prepare_dataset.py makes one")
+    cities: list[str] | None = key()
+    train_file: str = key()
+    val_file: str = key()
+    test_file: str | None = key()
+    checkpoint: str | None = key()
+    mode: str = key(choices=("finetune", "linear", "scratch"))
+    image_encoder: str | None = key()
+    pretrained: bool = key()
+    epochs: int = key(least=0)
+    batch_size: int = key(least=1)
+    lr: float = key(above=0)
+    lr_multi: float = key(above=0)
+    linear_lr: float = key(above=0)
+    weight_decay: float = key(least=0)
+    cache_features: bool = key()
+    recipe: str | None = key()
+    protocol: str = _recipe_key("protocol")
+    osm_norm_scope: str | None = _recipe_key("osm_norm_scope")
+    fine_input: str | None = _recipe_key("fine_input")
+    remove_ratio: float = key(least=0, most=1)
+    remove_while_training: bool = key()
+    seeds: list[int] = key()
+    save_root_dir: str = key()
+    save_path: str | None = key()
+    resume: str = key(choices=("auto", "never"))
+    sample_tiles: int | None = key(least=1)
+
+
+@dataclass
+class SegmentationConfig(EvaluateConfig):
+    """Keys of evaluate_seg_fusion.py."""
+
+    modality: str = key(choices=("image", "fusion", "fine"))
+    decoder: str = key(choices=("linear", "mask_transformer"))
+    classes: list[str] | None = key()
+
+
+@dataclass
+class RegressionConfig(EvaluateConfig):
+    """Keys of evaluate_pop_fusion.py."""
+
+    target: str = key(choices=("pop", "co2"))
+    modality: str = key(choices=("image", "osm", "fusion"))
+    target_scale: str = key(choices=("none", "standard", "log1p"))
 
 
 @dataclass
@@ -164,6 +216,57 @@ class SampleCityConfig:
     tiles: int = key(least=1)
     seed: int = key(least=0, below=2**32)
     overwrite: bool = key()
+
+
+@dataclass
+class AttentionConfig:
+    """Keys of `python -m studies.attention`."""
+
+    checkpoint: str | None = key()
+    data_root: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one")
+    cities: list[str] | None = key()
+    image_size: int = key(least=1)
+    max_tiles: int | None = key(least=1)
+    batch_size: int = key(least=1)
+    tile: str | None = key()
+    nodes: list[int] | None = key()
+    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
+    save_root_dir: str = key()
+    save_path: str = key()
+    sample_tiles: int | None = key(least=1)
+
+
+@dataclass
+class StudyConfig:
+    """Keys that the studies which train models share; the evaluation's go on to it."""
+
+    problem: str = key(choices=("seg", "pop", "co2"))
+    seeds: list[int] = key()
+    out: str = key()
+
+
+@dataclass
+class LabelEfficiencyConfig(StudyConfig):
+    """Keys of `python -m studies.label_efficiency`."""
+
+    train_files: list[str] | None = key()
+    modes: list[str] = key()
+
+
+@dataclass
+class MissingOsmConfig(StudyConfig):
+    """Keys of `python -m studies.missing_osm`."""
+
+    modalities: list[str] | None = key()
+    ratios: list[float] = key()
+    while_training: bool = key()
+
+
+@dataclass
+class ModalitiesConfig(StudyConfig):
+    """Keys of `python -m studies.modalities`."""
+
+    modalities: list[str] | None = key()
 
 
 def is_group(item: dataclasses.Field) -> bool:

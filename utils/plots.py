@@ -1,6 +1,7 @@
 """Figures of a pretraining run. Each function returns a matplotlib Figure; nothing here touches a display."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from torch_geometric.data import Batch
 
 from datasets.tiles import CORNERS, LABEL, denormalise
 from models import RoseOutput
+from utils.files import replacing
 
 IMAGE_COLOUR, OSM_COLOUR, TRUE_COLOUR, GUESS_COLOUR = "#2a6f97", "#bc6c25", "#ffffff", "#ffd60a"
 FIGURE_FONT = 9
@@ -69,7 +71,7 @@ def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unp
             cells[3].add_patch(Rectangle(corner, patch, patch, fill=False, edgecolor=TRUE_COLOUR, linewidth=0.5))
         cells[0].set_ylabel(graphs.name[row], fontsize=FIGURE_FONT)
         for axes, title in zip(cells, titles, strict=True):
-            _bare(axes)
+            bare(axes)
             if row == 0:
                 axes.set_title(title, fontsize=FIGURE_FONT)
     return figure
@@ -121,7 +123,7 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
             _outline(axes, graphs.x[masked[index], CORNERS], TRUE_COLOUR, "-", images.shape[-1], str(number))
             _outline(axes, predicted, GUESS_COLOUR, "--", images.shape[-1], str(number))
         axes.set(xlim=(0, images.shape[-1]), ylim=(images.shape[-2], 0))
-        _bare(axes)
+        bare(axes)
         axes.set_title(f"{graphs.name[tile]}\nhidden objects: true (white), guessed (yellow)", fontsize=FIGURE_FONT - 1)
         axes.set_xlabel("\n".join(captions[tile]), fontsize=7, loc="left")
     return figure
@@ -141,7 +143,8 @@ def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     return mask.unflatten(1, grid).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
+    """Axes of a picture: no ticks."""
     axes.set(xticks=[], yticks=[])
 
 
@@ -152,3 +155,10 @@ def to_picture(figure: Figure) -> Tensor:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return torch.from_numpy(np.array(canvas.buffer_rgba())[..., :3])
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a picture that is whole or absent; its folder is made where it is missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=130)

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from models import RoseOutput, build_rose
 from models.rose import MODEL_KEYS
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, rng_state, save_checkpoint, set_rng_state
 from utils.config import TrainConfig
+from utils.devices import gather
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import remove_unfinished, replacing
 from utils.records import Recorder
@@ -104,9 +104,11 @@ class PretrainingRun:
         own = torch.stack([out.image_loss, out.osm_loss]).detach()
         losses = self.fabric.all_reduce(own.clone()) if self.fabric.world_size > 1 else own
         if not losses.isfinite().all():  # on one process, so on all
-            found = [item for item in self._gather((own.tolist(), graphs.name)) if not all(map(math.isfinite, item[0]))]
+            found = [item for item in gather(self.fabric, (own.tolist(), graphs.name)) if not all(map(math.isfinite, item[0]))]
             names = [name for _, batch in found for name in batch]
-            raise RoseError(not_finite(found[0][0] if found else losses.tolist(), names, self.epoch, self.step + 1, self.last_saved))
+            image, osm = found[0][0] if found else losses.tolist()
+            raise RoseError(not_finite(f"image {image}, OSM {osm}", names, self.epoch, self.step + 1, self.last_saved,
+                                       "lower blr, or use precision=32-true"))
         return losses.tolist()
 
     def count(self, losses: list[float]) -> None:
@@ -202,7 +204,7 @@ class PretrainingRun:
         if not all(parameter.isfinite().all() for parameter in self.rose.parameters()):
             raise RoseError(f"epoch {self.epoch}, step {self.step}: a weight is not finite, so {name} was not saved; "
                             f"lower blr, or use precision=32-true")
-        ranks = self._gather(rng_state())
+        ranks = gather(self.fabric, rng_state())
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder / name, {
                 "model": self.rose.module.state_dict(), "build": self.build, "optimizer": self.optimizer.state_dict(),
@@ -216,35 +218,6 @@ class PretrainingRun:
                     (self.folder / outdated).unlink(missing_ok=True)
         self.last_saved = self.folder / name
         self.fabric.barrier()
-
-    def _gather(self, value: Any) -> list[Any]:
-        """`value` of every process."""
-        if self.fabric.world_size == 1:
-            return [value]
-        values: list[Any] = [None] * self.fabric.world_size
-        torch.distributed.all_gather_object(values, value)
-        return values
-
-
-def launch(cfg: TrainConfig) -> Fabric:
-    """Fabric with the devices, precision and strategy of `cfg`, its processes started.
-
-    Raises:
-        ConfigError: no such device, strategy or precision here.
-    """
-    devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes; there are as many as it says
-        devices = int(os.environ["LOCAL_WORLD_SIZE"])
-    try:
-        fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=cfg.num_nodes, strategy=cfg.strategy,
-                        precision=cfg.precision)
-        fabric.launch()
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} strategy={cfg.strategy} precision={cfg.precision}: "
-                          f"{' '.join(str(error).split())}") from error
-    if cfg.precision == "16-mixed" and fabric.device.type == "cpu":
-        raise ConfigError("precision=16-mixed: a CPU has no such arithmetic; use bf16-mixed or 32-true")
-    return fabric
 
 
 def build_arguments(cfg: TrainConfig) -> dict[str, Any]:

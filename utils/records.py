@@ -1,14 +1,14 @@
 """What a pretraining run writes down while it runs: loss_record.txt, metrics.csv, TensorBoard and the progress bar."""
 
 import csv
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
-from tqdm import tqdm
+
+from utils.progress import progress_bar
 
 COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samples_per_second")
 
@@ -59,9 +59,7 @@ class Recorder:
             self._append_metrics(COLUMNS)
         self.clock = time.perf_counter()
         self.board = SummaryWriter(str(self.folder), purge_step=global_step + 1 if global_step else None)
-        # a log file gets a line a half minute instead of a bar that redraws itself
-        quiet = {} if sys.stderr.isatty() else {"mininterval": 30, "ncols": 100}
-        self.bar = tqdm(total=self.total_steps, initial=global_step, unit="step", dynamic_ncols=not quiet, smoothing=0.1, **quiet)
+        self.bar = progress_bar(self.total_steps, global_step, "step")
 
     def step(self, epoch: int, step: int, global_step: int, losses: list[float], lr: float) -> None:
         """Add one step's [image, OSM] losses; `step` is counted from 1 within the epoch."""

@@ -1,16 +1,12 @@
 """The end of a pretraining run: figures, and in plain words what was learned and where it lies."""
 
-from pathlib import Path
-
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from datasets.tiles import TileDataset, city_of
 from models import RoseOutput
-from utils.files import replacing
-from utils.plots import image_figure, loss_figure, osm_figure, to_picture
+from utils.plots import image_figure, loss_figure, osm_figure, save_figure, to_picture
 from utils.pretraining import PretrainingRun
 from utils.reconstruction import SAMPLED_TILES, Reconstruction, Tags, measure_reconstruction, reconstruct, sample_indices
 from utils.records import read_metrics
@@ -38,7 +34,7 @@ def report(run: PretrainingRun) -> None:
         images, graphs, out = shown(run, SHOWN_GRAPHS)
         figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out, _captions(run.tiles, graphs, out))
     for name, figure in figures.items():
-        _save(figure, run.folder / "figures" / f"{name}.png")
+        save_figure(figure, run.folder / "figures" / f"{name}.png")
     run.fabric.print(summary(run, measured))
 
 
@@ -128,9 +124,3 @@ def _word(code: int, names: list[str] | None) -> str:
 
 def _geometry(run: PretrainingRun) -> tuple:
     return run.rose.module.image_encoder.patch, run.rose.module.unpatchify
-
-
-def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)

@@ -1,4 +1,4 @@
-"""The optimiser of pretraining and its learning rate over the epochs (Rose section 4.1.2; method: initialisation and optimiser)."""
+"""Optimisers and their learning rates: over the epochs of pretraining (Rose section 4.1.2), over the steps of a downstream task."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ from torch import nn
 
 DECAY_FACTOR = 0.1
 REFERENCE_BATCH = 256
+POLYNOMIAL_POWER = 0.9
 
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -47,3 +48,16 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """Give every parameter group the rate `lr`."""
     for group in optimizer.param_groups:
         group["lr"] = lr
+
+
+def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float, weight_decay: float) -> torch.optim.Adam:
+    """Adam with one rate for the encoder and another for what is read off it. Frozen parameters are left out."""
+    groups = [([p for p in module.parameters() if p.requires_grad], rate) for module, rate in ((encoder, lr), (head, head_lr))]
+    return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate} for parameters, rate in groups if parameters],
+                            weight_decay=weight_decay)
+
+
+def set_polynomial_rate(optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
+    """Give every parameter group its base rate times (1 - step / total_steps) ** 0.9; `step` is counted from 0."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * (1 - step / total_steps) ** POLYNOMIAL_POWER

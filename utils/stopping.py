@@ -54,9 +54,9 @@ def end_workers() -> None:
         child.kill()
 
 
-def not_finite(losses: Sequence[float], names: Sequence[str], epoch: int, step: int, last_good: object) -> str:
-    """The message for a step whose loss is not finite."""
+def not_finite(found: str, names: Sequence[str], epoch: int, step: int, last_good: object, remedy: str) -> str:
+    """The message for a step whose loss is not finite, but `found`."""
     saved = f"the last good checkpoint is {last_good} (go back to an older one if it fails again)" if last_good else (
         "no checkpoint was saved before it")
-    return (f"epoch {epoch}, step {step}: the loss is not finite (image {losses[0]}, OSM {losses[1]}) on the tiles {', '.join(names)}; "
-            f"{saved}; look at these tiles, lower blr, or use precision=32-true")
+    return (f"epoch {epoch}, step {step}: the loss is not finite ({found}) on the tiles {', '.join(names)}; {saved}; look at these tiles, "
+            f"{remedy}")
