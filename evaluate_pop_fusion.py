@@ -1,0 +1,30 @@
+"""Estimate population or CO2 emission of each tile with a pretrained Rose, and say how well.
+
+    python evaluate_pop_fusion.py                                   # population of the sample city, with the last pretraining run
+    python evaluate_pop_fusion.py target=co2
+    python evaluate_pop_fusion.py data_root=D checkpoint=C modality=osm mode=linear target_scale=standard seeds=[0,1,2]
+    python evaluate_pop_fusion.py data_root=D checkpoint=model_120.tar task=sz_co2 recipe=release    # as the paper's code
+
+The same command continues a run that was stopped, and reports again what is finished. The training loop is `fit` in
+utils/evaluation/run.py.
+"""
+
+from typing import Any
+
+from utils.cli import script
+from utils.config import RegressionConfig
+from utils.evaluation.defaults import implied
+
+
+def evaluate_pop_fusion(cfg: RegressionConfig) -> dict[str, Any]:
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    from utils.evaluation.job import evaluate_and_tell
+    from utils.evaluation.problem import Regression
+
+    return evaluate_and_tell(cfg, Regression(cfg))
+
+
+main = script("evaluate_pop_fusion", RegressionConfig, implied=implied, folder="save_path")(evaluate_pop_fusion)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Segment land use with a pretrained Rose, and say how well.
+
+    python evaluate_seg_fusion.py                                   # the sample city and the last pretraining run
+    python evaluate_seg_fusion.py data_root=D checkpoint=C          # your tiles; D has val.txt, test.txt and osm-train-all.txt
+    python evaluate_seg_fusion.py data_root=D checkpoint=C modality=fine mode=linear seeds=[0,1,2]
+    python evaluate_seg_fusion.py data_root=D checkpoint=model_120.tar task=seg_sz recipe=release    # as the paper's code
+    python evaluate_seg_fusion.py data_root=D checkpoint=best.safetensors epochs=0 remove_ratio=0.5  # measure a fine-tuned model
+
+The same command continues a run that was stopped, and reports again what is finished. The training loop is `fit` in
+utils/evaluation/run.py.
+"""
+
+from typing import Any
+
+from utils.cli import script
+from utils.config import SegmentationConfig
+from utils.evaluation.defaults import implied
+
+
+def evaluate_seg_fusion(cfg: SegmentationConfig) -> dict[str, Any]:
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    from utils.evaluation.job import evaluate_and_tell
+    from utils.evaluation.problem import Segmentation
+
+    return evaluate_and_tell(cfg, Segmentation(cfg))
+
+
+main = script("evaluate_seg_fusion", SegmentationConfig, implied=implied, folder="save_path")(evaluate_seg_fusion)
+
+if __name__ == "__main__":
+    main()

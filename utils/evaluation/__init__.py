@@ -1,0 +1,1 @@
+"""Evaluation of pretrained networks: segmentation of land use, regression of totals."""

@@ -1,0 +1,83 @@
+"""What a frozen network says of each tile, computed once and read from disk in every epoch of a linear probe."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datasets.labelled import LabelledTiles
+from datasets.tiles import collate
+from models.downstream import Downstream
+
+FOLDER = ".features"
+
+
+class FrozenFeatures(Dataset):
+    """Representations of tiles with their targets: `features[i]` or `features[epoch, i]` gives `(representation, target)`.
+
+    The representations lie in a memory-mapped file that all processes of a machine share, so that memory stays flat.
+
+    Args:
+        tiles: what they are of.
+        path: of the file.
+        shape: of one tile's representation, [L, D] or [width].
+    """
+
+    def __init__(self, tiles: LabelledTiles, path: Path, shape: Sequence[int]):
+        self.tiles, self.names = tiles, tiles.names
+        self.root = tiles.root
+        self.values = np.memmap(path, np.float32, "r", shape=(len(tiles), *shape))
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
+        place = key if isinstance(key, int) else key[1]
+        return torch.from_numpy(self.values[place].copy()), self.tiles.target_of(place)
+
+
+def collate_features(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Samples to a batch: representations [B, ...] and targets [B, ...]."""
+    features, targets = zip(*samples, strict=True)
+    return torch.stack(features), torch.stack(targets)
+
+
+def is_exact(model: Downstream, modality: str) -> bool:
+    """Whether a tile's representation is the same in every batch: not where the OSM encoder's norm takes in the whole batch (release)."""
+    return modality == "image" or model.rose.osm_encoder.norm_scope == "tile"
+
+
+@torch.no_grad()
+def extract_features(model: Downstream, tiles: LabelledTiles, loader: DataLoader, fabric: Fabric, path: Path) -> FrozenFeatures:
+    """The representations of all `tiles`, each process computing those that its `loader` gives.
+
+    Args:
+        model: frozen, as Fabric set it up.
+        loader: (images, graphs, target) batches of this process's tiles: from its rank on, every world_size-th.
+        path: of the file to write, in a folder that all processes see.
+    """
+    model.eval()
+    image, graph, _ = tiles[0]
+    images, graphs = fabric.to_device(collate([(image, graph)]))
+    shape = model.represent(images, graphs).shape[1:]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with fabric.rank_zero_first():
+        values = np.memmap(path, np.float32, "r+" if fabric.global_rank else "w+", shape=(len(tiles), *shape))
+    place = fabric.global_rank
+    for images, graphs, _ in loader:
+        features = model.represent(images, graphs).float().cpu().numpy()
+        values[place:place + len(features) * fabric.world_size:fabric.world_size] = features
+        place += len(features) * fabric.world_size
+    values.flush()
+    fabric.barrier()
+    return FrozenFeatures(tiles, path, shape)
+
+
+def remove_features(folder: Path) -> None:
+    """Delete the files of an evaluation's features."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)

@@ -1,0 +1,159 @@
+"""The two downstream problems: what a target is, how a model is built and judged, and what it must beat."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets import TileDataset
+from datasets.labelled import LabelledTiles
+from datasets.land_use_classes import CLASSES, UNKNOWN
+from models.downstream import Downstream
+from models.heads import TargetScale
+from utils.baselines import regression_baselines, segmentation_baselines
+from utils.config import RegressionConfig, SegmentationConfig
+from utils.errors import ConfigError, TileError
+from utils.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
+
+UNITS = {"pop": "people a tile", "co2": "tonnes of CO2 a tile"}
+
+
+class Segmentation:
+    """A class for every pixel (Rose section 4.1): cross-entropy of the known pixels, judged by mIoU.
+
+    Attributes:
+        score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1 where less is.
+        detail: columns of what is said of each tile.
+    """
+
+    name, title, score, better = "segmentation", "Segmentation", "miou", 1
+    detail = ("share_right", "known_pixels")
+
+    def __init__(self, cfg: SegmentationConfig):
+        self.cfg = cfg
+        self.classes = tuple(cfg.classes or CLASSES)
+        if len(set(self.classes)) != len(self.classes) or not 2 <= len(self.classes) < UNKNOWN:
+            raise ConfigError(f"classes=[{','.join(self.classes)}]: expected 2 to {UNKNOWN - 1} different names, in the order of the "
+                              f"labels' values")
+
+    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0, seed: int = 0) -> LabelledTiles:
+        """The tiles with their labels."""
+        return LabelledTiles(dataset, indices, "land_use", len(self.classes), remove_ratio, seed)
+
+    def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
+        """Take from the targets what the model's set-up and the baselines need; every label is read, and so checked, here."""
+        self.shares, chosen, self.truth = (tiles.class_counts() for tiles in (train, val, reported))  # [C] pixels each
+        for counts, what in ((self.shares, "training"), (chosen, "validation"), (self.truth, "test")):
+            if not counts.sum():
+                raise TileError(f"{train.dataset.root}: no pixel of the labels of the {what} tiles has a class, expected values from 0 to "
+                                f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, or give another list")
+
+    def purpose(self) -> dict[str, Any]:
+        """What a model is for, as `utils.finetuned.build_downstream` takes it."""
+        return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder, "classes": list(self.classes)}
+
+    def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
+        """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0, with a graph, where none is known."""
+        return F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum") / max(self.weight(target), 1)
+
+    def weight(self, target: Tensor) -> int:
+        """What a batch's loss is the mean of: its known pixels."""
+        return int((target != UNKNOWN).sum())
+
+    def metrics(self, device: torch.device) -> SegmentationMetrics:
+        """To be updated with `judged` outputs and targets."""
+        return SegmentationMetrics(self.classes, self.cfg.protocol, device)
+
+    def judged(self, outputs: Tensor, model: Downstream) -> Tensor:
+        """What metrics take of a model's outputs."""
+        return outputs
+
+    def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
+        """`detail` of each tile: the share of its known pixels that is right (nan where none is known), and how many are known."""
+        known = (target != UNKNOWN).flatten(1).sum(1)
+        right = (judged.argmax(1) == target).flatten(1).sum(1)
+        return [[r / k if k else torch.nan, k] for r, k in zip(right.tolist(), known.tolist(), strict=True)]
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Figures of predictions that know the classes' shares and nothing else."""
+        return segmentation_baselines(self.shares, self.truth, self.classes, self.cfg.protocol)
+
+    def extras(self, metrics: SegmentationMetrics) -> dict[str, Any]:
+        """What else a result says: the confusion matrix, rows the truth."""
+        return {"confusion": metrics.confusion().tolist()}
+
+    def remarks(self, result: dict[str, Any]) -> list[str]:
+        """What a reader of a result must know."""
+        absent = absent_classes(torch.tensor(result["confusion"]), self.classes)
+        how = "count as 0 in mIoU" if self.cfg.protocol == "release" else "are left out of the means"
+        return [f"absent from truth and prediction: {', '.join(absent)}; such classes {how}"] if absent else []
+
+
+class Regression:
+    """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared error in units of training, judged by RMSE
+    (whose order over one list of tiles is that of R2).
+
+    Attributes: as of `Segmentation`.
+    """
+
+    name, score, better = "regression", "rmse", -1
+    detail = ("true", "estimate")
+
+    def __init__(self, cfg: RegressionConfig):
+        self.cfg = cfg
+        self.unit = UNITS[cfg.target]
+        self.title = f"Regression of {self.unit}"
+
+    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0, seed: int = 0) -> LabelledTiles:
+        """The tiles with their totals."""
+        return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target], remove_ratio=remove_ratio, seed=seed)
+
+    def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
+        """Take from the targets what the model's set-up and the baselines need; every total is read, and so checked, here."""
+        self.train, _, self.truth = (tiles.totals() for tiles in (train, val, reported))  # float64 [n], [v], [m]
+        self.scale = TargetScale.fit(self.cfg.target_scale, self.train)
+
+    def purpose(self) -> dict[str, Any]:
+        """What a model is for, as `utils.finetuned.build_downstream` takes it."""
+        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "scale": vars(self.scale)}
+
+    def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
+        """Mean squared error of estimates [B, 1] in units of training and totals [B]."""
+        return F.mse_loss(outputs[:, 0].float(), model.decoder.scale.scale(target).float())
+
+    def weight(self, target: Tensor) -> int:
+        """What a batch's loss is the mean of: its tiles."""
+        return len(target)
+
+    def metrics(self, device: torch.device) -> RegressionMetrics:
+        """To be updated with `judged` outputs and targets."""
+        return RegressionMetrics(device)
+
+    def judged(self, outputs: Tensor, model: Downstream) -> Tensor:
+        """What metrics take of a model's outputs: estimates [B, 1] in original units."""
+        return model.estimates(outputs)
+
+    def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
+        """`detail` of each tile."""
+        return torch.stack([target.double(), judged[:, 0].double()], 1).tolist()
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Figures of the same estimate for every tile."""
+        return regression_baselines(self.train, self.truth)
+
+    def extras(self, metrics: RegressionMetrics) -> dict[str, Any]:
+        """Nothing else: predictions.csv has every estimate."""
+        return {}
+
+    def remarks(self, result: dict[str, Any]) -> list[str]:
+        """What a reader of a result must know."""
+        baseline = self.baselines()["training mean"]["rmse"]
+        if result["figures"]["rmse"] < baseline:
+            return []
+        remedy = "; its ReLU may be stuck at 0: try target_scale=standard lr_multi=100" if self.scale.name == "none" else ""
+        return [f"seed {result['seed']} is no better than the training tiles' mean for every tile{remedy}"]
+
+
+Problem = Segmentation | Regression
