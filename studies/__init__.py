@@ -1,0 +1,1 @@
+"""The paper's studies, one command each: python -m studies.NAME."""

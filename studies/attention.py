@@ -1,0 +1,136 @@
+"""Where OSM objects look in the image: the attention of pretrained Rose, drawn and as one number (Rose section 5.4).
+
+    python -m studies.attention                                                # the last pretraining run, on the sample city
+    python -m studies.attention checkpoint=runs/rose/model_120.tar data_root=D
+    python -m studies.attention data_root=D tile=singapore_3_5 nodes=[0,7]     # the tile and the objects to draw
+
+The number is the lift: the share of an object's attention that falls inside its own rotated box, over the share of the tile that this box
+covers, which is what attention spread evenly would give. Outputs are in save_path.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from datasets import TileDataset, collate
+from datasets.tiles import CORNERS, LABEL
+from models.rose import Rose
+from studies.attention_figures import shares_figure, tile_figure
+from studies.attention_mass import ObjectAttention, attention_mass, patch_attention, patch_coverage, summarise, tile_attention
+from studies.attention_report import in_words, tag, write
+from utils.checkpoint import load_rose
+from utils.cli import script
+from utils.config import AttentionConfig, MachineConfig
+from utils.devices import launch
+from utils.errors import CheckpointError, ConfigError, TileError
+from utils.evaluation.setup import find_checkpoint
+from utils.reconstruction import sample_indices
+from utils.sample import ensure_sample
+
+DRAWN = 4  # objects
+LARGEST_DRAWN = 1 / 8  # of the tile: what is inside a larger box says little of where an object looks
+
+
+def implied(given: dict[str, str]) -> list[str]:
+    """The sample city for those who have no tiles."""
+    return [] if {"data_root", "experiment"} & given.keys() else ["experiment=sample"]
+
+
+@script("attention", AttentionConfig, implied=implied)
+def main(cfg: AttentionConfig) -> None:
+    checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
+    fabric = launch(MachineConfig(cfg.image_size, "32-true", cfg.accelerator, "1", 1, "auto", 0))
+    rose = load_rose(checkpoint).to(fabric.device).eval()
+    ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
+    tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
+    check_fit(rose, checkpoint, tiles, cfg)
+    drawn = tile_asked_for(tiles, cfg)
+    objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)), cfg.batch_size)
+    if not len(objects):
+        raise TileError(f"{cfg.data_root}: none of the tiles read has an OSM object, expected some whose attention can be looked at; "
+                        f"choose other cities=, or prepare the tiles with an extract that covers them")
+    summary = summarise(objects, (cfg.image_size // rose.image_encoder.patch) ** 2)
+    drawn = telling_tile(objects, tiles) if drawn is None else drawn
+    figures = {f"attention_{tiles.names[drawn]}": draw(rose, tiles, drawn, cfg.nodes)}
+    if summary["objects"]:
+        figures["attention_shares"] = shares_figure(objects, summary)
+    write(cfg, checkpoint, objects, summary, tiles, figures)
+    print(in_words(cfg, checkpoint, objects, summary, figures))
+
+
+def check_fit(rose: Rose, checkpoint: Path, tiles: TileDataset, cfg: AttentionConfig) -> None:
+    """Raises RoseError where the network cannot take the tiles."""
+    patch, width = rose.image_encoder.patch, rose.osm_encoder.in_dim + 1
+    if cfg.image_size % patch:
+        raise ConfigError(f"image_size={cfg.image_size}: no multiple of {patch}, the patch side of {checkpoint}; prepare tiles of such "
+                          f"a size (tile_px={max(round(cfg.image_size / patch), 1) * patch}), or choose a checkpoint of another patch side")
+    found = tiles.store.graph(0).x.shape[1]
+    if found != width:
+        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {cfg.data_root} have "
+                              f"{found}; choose a checkpoint trained on such tiles, or tiles made with the text embedding of its own")
+
+
+def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
+    """Index of the tile to draw; None to choose one.
+
+    Raises:
+        RoseError: it is not there, or has no such objects.
+    """
+    if cfg.tile is None:
+        if cfg.nodes is not None:
+            raise ConfigError(f"nodes={cfg.nodes}: objects are numbered within a tile; name it with tile=")
+        return None
+    if cfg.tile not in tiles.names:
+        raise ConfigError(f"tile={cfg.tile}: not among the {len(tiles)} tiles of {cfg.data_root}, which are {tiles.names[0]} to "
+                          f"{tiles.names[-1]}; choose one of them, or leave tile= out")
+    index = tiles.names.index(cfg.tile)
+    count = len(tiles.read(index)[1].x)
+    if not count:
+        raise TileError(f"{cfg.data_root}: tile {cfg.tile} has no OSM object, expected one or more to draw; choose another tile=")
+    wrong = [node for node in cfg.nodes or [] if not 0 <= node < count]
+    if wrong or cfg.nodes == []:
+        raise ConfigError(f"nodes={cfg.nodes}: {f'no object {wrong[0]}' if wrong else 'none'}; those of tile {cfg.tile} have the numbers 0 "
+                          f"to {count - 1}; choose among them, or leave nodes= out")
+    return index
+
+
+def telling_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
+    """Index of the tile whose objects to draw cover most of it, whatever their attention."""
+    def covered(index: int) -> float:
+        own = objects.where(objects.tile == index)
+        chosen = largest_of_each_tag(own.box_share, [tag(tiles, index, code) for code in own.code])
+        return own.box_share[chosen].clip(max=LARGEST_DRAWN).sum()
+    return int(max(np.unique(objects.tile), key=covered))
+
+
+def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]:
+    """DRAWN objects of different tags, the largest with a box of at most LARGEST_DRAWN of the tile first; then larger ones."""
+    order = np.lexsort((-box_share, box_share > LARGEST_DRAWN))
+    first = {}
+    for node in order.tolist():
+        first.setdefault(tags[node], node)
+    return list(first.values())[:DRAWN]
+
+
+@torch.inference_mode()
+def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) -> Figure:
+    """The attention of `nodes` of a tile, or of a few that are chosen."""
+    images, graphs = collate([tiles[index]])
+    corners, device = graphs.x[:, CORNERS], next(rose.parameters()).device
+    grid = rose.image_encoder.grid(images)
+    tags = [tag(tiles, index, int(code)) for code in graphs.x[:, LABEL]]
+    attention = rose.osm_attention(images.to(device), graphs.clone().to(device), torch.arange(len(tags))).cpu()
+    patches, coverage = patch_attention(attention), patch_coverage(corners, grid)        # [N, heads, L], [N, L]
+    box_share, mass = coverage.mean(1).numpy(), attention_mass(patches, coverage).mean(1).numpy()
+    chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
+    captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, {box_share[node]:.1%} of the tile"
+                for node in chosen]
+    image, boxes = tiles.read(index)[0].movedim(0, -1).numpy(), corners[chosen].unflatten(1, (4, 2)).numpy()
+    return tile_figure(tiles.names[index], image, boxes, patches[chosen].numpy(), patches.mean((0, 1)).numpy(), grid, captions)
+
+
+if __name__ == "__main__":
+    main()

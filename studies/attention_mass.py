@@ -1,0 +1,198 @@
+"""How much of an OSM object's attention falls on its own place in the image (attention study, Rose section 5.4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import numpy as np
+import shapely
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from datasets import TileDataset, collate
+from datasets.tiles import CORNERS, LABEL
+from models.rose import Rose
+from utils.progress import progress_bar
+
+SIZE_BOUNDS = (1, 4, 16, 64)  # patches; between them lie the classes of object sizes
+
+
+@dataclass(frozen=True)
+class ObjectAttention:
+    """The attention of n OSM objects and the rotated boxes that they lie in; numpy arrays.
+
+    Attributes:
+        tile: [n] index of the tile in its dataset.
+        node: [n] row of the object in the tile's node table.
+        code: [n] label code.
+        box_share: [n] share of the tile that the box, cut at the tile's edge, covers; it is also what uniform attention gives the box.
+        head_share: [n, heads] share of each head's attention on patches that falls inside the box.
+        others_share: [n] the same, mean of heads, of the attention of the tile's other objects on this box; nan where there is none.
+    """
+
+    tile: np.ndarray
+    node: np.ndarray
+    code: np.ndarray
+    box_share: np.ndarray
+    head_share: np.ndarray
+    others_share: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.node)
+
+    @property
+    def share(self) -> np.ndarray:
+        """[n] mean of the heads."""
+        return self.head_share.mean(1)
+
+    @property
+    def lift(self) -> np.ndarray:
+        """[n] attention on the own box in units of what uniform attention gives it; nan for a box without area in the tile."""
+        return np.divide(self.share, self.box_share, out=np.full(len(self), np.nan), where=self.box_share > 0)
+
+    def where(self, chosen: np.ndarray) -> "ObjectAttention":
+        """Those of the objects that are True in `chosen` [n]."""
+        return ObjectAttention(*(getattr(self, item.name)[chosen] for item in fields(self)))
+
+    @classmethod
+    def joined(cls, parts: Sequence["ObjectAttention"]) -> "ObjectAttention":
+        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
+
+
+def patch_coverage(corners: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Share of each patch's area that a rotated box covers.
+
+    Args:
+        corners: [n, 8] x1 y1 .. x4 y4 in tile units, in any order; parts outside the tile cover no patch.
+        grid: (rows, columns) of patches.
+
+    Returns:
+        [n, L] float64 in [0, 1]; its mean over the patches is the share of the tile that the box covers.
+    """
+    rows, cols = grid
+    boxes = shapely.convex_hull(shapely.multipoints(corners.double().numpy().reshape(-1, 4, 2)))
+    row, col = np.divmod(np.arange(rows * cols), cols)
+    patches = shapely.box(col / cols, row / rows, (col + 1) / cols, (row + 1) / rows)
+    node, patch = shapely.STRtree(patches).query(boxes, predicate="intersects")
+    coverage = torch.zeros(len(boxes), rows * cols, dtype=torch.float64)
+    coverage[node, patch] = torch.from_numpy(shapely.area(shapely.intersection(boxes[node], patches[patch]))) * rows * cols
+    return coverage.clamp(max=1)
+
+
+def patch_attention(attention: Tensor) -> Tensor:
+    """[n, heads, L] attention [n, heads, 1 + L] without the CLS token, each head's summing to 1 again; float64."""
+    patches = attention[..., 1:].double()
+    return patches / patches.sum(-1, keepdim=True)
+
+
+def attention_mass(patches: Tensor, coverage: Tensor) -> Tensor:
+    """Share of each head's attention inside the own box: mass_nh = sum_t coverage_nt A_nht; uniform attention has the box's share.
+
+    Args:
+        patches: [n, heads, L] of `patch_attention`.
+        coverage: [n, L] of `patch_coverage`.
+
+    Returns:
+        [n, heads].
+    """
+    return torch.einsum("nhl,nl->nh", patches, coverage)
+
+
+def others_mass(patches: Tensor, coverage: Tensor) -> Tensor:
+    """[n] mean attention that the other objects of one tile give each object's box: what is due to the box, not to its being their own.
+
+    Args:
+        patches: [n, L] attention of the tile's objects, mean of the heads.
+        coverage: [n, L] of their boxes.
+    """
+    others = (patches.sum(0) - patches) / (len(patches) - 1)                             # [n, L]; nan for an object alone
+    return (others * coverage).sum(-1)
+
+
+@torch.inference_mode()
+def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch_size: int, progress: bool = True) -> ObjectAttention:
+    """The attention of all objects of the tiles `indices`; tiles without objects add nothing.
+
+    Raises:
+        RoseError: a tile cannot be read, or does not fit the network.
+    """
+    heads, device = rose.osm_block.k2q_attn.heads, next(rose.parameters()).device
+    loader = DataLoader(Subset(tiles, list(indices)), batch_size=batch_size, collate_fn=collate)
+    nothing, shares = np.empty(0, np.int64), np.empty(0)
+    parts, place = [ObjectAttention(nothing, nothing, nothing, shares, np.empty((0, heads)), shares)], 0
+    with progress_bar(len(indices), 0, "tile", progress) as bar:
+        for images, graphs in loader:
+            x, slices, grid = graphs.x, graphs.ptr.tolist(), rose.image_encoder.grid(images)
+            attention = rose.osm_attention(images.to(device), graphs.to(device), torch.arange(len(x), device=device)).cpu()
+            coverage = patch_coverage(x[:, CORNERS], grid)                               # [N, L]
+            for start, end in pairwise(slices):
+                index, place = indices[place], place + 1
+                parts.append(_of_tile(index, x[start:end, LABEL], attention[start:end], coverage[start:end]))
+            bar.update(len(images))
+    return ObjectAttention.joined(parts)
+
+
+def _of_tile(index: int, codes: Tensor, attention: Tensor, coverage: Tensor) -> ObjectAttention:
+    patches, count = patch_attention(attention), len(codes)
+    return ObjectAttention(
+        np.full(count, index), np.arange(count), codes.long().numpy(), coverage.mean(1).numpy(), attention_mass(patches, coverage).numpy(),
+        others_mass(patches.mean(1), coverage).numpy(),
+    )
+
+
+def summarise(objects: ObjectAttention, patches: int) -> dict:
+    """Means over the objects whose box has an area: of all, by head and by size in patches.
+
+    Returns:
+        The figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error" (over tiles), "median_lift",
+        "objects_above_uniform" (share with a lift above 1), and the lists "heads" and "sizes". Nan for no objects.
+
+    Args:
+        patches: L.
+    """
+    boxed = objects.where(objects.box_share > 0)
+    sizes = boxed.box_share * patches
+    heads = [{"head": head + 1, "attention_share": _mean(share), "lift": _mean(share) / _mean(boxed.box_share)}
+             for head, share in enumerate(boxed.head_share.T)]
+    by_size = [{"patches": name, "objects": int(inside.sum()), **_figures(boxed.where(inside))}
+               for name, inside in _size_classes(sizes).items() if inside.any()]
+    lift = boxed.lift
+    return {
+        "objects": len(boxed), "without_box": len(objects) - len(boxed), **_figures(boxed),
+        "lift_standard_error": _standard_error(boxed), "median_lift": float(np.median(lift)) if len(lift) else np.nan,
+        "objects_above_uniform": _mean(lift > 1),
+        "heads": heads, "sizes": by_size,
+    }
+
+
+def _figures(objects: ObjectAttention) -> dict[str, float]:
+    """Mean shares, and lift: attention on the own box / the box's share, as a ratio of these means; lift_of_others likewise."""
+    box, share = _mean(objects.box_share), _mean(objects.share)
+    shared = objects.where(~np.isnan(objects.others_share))
+    others = _mean(shared.others_share)
+    return {"box_share": box, "attention_share": share, "lift": share / box, "attention_share_of_others": others,
+            "lift_of_others": others / _mean(shared.box_share)}
+
+
+def _standard_error(objects: ObjectAttention) -> float:
+    """Of the lift sum_n share_n / sum_n box_n, with tiles, not objects, as what was drawn independently; nan for fewer than two tiles."""
+    _, tile = np.unique(objects.tile, return_inverse=True)
+    count = tile.max(initial=-1) + 1
+    if count < 2:
+        return np.nan
+    lift = objects.share.sum() / objects.box_share.sum()
+    residuals = np.bincount(tile, objects.share - lift * objects.box_share)              # [tiles]
+    return float(np.sqrt(count / (count - 1) * np.square(residuals).sum()) / objects.box_share.sum())
+
+
+def _size_classes(sizes: np.ndarray) -> dict[str, np.ndarray]:
+    """Name -> [n] bool, for boxes of `sizes` [n] patches."""
+    bounds = (0, *SIZE_BOUNDS, np.inf)
+    names = [f"under {SIZE_BOUNDS[0]}", *(f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)),
+             f"{SIZE_BOUNDS[-1]} or more"]
+    return {name: (sizes >= low) & (sizes < high) for name, (low, high) in zip(names, pairwise(bounds), strict=True)}
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(np.mean(values)) if len(values) else np.nan

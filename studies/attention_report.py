@@ -1,0 +1,94 @@
+"""What the attention study leaves: a table of objects, its figures in numbers and pictures, and what they say in words."""
+
+import csv
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from datasets import TileDataset
+from datasets.tiles import city_of
+from studies.attention_mass import ObjectAttention
+from utils.config import AttentionConfig
+from utils.files import replacing, sha256_of
+
+COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift", "attention_share_of_others")
+NOTABLE = 0.05  # a lift this near to what it is compared with, or within two standard errors, counts as equal
+
+
+def tag(tiles: TileDataset, index: int, code: int) -> str:
+    """The tag of a label code in tile `index`; its number where the city does not name it."""
+    names = tiles.label_names.get(city_of(tiles.names[index]) or "") or []
+    return names[code] if 0 <= code < len(names) else f"tag {code}"
+
+
+def write(
+    cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict, tiles: TileDataset, figures: dict[str, Figure]
+) -> None:
+    """attention.csv, results.json and figures/ in save_path, each whole or not at all."""
+    folder = Path(cfg.save_path)
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    with replacing(folder / "attention.csv") as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
+        for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers, strict=True):
+            writer.writerow([tiles.names[index], node, tag(tiles, index, code), *(f"{value:.6g}" for value in values)])
+    results = {**summary, "tiles_with_objects": len(np.unique(objects.tile)), "checkpoint": str(checkpoint),
+               "checkpoint_sha256": sha256_of(checkpoint), "config": asdict(cfg)}
+    with replacing(folder / "results.json") as temporary:
+        temporary.write_text(json.dumps(_without_nan(results), indent=2) + "\n", encoding="utf-8")
+    for name, figure in figures.items():
+        with replacing(folder / "figures" / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=130)
+
+
+def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict, figures: dict[str, Figure]) -> str:
+    """What was found, whichever way it falls."""
+    lines = ["", f"Where {len(objects)} OSM objects of {len(np.unique(objects.tile))} tiles look in the image, by {checkpoint}:"]
+    if summary["objects"]:
+        heads = sorted(summary["heads"], key=lambda head: head["lift"])
+        lines += [
+            f"  {summary['attention_share']:.2%} of an object's attention falls inside its own box, which covers "
+            f"{summary['box_share']:.2%} of the tile: lift {summary['lift']:.2f} ± "
+            f"{summary['lift_standard_error']:.2f} (standard error; 1: no more than chance)",
+            f"  other objects of its tile give that box {summary['attention_share_of_others']:.2%}: lift {summary['lift_of_others']:.2f}",
+            f"  {summary['objects_above_uniform']:.0%} of the objects have a lift above 1; the median is {summary['median_lift']:.2f}",
+            f"  by head: from {heads[0]['lift']:.2f} (head {heads[0]['head']}) to {heads[-1]['lift']:.2f} (head {heads[-1]['head']})",
+            f"  {'box, in patches':18}{'objects':>9}{'lift':>8}{'of others':>11}",
+            *(f"  {size['patches']:18}{size['objects']:9}{size['lift']:8.2f}{size['lift_of_others']:11.2f}"
+              for size in summary["sizes"]),
+            verdict(summary),
+        ]
+    if summary["without_box"]:
+        lines.append(f"  {summary['without_box']} objects, whose box has no area in the tile, are left out of these figures")
+    return "\n".join([
+        *lines, f"Outputs in {cfg.save_path}:",
+        "  attention.csv  each object's shares", "  results.json   the figures above",
+        *(f"  figures/{name}.png" for name in figures),
+    ])
+
+
+def verdict(summary: dict) -> str:
+    """The conclusion, in a sentence."""
+    lift, others = summary["lift"], summary["lift_of_others"]
+    margin = max(NOTABLE, 2 * summary["lift_standard_error"])  # NOTABLE where the latter is nan
+    if lift < 1 + margin:
+        return "So objects look at their own place no more than chance would have it: this checkpoint does not tie objects to their place."
+    if lift < others + margin:
+        return (f"So objects look at such places {lift:.2f} times as much as chance would have it, but hardly more at their own than other "
+                f"objects do: little ties them to it.")
+    return (f"So objects look at their own place: {lift:.2f} times as much as chance would have it, {lift / others:.2f} times as much as "
+            f"other objects do.")
+
+
+
+def _without_nan(value: object) -> object:
+    """`value` with None for nan, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value

@@ -1,0 +1,122 @@
+"""The runs of a study: cells, each an evaluation over the seeds; all are checked before the first, and finished ones only read again."""
+
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from utils.cli import message_of
+from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig
+from utils.devices import launch
+from utils.errors import RoseError
+from utils.evaluation.job import evaluate
+from utils.evaluation.problem import Regression, Segmentation
+from utils.evaluation.results import read_result
+from utils.evaluation.setup import Setup
+from utils.evaluation.tables import mean_std
+
+_PROBLEMS = {SegmentationConfig: Segmentation, RegressionConfig: Regression}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of a study.
+
+    Attributes:
+        keys: what tells it from the others, column of the table -> value.
+        runs: the evaluations that give it, each for some of the seeds.
+        measures: its runs train nothing, but measure models that cells before it have trained.
+    """
+
+    keys: dict[str, str | float]
+    runs: tuple[EvaluateConfig, ...]
+    measures: bool = False
+
+    @property
+    def name(self) -> str:
+        return ", ".join(f"{key}={value}" for key, value in self.labels.items())
+
+    @property
+    def labels(self) -> dict[str, str | int]:
+        """The keys, as a table shows them."""
+        return {key: f"{value:g}" if isinstance(value, float) else value for key, value in self.keys.items()}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a cell gave; `summaries` are of its runs, as `evaluate` returns them."""
+
+    cell: Cell
+    summaries: tuple[dict[str, Any], ...]
+
+    @property
+    def per_seed(self) -> dict[str, dict[str, float]]:
+        """Seed -> figure -> value."""
+        return self._by_seed("per_seed")
+
+    @property
+    def reported(self) -> str:
+        """The list that the figures are of."""
+        return self.summaries[0]["reported"]
+
+    @property
+    def epochs(self) -> dict[str, int]:
+        """Seed -> the epoch that val chose; 0 for a model that was measured as it is."""
+        return self._by_seed("epochs")
+
+    @property
+    def spread(self) -> dict[str, tuple[float, float]]:
+        """Figure -> mean and standard deviation over the seeds."""
+        return {name: mean_std([figures[name] for figures in self.per_seed.values()]) for name in self.summaries[0]["mean"]}
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of its figures must know."""
+        return list(dict.fromkeys(remark for summary in self.summaries for remark in summary["remarks"]))
+
+    def _by_seed(self, name: str) -> dict[str, Any]:
+        return {seed: value for summary in self.summaries for seed, value in summary[name].items()}
+
+
+def checked(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells, with the checkpoint that they find now: a pretraining that goes on beside the study does not change it.
+
+    Raises:
+        RoseError: a cell cannot be run as asked, or its folder holds something else.
+    """
+    print(f"Checking {len(cells)} cells", flush=True)
+    found = []
+    for cell in cells:
+        try:
+            found.append(cell if cell.measures else replace(cell, runs=tuple(_checked(cfg) for cfg in cell.runs)))
+        except RoseError as error:
+            raise RoseError(f"{cell.name}: {error}") from error
+    return found
+
+
+def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
+    """What all cells give, in their order.
+
+    Raises:
+        RoseError: a run failed; the message begins with the cell's name.
+    """
+    outcomes = []
+    for number, cell in enumerate(cells, 1):
+        print(f"\nCell {number} of {len(cells)}: {cell.name}", flush=True)
+        try:
+            outcomes.append(Outcome(cell, tuple(evaluate(cfg, _problem(cfg)) for cfg in cell.runs)))
+        except (RoseError, OSError) as error:
+            raise RoseError(f"{cell.name}: {message_of(error)}") from error
+        gc.collect()  # networks in cycles of references
+    return outcomes
+
+
+def _checked(cfg: EvaluateConfig) -> EvaluateConfig:
+    setup = Setup(cfg, launch(cfg), _problem(cfg))
+    for seed in cfg.seeds:
+        read_result(setup, seed)
+    return replace(cfg, checkpoint=str(setup.checkpoint) if setup.checkpoint else None)
+
+
+def _problem(cfg: EvaluateConfig) -> Segmentation | Regression:
+    return _PROBLEMS[type(cfg)](cfg)

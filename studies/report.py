@@ -1,0 +1,140 @@
+"""What a study leaves: NAME.csv with a row a run and seed, NAME.md with its table, results.json, and figures/NAME.png."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from studies.command import QUESTIONS, Question
+from studies.grid import Outcome
+from utils.config import StudyConfig
+from utils.evaluation.figures import study_figure
+from utils.evaluation.results import write_json
+from utils.evaluation.run import write_rows
+from utils.evaluation.tables import label_of, markdown_table, with_std
+from utils.files import replacing
+
+_POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcomes of a study, and how they are shown.
+
+    Attributes:
+        name, title: of the study.
+        how: what all its models have in common.
+        folder: where its outputs go.
+        xlabel: what the plot's x are.
+        asked: the overrides of the evaluation that the command line had.
+        notes: what else a reader of the figures must know.
+    """
+
+    name: str
+    title: str
+    how: str
+    folder: Path
+    study: StudyConfig
+    asked: Sequence[str]
+    outcomes: Sequence[Outcome]
+    xlabel: str
+    notes: Sequence[str] = ()
+
+    @property
+    def question(self) -> Question:
+        return QUESTIONS[self.study.problem]
+
+    @property
+    def headline(self) -> str:
+        """What the figures are of, in a line."""
+        first = self.outcomes[0]
+        seeds = len(self.study.seeds)
+        spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
+        tiles = first.summaries[0]["tiles"][first.reported]
+        return f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} tiles, {spread}"
+
+    def points(self, x: str, **keys: str) -> list[_POINT]:
+        """The score of the outcomes that have these `keys`, over their key `x`."""
+        chosen = [outcome for outcome in self.outcomes if keys.items() <= outcome.cell.keys.items()]
+        return [(outcome.cell.keys[x], *outcome.spread[self.question.score]) for outcome in chosen]
+
+    def write(
+        self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False, reference: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write all outputs, each whole or not at all, and print the table.
+
+        Args:
+            series: label -> points of a line, or of bars where x is `categorical`.
+            reference: label -> a score that is drawn across the plot, beside that of the best prediction without a model.
+        """
+        score, reported = self.question.score, self.outcomes[0].reported
+        figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles", self.headline, categorical,
+                              {**(reference or {}), **self._baseline()})
+        picture, table = self.folder / "figures" / f"{self.name}.png", self.folder / f"{self.name}.md"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(self.folder / f"{self.name}.csv", self._rows())
+        write_json(self.folder / "results.json", self._summary())
+        with replacing(table) as temporary:
+            temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
+        with replacing(picture) as temporary:
+            figure.savefig(temporary, dpi=130)
+        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, {self.name}.csv, results.json, "
+              f"figures/{picture.name}; and a folder for each cell")
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Of the CSV."""
+        return [
+            {**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
+            for outcome in self.outcomes for seed, figures in outcome.per_seed.items()
+        ]
+
+    def _text(self) -> str:
+        """The table in Markdown, and what a reader of it must know."""
+        columns = [name for name in self.outcomes[0].spread if not name.startswith("iou_")]
+        several = len(self.study.seeds) > 1
+        keys = list(self.outcomes[0].cell.keys)
+        rows = [[*outcome.cell.labels.values(), *(with_std(mean, std if several else None)
+                                                for mean, std in (outcome.spread[name] for name in columns))]
+                for outcome in self.outcomes]
+        table = markdown_table([*(key.replace("_", " ") for key in keys), *map(label_of, columns)], rows)
+        baselines = self.outcomes[-1].summaries[0]["baselines"]
+        notes = [f"without a model, {label}: {', '.join(f'{label_of(name)} {with_std(values[name], None)}' for name in columns)}"
+                 for label, values in baselines.items()]
+        return "\n".join([table, "", *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
+
+    def _remarks(self) -> list[str]:
+        """Those of the outcomes, each with the cells that it is of unless it is of all."""
+        cells: dict[str, list[str]] = {}
+        for outcome in self.outcomes:
+            for remark in outcome.remarks:
+                cells.setdefault(remark, []).append(outcome.cell.name)
+        return [remark if len(names) == len(self.outcomes) else f"{remark} ({'; '.join(names)})" for remark, names in cells.items()]
+
+    def _baseline(self) -> dict[str, float]:
+        """The best prediction without a model, by name; of the last outcome, whose training list is the largest where they differ."""
+        baselines = self.outcomes[-1].summaries[0]["baselines"]
+        scores = {f"no model: {label}": values[self.question.score] for label, values in baselines.items()}
+        known = {label: value for label, value in scores.items() if not math.isnan(value)}
+        return dict([max(known.items(), key=lambda item: item[1])]) if known else {}
+
+    def _summary(self) -> dict[str, Any]:
+        first = self.outcomes[0].summaries[0]
+        trained = [outcome.summaries[0] for outcome in self.outcomes if not outcome.cell.measures]
+        return {
+            "study": self.name, "problem": self.study.problem, "score": self.question.score,
+            **{name: first[name] for name in ("protocol", "reported", "versions")}, "notes": list(self.notes),
+            "checkpoint": next((summary["checkpoint"] for summary in trained if summary["checkpoint"]), None),  # from scratch there is none
+            "config": asdict(self.study), "evaluation_overrides": list(self.asked),
+            "cells": [_of_cell(outcome) for outcome in self.outcomes],
+        }
+
+
+def _of_cell(outcome: Outcome) -> dict[str, Any]:
+    first = outcome.summaries[0]
+    return {
+        **outcome.cell.keys, "mean": {name: mean for name, (mean, _) in outcome.spread.items()},
+        "std": {name: std for name, (_, std) in outcome.spread.items()}, "per_seed": outcome.per_seed, "epochs": outcome.epochs,
+        "tiles": first["tiles"], "baselines": first["baselines"], "remarks": outcome.remarks,
+        "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
+    }
