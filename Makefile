@@ -1,4 +1,5 @@
 # make pretrain   the sample city, a small Rose on it, and what was learned: two minutes after the install
+# make evaluate   land use and population with that network: two minutes
 # make test       all tests
 # make lint       style
 # make prepare RASTER=city.tif OSM=osm.gpkg OUT=data/mine CITY=mine   tiles of your own city
@@ -9,10 +10,14 @@ SUM = $(shell cat requirements*.txt | cksum | cut -d' ' -f1)
 READY = .venv/.installed-$(SUM)
 TESTABLE = .venv/.testable-$(SUM)
 
-.PHONY: pretrain test lint prepare install clean
+.PHONY: pretrain evaluate test lint prepare install clean
 
 pretrain: $(READY)
 	$(BIN)/python train_rose.py experiment=sample
+
+evaluate: $(READY)
+	$(BIN)/python evaluate_seg_fusion.py
+	$(BIN)/python evaluate_pop_fusion.py
 
 test: $(TESTABLE)
 	$(BIN)/python -m pytest

@@ -20,14 +20,15 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 def elsewhere(tmp_path_factory) -> Path:
     """A folder with the project's scripts, so that what the commands write does not end up in the checkout."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("train_rose.py", "prepare_dataset.py", "datasets", "models", "utils", "configs"):
+    for name in ("train_rose.py", "prepare_dataset.py", "evaluate_seg_fusion.py", "evaluate_pop_fusion.py", "datasets", "models", "utils", "configs"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 
 
 def test_the_page_has_four_commands_and_the_sample():
     scripts = [re.search(r"(\w+)(\.py)? ", command.removeprefix("python ").removeprefix("-m "))[1] for command in COMMANDS]
-    assert scripts == ["sample_city", "prepare_dataset", "prepare_dataset", "train_rose", "convert"]
+    assert scripts == ["sample_city", "prepare_dataset", "prepare_dataset", "train_rose", "evaluate_seg_fusion", "evaluate_pop_fusion",
+                       "convert"]
 
 
 def test_every_command_runs_as_written(elsewhere):
@@ -44,6 +45,8 @@ def test_every_command_runs_as_written(elsewhere):
     assert made.total(0, "pop") == converted.total(0, "pop")
     assert {path.name for path in (elsewhere / "data/mycity").glob("*.txt")} >= {"val.txt", "test.txt", "osm-train-all.txt"}
     assert list((elsewhere / "runs/mycity").glob("model_*.safetensors"))
+    for folder in ("seg_fusion_finetune", "sgp_co2_fusion_finetune"):
+        assert (elsewhere / "runs" / folder / "seed_0" / "best.safetensors").is_file()
 
 
 def test_the_python_of_the_page_runs(elsewhere):
