@@ -20,7 +20,8 @@ COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) fo
 def elsewhere(tmp_path_factory) -> Path:
     """A folder with the project's scripts, so that what the commands write does not end up in the checkout."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("train_rose.py", "prepare_dataset.py", "evaluate_seg_fusion.py", "evaluate_pop_fusion.py", "datasets", "models", "utils", "configs"):
+    for name in ("train_rose.py", "prepare_dataset.py", "evaluate_seg_fusion.py", "evaluate_pop_fusion.py", "datasets", "models", "utils",
+                 "configs"):
         (folder / name).symlink_to(ROOT / name)
     return folder
 

@@ -23,7 +23,7 @@ from utils.cli import read_config
 from utils.config import RegressionConfig, SegmentationConfig
 from utils.errors import RoseError
 from utils.evaluation.defaults import implied
-from utils.evaluation.job import evaluate
+from utils.evaluation.job import evaluate_and_tell
 from utils.evaluation.problem import Regression, Segmentation
 from utils.evaluation.run import Run, fit
 from utils.finetuned import load_finetuned
@@ -70,7 +70,7 @@ def run(problem: str, *overrides: str, pictures: bool = False) -> dict:
     with pytest.MonkeyPatch.context() as patched:
         if not pictures:
             patched.setattr("utils.evaluation.job.save_pictures", lambda *_: None)
-        return evaluate(cfg, SCRIPTS[problem][2](cfg))
+        return evaluate_and_tell(cfg, SCRIPTS[problem][2](cfg))
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -243,7 +243,7 @@ def test_protocols(tiles, checkpoint, tmp_path):
     assert untested["reported"] == "val"
     assert any("better than on new tiles" in remark for remark in untested["remarks"])
     leaking = run("seg", *given, f"save_path={tmp_path / 'leaking'}", "test_file=osm-train-all.txt", "epochs=1")
-    assert any("5 of the test tiles are training tiles" in remark for remark in leaking["remarks"])
+    assert any("of the test tiles, 5 also trained the model" in remark for remark in leaking["remarks"])
 
 
 class Killed(BaseException):

@@ -57,20 +57,20 @@ def extract_features(model: Downstream, tiles: LabelledTiles, loader: DataLoader
     """The representations of all `tiles`, each process computing those that its `loader` gives.
 
     Args:
-        model: frozen, as Fabric set it up.
+        model: frozen, on its device.
         loader: (images, graphs, target) batches of this process's tiles: from its rank on, every world_size-th.
         path: of the file to write, in a folder that all processes see.
     """
     model.eval()
     image, graph, _ = tiles[0]
-    images, graphs = fabric.to_device(collate([(image, graph)]))
-    shape = model.represent(images, graphs).shape[1:]
+    shape = model.represent(*fabric.to_device(collate([(image, graph)]))).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
     with fabric.rank_zero_first():
         values = np.memmap(path, np.float32, "r+" if fabric.global_rank else "w+", shape=(len(tiles), *shape))
     place = fabric.global_rank
     for images, graphs, _ in loader:
-        features = model.represent(images, graphs).float().cpu().numpy()
+        with fabric.autocast():
+            features = model.represent(images, graphs).float().cpu().numpy()
         values[place:place + len(features) * fabric.world_size:fabric.world_size] = features
         place += len(features) * fabric.world_size
     values.flush()

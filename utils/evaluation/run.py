@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
 from datasets import EpochSampler
@@ -62,7 +62,6 @@ class Run:
     def __init__(self, setup: Setup, seed: int):
         self.setup, self.cfg, self.fabric, self.problem, self.seed = setup, setup.cfg, setup.fabric, setup.problem, seed
         self.folder = setup.seed_folder(seed)
-        self.stop = StopRequest()
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
         optimizer = build_downstream_optimizer(
@@ -77,14 +76,15 @@ class Run:
         self.epoch, self.step, self.global_step, self.loss_sum = 1, 0, 0, 0.0
         state = self._state_to_continue()
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        for method in ("outputs", "represent", "decode"):
-            self.model.mark_forward_method(method)
+        for method in ("outputs", "decode"):
+            self.model.mark_forward_method(method)  # so that processes share gradients however the model is called
         self.cached = self.cfg.mode == "linear" and self.cfg.cache_features and is_exact(model, self.cfg.modality)
         self._loaders: dict[str, DataLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
 
     def __enter__(self) -> "Run":
+        self.stop = StopRequest()
         quiet = self.global_step == self.total_steps
         self.bar = progress_bar(self.total_steps, self.global_step, "step", enabled=self.fabric.is_global_zero and not quiet)
         return self
@@ -113,11 +113,12 @@ class Run:
             if self.stop.agreed(self.fabric):
                 return
 
-    def outputs(self, inputs: Sequence[Any]) -> Tensor:
+    def outputs(self, inputs: Sequence[Any], model: nn.Module | None = None) -> Tensor:
         """What the model makes of a batch: of images and graphs, or of their representation where that is known."""
+        model = model or self.model
         if self.cached:
-            return self.model.decode(*inputs, (self.cfg.image_size, self.cfg.image_size))
-        return self.model.outputs(*inputs)
+            return model.decode(*inputs, (self.cfg.image_size, self.cfg.image_size))
+        return model.outputs(*inputs)
 
     def count(self, loss: Tensor, inputs: Sequence[Any]) -> None:
         """Record a step that was taken on the batch `inputs`.
@@ -153,7 +154,8 @@ class Run:
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)             # weighted loss, weight
         details: list[list[float]] = []
         for *inputs, target in self._loader(part):
-            outputs = self.outputs(inputs)
+            with self.fabric.autocast():
+                outputs = self.outputs(inputs, self.network).float()  # the plain network: processes may have unequally many batches
             weight = self.problem.weight(target)
             sums += torch.tensor([self.problem.loss(outputs, target, self.network).item() * weight, weight], dtype=torch.float64).to(sums)
             judged = self.problem.judged(outputs, self.network)
@@ -231,7 +233,7 @@ class Run:
         if name not in known:
             self.bar.set_description(f"seed {self.seed}, features of {len(tiles)} {part} tiles")
             loader = self._build_loader(f"{part} in order", tiles, collate_labelled)
-            known[name] = extract_features(self.model, tiles, loader, self.fabric, self.setup.folder / FOLDER / f"{name}.bin")
+            known[name] = extract_features(self.network, tiles, loader, self.fabric, self.setup.folder / FOLDER / f"{name}.bin")
         return known[name]
 
     def _state_to_continue(self) -> dict[str, Any] | None:
