@@ -92,19 +92,16 @@ class TargetScale:
 
     @staticmethod
     def fit(name: str, totals: Tensor) -> "TargetScale":
-        """The scale `name` for the totals [n] of the training tiles.
+        """The scale `name` for the totals [n] of the training tiles; with "log1p" they are above -1.
 
         Raises:
-            ModelError: unknown name, or a total below -1 with "log1p".
+            ModelError: unknown name.
         """
         if name not in SCALES:
             raise ModelError(f"target_scale={name}: choose one of {', '.join(SCALES)}")
         if name == "none":
             return TargetScale()
         if name == "log1p":
-            if (totals <= -1).any():
-                raise ModelError(f"target_scale=log1p: a target is {totals.min().item():g}, and the logarithm of 1 + it does not exist; "
-                                 f"use standard")
             totals = totals.log1p()
         spread = totals.std(correction=0).item()
         return TargetScale(name, totals.mean().item(), spread if spread > 0 else 1.0)
@@ -116,10 +113,11 @@ class TargetScale:
     def unscale(self, z: Tensor) -> Tensor:
         """Units of training -> original units."""
         y = z * self.std + self.mean
-        return y.expm1() if self.name == "log1p" else y
+        return y.clamp(max=LARGEST_LOG).expm1() if self.name == "log1p" else y
 
 
 SCALES = ("none", "standard", "log1p")
+LARGEST_LOG = 50.0  # e^50, 5e21: no total is as large, and squares of it are finite
 
 
 class RegressionHead(nn.Linear):

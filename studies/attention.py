@@ -25,8 +25,8 @@ from utils.checkpoint import load_rose
 from utils.cli import script
 from utils.config import AttentionConfig, MachineConfig
 from utils.devices import launch
-from utils.errors import CheckpointError, ConfigError, TileError
-from utils.evaluation.setup import find_checkpoint
+from utils.errors import ConfigError, TileError
+from utils.evaluation.setup import check_node_width, find_checkpoint
 from utils.reconstruction import sample_indices
 from utils.sample import ensure_sample
 
@@ -42,11 +42,13 @@ def implied(given: dict[str, str]) -> list[str]:
 @script("attention", AttentionConfig, implied=implied)
 def main(cfg: AttentionConfig) -> None:
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
-    fabric = launch(MachineConfig(cfg.image_size, "32-true", cfg.accelerator, "1", 1, "auto", 0))
+    fabric = launch(MachineConfig(image_size=cfg.image_size, precision="32-true", accelerator=cfg.accelerator, devices="1", num_nodes=1,
+                                  strategy="auto", num_workers=0))
     rose = load_rose(checkpoint).to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
+    check_node_width(checkpoint, rose.osm_encoder.in_dim + 1, cfg.data_root)
+    check_image_size(rose, checkpoint, cfg)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
-    check_fit(rose, checkpoint, tiles, cfg)
     drawn = tile_asked_for(tiles, cfg)
     objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)), cfg.batch_size)
     if not len(objects):
@@ -61,16 +63,12 @@ def main(cfg: AttentionConfig) -> None:
     print(in_words(cfg, checkpoint, objects, summary, figures))
 
 
-def check_fit(rose: Rose, checkpoint: Path, tiles: TileDataset, cfg: AttentionConfig) -> None:
-    """Raises RoseError where the network cannot take the tiles."""
-    patch, width = rose.image_encoder.patch, rose.osm_encoder.in_dim + 1
+def check_image_size(rose: Rose, checkpoint: Path, cfg: AttentionConfig) -> None:
+    """Raises ConfigError where the network cannot take the images."""
+    patch = rose.image_encoder.patch
     if cfg.image_size % patch:
         raise ConfigError(f"image_size={cfg.image_size}: no multiple of {patch}, the patch side of {checkpoint}; prepare tiles of such "
                           f"a size (tile_px={max(round(cfg.image_size / patch), 1) * patch}), or choose a checkpoint of another patch side")
-    found = tiles.store.graph(0).x.shape[1]
-    if found != width:
-        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {cfg.data_root} have "
-                              f"{found}; choose a checkpoint trained on such tiles, or tiles made with the text embedding of its own")
 
 
 def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:

@@ -1,7 +1,5 @@
 """What the attention study leaves: a table of objects, its figures in numbers and pictures, and what they say in words."""
 
-import csv
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +10,9 @@ from datasets import TileDataset
 from datasets.tiles import city_of
 from studies.attention_mass import ObjectAttention
 from utils.config import AttentionConfig
-from utils.files import replacing, sha256_of
+from utils.files import sha256_of
+from utils.outputs import write_csv, write_json
+from utils.plots import save_figure
 
 COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift", "attention_share_of_others")
 NOTABLE = 0.05  # a lift this near to what it is compared with, or within two standard errors, counts as equal
@@ -29,20 +29,18 @@ def write(
 ) -> None:
     """attention.csv, results.json and figures/ in save_path, each whole or not at all."""
     folder = Path(cfg.save_path)
-    (folder / "figures").mkdir(parents=True, exist_ok=True)
-    with replacing(folder / "attention.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
-        for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers, strict=True):
-            writer.writerow([tiles.names[index], node, tag(tiles, index, code), *(f"{value:.6g}" for value in values)])
-    results = {**summary, "tiles_with_objects": len(np.unique(objects.tile)), "checkpoint": str(checkpoint),
-               "checkpoint_sha256": sha256_of(checkpoint), "config": asdict(cfg)}
-    with replacing(folder / "results.json") as temporary:
-        temporary.write_text(json.dumps(_without_nan(results), indent=2) + "\n", encoding="utf-8")
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
+    write_csv(folder / "attention.csv", [
+        dict(zip(COLUMNS, (tiles.names[index], node, tag(tiles, index, code), *(f"{value:.6g}" for value in values)), strict=True))
+        for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers, strict=True)
+    ])
+    write_json(folder / "results.json", {
+        **summary, "tiles_with_objects": len(np.unique(objects.tile)), "checkpoint": str(checkpoint),
+        "checkpoint_sha256": sha256_of(checkpoint), "config": asdict(cfg),
+    })
     for name, figure in figures.items():
-        with replacing(folder / "figures" / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=130)
+        save_figure(figure, folder / "figures" / f"{name}.png")
 
 
 def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict, figures: dict[str, Figure]) -> str:
@@ -82,13 +80,3 @@ def verdict(summary: dict) -> str:
                 f"objects do: little ties them to it.")
     return (f"So objects look at their own place: {lift:.2f} times as much as chance would have it, {lift / others:.2f} times as much as "
             f"other objects do.")
-
-
-
-def _without_nan(value: object) -> object:
-    """`value` with None for nan, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value

@@ -10,10 +10,10 @@ from studies.command import QUESTIONS, Question
 from studies.grid import Outcome
 from utils.config import StudyConfig
 from utils.evaluation.figures import study_figure
-from utils.evaluation.results import write_json
-from utils.evaluation.run import write_rows
 from utils.evaluation.tables import label_of, markdown_table, with_std
 from utils.files import replacing
+from utils.outputs import write_csv, write_json
+from utils.plots import save_figure
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 
@@ -72,13 +72,12 @@ class Report:
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles", self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
         picture, table = self.folder / "figures" / f"{self.name}.png", self.folder / f"{self.name}.md"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(self.folder / f"{self.name}.csv", self._rows())
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_csv(self.folder / f"{self.name}.csv", self._rows())
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
-        with replacing(picture) as temporary:
-            figure.savefig(temporary, dpi=130)
+        save_figure(figure, picture)
         print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, {self.name}.csv, results.json, "
               f"figures/{picture.name}; and a folder for each cell")
 

@@ -46,7 +46,7 @@ def test_every_command_runs_as_written(elsewhere):
     assert made.total(0, "pop") == converted.total(0, "pop")
     assert {path.name for path in (elsewhere / "data/mycity").glob("*.txt")} >= {"val.txt", "test.txt", "osm-train-all.txt"}
     assert list((elsewhere / "runs/mycity").glob("model_*.safetensors"))
-    for folder in ("seg_fusion_finetune", "sgp_co2_fusion_finetune"):
+    for folder in ("seg_fusion_finetune", "co2_fusion_finetune"):
         assert (elsewhere / "runs" / folder / "seed_0" / "best.safetensors").is_file()
 
 

@@ -15,14 +15,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from datasets import TileDataset
-from models import build_rose
+from datasets import TileDataset, collate
+from models import build_rose, build_segmenter
 from tests.random_tiles import random_tile, write_release
 from utils.checkpoint import load_rose, save_checkpoint
 from utils.cli import read_config
 from utils.config import RegressionConfig, SegmentationConfig
 from utils.errors import RoseError
 from utils.evaluation.defaults import implied
+from utils.evaluation.features import extract_features
 from utils.evaluation.job import evaluate_and_tell
 from utils.evaluation.problem import Regression, Segmentation
 from utils.evaluation.run import Run, fit
@@ -69,7 +70,7 @@ def run(problem: str, *overrides: str, pictures: bool = False) -> dict:
     cfg = configure(problem, *SMALL, *overrides)
     with pytest.MonkeyPatch.context() as patched:
         if not pictures:
-            patched.setattr("utils.evaluation.job.save_pictures", lambda *_: None)
+            patched.setattr("utils.evaluation.results.save_pictures", lambda *_: None)
         return evaluate_and_tell(cfg, SCRIPTS[problem][2](cfg))
 
 
@@ -122,7 +123,7 @@ def test_what_a_regression_leaves(tiles, checkpoint, tmp_path, capsys):
     assert found["mean"]["mae"] == pytest.approx(np.abs(true - estimate).mean())
     assert {path.name for path in (tmp_path / "seed_0" / "figures").iterdir()} == {"scatter.png", "error_map.png", "curves.png"}
     said = capsys.readouterr().out
-    for part in ("Regression of tonnes of CO2 a tile on 2 test tiles, learnt from 5", "this model", "training mean", str(tmp_path)):
+    for part in ("Regression of tonnes of CO2 a tile on 2 test tiles, trained on 5", "this model", "training mean", str(tmp_path)):
         assert part in said
 
 
@@ -146,8 +147,8 @@ def test_every_way_runs(tiles, checkpoint, tmp_path, problem, modality, decoder,
 PRESETS = {  # method: batch, epochs, finetune lr, lr_multi, linear lr, decoder
     "seg": (16, 30, 2e-5, 100, 0.02, "linear"), "seg_sgp": (16, 50, 2e-6, 100, 0.02, "linear"),
     "seg_ccg": (16, 50, 2e-6, 100, 0.02, "linear"), "seg_sz": (16, 30, 2e-6, 100, 0.02, "mask_transformer"),
-    **{f"{city}_pop": (4, 30, 1e-5, 1e5, 1, "pop") for city in ("sgp", "ccg", "sz")},
-    **{f"{city}_co2": (4, 30, 1e-5, 1e3, 0.01, "co2") for city in ("sgp", "ccg", "sz")},
+    **{f"{city}pop": (4, 30, 1e-5, 1e5, 1, "pop") for city in ("", "sgp_", "ccg_", "sz_")},
+    **{f"{city}co2": (4, 30, 1e-5, 1e3, 0.01, "co2") for city in ("", "sgp_", "ccg_", "sz_")},
 }
 
 
@@ -157,6 +158,14 @@ def test_presets_are_the_papers(task):
     kind = cfg.decoder if task.startswith("seg") else cfg.target
     assert (cfg.batch_size, cfg.epochs, cfg.lr, cfg.lr_multi, cfg.linear_lr, kind) == PRESETS[task]
     assert (cfg.weight_decay, cfg.task, cfg.protocol) == (0.01, task, "honest")
+
+
+def test_both_scripts_have_the_same_shared_keys():
+    """Their values and meanings, but for the rates; the two files are read one beside the other."""
+    lines = [set((ROOT / "configs" / f"{SCRIPTS[problem][0]}.yaml").read_text().splitlines()) for problem in ("seg", "pop")]
+    own = {"modality", "decoder", "classes", "target", "target_scale", "batch_size", "lr", "lr_multi", "linear_lr", "defaults"}
+    differing = {line.partition(":")[0] for line in lines[0] ^ lines[1] if ":" in line and line[0].isalpha()}
+    assert differing <= own
 
 
 def test_the_rates_of_co2_follow_from_the_target():
@@ -191,21 +200,31 @@ def test_predictions_do_not_depend_on_the_batch(tiles, checkpoint, tmp_path, pro
     assert detail[0] == pytest.approx(detail[1], rel=1e-5)
 
 
-def test_logits_do_not_depend_on_the_batch(tiles, whole):
-    from datasets import collate
-    model, _ = load_finetuned(whole / "seed_0" / "best.safetensors")
-    dataset = TileDataset(tiles)
+@pytest.mark.parametrize(("modality", "decoder"), [("image", "linear"), ("fusion", "linear"), ("fine", "linear"),
+                                                   ("fine", "mask_transformer")])
+def test_what_is_predicted_does_not_depend_on_the_batch(tiles, checkpoint, modality, decoder):
+    model, dataset = build_segmenter(load_rose(checkpoint), modality, decoder).eval(), TileDataset(tiles)
     with torch.no_grad():
         together = model(*collate([dataset[index] for index in range(9)]))
         alone = torch.cat([model(*collate([dataset[index]])) for index in range(9)])
+    if decoder == "mask_transformer":  # its last LayerNorm divides by the spread of an untrained decoder's scores: compare probabilities
+        together, alone = together.softmax(1), alone.softmax(1)
     assert (together - alone).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize(("problem", "modality"), [("seg", "fine"), ("seg", "image"), ("pop", "osm")])
-def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tmp_path, problem, modality):
+def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tmp_path, monkeypatch, problem, modality):
+    extracted = []
+
+    def counting(model, tiles, loader, fabric, path):
+        extracted.append(path.stem)
+        return extract_features(model, tiles, loader, fabric, path)
+
+    monkeypatch.setattr("utils.evaluation.run.extract_features", counting)
     for cached in ("true", "false"):
         run(problem, f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path / cached}", f"modality={modality}",
             "mode=linear", f"cache_features={cached}", "seeds=[0,1]", "epochs=3", "remove_ratio=0.5")
+    assert extracted == ["train-all", "val-all", "test-0", "test-1"]  # once for both seeds, but where they lose other objects
     for seed in ("seed_0", "seed_1"):
         with_cache, without = (rows(tmp_path / cached / seed / "metrics.csv") for cached in ("true", "false"))
         for line, there in zip(with_cache, without, strict=True):
@@ -215,7 +234,7 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
 
 
 def test_features_that_depend_on_the_batch_are_not_cached(tiles, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.evaluation.run.extract_features", lambda *_: pytest.fail("cached"))
+    monkeypatch.setattr("utils.evaluation.run.extract_features", lambda *_: pytest.fail("kept"))
     run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "mode=linear", "recipe=release", "epochs=1")
 
 
@@ -242,6 +261,8 @@ def test_protocols(tiles, checkpoint, tmp_path):
     untested = run("seg", *given, f"save_path={tmp_path / 'untested'}", "test_file=null", "epochs=1")
     assert untested["reported"] == "val"
     assert any("better than on new tiles" in remark for remark in untested["remarks"])
+    choosing = run("seg", *given, f"save_path={tmp_path / 'choosing'}", "test_file=val.txt", "epochs=1")
+    assert any("of the test tiles, 2 also chose the epoch" in remark for remark in choosing["remarks"])
     leaking = run("seg", *given, f"save_path={tmp_path / 'leaking'}", "test_file=osm-train-all.txt", "epochs=1")
     assert any("of the test tiles, 5 also trained the model" in remark for remark in leaking["remarks"])
 
@@ -250,15 +271,20 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize(("step", "decoder"), [(1, "linear"), (3, "linear"), (4, "linear"), (6, "linear"), (5, "mask_transformer")])
-def test_killed_at_any_step_and_continued(tiles, checkpoint, tmp_path, monkeypatch, step, decoder):
-    given = f"data_root={tiles}", f"checkpoint={checkpoint}", f"decoder={decoder}"
+@pytest.mark.parametrize(("step", "more"), [
+    (1, []), (3, []), (4, []), (6, []), (5, ["decoder=mask_transformer"]), (4, ["mode=linear", "modality=fine"]), (10, ["seeds=[1,0]"]),
+])
+def test_killed_at_any_step_and_continued(tiles, checkpoint, tmp_path, monkeypatch, step, more):
+    given = f"data_root={tiles}", f"checkpoint={checkpoint}", *more
     run("seg", *given, f"save_path={tmp_path / 'whole'}")
     count = Run.count
 
+    steps = []
+
     def dying(self, *args):
         count(self, *args)
-        if self.global_step == step:
+        steps.append(self.global_step)
+        if len(steps) == step:
             raise Killed
 
     with monkeypatch.context() as patched:
@@ -297,6 +323,67 @@ def test_asked_to_stop_it_saves_and_continues(whole, tiles, checkpoint, tmp_path
     run("seg", *given)
     assert "Continuing" in capsys.readouterr().out
     assert_same_run(whole, tmp_path)
+
+
+def test_stopped_without_arguments_for_checkpoint_and_folder_it_continues(tiles, checkpoint, tmp_path, monkeypatch, capsys):
+    """What an evaluation leaves in save_root_dir is not taken for a pretraining run."""
+    shutil.copytree(checkpoint.parent, tmp_path / "pretrained")
+    given = f"data_root={tiles}", f"save_root_dir={tmp_path}"
+    count = Run.count
+
+    def asked(self, *args):
+        count(self, *args)
+        self.stop.received = "SIGINT"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "count", asked)
+        with pytest.raises(SystemExit):
+            run("seg", *given)
+    run("seg", *given)
+    assert "Continuing" in capsys.readouterr().out
+    assert (tmp_path / "seg_fusion_finetune" / "results.json").is_file()
+
+
+def test_asked_to_stop_while_a_seed_is_judged_the_next_does_not_begin(tiles, checkpoint, tmp_path, monkeypatch, capsys):
+    given = f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "seeds=[0,1]", "epochs=1"
+    measure = Run.measure
+
+    def asked(self, part):
+        if part == "test":
+            self.stop.received = "SIGTERM"
+        return measure(self, part)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "measure", asked)
+        with pytest.raises(SystemExit) as ended:
+            run("seg", *given)
+    assert ended.value.code == 0
+    assert "Stopped by SIGTERM before seed 1" in capsys.readouterr().out
+    assert run("seg", *given)["seeds"] == [0, 1]
+
+
+def test_a_seed_without_its_pictures_is_not_finished(tiles, checkpoint, tmp_path, monkeypatch):
+    given = f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "epochs=1"
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("utils.evaluation.pictures.curves_figure", killed)
+        with pytest.raises(Killed):
+            run("seg", *given, pictures=True)
+    run("seg", *given, pictures=True)
+    assert (tmp_path / "seed_0" / "figures" / "curves.png").is_file()
+
+
+def test_other_targets_are_another_run(bare, tmp_path):
+    root = tmp_path / "tiles"
+    shutil.copytree(bare, root)
+    given = f"data_root={root}", "mode=scratch", "image_encoder=test_vit", f"save_path={tmp_path / 'run'}", "epochs=1"
+    run("seg", *given)
+    Image.fromarray(np.zeros((224, 224), np.uint8)).save(root / "label" / "lima_4_0.png")
+    with pytest.raises(RoseError, match="belongs to another run: tiles_and_targets="):
+        run("seg", *given)
 
 
 def test_removed_objects_change_only_what_is_reported(tiles, checkpoint, tmp_path):
@@ -353,11 +440,12 @@ def test_the_last_pretraining_run_is_taken(tiles, checkpoint, tmp_path):
 def test_two_processes_measure_what_one_does(whole, tiles, tmp_path):
     weights = whole / "seed_0" / "best.safetensors"
     command = [sys.executable, "evaluate_seg_fusion.py", f"data_root={tiles}", f"checkpoint={weights}", "accelerator=cpu", "num_workers=0",
-               "devices=2", f"save_path={tmp_path}", "epochs=1", "test_file=osm-train-all.txt", "batch_size=2", "lr=1e-12"]
+               "devices=2", f"save_path={tmp_path}", "epochs=1", "test_file=osm-train-all.txt", "batch_size=2", "mode=linear",
+               "linear_lr=1e-12"]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert ran.returncode == 0, ran.stderr
     one = run("seg", f"data_root={tiles}", f"checkpoint={weights}", f"save_path={tmp_path / 'one'}", "epochs=1", "batch_size=2",
-              "test_file=osm-train-all.txt", "lr=1e-12")
+              "test_file=osm-train-all.txt", "mode=linear", "linear_lr=1e-12")
     assert stored(tmp_path)["mean"] == pytest.approx(known(one["mean"]))
     assert [line["tile"] for line in rows(tmp_path / "seed_0/predictions.csv")] == [line["tile"] for line in
                                                                                    rows(tmp_path / "one/seed_0/predictions.csv")]
@@ -373,7 +461,8 @@ BAD = {
                                   r"fine-tuned for something else: classes=9 classes .*asked 2"),
     "another modality": ("seg", ["checkpoint=BEST", "modality=fine"], r"modality=fusion \(asked fine\)"),
     "another problem": ("pop", ["checkpoint=BEST"], r"problem=segmentation \(asked regression\)"),
-    "nothing to measure": ("seg", ["epochs=0"], "epochs=0: measures a fine-tuned model.*is none"),
+    "nothing to measure": ("seg", ["epochs=0"], "epochs=0: measures a fine-tuned model.*holds none"),
+    "nothing to measure from scratch": ("seg", ["epochs=0", "mode=scratch"], "epochs=0: .*mode=scratch takes none"),
     "labels outside the classes": ("seg", ["classes=[a,b,c]"], "sample_.*expected"),
     "no val list": ("seg", ["val_file=gone.txt"], "gone.txt: .*datasets.splits"),
     "no test list of that name": ("seg", ["test_file=tests.txt"], "tests.txt"),
@@ -381,6 +470,11 @@ BAD = {
     "timm's weights for a checkpoint": ("seg", ["pretrained=true"], "pretrained=true: timm's weights are for mode=scratch"),
     "the same seed twice": ("seg", ["seeds=[1,1]"], r"seeds=\[1, 1\]: expected"),
     "no seed": ("seg", ["seeds=[]"], r"seeds=\[\]: expected"),
+    "a seed too large": ("seg", ["seeds=[4294967296]"], "seeds=.*from 0 to 4294967295"),
+    "the rates of another target": ("pop", ["task=sgp_pop", "target=co2"], "task=sgp_pop: its rates are made for another target than co2"),
+    "a probe whose loss is not finite": ("pop", ["mode=linear", "linear_lr=1e30", "epochs=9"],
+                                         r"the loss is not finite \(\w+\); .*lower lr"),
+    "nodes of another width": ("seg", ["checkpoint=NARROW"], "narrow.safetensors: reads nodes of 101 columns.*have 525"),
     "one class": ("seg", ["classes=[a]"], "expected 2 to 254 different names"),
     "a decoder that does not exist": ("seg", ["decoder=cnn"], "decoder=cnn: choose one of linear, mask_transformer"),
     "a modality of the other script": ("pop", ["modality=fine"], "modality=fine: choose one of image, osm, fusion"),
@@ -397,7 +491,11 @@ def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
     problem, overrides, message = BAD[case]
     (tmp_path / "EMPTY").mkdir()
     shutil.copytree(whole, tmp_path / "WHOLE")
-    places = {"EMPTY": tmp_path / "EMPTY", "TILES": tiles, "WHOLE": tmp_path / "WHOLE", "BEST": whole / "seed_0" / "best.safetensors"}
+    places = {"EMPTY": tmp_path / "EMPTY", "TILES": tiles, "WHOLE": tmp_path / "WHOLE", "BEST": whole / "seed_0" / "best.safetensors",
+              "NARROW": tmp_path / "narrow.safetensors"}
+    if "NARROW" in "".join(overrides):
+        narrow = {"image_encoder": "test_vit", "graph_in_dim": 100}
+        save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**narrow).state_dict(), "build": narrow})
     for word, path in places.items():
         overrides = [override.replace(word, str(path)) for override in overrides]
     with pytest.raises(RoseError, match=message) as error:

@@ -44,7 +44,7 @@ def run(problem: str, root: Path, folder: Path, *overrides: str, drawn: bool = F
     cfg = read_config(config, schema, [*SMALL, f"data_root={root}", f"save_path={folder}", *overrides])
     with pytest.MonkeyPatch.context() as patch:
         if not drawn:
-            patch.setattr("utils.evaluation.job.save_pictures", lambda *_: None)
+            patch.setattr("utils.evaluation.results.save_pictures", lambda *_: None)
         return evaluate(cfg, kind(cfg))
 
 

@@ -12,7 +12,7 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
                            protocol: Protocol) -> dict[str, dict[str, float]]:
     """Figures of two segmentations that do not look at the image.
 
-    "commonest class (NAME)" calls every pixel by the class that most training pixels have. "drawn by class shares" draws each pixel's
+    "majority class (NAME)" calls every pixel by the class that most training pixels have. "class prior" draws each pixel's
     class by the shares of the training pixels; its figures are those of the confusion matrix to be expected.
 
     Args:
@@ -24,8 +24,8 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
     commonest = int(train_counts.argmax())
     always = torch.zeros(len(classes), dtype=torch.float64)
     always[commonest] = 1
-    shares = {f"commonest class ({classes[commonest]})": always,
-              "drawn by class shares": train_counts.double() / train_counts.sum()}
+    shares = {f"majority class ({classes[commonest]})": always,
+              "class prior": train_counts.double() / train_counts.sum()}
     return {label: segmentation_figures(torch.outer(truth_counts.double(), share), classes, protocol) for label, share in shares.items()}
 
 

@@ -171,14 +171,26 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     Raises:
         CheckpointError: missing or damaged.
     """
+    metadata = read_metadata(path)
+    try:
+        return load_file(path), metadata
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """What is said of the weights in a file; errors as of `read_safetensors`."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-        return load_file(path), metadata
+            return file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read as safetensors ({one_line(error)}); copy it again") from error
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path}: cannot be read as safetensors ({one_line(error)}); copy it again"
 
 
 def _read_rose_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

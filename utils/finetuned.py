@@ -8,7 +8,7 @@ from models import build_regressor, build_rose, build_segmenter
 from models.downstream import Downstream
 from models.heads import TargetScale
 from models.rose import Rose
-from utils.checkpoint import FINETUNED_FORMAT, read_safetensors, write_weights
+from utils.checkpoint import FINETUNED_FORMAT, read_metadata, read_safetensors, write_weights
 from utils.errors import CheckpointError
 from utils.release import load_strictly
 
@@ -44,7 +44,7 @@ def purpose_of(path: Path) -> dict[str, Any] | None:
     """What the fine-tuned model at `path` is for; None for any other checkpoint."""
     if path.suffix != ".safetensors":
         return None
-    _, metadata = read_safetensors(path)
+    metadata = read_metadata(path)
     return json.loads(metadata["purpose"]) if metadata.get("format") == FINETUNED_FORMAT else None
 
 

@@ -3,7 +3,6 @@
 The grammar of the values is Hydra's. The runs are made one after the other by this process, each in a folder of its own.
 """
 
-import csv
 import gc
 import hashlib
 import math
@@ -24,7 +23,7 @@ from hydra.errors import HydraException
 from utils.cli import message_of, quote
 from utils.cli_help import Group
 from utils.errors import ConfigError, RoseError
-from utils.files import replacing
+from utils.outputs import write_csv
 
 FILE = "grid.csv"
 NAME_BYTES = 200  # a file system takes 255
@@ -125,7 +124,7 @@ def run_grid(runs: Sequence[tuple[Combination, Callable[[], Any]]], folder: Path
             surroundings.restore()
         rows.append(combination.swept | (outcome or {}).get("mean", {}))
         folder.mkdir(parents=True, exist_ok=True)
-        _write(rows, folder / FILE)
+        write_csv(folder / FILE, rows)
     print(f"{_table(rows, len(runs[0][0].swept))}\nThe figures of all runs: {folder / FILE}")
 
 
@@ -206,13 +205,6 @@ def _processes(cfg: Any) -> int:
     else:
         count = int(devices) if devices.isdigit() else 1  # the run says what is wrong with it
     return count * cfg.num_nodes
-
-
-def _write(rows: list[dict[str, Any]], path: Path) -> None:
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, _columns(rows))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _table(rows: list[dict[str, Any]], keys: int) -> str:

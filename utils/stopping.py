@@ -55,8 +55,8 @@ def end_workers() -> None:
 
 
 def not_finite(found: str, names: Sequence[str], epoch: int, step: int, last_good: object, remedy: str) -> str:
-    """The message for a step whose loss is not finite, but `found`."""
+    """The message for a step whose loss is not finite, but `found`; without names of tiles where they are not known."""
     saved = f"the last good checkpoint is {last_good} (go back to an older one if it fails again)" if last_good else (
         "no checkpoint was saved before it")
-    return (f"epoch {epoch}, step {step}: the loss is not finite ({found}) on the tiles {', '.join(names)}; {saved}; look at these tiles, "
-            f"{remedy}")
+    where, look = (f" on the tiles {', '.join(names)}", "look at these tiles, ") if names else ("", "")
+    return f"epoch {epoch}, step {step}: the loss is not finite ({found}){where}; {saved}; {look}{remedy}"

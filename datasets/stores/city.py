@@ -20,15 +20,22 @@ def city_of(name: str) -> str | None:
     return parts and parts[1]
 
 
-def places_of(names: Sequence[str]) -> np.ndarray:
+def places_of(names: Sequence[str], among: Sequence[str] | None = None) -> np.ndarray:
     """Column and row [n, 2] in tiles, of the names of one city's tiles, each of the form `{city}_{col}_{row}`.
+
+    Args:
+        among: the names of all the city's tiles, where `names` are some of them.
 
     The authors' published tiles count pixels, such as singapore_22176_12992: that is taken for granted where all differences are
     multiples of a number that columns and rows would not share by chance.
     """
-    places = np.array([name.rsplit("_", 2)[1:] for name in names], dtype=np.int64).reshape(-1, 2)
-    step = np.gcd.reduce(places - places[:1], axis=None) if len(places) else 0
-    return (places - places.min(0)) // step if step >= LEAST_PIXELS else places
+    places, all_places = _numbers(names), _numbers(names if among is None else among)
+    step = np.gcd.reduce(all_places - all_places[:1], axis=None)
+    return (places - all_places.min(0)) // step if step >= LEAST_PIXELS else places
+
+
+def _numbers(names: Sequence[str]) -> np.ndarray:
+    return np.array([name.rsplit("_", 2)[1:] for name in names], dtype=np.int64)                # [n, 2]
 
 
 def cities_of(names: Iterable[str]) -> list[str]:

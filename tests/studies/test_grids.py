@@ -51,7 +51,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture
 def study(tiles, checkpoint, tmp_path, monkeypatch):
     """A study's command: runs it, and gives the seed folders of the models that it trained and measured."""
-    monkeypatch.setattr(job, "save_pictures", lambda run, measured: None)
+    monkeypatch.setattr("utils.evaluation.results.save_pictures", lambda run, measured: None)
     fit, done = job.fit, []
     monkeypatch.setattr(job, "fit", lambda run: (done.append(run), fit(run)))
 

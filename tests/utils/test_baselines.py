@@ -13,13 +13,13 @@ CLASSES = ("water", "green", "road")
 
 def test_the_commonest_class_everywhere():
     """Green is the commonest in training; road is absent from truth and prediction."""
-    found = segmentation_baselines(torch.tensor([10, 30, 20]), torch.tensor([6, 4, 0]), CLASSES, "honest")["commonest class (green)"]
+    found = segmentation_baselines(torch.tensor([10, 30, 20]), torch.tensor([6, 4, 0]), CLASSES, "honest")["majority class (green)"]
     assert math.isnan(found.pop("iou_road"))
     assert found == pytest.approx({"miou": 0.2, "f1": 8 / 14 / 2, "iou_water": 0, "iou_green": 0.4})
 
 
 def test_the_protocol_decides_what_absent_classes_count():
-    found = segmentation_baselines(torch.tensor([10, 30, 20]), torch.tensor([6, 4, 0]), CLASSES, "release")["commonest class (green)"]
+    found = segmentation_baselines(torch.tensor([10, 30, 20]), torch.tensor([6, 4, 0]), CLASSES, "release")["majority class (green)"]
     assert found == pytest.approx({"miou": 0.4 / 3, "f1": 8 / 14, "iou_water": 0, "iou_green": 0.4, "iou_road": 0})
 
 
@@ -28,12 +28,12 @@ def test_classes_drawn_by_their_shares():
     generator = torch.Generator().manual_seed(0)
     drawn = torch.multinomial(train.double(), int(truth.sum()), replacement=True, generator=generator)
     confusion = (torch.arange(3).repeat_interleave(truth) * 3 + drawn).bincount(minlength=9).view(3, 3)
-    found = segmentation_baselines(train, truth, CLASSES, "honest")["drawn by class shares"]
+    found = segmentation_baselines(train, truth, CLASSES, "honest")["class prior"]
     assert found == pytest.approx(segmentation_figures(confusion, CLASSES, "honest"), abs=2e-3)
 
 
 def test_a_class_of_the_truth_that_training_lacks_is_never_drawn():
-    found = segmentation_baselines(torch.tensor([1, 1, 0]), torch.tensor([5, 5, 10]), CLASSES, "honest")["drawn by class shares"]
+    found = segmentation_baselines(torch.tensor([1, 1, 0]), torch.tensor([5, 5, 10]), CLASSES, "honest")["class prior"]
     assert found["iou_road"] == 0
     assert found["iou_water"] == pytest.approx(2.5 / 12.5)
 

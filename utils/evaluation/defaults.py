@@ -9,5 +9,5 @@ def implied(given: dict[str, str]) -> list[str]:
     if "data_root" not in given:
         overrides += _SAMPLE_TILES if "task" in given else ["experiment=sample"]
     if given.get("target") == "co2" and "task" not in given:
-        overrides.append("task=sgp_co2")
+        overrides.append("task=co2")
     return overrides

@@ -1,14 +1,16 @@
 """What a frozen network says of each tile, computed once and read from disk in every epoch of a linear probe."""
 
+import math
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from datasets.labelled import LabelledTiles
 from datasets.tiles import collate
@@ -29,8 +31,7 @@ class FrozenFeatures(Dataset):
     """
 
     def __init__(self, tiles: LabelledTiles, path: Path, shape: Sequence[int]):
-        self.tiles, self.names = tiles, tiles.names
-        self.root = tiles.root
+        self.tiles = tiles
         self.values = np.memmap(path, np.float32, "r", shape=(len(tiles), *shape))
 
     def __len__(self) -> int:
@@ -53,12 +54,12 @@ def is_exact(model: Downstream, modality: str) -> bool:
 
 
 @torch.no_grad()
-def extract_features(model: Downstream, tiles: LabelledTiles, loader: DataLoader, fabric: Fabric, path: Path) -> FrozenFeatures:
+def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, fabric: Fabric, path: Path) -> FrozenFeatures:
     """The representations of all `tiles`, each process computing those that its `loader` gives.
 
     Args:
         model: frozen, on its device.
-        loader: (images, graphs, target) batches of this process's tiles: from its rank on, every world_size-th.
+        loader: (images, graphs, target) batches of this process's tiles: the one of its rank, and every world_size-th after it.
         path: of the file to write, in a folder that all processes see.
     """
     model.eval()
@@ -66,7 +67,9 @@ def extract_features(model: Downstream, tiles: LabelledTiles, loader: DataLoader
     shape = model.represent(*fabric.to_device(collate([(image, graph)]))).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
     with fabric.rank_zero_first():
-        values = np.memmap(path, np.float32, "r+" if fabric.global_rank else "w+", shape=(len(tiles), *shape))
+        if fabric.is_global_zero:
+            _reserve(path, 4 * len(tiles) * math.prod(shape))
+        values = np.memmap(path, np.float32, "r+", shape=(len(tiles), *shape))
     place = fabric.global_rank
     for images, graphs, _ in loader:
         with fabric.autocast():
@@ -76,6 +79,12 @@ def extract_features(model: Downstream, tiles: LabelledTiles, loader: DataLoader
     values.flush()
     fabric.barrier()
     return FrozenFeatures(tiles, path, shape)
+
+
+def _reserve(path: Path, size: int) -> None:
+    """An empty file of `size` bytes; a full disk is an error now, and not a crash when the memory map is written."""
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, size)
 
 
 def remove_features(folder: Path) -> None:

@@ -203,7 +203,9 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def error_map_figure(names: Sequence[str], values: np.ndarray, label: str, diverging: bool) -> Figure | None:
+def error_map_figure(
+    names: Sequence[str], values: np.ndarray, label: str, diverging: bool, among: Sequence[str] | None = None,
+) -> Figure | None:
     """Tiles at their places in their city, coloured by their values; None where no tile's name has a place.
 
     Args:
@@ -211,6 +213,7 @@ def error_map_figure(names: Sequence[str], values: np.ndarray, label: str, diver
         values: [n], nan where there is none.
         label: of the values, with their unit.
         diverging: the values' sign matters: two colours, white at 0.
+        among: the names of all tiles, by which places are told where `names` are few.
     """
     places: dict[str, list[int]] = {}
     for index, name in enumerate(names):
@@ -221,7 +224,8 @@ def error_map_figure(names: Sequence[str], values: np.ndarray, label: str, diver
     values = np.asarray(values, float)
     shown = sorted(places, key=lambda city: -len(places[city]))[:SHOWN_CITIES]
     norm, extend = _scale(values[[index for city in shown for index in places[city]]], diverging)
-    located = {city: places_of([names[index] for index in places[city]]) for city in shown}  # [n, (column, row)]
+    located = {city: places_of([names[index] for index in places[city]], among and [name for name in among if city_of(name) == city])
+               for city in shown}                                                          # [n, (column, row)] each
     figure, panels = _map_panels([np.ptp(place, axis=0) + 1 + 2 * EDGE for place in located.values()])
     colours = colormaps["RdBu_r" if diverging else "viridis"].with_extremes(bad=NO_VALUE)
     for axes, (city, place) in zip(panels, located.items(), strict=True):

@@ -1,5 +1,6 @@
 """An evaluation from its keys to its results: all seeds, then what they give in words."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,13 @@ from lightning_fabric.utilities import rank_zero_only
 from utils.config import EvaluateConfig
 from utils.devices import launch
 from utils.evaluation.features import remove_features
-from utils.evaluation.pictures import save_pictures
 from utils.evaluation.problem import Problem
-from utils.evaluation.results import finish, read_result, summarise, write_json
+from utils.evaluation.results import finish, read_result, summarise
 from utils.evaluation.run import RESULTS, Run, fit
 from utils.evaluation.setup import Setup
 from utils.evaluation.tables import label_of, text_table
+from utils.outputs import write_json
+from utils.stopping import StopRequest
 
 
 def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
@@ -22,21 +24,27 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
     Raises:
         RoseError: the data, the checkpoint or the folder cannot be used as asked, or a loss is not finite.
     """
-    setup = Setup(cfg, launch(cfg), problem)
-    results = {}
-    for seed in cfg.seeds:
-        results[seed] = read_result(setup, seed)
-        if results[seed] is None:
-            with Run(setup, seed) as run:
-                fit(run)
-                results[seed], measured = finish(run)
-                if setup.fabric.is_global_zero:
-                    save_pictures(run, measured)
+    setup, stop = Setup(cfg, launch(cfg), problem), StopRequest()
+    try:
+        results = {seed: read_result(setup, seed) or _run_seed(setup, seed, stop) for seed in cfg.seeds}
+    finally:
+        stop.forget()
+        if setup.fabric.is_global_zero:
+            remove_features(setup.folder)
     summary = summarise(setup, results)
     if setup.fabric.is_global_zero:
-        remove_features(setup.folder)
         write_json(setup.folder / RESULTS, summary)
     return summary
+
+
+def _run_seed(setup: Setup, seed: int, stop: StopRequest) -> dict[str, Any]:
+    """Train and judge the model of a seed; the program ends instead where it was asked to stop while the seed before was judged."""
+    if stop.agreed(setup.fabric):
+        setup.fabric.print(f"Stopped by {stop.received} before seed {seed}. The same command continues there.")
+        sys.exit(0)
+    with Run(setup, seed, stop) as run:
+        fit(run)
+        return finish(run)
 
 
 def evaluate_and_tell(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
@@ -56,7 +64,7 @@ def in_words(summary: dict[str, Any]) -> str:
     folder = Path(summary["folder"])
     return "\n".join([
         "",
-        f"{summary['title']} on {tiles[summary['reported']]} {summary['reported']} tiles, learnt from {tiles['train']}:",
+        f"{summary['title']} on {tiles[summary['reported']]} {summary['reported']} tiles, trained on {tiles['train']}:",
         f"  modality {config['modality']}, mode {config['mode']}, "
         + (f"weights of {checkpoint['path']}" if checkpoint else f"random weights ({summary['network']['image_encoder']})"),
         f"  epoch {chosen} of {config['epochs']}, chosen on val by {score}" if config["epochs"] else "  measured as it is",

@@ -31,7 +31,8 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
         "confusion": confusion_figure(np.array(run.problem.extras(measured.metrics)["confusion"]), run.problem.classes),
         "tiles": tiles_figure(denormalise(images).numpy(), truth.numpy(), logits.argmax(1).numpy(), [names[p] for p in places],
                               run.problem.classes),
-        "error_map": error_map_figure(names, 1 - right, "share of known pixels that is wrong", diverging=False),
+        "error_map": error_map_figure(names, 1 - right, "share of known pixels that is wrong", diverging=False,
+                                      among=run.setup.dataset.names),
     }
 
 
@@ -39,7 +40,8 @@ def _of_regression(run: Run, measured: Measured) -> dict[str, Figure | None]:
     true, estimate = np.array(measured.details).T
     return {
         "scatter": scatter_figure(true, estimate, run.problem.unit, measured.figures),
-        "error_map": error_map_figure(run.reported_tiles.names, estimate - true, f"estimate - truth, {run.problem.unit}", diverging=True),
+        "error_map": error_map_figure(run.reported_tiles.names, estimate - true, f"estimate - truth, {run.problem.unit}", diverging=True,
+                                      among=run.setup.dataset.names),
     }
 
 

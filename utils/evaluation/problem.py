@@ -1,6 +1,7 @@
 """The two downstream problems: what a target is, how a model is built and judged, and what it must beat."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -26,10 +27,11 @@ class Segmentation:
     Attributes:
         score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1 where less is.
         detail: columns of what is said of each tile.
+        seen: what `learn` has read, by which a result knows its targets again.
     """
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
-    detail = ("share_right", "known_pixels")
+    detail = ("pixel_accuracy", "known_pixels")
 
     def __init__(self, cfg: SegmentationConfig):
         self.cfg = cfg
@@ -45,6 +47,7 @@ class Segmentation:
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Take from the targets what the model's set-up and the baselines need; every label is read, and so checked, here."""
         self.shares, chosen, self.truth = (tiles.class_counts() for tiles in (train, val, reported))  # [C] pixels each
+        self.seen = [counts.tolist() for counts in (self.shares, chosen, self.truth)]
         for counts, what in ((self.shares, "training"), (chosen, "validation"), (self.truth, "test")):
             if not counts.sum():
                 raise TileError(f"{train.dataset.root}: no pixel of the labels of the {what} tiles has a class, expected values from 0 to "
@@ -52,7 +55,15 @@ class Segmentation:
 
     def purpose(self) -> dict[str, Any]:
         """What a model is for, as `utils.finetuned.build_downstream` takes it."""
+        return self.asked()
+
+    def asked(self) -> dict[str, Any]:
+        """What the keys ask a model to be for."""
         return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder, "classes": list(self.classes)}
+
+    def in_keys(self, purpose: dict[str, Any]) -> dict[str, Any]:
+        """A model's `purpose` in the terms of `asked`."""
+        return purpose
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0, with a graph, where none is known."""
@@ -112,12 +123,26 @@ class Regression:
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Take from the targets what the model's set-up and the baselines need; every total is read, and so checked, here."""
-        self.train, _, self.truth = (tiles.totals() for tiles in (train, val, reported))  # float64 [n], [v], [m]
+        self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))  # float64 [n], [v], [m]
+        self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
+        lowest = min(map(min, self.seen))
+        if self.cfg.target_scale == "log1p" and lowest <= -1:
+            raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than -1, for log(1 + it) to exist; use "
+                            f"target_scale=standard")
         self.scale = TargetScale.fit(self.cfg.target_scale, self.train)
 
     def purpose(self) -> dict[str, Any]:
         """What a model is for, as `utils.finetuned.build_downstream` takes it."""
-        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "scale": vars(self.scale)}
+        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "scale": asdict(self.scale)}
+
+    def asked(self) -> dict[str, Any]:
+        """What the keys ask a model to be for."""
+        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "target_scale": self.cfg.target_scale}
+
+    def in_keys(self, purpose: dict[str, Any]) -> dict[str, Any]:
+        """A model's `purpose` in the terms of `asked`."""
+        known = {name: value for name, value in purpose.items() if name != "scale"}
+        return {**known, "target_scale": purpose["scale"]["name"]} if "scale" in purpose else known
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean squared error of estimates [B, 1] in units of training and totals [B]."""

@@ -8,28 +8,29 @@ from pathlib import Path
 from typing import Any
 
 from utils.errors import CheckpointError
-from utils.evaluation.run import BEST, LAST, PREDICTIONS, RESULTS, Measured, Run, check_identity, write_rows
+from utils.evaluation.pictures import save_pictures
+from utils.evaluation.run import BEST, PREDICTIONS, RESULTS, STATE, Measured, Run, check_identity
 from utils.evaluation.setup import Setup
 from utils.evaluation.tables import mean_std
-from utils.files import replacing
+from utils.outputs import write_csv, write_json
 from utils.versions import versions
 
 
-def finish(run: Run) -> tuple[dict[str, Any], Measured]:
+def finish(run: Run) -> dict[str, Any]:
     """Measure the best epoch's model on the reported tiles and write what it gives; called by all processes, written by the first."""
     measured = run.measure(run.setup.reported)
     result = {
         "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0, "figures": measured.figures, "loss": measured.loss,
         "val": _figures_of_best(run, measured.figures), **run.problem.extras(measured.metrics),
-        "weights": BEST if run.best else str(run.setup.checkpoint),
-        "identity": run.setup.identity(run.seed),
+        "weights": BEST if run.best else str(run.setup.checkpoint), "identity": run.setup.identity(run.seed),
     }
     if run.fabric.is_global_zero:
         _write_predictions(run, measured)
-        write_json(run.folder / RESULTS, result)
-        (run.folder / LAST).unlink(missing_ok=True)
+        save_pictures(run, measured)
+        write_json(run.folder / RESULTS, result)  # a folder that has it is finished, so it comes last
+        (run.folder / STATE).unlink(missing_ok=True)
     run.fabric.barrier()
-    return result, measured
+    return result
 
 
 def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
@@ -64,14 +65,8 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
     }
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` whole or not at all; numbers that are not finite become null."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` wrote, null as nan among the figures.
+    """What `finish` wrote, null as nan among the figures.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -93,12 +88,4 @@ def _figures_of_best(run: Run, names: Iterable[str]) -> dict[str, float] | None:
 def _write_predictions(run: Run, measured: Measured) -> None:
     rows = [{"tile": name, **dict(zip(run.problem.detail, detail, strict=True))}
             for name, detail in zip(run.reported_tiles.names, measured.details, strict=True)]
-    write_rows(run.folder / PREDICTIONS, rows)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    write_csv(run.folder / PREDICTIONS, rows)

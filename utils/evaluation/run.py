@@ -1,16 +1,17 @@
 """One run of an evaluation: a model trained with one seed, its best epoch chosen on val, and what it gives on the tiles reported."""
 
-import csv
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
+from tqdm import tqdm
 
 from datasets import EpochSampler
 from datasets.labelled import LabelledTiles, collate_labelled
@@ -22,12 +23,13 @@ from utils.evaluation.features import FOLDER, FrozenFeatures, collate_features, 
 from utils.evaluation.setup import Setup
 from utils.files import remove_unfinished, replacing
 from utils.finetuned import save_finetuned
-from utils.progress import progress_bar
+from utils.outputs import write_csv
+from utils.progress import passing_bar, progress_bar
 from utils.schedule import build_downstream_optimizer, set_polynomial_rate
 from utils.stopping import StopRequest, not_finite, outlast_signals
 from utils.tensor_files import FileFault, load_tensors
 
-BEST, LAST, RESULTS, METRICS, PREDICTIONS = "best.safetensors", "last.tar", "results.json", "metrics.csv", "predictions.csv"
+BEST, STATE, RESULTS, METRICS, PREDICTIONS = "best.safetensors", "state.tar", "results.json", "metrics.csv", "predictions.csv"
 _FORMAT = "rose-evaluation-1"
 _POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # of a run, in its saved state
 
@@ -37,9 +39,9 @@ class Measured:
     """What a model gives on a list of tiles.
 
     Attributes:
-        loss: mean over the batches.
+        loss: mean over the known pixels, or the tiles.
         figures: the problem's metrics.
-        details: per tile, in the list's order, the problem's `detail`; on the first process only.
+        details: per tile, in the list's order, the problem's `detail`.
         metrics: that the figures are of.
     """
 
@@ -59,9 +61,9 @@ class Run:
         total_steps, global_step: of the run, and done.
     """
 
-    def __init__(self, setup: Setup, seed: int):
+    def __init__(self, setup: Setup, seed: int, stop: StopRequest):
         self.setup, self.cfg, self.fabric, self.problem, self.seed = setup, setup.cfg, setup.fabric, setup.problem, seed
-        self.folder = setup.seed_folder(seed)
+        self.folder, self.stop = setup.seed_folder(seed), stop
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
         optimizer = build_downstream_optimizer(
@@ -84,14 +86,12 @@ class Run:
         self._continue(state)
 
     def __enter__(self) -> "Run":
-        self.stop = StopRequest()
         quiet = self.global_step == self.total_steps
         self.bar = progress_bar(self.total_steps, self.global_step, "step", enabled=self.fabric.is_global_zero and not quiet)
         return self
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
-        self.stop.forget()
 
     @property
     def network(self) -> Downstream:
@@ -127,9 +127,12 @@ class Run:
             RoseError: its loss is not finite.
         """
         value = self.fabric.all_reduce(loss.detach()).item()
-        if not math.isfinite(value):
-            names = [] if self.cached else inputs[1].name
-            raise RoseError(not_finite(f"{value}", names, self.epoch, self.step + 1, None, "lower lr, lr_multi or linear_lr"))
+        if not math.isfinite(value):  # on one process, so on all
+            known = gather(self.fabric, (loss.item(), [] if self.cached else inputs[1].name))
+            names = [name for found, batch in known for name in batch if not math.isfinite(found)]
+            saved = self.folder / STATE
+            raise RoseError(not_finite(f"{value}", names, self.epoch, self.step + 1, saved if saved.exists() else None,
+                                       "lower lr, lr_multi or linear_lr, in another save_path="))
         self.step, self.global_step, self.loss_sum = self.step + 1, self.global_step + 1, self.loss_sum + value
         self.bar.set_postfix_str(f"loss {value:.4g}{self._best_in_words()}", refresh=False)
         self.bar.update()
@@ -143,7 +146,7 @@ class Run:
         if asked and self.epoch <= self.cfg.epochs:
             self.bar.close()
             self.fabric.print(f"Stopped by {self.stop.received} in epoch {self.epoch} after step {self.global_step} of "
-                              f"{self.total_steps}; saved {self.folder / LAST}. The same command continues there.")
+                              f"{self.total_steps}; saved {self.folder / STATE}. The same command continues there.")
             sys.exit(0)
 
     @torch.no_grad()
@@ -153,7 +156,7 @@ class Run:
         metrics = self.problem.metrics(self.fabric.device)
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)             # weighted loss, weight
         details: list[list[float]] = []
-        for *inputs, target in self._loader(part):
+        for *inputs, target in self._with_bar(self._loader(part), f"{part} tiles"):
             with self.fabric.autocast():
                 outputs = self.outputs(inputs, self.network).float()  # the plain network: processes may have unequally many batches
             weight = self.problem.weight(target)
@@ -179,13 +182,12 @@ class Run:
             outputs = self.network.outputs(images, graphs)
         return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
 
-    @property
+    @cached_property
     def reported_tiles(self) -> LabelledTiles:
         """The tiles that the result is of."""
         return self.setup.tiles(self.setup.reported, self.seed)
 
     def _judge_epoch(self) -> None:
-        self.bar.set_description(f"seed {self.seed}, epoch {self.epoch}/{self.cfg.epochs}, validating")
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
         rates = {"lr" if index == 0 else "head_lr": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
@@ -197,7 +199,11 @@ class Run:
                 save_finetuned(self.folder / BEST, self.network, self.setup.build, self.setup.finetuned or self.problem.purpose())
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:
-            write_rows(self.folder / METRICS, self.rows)
+            write_csv(self.folder / METRICS, self.rows)
+
+    def _with_bar(self, loader: DataLoader, what: str) -> tqdm:
+        """The batches of `loader`, with a bar of their own where they take long."""
+        return passing_bar(loader, f"seed {self.seed}, {what}", enabled=self.fabric.is_global_zero)
 
     def _best_in_words(self) -> str:
         return f", best {self.problem.score} {self.best['score']:.4g} in epoch {self.best['epoch']}" if self.best else ""
@@ -231,14 +237,13 @@ class Run:
         name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
         known = self.setup.features
         if name not in known:
-            self.bar.set_description(f"seed {self.seed}, features of {len(tiles)} {part} tiles")
-            loader = self._build_loader(f"{part} in order", tiles, collate_labelled)
+            loader = self._with_bar(self._build_loader(f"{part} in order", tiles, collate_labelled), f"features of {part} tiles")
             known[name] = extract_features(self.network, tiles, loader, self.fabric, self.setup.folder / FOLDER / f"{name}.bin")
         return known[name]
 
     def _state_to_continue(self) -> dict[str, Any] | None:
-        path = self.folder / LAST
-        if self.cfg.resume == "never" and any((self.folder / name).exists() for name in (LAST, METRICS, RESULTS)):
+        path = self.folder / STATE
+        if self.cfg.resume == "never" and any((self.folder / name).exists() for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose another save_path=, or resume=auto to "
                               f"continue it")
         if not path.is_file():
@@ -265,7 +270,7 @@ class Run:
         for name in _POSITION:
             setattr(self, name, state[name])
         set_rng_state(state["rng"][self.fabric.global_rank])
-        self.fabric.print(f"Continuing {self.folder / LAST}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
+        self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())
@@ -273,7 +278,7 @@ class Run:
             weights = self.network.state_dict()
             if self.network.frozen:
                 weights = {name: value for name, value in weights.items() if name.startswith("decoder.")}
-            with replacing(self.folder / LAST) as temporary:
+            with replacing(self.folder / STATE) as temporary:
                 torch.save({
                     "format": _FORMAT, "identity": self.setup.identity(self.seed), "model": weights,
                     "optimizer": self.optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
@@ -301,11 +306,3 @@ def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any]) -> No
     changed = [f"{name}={now.get(name)} (there {there.get(name)})" for name in now | there if now.get(name) != there.get(name)]
     if changed:
         raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its values, or start anew with save_path=")
-
-
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """A CSV file of `rows`, whose columns are those of the first; whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
+from datasets.tiles import open_store
 from models import build_rose
 from models.downstream import Downstream
 from utils.checkpoint import fill_rose, newest_checkpoint, read_network
@@ -25,6 +26,7 @@ from utils.sample import ensure_sample
 
 MAKE = "make one with `make pretrain` (or python train_rose.py experiment=sample), or give checkpoint=PATH"
 SCRATCH_ENCODER = "vit_base_patch16_224"
+GRAPH_IN_DIM = 524  # of the paper: what `build_rose` takes where it is told nothing
 OPTIONAL_TEST = "test.txt"  # a dataset may do without it; a list of another name was asked for
 # Keys that change no figure: where and on what a run works, and which seeds there are beside its own.
 _FREE = ("accelerator", "devices", "num_nodes", "num_workers", "seeds", "save_root_dir", "save_path", "resume", "sample_tiles",
@@ -40,6 +42,8 @@ class Setup:
         lists: "train", "val" and, where there is one, "test" -> indices of tiles.
         reported: the list that the result is of: "test" with protocol=honest where there is one, else "val".
         checkpoint: the file that says what the network is like, and has its weights; None for random weights without one.
+        weights: of the network; None: random ones.
+        finetuned: what the checkpoint was fine-tuned for; None where it is a pretrained network.
         build: arguments of `build_rose`.
         folder: of the evaluation; each seed has one in it.
         features: of a linear probe's lists, once they are known.
@@ -56,7 +60,7 @@ class Setup:
         self.weights, self.build = self._network()
         self._check_purpose()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
-        self.dataset = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, self.build.get("graph_in_dim", 524) + 1)
+        self.dataset = self._open_tiles()
         self.lists = self._read_lists()
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]), self.tiles(self.reported, cfg.seeds[0]))
@@ -87,7 +91,7 @@ class Setup:
         values = {name: value for name, value in asdict(self.cfg).items() if name not in _FREE}
         names = [[self.dataset.names[index] for index in indices] for indices in self.lists.values()]
         values |= {"seed": seed, "device_count": self.fabric.world_size, "checkpoint_sha256": self.checkpoint_sha256,
-                   "tiles_sha256": hashlib.sha256(json.dumps(names).encode()).hexdigest()}
+                   "tiles_and_targets": hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()}
         return json.loads(json.dumps({**values, **{f"build.{name}": value for name, value in self.build.items()}}))
 
     @cached_property
@@ -103,10 +107,13 @@ class Setup:
         if self.reported == "val":
             why = "as protocol=release has it" if self.cfg.protocol == "release" else f"there is no {self.cfg.test_file}"
             remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the figures are better than on new tiles")
-        for part in sorted({"val", self.reported}):
-            shared = set(self.lists["train"]) & set(self.lists[part])
+        uses = [("train", part, "trained the model") for part in sorted({"val", self.reported})]
+        if self.reported == "test":
+            uses.append(("val", "test", "chose the epoch"))
+        for other, part, use in uses:
+            shared = set(self.lists[other]) & set(self.lists[part])
             if shared:
-                remarks.append(f"of the {part} tiles, {len(shared)} also trained the model: the figures are better than on new tiles")
+                remarks.append(f"of the {part} tiles, {len(shared)} also {use}: the figures are better than on new tiles")
         return remarks
 
     def _network(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
@@ -119,19 +126,25 @@ class Setup:
         weights, build = read_network(self.checkpoint, cfg.image_encoder, **choices)
         return (None, {**build, "pretrained": cfg.pretrained}) if cfg.mode == "scratch" else (weights, build)
 
+    def _open_tiles(self) -> TileDataset:
+        """The tiles, whose nodes are as wide as the network's; from scratch without a checkpoint, the network's are as wide as theirs."""
+        cfg = self.cfg
+        if self.checkpoint is None:
+            self.build["graph_in_dim"] = node_width(cfg.data_root) - 1
+        width = self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1
+        check_node_width(self.checkpoint, width, cfg.data_root)
+        return TileDataset(cfg.data_root, cfg.cities, cfg.image_size, width)
+
     def _check_purpose(self) -> None:
         """A fine-tuned model goes on as what it is."""
-        wanted = {"problem": self.problem.name, **{key: getattr(self.cfg, key) for key in ("modality", "decoder", "target")
-                                                   if hasattr(self.cfg, key)}}
-        if self.problem.name == "segmentation":
-            wanted["classes"] = list(self.problem.classes)
         if self.finetuned is None:
             if self.cfg.epochs == 0:
-                raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {self.checkpoint or 'a network from scratch'} is "
-                                  f"none; give the best.safetensors of an evaluation as checkpoint=, or more epochs")
+                found = "mode=scratch takes none" if self.cfg.mode == "scratch" else f"{self.checkpoint} holds none"
+                raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {found}; give the best.safetensors of an "
+                                  f"evaluation as checkpoint=, or more epochs")
             return
-        differing = [f"{key}={_brief(self.finetuned.get(key))} (asked {_brief(value)})" for key, value in wanted.items()
-                     if self.finetuned.get(key) != value]
+        wanted, there = self.problem.asked(), self.problem.in_keys(self.finetuned)
+        differing = [f"{key}={_brief(value)} (asked {_brief(wanted.get(key))})" for key, value in there.items() if value != wanted.get(key)]
         if differing:
             raise CheckpointError(f"{self.checkpoint}: holds a model fine-tuned for something else: {', '.join(differing)}; ask for what "
                                   f"it is, or give a checkpoint of train_rose.py")
@@ -152,19 +165,34 @@ def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
     """
     if checkpoint is not None and not Path(checkpoint).is_dir():
         return Path(checkpoint)
-    if checkpoint is not None:
-        folder = Path(checkpoint)
-    else:
-        files = [file for pattern in ("model_*.*", "last.*", "*/model_*.*", "*/last.*") for file in Path(save_root_dir).glob(f"*/{pattern}")
-                 if file.suffix in (".tar", ".safetensors")]
-        if not files:
-            raise CheckpointError(f"{save_root_dir}: holds no pretraining run whose network could be evaluated; {MAKE}")
-        folder = max(files, key=lambda file: file.stat().st_mtime).parent
+    folder = last_run(save_root_dir) if checkpoint is None else Path(checkpoint)
+    if folder is None:
+        raise CheckpointError(f"{save_root_dir}: holds no pretraining run whose network could be evaluated; {MAKE}")
     newest = newest_checkpoint(folder) or max(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, default=None)
     if newest is None:
         raise CheckpointError(f"{folder}: holds no checkpoint (model_N.tar, last.tar or .safetensors); {MAKE}")
     weights = newest.with_suffix(".safetensors")
     return weights if weights.is_file() else newest
+
+
+def last_run(save_root_dir: str) -> Path | None:
+    """The folder of the pretraining run, alone or of a grid, that wrote a checkpoint last."""
+    files = [file for depth in ("*", "*/*") for name in ("model_*", "last.*") for file in Path(save_root_dir).glob(f"{depth}/{name}")
+             if file.suffix in (".tar", ".safetensors")]
+    return max(files, key=lambda file: file.stat().st_mtime).parent if files else None
+
+
+def node_width(root: str) -> int:
+    """Columns of the nodes of the tiles at `root`, label included."""
+    return open_store(Path(root)).graph(0).x.shape[1]
+
+
+def check_node_width(checkpoint: Path | None, width: int, root: str) -> None:
+    """Raises CheckpointError where the network of `checkpoint`, which reads nodes of `width` columns, cannot take the tiles at `root`."""
+    found = node_width(root)
+    if found != width:
+        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {root} have {found}; choose a "
+                              f"checkpoint trained on such tiles, or tiles made with the text embedding of its own")
 
 
 def default_name(cfg: EvaluateConfig) -> str:
@@ -177,19 +205,19 @@ def default_name(cfg: EvaluateConfig) -> str:
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
     """None where random weights need none: mode=scratch with an encoder named, or with no run to take the network's shape from."""
-    if cfg.mode == "scratch" and cfg.checkpoint is None:
-        if cfg.image_encoder is not None:
-            return None
-        try:
-            return find_checkpoint(None, cfg.save_root_dir)
-        except CheckpointError:
-            return None
+    alone = cfg.mode == "scratch" and cfg.checkpoint is None
+    if alone and (cfg.image_encoder is not None or last_run(cfg.save_root_dir) is None):
+        return None
     return find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
 
 
 def _check(cfg: EvaluateConfig) -> None:
-    if not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds) or min(cfg.seeds) < 0:
-        raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers of 0 or more, such as [0,1,2]")
+    if not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds) or min(cfg.seeds) < 0 or max(cfg.seeds) >= 2**32:
+        raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to {2**32 - 1}, such as [0,1,2]")
+    target = getattr(cfg, "target", None)
+    if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
+        raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; choose task={target}, or one that "
+                          f"ends so")
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} takes those of a checkpoint")
 
