@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from datasets import TileDataset, collate
 from models import build_rose, build_segmenter
 from tests.random_tiles import random_tile, write_release
+from tests.release_names import release_of
 from utils.checkpoint import load_rose, save_checkpoint
 from utils.cli import read_config
 from utils.config import RegressionConfig, SegmentationConfig
@@ -423,6 +424,15 @@ def test_one_training_tile(tiles, checkpoint, tmp_path):
     given = f"data_root={tiles}", f"checkpoint={checkpoint}", "train_file=one.txt", "batch_size=16"
     assert run("seg", *given, f"save_path={tmp_path / 'seg'}", "epochs=1")["tiles"]["train"] == 1
     assert run("pop", *given, f"save_path={tmp_path / 'pop'}", "epochs=1", "target_scale=standard")["tiles"]["train"] == 1
+
+
+@pytest.mark.parametrize("recipe", [[], ["recipe=release"]])
+def test_the_authors_checkpoints_are_taken(tiles, tmp_path, recipe):
+    torch.save(release_of(build_rose("test_vit")), tmp_path / "model_120.tar")
+    given = f"data_root={tiles}", f"checkpoint={tmp_path / 'model_120.tar'}", f"save_path={tmp_path / 'run'}", "image_encoder=test_vit"
+    found = run("seg", *given, "modality=fine", "epochs=1", *recipe)
+    assert found["network"]["recipe"] == "release"  # the network is as it was trained, whatever the protocol
+    assert found["reported"] == ("val" if recipe else "test")
 
 
 def test_scratch_takes_the_shape_of_the_last_run_and_not_its_weights(tiles, checkpoint, tmp_path):
