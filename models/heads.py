@@ -121,10 +121,11 @@ LARGEST_LOG = 50.0  # e^50, 5e21: no total is as large, and squares of it are fi
 
 
 class RegressionHead(nn.Linear):
-    """One Linear to a scalar, then ReLU in the original units: an estimate is never negative (Rose section 4).
+    """One Linear to a scalar, then ReLU: an estimate is never negative (Rose section 4).
 
-    Without a scale the weight is 1 and the bias 0 at the start, as in the paper. In units of training both are 0: every tile's first
-    estimate is the mean of the training tiles.
+    Without a scale the weight is 1 and the bias 0 at the start, and the ReLU is trained through, as in the paper. In units of training
+    weight and bias start at 0, so that every tile's first estimate is the mean of the training tiles, and the ReLU is left to the estimate
+    in original units: a head whose outputs all fall below what 0 people are would have no gradient to come back by.
     """
 
     def __init__(self, width: int, scale: TargetScale | None = None):
@@ -134,6 +135,6 @@ class RegressionHead(nn.Linear):
         nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, width] -> [B, 1] in units of training, never below what 0 is in them."""
-        zero = self.scale.scale(torch.zeros((), dtype=x.dtype, device=x.device))
-        return super().forward(x).clamp(min=zero)
+        """[B, width] -> [B, 1] in units of training."""
+        z = super().forward(x)
+        return z.relu() if self.scale.name == "none" else z

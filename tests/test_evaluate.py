@@ -181,6 +181,15 @@ def test_the_chosen_epoch_is_the_best_on_val(whole):
     assert found["val_per_seed"]["0"]["miou"] == float(best["miou"])
 
 
+def test_an_earlier_epoch_than_the_last_is_reported_with_its_own_weights(tiles, checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(Segmentation, "better", -1)  # the worst epoch, which is not the last while the network learns
+    found = run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "protocol=release", "epochs=4")
+    lines = rows(tmp_path / "seed_0" / "metrics.csv")
+    worst = min(lines, key=lambda line: float(line["miou"]))
+    assert found["epochs"]["0"] == int(worst["epoch"]) < 4
+    assert found["mean"]["miou"] == pytest.approx(float(worst["miou"]))
+
+
 def test_the_best_weights_give_the_reported_figures_again(whole, tiles, tmp_path):
     again = run("seg", f"data_root={tiles}", f"checkpoint={whole / 'seed_0' / 'best.safetensors'}", f"save_path={tmp_path}", "epochs=0")
     assert known(again["per_seed"]["0"]) == stored(whole)["per_seed"]["0"]
