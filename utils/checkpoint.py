@@ -135,7 +135,7 @@ def _read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
         state = load_tensors(path, mmap=lazy)
     except FileFault as fault:
         remedy = ("save its state_dict alone: torch.save(model.state_dict(), path)" if fault.refused
-                  else "copy it again, or remove it to continue from an older one")
+                  else "copy it again, or choose another checkpoint")
         raise CheckpointError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a checkpoint's dict")

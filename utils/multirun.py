@@ -106,7 +106,7 @@ def run_grid(runs: Sequence[tuple[Combination, Callable[[], Any]]], folder: Path
     """Make the runs one after the other, each as if the process had just begun; write folder/grid.csv after each and print it at the end.
 
     Args:
-        runs: a run returns its figures as {"mean": {name: number}}, or None.
+        runs: a run returns its figures as {"mean": {name: number}, "std": the same}, or None.
 
     Raises:
         RoseError: a run failed; the message begins with its name, and the rows of those before it are written.
@@ -122,7 +122,7 @@ def run_grid(runs: Sequence[tuple[Combination, Callable[[], Any]]], folder: Path
             raise RoseError(f"{combination.name}: {message_of(error)}") from error
         finally:
             surroundings.restore()
-        rows.append(combination.swept | (outcome or {}).get("mean", {}))
+        rows.append(combination.swept | _figures(outcome or {}))
         folder.mkdir(parents=True, exist_ok=True)
         write_csv(folder / FILE, rows)
     print(f"{_table(rows, len(runs[0][0].swept))}\nThe figures of all runs: {folder / FILE}")
@@ -205,6 +205,13 @@ def _processes(cfg: Any) -> int:
     else:
         count = int(devices) if devices.isdigit() else 1  # the run says what is wrong with it
     return count * cfg.num_nodes
+
+
+def _figures(outcome: dict[str, Any]) -> dict[str, float]:
+    """The means of a run's figures, each followed by its standard deviation where there are several seeds."""
+    std = {name: value for name, value in outcome.get("std", {}).items() if not math.isnan(value)}
+    return {key: number for name, value in outcome.get("mean", {}).items()
+            for key, number in ((name, value), *([(f"{name}_std", std[name])] if name in std else []))}
 
 
 def _table(rows: list[dict[str, Any]], keys: int) -> str:

@@ -97,7 +97,8 @@ def test_figures_of_all_runs_become_a_table(run, tmp_path):
     _, output, *_ = run("data_root=D", "seed=0,1,2", "save_path=P", main=main)
     assert known == [0, 1, 2]  # the rows are there after every run
     assert rows(tmp_path / "P" / "grid.csv") == [
-        {"seed": "0", "miou": "0.1", "f1": "nan"}, {"seed": "1", "miou": "", "f1": ""}, {"seed": "2", "miou": "2.1", "f1": "nan"}]
+        {"seed": "0", "miou": "0.1", "miou_std": "1.0", "f1": "nan"}, {"seed": "1", "miou": "", "miou_std": "", "f1": ""},
+        {"seed": "2", "miou": "2.1", "miou_std": "1.0", "f1": "nan"}]
     assert os.listdir(tmp_path / "P") == ["grid.csv"]
     lines = [line.replace(" ", "") for line in output.splitlines()]
     assert lines[:2] == ["3runsinP", "Run1of3:seed=0"]

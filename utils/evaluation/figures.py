@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from matplotlib import colormaps
@@ -30,6 +31,7 @@ STRIPES = (236, 205)      # greys of a pixel whose class is unknown
 SHOWN_TILES, SHOWN_CITIES = 8, 6
 NAME_LENGTH = 26          # characters that fit beside a tile
 NO_TILE, NO_VALUE = "#d2d2d2", "#6f6f6f"
+TITLE_WIDTH = 80          # characters across a study's plot
 EDGE = 0.3                # of a tile, around a city
 PANEL, NARROW = 4.2, 1.6  # inches: longer side of a city's map, least width of any
 FEW, MOST = 20, 0.95      # tiles from which a scatter of widely spread totals gets a second panel, of this share of them
@@ -335,7 +337,7 @@ def study_figure(
     for place, (label, value) in enumerate((reference or {}).items()):
         axes.axhline(value, color="#222222", linestyle=("--", ":", "-.")[place % 3], linewidth=1.2, label=label, zorder=4)
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(title, fontsize=FIGURE_FONT + 2)
+    axes.set_title(fill(title, TITLE_WIDTH), fontsize=FIGURE_FONT + 2)
     axes.spines[["top", "right"]].set_visible(False)
     handles = axes.get_legend_handles_labels()[0]
     handles = [*handles[-len(series):], *handles[: -len(series)]]  # the series first

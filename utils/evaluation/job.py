@@ -62,12 +62,19 @@ def in_words(summary: dict[str, Any]) -> str:
     several = len(seeds) > 1
     outputs = ("results.json", "metrics.csv", "predictions.csv", "best.safetensors", "figures/")
     folder = Path(summary["folder"])
+    trained = f", trained on {tiles['train']}" if config["epochs"] else ""
+    rates = f"linear_lr {config['linear_lr']:g}" if config["mode"] == "linear" else f"lr {config['lr']:g}, lr_multi {config['lr_multi']:g}"
+    kind = next(f"{name} {config[name]}" for name in ("decoder", "target_scale") if name in config)
+    removed = f"{config['remove_ratio']:.0%} of their OSM objects removed" if config["remove_ratio"] else ""
     return "\n".join([
         "",
-        f"{summary['title']} on {tiles[summary['reported']]} {summary['reported']} tiles, trained on {tiles['train']}:",
+        f"{summary['title']} on {tiles[summary['reported']]} {summary['reported']} tiles{trained}:",
         f"  modality {config['modality']}, mode {config['mode']}, "
         + (f"weights of {checkpoint['path']}" if checkpoint else f"random weights ({summary['network']['image_encoder']})"),
-        f"  epoch {chosen} of {config['epochs']}, chosen on val by {score}" if config["epochs"] else "  measured as it is",
+        f"  task {config['task']}: {kind}, {rates}, batch_size {config['batch_size']}, {config['epochs']} epochs" if trained
+        else "  measured as it is, without training",
+        *([f"  {removed}" + (", and of the training and validation tiles'" if config["remove_while_training"] else "")] if removed else []),
+        *([f"  val chose by {score} epoch {chosen}"] if trained else []),
         f"  mean ± standard deviation of seeds {', '.join(map(str, seeds))}" if several else f"  seed {seeds[0]}",
         "",
         text_table({"this model": summary["mean"], **summary["baselines"]}, {"this model": summary["std"]} if several else None,

@@ -28,7 +28,7 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
     places = best_to_worst(right, SHOWN)
     images, logits, truth = run.predict(places)
     return {
-        "confusion": confusion_figure(np.array(run.problem.extras(measured.metrics)["confusion"]), run.problem.classes),
+        "confusion": confusion_figure(measured.metrics.confusion().cpu().numpy(), run.problem.classes),
         "tiles": tiles_figure(denormalise(images).numpy(), truth.numpy(), logits.argmax(1).numpy(), [names[p] for p in places],
                               run.problem.classes),
         "error_map": error_map_figure(names, 1 - right, "share of known pixels that is wrong", diverging=False,

@@ -91,7 +91,7 @@ class Segmentation:
         """Figures of predictions that know the classes' shares and nothing else."""
         return segmentation_baselines(self.shares, self.truth, self.classes, self.cfg.protocol)
 
-    def extras(self, metrics: SegmentationMetrics) -> dict[str, Any]:
+    def extras(self, metrics: SegmentationMetrics, details: list[list[float]]) -> dict[str, Any]:
         """What else a result says: the confusion matrix, rows the truth."""
         return {"confusion": metrics.confusion().tolist()}
 
@@ -168,17 +168,21 @@ class Regression:
         """Figures of the same estimate for every tile."""
         return regression_baselines(self.train, self.truth)
 
-    def extras(self, metrics: RegressionMetrics) -> dict[str, Any]:
-        """Nothing else: predictions.csv has every estimate."""
-        return {}
+    def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
+        """What else a result says: the least and the largest estimate."""
+        estimates = [estimate for _, estimate in details]
+        return {"estimates": [min(estimates), max(estimates)]}
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
         """What a reader of a result must know."""
-        baseline = self.baselines()["training mean"]["rmse"]
-        if result["figures"]["rmse"] < baseline:
-            return []
-        remedy = "; its ReLU may be stuck at 0: try target_scale=standard lr_multi=100" if self.scale.name == "none" else ""
-        return [f"seed {result['seed']} is no better than the training tiles' mean for every tile{remedy}"]
+        seed, (lowest, highest) = result["seed"], result["estimates"]
+        if lowest == highest and len(self.truth) > 1:
+            stuck = self.scale.name == "none" and not highest
+            remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10" if stuck else ""
+            return [f"seed {seed} estimates {highest:.4g} for every tile{remedy}"]
+        if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
+            return [f"seed {seed} is no better than the training tiles' mean for every tile"]
+        return []
 
 
 Problem = Segmentation | Regression

@@ -15,13 +15,15 @@ from utils.evaluation.tables import mean_std
 from utils.outputs import write_csv, write_json
 from utils.versions import versions
 
+_NETWORK = ("torchvision", "timm", "torch_geometric", "lightning-fabric", "torchmetrics")
+
 
 def finish(run: Run) -> dict[str, Any]:
     """Measure the best epoch's model on the reported tiles and write what it gives; called by all processes, written by the first."""
     measured = run.measure(run.setup.reported)
     result = {
         "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0, "figures": measured.figures, "loss": measured.loss,
-        "val": _figures_of_best(run, measured.figures), **run.problem.extras(measured.metrics),
+        "val": _figures_of_best(run, measured.figures), **run.problem.extras(measured.metrics, measured.details),
         "weights": BEST if run.best else str(run.setup.checkpoint), "identity": run.setup.identity(run.seed),
     }
     if run.fabric.is_global_zero:
@@ -61,7 +63,7 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
         "val_per_seed": {str(seed): result["val"] for seed, result in results.items()},
         "baselines": setup.problem.baselines(), "remarks": list(dict.fromkeys(remarks)),
         "checkpoint": {"path": str(setup.checkpoint), "sha256": setup.checkpoint_sha256} if setup.checkpoint_sha256 else None,
-        "network": setup.build, "config": asdict(setup.cfg), "versions": versions(),
+        "network": setup.build, "config": asdict(setup.cfg), "versions": versions(_NETWORK),
     }
 
 

@@ -31,6 +31,7 @@ from utils.tensor_files import FileFault, load_tensors
 
 BEST, STATE, RESULTS, METRICS, PREDICTIONS = "best.safetensors", "state.tar", "results.json", "metrics.csv", "predictions.csv"
 _FORMAT = "rose-evaluation-1"
+DIGEST_LENGTH = 64  # of SHA-256 in hexadecimal
 _POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # of a run, in its saved state
 
 
@@ -303,6 +304,12 @@ def fit(run: Run) -> None:
 
 def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises CheckpointError where what lies at `path` is of a run whose figures depend on other values."""
-    changed = [f"{name}={now.get(name)} (there {there.get(name)})" for name in now | there if now.get(name) != there.get(name)]
+    changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})" for name in now | there
+               if now.get(name) != there.get(name)]
     if changed:
         raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its values, or start anew with save_path=")
+
+
+def _brief(value: Any) -> str:
+    """A digest by its first letters."""
+    return f"{value[:8]}..." if isinstance(value, str) and len(value) == DIGEST_LENGTH else str(value)

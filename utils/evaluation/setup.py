@@ -104,6 +104,8 @@ class Setup:
     def remarks(self) -> list[str]:
         """What a reader of the figures must know of the lists."""
         remarks = []
+        if self.checkpoint_sha256 and self.checkpoint.stem == "last":
+            remarks.append(f"{self.checkpoint} is of a pretraining run that was stopped before its end")
         if self.reported == "val":
             why = "as protocol=release has it" if self.cfg.protocol == "release" else f"there is no {self.cfg.test_file}"
             remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the figures are better than on new tiles")
@@ -144,6 +146,8 @@ class Setup:
                                   f"evaluation as checkpoint=, or more epochs")
             return
         wanted, there = self.problem.asked(), self.problem.in_keys(self.finetuned)
+        if there["problem"] != wanted["problem"]:
+            there = {"problem": there["problem"]}
         differing = [f"{key}={_brief(value)} (asked {_brief(wanted.get(key))})" for key, value in there.items() if value != wanted.get(key)]
         if differing:
             raise CheckpointError(f"{self.checkpoint}: holds a model fine-tuned for something else: {', '.join(differing)}; ask for what "
@@ -169,6 +173,8 @@ def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
     if folder is None:
         raise CheckpointError(f"{save_root_dir}: holds no pretraining run whose network could be evaluated; {MAKE}")
     newest = newest_checkpoint(folder) or max(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, default=None)
+    if newest is None and (finetuned := sorted(folder.glob("seed_*/best.safetensors"))):
+        raise CheckpointError(f"{folder}: is an evaluation, whose fine-tuned model is {finetuned[0]}; give that file, or a pretraining run")
     if newest is None:
         raise CheckpointError(f"{folder}: holds no checkpoint (model_N.tar, last.tar or .safetensors); {MAKE}")
     weights = newest.with_suffix(".safetensors")
@@ -196,10 +202,14 @@ def check_node_width(checkpoint: Path | None, width: int, root: str) -> None:
 
 
 def default_name(cfg: EvaluateConfig) -> str:
-    """The folder of an evaluation that was given none: task, target, modality, decoder and mode, as far as they tell it from others."""
+    """The folder of an evaluation that was given none: what is evaluated and how, as far as it tells one from others."""
     target = getattr(cfg, "target", "")
     decoder = getattr(cfg, "decoder", "linear")
-    parts = [cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality, "" if decoder == "linear" else decoder, cfg.mode]
+    parts = [
+        cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality, "" if decoder == "linear" else decoder,
+        cfg.mode if cfg.epochs else "measured", "" if cfg.protocol == "honest" else cfg.protocol,
+        f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "", "while_training" if cfg.remove_while_training else "",
+    ]
     return "_".join(part for part in parts if part)
 
 
