@@ -102,7 +102,8 @@ def test_figures_of_all_runs_become_a_table(run, tmp_path):
     assert os.listdir(tmp_path / "P") == ["grid.csv"]
     lines = [line.replace(" ", "") for line in output.splitlines()]
     assert lines[:2] == ["3runsinP", "Run1of3:seed=0"]
-    assert lines[-6:] == ["|seed|mIoU|F1|", "|---:|-----:|--:|", "|0|0.1000|-|", "|1|-|-|", "|2|2.100|-|", "Thefiguresofallruns:P/grid.csv"]
+    assert lines[-6:] == ["|seed|mIoU|mIoUstd|F1|", "|---:|-----:|-------:|--:|", "|0|0.1000|1.000|-|", "|1|-|-|-|", "|2|2.100|1.000|-|",
+                          "Thefiguresofallruns:P/grid.csv"]
 
 
 @pytest.mark.parametrize(("arguments", "folder", "places"), [

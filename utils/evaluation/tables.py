@@ -68,7 +68,9 @@ def format_number(value: float) -> str:
 
 
 def label_of(name: str) -> str:
-    """A figure's name as it is written in prose: mIoU, F1, IoU of a class, MAE, RMSE, R²."""
+    """A figure's name as it is written in prose: mIoU, F1, IoU of a class, MAE, RMSE, R², and the std of any."""
+    if name.endswith("_std"):
+        return f"{label_of(name.removesuffix('_std'))} std"
     return f"IoU {name.removeprefix('iou_')}" if name.startswith("iou_") else LABELS.get(name, name.replace("_", " "))
 
 
