@@ -222,8 +222,8 @@ LAYOUT = "expected img/NAME.png, node/NAME.tensor, edge/NAME.tensor and edge_w/N
 
 
 @pytest.mark.parametrize(("make", "parts"), [
-    (lambda path: None, ["does not exist", "data_path", "prepare_dataset.py makes"]),
-    (lambda path: path.write_text("x"), ["is a file", "data_path", "prepare_dataset.py makes"]),
+    (lambda path: None, ["does not exist", "correct the path", "prepare_dataset.py makes"]),
+    (lambda path: path.write_text("x"), ["is a file", "correct the path", "prepare_dataset.py makes"]),
     (lambda path: path.mkdir(), ["has no folder img", LAYOUT, "prepare_dataset.py makes"]),
     (lambda path: (path / "img").mkdir(parents=True), ["has no tiles", LAYOUT, "prepare_dataset.py makes"]),
 ], ids=["missing", "file", "no img", "no tiles"])

@@ -192,7 +192,7 @@ def test_a_damaged_tile_is_found_when_it_is_read(root, file):
     (lambda root: (root / ".unfinished-rome").touch(), {}, ["preparation of rome was interrupted", "prepare_dataset.py"]),
     (lambda root: (root / "img").mkdir(), {}, ["both cities/", "img/", "datasets.convert"]),
     (lambda root: (root / "cities" / "rome").mkdir(), {}, ["rome/meta.json: missing", "not finished"]),
-    (lambda root: (root / "cities" / "lima").rename(root / "cities" / ".lima"), {}, ["has no city", "data_path"]),
+    (lambda root: (root / "cities" / "lima").rename(root / "cities" / ".lima"), {}, ["has no city", "correct the path"]),
     (lambda root: write_compact(root, random_city(side=32), "copy"), {}, ["tile lima_0_0 is in two folders", "remove the copy"]),
 ], ids=["image size", "node width", "unknown city", "unfinished", "both layouts", "no meta", "no city", "copied city"])
 def test_a_dataset_that_cannot_be_read_as_asked(root, make, options, parts):
