@@ -1,5 +1,5 @@
 # make pretrain   the sample city, a small Rose on it, and what was learned: two minutes after the install
-# make evaluate   land use and population with that network: two minutes
+# make evaluate   land use and population with that network: a minute
 # make test       all tests
 # make lint       style
 # make prepare RASTER=city.tif OSM=osm.gpkg OUT=data/mine CITY=mine   tiles of your own city
