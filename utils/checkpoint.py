@@ -27,6 +27,7 @@ __all__ = ["load_release_state_dict", "load_rose", "newest_checkpoint", "read_ch
 FORMAT = "rose-run-1"
 FINETUNED_FORMAT = "rose-finetuned-1"
 _WEIGHTS_FORMAT = "rose-weights-1"
+_FIRST_BYTES = (b"", b"P", b"\x80")  # of an empty file, and of those that torch.save writes now and wrote once
 _RELEASE_ENCODERS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
 
 
@@ -134,6 +135,9 @@ def _read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
     try:
         state = load_tensors(path, mmap=lazy)
     except FileFault as fault:
+        with path.open("rb") as file:
+            if file.read(1) not in _FIRST_BYTES:
+                raise CheckpointError(f"{path}: is no checkpoint; expected a model_N.tar, last.tar or .safetensors") from fault
         remedy = ("save its state_dict alone: torch.save(model.state_dict(), path)" if fault.refused
                   else "copy it again, or choose another checkpoint")
         raise CheckpointError(f"{path}: {fault}; {remedy}") from fault

@@ -14,7 +14,7 @@ from utils.errors import RoseError
 BAD = {
     "no checkpoint": ("seg", ["save_root_dir=EMPTY", "checkpoint=null"], "EMPTY: holds no pretraining run.*make pretrain"),
     "a folder without checkpoint": ("seg", ["checkpoint=EMPTY"], "EMPTY: holds no checkpoint"),
-    "a file that is no checkpoint": ("seg", ["checkpoint=TILES/val.txt"], "val.txt: cannot be read"),
+    "a file that is no checkpoint": ("seg", ["checkpoint=TILES/val.txt"], "val.txt: is no checkpoint"),
     "a missing file": ("seg", ["checkpoint=gone.tar"], "gone.tar: no such file"),
     "another encoder": ("seg", ["image_encoder=vit_tiny_patch16_224"], "was made with image_encoder=test_vit, not vit_tiny_patch16_224"),
     "another number of classes": ("seg", ["checkpoint=BEST", "classes=[a,b]"],

@@ -142,6 +142,7 @@ class Evil:
 
 BAD = {
     "missing": (lambda path: None, "no such file"),
+    "a text": (lambda path: path.write_text("epoch [1/120]"), "is no checkpoint; expected a model_N.tar"),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
     "truncated": (lambda path: (torch.save({"a": torch.zeros(999)}, path), path.write_bytes(path.read_bytes()[:1500])),
                   "truncated or damaged"),
