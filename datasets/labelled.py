@@ -64,12 +64,12 @@ class LabelledTiles(Dataset):
         return len(self.indices)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Data, Tensor]:
-        index = self.indices[_place(key)]
+        index = self.indices[place_of(key)]
         return self._labelled(index, *self.dataset[index])
 
     def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, Data, Tensor]]:
         """What a DataLoader asks for a batch: see `TileDataset.__getitems__`."""
-        indices = [self.indices[_place(key)] for key in keys]
+        indices = [self.indices[place_of(key)] for key in keys]
         return [self._labelled(index, *tile) for index, tile in zip(indices, self.dataset.__getitems__(indices), strict=True)]
 
     def class_counts(self) -> Tensor:
@@ -188,7 +188,8 @@ def _check_distinct(path: Path, names: list[str]) -> None:
         raise TileError(f"{path}: names {twice}.png {names.count(twice)} times, expected every tile once; remove the other lines")
 
 
-def _place(key: Key) -> int:
+def place_of(key: Key) -> int:
+    """A tile's place, of it or of an epoch and it."""
     return key[1] if isinstance(key, tuple) else key
 
 

@@ -46,9 +46,9 @@ def main(cfg: AttentionConfig) -> None:
                                   strategy="auto", num_workers=0))
     rose = load_rose(checkpoint).to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
-    check_node_width(checkpoint, rose.osm_encoder.in_dim + 1, cfg.data_root)
-    check_image_size(rose, checkpoint, cfg)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
+    check_node_width(checkpoint, tiles.node_width, tiles)
+    check_image_size(rose, checkpoint, cfg)
     drawn = tile_asked_for(tiles, cfg)
     objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)), cfg.batch_size)
     if not len(objects):

@@ -53,11 +53,11 @@ def build_downstream(rose: Rose, purpose: dict[str, Any]) -> Downstream:
 
     Args:
         purpose: {"problem": "segmentation", "modality", "decoder", "classes": names}, or {"problem": "regression", "modality", "target",
-            "scale": attributes of a `TargetScale`}.
+            "target_scale", "mean", "std"}, the last three of a `TargetScale`.
     """
     if purpose["problem"] == "segmentation":
         return build_segmenter(rose, purpose["modality"], purpose["decoder"], len(purpose["classes"]))
-    return build_regressor(rose, purpose["modality"], TargetScale(**purpose["scale"]))
+    return build_regressor(rose, purpose["modality"], TargetScale(purpose["target_scale"], purpose["mean"], purpose["std"]))
 
 
 def fill_decoder(model: Downstream, path: Path) -> None:

@@ -23,7 +23,7 @@ from hydra.errors import HydraException
 from utils.cli import message_of, quote
 from utils.cli_help import Group
 from utils.errors import ConfigError, RoseError
-from utils.outputs import write_csv
+from utils.outputs import columns_of, write_csv
 
 FILE = "grid.csv"
 NAME_BYTES = 200  # a file system takes 255
@@ -218,10 +218,6 @@ def _table(rows: list[dict[str, Any]], keys: int) -> str:
     """The rows of a grid in Markdown; the first `keys` columns are keys, the others figures."""
     from utils.evaluation.tables import label_of, markdown_table
 
-    columns = _columns(rows)
+    columns = columns_of(rows)
     header = [*columns[:keys], *map(label_of, columns[keys:])]
     return markdown_table(header, [[row.get(name, math.nan) for name in columns] for row in rows])
-
-
-def _columns(rows: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))

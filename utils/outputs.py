@@ -12,11 +12,15 @@ from utils.files import replacing
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Rows under the columns of all of them, in the order in which they first come; what a row lacks stays empty."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, columns_of(rows))
         writer.writeheader()
         writer.writerows(rows)
+
+
+def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The columns of all rows, in the order in which they first come."""
+    return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def write_json(path: Path, value: Any) -> None:

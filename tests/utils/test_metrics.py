@@ -164,7 +164,7 @@ def test_two_processes_find_what_one_does(pixels, totals, tmp_path):
     mp.start_processes(_share, (pixels, totals, tmp_path), nprocs=2, start_method="fork")
     expected = segmented(*pixels)
     for rank in range(2):
-        confusion, figures, errors, of_two, baselines = torch.load(tmp_path / f"{rank}.pt")
+        confusion, figures, errors, of_two, baselines = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert torch.equal(confusion, expected.confusion())
         assert figures == expected.compute()
         assert errors == pytest.approx(regressed(*totals), rel=1e-12)

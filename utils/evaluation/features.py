@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.labelled import LabelledTiles
+from datasets.labelled import Key, LabelledTiles, place_of
 from datasets.tiles import collate
 from models.downstream import Downstream
 
@@ -37,8 +37,8 @@ class FrozenFeatures(Dataset):
     def __len__(self) -> int:
         return len(self.tiles)
 
-    def __getitem__(self, key: int | tuple[int, int]) -> tuple[Tensor, Tensor]:
-        place = key if isinstance(key, int) else key[1]
+    def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
+        place = place_of(key)
         return torch.from_numpy(self.values[place].copy()), self.tiles.target_of(place)
 
 

@@ -17,7 +17,7 @@ def save_pictures(run: Run, measured: Measured) -> None:
     draw = {"segmentation": _of_segmentation, "regression": _of_regression}[run.problem.name]
     figures = draw(run, measured)
     if run.rows:
-        figures["curves"] = curves_figure(run.rows, run.problem.score, int(run.best["epoch"]))
+        figures["curves"] = curves_figure(run.rows, run.problem.score, run.best["epoch"])
     for name, figure in figures.items():
         if figure is not None:
             save_figure(figure, run.folder / "figures" / f"{name}.png")

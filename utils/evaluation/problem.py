@@ -1,7 +1,6 @@
 """The two downstream problems: what a target is, how a model is built and judged, and what it must beat."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -58,12 +57,8 @@ class Segmentation:
         return self.asked()
 
     def asked(self) -> dict[str, Any]:
-        """What the keys ask a model to be for."""
+        """What the keys say of a model's purpose."""
         return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder, "classes": list(self.classes)}
-
-    def in_keys(self, purpose: dict[str, Any]) -> dict[str, Any]:
-        """A model's `purpose` in the terms of `asked`."""
-        return purpose
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0, with a graph, where none is known."""
@@ -133,16 +128,11 @@ class Regression:
 
     def purpose(self) -> dict[str, Any]:
         """What a model is for, as `utils.finetuned.build_downstream` takes it."""
-        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "scale": asdict(self.scale)}
+        return {**self.asked(), "mean": self.scale.mean, "std": self.scale.std}
 
     def asked(self) -> dict[str, Any]:
-        """What the keys ask a model to be for."""
+        """What the keys say of a model's purpose."""
         return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "target_scale": self.cfg.target_scale}
-
-    def in_keys(self, purpose: dict[str, Any]) -> dict[str, Any]:
-        """A model's `purpose` in the terms of `asked`."""
-        known = {name: value for name, value in purpose.items() if name != "scale"}
-        return {**known, "target_scale": purpose["scale"]["name"]} if "scale" in purpose else known
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean squared error of estimates [B, 1] in units of training and totals [B]."""

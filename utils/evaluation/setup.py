@@ -12,7 +12,6 @@ from torch import Tensor
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
-from datasets.tiles import open_store
 from models import build_rose
 from models.downstream import Downstream
 from utils.checkpoint import fill_rose, newest_checkpoint, read_network
@@ -89,10 +88,15 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """All that a run's figures depend on, as JSON knows it."""
         values = {name: value for name, value in asdict(self.cfg).items() if name not in _FREE}
-        names = [[self.dataset.names[index] for index in indices] for indices in self.lists.values()]
         values |= {"seed": seed, "device_count": self.fabric.world_size, "checkpoint_sha256": self.checkpoint_sha256,
-                   "tiles_and_targets": hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()}
+                   "tiles_and_targets": self.tiles_and_targets}
         return json.loads(json.dumps({**values, **{f"build.{name}": value for name, value in self.build.items()}}))
+
+    @cached_property
+    def tiles_and_targets(self) -> str:
+        """A digest of the lists' tiles and of what `learn` has read of their targets."""
+        names = [[self.dataset.names[index] for index in indices] for indices in self.lists.values()]
+        return hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()
 
     @cached_property
     def checkpoint_sha256(self) -> str | None:
@@ -130,12 +134,13 @@ class Setup:
 
     def _open_tiles(self) -> TileDataset:
         """The tiles, whose nodes are as wide as the network's; from scratch without a checkpoint, the network's are as wide as theirs."""
-        cfg = self.cfg
+        tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
+        tiles.node_width = node_width(tiles)
         if self.checkpoint is None:
-            self.build["graph_in_dim"] = node_width(cfg.data_root) - 1
-        width = self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1
-        check_node_width(self.checkpoint, width, cfg.data_root)
-        return TileDataset(cfg.data_root, cfg.cities, cfg.image_size, width)
+            self.build["graph_in_dim"] = tiles.node_width - 1
+        else:
+            check_node_width(self.checkpoint, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1, tiles)
+        return tiles
 
     def _check_purpose(self) -> None:
         """A fine-tuned model goes on as what it is."""
@@ -145,10 +150,9 @@ class Setup:
                 raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {found}; give the best.safetensors of an "
                                   f"evaluation as checkpoint=, or more epochs")
             return
-        wanted, there = self.problem.asked(), self.problem.in_keys(self.finetuned)
-        if there["problem"] != wanted["problem"]:
-            there = {"problem": there["problem"]}
-        differing = [f"{key}={_brief(value)} (asked {_brief(wanted.get(key))})" for key, value in there.items() if value != wanted.get(key)]
+        wanted, there = self.problem.asked(), self.finetuned
+        keys = list(wanted) if there["problem"] == self.problem.name else ["problem"]
+        differing = [f"{key}={_brief(there[key])} (asked {_brief(wanted[key])})" for key in keys if there[key] != wanted[key]]
         if differing:
             raise CheckpointError(f"{self.checkpoint}: holds a model fine-tuned for something else: {', '.join(differing)}; ask for what "
                                   f"it is, or give a checkpoint of train_rose.py")
@@ -188,17 +192,17 @@ def last_run(save_root_dir: str) -> Path | None:
     return max(files, key=lambda file: file.stat().st_mtime).parent if files else None
 
 
-def node_width(root: str) -> int:
-    """Columns of the nodes of the tiles at `root`, label included."""
-    return open_store(Path(root)).graph(0).x.shape[1]
+def node_width(tiles: TileDataset) -> int:
+    """Columns of the tiles' nodes, label included."""
+    return tiles.store.graph(0).x.shape[1]
 
 
-def check_node_width(checkpoint: Path | None, width: int, root: str) -> None:
-    """Raises CheckpointError where the network of `checkpoint`, which reads nodes of `width` columns, cannot take the tiles at `root`."""
-    found = node_width(root)
+def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
+    """Raises CheckpointError where the network of `checkpoint`, which reads nodes of `width` columns, cannot take the tiles."""
+    found = node_width(tiles)
     if found != width:
-        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {root} have {found}; choose a "
-                              f"checkpoint trained on such tiles, or tiles made with the text embedding of its own")
+        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {tiles.root} have {found}; "
+                              f"choose a checkpoint trained on such tiles, or tiles made with the text embedding of its own")
 
 
 def default_name(cfg: EvaluateConfig) -> str:
