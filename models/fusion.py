@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.linear import Linear, linear
 from utils.errors import ModelError
 
 HEADS = 8
@@ -33,8 +34,8 @@ class Attention(nn.Module):
         if inner % heads:
             raise ModelError(f"width {dim}: {heads} attention heads do not divide {inner}; choose an image encoder of another width")
         self.heads = heads
-        self.q_proj, self.k_proj, self.v_proj = (nn.Linear(dim, inner) for _ in range(3))
-        self.out_proj = nn.Linear(inner, dim)
+        self.q_proj, self.k_proj, self.v_proj = (Linear(dim, inner) for _ in range(3))
+        self.out_proj = Linear(inner, dim)
 
     def split(self, x: Tensor) -> Tensor:
         """[..., T, inner] -> [..., heads, T, inner / heads]."""
@@ -74,8 +75,8 @@ class SingleKeyAttention(nn.Module):
 
     def __init__(self, dim: int, inner: int):
         super().__init__()
-        self.v_proj = nn.Linear(dim, inner)
-        self.out_proj = nn.Linear(inner, dim)
+        self.v_proj = Linear(dim, inner)
+        self.out_proj = Linear(inner, dim)
 
     def forward(self, value: Tensor) -> Tensor:
         """[..., dim] -> [..., dim]."""
@@ -88,7 +89,7 @@ class _Norms(nn.Module):
     def __init__(self, dim: int):
         super().__init__()
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(dim) for _ in range(4))
-        self.mlp = nn.Linear(dim, dim)
+        self.mlp = Linear(dim, dim)
 
 
 class ImageFromOsmBlock(_Norms):
@@ -124,8 +125,8 @@ class ImageFromOsmBlock(_Norms):
     def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable) -> Tensor:
         attn = self.self_attn
         # the position codes are the same for every image: project them once, not once per image
-        q = fill(tokens, lambda x: F.linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)       # [B, T, D]
-        k = fill(tokens, lambda x: F.linear(x, attn.k_proj.weight)) + attn.k_proj(key_pe)
+        q = fill(tokens, lambda x: linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)       # [B, T, D]
+        k = fill(tokens, lambda x: linear(x, attn.k_proj.weight)) + attn.k_proj(key_pe)
         v = fill(tokens, attn.v_proj)
         return attn.join(F.scaled_dot_product_attention(attn.split(q), attn.split(k), attn.split(v)))
 

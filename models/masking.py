@@ -10,13 +10,22 @@ from utils.errors import ModelError
 
 
 def draw_image_mask(batch_size: int, patches: int, ratio: float, device: torch.device) -> Tensor:
+    """`image_mask_of` noise drawn from the device's own generator: [B, L] bool, True = masked."""
+    return image_mask_of(torch.rand(batch_size, patches, device=device), ratio)
+
+
+def image_mask_of(noise: Tensor, ratio: float) -> Tensor:
     """Masks a random share of each image's patches, equally many in each (Rose section 3.3).
+
+    Args:
+        noise: [B, L] uniform; a row's mask depends on that row alone.
+        ratio: share to mask, in (0, 1).
 
     Returns:
         [B, L] bool, True = masked; int(L * (1 - ratio)) patches stay visible, at least one, and at least one is masked.
     """
-    order = torch.rand(batch_size, patches, device=device).argsort(dim=1)
-    return order >= visible_count(patches, ratio)  # argsort of noise is itself a random permutation
+    order = noise.argsort(dim=1, stable=True)
+    return order >= visible_count(noise.shape[1], ratio)  # argsort of noise is itself a random permutation
 
 
 def visible_count(patches: int, ratio: float) -> int:
@@ -25,13 +34,20 @@ def visible_count(patches: int, ratio: float) -> int:
 
 
 def draw_node_mask(batch: Tensor, num_graphs: int, ratio: float, scope: str) -> Tensor:
-    """Masks a random share of the OSM nodes, at least one wherever there is one.
+    """`node_mask_of` noise drawn from the device's own generator: [N] bool, True = masked."""
+    return node_mask_of(torch.rand(len(batch), device=batch.device, dtype=torch.float64), batch, num_graphs, ratio, scope)
+
+
+def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float, scope: str) -> Tensor:
+    """Masks a random share of the OSM nodes, at least one wherever there is one: those with the least noise.
 
     Args:
+        noise: [N] uniform.
         batch: [N] tile of each node, ascending.
         num_graphs: tiles in the batch, those without a node included.
         ratio: share to mask, in (0, 1).
-        scope: "tile" masks the share in each tile, "batch" (release) in the batch as a whole.
+        scope: "tile" masks the share in each tile, so that a tile's mask depends on its own noise alone; "batch" (release) masks it in the
+            batch as a whole, so that a tile's mask depends on which tiles share its batch.
 
     Returns:
         [N] bool, True = masked.
@@ -40,7 +56,8 @@ def draw_node_mask(batch: Tensor, num_graphs: int, ratio: float, scope: str) -> 
         batch, num_graphs = torch.zeros_like(batch), 1
     counts = torch.bincount(batch, minlength=num_graphs)                          # [B]
     share = (counts.double() * ratio).long().clamp(min=1)                         # [B]
-    order = (batch + torch.rand(len(batch), device=batch.device, dtype=torch.float64)).argsort()
+    order = noise.argsort(stable=True)
+    order = order[batch[order].argsort(stable=True)]                              # by tile, then by noise
     rank = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
     mask = torch.empty_like(batch, dtype=torch.bool)
     mask[order] = rank < share[batch]  # `order` keeps tiles together, so batch[order] == batch

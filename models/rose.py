@@ -3,12 +3,14 @@
 from typing import Any, NamedTuple
 
 import torch
-from timm.models.vision_transformer import Block
+import timm.models.vision_transformer as timm_vit
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from models.block import adopt
 from models.fusion import HEADS, ImageFromOsmBlock, OsmFromImageBlock
 from models.image_encoder import ImageEncoder
+from models.linear import Linear
 from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, take_tokens, visible_count, visible_index
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
@@ -83,19 +85,19 @@ class Rose(nn.Module):
         self.image_encoder = ImageEncoder(image_encoder, pretrained)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
         self.width = width = self.image_encoder.width
-        self.token_proj = nn.Linear(width, width)                 # image tokens on their way to either block
-        self.graph_token_proj = nn.Linear(2 * graph_out_dim, width)
-        self.node_proj = nn.Linear(graph_out_dim, width)
+        self.token_proj = Linear(width, width)                 # image tokens on their way to either block
+        self.graph_token_proj = Linear(2 * graph_out_dim, width)
+        self.node_proj = Linear(graph_out_dim, width)
 
         self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.image_block = ImageFromOsmBlock(width)
-        self.image_decoder = Block(width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm)
+        self.image_decoder = adopt(timm_vit.Block(width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm))
         self.image_decoder_norm = nn.LayerNorm(width)
-        self.image_pred = nn.Linear(width, 3 * self.image_encoder.patch**2)
+        self.image_pred = Linear(width, 3 * self.image_encoder.patch**2)
 
         self.osm_block = OsmFromImageBlock(width)
         self.osm_decoder_norm = nn.LayerNorm(width)
-        self.osm_pred = nn.Linear(width, graph_in_dim)
+        self.osm_pred = Linear(width, graph_in_dim)
         self._initialise(keep_patch_projection=pretrained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:

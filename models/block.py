@@ -1,0 +1,70 @@
+"""A ViT's block over several sets of tokens at once, with fewer copies and less memory than block after block, set after set."""
+
+import timm.models.vision_transformer as timm_vit
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from timm.layers.attention import Attention
+from torch import Tensor, nn
+
+from models.linear import gelu_linear, linear, norm_linear
+
+
+class Block(nn.Module):
+    """The pre-norm block of a plain ViT: x + proj(attention(qkv(norm1(x)))), then x + fc2(gelu(fc1(norm2(x)))).
+
+    It takes the parts of a timm block, with their names; the function is the same. Use `adopt` to make one.
+    """
+
+    def __init__(self, block: timm_vit.Block):
+        super().__init__()
+        self.norm1, self.attn, self.ls1 = block.norm1, block.attn, block.ls1
+        self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
+
+    def forward(self, *sets: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Each set [B, T, D] through the block; B and T may differ. One set comes back as itself, several as a tuple.
+
+        What is done token by token is done for all sets at once: the MLP's weights meet one tall matrix instead of several low ones, and
+        get one gradient instead of a sum.
+        """
+        sets = tuple(tokens + self.ls1(self._attend(tokens)) for tokens in sets)
+        if len(sets) == 1:
+            return sets[0] + self._feed_forward(sets[0])
+        rows = torch.cat([tokens.flatten(0, 1) for tokens in sets])                      # [rows of all sets, D]
+        rows = rows + self._feed_forward(rows)
+        parts = rows.split([tokens.shape[0] * tokens.shape[1] for tokens in sets])
+        return tuple(part.view(tokens.shape) for part, tokens in zip(parts, sets, strict=True))
+
+    def _attend(self, tokens: Tensor) -> Tensor:
+        """[B, T, D] what each token takes from the others of its image."""
+        attn = self.attn
+        qkv = norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim))
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))                       # [B, heads, T, d]
+        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)
+        return linear(attn.norm(mixed.transpose(1, 2).flatten(2)), attn.proj.weight, attn.proj.bias)
+
+    def _feed_forward(self, rows: Tensor) -> Tensor:
+        """[..., D] -> [..., D]."""
+        return self.ls2(gelu_linear(norm_linear(rows, self.norm2, self.mlp.fc1), self.mlp.fc2))
+
+
+def adopt(block: nn.Module) -> nn.Module:
+    """A `Block` with the parts of a timm `block`; the block itself where it does anything else than `Block` does."""
+    return Block(block) if _is_plain(block) else block
+
+
+def through(block: nn.Module, sets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Every set [B, T, D] through a block that `adopt` gave."""
+    return block(*sets) if isinstance(block, Block) and len(sets) > 1 else tuple(block(tokens) for tokens in sets)
+
+
+def _is_plain(block: nn.Module) -> bool:
+    """No stochastic depth, dropout, gate, or part of another kind."""
+    if type(block) is not timm_vit.Block or type(block.attn) is not Attention or type(block.mlp) is not Mlp:
+        return False
+    attn, mlp = block.attn, block.mlp
+    drops = [module for module in block.modules() if isinstance(module, nn.Dropout)]
+    return (isinstance(block.norm1, nn.LayerNorm) and isinstance(block.norm2, nn.LayerNorm)
+            and isinstance(block.drop_path1, nn.Identity) and isinstance(block.drop_path2, nn.Identity)
+            and all(drop.p == 0 for drop in drops) and attn.gate is None and block.norm1.elementwise_affine and block.norm2.elementwise_affine
+            and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none" and isinstance(mlp.norm, nn.Identity))

@@ -1,0 +1,126 @@
+"""Linear maps of many rows: by the fastest kernel at hand, and without keeping for the backward pass what is quickly made again.
+
+y = W f(x) + b, where f is nothing, a LayerNorm or a GELU. PyTorch keeps f(x) for the gradient of W; here it is computed once more from x,
+which is kept anyway: in a ViT that is 6 of the 16 activations of width D that each block holds for a token, for about 1 % of the time.
+
+On a CPU, float32 products go to oneDNN where that is known to be faster than MKL, PyTorch's choice: on AMD's processors MKL does without
+AVX-512, and takes about twice as long (benchmarks/step_time.py). Both round as float32 does.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+from utils.cpu import is_amd
+
+FEWEST_PRODUCTS = 2**22  # multiplications below which oneDNN's preparations cost more than its speed gains
+
+
+class Linear(nn.Linear):
+    """torch.nn.Linear by `linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b, [..., out], for rows x [..., in]; under autocast in its precision."""
+    return _Linear.apply(x, weight, bias)
+
+
+def norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tensor:
+    """`layer(norm(x))`, [..., out], for rows x [..., in]; statistics in float32."""
+    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, layer.weight, layer.bias)
+
+
+def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
+    """`layer(gelu(x))`, [..., out], for rows x [..., in], with the exact GELU."""
+    return _GeluLinear.apply(x, layer.weight, layer.bias)
+
+
+class _Linear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.to(_precision(x))
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        return _input_gradient(grad, weight) if wanted[0] else None, *_parameter_gradients(grad, x, weight, *wanted[1:3])
+
+
+class _NormLinear(Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+    ) -> Tensor:
+        normed, mean, rstd = torch.native_layer_norm(x, gain.shape, gain, shift, eps)
+        ctx.save_for_backward(x, gain, shift, mean, rstd, weight)
+        ctx.eps, ctx.precision = eps, _precision(x)
+        return _product(normed.to(ctx.precision), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, shift, mean, rstd, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        normed = F.layer_norm(x, gain.shape, gain, shift, ctx.eps).to(ctx.precision) if wanted[4] else x
+        of_weight, of_bias = _parameter_gradients(grad, normed, weight, wanted[4], wanted[5])
+        of_normed = _input_gradient(grad, weight).to(x.dtype)
+        of_norm = torch.ops.aten.native_layer_norm_backward(of_normed, x, gain.shape, mean, rstd, gain, shift, list(wanted[:3]))
+        return *of_norm, None, of_weight, of_bias
+
+
+class _GeluLinear(Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = x.to(_precision(x))
+        ctx.save_for_backward(x, weight)
+        return _product(F.gelu(x), weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        wanted = ctx.needs_input_grad
+        parameters = _parameter_gradients(grad, F.gelu(x) if wanted[1] else x, weight, *wanted[1:3])
+        return torch.ops.aten.gelu_backward(_input_gradient(grad, weight), x) if wanted[0] else None, *parameters
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """That of a product of `x`: the autocast's where there is one."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+
+
+def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """[..., in] of an output's gradient [..., out]."""
+    return _product(grad, weight.T)
+
+
+def _parameter_gradients(grad: Tensor, x: Tensor, weight: Tensor, of_weight: bool, of_bias: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Those of weight [out, in] and bias [out], where wanted, from the output's gradient [..., out] and the input x [..., in]."""
+    rows = grad.reshape(-1, grad.shape[-1])                                              # [R, out]
+    return (_product(rows.T, x.reshape(-1, x.shape[-1]).T).to(weight.dtype) if of_weight else None,
+            rows.sum(0, dtype=weight.dtype) if of_bias else None)
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b in the precision of `x`, by the faster kernel."""
+    weight, bias = weight.to(x.dtype), bias if bias is None else bias.to(x.dtype)
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() * len(weight) >= FEWEST_PRODUCTS and _onednn_is_faster():
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return F.linear(x, weight, bias)
+
+
+def _onednn_is_faster() -> bool:
+    return is_amd() and torch.backends.mkldnn.is_available()
