@@ -8,6 +8,7 @@ from timm.layers.attention import Attention
 from torch import Tensor, nn
 
 from models.linear import gelu_linear, linear, norm_linear
+from models.masking import take_tokens
 
 
 class Block(nn.Module):
@@ -39,13 +40,30 @@ class Block(nn.Module):
         """[B, T, D] what each token takes from the others of its image."""
         attn = self.attn
         qkv = norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim))
-        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))                       # [B, heads, T, d]
-        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)
+        return self._mix(*qkv.unbind(2))
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """[B, Q, D] attention of queries [B, Q, heads, d] over keys and values [B, T, heads, d]."""
+        attn = self.attn
+        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)        # [B, heads, Q, d]
         return linear(attn.norm(mixed.transpose(1, 2).flatten(2)), attn.proj.weight, attn.proj.bias)
 
     def _feed_forward(self, rows: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
         return self.ls2(gelu_linear(norm_linear(rows, self.norm2, self.mlp.fc1), self.mlp.fc2))
+
+
+class DecoderBlock(Block):
+    """A block some of whose tokens are wanted alone: all of them are keys, but only those are queries."""
+
+    def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
+        """[B, Q, D] the rows `wanted` [B, Q] of what the block makes of tokens [B, T, D]."""
+        attn = self.attn
+        q, k, v = norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
+        q = take_tokens(q.flatten(2), wanted).unflatten(-1, (attn.num_heads, attn.head_dim))
+        tokens = take_tokens(tokens, wanted) + self.ls1(self._mix(q, k, v))
+        return tokens + self._feed_forward(tokens)
 
 
 def adopt(block: nn.Module) -> nn.Module:
@@ -64,7 +82,7 @@ def _is_plain(block: nn.Module) -> bool:
         return False
     attn, mlp = block.attn, block.mlp
     drops = [module for module in block.modules() if isinstance(module, nn.Dropout)]
-    return (isinstance(block.norm1, nn.LayerNorm) and isinstance(block.norm2, nn.LayerNorm)
-            and isinstance(block.drop_path1, nn.Identity) and isinstance(block.drop_path2, nn.Identity)
-            and all(drop.p == 0 for drop in drops) and attn.gate is None and block.norm1.elementwise_affine and block.norm2.elementwise_affine
-            and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none" and isinstance(mlp.norm, nn.Identity))
+    return (all(isinstance(norm, nn.LayerNorm) and norm.elementwise_affine for norm in (block.norm1, block.norm2))
+            and all(isinstance(path, nn.Identity) for path in (block.drop_path1, block.drop_path2, mlp.norm))
+            and all(drop.p == 0 for drop in drops) and attn.gate is None
+            and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none")

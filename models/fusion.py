@@ -149,19 +149,19 @@ class OsmFromImageBlock(_Norms):
         self.q2k_attn = SingleKeyAttention(dim, dim // 2)
         self.k2q_attn = Attention(dim, dim // 2)
 
-    def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor, pad: "NodePadding") -> tuple[Tensor, Tensor]:
         """The block, for nodes of many tiles at once.
 
         Args:
             tokens: [B, T, D] image tokens, with position codes token_pe [T, D].
             nodes: [M, D] OSM nodes, with position codes node_pe [M, D].
-            batch: [M] tile of each node, ascending.
+            pad: made of the nodes' tiles.
 
         Returns:
             K [M, D] and the attention of A_k2q [M, heads, T].
         """
         keys, message = self._message(nodes)                                                    # [M, D] twice
-        attn, pad = self.k2q_attn, NodePadding(batch, len(tokens))
+        attn = self.k2q_attn
         patch, node, scale = self._factors(tokens, pad(message))                                # [B, T, D], [B, S, D], [B, S, T]
         gain, bias = self.norm2.weight, self.norm2.bias
         node, scale = node[:, None], scale[:, None]                                             # a head axis
@@ -175,23 +175,21 @@ class OsmFromImageBlock(_Norms):
         keys = self.norm3(keys + pad.back(attn.finish(mixed)))
         return self.norm4(self.mlp(keys)), pad.back(weights.transpose(1, 2))
 
-    def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, batch: Tensor) -> Tensor:
+    def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
         """Weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) / sum_m w_mt (fine fusion).
 
         Args:
             tokens: [B, T, D] image tokens.
             nodes: [M, D] OSM nodes.
             weights: [M, T] positive.
-            batch: [M] tile of each node, ascending.
+            pad: made of the nodes' tiles.
 
         Returns:
             [B, T, D]; in a tile without nodes LN2(x_t), that is, no message.
         """
         _, message = self._message(nodes)
-        pad = NodePadding(batch, len(tokens))
         patch, node, scale = self._factors(tokens, pad(message))
-        weights = pad(weights)                                                                  # [B, S, T], 0 where padded
-        weights[pad.empty, 0] = 1.0  # an empty tile's first slot holds the message 0
+        weights = pad(weights) + pad.alone[..., None]                                           # [B, S, T], 0 where padded
         share = weights / weights.sum(1, keepdim=True) * scale                                  # [B, S, T]
         mixed = patch * share.sum(1)[..., None] + share.transpose(1, 2) @ node                  # [B, T, D]
         return mixed * self.norm2.weight + self.norm2.bias
@@ -217,6 +215,8 @@ class OsmFromImageBlock(_Norms):
 class NodePadding:
     """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest tile's node count, at least 1.
 
+    Made apart from the block, since S must be known on the CPU: a GPU is waited for here, and torch.compile could not look through it.
+
     Args:
         batch: [M] tile of each node, ascending.
         tiles: B.
@@ -227,7 +227,8 @@ class NodePadding:
         self.tiles, self.slots = tiles, max(int(counts.max()), 1) if tiles else 1
         slot = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
         self.index = batch * self.slots + slot                                                  # [M]
-        self.empty = counts == 0                                                                # [B]
+        first = torch.arange(self.slots, device=batch.device) == 0
+        self.alone = (counts == 0)[:, None] & first                                             # [B, S] an empty tile's message is 0
 
     def __call__(self, rows: Tensor) -> Tensor:
         """[M, ...] -> [B, S, ...], zero where padded."""

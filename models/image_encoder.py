@@ -5,6 +5,7 @@ import torch
 from timm.layers import PatchEmbed
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from models.block import adopt, through
 from models.linear import linear
@@ -21,6 +22,9 @@ class ImageEncoder(nn.Module):
         name: a timm VisionTransformer, "vit_base_patch16_224" in the paper.
         pretrained: load timm's weights for it, the patch projection included.
 
+    Attributes:
+        checkpoint_activations: compute each block again in the backward pass: a third more time for the encoder, a fraction of its memory.
+
     Raises:
         ModelError: `name` is unknown to timm, is no plain ViT, or its weights cannot be had.
     """
@@ -35,6 +39,7 @@ class ImageEncoder(nn.Module):
         self.patch: int = vit.patch_embed.patch_size[0]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
         self.norm = nn.LayerNorm(self.width)
+        self.checkpoint_activations = False
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """(rows, columns) of patches of [B, 3, H, W] `images`.
@@ -49,17 +54,29 @@ class ImageEncoder(nn.Module):
             raise ModelError(f"images: {width} x {height} px; both sides must be multiples of the patch side {self.patch}")
         return height // self.patch, width // self.patch
 
+    def patchify(self, images: Tensor) -> Tensor:
+        """[B, L, p * p * 3] pixels of each patch of images [B, 3, H, W] in row-major order: row, column, channel last."""
+        rows, cols = self.grid(images)
+        p = self.patch
+        return images.unflatten(3, (cols, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
     def embed(self, images: Tensor) -> Tensor:
         """[B, L, D] projected patches plus their position codes, of images [B, 3, H, W]."""
-        positions = token_code(self.width, self.grid(images), images.device)[1:]         # [L, D]
-        patches = self.patch_embed.proj(images).flatten(2).transpose(1, 2)               # [B, L, D]
-        return self.patch_embed.norm(patches) + positions
+        return self.embed_patches(self.patchify(images), self.grid(images))
+
+    def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """`embed` of images given as the pixels [B, L, p * p * 3] of a grid (rows, columns) of patches."""
+        projection = self.patch_embed.proj
+        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)                        # [D, p * p * 3], channel last as the pixels
+        patches = linear(pixels, weight, projection.bias)
+        return self.patch_embed.norm(patches) + token_code(self.width, grid, pixels.device)[1:]
 
     def encode(self, *patch_sets: Tensor) -> list[Tensor]:
         """[B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may differ between sets."""
         sets = tuple(self.norm_pre(torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)) for patches in patch_sets)
+        again = self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks:
-            sets = through(block, sets)
+            sets = checkpoint(through, block, sets, use_reentrant=False) if again else through(block, sets)
         return [self.norm(tokens) for tokens in sets]
 
 

@@ -17,6 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from utils.cpu import is_amd
 
+_ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
 FEWEST_PRODUCTS = 2**22  # multiplications below which oneDNN's preparations cost more than its speed gains
 
 
@@ -117,10 +118,19 @@ def _parameter_gradients(grad: Tensor, x: Tensor, weight: Tensor, of_weight: boo
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b in the precision of `x`, by the faster kernel."""
     weight, bias = weight.to(x.dtype), bias if bias is None else bias.to(x.dtype)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() * len(weight) >= FEWEST_PRODUCTS and _onednn_is_faster():
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() * len(weight) >= FEWEST_PRODUCTS and _ONEDNN_IS_FASTER:
+        return (_opaque if torch.compiler.is_compiling() else _onednn)(x, weight, bias)
     return F.linear(x, weight, bias)
 
 
-def _onednn_is_faster() -> bool:
-    return is_amd() and torch.backends.mkldnn.is_available()
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+# for torch.compile, which takes the operator's weight for a constant
+_opaque = torch.library.custom_op("rose::onednn_linear", _onednn, mutates_args=(), device_types="cpu")
+
+
+@_opaque.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return x.new_empty(*x.shape[:-1], len(weight))

@@ -81,14 +81,17 @@ def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
     return fewest
 
 
-def visible_index(mask: Tensor, visible: int) -> Tensor:
-    """[B, V] ascending positions of the unmasked patches of [B, L] `mask`, V = `visible` in every row."""
-    return mask.byte().argsort(dim=1, stable=True)[:, :visible]
+def split_mask(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+    """Ascending positions of the visible [B, V] and of the masked patches [B, L - V] of `mask` [B, L], V = `visible` in every row."""
+    order = mask.byte().argsort(dim=1, stable=True)
+    return order[:, :visible], order[:, visible:]
 
 
 def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     """[B, V, D] rows `index` [B, V] of [B, L, D] `tokens`."""
-    return tokens.gather(1, index[..., None].expand(-1, -1, tokens.shape[-1]))
+    count, length = tokens.shape[:2]
+    rows = index + torch.arange(0, count * length, length, device=index.device)[:, None]  # of all images' rows in a line
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)  # whose gradient is a sum by rows
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,43 @@
-"""The OSM encoder: graph attention over the objects of each tile, and the readout that sums a tile up."""
+"""The OSM encoder: graph attention over the objects of each tile, and the readout that sums a tile up.
+
+All of it is computed in float32, whatever the autocast: it is a small part of the work, and both its norm and its softmax sum over nodes.
+"""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATConv, LayerNorm
-from torch_geometric.nn.aggr import Set2Set
+from torch_geometric.utils import scatter, softmax
 
 from models.position import node_code
 from utils.errors import ModelError
 
 RELATION_CODES = 4  # touch 2, overlap or cross 3, contains 4, within 5
 FIRST_RELATION = 2
+
+
+class Readout(nn.Module):
+    """Set2Set (Vinyals et al., ICLR 2016), with the parameters and the result of PyG's `Set2Set(width, steps)`.
+
+    query = LSTM([query, read]); read = sum of the set's members weighted by softmax(member . query). The LSTM is taken step by step, as it
+    is used: torch.nn.LSTM costs more for sequences of one, and cannot be compiled.
+    """
+
+    def __init__(self, width: int, steps: int):
+        super().__init__()
+        self.steps = steps
+        self.lstm = nn.ParameterDict(dict(nn.LSTM(2 * width, width).named_parameters()))
+
+    def forward(self, x: Tensor, index: Tensor, sets: int) -> Tensor:
+        """[sets, 2 * width] of members x [N, width] of the sets `index` [N]; an empty set reads 0."""
+        weights = [self.lstm[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+        query = cell = read = x.new_zeros(sets, x.shape[1])
+        for _ in range(self.steps):
+            query, cell = torch.lstm_cell(torch.cat([query, read], dim=1), (query, cell), *weights)
+            scores = (x * query[index]).sum(1, keepdim=True)                             # [N, 1]
+            read = scatter(softmax(scores, index, num_nodes=sets) * x, index, dim_size=sets)
+        return torch.cat([query, read], dim=1)
 
 
 class OsmEncoder(nn.Module):
@@ -35,10 +61,14 @@ class OsmEncoder(nn.Module):
         # fill_value: a self loop has no relation
         self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=RELATION_CODES if relation_edges else None, fill_value=0.0)
         self.norm = LayerNorm(out_dim, mode="graph")
-        self.readout = Set2Set(out_dim, processing_steps=5)
+        self.readout = Readout(out_dim, steps=5)
 
     def forward(self, graphs: Batch, grid: tuple[int, int], node_mask: Tensor | None = None) -> Tensor:
         """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]); `node_mask` [N] bool hides the nodes that are True."""
+        with torch.autocast(graphs.x.device.type, enabled=False):
+            return self._embed(graphs, grid, node_mask)
+
+    def _embed(self, graphs: Batch, grid: tuple[int, int], node_mask: Tensor | None) -> Tensor:
         x = self.features(graphs)                                                        # [N, F]
         if node_mask is not None:
             x = torch.where(node_mask[:, None], self.mask_token.to(x.dtype), x)
@@ -51,7 +81,8 @@ class OsmEncoder(nn.Module):
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
         """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that of the empty set."""
-        return self.readout(nodes, graphs.batch, dim_size=graphs.num_graphs)
+        with torch.autocast(nodes.device.type, enabled=False):
+            return self.readout(nodes, graphs.batch, graphs.num_graphs)
 
     def features(self, graphs: Batch) -> Tensor:
         """[N, in_dim] what the network sees of the nodes, and what it reconstructs."""

@@ -1,17 +1,19 @@
 """Rose: two encoders, two spatially guided blocks, and joint mask-reconstruction."""
 
+from collections.abc import Callable
+from functools import cache, partial
 from typing import Any, NamedTuple
 
-import torch
 import timm.models.vision_transformer as timm_vit
+import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models.block import adopt
-from models.fusion import HEADS, ImageFromOsmBlock, OsmFromImageBlock
+from models.block import DecoderBlock
+from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
-from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, take_tokens, visible_count, visible_index
+from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, split_mask, take_tokens, visible_count
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
@@ -27,18 +29,28 @@ class RoseOutput(NamedTuple):
     Attributes:
         image_loss: mean squared error over the masked patches of the normalised image; scalar.
         osm_loss: mean squared error over all features of the masked nodes; 0 (with a graph) when no node is masked.
-        image_pred: [B, L, p * p * 3] pixels of every patch: row, column, channel last.
         osm_pred: [masked nodes, F] features of the masked nodes in ascending order.
         image_mask: [B, L] bool, True = masked.
         node_mask: [N] bool, True = masked.
+        predict_image: gives `image_pred`; the loss needs the masked patches alone, so the others are decoded when they are asked for.
     """
 
     image_loss: Tensor
     osm_loss: Tensor
-    image_pred: Tensor
     osm_pred: Tensor
     image_mask: Tensor
     node_mask: Tensor
+    predict_image: Callable[[], Tensor]
+
+    @property
+    def image_pred(self) -> Tensor:
+        """[B, L, p * p * 3] pixels of every patch: row, column, channel last; with a graph where gradients are on."""
+        return self.predict_image()
+
+    def cpu(self) -> "RoseOutput":
+        """The same on the CPU, with every patch decoded."""
+        image = self.image_pred.cpu()
+        return RoseOutput(*(value.cpu() for value in self[:-1]), predict_image=lambda: image)
 
     @property
     def loss(self) -> Tensor:
@@ -91,7 +103,7 @@ class Rose(nn.Module):
 
         self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.image_block = ImageFromOsmBlock(width)
-        self.image_decoder = adopt(timm_vit.Block(width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm))
+        self.image_decoder = DecoderBlock(timm_vit.Block(width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm))
         self.image_decoder_norm = nn.LayerNorm(width)
         self.image_pred = Linear(width, 3 * self.image_encoder.patch**2)
 
@@ -125,8 +137,8 @@ class Rose(nn.Module):
             ModelError: shapes that do not fit each other or the network.
         """
         grid = self.check(images, graphs)
-        patches = self.image_encoder.embed(images)                                       # [B, L, D], shared by both passes
-        length = patches.shape[1]
+        pixels = self.patchify(images)                                                   # [B, L, P]
+        length = pixels.shape[1]
         if image_mask is None:
             visible = visible_count(length, self.img_mask_ratio)
             image_mask = draw_image_mask(len(images), length, self.img_mask_ratio, images.device)
@@ -138,20 +150,21 @@ class Rose(nn.Module):
             raise ModelError(f"node_mask: {node_mask.dtype} of shape {list(node_mask.shape)}; "
                              f"expected bool of shape {list(graphs.batch.shape)}")
 
-        shown = visible_index(image_mask, visible)                                       # [B, V]
+        shown, hidden = split_mask(image_mask, visible)                                  # [B, V], [B, L - V]
+        patches = self.image_encoder.embed_patches(pixels, grid)                         # [B, L, D], shared by both passes
         shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
         osm_pred = self._osm_from_image(all_tokens, graphs, node_mask, grid)
-        image_pred = self._image_from_osm(shown_tokens, shown, length, graphs, grid)
-        image_loss = (image_pred - self.patchify(images)).square().mean(-1)[image_mask].mean()
-        error = (osm_pred - self.osm_encoder.features(graphs)[node_mask]).square()       # [M, F]
+        keys = self._image_from_osm(shown_tokens, shown, length, graphs, grid)
+        hidden_pred = self._decode(keys, hidden)
+        image_loss = _squared_error(hidden_pred, take_tokens(pixels, hidden)).mean()
+        error = _squared_error(osm_pred, self.osm_encoder.features(graphs)[node_mask])   # [M, F]
         osm_loss = error.sum() / max(error.numel(), 1)
-        return RoseOutput(image_loss, osm_loss, image_pred, osm_pred, image_mask, node_mask)
+        whole = cache(partial(self._whole_image, keys, shown, hidden, hidden_pred))
+        return RoseOutput(image_loss, osm_loss, osm_pred, image_mask, node_mask, whole)
 
     def patchify(self, images: Tensor) -> Tensor:
         """[B, L, p * p * 3] pixels of each patch in row-major order: row, column, channel last."""
-        rows, cols = self.image_encoder.grid(images)
-        p = self.image_encoder.patch
-        return images.unflatten(3, (cols, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        return self.image_encoder.patchify(images)
 
     def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """[B, 3, H, W] images of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
@@ -194,7 +207,7 @@ class Rose(nn.Module):
         if self.fine_input == "double":
             patches = self.token_proj(patches)
         weights = self._nearness(graphs, grid)                                           # [N, L]
-        return self.osm_block.fuse(patches, self.node_proj(nodes), weights, graphs.batch)
+        return self.osm_block.fuse(patches, self.node_proj(nodes), weights, NodePadding(graphs.batch, len(images)))
 
     def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
         """[len(nodes), heads, 1 + L] attention of chosen nodes over their tile's image tokens.
@@ -211,17 +224,25 @@ class Rose(nn.Module):
         _, attention = self._attend_image(self.encode_image(images), embeddings, graphs, nodes[order], grid)
         return attention[order.argsort()]
 
-    def _image_from_osm(self, tokens: Tensor, visible: Tensor, length: int, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """[B, L, p * p * 3] pixels from the tokens [B, 1 + V, D] of the visible patches [B, V] of L = `length`, and the whole OSM graph."""
+    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """[B, 1 + L, D] what the decoder is given: from tokens [B, 1 + V, D] of the visible patches [B, V] of L = `length`, and all OSM."""
         tokens = self.token_proj(tokens)
-        place = torch.cat([visible.new_zeros(len(visible), 1), visible + 1], dim=1)      # CLS is never masked
+        place = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)            # CLS is never masked
         fill = MaskFill(self.image_mask_token, place, 1 + length)
         _, readout = self.encode_osm(graphs, grid)
         token = self.graph_token_proj(readout)[:, None]                                  # [B, 1, D]
         positions = token_code(self.width, grid, tokens.device)                          # [1 + L, D]
         _, keys = self.image_block(token, tokens, token, positions, fill)
-        keys = self.image_decoder(keys + positions)
-        return self.image_pred(self.image_decoder_norm(keys[:, 1:]))
+        return keys + positions
+
+    def _decode(self, keys: Tensor, patches: Tensor) -> Tensor:
+        """[B, Q, p * p * 3] pixels of some `patches` [B, Q], from the decoder's input [B, 1 + L, D]."""
+        return self.image_pred(self.image_decoder_norm(self.image_decoder(keys, patches + 1)))
+
+    def _whole_image(self, keys: Tensor, shown: Tensor, hidden: Tensor, hidden_pred: Tensor) -> Tensor:
+        """[B, L, p * p * 3] pixels of every patch, those of the hidden ones [B, L - V, p * p * 3] being known."""
+        pixels = torch.cat([self._decode(keys, shown), hidden_pred], dim=1)
+        return take_tokens(pixels, torch.cat([shown, hidden], dim=1).argsort(dim=1))
 
     def _osm_from_image(self, tokens: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
         """[M, F] features of the masked nodes from the other nodes and the tokens [B, 1 + L, D] of the whole image."""
@@ -235,7 +256,8 @@ class Rose(nn.Module):
         """The OSM block for nodes [M] (ascending) with image tokens [B, 1 + L, D]: K [M, D] and attention [M, heads, 1 + L]."""
         node_pe = node_code(self.width, self.osm_encoder.centroids(graphs)[nodes], grid)
         token_pe = token_code(self.width, grid, tokens.device)
-        return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe, node_pe, graphs.batch[nodes])
+        pad = NodePadding(graphs.batch[nodes], len(tokens))
+        return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe, node_pe, pad)
 
     def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """[N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the patches."""
@@ -245,6 +267,15 @@ class Rose(nn.Module):
         low, high = raw.amin(1, keepdim=True), raw.amax(1, keepdim=True)
         scaled = (raw - low) / (high - low).clamp(min=torch.finfo(raw.dtype).eps)
         return (scaled / FUSION_TEMPERATURE).exp()
+
+    @property
+    def checkpoint_activations(self) -> bool:
+        """Whether the image encoder computes its blocks again in the backward pass instead of keeping what is in them."""
+        return self.image_encoder.checkpoint_activations
+
+    @checkpoint_activations.setter
+    def checkpoint_activations(self, value: bool) -> None:
+        self.image_encoder.checkpoint_activations = value
 
     def check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
         """The (rows, columns) of patches of a batch; raises ModelError where images and graphs do not fit each other or the network."""
@@ -270,3 +301,8 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
         if key not in known:
             raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it takes {', '.join(known + MODEL_KEYS)}")
     return Rose(image_encoder, pretrained, **{key: getattr(chosen, key) for key in MODEL_KEYS}, **overrides)
+
+
+def _squared_error(found: Tensor, target: Tensor) -> Tensor:
+    """In float32 at least, whatever the autocast."""
+    return (found.to(torch.promote_types(found.dtype, torch.float32)) - target).square()

@@ -62,7 +62,7 @@ def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int], seed: i
         torch.manual_seed(seed)
         out = rose(images.to(device), graphs.clone().to(device))
     rose.train(was_training)
-    return images, graphs, RoseOutput(*(value.cpu() for value in out))
+    return images, graphs, out.cpu()
 
 
 def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int, count: int = SAMPLED_TILES) -> Reconstruction:

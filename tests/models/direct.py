@@ -50,6 +50,15 @@ def block(module: nn.Module, query: Tensor, keys: Tensor, query_pe: Tensor, key_
     return q, module.norm4(module.mlp(k)), weights
 
 
+def vit_block(module: nn.Module, x: Tensor) -> Tensor:
+    """A ViT's pre-norm block of [B, T, D]."""
+    attn, mlp = module.attn, module.mlp
+    q, k, v = attn.qkv(module.norm1(x)).unflatten(-1, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)
+    x = x + attn.proj((weights @ v).transpose(1, 2).flatten(2))
+    return x + mlp.fc2(F.gelu(mlp.fc1(module.norm2(x))))
+
+
 def encode_image(rose: Rose, images: Tensor, mask: Tensor | None = None) -> Tensor:
     """[B, 1 + V, D] tokens, image by image, patch by patch."""
     rows, cols = rose.image_encoder.grid(images)
@@ -61,7 +70,7 @@ def encode_image(rose: Rose, images: Tensor, mask: Tensor | None = None) -> Tens
             patches = patches[~mask[b]]
         tokens = torch.cat([rose.image_encoder.cls_token[0], patches])[None]
         for layer in rose.image_encoder.blocks:
-            tokens = layer(tokens)
+            tokens = vit_block(layer, tokens)
         encoded.append(rose.image_encoder.norm(tokens)[0])
     return torch.stack(encoded)
 
@@ -111,7 +120,7 @@ def image_from_osm(rose: Rose, images: Tensor, graphs: Batch, mask: Tensor, grid
     readout = rose.osm_encoder.read_out(encode_osm(rose, graphs, grid), graphs)
     token = rose.graph_token_proj(readout)[:, None]
     keys = block(rose.image_block, token, tokens, token, codes)[1]
-    return rose.image_pred(rose.image_decoder_norm(rose.image_decoder(keys + codes)[:, 1:]))
+    return rose.image_pred(rose.image_decoder_norm(vit_block(rose.image_decoder, keys + codes)[:, 1:]))
 
 
 def osm_from_image(rose: Rose, images: Tensor, graphs: Batch, mask: Tensor, grid: tuple[int, int], codes: Tensor) -> Tensor:
