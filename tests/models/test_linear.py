@@ -83,7 +83,8 @@ def test_what_is_quickly_made_again_is_not_kept():
     assert sum(storages.values()) <= 2 * 9 * 32 * 4 * 9.5
 
 
-VITS = {"plain": {}, "with layer scale": {"init_values": 0.3}, "with normed queries": {"qk_norm": True}, "without biases": {"qkv_bias": False}}
+VITS = {"plain": {}, "with layer scale": {"init_values": 0.3}, "with normed queries": {"qk_norm": True},
+        "without biases": {"qkv_bias": False}}
 
 
 @pytest.mark.parametrize("options", VITS.values(), ids=VITS)

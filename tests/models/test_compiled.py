@@ -1,0 +1,60 @@
+"""torch.compile of the network's parts: no graph break, few graphs for any number of nodes, equal numbers."""
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from models import build_rose, build_segmenter
+from models.compiled import compile_network
+from tests.models.conftest import SMALL, random_graphs, random_images, randomise
+
+NODES = ([4, 7, 3], [9, 2, 6], [1, 15, 11], [0, 3, 2], [5, 0, 0], [20, 1, 1], [0, 0, 1], [13, 14, 2])
+
+
+@pytest.fixture
+def pair(request):
+    """A network, and its like compiled without the code generator, which takes minutes."""
+    torch._dynamo.reset()
+    counters.clear()
+    plain, compiled = randomise(build_rose(SMALL)), build_rose(SMALL)
+    compiled.load_state_dict(plain.state_dict())
+    compile_network(compiled, backend="aot_eager")
+    yield plain, compiled
+    torch._dynamo.reset()
+
+
+def losses(rose, images, graphs):
+    torch.manual_seed(4)
+    rose.zero_grad()
+    out = rose(images, graphs)
+    out.loss.backward()
+    return out
+
+
+def test_pretraining_with_changing_node_counts(pair):
+    plain, compiled = pair
+    for counts in NODES:
+        images, graphs = random_images(len(counts), 32, 48), random_graphs(counts, edges_per_node=2)
+        found, expected = losses(compiled, images, graphs), losses(plain, images, graphs)
+        torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=1e-5)
+        total = torch.stack([parameter.grad.norm() for parameter in plain.parameters()]).norm()
+        for (name, mine), theirs in zip(compiled.named_parameters(), plain.parameters(), strict=True):
+            assert (mine.grad - theirs.grad).norm() <= 1e-4 * theirs.grad.norm() + 1e-6 * total, name
+    assert not counters["graph_break"]
+    # one graph a part (encoder, readout, two blocks, ViT block, decoder), and a second of some for counts of 0 and 1
+    assert counters["stats"]["unique_graphs"] <= 14
+
+
+@pytest.mark.parametrize("modality", ["image", "fusion", "fine"])
+def test_segmentation(pair, modality):
+    plain, compiled = (build_segmenter(rose, modality).eval() for rose in pair)
+    compiled.decoder.load_state_dict(plain.decoder.state_dict())
+    for counts in NODES[:4]:
+        images, graphs = random_images(len(counts), 32, 48), random_graphs(counts, edges_per_node=2)
+        torch.testing.assert_close(compiled(images, graphs), plain(images, graphs), rtol=1e-4, atol=1e-4)
+    assert not counters["graph_break"]
+
+
+def test_names_stay(pair):
+    plain, compiled = pair
+    assert list(compiled.state_dict()) == list(plain.state_dict())
