@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from utils.cpu import is_amd
 
 _ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
-FEWEST_PRODUCTS = 2**22  # multiplications below which oneDNN's preparations cost more than its speed gains
+FEWEST_PRODUCTS = 2**26  # multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep
 
 
 class Linear(nn.Linear):
@@ -31,17 +31,25 @@ class Linear(nn.Linear):
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b, [..., out], for rows x [..., in]; under autocast in its precision."""
-    return _Linear.apply(x, weight, bias)
+    return _Linear.apply(x, weight, bias) if _is_large(x, weight) else F.linear(x, weight, bias)
 
 
 def norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tensor:
     """`layer(norm(x))`, [..., out], for rows x [..., in]; statistics in float32."""
-    return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, layer.weight, layer.bias)
+    if _is_large(x, layer.weight):
+        return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, layer.weight, layer.bias)
+    return F.linear(norm(x), layer.weight, layer.bias)
 
 
 def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
     """`layer(gelu(x))`, [..., out], for rows x [..., in], with the exact GELU."""
-    return _GeluLinear.apply(x, layer.weight, layer.bias)
+    if _is_large(x, layer.weight):
+        return _GeluLinear.apply(x, layer.weight, layer.bias)
+    return F.linear(F.gelu(x), layer.weight, layer.bias)
+
+
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    return x.numel() * len(weight) >= FEWEST_PRODUCTS
 
 
 class _Linear(Function):
@@ -118,7 +126,7 @@ def _parameter_gradients(grad: Tensor, x: Tensor, weight: Tensor, of_weight: boo
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """W x + b in the precision of `x`, by the faster kernel."""
     weight, bias = weight.to(x.dtype), bias if bias is None else bias.to(x.dtype)
-    if x.device.type == "cpu" and x.dtype == torch.float32 and x.numel() * len(weight) >= FEWEST_PRODUCTS and _ONEDNN_IS_FASTER:
+    if x.device.type == "cpu" and x.dtype == torch.float32 and _ONEDNN_IS_FASTER:
         return (_opaque if torch.compiler.is_compiling() else _onednn)(x, weight, bias)
     return F.linear(x, weight, bias)
 

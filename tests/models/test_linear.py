@@ -12,7 +12,11 @@ from torch import nn
 from models import linear as ours
 from models.block import Block, DecoderBlock, adopt, through
 
-LARGE = 2 * ours.FEWEST_PRODUCTS // (96 * 160)  # rows that go to oneDNN where it is the faster
+
+@pytest.fixture(params=["ours", "PyTorch's"])
+def way(request, monkeypatch):
+    """Products of any size by our functions, or by PyTorch's."""
+    monkeypatch.setattr(ours, "FEWEST_PRODUCTS", 1 if request.param == "ours" else float("inf"))
 
 
 def both(function, reference, *tensors):
@@ -33,16 +37,15 @@ def filled(module: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("onednn", [True, False])
-@pytest.mark.parametrize("rows", [(3,), (2, 5), (LARGE,), (0,)])
-def test_linear(rows, onednn, monkeypatch):
+@pytest.mark.parametrize("rows", [(3,), (2, 5), (546,), (0,)])
+def test_linear(rows, onednn, way, monkeypatch):
     monkeypatch.setattr(ours, "_ONEDNN_IS_FASTER", onednn)
     tensors = torch.randn(*rows, 96), torch.randn(160, 96), torch.randn(160)
     for found, expected in both(ours.linear, nn.functional.linear, *tensors):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=2e-3)  # sums of up to 546 products of size 1
 
 
-def test_a_norm_and_a_gelu_in_front(monkeypatch):
-    monkeypatch.setattr(ours, "FEWEST_PRODUCTS", 1)
+def test_a_norm_and_a_gelu_in_front(way):
     norm, layer, x = filled(nn.LayerNorm(24, eps=1e-3)), filled(nn.Linear(24, 40)), torch.randn(2, 7, 24)
     parameters = [*norm.parameters(), *layer.parameters()]
     for function, reference in ((lambda t: ours.norm_linear(t, norm, layer), lambda t: layer(norm(t))),
@@ -56,14 +59,14 @@ def test_a_norm_and_a_gelu_in_front(monkeypatch):
                 torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)
 
 
-def test_frozen_parameters_get_no_gradient_and_the_input_still_does():
+def test_frozen_parameters_get_no_gradient_and_the_input_still_does(way):
     norm, layer, x = nn.LayerNorm(8), nn.Linear(8, 8), torch.randn(3, 8, requires_grad=True)
     norm.requires_grad_(False), layer.requires_grad_(False)
     expected = torch.autograd.grad(layer(norm(x)).square().sum(), x)
     torch.testing.assert_close(torch.autograd.grad(ours.norm_linear(x, norm, layer).square().sum(), x), expected)
 
 
-def test_autocast_computes_products_in_its_precision_and_gives_gradients_in_the_parameters():
+def test_autocast_computes_products_in_its_precision_and_gives_gradients_in_the_parameters(way):
     norm, layer, x = nn.LayerNorm(64), nn.Linear(64, 32), torch.randn(5, 64)
     with torch.autocast("cpu", torch.bfloat16):
         out = ours.norm_linear(x, norm, layer)
@@ -73,7 +76,8 @@ def test_autocast_computes_products_in_its_precision_and_gives_gradients_in_the_
     torch.testing.assert_close(out.float(), layer(norm(x)), rtol=0, atol=0.05)
 
 
-def test_what_is_quickly_made_again_is_not_kept():
+def test_what_is_quickly_made_again_is_not_kept(monkeypatch):
+    monkeypatch.setattr(ours, "FEWEST_PRODUCTS", 1)
     kept = []
     block, x = Block(timm_vit.Block(32, 2, qkv_bias=True, norm_layer=LayerNorm)), torch.randn(2, 9, 32, requires_grad=True)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
@@ -88,7 +92,7 @@ VITS = {"plain": {}, "with layer scale": {"init_values": 0.3}, "with normed quer
 
 
 @pytest.mark.parametrize("options", VITS.values(), ids=VITS)
-def test_a_block_is_timms(options):
+def test_a_block_is_timms(options, way):
     reference = filled(timm_vit.Block(32, 4, norm_layer=LayerNorm, **{"qkv_bias": True, **options}))
     block = adopt(copy.deepcopy(reference))
     assert isinstance(block, Block)
@@ -109,7 +113,7 @@ def test_a_block_that_does_something_else_stays_timms(options):
     assert adopt(block) is block
 
 
-def test_some_tokens_of_a_decoder_block_are_those_of_all():
+def test_some_tokens_of_a_decoder_block_are_those_of_all(way):
     plain = filled(timm_vit.Block(32, 4, qkv_bias=True))
     tokens, wanted = torch.randn(2, 9, 32), torch.tensor([[8, 0, 3], [2, 2, 7]])
     found = DecoderBlock(plain)(tokens, wanted)

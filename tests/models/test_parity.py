@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models import build_regressor, build_rose, build_segmenter
+from models import build_regressor, build_rose, build_segmenter, linear
 from models.rose import Rose
 from tests.models.packs import Pack, read_pack
 from utils.release import load_release_state_dict, our_name
@@ -17,6 +17,12 @@ HEADS = ("seg_image_linear", "seg_fusion_linear", "seg_fine_linear", "seg_fusion
 @pytest.fixture(scope="module", params=CASES)
 def pack(request, shared) -> Pack:
     return read_pack(shared / "parity", request.param)
+
+
+@pytest.fixture(autouse=True, params=["fast", "PyTorch's"])
+def kernels(request, monkeypatch):
+    """The packs' network is small: once with every product by our own functions, as in large networks, once by PyTorch's."""
+    monkeypatch.setattr(linear, "FEWEST_PRODUCTS", 1 if request.param == "fast" else float("inf"))
 
 
 def released(pack: Pack, recipe: str = "release") -> Rose:
