@@ -20,7 +20,6 @@ crop parts the two objects.
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args, get_type_hints
 
@@ -36,8 +35,9 @@ from torch_geometric.data import Data
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from datasets.colour import adjust_colours
 from datasets.sampler import keyed_generator
-from datasets.tiles import AREA, CENTROID, CORNERS, PERIMETER, TileDataset, normalise
+from datasets.tiles import AREA, CENTROID, CORNERS, PERIMETER, TileDataset
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 
@@ -45,9 +45,6 @@ AUGMENTS = get_args(get_type_hints(Recipe)["augment"])
 CROP_SCALE = (0.67, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4), "hue": (-0.1, 0.1)}
-ADJUST: dict[str, Callable[[Tensor, float], Tensor]] = {
-    "brightness": F.adjust_brightness, "contrast": F.adjust_contrast, "saturation": F.adjust_saturation, "hue": F.adjust_hue,
-}
 TOUCH = 1e-6    # tile units, 0.0002 pixels: an object that reaches less far into the window only touches it
 NOTHING = 1e-12  # lengths and areas up to this, in tile units, count as zero
 # The 8 ways to number a rectangle's corners along its outline: 4 starts in either direction.
@@ -55,7 +52,7 @@ CORNER_ORDERS = np.array([[(start + way * k) % 4 for k in range(4)] for way in (
 
 
 class AugmentedTiles(Dataset):
-    """The tiles of a dataset, augmented: `tiles[epoch, index] -> (image, graph)`, shaped as the dataset's.
+    """The tiles of a dataset, augmented: `tiles[epoch, index] -> (image, graph)`, as the dataset's `read` gives them: images are uint8.
 
     What is drawn depends on (seed, epoch, index) alone: not on the number of workers, their order, or where a run was resumed.
 
@@ -86,7 +83,7 @@ class AugmentedTiles(Dataset):
             image = apply_to_image(image, drawn)
             if self.augment == "aligned":
                 graph = apply_to_graph(graph, drawn)
-        return normalise(image), graph
+        return image, graph
 
 
 @dataclass(frozen=True)
@@ -153,8 +150,8 @@ def apply_to_image(image: Tensor, drawn: Drawn) -> Tensor:
     """The augmented image, uint8 [3, size, size] to the same; before normalisation."""
     if drawn.crop:
         image = F.resized_crop(image, *drawn.crop, [drawn.size, drawn.size], InterpolationMode.BICUBIC, antialias=True)
-    for name, strength in drawn.jitter:
-        image = ADJUST[name](image, strength)
+    if drawn.jitter:
+        image = adjust_colours(image, drawn.jitter)
     if drawn.grey:
         image = F.rgb_to_grayscale(image, num_output_channels=3)
     return F.horizontal_flip(image) if drawn.flip else image
@@ -191,24 +188,35 @@ def _crop(graph: Data, low: ndarray, high: ndarray) -> Data:
         return graph
     boxes = graph.x[:, CORNERS].double().numpy().reshape(-1, 4, 2)        # [n, 4, 2]
     centroids = graph.x[:, CENTROID].double().numpy()                     # [n, 2]
-    before = _inside_tile(boxes, centroids)                               # [n, 8, 2]  R
-    after, keep = _inside_window(before, centroids, low, high)            # [n, 12, 2]  R'
+    before = _inside_tile(boxes, centroids)                               # [n, v, 2]  R
+    after, keep = _inside_window(before, centroids, low, high)            # [n, w, 2]  R'
     boxes, centroids, before, after = (part[keep] for part in (boxes, centroids, before, after))
 
-    cropped = graph.subgraph(torch.from_numpy(keep))
+    cropped = _subgraph(graph, keep)
     columns = cropped.x[:, AREA:].double().numpy()                        # [n, 13]
     cropped.x[:, AREA:] = torch.from_numpy(_moved_columns(columns, boxes, centroids, before, after, low, high))
     return cropped
 
 
+def _subgraph(graph: Data, keep: ndarray) -> Data:
+    """The nodes to keep, [n] bool, and the edges between them; PyG's `graph.subgraph` in a fraction of its time."""
+    nodes, edges = torch.from_numpy(keep.nonzero()[0]), graph.edge_index.numpy()
+    kept = keep[edges].all(0)                                                                 # [e]
+    part = copy.copy(graph)
+    part.x = graph.x[nodes]
+    part.edge_index = torch.from_numpy((keep.cumsum() - 1)[edges[:, kept]])
+    part.edge_attr = graph.edge_attr[torch.from_numpy(kept)]
+    return part
+
+
 def _inside_tile(boxes: ndarray, centroids: ndarray) -> ndarray:
-    """The part of each box inside the tile, [n, 8, 2]; where there is none, as for a broken box, the centroid stands for it."""
+    """The part of each box inside the tile, [n, v, 2]; where there is none, as for a broken box, the centroid stands for it."""
     parts, some = _clip(boxes, np.zeros(2), np.ones(2))
     return np.where(some[:, None, None], parts, centroids.clip(0, 1)[:, None])
 
 
 def _inside_window(before: ndarray, centroids: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndarray]:
-    """The part of each polygon inside the window, [n, 12, 2], and which nodes stay, [n] bool.
+    """The part of each polygon inside the window, [n, w, 2], and which nodes stay, [n] bool.
 
     A side of the window that lies on the tile's own border cuts nothing, so that what lies flat on it stays.
     """
@@ -229,17 +237,18 @@ def _moved_columns(
     """The 13 geometry columns of surviving nodes, [n, 13], by the rules on top of this file; R is `before`, R' is `after`."""
     stretch = 1 / (high - low)                                                                # [2]
     uncut = ((before >= low - TOUCH) & (before <= high + TOUCH)).all((1, 2))                  # [n]
-    stretched = (after - low) * stretch                                                       # [n, 12, 2]
-    share_of_length = _ratio(_perimeter(after), _perimeter(before), otherwise=1)
-    share = _ratio(_area(after), _area(before), otherwise=share_of_length)                    # [n]
+    stretched = (after - low) * stretch                                                       # [n, w, 2]
+    area_before, length_before, centroid_before = _measures(before)
+    area_after, length_after, centroid_after = _measures(after)
+    share = _ratio(area_after, area_before, otherwise=_ratio(length_after, length_before, otherwise=1))  # [n]
     outline = np.where(uncut[:, None, None], (_pad(boxes, after.shape[1]) - low) * stretch, stretched)
     corners = _renumber(_minimum_rectangle(outline), like=(boxes - low) * stretch)            # [n, 4, 2]
-    estimate = _centroid(after) + share[:, None] * (centroids - _centroid(before))            # [n, 2]
+    estimate = centroid_after + share[:, None] * (centroids - centroid_before)                # [n, 2]
     centroids = np.where(uncut[:, None], centroids, estimate.clip(after.min(1), after.max(1)))
 
     moved = columns.copy()
     moved[:, AREA] = (columns[:, AREA] * share * stretch.prod()).clip(max=1)
-    moved[:, PERIMETER] *= _ratio(_perimeter(stretched), _perimeter(before), otherwise=stretch.mean())
+    moved[:, PERIMETER] *= _ratio(_lengths(_edges(stretched)).sum(1), length_before, otherwise=stretch.mean())
     moved[:, CORNERS] = corners.reshape(-1, 8)
     moved[:, CENTROID] = (centroids - low) * stretch
     return moved
@@ -257,7 +266,8 @@ def _pad(polygons: ndarray, vertices: int) -> ndarray:
 
 
 def _clip(polygons: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndarray]:
-    """Convex polygons [n, v, 2] clipped to the window, [n, v + 4, 2], and where something is left, [n] bool (Sutherland-Hodgman)."""
+    """Convex polygons [n, v, 2] clipped to the window, [n, w, 2] with v <= w <= v + 4, and where something is left, [n] bool
+    (Sutherland-Hodgman)."""
     some = np.ones(len(polygons), dtype=bool)
     for axis in (0, 1):
         for side, bound in ((1, low[axis]), (-1, high[axis])):
@@ -267,18 +277,22 @@ def _clip(polygons: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndar
 
 
 def _clip_at_line(polygons: ndarray, depth: ndarray) -> tuple[ndarray, ndarray]:
-    """Cut off the vertices with depth [n, v] < 0 (signed distance from a line): [n, v + 1, 2], and where something is left, [n] bool."""
+    """Cut off the vertices with depth [n, v] < 0 (signed distance from a line): [n, v or v + 1, 2], and where something is left, [n]."""
     n, v = depth.shape
-    following, depth_following = _next(polygons), _next(depth)
     inside = depth >= 0
+    if inside.all():
+        return polygons, np.ones(n, dtype=bool)
+    following, depth_following = _next(polygons), _next(depth)
     crossing = inside != (depth_following >= 0)
     along = depth / np.where(crossing, depth - depth_following, 1)                            # [n, v] where an edge meets the line
     meeting = polygons + along[..., None] * (following - polygons)
     vertices = np.stack([polygons, meeting], axis=2).reshape(n, 2 * v, 2)
     kept = np.stack([inside, crossing], axis=2).reshape(n, 2 * v)
-    order = np.argsort(~kept, axis=1, kind="stable")[:, :v + 1]                               # kept ones first, still in sequence
-    order = np.where(np.arange(v + 1) < kept.sum(1, keepdims=True), order, order[:, :1])      # the first fills the rest
-    return np.take_along_axis(vertices, order[..., None], axis=1), kept.any(1)
+    counts = kept.sum(1, keepdims=True)                                                       # [n, 1]
+    most = max(v, counts.max())
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :most]                                # kept ones first, still in sequence
+    order = np.where(np.arange(most) < counts, order, order[:, :1])                           # the first fills the rest
+    return vertices[np.arange(n)[:, None], order], counts[:, 0] > 0
 
 
 def _next(vertices: ndarray) -> ndarray:
@@ -290,8 +304,9 @@ def _edges(polygons: ndarray) -> ndarray:
     return _next(polygons) - polygons
 
 
-def _perimeter(polygons: ndarray) -> ndarray:
-    return np.linalg.norm(_edges(polygons), axis=2).sum(1)
+def _lengths(vectors: ndarray) -> ndarray:
+    """[..., 2] to [...]; np.linalg.norm takes longer for vectors this short."""
+    return np.sqrt(vectors[..., 0] ** 2 + vectors[..., 1] ** 2)
 
 
 def _cross(polygons: ndarray) -> ndarray:
@@ -301,32 +316,33 @@ def _cross(polygons: ndarray) -> ndarray:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
 
 
-def _area(polygons: ndarray) -> ndarray:
-    return np.abs(_cross(polygons).sum(1)) / 2
-
-
-def _centroid(polygons: ndarray) -> ndarray:
-    """Centroid of the area; of the outline where there is no area; of the vertices where there is no length either. [n, 2]"""
-    ends = _next(polygons)
-    lengths = np.linalg.norm(ends - polygons, axis=2)                                         # [n, v]
-    has_area = (_area(polygons) > NOTHING)[:, None]                                           # [n, 1]
-    has_length = lengths.sum(1, keepdims=True) > NOTHING                                      # [n, 1]
-    weights = np.where(has_area, _cross(polygons), np.where(has_length, lengths, 1))          # [n, v]
+def _measures(polygons: ndarray) -> tuple[ndarray, ndarray, ndarray]:
+    """Area [n], perimeter [n] and centroid [n, 2] of polygons [n, v, 2]: the centroid of the area; of the outline where there is no area;
+    of the vertices where there is no length either."""
+    ends, cross = _next(polygons), _cross(polygons)
+    lengths = _lengths(ends - polygons)                                                       # [n, v]
+    area, perimeter = np.abs(cross.sum(1)) / 2, lengths.sum(1)                                # [n]
+    has_area, has_length = (area > NOTHING)[:, None], (perimeter > NOTHING)[:, None]          # [n, 1]
+    weights = np.where(has_area, cross, np.where(has_length, lengths, 1))                     # [n, v]
     triangles, midpoints = (polygons[:, :1] + polygons + ends) / 3, (polygons + ends) / 2     # [n, v, 2]
     points = np.where(has_area[..., None], triangles, midpoints)
-    return (points * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
+    return area, perimeter, (points * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
 
 
 def _minimum_rectangle(polygons: ndarray) -> ndarray:
-    """Minimum-area rotated rectangles of convex polygons, [n, v, 2] -> [n, 4, 2]: one side of such a rectangle lies along an edge."""
+    """Minimum-area rotated rectangles of convex polygons, [n, v, 2] -> [n, 4, 2]: one side of such a rectangle lies along an edge.
+
+    Of equally small ones, which an acute triangle has three of, it is the first edge's.
+    """
     edges = _edges(polygons)
-    lengths = np.linalg.norm(edges, axis=2, keepdims=True)
+    lengths = _lengths(edges)[..., None]
     along = np.where(lengths > NOTHING, edges / np.where(lengths > NOTHING, lengths, 1), (1.0, 0.0))  # [n, v, 2] unit vectors
     across = np.stack([-along[..., 1], along[..., 0]], axis=2)
     axes = np.stack([along, across], axis=2)                                                  # [n, edge, 2, 2]
-    extent = np.einsum("neak,nvk->neav", axes, polygons)                                      # [n, edge, 2, v]
+    extent = axes @ polygons[:, None].swapaxes(2, 3)                                          # [n, edge, 2, v]
     low, high = extent.min(3), extent.max(3)                                                  # [n, edge, 2]
-    best = (np.arange(len(polygons)), (high - low).prod(2).argmin(1))
+    areas = (high - low).prod(2)                                                              # [n, edge]
+    best = (np.arange(len(polygons)), (areas <= areas.min(1, keepdims=True) * (1 + 1e-9)).argmax(1))
     axes, low, high = axes[best], low[best], high[best]                                       # [n, 2, 2], [n, 2], [n, 2]
     steps = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
     return (low[:, None] + steps * (high - low)[:, None]) @ axes                              # [n, 4, 2]

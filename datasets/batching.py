@@ -11,20 +11,17 @@ from torch_geometric.data import Batch, Data
 _KEYS = {"x", "edge_index", "edge_attr", "name"}  # of a tile's graph
 
 
-def batch_memory(shape: tuple[int, ...]) -> Tensor:
-    """float32 of `shape`, not initialised; in a worker of a DataLoader in memory shared with the main process, which spares a copy."""
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """torch.stack of n tensors of one shape: [n, ...]."""
+    return torch.stack(tensors, out=_batch_memory((len(tensors), *tensors[0].shape), tensors[0].dtype))
+
+
+def _batch_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Not initialised; in a worker of a DataLoader in memory shared with the main process, which spares a copy."""
     if get_worker_info() is None:
-        return torch.empty(shape)
-    return torch.empty(0).set_(torch.UntypedStorage._new_shared(math.prod(shape) * 4), 0, shape)
-
-
-def stack(images: Sequence[Tensor]) -> Tensor:
-    """torch.stack; images that are all rows of one tensor, in order, are that tensor."""
-    whole = images[0]._base
-    if whole is None or whole.shape != (len(images), *images[0].shape):
-        return torch.stack(images)
-    in_place = all(image._base is whole and image.storage_offset() == i * image.numel() for i, image in enumerate(images))
-    return whole if in_place else torch.stack(images)
+        return torch.empty(shape, dtype=dtype)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
 
 
 def join_graphs(graphs: list[Data]) -> Batch:
@@ -38,7 +35,7 @@ def join_graphs(graphs: list[Data]) -> Batch:
     edge_index = torch.cat([graph.edge_index for graph in graphs], dim=1)
     edge_index += ptr[:-1].repeat_interleave(edges)
     batch = Batch(
-        _base_cls=Data, x=torch.cat([graph.x for graph in graphs]), edge_index=edge_index,
+        _base_cls=Data, x=_join([graph.x for graph in graphs]), edge_index=edge_index,
         edge_attr=torch.cat([graph.edge_attr for graph in graphs]), name=[graph.name for graph in graphs],
         batch=places[:-1].repeat_interleave(nodes), ptr=ptr,
     )
@@ -47,6 +44,11 @@ def join_graphs(graphs: list[Data]) -> Batch:
     batch._slice_dict = {"x": ptr, "edge_index": edge_ptr, "edge_attr": edge_ptr, "name": places}
     batch._inc_dict = {"x": none, "edge_index": ptr[:-1], "edge_attr": none, "name": None}
     return batch
+
+
+def _join(tables: list[Tensor]) -> Tensor:
+    """torch.cat of tables of equal width."""
+    return torch.cat(tables, out=_batch_memory((sum(map(len, tables)), tables[0].shape[1]), tables[0].dtype))
 
 
 def _starts(counts: Tensor) -> Tensor:

@@ -28,9 +28,10 @@ _WRONG = -1  # below all that a label may mean
 class LabelledTiles(Dataset):
     """Chosen tiles of a dataset with their targets: `tiles[i]` or `tiles[epoch, i]` gives `(image, graph, target)`.
 
-    Image and graph are the dataset's. The target is the land use, int64 [image_size, image_size] with values 0..classes-1 and UNKNOWN, or
-    the total, a float64 scalar in its own units. With `remove_ratio` a tile always loses the same nodes, whatever the list, batch, epoch
-    or worker, and those that it loses at a ratio it also loses at any larger one.
+    Image, uint8 [3, image_size, image_size], and graph are those of the dataset's `read`. The target is the land use, int64
+    [image_size, image_size] with values 0..classes-1 and UNKNOWN, or the total, a float64 scalar in its own units. With `remove_ratio` a
+    tile always loses the same nodes, whatever the list, batch, epoch or worker, and those that it loses at a ratio it also loses at any
+    larger one.
 
     Args:
         dataset: all tiles.
@@ -65,12 +66,10 @@ class LabelledTiles(Dataset):
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Data, Tensor]:
         index = self.indices[place_of(key)]
-        return self._labelled(index, *self.dataset[index])
-
-    def __getitems__(self, keys: Sequence[Key]) -> list[tuple[Tensor, Data, Tensor]]:
-        """What a DataLoader asks for a batch: see `TileDataset.__getitems__`."""
-        indices = [self.indices[place_of(key)] for key in keys]
-        return [self._labelled(index, *tile) for index, tile in zip(indices, self.dataset.__getitems__(indices), strict=True)]
+        image, graph = self.dataset.read(index)
+        if self.remove_ratio:
+            graph = remove_nodes(graph, self.remove_ratio, keyed_generator(self.seed, *graph.name.encode()))
+        return image, graph, self._target(index)
 
     def class_counts(self) -> Tensor:
         """Known pixels of each class in all chosen tiles, int64 [classes]; every label is read, and checked."""
@@ -86,11 +85,6 @@ class LabelledTiles(Dataset):
     def target_of(self, place: int) -> Tensor:
         """The target of a tile, without its image and graph."""
         return self._target(self.indices[place])
-
-    def _labelled(self, index: int, image: Tensor, graph: Data) -> tuple[Tensor, Data, Tensor]:
-        if self.remove_ratio:
-            graph = remove_nodes(graph, self.remove_ratio, keyed_generator(self.seed, *graph.name.encode()))
-        return image, graph, self._target(index)
 
     def _target(self, index: int) -> Tensor:
         return self._land_use(index) if self.target == "land_use" else torch.tensor(self._total(index), dtype=torch.float64)
@@ -134,7 +128,7 @@ class LabelledTiles(Dataset):
 
 
 def collate_labelled(samples: Sequence[tuple[Tensor, Data, Tensor]]) -> tuple[Tensor, Batch, Tensor]:
-    """Tiles to a batch: images [B, 3, H, W], the Batch of `collate`, targets int64 [B, H, W] or float64 [B]."""
+    """Tiles to a batch: images uint8 [B, 3, H, W], the Batch of `collate`, targets int64 [B, H, W] or float64 [B]."""
     images, graphs, targets = zip(*samples, strict=True)
     return *collate(list(zip(images, graphs, strict=True))), stack(targets)
 

@@ -23,36 +23,40 @@ def keyed_generator(seed: int, *key: int) -> torch.Generator:
 class EpochSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` of one epoch, for a DataLoader with this `batch_size` over an `AugmentedTiles` or a `LabelledTiles`.
 
-    The permutation of an epoch is drawn from (seed, epoch). It is cut into whole global batches of batch_size * world_size tiles, the rest
-    dropped; of each, this rank takes every world_size-th. One order of tiles thus serves any number of devices whose global batch is equal.
-    With `keep_last` the rest is a last, smaller batch; it is filled up from the epoch's beginning until every rank has equally many tiles.
+    The permutation of an epoch is drawn from (seed, epoch). It is cut into whole global batches, the rest dropped: the
+    batch_size * accumulate * world_size tiles of an optimiser step. Of each, this rank takes every world_size-th, as `accumulate` batches
+    in a row. A step thus has the same tiles on any number of devices, in any number of batches, as long as the global batch is equal.
+    With `keep_last` the rest is a last, smaller step; it is filled up from the epoch's beginning until every rank has equally many tiles.
 
     Args:
         dataset: the tiles; its length and, for the error, its root are used.
-        batch_size: tiles per step of one process.
+        batch_size: tiles per batch of one process.
         seed: of the run.
         rank, world_size: this process among all.
         keep_last: use all tiles.
+        accumulate: batches of each process per step.
+
+    Attributes:
+        steps_per_epoch: optimiser steps, of `accumulate` batches each.
 
     Raises:
         TileError: the dataset has fewer tiles than one global batch; with `keep_last`, none.
     """
 
     def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1,
-                 keep_last: bool = False) -> None:
+                 keep_last: bool = False, accumulate: int = 1) -> None:
         self.num_tiles = len(dataset)
-        self.batch_size = batch_size
         self.seed = seed
         self.rank = rank
         self.world_size = world_size
-        global_batch = batch_size * world_size
+        self.global_batch = batch_size * accumulate * world_size
         if keep_last:
             self.tiles_per_epoch = math.ceil(self.num_tiles / world_size) * world_size
         else:
-            self.tiles_per_epoch = self.num_tiles // global_batch * global_batch
-        self.steps_per_epoch = math.ceil(self.tiles_per_epoch / global_batch)
+            self.tiles_per_epoch = self.num_tiles // self.global_batch * self.global_batch
+        self.steps_per_epoch = math.ceil(self.tiles_per_epoch / self.global_batch)
         if self.steps_per_epoch == 0:
-            raise TileError(_too_few_tiles(dataset, batch_size, world_size))
+            raise TileError(_too_few_tiles(dataset, batch_size, world_size, accumulate))
         self.set_position(epoch=0)
 
     def set_position(self, epoch: int, start_step: int = 0) -> None:
@@ -67,21 +71,24 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.start_step = start_step
 
     def __len__(self) -> int:
-        return max(0, self.tiles_per_epoch // self.world_size - self.start_step * self.batch_size)
+        return max(0, self.tiles_per_epoch - self.start_step * self.global_batch) // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = torch.randperm(self.num_tiles, generator=keyed_generator(self.seed, self.epoch))
-        global_batch = self.batch_size * self.world_size
         order = order.repeat(math.ceil(self.tiles_per_epoch / self.num_tiles))  # fewer tiles than ranks are used several times
-        taken = order[self.start_step * global_batch:self.tiles_per_epoch]
+        taken = order[self.start_step * self.global_batch:self.tiles_per_epoch]
         for index in taken[self.rank::self.world_size].tolist():
             yield self.epoch, index
 
 
-def _too_few_tiles(dataset: Dataset, batch_size: int, world_size: int) -> str:
+def _too_few_tiles(dataset: Dataset, batch_size: int, world_size: int, accumulate: int) -> str:
     tiles = len(dataset)
-    largest = tiles // world_size
+    largest = tiles // (world_size * accumulate)
+    batches = f" in {accumulate} batches a step" if accumulate > 1 else ""
     devices = f" on each of {world_size} devices" if world_size > 1 else ""
-    remedy = f"use batch_size<={largest}" if largest else f"use at most {tiles} devices"
-    return (f"batch_size={batch_size}{devices} needs {batch_size * world_size} tiles a step, but the dataset at {dataset.root} has {tiles} "
-            f"tiles; {remedy}, or add tiles")
+    if largest:
+        remedy = f"use batch_size<={largest}"
+    else:
+        remedy = f"use at most {tiles} devices" if accumulate == 1 else f"use batch_size * accumulate * devices <= {tiles}"
+    return (f"batch_size={batch_size}{batches}{devices} needs {batch_size * accumulate * world_size} tiles a step, but the dataset at "
+            f"{dataset.root} has {tiles} tiles; {remedy}, or add tiles")

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
-from datasets.batching import batch_memory, join_graphs, stack
+from datasets.batching import join_graphs, stack
 from datasets.stores.city import city_of
 from datasets.stores.compact import CompactTiles
 from datasets.stores.layout import UNFINISHED, layout_of
@@ -72,17 +72,8 @@ class TileDataset(Dataset):
         image, graph = self.read(index)
         return normalise(image), graph
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Data]]:
-        """What a DataLoader asks for a batch: the tiles, their images rows of one tensor, which `collate` need not copy together."""
-        rows = batch_memory((len(indices), 3, self.image_size, self.image_size)).unbind()
-        return [self._into(row, index) for row, index in zip(rows, indices, strict=True)]
-
-    def _into(self, row: Tensor, index: int) -> tuple[Tensor, Data]:
-        image, graph = self.read(index)
-        return normalise(image, out=row), graph
-
     def read(self, index: int) -> tuple[Tensor, Data]:
-        """Tile `index` with its image as stored, uint8 [3, image_size, image_size]: what augmentation starts from."""
+        """Tile `index` with its image as stored, uint8 [3, image_size, image_size]: what loaders ship, and augmentation starts from."""
         return self.store.image(index, self.image_size), self.store.graph(index, self.node_width)
 
     def land_use(self, index: int) -> Tensor | None:
@@ -104,15 +95,15 @@ def open_store(root: Path, cities: Sequence[str] | None = None) -> CompactTiles 
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:
-    """Tiles to a batch: images [B, 3, H, W] and one PyG Batch of B graphs, empty ones included, whose `name` lists the tiles' names."""
+    """Tiles to a batch: images [B, 3, H, W] of the tiles' type and one PyG Batch of B graphs, empty ones included, whose `name` lists the
+    tiles' names."""
     images, graphs = zip(*samples, strict=True)
     return stack(images), join_graphs(list(graphs))
 
 
-def normalise(image: Tensor, out: Tensor | None = None) -> Tensor:
-    """uint8 [..., 3, H, W] to float32 of the same shape, by ImageNet's mean and std; into `out` where it is given."""
-    out = torch.empty_like(image, dtype=torch.float32) if out is None else out
-    return out.copy_(image).div_(255).sub_(_channels(IMAGENET_MEAN, image)).div_(_channels(IMAGENET_STD, image))
+def normalise(image: Tensor) -> Tensor:
+    """uint8 [..., 3, H, W] to float32 of the same shape, by ImageNet's mean and std."""
+    return image.float().div_(255).sub_(_channels(IMAGENET_MEAN, image)).div_(_channels(IMAGENET_STD, image))
 
 
 def denormalise(image: Tensor) -> Tensor:

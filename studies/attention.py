@@ -43,7 +43,7 @@ def implied(given: dict[str, str]) -> list[str]:
 def main(cfg: AttentionConfig) -> None:
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch(MachineConfig(image_size=cfg.image_size, precision="32-true", accelerator=cfg.accelerator, devices="1", num_nodes=1,
-                                  strategy="auto", num_workers=0))
+                                  strategy="auto", compile=False, num_workers=0))
     rose = load_rose(checkpoint).to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)

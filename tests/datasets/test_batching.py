@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
 from datasets.batching import join_graphs, stack
@@ -35,11 +36,30 @@ def test_graphs_with_more_in_them_lose_nothing():
     assert made.y.tolist() == [1, 0]
 
 
-def test_rows_of_one_tensor_are_not_copied_and_others_are():
-    whole = torch.rand(4, 3, 2, 2)
-    rows = whole.unbind()
-    assert stack(rows) is whole
-    for images in (rows[::-1], rows[:3], [*rows[:3], rows[2]], [row.clone() for row in rows], [row * 2 for row in rows]):
-        stacked = stack(images)
-        assert stacked is not whole
-        assert all(torch.equal(one, other) for one, other in zip(stacked, images, strict=True))
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(3, 4, 2), (), (0,)])
+def test_tensors_are_stacked(dtype, shape):
+    tensors = [torch.randint(9, shape).to(dtype) for _ in range(3)]
+    stacked = stack([*tensors, tensors[0].movedim(0, -1).contiguous().movedim(-1, 0) if shape else tensors[0]])
+    assert (stacked.dtype, stacked.shape) == (dtype, (4, *shape))
+    assert all(torch.equal(one, other) for one, other in zip(stacked, [*tensors, tensors[0]], strict=True))
+
+
+class Rows(Dataset):
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.full((3,), index, dtype=torch.uint8)
+
+
+def shared(rows: list[torch.Tensor]) -> tuple[torch.Tensor, bool]:
+    stacked = stack(rows)
+    return stacked, stacked.is_shared()
+
+
+def test_a_worker_stacks_into_memory_that_is_shared():
+    for workers in (0, 1):
+        (first, was_shared), (second, _) = DataLoader(Rows(), 2, num_workers=workers, collate_fn=shared)
+        assert (first.tolist(), second.tolist()) == ([[0] * 3, [1] * 3], [[2] * 3, [3] * 3])
+        assert was_shared == (workers > 0)

@@ -54,6 +54,24 @@ def test_ranks_share_each_global_batch(world_size):
     assert {len(rank) for rank in ranks} == {32 // world_size}
 
 
+@pytest.mark.parametrize(("world_size", "accumulate"), [(1, 2), (2, 2), (1, 8), (4, 2)])
+def test_a_step_of_several_batches_has_the_tiles_of_one(world_size, accumulate):
+    one = EpochSampler(tiles(37), batch_size=8, seed=3)
+    size = 8 // (world_size * accumulate)
+    ranks = [EpochSampler(tiles(37), size, 3, rank, world_size, accumulate=accumulate) for rank in range(world_size)]
+    assert {sampler.steps_per_epoch for sampler in ranks} == {one.steps_per_epoch} == {4}
+    single, several = list(one), [list(sampler) for sampler in ranks]
+    per_step = size * accumulate
+    assert {len(keys) for keys in several} == {4 * per_step}
+    for step in range(4):
+        shared = [key for keys in several for key in keys[step * per_step:(step + 1) * per_step]]
+        assert sorted(shared) == sorted(single[step * 8:(step + 1) * 8])
+    for sampler, whole in zip(ranks, several, strict=True):
+        sampler.set_position(epoch=0, start_step=3)
+        assert list(sampler) == whole[3 * per_step:]
+        assert len(sampler) == per_step
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_epoch_continues_in_its_middle(rank):
     sampler = EpochSampler(tiles(50), batch_size=4, seed=5, rank=rank, world_size=2)
@@ -117,6 +135,16 @@ def test_a_step_outside_the_epoch_is_refused(start_step):
 def test_too_few_tiles(batch_size, world_size, parts):
     with pytest.raises(TileError) as error:
         EpochSampler(tiles(12), batch_size, seed=0, world_size=world_size)
+    assert [part for part in parts if part not in str(error.value)] == []
+
+
+@pytest.mark.parametrize(("batch_size", "world_size", "parts"), [
+    (8, 1, ["batch_size=8 in 4 batches a step needs 32 tiles", "use batch_size<=3"]),
+    (1, 4, ["batch_size=1 in 4 batches a step on each of 4 devices needs 16 tiles", "use batch_size * accumulate * devices <= 12"]),
+])
+def test_too_few_tiles_for_the_batches_of_a_step(batch_size, world_size, parts):
+    with pytest.raises(TileError) as error:
+        EpochSampler(tiles(12), batch_size, seed=0, world_size=world_size, accumulate=4)
     assert [part for part in parts if part not in str(error.value)] == []
 
 

@@ -12,8 +12,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets.labelled import Key, LabelledTiles, place_of
-from datasets.tiles import collate
+from datasets import normalise
+from datasets.labelled import Key, LabelledTiles, collate_labelled, place_of
 from models.downstream import Downstream
 
 FOLDER = ".features"
@@ -63,8 +63,8 @@ def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
         path: of the file to write, in a folder that all processes see.
     """
     model.eval()
-    image, graph, _ = tiles[0]
-    shape = model.represent(*fabric.to_device(collate([(image, graph)]))).shape[1:]
+    images, graphs, _ = collate_labelled([tiles[0]])
+    shape = model.represent(normalise(images.to(fabric.device)), graphs.to(fabric.device)).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
     with fabric.rank_zero_first():
         if fabric.is_global_zero:
