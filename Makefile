@@ -2,15 +2,17 @@
 # make evaluate   land use and population with that network: a minute
 # make test       all tests
 # make lint       style
+# make bench      all benchmarks to benchmarks/results.md; about 25 minutes on 2 cores that do nothing else
+# make bench-gpu  pretraining steps on one CUDA GPU; ARGS="--batch 128" for others than the usual ones
 # make prepare RASTER=city.tif OSM=osm.gpkg OUT=data/mine CITY=mine   tiles of your own city
 
 PYTHON ?= python3
 BIN = .venv/bin
-SUM = $(shell cat requirements*.txt | cksum | cut -d' ' -f1)
+SUM = $(shell cat requirements-optional.txt requirements.txt | cksum | cut -d' ' -f1)
 READY = .venv/.installed-$(SUM)
 TESTABLE = .venv/.testable-$(SUM)
 
-.PHONY: pretrain evaluate test lint prepare install clean
+.PHONY: pretrain evaluate test lint bench bench-gpu prepare install clean
 
 pretrain: $(READY)
 	$(BIN)/python train_rose.py experiment=sample
@@ -24,6 +26,12 @@ test: $(TESTABLE)
 
 lint: $(READY)
 	$(BIN)/ruff check .
+
+bench: $(TESTABLE)
+	$(BIN)/python benchmarks/all.py
+
+bench-gpu: $(READY)
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 prepare: $(READY)
 	$(foreach name,RASTER OSM OUT CITY,$(if $($(name)),,$(error make prepare needs RASTER= OSM= OUT= CITY=, and $(name) is missing)))

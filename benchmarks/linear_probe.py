@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -23,37 +25,49 @@ from utils.checkpoint import save_checkpoint
 from utils.cli import read_config
 from utils.config import SegmentationConfig
 from utils.evaluation import job
+from utils.evaluation import results as evaluation_results
 from utils.evaluation.problem import Segmentation
 
 
+class Settings(NamedTuple):
+    """The probe; `tiles` is along a side of the sample city."""
+
+    encoder: str = "vit_small_patch16_224"
+    modality: str = "fusion"
+    tiles: int = 6
+    epochs: int = 30
+
+
 def main() -> None:
-    args = parse()
-    job.save_pictures = lambda *_: None
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        ensure_sample_tiles(root / "tiles", tiles=args.tiles)
-        save_checkpoint(root / "model_1.tar", {"model": build_rose(args.encoder).state_dict(), "build": {"image_encoder": args.encoder}})
-        results = {cached: probe(root, args, cached) for cached in ("true", "false")}
-    (with_cache, figures), (without, others) = results["true"], results["false"]
-    furthest = max(abs(figures[name] - others[name]) for name in figures if not math.isnan(figures[name]))
-    print(f"{args.encoder}, modality {args.modality}, {args.epochs} epochs: {without:.0f} s in every epoch, {with_cache:.0f} s once: "
-          f"{without / with_cache:.1f} times faster; figures differ by {furthest:.1e} at most")
-
-
-def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", default="vit_small_patch16_224")
-    parser.add_argument("--modality", default="fusion")
-    parser.add_argument("--tiles", type=int, default=6, help="along a side of the city")
-    parser.add_argument("--epochs", type=int, default=30)
-    return parser.parse_args()
+    for name, default in Settings()._asdict().items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    print("\n".join(lines(Settings(**vars(parser.parse_args())))))
 
 
-def probe(root: Path, args: argparse.Namespace, cached: str) -> tuple[float, dict[str, float]]:
+def results(quick: bool) -> list[str]:
+    """Lines of Markdown; `quick` is a trial with a tiny network."""
+    return lines(Settings("test_vit", tiles=4, epochs=2) if quick else Settings())
+
+
+def lines(settings: Settings) -> list[str]:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(evaluation_results, "save_pictures"):
+        root = Path(folder)
+        ensure_sample_tiles(root / "tiles", tiles=settings.tiles)
+        build = {"image_encoder": settings.encoder}
+        save_checkpoint(root / "model_1.tar", {"model": build_rose(**build).state_dict(), "build": build})
+        (with_cache, figures), (without, others) = (probe(root, settings, cached) for cached in ("true", "false"))
+    furthest = max(abs(figures[name] - others[name]) for name in figures if not math.isnan(figures[name]))
+    return [f"{settings.encoder}, modality {settings.modality}, {settings.epochs} epochs: {without:.1f} s with the network in every epoch, "
+            f"{with_cache:.1f} s with its features computed once: {without / with_cache:.1f} times faster; the figures differ by "
+            f"{furthest:.1e} at most."]
+
+
+def probe(root: Path, settings: Settings, cached: str) -> tuple[float, dict[str, float]]:
     """Seconds and figures of a probe of the network in `root`."""
     cfg = read_config("evaluate_seg_fusion", SegmentationConfig, [
         f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}", f"save_path={root / cached}", "mode=linear", "num_workers=0",
-        f"modality={args.modality}", f"epochs={args.epochs}", f"cache_features={cached}", "accelerator=cpu",
+        f"modality={settings.modality}", f"epochs={settings.epochs}", f"cache_features={cached}", "accelerator=cpu",
     ])
     start = time.perf_counter()
     with torch.random.fork_rng():

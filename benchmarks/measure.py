@@ -2,52 +2,97 @@
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
+from utils.evaluation.tables import markdown_table
+
 Step = Callable[[], None]
 Build = Callable[[], Step]  # can be pickled: it is also called in a process of its own
-NODES = (60, 150)
 
 
-def parse(description: str, batch: int) -> argparse.Namespace:
-    """The command line: encoder, batch, repeats and threads."""
+class Settings(NamedTuple):
+    """What is measured, and how often.
+
+    Attributes:
+        encoder: name of a timm ViT.
+        batch: tiles a step.
+        repeats: of every step, one more to warm up.
+        threads: of torch.
+        nodes: OSM nodes a tile; the benchmark runs with each.
+        memory: measure memory, too: a process for each figure, which takes seconds to start.
+    """
+
+    encoder: str
+    batch: int
+    repeats: int
+    threads: int
+    nodes: tuple[int, ...]
+    memory: bool = True
+
+
+class Case(NamedTuple):
+    """A step to measure.
+
+    Attributes:
+        name: its row in the table.
+        build: what makes the step.
+        units: names of the cases whose time is the unit of each column of units; peak memory is compared with the first's.
+        memory: measure peak memory too, in a process of its own.
+    """
+
+    name: str
+    build: Build
+    units: tuple[str, ...]
+    memory: bool = True
+
+
+def parse(description: str, defaults: Settings) -> Settings:
+    """`defaults` as the command line changes them."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--encoder", default="vit_base_patch16_224")
-    parser.add_argument("--batch", type=int, default=batch)
-    parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2)
-    return parser.parse_args()
+    parser.add_argument("--encoder", default=defaults.encoder)
+    parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser.add_argument("--repeats", type=int, default=defaults.repeats)
+    parser.add_argument("--threads", type=int, default=defaults.threads)
+    parser.add_argument("--nodes", type=int, nargs="+", default=defaults.nodes, help="OSM nodes a tile")
+    args = parser.parse_args()
+    return Settings(args.encoder, args.batch, args.repeats, args.threads, tuple(args.nodes), defaults.memory)
 
 
-def compare(steps: Mapping[str, Build], base: Callable[[str], str], args: argparse.Namespace, base_word: str) -> None:
-    """Print seconds and peak memory of each step, and both in units of those of the step that `base` names for it.
+def compare(cases: Sequence[Case], units: Sequence[str], settings: Settings) -> str:
+    """A Markdown table: seconds and peak memory of each case, and both in units of those of the cases that it names.
 
-    Times alternate within one process and the medians are compared, since a machine's speed drifts; each peak of memory is that of a
-    process of its own, which does nothing else.
+    Times alternate within one process, and units are medians over repeats of the ratio of two times of one repeat, since a machine's speed
+    drifts; each peak of memory is that of a process of its own, which does nothing else.
 
     Args:
-        steps: name -> what builds it.
-        base: name of a step -> name of the step to compare it with.
-        args: of `parse`.
-        base_word: what the bases are called in the head of the table.
+        cases: to measure, in this order.
+        units: heads of the columns of units, as many as each case names.
     """
-    torch.set_num_threads(args.threads)
-    # first: a child's peak is never below its parent's size
-    peaks = {name: peak_memory(build, args.threads) for name, build in steps.items()}
-    times = measure_times(steps, args.repeats)
-    print(f"{'step':24}{'seconds':>9}{'units':>8}{'units of each repeat':>28}{'peak MiB':>11}{f'of {base_word}':>10}")
-    for name, runs in times.items():
-        units = [run / reference for run, reference in zip(runs, times[base(name)], strict=True)]
-        spread = f"{min(units):.2f} to {max(units):.2f}"
-        print(f"{name:24}{statistics.median(runs):9.2f}{statistics.median(units):8.3f}{spread:>28}"
-              f"{peaks[name]:11.0f}{peaks[name] / peaks[base(name)]:10.3f}")
+    before = torch.get_num_threads()
+    torch.set_num_threads(settings.threads)
+    try:
+        times = measure_times({case.name: case.build for case in cases}, settings.repeats)
+    finally:
+        torch.set_num_threads(before)
+    peaks = {case.name: peak_memory(case.build, settings.threads) for case in cases if case.memory and settings.memory}
+    head = ["step", "seconds", *units, "of each repeat", "peak MiB", "share"]
+    return markdown_table(head, [_row(case, times, peaks) for case in cases])
+
+
+def _row(case: Case, times: Mapping[str, list[float]], peaks: Mapping[str, float]) -> list[str | float]:
+    ratios = [[run / unit for run, unit in zip(times[case.name], times[name], strict=True)] for name in case.units]
+    medians = [f"{statistics.median(runs):.2f}" for runs in ratios]
+    peak, whole = peaks.get(case.name), peaks.get(case.units[0])
+    memory = ["", ""] if peak is None or whole is None else [f"{peak:.0f}", f"{peak / whole:.2f}"]
+    return [case.name, f"{statistics.median(times[case.name]):.3g}", *medians, f"{min(ratios[0]):.2f} to {max(ratios[0]):.2f}", *memory]
 
 
 def random_images(tiles: int) -> Tensor:
@@ -79,7 +124,7 @@ def measure_times(steps: Mapping[str, Build], repeats: int) -> dict[str, list[fl
 
 
 def peak_memory(build: Build, threads: int) -> float:
-    """Peak resident MiB of a fresh process that runs a step three times."""
+    """Peak resident MiB of a fresh process that runs a step twice; on Linux."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_report_peak, args=(build, threads, send))
@@ -93,6 +138,12 @@ def peak_memory(build: Build, threads: int) -> float:
 def _report_peak(build: Build, threads: int, send: "multiprocessing.connection.Connection") -> None:
     torch.set_num_threads(threads)
     step = build()
-    for _ in range(3):
+    for _ in range(2):
         step()
-    send.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    send.send(resident_peak())
+
+
+def resident_peak() -> float:
+    """Largest resident MiB of this process so far; unlike getrusage's figure, not that of the parent at least."""
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -32,29 +33,57 @@ from benchmarks.generated import NORTH, TILE, WEST, rectangles, write_city
 from datasets.prepare.graph import tile_graphs
 from datasets.prepare.pipeline import prepare_tiles
 from datasets.prepare.text import HashText
+from utils.evaluation.tables import markdown_table
 from utils.recipes import resolve_recipe
 
 OBJECTS = 60           # a tile
-SIZES = (20, 60)       # tiles along a side of the two cities
-REPEATS = 3
-PLAIN_TILES = 60       # tiles that the plain form is measured on, spread over the city
+CROWD = 400            # objects in the tile whose relations are measured
 # disjoint, touch, contain, within, overlap
 PATTERNS = ("FF*FF****", "FT*******", "F**T*****", "F***T****", "T*****FF*", "T*F**F***", "T*T***T**")
 
 
+class Settings(NamedTuple):
+    """Tiles along a side of a small and of a large city, tiles that the plain form is measured on, spread over the city, and repeats."""
+
+    small: int
+    large: int
+    plain: int
+    repeats: int
+
+
+FULL, QUICK = Settings(20, 60, 60, 3), Settings(2, 4, 2, 1)
+
+
 def main() -> None:
     args = parse()
+    print("\n".join(in_folder(memory_lines if args.memory else comparison, FULL, args.folder)))
+
+
+def results(quick: bool) -> list[str]:
+    """Lines of Markdown; `quick` is a trial with tiny cities, without the text tower."""
+    return in_folder(comparison, QUICK if quick else FULL)
+
+
+def in_folder(measure: Callable[[Path, Settings], list[str]], settings: Settings, parent: str | None = None) -> list[str]:
+    """What `measure` finds, in a folder that is removed again."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    folder = Path(tempfile.mkdtemp(prefix="rose-benchmark-", dir=args.folder))
     try:
-        if args.memory:
-            measure_memory(folder)
-        else:
-            measure_relations()
-            measure_cities(folder)
-            measure_text(folder)
+        with tempfile.TemporaryDirectory(prefix="rose-benchmark-", dir=parent) as folder:
+            return measure(Path(folder), settings)
     finally:
-        shutil.rmtree(folder)
+        torch.set_num_threads(before)
+
+
+def comparison(folder: Path, settings: Settings) -> list[str]:
+    """A table of ratios, and how the time grows with the city."""
+    rows, growth = city_rows(folder, settings)
+    rows = [relations_row(settings), *rows, *([] if settings is QUICK else [text_row(folder, settings)])]
+    return [
+        f"Medians of {settings.repeats}, {OBJECTS} objects a tile, text=hash where not said otherwise:", "",
+        markdown_table(["what", "times the plain form's speed", "ms", "plain form, ms"], rows), "",
+        f"A tile of {settings.large} x {settings.large} takes {growth:.2f} times the time of one of {settings.small} x {settings.small}.",
+    ]
 
 
 def parse() -> argparse.Namespace:
@@ -64,16 +93,20 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def measure_relations() -> None:
-    """400 objects in one tile, about five neighbours each."""
+def row(what: str, ratio: float, ours: float, plain: float) -> list[str]:
+    """A row of the table; `ours` and `plain` in seconds."""
+    return [what, f"{ratio:.1f}" if ratio < 100 else f"{ratio:.0f}", f"{ours * 1e3:.2f}", f"{plain * 1e3:.1f}"]
+
+
+def relations_row(settings: Settings) -> list[str]:
+    """Many objects in one tile, about five neighbours each; ours with all geometry columns, the loop without."""
     draw = np.random.default_rng(0)
-    shapes = rectangles(TILE, TILE, draw.uniform(8, 18, (400, 2)), draw)
+    shapes = rectangles(TILE, TILE, draw.uniform(8, 18, (CROWD, 2)), draw)
     tile, bounds = np.zeros(len(shapes), np.int64), np.array([[WEST, NORTH - TILE, WEST + TILE, NORTH]])
     recipe = resolve_recipe("rose")
-    ours, loop = alternate([lambda: tile_graphs(shapes, tile, bounds, TILE, recipe), lambda: plain_relations(shapes)], repeats=5)
+    ours, loop = alternate([lambda: tile_graphs(shapes, tile, bounds, TILE, recipe), lambda: plain_relations(shapes)], settings.repeats)
     neighbours = tile_graphs(shapes, tile, bounds, TILE, recipe)[1].shape[1] / len(shapes)
-    print(f"relations of 400 objects, {neighbours:.1f} neighbours each: {loop / ours:.0f} times the plain loop's speed "
-          f"({ours * 1e3:.1f} ms with all geometry columns, the loop {loop * 1e3:.0f} ms without)")
+    return row(f"relations of {CROWD} objects, {neighbours:.1f} neighbours each", loop / ours, ours, loop)
 
 
 def alternate(steps: Sequence[Callable[[], object]], repeats: int) -> list[float]:
@@ -103,22 +136,20 @@ def matches(matrix: str, pattern: str) -> bool:
     return all(want == "*" or (have != "F" if want == "T" else have == want) for have, want in zip(matrix, pattern, strict=True))
 
 
-def measure_cities(folder: Path) -> None:
-    """Whole preparation of two cities, text=hash: against the plain form, with two processes, and tile by tile as the city grows."""
-    small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE, side * side * OBJECTS) for side in SIZES)
-    out, few, many = folder / "out", SIZES[0] ** 2, SIZES[1] ** 2
-    runs = [lambda: [whole(*small, out, workers=1) for _ in range(3)], lambda: whole(*large, out, workers=1),
-            lambda: whole(*large, out, workers=2), lambda: plain_seconds_a_tile(*large, folder / "plain", HashText())]
-    turns = [[run() for run in runs] for _ in range(REPEATS)]
+def city_rows(folder: Path, settings: Settings) -> tuple[list[list[str]], float]:
+    """Whole preparation of the large city, a tile, with one and two processes; and its time a tile in units of the small city's."""
+    small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE, side * side * OBJECTS)
+                    for side in (settings.small, settings.large))
+    out, few, many = folder / "out", settings.small ** 2, settings.large ** 2
+    runs = [lambda: statistics.median(whole(*small, out, workers=1) for _ in range(3)), lambda: whole(*large, out, workers=1),
+            lambda: whole(*large, out, workers=2), lambda: plain_seconds_a_tile(*large, folder / "plain", HashText(), settings.plain)]
+    turns = [[run() for run in runs] for _ in range(settings.repeats)]
     plain = statistics.median(turn[3] for turn in turns)
-    print(f"whole preparation, {SIZES[1]} x {SIZES[1]} tiles, {OBJECTS} objects a tile, text=hash, medians of {REPEATS}:")
-    for workers in (1, 2):
-        ours = statistics.median(turn[workers] for turn in turns) / many
-        ratio = statistics.median(turn[3] / (turn[workers] / many) for turn in turns)
-        print(f"  {workers} process{'es' if workers > 1 else ''}: {ratio:.1f} times the plain form's speed "
-              f"({ours * 1e3:.2f} ms a tile, the plain form {plain * 1e3:.1f} ms)")
-    growth = statistics.median((turn[1] / many) / (statistics.median(turn[0]) / few) for turn in turns)
-    print(f"  a tile of {SIZES[1]} x {SIZES[1]} takes {growth:.2f} times the time of one of {SIZES[0]} x {SIZES[0]}")
+    rows = [row(f"whole preparation, {settings.large} x {settings.large} tiles, {workers} process{'es' if workers > 1 else ''}, a tile",
+                statistics.median(turn[3] / (turn[workers] / many) for turn in turns),
+                statistics.median(turn[workers] for turn in turns) / many, plain)
+            for workers in (1, 2)]
+    return rows, statistics.median((turn[1] / many) / (turn[0] / few) for turn in turns)
 
 
 def whole(raster: Path, osm: Path, out: Path, **keys) -> float:
@@ -130,7 +161,7 @@ def whole(raster: Path, osm: Path, out: Path, **keys) -> float:
     return elapsed
 
 
-def plain_seconds_a_tile(raster: Path, osm: Path, out: Path, encoder, tiles: int = PLAIN_TILES) -> float:
+def plain_seconds_a_tile(raster: Path, osm: Path, out: Path, encoder, tiles: int) -> float:
     """Mean seconds of a tile made in the plain form."""
     for part in ("img", "node", "edge", "edge_w"):
         (out / part).mkdir(parents=True, exist_ok=True)
@@ -169,18 +200,17 @@ def plain_tile(dataset, col: int, row: int, shapes, labels: list[str], tree: sha
     torch.save(torch.tensor([PATTERNS.index(pattern) for *_, pattern in edges] * 2, dtype=torch.float32), out / "edge_w" / f"{name}.tensor")
 
 
-def measure_text(folder: Path) -> None:
+def text_row(folder: Path, settings: Settings) -> list[str]:
     """The small city with a text tower of CLIP's size, its weights random: each value encoded once, or again for every object."""
     from datasets.prepare.clip_text import ClipText
 
-    side = SIZES[0]
+    side = settings.small
     raster, osm = folder / f"city{side}" / "city.tif", folder / f"city{side}" / "osm.gpkg"
     tower = random_tower(folder)
     cache = folder / "cache"
     ours = whole(raster, osm, folder / "out", workers=1, text={"name": "clip", **tower, "cache": str(cache)}) / side**2
     plain = plain_seconds_a_tile(raster, osm, folder / "plain", ClipText(**tower), tiles=2)
-    print(f"with a text tower of CLIP's size, {side} x {side} tiles: {plain / ours:.0f} times the plain form's speed "
-          f"({ours * 1e3:.1f} ms a tile with an empty cache, the plain form {plain * 1e3:.0f} ms)")
+    return row(f"with a text tower of CLIP's size and an empty cache, {side} x {side} tiles, a tile", plain / ours, ours, plain)
 
 
 def random_tower(folder: Path) -> dict[str, str]:
@@ -195,13 +225,13 @@ def random_tower(folder: Path) -> dict[str, str]:
     return {"model": model, "weights": str(path)}
 
 
-def measure_memory(folder: Path) -> None:
+def memory_lines(folder: Path, settings: Settings) -> list[str]:
     """Peak of the memory that all processes hold together, shared pages counted once."""
     side, objects = 20_000, 300_000
     raster, osm = write_city(folder / "city", side, side, objects)
     with Peak() as peak:
         seconds = whole(raster, osm, folder / "out", workers=2)
-    print(f"{side} x {side} pixels, {objects} objects, 2 workers: {seconds:.0f} s, peak {peak.gib:.2f} GiB of all processes together")
+    return [f"{side} x {side} pixels, {objects} objects, 2 workers: {seconds:.0f} s, peak {peak.gib:.2f} GiB of all processes together"]
 
 
 class Peak:

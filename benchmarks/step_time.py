@@ -1,50 +1,153 @@
-"""Time and memory of one pretraining step, in units of a plain ViT's forward and backward on the same images.
+"""Time and memory of training steps, in units of a plain ViT's forward and backward pass on the same images.
 
-    python benchmarks/step_time.py                       # ViT-B/16, batch 8, 60 and 150 nodes a tile; about five minutes on 2 cores
+    python benchmarks/step_time.py                       # ViT-B/16, batch 8, 10 to 500 nodes a tile; about a quarter of an hour on 2 cores
     python benchmarks/step_time.py --encoder vit_small_patch16_224 --repeats 3
 
-Times alternate within one process and the medians are compared, since a machine's speed drifts; each peak of memory is that of a process
-of its own, which does nothing else. The floor is 1.25 units: Rose runs the ViT once on a quarter of the patches and once on all of them.
+Pretraining first, then land use by fine and by global fusion and population by global fusion (batch halved), each a forward and a backward
+pass. Times alternate within one process; each peak of memory is that of a process of its own.
+
+Two units: the plain ViT in fp32 as timm computes it, and the same pass through Rose's kernels (`models/linear.py`), which on some CPUs are
+faster than PyTorch's. The first says what a user gains, the second what the method costs beside its ViT. Counted in multiplications, the
+two image passes alone are 1.25 units, and the whole pretraining step 1.35 (docs/scaling.md).
 """
 
 import sys
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import NODES, Step, compare, parse, random_graphs, random_images
-from models import build_rose
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-PLAIN = "plain ViT"
+from benchmarks.measure import Case, Settings, Step, compare, parse, random_graphs, random_images
+from models import build_regressor, build_rose, build_segmenter
+
+CLASSES = 9
+MIDDLE = 60  # nodes of a usual tile: precisions and compilation are compared there
+FULL = Settings("vit_base_patch16_224", batch=8, repeats=4, threads=2, nodes=(10, 60, 150, 500))
+QUICK = Settings("test_vit", batch=2, repeats=1, threads=1, nodes=(10, 60), memory=False)
+PLAIN, OURS = "plain ViT, fp32", "plain ViT, fp32, Rose's kernels"
+UNITS = ("of plain ViT", "of Rose's kernels")
+TASKS = {"fusion": "land use, global fusion", "fine": "land use, fine fusion", "population": "population, global fusion"}
 
 
 def main() -> None:
-    args = parse(__doc__.splitlines()[0], batch=8)
-    print(f"{args.encoder}, batch {args.batch}, fp32, {args.threads} threads, masks 0.75 / 0.15, median of {args.repeats} repeats")
-    steps = {PLAIN: partial(plain_step, args.encoder, args.batch)}
-    steps |= {f"Rose, {nodes} nodes a tile": partial(rose_step, args.encoder, args.batch, nodes) for nodes in NODES}
-    compare(steps, lambda name: PLAIN, args, "plain")
+    print("\n".join(lines(parse(__doc__.splitlines()[0], FULL))))
 
 
-def plain_step(encoder: str, batch: int) -> Step:
+def results(quick: bool) -> list[str]:
+    """Lines of Markdown; `quick` is a trial with a tiny network."""
+    return lines(QUICK if quick else FULL)
+
+
+def lines(settings: Settings) -> list[str]:
+    """Two tables: pretraining, and downstream with half the batch."""
+    half = settings._replace(batch=max(settings.batch // 2, 1), repeats=max(settings.repeats - 1, 1))
+    return [
+        f"Pretraining, {about(settings)}, masks 0.75 / 0.15:", "",
+        compare([*plain(settings), *pretraining(settings)], UNITS, settings), "",
+        f"Downstream, {about(half)}, linear decoders:", "",
+        compare([*plain(half), *downstream(half)], UNITS, half),
+    ]
+
+
+def about(settings: Settings) -> str:
+    return (f"{settings.encoder}, batch {settings.batch}, {settings.threads} thread{'s' if settings.threads > 1 else ''}, "
+            f"median of {settings.repeats} repeat{'s' if settings.repeats > 1 else ''}")
+
+
+def plain(settings: Settings) -> list[Case]:
+    """The units, and what half precision alone makes of the first."""
+    size = settings.encoder, settings.batch
+    return [Case(PLAIN, partial(plain_step, *size, "fp32"), (PLAIN, OURS)), Case(OURS, partial(our_plain_step, *size), (PLAIN, OURS)),
+            Case("plain ViT, bf16", partial(plain_step, *size, "bf16"), (PLAIN, OURS), memory=False)]
+
+
+def pretraining(settings: Settings) -> list[Case]:
+    """Every number of nodes in both precisions; compiled, and with activations computed again, at the middle one."""
+    build = partial(pretraining_step, settings.encoder, settings.batch)
+    cases = [Case(f"Rose, {nodes} nodes, {precision}", partial(build, nodes, precision), (PLAIN, OURS),
+                  memory=nodes == MIDDLE or (nodes == max(settings.nodes) and precision == "fp32"))
+             for precision in ("fp32", "bf16") for nodes in settings.nodes]
+    cases += [Case(f"Rose, {MIDDLE} nodes, {precision}, compiled", partial(build, MIDDLE, precision, "compiled"), (PLAIN, OURS),
+                   memory=False) for precision in ("fp32", "bf16")]
+    return [*cases, Case(f"Rose, {MIDDLE} nodes, fp32, activations again", partial(build, MIDDLE, "fp32", "again"), (PLAIN, OURS))]
+
+
+def downstream(settings: Settings) -> list[Case]:
+    """Every task and number of nodes in fp32, and in bf16 at the middle one."""
+    build = partial(downstream_step, settings.encoder, settings.batch)
+    return [Case(f"{words}, {nodes} nodes, {precision}", partial(build, task, nodes, precision), (PLAIN, OURS),
+                 memory=precision == "fp32" and nodes == max(settings.nodes))
+            for task, words in TASKS.items()
+            for precision, counts in (("fp32", settings.nodes), ("bf16", (MIDDLE,))) for nodes in counts]
+
+
+def plain_step(encoder: str, batch: int, precision: str) -> Step:
+    """The ViT as timm computes it."""
+    vit, images = timm_vit(encoder), random_images(batch)
+    return training_step(vit, lambda: vit(images).square().mean(), precision)
+
+
+def our_plain_step(encoder: str, batch: int) -> Step:
+    """The same pass by Rose's image encoder."""
+    rose, images = rose_of(encoder), random_images(batch)
+    return training_step(rose, lambda: rose.encode_image(images).square().mean(), "fp32")
+
+
+def pretraining_step(encoder: str, batch: int, nodes: int, precision: str, way: str = "") -> Step:
+    """`way`: "compiled", "again" (activations computed again in the backward pass), or neither."""
+    rose, images, graphs = rose_of(encoder, way), random_images(batch), random_graphs(batch, nodes)
+    return training_step(rose, lambda: rose(images, graphs).loss, precision)
+
+
+def downstream_step(encoder: str, batch: int, task: str, nodes: int, precision: str = "fp32") -> Step:
+    """A step of one of `TASKS`."""
+    model, images, graphs = downstream_of(encoder, task), random_images(batch), random_graphs(batch, nodes)
+    draw = torch.Generator().manual_seed(2)
+    if task == "population":
+        totals = torch.rand(batch, 1, generator=draw)
+        return training_step(model, lambda: F.mse_loss(model.outputs(images, graphs), totals), precision)
+    land_use = torch.randint(CLASSES, (batch, *images.shape[2:]), generator=draw)
+    return training_step(model, lambda: F.cross_entropy(model(images, graphs), land_use), precision)
+
+
+def training_step(model: nn.Module, loss_of: Callable[[], Tensor], precision: str) -> Step:
+    """A forward and a backward pass, gradients made anew."""
+    def step() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+            loss = loss_of()
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+    return step
+
+
+@cache
+def timm_vit(encoder: str) -> nn.Module:
     import timm
 
-    vit, images = timm.create_model(encoder, num_classes=0, global_pool=""), random_images(batch)
-
-    def step() -> None:
-        vit.zero_grad(set_to_none=True)
-        vit(images).square().mean().backward()
-    return step
+    return timm.create_model(encoder, num_classes=0, global_pool="")
 
 
-def rose_step(encoder: str, batch: int, nodes: int) -> Step:
-    rose, images, graphs = build_rose(encoder), random_images(batch), random_graphs(batch, nodes)
+@cache
+def rose_of(encoder: str, way: str = "") -> nn.Module:
+    """One network for all steps of a kind: a process would not hold one for each."""
+    rose = build_rose(encoder)
+    rose.checkpoint_activations = way == "again"
+    if way == "compiled":
+        from models.compiled import compile_network
 
-    def step() -> None:
-        rose.zero_grad(set_to_none=True)
-        rose(images, graphs).loss.backward()
-    return step
+        compile_network(rose)
+    return rose
+
+
+@cache
+def downstream_of(encoder: str, task: str) -> nn.Module:
+    rose = build_rose(encoder)
+    return build_regressor(rose, "fusion") if task == "population" else build_segmenter(rose, task, "linear", CLASSES)
 
 
 if __name__ == "__main__":
