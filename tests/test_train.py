@@ -200,13 +200,18 @@ BAD = {
     "no such device": (["accelerator=cuda"], "accelerator=cuda.*(CUDA|GPU)"),
     "devices that are no number": (["devices=both"], "devices=both"),
     "half precision on a CPU": (["precision=16-mixed"], "precision=16-mixed: a CPU has no such arithmetic"),
+    "no batch in a step": (["accumulate=0"], "accumulate=0: must be 1 or more"),
+    "an unknown strategy": (["strategy=xyz"], "strategy=xyz: choose one of auto, ddp, fsdp"),
+    "nobody to share with": (["strategy=fsdp", "devices=1"], "strategy=fsdp: shares a network among several devices, and here is one"),
+    "a step larger than the data": (["accumulate=5"], "batch_size=2 in 5 batches a step needs 10 tiles.*has 9 tiles; use batch_size<=1"),
     "a folder whose run is further": (["resume=RUN/model_1.tar"], "model_3.tar: is further than resume=.*model_1.tar; to go back"),
     "a folder of another run": (["resume=WHOLE/model_1.tar"], "holds a run of its own, and resume=.* is another's"),
     "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there None\)"),
     "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; choose another save_dir="),
     "a checkpoint of another width": (["image_encoder=vit_tiny_patch16_224"],
                                       r"belongs to another run: image_encoder=vit_tiny_patch16_224 \(there test_vit\)"),
-    "a checkpoint of another batch": (["batch_size=3"], r"batch_size=3 \(there 2\), 3 steps an epoch \(there 4\)"),
+    "a checkpoint of another batch": (
+        ["batch_size=3"], r"its steps are of 2 tiles, but batch_size=3 accumulate=1 on 1 device.* makes 3; use batch_size=2 accumulate=1"),
 }
 
 
@@ -217,9 +222,8 @@ def test_bad_input_is_one_line(whole, sample_tiles, tmp_path, case):
     if "a folder" in case or "a checkpoint" in case:
         shutil.copytree(whole, folder)
     overrides = [override.replace("RUN", str(folder)).replace("WHOLE", str(whole)) for override in overrides]
-    cfg = read_config("train_rose", TrainConfig, [*command(sample_tiles, folder)[2:], "total_epoch=4", *overrides])
     with pytest.raises(RoseError, match=message) as error:
-        train_rose.train(cfg)
+        train_rose.train(read_config("train_rose", TrainConfig, [*command(sample_tiles, folder)[2:], "total_epoch=4", *overrides]))
     assert "\n" not in str(error.value)
 
 

@@ -38,6 +38,7 @@ class MachineConfig:
     devices: str = key()
     num_nodes: int = key(least=1)
     strategy: str = key(choices=("auto", "ddp"))
+    compile: bool = key()
     num_workers: int = key(least=0)
 
 
@@ -45,10 +46,13 @@ class MachineConfig:
 class TrainConfig(MachineConfig):
     """Keys of train_rose.py."""
 
+    strategy: str = key(choices=("auto", "ddp", "fsdp"))
     seed: int = key(least=0, below=2**32)
     data_path: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample needs none")
     cities: list[str] | None = key()
     batch_size: int = key(least=1)
+    accumulate: int = key(least=1)
+    checkpoint_activations: bool = key()
     total_epoch: int = key(least=1)
     max_steps: int | None = key(least=1)
     schedule: list[int] = key()

@@ -1,13 +1,27 @@
 """Processes and devices: started once, and asked for what each of them knows."""
 
 import os
-from typing import Any
+import sys
+from typing import Any, NoReturn
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.strategies import ModelParallelStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from utils.config import MachineConfig
-from utils.errors import ConfigError
+from utils.errors import ConfigError, one_line
+from utils.sharding import shard
+
+
+class Autocast(MixedPrecision):
+    """Autocast, for float16 with loss scaling. Inputs keep their type: losses compare with them, and float16 would round them."""
+
+    def convert_input(self, data: Any) -> Any:
+        """The data as they are."""
+        return data
 
 
 def launch(cfg: MachineConfig) -> Fabric:
@@ -17,18 +31,47 @@ def launch(cfg: MachineConfig) -> Fabric:
         ConfigError: no such device, strategy or precision here.
     """
     devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
+    hosts = cfg.num_nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes; there are as many as it says
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
+        hosts = int(os.environ["WORLD_SIZE"]) // devices
+    strategy = ModelParallelStrategy(shard) if cfg.strategy == "fsdp" else cfg.strategy
     try:
-        fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=cfg.num_nodes, strategy=cfg.strategy,
-                        precision=cfg.precision)
+        fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts, strategy=strategy, plugins=_precision(cfg))
         fabric.launch()
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} strategy={cfg.strategy} precision={cfg.precision}: "
-                          f"{' '.join(str(error).split())}") from error
-    if cfg.precision == "16-mixed" and fabric.device.type == "cpu":
-        raise ConfigError("precision=16-mixed: a CPU has no such arithmetic; use bf16-mixed or 32-true")
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+        raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} num_nodes={cfg.num_nodes} strategy={cfg.strategy} "
+                          f"precision={cfg.precision}: {' '.join(str(error).split())}") from error
+    if cfg.strategy == "fsdp" and fabric.world_size == 1:
+        raise ConfigError("strategy=fsdp: shares a network among several devices, and here is one; use strategy=auto, or more devices")
     return fabric
+
+
+def _precision(cfg: MachineConfig) -> MixedPrecision | None:
+    if cfg.precision == "32-true":
+        return None
+    device = "cuda" if cfg.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    if cfg.precision == "16-mixed" and device == "cpu":
+        raise ConfigError("precision=16-mixed: a CPU has no such arithmetic; use bf16-mixed or 32-true")
+    if cfg.precision == "16-mixed" and cfg.strategy == "fsdp":
+        raise ConfigError("precision=16-mixed: its loss scaling does not work with strategy=fsdp; use bf16-mixed")
+    return Autocast(cfg.precision, device)
+
+
+def compile_in_place(module: nn.Module, device: torch.device) -> None:
+    """Compile of `module` what is worth it, before Fabric sets it up.
+
+    Raises:
+        ConfigError: torch.compile does not work here.
+    """
+    from models.compiled import compile_network
+
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))  # fails now, with one line, and not in the middle of the first step
+    except RuntimeError as error:
+        raise ConfigError(f"compile=true: torch.compile does not work here ({one_line(error)}); install a C++ compiler such as g++, or "
+                          f"use compile=false") from error
+    compile_network(module)
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:
@@ -38,3 +81,10 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
     values: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:
+    """End all processes, which all have seen that one of them cannot go on: `rank` raises its `error`, the others exit with code 2."""
+    if fabric.global_rank == rank:
+        raise error
+    sys.exit(2)

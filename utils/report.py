@@ -6,6 +6,7 @@ from torch_geometric.data import Batch
 
 from datasets.tiles import TileDataset, city_of
 from models import RoseOutput
+from models.rose import Rose
 from utils.plots import image_figure, loss_figure, osm_figure, save_figure, to_picture
 from utils.pretraining import PretrainingRun
 from utils.reconstruction import SAMPLED_TILES, Reconstruction, Tags, measure_reconstruction, reconstruct, sample_indices
@@ -18,29 +19,32 @@ TELLING = 40  # objects: enough to hide some of them, few enough to see each
 
 def add_picture(run: PretrainingRun) -> None:
     """A reconstruction of the same tiles every time, for TensorBoard."""
-    if run.fabric.is_global_zero:
-        run.record.picture("reconstruction", to_picture(image_figure(*shown(run, SHOWN_TILES), *_geometry(run))), run.global_step)
+    rose = run.network()
+    if rose:
+        picture = image_figure(*shown(rose, run, SHOWN_TILES), *_geometry(rose))
+        run.record.picture("reconstruction", to_picture(picture), run.global_step)
 
 
 def report(run: PretrainingRun) -> None:
     """Write figures/ and print the summary; on the first process only."""
-    if not run.fabric.is_global_zero:
+    rose = run.network()
+    if rose is None:
         return
-    measured = measure_reconstruction(run.rose.module, run.tiles, run.cfg.seed)
-    figures = {"reconstruction_image": image_figure(*shown(run, SHOWN_TILES), *_geometry(run))}
+    measured = measure_reconstruction(rose, run.tiles, run.cfg.seed)
+    figures = {"reconstruction_image": image_figure(*shown(rose, run, SHOWN_TILES), *_geometry(rose))}
     if rows := read_metrics(run.folder):
         figures["loss"] = loss_figure(rows)
     if measured.explained:
-        images, graphs, out = shown(run, SHOWN_GRAPHS)
+        images, graphs, out = shown(rose, run, SHOWN_GRAPHS)
         figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out, _captions(run.tiles, graphs, out))
     for name, figure in figures.items():
         save_figure(figure, run.folder / "figures" / f"{name}.png")
     run.fabric.print(summary(run, measured))
 
 
-def shown(run: PretrainingRun, count: int) -> tuple[Tensor, Batch, RoseOutput]:
+def shown(rose: Rose, run: PretrainingRun, count: int) -> tuple[Tensor, Batch, RoseOutput]:
     """`count` telling tiles, spread over the dataset, and their reconstruction with always the same masks."""
-    return reconstruct(run.rose.module, run.tiles, telling_tiles(run.tiles, count), run.cfg.seed)
+    return reconstruct(rose, run.tiles, telling_tiles(run.tiles, count), run.cfg.seed)
 
 
 def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
@@ -123,5 +127,5 @@ def _word(code: int, names: list[str] | None) -> str:
     return names[code] if names else f"tag {code}"
 
 
-def _geometry(run: PretrainingRun) -> tuple:
-    return run.rose.module.image_encoder.patch, run.rose.module.unpatchify
+def _geometry(rose: Rose) -> tuple:
+    return rose.image_encoder.patch, rose.unpatchify

@@ -10,23 +10,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import Subset
 from tqdm import tqdm
 
-from datasets import EpochSampler
+from datasets import EpochSampler, normalise
 from datasets.labelled import LabelledTiles, collate_labelled
 from models.downstream import Downstream
 from utils.checkpoint import read_safetensors, rng_state, set_rng_state
-from utils.devices import gather
+from utils.devices import compile_in_place, gather
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.evaluation.features import FOLDER, FrozenFeatures, collate_features, extract_features, is_exact
 from utils.evaluation.setup import Setup
+from utils.feeding import DeviceLoader, device_loader
 from utils.files import remove_unfinished, replacing
 from utils.finetuned import save_finetuned
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
-from utils.schedule import build_downstream_optimizer, set_polynomial_rate
-from utils.stopping import StopRequest, not_finite, outlast_signals
+from utils.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
+from utils.stopping import StopRequest, not_finite
 from utils.tensor_files import FileFault, load_tensors
 
 BEST, STATE, RESULTS, METRICS, PREDICTIONS = "best.safetensors", "state.tar", "results.json", "metrics.csv", "predictions.csv"
@@ -78,11 +79,13 @@ class Run:
         self.best: dict[str, float] | None = None
         self.epoch, self.step, self.global_step, self.loss_sum = 1, 0, 0, 0.0
         state = self._state_to_continue()
+        if self.cfg.compile:
+            compile_in_place(model, self.fabric.device)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         for method in ("outputs", "decode"):
             self.model.mark_forward_method(method)  # so that processes share gradients however the model is called
         self.cached = self.cfg.mode == "linear" and self.cfg.cache_features and is_exact(model, self.cfg.modality)
-        self._loaders: dict[str, DataLoader] = {}
+        self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
 
@@ -121,8 +124,14 @@ class Run:
             return model.decode(*inputs, (self.cfg.image_size, self.cfg.image_size))
         return model.outputs(*inputs)
 
+    def share(self, target: Tensor) -> Tensor:
+        """What this process's mean loss counts for in the mean over all processes, so that it does not matter how tiles are dealt."""
+        weight = torch.tensor(float(self.problem.weight(target)), device=self.fabric.device)
+        everywhere = self.fabric.all_reduce(weight.clone(), reduce_op="sum")
+        return weight * self.fabric.world_size / everywhere.clamp(min=1)
+
     def count(self, loss: Tensor, inputs: Sequence[Any]) -> None:
-        """Record a step that was taken on the batch `inputs`.
+        """Record a step that was taken on the batch `inputs`, its `loss` times this process's `share`.
 
         Raises:
             RoseError: its loss is not finite.
@@ -178,7 +187,7 @@ class Run:
         """Images [n, 3, H, W], what metrics take, and targets of tiles of the reported list, given by their places in it."""
         self.model.eval()
         images, graphs, target = collate_labelled([self.reported_tiles[place] for place in places])
-        images, graphs = self.fabric.to_device((images, graphs))
+        images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
         with self.fabric.autocast():
             outputs = self.network.outputs(images, graphs)
         return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
@@ -202,7 +211,7 @@ class Run:
         if self.fabric.is_global_zero:
             write_csv(self.folder / METRICS, self.rows)
 
-    def _with_bar(self, loader: DataLoader, what: str) -> tqdm:
+    def _with_bar(self, loader: DeviceLoader, what: str) -> tqdm:
         """The batches of `loader`, with a bar of their own where they take long."""
         return passing_bar(loader, f"seed {self.seed}, {what}", enabled=self.fabric.is_global_zero)
 
@@ -214,7 +223,7 @@ class Run:
         parts = gather(self.fabric, details)
         return [parts[place % len(parts)][place // len(parts)] for place in range(sum(map(len, parts)))]
 
-    def _loader(self, part: str) -> DataLoader:
+    def _loader(self, part: str) -> DeviceLoader:
         """Batches of a list: in the sampler's order for training, else this process's tiles in the list's order."""
         if part not in self._loaders:
             tiles = self.train_tiles if part == "train" else self.setup.tiles(part, self.seed)
@@ -222,16 +231,11 @@ class Run:
             self._loaders[part] = self._build_loader(part, data, collate)
         return self._loaders[part]
 
-    def _build_loader(self, part: str, data: LabelledTiles | FrozenFeatures, collate: Callable) -> DataLoader:
+    def _build_loader(self, part: str, data: LabelledTiles | FrozenFeatures, collate: Callable) -> DeviceLoader:
         if part != "train":
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
         workers = min(self.cfg.num_workers, math.ceil(len(data) / self.cfg.batch_size))
-        loader = DataLoader(
-            data, batch_size=self.cfg.batch_size, sampler=self.sampler if part == "train" else None, num_workers=workers,
-            collate_fn=collate, persistent_workers=workers > 0, pin_memory=self.fabric.device.type == "cuda",
-            worker_init_fn=outlast_signals, generator=torch.Generator(),  # its own: an iterator must not advance the run's randomness
-        )
-        return self.fabric.setup_dataloaders(loader, use_distributed_sampler=False)
+        return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers, self.sampler if part == "train" else None)
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Those of a list, shared by all seeds whose tiles are the same."""
@@ -266,7 +270,7 @@ class Run:
         if state is None:
             return
         self.network.load_state_dict(state["model"], strict=False)  # of a frozen network the decoder alone
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         for name in _POSITION:
             setattr(self, name, state[name])
@@ -293,7 +297,7 @@ def fit(run: Run) -> None:
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)
-            loss = run.problem.loss(run.outputs(inputs), target, run.network)
+            loss = run.problem.loss(run.outputs(inputs), target, run.network) * run.share(target)
             run.fabric.backward(loss)
             run.optimizer.step()
             run.optimizer.zero_grad()

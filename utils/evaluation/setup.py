@@ -28,7 +28,7 @@ SCRATCH_ENCODER = "vit_base_patch16_224"
 GRAPH_IN_DIM = 524  # of the paper: what `build_rose` takes where it is told nothing
 OPTIONAL_TEST = "test.txt"  # a dataset may do without it; a list of another name was asked for
 # Keys that change no figure: where and on what a run works, and which seeds there are beside its own.
-_FREE = ("accelerator", "devices", "num_nodes", "num_workers", "seeds", "save_root_dir", "save_path", "resume", "sample_tiles",
+_FREE = ("accelerator", "devices", "num_nodes", "compile", "num_workers", "seeds", "save_root_dir", "save_path", "resume", "sample_tiles",
          "checkpoint", "cache_features", "data_root")
 
 
