@@ -25,8 +25,7 @@ def train(cfg: TrainConfig) -> None:
             set_learning_rate(run.optimizer, learning_rate(run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
             for step in run.steps():
                 for batch in step:  # one, or several with accumulate=
-                    out = run.rose(*batch)
-                    run.fabric.backward(step.loss(out))
+                    run.fabric.backward(step.loss(run.rose(*batch)))
                 losses = run.check(step)
                 run.optimizer.step()
                 run.optimizer.zero_grad()

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 SECTIONS = {  # module -> heading
     "step_time": "Steps of training",
+    "sample_run": "The sample run",
     "cost": "What a tile costs, from first principles",
     "loader": "Feeding: tiles a second of the loader",
     "prepare": "Preparation of tiles",

@@ -67,7 +67,7 @@ class DirectRose(nn.Module):
     def _osm_from_image(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int], codes: Tensor) -> Tensor:
         """[M, F]"""
         rose, nodes = self.rose, mask.nonzero()[:, 0]
-        embeddings = rose.osm_encoder(graphs, grid, mask)
+        embeddings, = rose.osm_encoder(graphs, grid, mask)
         positions = node_code(rose.width, rose.osm_encoder.centroids(graphs)[nodes], grid)
         queries = plain(rose.token_proj, self._encode(images))[graphs.batch[nodes]]      # [M, 1 + L, D]
         keys = plain(rose.node_proj, embeddings[nodes])[:, None]                         # [M, 1, D]

@@ -51,7 +51,7 @@ class Settings(NamedTuple):
     repeats: int
 
 
-FULL, QUICK = Settings(20, 60, 60, 3), Settings(2, 4, 2, 1)
+FULL, QUICK = Settings(20, 60, 60, 2), Settings(2, 4, 2, 1)
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from models import build_regressor, build_rose, build_segmenter
 
 CLASSES = 9
 MIDDLE = 60  # nodes of a usual tile: precisions and compilation are compared there
-FULL = Settings("vit_base_patch16_224", batch=8, repeats=4, threads=2, nodes=(10, 60, 150, 500))
+FULL = Settings("vit_base_patch16_224", batch=8, repeats=3, threads=2, nodes=(10, 60, 150, 500))
 QUICK = Settings("test_vit", batch=2, repeats=1, threads=1, nodes=(10, 60), memory=False)
 PLAIN, OURS = "plain ViT, fp32", "plain ViT, fp32, Rose's kernels"
 UNITS = ("of plain ViT", "of Rose's kernels")

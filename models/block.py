@@ -32,9 +32,8 @@ class Block(nn.Module):
         if len(sets) == 1:
             return sets[0] + self._feed_forward(sets[0])
         rows = torch.cat([tokens.flatten(0, 1) for tokens in sets])                      # [rows of all sets, D]
-        rows = rows + self._feed_forward(rows)
-        parts = rows.split([tokens.shape[0] * tokens.shape[1] for tokens in sets])
-        return tuple(part.view(tokens.shape) for part, tokens in zip(parts, sets, strict=True))
+        parts = self._feed_forward(rows).split([tokens.shape[0] * tokens.shape[1] for tokens in sets])
+        return tuple(tokens + part.view(tokens.shape) for part, tokens in zip(parts, sets, strict=True))
 
     def _attend(self, tokens: Tensor) -> Tensor:
         """[B, T, D] what each token takes from the others of its image."""

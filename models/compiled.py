@@ -9,8 +9,10 @@ from models.block import Block
 from models.fusion import ImageFromOsmBlock, OsmFromImageBlock
 from models.osm_encoder import OsmEncoder, Readout
 
-# Parts that see as many rows as a batch has nodes: compiled once for any number of them.
+# Parts that see as many rows as a batch has nodes: compiled once for any number of them, and anew for 0 or 1 of something (nodes, edges,
+# masked nodes, tiles), which torch.compile treats apart. The limit is above all such cases together, in training and in use.
 _OF_NODES = (OsmEncoder, Readout, OsmFromImageBlock)
+_GRAPHS = 64
 
 
 def compile_network(network: nn.Module, **options: Any) -> None:
@@ -21,10 +23,11 @@ def compile_network(network: nn.Module, **options: Any) -> None:
     Args:
         options: of `torch.compile`, such as mode or backend.
     """
+    options = {"fullgraph": True, "recompile_limit": _GRAPHS, **options}
     for module in network.modules():
         if isinstance(module, _OF_NODES):
-            module.compile(fullgraph=True, dynamic=True, **options)
+            module.compile(dynamic=True, **options)
         elif isinstance(module, (Block, ImageFromOsmBlock)):
-            module.compile(fullgraph=True, **options)
+            module.compile(**options)
         if isinstance(module, OsmFromImageBlock):
-            module.fuse = torch.compile(module.fuse, fullgraph=True, dynamic=True, **options)
+            module.fuse = torch.compile(module.fuse, dynamic=True, **options)

@@ -58,11 +58,15 @@ class Attention(nn.Module):
         return self.out_proj(out.flatten(-2) + self.v_proj.bias)
 
     def from_few_queries(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """[B, S, dim] attention of queries [B, S, dim] over T keys and values [B, T, dim]."""
+        """[B, S, dim] attention of queries [B, S, dim] over T keys and values [B, T, dim], neither of which is projected.
+
+        PyTorch's fused attention takes projected ones: S = 1 query would pay for 2 T projections. The softmax is in float32 at least.
+        """
         q = self.split(self.q_proj(queries))                                                    # [B, h, S, d]
         bias = torch.einsum("bhsd,hd->bhs", q, self.k_proj.bias.unflatten(0, (self.heads, -1)))
         scores = heads_times(self.guide(q), keys.transpose(1, 2)) + bias[..., None]             # [B, h, S, T]
-        return self.finish(heads_times((scores / math.sqrt(q.shape[-1])).softmax(-1), values))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / math.sqrt(q.shape[-1])
+        return self.finish(heads_times(scores.softmax(-1), values))
 
 
 def heads_times(a: Tensor, b: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 from utils.cpu import is_amd
 
 _ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
-FEWEST_PRODUCTS = 2**26  # multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep
+FEWEST_PRODUCTS = 2**25  # multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep
 
 
 class Linear(nn.Linear):
@@ -108,7 +108,8 @@ class _GeluLinear(Function):
 def _precision(x: Tensor) -> torch.dtype:
     """That of a product of `x`: the autocast's where there is one."""
     kind = x.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
+    cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64  # which autocast leaves alone
+    return torch.get_autocast_dtype(kind) if cast else x.dtype
 
 
 def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:

@@ -63,21 +63,29 @@ class OsmEncoder(nn.Module):
         self.norm = LayerNorm(out_dim, mode="graph")
         self.readout = Readout(out_dim, steps=5)
 
-    def forward(self, graphs: Batch, grid: tuple[int, int], node_mask: Tensor | None = None) -> Tensor:
-        """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]); `node_mask` [N] bool hides the nodes that are True."""
-        with torch.autocast(graphs.x.device.type, enabled=False):
-            return self._embed(graphs, grid, node_mask)
+    def forward(self, graphs: Batch, grid: tuple[int, int], *node_masks: Tensor | None) -> tuple[Tensor, ...]:
+        """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]) for each of `node_masks`, which are computed together.
 
-    def _embed(self, graphs: Batch, grid: tuple[int, int], node_mask: Tensor | None) -> Tensor:
-        x = self.features(graphs)                                                        # [N, F]
-        if node_mask is not None:
-            x = torch.where(node_mask[:, None], self.mask_token.to(x.dtype), x)
-        x = x + node_code(self.in_dim, self.centroids(graphs), grid)
-        x = self.conv(x, graphs.edge_index, self._relations(graphs))                     # [N, out_dim]
-        if not len(x):  # every parameter has a gradient, if only of 0: DDP waits for all of them
+        A mask [N] bool hides the nodes that are True, None hides nothing.
+        """
+        with torch.autocast(graphs.x.device.type, enabled=False):
+            return self._embed(graphs, grid, node_masks)
+
+    def _embed(self, graphs: Batch, grid: tuple[int, int], node_masks: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+        x, count, copies = self.features(graphs), len(graphs.x), range(len(node_masks))  # [N, F]
+        token = self.mask_token.to(x.dtype)
+        x = torch.cat([x if mask is None else torch.where(mask[:, None], token, x) for mask in node_masks])     # [copies * N, F]
+        x = x + node_code(self.in_dim, self.centroids(graphs), grid).repeat(len(node_masks), 1)
+        relations = self._relations(graphs)
+        edges = torch.cat([graphs.edge_index + copy * count for copy in copies], dim=1)
+        x = self.conv(x, edges, relations if relations is None else relations.repeat(len(node_masks), 1))       # [copies * N, out_dim]
+        if not count:  # every parameter has a gradient, if only of 0: DDP waits for all of them
             x = x + 0 * sum(parameter.sum() for parameter in self.conv.parameters())
-        by_tile = self.norm_scope == "tile" or not len(x)                                # no statistics of no nodes
-        return self.norm(x, graphs.batch if by_tile else None, graphs.num_graphs)
+        if self.norm_scope == "batch" and count:                                         # there are no statistics of no nodes
+            return tuple(self.norm(part) for part in x.split(count))
+        tiles = graphs.num_graphs
+        x = self.norm(x, torch.cat([graphs.batch + copy * tiles for copy in copies]), tiles * len(node_masks))
+        return x.split(count) if count else tuple(x for _ in copies)
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
         """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that of the empty set."""

@@ -153,8 +153,9 @@ class Rose(nn.Module):
         shown, hidden = split_mask(image_mask, visible)                                  # [B, V], [B, L - V]
         patches = self.image_encoder.embed_patches(pixels, grid)                         # [B, L, D], shared by both passes
         shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
-        osm_pred = self._osm_from_image(all_tokens, graphs, node_mask, grid)
-        keys = self._image_from_osm(shown_tokens, shown, length, graphs, grid)
+        masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)            # [N, 128], in one pass too
+        osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid)
+        keys = self._image_from_osm(shown_tokens, shown, length, self.osm_encoder.read_out(nodes, graphs), grid)
         hidden_pred = self._decode(keys, hidden)
         image_loss = _squared_error(hidden_pred, take_tokens(pixels, hidden)).mean()
         error = _squared_error(osm_pred, self.osm_encoder.features(graphs)[node_mask])   # [M, F]
@@ -182,7 +183,7 @@ class Rose(nn.Module):
             grid: (rows, columns) of patches that node positions refer to; by default that of the encoder's own image size.
         """
         self.osm_encoder.check(graphs)
-        nodes = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size)
+        nodes, = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size, None)
         return nodes, self.osm_encoder.read_out(nodes, graphs)
 
     def fuse(self, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
@@ -220,16 +221,15 @@ class Rose(nn.Module):
         if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < graphs.num_nodes:
             raise ModelError(f"nodes: indices {int(nodes.min())} to {int(nodes.max())}; the batch has {graphs.num_nodes} nodes")
         order = nodes.argsort(stable=True)
-        embeddings = self.osm_encoder(graphs, grid)
+        embeddings, = self.osm_encoder(graphs, grid, None)
         _, attention = self._attend_image(self.encode_image(images), embeddings, graphs, nodes[order], grid)
         return attention[order.argsort()]
 
-    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """[B, 1 + L, D] what the decoder is given: from tokens [B, 1 + V, D] of the visible patches [B, V] of L = `length`, and all OSM."""
+    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, readout: Tensor, grid: tuple[int, int]) -> Tensor:
+        """[B, 1 + L, D] what the decoder is given: from tokens [B, 1 + V, D] of the visible patches [B, V] of L, and the OSM readout."""
         tokens = self.token_proj(tokens)
         place = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)            # CLS is never masked
         fill = MaskFill(self.image_mask_token, place, 1 + length)
-        _, readout = self.encode_osm(graphs, grid)
         token = self.graph_token_proj(readout)[:, None]                                  # [B, 1, D]
         positions = token_code(self.width, grid, tokens.device)                          # [1 + L, D]
         _, keys = self.image_block(token, tokens, token, positions, fill)
@@ -244,9 +244,8 @@ class Rose(nn.Module):
         pixels = torch.cat([self._decode(keys, shown), hidden_pred], dim=1)
         return take_tokens(pixels, torch.cat([shown, hidden], dim=1).argsort(dim=1))
 
-    def _osm_from_image(self, tokens: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[M, F] features of the masked nodes from the other nodes and the tokens [B, 1 + L, D] of the whole image."""
-        embeddings = self.osm_encoder(graphs, grid, node_mask)                           # [N, 128]
+    def _osm_from_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
+        """[M, F] features of the masked nodes, from embeddings [N, 128] made without them and tokens [B, 1 + L, D] of the whole image."""
         keys, _ = self._attend_image(tokens, embeddings, graphs, node_mask.nonzero()[:, 0], grid)
         return self.osm_pred(self.osm_decoder_norm(keys))
 

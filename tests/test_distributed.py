@@ -38,7 +38,7 @@ def tiles(tmp_path_factory) -> Path:
 
 
 def command(tiles: Path, folder: Path, *overrides: str) -> list[str]:
-    return ["train_rose.py", f"data_path={tiles}", f"save_root_dir={folder.parent}", f"save_dir={folder.name}", *SMALL, *overrides]
+    return ["tests/own_kernels.py", f"data_path={tiles}", f"save_root_dir={folder.parent}", f"save_dir={folder.name}", *SMALL, *overrides]
 
 
 def train(tiles: Path, folder: Path, *overrides: str, expect: int = 0) -> str:

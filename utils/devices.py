@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import torch
@@ -12,7 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
 from utils.config import MachineConfig
-from utils.errors import ConfigError, one_line
+from utils.errors import ConfigError, RoseError, one_line
 from utils.sharding import shard
 
 
@@ -75,12 +77,31 @@ def compile_in_place(module: nn.Module, device: torch.device) -> None:
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:
-    """`value` of every process, in their order."""
+    """`value` of every process, in their order. Processes of one run only; nothing of it reaches a file."""
     if fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+@contextmanager
+def together(fabric: Fabric) -> Iterator[None]:
+    """What all processes do, each for itself and without a word to the others, and none goes on from unless all can.
+
+    Raises:
+        RoseError, OSError: of the first process that met one; the others exit with code 2.
+    """
+    fault = None
+    try:
+        yield
+    except (RoseError, OSError) as error:
+        if fabric.world_size == 1:
+            raise
+        fault = error
+    failed = gather(fabric, fault is not None)
+    if any(failed):
+        end_all(fabric, fault, rank=failed.index(True))
 
 
 def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:

@@ -19,7 +19,7 @@ from models import RoseOutput, build_rose
 from models.rose import MODEL_KEYS, Rose
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import TrainConfig
-from utils.devices import compile_in_place, end_all, gather
+from utils.devices import compile_in_place, end_all, gather, together
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.feeding import PretrainingBatch, pretraining_loader
 from utils.files import remove_unfinished, replacing
@@ -86,26 +86,27 @@ class PretrainingRun:
     def __init__(self, cfg: TrainConfig, fabric: Fabric):
         self.stop = StopRequest()
         self.cfg, self.fabric, self.folder = cfg, fabric, Path(cfg.save_root_dir) / cfg.save_dir
-        self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size, cfg.graph_in_dim + 1)
-        self.fabric.seed_everything(cfg.seed, verbose=False)
-        self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed, self.fabric.global_rank, self.fabric.world_size,
-                                    accumulate=cfg.accumulate)
-        self.build = build_arguments(cfg)
-        rose = build_rose(**self.build, pretrained=cfg.pretrained)
-        rose.checkpoint_activations = cfg.checkpoint_activations
-        self.loader = pretraining_loader(
-            fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed, augment=cfg.augment, patch=rose.image_encoder.patch,
-            img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio, node_mask_scope=cfg.node_mask_scope,
-            num_workers=cfg.num_workers)
-        self.base_lr = cfg.lr if cfg.lr is not None else base_learning_rate(cfg.blr, self.tiles_per_step)
-        self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch, cfg.max_steps or sys.maxsize)
-        self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch, cfg.log_every, self.total_steps,
-                               self.tiles_per_step, enabled=self.fabric.is_global_zero)
-        self.epoch, self.step, self.global_step = 1, 0, 0  # epoch counted from 1; steps done in it and in all
-        self.last_saved: Path | None = None
-        checkpoint = self._checkpoint_to_continue()
-        if checkpoint:
-            load_strictly(rose, checkpoint["model"], str(self.last_saved))
+        with together(fabric):
+            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size, cfg.graph_in_dim + 1)
+            self.fabric.seed_everything(cfg.seed, verbose=False)
+            self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed, self.fabric.global_rank, self.fabric.world_size,
+                                        accumulate=cfg.accumulate)
+            self.build = build_arguments(cfg)
+            rose = build_rose(**self.build, pretrained=cfg.pretrained)
+            rose.checkpoint_activations = cfg.checkpoint_activations
+            self.loader = pretraining_loader(
+                fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed, augment=cfg.augment,
+                patch=rose.image_encoder.patch, img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
+                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
+            self.base_lr = cfg.lr if cfg.lr is not None else base_learning_rate(cfg.blr, self.tiles_per_step)
+            self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch, cfg.max_steps or sys.maxsize)
+            self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch, cfg.log_every, self.total_steps,
+                                   self.tiles_per_step, enabled=self.fabric.is_global_zero)
+            self.epoch, self.step, self.global_step = 1, 0, 0  # epoch counted from 1; steps done in it and in all
+            self.last_saved: Path | None = None
+            checkpoint = self._checkpoint_to_continue()
+            if checkpoint:
+                load_strictly(rose, checkpoint["model"], str(self.last_saved))
         if cfg.compile:
             compile_in_place(rose, fabric.device)
         self.rose = fabric.setup_module(rose)
@@ -189,11 +190,11 @@ class PretrainingRun:
         """Rose as it is, whole, on the first process, and None on others. All must call it."""
         if not is_sharded(self.rose):
             return self.rose.module if self.fabric.is_global_zero else None
-        weights = whole(self.rose.module.state_dict(), keep=self.fabric.is_global_zero)
+        state = whole(self.rose.module.state_dict(), keep=self.fabric.is_global_zero)
         if not self.fabric.is_global_zero:
             return None
         rose = build_rose(**self.build)
-        rose.load_state_dict(weights)
+        rose.load_state_dict(state)
         return rose.to(self.fabric.device)
 
     def _next_step(self, batches: Iterator[PretrainingBatch]) -> Step | None:
@@ -293,10 +294,15 @@ class PretrainingRun:
         if not all(gather(self.fabric, finite)):
             end_all(self.fabric, RoseError(f"epoch {self.epoch}, step {self.step}: a weight is not finite, so {name} was not saved; "
                                            f"lower blr, or use precision=32-true"))
-        model, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero) for item in (self.rose.module, self.optimizer))
+        weights, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero) for item in (self.rose.module, self.optimizer))
+        with together(self.fabric):
+            self._write(name, weights, optimizer)
+        self.last_saved = self.folder / name
+
+    def _write(self, name: str, weights: dict[str, Any], optimizer: dict[str, Any]) -> None:
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder / name, {
-                "model": model, "build": self.build, "optimizer": optimizer, "precision": self.fabric.strategy.precision.state_dict(),
+                "model": weights, "build": self.build, "optimizer": optimizer, "precision": self.fabric.strategy.precision.state_dict(),
                 "epoch": self.epoch, "step": self.step, "global_step": self.global_step, "devices": self.fabric.world_size,
                 "record": self.record.state_dict(), "config": asdict(self.cfg), "tiles": self._fingerprint(),
                 "label_names": self.tiles.label_names,
@@ -304,8 +310,6 @@ class PretrainingRun:
             if name != "last.tar":  # it holds an older step than this one
                 for outdated in ("last.tar", "last.safetensors"):
                     (self.folder / outdated).unlink(missing_ok=True)
-        self.last_saved = self.folder / name
-        self.fabric.barrier()
 
 
 def _fitting(tiles: int, devices: int, batch_size: int) -> str:

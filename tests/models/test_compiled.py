@@ -4,15 +4,21 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
-from models import build_rose, build_segmenter
+from models import build_rose, build_segmenter, linear
 from models.compiled import compile_network
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 
 NODES = ([4, 7, 3], [9, 2, 6], [1, 15, 11], [0, 3, 2], [5, 0, 0], [20, 1, 1], [0, 0, 1], [13, 14, 2])
 
 
+@pytest.fixture(autouse=True)
+def own_kernels(monkeypatch):
+    """Products of any size by the functions that large networks use."""
+    monkeypatch.setattr(linear, "FEWEST_PRODUCTS", 1)
+
+
 @pytest.fixture
-def pair(request):
+def pair():
     """A network, and its like compiled without the code generator, which takes minutes."""
     torch._dynamo.reset()
     counters.clear()
@@ -43,6 +49,16 @@ def test_pretraining_with_changing_node_counts(pair):
     assert not counters["graph_break"]
     # one graph a part (encoder, readout, two blocks, ViT block, decoder), and a second of some for counts of 0 and 1
     assert counters["stats"]["unique_graphs"] <= 14
+
+
+def test_every_kind_of_batch_in_training_and_in_use(pair):
+    """More cases than torch.compile's own limit of graphs: none ends the run."""
+    plain, compiled = pair
+    for counts, edges in ([4, 7], 2), ([0, 0], 2), ([1, 0], 0), ([2, 1], 0), ([1], 0), ([0], 2), ([3], 2), ([1, 1], 2), ([5, 2], 0):
+        images, graphs = random_images(len(counts), 32, 48), random_graphs(counts, edges_per_node=edges)
+        torch.testing.assert_close(losses(compiled, images, graphs).loss, losses(plain, images, graphs).loss, rtol=1e-5, atol=1e-5)
+        with torch.inference_mode():
+            torch.testing.assert_close(compiled.fuse(images, graphs, "fine"), plain.fuse(images, graphs, "fine"), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("modality", ["image", "fusion", "fine"])

@@ -3,10 +3,16 @@
 import pytest
 import torch
 
-from models import build_rose
+from models import build_rose, linear
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 
 HALF = [torch.bfloat16, torch.float16]
+
+
+@pytest.fixture(autouse=True)
+def own_kernels(monkeypatch):
+    """Products of any size by the functions that large networks use."""
+    monkeypatch.setattr(linear, "FEWEST_PRODUCTS", 1)
 
 
 @pytest.fixture

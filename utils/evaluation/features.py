@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datasets import normalise
+from datasets.batching import stack
 from datasets.labelled import Key, LabelledTiles, collate_labelled, place_of
 from models.downstream import Downstream
 
@@ -45,7 +46,7 @@ class FrozenFeatures(Dataset):
 def collate_features(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Samples to a batch: representations [B, ...] and targets [B, ...]."""
     features, targets = zip(*samples, strict=True)
-    return torch.stack(features), torch.stack(targets)
+    return stack(features), stack(targets)
 
 
 def is_exact(model: Downstream, modality: str) -> bool:

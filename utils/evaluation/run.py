@@ -17,7 +17,7 @@ from datasets import EpochSampler, normalise
 from datasets.labelled import LabelledTiles, collate_labelled
 from models.downstream import Downstream
 from utils.checkpoint import read_safetensors, rng_state, set_rng_state
-from utils.devices import compile_in_place, gather
+from utils.devices import compile_in_place, end_all, gather
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.evaluation.features import FOLDER, FrozenFeatures, collate_features, extract_features, is_exact
 from utils.evaluation.setup import Setup
@@ -136,13 +136,13 @@ class Run:
         Raises:
             RoseError: its loss is not finite.
         """
-        value = self.fabric.all_reduce(loss.detach()).item()
+        value = self.fabric.all_reduce(loss.detach().clone()).item()
         if not math.isfinite(value):  # on one process, so on all
             known = gather(self.fabric, (loss.item(), [] if self.cached else inputs[1].name))
             names = [name for found, batch in known for name in batch if not math.isfinite(found)]
             saved = self.folder / STATE
-            raise RoseError(not_finite(f"{value}", names, self.epoch, self.step + 1, saved if saved.exists() else None,
-                                       "lower lr, lr_multi or linear_lr, in another save_path="))
+            end_all(self.fabric, RoseError(not_finite(f"{value}", names, self.epoch, self.step + 1, saved if saved.exists() else None,
+                                                      "lower lr, lr_multi or linear_lr, in another save_path=")))
         self.step, self.global_step, self.loss_sum = self.step + 1, self.global_step + 1, self.loss_sum + value
         self.bar.set_postfix_str(f"loss {value:.4g}{self._best_in_words()}", refresh=False)
         self.bar.update()
