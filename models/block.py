@@ -1,7 +1,6 @@
-"""A ViT's block over several sets of tokens at once, with fewer copies and less memory than block after block, set after set."""
+"""A ViT's block over several sets of tokens at once, with fewer copies and less memory than timm's."""
 
 import timm.models.vision_transformer as timm_vit
-import torch
 import torch.nn.functional as F
 from timm.layers import Mlp
 from timm.layers.attention import Attention
@@ -25,15 +24,12 @@ class Block(nn.Module):
     def forward(self, *sets: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Each set [B, T, D] through the block; B and T may differ. One set comes back as itself, several as a tuple.
 
-        What is done token by token is done for all sets at once: the MLP's weights meet one tall matrix instead of several low ones, and
-        get one gradient instead of a sum.
+        The sets share a call, and so the weights that fsdp fetches for it, but no product: packed into one tall matrix for the MLP they
+        took as long with small ViTs, and 5 to 7 % longer with a ViT-B in float32 on two CPU cores.
         """
         sets = tuple(tokens + self.ls1(self._attend(tokens)) for tokens in sets)
-        if len(sets) == 1:
-            return sets[0] + self._feed_forward(sets[0])
-        rows = torch.cat([tokens.flatten(0, 1) for tokens in sets])                      # [rows of all sets, D]
-        parts = self._feed_forward(rows).split([tokens.shape[0] * tokens.shape[1] for tokens in sets])
-        return tuple(tokens + part.view(tokens.shape) for part, tokens in zip(parts, sets, strict=True))
+        sets = tuple(tokens + self._feed_forward(tokens) for tokens in sets)
+        return sets if len(sets) > 1 else sets[0]
 
     def _attend(self, tokens: Tensor) -> Tensor:
         """[B, T, D] what each token takes from the others of its image."""
@@ -48,9 +44,9 @@ class Block(nn.Module):
         mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)        # [B, heads, Q, d]
         return linear(attn.norm(mixed.transpose(1, 2).flatten(2)), attn.proj.weight, attn.proj.bias)
 
-    def _feed_forward(self, rows: Tensor) -> Tensor:
+    def _feed_forward(self, tokens: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
-        return self.ls2(gelu_linear(norm_linear(rows, self.norm2, self.mlp.fc1), self.mlp.fc2))
+        return self.ls2(gelu_linear(norm_linear(tokens, self.norm2, self.mlp.fc1), self.mlp.fc2))
 
 
 class DecoderBlock(Block):

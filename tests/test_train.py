@@ -171,7 +171,7 @@ def test_max_steps(sample_tiles, tmp_path):
 
 def test_both_recipes_and_precisions_run(sample_tiles, tmp_path):
     train(sample_tiles, tmp_path / "release", "recipe=release", "max_steps=2")
-    train(sample_tiles, tmp_path / "bf16", "precision=bf16-mixed", "max_steps=2", "relation_edges=true")
+    train(sample_tiles, tmp_path / "bf16", "precision=bf16-mixed", "max_steps=2", "relation_edges=true", "checkpoint_activations=true")
     assert load_rose(tmp_path / "release" / "last.tar").osm_encoder.norm_scope == "batch"
     assert load_rose(tmp_path / "bf16" / "last.safetensors").osm_encoder.relation_edges
 
