@@ -39,7 +39,7 @@ def test_float16_learns_with_scaled_gradients(half):
         optimizer.step()
         optimizer.zero_grad()
         losses.append(sum(part.item() for part in parts))
-    assert largest > 10  # still times the scale when they were made
+    assert largest > 1  # a hundredth of that but for the scale
     assert losses[-1] < 0.9 * losses[0]
 
 
