@@ -18,6 +18,7 @@ ROWS = {
     "loader": ["compact", "release"],
     "prepare": ["relations of 400 objects", "1 process", "2 processes", "A tile of 4 x 4"],
     "accel": ["torch-scatter"],
+    "sample_run": ["32-true", "bf16-mixed"],
     "fine_fusion": ["land use, fine fusion, 60 nodes"],
     "linear_probe": ["times faster"],
     "gpu": [*(row.name for row in gpu.ROWS), "matrix peak measured", "calls a step"],
