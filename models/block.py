@@ -33,9 +33,12 @@ class Block(nn.Module):
 
     def _attend(self, tokens: Tensor) -> Tensor:
         """[B, T, D] what each token takes from the others of its image."""
+        return self._mix(*self._project(tokens))
+
+    def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values [B, T, heads, d] each, of tokens [B, T, D]."""
         attn = self.attn
-        qkv = norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim))
-        return self._mix(*qkv.unbind(2))
+        return norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, Q, D] attention of queries [B, Q, heads, d] over keys and values [B, T, heads, d]."""
@@ -54,9 +57,8 @@ class DecoderBlock(Block):
 
     def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         """[B, Q, D] the rows `wanted` [B, Q] of what the block makes of tokens [B, T, D]."""
-        attn = self.attn
-        q, k, v = norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
-        q = take_tokens(q.flatten(2), wanted).unflatten(-1, (attn.num_heads, attn.head_dim))
+        q, k, v = self._project(tokens)
+        q = take_tokens(q.flatten(2), wanted).unflatten(-1, q.shape[2:])
         tokens = take_tokens(tokens, wanted) + self.ls1(self._mix(q, k, v))
         return tokens + self._feed_forward(tokens)
 
