@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +59,31 @@ class BandReport:
 
 
 @dataclass(frozen=True)
+class BandGraphs:
+    """The graphs of a band's tiles.
+
+    Attributes:
+        clips: the nodes' geometries.
+        columns: [n, 12] float32, the nodes' geometry columns.
+        edges, codes: [2, e] between places in `columns`, and [e].
+        edge_starts: [tiles + 1] where each tile's edges begin.
+    """
+
+    clips: "_Clips"
+    columns: np.ndarray
+    edges: np.ndarray
+    codes: np.ndarray
+    edge_starts: np.ndarray
+
+    def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:
+        """The fields of a `Tile` that are its graph's, of the band's tile `number`; `text` [codes] is the text row of each label code."""
+        nodes, links = slice(*self.clips.starts[number:number + 2]), slice(*self.edge_starts[number:number + 2])
+        label = self.clips.code[nodes]
+        return {"geometry": self.columns[nodes], "text": text[label], "label": label, "edges": self.edges[:, links] - nodes.start,
+                "codes": self.codes[links]}
+
+
+@dataclass(frozen=True)
 class _Clips:
     """Objects clipped to the tiles of a band, tile by tile: geometry, label code and tile of each [n], and where each tile begins."""
 
@@ -97,34 +123,45 @@ def _write(job: Job, number: int, tiles: list[Tile]) -> None:
 
 
 def _make_tiles(job: Job, band: Band, report: BandReport) -> list[Tile]:
-    bounds = job.grid.bounds(band.row, np.arange(band.first, band.last))  # [tiles, 4]
-    clips = _clip(job, band, bounds)
+    graphs = band_graphs(job, band)
+    clips, bounds = graphs.clips, job.grid.bounds(band.row, np.arange(band.first, band.last))
     report.dropped[FLAT_CLIPS] += clips.flat
     wanted = np.ones(len(bounds), bool) if job.rules.keep_empty else np.diff(clips.starts) > 0
     report.skipped[EMPTY] += int((~wanted).sum())
     images = _images(job, band, wanted, report)
-    columns, edges, codes = tile_graphs(clips.geometry, clips.tile, bounds, job.grid.tile_px, job.rules.recipe)
-    edge_starts = np.searchsorted(clips.tile[edges[0]], np.arange(len(bounds) + 1))
     made = sorted(images)
     totals = {kind: _totals(source, kind, bounds[made], job.crs, report) for kind, source in job.totals.items()} if made else {}
     tiles = []
     for place, number in enumerate(made):
-        nodes = slice(*clips.starts[number:number + 2])
-        links = slice(*edge_starts[number:number + 2])
-        label = clips.code[nodes]
         tiles.append(Tile(
-            name=f"{job.rules.city}_{band.first + number}_{band.row}",
+            name=job.name(band, number),
             image=images[number],
-            geometry=columns[nodes],
-            text=job.spool.labels.text[label],
-            label=label,
-            edges=edges[:, links] - nodes.start,
-            codes=codes[links],
+            **graphs.of(number, job.spool.labels.text),
             land_use=job.land_use.tile(tuple(bounds[number]), job.crs, job.grid.tile_px) if job.land_use else None,
             totals={kind: float(values[place]) for kind, values in totals.items() if not np.isnan(values[place])},
         ))
     _count(report, tiles, job)
     return tiles
+
+
+def band_graphs(job: Job, band: Band) -> BandGraphs:
+    """The graphs of a band's tiles."""
+    bounds = job.grid.bounds(band.row, np.arange(band.first, band.last))  # [tiles, 4]
+    clips = _clip(job, band, bounds)
+    columns, edges, codes = tile_graphs(clips.geometry, clips.tile, bounds, job.grid.tile_px, job.rules.recipe)
+    return BandGraphs(clips, columns, edges, codes, np.searchsorted(clips.tile[edges[0]], np.arange(len(bounds) + 1)))
+
+
+def band_imagery(job: Job, band: Band, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Place in the band, RGB [side, side, 3] uint8 and valid [side, side] bool of each tile that is wanted [tiles]; one read for all."""
+    numbers = np.flatnonzero(wanted)
+    if not len(numbers):
+        return
+    side, lefts = job.grid.tile_px, job.grid.lefts[band.first + numbers]
+    top = int(job.grid.tops[band.row])
+    rgb, valid = job.mosaic.read(Window(int(lefts[0]), top, int(lefts[-1] - lefts[0]) + side, side))
+    for number, across in zip(numbers.tolist(), (lefts - lefts[0]).tolist(), strict=True):
+        yield number, rgb[:, across:across + side], valid[:, across:across + side]
 
 
 def _totals(source: Zonal, kind: str, bounds: np.ndarray, crs: str, report: BandReport) -> np.ndarray:
@@ -170,18 +207,11 @@ def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def _images(job: Job, band: Band, wanted: np.ndarray, report: BandReport) -> dict[int, np.ndarray]:
-    """Image [3, side, side] of each wanted tile of the band that has enough imagery, by place in the band; one read for all."""
-    if not wanted.any():
-        return {}
-    side, stride = job.grid.tile_px, job.grid.stride
-    first, last = np.flatnonzero(wanted)[[0, -1]]
-    left = (band.first + first) * stride
-    rgb, valid = job.mosaic.read(Window(left, band.row * stride, (last - first) * stride + side, side))
+    """Image [3, side, side] of each wanted tile of the band that has enough imagery, by place in the band."""
     images = {}
-    for number in np.flatnonzero(wanted).tolist():
-        across = slice((number - first) * stride, (number - first) * stride + side)
-        if 1 - valid[:, across].mean() > job.rules.max_nodata:
+    for number, rgb, valid in band_imagery(job, band, wanted):
+        if 1 - valid.mean() > job.rules.max_nodata:
             report.skipped[BLANK] += 1
         else:
-            images[number] = np.ascontiguousarray(np.moveaxis(rgb[:, across], -1, 0))
+            images[number] = np.ascontiguousarray(np.moveaxis(rgb, -1, 0))
     return images

@@ -16,7 +16,7 @@ from datasets.prepare.preview import draw_preview
 from datasets.prepare.raster import Mosaic
 from datasets.prepare.settings import Settings
 from datasets.prepare.tags import listed
-from datasets.prepare.workplace import cannot_write
+from datasets.prepare.work_folder import cannot_write
 
 SAMPLED_BANDS = 5
 

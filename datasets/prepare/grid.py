@@ -2,6 +2,8 @@
 
 import math
 from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from affine import Affine
@@ -24,12 +26,15 @@ class Band:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Tiles of `tile_px` pixels, `stride` pixels apart, from the raster's top-left corner.
+    """Tiles of `tile_px` pixels from the raster's top-left corner.
 
     Attributes:
         transform: a, b, c, d, e, f of the raster, as in rasterio.
         width, height: of the raster, in pixels.
-        tile_px, stride: in pixels.
+        tile_px: side of a tile.
+        stride: pixels from one tile to the next; with edges="shift" at most.
+        edges: what becomes of a tile that the raster's right or bottom edge cuts: there is none ("drop"), it reaches beyond the raster
+            ("exceed"), or all tiles move together until the last one ends with the raster ("shift").
     """
 
     transform: tuple[float, float, float, float, float, float]
@@ -37,18 +42,29 @@ class TileGrid:
     height: int
     tile_px: int
     stride: int
+    edges: Literal["drop", "exceed", "shift"] = "drop"
 
     @classmethod
-    def over(cls, mosaic: Mosaic, tile_px: int, stride: int) -> "TileGrid":
-        return cls(tuple(mosaic.transform)[:6], mosaic.width, mosaic.height, tile_px, stride)
+    def over(cls, mosaic: Mosaic, tile_px: int, stride: int, edges: str = "drop") -> "TileGrid":
+        return cls(tuple(mosaic.transform)[:6], mosaic.width, mosaic.height, tile_px, stride, edges)
+
+    @cached_property
+    def lefts(self) -> np.ndarray:
+        """Pixels from the raster's left edge to that of each column of tiles: [columns], ascending."""
+        return self._starts(self.width)
+
+    @cached_property
+    def tops(self) -> np.ndarray:
+        """Pixels from the raster's top edge to that of each row of tiles: [rows], ascending."""
+        return self._starts(self.height)
 
     @property
     def columns(self) -> int:
-        return max(0, (self.width - self.tile_px) // self.stride + 1)
+        return len(self.lefts)
 
     @property
     def rows(self) -> int:
-        return max(0, (self.height - self.tile_px) // self.stride + 1)
+        return len(self.tops)
 
     @property
     def tiles(self) -> int:
@@ -56,9 +72,17 @@ class TileGrid:
 
     @property
     def partial(self) -> int:
-        """Tiles that the raster's right or bottom edge would cut: none of them is made."""
+        """Tiles that the raster's right or bottom edge would cut and of which, with edges="drop", none is made."""
         columns, rows = (self._covering(side) for side in (self.width, self.height))
         return columns * rows - self.tiles
+
+    def _starts(self, side: int) -> np.ndarray:
+        room = side - self.tile_px
+        if self.edges == "drop":
+            return np.arange(max(0, room // self.stride + 1)) * self.stride
+        if self.edges == "exceed":
+            return np.arange(self._covering(side)) * self.stride
+        return np.rint(np.linspace(0, max(room, 0), max(1, math.ceil(room / self.stride) + 1))).astype(np.int64)
 
     def _covering(self, side: int) -> int:
         """Tiles, cut ones too, that cover a side of the raster as far as the stride lets them."""
@@ -84,8 +108,7 @@ class TileGrid:
     def bounds(self, row: int, cols: np.ndarray) -> np.ndarray:
         """minx, miny, maxx, maxy of tiles of one row: [tiles, 4]; neighbours that touch share their edge exactly."""
         grid = Affine(*self.transform)
-        left = np.asarray(cols) * self.stride
-        top = row * self.stride
+        left, top = self.lefts[cols], self.tops[row]
         x0, x1 = grid.c + left * grid.a, grid.c + (left + self.tile_px) * grid.a
         y0, y1 = grid.f + top * grid.e, grid.f + (top + self.tile_px) * grid.e
         return np.stack([x0, np.full(len(left), y1), x1, np.full(len(left), y0)], axis=1)
@@ -94,9 +117,10 @@ class TileGrid:
         """First and last row whose tiles may meet what lies between two heights in CRS units; first > last where none does."""
         grid = Affine(*self.transform)
         above, below = (top - grid.f) / grid.e, (bottom - grid.f) / grid.e  # pixels downwards
-        first = np.ceil((above - self.tile_px) / self.stride - 1e-6).astype(np.int64)  # a hair wider: rounding must not lose a row
-        last = np.floor(below / self.stride + 1e-6).astype(np.int64)
-        return np.maximum(first, 0), np.minimum(last, self.rows - 1)
+        hair = 1e-6 * self.stride  # rounding must not lose a row
+        first = np.searchsorted(self.tops, above - self.tile_px - hair, side="left")
+        last = np.searchsorted(self.tops, below + hair, side="right") - 1
+        return first, last
 
     def to_dict(self) -> dict:
         return asdict(self)

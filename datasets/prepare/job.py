@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.prepare.grid import TileGrid
+from datasets.prepare.grid import Band, TileGrid
 from datasets.prepare.land_use import LandUse
 from datasets.prepare.raster import Mosaic
 from datasets.prepare.spool import Spool
@@ -64,6 +64,10 @@ class Job:
         """The counts of a band; there once its tiles are."""
         return self.folder / "reports" / f"{band:07d}.json"
 
+    def name(self, band: Band, number: int) -> str:
+        """Of the band's tile `number`."""
+        return f"{self.rules.city}_{band.first + number}_{band.row}"
+
     @property
     def release_root(self) -> Path:
         """Where tiles of the release's layout are written first."""
@@ -98,6 +102,11 @@ def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic,
 def open_job(folder: str) -> Job:
     """The job described in a folder; a process opens it once."""
     return _opened(folder, (Path(folder) / "job.json").read_text(encoding="utf-8"))
+
+
+def forget_job() -> None:
+    """For a process that was forked: it opens the job's files anew, for two that read by one handle disturb each other."""
+    _opened.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)

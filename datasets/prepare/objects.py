@@ -109,12 +109,12 @@ def read_objects(
         census.extent = _extent(sources)
 
 
-def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Box) -> str:
-    """Why a finished reading gave no object, and what to do."""
-    remedy = "Pass the OSM data of the raster's place, or keep_empty=true to make tiles without OSM on purpose."
+def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Box, without: str) -> str:
+    """Why a finished reading gave no object, and what to do; `without`: how to do without objects, as the end of a sentence."""
+    remedy = f"Pass the OSM data of the raster's place, {without}."
     if census.empty:
-        return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. Export or download them again: the area or the "
-                f"query that made the file found nothing. Or pass keep_empty=true to make tiles without OSM on purpose.")
+        return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. The area or the query that made the file found "
+                f"nothing: export or download them again, {without}.")
     unusable = f" ({listed(census.dropped)} cannot be used)" if +census.dropped else ""
     if census.extent is None:
         return (f"{osm}: holds no object in any of its {census.layers} usable layers{unusable}, expected some. {remedy}")

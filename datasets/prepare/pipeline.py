@@ -11,20 +11,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyproj import CRS
 from tqdm import tqdm
 
 from datasets.prepare.bands import BandReport
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.job import TOTALS, Job, TileRules, describe_job, open_job, spool_folder
+from datasets.prepare.job import TOTALS, Job, TileRules, open_job
 from datasets.prepare.land_use import LandUse
-from datasets.prepare.objects import Census, no_overlap_message, read_objects, source_files
+from datasets.prepare.objects import source_files
 from datasets.prepare.raster import Mosaic, open_mosaic
 from datasets.prepare.settings import Settings
 from datasets.prepare.sources import checksums, states
-from datasets.prepare.spool import Spool, write_spool
+from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.summary import PrepareSummary
 from datasets.prepare.tags import LayerTable, listed, load_layers
 from datasets.prepare.text import TextEncoder, text_encoder
@@ -34,7 +33,6 @@ from datasets.splits import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.errors import PrepareError, TileError
-from utils.files import replacing
 from utils.versions import versions
 
 # Share of its raw bytes that a tile's image takes at least, in its part and joined; a disk with less room is surely too small.
@@ -162,27 +160,10 @@ class _Preparation:
             write_release_meta(place.made, self.settings.city, meta, job.text)
 
     def _build_job(self, folder: Path) -> Job:
-        """Read the objects and encode their values, unless a stopped run did, and describe the work."""
-        spool = spool_folder(folder)
-        if not Spool.finished(spool):
-            self._read_objects(spool)
-        if not (folder / "job.json").exists():
-            vectors = self.encoder.encode(Spool(spool).labels.values)
-            self._say(self.encoder.notes)
-            with replacing(folder / "text.json") as part:
-                part.write_text(json.dumps(self.encoder.describe(), ensure_ascii=False), encoding="utf-8")
-            of_tiles = {name: getattr(self.settings, name) for name in TileRules.__dataclass_fields__}
-            describe_job(folder, TileRules(**of_tiles), self.grid, self.mosaic, vectors, self.sources)
-        return open_job(str(folder.resolve()))
-
-    def _read_objects(self, spool: Path) -> None:
-        spool.mkdir(parents=True, exist_ok=True)
-        crs, census, osm = CRS.from_wkt(self.mosaic.crs.to_wkt()), Census(), self.settings.osm
-        with tqdm(unit=" features", desc="OSM", leave=False, mininterval=0, disable=not self.progress) as bar:
-            chunks = read_objects(osm, crs, self.mosaic.bounds, self.layers, census, bar.update, scratch=spool)
-            write_spool(spool, chunks, census, self.layers.names, self.grid)
-        if not len(Spool(spool)) and not self.settings.keep_empty:
-            raise PrepareError(no_overlap_message(osm, census, crs, self.mosaic.bounds))
+        of_tiles = {name: getattr(self.settings, name) for name in TileRules.__dataclass_fields__}
+        remedy = None if self.settings.keep_empty else "or pass keep_empty=true to make tiles without OSM on purpose"
+        objects = Objects(self.settings.osm, self.layers, self.encoder, remedy)
+        return build_job(folder, TileRules(**of_tiles), self.grid, self.mosaic, objects, self.sources, self._say, self.progress)
 
     def _make_bands(self, job: Job) -> None:
         sizes = [band.last - band.first for band in map(job.grid.band, range(job.grid.bands))]

@@ -5,40 +5,35 @@ tiles are moved to their place. Meanwhile a marker says so: a process killed jus
 command has finished the move.
 """
 
-import json
 import re
 import shutil
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from datasets.prepare.job import made_folder
+from datasets.prepare.work_folder import WorkFolder, request_text
 from datasets.stores.release import release_folders
 from datasets.tiles import UNFINISHED
 from utils.errors import PrepareError
-from utils.files import replacing
 
-_REQUEST, _MOVING = "request.json", "moving"
+_MOVING = "moving"
 OTHER = {"compact": "release", "release": "compact"}
 
 
-class Workplace:
+class Workplace(WorkFolder):
     """The work on one city in a dataset.
 
     Attributes:
-        folder: of the work; stays when the work is stopped.
+        folder, discarded: as of any `WorkFolder`.
         finished: what that folder is called when its tiles are in their place.
-        discarded: work that a stopped run of another request left was thrown away.
         made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's layout.
     """
 
     def __init__(self, out: Path, city: str):
-        self.out, self.city = out, city
-        self.folder, self.finished = out / f".preparing-{city}", out / f".finished-{city}"
+        super().__init__(out, f"preparing-{city}", f"preparing {city}")
+        self.city = city
+        self.finished = out / f".finished-{city}"
         self.made = made_folder(self.folder)
         self._marker = out / f"{UNFINISHED}{city}"
-        self._lock = FileLock(out / f".lock-{city}")
-        self.discarded = False
 
     def claim(self, request: dict, layout: str, overwrite: bool) -> bool:
         """Make the folder ready for a request; True where a stopped run of the same request left work to go on with.
@@ -46,50 +41,14 @@ class Workplace:
         Raises:
             PrepareError: `out` holds this city or another layout already, or cannot be written.
         """
-        text = json.dumps(request, sort_keys=True, default=str)
+        text = request_text(request)
         if self.finished.is_dir():
-            if self._asked(self.finished) == text:
+            if self.asked(self.finished) == text:
                 return True
             self.release_marker()  # whole and in its place: only its traces were not removed
             self.clear()
         self._refuse(layout, overwrite)
-        if self._asked(self.folder) == text:
-            return True
-        self.discarded = self.worth_keeping
-        try:
-            shutil.rmtree(self.folder, ignore_errors=True)  # what another request left
-            self.folder.mkdir(parents=True)
-            with replacing(self.folder / _REQUEST) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(self.out, error) from error
-        return False
-
-    def hold(self) -> None:
-        """Have the city alone until `let_go`, or until the process ends, in whatever way.
-
-        Raises:
-            PrepareError: another run has it, or `out` cannot be written.
-        """
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise PrepareError(f"{self.out}: another run is preparing {self.city} there; wait for it to end, or stop it.") from error
-        except OSError as error:
-            raise cannot_write(self.out, error) from error
-
-    def let_go(self) -> None:
-        """Another run may have the city now; `out` is removed if there is nothing in it."""
-        self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        if self.out.is_dir() and not any(self.out.iterdir()):
-            self.out.rmdir()
-
-    @staticmethod
-    def _asked(folder: Path) -> str | None:
-        path = folder / _REQUEST
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return self.begin(request)
 
     def _refuse(self, layout: str, overwrite: bool) -> None:
         own = [] if self._marker.exists() else [path.name for path in _tiles_of(self.out, self.city)]  # half moved: nobody used it
@@ -138,15 +97,6 @@ class Workplace:
     def clear(self) -> None:
         """Remove the traces of the work."""
         shutil.rmtree(self.finished)
-
-    def abandon(self) -> None:
-        """Remove the work: nothing there is worth going on with."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def cannot_write(out: Path, error: OSError) -> PrepareError:
-    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass out= a folder that you may write to, or free "
-                        f"space there.")
 
 
 def _move(path: Path, folder: Path) -> None:

@@ -121,10 +121,9 @@ def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
         tile: any tile.
         text_table: float32 [values, width]; the tile's `text` counts its rows.
     """
-    x = np.concatenate([text_table[tile.text], tile.geometry, tile.label[:, None]], axis=1, dtype=np.float32)  # [n, width + 13]
-    tensors = (x, np.ascontiguousarray(tile.edges, np.int64), tile.codes[:, None].astype(np.float32))
-    for folder, array in zip(GRAPH_FOLDERS, tensors, strict=True):
-        torch.save(torch.from_numpy(array), _made(root, folder, tile.name))
+    graph = tile.graph(text_table)
+    for folder, tensor in zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr), strict=True):
+        torch.save(tensor, _made(root, folder, tile.name))
     Image.fromarray(np.ascontiguousarray(tile.image.transpose(1, 2, 0))).save(_made(root, "img", tile.name), compress_level=_COMPRESS_LEVEL)
     if tile.land_use is not None:
         Image.fromarray(tile.land_use).save(_made(root, "label", tile.name), compress_level=_COMPRESS_LEVEL)

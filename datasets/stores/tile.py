@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from torch_geometric.data import Data
 
 GEOMETRY_WIDTH = 12        # columns AREA to CENTROID of a node row
 TOTALS = ("pop", "CO2")    # quantities that a tile may have a sum of, by the names of the release's folders
@@ -33,3 +35,13 @@ class Tile:
     codes: np.ndarray
     land_use: np.ndarray | None = None
     totals: dict[str, float] = field(default_factory=dict)
+
+    def graph(self, text_table: np.ndarray) -> Data:
+        """x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1], name.
+
+        Args:
+            text_table: float32 [values, width]; `text` counts its rows.
+        """
+        x = np.concatenate([text_table[self.text], self.geometry, self.label[:, None]], axis=1, dtype=np.float32)
+        return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(np.ascontiguousarray(self.edges, np.int64)),
+                    edge_attr=torch.from_numpy(self.codes[:, None].astype(np.float32)), name=self.name)

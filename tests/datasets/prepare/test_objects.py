@@ -122,7 +122,7 @@ def test_a_source_far_outside_the_domain_of_the_rasters_projection(tmp_path):
     path = write(tmp_path / "a.geojson", {"building": ["yes"]}, [shapely.box(-170, -80, -169, -79)], crs="EPSG:4326")
     objects = read(path)
     assert objects.listing == []
-    assert "-170.00000, -80.00000" in no_overlap_message(path, objects.census, UTM, BOUNDS)
+    assert "-170.00000, -80.00000" in no_overlap_message(path, objects.census, UTM, BOUNDS, "or do without")
 
 
 def test_progress_counts_the_features_read(tmp_path, monkeypatch):
@@ -147,8 +147,8 @@ def test_a_source_without_any_feature(tmp_path, kind):
         nothing.to_file(path / "b.gpkg" if kind == "folder" else path)
     objects = read(path)
     assert (objects.listing, objects.census.empty) == ([], True)
-    message = no_overlap_message(path, objects.census, UTM, BOUNDS)
-    assert all(part in message for part in (path.name, "holds no feature", "keep_empty=true"))
+    message = no_overlap_message(path, objects.census, UTM, BOUNDS, "or do without")
+    assert all(part in message for part in (path.name, "holds no feature", "download them again, or do without."))
 
 
 def test_an_empty_layer_does_not_hide_features_without_tags(tmp_path):

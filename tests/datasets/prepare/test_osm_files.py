@@ -174,14 +174,14 @@ def test_no_object_near_the_raster(drawing, tmp_path):
     path, bounds = drawing.write(tmp_path / "a.osm"), (10, 48, 11, 49)
     objects = read(path, CRS, bounds)
     assert objects.listing == []
-    message = no_overlap_message(path, objects.census, CRS, bounds)
+    message = no_overlap_message(path, objects.census, CRS, bounds, "or do without")
     assert "Extent of the OSM data 25.00000, 60.20000, 25.03400, 60.22900, of the raster 10.00000, 48.00000, 11.00000, 49.00000" in message
 
 
 def test_a_file_without_any_tag(tmp_path):
     path = Drawing().write(tmp_path / "a.osm")
     objects = read(path, CRS, BOUNDS)
-    assert "a.osm: holds no object" in no_overlap_message(path, objects.census, CRS, BOUNDS)
+    assert "a.osm: holds no object" in no_overlap_message(path, objects.census, CRS, BOUNDS, "or do without")
 
 
 def test_nothing_is_left_in_the_temporary_folder(drawing, tmp_path, monkeypatch):

@@ -20,9 +20,9 @@ def undisturbed(place):
 
 
 @pytest.mark.parametrize(("layout", "module", "name", "count"), [
-    ("compact", "datasets.prepare.pipeline", "write_spool", 1),
+    ("compact", "datasets.prepare.staging", "write_spool", 1),
     ("compact", "datasets.prepare.spool", "_index_rows", 1),
-    ("compact", "datasets.prepare.pipeline", "describe_job", 1),
+    ("compact", "datasets.prepare.staging", "describe_job", 1),
     ("compact", "datasets.prepare.engine", "make_band", 2),
     ("compact", "datasets.prepare.pipeline", "join_parts", 1),
     ("compact", "datasets.prepare.workplace", "_remove_city", 1),
@@ -110,7 +110,7 @@ def test_other_lists_do_not_cost_the_work(place, capsys):
 def test_two_runs_of_one_city_do_not_meet(place):
     out = place.folder / "out"
     out.mkdir()
-    with FileLock(out / ".lock-c"), pytest.raises(PrepareError, match="out: another run is preparing c there; wait for it"):
+    with FileLock(out / ".lock-preparing-c"), pytest.raises(PrepareError, match="out: another run is preparing c there; wait for it"):
         prepare(place)
     assert prepare(place).tiles == 4
 
