@@ -8,6 +8,7 @@ when the dataset is opened, the content of a tile when it is read.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,10 +16,13 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from datasets.batching import join_graphs, stack
-from datasets.stores.city import city_of
+from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.compact import CompactTiles
 from datasets.stores.layout import UNFINISHED, layout_of
 from datasets.stores.release import GRAPH_FOLDERS, ReleaseTiles
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["AREA", "CENTROID", "CORNERS", "GRAPH_FOLDERS", "IMAGENET_MEAN", "IMAGENET_STD", "LABEL", "PERIMETER", "UNFINISHED",
            "TileDataset", "city_of", "collate", "denormalise", "normalise", "open_store"]
@@ -83,6 +87,20 @@ class TileDataset(Dataset):
     def total(self, index: int, name: str) -> float | None:
         """The tile's sum of `name`, "pop" or "CO2"; None where it has none."""
         return self.store.total(index, name)
+
+    def tag(self, index: int, code: int) -> str:
+        """The tag value of a label code in tile `index`, as `school`; its number where the tile's city names none."""
+        names = self.label_names.get(city_of(self.names[index]) or NO_CITY) or []
+        return names[code] if 0 <= code < len(names) else f"tag {code}"
+
+    def plot(self, index: int) -> "Figure":
+        """A matplotlib Figure of tile `index`: image, OSM objects and, where known, land use, population and CO2.
+
+        `dataset.plot(3).savefig("tile.png")` writes it, and a notebook shows it by itself.
+        """
+        from utils.tile_figure import tile_figure  # matplotlib is for those who look at tiles, not for loaders
+
+        return tile_figure(self, index)
 
 
 def open_store(root: Path, cities: Sequence[str] | None = None) -> CompactTiles | ReleaseTiles:

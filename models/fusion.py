@@ -216,6 +216,21 @@ class OsmFromImageBlock(_Norms):
             return patch, node, (variance + self.norm2.eps).rsqrt()
 
 
+def node_mean(nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
+    """Weighted mean of the nodes of each tile: sum_m w_mt n_m / sum_m w_mt, with the weights of the fine fusion.
+
+    Args:
+        nodes: [M, F] OSM nodes.
+        weights: [M, T] positive.
+        pad: made of the nodes' tiles.
+
+    Returns:
+        [B, T, F]; nan in a tile without nodes.
+    """
+    weights = pad(weights)                                                                      # [B, S, T], 0 where padded
+    return weights.transpose(1, 2) @ pad(nodes) / weights.sum(1)[..., None]
+
+
 class NodePadding:
     """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest tile's node count, at least 1.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm.models.vision_transformer as timm_vit
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from models.block import DecoderBlock
-from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock
+from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
 from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, split_mask, take_tokens, visible_count
@@ -21,6 +22,20 @@ from utils.recipes import resolve_recipe
 
 FUSION_TEMPERATURE = 0.5
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")  # keys of a recipe that concern the network
+
+
+class Encoded(NamedTuple):
+    """What both encoders make of a batch, before the modalities meet.
+
+    Attributes:
+        tokens: [B, 1 + L, D] of the image, CLS first.
+        nodes: [N, graph_out_dim] embeddings of the OSM objects.
+        readout: [B, 2 * graph_out_dim] of each tile's objects.
+    """
+
+    tokens: Tensor
+    nodes: Tensor
+    readout: Tensor
 
 
 class RoseOutput(NamedTuple):
@@ -112,6 +127,16 @@ class Rose(nn.Module):
         self.osm_pred = Linear(width, graph_in_dim)
         self._initialise(keep_patch_projection=pretrained)
 
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, **overrides: Any) -> "Rose":
+        """The Rose of a checkpoint of any kind, as `utils.checkpoint.load_rose` gives it; arguments and errors as there.
+
+        Networks know nothing of files: what reads them is asked here, and not when this module is imported.
+        """
+        from utils.checkpoint import load_rose
+
+        return load_rose(path, **overrides)
+
     def _initialise(self, keep_patch_projection: bool) -> None:
         """Xavier-uniform Linear with zero bias, LayerNorm 1 / 0, tokens normal(0.02) everywhere outside the ViT's blocks."""
         inside = set(self.image_encoder.blocks.modules())
@@ -196,19 +221,35 @@ class Rose(nn.Module):
         Raises:
             ModelError: unknown mode, or shapes that do not fit.
         """
+        return self.fuse_encoded(self.encode(images, graphs), images, graphs, mode)
+
+    def encode(self, images: Tensor, graphs: Batch) -> Encoded:
+        """RS and OSM representations of a batch, for whoever wants them beside what `fuse_encoded` makes of them."""
+        return Encoded(self.encode_image(images), *self.encode_osm(graphs, self.check(images, graphs)))
+
+    def fuse_encoded(self, encoded: Encoded, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
+        """`fuse`, of a batch that is encoded already."""
         if mode not in ("global", "fine"):
             raise ModelError(f"mode={mode}: choose global or fine")
         grid = self.check(images, graphs)
-        nodes, readout = self.encode_osm(graphs, grid)
-        tokens = self.token_proj(self.encode_image(images))                              # [B, 1 + L, D]
+        tokens = self.token_proj(encoded.tokens)                                         # [B, 1 + L, D]
         if mode == "global":
-            token = self.graph_token_proj(readout)[:, None]                              # [B, 1, D]
+            token = self.graph_token_proj(encoded.readout)[:, None]                      # [B, 1, D]
             return self.image_block(token, tokens, token, token_code(self.width, grid, images.device))[1]
         patches = tokens[:, 1:]                                                          # [B, L, D]
         if self.fine_input == "double":
             patches = self.token_proj(patches)
         weights = self._nearness(graphs, grid)                                           # [N, L]
-        return self.osm_block.fuse(patches, self.node_proj(nodes), weights, NodePadding(graphs.batch, len(images)))
+        return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights, NodePadding(graphs.batch, len(images)))
+
+    def osm_patches(self, nodes: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """OSM representation of each patch: [B, L, graph_out_dim], the mean of its tile's node embeddings [N, graph_out_dim].
+
+        The mean is weighted as in the fine fusion, by nearness in position code. The paper has no such representation; this is the fine
+        fusion without the image. It is nan in a tile without objects.
+        """
+        with torch.autocast(nodes.device.type, enabled=False):
+            return node_mean(nodes, self._nearness(graphs, grid), NodePadding(graphs.batch, graphs.num_graphs))
 
     def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
         """[len(nodes), heads, 1 + L] attention of chosen nodes over their tile's image tokens.

@@ -9,7 +9,6 @@ covers, which is what attention spread evenly would give. Outputs are in save_pa
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,14 +18,15 @@ from datasets import TileDataset, collate
 from datasets.tiles import CORNERS, LABEL
 from models.rose import Rose
 from studies.attention_figures import shares_figure, tile_figure
-from studies.attention_mass import ObjectAttention, attention_mass, patch_attention, patch_coverage, summarise, tile_attention
-from studies.attention_report import in_words, tag, write
+from studies.attention_mass import ObjectAttention, summarise, tile_attention
+from studies.attention_report import in_words, write
+from utils.attention import attention_mass, patch_attention, patch_coverage
 from utils.checkpoint import load_rose
 from utils.cli import script
 from utils.config import AttentionConfig, MachineConfig
 from utils.devices import launch
 from utils.errors import ConfigError, TileError
-from utils.evaluation.setup import check_node_width, find_checkpoint
+from utils.evaluation.setup import check_image_size, check_node_width, find_checkpoint
 from utils.reconstruction import sample_indices
 from utils.sample import ensure_sample
 
@@ -48,7 +48,7 @@ def main(cfg: AttentionConfig) -> None:
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
     check_node_width(checkpoint, tiles.node_width, tiles)
-    check_image_size(rose, checkpoint, cfg)
+    check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
     drawn = tile_asked_for(tiles, cfg)
     objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)), cfg.batch_size)
     if not len(objects):
@@ -61,14 +61,6 @@ def main(cfg: AttentionConfig) -> None:
         figures["attention_shares"] = shares_figure(objects, summary)
     write(cfg, checkpoint, objects, summary, tiles, figures)
     print(in_words(cfg, checkpoint, objects, summary, figures))
-
-
-def check_image_size(rose: Rose, checkpoint: Path, cfg: AttentionConfig) -> None:
-    """Raises ConfigError where the network cannot take the images."""
-    patch = rose.image_encoder.patch
-    if cfg.image_size % patch:
-        raise ConfigError(f"image_size={cfg.image_size}: no multiple of {patch}, the patch side of {checkpoint}; prepare tiles of such "
-                          f"a size (tile_px={max(round(cfg.image_size / patch), 1) * patch}), or choose a checkpoint of another patch side")
 
 
 def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
@@ -99,7 +91,7 @@ def telling_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
     """Index of the tile whose objects to draw cover most of it, whatever their attention."""
     def covered(index: int) -> float:
         own = objects.where(objects.tile == index)
-        chosen = largest_of_each_tag(own.box_share, [tag(tiles, index, code) for code in own.code])
+        chosen = largest_of_each_tag(own.box_share, [tiles.tag(index, code) for code in own.code])
         return own.box_share[chosen].clip(max=LARGEST_DRAWN).sum()
     return int(max(np.unique(objects.tile), key=covered))
 
@@ -119,7 +111,7 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     images, graphs = collate([tiles[index]])
     corners, device = graphs.x[:, CORNERS], next(rose.parameters()).device
     grid = rose.image_encoder.grid(images)
-    tags = [tag(tiles, index, int(code)) for code in graphs.x[:, LABEL]]
+    tags = [tiles.tag(index, int(code)) for code in graphs.x[:, LABEL]]
     attention = rose.osm_attention(images.to(device), graphs.clone().to(device), torch.arange(len(tags))).cpu()
     patches, coverage = patch_attention(attention), patch_coverage(corners, grid)        # [N, heads, L], [N, L]
     box_share, mass = coverage.mean(1).numpy(), attention_mass(patches, coverage).mean(1).numpy()

@@ -11,9 +11,8 @@ from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 
 from studies.attention_mass import ObjectAttention
-from utils.plots import IMAGE_COLOUR, OSM_COLOUR
+from utils.style import HEAT, IMAGE_COLOUR, OBJECT_COLOUR, OSM_COLOUR, QUIET
 
-HEAT, OWN_COLOUR = "inferno", "#40e0ff"
 FONT = 9
 FAINT = 1 / 2    # of uniform attention: the lowest colour
 MOST_TIMES = 64  # the highest colour, at most
@@ -79,7 +78,7 @@ def _show_heat(
     axes.imshow(image.mean(-1), cmap="gray", extent=(0, width, height, 0))
     axes.imshow(times, cmap=HEAT, norm=scale, extent=(0, width, height, 0), alpha=opacity)
     if outline is not None:
-        axes.add_patch(Polygon(outline, fill=False, edgecolor=OWN_COLOUR, linewidth=1.4))
+        axes.add_patch(Polygon(outline, fill=False, edgecolor=OBJECT_COLOUR, linewidth=1.4))
     axes.set_title(title, fontsize=FONT - 1, pad=2)
     _bare(axes, width, height)
 
@@ -88,9 +87,9 @@ def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -
     height, width = image.shape[:2]
     axes.imshow(image, extent=(0, width, height, 0))
     for number, box in enumerate(outlines, start=1):
-        axes.add_patch(Polygon(box, fill=False, edgecolor=OWN_COLOUR, linewidth=1.6, path_effects=_edge(3)))
+        axes.add_patch(Polygon(box, fill=False, edgecolor=OBJECT_COLOUR, linewidth=1.6, path_effects=_edge(3)))
         middle = box.clip((0, 0), (width, height)).mean(0)
-        axes.text(*middle, str(number), color=OWN_COLOUR, fontsize=FONT + 3, ha="center", va="center", path_effects=_edge(2.5))
+        axes.text(*middle, str(number), color=OBJECT_COLOUR, fontsize=FONT + 3, ha="center", va="center", path_effects=_edge(2.5))
     axes.set_title(name, fontsize=FONT + 1)
     _bare(axes, width, height)
 
@@ -131,7 +130,7 @@ def _show_cloud(axes: Axes, objects: ObjectAttention, summary: dict) -> None:
 
 def _show_sizes(axes: Axes, sizes: Sequence[dict]) -> None:
     places = np.arange(len(sizes))
-    bars = (("by the object itself", "lift", OSM_COLOUR, -0.2), ("by the tile's other objects", "lift_of_others", "#999999", 0.2))
+    bars = (("by the object itself", "lift", OSM_COLOUR, -0.2), ("by the tile's other objects", "lift_of_others", QUIET, 0.2))
     for label, key, colour, shift in bars:
         values = [size[key] for size in sizes]
         _label(axes, axes.bar(places + shift, values, 0.38, color=colour, label=label))

@@ -7,21 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datasets import TileDataset
-from datasets.tiles import city_of
 from studies.attention_mass import ObjectAttention
 from utils.config import AttentionConfig
+from utils.drawing import save_figure
 from utils.files import sha256_of
 from utils.outputs import write_csv, write_json
-from utils.plots import save_figure
 
 COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift", "attention_share_of_others")
 NOTABLE = 0.05  # a lift this near to what it is compared with, or within two standard errors, counts as equal
-
-
-def tag(tiles: TileDataset, index: int, code: int) -> str:
-    """The tag of a label code in tile `index`; its number where the city does not name it."""
-    names = tiles.label_names.get(city_of(tiles.names[index]) or "") or []
-    return names[code] if 0 <= code < len(names) else f"tag {code}"
 
 
 def write(
@@ -32,7 +25,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
     write_csv(folder / "attention.csv", [
-        dict(zip(COLUMNS, (tiles.names[index], node, tag(tiles, index, code), *(f"{value:.6g}" for value in values)), strict=True))
+        dict(zip(COLUMNS, (tiles.names[index], node, tiles.tag(index, code), *(f"{value:.6g}" for value in values)), strict=True))
         for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers, strict=True)
     ])
     write_json(folder / "results.json", {

@@ -9,11 +9,11 @@ from typing import Any
 from studies.command import QUESTIONS, Question
 from studies.grid import Outcome
 from utils.config import StudyConfig
+from utils.drawing import save_figure
 from utils.evaluation.figures import study_figure
 from utils.evaluation.tables import label_of, markdown_table, with_std
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
-from utils.plots import save_figure
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 

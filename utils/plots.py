@@ -1,24 +1,20 @@
 """Figures of a pretraining run. Each function returns a matplotlib Figure; nothing here touches a display."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import hsv_to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from datasets.tiles import CORNERS, LABEL, denormalise
+from datasets.tiles import CORNERS, denormalise
 from models import RoseOutput
-from utils.files import replacing
-
-IMAGE_COLOUR, OSM_COLOUR, TRUE_COLOUR, GUESS_COLOUR = "#2a6f97", "#bc6c25", "#ffffff", "#ffd60a"
-FIGURE_FONT = 9
+from utils.drawing import FIGURE_FONT, bare, draw_objects
+from utils.style import GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, TRUE_COLOUR
 
 
 def loss_figure(rows: Sequence[dict[str, float]]) -> Figure:
@@ -77,24 +73,6 @@ def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unp
     return figure
 
 
-def draw_objects(axes: Axes, nodes: Tensor, width: int, height: int) -> None:
-    """Rotated boxes of nodes [n, F + 1], a colour per label code, large ones first."""
-    axes.set(xlim=(0, width), ylim=(height, 0), aspect="equal", facecolor="#f4f1ea")
-    boxes = nodes[:, CORNERS].unflatten(1, (4, 2)).numpy() * (width, height)               # [n, 4, 2]
-    for index in np.argsort([-_box_area(box) for box in boxes]):
-        axes.add_patch(Polygon(boxes[index], facecolor=(*label_colour(int(nodes[index, LABEL])), 0.55), edgecolor="#444444", linewidth=0.4))
-
-
-def label_colour(code: int) -> tuple[float, float, float]:
-    """A colour for a label code; neighbouring codes get hues far apart."""
-    return tuple(hsv_to_rgb((code * 0.618034 % 1, 0.55, 0.85)))
-
-
-def _box_area(box: np.ndarray) -> float:
-    x, y = box.T
-    return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
-
-
 def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: RoseOutput, captions: Sequence[Sequence[str]]) -> Figure:
     """What is explained of each feature group, and hidden objects with their true and their reconstructed boxes.
 
@@ -141,24 +119,3 @@ def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int, te
 def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
     """[B, L] per patch -> [B, H, W] per pixel."""
     return mask.unflatten(1, grid).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
-
-
-def bare(axes: Axes) -> None:
-    """Axes of a picture: no ticks."""
-    axes.set(xticks=[], yticks=[])
-
-
-def to_picture(figure: Figure) -> Tensor:
-    """[H, W, 3] uint8 pixels of a figure."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return torch.from_numpy(np.array(canvas.buffer_rgba())[..., :3])
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a picture that is whole or absent; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)

@@ -15,6 +15,7 @@ from datasets.prepare.raster import Mosaic
 from datasets.prepare.raster_files import crs_name
 from datasets.prepare.spool import Spool
 from utils.files import replacing
+from utils.style import LAYER_COLOURS
 
 SIDE_PX = 1400  # longer side of the drawn raster
 LEAST_PX = 160  # shorter side, of a long and narrow raster
@@ -28,8 +29,6 @@ OPACITY = 0.15  # of an object inside its outline
 WIDE_UP_TO = 1.0  # metres of a drawn pixel up to which outlines are two pixels wide
 CHUNK = 20_000
 NO_IMAGERY, PAGE_OF_LEGEND, VEIL = 0.92, "#5A5A5A", 0.6
-# After Okabe and Ito's palette, told apart by colour-blind readers too; from what lies below to what lies above.
-COLOURS = {"landuse": "#F0E442", "leisure": "#00C48C", "nature": "#56B4E9", "amenity": "#FF7AC6", "road": "#FFFFFF", "building": "#FF6A13"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
         outline[:, 1:] |= outline[:, :-1]
         outline[:, :, 1:] |= outline[:, :, :-1]
     for masks, opacity in ((inside, OPACITY), (outline, 1)):
-        for name, colour in COLOURS.items():
+        for name, colour in LAYER_COLOURS.items():
             mask = masks[layers.index(name)]
             picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour), np.float32)
     return np.rint(255 * picture).astype(np.uint8)
@@ -154,8 +153,8 @@ def _legend(figure, page: _Page, spool: Spool) -> None:
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor=to_rgba(COLOURS[name], OPACITY), edgecolor=COLOURS[name], linewidth=1.8, label=f"{name} {count:,}")
-               for name, count in spool.counts.items()]
+    colours = [(LAYER_COLOURS[name], f"{name} {count:,}") for name, count in spool.counts.items()]
+    handles = [Patch(facecolor=to_rgba(colour, OPACITY), edgecolor=colour, linewidth=1.8, label=label) for colour, label in colours]
     handles.append(Patch(facecolor="#909090", edgecolor="none", label="no whole tile"))
     corner = page.box[0], page.box[1] + page.box[3] + 6 / page.size[1]
     figure.legend(
@@ -169,7 +168,7 @@ def _png(figure) -> bytes:
     """The picture in 256 colours, those of the layers among them, at the highest resolution at which it is small enough."""
     from matplotlib.colors import to_rgb
 
-    own = [round(255 * part) for colour in (*COLOURS.values(), "black", PAGE_OF_LEGEND) for part in to_rgb(colour)]
+    own = [round(255 * part) for colour in (*LAYER_COLOURS.values(), "black", PAGE_OF_LEGEND) for part in to_rgb(colour)]
     for dpi in (DPI, *SMALLER_DPI):
         drawn, packed = io.BytesIO(), io.BytesIO()
         figure.savefig(drawn, dpi=dpi, format="png")

@@ -15,9 +15,10 @@ from datasets import TileDataset, collate
 from datasets.tiles import CORNERS
 from models import build_rose
 from studies import attention as study
-from studies.attention_mass import ObjectAttention, attention_mass, others_mass, patch_attention, patch_coverage, summarise, tile_attention
+from studies.attention_mass import ObjectAttention, others_mass, summarise, tile_attention
 from studies.attention_report import COLUMNS, verdict
 from tests.random_tiles import random_city, random_tile, write_compact
+from utils.attention import attention_mass, patch_attention, patch_coverage
 from utils.checkpoint import save_checkpoint
 
 GRID = (4, 4)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from models import build_rose, build_segmenter
+from models.rose import Rose
 from tests.release_names import release_of
 from utils.checkpoint import (
     load_release_state_dict,
@@ -45,6 +46,15 @@ def test_our_checkpoints_come_back(saved, name):
     assert same(loaded, rose)
     assert loaded.osm_encoder.norm_scope == "batch"
     assert load_rose(folder / name, fine_input="double").fine_input == "double"
+
+
+def test_a_rose_comes_from_its_checkpoint(saved):
+    folder, rose = saved
+    loaded = Rose.from_checkpoint(folder / "model_3.safetensors", fine_input="double")
+    assert same(loaded, rose)
+    assert loaded.fine_input == "double"
+    with pytest.raises(CheckpointError, match="no such file"):
+        Rose.from_checkpoint(folder / "nothing.tar")
 
 
 @pytest.mark.parametrize("old_pyg", [False, True])

@@ -6,7 +6,8 @@ import torch
 from datasets import TileDataset
 from datasets.tiles import LABEL
 from models import build_rose
-from utils.plots import image_figure, to_picture
+from utils.drawing import to_picture
+from utils.plots import image_figure
 from utils.reconstruction import Tags, measure_reconstruction, reconstruct, sample_indices
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
-from matplotlib.colors import Colormap, Normalize, to_rgb
+from matplotlib.colors import Colormap, Normalize
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
@@ -16,21 +16,26 @@ from matplotlib.ticker import MaxNLocator
 
 from datasets.land_use_classes import UNKNOWN
 from datasets.stores.city import city_of, places_of
+from utils.drawing import FIGURE_FONT, bare, class_handles
 from utils.evaluation.tables import format_number, label_of
-from utils.plots import FIGURE_FONT, GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, bare, label_colour
+from utils.style import (
+    DIVERGING,
+    GUESS_COLOUR,
+    IMAGE_COLOUR,
+    LINE,
+    NO_TILE,
+    NO_VALUE,
+    OSM_COLOUR,
+    SEQUENTIAL,
+    SERIES_COLOURS,
+    SHARES,
+    class_colours,
+    painted,
+)
 
-# Land use as maps colour it: water blue, plants green, built-up land warm, streets dark.
-CLASS_COLOURS = {
-    "water": "#4a98d3", "green": "#3f9b57", "farmland": "#e9d66b", "undeveloped": "#c4ad8f", "residential": "#f2945c",
-    "commercial": "#c8324b", "institution": "#8e63b5", "industrial": "#6e4a3a", "transport": "#4d5359",
-}
-FURTHER_COLOURS = ("#00a6a6", "#b5d33d", "#f7a8c4", "#1f3f8b", "#9c9fd8", "#7a8b2c", "#e0489e", "#8fd0b8", "#5c0f3c", "#d9b310")
-SERIES_COLOURS = ("#2a6f97", "#bc6c25", "#3f9b57", "#8e63b5", "#c8324b", "#6b7075")
 SERIES_MARKERS = "os^DvP"
-STRIPES = (236, 205)      # greys of a pixel whose class is unknown
 SHOWN_TILES, SHOWN_CITIES = 8, 6
 NAME_LENGTH = 26          # characters that fit beside a tile
-NO_TILE, NO_VALUE = "#d2d2d2", "#6f6f6f"
 TITLE_WIDTH = 80          # characters across a study's plot
 EDGE = 0.3                # of a tile, around a city
 PANEL, NARROW = 4.2, 1.6  # inches: longer side of a city's map, least width of any
@@ -53,7 +58,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     side = 2.2 + 0.72 * count
     figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    drawn = axes.imshow(shares, cmap=SHARES, vmin=0, vmax=1)
     _write_cells(axes, confusion, shares)
     below = [name if predicted[place] else f"{name}\n(never)" for place, name in enumerate(classes)]
     beside = [f"{name}\n{_short(truth[place]) if truth[place] else '(absent)'}" for place, name in enumerate(classes)]
@@ -100,8 +105,8 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n
     count = min(len(names), SHOWN_TILES)
     blocks = 1 if count <= 3 else 2
     rows = -(-count // blocks)
-    colours = (255 * np.array([to_rgb(colour) for colour in class_colours(classes)])).round().astype(np.uint8)
-    handles = _class_handles(classes, colours, set(np.unique([truth[:count], predicted[:count]])))
+    colours = class_colours(classes)
+    handles = class_handles(classes, set(np.unique([truth[:count], predicted[:count]])))
     width = 6.6 * blocks
     longest = 0.55 + 0.075 * max(len(handle.get_label()) for handle in handles)  # inches
     lines = -(-len(handles) // max(int(width / longest), 1))
@@ -112,7 +117,7 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n
         axes.axis("off")
     for tile in range(count):
         cells = grid[tile % rows, 4 * (tile // rows):][:3]
-        for axes, picture in zip(cells, (images[tile], _painted(truth[tile], colours), _painted(predicted[tile], colours)), strict=True):
+        for axes, picture in zip(cells, (images[tile], painted(truth[tile], colours), painted(predicted[tile], colours)), strict=True):
             axes.axis("on")
             axes.imshow(picture, interpolation="nearest")
             bare(axes)
@@ -123,30 +128,6 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n
                 axes.set_title(title, fontsize=FIGURE_FONT + 1)
     figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // lines), frameon=False, fontsize=FIGURE_FONT)
     return figure
-
-
-def _class_handles(classes: Sequence[str], colours: np.ndarray, seen: set[int]) -> list[Patch]:
-    """Of the classes that are seen, for a legend."""
-    handles = [Patch(facecolor=colours[place] / 255, label=name) for place, name in enumerate(classes) if place in seen]
-    if UNKNOWN in seen:
-        handles.append(Patch(facecolor="#ececec", edgecolor="#b0b0b0", hatch="////", linewidth=0, label="unknown"))
-    return handles
-
-
-def class_colours(classes: Sequence[str]) -> list[str]:
-    """A colour for each class: its own where the class is one of the nine of land use, others for further classes."""
-    further = [name for name in classes if name not in CLASS_COLOURS]
-    colours = {name: FURTHER_COLOURS[place] if place < len(FURTHER_COLOURS) else label_colour(place) for place, name in enumerate(further)}
-    return [CLASS_COLOURS.get(name) or colours[name] for name in classes]
-
-
-def _painted(labels: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Classes [H, W] as a picture [H, W, 3]; striped grey where unknown."""
-    height, width = labels.shape
-    diagonal = np.add.outer(np.arange(height), np.arange(width)) // max(width // 28, 1) % 2
-    stripes = np.where(diagonal, *STRIPES)[..., None].repeat(3, 2).astype(np.uint8)
-    known = labels < len(colours)
-    return np.where(known[..., None], colours[np.where(known, labels, 0)], stripes)
 
 
 def _shortened(name: str) -> str:
@@ -187,12 +168,12 @@ def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str, figures: M
 
 def _draw_pairs(axes: Axes, true: np.ndarray, estimate: np.ndarray) -> None:
     low, high = _limits(np.concatenate([true, estimate]))
-    axes.plot((low, high), (low, high), color="#444444", linestyle="--", linewidth=1, zorder=3)
+    axes.plot((low, high), (low, high), color=LINE, linestyle="--", linewidth=1, zorder=3)
     if len(true) < MANY:
         size, alpha = np.clip(5000 / max(len(true), 1), 8, 45), 0.85 if len(true) < 100 else 0.45
         axes.scatter(true, estimate, s=size, alpha=alpha, color=IMAGE_COLOUR, linewidths=0, zorder=4)
     else:
-        drawn = axes.hexbin(true, estimate, gridsize=55, extent=(low, high) * 2, bins="log", mincnt=1, cmap="viridis_r", linewidths=0)
+        drawn = axes.hexbin(true, estimate, gridsize=55, extent=(low, high) * 2, bins="log", mincnt=1, cmap=f"{SEQUENTIAL}_r", linewidths=0)
         axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label="tiles")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.grid(alpha=0.3)
@@ -229,7 +210,7 @@ def error_map_figure(
     located = {city: places_of([names[index] for index in places[city]], among and [name for name in among if city_of(name) == city])
                for city in shown}                                                          # [n, (column, row)] each
     figure, panels = _map_panels([np.ptp(place, axis=0) + 1 + 2 * EDGE for place in located.values()])
-    colours = colormaps["RdBu_r" if diverging else "viridis"].with_extremes(bad=NO_VALUE)
+    colours = colormaps[DIVERGING if diverging else SEQUENTIAL].with_extremes(bad=NO_VALUE)
     for axes, (city, place) in zip(panels, located.items(), strict=True):
         drawn = _draw_places(axes, place, values[places[city]], norm, colours)
         axes.set_title(f"{city}\n{_tiles(len(place))}", fontsize=FIGURE_FONT + 1)
@@ -303,7 +284,7 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
     scores = [row[score] for row in rows]
     right.plot(epochs, scores, color=OSM_COLOUR, **marker)
     chosen = scores[epochs.index(best_epoch)]
-    right.plot([best_epoch], [chosen], marker="*", markersize=14, color=GUESS_COLOUR, markeredgecolor="#444444", linestyle="none")
+    right.plot([best_epoch], [chosen], marker="*", markersize=14, color=GUESS_COLOUR, markeredgecolor=LINE, linestyle="none")
     left.set(xlabel="epoch", ylabel="loss", title="loss")
     right.set(xlabel="epoch", ylabel=label_of(score), title=f"{label_of(score)} on val: {format_number(chosen)} in epoch {best_epoch}")
     for axes in (left, right):

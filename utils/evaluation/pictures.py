@@ -5,9 +5,9 @@ import torch
 from matplotlib.figure import Figure
 
 from datasets.tiles import denormalise
+from utils.drawing import save_figure
 from utils.evaluation.figures import confusion_figure, curves_figure, error_map_figure, scatter_figure, tiles_figure
 from utils.evaluation.run import Measured, Run
-from utils.plots import save_figure
 
 SHOWN = 8
 

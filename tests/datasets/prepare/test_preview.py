@@ -9,11 +9,12 @@ from PIL import Image
 from datasets.prepare import preview
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.objects import Census, OsmObjects
-from datasets.prepare.preview import COLOURS, LARGEST, draw_preview
+from datasets.prepare.preview import LARGEST, draw_preview
 from datasets.prepare.raster import open_mosaic
 from datasets.prepare.spool import Spool, write_spool
 from datasets.prepare.tags import load_layers
 from tests.datasets.prepare.places import pixels, square, write_raster
+from utils.style import LAYER_COLOURS
 
 LAYERS = load_layers().names
 
@@ -31,7 +32,7 @@ def drawn(folder, image, layers=(), shapes=(), tile_px=64):
 
 def share_of(picture, name):
     """Share of the page in a layer's own colour, of which the legend has a little."""
-    return (np.abs(picture - 255 * np.array(to_rgb(COLOURS[name]))).max(-1) < 16).mean()
+    return (np.abs(picture - 255 * np.array(to_rgb(LAYER_COLOURS[name]))).max(-1) < 16).mean()
 
 
 @pytest.mark.parametrize("chunk", [1, 100])

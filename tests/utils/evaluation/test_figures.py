@@ -10,8 +10,6 @@ from matplotlib.colors import to_rgb
 
 from datasets.land_use_classes import CLASSES, UNKNOWN
 from utils.evaluation.figures import (
-    CLASS_COLOURS,
-    class_colours,
     confusion_figure,
     curves_figure,
     error_map_figure,
@@ -19,6 +17,7 @@ from utils.evaluation.figures import (
     study_figure,
     tiles_figure,
 )
+from utils.style import CLASS_COLOURS
 
 NAN = math.nan
 FIGURES = {"mae": 1.0, "rmse": 2.0, "r2": 0.5}
@@ -92,13 +91,6 @@ def test_a_tile_of_which_nothing_is_known_and_long_names():
     figure = drawn(tiles_figure(images, np.full_like(truth, UNKNOWN), predicted, ["a_town_with_a_very_long_name_120_3400"], classes))
     assert figure.axes[2].get_xlabel() == "no pixel of a known class"
     assert figure.axes[0].get_ylabel().endswith("_120_3400")
-
-
-def test_every_class_has_a_colour_of_its_own():
-    names = [*CLASSES, *(f"further {i}" for i in range(20))]
-    colours = [to_rgb(colour) for colour in class_colours(names)]
-    assert len(set(colours)) == len(names)
-    assert colours[0] == to_rgb(CLASS_COLOURS["water"])
 
 
 def test_scatter_has_equal_axes_and_the_line_of_equality():
