@@ -12,14 +12,13 @@ from exactextract.raster import NumPyRasterSource
 from pyproj import CRS
 from rasterio.windows import Window
 
+from datasets.prepare.area_weighting import EQUAL_AREA, SLIVER, area_weighted_sums
 from datasets.prepare.ground import DEGREES, Bounds, mapped, moved, outlines, place
 from datasets.prepare.target_polygons import TargetPolygons
 from datasets.prepare.target_rasters import MAX_CELLS, open_raster
 from utils.errors import PrepareError
 
 SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # that a density's value is for
-SLIVER = 1e-6                                                        # share of a tile below which nothing covers it
-EQUAL_AREA = CRS.from_epsg(6933)                                    # metres; true areas anywhere
 
 
 class Zonal:
@@ -136,13 +135,8 @@ class Zonal:
         geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()), EQUAL_AREA)
         values = self._check_polygons(geometry, values, EQUAL_AREA)
         tiles = shapely.polygons(rings[finite])
-        tile, member = shapely.STRtree(geometry).query(tiles, predicate="intersects")
-        order = np.lexsort((member, tile))  # sums to the last bit the same, however the tree is built
-        tile, member = tile[order], member[order]
-        shared = shapely.area(shapely.intersection(geometry[member], tiles[tile]))
-        per = shapely.area(geometry)[member] if self.unit == "count" else SQUARE_METRES[self.unit]
-        sums = np.bincount(tile, shared / per * values[member], len(tiles))
-        covered = np.bincount(tile, shared, len(tiles))
+        per = shapely.area(geometry) if self.unit == "count" else SQUARE_METRES[self.unit]
+        sums, covered = area_weighted_sums(tiles, geometry, values, per)
         total[finite] = np.where(covered > 0, sums, np.nan)
         cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
         return total, cover

@@ -1,0 +1,144 @@
+"""Totals of zones: nothing is lost or counted twice, whatever the two CRSs, and what a total does not speak of is said."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from pyproj import CRS
+
+from datasets.prepare.ground import box_in
+from utils.errors import PrepareError
+from utils.scene.zones import zone_totals
+
+UTM = "EPSG:32633"
+WEST, NORTH = 500_000.0, 6_600_000.0  # at 59.5 degrees, where a degree is far from square
+SIDE, COLUMNS, ROWS = 900.0, 5, 4
+
+
+def tiles_in(crs: str, totals=None, cut: float = 0.4) -> gpd.GeoDataFrame:
+    """A grid of 5 x 4 tiles of `crs` with totals of people, the last column and row cut off by the raster's edge."""
+    west, south, east, north = box_in((WEST, NORTH - ROWS * SIDE, WEST + COLUMNS * SIDE, NORTH), CRS(UTM), CRS(crs))
+    wide, high = (east - west) / COLUMNS, (north - south) / ROWS
+    boxes = [shapely.box(west + c * wide, max(north - (r + 1) * high, south + cut * high), min(west + (c + 1) * wide, east - cut * wide),
+                         north - r * high) for r in range(ROWS) for c in range(COLUMNS)]
+    people = np.random.default_rng(0).gamma(1, 300, len(boxes)) if totals is None else totals
+    return gpd.GeoDataFrame({"people": people}, geometry=boxes, crs=crs)
+
+
+def write_zones(path, shapes, crs=UTM, **columns):
+    frame = gpd.GeoDataFrame({"name": [f"zone {n}" for n in range(len(shapes))], **columns}, geometry=list(shapes), crs=crs)
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_file(path)
+    return path
+
+
+def partition(bounds, count: int = 12) -> list[shapely.Polygon]:
+    """Voronoi cells of random points, which cover `bounds` and more without overlapping."""
+    west, south, east, north = bounds
+    points = np.random.default_rng(1).random((count, 2)) * (east - west, north - south) + (west, south)
+    around = shapely.box(*bounds).buffer(0.1 * max(east - west, north - south))
+    return list(shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(points), extend_to=around)))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", UTM, "EPSG:3857", "EPSG:3035"])
+@pytest.mark.parametrize("zone_crs", ["EPSG:4326", UTM])
+def test_zones_that_divide_the_scene_sum_to_its_total(tmp_path, crs, zone_crs):
+    tiles = tiles_in(crs)
+    cells = partition(box_in(tuple(tiles.total_bounds), CRS(crs), CRS(zone_crs)))
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", cells, zone_crs), tiles, "people")
+    assert zones.people.sum() == pytest.approx(tiles.people.sum(), rel=1e-6)
+    assert zones.crs == CRS(zone_crs)
+    metric = zones.to_crs(6933).area
+    assert (zones.covered * metric).sum() == pytest.approx(tiles.to_crs(6933).area.sum(), rel=1e-3)
+    assert zones.attrs["notes"] == []
+
+
+def test_a_tile_counts_by_the_share_that_lies_in_the_zone(tmp_path):
+    tiles = tiles_in(UTM, np.arange(20.0), cut=0)
+    shapes = [shapely.box(WEST + x, NORTH - y - high, WEST + x + wide, NORTH - y)
+              for x, y, wide, high in ((0, 0, 900, 900), (900, 0, 1350, 900), (450, 450, 900, 900), (-900, 0, 1800, 900))]
+    zones = zone_totals(write_zones(tmp_path / "zones.geojson", gpd.GeoSeries(shapes, crs=UTM).to_crs(4326), 4326), tiles, "people")
+    np.testing.assert_allclose(zones.people, [0, 1 + 2 / 2, (0 + 1 + 5 + 6) / 4, 0], rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(zones.covered, [1, 1, 1, 1 / 2], atol=2e-3)  # they overlap, and each counts in full
+
+
+def test_columns_stay_and_the_order_too(tmp_path):
+    shapes = partition(tiles_in(UTM).total_bounds)
+    path = write_zones(tmp_path / "zones.parquet", shapes, code=range(12), mayor=["ä"] * 12)
+    zones = zone_totals(path, tiles_in(UTM), "people")
+    assert list(zones.columns) == ["name", "code", "mayor", "geometry", "people", "covered"]
+    assert zones.code.tolist() == list(range(12))
+    assert shapely.equals(zones.geometry.to_numpy(), shapes).all()
+
+
+def test_unknown_tiles_and_zones_elsewhere(tmp_path):
+    tiles = tiles_in(UTM, np.array([10.0] * 10 + [np.nan] * 9 + [np.inf]), cut=0)
+    high, low = (shapely.box(WEST, NORTH - row * SIDE - 2 * SIDE, WEST + 5 * SIDE, NORTH - row * SIDE) for row in (0, 2))
+    both, away, beside = high.union(low), shapely.box(0, 0, 9, 9), shapely.transform(high, lambda points: points - (5 * SIDE, 0))
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", [high, low, both, away, beside]), tiles, "people")
+    np.testing.assert_allclose(zones.people, [100, np.nan, 100, np.nan, np.nan], rtol=1e-6)
+    np.testing.assert_allclose(zones.covered, [1, 0, 0.5, 0, 0], atol=1e-4)
+    tiles["people"] = np.nan
+    assert zone_totals(tmp_path / "zones.gpkg", tiles, "people")[["people", "covered"]].isna().sum().tolist() == [5, 0]
+
+
+def test_a_zone_much_larger_or_much_smaller_than_the_scene(tmp_path):
+    tiles = tiles_in("EPSG:3857")
+    country, house = shapely.box(5, 50, 25, 70), shapely.box(15.01, 59.52, 15.0102, 59.5201)
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", [country, house], "EPSG:4326"), tiles, "people")
+    assert zones.people[0] == pytest.approx(tiles.people.sum(), rel=1e-6)
+    assert 0 < zones.covered[0] < 1e-4
+    assert 0 < zones.people[1] < 1
+    assert zones.covered[1] == pytest.approx(1)
+
+
+def test_what_is_no_zone_is_left_out_and_what_is_broken_is_repaired(tmp_path):
+    x, y = WEST, NORTH - SIDE
+    bow = shapely.Polygon([(x, y), (x + SIDE, y + SIDE), (x + SIDE, y), (x, y + SIDE)])  # two triangles that meet in the tile's middle
+    shapes = [None, bow, shapely.Point(x, y), shapely.Polygon(), shapely.box(x, y, x + SIDE, y + SIDE)]
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", shapes), tiles_in(UTM, np.full(20, 8.0)), "people")
+    assert zones.name.tolist() == ["zone 1", "zone 4"]
+    np.testing.assert_allclose(zones.people, [4, 8], rtol=1e-3)
+    assert zones.is_valid.all()
+    assert zones.attrs["notes"] == [
+        "zones.gpkg: 3 of 5 zones left out: no polygon, or none that can be placed", "zones.gpkg: 1 of 5 zones repaired: an outline that "
+        "crosses itself",
+    ]
+
+
+def unreadable(path):
+    path.write_text("no map")
+    return path
+
+
+def two_layers(path):
+    frame = gpd.GeoDataFrame(geometry=[shapely.box(0, 0, 1, 1)], crs=UTM)
+    for layer in ("old", "new"):
+        frame.to_file(path, layer=layer)
+    return path
+
+
+BOX = shapely.box(WEST, NORTH - SIDE, WEST + SIDE, NORTH)
+CASES = {
+    "missing": (lambda t: t / "no.gpkg", ["no.gpkg: no such file", "Pass zones="]),
+    "no_map": (lambda t: unreadable(t / "a.gpkg"), ["a.gpkg: cannot be read as polygons", "Pass zones="]),
+    "no_parquet": (lambda t: unreadable(t / "a.parquet"), ["a.parquet: cannot be read as polygons"]),
+    "no_crs": (lambda t: write_zones(t / "a.gpkg", [BOX], None), ["a.gpkg: no coordinate reference system", "set_crs"]),
+    "lines": (lambda t: write_zones(t / "a.gpkg", [BOX.boundary]), ["a.gpkg: holds no polygons", "zones="]),
+    "points_of_parquet": (lambda t: write_zones(t / "a.parquet", [BOX.centroid]), ["a.parquet: holds no polygons"]),
+    "empty": (lambda t: write_zones(t / "a.parquet", []), ["a.parquet: holds no polygons"]),
+    "layers": (lambda t: two_layers(t / "a.gpkg"), ["a.gpkg: holds 2 layers of polygons (old, new), expected one"]),
+    "column": (lambda t: write_zones(t / "a.gpkg", [BOX], People=[1]), ["a.gpkg: has a column People already", "People_before"]),
+    "covered": (lambda t: write_zones(t / "a.gpkg", [BOX], covered=[1]), ["a.gpkg: has a column covered already"]),
+    "elsewhere": (lambda t: write_zones(t / "a.gpkg", [shapely.box(0, 0, 1, 1)], "EPSG:4326"),
+                  ["a.gpkg: does not overlap the imagery", "zones 0.00000, 0.00000, 1.00000", "15.0"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, case):
+    make, parts = CASES[case]
+    path = make(tmp_path)
+    with pytest.raises(PrepareError) as raised:
+        zone_totals(path, tiles_in(UTM), "people")
+    assert all(part in str(raised.value) for part in parts), raised.value
+    assert "\n" not in str(raised.value)
