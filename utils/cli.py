@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import hydra
 import yaml
@@ -47,7 +47,7 @@ def script(
     Args:
         config: name of the yaml in configs/, without its ending.
         schema: dataclass that types its keys; `main` receives an instance.
-        positional: keys that arguments without a key are given to, in this order.
+        positional: keys that arguments without a key are given to, in this order; one whose values are lists takes all that are left.
         implied: further overrides that follow from the texts given on the command line, by key; what is given there holds before them.
         folder: the key that says where the outputs go, after the key of the folder that this is in if there is one
             ("save_root_dir/save_dir"); where it is null the runs of a grid go to save_root_dir/`config`. None: no --multirun.
@@ -79,6 +79,26 @@ def read_config(config: str, schema: type, overrides: list[str], implied: Implie
         ConfigError: unknown key, wrong type, impossible or missing value; one line.
     """
     return _checked(_composed(config, schema, overrides, implied), schema)
+
+
+def configured(config: str, schema: type, values: dict[str, Any]) -> Any:
+    """An instance of `schema` with the values of configs/`config`.yaml and, in their place, `values` by key: for calls from Python.
+
+    Raises:
+        ConfigError: as of `read_config`.
+    """
+    groups = groups_of(config)
+    chosen = [f"{name}={_in_quotes(str(value))}" for name, value in values.items() if name in groups]
+    composed = _composed(config, schema, chosen)
+    for name, value in values.items():
+        if name in groups:
+            continue
+        _check_override(name, str(value), config, schema)
+        try:
+            OmegaConf.update(composed, name, str(value) if isinstance(value, Path) else value)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{name}={value}: expected {type_name(keys_of(schema)[name])}") from error
+    return _checked(composed, schema)
 
 
 @dataclass(frozen=True)
@@ -195,11 +215,16 @@ def _named(arguments: list[str], schema: type, positional: Sequence[str]) -> lis
     """`arguments` with those that have no key given to the keys of `positional` that are not named otherwise, in order."""
     keyed = {argument.partition("=")[0]: argument for argument in arguments if _has_key(argument, schema)}
     free = [name for name in positional if name not in keyed]
-    named = []
+    named: list[str] = []
+    listed: list[str] = []
     for argument in arguments:
-        takes = not _has_key(argument, schema) and free
-        named.append(f"{free.pop(0)}={_in_quotes(argument)}" if takes else argument)
-    return named
+        if _has_key(argument, schema) or not free:
+            named.append(argument)
+        elif get_origin(keys_of(schema)[free[0]].type) is list:
+            listed.append(_in_quotes(argument))
+        else:
+            named.append(f"{free.pop(0)}={_in_quotes(argument)}")
+    return [*named, f"{free[0]}=[{','.join(listed)}]"] if listed else named
 
 
 def _has_key(argument: str, schema: type) -> bool:

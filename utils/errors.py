@@ -25,6 +25,10 @@ class ModelError(RoseError, ValueError):
     """A network cannot be built as asked, or was given a batch that it cannot take."""
 
 
+class ReportError(RoseError):
+    """A folder holds no run that a report could be made of, or a file of it cannot be read."""
+
+
 def one_line(error: Exception) -> str:
     """What an error of a library says, in one short line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]

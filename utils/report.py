@@ -1,5 +1,7 @@
 """The end of a pretraining run: figures, and in plain words what was learned and where it lies."""
 
+from dataclasses import asdict
+
 import torch
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -7,7 +9,12 @@ from torch_geometric.data import Batch
 from datasets.tiles import TileDataset, city_of
 from models import RoseOutput
 from models.rose import Rose
-from utils.plots import image_figure, loss_figure, osm_figure, save_figure, to_picture
+from utils.attention_record import write_attention
+from utils.drawing import save_figure, to_picture
+from utils.html import REPORT, write_report
+from utils.html.files import RECONSTRUCTION
+from utils.outputs import write_json
+from utils.plots import image_figure, loss_figure, osm_figure
 from utils.pretraining import PretrainingRun
 from utils.reconstruction import SAMPLED_TILES, Reconstruction, Tags, measure_reconstruction, reconstruct, sample_indices
 from utils.records import read_metrics
@@ -26,7 +33,7 @@ def add_picture(run: PretrainingRun) -> None:
 
 
 def report(run: PretrainingRun) -> None:
-    """Write figures/ and print the summary; on the first process only."""
+    """Write figures/ and the page that shows the run, and print the summary; on the first process only."""
     rose = run.network()
     if rose is None:
         return
@@ -39,6 +46,9 @@ def report(run: PretrainingRun) -> None:
         figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out, _captions(run.tiles, graphs, out))
     for name, figure in figures.items():
         save_figure(figure, run.folder / "figures" / f"{name}.png")
+    write_json(run.folder / RECONSTRUCTION, asdict(measured))
+    write_attention(rose, run.tiles, telling_tiles(run.tiles, SHOWN_TILES), run.folder)
+    write_report([run.folder], run.folder / REPORT)
     run.fabric.print(summary(run, measured))
 
 
@@ -87,6 +97,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
     return [
         f"Outputs in {run.folder}:",
+        f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object to see where it looks",
         f"  {'figures/':{len(weights)}}  the loss curves and what Rose reconstructs: look at reconstruction_image.png",
         f"  {'loss_record.txt':{len(weights)}}  the losses (metrics.csv: with learning rate and speed; tensorboard --logdir: as curves)",
         f"  {run.last_saved.name:{len(weights)}}  to continue the run",

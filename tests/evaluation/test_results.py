@@ -27,6 +27,7 @@ def test_what_a_segmentation_leaves(whole, checkpoint):
     assert {path.name for path in (whole / "seed_0").iterdir()} == {"best.safetensors", "metrics.csv", "predictions.csv", "results.json",
                                                                    "figures"}
     assert {path.name for path in (whole / "seed_0" / "figures").iterdir()} == {"confusion.png", "tiles.png", "error_map.png", "curves.png"}
+    assert "Classes taken for each other" in (whole / "report.html").read_text()
     found = stored(whole)
     assert (found["seeds"], found["reported"], found["tiles"]) == ([0], "test", {"train": 5, "val": 2, "test": 2})
     assert len(found["checkpoint"]["sha256"]) == 64

@@ -14,6 +14,7 @@ from utils.evaluation.results import finish, read_result, summarise
 from utils.evaluation.run import RESULTS, Run, fit
 from utils.evaluation.setup import Setup
 from utils.evaluation.tables import label_of, text_table
+from utils.html import REPORT, write_report
 from utils.outputs import write_json
 from utils.stopping import StopRequest
 
@@ -34,6 +35,7 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
     summary = summarise(setup, results)
     if setup.fabric.is_global_zero:
         write_json(setup.folder / RESULTS, summary)
+        write_report([setup.folder], setup.folder / REPORT)
     return summary
 
 
@@ -81,7 +83,7 @@ def in_words(summary: dict[str, Any]) -> str:
                    list(summary["mean"])),
         "",
         *(f"note: {remark}" for remark in summary["remarks"]),
-        f"Outputs in {folder}: results.json of all seeds, and of each",
+        f"Outputs in {folder}: {REPORT}, a page for the browser, results.json of all seeds, and of each",
         *(f"  {folder / f'seed_{seed}'}: {', '.join(name for name in outputs if (folder / f'seed_{seed}' / name).exists())}"
           for seed in seeds),
     ])

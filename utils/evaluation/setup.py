@@ -205,6 +205,13 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
                               f"choose a checkpoint trained on such tiles, or tiles made with the text embedding of its own")
 
 
+def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:
+    """Raises ConfigError where the network of `checkpoint`, whose patches have `patch` pixels a side, cannot take the images."""
+    if image_size % patch:
+        raise ConfigError(f"image_size={image_size}: no multiple of {patch}, the patch side of {checkpoint}; prepare tiles of such a size "
+                          f"(tile_px={max(round(image_size / patch), 1) * patch}), or choose a checkpoint of another patch side")
+
+
 def default_name(cfg: EvaluateConfig) -> str:
     """The folder of an evaluation that was given none: what is evaluated and how, as far as it tells one from others."""
     target = getattr(cfg, "target", "")

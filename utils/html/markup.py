@@ -1,0 +1,50 @@
+"""HTML as nested calls. Whatever is not markup already is escaped, so that no name of a tile, tag or file can become markup."""
+
+import html
+import json
+from collections.abc import Iterable
+from typing import Any
+
+_VOID = {"img", "input", "meta", "link", "br"}
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
+    """`<name attributes>children</name>`; children are texts, numbers, markup, or iterables of these.
+
+    An underscore at the end of an attribute's name is dropped, others become hyphens; True is an attribute without a value, None and False
+    none at all.
+    """
+    given = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None and value is not False)
+    return Markup(f"<{name}{given}>") if name in _VOID else Markup(f"<{name}{given}>{joined(children)}</{name}>")
+
+
+def joined(children: Iterable[Any]) -> Markup:
+    """Markup of all children, one after the other; None adds nothing."""
+    return Markup("".join(_escaped(child) for child in children))
+
+
+def script_json(value: Any, **attributes: Any) -> Markup:
+    """Data for a page's scripts: in a script element, where nothing can end the element early."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return element("script", Markup(text), type="application/json", **attributes)
+
+
+def _attribute(key: str, value: Any) -> str:
+    name = key.rstrip("_").replace("_", "-")
+    return f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
+
+
+def _escaped(child: Any) -> str:
+    if child is None:
+        return ""
+    if isinstance(child, Markup):
+        return child
+    if isinstance(child, str | int | float):
+        return html.escape(str(child))
+    return joined(child)
