@@ -273,6 +273,75 @@ class ModalitiesConfig(StudyConfig):
     modalities: list[str] | None = key()
 
 
+@dataclass
+class SceneKeys:
+    """Keys that say how a scene is read, beside `raster`; as in PrepareConfig, with null where a checkpoint may know."""
+
+    osm: str | None = key()
+    bands: list[int] | None = key()
+    raster_crs: str | None = key()
+    resolution: float | None = key(above=0)
+    stretch: list[float] = key()
+    nodata: str = key()
+    layers: str | None = key()
+    text: TextConfig = key()
+    recipe: str | None = key()
+    relation_codes: str | None = _recipe_key("relation_codes")
+    coordinates: str | None = _recipe_key("coordinates")
+
+
+@dataclass
+class PredictConfig(SceneKeys):
+    """Keys of predict_scene.py."""
+
+    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'")
+    checkpoint: str = key(why="a fine-tuned model: the best.safetensors of an evaluation, or its folder")
+    out: str = key(why="the folder of the map to make")
+    overwrite: bool = key()
+    tile_px: int | None = key(least=1)
+    overlap: float | None = key(least=0, below=1)
+    probabilities: bool = key()
+    zones: str | None = key()
+    batch_size: int = key(least=1)
+    num_workers: int = key(least=0)
+    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
+    precision: str = key(choices=("32-true", "bf16-mixed", "16-mixed"))
+
+
+@dataclass
+class ExtractConfig(SceneKeys):
+    """Keys of extract_features.py."""
+
+    data_root: str | None = key()
+    cities: list[str] | None = key()
+    raster: str | None = key()
+    checkpoint: str | None = key()
+    osm_norm_scope: str | None = _recipe_key("osm_norm_scope")
+    fine_input: str | None = _recipe_key("fine_input")
+    out: str = key(why="the folder of the features to make")
+    overwrite: bool = key()
+    representations: list[str] = key()
+    fusion: str = key(choices=("global", "fine"))
+    tiles: bool = key()
+    patches: bool = key()
+    image_size: int = key(least=1)
+    batch_size: int = key(least=1)
+    num_workers: int = key(least=0)
+    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
+    precision: str = key(choices=("32-true", "bf16-mixed", "16-mixed"))
+    save_root_dir: str = key()
+    sample_tiles: int | None = key(least=1)
+
+
+@dataclass
+class MakeReportConfig:
+    """Keys of make_report.py."""
+
+    runs: list[str] = key(why="folders of pretraining runs, evaluations or maps: python make_report.py runs/sample maps/city")
+    out: str = key()
+    title: str | None = key()
+
+
 def is_group(item: dataclasses.Field) -> bool:
     """Whether a key is a group of keys, such as `text` of `text.model`."""
     return dataclasses.is_dataclass(item.type)

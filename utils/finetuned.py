@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from datasets import TileDataset
 from models import build_regressor, build_rose, build_segmenter
 from models.downstream import Downstream
 from models.heads import TargetScale
@@ -13,14 +14,37 @@ from utils.errors import CheckpointError
 from utils.release import load_strictly
 
 
-def save_finetuned(path: Path, model: Downstream, build: dict[str, Any], purpose: dict[str, Any]) -> None:
+def save_finetuned(path: Path, model: Downstream, build: dict[str, Any], purpose: dict[str, Any],
+                   tiles: dict[str, Any] | None = None) -> None:
     """Write a model, whole or not at all.
 
     Args:
         build: the arguments of `build_rose`.
         purpose: what the model is for, as `build_downstream` takes it.
+        tiles: what it was trained on, as `describe_tiles` has it.
     """
-    write_weights(path, model.state_dict(), {"format": FINETUNED_FORMAT, "build": json.dumps(build), "purpose": json.dumps(purpose)})
+    said = {"build": build, "purpose": purpose, "tiles": tiles or {}}
+    write_weights(path, model.state_dict(), {"format": FINETUNED_FORMAT} | {name: json.dumps(value) for name, value in said.items()})
+
+
+def describe_tiles(dataset: TileDataset) -> dict[str, Any]:
+    """How the tiles of a dataset were made, as far as it is known and the same for all its cities.
+
+    Returns:
+        "tile_px"; "metres_per_pixel", the least and the largest; "text", as `TextEncoder.describe` has it; "relation_codes" and
+        "coordinates", as in a recipe.
+    """
+    metas = list(dataset.meta.values())
+    metres = [side for meta in metas for side in meta.get("metres_per_pixel") or ()]
+    said = [{"text": meta.get("text"), **{name: meta.get("keys", {}).get(name) for name in ("relation_codes", "coordinates")}}
+            for meta in metas]
+    alike = {name: value for name, value in (said[0] if said else {}).items() if value and all(one[name] == value for one in said)}
+    return {"tile_px": dataset.image_size, **({"metres_per_pixel": [min(metres), max(metres)]} if metres else {}), **alike}
+
+
+def tiles_of(path: Path) -> dict[str, Any]:
+    """What `describe_tiles` said of the tiles that the model at `path` was fine-tuned on; empty where nobody said."""
+    return json.loads(read_metadata(path).get("tiles", "{}")) if path.suffix == ".safetensors" else {}
 
 
 def load_finetuned(path: str | Path) -> tuple[Downstream, dict[str, Any]]:

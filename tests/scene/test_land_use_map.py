@@ -1,0 +1,133 @@
+"""predict_scene.py with a model of classes: what is where, and with which georeference."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+
+from datasets import normalise
+from models import build_rose
+from tests.scene.scenes import CLASSES, CRS, noise, pixels_of, predict, write_model, write_objects, write_raster
+from utils.finetuned import build_downstream, save_finetuned
+from utils.scene.land_use_map import LandUseMap
+from utils.style import class_colours, rgb
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "best.safetensors")
+
+
+@pytest.fixture
+def by_colour(monkeypatch):
+    """In place of a network: each pixel's most intense colour is its class."""
+    monkeypatch.setattr(LandUseMap, "network", lambda self, images, graphs: (8 * images).softmax(1))
+
+
+@pytest.fixture(scope="module", params=CRS)
+def mapped(request, model, tmp_path_factory):
+    """A scene of 500 x 300 pixels whose left 60 columns have no imagery, and its map."""
+    folder = tmp_path_factory.mktemp("mapped")
+    pixels = noise(300, 500)
+    pixels[:, :60] = 0
+    raster = write_raster(folder / "city.tif", pixels, request.param, nodata=0)
+    out = predict(raster, model, folder / "map", osm=write_objects(folder / "osm.gpkg", raster), probabilities=True)
+    return raster, out
+
+
+def test_the_map_lies_where_the_raster_does(mapped):
+    raster, out = mapped
+    with rasterio.open(raster) as there:
+        for name in ("map.tif", "probabilities.tif"):
+            with rasterio.open(out / name) as here:
+                assert (here.crs, here.transform, here.shape, here.bounds) == (there.crs, there.transform, there.shape, there.bounds)
+
+
+def test_classes_have_names_and_colours_and_no_class_is_where_no_imagery_is(mapped):
+    raster, out = mapped
+    classes = pixels_of(out / "map.tif")[0]
+    np.testing.assert_array_equal(classes == 255, (pixels_of(raster) == 0).all(0))
+    assert set(np.unique(classes)) <= {0, 1, 2, 255}
+    with rasterio.open(out / "map.tif") as file:
+        assert (file.nodata, file.profile["tiled"], file.profile["compress"]) == (255, True, "deflate")
+        assert [file.tags()[f"CLASS_{place}"] for place in range(3)] == CLASSES
+        table = file.colormap(1)
+        assert file.overviews(1) == [2]
+    assert [table[place][:3] for place in range(3)] == [tuple(colour) for colour in rgb(class_colours(CLASSES)).tolist()]
+    assert table[255][3] == 0
+    entries = ElementTree.parse(out / "map.qml").getroot().iter("paletteEntry")
+    assert [(entry.get("value"), entry.get("label"), entry.get("color")) for entry in entries] == [
+        (str(place), name, colour) for place, (name, colour) in enumerate(zip(CLASSES, class_colours(CLASSES), strict=True))]
+
+
+def test_probabilities_are_a_cloud_optimised_raster_that_the_map_follows_from(mapped):
+    _, out = mapped
+    classes, per_cent = pixels_of(out / "map.tif")[0], pixels_of(out / "probabilities.tif").astype(int)
+    known = classes != 255
+    assert np.array_equal(per_cent == 255, np.broadcast_to(~known, per_cent.shape))
+    assert np.abs(per_cent.sum(0)[known] - 100).max() <= 2  # each is rounded
+    assert (np.take_along_axis(per_cent, np.minimum(classes, 2)[None].astype(int), 0)[0] == per_cent.max(0))[known].all()
+    with rasterio.open(out / "probabilities.tif") as file:
+        assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        assert list(file.descriptions) == CLASSES
+
+
+def test_what_the_folder_says_of_the_map(mapped):
+    _, out = mapped
+    said = json.loads((out / "scene.json").read_text())
+    area = np.prod(said["size_metres"]) * 440 / 500 / 1e4
+    assert said["title"] == "Land use of city.tif"
+    imagery, land_use = said["layers"]
+    assert sum(entry["hectares"] for entry in land_use["legend"]) == pytest.approx(area, rel=1e-3)
+    assert sum(entry["share"] for entry in land_use["legend"]) == pytest.approx(1, abs=1e-3)
+    assert all((out / layer["file"]).is_file() for layer in (imagery, land_use))
+    assert all((out / file["name"]).is_file() for file in said["files"])
+    assert b"Land use of city.tif" in (out / "report.html").read_bytes()
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("height", "width", "overlap"), [(300, 500, 0.5), (448, 448, 0), (225, 600, 0.75), (100, 150, 0.5), (231, 90, 0)])
+def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, height, width, overlap):
+    pixels = noise(height, width)
+    raster = write_raster(tmp_path / "city.tif", pixels)
+    out = predict(raster, model, tmp_path / "map", overlap=overlap)
+    normalised = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_array_equal(pixels_of(out / "map.tif")[0], normalised.argmax(-1))
+
+
+def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
+    """Blue is water: a head trained for a moment on random blue boxes finds one that straddles tiles, to a few pixels."""
+    torch.manual_seed(0)
+    purpose = {"problem": "segmentation", "modality": "image", "decoder": "linear", "classes": ["water", "green"]}
+    net = build_downstream(build_rose("test_vit"), purpose)
+    optimizer = torch.optim.Adam(net.parameters(), 3e-3)
+    random = np.random.default_rng(0)
+    for _ in range(40):
+        labels = np.ones((4, 14, 14), np.int64)
+        for label in labels:
+            (x, y), (w, h) = random.integers(0, 11, 2), random.integers(2, 10, 2)
+            label[y:y + h, x:x + w] = 0
+        images = torch.from_numpy(_coloured(labels.repeat(16, 1).repeat(16, 2), random)).movedim(-1, 1)
+        true = torch.from_numpy(labels.repeat(16, 1).repeat(16, 2))
+        loss = torch.nn.functional.cross_entropy(net(normalise(images), None), true)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    save_finetuned(tmp_path / "best.safetensors", net, {"image_encoder": "test_vit"}, purpose)
+    truth = np.ones((500, 620), np.int64)
+    truth[150:330, 170:400] = 0
+    raster = write_raster(tmp_path / "city.tif", _coloured(truth, random))
+    found = pixels_of(predict(raster, tmp_path / "best.safetensors", tmp_path / "map") / "map.tif")[0]
+    both, either = ((found == 0) & (truth == 0)).sum(), ((found == 0) | (truth == 0)).sum()
+    assert both / either > 0.85
+    rows, columns = np.nonzero(found == 0)
+    assert abs(np.array([rows.mean(), columns.mean()]) - [239.5, 284.5]).max() < 4
+
+
+def _coloured(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Blue where 0 and green elsewhere, with noise: [..., 3] uint8."""
+    colours = np.array([[60, 90, 190], [70, 140, 60]])[labels]
+    return (colours + random.normal(0, 12, colours.shape)).clip(1, 255).astype(np.uint8)

@@ -1,0 +1,142 @@
+"""predict_scene.py as a command: what it says, what it refuses, and how it goes on after a stop."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import build_rose
+from tests.scene.scenes import noise, pixels_of, predict, write_model, write_objects, write_raster
+from utils.checkpoint import save_checkpoint
+from utils.errors import RoseError
+from utils.scene.run import map_scene
+from utils.scene.strips import Strips
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with a scene, its OSM, and models."""
+    folder = tmp_path_factory.mktemp("place")
+    raster = write_raster(folder / "city.tif", noise(460, 500))
+    write_objects(folder / "osm.gpkg", raster)
+    write_objects(folder / "elsewhere.gpkg", raster, move=5)
+    write_raster(folder / "nothing.tif", np.zeros((300, 300, 3), np.uint8), nodata=0)
+    write_raster(folder / "small.tif", noise(90, 120))
+    write_model(folder / "classes.safetensors")
+    write_model(folder / "image.safetensors", modality="image")
+    write_model(folder / "totals.safetensors", "regression")
+    write_model(folder / "osm.safetensors", "regression", "osm")
+    write_model(folder / "clip.safetensors", tiles={"text": {"name": "clip", "width": 512}})
+    write_model(folder / "coarse.safetensors", tiles={"metres_per_pixel": [2.0, 2.0], "tile_px": 112})
+    (folder / "evaluation/seed_3").mkdir(parents=True)
+    write_model(folder / "evaluation/seed_3/best.safetensors")
+    build = {"image_encoder": "test_vit"}
+    save_checkpoint(folder / "pretrained/model_1.tar", {"model": build_rose(**build).state_dict(), "build": build})
+    (folder / "a_file").write_text("")
+    return folder
+
+
+@pytest.mark.parametrize(("keys", "message"), [
+    ({"checkpoint": "missing.safetensors"}, "missing.safetensors: no such file"),
+    ({"checkpoint": "pretrained"}, "pretrained: holds no fine-tuned model .*evaluate_seg_fusion.py"),
+    ({"checkpoint": "pretrained/model_1.safetensors"}, "model_1.safetensors: holds no fine-tuned model; expected the best.safetensors"),
+    ({"zones": "osm.gpkg"}, "zones=.*osm.gpkg: .*classes.safetensors finds classes.*evaluate_pop_fusion.py, or leave zones= out"),
+    ({"checkpoint": "totals.safetensors", "probabilities": True}, "probabilities=true: .* estimates totals.*evaluate_seg_fusion.py"),
+    ({"checkpoint": "totals.safetensors", "overlap": 0.5}, "overlap=0.5: .*would count twice; leave overlap= out"),
+    ({"checkpoint": "totals.safetensors", "zones": "missing.gpkg"}, "missing.gpkg: no such file. Pass zones="),
+    ({"checkpoint": "totals.safetensors", "zones": "elsewhere.gpkg"}, "elsewhere.gpkg: does not overlap"),
+    ({"checkpoint": "osm.safetensors", "osm": None}, "osm.safetensors: reads OSM alone, and there is no osm="),
+    ({"checkpoint": "clip.safetensors"}, "clip.safetensors: was trained on tiles with text=clip, and here is text=hash.*pass text=clip"),
+    ({"osm": "elsewhere.gpkg"}, "elsewhere.gpkg: no usable OSM object overlaps the raster.*or leave osm= out, to do without OSM"),
+    ({"osm": "missing.gpkg"}, "missing.gpkg: no such file"),
+    ({"raster": "missing.tif"}, "missing.tif"),
+    ({"raster": "nothing.tif", "osm": None}, "nothing.tif: no pixel has imagery.*nodata=none"),
+    ({"out": "a_file"}, "a_file"),
+    ({"out": "/proc/map"}, "/proc/map: cannot be written"),
+    ({"tile_px": 100}, "tile_px=100: no multiple of 16, the patch side of .*; pass tile_px=96, or leave it out"),
+    ({"overlap": 1.0}, "overlap=1.0: must be 0 or more and below 1"),
+    ({"batch": 3}, "batch"),
+])
+def test_bad_input_is_refused_in_one_line_and_leaves_nothing(place, tmp_path, keys, message):
+    paths = {name: place / value if isinstance(value, str) and name != "text" else value for name, value in keys.items()}
+    arguments = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "out": tmp_path / "map",
+                 "osm": place / "osm.gpkg", **paths}
+    with pytest.raises(RoseError, match=message) as raised:
+        predict(**arguments)
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "map").exists()
+
+
+@pytest.mark.parametrize(("keys", "message"), [
+    ({"osm": None}, "no osm= is given: the model, which was trained with OSM, sees every tile as one without objects"),
+    ({"checkpoint": "image.safetensors"}, "the model looks at the image alone, so .*osm.gpkg is not read"),
+    ({"raster": "small.tif", "osm": None}, "the raster, 120 x 90 pixels, is smaller than a tile of 224 x 224"),
+    ({"checkpoint": "coarse.safetensors"}, r"a pixel is 0.5 m here, and was 2 m where the model was trained.*resolution=2 "),
+    ({"checkpoint": "evaluation"}, None),
+])
+def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsys, keys, message):
+    paths = {name: place / value if value else value for name, value in keys.items()}
+    made = map_scene(**{"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "osm": place / "osm.gpkg", **paths},
+                     out=tmp_path / "map", num_workers=0)
+    assert pixels_of(made.files["map.tif"]).shape[1:] == pixels_of(paths.get("raster", place / "city.tif")).shape[1:]
+    said = capsys.readouterr()
+    if message:
+        assert re.search(message, said.out + said.err)
+        assert re.search(message, str(made))
+
+
+def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, monkeypatch, capsys):
+    keys = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "osm": place / "osm.gpkg", "overlap": 0.75}
+    whole = predict(out=tmp_path / "whole", probabilities=True, **keys)
+    write, made = Strips.write, []
+
+    def stop_at_the_fourth(self, number, strip):
+        made.append(number)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        write(self, number, strip)
+
+    monkeypatch.setattr(Strips, "write", stop_at_the_fourth)
+    with pytest.raises(KeyboardInterrupt):
+        predict(out=tmp_path / "map", probabilities=True, **keys)
+    assert [path.name for path in (tmp_path / "map").iterdir() if not path.name.startswith(".")] == []
+    out = predict(out=tmp_path / "map", probabilities=True, **keys)
+    assert made == [0, 1, 2, 3, *range(3, len(set(made)))]
+    assert "going on with the work of a stopped run: 3 of" in capsys.readouterr().out
+    for name in ("map.tif", "probabilities.tif"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path):
+    """Killed while map.tif is written, as the out-of-memory killer does it."""
+    code = ("import os, signal\nfrom utils.scene import geotiff\n"
+            "geotiff._in_blocks = lambda strips: os.kill(os.getpid(), signal.SIGKILL)\n"
+            "from utils.scene.run import map_scene\n"
+            f"map_scene({str(place / 'city.tif')!r}, {str(place / 'classes.safetensors')!r}, {str(tmp_path / 'map')!r}, num_workers=2)")
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert killed.returncode == -9, killed.stderr
+    assert not (tmp_path / "map/map.tif").exists()
+    out = predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map", num_workers=2, batch_size=16)
+    assert sorted(path.name for path in out.iterdir()) == ["figures", "map.qml", "map.tif", "report.html", "scene.json"]
+
+
+def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch):
+    keys = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "out": tmp_path / "map"}
+    first = predict(probabilities=True, **keys) / "map.tif"
+    before = first.stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        patched.setattr(Strips, "write", None)
+        predict(probabilities=True, **keys)
+    assert first.stat().st_mtime_ns == before
+    with pytest.raises(RoseError, match=r"map: holds other results: probabilities=false \(there true.*overwrite=true"):
+        predict(**keys)
+    predict(overwrite=True, **keys)
+    assert not (tmp_path / "map/probabilities.tif").exists()
+    assert first.stat().st_mtime_ns > before

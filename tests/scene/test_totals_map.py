@@ -1,0 +1,71 @@
+"""predict_scene.py with a model of totals: tiles, their raster, and zones."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+
+from datasets import TileDataset, collate
+from datasets.prepare.pipeline import prepare_tiles
+from tests.scene.scenes import CRS, noise, pixels_of, predict, write_model, write_objects, write_raster
+from utils.finetuned import load_finetuned
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return write_model(tmp_path_factory.mktemp("model") / "best.safetensors", "regression")
+
+
+@pytest.fixture(scope="module", params=CRS)
+def mapped(request, model, tmp_path_factory):
+    """A scene of 3 x 2 tiles and parts of tiles, the last column without imagery, with zones that share it out; and its map."""
+    folder = tmp_path_factory.mktemp("mapped")
+    pixels = noise(500, 900)
+    pixels[:, 672:] = 0
+    raster = write_raster(folder / "city.tif", pixels, request.param, nodata=0)
+    with rasterio.open(raster) as file:
+        left, bottom, right, top = file.bounds
+    random = np.random.default_rng(3)
+    points = shapely.multipoints(np.column_stack([random.uniform(left, right, 7), random.uniform(bottom, top, 7)]))
+    zones = shapely.get_parts(shapely.voronoi_polygons(points, extend_to=shapely.box(left, bottom, right, top)))
+    gpd.GeoDataFrame({"name": list("abcdefg")}, geometry=zones, crs=request.param).to_crs(4326).to_file(folder / "zones.gpkg")
+    osm = write_objects(folder / "osm.gpkg", raster, 30)
+    return raster, osm, predict(raster, model, folder / "map", osm=osm, zones=folder / "zones.gpkg")
+
+
+def test_zones_that_share_out_the_scene_sum_to_its_tiles(mapped):
+    _, _, out = mapped
+    tiles, zones = gpd.read_file(out / "tiles.gpkg"), gpd.read_file(out / "zones.gpkg")
+    assert list(zones.columns) == ["name", "population", "covered", "geometry"]
+    assert zones.population.sum() == pytest.approx(tiles.population.sum(), rel=1e-3)
+    assert tiles.population.sum() > 0
+
+
+def test_tiles_lie_where_the_raster_has_them(mapped):
+    raster, _, out = mapped
+    tiles, totals = gpd.read_file(out / "tiles.gpkg"), pixels_of(out / "totals.tif")[0]
+    with rasterio.open(raster) as there, rasterio.open(out / "totals.tif") as here:
+        assert here.crs == there.crs == tiles.crs
+        assert here.transform == there.transform @ there.transform.scale(224)
+        np.testing.assert_allclose(tiles.total_bounds, rasterio.windows.bounds(rasterio.windows.Window(0, 0, 672, 500), there.transform))
+        for tile in tiles.itertuples():
+            x, y = here.transform @ (tile.column + 0.5, tile.row + 0.2)
+            assert tile.geometry.contains(shapely.Point(x, y))
+            assert totals[tile.row, tile.column] == np.float32(tile.population)
+    assert totals.shape == (3, 5)
+    assert np.isnan(totals[:, 3:]).all()
+    assert len(tiles) == 9
+    np.testing.assert_allclose(tiles.imagery, [1, 1, 1, 1, 1, 1, *[52 / 224] * 3])
+
+
+def test_a_whole_tile_has_the_estimate_that_its_prepared_tile_has(mapped, model, tmp_path):
+    raster, osm, out = mapped
+    prepare_tiles(raster, osm, tmp_path / "tiles", "c", keep_empty=True, progress=False)
+    dataset, (network, _) = TileDataset(tmp_path / "tiles"), load_finetuned(model)
+    expected = network(*collate([dataset[index] for index in range(len(dataset))]))[:, 0].tolist()
+    tiles = gpd.read_file(out / "tiles.gpkg")
+    found = {f"c_{tile.column}_{tile.row}": (tile.population, tile.objects) for tile in tiles.itertuples()}
+    assert len(dataset) == 6
+    assert [found[name][0] for name in dataset.names] == pytest.approx(expected, rel=1e-5)
+    assert [found[name][1] for name in dataset.names] == [len(dataset.read(index)[1].x) for index in range(6)]

@@ -1,0 +1,67 @@
+"""Overlapping maps of tiles blended to one map without seams, of which only the rows of pixels still open are held."""
+
+import torch
+from torch import Tensor
+
+
+def blending_window(side: int, overlap: int) -> Tensor:
+    """Weight of a tile's pixels, float32 [side, side]: 1 inside, falling smoothly over `overlap` pixels towards each edge.
+
+    w(d) = sin^2(pi/2 * (d + 1/2) / overlap) at d < overlap pixels from an edge, in both directions multiplied; two tiles that share so many
+    pixels then weigh 1 together everywhere. Of an overlap beyond half a tile, half a tile counts.
+    """
+    overlap = min(overlap, side // 2)
+    if not overlap:
+        return torch.ones(side, side)
+    place = torch.arange(side)
+    distance = torch.minimum(place, side - 1 - place)
+    ramp = torch.sin(torch.pi / 2 * ((distance + 0.5) / overlap).clamp(max=1)).square()
+    return torch.outer(ramp, ramp)
+
+
+class RowBlend:
+    """The weighted mean of tiles' maps, for tiles that come row by row from the top.
+
+    Memory is that of one row of tiles: channels x side x width values, whatever the height.
+
+    Args:
+        channels: of a map.
+        width: of the whole, in pixels.
+        window: [side, side] weights of a tile's pixels, all above 0.
+        top: first row of pixels that is held.
+    """
+
+    def __init__(self, channels: int, width: int, window: Tensor, top: int):
+        side = len(window)
+        self.window, self.top = window, top
+        self._sums = torch.zeros(channels, side, width)
+        self._weights = torch.zeros(side, width)
+
+    def add(self, left: int, maps: Tensor, valid: Tensor) -> None:
+        """Add a tile whose top is that of the rows held.
+
+        Args:
+            left: of the tile; it may reach beyond the whole.
+            maps: [channels, side, side].
+            valid: [side, side] bool, pixels that count.
+        """
+        width = min(maps.shape[2], self._weights.shape[1] - left)
+        weights = (self.window * valid)[:, :width]
+        self._weights[:, left:left + width] += weights
+        self._sums[:, :, left:left + width].addcmul_(maps[:, :, :width], weights)
+
+    def finish(self, rows: int) -> tuple[Tensor, Tensor]:
+        """The uppermost `rows` rows, to which no further tile adds; the rows below are held from now on.
+
+        Returns:
+            Mean [channels, rows, width], and where any tile had a pixel that counts, [rows, width] bool; elsewhere the mean is 0.
+        """
+        weights = self._weights[:rows]
+        known = weights > 0
+        mean = self._sums[:, :rows] / torch.where(known, weights, 1)
+        for plane in (*self._sums, self._weights):  # one by one: a copy of all would double the memory
+            below = plane[rows:].clone()
+            plane[:len(below)] = below
+            plane[len(below):] = 0
+        self.top += rows
+        return mean, known

@@ -1,0 +1,99 @@
+"""GeoTIFFs that are written strip by strip: tiled, compressed, with overviews, whole or absent."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.shutil import copy
+from rasterio.windows import Window
+
+from utils.files import replacing
+
+BLOCK = 512          # pixels along a side of a block
+LEAST_OVERVIEW = 256  # pixels along the longer side, to which overviews go down
+_CACHE_MB = 128      # of blocks that GDAL may hold
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where a raster's pixels are: CRS as WKT, transform as in rasterio, and size in pixels."""
+
+    crs: str
+    transform: Affine
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a raster's pixels say.
+
+    Attributes:
+        dtype, nodata: as in rasterio.
+        bands: a name for each band.
+        tags: of the whole raster.
+        colours: red, green, blue and opacity of values, for one band of uint8.
+        overviews: how pixels are joined to coarser ones.
+    """
+
+    dtype: str
+    nodata: float
+    bands: Sequence[str]
+    tags: Mapping[str, str]
+    colours: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    overviews: Resampling = Resampling.average
+
+
+def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, cloud_optimised: bool = False) -> None:
+    """Write strips [bands, rows, width], which follow each other from the top, as one GeoTIFF.
+
+    Args:
+        cloud_optimised: lay the file out for reading over a network (COG).
+    """
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part:
+        if not cloud_optimised:
+            _write(part, strips, ground, content, overviews=True)
+            return
+        plain = part.with_name(f"{part.name}.plain")
+        try:
+            _write(plain, strips, ground, content, overviews=False)
+            copy(plain, part, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER", RESAMPLING=content.overviews.name)
+        finally:
+            plain.unlink(missing_ok=True)
+
+
+def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, overviews: bool) -> None:
+    with rasterio.open(
+        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform, width=ground.width, height=ground.height,
+        count=len(content.bands), dtype=content.dtype, nodata=content.nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
+        compress="deflate", BIGTIFF="IF_SAFER",
+    ) as file:
+        file.update_tags(**content.tags)
+        for number, name in enumerate(content.bands, start=1):
+            file.set_band_description(number, name)
+        if content.colours:
+            file.write_colormap(1, dict(content.colours))
+        top = 0
+        for rows in _in_blocks(strips):
+            file.write(rows, window=Window(0, top, ground.width, rows.shape[1]))
+            top += rows.shape[1]
+        longest = max(ground.width, ground.height)
+        if overviews and longest > LEAST_OVERVIEW:
+            file.build_overviews([2**level for level in range(1, 1 + (longest // LEAST_OVERVIEW).bit_length())], content.overviews)
+
+
+def _in_blocks(strips: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
+    """The same rows, BLOCK of them at a time, so that no block is compressed twice."""
+    held: list[np.ndarray] = []
+    for strip in strips:
+        held.append(strip)
+        while sum(part.shape[1] for part in held) >= BLOCK:
+            rows = np.concatenate(held, axis=1)
+            yield rows[:, :BLOCK]
+            held = [rows[:, BLOCK:]]
+    if sum(part.shape[1] for part in held):
+        yield np.concatenate(held, axis=1)

@@ -1,0 +1,161 @@
+"""A scene made ready: its imagery opened, its OSM objects read, the work on it held in a hidden folder of the results."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from datasets.prepare.grid import TileGrid
+from datasets.prepare.job import TileRules
+from datasets.prepare.objects import source_files
+from datasets.prepare.raster import Mosaic, open_mosaic
+from datasets.prepare.staging import Objects, build_job
+from datasets.prepare.tags import load_layers
+from datasets.prepare.text import TextEncoder, text_encoder
+from datasets.scene import SceneTiles
+from datasets.stores.tile import GEOMETRY_WIDTH
+from utils.config import SceneKeys
+from utils.errors import CheckpointError
+from utils.recipes import resolve_recipe
+
+NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at home
+WITHOUT_OSM = "or leave osm= out, to do without OSM"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The network that a scene is read for.
+
+    Attributes:
+        source: the checkpoint, for messages.
+        node_width: columns of its nodes, label included.
+        takes_osm: whether it looks at OSM at all.
+        tiles: what it was trained on, as `utils.finetuned.describe_tiles` has it; empty where that is not known.
+    """
+
+    source: str
+    node_width: int
+    takes_osm: bool
+    tiles: dict[str, Any]
+
+
+class NoText:
+    """Stands for a text encoder where there are no objects: vectors of a network's width, of no value."""
+
+    name = "none"
+
+    def __init__(self, width: int):
+        self.width, self.notes = width, []
+
+    def encode(self, values: Sequence[str]) -> np.ndarray:
+        """[0, width] float32 of no values."""
+        return np.empty((0, self.width), np.float32)
+
+    def describe(self) -> dict[str, Any]:
+        """Its name and width."""
+        return {"name": self.name, "width": self.width}
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A scene whose imagery is open, before any work is done.
+
+    Attributes:
+        mosaic, grid: imagery and its tiles.
+        files: every file that is read.
+        notes: what the user should know.
+        prepare: reads the objects and describes the work in a folder, unless that is done, and gives the scene's tiles.
+    """
+
+    mosaic: Mosaic
+    grid: TileGrid
+    files: list[Path]
+    notes: list[str]
+    prepare: Callable[[Path], SceneTiles]
+
+
+@contextmanager
+def open_scene(cfg: SceneKeys, raster: str, reader: Reader, tile_px: int, stride: int, edges: str) -> Iterator[Opening]:
+    """The scene at `raster`, read as `cfg` and the network that it is for want it.
+
+    Args:
+        tile_px, stride, edges: of the tiles (`TileGrid`).
+
+    Raises:
+        RoseError: a source cannot be used; preparing and reading raise it, too.
+    """
+    layers = load_layers(cfg.layers)
+    osm = cfg.osm if reader.takes_osm else None
+    encoder = text_encoder(**_text_keys(cfg)) if osm is not None else NoText(reader.node_width - GEOMETRY_WIDTH - 1)
+    if osm is not None:
+        _check_text(encoder, cfg, reader)
+    rules = _rules(cfg, reader)
+    with open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs, resolution=cfg.resolution, stretch=tuple(cfg.stretch),
+                     nodata=cfg.nodata) as mosaic:
+        grid = TileGrid.over(mosaic, tile_px, stride, edges)
+        files = [*mosaic.files, *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
+        objects = Objects(osm, layers, encoder, WITHOUT_OSM)
+
+        def prepare(folder: Path) -> SceneTiles:
+            return SceneTiles(build_job(folder, rules, grid, mosaic, objects, {}, say, progress=True).folder)
+
+        yield Opening(mosaic, grid, files, [*mosaic.warnings, *_notes(cfg, reader, mosaic, grid)], prepare)
+
+
+def say(notes: Sequence[str]) -> None:
+    """Tell the user, past any progress bar."""
+    for note in notes:
+        tqdm.write(f"note: {note}")
+
+
+def request_of(cfg: Any, free: Sequence[str], **more: Any) -> dict[str, Any]:
+    """All that results depend on, as JSON knows it: the keys of `cfg` but for those that are `free`, and `more`."""
+    keys = {name: value for name, value in asdict(cfg).items() if name not in free}
+    return json.loads(json.dumps({**keys, **more}))
+
+
+def _text_keys(cfg: SceneKeys) -> dict[str, Any]:
+    return cfg.text if isinstance(cfg.text, dict) else asdict(cfg.text)
+
+
+def _rules(cfg: SceneKeys, reader: Reader) -> TileRules:
+    """How graphs are made: as the keys say, else as the model's own tiles were, else as recipe=rose."""
+    known = {name: getattr(cfg, name) or reader.tiles.get(name) for name in ("relation_codes", "coordinates")}
+    recipe = resolve_recipe(cfg.recipe or "rose", **known)
+    return TileRules("scene", keep_empty=True, max_nodata=1.0, layout="compact", relation_codes=recipe.relation_codes,
+                     coordinates=recipe.coordinates)
+
+
+def _check_text(encoder: TextEncoder, cfg: SceneKeys, reader: Reader) -> None:
+    """Raises CheckpointError where tags are described in another way than to the network in its training."""
+    width = reader.node_width - GEOMETRY_WIDTH - 1
+    if encoder.width != width:
+        raise CheckpointError(f"{reader.source}: reads text vectors of {width} numbers, and those of text={encoder.name} have "
+                              f"{encoder.width}; choose text= as for the tiles that it was trained on")
+    trained = reader.tiles.get("text")
+    if trained and trained["name"] != encoder.name:
+        raise CheckpointError(f"{reader.source}: was trained on tiles with text={trained['name']}, and here is text={encoder.name}, whose "
+                              f"vectors mean nothing to it; pass text={trained['name']}")
+
+
+def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> list[str]:
+    """What the user should know before the work is begun."""
+    notes = []
+    if not reader.takes_osm and cfg.osm is not None:
+        notes.append(f"the model looks at the image alone, so {cfg.osm} is not read")
+    if reader.takes_osm and cfg.osm is None:
+        notes.append("no osm= is given: the model, which was trained with OSM, sees every tile as one without objects; expect less of it")
+    if min(mosaic.width, mosaic.height) < grid.tile_px:
+        notes.append(f"the raster, {mosaic.width} x {mosaic.height} pixels, is smaller than a tile of {grid.tile_px} x {grid.tile_px}: the "
+                     f"model sees the rest of the tile as ground without imagery; a finer resolution= makes more pixels of it")
+    here, trained = max(mosaic.metres_per_pixel), reader.tiles.get("metres_per_pixel")
+    if trained and not trained[0] / NEAR <= here <= trained[1] * NEAR:
+        size = f"{trained[0]:.3g}" if trained[1] < trained[0] * 1.01 else f"{trained[0]:.3g} to {trained[1]:.3g}"
+        notes.append(f"a pixel is {here:.3g} m here, and was {size} m where the model was trained: what it sees has another size; "
+                     f"resolution={trained[0]:.3g} resamples the imagery")
+    return notes

@@ -1,0 +1,152 @@
+"""A fine-tuned model over a whole scene: a map with the raster's georeference, made strip by strip, that goes on where it was stopped."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.prepare.sources import states
+from datasets.prepare.work_folder import WorkFolder
+from datasets.scene import SceneTiles
+from models.downstream import Downstream
+from utils.cli import configured
+from utils.config import MachineConfig, PredictConfig
+from utils.devices import launch
+from utils.errors import CheckpointError, ConfigError, PrepareError
+from utils.evaluation.run import BEST
+from utils.files import sha256_of
+from utils.finetuned import load_finetuned, tiles_of
+from utils.html import REPORT, write_report
+from utils.outputs import write_json
+from utils.progress import progress_bar
+from utils.scene.inference import counted, predicted_bands, rows_of
+from utils.scene.land_use_map import LandUseMap
+from utils.scene.opening import Opening, Reader, open_scene, request_of, say
+from utils.scene.pictures import imagery_layer
+from utils.scene.results import PARTS, ResultFolder
+from utils.scene.strips import Strips
+from utils.scene.totals_map import TotalsMap
+
+SCENE = "scene.json"
+TILE_PX = 224
+_FREE = ("out", "overwrite", "num_workers", "accelerator", "checkpoint")  # keys that change no result, or that a digest stands for
+
+
+@dataclass(frozen=True)
+class SceneMap:
+    """A map that is made.
+
+    Attributes:
+        out: folder of its files.
+        said: what its scene.json says.
+    """
+
+    out: Path
+    said: dict[str, Any]
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.said['title']}:", *(f"  {line}" for line in self.said["lines"]),
+                          f"Outputs in {self.out}: {', '.join(self.files)}, {REPORT}"])
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """The files of the map, by name."""
+        return {file["name"]: self.out / file["name"] for file in self.said["files"]}
+
+
+def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path, **keys: Any) -> SceneMap:
+    """`run` with the values of configs/predict_scene.yaml, and in their place `keys`, which are the keys of predict_scene.py."""
+    return run(configured("predict_scene", PredictConfig, {"raster": raster, "checkpoint": checkpoint, "out": out, **keys}))
+
+
+def run(cfg: PredictConfig) -> SceneMap:
+    """Map a scene.
+
+    A model of classes gives map.tif, on the pixels of the raster; a model of totals totals.tif, tiles.gpkg and, with `zones`, zones.gpkg.
+    Memory is that of a row of tiles. Nothing appears in `out` before all strips are made; a stopped run leaves them in a hidden folder
+    there, and the same call goes on with them and gives the same bytes.
+
+    Raises:
+        RoseError: an input cannot be used, `out` holds another map, or cannot be written.
+    """
+    checkpoint = find_finetuned(Path(cfg.checkpoint))
+    model, purpose = load_finetuned(checkpoint)
+    product = {"segmentation": LandUseMap, "regression": TotalsMap}[purpose["problem"]](model, purpose, cfg)
+    reader = Reader(str(checkpoint), model.rose.osm_encoder.in_dim + 1, purpose["modality"] != "image", tiles_of(checkpoint))
+    tile_px = cfg.tile_px or reader.tiles.get("tile_px", TILE_PX)
+    _check_tile(tile_px, model, checkpoint)
+    stride = max(1, round(tile_px * (1 - product.overlap)))
+    with open_scene(cfg, cfg.raster, reader, tile_px, stride, product.edges) as opening:
+        product.check(opening)
+        folder = ResultFolder(WorkFolder(Path(cfg.out), "mapping", "mapping a scene"), SCENE)
+        request = request_of(cfg, _FREE, checkpoint_sha256=sha256_of(checkpoint),
+                             sources=states([*opening.files, *([Path(cfg.zones)] if cfg.zones else [])]))
+        with folder.held():
+            said = folder.begin(request, cfg.overwrite)
+            if said is None:
+                say(opening.notes)
+                said = _make(cfg, product, opening, folder, request)
+    return SceneMap(folder.out, said)
+
+
+def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening, folder: ResultFolder,
+          request: dict[str, Any]) -> dict[str, Any]:
+    """Make the map, or what a stopped run left to make of it; what its scene.json says."""
+    scene = opening.prepare(folder.work.folder)
+    strips = Strips(folder.work.folder / PARTS, scene.grid.rows)
+    if strips.done < strips.count:
+        _make_strips(cfg, product, scene, strips)
+    made = folder.empty()
+    imagery, shape = imagery_layer(opening.mosaic, made)
+    title = f"{product.title} of {Path(cfg.raster).name}"
+    said = product.write(strips, scene, made, title, shape)
+    if said is None:
+        folder.work.abandon()
+        raise PrepareError(f"{cfg.raster}: no pixel has imagery, expected some to map; if pixels of the nodata value are imagery, pass "
+                           f"nodata=none")
+    size = [side * metres for side, metres in zip((scene.width, scene.height), opening.mosaic.metres_per_pixel, strict=True)]
+    said = {"kind": product.kind, "title": title, "lines": [*said["lines"], *opening.notes], "size_metres": size,
+            "layers": [imagery, *said["layers"]], "tables": said["tables"], "files": said["files"], "request": request}
+    write_json(made / SCENE, said)
+    write_report([made], made / REPORT)
+    folder.publish(said)
+    return said
+
+
+def _make_strips(cfg: PredictConfig, product: LandUseMap | TotalsMap, scene: SceneTiles, strips: Strips) -> None:
+    """The strips that are still to be made, by this process and those that cut tiles for it."""
+    machine = MachineConfig(image_size=scene.grid.tile_px, precision=cfg.precision, accelerator=cfg.accelerator, devices="1", num_nodes=1,
+                            strategy="auto", compile=False, num_workers=cfg.num_workers)
+    fabric, grid, first = launch(machine), scene.grid, strips.done
+    if first:
+        say([f"going on with the work of a stopped run: {first} of {strips.count} rows of tiles are done"])
+    product.model.to(fabric.device).eval()
+    row = product.first_row(grid, first)
+    bands = predicted_bands(scene, product.network, fabric, row * grid.bands_of_a_row, cfg.batch_size, cfg.num_workers)
+    with progress_bar(grid.tiles, row * grid.columns, "tile") as bar:
+        made = product.strips(grid, rows_of(counted(bands, bar)), first)
+        for number, strip in enumerate(made, start=first):
+            strips.write(number, strip)
+
+
+def find_finetuned(path: Path) -> Path:
+    """The fine-tuned model at `path`: itself, or, of the folder of an evaluation or of one of its seeds, the first that is in it.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if not path.is_dir():
+        return path
+    found = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
+    if not found:
+        raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), expected the folder of an evaluation; make one "
+                              f"with evaluate_seg_fusion.py or evaluate_pop_fusion.py")
+    if len(found) > 1:
+        say([f"{path} holds {len(found)} models, of a seed each; {found[0]} is taken"])
+    return found[0]
+
+
+def _check_tile(tile_px: int, model: Downstream, source: Path) -> None:
+    patch = model.rose.image_encoder.patch
+    if tile_px % patch:
+        raise ConfigError(f"tile_px={tile_px}: no multiple of {patch}, the patch side of {source}; pass tile_px="
+                          f"{max(round(tile_px / patch), 1) * patch}, or leave it out")

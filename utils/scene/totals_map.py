@@ -1,0 +1,139 @@
+"""A map of totals: an estimate of the people or the CO2 of each tile, and of zones made of parts of tiles."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import numpy as np
+import shapely
+from affine import Affine
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from datasets.prepare.grid import TileGrid
+from datasets.scene import SceneTiles
+from models.downstream import Regressor
+from utils.config import PredictConfig
+from utils.errors import CheckpointError, ConfigError
+from utils.evaluation.problem import UNITS
+from utils.files import replacing
+from utils.scene.geotiff import Content, Ground, write_geotiff
+from utils.scene.inference import PredictedBand
+from utils.scene.opening import Opening, say
+from utils.scene.pictures import amount_layer
+from utils.scene.strips import Strips
+from utils.scene.zones import zone_totals
+
+TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
+_COLUMN = {"pop": "population", "co2": "co2"}  # of the tables, by the target of evaluate_pop_fusion.py
+
+
+class TotalsMap:
+    """A strip, of one row of tiles, holds estimate, share of the tile that has imagery, and number of OSM objects of each tile
+    [3, 1, columns] float64; nan where there is no imagery at all.
+
+    Args:
+        model: the network.
+        purpose: what it is for.
+        cfg: key `zones`.
+
+    Raises:
+        ConfigError: a key that only models of classes know.
+        CheckpointError: the model reads OSM alone, and there is none.
+    """
+
+    kind, edges, overlap = "totals", "exceed", 0.0
+
+    def __init__(self, model: Regressor, purpose: dict[str, Any], cfg: PredictConfig):
+        if cfg.probabilities:
+            raise ConfigError(f"probabilities=true: {cfg.checkpoint} estimates totals, which have none; give a checkpoint of "
+                              f"evaluate_seg_fusion.py, or leave probabilities= out")
+        if cfg.overlap:
+            raise ConfigError(f"overlap={cfg.overlap}: {cfg.checkpoint} estimates totals of tiles, and what two tiles share would count "
+                              f"twice; leave overlap= out")
+        if purpose["modality"] == "osm" and cfg.osm is None:
+            raise CheckpointError(f"{cfg.checkpoint}: reads OSM alone, and there is no osm= to read; pass the place's OSM data, or a "
+                                  f"checkpoint of another modality")
+        self.model, self.zones = model, cfg.zones and Path(cfg.zones)
+        self.column, self.unit = _COLUMN[purpose["target"]], UNITS[purpose["target"]]
+
+    @property
+    def title(self) -> str:
+        return self.unit[0].upper() + self.unit[1:]
+
+    def check(self, opening: Opening) -> None:
+        """Raises PrepareError where the zones cannot be used, before any work is done."""
+        if self.zones:
+            box, crs = shapely.box(*opening.mosaic.bounds), opening.mosaic.crs.to_wkt()
+            whole = gpd.GeoDataFrame({self.column: [np.nan]}, geometry=[box], crs=crs)
+            zone_totals(self.zones, whole, self.column)
+
+    def network(self, images: Tensor, graphs: Batch) -> Tensor:
+        """[B, 1] totals in their own units."""
+        return self.model(images, graphs)
+
+    def first_row(self, grid: TileGrid, strip: int) -> int:
+        """The first row of tiles that the strip and those below it depend on."""
+        return strip
+
+    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, list[PredictedBand]]], first: int) -> Iterator[np.ndarray]:
+        """The strips from `first` on, a row of tiles each."""
+        for _, bands in rows:
+            strip = np.full((3, 1, grid.columns), np.nan)
+            for band in bands:
+                if band.cols:
+                    strip[:, 0, band.cols] = band.outputs[:, 0], band.valid.float().mean((1, 2)), band.objects
+            yield strip
+
+    def write(self, strips: Strips, scene: SceneTiles, out: Path, title: str, shape: tuple[int, int],
+              ) -> dict[str, Any] | None:
+        """Write the map's files; what scene.json says of them, None where no tile has imagery.
+
+        Args:
+            shape: height and width of the scene's pictures.
+        """
+        grid = scene.grid
+        values = np.concatenate(list(strips), axis=1)                                      # [3, rows, columns]
+        if np.isnan(values[0]).all():
+            return None
+        ground = Ground(scene.crs, scene.transform @ Affine.scale(grid.tile_px), grid.columns, grid.rows)
+        write_geotiff(out / TOTALS, [values[:1].astype(np.float32)], ground,
+                      Content("float32", np.nan, [self.unit], {"TITLE": title, "UNIT": self.unit}))
+        tiles = self._tiles(scene, values)
+        _write_table(tiles, out / TILES)
+        files = [{"name": TOTALS, "what": f"{self.unit}, a pixel each; the last may reach beyond the imagery"},
+                 {"name": TILES, "what": f"the tiles: {self.column}, imagery (share of the tile that has any), objects (of OSM)"}]
+        lines, tables = [f"{tiles[self.column].sum():,.0f} {self.unit.removesuffix(' a tile')} on {len(tiles):,} tiles"], []
+        if self.zones:
+            zones = zone_totals(self.zones, tiles, self.column)
+            say(zones.attrs["notes"])
+            _write_table(zones, out / ZONES)
+            files.append({"name": ZONES, "what": f"the zones: {self.column}, and covered, the share of the zone that the tiles cover"})
+            lines += [f"{zones[self.column].sum():,.0f} {self.unit.removesuffix(' a tile')} in {len(zones):,} zones", *zones.attrs["notes"]]
+            tables.append(_zone_table(zones, self.column))
+        layer = amount_layer(self.unit, values[0], shape[1] / scene.width * grid.tile_px, self.unit, out, shape)
+        return {"lines": lines, "layers": [layer], "tables": tables, "files": files}
+
+    def _tiles(self, scene: SceneTiles, values: np.ndarray) -> gpd.GeoDataFrame:
+        """The tiles that have imagery, cut to the raster."""
+        grid = scene.grid
+        rows, columns = np.nonzero(np.isfinite(values[0]))
+        bounds = np.concatenate([grid.bounds(row, np.flatnonzero(np.isfinite(values[0, row]))) for row in range(grid.rows)])
+        _, bottom, right, _ = scene.bounds
+        boxes = shapely.box(bounds[:, 0], np.maximum(bounds[:, 1], bottom), np.minimum(bounds[:, 2], right), bounds[:, 3])
+        estimate, imagery, objects = values[:, rows, columns]
+        return gpd.GeoDataFrame({"column": columns, "row": rows, self.column: estimate, "imagery": imagery,
+                                 "objects": objects.astype(np.int64)}, geometry=boxes, crs=scene.crs)
+
+
+def _write_table(frame: gpd.GeoDataFrame, path: Path) -> None:
+    with replacing(path) as part:
+        frame.to_file(part, driver="GPKG", layer=path.stem)
+
+
+def _zone_table(zones: gpd.GeoDataFrame, column: str) -> dict[str, Any]:
+    """The zones without their geometries, for the report."""
+    frame = zones.drop(columns=zones.geometry.name)
+    rows = [[value if isinstance(value, str | int | float) else str(value) for value in row] for row in frame.itertuples(index=False)]
+    return {"title": f"Zones: {column}", "columns": list(frame.columns), "rows": rows}
