@@ -1,0 +1,380 @@
+"""extract_features.py: the vectors are those of the network, where they are on the map is exact, and a stopped run goes on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import pyogrio
+import pytest
+import rasterio
+import torch
+from PIL import Image
+
+from datasets import TileDataset, collate
+from models import build_rose
+from models.position import position_code
+from tests.random_tiles import change_meta, random_tile, write_compact, write_release
+from utils.checkpoint import load_rose, save_checkpoint
+from utils.cli import read_config
+from utils.config import ExtractConfig
+from utils.errors import RoseError
+from utils.features import rasters, sources, table
+from utils.features.job import extract
+from utils.features.parts import Parts
+from utils.features.words import in_words
+from utils.scene.results import ResultFolder
+
+SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2"]
+GRID = (14, 14)  # patches of a tile
+UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000], "raster_size": [700, 500], "tile_px": 224, "stride": 224,
+       "metres_per_pixel": [0.5, 0.5]}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _several_parts():
+    """Small pieces, so that nine tiles make several of each."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sources, "PART_TILES", 4)
+        patched.setattr(table, "ROW_GROUP", 4)
+        patched.setattr(rasters, "WINDOW", 20)  # no multiple of a tile's 14 patches
+        yield
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("runs") / "pretrained" / "model_1.tar"
+    save_checkpoint(path, {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
+    return path.with_suffix(".safetensors")
+
+
+def run(checkpoint: Path, out: Path, *overrides: str) -> dict:
+    return extract(read_config("extract_features", ExtractConfig, [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))
+
+
+@pytest.fixture(scope="module")
+def whole(sample_tiles, checkpoint, tmp_path_factory) -> Path:
+    """Features of the sample city of 3 x 3 tiles."""
+    out = tmp_path_factory.mktemp("features") / "whole"
+    print(in_words(str(out), run(checkpoint, out, f"data_root={sample_tiles}")))
+    return out
+
+
+@torch.inference_mode()
+def expected(tiles: TileDataset, checkpoint: Path, fusion: str = "global") -> dict[str, np.ndarray]:
+    """What the network says of each tile, in one batch."""
+    rose = load_rose(checkpoint).eval()
+    images, graphs = collate([tiles[index] for index in range(len(tiles))])
+    tokens, fused = rose.encode_image(images), rose.fuse(images, graphs, fusion)
+    of_tile = fused[:, 0] if fusion == "global" else fused.mean(1)
+    found = {"rs": tokens[:, 0], "rs_patches": tokens[:, 1:], "osm": rose.encode_osm(graphs, GRID)[1], "fused": of_tile,
+             "fused_patches": fused[:, -196:]}
+    return {name: value.numpy() for name, value in found.items()}
+
+
+def patches(path: Path, column: int, row: int) -> np.ndarray:
+    """[L, D] of a tile, from a GeoTIFF."""
+    with rasterio.open(path) as raster:
+        return raster.read(window=((14 * row, 14 * row + 14), (14 * column, 14 * column + 14))).reshape(raster.count, -1).T
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("fusion", ["global", "fine"])
+def test_vectors_are_those_of_the_network(sample_tiles, checkpoint, whole, tmp_path, fusion):
+    out = whole
+    if fusion == "fine":
+        out = tmp_path / "fine"
+        run(checkpoint, out, f"data_root={sample_tiles}", "fusion=fine", "representations=[fused]")
+    tiles = TileDataset(sample_tiles)
+    truth, table = expected(tiles, checkpoint, fusion), gpd.read_parquet(out / "tiles.parquet").set_index("tile")
+    assert sorted(table.index) == tiles.names
+    for name in ("rs", "osm", "fused") if fusion == "global" else ("fused",):
+        np.testing.assert_allclose(np.stack(table.loc[tiles.names, name]), truth[name], atol=1e-5)
+        for tile, vectors in zip(tiles.names, truth.get(f"{name}_patches", ()), strict=False):
+            place = table.loc[tile, ["col", "row"]]
+            np.testing.assert_allclose(patches(out / f"patches_{name}.tif", *place), vectors, atol=1e-5)
+    assert table.loc[tiles.names, "objects"].tolist() == [len(tiles[index][1].x) for index in range(len(tiles))]
+
+
+def test_patches_of_osm_are_means_weighted_by_nearness(sample_tiles, checkpoint, whole):
+    """Against the formula of the fine fusion's weights, taken node by node."""
+    tiles, rose = TileDataset(sample_tiles), load_rose(checkpoint).eval()
+    _, graphs = collate([tiles[4]])
+    with torch.inference_mode():
+        nodes = rose.encode_osm(graphs, GRID)[0].double().numpy()
+    grid = np.arange(14, dtype=np.float32)
+    of_patches = position_code(64, torch.tensor(np.tile(grid, 14)), torch.tensor(np.repeat(grid, 14))).double().numpy()
+    summed, weights = np.zeros((196, 128)), np.zeros((196, 1))
+    for node, (x, y) in zip(nodes, graphs.x[:, 522:524] * 14, strict=True):
+        raw = of_patches @ position_code(64, x, y).double().numpy()
+        weight = np.exp((raw - raw.min()) / (raw.max() - raw.min()) / 0.5)[:, None]
+        summed, weights = summed + weight * node, weights + weight
+    _, column, row = tiles.names[4].split("_")
+    np.testing.assert_allclose(patches(whole / "patches_osm.tif", int(column), int(row)), summed / weights, atol=1e-5)
+
+
+def test_files_lie_where_the_raster_does(sample_tiles, whole):
+    with rasterio.open(sample_tiles.parent / "raw" / "city.tif") as raster:
+        corner, crs, pixel, bounds = raster.transform * (0, 0), raster.crs, raster.transform.a, raster.bounds
+    for name in ("patches_rs.tif", "patches_osm.tif", "patches_fused.tif", "fused_pca.tif"):
+        with rasterio.open(whole / name) as raster:
+            assert raster.crs == crs
+            assert raster.transform * (0, 0) == corner
+            assert (raster.transform.a, raster.shape) == (16 * pixel, (42, 42))
+            assert raster.tags()["what"]
+    table = gpd.read_parquet(whole / "tiles.parquet")
+    assert table.crs == crs
+    assert tuple(table.total_bounds) == tuple(bounds)
+    assert table.area.unique().tolist() == [(224 * pixel) ** 2]
+    top_left = table.set_index(["col", "row"]).loc[(0, 0), "geometry"].bounds
+    assert (top_left[0], top_left[3]) == corner
+    assert pq.ParquetFile(whole / "tiles.parquet").num_row_groups == 3
+
+
+def test_table_is_for_other_readers_too(whole):
+    if "Parquet" in pyogrio.list_drivers():
+        assert len(pyogrio.read_dataframe(whole / "tiles.parquet")) == 9
+    geo = json.loads(pq.read_schema(whole / "tiles.parquet").metadata[b"geo"])
+    assert geo["primary_column"] == "geometry"
+    table = gpd.read_parquet(whole / "tiles.parquet", columns=["tile", "geometry", "fused_pca_1", "fused_pca_2", "fused_pca_3"])
+    colours = table[["fused_pca_1", "fused_pca_2", "fused_pca_3"]]
+    assert (colours.min().tolist(), colours.max().tolist()) == ([0] * 3, [1] * 3)
+
+
+def test_colours_are_the_principal_components(whole):
+    with rasterio.open(whole / "patches_fused.tif") as raster:
+        vectors = raster.read().reshape(64, -1).T.astype(np.float64)
+    centred = vectors - vectors.mean(0)
+    _, values, axes = np.linalg.svd(centred, full_matrices=False)
+    projected = centred @ axes[:3].T * np.sign(axes[np.arange(3), np.abs(axes[:3]).argmax(1)])
+    low, high = np.percentile(projected, (2, 98), axis=0)
+    with rasterio.open(whole / "fused_pca.tif") as raster:
+        painted = raster.read().reshape(4, -1).T
+        assert [item.name for item in raster.colorinterp] == ["red", "green", "blue", "alpha"]
+    np.testing.assert_allclose(painted[:, :3], 255 * ((projected - low) / (high - low)).clip(0, 1), atol=1.5)
+    assert (painted[:, 3] == 255).all()
+    record = json.loads((whole / "features.json").read_text())
+    np.testing.assert_allclose(record["fused_pca_explained"], (values**2 / (values**2).sum())[:3], rtol=1e-6)
+
+
+def test_pictures_show_the_same_ground(sample_tiles, whole):
+    imagery, colours = Image.open(whole / "figures/imagery.jpg"), Image.open(whole / "figures/fused_pca.png")
+    assert imagery.size == colours.size == (672, 672)  # 42 patches of all their 16 pixels
+    with rasterio.open(sample_tiles.parent / "raw" / "city.tif") as raster:
+        truth = raster.read().transpose(1, 2, 0).astype(float)
+    assert np.abs(np.asarray(imagery) - truth).mean() < 6
+    with rasterio.open(whole / "fused_pca.tif") as raster:
+        assert (np.asarray(colours)[8::16, 8::16] == raster.read().transpose(1, 2, 0)).all()
+    scene = json.loads((whole / "scene.json").read_text())
+    assert scene["kind"] == "features"
+    assert (whole / "report.html").stat().st_size > 10_000
+    assert all((whole / file["name"]).is_file() for file in json.loads((whole / "features.json").read_text())["files"])
+
+
+def test_a_scene_gives_the_same_as_its_tiles(sample_tiles, checkpoint, whole, tmp_path):
+    raw = sample_tiles.parent / "raw"
+    run(checkpoint, tmp_path / "scene", f"raster={raw / 'city.tif'}", f"osm={raw / 'osm.gpkg'}", "num_workers=1")
+    ours, theirs = (gpd.read_parquet(folder / "tiles.parquet").set_index(["col", "row"]).sort_index()
+                    for folder in (tmp_path / "scene", whole))
+    assert ours.crs == theirs.crs
+    assert ours.geometry.geom_equals(theirs.geometry).all()
+    for name in ("rs", "osm", "fused"):
+        np.testing.assert_allclose(np.stack(ours[name]), np.stack(theirs[name]), atol=1e-5)
+        with rasterio.open(tmp_path / "scene" / f"patches_{name}.tif") as one, rasterio.open(whole / f"patches_{name}.tif") as other:
+            assert (one.transform, one.crs) == (other.transform, other.crs)
+            np.testing.assert_allclose(one.read(), other.read(), atol=1e-5)
+
+
+def test_a_scene_may_end_within_a_tile_and_within_a_patch(checkpoint, tmp_path):
+    draw = np.random.default_rng(0)
+    with rasterio.open(tmp_path / "odd.tif", "w", driver="GTiff", width=300, height=250, count=3, dtype="uint8", crs="EPSG:32633",
+                       transform=rasterio.Affine(2, 0, 400000, 0, -2, 5800000)) as raster:
+        raster.write(draw.integers(1, 255, (3, 250, 300), dtype=np.uint8))
+    run(checkpoint, tmp_path / "out", f"raster={tmp_path / 'odd.tif'}", "representations=[rs]")
+    with rasterio.open(tmp_path / "out" / "patches_rs.tif") as raster:
+        assert (raster.shape, tuple(raster.transform)[:6]) == ((16, 19), (32, 0, 400000, 0, -32, 5800000))
+        assert not np.isnan(raster.read()).any()
+    assert len(gpd.read_parquet(tmp_path / "out" / "tiles.parquet")) == 4
+
+
+@pytest.fixture(scope="module")
+def cities(tmp_path_factory) -> Path:
+    """Three tiles of each of two cities that have different CRS; the first's are two in a row and one below, where there is no object."""
+    root = tmp_path_factory.mktemp("two") / "tiles"
+    for city, crs in (("oslo", "EPSG:32633"), ("lima", "EPSG:32718")):
+        made = [random_tile(f"{city}_{place}", nodes=0 if place == "0_1" else 4, edges=2 if place != "0_1" else 0)
+                for place in ("0_0", "1_0", "0_1")]
+        write_compact(root, made, city, meta={**UTM, "crs": crs})
+    return root
+
+
+def test_several_cities_have_a_table_together_and_a_folder_each(cities, checkpoint, tmp_path):
+    run(checkpoint, tmp_path / "out", f"data_root={cities}")
+    table = gpd.read_parquet(tmp_path / "out" / "tiles.parquet")
+    assert table.crs == "EPSG:4326"
+    assert table.city.tolist() == ["lima"] * 3 + ["oslo"] * 3
+    oslo = table[table.city == "oslo"].to_crs("EPSG:32633").set_index("tile").geometry["oslo_1_0"]
+    np.testing.assert_allclose(oslo.bounds, (400112, 5799888, 400224, 5800000), atol=1e-3)
+    for city, crs in (("oslo", "EPSG:32633"), ("lima", "EPSG:32718")):
+        with rasterio.open(tmp_path / "out" / city / "patches_osm.tif") as raster:
+            assert raster.crs == crs
+            assert raster.shape == (32, 44)                            # as the raster, beyond the tiles
+            known = ~np.isnan(raster.read(1))
+        assert known[:14, :28].all()
+        assert known.sum() == 14 * 28                                   # not the tile without objects
+        with rasterio.open(tmp_path / "out" / city / "fused_pca.tif") as raster:
+            assert (raster.read(4) > 0).sum() == 14 * 14 * 3
+    assert (tmp_path / "out" / "report.html").is_file()
+    truth = expected(TileDataset(cities), checkpoint)
+    np.testing.assert_allclose(np.stack(table.sort_values("tile").osm), truth["osm"], atol=1e-5)
+
+
+def test_tiles_of_unknown_place_are_on_their_own_grid(checkpoint, tmp_path):
+    """As the authors' published tiles, whose names count pixels."""
+    made = [random_tile(f"sz_{x}_{y}", nodes=3, edges=1) for x, y in ((2240, 4480), (2464, 4480), (2688, 4704))]
+    write_release(tmp_path / "tiles", made, "sz", meta={"label_names": []})
+    record = run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}")
+    assert "not known where sz lies" in record["notes"][0]
+    table = gpd.read_parquet(tmp_path / "out" / "tiles.parquet").set_index("tile")
+    assert table.crs is None
+    assert table.geometry["sz_2688_4704"].bounds == (2, -2, 3, -1)
+    with rasterio.open(tmp_path / "out" / "patches_rs.tif") as raster:
+        assert raster.crs is None
+        assert raster.bounds == (0, -2, 3, 0)
+    assert not (tmp_path / "out" / "scene.json").exists()
+    assert (tmp_path / "out" / "figures" / "fused_pca.png").is_file()
+
+
+def test_overlapping_tiles_have_vectors_of_tiles_alone(cities, checkpoint, tmp_path):
+    shutil.copytree(cities, tmp_path / "tiles")
+    change_meta(tmp_path / "tiles/cities/oslo/meta.json", stride=112)
+    with pytest.raises(RoseError, match="patches=true: the tiles of oslo are 224 pixels wide and 112 apart"):
+        run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}", "cities=[oslo]")
+    run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}", "cities=[oslo]", "patches=false")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["features.json", "tiles.parquet"]
+    table = gpd.read_parquet(tmp_path / "out" / "tiles.parquet").set_index("tile")
+    assert table.geometry["oslo_1_0"].bounds == (400056, 5799888, 400168, 5800000)
+
+
+class _Killed(BaseException):
+    """Ends a run as a kill does: nothing catches it."""
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_killed_at_work_goes_on(sample_tiles, checkpoint, whole, tmp_path, monkeypatch, overwrite):
+    out = tmp_path / "out"
+    given = (checkpoint, out, f"data_root={sample_tiles}")
+    if overwrite:
+        run(*given, "patches=false")
+    before = contents(out) if overwrite else {}
+    written, write = [], Parts.write
+
+    def killing(parts, number, *part):
+        write(parts, number, *part)
+        written.append(number)
+        if len(written) == 2:
+            raise _Killed
+    monkeypatch.setattr(Parts, "write", killing)
+    given = (*given, f"overwrite={overwrite}".lower())
+    with pytest.raises(_Killed):
+        run(*given)
+    assert {name: data for name, data in contents(out).items() if not name.startswith(".")} == before
+    run(*given)
+    assert written == [0, 1, 2]
+    assert_same(out, whole)
+
+
+def test_a_run_killed_while_writing_goes_on(sample_tiles, checkpoint, whole, tmp_path, monkeypatch):
+    def killing(*_):
+        raise _Killed
+    with monkeypatch.context() as patched:
+        patched.setattr("utils.features.files.write_fused_colours", killing)
+        with pytest.raises(_Killed):
+            run(checkpoint, tmp_path / "out", f"data_root={sample_tiles}")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".extracting"]
+    monkeypatch.setattr(Parts, "write", None)  # nothing is encoded again
+    run(checkpoint, tmp_path / "out", f"data_root={sample_tiles}")
+    assert_same(tmp_path / "out", whole)
+
+
+@pytest.mark.parametrize("after", [1, 4, 8])
+def test_a_run_killed_while_moving_goes_on(sample_tiles, checkpoint, whole, tmp_path, monkeypatch, after):
+    out, moved, replace = tmp_path / "out", [], Path.replace
+
+    def killing(path, target):
+        if ".extracting" in str(path) and ".extracting" not in str(target):
+            moved.append(path)
+        if len(moved) > after:
+            raise _Killed
+        return replace(path, target)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", killing)
+        with pytest.raises(_Killed):
+            run(checkpoint, out, f"data_root={sample_tiles}")
+    monkeypatch.setattr(Parts, "write", None)  # nothing is encoded again
+    run(checkpoint, out, f"data_root={sample_tiles}")
+    assert_same(out, whole)
+
+
+def test_finished_results_are_found_again(sample_tiles, checkpoint, whole, monkeypatch):
+    monkeypatch.setattr(ResultFolder, "publish", None)
+    assert run(checkpoint, whole, f"data_root={sample_tiles}") == json.loads((whole / "features.json").read_text())
+
+
+def assert_same(out: Path, whole: Path) -> None:
+    """The same files, byte by byte, and nothing left over."""
+    ours, theirs = contents(out), contents(whole)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name] and name != "report.html"] == []  # which says where it lies
+
+
+BAD = {
+    "no source": ([], "data_root= and raster=: neither is given"),
+    "two sources": (["data_root=TILES", "raster=RAW/city.tif"], "data_root=.* and raster=.*: one of them is enough"),
+    "objects for a dataset": (["data_root=TILES", "osm=RAW/osm.gpkg"], "osm=.*: a dataset has its own objects"),
+    "osm of nothing": (["raster=RAW/city.tif", "representations=[osm]"], r"representations=\[osm\]: osm needs objects"),
+    "cities of a scene": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "cities=[oslo]"], r"cities=\[oslo\]: a scene has none"),
+    "nothing to make": (["data_root=TILES", "tiles=false", "patches=false"], "tiles=false patches=false: nothing is left"),
+    "an unknown representation": (["data_root=TILES", "representations=[rs,sar]"], r"representations=\[rs,sar\]: expected one or more"),
+    "no representation": (["data_root=TILES", "representations=[]"], r"representations=\[\]: expected"),
+    "an unknown fusion": (["data_root=TILES", "fusion=late"], "fusion=late: choose one of global, fine"),
+    "no checkpoint": (["data_root=TILES", "checkpoint=gone.tar"], "gone.tar: no such file"),
+    "no run": (["data_root=TILES", "checkpoint=null", "save_root_dir=EMPTY"], "EMPTY: holds no pretraining run"),
+    "nodes of another width": (["data_root=TILES", "checkpoint=NARROW"], "narrow.safetensors: reads nodes of 101 columns.*have 525"),
+    "text of another width": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "checkpoint=NARROW"], "narrow.*: reads text vectors of 88"),
+    "no such dataset": (["data_root=EMPTY/gone"], "gone: does not exist"),
+    "no such raster": (["raster=EMPTY/gone.tif", "osm=RAW/osm.gpkg"], "gone.tif"),
+    "no such city": (["data_root=TILES", "cities=[oslo]"], "no tile of cities=oslo; the cities found are: sample"),
+    "another image size": (["data_root=TILES", "image_size=256"], "images have 224 x 224 pixels, expected 256 x 256; pass image_size=224"),
+    "no multiple of the patch": (["data_root=TILES", "image_size=225"], "image_size=225: no multiple of 16"),
+    "other results": (["data_root=TILES", "out=WHOLE", "fusion=fine"], r"WHOLE: holds other results: fusion=fine \(there global\)"),
+    "other files": (["data_root=TILES", "out=RAW"], r"raw: holds other files \(.*city.tif.*\), expected a new folder"),
+    "a file for a folder": (["data_root=TILES", "out=RAW/city.tif"], "city.tif: cannot be written"),
+    "no place to write": (["data_root=TILES", "out=/proc/features"], "/proc/features: cannot be written"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(sample_tiles, checkpoint, whole, tmp_path, case):
+    overrides, message = BAD[case]
+    (tmp_path / "EMPTY").mkdir()
+    places = {"TILES": sample_tiles, "RAW": sample_tiles.parent / "raw", "EMPTY": tmp_path / "EMPTY", "WHOLE": tmp_path / "WHOLE",
+              "NARROW": tmp_path / "narrow.safetensors"}
+    if "out=WHOLE" in overrides:
+        shutil.copytree(whole, tmp_path / "WHOLE")
+    if "checkpoint=NARROW" in overrides:
+        build = {"image_encoder": "test_vit", "graph_in_dim": 100}
+        save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**build).state_dict(), "build": build})
+    for word, path in places.items():
+        overrides = [override.replace(word, str(path)) for override in overrides]
+    with pytest.raises(RoseError, match=message) as error:
+        run(checkpoint, tmp_path / "out", *overrides)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()

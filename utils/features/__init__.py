@@ -1,0 +1,1 @@
+"""Representations of tiles and patches to files."""

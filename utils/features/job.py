@@ -1,0 +1,155 @@
+"""Features from tiles to files: encode part by part, then write tables, GeoTIFFs and pictures from the parts, then put all in place."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from lightning_fabric import Fabric
+
+from datasets import denormalise
+from datasets.prepare.work_folder import WorkFolder
+from models.rose import Rose
+from utils.checkpoint import load_rose
+from utils.config import ExtractConfig, MachineConfig
+from utils.devices import launch
+from utils.errors import ConfigError
+from utils.evaluation.setup import check_image_size, find_checkpoint
+from utils.features.areas import check_patches
+from utils.features.encode import Wanted, hide_patches, represent, thumbnails
+from utils.features.files import FeatureFiles
+from utils.features.open import Ready, check_sources, open_source, wanted_of
+from utils.features.parts import Parts
+from utils.features.pictures import SCENE
+from utils.features.sources import Chunk, DatasetSource, SceneSource, patches_seen
+from utils.files import sha256_of
+from utils.html import REPORT, write_report
+from utils.progress import progress_bar
+from utils.scene.opening import request_of, say
+from utils.scene.results import PARTS, ResultFolder
+
+# Keys that change no vector: where and on what a run works, and which others its digests stand for.
+_FREE = ("out", "overwrite", "num_workers", "accelerator", "save_root_dir", "sample_tiles", "checkpoint", "data_root")
+RECORD = "features.json"
+_CACHE_MB = 128  # of blocks that GDAL may hold
+
+
+def extract(cfg: ExtractConfig) -> dict[str, Any]:
+    """Extract the features that `cfg` asks for, or find them extracted; what features.json holds.
+
+    Raises:
+        RoseError: the tiles, the checkpoint or the folder cannot be used as asked.
+    """
+    wanted = wanted_of(cfg)
+    check_sources(cfg, wanted)
+    checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
+    fabric = launch(MachineConfig(image_size=cfg.image_size, precision=cfg.precision, accelerator=cfg.accelerator, devices="1", num_nodes=1,
+                                  strategy="auto", compile=False, num_workers=cfg.num_workers))
+    choices = {name: value for name in ("osm_norm_scope", "fine_input") if (value := getattr(cfg, name)) is not None}
+    rose = load_rose(checkpoint, **choices).to(fabric.device).eval()
+    check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
+    with open_source(cfg, rose, checkpoint, wanted, fabric) as ready:
+        return _Extraction(cfg, wanted, fabric, rose, checkpoint, ready).run()
+
+
+@dataclass
+class _Extraction:
+    """One extraction: its network and its tiles, opened."""
+
+    cfg: ExtractConfig
+    wanted: Wanted
+    fabric: Fabric
+    rose: Rose
+    checkpoint: Path
+    ready: Ready
+
+    def run(self) -> dict[str, Any]:
+        """The record of the results, made unless they are there."""
+        folder = ResultFolder(WorkFolder(Path(self.cfg.out), "extracting", "extracting features"), RECORD)
+        request = request_of(self.cfg, _FREE, checkpoint_sha256=sha256_of(self.checkpoint), **self.ready.identity)
+        with folder.held():
+            return folder.begin(request, self.cfg.overwrite) or self._make(folder, request)
+
+    def _make(self, folder: ResultFolder, request: dict[str, Any]) -> dict[str, Any]:
+        """Do the work, or what a stopped run left of it, and put it in place."""
+        notes = [*self.ready.notes, *self._doubts()]
+        say(notes)
+        source = self.ready.prepare(folder.work.folder)
+        if self.wanted.patches:
+            check_patches(source.areas)
+        parts = Parts(folder.work.folder / PARTS, source.parts)
+        parts.prepare()
+        self._check_space(folder, source, parts)
+        self._encode(source, parts)
+        if not any(True for _ in parts):
+            raise ConfigError(f"{self.ready.name}: holds no imagery, expected some to extract features of; see nodata= and bands=")
+        folder.empty()
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+            described = {"checkpoint": str(self.checkpoint), "source": self.ready.name, "notes": notes}
+            written = FeatureFiles(folder.made, parts, source.areas, self.wanted, self.rose, described).write()
+        record = {"request": request, **described, **written}
+        if pages := [folder.made / area["folder"] for area in record["areas"] if (folder.made / area["folder"] / SCENE).is_file()]:
+            write_report(pages, folder.made / REPORT)
+        folder.publish(record)
+        return record
+
+    def _doubts(self) -> list[str]:
+        if self.wanted.osm and self.rose.osm_encoder.norm_scope == "batch":
+            return ["the network normalises OSM objects by all tiles of a batch, as the authors' code does: a tile's osm and fused vectors "
+                    "depend on batch_size and on its neighbours; osm_norm_scope=tile makes them its own"]
+        return []
+
+    def _check_space(self, folder: ResultFolder, source: DatasetSource | SceneSource, parts: Parts) -> None:
+        """Raises ConfigError where the disk has surely too little room: all vectors lie there twice, as parts and as files."""
+        if not self.wanted.patches:
+            return
+        tokens = (self.cfg.image_size // self.rose.image_encoder.patch) ** 2
+        vectors = 4 * tokens * sum(self.wanted.widths(self.rose).values())
+        needed = int(vectors * (source.tiles_of(parts.missing()) + 0.8 * source.tiles))
+        free = shutil.disk_usage(folder.out).free
+        if free < needed:
+            raise ConfigError(f"{folder.out}: the disk has {free / 1e9:.1f} GB free, but the patches of {source.tiles} tiles need "
+                              f"{needed / 1e9:.1f} GB; free space, choose another out=, fewer representations=, or patches=false")
+
+    def _encode(self, source: DatasetSource | SceneSource, parts: Parts) -> None:
+        """Write the parts that are missing."""
+        missing = parts.missing()
+        if not missing:
+            return
+        done = source.tiles - source.tiles_of(missing)
+        if done:
+            say([f"going on with the work of a stopped run: {done} of {source.tiles} tiles are done"])
+        side = max(area.patches(self.rose.image_encoder.patch).pixels_a_patch for area in source.areas)
+        with progress_bar(source.tiles, done, "tile") as bar:
+            chunks = source.chunks(missing, self.fabric, self.cfg.num_workers)
+            written = -1
+            for number, members in groupby(chunks, key=lambda chunk: chunk.part):
+                names, arrays = self._vectors(members, min(side, self.rose.image_encoder.patch))
+                parts.write(number, names, arrays)
+                bar.update(source.tiles_of([part for part in missing if written < part <= number]))
+                written = number
+        for number in parts.missing():
+            parts.write(number, [], {})
+
+    def _vectors(self, chunks: Iterator[Chunk], pixels_a_patch: int) -> tuple[list[str], dict[str, np.ndarray]]:
+        """Names and arrays of a part, as `Parts` has them."""
+        names, arrays = [], []
+        patch = self.rose.image_encoder.patch
+        for chunk in chunks:
+            with self.fabric.autocast():
+                vectors = represent(self.rose, chunk.images, chunk.graphs, self.wanted)
+            if chunk.valid is not None:
+                vectors = hide_patches(vectors, patches_seen(chunk.valid, patch))
+            if self.wanted.patches:
+                side = chunk.images.shape[-1] // patch * pixels_a_patch
+                vectors["thumbnail"] = thumbnails(denormalise(chunk.images).movedim(-1, 1), side)
+            objects = torch.bincount(chunk.graphs.batch, minlength=len(chunk.images)).int()
+            names += chunk.graphs.name
+            arrays.append({"place": chunk.place, "objects": objects.cpu().numpy(),
+                           **{name: value.cpu().numpy() for name, value in vectors.items()}})
+        return names, {name: np.concatenate([part[name] for part in arrays]) for name in arrays[0]}
