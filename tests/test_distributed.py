@@ -1,21 +1,28 @@
 """A run gives the same losses and weights however its steps are dealt to processes and batches, and goes on with another dealing."""
 
 import csv
+import io
 import os
 import re
 import shutil
 import socket
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import train_rose
 from datasets import TileDataset
+from models import linear
+from tests.evaluation import evaluating
 from tests.random_tiles import random_tile, write_compact, write_release
 from utils.checkpoint import read_checkpoint
+from utils.cli import read_config
+from utils.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["image_size=64", "image_encoder=test_vit", "num_workers=0", "accelerator=cpu", "log_every=1", "save_every=99", "picture_every=99",
@@ -41,7 +48,18 @@ def command(tiles: Path, folder: Path, *overrides: str) -> list[str]:
     return ["tests/own_kernels.py", f"data_path={tiles}", f"save_root_dir={folder.parent}", f"save_dir={folder.name}", *SMALL, *overrides]
 
 
-def train(tiles: Path, folder: Path, *overrides: str, expect: int = 0) -> str:
+def train(tiles: Path, folder: Path, *overrides: str) -> str:
+    """What a run says; one of a single process is made in this one, whose start would take most of the time."""
+    if "devices=2" in overrides:
+        return from_shell(tiles, folder, *overrides)
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
+        patched.setattr(linear, "FEWEST_PRODUCTS", 1)
+        train_rose.train(read_config("train_rose", TrainConfig, command(tiles, folder, *overrides)[1:]))
+    return said.getvalue()
+
+
+def from_shell(tiles: Path, folder: Path, *overrides: str, expect: int = 0) -> str:
     """What a run says, on both streams."""
     run = subprocess.run([sys.executable, *command(tiles, folder, *overrides)], cwd=ROOT, capture_output=True, text=True, check=False,
                          env={**os.environ, "OMP_NUM_THREADS": "1"})
@@ -146,7 +164,7 @@ def test_hosts_that_see_different_tiles(tiles, tmp_path):
 def test_a_tile_that_one_process_cannot_read_ends_all(tmp_path):
     broken = write_release(tmp_path / "tiles", [random_tile(f"lima_{number}_0", 3, 2, side=64) for number in range(8)])
     (broken / "img" / "lima_5_0.png").write_bytes(b"no picture")
-    said = train(broken, tmp_path / "run", "devices=2", "batch_size=4", expect=2)
+    said = from_shell(broken, tmp_path / "run", "devices=2", "batch_size=4", expect=2)
     lines = [line for line in said.splitlines() if "error" in line.lower()]
     assert len(lines) == 1
     assert re.match(r"error: \S+/img/lima_5_0.png: ", lines[0])
@@ -158,13 +176,11 @@ def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(samp
     names = TileDataset(root).names
     for file, indices in {"osm-train-all.txt": range(6), "val.txt": [6], "test.txt": [7]}.items():
         (root / file).write_text("".join(f"{names[index]}.png\n" for index in indices))
-    found = []
-    for dealing in (["batch_size=4"], ["batch_size=2", "devices=2"]):
-        folder = tmp_path / dealing[0]
-        subprocess.run(
-            [sys.executable, "evaluate_seg_fusion.py", f"data_root={root}", f"save_path={folder}", "mode=scratch", "image_encoder=test_vit",
-             "epochs=2", "lr=1e-3", "lr_multi=1", "accelerator=cpu", "num_workers=0", *dealing], cwd=ROOT, capture_output=True, check=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"})
-        with (folder / "seed_0" / "metrics.csv").open() as file:
-            found.append([float(row["train_loss"]) for row in csv.DictReader(file)])
-    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    asked = [f"data_root={root}", "mode=scratch", "image_encoder=test_vit", "lr_multi=1"]
+    evaluating.run("seg", *asked, "batch_size=4", f"save_path={tmp_path / 'one'}")
+    subprocess.run([sys.executable, "evaluate_seg_fusion.py", *evaluating.SMALL, *asked, "batch_size=2", "devices=2",
+                    f"save_path={tmp_path / 'two'}"], cwd=ROOT, capture_output=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    one, two = ([float(row["train_loss"]) for row in evaluating.rows(tmp_path / folder / "seed_0" / "metrics.csv")]
+                for folder in ("one", "two"))
+    assert len(one) == 2
+    assert one == pytest.approx(two, rel=1e-5)

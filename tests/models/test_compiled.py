@@ -11,22 +11,23 @@ from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 NODES = ([4, 7, 3], [9, 2, 6], [0, 15, 1], [5, 0, 0], [13, 14, 2])
 
 
-@pytest.fixture(autouse=True)
-def own_kernels(monkeypatch):
-    """Products of any size by the functions that large networks use."""
-    monkeypatch.setattr(linear, "FEWEST_PRODUCTS", 1)
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pair():
-    """A network, and its like compiled without the code generator, which takes minutes."""
-    torch._dynamo.reset()
+    """A network with products of any size by the functions that large networks use, and its like compiled without the code generator, which
+    takes minutes. Graphs are made once for all tests."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(linear, "FEWEST_PRODUCTS", 1)
+        torch._dynamo.reset()
+        plain, compiled = randomise(build_rose(SMALL)), build_rose(SMALL).eval()
+        compiled.load_state_dict(plain.state_dict())
+        compile_network(compiled, backend="aot_eager")
+        yield plain, compiled
+        torch._dynamo.reset()
+
+
+@pytest.fixture(autouse=True)
+def no_counts():
     counters.clear()
-    plain, compiled = randomise(build_rose(SMALL)), build_rose(SMALL)
-    compiled.load_state_dict(plain.state_dict())
-    compile_network(compiled, backend="aot_eager")
-    yield plain, compiled
-    torch._dynamo.reset()
 
 
 def losses(rose, images, graphs):
