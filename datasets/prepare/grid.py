@@ -26,15 +26,16 @@ class Band:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Tiles of `tile_px` pixels from the raster's top-left corner.
+    """Tiles of `tile_px` pixels over a raster.
 
     Attributes:
         transform: a, b, c, d, e, f of the raster, as in rasterio.
         width, height: of the raster, in pixels.
         tile_px: side of a tile.
-        stride: pixels from one tile to the next; with edges="shift" at most.
-        edges: what becomes of a tile that the raster's right or bottom edge cuts: there is none ("drop"), it reaches beyond the raster
-            ("exceed"), or all tiles move together until the last one ends with the raster ("shift").
+        stride: pixels from one tile to the next.
+        edges: what becomes of a tile that the raster's edge cuts: there is none ("drop"), it reaches beyond the raster ("exceed"), or it is
+            moved inwards ("shift"). The first two begin at the raster's top-left corner. With "shift" tiles lie on a lattice of the CRS,
+            not of the raster, so that rasters which overlap have the same tiles where they do.
     """
 
     transform: tuple[float, float, float, float, float, float]
@@ -51,12 +52,12 @@ class TileGrid:
     @cached_property
     def lefts(self) -> np.ndarray:
         """Pixels from the raster's left edge to that of each column of tiles: [columns], ascending."""
-        return self._starts(self.width)
+        return self._starts(self.width, self.transform[2] / self.transform[0])
 
     @cached_property
     def tops(self) -> np.ndarray:
         """Pixels from the raster's top edge to that of each row of tiles: [rows], ascending."""
-        return self._starts(self.height)
+        return self._starts(self.height, self.transform[5] / self.transform[4])
 
     @property
     def columns(self) -> int:
@@ -76,13 +77,15 @@ class TileGrid:
         columns, rows = (self._covering(side) for side in (self.width, self.height))
         return columns * rows - self.tiles
 
-    def _starts(self, side: int) -> np.ndarray:
+    def _starts(self, side: int, origin: float) -> np.ndarray:
+        """Where tiles begin along a side of the raster, which itself begins `origin` pixels from that of the CRS."""
         room = side - self.tile_px
         if self.edges == "drop":
             return np.arange(max(0, room // self.stride + 1)) * self.stride
         if self.edges == "exceed":
             return np.arange(self._covering(side)) * self.stride
-        return np.rint(np.linspace(0, max(room, 0), max(1, math.ceil(room / self.stride) + 1))).astype(np.int64)
+        first = -round(origin) % self.stride - self.stride
+        return np.unique(np.arange(first, side, self.stride).clip(0, max(room, 0)))
 
     def _covering(self, side: int) -> int:
         """Tiles, cut ones too, that cover a side of the raster as far as the stride lets them."""

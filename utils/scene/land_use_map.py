@@ -65,8 +65,7 @@ class LandUseMap:
 
     def strips(self, grid: TileGrid, rows: Iterator[tuple[int, list[PredictedBand]]], first: int) -> Iterator[np.ndarray]:
         """The strips from `first` on, of the rows of tiles from `first_row` on."""
-        step = int(np.diff(grid.lefts).min(initial=grid.tile_px))
-        window, blend = blending_window(grid.tile_px, grid.tile_px - step), None
+        window, blend = blending_window(grid.tile_px, grid.tile_px - grid.stride), None
         ends = [*grid.tops[1:].tolist(), grid.height]
         for row, bands in rows:
             if blend is None:

@@ -51,3 +51,26 @@ def test_neighbours_share_their_edge_exactly():
     bounds = tiles.bounds(5, np.arange(50))
     np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 2])
     np.testing.assert_array_equal(bounds[0, 3], tiles.bounds(4, np.arange(1))[0, 1])
+
+
+@pytest.mark.parametrize(("width", "stride", "edges", "lefts"), [
+    (25, 10, "drop", [0, 10]),
+    (25, 10, "exceed", [0, 10, 20]),
+    (25, 5, "exceed", [0, 5, 10, 15]),
+    (6, 10, "exceed", [0]),
+    (25, 10, "shift", [0, 10, 15]),
+    (20, 10, "shift", [0, 10]),
+    (6, 10, "shift", [0]),
+])
+def test_what_becomes_of_tiles_at_the_edge(width, stride, edges, lefts):
+    tiles = TileGrid(NORTH_UP, width, width, 10, stride, edges)
+    assert (tiles.lefts.tolist(), tiles.tops.tolist()) == (lefts, lefts)
+    np.testing.assert_array_equal(tiles.bounds(0, np.arange(len(lefts)))[:, 0], 1000 + 0.5 * np.array(lefts))
+
+
+def test_tiles_of_overlapping_rasters_are_the_same_where_tiles_are_shifted_at_the_edge():
+    whole = TileGrid(NORTH_UP, 100, 100, 10, 7, "shift")
+    part = TileGrid((0.5, 0.0, 1000 + 0.5 * 13, 0.0, -0.5, 2000 - 0.5 * 24), 87, 76, 10, 7, "shift")
+    assert (part.lefts + 13)[1:].tolist() == whole.lefts[-len(part.lefts) + 1:].tolist()
+    assert (part.tops + 24)[1:].tolist() == whole.tops[-len(part.tops) + 1:].tolist()
+    assert np.diff(part.lefts).max() <= 7
