@@ -21,6 +21,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from datasets.city import countryside, quarters
+from datasets.city.districts import write_districts
 from datasets.city.geometry import area, inset
 from datasets.city.paint import make_canvas, paint_window
 from datasets.city.plan import TILE, Plan, make_plan
@@ -66,6 +67,7 @@ class SampleCity:
     landuse: Path
     population: Path
     co2: Path
+    districts: Path
     written: dict[str, int]
     omitted: dict[str, int]
 
@@ -75,7 +77,7 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
 
     Args:
         out: folder for city.tif (RGB, 1 m/px), osm.gpkg (six layers), landuse.tif (classes 0..8, 255 unknown), population.tif
-            (persons/km2) and co2.tif (tonnes/km2/year), the last two in cells of 56 m. It is created where missing.
+            (persons/km2) and co2.tif (tonnes/km2/year), these two in cells of 56 m, and districts.gpkg. It is created where missing.
         tiles: tiles along each side, at least 1.
         seed: the same seed gives the same bytes.
         progress: show a bar while painting.
@@ -92,9 +94,11 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
     areas = Areas(scene, plan, seed)
     layers = build_layers(scene, plan, WEST, SOUTH)
     paths = {name: out / file for name, file in (("image", "city.tif"), ("osm", "osm.gpkg"), ("landuse", "landuse.tif"),
-                                                 ("population", "population.tif"), ("co2", "co2.tif"))}
+                                                 ("population", "population.tif"), ("co2", "co2.tif"), ("districts", "districts.gpkg"))}
     with replacing(paths["osm"]) as part:
         written = write_layers(part, layers, CRS)
+    with replacing(paths["districts"]) as part:
+        write_districts(part, plan, WEST, SOUTH, CRS)
     canvas = make_canvas(scene, plan.warp, plan.side, seed)
     windows = list(blocks(tiles * TILE))
     with replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8", photometric="RGB") as target:
@@ -166,7 +170,7 @@ def main(cfg: SampleCityConfig) -> None:
         raise RoseError(f"{cfg.out}: holds a city.tif already; pass overwrite=true to replace it and its companions, or another out=")
     city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True)
     objects = ", ".join(f"{count} {layer}" for layer, count in city.written.items())
-    files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population, city.co2))
+    files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population, city.co2, city.districts))
     print(f"Wrote {files} to {cfg.out}: {cfg.tiles} x {cfg.tiles} tiles of 224 m. "
           f"OSM objects: {objects}; left out on purpose: {sum(city.omitted.values())}.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,11 +62,20 @@ def clip(geometry: np.ndarray, values: list[str], names: list[str], side: float,
     return parts, [values[k] for k in source], [names[k] for k in source]
 
 
+@contextmanager
+def constant_date() -> Iterator[None]:
+    """GeoPackages written meanwhile have bytes that depend on their content alone."""
+    set_gdal_config_options({"OGR_CURRENT_DATE": "2024-06-01T12:00:00.000Z"})
+    try:
+        yield
+    finally:
+        set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
 def write_layers(path: Path, layers, crs: str) -> dict[str, int]:
     """Write a GeoPackage whose bytes depend on its content alone; returns objects per layer."""
-    set_gdal_config_options({"OGR_CURRENT_DATE": "2024-06-01T12:00:00.000Z"})
     first, count = 100_000_000, {}
-    try:
+    with constant_date():
         for name, (geometry, values, names) in layers.items():
             ids = np.arange(first, first + len(values), dtype=np.int64)
             first += len(values)
@@ -73,6 +84,4 @@ def write_layers(path: Path, layers, crs: str) -> dict[str, int]:
             named = np.array([n or None for n in names], dtype=object)
             write(path, shapely.to_wkb(geometry), [ids, np.array(values, dtype=object), named], ["osm_id", name, "name"], layer=name,
                   driver="GPKG", geometry_type=kind, crs=crs, append=path.exists())
-    finally:
-        set_gdal_config_options({"OGR_CURRENT_DATE": None})
     return count

@@ -58,10 +58,11 @@ def test_rasters_share_one_grid(city):
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
     first, second, other = (write_sample_city(tmp_path / name, tiles=2, seed=seed) for name, seed in (("a", 3), ("b", 3), ("c", 4)))
-    for one, two, three in zip(astuple(first)[:5], astuple(second)[:5], astuple(other)[:5], strict=True):
+    for one, two, three in zip(astuple(first)[:6], astuple(second)[:6], astuple(other)[:6], strict=True):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["city.tif", "co2.tif", "landuse.tif", "osm.gpkg", "population.tif"]
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg",
+                                                              "population.tif"]
 
 
 def test_layers_are_valid_and_inside_the_image(city):
@@ -206,4 +207,15 @@ def test_failure_leaves_no_half_written_file(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.sample_city.paint_window", broken)
     with pytest.raises(OSError, match="disk full"):
         write_sample_city(tmp_path, tiles=1)
-    assert [p.name for p in tmp_path.iterdir()] == ["osm.gpkg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["districts.gpkg", "osm.gpkg"]
+
+
+def test_districts_share_out_the_city(city):
+    with rasterio.open(city.image) as image:
+        extent = shapely.box(*image.bounds)
+    _, _, wkb, (names,) = pyogrio.raw.read(city.districts, columns=["district"])
+    districts = shapely.from_wkb(wkb)
+    assert pyogrio.read_info(city.districts)["crs"] == "EPSG:32633"
+    assert shapely.area(districts).sum() == pytest.approx(extent.area, rel=1e-6)
+    assert shapely.union_all(districts).area == pytest.approx(extent.area, rel=1e-6)
+    assert all(name.rpartition(" ")[2].isdigit() for name in names)
