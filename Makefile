@@ -1,5 +1,6 @@
 # make pretrain   the sample city, a small Rose on it, and what was learned: two minutes after the install
 # make evaluate   land use and population with that network: a minute
+# make demo       all of Rose on the sample city, from raw files to maps and a page of everything: five minutes
 # make test       all tests
 # make lint       style
 # make bench      all benchmarks to benchmarks/results.md; about 25 minutes on 2 cores that do nothing else
@@ -12,7 +13,7 @@ SUM = $(shell cat requirements-optional.txt requirements.txt | cksum | cut -d' '
 READY = .venv/.installed-$(SUM)
 TESTABLE = .venv/.testable-$(SUM)
 
-.PHONY: pretrain evaluate test lint bench bench-gpu prepare install clean
+.PHONY: pretrain evaluate demo test lint bench bench-gpu prepare install clean
 
 pretrain: $(READY)
 	$(BIN)/python train_rose.py experiment=sample
@@ -20,6 +21,16 @@ pretrain: $(READY)
 evaluate: $(READY)
 	$(BIN)/python evaluate_seg_fusion.py
 	$(BIN)/python evaluate_pop_fusion.py
+
+CITY_FILES = runs/sample_city_12/raw
+demo: $(READY)
+	$(BIN)/python train_rose.py experiment=sample
+	$(BIN)/python evaluate_seg_fusion.py
+	$(BIN)/python evaluate_pop_fusion.py
+	$(BIN)/python predict_scene.py raster=$(CITY_FILES)/city.tif osm=$(CITY_FILES)/osm.gpkg checkpoint=runs/sample_seg_fusion_finetune out=runs/demo/landuse overlap=0.75
+	$(BIN)/python predict_scene.py raster=$(CITY_FILES)/city.tif osm=$(CITY_FILES)/osm.gpkg checkpoint=runs/sample_pop_fusion_finetune out=runs/demo/people zones=$(CITY_FILES)/districts.gpkg
+	$(BIN)/python extract_features.py raster=$(CITY_FILES)/city.tif osm=$(CITY_FILES)/osm.gpkg checkpoint=runs/sample fusion=fine out=runs/demo/features
+	$(BIN)/python make_report.py runs/demo/landuse runs/demo/people runs/demo/features runs/sample_seg_fusion_finetune runs/sample_pop_fusion_finetune runs/sample out=runs/demo/report.html picture=runs/demo/maps.jpg title="Rose on the sample city"
 
 test: $(TESTABLE)
 	$(BIN)/python -m pytest

@@ -340,6 +340,7 @@ class MakeReportConfig:
     runs: list[str] = key(why="folders of pretraining runs, evaluations or maps: python make_report.py runs/sample maps/city")
     out: str = key()
     title: str | None = key()
+    picture: str | None = key()
 
 
 def is_group(item: dataclasses.Field) -> bool:

@@ -46,17 +46,24 @@ def scene_section(folder: Path) -> Section:
         width, height = (float(side) for side in found["size_metres"])
         if not (0 < width < math.inf and 0 < height < math.inf):
             raise ValueError(f"size_metres {width:g} x {height:g}")
-        layers = [_layer(folder, item) for item in found["layers"]]
-        if not layers:
-            raise ValueError("no layer")
         tables = [_table(item) for item in found["tables"]]
         files = [(str(item["name"]), str(item["what"])) for item in found["files"]]
         kind, title, lines = _KINDS[found["kind"]], str(found["title"]), [str(line) for line in found["lines"]]
+    layers = scene_layers(folder)
     blocks = [Block("Map", [map_viewer(layers, (width, height))])]
     blocks += [Block(name, [table(columns, rows)]) for name, columns, rows in tables]
     if files:
         blocks.append(Block("Files", [table(["file", "what it holds"], [[element("code", name), what] for name, what in files])]))
     return Section(kind, title, folder, lines, _headline(layers, width, height), blocks)
+
+
+def scene_layers(folder: Path) -> list[Layer]:
+    """The layers of the scene in `folder`, the lowest first; errors as of `scene_section`."""
+    with reading(folder / SCENE, "the layers of a scene"):
+        layers = [_layer(folder, item) for item in json_object(folder / SCENE)["layers"]]
+        if not layers:
+            raise ValueError("no layer")
+    return layers
 
 
 def _table(item: Mapping[str, Any]) -> tuple[str, list[str], list[list[str | float | None]]]:

@@ -27,6 +27,7 @@ from utils.scene.zones import zone_totals
 
 TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
 _COLUMN = {"pop": "population", "co2": "co2"}  # of the tables, by the target of evaluate_pop_fusion.py
+_TITLE = {"pop": "Population", "co2": "CO2 emissions"}
 
 
 class TotalsMap:
@@ -56,11 +57,8 @@ class TotalsMap:
             raise CheckpointError(f"{cfg.checkpoint}: reads OSM alone, and there is no osm= to read; pass the place's OSM data, or a "
                                   f"checkpoint of another modality")
         self.model, self.zones = model, cfg.zones and Path(cfg.zones)
+        self.title = _TITLE[purpose["target"]]
         self.column, self.unit = _COLUMN[purpose["target"]], UNITS[purpose["target"]]
-
-    @property
-    def title(self) -> str:
-        return self.unit[0].upper() + self.unit[1:]
 
     def check(self, opening: Opening) -> None:
         """Raises PrepareError where the zones cannot be used, before any work is done."""
