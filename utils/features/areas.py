@@ -10,8 +10,7 @@ from affine import Affine
 from datasets.stores.city import city_of, places_of
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
-
-LONGEST_PICTURE = 1600  # pixels
+from utils.scene.pictures import LONGEST
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,11 @@ class PatchGrid:
     @property
     def pixels_a_patch(self) -> int:
         """Of a picture of the area, which large areas have less of: see `picture_places`."""
-        return max(1, LONGEST_PICTURE // max(self.rows, self.columns))
+        return max(1, LONGEST // max(self.rows, self.columns))
 
     def picture_places(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns that a picture of at most LONGEST_PICTURE pixels a side shows, of the area at `scale` pixels a patch."""
-        shrink = min(1.0, LONGEST_PICTURE / (max(self.rows, self.columns) * scale))
+        """Rows and columns that a picture of at most LONGEST pixels a side shows, of the area at `scale` pixels a patch."""
+        shrink = min(1.0, LONGEST / (max(self.rows, self.columns) * scale))
         return tuple(((np.arange(max(1, round(count * scale * shrink))) + 0.5) / shrink).astype(np.int64).clip(max=count * scale - 1)
                      for count in (self.rows, self.columns))
 

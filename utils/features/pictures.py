@@ -8,12 +8,11 @@ from PIL import Image
 
 from utils.features.areas import Area, PatchGrid
 from utils.features.parts import Parts
-from utils.files import replacing
 from utils.outputs import write_json
+from utils.scene.pictures import FIGURES, NO_IMAGERY, QUALITY, save_picture
 
-NO_IMAGERY = 235  # grey
 SCENE = "scene.json"
-IMAGERY, COLOURS = "figures/imagery.jpg", "figures/fused_pca.png"
+IMAGERY, COLOURS = "imagery.jpg", "fused_pca.png"
 
 
 def draw_area(folder: Path, grid: PatchGrid, parts: Parts, places: np.ndarray, colours: Path, patch: int) -> list[str]:
@@ -27,9 +26,10 @@ def draw_area(folder: Path, grid: PatchGrid, parts: Parts, places: np.ndarray, c
     scale = min(grid.pixels_a_patch, patch)
     rows, columns = grid.picture_places(scale)
     with rasterio.open(colours) as raster:
-        _save(folder / COLOURS, _sampled(raster, rows // scale, columns // scale))
-    _save(folder / IMAGERY, _imagery(parts, places, grid.side * scale, rows, columns), quality=88)
-    return [IMAGERY, COLOURS]
+        shown = _sampled(raster, rows // scale, columns // scale)
+    imagery = _imagery(parts, places, grid.side * scale, rows, columns)
+    return [save_picture(Image.fromarray(imagery), folder, IMAGERY, quality=QUALITY),
+            save_picture(Image.fromarray(shown), folder, COLOURS)]
 
 
 def write_scene(folder: Path, area: Area, grid: PatchGrid, lines: list[str], files: list[dict[str, str]], patch: int) -> None:
@@ -43,8 +43,8 @@ def write_scene(folder: Path, area: Area, grid: PatchGrid, lines: list[str], fil
     write_json(folder / SCENE, {
         "kind": "features", "title": f"Fused features of {area.name}", "lines": lines,
         "size_metres": [grid.columns * patch * across, grid.rows * patch * down],
-        "layers": [{"name": "imagery", "file": IMAGERY},
-                   {"name": "fused features", "file": COLOURS, "opacity": 0.8}],
+        "layers": [{"name": "imagery", "file": f"{FIGURES}/{IMAGERY}"},
+                   {"name": "fused features", "file": f"{FIGURES}/{COLOURS}", "opacity": 0.8}],
         "tables": [], "files": files,
     })
 
@@ -73,9 +73,3 @@ def _imagery(parts: Parts, places: np.ndarray, side: int, rows: np.ndarray, colu
             inside_x = ((columns[slice(*x)] - column * side + 0.5) * step).astype(int)
             found[slice(*y), slice(*x)] = thumbnail[inside_y][:, inside_x]
     return found
-
-
-def _save(path: Path, pixels: np.ndarray, **options: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        Image.fromarray(pixels).save(temporary, format="PNG" if path.suffix == ".png" else "JPEG", **options)

@@ -19,15 +19,15 @@ FIGURES = "figures"
 LONGEST = 1600       # pixels along a picture's longer side
 SHOWN_COLOURS = 9    # of a scale
 OPACITY = 0.7
-_NO_IMAGERY = 238    # grey
-_QUALITY = 85
+NO_IMAGERY = 238    # grey
+QUALITY = 85
 
 
 def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int, int]]:
     """Draw the imagery; what scene.json says of it, and height and width that all pictures of the scene have."""
     image, valid = mosaic.thumbnail(LONGEST)
-    image = np.where(valid[..., None], image, np.uint8(_NO_IMAGERY))
-    return {"name": "imagery", "file": _save(Image.fromarray(image), out, "imagery.jpg", quality=_QUALITY)}, valid.shape
+    image = np.where(valid[..., None], image, np.uint8(NO_IMAGERY))
+    return {"name": "imagery", "file": save_picture(Image.fromarray(image), out, "imagery.jpg", quality=QUALITY)}, valid.shape
 
 
 def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
@@ -45,7 +45,8 @@ def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray, shape: tu
     shares = areas / max(areas.sum(), 1e-9)
     legend = [{"name": name, "colour": colour, "share": round(float(share), 4), "hectares": round(float(area) / 1e4, 4)}
               for name, colour, share, area in zip(classes, colours, shares, areas, strict=True)]
-    return {"name": "land use", "file": _save(picture, path.parent, "map.png", transparency=UNKNOWN), "opacity": OPACITY, "legend": legend}
+    file = save_picture(picture, path.parent, "map.png", transparency=UNKNOWN)
+    return {"name": "land use", "file": file, "opacity": OPACITY, "legend": legend}
 
 
 def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: Path, shape: tuple[int, int]) -> dict[str, Any]:
@@ -67,11 +68,11 @@ def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: 
                      for side, count in zip(shape, values.shape, strict=True))
     steps = 255 * colormaps[SEQUENTIAL](np.linspace(0, 1, SHOWN_COLOURS))[:, :3]
     colours = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in steps.round().astype(int)]
-    return {"name": name, "file": _save(Image.fromarray(painted[np.ix_(rows, columns)]), out, "totals.png"), "opacity": OPACITY,
+    return {"name": name, "file": save_picture(Image.fromarray(painted[np.ix_(rows, columns)]), out, "totals.png"), "opacity": OPACITY,
             "scale": {"low": low, "high": high, "colours": colours, "unit": unit}}
 
 
-def _save(picture: Image.Image, out: Path, name: str, **options: Any) -> str:
+def save_picture(picture: Image.Image, out: Path, name: str, **options: Any) -> str:
     """Write a picture into the folder of figures; its path from `out`."""
     folder = out / FIGURES
     folder.mkdir(exist_ok=True)
