@@ -56,7 +56,7 @@ def write_model(path: Path, problem: str = "segmentation", modality: str = "fusi
                 else {"target": "pop", "target_scale": "standard", "mean": 100.0, "std": 30.0})
     model = build_downstream(build_rose("test_vit"), purpose)
     torch.nn.init.normal_(next(model.decoder.parameters()), std=0.3)
-    save_finetuned(path, model, {"image_encoder": "test_vit"}, purpose, tiles)
+    save_finetuned(path, model, purpose, tiles)
     return path
 
 

@@ -13,6 +13,7 @@ from models import build_rose
 from tests.scene.scenes import noise, pixels_of, predict, write_model, write_objects, write_raster
 from utils.checkpoint import save_checkpoint
 from utils.errors import RoseError
+from utils.scene.opening import scene_name
 from utils.scene.run import map_scene
 from utils.scene.strips import Strips
 
@@ -89,6 +90,11 @@ def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsy
     if message:
         assert re.search(message, said.out + said.err)
         assert re.search(message, str(made))
+
+
+def test_a_scene_is_called_by_its_file_or_the_folder_of_its_files():
+    assert [scene_name(raster) for raster in ("a/city.tif", "a/chips/*.tif", "*.tif", "a/chips/", "a/")] == [
+        "city.tif", "chips", "scene", "chips", "a"]
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, monkeypatch, capsys):

@@ -1,5 +1,7 @@
 """predict_scene.py with a model of totals: tiles, their raster, and zones."""
 
+import json
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -40,6 +42,16 @@ def test_zones_that_share_out_the_scene_sum_to_its_tiles(mapped):
     assert list(zones.columns) == ["name", "population", "covered", "geometry"]
     assert zones.population.sum() == pytest.approx(tiles.population.sum(), rel=1e-3)
     assert tiles.population.sum() > 0
+
+
+def test_the_report_names_no_more_zones_than_it_can_show(mapped, model, tmp_path, monkeypatch):
+    raster, osm, out = mapped
+    monkeypatch.setattr("utils.scene.totals_map.SHOWN_ZONES", 3)
+    made = predict(raster, model, tmp_path / "map", osm=osm, zones=raster.parent / "zones.gpkg")
+    (table,) = json.loads((made / "scene.json").read_text())["tables"]
+    assert table["title"] == "Zones: population, the first 3 of 7"
+    assert [row[0] for row in table["rows"]] == ["a", "b", "c"]
+    assert len(json.loads((out / "scene.json").read_text())["tables"][0]["rows"]) == 7
 
 
 def test_tiles_lie_where_the_raster_has_them(mapped):

@@ -18,7 +18,7 @@ from utils.features.encode import REPRESENTATIONS, Wanted
 from utils.features.sources import DatasetSource, SceneSource
 from utils.finetuned import tiles_of
 from utils.sample import ensure_sample
-from utils.scene.opening import Reader, open_scene
+from utils.scene.opening import Reader, open_scene, scene_name
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted
         return
     reader = Reader(str(checkpoint), rose.osm_encoder.in_dim + 1, wanted.osm, tiles_of(checkpoint))
     with open_scene(cfg, cfg.raster, reader, cfg.image_size, cfg.image_size, "exceed") as opening:
-        name = Path(cfg.raster.rstrip("/")).stem.strip("*?") or "scene"
+        name = Path(scene_name(cfg.raster)).stem
         yield Ready(cfg.raster, {"sources": states(opening.files)}, opening.notes,
                     lambda folder: SceneSource(opening.prepare(folder), name, cfg.batch_size))
 

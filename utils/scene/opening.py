@@ -107,6 +107,12 @@ def open_scene(cfg: SceneKeys, raster: str, reader: Reader, tile_px: int, stride
         yield Opening(mosaic, grid, files, [*mosaic.warnings, *_notes(cfg, reader, mosaic, grid)], prepare)
 
 
+def scene_name(raster: str) -> str:
+    """What to call the scene at `raster`: the file, or for a glob the folder."""
+    path = Path(raster)
+    return (path.parent.name or "scene") if any(letter in path.name for letter in "*?[") else path.name
+
+
 def say(notes: Sequence[str]) -> None:
     """Tell the user, past any progress bar."""
     for note in notes:

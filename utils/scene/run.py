@@ -20,7 +20,7 @@ from utils.outputs import write_json
 from utils.progress import progress_bar
 from utils.scene.inference import counted, predicted_bands, rows_of
 from utils.scene.land_use_map import LandUseMap
-from utils.scene.opening import Opening, Reader, open_scene, request_of, say
+from utils.scene.opening import Opening, Reader, open_scene, request_of, say, scene_name
 from utils.scene.pictures import imagery_layer
 from utils.scene.results import PARTS, ResultFolder
 from utils.scene.strips import Strips
@@ -97,7 +97,7 @@ def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
         _make_strips(cfg, product, scene, strips)
     made = folder.empty()
     imagery, shape = imagery_layer(opening.mosaic, made)
-    title = f"{product.title} of {Path(cfg.raster).name}"
+    title = f"{product.title} of {scene_name(cfg.raster)}"
     said = product.write(strips, scene, made, title, shape)
     if said is None:
         folder.work.abandon()

@@ -26,6 +26,7 @@ from utils.scene.strips import Strips
 from utils.scene.zones import zone_totals
 
 TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
+SHOWN_ZONES = 100
 _COLUMN = {"pop": "population", "co2": "co2"}  # of the tables, by the target of evaluate_pop_fusion.py
 _TITLE = {"pop": "Population", "co2": "CO2 emissions"}
 
@@ -131,7 +132,9 @@ def _write_table(frame: gpd.GeoDataFrame, path: Path) -> None:
 
 
 def _zone_table(zones: gpd.GeoDataFrame, column: str) -> dict[str, Any]:
-    """The zones without their geometries, for the report."""
+    """The zones without their geometries, for the report, which names no more than it can show."""
     frame = zones.drop(columns=zones.geometry.name)
-    rows = [[value if isinstance(value, str | int | float) else str(value) for value in row] for row in frame.itertuples(index=False)]
-    return {"title": f"Zones: {column}", "columns": list(frame.columns), "rows": rows}
+    rows = [[value if isinstance(value, str | int | float) else str(value) for value in row]
+            for row in frame.head(SHOWN_ZONES).itertuples(index=False)]
+    shown = f", the first {SHOWN_ZONES} of {len(zones):,}" if len(zones) > SHOWN_ZONES else ""
+    return {"title": f"Zones: {column}{shown}", "columns": list(frame.columns), "rows": rows}
