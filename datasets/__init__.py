@@ -1,4 +1,4 @@
-"""Tiles: reading, augmenting and ordering them.
+"""Tiles: reading, augmenting and ordering them, with their targets or without.
 
 The names below are loaded when they are asked for: a preparation needs neither torchvision nor a data loader, and starts in half the time.
 """
@@ -6,10 +6,11 @@ The names below are loaded when they are asked for: a preparation needs neither 
 from importlib import import_module
 
 _HOME = {
-    "AugmentedTiles": "augment", "EpochSampler": "sampler", "TileDataset": "tiles", "collate": "tiles", "denormalise": "tiles",
-    "normalise": "tiles",
+    "AugmentedTiles": "augment", "EpochSampler": "sampler", "LabelledTiles": "labelled", "TileDataset": "tiles", "collate": "tiles",
+    "collate_labelled": "labelled", "denormalise": "tiles", "normalise": "tiles", "read_list": "labelled",
 }
-__all__ = ["AugmentedTiles", "EpochSampler", "TileDataset", "collate", "denormalise", "normalise"]
+__all__ = ["AugmentedTiles", "EpochSampler", "LabelledTiles", "TileDataset", "collate", "collate_labelled", "denormalise", "normalise",
+           "read_list"]
 
 
 def __getattr__(name: str) -> object:

@@ -133,7 +133,7 @@ def collate_labelled(samples: Sequence[tuple[Tensor, Data, Tensor]]) -> tuple[Te
     return *collate(list(zip(images, graphs, strict=True))), stack(targets)
 
 
-def read_list(dataset: TileDataset, file: str, key: str) -> list[int]:
+def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
     """The places in `dataset` of the tiles that a list names, a line `NAME.png` or `NAME` each, in the list's order.
 
     Blank lines are skipped, and so are tiles of other cities where the dataset was opened with some cities only.
@@ -141,7 +141,7 @@ def read_list(dataset: TileDataset, file: str, key: str) -> list[int]:
     Args:
         dataset: the tiles.
         file: the list, below the dataset's folder.
-        key: of the configuration, that names the list; for the messages.
+        key: of the configuration, that names the list, if one does; for the messages.
 
     Raises:
         TileError: the list is missing, empty, names a tile that is not there or one twice, or has none of the dataset's cities.

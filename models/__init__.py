@@ -2,6 +2,6 @@
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 from models.downstream import build_regressor, build_segmenter
-from models.rose import RoseOutput, build_rose
+from models.rose import Rose, RoseOutput, build_rose
 
-__all__ = ["RoseOutput", "build_regressor", "build_rose", "build_segmenter"]
+__all__ = ["Rose", "RoseOutput", "build_regressor", "build_rose", "build_segmenter"]

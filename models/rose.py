@@ -85,6 +85,9 @@ class Rose(nn.Module):
         osm_mask_ratio: share of nodes masked, in (0, 1).
         osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
 
+    Attributes:
+        build: the arguments of `build_rose` that make such a network, for whoever stores its weights.
+
     Raises:
         ModelError: the encoder, a width or a ratio is impossible.
     """
@@ -106,6 +109,11 @@ class Rose(nn.Module):
         for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
             if not 0 < ratio < 1:
                 raise ModelError(f"{key}={ratio}: a mask ratio lies between 0 and 1, both excluded")
+        self.build = {
+            "image_encoder": image_encoder, "graph_in_dim": graph_in_dim, "graph_out_dim": graph_out_dim,
+            "img_mask_ratio": img_mask_ratio, "osm_mask_ratio": osm_mask_ratio, "osm_norm_scope": osm_norm_scope,
+            "node_mask_scope": node_mask_scope, "relation_edges": relation_edges, "fine_input": fine_input,
+        }
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
 

@@ -14,17 +14,15 @@ from utils.errors import CheckpointError
 from utils.release import load_strictly
 
 
-def save_finetuned(path: Path, model: Downstream, build: dict[str, Any], purpose: dict[str, Any],
-                   tiles: dict[str, Any] | None = None) -> None:
+def save_finetuned(path: str | Path, model: Downstream, purpose: dict[str, Any], tiles: dict[str, Any] | None = None) -> None:
     """Write a model, whole or not at all.
 
     Args:
-        build: the arguments of `build_rose`.
         purpose: what the model is for, as `build_downstream` takes it.
         tiles: what it was trained on, as `describe_tiles` has it.
     """
-    said = {"build": build, "purpose": purpose, "tiles": tiles or {}}
-    write_weights(path, model.state_dict(), {"format": FINETUNED_FORMAT} | {name: json.dumps(value) for name, value in said.items()})
+    said = {"build": model.rose.build, "purpose": purpose, "tiles": tiles or {}}
+    write_weights(Path(path), model.state_dict(), {"format": FINETUNED_FORMAT} | {name: json.dumps(value) for name, value in said.items()})
 
 
 def describe_tiles(dataset: TileDataset) -> dict[str, Any]:

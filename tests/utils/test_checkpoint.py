@@ -19,6 +19,7 @@ from utils.checkpoint import (
 )
 from utils.errors import CheckpointError
 from utils.files import remove_unfinished, replacing
+from utils.finetuned import build_downstream, load_finetuned, save_finetuned
 from utils.release import our_name
 
 SMALL = "test_vit"
@@ -55,6 +56,19 @@ def test_a_rose_comes_from_its_checkpoint(saved):
     assert loaded.fine_input == "double"
     with pytest.raises(CheckpointError, match="no such file"):
         Rose.from_checkpoint(folder / "nothing.tar")
+
+
+def test_a_rose_knows_what_it_is_built_of(saved, tmp_path):
+    """So that what is fine-tuned on any Rose comes back, wherever that came from."""
+    loaded = load_rose(saved[0] / "model_3.tar", fine_input="double")
+    again = build_rose(**loaded.build)
+    assert (again.build, again.fine_input, again.osm_encoder.norm_scope) == (loaded.build, "double", "batch")
+    purpose = {"problem": "segmentation", "modality": "fine", "decoder": "linear", "classes": ["water", "land"]}
+    model = build_downstream(loaded, purpose)
+    save_finetuned(tmp_path / "tuned.safetensors", model, purpose)
+    back, found = load_finetuned(tmp_path / "tuned.safetensors")
+    assert same(back, model)
+    assert (back.rose.build, found) == (loaded.build, purpose)
 
 
 @pytest.mark.parametrize("old_pyg", [False, True])

@@ -206,7 +206,7 @@ class Run:
         if self.best is None or math.isnan(self.best["score"]) or self.problem.better * (score - self.best["score"]) > 0:
             self.best = {"epoch": self.epoch, "score": score}
             if self.fabric.is_global_zero:
-                save_finetuned(self.folder / BEST, self.network, self.setup.build, self.setup.finetuned or self.problem.purpose(),
+                save_finetuned(self.folder / BEST, self.network, self.setup.finetuned or self.problem.purpose(),
                                describe_tiles(self.setup.dataset))
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:

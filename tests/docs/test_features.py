@@ -1,0 +1,33 @@
+"""docs/features.md, run as it is written."""
+
+import shutil
+from pathlib import Path
+
+import rasterio
+import torch
+
+from models import build_rose
+from tests.pages import Page
+from utils.checkpoint import save_checkpoint
+
+PAGE = Page("docs/features.md")
+
+
+def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys):
+    """On the sample city of 3 x 3 tiles, with lists of its own: it is too small to be split."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(sample_tiles.parent / "raw", "city")
+    shutil.copytree(sample_tiles, "data/mycity")
+    for name, lines in {"osm-train-all.txt": "sample_0_0\nsample_1_0\nsample_2_0\n", "test.txt": "sample_2_2\n"}.items():
+        Path("data/mycity", name).write_text(lines)
+    save_checkpoint(Path("runs/mycity/model_1.tar"), {
+        "model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
+    assert PAGE.scripts == ["extract_features.py"] * 2
+    PAGE.run_commands()
+    assert Path("scene_features/tiles.parquet").is_file()
+    assert len(PAGE.of("python")) == 3
+    PAGE.run_python()
+    assert "mean error, people a tile:" in capsys.readouterr().out
+    with rasterio.open("features/kinds.tif") as kinds, rasterio.open("features/patches_fused.tif") as patches:
+        assert (kinds.transform, kinds.crs, kinds.shape) == (patches.transform, patches.crs, patches.shape)
+        assert torch.from_numpy(kinds.read(1)).unique().tolist() == list(range(6))
