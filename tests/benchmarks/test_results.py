@@ -17,7 +17,7 @@ ROWS = {
     "cost": ["ViT, whole image", "forward and backward", "PyTorch's count", "to the device, a tile", "AdamW's two moments", "64 GPUs"],
     "loader": ["compact", "release"],
     "prepare": ["relations of 400 objects", "1 process", "2 processes", "A tile of 4 x 4"],
-    "scene": ["classes, overlap 0.5", "classes, overlap 0, probabilities", "totals", "features", "800 x 200", "800 x 800"],
+    "scene": ["classes, overlap 0.5", "classes, overlap 0, probabilities", "totals", "features", "500 x 125", "500 x 500"],
     "accel": ["torch-scatter"],
     "sample_run": ["32-true", "bf16-mixed"],
     "fine_fusion": ["land use, fine fusion, 60 nodes"],

@@ -54,6 +54,15 @@ def test_the_report_names_no_more_zones_than_it_can_show(mapped, model, tmp_path
     assert len(json.loads((out / "scene.json").read_text())["tables"][0]["rows"]) == 7
 
 
+def test_what_comes_of_cut_tiles_is_told_apart(mapped):
+    _, _, out = mapped
+    tiles, lines = gpd.read_file(out / "tiles.gpkg"), json.loads((out / "scene.json").read_text())["lines"]
+    cut = tiles.population[tiles.imagery < 0.5].sum()
+    assert lines[:2] == [f"{tiles.population.sum():,.0f} people on 9 tiles",
+                         f"{cut:,.0f} of them where a tile has imagery on less than half of its ground (3 of the tiles): there the model "
+                         f"is least certain"]
+
+
 def test_tiles_lie_where_the_raster_has_them(mapped):
     raster, _, out = mapped
     tiles, totals = gpd.read_file(out / "tiles.gpkg"), pixels_of(out / "totals.tif")[0]

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -92,13 +94,6 @@ def counted(bands: Iterator[PredictedBand], bar: tqdm) -> Iterator[PredictedBand
         bar.update(band.tiles)
 
 
-def rows_of(bands: Iterator[PredictedBand]) -> Iterator[tuple[int, Sequence[PredictedBand]]]:
-    """The bands of each row of tiles, row by row."""
-    row: list[PredictedBand] = []
-    for band in bands:
-        if row and band.row != row[0].row:
-            yield row[0].row, row
-            row = []
-        row.append(band)
-    if row:
-        yield row[0].row, row
+def rows_of(bands: Iterator[PredictedBand]) -> Iterator[tuple[int, Iterator[PredictedBand]]]:
+    """The bands of each row of tiles, row by row and band by band: what a network says of a row may be larger than the row's map."""
+    return groupby(bands, key=attrgetter("row"))

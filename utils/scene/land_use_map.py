@@ -63,7 +63,7 @@ class LandUseMap:
         """The first row of tiles that the strip and those below it depend on."""
         return int(np.searchsorted(grid.tops, grid.tops[strip] - grid.tile_px, side="right"))
 
-    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, list[PredictedBand]]], first: int) -> Iterator[np.ndarray]:
+    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]], first: int) -> Iterator[np.ndarray]:
         """The strips from `first` on, of the rows of tiles from `first_row` on."""
         window, blend = blending_window(grid.tile_px, grid.tile_px - grid.stride), None
         ends = [*grid.tops[1:].tolist(), grid.height]
@@ -73,16 +73,16 @@ class LandUseMap:
             for band in bands:
                 for place, col in enumerate(band.cols):
                     blend.add(int(grid.lefts[col]), band.outputs[place], band.valid[place])
-            mean, known = blend.finish(ends[row] - blend.top)
+            strip = self._strip(*blend.finish(ends[row] - blend.top))
             if row >= first:
-                yield self._strip(mean, known)
+                yield strip
 
     def _strip(self, mean: Tensor, known: Tensor) -> np.ndarray:
         best = torch.where(known, mean.argmax(0), UNKNOWN).to(torch.uint8)[None]           # [1, rows, width]
         if not self.probabilities:
             return best.numpy()
-        per_cent = torch.where(known, (100 * mean).round(), UNKNOWN).to(torch.uint8)       # [C, rows, width]
-        return torch.cat([best, per_cent]).numpy()
+        per_cent = [torch.where(known, (100 * plane).round(), UNKNOWN).to(torch.uint8) for plane in mean]  # C x [rows, width]
+        return torch.stack([*best, *per_cent]).numpy()
 
     def write(self, strips: Strips, scene: SceneTiles, out: Path, title: str, shape: tuple[int, int],
               ) -> dict[str, Any] | None:

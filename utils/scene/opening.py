@@ -162,6 +162,6 @@ def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> li
     here, trained = max(mosaic.metres_per_pixel), reader.tiles.get("metres_per_pixel")
     if trained and not trained[0] / NEAR <= here <= trained[1] * NEAR:
         size = f"{trained[0]:.3g}" if trained[1] < trained[0] * 1.01 else f"{trained[0]:.3g} to {trained[1]:.3g}"
-        notes.append(f"a pixel is {here:.3g} m here, and was {size} m where the model was trained: what it sees has another size; "
-                     f"resolution={trained[0]:.3g} resamples the imagery")
+        notes.append(f"a pixel is {here:.3g} m here, and was {size} m where the model was trained: what it sees, and the ground of a tile, "
+                     f"have other sizes; resolution={trained[0]:.3g} resamples the imagery")
     return notes

@@ -28,6 +28,7 @@ from utils.scene.zones import zone_totals
 TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
 SHOWN_ZONES = 100
 _COLUMN = {"pop": "population", "co2": "co2"}  # of the tables, by the target of evaluate_pop_fusion.py
+_CUT = 0.5  # share of a tile's ground with imagery, below which its estimate is worth a word
 _TITLE = {"pop": "Population", "co2": "CO2 emissions"}
 
 
@@ -76,7 +77,7 @@ class TotalsMap:
         """The first row of tiles that the strip and those below it depend on."""
         return strip
 
-    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, list[PredictedBand]]], first: int) -> Iterator[np.ndarray]:
+    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]], first: int) -> Iterator[np.ndarray]:
         """The strips from `first` on, a row of tiles each."""
         for _, bands in rows:
             strip = np.full((3, 1, grid.columns), np.nan)
@@ -103,7 +104,7 @@ class TotalsMap:
         _write_table(tiles, out / TILES)
         files = [{"name": TOTALS, "what": f"{self.unit}, a pixel each; the last may reach beyond the imagery"},
                  {"name": TILES, "what": f"the tiles: {self.column}, imagery (share of the tile that has any), objects (of OSM)"}]
-        lines, tables = [f"{tiles[self.column].sum():,.0f} {self.unit.removesuffix(' a tile')} on {len(tiles):,} tiles"], []
+        lines, tables = self._lines(tiles), []
         if self.zones:
             zones = zone_totals(self.zones, tiles, self.column)
             say(zones.attrs["notes"])
@@ -114,6 +115,15 @@ class TotalsMap:
         layer = amount_layer(self.unit, values[0], shape[1] / scene.width * grid.tile_px, self.unit, out, shape)
         return {"lines": lines, "layers": [layer], "tables": tables, "files": files}
 
+    def _lines(self, tiles: gpd.GeoDataFrame) -> list[str]:
+        """The totals in words."""
+        totals, cut = tiles[self.column], tiles["imagery"] < _CUT
+        lines = [f"{totals.sum():,.0f} {self.unit.removesuffix(' a tile')} on {len(tiles):,} tile{'s' if len(tiles) > 1 else ''}"]
+        if cut.any():
+            lines.append(f"{totals[cut].sum():,.0f} of them where a tile has imagery on less than half of its ground ({cut.sum():,} of the "
+                         f"tiles): there the model is least certain")
+        return lines
+
     def _tiles(self, scene: SceneTiles, values: np.ndarray) -> gpd.GeoDataFrame:
         """The tiles that have imagery, cut to the raster."""
         grid = scene.grid
@@ -123,7 +133,7 @@ class TotalsMap:
         boxes = shapely.box(bounds[:, 0], np.maximum(bounds[:, 1], bottom), np.minimum(bounds[:, 2], right), bounds[:, 3])
         estimate, imagery, objects = values[:, rows, columns]
         return gpd.GeoDataFrame({"column": columns, "row": rows, self.column: estimate, "imagery": imagery,
-                                 "objects": objects.astype(np.int64)}, geometry=boxes, crs=scene.crs)
+                                 "objects": objects.astype(np.int64)}, geometry=boxes, crs=scene.job.mosaic.crs.to_string())
 
 
 def _write_table(frame: gpd.GeoDataFrame, path: Path) -> None:
