@@ -1,5 +1,6 @@
 """Files that are whole or absent: written under a temporary name, then renamed."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -26,6 +27,17 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def failing_as(path: Path, *errors: type[Exception]) -> Iterator[None]:
+    """What libraries raise of their own where a file cannot be written, as OSError of `path`, which every script ends with one line."""
+    try:
+        yield
+    except errors as error:
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?", str(path)) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -98,6 +98,21 @@ def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, 
     np.testing.assert_array_equal(pixels_of(out / "map.tif")[0], normalised.argmax(-1))
 
 
+def test_what_tiles_disagree_on_changes_smoothly(model, tmp_path, monkeypatch):
+    """Each tile says one thing of all its pixels, another one than its neighbours: no edge of a tile is to be seen."""
+    def of_brightness(self, images, graphs):
+        share = (2 * images.mean((1, 2, 3))).sigmoid()[:, None, None].expand(-1, *images.shape[2:])
+        return torch.stack([share, 1 - share, torch.zeros_like(share)], 1)
+
+    monkeypatch.setattr(LandUseMap, "network", of_brightness)
+    pixels = np.full((230, 900, 3), 30, np.uint8)
+    pixels[:, 450:] = 230
+    out = predict(write_raster(tmp_path / "city.tif", pixels), model, tmp_path / "map", probabilities=True)
+    shares = pixels_of(out / "probabilities.tif")[0].astype(int)
+    assert np.ptp(shares) > 80
+    assert np.abs(np.diff(shares, axis=1)).max() <= 2
+
+
 def test_a_map_does_not_depend_on_where_the_raster_begins(model, tmp_path):
     """But for a margin of a tile, whose tiles are moved inwards."""
     pixels = noise(700, 760)

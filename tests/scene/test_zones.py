@@ -4,7 +4,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
 from datasets.prepare.ground import box_in
 from utils.errors import PrepareError
@@ -142,3 +142,18 @@ def test_what_is_wrong_is_said_in_one_line(tmp_path, case):
         zone_totals(path, tiles_in(UTM), "people")
     assert all(part in str(raised.value) for part in parts), raised.value
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32760", "EPSG:32701"])
+def test_a_scene_on_the_antimeridian_is_in_one_piece(tmp_path, crs):
+    """Tiles on both sides of 180 degrees, whose zones are given in their CRS and, cut there, in degrees."""
+    x, y = Transformer.from_crs(4326, crs, always_xy=True).transform(180, -17)
+    boxes = [shapely.box(x + 500 * column, y, x + 500 * (column + 1), y + 500) for column in range(-2, 2)]
+    tiles = gpd.GeoDataFrame({"people": [10.0] * 4}, geometry=boxes, crs=crs)
+    gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.box(*tiles.total_bounds).buffer(10)], crs=crs).to_file(tmp_path / "whole.gpkg")
+    sides = [shapely.box(179.9, -17.1, 180, -16.9), shapely.box(-180, -17.1, -179.9, -16.9)]
+    gpd.GeoDataFrame({"id": [1, 2]}, geometry=sides, crs=4326).to_file(tmp_path / "sides.gpkg")
+    whole, halves = zone_totals(tmp_path / "whole.gpkg", tiles, "people"), zone_totals(tmp_path / "sides.gpkg", tiles, "people")
+    assert whole["people"].tolist() == pytest.approx([40])
+    assert halves["people"].sum() == pytest.approx(40)
+    assert halves["people"].tolist() == pytest.approx([20, 20], rel=0.01)

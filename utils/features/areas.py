@@ -1,6 +1,7 @@
 """The ground of tiles: where on the map a city's tiles lie, or a scene's, and the patches in them."""
 
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from datasets.stores.city import city_of, places_of
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
 from utils.scene.pictures import LONGEST
+
+CITY = re.compile(r"[\w-][\w.-]*")  # that can name a folder
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,9 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
     if None in cities:
         raise TileError(f"{tiles.root}: tile {tiles.names[cities.index(None)]} has no place, expected names CITY_COL_ROW; rename it, "
                         f"or choose others with cities=")
+    if strange := next((city for city in cities if not CITY.fullmatch(city)), None):
+        raise TileError(f"{tiles.root}: the city {strange!r} in its tiles' names cannot name a folder, expected letters, digits, _, - and "
+                        f". only; rename the tiles, or choose others with cities=")
     names, place = np.array(tiles.names), np.zeros((len(cities), 3), np.int64)
     areas = []
     for number, city in enumerate(sorted(set(cities))):

@@ -74,7 +74,8 @@ class FeatureFiles:
         components = write_fused_colours(of_fused, moments, self.folder)
         for number, raster in enumerate(rasters):
             self._draw(number, raster, places[number], components)
-        self._record("", REPORT, "the pictures as a page")
+        if any(area.metres_per_pixel is not None for area in self.areas):
+            self._record("", REPORT, "the pictures as a page")
         return components
 
     def _write_vectors(self, number: int, name: str, raster: PatchRaster, places: np.ndarray, moments: Moments | None) -> None:
@@ -89,7 +90,8 @@ class FeatureFiles:
         """The pictures of an area; and, where its size on the ground is known, what a report needs to show them."""
         name, folder, area = self.folders[number], self._path(number, "."), raster.area
         self._record(name, COLOURS, "first three components of the fused patches as colours, transparent where there is no tile")
-        own = [{**file, "name": file["name"].removeprefix(f"{name}/")} for file in self._files if file["name"].startswith(name)]
+        inside = f"{name}/" if name else ""
+        own = [{**file, "name": file["name"].removeprefix(inside)} for file in self._files if file["name"].startswith(inside)]
         for picture in draw_area(folder, raster.grid, self.parts, places, folder / COLOURS, self.patch):
             self._record(name, picture, "picture for the report")
         if area.metres_per_pixel is not None:

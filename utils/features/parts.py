@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from utils.files import remove_unfinished, replacing
+from utils.files import failing_as, remove_unfinished, replacing
 
 _OPEN = 16  # parts at once; their pages count as memory until they are needed for something else
 
@@ -36,7 +36,7 @@ class Parts:
 
     def write(self, number: int, names: list[str], arrays: dict[str, np.ndarray]) -> None:
         """Write a part, whole or not at all; `names` are those of its tiles."""
-        with replacing(self._path(number)) as temporary:
+        with replacing(self._path(number)) as temporary, failing_as(self._path(number), SafetensorError):
             save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, temporary, {"names": json.dumps(names)})
 
     def __iter__(self) -> Iterator[tuple[int, list[str]]]:

@@ -12,7 +12,8 @@ from rasterio.windows import Window
 from utils.features.areas import Area, PatchGrid
 from utils.features.parts import Parts
 from utils.features.pca import HIGH, LOW, Components, Moments, Spread, scaled
-from utils.files import replacing
+from utils.files import failing_as, replacing
+from utils.scene.geotiff import WRITE_ERRORS, check_written
 
 BLOCK = 64    # pixels of a GeoTIFF's block: few enough to read the vector of one patch, enough to read a whole band
 WINDOW = 128  # patches a side that are in memory at once
@@ -53,13 +54,15 @@ class PatchRaster:
             see: is given all vectors that are known, [n, width] at a time.
         """
         profile = self._profile(width, "float32") | {"nodata": np.nan, "predictor": 3, "zlevel": 1, "photometric": "minisblack"}
-        with replacing(path) as temporary, rasterio.open(temporary, "w", **profile) as raster:
-            raster.update_tags(**tags)
-            for window in self.windows():
-                vectors = self._gather(parts, places, name, width, window)                        # [h, w, width]
-                raster.write(vectors.transpose(2, 0, 1), window=window)
-                if see:
-                    see(vectors[~np.isnan(vectors[..., 0])])
+        with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
+            with rasterio.open(temporary, "w", **profile) as raster:
+                raster.update_tags(**tags)
+                for window in self.windows():
+                    vectors = self._gather(parts, places, name, width, window)                    # [h, w, width]
+                    raster.write(vectors.transpose(2, 0, 1), window=window)
+                    if see:
+                        see(vectors[~np.isnan(vectors[..., 0])])
+            check_written(temporary)
 
     def _gather(self, parts: Parts, places: np.ndarray, name: str, width: int, window: Window) -> np.ndarray:
         """[h, w, width] vectors of a window's patches, nan where there are none."""
@@ -89,11 +92,13 @@ class PatchRaster:
     def write_colours(self, path: Path, projected: Path, limits: tuple[np.ndarray, np.ndarray], tags: dict[str, str]) -> None:
         """Write the components at `projected` as red, green, blue and, where there are none, transparency."""
         source = np.load(projected, mmap_mode="r")
-        with replacing(path) as temporary, rasterio.open(temporary, "w", **self._profile(4, "uint8"), photometric="rgb") as raster:
-            raster.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
-            raster.update_tags(**tags)
-            for window in self.windows():
-                raster.write(coloured(source[window.toslices()], limits).transpose(2, 0, 1), window=window)
+        with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
+            with rasterio.open(temporary, "w", **self._profile(4, "uint8"), photometric="rgb") as raster:
+                raster.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
+                raster.update_tags(**tags)
+                for window in self.windows():
+                    raster.write(coloured(source[window.toslices()], limits).transpose(2, 0, 1), window=window)
+            check_written(temporary)
 
 
 def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, Subset
 from torch_geometric.data import Batch
 
 from datasets import TileDataset, collate, normalise
+from datasets.prepare.sources import states
 from datasets.scene import SceneTiles
 from utils.features.areas import Area, areas_of
 from utils.feeding import device_loader
@@ -61,7 +62,10 @@ class DatasetSource:
         """What tells these tiles from others."""
         names = hashlib.sha256("\n".join(self.dataset.names).encode()).hexdigest()
         meta = hashlib.sha256(json.dumps(self.dataset.meta, sort_keys=True).encode()).hexdigest()
-        return {"data_root": str(self.dataset.root.resolve()), "names": names, "meta": meta}
+        files = (path for path in self.dataset.root.rglob("*") if path.is_file() and not any(
+            part.startswith(".") for part in path.relative_to(self.dataset.root).parts))
+        changed = hashlib.sha256(json.dumps(states(files)).encode()).hexdigest()
+        return {"data_root": str(self.dataset.root.resolve()), "names": names, "meta": meta, "files": changed}
 
     def tiles_of(self, parts: Sequence[int]) -> int:
         """Number of tiles in some parts."""

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
+import rasterio.errors
 from affine import Affine
+from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.shutil import copy
 from rasterio.windows import Window
 
-from utils.files import replacing
+from utils.files import failing_as, replacing
 
 BLOCK = 512          # pixels along a side of a block
 LEAST_OVERVIEW = 256  # pixels along the longer side, to which overviews go down
+WRITE_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError)
 _CACHE_MB = 128      # of blocks that GDAL may hold
 
 
@@ -54,16 +57,29 @@ def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, cont
     Args:
         cloud_optimised: lay the file out for reading over a network (COG).
     """
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part:
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part, failing_as(path, *WRITE_ERRORS):
         if not cloud_optimised:
             _write(part, strips, ground, content, overviews=True)
+            check_written(part)
             return
         plain = part.with_name(f"{part.name}.plain")
         try:
             _write(plain, strips, ground, content, overviews=False)
             copy(plain, part, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER", RESAMPLING=content.overviews.name)
+            check_written(part)
         finally:
             plain.unlink(missing_ok=True)
+
+
+def check_written(path: Path) -> None:
+    """Read the GeoTIFF at `path` once: where a disk was full, GDAL has said nothing when it wrote.
+
+    Raises:
+        RasterioIOError: a block is missing or cut off.
+    """
+    with rasterio.open(path) as file:
+        for _, window in file.block_windows(1):
+            file.read(window=window)
 
 
 def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, overviews: bool) -> None:

@@ -28,7 +28,7 @@ from utils.scene.totals_map import TotalsMap
 
 SCENE = "scene.json"
 TILE_PX = 224
-_FREE = ("out", "overwrite", "num_workers", "accelerator", "checkpoint")  # keys that change no result, or that a digest stands for
+_FREE = ("out", "overwrite", "num_workers", "checkpoint")  # keys that change no result, or that a digest stands for
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
+from pyogrio.errors import DataLayerError, DataSourceError
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -17,7 +18,7 @@ from models.downstream import Regressor
 from utils.config import PredictConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.evaluation.problem import UNITS
-from utils.files import replacing
+from utils.files import failing_as, replacing
 from utils.scene.geotiff import Content, Ground, write_geotiff
 from utils.scene.inference import PredictedBand
 from utils.scene.opening import Opening, say
@@ -137,7 +138,7 @@ class TotalsMap:
 
 
 def _write_table(frame: gpd.GeoDataFrame, path: Path) -> None:
-    with replacing(path) as part:
+    with replacing(path) as part, failing_as(path, DataSourceError, DataLayerError):
         frame.to_file(part, driver="GPKG", layer=path.stem)
 
 

@@ -10,11 +10,13 @@ from pyproj import CRS
 
 from datasets.prepare.area_weighting import EQUAL_AREA, SLIVER, area_weighted_sums
 from datasets.prepare.geo_files import READ_ERRORS, is_parquet, parquet_file, quietly, reason, usable_crs
-from datasets.prepare.ground import SEGMENTS, Bounds, box_in, moved, no_overlap
+from datasets.prepare.ground import DEGREES, SEGMENTS, Bounds, box_in, moved, no_overlap
 from utils.errors import PrepareError
 
 COVERED = "covered"
 MOST_PIECES = 4096   # of an edge along the longest side of any zone
+NEAR_ANTIMERIDIAN = 20  # degrees
+_PACIFIC = CRS.from_proj4("+proj=cea +lat_ts=30 +lon_0=180 +datum=WGS84 +units=m")  # EQUAL_AREA, cut at Greenwich instead
 _POLYGONAL = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 
 
@@ -40,8 +42,9 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
     frame = _read_zones(zones)
     _check_columns(zones, frame, value)
     scene = tuple(tiles.total_bounds.tolist())
-    frame, shapes = _placed(zones, frame, _longest_edge(frame, scene, CRS(tiles.crs)))
-    parts = _equal_area(tiles.geometry.to_numpy(), CRS(tiles.crs), _longest_side(tiles) / SEGMENTS)
+    ground = _ground_of(tiles)
+    frame, shapes = _placed(zones, frame, _longest_edge(frame, scene, CRS(tiles.crs)), ground)
+    parts = _equal_area(tiles.geometry.to_numpy(), CRS(tiles.crs), _longest_side(tiles) / SEGMENTS, ground)
     if not shapely.STRtree(parts).query(shapes, predicate="intersects").size:
         raise no_overlap(zones, "zones", tuple(frame.total_bounds.tolist()), CRS(frame.crs), scene, CRS(tiles.crs))
     totals = tiles[value].to_numpy(np.float64)
@@ -114,14 +117,14 @@ def _longest_side(frame: gpd.GeoDataFrame) -> float:
     return float(np.nanmax(bounds[:, 2:] - bounds[:, :2]))
 
 
-def _placed(path: Path, frame: gpd.GeoDataFrame, longest: float) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    """The features that have a polygon and a place, mended, with notes on both; and their shapes [n] in EQUAL_AREA."""
+def _placed(path: Path, frame: gpd.GeoDataFrame, longest: float, ground: CRS) -> tuple[gpd.GeoDataFrame, np.ndarray]:
+    """The features that have a polygon and a place, mended, with notes on both; and their shapes [n] in `ground`."""
     frame, polygonal = frame.copy(), _polygonal(frame)
     broken = polygonal & ~shapely.is_valid(frame.geometry.to_numpy())
     geometry = frame.geometry.to_numpy().copy()
     geometry[broken] = shapely.make_valid(geometry[broken], method="structure", keep_collapsed=False)
     frame.geometry = gpd.GeoSeries(geometry, index=frame.index, crs=frame.crs)
-    shapes = _equal_area(geometry, CRS(frame.crs), longest)
+    shapes = _equal_area(geometry, CRS(frame.crs), longest, ground)
     kept = polygonal & np.isfinite(shapely.bounds(shapes)).all(1)
     if not kept.any():
         raise _no_polygon(path)
@@ -138,9 +141,16 @@ def _polygonal(frame: gpd.GeoDataFrame) -> np.ndarray:
     return np.isin(shapely.get_type_id(geometry), _POLYGONAL) & ~shapely.is_empty(geometry)
 
 
-def _equal_area(geometry: np.ndarray, crs: CRS, longest: float) -> np.ndarray:
-    """Geometries [n] of `crs` in EQUAL_AREA, their edges divided into pieces no longer than `longest`, and valid."""
-    shapes = shapely.transform(shapely.segmentize(geometry, longest), lambda points: moved(points, crs, EQUAL_AREA))
+def _ground_of(tiles: gpd.GeoDataFrame) -> CRS:
+    """A CRS of true areas in square metres; near the antimeridian one that is not cut there."""
+    left, bottom, right, top = tiles.total_bounds.tolist()
+    longitude = moved(np.array([(left + right) / 2, (bottom + top) / 2]), CRS(tiles.crs), DEGREES)[0]
+    return _PACIFIC if abs(longitude) > 180 - NEAR_ANTIMERIDIAN else EQUAL_AREA
+
+
+def _equal_area(geometry: np.ndarray, crs: CRS, longest: float, ground: CRS) -> np.ndarray:
+    """Geometries [n] of `crs` in `ground`, their edges divided into pieces no longer than `longest`, and valid."""
+    shapes = shapely.transform(shapely.segmentize(geometry, longest), lambda points: moved(points, crs, ground))
     broken = np.isfinite(shapely.bounds(shapes)).all(1) & ~shapely.is_valid(shapes)
     shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
     return shapes
