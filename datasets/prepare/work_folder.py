@@ -52,8 +52,8 @@ class WorkFolder:
 
     def let_go(self) -> None:
         """Another run may have the work now; `out` is removed if there is nothing in it."""
+        Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held: afterwards it may be another run's
         self._lock.release()
-        Path(self._lock.lock_file).unlink(missing_ok=True)
         if self.out.is_dir() and not any(self.out.iterdir()):
             self.out.rmdir()
 

@@ -66,7 +66,7 @@ def picture(path: Path) -> tuple[str, int, int]:
         try:
             with Image.open(BytesIO(data)) as image:
                 kind, size, loaded = image.format, image.size, image.copy()
-        except OSError as error:
+        except (OSError, Image.DecompressionBombError) as error:
             raise ValueError(one_line(error)) from error
         if kind == "PNG" and len(data) > LARGE:
             packed = BytesIO()

@@ -94,17 +94,19 @@ class ResultFolder:
 
     def publish(self, record: dict[str, Any]) -> None:
         """Move what was made to its place, instead of the results that are there, and `record` last."""
-        write_json(self.made / self.record, record)
-        before, now = (self._record() or {"files": []})["files"], {file["name"] for file in record["files"]}
+        made = sorted(path.relative_to(self.made).as_posix() for path in self.made.rglob("*") if path.is_file())
+        write_json(self.made / self.record, {**record, "made": made})
+        before = (self._record() or {}).get("made", [])
         with replacing(self._marker) as temporary:
-            temporary.write_text(json.dumps([file["name"] for file in before if file["name"] not in now]), encoding="utf-8")
+            temporary.write_text(json.dumps([name for name in before if name not in made]), encoding="utf-8")
         self._move()
 
     def _move(self) -> None:
         if (self.made / self.record).is_file():  # else it was moved, so all was
             (self.out / self.record).unlink(missing_ok=True)  # first: without it the rest is nobody's
             for name in json.loads(self._marker.read_text(encoding="utf-8")):
-                (self.out / name).unlink(missing_ok=True)
+                if not Path(name).is_absolute() and ".." not in Path(name).parts:  # a record may come from elsewhere
+                    (self.out / name).unlink(missing_ok=True)
             names = [path.relative_to(self.made) for path in self.made.rglob("*") if path.is_file()]
             for name in sorted(names, key=lambda path: path == Path(self.record)):
                 (self.out / name).parent.mkdir(parents=True, exist_ok=True)
