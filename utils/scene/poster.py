@@ -59,4 +59,5 @@ def _draw(axes: Axes, ground: Layer, layer: Layer | None) -> None:
     if layer.scale:
         low, high, colours, unit = layer.scale
         colour_of = ScalarMappable(Normalize(low, high), LinearSegmentedColormap.from_list("scale", list(colours)))
-        axes.figure.colorbar(colour_of, ax=axes, location="bottom", shrink=0.7, aspect=30, pad=0.02).set_label(unit, fontsize=FIGURE_FONT)
+        bar = axes.figure.colorbar(colour_of, ax=axes, location="bottom", shrink=0.7, aspect=30, pad=0.02, panchor="N")
+        bar.set_label(unit, fontsize=FIGURE_FONT)
