@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import re
 import shutil
 import socket
@@ -19,6 +18,7 @@ import train_rose
 from datasets import TileDataset
 from models import linear
 from tests.evaluation import evaluating
+from tests.processes import environment
 from tests.random_tiles import random_tile, write_compact, write_release
 from utils.checkpoint import read_checkpoint
 from utils.cli import read_config
@@ -62,7 +62,7 @@ def train(tiles: Path, folder: Path, *overrides: str) -> str:
 def from_shell(tiles: Path, folder: Path, *overrides: str, expect: int = 0) -> str:
     """What a run says, on both streams."""
     run = subprocess.run([sys.executable, *command(tiles, folder, *overrides)], cwd=ROOT, capture_output=True, text=True, check=False,
-                         env={**os.environ, "OMP_NUM_THREADS": "1"})
+                         env=environment())
     assert run.returncode == expect, run.stderr
     return run.stdout + run.stderr
 
@@ -137,7 +137,7 @@ def on_two_hosts(*commands: list[str]) -> list[tuple[int, str]]:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1",
                 f"--master-port={port}"]
     runs = [subprocess.Popen([*torchrun, f"--node-rank={host}", *asked], cwd=ROOT, text=True, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}) for host, asked in enumerate(commands)]
+                             stderr=subprocess.STDOUT, env=environment()) for host, asked in enumerate(commands)]
     said = [run.communicate(timeout=240)[0] for run in runs]
     return [(run.returncode, text) for run, text in zip(runs, said, strict=True)]
 
@@ -179,7 +179,7 @@ def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(samp
     asked = [f"data_root={root}", "mode=scratch", "image_encoder=test_vit", "lr_multi=1"]
     evaluating.run("seg", *asked, "batch_size=4", f"save_path={tmp_path / 'one'}")
     subprocess.run([sys.executable, "evaluate_seg_fusion.py", *evaluating.SMALL, *asked, "batch_size=2", "devices=2",
-                    f"save_path={tmp_path / 'two'}"], cwd=ROOT, capture_output=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+                    f"save_path={tmp_path / 'two'}"], cwd=ROOT, capture_output=True, check=True, env=environment())
     one, two = ([float(row["train_loss"]) for row in evaluating.rows(tmp_path / folder / "seed_0" / "metrics.csv")]
                 for folder in ("one", "two"))
     assert len(one) == 2

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
@@ -17,6 +16,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 import train_rose
+from tests.processes import environment
 from utils.checkpoint import load_rose, read_checkpoint
 from utils.cli import read_config
 from utils.config import TrainConfig
@@ -43,10 +43,6 @@ def train(tiles: Path, folder: Path, *overrides: str) -> None:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("utils.report.save_figure", lambda *_: None)
         train_rose.train(read_config("train_rose", TrainConfig, [*command(tiles, folder)[2:], *overrides]))
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def interrupted(tiles: Path, folder: Path, number: signal.Signals, lines: int, *overrides: str) -> subprocess.Popen:
