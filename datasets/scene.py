@@ -103,11 +103,6 @@ class SceneTiles(Dataset):
         """minx, miny, maxx, maxy of the raster."""
         return self.job.mosaic.bounds
 
-    @property
-    def objects(self) -> int:
-        """Number of OSM objects on the raster."""
-        return len(self.job.spool)
-
     def pixel_area(self, top: int, rows: int) -> float:
         """True area in square metres of a pixel in the middle of some rows of pixels: it changes with the latitude in most CRS."""
         mosaic = self.job.mosaic

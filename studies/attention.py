@@ -23,8 +23,8 @@ from studies.attention_report import in_words, write
 from utils.attention import attention_mass, patch_attention, patch_coverage
 from utils.checkpoint import load_rose
 from utils.cli import script
-from utils.config import AttentionConfig, MachineConfig
-from utils.devices import launch
+from utils.config import AttentionConfig
+from utils.devices import launch_single
 from utils.errors import ConfigError, TileError
 from utils.evaluation.setup import check_image_size, check_node_width, find_checkpoint
 from utils.reconstruction import sample_indices
@@ -42,8 +42,7 @@ def implied(given: dict[str, str]) -> list[str]:
 @script("attention", AttentionConfig, implied=implied)
 def main(cfg: AttentionConfig) -> None:
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
-    fabric = launch(MachineConfig(image_size=cfg.image_size, precision="32-true", accelerator=cfg.accelerator, devices="1", num_nodes=1,
-                                  strategy="auto", compile=False, num_workers=0))
+    fabric = launch_single(cfg.accelerator)
     rose = load_rose(checkpoint).to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from datasets.sample_tiles import ensure_sample_tiles
+from models import build_rose
+from utils.checkpoint import save_checkpoint
 
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
@@ -27,3 +29,12 @@ def sample_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("city") / "tiles"
     ensure_sample_tiles(root, tiles=3)
     return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    """A network as a pretraining run leaves it."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("runs") / "pretrained" / "model_1.tar"
+    save_checkpoint(path, {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
+    return path.with_suffix(".safetensors")

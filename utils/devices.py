@@ -49,6 +49,12 @@ def launch(cfg: MachineConfig) -> Fabric:
     return fabric
 
 
+def launch_single(accelerator: str, precision: str = "32-true") -> Fabric:
+    """Fabric with one device, for a network that is used and not trained; errors as of `launch`."""
+    return launch(MachineConfig(image_size=1, precision=precision, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto",
+                                compile=False, num_workers=0))
+
+
 def _precision(cfg: MachineConfig) -> MixedPrecision | None:
     if cfg.precision == "32-true":
         return None

@@ -4,12 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
-from models import build_rose
 from tests.evaluation.evaluating import LISTS, run, write_lists
 from tests.random_tiles import random_tile, write_release
-from utils.checkpoint import save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +16,6 @@ def tiles(sample_tiles, tmp_path_factory) -> Path:
     shutil.copytree(sample_tiles, root)
     write_lists(root, LISTS)
     return root
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """A network as a pretraining run leaves it."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("runs") / "pretrained" / "model_1.tar"
-    save_checkpoint(path, {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
-    return path.with_suffix(".safetensors")
 
 
 @pytest.fixture(scope="module")

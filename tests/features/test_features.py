@@ -43,14 +43,6 @@ def _several_parts():
         yield
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("runs") / "pretrained" / "model_1.tar"
-    save_checkpoint(path, {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
-    return path.with_suffix(".safetensors")
-
-
 def run(checkpoint: Path, out: Path, *overrides: str) -> dict:
     return extract(read_config("extract_features", ExtractConfig, [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))
 

@@ -16,8 +16,8 @@ from datasets import denormalise
 from datasets.prepare.work_folder import WorkFolder
 from models.rose import Rose
 from utils.checkpoint import load_rose
-from utils.config import ExtractConfig, MachineConfig
-from utils.devices import launch
+from utils.config import ExtractConfig
+from utils.devices import launch_single
 from utils.errors import ConfigError
 from utils.evaluation.setup import check_image_size, find_checkpoint
 from utils.features.areas import check_patches
@@ -48,8 +48,7 @@ def extract(cfg: ExtractConfig) -> dict[str, Any]:
     wanted = wanted_of(cfg)
     check_sources(cfg, wanted)
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
-    fabric = launch(MachineConfig(image_size=cfg.image_size, precision=cfg.precision, accelerator=cfg.accelerator, devices="1", num_nodes=1,
-                                  strategy="auto", compile=False, num_workers=cfg.num_workers))
+    fabric = launch_single(cfg.accelerator, cfg.precision)
     choices = {name: value for name in ("osm_norm_scope", "fine_input") if (value := getattr(cfg, name)) is not None}
     rose = load_rose(checkpoint, **choices).to(fabric.device).eval()
     check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)

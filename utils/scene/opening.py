@@ -91,7 +91,7 @@ def open_scene(cfg: SceneKeys, raster: str, reader: Reader, tile_px: int, stride
     """
     layers = load_layers(cfg.layers)
     osm = cfg.osm if reader.takes_osm else None
-    encoder = text_encoder(**_text_keys(cfg)) if osm is not None else NoText(reader.node_width - GEOMETRY_WIDTH - 1)
+    encoder = text_encoder(**asdict(cfg.text)) if osm is not None else NoText(reader.node_width - GEOMETRY_WIDTH - 1)
     if osm is not None:
         _check_text(encoder, cfg, reader)
     rules = _rules(cfg, reader)
@@ -123,10 +123,6 @@ def request_of(cfg: Any, free: Sequence[str], **more: Any) -> dict[str, Any]:
     """All that results depend on, as JSON knows it: the keys of `cfg` but for those that are `free`, and `more`."""
     keys = {name: value for name, value in asdict(cfg).items() if name not in free}
     return json.loads(json.dumps({**keys, **more}))
-
-
-def _text_keys(cfg: SceneKeys) -> dict[str, Any]:
-    return cfg.text if isinstance(cfg.text, dict) else asdict(cfg.text)
 
 
 def _rules(cfg: SceneKeys, reader: Reader) -> TileRules:

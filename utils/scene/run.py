@@ -9,8 +9,8 @@ from datasets.prepare.work_folder import WorkFolder
 from datasets.scene import SceneTiles
 from models.downstream import Downstream
 from utils.cli import configured
-from utils.config import MachineConfig, PredictConfig
-from utils.devices import launch
+from utils.config import PredictConfig
+from utils.devices import launch_single
 from utils.errors import CheckpointError, ConfigError, PrepareError
 from utils.evaluation.run import BEST
 from utils.files import sha256_of
@@ -114,9 +114,7 @@ def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
 
 def _make_strips(cfg: PredictConfig, product: LandUseMap | TotalsMap, scene: SceneTiles, strips: Strips) -> None:
     """The strips that are still to be made, by this process and those that cut tiles for it."""
-    machine = MachineConfig(image_size=scene.grid.tile_px, precision=cfg.precision, accelerator=cfg.accelerator, devices="1", num_nodes=1,
-                            strategy="auto", compile=False, num_workers=cfg.num_workers)
-    fabric, grid, first = launch(machine), scene.grid, strips.done
+    fabric, grid, first = launch_single(cfg.accelerator, cfg.precision), scene.grid, strips.done
     if first:
         say([f"going on with the work of a stopped run: {first} of {strips.count} rows of tiles are done"])
     product.model.to(fabric.device).eval()
