@@ -8,11 +8,23 @@ import torch
 
 from datasets.sample_tiles import ensure_sample_tiles
 from models import build_rose
+from tests.processes import OF_ONE_RUN
 from utils.checkpoint import save_checkpoint
 
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
 SHARED = Path(os.environ.get("ROSE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def alone():
+    """No test leaves a run of several processes behind: the next ones of this process would be part of it."""
+    yield
+    left = [name for name in OF_ONE_RUN if os.environ.pop(name, None) is not None]
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+        left.append("a process group")
+    assert not left
 
 
 @pytest.fixture(scope="session")

@@ -40,12 +40,12 @@ def launch(cfg: MachineConfig) -> Fabric:
     strategy = ModelParallelStrategy(shard) if cfg.strategy == "fsdp" else cfg.strategy
     try:
         fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts, strategy=strategy, plugins=_precision(cfg))
+        if cfg.strategy == "fsdp" and strategy.num_processes * hosts == 1:  # before anything of several processes begins
+            raise ConfigError("strategy=fsdp: shares a network among several devices, and here is one; use strategy=auto, or more devices")
         fabric.launch()
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} num_nodes={cfg.num_nodes} strategy={cfg.strategy} "
                           f"precision={cfg.precision}: {' '.join(str(error).split())}") from error
-    if cfg.strategy == "fsdp" and fabric.world_size == 1:
-        raise ConfigError("strategy=fsdp: shares a network among several devices, and here is one; use strategy=auto, or more devices")
     return fabric
 
 
