@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from utils.cli import read_config
-from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig, StudyConfig, keys_of
+from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig, StudyConfig
+from utils.config_rules import keys_of
 from utils.errors import ConfigError
 from utils.evaluation.defaults import implied
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from utils.cli_help import CONFIG_DIR, groups_of, help_text
-from utils.config import check_values, is_group, keys_of, type_name
+from utils.config_rules import check_values, is_group, keys_of, type_name
 from utils.errors import ConfigError, RoseError, one_line
 from utils.recipes import RECIPES
 from utils.stopping import end_workers

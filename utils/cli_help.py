@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from utils.config import is_group, keys_of
+from utils.config_rules import is_group, keys_of
 from utils.recipes import RECIPES, Recipe
 
 CONFIG_DIR = Path(__file__).resolve().parent.parent / "configs"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from utils import cli, cli_help
-from utils.config import _recipe_key, key
+from utils.config import recipe_key
+from utils.config_rules import key
 
 FILES = {
     "probe.yaml": """# A probe. python probe.py task=land
@@ -50,8 +51,8 @@ class ProbeConfig:
     num_nodes: int = key(least=1)
     accelerator: str = key()
     recipe: str | None = key()
-    protocol: str | None = _recipe_key("protocol")
-    fine_input: str | None = _recipe_key("fine_input")
+    protocol: str | None = recipe_key("protocol")
+    fine_input: str | None = recipe_key("fine_input")
 
 
 def use_small_configs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from utils.cli import read_config, script
-from utils.config import ConvertConfig, PrepareConfig, SampleCityConfig, SplitsConfig, TextConfig, TrainConfig, keys_of
+from utils.config import ConvertConfig, PrepareConfig, SampleCityConfig, SplitsConfig, TextConfig, TrainConfig
+from utils.config_rules import keys_of
 from utils.errors import ConfigError
 from utils.recipes import RECIPES, resolve_recipe
 
