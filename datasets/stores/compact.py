@@ -79,5 +79,9 @@ class CompactTiles:
         city, place = self._find(index)
         return city.total(place, name)
 
+    def files(self) -> list[Path]:
+        """Every file of the cities."""
+        return [path for city in self._stores for path in city.folder.iterdir() if path.is_file()]
+
     def _find(self, index: int) -> tuple[CompactCity, int]:
         return self._stores[self._city[index]], int(self._place[index])

@@ -87,6 +87,10 @@ class ReleaseTiles:
         path = self._path(name, index)
         return read_total(path) if path.is_file() else None
 
+    def files(self) -> list[Path]:
+        """The files of all images and graphs."""
+        return [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS) for index in range(len(self))]
+
     def text_table(self, city: str) -> np.ndarray | None:
         """float32 [values, width], the city's; None where it has none."""
         path = _text_path(self.root, city)

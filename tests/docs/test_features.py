@@ -25,9 +25,11 @@ def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys)
     assert PAGE.scripts == ["extract_features.py"] * 2
     PAGE.run_commands()
     assert Path("scene_features/tiles.parquet").is_file()
-    assert len(PAGE.of("python")) == 3
+    assert len(PAGE.of("python")) == 4
     PAGE.run_python()
-    assert "mean error, people a tile:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "mean error, people a tile:" in said
+    assert "9 tiles: ['tiles.parquet']" in said
     with rasterio.open("features/kinds.tif") as kinds, rasterio.open("features/patches_fused.tif") as patches:
         assert (kinds.transform, kinds.crs, kinds.shape) == (patches.transform, patches.crs, patches.shape)
         assert torch.from_numpy(kinds.read(1)).unique().tolist() == list(range(6))

@@ -1,4 +1,4 @@
-"""extract_features.py: the vectors are those of the network, where they are on the map is exact, and a stopped run goes on."""
+"""extract_features.py: the vectors are those of the network, and where they are on the map is exact."""
 
 import json
 import shutil
@@ -14,45 +14,13 @@ import torch
 from PIL import Image
 
 from datasets import TileDataset, collate
-from models import build_rose
 from models.position import position_code
+from tests.features.extracting import UTM, run
 from tests.random_tiles import change_meta, random_tile, write_compact, write_release
-from utils.checkpoint import load_rose, save_checkpoint
-from utils.cli import read_config
-from utils.config import ExtractConfig
+from utils.checkpoint import load_rose
 from utils.errors import RoseError
-from utils.features import rasters, sources, table
-from utils.features.job import extract
-from utils.features.parts import Parts
-from utils.features.words import in_words
-from utils.scene.results import ResultFolder
 
-SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2"]
 GRID = (14, 14)  # patches of a tile
-UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000], "raster_size": [700, 500], "tile_px": 224, "stride": 224,
-       "metres_per_pixel": [0.5, 0.5]}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _several_parts():
-    """Small pieces, so that nine tiles make several of each."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(sources, "PART_TILES", 4)
-        patched.setattr(table, "ROW_GROUP", 4)
-        patched.setattr(rasters, "WINDOW", 20)  # no multiple of a tile's 14 patches
-        yield
-
-
-def run(checkpoint: Path, out: Path, *overrides: str) -> dict:
-    return extract(read_config("extract_features", ExtractConfig, [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))
-
-
-@pytest.fixture(scope="module")
-def whole(sample_tiles, checkpoint, tmp_path_factory) -> Path:
-    """Features of the sample city of 3 x 3 tiles."""
-    out = tmp_path_factory.mktemp("features") / "whole"
-    print(in_words(str(out), run(checkpoint, out, f"data_root={sample_tiles}")))
-    return out
 
 
 @torch.inference_mode()
@@ -71,11 +39,6 @@ def patches(path: Path, column: int, row: int) -> np.ndarray:
     """[L, D] of a tile, from a GeoTIFF."""
     with rasterio.open(path) as raster:
         return raster.read(window=((14 * row, 14 * row + 14), (14 * column, 14 * column + 14))).reshape(raster.count, -1).T
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 @pytest.mark.parametrize("fusion", ["global", "fine"])
@@ -196,17 +159,6 @@ def test_a_scene_may_end_within_a_tile_and_within_a_patch(checkpoint, tmp_path):
     assert len(gpd.read_parquet(tmp_path / "out" / "tiles.parquet")) == 4
 
 
-@pytest.fixture(scope="module")
-def cities(tmp_path_factory) -> Path:
-    """Three tiles of each of two cities that have different CRS; the first's are two in a row and one below, where there is no object."""
-    root = tmp_path_factory.mktemp("two") / "tiles"
-    for city, crs in (("oslo", "EPSG:32633"), ("lima", "EPSG:32718")):
-        made = [random_tile(f"{city}_{place}", nodes=0 if place == "0_1" else 4, edges=2 if place != "0_1" else 0)
-                for place in ("0_0", "1_0", "0_1")]
-        write_compact(root, made, city, meta={**UTM, "crs": crs})
-    return root
-
-
 def test_several_cities_have_a_table_together_and_a_folder_each(cities, checkpoint, tmp_path):
     run(checkpoint, tmp_path / "out", f"data_root={cities}")
     table = gpd.read_parquet(tmp_path / "out" / "tiles.parquet")
@@ -228,6 +180,15 @@ def test_several_cities_have_a_table_together_and_a_folder_each(cities, checkpoi
     np.testing.assert_allclose(np.stack(table.sort_values("tile").osm), truth["osm"], atol=1e-5)
 
 
+def test_a_city_is_not_mistaken_for_one_whose_name_begins_as_its_own(checkpoint, tmp_path):
+    for city in ("york", "york new"):
+        write_compact(tmp_path / "tiles", [random_tile(f"{city}_0_0", nodes=2, edges=0)], city, meta=UTM)
+    run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}")
+    for city in ("york", "york new"):
+        said = json.loads((tmp_path / "out" / city / "scene.json").read_text())
+        assert all((tmp_path / "out" / city / file["name"]).is_file() for file in said["files"])
+
+
 def test_tiles_of_unknown_place_are_on_their_own_grid(checkpoint, tmp_path):
     """As the authors' published tiles, whose names count pixels."""
     made = [random_tile(f"sz_{x}_{y}", nodes=3, edges=1) for x, y in ((2240, 4480), (2464, 4480), (2688, 4704))]
@@ -241,6 +202,7 @@ def test_tiles_of_unknown_place_are_on_their_own_grid(checkpoint, tmp_path):
         assert raster.crs is None
         assert raster.bounds == (0, -2, 3, 0)
     assert not (tmp_path / "out" / "scene.json").exists()
+    assert all((tmp_path / "out" / file["name"]).is_file() for file in record["files"])  # there is no report of what has no place
     assert (tmp_path / "out" / "figures" / "fused_pca.png").is_file()
 
 
@@ -253,120 +215,3 @@ def test_overlapping_tiles_have_vectors_of_tiles_alone(cities, checkpoint, tmp_p
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["features.json", "tiles.parquet"]
     table = gpd.read_parquet(tmp_path / "out" / "tiles.parquet").set_index("tile")
     assert table.geometry["oslo_1_0"].bounds == (400056, 5799888, 400168, 5800000)
-
-
-class _Killed(BaseException):
-    """Ends a run as a kill does: nothing catches it."""
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_run_killed_at_work_goes_on(sample_tiles, checkpoint, whole, tmp_path, monkeypatch, overwrite):
-    out = tmp_path / "out"
-    given = (checkpoint, out, f"data_root={sample_tiles}")
-    if overwrite:
-        run(*given, "patches=false")
-    before = contents(out) if overwrite else {}
-    written, write = [], Parts.write
-
-    def killing(parts, number, *part):
-        write(parts, number, *part)
-        written.append(number)
-        if len(written) == 2:
-            raise _Killed
-    monkeypatch.setattr(Parts, "write", killing)
-    given = (*given, f"overwrite={overwrite}".lower())
-    with pytest.raises(_Killed):
-        run(*given)
-    assert {name: data for name, data in contents(out).items() if not name.startswith(".")} == before
-    run(*given)
-    assert written == [0, 1, 2]
-    assert_same(out, whole)
-
-
-def test_a_run_killed_while_writing_goes_on(sample_tiles, checkpoint, whole, tmp_path, monkeypatch):
-    def killing(*_):
-        raise _Killed
-    with monkeypatch.context() as patched:
-        patched.setattr("utils.features.files.write_fused_colours", killing)
-        with pytest.raises(_Killed):
-            run(checkpoint, tmp_path / "out", f"data_root={sample_tiles}")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".extracting"]
-    monkeypatch.setattr(Parts, "write", None)  # nothing is encoded again
-    run(checkpoint, tmp_path / "out", f"data_root={sample_tiles}")
-    assert_same(tmp_path / "out", whole)
-
-
-@pytest.mark.parametrize("after", [1, 4, 8])
-def test_a_run_killed_while_moving_goes_on(sample_tiles, checkpoint, whole, tmp_path, monkeypatch, after):
-    out, moved, replace = tmp_path / "out", [], Path.replace
-
-    def killing(path, target):
-        if ".extracting" in str(path) and ".extracting" not in str(target):
-            moved.append(path)
-        if len(moved) > after:
-            raise _Killed
-        return replace(path, target)
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "replace", killing)
-        with pytest.raises(_Killed):
-            run(checkpoint, out, f"data_root={sample_tiles}")
-    monkeypatch.setattr(Parts, "write", None)  # nothing is encoded again
-    run(checkpoint, out, f"data_root={sample_tiles}")
-    assert_same(out, whole)
-
-
-def test_finished_results_are_found_again(sample_tiles, checkpoint, whole, monkeypatch):
-    monkeypatch.setattr(ResultFolder, "publish", None)
-    assert run(checkpoint, whole, f"data_root={sample_tiles}") == json.loads((whole / "features.json").read_text())
-
-
-def assert_same(out: Path, whole: Path) -> None:
-    """The same files, byte by byte, and nothing left over."""
-    ours, theirs = contents(out), contents(whole)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name] and name != "report.html"] == []  # which says where it lies
-
-
-BAD = {
-    "no source": ([], "data_root= and raster=: neither is given"),
-    "two sources": (["data_root=TILES", "raster=RAW/city.tif"], "data_root=.* and raster=.*: one of them is enough"),
-    "objects for a dataset": (["data_root=TILES", "osm=RAW/osm.gpkg"], "osm=.*: a dataset has its own objects"),
-    "osm of nothing": (["raster=RAW/city.tif", "representations=[osm]"], r"representations=\[osm\]: osm needs objects"),
-    "cities of a scene": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "cities=[oslo]"], r"cities=\[oslo\]: a scene has none"),
-    "nothing to make": (["data_root=TILES", "tiles=false", "patches=false"], "tiles=false patches=false: nothing is left"),
-    "an unknown representation": (["data_root=TILES", "representations=[rs,sar]"], r"representations=\[rs,sar\]: expected one or more"),
-    "no representation": (["data_root=TILES", "representations=[]"], r"representations=\[\]: expected"),
-    "an unknown fusion": (["data_root=TILES", "fusion=late"], "fusion=late: choose one of global, fine"),
-    "no checkpoint": (["data_root=TILES", "checkpoint=gone.tar"], "gone.tar: no such file"),
-    "no run": (["data_root=TILES", "checkpoint=null", "save_root_dir=EMPTY"], "EMPTY: holds no pretraining run"),
-    "nodes of another width": (["data_root=TILES", "checkpoint=NARROW"], "narrow.safetensors: reads nodes of 101 columns.*have 525"),
-    "text of another width": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "checkpoint=NARROW"], "narrow.*: reads text vectors of 88"),
-    "no such dataset": (["data_root=EMPTY/gone"], "gone: does not exist"),
-    "no such raster": (["raster=EMPTY/gone.tif", "osm=RAW/osm.gpkg"], "gone.tif"),
-    "no such city": (["data_root=TILES", "cities=[oslo]"], "no tile of cities=oslo; the cities found are: sample"),
-    "another image size": (["data_root=TILES", "image_size=256"], "images have 224 x 224 pixels, expected 256 x 256; pass image_size=224"),
-    "no multiple of the patch": (["data_root=TILES", "image_size=225"], "image_size=225: no multiple of 16"),
-    "other results": (["data_root=TILES", "out=WHOLE", "fusion=fine"], r"WHOLE: holds other results: fusion=fine \(there global\)"),
-    "other files": (["data_root=TILES", "out=RAW"], r"raw: holds other files \(.*city.tif.*\), expected a new folder"),
-    "a file for a folder": (["data_root=TILES", "out=RAW/city.tif"], "city.tif: cannot be written"),
-    "no place to write": (["data_root=TILES", "out=/proc/features"], "/proc/features: cannot be written"),
-}
-
-
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line(sample_tiles, checkpoint, whole, tmp_path, case):
-    overrides, message = BAD[case]
-    (tmp_path / "EMPTY").mkdir()
-    places = {"TILES": sample_tiles, "RAW": sample_tiles.parent / "raw", "EMPTY": tmp_path / "EMPTY", "WHOLE": tmp_path / "WHOLE",
-              "NARROW": tmp_path / "narrow.safetensors"}
-    if "out=WHOLE" in overrides:
-        shutil.copytree(whole, tmp_path / "WHOLE")
-    if "checkpoint=NARROW" in overrides:
-        build = {"image_encoder": "test_vit", "graph_in_dim": 100}
-        save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**build).state_dict(), "build": build})
-    for word, path in places.items():
-        overrides = [override.replace(word, str(path)) for override in overrides]
-    with pytest.raises(RoseError, match=message) as error:
-        run(checkpoint, tmp_path / "out", *overrides)
-    assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()

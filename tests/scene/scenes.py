@@ -48,13 +48,14 @@ def write_objects(path: Path, raster: Path, count: int = 12, move: float = 0) ->
     return path
 
 
-def write_model(path: Path, problem: str = "segmentation", modality: str = "fusion", tiles: dict | None = None, seed: int = 0) -> Path:
-    """A fine-tuned model with random weights, as an evaluation leaves it."""
+def write_model(path: Path, problem: str = "segmentation", modality: str = "fusion", tiles: dict | None = None, seed: int = 0,
+                **build) -> Path:
+    """A fine-tuned model with random weights, as an evaluation leaves it; `build` goes to its Rose."""
     torch.manual_seed(seed)
     purpose = {"problem": problem, "modality": modality}
     purpose |= ({"decoder": "linear", "classes": CLASSES} if problem == "segmentation"
                 else {"target": "pop", "target_scale": "standard", "mean": 100.0, "std": 30.0})
-    model = build_downstream(build_rose("test_vit"), purpose)
+    model = build_downstream(build_rose("test_vit", **build), purpose)
     torch.nn.init.normal_(next(model.decoder.parameters()), std=0.3)
     save_finetuned(path, model, purpose, tiles)
     return path

@@ -35,6 +35,7 @@ def place(tmp_path_factory) -> Path:
     write_model(folder / "osm.safetensors", "regression", "osm")
     write_model(folder / "clip.safetensors", tiles={"text": {"name": "clip", "width": 512}})
     write_model(folder / "coarse.safetensors", tiles={"metres_per_pixel": [2.0, 2.0], "tile_px": 112})
+    write_model(folder / "by_batch.safetensors", osm_norm_scope="batch")
     (folder / "evaluation/seed_3").mkdir(parents=True)
     write_model(folder / "evaluation/seed_3/best.safetensors")
     build = {"image_encoder": "test_vit"}
@@ -79,6 +80,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(place, tmp_path, ke
     ({"checkpoint": "image.safetensors"}, "the model looks at the image alone, so .*osm.gpkg is not read"),
     ({"raster": "small.tif", "osm": None}, "the raster, 120 x 90 pixels, is smaller than a tile of 224 x 224"),
     ({"checkpoint": "coarse.safetensors"}, r"a pixel is 0.5 m here, and was 2 m where the model was trained.*resolution=2 "),
+    ({"checkpoint": "by_batch.safetensors"}, r"osm_norm_scope=batch\): what it says of a tile depends on batch_size"),
     ({"checkpoint": "evaluation"}, None),
 ])
 def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsys, keys, message):

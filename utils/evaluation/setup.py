@@ -206,10 +206,16 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
 
 
 def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:
-    """Raises ConfigError where the network of `checkpoint`, whose patches have `patch` pixels a side, cannot take the images."""
-    if image_size % patch:
-        raise ConfigError(f"image_size={image_size}: no multiple of {patch}, the patch side of {checkpoint}; prepare tiles of such a size "
-                          f"(tile_px={max(round(image_size / patch), 1) * patch}), or choose a checkpoint of another patch side")
+    """Raises ConfigError where the network of `checkpoint`, whose patches have `patch` pixels a side, cannot take a dataset's images."""
+    check_side("image_size", image_size, patch, checkpoint, "prepare tiles of such a size (tile_px={}), or choose a checkpoint of another "
+                                                            "patch side")
+
+
+def check_side(key: str, side: int, patch: int, checkpoint: Path, remedy: str) -> None:
+    """Raises ConfigError where `side`, the value of `key`, is not made of whole patches; `remedy` has {} for the nearest one that is."""
+    if side % patch:
+        fit = max(round(side / patch), 1) * patch
+        raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {checkpoint}; {remedy.format(fit)}")
 
 
 def default_name(cfg: EvaluateConfig) -> str:

@@ -13,7 +13,7 @@ from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
 from utils.scene.pictures import LONGEST
 
-CITY = re.compile(r"[\w-][\w.-]*")  # that can name a folder
+CITY = re.compile(r"[\w-][\w. -]*")  # that can name a folder
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
         raise TileError(f"{tiles.root}: tile {tiles.names[cities.index(None)]} has no place, expected names CITY_COL_ROW; rename it, "
                         f"or choose others with cities=")
     if strange := next((city for city in cities if not CITY.fullmatch(city)), None):
-        raise TileError(f"{tiles.root}: the city {strange!r} in its tiles' names cannot name a folder, expected letters, digits, _, - and "
-                        f". only; rename the tiles, or choose others with cities=")
+        raise TileError(f"{tiles.root}: the city {strange!r} in its tiles' names cannot name a folder, expected letters, digits, "
+                        f"spaces, _, - and . only; rename the tiles, or choose others with cities=")
     names, place = np.array(tiles.names), np.zeros((len(cities), 3), np.int64)
     areas = []
     for number, city in enumerate(sorted(set(cities))):

@@ -16,10 +16,11 @@ from datasets import denormalise
 from datasets.prepare.work_folder import WorkFolder
 from models.rose import Rose
 from utils.checkpoint import load_rose
+from utils.cli import configured
 from utils.config import ExtractConfig
 from utils.devices import launch_single
 from utils.errors import ConfigError
-from utils.evaluation.setup import check_image_size, find_checkpoint
+from utils.evaluation.setup import check_image_size, check_side, find_checkpoint
 from utils.features.areas import check_patches
 from utils.features.encode import Wanted, hide_patches, represent, thumbnails
 from utils.features.files import FeatureFiles
@@ -39,6 +40,11 @@ RECORD = "features.json"
 _CACHE_MB = 128  # of blocks that GDAL may hold
 
 
+def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
+    """`extract` with the values of configs/extract_features.yaml, and in their place `keys`, which are the keys of extract_features.py."""
+    return extract(configured("extract_features", ExtractConfig, {"checkpoint": checkpoint, "out": out, **keys}))
+
+
 def extract(cfg: ExtractConfig) -> dict[str, Any]:
     """Extract the features that `cfg` asks for, or find them extracted; what features.json holds.
 
@@ -51,7 +57,10 @@ def extract(cfg: ExtractConfig) -> dict[str, Any]:
     fabric = launch_single(cfg.accelerator, cfg.precision)
     choices = {name: value for name in ("osm_norm_scope", "fine_input") if (value := getattr(cfg, name)) is not None}
     rose = load_rose(checkpoint, **choices).to(fabric.device).eval()
-    check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
+    if cfg.raster is None:
+        check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
+    else:
+        check_side("image_size", cfg.image_size, rose.image_encoder.patch, checkpoint, "pass image_size={}, or leave it out")
     with open_source(cfg, rose, checkpoint, wanted, fabric) as ready:
         return _Extraction(cfg, wanted, fabric, rose, checkpoint, ready).run()
 
@@ -76,8 +85,7 @@ class _Extraction:
 
     def _make(self, folder: ResultFolder, request: dict[str, Any]) -> dict[str, Any]:
         """Do the work, or what a stopped run left of it, and put it in place."""
-        notes = [*self.ready.notes, *self._doubts()]
-        say(notes)
+        say(self.ready.notes)
         source = self.ready.prepare(folder.work.folder)
         if self.wanted.patches:
             check_patches(source.areas)
@@ -89,19 +97,13 @@ class _Extraction:
             raise ConfigError(f"{self.ready.name}: holds no imagery, expected some to extract features of; see nodata= and bands=")
         folder.empty()
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
-            described = {"checkpoint": str(self.checkpoint), "source": self.ready.name, "notes": notes}
+            described = {"checkpoint": str(self.checkpoint), "source": self.ready.name, "notes": self.ready.notes}
             written = FeatureFiles(folder.made, parts, source.areas, self.wanted, self.rose, described).write()
         record = {"request": request, **described, **written}
         if pages := [folder.made / area["folder"] for area in record["areas"] if (folder.made / area["folder"] / SCENE).is_file()]:
             write_report(pages, folder.made / REPORT)
         folder.publish(record)
         return record
-
-    def _doubts(self) -> list[str]:
-        if self.wanted.osm and self.rose.osm_encoder.norm_scope == "batch":
-            return ["the network normalises OSM objects by all tiles of a batch, as the authors' code does: a tile's osm and fused vectors "
-                    "depend on batch_size and on its neighbours; osm_norm_scope=tile makes them its own"]
-        return []
 
     def _check_space(self, folder: ResultFolder, source: DatasetSource | SceneSource, parts: Parts) -> None:
         """Raises ConfigError where the disk has surely too little room: all vectors lie there twice, as parts and as files."""

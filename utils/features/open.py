@@ -16,9 +16,8 @@ from utils.errors import ConfigError
 from utils.evaluation.setup import check_node_width, node_width
 from utils.features.encode import REPRESENTATIONS, Wanted
 from utils.features.sources import DatasetSource, SceneSource
-from utils.finetuned import tiles_of
 from utils.sample import ensure_sample
-from utils.scene.opening import Reader, open_scene, scene_name
+from utils.scene.opening import BY_BATCH, Reader, open_scene, scene_name
 
 
 @dataclass(frozen=True)
@@ -73,20 +72,20 @@ def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted
     Raises:
         RoseError: they cannot be used, or the network cannot take them.
     """
+    reader = Reader.of(rose, checkpoint, wanted.osm)
     if cfg.raster is None:
-        yield _dataset(cfg, rose, checkpoint, wanted, fabric)
+        yield _dataset(cfg, rose, checkpoint, reader, fabric)
         return
-    reader = Reader(str(checkpoint), rose.osm_encoder.in_dim + 1, wanted.osm, tiles_of(checkpoint))
     with open_scene(cfg, cfg.raster, reader, cfg.image_size, cfg.image_size, "exceed") as opening:
         name = Path(scene_name(cfg.raster)).stem
         yield Ready(cfg.raster, {"sources": states(opening.files)}, opening.notes,
                     lambda folder: SceneSource(opening.prepare(folder), name, cfg.batch_size))
 
 
-def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted, fabric: Fabric) -> Ready:
+def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader, fabric: Fabric) -> Ready:
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
-    if wanted.osm:
+    if reader.takes_osm:
         check_node_width(checkpoint, tiles.node_width, tiles)
     else:
         tiles.node_width = node_width(tiles)  # the objects do not reach the network
@@ -94,4 +93,6 @@ def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted, f
     source = DatasetSource(tiles, cfg.batch_size)
     notes = [f"it is not known where {area.name} lies: its outlines and patches are in tiles, counted from the city's first, without a CRS"
              for area in source.areas if area.crs is None]
+    if reader.by_batch:
+        notes.append(BY_BATCH)
     return Ready(str(tiles.root), source.identity(), notes, lambda folder: source)

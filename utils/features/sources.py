@@ -62,9 +62,7 @@ class DatasetSource:
         """What tells these tiles from others."""
         names = hashlib.sha256("\n".join(self.dataset.names).encode()).hexdigest()
         meta = hashlib.sha256(json.dumps(self.dataset.meta, sort_keys=True).encode()).hexdigest()
-        files = (path for path in self.dataset.root.rglob("*") if path.is_file() and not any(
-            part.startswith(".") for part in path.relative_to(self.dataset.root).parts))
-        changed = hashlib.sha256(json.dumps(states(files)).encode()).hexdigest()
+        changed = hashlib.sha256(json.dumps(states(self.dataset.store.files())).encode()).hexdigest()
         return {"data_root": str(self.dataset.root.resolve()), "names": names, "meta": meta, "files": changed}
 
     def tiles_of(self, parts: Sequence[int]) -> int:

@@ -19,11 +19,15 @@ from datasets.prepare.tags import load_layers
 from datasets.prepare.text import TextEncoder, text_encoder
 from datasets.scene import SceneTiles
 from datasets.stores.tile import GEOMETRY_WIDTH
+from models.rose import Rose
 from utils.config import SceneKeys
 from utils.errors import CheckpointError
+from utils.finetuned import tiles_of
 from utils.recipes import resolve_recipe
 
 NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at home
+BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code does (osm_norm_scope=batch): what it says of "
+            "a tile depends on batch_size, and on the tile's neighbours")
 WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
@@ -35,13 +39,21 @@ class Reader:
         source: the checkpoint, for messages.
         node_width: columns of its nodes, label included.
         takes_osm: whether it looks at OSM at all.
+        by_batch: what it says of a tile's objects depends on the tiles of their batch.
         tiles: what it was trained on, as `utils.finetuned.describe_tiles` has it; empty where that is not known.
     """
 
     source: str
     node_width: int
     takes_osm: bool
+    by_batch: bool
     tiles: dict[str, Any]
+
+    @classmethod
+    def of(cls, rose: Rose, checkpoint: Path, takes_osm: bool) -> "Reader":
+        """The reader that `rose`, read from `checkpoint`, is."""
+        encoder = rose.osm_encoder
+        return cls(str(checkpoint), encoder.in_dim + 1, takes_osm, takes_osm and encoder.norm_scope == "batch", tiles_of(checkpoint))
 
 
 class NoText:
@@ -152,6 +164,8 @@ def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> li
         notes.append(f"the model looks at the image alone, so {cfg.osm} is not read")
     if reader.takes_osm and cfg.osm is None:
         notes.append("no osm= is given: the model, which was trained with OSM, sees every tile as one without objects; expect less of it")
+    if reader.by_batch and cfg.osm is not None:
+        notes.append(BY_BATCH)
     if min(mosaic.width, mosaic.height) < grid.tile_px:
         notes.append(f"the raster, {mosaic.width} x {mosaic.height} pixels, is smaller than a tile of {grid.tile_px} x {grid.tile_px}: the "
                      f"model sees the rest of the tile as ground without imagery; a finer resolution= makes more pixels of it")

@@ -7,14 +7,14 @@ from typing import Any
 from datasets.prepare.sources import states
 from datasets.prepare.work_folder import WorkFolder
 from datasets.scene import SceneTiles
-from models.downstream import Downstream
 from utils.cli import configured
 from utils.config import PredictConfig
 from utils.devices import launch_single
-from utils.errors import CheckpointError, ConfigError, PrepareError
+from utils.errors import CheckpointError, PrepareError
 from utils.evaluation.run import BEST
+from utils.evaluation.setup import check_side
 from utils.files import sha256_of
-from utils.finetuned import load_finetuned, tiles_of
+from utils.finetuned import load_finetuned
 from utils.html import REPORT, write_report
 from utils.outputs import write_json
 from utils.progress import progress_bar
@@ -71,9 +71,9 @@ def run(cfg: PredictConfig) -> SceneMap:
     checkpoint = find_finetuned(Path(cfg.checkpoint))
     model, purpose = load_finetuned(checkpoint)
     product = {"segmentation": LandUseMap, "regression": TotalsMap}[purpose["problem"]](model, purpose, cfg)
-    reader = Reader(str(checkpoint), model.rose.osm_encoder.in_dim + 1, purpose["modality"] != "image", tiles_of(checkpoint))
+    reader = Reader.of(model.rose, checkpoint, takes_osm=purpose["modality"] != "image")
     tile_px = cfg.tile_px or reader.tiles.get("tile_px", TILE_PX)
-    _check_tile(tile_px, model, checkpoint)
+    check_side("tile_px", tile_px, model.rose.image_encoder.patch, checkpoint, "pass tile_px={}, or leave it out")
     stride = max(1, round(tile_px * (1 - product.overlap)))
     with open_scene(cfg, cfg.raster, reader, tile_px, stride, product.edges) as opening:
         product.check(opening)
@@ -141,10 +141,3 @@ def find_finetuned(path: Path) -> Path:
     if len(found) > 1:
         say([f"{path} holds {len(found)} models, of a seed each; {found[0]} is taken"])
     return found[0]
-
-
-def _check_tile(tile_px: int, model: Downstream, source: Path) -> None:
-    patch = model.rose.image_encoder.patch
-    if tile_px % patch:
-        raise ConfigError(f"tile_px={tile_px}: no multiple of {patch}, the patch side of {source}; pass tile_px="
-                          f"{max(round(tile_px / patch), 1) * patch}, or leave it out")
