@@ -2,6 +2,7 @@
 
 import glob
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
 PIXEL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
                "float32": "Float32", "float64": "Float64"}  # and what a VRT calls them
+_MATTERS = re.compile(rb"<(SRS|GeoTransform|GCPList|NoDataValue|ColorInterp|ColorTable|Offset|Scale)\b")  # to reading, in .aux.xml
 
 
 @dataclass(frozen=True)
@@ -245,15 +247,24 @@ def crs_name(crs: CRS) -> str:
 
 
 def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
-    """The file itself, those beside it (mask, overviews, metadata) and those that a VRT is made of; VRTs of VRTs included."""
+    """The file itself, those beside it (mask, overviews, metadata) and those that a VRT is made of; VRTs of VRTs included.
+
+    Files of mere statistics are none of them: a GIS that opens the raster writes one.
+    """
     files = [path]
     for name in dataset.files:
         file = Path(name)
         if file.is_file() and not file.samefile(path):
-            files.append(file)
+            if not _is_statistics(file):
+                files.append(file)
         elif not file.exists() and dataset.driver == "VRT" and not name.startswith("/vsi") and "://" not in name:
             raise PrepareError(f"{path}: the VRT names {name}, and there is no such file. Put it there, or make the VRT again.")
     for file in [file for file in files[1:] if file.suffix.lower() == ".vrt"]:
         with rasterio.open(file) as inner:
             files.extend(inside for inside in _files(file, inner)[1:] if inside not in files)
     return files
+
+
+def _is_statistics(file: Path) -> bool:
+    """Whether a file of GDAL's metadata (.aux.xml) says nothing of what the pixels are and where they lie."""
+    return file.name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())

@@ -5,10 +5,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def states(paths: Iterable[Path]) -> list[list]:
-    """Path, size and time of change of each file: equal as long as nobody touched them."""
-    files = sorted(_distinct(paths))
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+def states(paths: Iterable[Path]) -> dict[str, list[int]]:
+    """Size and time of change of each file by its path: equal as long as nobody touched them."""
+    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(_distinct(paths))}
 
 
 def checksums(paths: Iterable[Path]) -> list[dict]:

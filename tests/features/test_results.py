@@ -88,7 +88,7 @@ def test_tiles_that_have_changed_are_others_and_results_beside_them_are_not(chec
         patched.setattr(ResultFolder, "publish", None)
         run(*given)
     write_release(tiles, [random_tile("rio_0_0", nodes=2, edges=0, seed=1)], "rio")
-    with pytest.raises(RoseError, match="features: holds other results: files="):
+    with pytest.raises(RoseError, match="features: holds other results: tiles_sha256="):
         run(*given)
 
 

@@ -2,17 +2,21 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 
 from models import build_rose
 from tests.scene.scenes import noise, pixels_of, predict, write_model, write_objects, write_raster
 from utils.checkpoint import save_checkpoint
 from utils.errors import RoseError
+from utils.features.job import extract_features
 from utils.scene.opening import scene_name
 from utils.scene.run import map_scene
 from utils.scene.strips import Strips
@@ -27,6 +31,7 @@ def place(tmp_path_factory) -> Path:
     raster = write_raster(folder / "city.tif", noise(460, 500))
     write_objects(folder / "osm.gpkg", raster)
     write_objects(folder / "elsewhere.gpkg", raster, move=5)
+    write_objects(folder / "zones.gpkg", raster)
     write_raster(folder / "nothing.tif", np.zeros((300, 300, 3), np.uint8), nodata=0)
     write_raster(folder / "small.tif", noise(90, 120))
     write_model(folder / "classes.safetensors")
@@ -95,30 +100,79 @@ def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsy
 
 
 def test_a_scene_is_called_by_its_file_or_the_folder_of_its_files():
-    assert [scene_name(raster) for raster in ("a/city.tif", "a/chips/*.tif", "*.tif", "a/chips/", "a/")] == [
-        "city.tif", "chips", "scene", "chips", "a"]
+    assert [scene_name(raster) for raster in ("a/city.tif", "a/chips/*.tif", "*.tif", "a/chips/", "a/", ".")] == [
+        "city.tif", "chips", "scene", "chips", "a", Path.cwd().name]
 
 
-def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, monkeypatch, capsys):
-    keys = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "osm": place / "osm.gpkg", "overlap": 0.75}
-    whole = predict(out=tmp_path / "whole", probabilities=True, **keys)
-    write, made = Strips.write, []
+STOPPED = {"classes": {"probabilities": True, "overlap": 0.75}, "totals": {"tile_px": 112}}
 
-    def stop_at_the_fourth(self, number, strip):
-        made.append(number)
-        if len(made) == 4:
-            raise KeyboardInterrupt
-        write(self, number, strip)
 
-    monkeypatch.setattr(Strips, "write", stop_at_the_fourth)
-    with pytest.raises(KeyboardInterrupt):
-        predict(out=tmp_path / "map", probabilities=True, **keys)
-    assert [path.name for path in (tmp_path / "map").iterdir() if not path.name.startswith(".")] == []
-    out = predict(out=tmp_path / "map", probabilities=True, **keys)
+@pytest.fixture
+def stopped(monkeypatch):
+    """Runs a map until its fourth strip is to be written; gives the numbers of all strips that were, then and afterwards."""
+    def run(**keys) -> list[int]:
+        write, made = Strips.write, []
+
+        def stop_at_the_fourth(self, number, strip):
+            made.append(number)
+            if len(made) == 4:
+                raise KeyboardInterrupt
+            write(self, number, strip)
+
+        monkeypatch.setattr(Strips, "write", stop_at_the_fourth)
+        with pytest.raises(KeyboardInterrupt):
+            predict(**keys)
+        assert [path.name for path in keys["out"].iterdir() if not path.name.startswith(".")] == []
+        return made
+    return run
+
+
+@pytest.mark.parametrize("model", STOPPED)
+def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, stopped, capsys, model):
+    """Of files that time does not change, and of what the tiles' table says."""
+    keys = {"raster": place / "city.tif", "checkpoint": place / f"{model}.safetensors", "osm": place / "osm.gpkg", **STOPPED[model]}
+    whole = predict(out=tmp_path / "whole", **keys)
+    made = stopped(out=tmp_path / "map", **keys)
+    out = predict(out=tmp_path / "map", **keys)
     assert made == [0, 1, 2, 3, *range(3, len(set(made)))]
+    assert len(set(made)) > 4
     assert "going on with the work of a stopped run: 3 of" in capsys.readouterr().out
-    for name in ("map.tif", "probabilities.tif"):
+    rasters = [path.name for path in whole.glob("*.tif")]
+    assert rasters
+    for name in rasters:
         assert (out / name).read_bytes() == (whole / name).read_bytes()
+    if model == "totals":
+        pd.testing.assert_frame_equal(*(gpd.read_file(folder / "tiles.gpkg") for folder in (out, whole)))
+
+
+@pytest.mark.parametrize(("model", "keys", "first"), [
+    ("classes", {"overlap": 0.5}, 0),
+    ("totals", {"nodata": "none"}, 0),
+    ("totals", {"batch_size": 1}, 3),
+    ("totals", {"zones": "zones.gpkg"}, 3),
+    ("totals", {"raster": "same.tif"}, 3),
+])
+def test_a_stopped_run_is_gone_on_with_where_its_work_is_the_same(place, tmp_path, stopped, monkeypatch, model, keys, first):
+    given = {"raster": place / "city.tif", "checkpoint": place / f"{model}.safetensors", "out": tmp_path / "map", **STOPPED[model]}
+    made = stopped(**given)
+    monkeypatch.chdir(place)
+    Path("same.tif").unlink(missing_ok=True)
+    Path("same.tif").symlink_to("city.tif")
+    predict(**given | keys)
+    assert made[4] == first
+
+
+def test_statistics_that_a_gis_writes_beside_a_raster_change_nothing(place, tmp_path, stopped):
+    raster = shutil.copy(place / "city.tif", tmp_path / "city.tif")
+    given = {"raster": raster, "checkpoint": place / "totals.safetensors", "out": tmp_path / "map", **STOPPED["totals"]}
+    made = stopped(**given)
+    beside, statistics = tmp_path / "city.tif.aux.xml", "<Metadata><MDI key=\"STATISTICS_MEAN\">127</MDI></Metadata>"
+    beside.write_text(f"<PAMDataset><PAMRasterBand band=\"1\">{statistics}</PAMRasterBand></PAMDataset>")
+    predict(**given)
+    assert made[4] == 3
+    beside.write_text(f"<PAMDataset><PAMRasterBand band=\"1\"><NoDataValue>7</NoDataValue>{statistics}</PAMRasterBand></PAMDataset>")
+    with pytest.raises(RoseError, match=r"holds other results: .*city.tif.aux.xml was not read for them; choose another out="):
+        predict(**given)
 
 
 def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path):
@@ -135,7 +189,7 @@ def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path)
     assert sorted(path.name for path in out.iterdir()) == ["figures", "map.qml", "map.tif", "report.html", "scene.json"]
 
 
-def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch):
+def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch, capsys):
     keys = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "out": tmp_path / "map"}
     first = predict(probabilities=True, **keys) / "map.tif"
     before = first.stat().st_mtime_ns
@@ -145,6 +199,20 @@ def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_p
     assert first.stat().st_mtime_ns == before
     with pytest.raises(RoseError, match=r"map: holds other results: probabilities=false \(there true.*overwrite=true"):
         predict(**keys)
+    with pytest.raises(RoseError, match=r"map: holds other results: .*osm.gpkg was not read for them.*overwrite=true"):
+        predict(probabilities=True, osm=place / "osm.gpkg", **keys)
+    with pytest.raises(RoseError, match=r"other results: checkpoint_sha256=[0-9a-f]{8} \(there [0-9a-f]{8}\)"):
+        predict(probabilities=True, **keys | {"checkpoint": place / "by_batch.safetensors"})
     predict(overwrite=True, **keys)
     assert not (tmp_path / "map/probabilities.tif").exists()
     assert first.stat().st_mtime_ns > before
+    first.unlink()
+    predict(**keys)
+    assert first.is_file()
+    assert "map.tif is gone, so all is made again" in capsys.readouterr().out
+
+
+def test_a_folder_of_features_is_no_folder_of_maps(place, tmp_path):
+    extract_features(place / "pretrained", tmp_path / "map", raster=place / "city.tif", representations=["rs"], num_workers=0)
+    with pytest.raises(RoseError, match=r"map: holds other files .*expected a new folder"):
+        predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map", overwrite=True)

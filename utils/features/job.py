@@ -34,8 +34,7 @@ from utils.progress import progress_bar
 from utils.scene.opening import request_of, say
 from utils.scene.results import PARTS, ResultFolder
 
-# Keys that change no vector: where and on what a run works, and which others its digests stand for.
-_FREE = ("out", "overwrite", "num_workers", "save_root_dir", "sample_tiles", "checkpoint", "data_root")
+_FREE = ("save_root_dir", "sample_tiles", "data_root")  # keys beside those of a scene that change no vector, or that a digest stands for
 RECORD = "features.json"
 _CACHE_MB = 128  # of blocks that GDAL may hold
 

@@ -9,7 +9,6 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
-from datasets.prepare.sources import states
 from models.rose import Rose
 from utils.config import ExtractConfig
 from utils.errors import ConfigError
@@ -17,7 +16,7 @@ from utils.evaluation.setup import check_node_width, node_width
 from utils.features.encode import REPRESENTATIONS, Wanted
 from utils.features.sources import DatasetSource, SceneSource
 from utils.sample import ensure_sample
-from utils.scene.opening import BY_BATCH, Reader, open_scene, scene_name
+from utils.scene.opening import BY_BATCH, Reader, identity_of, open_scene, scene_name
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted
         return
     with open_scene(cfg, cfg.raster, reader, cfg.image_size, cfg.image_size, "exceed") as opening:
         name = Path(scene_name(cfg.raster)).stem
-        yield Ready(cfg.raster, {"sources": states(opening.files)}, opening.notes,
+        yield Ready(cfg.raster, identity_of(opening.files, reader, cfg.batch_size), opening.notes,
                     lambda folder: SceneSource(opening.prepare(folder), name, cfg.batch_size))
 
 

@@ -60,10 +60,9 @@ class DatasetSource:
 
     def identity(self) -> dict:
         """What tells these tiles from others."""
-        names = hashlib.sha256("\n".join(self.dataset.names).encode()).hexdigest()
-        meta = hashlib.sha256(json.dumps(self.dataset.meta, sort_keys=True).encode()).hexdigest()
-        changed = hashlib.sha256(json.dumps(states(self.dataset.store.files())).encode()).hexdigest()
-        return {"data_root": str(self.dataset.root.resolve()), "names": names, "meta": meta, "files": changed}
+        said = [self.dataset.names, self.dataset.meta, states(self.dataset.store.files())]
+        return {"data_root": str(self.dataset.root.resolve()), "batch_size": self.batch_size,  # parts are made of whole batches
+                "tiles_sha256": hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
 
     def tiles_of(self, parts: Sequence[int]) -> int:
         """Number of tiles in some parts."""

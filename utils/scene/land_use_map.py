@@ -44,6 +44,7 @@ class LandUseMap:
     """
 
     kind, title, edges = "land_use", "Land use", "shift"
+    afterwards = ()
 
     def __init__(self, model: Segmenter, purpose: dict[str, Any], cfg: PredictConfig):
         if cfg.zones is not None:

@@ -14,6 +14,7 @@ from datasets.prepare.grid import TileGrid
 from datasets.prepare.job import TileRules
 from datasets.prepare.objects import source_files
 from datasets.prepare.raster import Mosaic, open_mosaic
+from datasets.prepare.sources import states
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.tags import load_layers
 from datasets.prepare.text import TextEncoder, text_encoder
@@ -28,6 +29,8 @@ from utils.recipes import resolve_recipe
 NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at home
 BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code does (osm_norm_scope=batch): what it says of "
             "a tile depends on batch_size, and on the tile's neighbours")
+# Keys that change no result: where and with how much at a time a run works, and paths, for which the state or the digest of files stands.
+FREE = ("out", "overwrite", "batch_size", "num_workers", "checkpoint", "raster", "osm", "layers")
 WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
@@ -122,6 +125,8 @@ def open_scene(cfg: SceneKeys, raster: str, reader: Reader, tile_px: int, stride
 def scene_name(raster: str) -> str:
     """What to call the scene at `raster`: the file, or for a glob the folder."""
     path = Path(raster)
+    if path.name in ("", ".."):  # as of the folder "."
+        path = path.resolve()
     return (path.parent.name or "scene") if any(letter in path.name for letter in "*?[") else path.name
 
 
@@ -131,10 +136,15 @@ def say(notes: Sequence[str]) -> None:
         tqdm.write(f"note: {note}")
 
 
-def request_of(cfg: Any, free: Sequence[str], **more: Any) -> dict[str, Any]:
-    """All that results depend on, as JSON knows it: the keys of `cfg` but for those that are `free`, and `more`."""
-    keys = {name: value for name, value in asdict(cfg).items() if name not in free}
+def request_of(cfg: Any, free: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    """All that results depend on, as JSON knows it: the keys of `cfg` but for those that are `free` or FREE, and `more`."""
+    keys = {name: value for name, value in asdict(cfg).items() if name not in (*FREE, *free)}
     return json.loads(json.dumps({**keys, **more}))
+
+
+def identity_of(files: Sequence[Path], reader: Reader, batch_size: int) -> dict[str, Any]:
+    """What tells tiles that are read from some files, and what a network says of them, from others."""
+    return {"sources": states(files), **({"batch_size": batch_size} if reader.by_batch else {})}
 
 
 def _rules(cfg: SceneKeys, reader: Reader) -> TileRules:

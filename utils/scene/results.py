@@ -1,8 +1,9 @@
 """A folder of results: refused where it holds something else, and filled at once when all is ready."""
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from utils.scene.opening import say
 
 PARTS = "parts"  # folder of the work: what is done so far
 _MADE, _MOVING = "made", "moving"
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class ResultFolder:
@@ -57,12 +59,13 @@ class ResultFolder:
         finally:
             self.work.let_go()
 
-    def begin(self, request: dict[str, Any], overwrite: bool) -> dict[str, Any] | None:
+    def begin(self, request: dict[str, Any], overwrite: bool, afterwards: Sequence[str] = ()) -> dict[str, Any] | None:
         """The record of the results, where they are there already; else None, and the work on them can go on in the work's folder.
 
         Args:
             request: all that the results depend on, as JSON knows it.
             overwrite: other results are to be replaced.
+            afterwards: keys of the request that matter only when the work is done, so that it goes on with other values of them.
 
         Raises:
             ConfigError: `out` holds other results, or other files.
@@ -70,18 +73,21 @@ class ResultFolder:
         found = self._record()
         if found and (found["request"] == request or not overwrite):
             self._check_same(found["request"], request)
-            return found
+            gone = [name for name in found.get("made", []) if not (self.out / name).is_file()]
+            if not gone:
+                return found
+            say([f"{self.out}: {', '.join(gone[:3])} is gone, so all is made again"])
         others = [] if found else sorted(path.name for path in self.out.iterdir() if not path.name.startswith("."))
         if others:
             raise ConfigError(f"{self.out}: holds other files ({', '.join(others[:3])}), expected a new folder or an empty one; choose "
                               f"another out=")
-        self.work.begin(request)
+        self.work.begin({key: value for key, value in request.items() if key not in afterwards})
         if self.work.discarded:
             say(["the work of a stopped run with other keys or other sources was thrown away"])
         return None
 
     def _check_same(self, there: dict[str, Any], request: dict[str, Any]) -> None:
-        differing = [f"{key}={_brief(value)} (there {_brief(there.get(key))})" for key, value in request.items() if there.get(key) != value]
+        differing = [words for key in request if there.get(key) != request[key] for words in _difference(key, request[key], there.get(key))]
         if differing:
             raise ConfigError(f"{self.out}: holds other results: {', '.join(differing[:3])}; choose another out=, or pass overwrite=true "
                               f"to replace them")
@@ -119,6 +125,8 @@ class ResultFolder:
             return None
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
+            if "request" not in record:
+                return None  # another command's
             return {**record, "request": dict(record["request"]), "files": list(record["files"])}
         except (ValueError, KeyError, TypeError) as error:
             raise PrepareError(f"{path}: does not say what the results are ({type(error).__name__}); remove the folder, or choose another "
@@ -129,6 +137,15 @@ class ResultFolder:
         return self.work.folder / _MOVING
 
 
+def _difference(key: str, asked: Any, there: Any) -> list[str]:
+    """How a value of a request differs from that of the results which are there, in words; of files by their state, each file."""
+    if not isinstance(asked, dict):
+        return [f"{key}={_brief(asked)} (there {_brief(there)})"]
+    there = there if isinstance(there, dict) else {}
+    return [f"{name} has changed since" if name in asked and name in there else f"{name} was {'not ' * (name in asked)}read for them"
+            for name in sorted({*asked, *there}) if asked.get(name) != there.get(name)]
+
+
 def _brief(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text[:8] if _DIGEST.fullmatch(text) else text if len(text) <= 40 else f"{text[:37]}..."

@@ -20,7 +20,7 @@ from utils.outputs import write_json
 from utils.progress import progress_bar
 from utils.scene.inference import counted, predicted_bands, rows_of
 from utils.scene.land_use_map import LandUseMap
-from utils.scene.opening import Opening, Reader, open_scene, request_of, say, scene_name
+from utils.scene.opening import Opening, Reader, identity_of, open_scene, request_of, say, scene_name
 from utils.scene.pictures import imagery_layer
 from utils.scene.results import PARTS, ResultFolder
 from utils.scene.strips import Strips
@@ -28,7 +28,6 @@ from utils.scene.totals_map import TotalsMap
 
 SCENE = "scene.json"
 TILE_PX = 224
-_FREE = ("out", "overwrite", "num_workers", "checkpoint")  # keys that change no result, or that a digest stands for
 
 
 @dataclass(frozen=True)
@@ -78,10 +77,10 @@ def run(cfg: PredictConfig) -> SceneMap:
     with open_scene(cfg, cfg.raster, reader, tile_px, stride, product.edges) as opening:
         product.check(opening)
         folder = ResultFolder(WorkFolder(Path(cfg.out), "mapping", "mapping a scene"), SCENE)
-        request = request_of(cfg, _FREE, checkpoint_sha256=sha256_of(checkpoint),
-                             sources=states([*opening.files, *([Path(cfg.zones)] if cfg.zones else [])]))
+        request = request_of(cfg, checkpoint_sha256=sha256_of(checkpoint), **identity_of(opening.files, reader, cfg.batch_size),
+                             zones=states([Path(cfg.zones)] if cfg.zones else []))
         with folder.held():
-            said = folder.begin(request, cfg.overwrite)
+            said = folder.begin(request, cfg.overwrite, product.afterwards)
             if said is None:
                 say(opening.notes)
                 said = _make(cfg, product, opening, folder, request)

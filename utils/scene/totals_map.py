@@ -48,6 +48,7 @@ class TotalsMap:
     """
 
     kind, edges, overlap = "totals", "exceed", 0.0
+    afterwards = ("zones",)
 
     def __init__(self, model: Regressor, purpose: dict[str, Any], cfg: PredictConfig):
         if cfg.probabilities:
