@@ -9,11 +9,13 @@ The same command continues a run that was stopped. What the files are stands in 
 
 from utils.cli import script
 from utils.config import PredictConfig
-from utils.scene.run import run
 
 
 @script("predict_scene", PredictConfig)
 def main(cfg: PredictConfig) -> None:
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    from utils.scene.run import run
+
     print(run(cfg))
 
 

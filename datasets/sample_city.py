@@ -72,7 +72,7 @@ class SampleCity:
     omitted: dict[str, int]
 
 
-def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool = False) -> SampleCity:
+def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool = False, overwrite: bool = False) -> SampleCity:
     """Generate a city of tiles x tiles tiles of 224 m and write it as a user would have it.
 
     Args:
@@ -81,13 +81,16 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         tiles: tiles along each side, at least 1.
         seed: the same seed gives the same bytes.
         progress: show a bar while painting.
+        overwrite: replace the city that `out` holds.
 
     Raises:
-        RoseError: `tiles` is no whole number of at least 1.
+        RoseError: `tiles` is no whole number of at least 1, or `out` holds a city.
     """
+    out = Path(out)
+    if (out / "city.tif").exists() and not overwrite:
+        raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and its companions, or another out=")
     if not isinstance(tiles, int) or tiles < 1:
         raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each side, at least 1. Try tiles=12.")
-    out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
@@ -166,9 +169,7 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, t
 
 @script("sample_city", SampleCityConfig, positional=("out",))
 def main(cfg: SampleCityConfig) -> None:
-    if (Path(cfg.out) / "city.tif").exists() and not cfg.overwrite:
-        raise RoseError(f"{cfg.out}: holds a city.tif already; pass overwrite=true to replace it and its companions, or another out=")
-    city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True)
+    city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True, overwrite=cfg.overwrite)
     objects = ", ".join(f"{count} {layer}" for layer, count in city.written.items())
     files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population, city.co2, city.districts))
     print(f"Wrote {files} to {cfg.out}: {cfg.tiles} x {cfg.tiles} tiles of 224 m. "

@@ -25,7 +25,7 @@ def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> PrepareS
         return None
     raw = root.with_name("raw")
     print(f"Generating the sample city, {tiles} x {tiles} tiles, in {raw}")
-    city = write_sample_city(raw, tiles, seed, progress=True)
+    city = write_sample_city(raw, tiles, seed, progress=True, overwrite=True)
     return prepare_tiles(
         city.image, city.osm, root, CITY, keep_empty=True, labels=str(city.landuse), population=str(city.population),
         population_unit="per_km2", co2=str(city.co2), co2_unit="per_km2", split=SPLIT,

@@ -8,7 +8,7 @@ when the dataset is opened, the content of a tile when it is read.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -92,6 +92,20 @@ class TileDataset(Dataset):
         """The tag value of a label code in tile `index`, as `school`; its number where the tile's city names none."""
         names = self.label_names.get(city_of(self.names[index]) or NO_CITY) or []
         return names[code] if 0 <= code < len(names) else f"tag {code}"
+
+    def describe(self) -> dict[str, Any]:
+        """How the tiles were made, as far as it is known and the same for all cities; checkpoints keep it.
+
+        Returns:
+            "tile_px"; "metres_per_pixel", the least and the largest; "text", as `TextEncoder.describe` has it; "relation_codes" and
+            "coordinates", as in a recipe.
+        """
+        metas = list(self.meta.values())
+        metres = [side for meta in metas for side in meta.get("metres_per_pixel") or ()]
+        said = [{"text": meta.get("text"), **{name: meta.get("keys", {}).get(name) for name in ("relation_codes", "coordinates")}}
+                for meta in metas]
+        alike = {name: value for name, value in (said[0] if said else {}).items() if value and all(one[name] == value for one in said)}
+        return {"tile_px": self.image_size, **({"metres_per_pixel": [min(metres), max(metres)]} if metres else {}), **alike}
 
     def plot(self, index: int) -> "Figure":
         """A matplotlib Figure of tile `index`: image, OSM objects and, where known, land use, population and CO2.

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 import train_rose
 from tests.processes import environment
-from utils.checkpoint import load_rose, read_checkpoint
+from utils.checkpoint import load_rose, read_checkpoint, trained_on
 from utils.cli import read_config
 from utils.config import TrainConfig
 from utils.errors import RoseError
@@ -97,11 +97,18 @@ def test_what_a_run_leaves(whole):
     assert not list(whole.glob(".*"))
 
 
-def test_what_a_run_says(whole):
+def test_what_a_run_says(whole, sample_tiles):
     said = (whole / "stdout.txt").read_text()
     for part in ("Pretraining is done: 12 steps on 9 tiles", "hidden parts of the picture (75%)", "out of", str(whole),
-                 "model_3.safetensors"):
+                 "model_3.safetensors", f"evaluate_seg_fusion.py data_root={sample_tiles} checkpoint={whole}"):
         assert part in said
+
+
+def test_a_checkpoint_says_what_tiles_its_network_knows(whole):
+    for name in ("model_2.tar", "model_2.safetensors"):
+        said = trained_on(whole / name)
+        assert (said["tile_px"], said["text"]["name"]) == (224, "hash")
+        assert said["metres_per_pixel"] == pytest.approx([1, 1], rel=1e-3)
 
 
 def test_a_checkpoint_holds_the_run(whole):
@@ -207,7 +214,7 @@ BAD = {
     "an unknown city": (["cities=[lima]"], "cities=lima; the cities found are: sample"),
     "an unknown encoder": (["image_encoder=vit_huge"], "image_encoder=vit_huge: timm knows no such model"),
     "no such checkpoint": (["resume=gone.tar"], "gone.tar: no such file"),
-    "no such device": (["accelerator=cuda"], "accelerator=cuda.*(CUDA|GPU)"),
+    "no such device": (["accelerator=cuda"], "accelerator=cuda: there is no CUDA GPU that torch can use here; use accelerator=auto"),
     "devices that are no number": (["devices=both"], "devices=both"),
     "half precision on a CPU": (["precision=16-mixed"], "precision=16-mixed: a CPU has no such arithmetic"),
     "no batch in a step": (["accumulate=0"], "accumulate=0: must be 1 or more"),

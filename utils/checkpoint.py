@@ -35,10 +35,13 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write a run's `state` to `path` (NAME.tar) and its weights alone to NAME.safetensors, each whole or not at all.
 
     Args:
-        state: with "model" (a Rose's state dict) and "build" (the arguments of `build_rose`), and whatever else the run needs.
+        state: with "model" (a Rose's state dict), "build" (the arguments of `build_rose`), where it is known "trained_on" (as
+            `TileDataset.describe` has it), and whatever else the run needs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_weights(path.with_suffix(".safetensors"), state["model"], {"format": _WEIGHTS_FORMAT, "build": json.dumps(state["build"])})
+    said = {"build": state["build"], "tiles": state.get("trained_on", {})}
+    write_weights(path.with_suffix(".safetensors"), state["model"],
+                  {"format": _WEIGHTS_FORMAT, **{name: json.dumps(value) for name, value in said.items()}})
     with replacing(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
 
@@ -68,6 +71,17 @@ def newest_checkpoint(folder: Path) -> Path | None:
 def read_position(path: Path) -> int:
     """Steps that the run of a checkpoint had done; -1 for bare weights."""
     return _read_tar(path, lazy=True).get("global_step", -1)
+
+
+def trained_on(path: Path) -> dict[str, Any]:
+    """What `TileDataset.describe` said of the tiles that the network of a checkpoint of any kind was trained on; empty if it is not known.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
+    if path.suffix == ".safetensors":
+        return json.loads(read_metadata(path).get("tiles", "{}"))
+    return _read_tar(path, lazy=True).get("trained_on", {})
 
 
 def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> Rose:

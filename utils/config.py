@@ -304,7 +304,7 @@ class ExtractConfig(SceneKeys):
     fine_input: str | None = recipe_key("fine_input")
     out: str = key(why="the folder of the features to make")
     overwrite: bool = key()
-    representations: list[str] = key()
+    representations: list[str] | None = key()
     fusion: str = key(choices=("global", "fine"))
     tiles: bool = key()
     patches: bool = key()

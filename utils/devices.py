@@ -32,6 +32,8 @@ def launch(cfg: MachineConfig) -> Fabric:
     Raises:
         ConfigError: no such device, strategy or precision here.
     """
+    if cfg.accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("accelerator=cuda: there is no CUDA GPU that torch can use here; use accelerator=auto, or cpu")
     devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
     hosts = cfg.num_nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes; there are as many as it says

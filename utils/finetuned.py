@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from datasets import TileDataset
 from models import build_regressor, build_rose, build_segmenter
 from models.downstream import Downstream
 from models.heads import TargetScale
@@ -13,36 +12,18 @@ from utils.checkpoint import FINETUNED_FORMAT, read_metadata, read_safetensors, 
 from utils.errors import CheckpointError
 from utils.release import load_strictly
 
+_EXPECTED = "the best.safetensors of an evaluation, such as evaluate_seg_fusion.py makes of a pretrained network"
+
 
 def save_finetuned(path: str | Path, model: Downstream, purpose: dict[str, Any], tiles: dict[str, Any] | None = None) -> None:
     """Write a model, whole or not at all.
 
     Args:
         purpose: what the model is for, as `build_downstream` takes it.
-        tiles: what it was trained on, as `describe_tiles` has it.
+        tiles: what it was trained on, as `TileDataset.describe` has it.
     """
     said = {"build": model.rose.build, "purpose": purpose, "tiles": tiles or {}}
     write_weights(Path(path), model.state_dict(), {"format": FINETUNED_FORMAT} | {name: json.dumps(value) for name, value in said.items()})
-
-
-def describe_tiles(dataset: TileDataset) -> dict[str, Any]:
-    """How the tiles of a dataset were made, as far as it is known and the same for all its cities.
-
-    Returns:
-        "tile_px"; "metres_per_pixel", the least and the largest; "text", as `TextEncoder.describe` has it; "relation_codes" and
-        "coordinates", as in a recipe.
-    """
-    metas = list(dataset.meta.values())
-    metres = [side for meta in metas for side in meta.get("metres_per_pixel") or ()]
-    said = [{"text": meta.get("text"), **{name: meta.get("keys", {}).get(name) for name in ("relation_codes", "coordinates")}}
-            for meta in metas]
-    alike = {name: value for name, value in (said[0] if said else {}).items() if value and all(one[name] == value for one in said)}
-    return {"tile_px": dataset.image_size, **({"metres_per_pixel": [min(metres), max(metres)]} if metres else {}), **alike}
-
-
-def tiles_of(path: Path) -> dict[str, Any]:
-    """What `describe_tiles` said of the tiles that the model at `path` was fine-tuned on; empty where nobody said."""
-    return json.loads(read_metadata(path).get("tiles", "{}")) if path.suffix == ".safetensors" else {}
 
 
 def load_finetuned(path: str | Path) -> tuple[Downstream, dict[str, Any]]:
@@ -52,10 +33,11 @@ def load_finetuned(path: str | Path) -> tuple[Downstream, dict[str, Any]]:
         CheckpointError: missing, damaged, or no fine-tuned model.
     """
     path = Path(path)
-    weights, metadata = read_safetensors(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; expected {_EXPECTED}")
+    weights, metadata = read_safetensors(path) if path.suffix == ".safetensors" else ({}, {})
     if metadata.get("format") != FINETUNED_FORMAT:
-        raise CheckpointError(f"{path}: holds no fine-tuned model; expected the best.safetensors of an evaluation, such as "
-                              f"evaluate_seg_fusion.py makes")
+        raise CheckpointError(f"{path}: holds no fine-tuned model; expected {_EXPECTED}")
     purpose = json.loads(metadata["purpose"])
     model = build_downstream(build_rose(**json.loads(metadata["build"])), purpose)
     load_strictly(model, weights, str(path))

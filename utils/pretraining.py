@@ -305,7 +305,7 @@ class PretrainingRun:
                 "model": weights, "build": self.build, "optimizer": optimizer, "precision": self.fabric.strategy.precision.state_dict(),
                 "epoch": self.epoch, "step": self.step, "global_step": self.global_step, "devices": self.fabric.world_size,
                 "record": self.record.state_dict(), "config": asdict(self.cfg), "tiles": self._fingerprint(),
-                "label_names": self.tiles.label_names,
+                "label_names": self.tiles.label_names, "trained_on": self.tiles.describe(),
             })
             if name != "last.tar":  # it holds an older step than this one
                 for outdated in ("last.tar", "last.safetensors"):

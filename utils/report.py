@@ -102,7 +102,8 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {'loss_record.txt':{len(weights)}}  the losses (metrics.csv: with learning rate and speed; tensorboard --logdir: as curves)",
         f"  {run.last_saved.name:{len(weights)}}  to continue the run",
         f"  {weights}  the weights alone; in Python: utils.checkpoint.load_rose(\"{run.folder / weights}\")",
-        "What it is worth, on tiles with labels: python evaluate_seg_fusion.py, and evaluate_pop_fusion.py",
+        f"What it is worth, on tiles with labels: python evaluate_seg_fusion.py data_root={run.cfg.data_path} checkpoint={run.folder}, and "
+        f"evaluate_pop_fusion.py",
     ]
 
 

@@ -139,8 +139,8 @@ def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
     far = int(np.argmax(_metres(centres, 0)))
     other = int(np.argmax(_metres(centres, far)))
     raise PrepareError(f"{files[other].path} and {files[far].path} lie {_metres(centres, far)[other] / 1000:,.0f} km apart, so only one in "
-                       f"{1 / covered:,.0f} pixels of their mosaic has imagery. Pass raster= the files of one place at a time, and prepare "
-                       f"each place as a city of its own (city=) in the same out=.")
+                       f"{1 / covered:,.0f} pixels of their mosaic has imagery. Pass raster= the files of one place at a time; a dataset "
+                       f"may hold several places, each as a city of its own.")
 
 
 def _metres(centres: np.ndarray, place: int) -> np.ndarray:

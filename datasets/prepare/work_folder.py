@@ -93,5 +93,7 @@ def request_text(request: dict) -> str:
 
 
 def cannot_write(out: Path, error: OSError) -> PrepareError:
+    if out.is_file():
+        return PrepareError(f"{out}: is a file, expected a folder, or none yet. Pass another out=.")
     return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass out= a folder that you may write to, or free "
                         f"space there.")

@@ -200,6 +200,16 @@ def test_one_tile_is_a_city_too(tmp_path):
     assert read(city.population).shape == (1, 4, 4)
 
 
+def test_a_city_is_replaced_only_when_asked(tmp_path):
+    city = write_sample_city(tmp_path, tiles=1)
+    before = city.image.stat().st_mtime_ns
+    with pytest.raises(RoseError, match=r"holds a city.tif already; pass overwrite=true"):
+        write_sample_city(tmp_path, tiles=1, seed=1)
+    assert city.image.stat().st_mtime_ns == before
+    write_sample_city(tmp_path, tiles=1, seed=1, overwrite=True)
+    assert city.image.stat().st_mtime_ns > before
+
+
 def test_failure_leaves_no_half_written_file(tmp_path, monkeypatch):
     def broken(*_):
         raise OSError("disk full")

@@ -17,11 +17,11 @@ def test_the_tour_leads_from_raw_files_to_a_map_in_under_forty_lines(tmp_path, m
     assert shapes == {"image": [3, 224, 224], "tokens": [4, 197, 64], "readout": [4, 256], "fused": [4, 197, 64], "classes": [1792, 1792]}
     assert names["nodes"].shape[1] == 128
     assert (len(names["train"]), len(names["test"])) == (18, 13)
-    assert (tmp_path / "tile.png").stat().st_size > 10_000
+    assert (tmp_path / "tour/tile.png").stat().st_size > 10_000
     labels, right = names["labels"], names["right"]
     guess = (labels == names["train"].class_counts().argmax())[labels != 255].float().mean()
     assert round(guess.item(), 2) == 0.22
     assert right[labels != 255].float().mean() > guess + 0.1
     assert "Land use of city.tif" in capsys.readouterr().out
-    with rasterio.open("maps/mycity/map.tif") as land_use, rasterio.open("city/city.tif") as city:
+    with rasterio.open("tour/map/map.tif") as land_use, rasterio.open("tour/city/city.tif") as city:
         assert (land_use.transform, land_use.crs) == (city.transform, city.crs)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from models import build_rose
-from tests.features.extracting import run
+from tests.features.extracting import run, save_pretrained
 from tests.random_tiles import contents, random_tile, write_release
 from utils.checkpoint import save_checkpoint
 from utils.errors import RoseError
@@ -92,6 +92,17 @@ def test_tiles_that_have_changed_are_others_and_results_beside_them_are_not(chec
         run(*given)
 
 
+@pytest.mark.parametrize("suffix", [".tar", ".safetensors"])
+def test_a_scene_without_objects_has_vectors_of_the_image_and_notes_that_say_so(sample_tiles, tmp_path, capsys, suffix):
+    save_pretrained(tmp_path / "known.tar", {"metres_per_pixel": [2.0, 2.0]})
+    record = run(tmp_path / f"known{suffix}", tmp_path / "out", f"raster={sample_tiles.parent / 'raw/city.tif'}", "patches=false")
+    assert record["representations"] == ["rs", "fused"]
+    said = capsys.readouterr().out
+    for note in ("no osm= is given: the model, which was trained with OSM", "a pixel is 1 m here, and was 2 m where the model was trained"):
+        assert note in said
+        assert any(note in line for line in record["notes"])
+
+
 def assert_same(out: Path, whole: Path) -> None:
     """The same files, byte by byte, and nothing left over."""
     ours, theirs = contents(out), contents(whole)
@@ -123,7 +134,9 @@ BAD = {
     "a city that names no folder": (["data_root=STRANGE"], r"strange: the city 'Rio:' in its tiles' names cannot name a folder"),
     "other results": (["data_root=TILES", "out=WHOLE", "fusion=fine"], r"WHOLE: holds other results: fusion=fine \(there global\)"),
     "other files": (["data_root=TILES", "out=RAW"], r"raw: holds other files \(.*city.tif.*\), expected a new folder"),
-    "a file for a folder": (["data_root=TILES", "out=RAW/city.tif"], "city.tif: cannot be written"),
+    "a file for a folder": (["data_root=TILES", "out=RAW/city.tif"], "city.tif: is a file, expected a folder"),
+    "text of another kind": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "checkpoint=CLIP"],
+                             "was trained on tiles with text=clip, and here"),
     "no place to write": (["data_root=TILES", "out=/proc/features"], "/proc/features: cannot be written"),
 }
 
@@ -133,11 +146,14 @@ def test_bad_input_is_one_line(sample_tiles, checkpoint, whole, tmp_path, case):
     overrides, message = BAD[case]
     (tmp_path / "EMPTY").mkdir()
     places = {"TILES": sample_tiles, "RAW": sample_tiles.parent / "raw", "EMPTY": tmp_path / "EMPTY", "WHOLE": tmp_path / "WHOLE",
-              "STRANGE": tmp_path / "strange", "NARROW": tmp_path / "narrow.safetensors"}
+              "STRANGE": tmp_path / "strange", "NARROW": tmp_path / "narrow.safetensors",
+              "CLIP": tmp_path / "clip.tar"}
     if "out=WHOLE" in overrides:
         shutil.copytree(whole, tmp_path / "WHOLE")
     if "data_root=STRANGE" in overrides:
         write_release(tmp_path / "strange", [random_tile("Rio_0_0", nodes=2, edges=0), random_tile("Rio:_0_0", nodes=2, edges=0)], "Rio")
+    if "checkpoint=CLIP" in overrides:
+        save_pretrained(tmp_path / "clip.tar", {"text": {"name": "clip", "width": 512}})
     if "checkpoint=NARROW" in overrides:
         build = {"image_encoder": "test_vit", "graph_in_dim": 100}
         save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**build).state_dict(), "build": build})

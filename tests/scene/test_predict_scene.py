@@ -34,12 +34,14 @@ def place(tmp_path_factory) -> Path:
     write_objects(folder / "zones.gpkg", raster)
     write_raster(folder / "nothing.tif", np.zeros((300, 300, 3), np.uint8), nodata=0)
     write_raster(folder / "small.tif", noise(90, 120))
+    write_raster(folder / "tiny.tif", noise(15, 20))
     write_model(folder / "classes.safetensors")
     write_model(folder / "image.safetensors", modality="image")
     write_model(folder / "totals.safetensors", "regression")
     write_model(folder / "osm.safetensors", "regression", "osm")
     write_model(folder / "clip.safetensors", tiles={"text": {"name": "clip", "width": 512}})
     write_model(folder / "coarse.safetensors", tiles={"metres_per_pixel": [2.0, 2.0], "tile_px": 112})
+    write_model(folder / "coarser.safetensors", tiles={"metres_per_pixel": [4.0, 4.0], "tile_px": 112})
     write_model(folder / "by_batch.safetensors", osm_norm_scope="batch")
     (folder / "evaluation/seed_3").mkdir(parents=True)
     write_model(folder / "evaluation/seed_3/best.safetensors")
@@ -53,6 +55,8 @@ def place(tmp_path_factory) -> Path:
     ({"checkpoint": "missing.safetensors"}, "missing.safetensors: no such file"),
     ({"checkpoint": "pretrained"}, "pretrained: holds no fine-tuned model .*evaluate_seg_fusion.py"),
     ({"checkpoint": "pretrained/model_1.safetensors"}, "model_1.safetensors: holds no fine-tuned model; expected the best.safetensors"),
+    ({"checkpoint": "pretrained/model_1.tar"}, "model_1.tar: holds no fine-tuned model; expected the best.safetensors of an evaluation"),
+    ({"checkpoint": "city.tif"}, "city.tif: holds no fine-tuned model; expected the best.safetensors of an evaluation"),
     ({"zones": "osm.gpkg"}, "zones=.*osm.gpkg: .*classes.safetensors finds classes.*evaluate_pop_fusion.py, or leave zones= out"),
     ({"checkpoint": "totals.safetensors", "probabilities": True}, "probabilities=true: .* estimates totals.*evaluate_seg_fusion.py"),
     ({"checkpoint": "totals.safetensors", "overlap": 0.5}, "overlap=0.5: .*would count twice; leave overlap= out"),
@@ -64,7 +68,8 @@ def place(tmp_path_factory) -> Path:
     ({"osm": "missing.gpkg"}, "missing.gpkg: no such file"),
     ({"raster": "missing.tif"}, "missing.tif"),
     ({"raster": "nothing.tif", "osm": None}, "nothing.tif: no pixel has imagery.*nodata=none"),
-    ({"out": "a_file"}, "a_file"),
+    ({"raster": "tiny.tif", "osm": None}, "tiny.tif: has 20 x 15 pixels, expected more than the 16 x 16 of a patch.*finer resolution="),
+    ({"out": "a_file"}, "a_file: is a file, expected a folder"),
     ({"out": "/proc/map"}, "/proc/map: cannot be written"),
     ({"tile_px": 100}, "tile_px=100: no multiple of 16, the patch side of .*; pass tile_px=96, or leave it out"),
     ({"overlap": 1.0}, "overlap=1.0: must be 0 or more and below 1"),
@@ -85,6 +90,7 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(place, tmp_path, ke
     ({"checkpoint": "image.safetensors"}, "the model looks at the image alone, so .*osm.gpkg is not read"),
     ({"raster": "small.tif", "osm": None}, "the raster, 120 x 90 pixels, is smaller than a tile of 224 x 224"),
     ({"checkpoint": "coarse.safetensors"}, r"a pixel is 0.5 m here, and was 2 m where the model was trained.*resolution=2 "),
+    ({"checkpoint": "coarser.safetensors"}, r"and was 4 m.*; the whole raster would be 58 pixels of that size, and a tile has 112"),
     ({"checkpoint": "by_batch.safetensors"}, r"osm_norm_scope=batch\): what it says of a tile depends on batch_size"),
     ({"checkpoint": "evaluation"}, None),
 ])

@@ -23,7 +23,7 @@ from utils.evaluation.features import FOLDER, FrozenFeatures, collate_features, 
 from utils.evaluation.setup import Setup
 from utils.feeding import DeviceLoader, device_loader
 from utils.files import remove_unfinished, replacing
-from utils.finetuned import describe_tiles, save_finetuned
+from utils.finetuned import save_finetuned
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
@@ -207,7 +207,7 @@ class Run:
             self.best = {"epoch": self.epoch, "score": score}
             if self.fabric.is_global_zero:
                 save_finetuned(self.folder / BEST, self.network, self.setup.finetuned or self.problem.purpose(),
-                               describe_tiles(self.setup.dataset))
+                               self.setup.dataset.describe())
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:
             write_csv(self.folder / METRICS, self.rows)

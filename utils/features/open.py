@@ -38,13 +38,15 @@ class Ready:
 
 def wanted_of(cfg: ExtractConfig) -> Wanted:
     """What is made of each tile; raises ConfigError where nothing is, or it is not known how."""
-    wrong = [name for name in cfg.representations if name not in REPRESENTATIONS]
-    if wrong or not cfg.representations or len(set(cfg.representations)) != len(cfg.representations):
-        raise ConfigError(f"representations=[{','.join(cfg.representations)}]: expected one or more of {', '.join(REPRESENTATIONS)}, each "
+    asked = cfg.representations
+    if asked is None:
+        asked = [name for name in REPRESENTATIONS if name != "osm" or cfg.raster is None or cfg.osm is not None]
+    if not asked or len(set(asked)) != len(asked) or not set(asked) <= set(REPRESENTATIONS):
+        raise ConfigError(f"representations=[{','.join(asked)}]: expected one or more of {', '.join(REPRESENTATIONS)}, each "
                           f"once")
     if not cfg.tiles and not cfg.patches:
         raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of them out")
-    ordered = tuple(name for name in REPRESENTATIONS if name in cfg.representations)
+    ordered = tuple(name for name in REPRESENTATIONS if name in asked)
     return Wanted(ordered, cfg.fusion, cfg.tiles, cfg.patches)
 
 

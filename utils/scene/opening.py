@@ -21,9 +21,9 @@ from datasets.prepare.text import TextEncoder, text_encoder
 from datasets.scene import SceneTiles
 from datasets.stores.tile import GEOMETRY_WIDTH
 from models.rose import Rose
+from utils.checkpoint import trained_on
 from utils.config import SceneKeys
-from utils.errors import CheckpointError
-from utils.finetuned import tiles_of
+from utils.errors import CheckpointError, PrepareError
 from utils.recipes import resolve_recipe
 
 NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at home
@@ -42,13 +42,15 @@ class Reader:
         source: the checkpoint, for messages.
         node_width: columns of its nodes, label included.
         takes_osm: whether it looks at OSM at all.
+        patch: side of a patch in pixels.
         by_batch: what it says of a tile's objects depends on the tiles of their batch.
-        tiles: what it was trained on, as `utils.finetuned.describe_tiles` has it; empty where that is not known.
+        tiles: what it was trained on, as `TileDataset.describe` has it; empty where that is not known.
     """
 
     source: str
     node_width: int
     takes_osm: bool
+    patch: int
     by_batch: bool
     tiles: dict[str, Any]
 
@@ -56,7 +58,8 @@ class Reader:
     def of(cls, rose: Rose, checkpoint: Path, takes_osm: bool) -> "Reader":
         """The reader that `rose`, read from `checkpoint`, is."""
         encoder = rose.osm_encoder
-        return cls(str(checkpoint), encoder.in_dim + 1, takes_osm, takes_osm and encoder.norm_scope == "batch", tiles_of(checkpoint))
+        return cls(str(checkpoint), encoder.in_dim + 1, takes_osm, rose.image_encoder.patch, takes_osm and encoder.norm_scope == "batch",
+                   trained_on(checkpoint))
 
 
 class NoText:
@@ -112,6 +115,7 @@ def open_scene(cfg: SceneKeys, raster: str, reader: Reader, tile_px: int, stride
     rules = _rules(cfg, reader)
     with open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs, resolution=cfg.resolution, stretch=tuple(cfg.stretch),
                      nodata=cfg.nodata) as mosaic:
+        _check_size(raster, mosaic, reader)
         grid = TileGrid.over(mosaic, tile_px, stride, edges)
         files = [*mosaic.files, *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
         objects = Objects(osm, layers, encoder, WITHOUT_OSM)
@@ -155,6 +159,13 @@ def _rules(cfg: SceneKeys, reader: Reader) -> TileRules:
                      coordinates=recipe.coordinates)
 
 
+def _check_size(raster: str, mosaic: Mosaic, reader: Reader) -> None:
+    """Raises PrepareError where there is less to see than a patch."""
+    if min(mosaic.width, mosaic.height) < reader.patch:
+        raise PrepareError(f"{raster}: has {mosaic.width} x {mosaic.height} pixels, expected more than the {reader.patch} x "
+                           f"{reader.patch} of a patch, the least that {reader.source} sees; pass more imagery, or a finer resolution=")
+
+
 def _check_text(encoder: TextEncoder, cfg: SceneKeys, reader: Reader) -> None:
     """Raises CheckpointError where tags are described in another way than to the network in its training."""
     width = reader.node_width - GEOMETRY_WIDTH - 1
@@ -178,10 +189,13 @@ def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> li
         notes.append(BY_BATCH)
     if min(mosaic.width, mosaic.height) < grid.tile_px:
         notes.append(f"the raster, {mosaic.width} x {mosaic.height} pixels, is smaller than a tile of {grid.tile_px} x {grid.tile_px}: the "
-                     f"model sees the rest of the tile as ground without imagery; a finer resolution= makes more pixels of it")
+                     f"model sees the rest of the tile as ground without imagery")
     here, trained = max(mosaic.metres_per_pixel), reader.tiles.get("metres_per_pixel")
     if trained and not trained[0] / NEAR <= here <= trained[1] * NEAR:
         size = f"{trained[0]:.3g}" if trained[1] < trained[0] * 1.01 else f"{trained[0]:.3g} to {trained[1]:.3g}"
+        side = min(mosaic.width, mosaic.height) * here / trained[0]
+        remedy = (f"; resolution={trained[0]:.3g} resamples the imagery" if side >= grid.tile_px else
+                  f"; the whole raster would be {side:.0f} pixels of that size, and a tile has {grid.tile_px}")
         notes.append(f"a pixel is {here:.3g} m here, and was {size} m where the model was trained: what it sees, and the ground of a tile, "
-                     f"have other sizes; resolution={trained[0]:.3g} resamples the imagery")
+                     f"have other sizes{remedy}")
     return notes

@@ -368,7 +368,7 @@ def deeper(folder):
 
 
 @pytest.mark.parametrize(("make", "options", "parts"), [
-    (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "city of its own", "same out="]),
+    (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "one place at a time", "city of its own"]),
     (targets_beside, {}, ["a_co2.tif", "city.tif has them", "files that are no imagery", "Narrow it"]),
     (targets_beside, {"bands": [3, 2, 1]}, ["a_co2.tif", "city.tif has them", "files that are no imagery"]),
     (deeper, {}, ["chips: the folder holds no GeoTIFF", "subfolders are not searched", "chips/**/*.tif'"]),

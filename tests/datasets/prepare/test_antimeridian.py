@@ -1,0 +1,172 @@
+"""Imagery across the antimeridian, where longitudes go from 180 to -180: it has the objects and the people that it has elsewhere."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from affine import Affine
+from pyproj import CRS, Transformer
+
+from datasets import TileDataset
+from datasets.prepare.ground import box_in, outlines
+from datasets.prepare.pipeline import prepare_tiles
+from datasets.prepare.zonal import Zonal
+from tests.datasets.prepare.places import pixels, write_raster
+from utils.errors import PrepareError
+
+LATITUDE, SIDE = -17.0, 64
+STEP = 5e-6  # degrees of a pixel, about half a metre
+ELSEWHERE = {"EPSG:4326": ("EPSG:4326", 170), "EPSG:4167": ("EPSG:4167", 170), "EPSG:32760": ("EPSG:32759", 174),
+             "EPSG:3832": ("EPSG:3832", 170)}  # the same ground as at 180 degrees in each
+
+
+def write_scene(path, crs: str, longitude: float):
+    """Imagery of 2 x 1 tiles that meet at a longitude, which in degrees go on beyond 180."""
+    x, y = (longitude, LATITUDE) if CRS(crs).is_geographic else Transformer.from_crs(4326, crs, always_xy=True).transform(
+        longitude, LATITUDE)
+    pixel = STEP if CRS(crs).is_geographic else 0.5
+    return write_raster(path, pixels(SIDE, 2 * SIDE), Affine(pixel, 0, x - SIDE * pixel, 0, -pixel, y), crs)
+
+
+def wrapped(longitude):
+    return (np.asarray(longitude) + 180) % 360 - 180
+
+
+def write_osm(path, longitude: float, crs: str = "EPSG:4326"):
+    """Three buildings and a tree on each side, which lie in -180 .. 180, and a road on one that ends on the line."""
+    def at(east, south):
+        return float(wrapped(longitude + east * STEP)), LATITUDE - south * STEP
+
+    def box(east, south):
+        return shapely.box(*at(east, south + 6), *at(east + 6, south))
+    places = [(-50, 10), (-30, 10), (-12, 30), (7, 10), (25, 30), (40, 12)]
+    shapes = [box(*place) for place in places] + [shapely.Point(at(east, 45)) for east in (-20, 20)]
+    shapes.append(shapely.LineString([at(10, 50), at(30, 50)]))
+    frame = gpd.GeoDataFrame({"building": ["yes"] * 6 + [None] * 3, "natural": [None] * 6 + ["tree"] * 2 + [None],
+                              "highway": [None] * 8 + ["path"]}, geometry=shapes, crs=4326).to_crs(crs)
+    frame.to_file(path)
+    return path
+
+
+def graphs(folder, raster, osm):
+    """Graphs of the two tiles, west and east."""
+    prepare_tiles(raster, osm, folder, "c", tile_px=SIDE, keep_empty=True, min_area_ratio=0, progress=False)
+    tiles = TileDataset(folder, image_size=SIDE)
+    return [tiles.read(tiles.names.index(name))[1] for name in ("c_0_0", "c_1_0")]
+
+
+@pytest.mark.parametrize("osm_crs", ["EPSG:4326", "EPSG:3857", "EPSG:32701"])
+@pytest.mark.parametrize("crs", ELSEWHERE)
+def test_a_scene_has_the_objects_of_both_sides(tmp_path, crs, osm_crs):
+    found = graphs(tmp_path / "there", write_scene(tmp_path / "there.tif", crs, 180), write_osm(tmp_path / "there.gpkg", 180, osm_crs))
+    other, longitude = ELSEWHERE[crs]
+    expected = graphs(tmp_path / "here", write_scene(tmp_path / "here.tif", other, longitude),
+                      write_osm(tmp_path / "here.gpkg", longitude))
+    assert [len(graph.x) for graph in found] == [4, 5]
+    for graph, same in zip(found, expected, strict=True):
+        np.testing.assert_allclose(graph.x[:, -13:-1], same.x[:, -13:-1], atol=2e-3)
+        assert graph.edge_index.tolist() == same.edge_index.tolist()
+
+
+@pytest.mark.parametrize("middle", [-180, 190, 180])
+def test_degrees_may_go_on_in_either_direction(tmp_path, middle):
+    west, east = graphs(tmp_path / "c", write_scene(tmp_path / "c.tif", "EPSG:4326", middle), write_osm(tmp_path / "osm.gpkg", middle))
+    assert (len(west.x), len(east.x)) == (4, 5)
+
+
+def test_an_object_that_crosses_the_line_is_in_one_piece(tmp_path):
+    """In a CRS that is not cut there; imagery up to 180 degrees must not see it as an object around the Earth."""
+    to_utm = Transformer.from_crs(4326, 32760, always_xy=True).transform
+    west, south, east, north = 180 - 10 * STEP, LATITUDE - 30 * STEP, 180 + 10 * STEP, LATITUDE - 20 * STEP
+    shape = shapely.transform(shapely.box(west, south, east, north), to_utm, interleaved=False)
+    gpd.GeoDataFrame({"building": ["yes"]}, geometry=[shape], crs=32760).to_file(tmp_path / "osm.gpkg")
+    for width, shares in ((2 * SIDE, [100 / SIDE ** 2] * 2), (SIDE, [100 / SIDE ** 2])):
+        raster = write_raster(tmp_path / f"{width}.tif", pixels(SIDE, width), Affine(STEP, 0, 180 - SIDE * STEP, 0, -STEP, LATITUDE),
+                              "EPSG:4326")
+        prepare_tiles(raster, tmp_path / "osm.gpkg", tmp_path / str(width), "c", tile_px=SIDE, keep_empty=True, min_area_ratio=0,
+                      progress=False)
+        tiles = TileDataset(tmp_path / str(width), image_size=SIDE)
+        areas = [float(tiles.read(index)[1].x[0, -13]) for index in range(len(tiles))]
+        np.testing.assert_allclose(areas, shares, rtol=1e-3)
+
+
+def test_a_raster_beyond_the_end_of_a_projection_is_refused_with_a_remedy(tmp_path):
+    raster = write_scene(tmp_path / "mercator.tif", "EPSG:3857", 180)
+    with pytest.raises(PrepareError) as raised:
+        prepare_tiles(raster, write_osm(tmp_path / "osm.gpkg", 180), tmp_path / "out", "c", tile_px=SIDE, progress=False)
+    assert "mercator.tif: x from 2003747" in str(raised.value)
+    assert "gdalwarp -t_srs EPSG:32" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def tiles_at_180(crs: str) -> np.ndarray:
+    """Bounds of 4 x 2 tiles of about 1 km about 180 degrees."""
+    x, y = (180, LATITUDE) if CRS(crs).is_geographic else Transformer.from_crs(4326, crs, always_xy=True).transform(180, LATITUDE)
+    side = 0.01 if CRS(crs).is_geographic else 1000
+    return np.array([(x + (c - 1.5) * side, y - r * side, x + (c - 0.5) * side, y + (1 - r) * side) for r in (0, 1) for c in range(4)])
+
+
+def people_of(source: Zonal, bounds: np.ndarray, crs: str) -> np.ndarray:
+    source.check(crs, (*bounds[:, :2].min(0), *bounds[:, 2:].max(0)))
+    return source.totals_and_cover(bounds, crs)
+
+
+@pytest.mark.parametrize("source_crs", ["EPSG:4326", "EPSG:3857", "EPSG:32701"])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760"])
+def test_census_polygons_of_both_sides_are_shared_out(tmp_path, crs, source_crs):
+    lons = 180 + 0.005 * np.arange(-12, 12)
+    cells = [shapely.box(lon, lat, lon + 0.005, lat + 0.005) for lon in lons for lat in LATITUDE + 0.005 * np.arange(-8, 8)]
+    cells = [shapely.transform(cell, lambda points: points - (360 * (points[:, :1].mean() > 180), 0) * np.ones((1, 2))) for cell in cells]
+    frame = gpd.GeoDataFrame({"people": np.random.default_rng(0).random(len(cells)) * 100}, geometry=cells, crs=4326)
+    frame.to_crs(source_crs).to_file(tmp_path / "people.gpkg")
+    bounds = tiles_at_180(crs)
+    totals, cover = people_of(Zonal(tmp_path / "people.gpkg", "population"), bounds, crs)
+    np.testing.assert_allclose(cover, 1, atol=2e-3)
+    cells = shapely.transform(np.array(cells), lambda points: np.where(points[:, :1] < 0, points + (360, 0), points))
+    outline = outlines(bounds)
+    if not CRS(crs).is_geographic:
+        lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(outline[..., 0], outline[..., 1])
+        outline = np.stack([lon % 360, lat], -1)
+    shared = shapely.area(shapely.intersection(shapely.polygons(outline)[:, None], cells[None]))
+    np.testing.assert_allclose(totals, (shared / 0.005 ** 2 * frame.people.to_numpy()).sum(1), rtol=2e-3)
+
+
+@pytest.mark.parametrize("west", [-180, 0])
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760"])
+def test_a_raster_of_the_whole_earth_is_read_on_both_sides(tmp_path, crs, west):
+    """Longitudes from -180 to 180 or from 0 to 360; cells of a degree's hundredth or coarser would not tell tiles apart, so a narrow band."""
+    values = np.random.default_rng(0).random((20, 36_000)).astype(np.float32)
+    write_raster(tmp_path / "people.tif", values[..., None], Affine(0.01, 0, west, 0, -0.01, LATITUDE + 0.1), "EPSG:4326")
+    bounds = tiles_at_180(crs)
+    totals, cover = people_of(Zonal(tmp_path / "people.tif", "population"), bounds, crs)
+    np.testing.assert_allclose(cover, 1, atol=1e-6)
+    turned = np.roll(values, 18_000, axis=1) if west == -180 else values                     # columns from 0 to 360
+    with rasterio.open(tmp_path / "same.tif", "w", driver="GTiff", width=200, height=20, count=1, dtype="float32", crs=4326,
+                       transform=Affine(0.01, 0, 169, 0, -0.01, LATITUDE + 0.1)) as file:    # the same ground, ten degrees away
+        file.write(turned[:, 17_900:18_100], 1)
+    here = np.array([bounds[0, 0], 0, bounds[0, 0], 0]) * 0
+    if CRS(crs).is_geographic:
+        here = np.array([10, 0, 10, 0])
+    elsewhere = Zonal(tmp_path / "same.tif", "population").totals_and_cover(bounds - here, "EPSG:4326" if here.any() else "EPSG:32759")[0]
+    if here.any():
+        np.testing.assert_allclose(totals, elsewhere, rtol=1e-6)
+
+
+def test_a_raster_that_is_cut_inside_the_imagery_is_refused(tmp_path):
+    width = 2 * 20_037_508.342789244
+    write_raster(tmp_path / "people.tif", np.ones((40, 400, 1), np.float32), Affine(width / 400, 0, -width / 2, 0, -width / 400, 2e6),
+                 "EPSG:3857")
+    with pytest.raises(PrepareError, match=r"people.tif: its CRS, .*, is cut inside the imagery"):
+        people_of(Zonal(tmp_path / "people.tif", "population"), tiles_at_180("EPSG:32760"), "EPSG:32760")
+
+
+def test_the_box_of_a_place_that_a_crs_cuts_reaches_from_end_to_end():
+    x, y = Transformer.from_crs(4326, 32760, always_xy=True).transform(180, LATITUDE)
+    box = (x - 500, y, x + 500, y + 1000)
+    west, south, east, north = box_in(box, CRS(32760), CRS(4326))
+    assert (west, east) == (-180, 180)
+    assert LATITUDE - 1e-4 < south < north < LATITUDE + 0.01
+    west, _, east, _ = box_in(box, CRS(32760), CRS(3857))
+    assert west <= -20_037_508
+    assert east >= 20_037_508
