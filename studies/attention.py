@@ -26,7 +26,7 @@ from utils.cli import script
 from utils.config import AttentionConfig
 from utils.devices import launch_single
 from utils.errors import ConfigError, TileError
-from utils.evaluation.setup import check_image_size, check_node_width, find_checkpoint
+from utils.evaluation.setup import check_image_size, check_node_width, check_tiles_text, find_checkpoint
 from utils.reconstruction import sample_indices
 from utils.sample import ensure_sample
 
@@ -47,6 +47,7 @@ def main(cfg: AttentionConfig) -> None:
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
     check_node_width(checkpoint, tiles.node_width, tiles)
+    check_tiles_text(checkpoint, tiles)
     check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
     drawn = tile_asked_for(tiles, cfg)
     objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)), cfg.batch_size)

@@ -35,6 +35,8 @@ BAD = {
     "a probe whose loss is not finite": ("pop", ["mode=linear", "linear_lr=1e30", "epochs=9"],
                                          r"the loss is not finite \(\w+\); .*lower lr"),
     "nodes of another width": ("seg", ["checkpoint=NARROW"], "narrow.safetensors: reads nodes of 101 columns.*have 525"),
+    "text of another kind": ("seg", ["checkpoint=CLIP"], "clip.safetensors: was trained on tiles with text=clip, and here is text=hash.*; "
+                                                         "prepare the tiles with text=clip, or choose another checkpoint"),
     "one class": ("seg", ["classes=[a]"], "expected 2 to 254 different names"),
     "a decoder that does not exist": ("seg", ["decoder=cnn"], "decoder=cnn: choose one of linear, mask_transformer"),
     "a modality of the other script": ("pop", ["modality=fine"], "modality=fine: choose one of image, osm, fusion"),
@@ -45,6 +47,8 @@ BAD = {
     "a loss that is not finite": ("seg", ["lr=1e30", "epochs=3"], "the loss is not finite .* on the tiles sample_.*lower lr"),
 }
 
+OTHERS = {"NARROW": ({"graph_in_dim": 100}, {}), "CLIP": ({}, {"text": {"name": "clip"}})}  # networks, and what they know of their tiles
+
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
@@ -52,10 +56,12 @@ def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
     (tmp_path / "EMPTY").mkdir()
     shutil.copytree(whole, tmp_path / "WHOLE")
     places = {"EMPTY": tmp_path / "EMPTY", "TILES": tiles, "WHOLE": tmp_path / "WHOLE", "BEST": whole / "seed_0" / "best.safetensors",
-              "NARROW": tmp_path / "narrow.safetensors"}
-    if "NARROW" in "".join(overrides):
-        narrow = {"image_encoder": "test_vit", "graph_in_dim": 100}
-        save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**narrow).state_dict(), "build": narrow})
+              **{name: tmp_path / f"{name.lower()}.safetensors" for name in OTHERS}}
+    for name, (build, known) in OTHERS.items():
+        if name in "".join(overrides):
+            build = {"image_encoder": "test_vit", **build}
+            weights = build_rose(**build).state_dict()
+            save_checkpoint(tmp_path / f"{name.lower()}.tar", {"model": weights, "build": build, "trained_on": known})
     for word, path in places.items():
         overrides = [override.replace(word, str(path)) for override in overrides]
     with pytest.raises(RoseError, match=message) as error:

@@ -14,7 +14,7 @@ from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
 from models import build_rose
 from models.downstream import Downstream
-from utils.checkpoint import fill_rose, newest_checkpoint, read_network
+from utils.checkpoint import fill_rose, newest_checkpoint, read_network, trained_on
 from utils.config import EvaluateConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.evaluation.features import FrozenFeatures
@@ -140,6 +140,8 @@ class Setup:
             self.build["graph_in_dim"] = tiles.node_width - 1
         else:
             check_node_width(self.checkpoint, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1, tiles)
+            if self.weights is not None and self.cfg.modality != "image":
+                check_tiles_text(self.checkpoint, tiles)
         return tiles
 
     def _check_purpose(self) -> None:
@@ -203,6 +205,23 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
     if found != width:
         raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {tiles.root} have {found}; "
                               f"choose a checkpoint trained on such tiles, or tiles made with the text embedding of its own")
+
+
+def check_tiles_text(checkpoint: Path, tiles: TileDataset) -> None:
+    """Raises CheckpointError where the tags of `tiles` are described in another way than to the network of `checkpoint` in its training."""
+    check_text(checkpoint, tiles.describe().get("text", {}).get("name"), "prepare the tiles with text={}, or choose another checkpoint")
+
+
+def check_text(checkpoint: Path, here: str | None, remedy: str) -> None:
+    """Raises CheckpointError where the network of `checkpoint` has met other text vectors than those of `here`, the name of an encoder.
+
+    Args:
+        remedy: words, with {} for the name of the encoder that it knows.
+    """
+    trained = trained_on(checkpoint).get("text")
+    if trained and here and trained["name"] != here:
+        raise CheckpointError(f"{checkpoint}: was trained on tiles with text={trained['name']}, and here is text={here}, whose vectors "
+                              f"mean nothing to it; {remedy.format(trained['name'])}")
 
 
 def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:

@@ -12,7 +12,7 @@ from datasets import TileDataset
 from models.rose import Rose
 from utils.config import ExtractConfig
 from utils.errors import ConfigError
-from utils.evaluation.setup import check_node_width, node_width
+from utils.evaluation.setup import check_node_width, check_tiles_text, node_width
 from utils.features.encode import REPRESENTATIONS, Wanted
 from utils.features.sources import DatasetSource, SceneSource
 from utils.sample import ensure_sample
@@ -88,6 +88,7 @@ def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader, f
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
     if reader.takes_osm:
         check_node_width(checkpoint, tiles.node_width, tiles)
+        check_tiles_text(checkpoint, tiles)
     else:
         tiles.node_width = node_width(tiles)  # the objects do not reach the network
     tiles.store.image(0, cfg.image_size)  # of another size it is an error now, in one line

@@ -24,6 +24,7 @@ from models.rose import Rose
 from utils.checkpoint import trained_on
 from utils.config import SceneKeys
 from utils.errors import CheckpointError, PrepareError
+from utils.evaluation.setup import check_text
 from utils.recipes import resolve_recipe
 
 NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at home
@@ -172,10 +173,7 @@ def _check_text(encoder: TextEncoder, cfg: SceneKeys, reader: Reader) -> None:
     if encoder.width != width:
         raise CheckpointError(f"{reader.source}: reads text vectors of {width} numbers, and those of text={encoder.name} have "
                               f"{encoder.width}; choose text= as for the tiles that it was trained on")
-    trained = reader.tiles.get("text")
-    if trained and trained["name"] != encoder.name:
-        raise CheckpointError(f"{reader.source}: was trained on tiles with text={trained['name']}, and here is text={encoder.name}, whose "
-                              f"vectors mean nothing to it; pass text={trained['name']}")
+    check_text(Path(reader.source), encoder.name, "pass text={}")
 
 
 def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> list[str]:
