@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import time
 from pathlib import Path
 
 import geopandas as gpd
@@ -17,8 +19,13 @@ from datasets import TileDataset, collate
 from models.position import position_code
 from tests.features.extracting import UTM, run
 from tests.random_tiles import change_meta, random_tile, write_compact, write_release
+from tests.scene.scenes import write_objects
+from utils import progress
 from utils.checkpoint import load_rose
 from utils.errors import RoseError
+from utils.features.areas import Area
+from utils.features.pca import Moments
+from utils.features.rasters import PatchRaster
 
 GRID = (14, 14)  # patches of a tile
 
@@ -157,6 +164,72 @@ def test_a_scene_may_end_within_a_tile_and_within_a_patch(checkpoint, tmp_path):
         assert (raster.shape, tuple(raster.transform)[:6]) == ((16, 19), (32, 0, 400000, 0, -32, 5800000))
         assert not np.isnan(raster.read()).any()
     assert len(gpd.read_parquet(tmp_path / "out" / "tiles.parquet")) == 4
+
+
+@pytest.fixture(scope="module")
+def northern(checkpoint, tmp_path_factory) -> Path:
+    """Features of a scene in degrees at 60 degrees north, of 60 x 80 patches, 4 patches across the north-west of which have no imagery."""
+    folder = tmp_path_factory.mktemp("north")
+    pixels = np.random.default_rng(0).integers(1, 255, (3, 960, 1280), dtype=np.uint8)
+    pixels[:, :80, :72] = 0                                             # 5 patches down, 4.5 across: the fifth has some
+    with rasterio.open(folder / "city.tif", "w", driver="GTiff", width=1280, height=960, count=3, dtype="uint8", crs="EPSG:4326",
+                       transform=rasterio.Affine(1e-5, 0, 10.7, 0, -1e-5, 60.0048), nodata=0) as raster:
+        raster.write(pixels)
+    objects = write_objects(folder / "osm.gpkg", folder / "city.tif")
+    run(checkpoint, folder / "out", f"raster={folder / 'city.tif'}", f"osm={objects}", "representations=[rs,fused]")
+    return folder / "out"
+
+
+def test_patches_without_imagery_have_no_vector(northern):
+    hidden = np.zeros((60, 80), bool)
+    hidden[:5, :4] = True
+    for name in ("rs", "fused"):
+        with rasterio.open(northern / f"patches_{name}.tif") as raster:
+            np.testing.assert_array_equal(np.isnan(raster.read()), np.broadcast_to(hidden, (raster.count, 60, 80)))
+    with rasterio.open(northern / "fused_pca.tif") as raster:
+        np.testing.assert_array_equal(raster.read(4) == 0, hidden)
+
+
+def test_a_scene_in_degrees_is_shown_in_the_shape_of_its_ground(northern):
+    size = json.loads((northern / "scene.json").read_text())["size_metres"]
+    assert size == pytest.approx([1280 * 0.558, 960 * 1.114], rel=2e-3)
+    assert f"--ratio:{size[0] / size[1]:.4f}" in (northern / "report.html").read_text()
+
+
+def test_colours_of_many_patches_have_overviews_that_hide_no_edge(tmp_path):
+    """An overview's pixel is the mean of those of its four patches that have colours."""
+    components = np.random.default_rng(0).random((20, 700, 3)).astype(np.float32)
+    components[:, 301:] = np.nan
+    np.save(tmp_path / "components.npy", components)
+    area = Area("town", "EPSG:32633", rasterio.Affine(1, 0, 0, 0, -1, 0), 16 * 700, 16 * 20, 50, 2, (0, 0), 224, 224, (1, 1))
+    raster = PatchRaster(area, area.patches(16))
+    raster.write_colours(tmp_path / "colours.tif", tmp_path / "components.npy", (np.zeros(3), np.ones(3)), {})
+    with rasterio.open(tmp_path / "colours.tif") as file:
+        assert [file.overviews(band) for band in (1, 2, 3, 4)] == [[2, 4]] * 4
+    with rasterio.open(tmp_path / "colours.tif", overview_level=0) as file:
+        shown = file.read().transpose(1, 2, 0)
+    means = np.nanmean(components[:, :302].reshape(10, 2, 151, 2, 3), axis=(1, 3))
+    np.testing.assert_allclose(shown[:, :151, :3], 255 * means, atol=1.5)
+    np.testing.assert_array_equal(shown[:, :, 3] > 0, np.broadcast_to(np.arange(350) < 151, (10, 350)))
+
+
+def test_on_a_terminal_a_bar_names_the_file_that_is_written(sample_tiles, checkpoint, tmp_path, monkeypatch, capsys):
+    add = Moments.add
+
+    def slowly(moments, vectors):
+        time.sleep(0.15)
+        add(moments, vectors)
+    monkeypatch.setattr(Moments, "add", slowly)
+    monkeypatch.setattr(progress, "_DELAY_S", 0.1)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    run(checkpoint, tmp_path / "out", f"data_root={sample_tiles}", "representations=[fused]")
+    assert "patches_fused.tif:  44%" in capsys.readouterr().err
+
+
+def test_bands_have_names(northern):
+    for name in ("rs", "fused"):
+        with rasterio.open(northern / f"patches_{name}.tif") as raster:
+            assert list(raster.descriptions) == [f"{name}_{number}" for number in range(64)]
 
 
 def test_several_cities_have_a_table_together_and_a_folder_each(cities, checkpoint, tmp_path):

@@ -4,8 +4,10 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
+import shapely
 import torch
 
 from datasets import normalise
@@ -96,6 +98,35 @@ def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, 
     out = predict(raster, model, tmp_path / "map", overlap=overlap)
     normalised = (pixels / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_array_equal(pixels_of(out / "map.tif")[0], normalised.argmax(-1))
+
+
+def test_overviews_hold_classes_that_are_there(by_colour, model, tmp_path):
+    """Red and blue are the first class and the last; what lies between them in number is nowhere."""
+    pixels = np.where(np.random.default_rng(0).random((500, 1100, 1)) < 0.5, [200, 20, 20], [20, 20, 200]).astype(np.uint8)
+    out = predict(write_raster(tmp_path / "city.tif", pixels), model, tmp_path / "map")
+    for level in range(3):
+        with rasterio.open(out / "map.tif", overview_level=level) as file:
+            assert set(np.unique(file.read(1))) == {0, 2}
+    with rasterio.open(out / "map.tif") as file:
+        assert file.overviews(1) == [2, 4, 8]
+
+
+def test_hectares_shrink_towards_the_pole(by_colour, model, tmp_path):
+    """Of two classes on as many pixels each, the northern covers less ground; against areas of the ellipsoid."""
+    pixels = np.full((900, 230, 3), 20, np.uint8)
+    pixels[:450, :, 0] = pixels[450:, :, 2] = 200
+    raster, step = tmp_path / "city.tif", 0.02
+    with rasterio.open(raster, "w", driver="GTiff", width=230, height=900, count=3, dtype="uint8", crs="EPSG:4326",
+                       transform=rasterio.Affine(step, 0, 10, 0, -step, 68)) as file:
+        file.write(np.moveaxis(pixels, -1, 0))
+    out = predict(raster, model, tmp_path / "map")
+    legend = json.loads((out / "scene.json").read_text())["layers"][1]["legend"]
+    for found, (south, north) in zip((legend[0], legend[2]), ((59, 68), (50, 59)), strict=True):
+        latitudes = np.arange(south, north + step / 2, step)
+        outline = shapely.Polygon([*((10, latitude) for latitude in latitudes), *((14.6, latitude) for latitude in latitudes[::-1])])
+        steps = shapely.segmentize(outline, step)                       # parallels are no shortest lines
+        area = abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(steps)[0])
+        assert found["hectares"] == pytest.approx(area / 1e4, rel=4e-3)  # a row of tiles, here two degrees, has one latitude
 
 
 def test_what_tiles_disagree_on_changes_smoothly(model, tmp_path, monkeypatch):

@@ -66,7 +66,7 @@ class FeatureFiles:
         places = [self.parts.places(number, area.columns, area.rows) for number, area in enumerate(self.areas)]
         rasters = [PatchRaster(area, area.patches(self.patch)) for area in self.areas]
         tasks = [(number, name) for number in range(len(rasters)) for name in self.widths]
-        for number, name in passing_bar(tasks, "GeoTIFFs of patches"):
+        for number, name in passing_bar(tasks, "GeoTIFFs of patches", "file"):
             self._write_vectors(number, name, rasters[number], places[number], moments)
         if moments is None:
             return None
@@ -83,7 +83,7 @@ class FeatureFiles:
         tags = {"what": what, "checkpoint": self.described["checkpoint"], "patch_px": str(self.patch)}
         path = self._path(number, _patches(name))
         path.parent.mkdir(exist_ok=True)
-        raster.write_vectors(path, self.parts, places, f"{name}_patches", self.widths[name], tags, moments.add if name == "fused" else None)
+        raster.write_vectors(path, self.parts, places, name, self.widths[name], tags, moments.add if name == "fused" else None)
         self._record(self.folders[number], path.name, f"{what}; a pixel is a patch, the {self.widths[name]} bands are its vector")
 
     def _draw(self, number: int, raster: PatchRaster, places: np.ndarray, components: Components) -> None:

@@ -1,19 +1,20 @@
 """GeoTIFFs whose pixel is a patch: its vectors, a band for each dimension, and their first three components as colours."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.windows import Window
 
 from utils.features.areas import Area, PatchGrid
 from utils.features.parts import Parts
 from utils.features.pca import HIGH, LOW, Components, Moments, Spread, scaled
 from utils.files import failing_as, replacing
-from utils.scene.geotiff import WRITE_ERRORS, check_written
+from utils.progress import passing_bar
+from utils.scene.geotiff import WRITE_ERRORS, build_overviews, check_written
 
 BLOCK = 64    # pixels of a GeoTIFF's block: few enough to read the vector of one patch, enough to read a whole band
 WINDOW = 128  # patches a side that are in memory at once
@@ -37,15 +38,16 @@ class PatchRaster:
                 "crs": self.area.crs, "transform": self.grid.transform, "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
                 "compress": "deflate", "interleave": "band", "bigtiff": "if_safer", "num_threads": "all_cpus"}
 
-    def windows(self) -> Iterator[Window]:
-        """Squares of WINDOW patches that cover the area."""
-        for top in range(0, self.grid.rows, WINDOW):
-            for left in range(0, self.grid.columns, WINDOW):
-                yield Window(left, top, min(WINDOW, self.grid.columns - left), min(WINDOW, self.grid.rows - top))
+    def windows(self, what: str) -> Iterable[Window]:
+        """Squares of WINDOW patches that cover the area, with a bar that says what is done with them."""
+        rows, columns = self.grid.rows, self.grid.columns
+        found = [Window(left, top, min(WINDOW, columns - left), min(WINDOW, rows - top))
+                 for top in range(0, rows, WINDOW) for left in range(0, columns, WINDOW)]
+        return passing_bar(found, what, "window")
 
     def write_vectors(self, path: Path, parts: Parts, places: np.ndarray, name: str, width: int, tags: dict[str, str],
                       see: Callable[[np.ndarray], None] | None = None) -> None:
-        """Write the vectors `name` of all parts' patches, whole or not at all.
+        """Write the vectors `name`_patches of all parts, whole or not at all; the bands are `name`_0 ...
 
         Args:
             places: of `Parts.places`.
@@ -57,12 +59,13 @@ class PatchRaster:
         with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
             with rasterio.open(temporary, "w", **profile) as raster:
                 raster.update_tags(**tags)
-                for window in self.windows():
-                    vectors = self._gather(parts, places, name, width, window)                    # [h, w, width]
+                raster.descriptions = [f"{name}_{number}" for number in range(width)]
+                for window in self.windows(path.name):
+                    vectors = self._gather(parts, places, f"{name}_patches", width, window)       # [h, w, width]
                     raster.write(vectors.transpose(2, 0, 1), window=window)
                     if see:
                         see(vectors[~np.isnan(vectors[..., 0])])
-            check_written(temporary)
+            check_written(temporary, path.name)
 
     def _gather(self, parts: Parts, places: np.ndarray, name: str, width: int, window: Window) -> np.ndarray:
         """[h, w, width] vectors of a window's patches, nan where there are none."""
@@ -83,7 +86,7 @@ class PatchRaster:
         shape = (self.grid.rows, self.grid.columns, components.axes.shape[1])
         projected = np.lib.format.open_memmap(out, "w+", np.float32, shape)
         with rasterio.open(path) as raster:
-            for window in self.windows():
+            for window in self.windows(f"components of {path.name}"):
                 values = components.project(raster.read(window=window).transpose(1, 2, 0).reshape(-1, raster.count))
                 spread.add(values[~np.isnan(values[:, 0])])
                 projected[window.toslices()] = values.reshape(window.height, window.width, -1)
@@ -96,9 +99,10 @@ class PatchRaster:
             with rasterio.open(temporary, "w", **self._profile(4, "uint8"), photometric="rgb") as raster:
                 raster.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha)
                 raster.update_tags(**tags)
-                for window in self.windows():
+                for window in self.windows(path.name):
                     raster.write(coloured(source[window.toslices()], limits).transpose(2, 0, 1), window=window)
-            check_written(temporary)
+                build_overviews(raster, Resampling.average)
+            check_written(temporary, path.name)
 
 
 def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -41,20 +41,27 @@ def scene_section(folder: Path) -> Section:
     Raises:
         ReportError: scene.json or one of its pictures is missing or cannot be read.
     """
+    size = scene_size(folder)
     with reading(folder / SCENE, "the layers of a scene"):
         found = json_object(folder / SCENE)
-        width, height = (float(side) for side in found["size_metres"])
-        if not (0 < width < math.inf and 0 < height < math.inf):
-            raise ValueError(f"size_metres {width:g} x {height:g}")
         tables = [_table(item) for item in found["tables"]]
         files = [(str(item["name"]), str(item["what"])) for item in found["files"]]
         kind, title, lines = _KINDS[found["kind"]], str(found["title"]), [str(line) for line in found["lines"]]
     layers = scene_layers(folder)
-    blocks = [Block("Map", [map_viewer(layers, (width, height))])]
+    blocks = [Block("Map", [map_viewer(layers, size)])]
     blocks += [Block(name, [table(columns, rows)]) for name, columns, rows in tables]
     if files:
         blocks.append(Block("Files", [table(["file", "what it holds"], [[element("code", name), what] for name, what in files])]))
-    return Section(kind, title, folder, lines, _headline(layers, width, height), blocks)
+    return Section(kind, title, folder, lines, _headline(layers, *size), blocks)
+
+
+def scene_size(folder: Path) -> tuple[float, float]:
+    """Width and height in metres of the ground that the scene in `folder` shows; errors as of `scene_section`."""
+    with reading(folder / SCENE, "the layers of a scene"):
+        width, height = (float(side) for side in json_object(folder / SCENE)["size_metres"])
+        if not (0 < width < math.inf and 0 < height < math.inf):
+            raise ValueError(f"size_metres {width:g} x {height:g}")
+    return width, height
 
 
 def scene_layers(folder: Path) -> list[Layer]:
@@ -103,11 +110,12 @@ def _headline(layers: Sequence[Layer], width: float, height: float) -> list[tupl
 def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
     """Pictures of the same ground, one over the other, the first at the bottom; map.js adds moving, zooming and switching.
 
+    They are stretched to the ground's shape: the pixels of a raster in degrees are not square.
+
     Args:
         size: of the ground, width and height in metres.
     """
     pictures = [picture(layer.file) for layer in layers]
-    _, across, down = pictures[0]
     images = [element("img", src=uri, alt=f"{layer.name}, seen from above", style=f"opacity:{layer.opacity}", data_layer=place,
                       draggable="false", class_="crisp" if layer.legend or layer.scale else None)
               for place, (layer, (uri, *_)) in enumerate(zip(layers, pictures, strict=True))]
@@ -119,7 +127,7 @@ def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
         "div", element("div", images, class_="layers"), element("div", buttons, class_="buttons needs-script"),
         element("div", element("span", f"{bar:,} m"), element("i", style=f"width:{bar / size[0]:.2%}"), class_="scale-bar"),
         element("div", "click the map, then zoom with the wheel", class_="hint", aria_hidden="true"),
-        class_="frame", tabindex="0", role="application", style=f"--ratio:{across / down:.4f}", data_metres=size[0],
+        class_="frame", tabindex="0", role="application", style=f"--ratio:{size[0] / size[1]:.4f}", data_metres=size[0],
         aria_label="Map. Arrow keys move it, plus and minus zoom, 0 shows all.")
     panels = [_panel(place, layer) for place, layer in reversed(list(enumerate(layers)))]
     return element("div", frame, element("div", panels, class_="side"), class_="map")

@@ -12,8 +12,10 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import Resampling
 from rasterio.shutil import copy
 from rasterio.windows import Window
+from tqdm import tqdm
 
 from utils.files import failing_as, replacing
+from utils.progress import passing_bar, say_stage
 
 BLOCK = 512          # pixels along a side of a block
 LEAST_OVERVIEW = 256  # pixels along the longer side, to which overviews go down
@@ -58,31 +60,47 @@ def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, cont
         cloud_optimised: lay the file out for reading over a network (COG).
     """
     with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part, failing_as(path, *WRITE_ERRORS):
-        if not cloud_optimised:
-            _write(part, strips, ground, content, overviews=True)
-            check_written(part)
-            return
-        plain = part.with_name(f"{part.name}.plain")
-        try:
-            _write(plain, strips, ground, content, overviews=False)
-            copy(plain, part, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER", RESAMPLING=content.overviews.name)
-            check_written(part)
-        finally:
-            plain.unlink(missing_ok=True)
+        with passing_bar(None, path.name, "row", ground.height) as bar:
+            if cloud_optimised:
+                _write_cloud_optimised(part, strips, ground, content, bar)
+            else:
+                _write(part, strips, ground, content, bar)
+        check_written(part, path.name)
 
 
-def check_written(path: Path) -> None:
+def check_written(path: Path, name: str) -> None:
     """Read the GeoTIFF at `path` once: where a disk was full, GDAL has said nothing when it wrote.
+
+    Args:
+        name: that it will have.
 
     Raises:
         RasterioIOError: a block is missing or cut off.
     """
     with rasterio.open(path) as file:
-        for _, window in file.block_windows(1):
+        for _, window in passing_bar(list(file.block_windows(1)), f"{name}, read once more", "block"):
             file.read(window=window)
 
 
-def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, overviews: bool) -> None:
+def build_overviews(file: rasterio.io.DatasetWriter, resampling: Resampling) -> None:
+    """Add overviews of a half, a quarter ... to a file that is longer than LEAST_OVERVIEW, down to that length."""
+    longest = max(file.width, file.height)
+    if longest > LEAST_OVERVIEW:
+        file.build_overviews([2**level for level in range(1, 1 + (longest // LEAST_OVERVIEW).bit_length())], resampling)
+
+
+def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm) -> None:
+    plain = path.with_name(f"{path.name}.plain")
+    try:
+        _write(plain, strips, ground, content, bar, overviews=False)
+        say_stage(bar, "laid out for a network")
+        copy(plain, path, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER", RESAMPLING=content.overviews.name,
+             NUM_THREADS="ALL_CPUS")
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm, overviews: bool = True) -> None:
     with rasterio.open(
         path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform, width=ground.width, height=ground.height,
         count=len(content.bands), dtype=content.dtype, nodata=content.nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
@@ -97,9 +115,10 @@ def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Co
         for rows in _in_blocks(strips):
             file.write(rows, window=Window(0, top, ground.width, rows.shape[1]))
             top += rows.shape[1]
-        longest = max(ground.width, ground.height)
-        if overviews and longest > LEAST_OVERVIEW:
-            file.build_overviews([2**level for level in range(1, 1 + (longest // LEAST_OVERVIEW).bit_length())], content.overviews)
+            bar.update(rows.shape[1])
+        if overviews:
+            say_stage(bar, "overviews")
+            build_overviews(file, content.overviews)
 
 
 def _in_blocks(strips: Iterable[np.ndarray]) -> Iterable[np.ndarray]:

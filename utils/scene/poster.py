@@ -11,44 +11,45 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from utils.drawing import FIGURE_FONT, bare, save_figure
-from utils.html.scene import Layer, scene_layers
+from utils.html.scene import Layer, scene_layers, scene_size
 
 PANEL = 4.3          # inches along a panel's longer side
 ACROSS = 2           # panels in a row
 LEGEND_COLUMNS = 3
+FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".pdf", ".svg")
 
 
 def save_poster(folders: Sequence[Path], path: Path) -> None:
-    """Draw the imagery of the first scene and the maps of all, each over its imagery.
+    """Draw the imagery of the first scene and the maps of all, each over its imagery and as wide and high as the ground is.
 
     Args:
         folders: of scenes.
-        path: of the picture, .png or .jpg.
+        path: of the picture, which ends in one of FORMATS.
 
     Raises:
         ReportError: a folder holds no scene, or one of its pictures cannot be read.
     """
-    scenes = [scene_layers(folder) for folder in folders]
-    panels = [(layers[0], None) for layers in scenes[:1]] + [(layers[0], layer) for layers in scenes for layer in layers[1:]]
+    scenes = [(scene_size(folder), scene_layers(folder)) for folder in folders]
+    panels = [(size, layers[0], None) for size, layers in scenes[:1]]
+    panels += [(size, layers[0], layer) for size, layers in scenes for layer in layers[1:]]
     across = min(ACROSS, len(panels))
     down = -(-len(panels) // across)
     figure = Figure(figsize=(PANEL * across, (PANEL + 0.75) * down), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat[len(panels):]:
         axes.axis("off")
-    for axes, (ground, layer) in zip(grid.flat, panels, strict=False):
-        _draw(axes, ground, layer)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        _draw(axes, *panel)
     save_figure(figure, path)
 
 
-def _draw(axes: Axes, ground: Layer, layer: Layer | None) -> None:
+def _draw(axes: Axes, size: tuple[float, float], ground: Layer, layer: Layer | None) -> None:
     bare(axes)
-    shown = layer or ground
+    shown, extent = layer or ground, (0, size[0], size[1], 0)
     axes.set_anchor("N")
     axes.set_title(shown.name, fontsize=FIGURE_FONT + 2)
     with Image.open(ground.file) as picture:
-        axes.imshow(picture.convert("RGB"))
-        extent = (-0.5, picture.width - 0.5, picture.height - 0.5, -0.5)
+        axes.imshow(picture.convert("RGB"), extent=extent)
     if layer is None:
         return
     with Image.open(layer.file) as picture:

@@ -135,6 +135,16 @@ def browse(page: Path, *options: str) -> tuple[str, str]:
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
+def run_in(page: Path, code: str) -> dict:
+    """What `code` writes, as JSON, into an element of the id "results"."""
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())  # it would stop the code
+    changed = page.with_name("checked.html")
+    changed.write_text(source.replace("</body>", f"<script>{code}</script></body>"))
+    document, console = browse(changed)
+    assert "Uncaught" not in console
+    return json.loads(html.unescape(re.search(r'<pre id="results">(.*?)</pre>', document, re.DOTALL)[1]))
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
@@ -157,12 +167,26 @@ def test_the_policy_stops_other_scripts(page):
     assert "Content Security Policy" in console
 
 
+def test_a_map_has_the_shape_of_its_ground_and_its_pictures_fill_it(tmp_path):
+    """The pictures are twice as wide as high, as those of a raster in degrees may be whose ground is higher than wide."""
+    described = scene(tmp_path / "map") / "scene.json"
+    described.write_text(described.read_text().replace("400.0, 200.0", "250.0, 334.0"))
+    write_report([tmp_path / "map"], tmp_path / "page.html")
+    measure = """
+      const sides = item => { const box = item.getBoundingClientRect(); return [box.width, box.height]; };
+      const frame = document.querySelector(".frame"), bar = document.querySelector(".scale-bar");
+      const found = { frame: sides(frame), pictures: [...frame.querySelectorAll("img")].map(sides),
+                      metres: Number(bar.textContent.split(" ")[0]) / bar.querySelector("i").getBoundingClientRect().width };
+      document.body.append(Object.assign(document.createElement("pre"), { id: "results", textContent: JSON.stringify(found) }));"""
+    found = run_in(tmp_path / "page.html", measure)
+    width, height = found["frame"]
+    assert width / height == pytest.approx(250 / 334, rel=1e-2)
+    assert found["pictures"] == [pytest.approx([width, height], rel=1e-3)] * 3
+    assert found["metres"] == pytest.approx(250 / width, rel=1e-2)
+    assert found["metres"] == pytest.approx(334 / height, rel=1e-2)
+
+
 def test_a_page_does_what_it_promises(page):
-    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())  # it would stop the checks
-    checked = page.with_name("checked.html")
-    checked.write_text(source.replace("</body>", f"<script>{CHECKS}</script></body>"))
-    document, console = browse(checked)
-    assert "Uncaught" not in console
-    results = json.loads(html.unescape(re.search(r'<pre id="results">(.*?)</pre>', document, re.DOTALL)[1]))
+    results = run_in(page, CHECKS)
     assert {name: found for name, found in results.items() if found is not True} == {}
     assert len(results) == 23
