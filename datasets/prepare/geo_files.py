@@ -72,6 +72,13 @@ def parquet_file(path: Path) -> ParquetFile:
     )
 
 
+def check_path(path: Path) -> None:
+    """Raises PrepareError of a path that pyogrio takes for one into an archive."""
+    if "!" in str(path):
+        raise PrepareError(f"{path}: its path has a !, which the reader of vector files takes for the end of an archive's name. Rename "
+                           f"the file or its folder, or pass a GeoParquet file.")
+
+
 def usable_crs(crs: str | dict | None) -> CRS | None:
     """A geographic or projected CRS; None where there is none, or one of another kind."""
     try:

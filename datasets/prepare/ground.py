@@ -1,5 +1,6 @@
-"""Boxes and points between coordinate reference systems."""
+"""Boxes and points between coordinate reference systems, some of which are cut at the antimeridian."""
 
+import warnings
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from utils.errors import PrepareError
 Bounds = tuple[float, float, float, float]  # minx, miny, maxx, maxy
 SEGMENTS = 16                               # pieces of a box's side, which is curved in another CRS
 DEGREES = CRS.from_epsg(4326)
+NEAR_ANTIMERIDIAN = 20                      # degrees
 
 
 @lru_cache(maxsize=64)
@@ -42,10 +44,53 @@ def outlines(bounds: np.ndarray) -> np.ndarray:
 
 
 def box_in(bounds: Bounds, source: CRS, target: CRS) -> Bounds | None:
-    """The box of `bounds` in another CRS; None where it has no such place."""
+    """The box of `bounds` in another CRS, from end to end of one that is cut inside; None where it has no such place."""
     points = moved(outlines(np.array([bounds], dtype=float))[0], source, target)
     points = points[np.isfinite(points).all(1)]
-    return (*points.min(0).tolist(), *points.max(0).tolist()) if len(points) else None
+    if not len(points):
+        return None
+    (west, south), (east, north) = points.min(0).tolist(), points.max(0).tolist()
+    if is_cut(points):
+        steps = np.abs(np.diff(points[:, 0]))
+        beyond = float(steps[steps <= (east - west) / 2].max())  # the ends lie less than a step from the outermost points
+        west, east = (-180, 180) if target.is_geographic else (west - beyond, east + beyond)
+    return west, south, east, north
+
+
+def is_cut(outline: np.ndarray) -> bool:
+    """Whether an outline [points, 2], of pieces much smaller than itself, leaps from one end of its CRS to the other."""
+    x = outline[np.isfinite(outline).all(1), 0]
+    return len(x) > 1 and bool((np.abs(np.diff(x)) > np.ptp(x) / 2).any())
+
+
+def near_antimeridian(bounds: Bounds, crs: CRS) -> bool:
+    """Whether the centre of a box lies so near to it that a CRS which is cut there, such as longitudes up to 180, may not serve."""
+    west, south, east, north = bounds
+    longitude = moved(np.array([(west + east) / 2, (south + north) / 2]), crs, DEGREES)[0]
+    return bool(180 - NEAR_ANTIMERIDIAN < abs(longitude) < np.inf)
+
+
+def uncut(bounds: Bounds, crs: CRS) -> CRS | None:
+    """A CRS with the coordinates of `crs` in a box, and without a cut there; None where the box is no place of a projected `crs`."""
+    if crs.is_geographic:
+        middle = (bounds[0] + bounds[2]) / 2  # of a raster across the antimeridian about 180, and its longitudes may go on to 181
+        return CRS.from_proj4(f"{_proj4(crs)} +lon_wrap={middle!r}") if abs(middle) > 180 - NEAR_ANTIMERIDIAN else crs
+    points = outlines(np.array([bounds], dtype=float))[0]
+    away = np.abs(moved(moved(points, crs, DEGREES), DEGREES, crs) - points)
+    side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
+    return None if (away[np.isfinite(away)] > side).any() else crs
+
+
+def _proj4(crs: CRS) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # pyproj warns that it is no WKT
+        return crs.to_proj4()
+
+
+def utm_zone(x: float, y: float, crs: CRS) -> str:
+    """The EPSG code of the UTM zone of a point."""
+    lon, lat = moved(np.array([x, y]), crs, DEGREES)
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
 
 
 def place(x: float, y: float, crs: CRS) -> str:

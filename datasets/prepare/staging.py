@@ -1,23 +1,27 @@
 """What comes before the first tile: the OSM objects on disk, their values encoded once, and the work described for whoever does it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import shapely
 from pyproj import CRS
 from tqdm import tqdm
 
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.ground import uncut, utm_zone
 from datasets.prepare.job import Job, TileRules, describe_job, open_job, spool_folder
-from datasets.prepare.objects import Census, no_overlap_message, read_objects
+from datasets.prepare.objects import Census, OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.raster import Mosaic
 from datasets.prepare.spool import Spool, write_spool
 from datasets.prepare.tags import LayerTable
 from datasets.prepare.text import TextEncoder
 from utils.errors import PrepareError
 from utils.files import replacing
+
+_HALF_TURN = 180  # degrees
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,35 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, ob
 
 def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects, progress: bool) -> None:
     spool.mkdir(parents=True, exist_ok=True)
-    crs, census = CRS.from_wkt(mosaic.crs.to_wkt()), Census()
+    crs, census = _crs_of_objects(mosaic) if objects.osm is not None else None, Census()
     with tqdm(unit=" features", desc="OSM", leave=False, mininterval=0, disable=not progress or objects.osm is None) as bar:
         chunks = [] if objects.osm is None else read_objects(
             objects.osm, crs, mosaic.bounds, objects.layers, census, bar.update, scratch=spool)
-        write_spool(spool, chunks, census, objects.layers.names, grid)
+        write_spool(spool, _without_wraps(chunks) if crs is not None and crs.is_geographic else chunks, census, objects.layers.names, grid)
     if objects.osm is not None and objects.without is not None and not len(Spool(spool)):
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds, objects.without))
+
+
+def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
+    """Objects in degrees but for those that lie across the CRS's cut, on the far side of the Earth, and seem to go around it."""
+    for chunk in chunks:
+        west, _, east, _ = shapely.bounds(chunk.geometry).T
+        kept = east - west < _HALF_TURN
+        yield OsmObjects(chunk.layer[kept], chunk.value[kept], chunk.geometry[kept])
+
+
+def _crs_of_objects(mosaic: Mosaic) -> CRS:
+    """The raster's CRS, but for a cut at the antimeridian: a raster in degrees may go on beyond 180, and objects begin anew at -180 there.
+
+    Raises:
+        PrepareError: the raster goes on beyond the end of a projected CRS.
+    """
+    crs = CRS.from_wkt(mosaic.crs.to_wkt())
+    found = uncut(mosaic.bounds, crs)
+    if found is None:
+        west, south, east, north = mosaic.bounds
+        zone = utm_zone((west + east) / 2, (south + north) / 2, crs)
+        raise PrepareError(f"{mosaic.files[0]}: x from {west:.10g} to {east:.10g} goes beyond the end of {crs.name}, which has no "
+                           f"place for OSM objects there. Warp the imagery to a CRS that goes on: `gdalwarp -t_srs {zone} "
+                           f"{mosaic.files[0]} warped.tif`.")
+    return found

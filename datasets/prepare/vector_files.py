@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pyogrio
 from pyproj import CRS
 
-from datasets.prepare.geo_files import PARQUET, READ_ERRORS, is_parquet, parquet_file, quietly, reason, usable_crs
+from datasets.prepare.geo_files import PARQUET, READ_ERRORS, check_path, is_parquet, parquet_file, quietly, reason, usable_crs
 from datasets.prepare.tags import LayerTable, Pairs, Tagged, label_pairs, packed_pairs, tag_rows
 from utils.errors import PrepareError
 
@@ -133,8 +133,10 @@ def vector_layers(path: Path, table: LayerTable) -> tuple[list[VectorLayer], lis
     """The layers of a file that have features with geometries and tags, the names of all columns, and the number of all features.
 
     Raises:
-        PrepareError: not a readable vector file, or a layer with tags that has no coordinate reference system.
+        PrepareError: not a readable vector file, one with a `!` in its path, or a layer with tags that has no coordinate reference system.
     """
+    if not is_parquet(path):
+        check_path(path)
     try:
         return quietly(_parquet_layers if is_parquet(path) else _gdal_layers, path, table)
     except READ_ERRORS as error:

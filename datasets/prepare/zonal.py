@@ -1,6 +1,7 @@
 """Population or CO2 of tiles: sums over rasters and census cells, each cell weighted by the share of it that lies in the tile."""
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from exactextract.raster import NumPyRasterSource
 from pyproj import CRS
 from rasterio.windows import Window
 
-from datasets.prepare.area_weighting import EQUAL_AREA, SLIVER, area_weighted_sums
-from datasets.prepare.ground import DEGREES, Bounds, mapped, moved, outlines, place
+from datasets.prepare.area_weighting import EQUAL_AREA, PACIFIC, SLIVER, area_weighted_sums, equal_area_at
+from datasets.prepare.ground import DEGREES, Bounds, box_in, is_cut, mapped, moved, near_antimeridian, outlines, place
 from datasets.prepare.target_polygons import TargetPolygons
 from datasets.prepare.target_rasters import MAX_CELLS, open_raster
 from utils.errors import PrepareError
@@ -53,12 +54,19 @@ class Zonal:
             PrepareError: no overlap, or a value that is negative or not a number.
         """
         crs = CRS.from_user_input(crs)
+        if near_antimeridian(bounds, crs):
+            bounds, crs = box_in(bounds, crs, PACIFIC), PACIFIC
         if isinstance(self._source, TargetPolygons):
             if _impossible(self._source.overlap(bounds, crs)).any():
                 self._check_polygons(*self._source.read(bounds, crs), crs)
             self.notes += self._source.notes
             return
-        for strip in self._source.strips(self._source.overlap(bounds, crs)):
+        window = self._source.overlap(bounds, crs)
+        if self._turn is None and is_cut(self._source.cells(np.array([bounds], dtype=float), crs)[0]):
+            raise PrepareError(f"{self.path}: its CRS, {self._source.crs.name}, is cut inside the imagery, so {self.name} cannot be "
+                               f"summed there. Pass {self.name}= a raster in degrees (EPSG:4326), or prepare the imagery on each side of "
+                               f"the cut as a city of its own.")
+        for strip in self._source.strips(window):
             self._read(strip)
         said = " ".join(text for text in (self._source.dataset.descriptions[0], self._source.dataset.units[0]) if text)
         if self.unit == "count" and re.search(r"\bper\b|/|densit", said, re.IGNORECASE):
@@ -85,11 +93,31 @@ class Zonal:
         if isinstance(self._source, TargetPolygons):
             total, cover = self._over_polygons(bounds, crs)
         else:
-            total, cover = self._over_cells(self._source.cells(bounds, crs))
+            total, cover = self._over_turns(self._source.cells(bounds, crs))
             if self.unit != "count":
                 total *= _true_areas(bounds, crs) / SQUARE_METRES[self.unit]
         grazed = cover < SLIVER  # a neighbour's edge, which is straight in another CRS only
         return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
+
+    def _over_turns(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`_over_cells`; of a raster in degrees, of all turns of the Earth by which a tile may lie on it: it is cut at some meridian."""
+        if self._turn is None:
+            return self._over_cells(rings)
+        rings = np.where(np.isfinite(rings), rings, np.nan)
+        anchor = rings[np.isfinite(rings).all(2)][:1]                                      # [1, 2]
+        if not len(anchor):
+            return self._over_cells(rings)
+        turns = np.rint((rings - anchor) @ self._turn / (self._turn @ self._turn))         # [m, points]
+        rings = rings - turns[..., None] * self._turn                                      # in one piece, and the tiles side by side
+        totals, covers = zip(*(self._over_cells(rings + turn * self._turn) for turn in (-1, 0, 1)), strict=True)
+        cover = np.sum(covers, axis=0)
+        return np.where(cover > 0, np.nansum(totals, axis=0), np.nan), np.minimum(cover, 1)
+
+    @cached_property
+    def _turn(self) -> np.ndarray | None:
+        """360 degrees in cells of the raster (columns, rows); None of a projected one."""
+        transform = ~self._source.transform
+        return np.array([transform.a, transform.d]) * 360 if self._source.crs.is_geographic else None
 
     def _over_cells(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums over tiles given by their outlines [m, points, 2] in the raster's cells, of a density the mean, nodata counting as 0; and
@@ -126,14 +154,15 @@ class Zonal:
         return np.where(valid, values * band.scales[0] + band.offsets[0], np.nan)
 
     def _over_polygons(self, bounds: np.ndarray, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
-        rings = moved(outlines(bounds), crs, EQUAL_AREA)  # [m, points, 2]
+        ground = equal_area_at((*bounds[:, :2].min(0), *bounds[:, 2:].max(0)), crs)
+        rings = moved(outlines(bounds), crs, ground)  # [m, points, 2]
         finite = np.isfinite(rings).all((1, 2))
         total, cover = np.full(len(bounds), np.nan), np.zeros(len(bounds))
         if not finite.any():
             return total, cover
         points = rings[finite].reshape(-1, 2)
-        geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()), EQUAL_AREA)
-        values = self._check_polygons(geometry, values, EQUAL_AREA)
+        geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()), ground)
+        values = self._check_polygons(geometry, values, ground)
         tiles = shapely.polygons(rings[finite])
         per = shapely.area(geometry) if self.unit == "count" else SQUARE_METRES[self.unit]
         sums, covered = area_weighted_sums(tiles, geometry, values, per)

@@ -6,6 +6,7 @@ import pytest
 import shapely
 from pyproj import CRS, Transformer
 
+from datasets.prepare.area_weighting import area_weighted_sums
 from datasets.prepare.ground import box_in
 from utils.errors import PrepareError
 from utils.scene.zones import zone_totals
@@ -59,6 +60,14 @@ def test_a_tile_counts_by_the_share_that_lies_in_the_zone(tmp_path):
     zones = zone_totals(write_zones(tmp_path / "zones.geojson", gpd.GeoSeries(shapes, crs=UTM).to_crs(4326), 4326), tiles, "people")
     np.testing.assert_allclose(zones.people, [0, 1 + 2 / 2, (0 + 1 + 5 + 6) / 4, 0], rtol=2e-3, atol=2e-3)
     np.testing.assert_allclose(zones.covered, [1, 1, 1, 1 / 2], atol=2e-3)  # they overlap, and each counts in full
+
+
+def test_zones_that_hold_more_than_the_scene_are_said_to_overlap(tmp_path):
+    tiles = tiles_in(UTM)
+    half = shapely.box(*tiles.total_bounds[:3], tiles.total_bounds[1::2].mean())
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", [half] * 3, UTM), tiles, "people")
+    assert zones.attrs["notes"] == ["zones.gpkg: zones overlap, and each counts in full, so together they have more than there is"]
+    assert zone_totals(write_zones(tmp_path / "zones.gpkg", [half] * 2, UTM), tiles, "people").attrs["notes"] == []
 
 
 def test_columns_stay_and_the_order_too(tmp_path):
@@ -157,3 +166,89 @@ def test_a_scene_on_the_antimeridian_is_in_one_piece(tmp_path, crs):
     assert whole["people"].tolist() == pytest.approx([40])
     assert halves["people"].sum() == pytest.approx(40)
     assert halves["people"].tolist() == pytest.approx([20, 20], rel=0.01)
+
+
+def test_columns_that_a_geopackage_cannot_hold_are_renamed_or_left_out(tmp_path):
+    path = tmp_path / "zones.parquet"
+    frame = gpd.GeoDataFrame({"n": [1], "N": [2], "n_2": [3], "fid": ["a"], "geom": [4], "Geometry": [5]}, geometry=[BOX], crs=UTM)
+    frame.assign(centre=frame.centroid).to_parquet(path)
+    zones = zone_totals(path, tiles_in(UTM), "people")
+    assert zones.drop(columns=["geometry", "people", "covered"]).iloc[0].to_dict() == {
+        "n": 1, "N_3": 2, "n_2": 3, "fid": "a", "geom": 4, "Geometry": 5}
+    assert zones.attrs["notes"] == [
+        "zones.parquet: its geometry column centre is left out: a GeoPackage holds one",
+        "zones.parquet: its column N is called N_3: a GeoPackage does not tell capitals, and there is one of that name already",
+    ]
+
+
+def test_the_index_of_a_table_is_a_column(tmp_path):
+    frame = gpd.GeoDataFrame({"code": [1]}, geometry=[BOX], crs=UTM, index=["north"])
+    frame.rename_axis("district").to_parquet(tmp_path / "zones.parquet")
+    zones = zone_totals(tmp_path / "zones.parquet", tiles_in(UTM), "people")
+    assert list(zones.columns) == ["district", "code", "geometry", "people", "covered"]
+
+
+def test_tiles_inside_a_zone_count_as_if_they_were_cut(tmp_path):
+    random = np.random.default_rng(2)
+    x, y = np.meshgrid(np.arange(40.0), np.arange(30.0))
+    sources = shapely.box(x.ravel(), y.ravel(), x.ravel() + 1, y.ravel() + 1)
+    angle = np.linspace(0, 2 * np.pi, 700, endpoint=False)
+    star = np.column_stack([np.cos(angle), np.sin(angle)]) * (9 + 3 * np.sin(9 * angle))[:, None]
+    middle = np.array([18, 15])
+    whole = shapely.Polygon(middle + star, [middle + 0.3 * star])
+    targets = np.array([whole, shapely.box(3, 3, 9, 7), shapely.box(4.2, 4.2, 4.7, 4.6), shapely.box(-9, -9, -1, -1), sources[5]])
+    values, per = random.random(len(sources)), shapely.area(sources)
+    shared = shapely.area(shapely.intersection(targets[:, None], sources[None]))
+    for case in (slice(None), slice(None, None, -1)):
+        sums, covered = area_weighted_sums(targets, sources[case], values[case], per[case])
+        np.testing.assert_allclose(sums, (shared * values).sum(1), rtol=1e-12)
+        np.testing.assert_allclose(covered, shared.sum(1), rtol=1e-12)
+    again = area_weighted_sums(shapely.from_wkb(shapely.to_wkb(targets)), sources, values, per)
+    assert [part.tobytes() for part in again] == [part.tobytes() for part in area_weighted_sums(targets, sources, values, per)]
+    turned, _ = area_weighted_sums(sources, targets, np.ones(len(targets)), 1.0)       # sources that hold several targets whole
+    np.testing.assert_allclose(turned, shared.sum(0), rtol=1e-12)
+
+
+def test_only_what_a_border_crosses_is_cut(monkeypatch):
+    x, y = np.meshgrid(np.arange(50.0), np.arange(50.0))
+    sources, cut = shapely.box(x.ravel(), y.ravel(), x.ravel() + 1, y.ravel() + 1), []
+    intersection = shapely.intersection
+    monkeypatch.setattr(shapely, "intersection", lambda a, b: cut.append(len(a)) or intersection(a, b))
+    area_weighted_sums(np.array([shapely.Point(25, 25).buffer(20)]), sources, np.ones(2500), 1.0)
+    assert sum(cut) < 200  # of some 1,300 that the zone meets
+
+
+def test_a_scene_in_degrees_may_go_on_beyond_the_antimeridian(tmp_path):
+    boxes = [shapely.box(180 + 0.01 * column, -17, 180 + 0.01 * (column + 1), -16.99) for column in range(-2, 2)]
+    tiles = gpd.GeoDataFrame({"people": [1.0, 2, 3, 4]}, geometry=boxes, crs=4326)
+    shapes = [shapely.box(179.9, -17.1, 180, -16.9), shapely.box(-180, -17.1, -179.99, -16.9)]
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", shapes, 4326), tiles, "people")
+    np.testing.assert_allclose(zones.people, [3, 3], rtol=1e-6)
+
+
+def test_zones_around_the_earth_from_a_scene_near_the_antimeridian(tmp_path):
+    """A country on Greenwich does not reach the scene, and the whole Earth does."""
+    boxes = [shapely.box(-176.7 + 0.01 * column, 51.8, -176.69 + 0.01 * column, 51.81) for column in range(4)]
+    tiles = gpd.GeoDataFrame({"people": [1.0, 2, 3, 4]}, geometry=boxes, crs=4326)
+    country = shapely.Polygon([(-5, 50), (1.5, 51), (0.5, 53), (-3, 58), (-6, 56)])
+    shapes = [country, shapely.box(-180, -90, 180, 90), shapely.box(-180, 50, -170, 60)]
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", shapes, 4326), tiles, "people")
+    np.testing.assert_allclose(zones.people, [np.nan, 10, 10], rtol=1e-6)
+    assert zones.covered[0] == 0
+
+
+def test_a_long_edge_is_straight_in_the_zones_own_crs(tmp_path):
+    """Also where that CRS is cut inside the scene, as degrees are."""
+    x, y = Transformer.from_crs(4326, 32760, always_xy=True).transform(180, -17)
+    boxes = [shapely.box(x + 1000 * column, y - 3000, x + 1000 * (column + 1), y + 3000) for column in range(-2, 2)]
+    tiles = gpd.GeoDataFrame({"people": [1.0, 2, 3, 4]}, geometry=boxes, crs=32760)
+    corner = shapely.Polygon([(160, -37), (180, -17), (180, -37)])
+    zones = zone_totals(write_zones(tmp_path / "zones.gpkg", [corner, corner.segmentize(0.001)], 4326), tiles, "people")
+    assert zones.people[0] == pytest.approx(zones.people[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ["a!b.gpkg", "a!b.geojson", "a!b.shp"])
+def test_a_path_that_the_reader_takes_for_an_archive_is_refused_by_its_character(tmp_path, name):
+    write_zones(tmp_path / "zones.gpkg", [BOX]).rename(tmp_path / name)
+    with pytest.raises(PrepareError, match=r"a!b\.\w+: its path has a !.* Rename"):
+        zone_totals(tmp_path / name, tiles_in(UTM), "people")

@@ -12,11 +12,12 @@ from utils.features.areas import Area
 from utils.features.encode import Wanted
 from utils.features.parts import Parts
 from utils.features.pca import Components, Moments
-from utils.features.pictures import SCENE, draw_area, write_scene
+from utils.features.pictures import draw_area, write_scene
 from utils.features.rasters import WHAT, PatchRaster, write_fused_colours
 from utils.features.table import table_crs, write_table
 from utils.html import REPORT
 from utils.progress import passing_bar
+from utils.scene.record import SCENE
 
 TABLE, COLOURS = "tiles.parquet", "fused_pca.tif"
 

@@ -26,12 +26,12 @@ from utils.features.encode import Wanted, hide_patches, represent, thumbnails
 from utils.features.files import FeatureFiles
 from utils.features.open import Ready, check_sources, open_source, wanted_of
 from utils.features.parts import Parts
-from utils.features.pictures import SCENE
 from utils.features.sources import Chunk, DatasetSource, SceneSource, patches_seen
 from utils.files import sha256_of
 from utils.html import REPORT, write_report
 from utils.progress import progress_bar
 from utils.scene.opening import request_of, say
+from utils.scene.record import SCENE
 from utils.scene.results import PARTS, ResultFolder
 
 _FREE = ("save_root_dir", "sample_tiles", "data_root")  # keys beside those of a scene that change no vector, or that a digest stands for

@@ -8,10 +8,9 @@ from PIL import Image
 
 from utils.features.areas import Area, PatchGrid
 from utils.features.parts import Parts
-from utils.outputs import write_json
 from utils.scene.pictures import FIGURES, NO_IMAGERY, QUALITY, save_picture
+from utils.scene.record import SceneRecord
 
-SCENE = "scene.json"
 IMAGERY, COLOURS = "imagery.jpg", "fused_pca.png"
 
 
@@ -40,13 +39,10 @@ def write_scene(folder: Path, area: Area, grid: PatchGrid, lines: list[str], fil
         files: name and content of the area's other files.
     """
     across, down = area.metres_per_pixel
-    write_json(folder / SCENE, {
-        "kind": "features", "title": f"Fused features of {area.name}", "lines": lines,
-        "size_metres": [grid.columns * patch * across, grid.rows * patch * down],
-        "layers": [{"name": "imagery", "file": f"{FIGURES}/{IMAGERY}"},
-                   {"name": "fused features", "file": f"{FIGURES}/{COLOURS}", "opacity": 0.8}],
-        "tables": [], "files": files,
-    })
+    layers = [{"name": "imagery", "file": f"{FIGURES}/{IMAGERY}"},
+              {"name": "fused features", "file": f"{FIGURES}/{COLOURS}", "opacity": 0.8}]
+    size = grid.columns * patch * across, grid.rows * patch * down
+    SceneRecord("features", f"Fused features of {area.name}", [], lines, size, layers, [], files).write(folder)
 
 
 def _sampled(raster: rasterio.DatasetReader, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -103,7 +103,8 @@ def scatter_chart(title: str, unit: str, points: Sequence[tuple[str, float, floa
                     cx=across.at(true), cy=up.at(estimate), r=5 if len(points) < 200 else 3, class_="dot image spot")
             for name, true, estimate in points]
     equal = element("line", x1=across.at(low), y1=up.at(low), x2=across.at(high), y2=up.at(high), class_="mark")
-    svg = element("svg", _grid(across, up, f"true, {unit}"), equal, dots, viewBox=f"0 0 {WIDTH} {TOP + side + BOTTOM}", role="img",
+    named = element("text", "estimated", x=LEFT + 6, y=TOP + 12)
+    svg = element("svg", _grid(across, up, f"true, {unit}"), named, equal, dots, viewBox=f"0 0 {WIDTH} {TOP + side + BOTTOM}", role="img",
                   aria_label=f"{title}: {len(points)} tiles")
     return element("figure", element("figcaption", element("b", title)), svg,
                    element("p", f"Estimated over true {unit}; on the dashed line they are equal. A point names its tile.", class_="note"),

@@ -3,6 +3,7 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from utils.errors import ReportError
@@ -11,7 +12,8 @@ from utils.html.evaluation import RESULTS, evaluation_section, is_evaluation
 from utils.html.markup import Markup, element, joined
 from utils.html.parts import Block, Section
 from utils.html.pretraining import METRICS, RECORD, is_pretraining, pretraining_section
-from utils.html.scene import SCENE, is_scene, scene_section
+from utils.html.scene import is_scene, scene_section
+from utils.scene.record import SCENE
 from utils.style import IMAGE_COLOUR, OBJECT_COLOUR, OSM_COLOUR
 
 REPORT = "report.html"
@@ -33,7 +35,8 @@ def write_report(folders: Sequence[Path], path: Path, title: str | None = None) 
     Raises:
         ReportError: a folder is none of these, or one of its files cannot be read.
     """
-    page = report_page([section_of(Path(folder)) for folder in folders], title)
+    sections = [section_of(Path(folder)) for folder in folders]
+    page = report_page(_told_apart(sections), title, beside=[path.parent.resolve()] == [section.folder.resolve() for section in sections])
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -57,8 +60,15 @@ def section_of(folder: Path) -> Section:
                       f"(a map){seed or '; give the folder that a command named as its outputs'}")
 
 
-def report_page(sections: Sequence[Section], title: str | None = None) -> str:
-    """The page as text."""
+def _told_apart(sections: Sequence[Section]) -> list[Section]:
+    """Sections whose titles are all different: of those that are equal, each with its folder."""
+    titles = [section.title for section in sections]
+    return [replace(section, title=f"{section.title} ({section.folder.resolve().name})") if titles.count(section.title) > 1 else section
+            for section in sections]
+
+
+def report_page(sections: Sequence[Section], title: str | None = None, beside: bool = False) -> str:
+    """The page as text; `beside`: it will lie in the folder that it is of, whatever that is called then."""
     title = title or (sections[0].title if len(sections) == 1 else f"Report of {len(sections)} runs")
     style = Markup(f"{_COLOURS}\n{(_ASSETS / 'page.css').read_text(encoding='utf-8')}")
     code = Markup("\n".join((_ASSETS / name).read_text(encoding="utf-8") for name in _SCRIPTS))
@@ -75,7 +85,7 @@ def report_page(sections: Sequence[Section], title: str | None = None) -> str:
         "body", element("a", "to the content", href="#content", class_="skip"),
         element("header", element("p", _rose(), "Rose", class_="brand"), element("h1", title), _contents(sections), class_="top"),
         element("main", [_section(place, section, headed) for place, section in enumerate(sections, 1)], id="content"),
-        element("footer", element("p", "Made by Rose from the files of ", _listed(sections),
+        element("footer", element("p", "Made by Rose from the files ", "beside it" if beside else ["of ", _listed(sections)],
                                   ". This page is complete: it loads nothing, and can be kept or sent as it is.")),
         element("script", code))
     return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"

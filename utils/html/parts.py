@@ -1,5 +1,6 @@
 """The parts that sections of a report are made of: tables, lists of facts, figures, tabs."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 from utils.evaluation.tables import NOTHING, format_number
 from utils.html.markup import Markup, element
 from utils.html.read import picture
+
+_WRITTEN = re.compile(r"-?\d[\d,]*(\.\d+)?%?")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str | N
         caption: above the table; None where a heading says what it is.
     """
     rows = list(rows)
-    sides = ["number" if any(map(_is_number, cells)) and all(cell is None or _is_number(cell) for cell in cells) else None
+    sides = ["number" if any(map(_is_figure, cells)) and all(cell is None or _is_figure(cell) for cell in cells) else None
              for cells in zip(*rows, strict=True)] or [None] * len(header)
     head = element("tr", [element("th", name, scope="col", class_=side) for name, side in zip(header, sides, strict=True)])
     body = [element("tr", element("th", _cell(row[0]), scope="row", class_=sides[0]),
@@ -58,6 +61,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], caption: str | N
 
 def _cell(value: Any) -> Any:
     return format_number(value) if _is_number(value) else NOTHING if value is None else value
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether it is a number, or one in writing, such as 1,003 or 95%."""
+    return _is_number(value) or (isinstance(value, str) and bool(_WRITTEN.fullmatch(value)))
 
 
 def _is_number(value: Any) -> bool:

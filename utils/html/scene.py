@@ -11,8 +11,8 @@ from utils.evaluation.tables import format_number
 from utils.html.markup import Markup, element
 from utils.html.parts import Block, Section, swatch, table
 from utils.html.read import json_object, number, picture, reading
+from utils.scene.record import SCENE
 
-SCENE = "scene.json"
 _KINDS = {"land_use": "Map of land use", "totals": "Map of totals", "features": "Features"}
 _BUTTONS = (("in", "zoom in", "M8 3v10M3 8h10"), ("out", "zoom out", "M3 8h10"), ("home", "show all", "M3 8l5-5 5 5M4.5 7v6h7V7"),
             ("full", "full screen", "M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3"))  # what each does, in words, and its sign
@@ -46,13 +46,14 @@ def scene_section(folder: Path) -> Section:
         found = json_object(folder / SCENE)
         tables = [_table(item) for item in found["tables"]]
         files = [(str(item["name"]), str(item["what"])) for item in found["files"]]
+        headline = [(str(what), str(figure), str(remark)) for what, figure, remark in found["headline"]]
         kind, title, lines = _KINDS[found["kind"]], str(found["title"]), [str(line) for line in found["lines"]]
     layers = scene_layers(folder)
     blocks = [Block("Map", [map_viewer(layers, size)])]
     blocks += [Block(name, [table(columns, rows)]) for name, columns, rows in tables]
     if files:
         blocks.append(Block("Files", [table(["file", "what it holds"], [[element("code", name), what] for name, what in files])]))
-    return Section(kind, title, folder, lines, _headline(layers, *size), blocks)
+    return Section(kind, title, folder, lines, _headline(headline, layers, *size), blocks)
 
 
 def scene_size(folder: Path) -> tuple[float, float]:
@@ -97,13 +98,12 @@ def _colour(value: str) -> str:
     return value
 
 
-def _headline(layers: Sequence[Layer], width: float, height: float) -> list[tuple[str, str, str]]:
-    stated = [("ground shown", f"{width * height / 1e6:,.3g} km²", f"{width / 1000:,.3g} x {height / 1000:,.3g} km")]
+def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], width: float, height: float) -> list[tuple[str, str, str]]:
+    stated = [*own, ("ground shown", f"{width * height / 1e6:,.3g} km²", f"{width / 1000:,.3g} x {height / 1000:,.3g} km")]
     shares = [entry for layer in layers for entry in layer.legend if not math.isnan(entry[2])]
     if shares:
         name, _, share, _ = max(shares, key=lambda entry: entry[2])
         stated.append(("commonest class", name, f"{share:.1%} of the map"))
-    stated += [(f"top of the scale, {layer.scale[3]}", format_number(layer.scale[1]), layer.name) for layer in layers if layer.scale]
     return stated
 
 

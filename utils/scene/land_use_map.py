@@ -85,6 +85,10 @@ class LandUseMap:
         per_cent = [torch.where(known, (100 * plane).round(), UNKNOWN).to(torch.uint8) for plane in mean]  # C x [rows, width]
         return torch.stack([*best, *per_cent]).numpy()
 
+    def again(self, out: Path, found: dict[str, Any], grid: TileGrid) -> Iterator[np.ndarray]:
+        """No strips: all that a finished map can be asked for beside itself needs the network."""
+        return iter(())
+
     def write(self, strips: Strips, scene: SceneTiles, out: Path, title: str, shape: tuple[int, int],
               ) -> dict[str, Any] | None:
         """Write the map's files; what scene.json says of them, None where no pixel has a class.
@@ -108,7 +112,9 @@ class LandUseMap:
             write_geotiff(out / PROBABILITIES, (strip[1:] for strip in strips), ground,
                           Content("uint8", UNKNOWN, self.classes, tags), cloud_optimised=True)
             files.append({"name": PROBABILITIES, "what": "per cent of each class, a band each (Cloud-Optimised GeoTIFF)"})
-        return {"lines": self._lines(areas), "layers": [class_layer(out / MAP, self.classes, areas, shape)], "tables": [], "files": files}
+        return {"headline": [], "lines": self._lines(areas),
+                "layers": [class_layer(out / MAP, self.classes, areas, shape)], "tables": [], "files": files,
+                "more": {}}
 
     def _counted(self, strips: Strips, scene: SceneTiles, areas: np.ndarray) -> Iterator[np.ndarray]:
         """The strips' classes; the ground that each class covers is added to `areas` [C], in square metres."""

@@ -34,7 +34,8 @@ def save_poster(folders: Sequence[Path], path: Path) -> None:
     panels += [(size, layers[0], layer) for size, layers in scenes for layer in layers[1:]]
     across = min(ACROSS, len(panels))
     down = -(-len(panels) // across)
-    figure = Figure(figsize=(PANEL * across, (PANEL + 0.75) * down), layout="constrained")
+    figure = Figure(figsize=(PANEL * across, (PANEL + 0.6) * down), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.08)  # inches
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat[len(panels):]:
         axes.axis("off")
@@ -60,5 +61,5 @@ def _draw(axes: Axes, size: tuple[float, float], ground: Layer, layer: Layer | N
     if layer.scale:
         low, high, colours, unit = layer.scale
         colour_of = ScalarMappable(Normalize(low, high), LinearSegmentedColormap.from_list("scale", list(colours)))
-        bar = axes.figure.colorbar(colour_of, ax=axes, location="bottom", shrink=0.7, aspect=30, pad=0.02, panchor="N")
+        bar = axes.figure.colorbar(colour_of, cax=axes.inset_axes([0.15, -0.07, 0.7, 0.03]), orientation="horizontal")
         bar.set_label(unit, fontsize=FIGURE_FONT)

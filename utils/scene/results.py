@@ -86,6 +86,12 @@ class ResultFolder:
             say(["the work of a stopped run with other keys or other sources was thrown away"])
         return None
 
+    def alike(self, request: dict[str, Any], afterwards: Sequence[str]) -> dict[str, Any] | None:
+        """The record of results that are there, if they differ from those asked for in keys `afterwards` at most."""
+        found = self._record()
+        same = found and all(found["request"].get(key) == value for key, value in request.items() if key not in afterwards)
+        return found if same else None
+
     def _check_same(self, there: dict[str, Any], request: dict[str, Any]) -> None:
         differing = [words for key in request if there.get(key) != request[key] for words in _difference(key, request[key], there.get(key))]
         if differing:

@@ -16,17 +16,16 @@ from utils.evaluation.setup import check_side
 from utils.files import sha256_of
 from utils.finetuned import load_finetuned
 from utils.html import REPORT, write_report
-from utils.outputs import write_json
 from utils.progress import progress_bar
 from utils.scene.inference import counted, predicted_bands, rows_of
 from utils.scene.land_use_map import LandUseMap
 from utils.scene.opening import Opening, Reader, identity_of, open_scene, request_of, say, scene_name
 from utils.scene.pictures import imagery_layer
+from utils.scene.record import SCENE, SceneRecord
 from utils.scene.results import PARTS, ResultFolder
 from utils.scene.strips import Strips
 from utils.scene.totals_map import TotalsMap
 
-SCENE = "scene.json"
 TILE_PX = 224
 
 
@@ -92,6 +91,9 @@ def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
     """Make the map, or what a stopped run left to make of it; what its scene.json says."""
     scene = opening.prepare(folder.work.folder)
     strips = Strips(folder.work.folder / PARTS, scene.grid.rows)
+    if not strips.done and (found := folder.alike(request, product.afterwards)):
+        for number, strip in enumerate(product.again(folder.out, found, scene.grid)):
+            strips.write(number, strip)
     if strips.done < strips.count:
         _make_strips(cfg, product, scene, strips)
     made = folder.empty()
@@ -102,10 +104,9 @@ def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
         folder.work.abandon()
         raise PrepareError(f"{cfg.raster}: no pixel has imagery, expected some to map; if pixels of the nodata value are imagery, pass "
                            f"nodata=none")
-    size = [side * metres for side, metres in zip((scene.width, scene.height), opening.mosaic.metres_per_pixel, strict=True)]
-    said = {"kind": product.kind, "title": title, "lines": [*said["lines"], *opening.notes], "size_metres": size,
-            "layers": [imagery, *said["layers"]], "tables": said["tables"], "files": said["files"], "request": request}
-    write_json(made / SCENE, said)
+    across, down = opening.mosaic.metres_per_pixel
+    said = SceneRecord(product.kind, title, said["headline"], [*said["lines"], *opening.notes], (scene.width * across, scene.height * down),
+                       [imagery, *said["layers"]], said["tables"], said["files"]).write(made, request=request, **said["more"])
     write_report([made], made / REPORT)
     folder.publish(said)
     return said

@@ -1,5 +1,6 @@
 """A map of totals: an estimate of the people or the CO2 of each tile, and of zones made of parts of tiles."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,26 +9,28 @@ import geopandas as gpd
 import numpy as np
 import shapely
 from affine import Affine
-from pyogrio.errors import DataLayerError, DataSourceError
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from datasets.prepare.geo_files import READ_ERRORS
 from datasets.prepare.grid import TileGrid
 from datasets.scene import SceneTiles
 from models.downstream import Regressor
 from utils.config import PredictConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.evaluation.problem import UNITS
-from utils.files import failing_as, replacing
+from utils.files import replacing
+from utils.scene.geopackage import as_geopackage, check_holdable
 from utils.scene.geotiff import Content, Ground, write_geotiff
 from utils.scene.inference import PredictedBand
 from utils.scene.opening import Opening, say
 from utils.scene.pictures import amount_layer
 from utils.scene.strips import Strips
-from utils.scene.zones import zone_totals
+from utils.scene.zones import COVERED, zone_totals
 
 TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
 SHOWN_ZONES = 100
+_DIGEST = "tiles_sha256"
 _COLUMN = {"pop": "population", "co2": "co2"}  # of the tables, by the target of evaluate_pop_fusion.py
 _CUT = 0.5  # share of a tile's ground with imagery, below which its estimate is worth a word
 _TITLE = {"pop": "Population", "co2": "CO2 emissions"}
@@ -65,11 +68,11 @@ class TotalsMap:
         self.column, self.unit = _COLUMN[purpose["target"]], UNITS[purpose["target"]]
 
     def check(self, opening: Opening) -> None:
-        """Raises PrepareError where the zones cannot be used, before any work is done."""
+        """Raises PrepareError where the zones cannot be used or written, before any work is done."""
         if self.zones:
             box, crs = shapely.box(*opening.mosaic.bounds), opening.mosaic.crs.to_wkt()
             whole = gpd.GeoDataFrame({self.column: [np.nan]}, geometry=[box], crs=crs)
-            zone_totals(self.zones, whole, self.column)
+            check_holdable(self.zones, zone_totals(self.zones, whole, self.column))
 
     def network(self, images: Tensor, graphs: Batch) -> Tensor:
         """[B, 1] totals in their own units."""
@@ -87,6 +90,17 @@ class TotalsMap:
                 if band.cols:
                     strip[:, 0, band.cols] = band.outputs[:, 0], band.valid.float().mean((1, 2)), band.objects
             yield strip
+
+    def again(self, out: Path, found: dict[str, Any], grid: TileGrid) -> Iterator[np.ndarray]:
+        """The strips that a finished map in `out`, whose record is `found`, was made of; none where its table is not as it was written."""
+        values = np.full((3, grid.rows, grid.columns), np.nan)
+        try:
+            tiles = gpd.read_file(out / TILES, ignore_geometry=True)
+            values[:, tiles["row"], tiles["column"]] = tiles[[self.column, "imagery", "objects"]].to_numpy(np.float64).T
+        except (*READ_ERRORS, KeyError, IndexError, ValueError):
+            return
+        if _digest(values) == found.get(_DIGEST):
+            yield from np.split(values, grid.rows, axis=1)
 
     def write(self, strips: Strips, scene: SceneTiles, out: Path, title: str, shape: tuple[int, int],
               ) -> dict[str, Any] | None:
@@ -115,7 +129,9 @@ class TotalsMap:
             lines += [f"{zones[self.column].sum():,.0f} {self.unit.removesuffix(' a tile')} in {len(zones):,} zones", *zones.attrs["notes"]]
             tables.append(_zone_table(zones, self.column))
         layer = amount_layer(self.unit, values[0], shape[1] / scene.width * grid.tile_px, self.unit, out, shape)
-        return {"lines": lines, "layers": [layer], "tables": tables, "files": files}
+        headline = [(self.unit.removesuffix(" a tile"), f"{tiles[self.column].sum():,.0f}", f"on {len(tiles):,} tiles")]
+        return {"headline": headline, "lines": lines, "layers": [layer], "tables": tables, "files": files,
+                "more": {_DIGEST: _digest(values)}}
 
     def _lines(self, tiles: gpd.GeoDataFrame) -> list[str]:
         """The totals in words."""
@@ -138,15 +154,24 @@ class TotalsMap:
                                  "objects": objects.astype(np.int64)}, geometry=boxes, crs=scene.job.mosaic.crs.to_string())
 
 
+def _digest(values: np.ndarray) -> str:
+    """Of the strips' values [3, rows, columns], whatever stands where none is known."""
+    return hashlib.sha256(np.where(np.isfinite(values), values, -1).tobytes()).hexdigest()
+
+
 def _write_table(frame: gpd.GeoDataFrame, path: Path) -> None:
-    with replacing(path) as part, failing_as(path, DataSourceError, DataLayerError):
-        frame.to_file(part, driver="GPKG", layer=path.stem)
+    with replacing(path) as part:
+        part.write_bytes(as_geopackage(frame, path.stem))
 
 
 def _zone_table(zones: gpd.GeoDataFrame, column: str) -> dict[str, Any]:
-    """The zones without their geometries, for the report, which names no more than it can show."""
-    frame = zones.drop(columns=zones.geometry.name)
-    rows = [[value if isinstance(value, str | int | float) else str(value) for value in row]
+    """The zones without their geometries, the largest totals first, for the report, which names no more than it can show."""
+    largest = zones[column].abs().max()
+    digits = max(0, 2 - int(np.floor(np.log10(largest)))) if largest > 0 else 0  # of all alike, so that three tell of the largest
+    frame = zones.drop(columns=zones.geometry.name).sort_values(column, ascending=False, kind="stable")
+    frame[column] = frame[column].map(lambda total: None if np.isnan(total) else f"{total:,.{digits}f}")
+    frame[COVERED] = frame[COVERED].map("{:.0%}".format)
+    rows = [[value if value is None or isinstance(value, str | int | float) else str(value) for value in row]
             for row in frame.head(SHOWN_ZONES).itertuples(index=False)]
-    shown = f", the first {SHOWN_ZONES} of {len(zones):,}" if len(zones) > SHOWN_ZONES else ""
+    shown = f", the largest {SHOWN_ZONES} of {len(zones):,}" if len(zones) > SHOWN_ZONES else ""
     return {"title": f"Zones: {column}{shown}", "columns": list(frame.columns), "rows": rows}

@@ -8,15 +8,18 @@ import pyogrio
 import shapely
 from pyproj import CRS
 
-from datasets.prepare.area_weighting import EQUAL_AREA, SLIVER, area_weighted_sums
-from datasets.prepare.geo_files import READ_ERRORS, is_parquet, parquet_file, quietly, reason, usable_crs
-from datasets.prepare.ground import DEGREES, SEGMENTS, Bounds, box_in, moved, no_overlap
+from datasets.prepare.area_weighting import PACIFIC, SLIVER, area_weighted_sums, equal_area_at
+from datasets.prepare.geo_files import READ_ERRORS, check_path, is_parquet, parquet_file, quietly, reason, usable_crs
+from datasets.prepare.ground import SEGMENTS, Bounds, moved, no_overlap, outlines
 from utils.errors import PrepareError
+from utils.scene.geopackage import holdable
 
 COVERED = "covered"
 MOST_PIECES = 4096   # of an edge along the longest side of any zone
-NEAR_ANTIMERIDIAN = 20  # degrees
-_PACIFIC = CRS.from_proj4("+proj=cea +lat_ts=30 +lon_0=180 +datum=WGS84 +units=m")  # EQUAL_AREA, cut at Greenwich instead
+_MORE = 1.001        # than the tiles' ground in all zones: more than straight edges in different CRSs make of zones side by side
+_LEAPS = 2           # pieces of the scene's outline that a cut in the zones' CRS makes very long, and the next is as long as it should be
+_GREENWICH = shapely.LineString([(0, -90), (0, 90)])
+_BESIDE_GREENWICH = shapely.union_all(shapely.box([-360, 1e-9], -90, [-1e-9, 360], 90))  # PACIFIC is cut there, and so are zones
 _POLYGONAL = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 
 
@@ -31,9 +34,10 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
         value: their column of totals; nan: unknown.
 
     Returns:
-        The zones in the file's order and CRS with all their columns, and with two more: `value`, nan where no tile with a value lies in the
-        zone, and `covered`, the share of the zone's area that such tiles cover, 0..1. A total speaks of that share alone. Invalid polygons
-        are repaired, and features without a polygon left out; `attrs["notes"]` says how many, in plain sentences.
+        The zones in the file's order and CRS with all their columns, as a GeoPackage holds them (`geopackage.holdable`), and with two more:
+        `value`, nan where no tile with a value lies in the zone, and `covered`, the share of the zone's area that such tiles cover, 0..1. A
+        total speaks of that share alone. Invalid polygons are repaired, and features without a polygon left out; `attrs["notes"]` says how
+        many, and what became of columns, in plain sentences.
 
     Raises:
         PrepareError: no such file, none that can be read, no polygons, several layers of them, no CRS, columns called like the new ones, or
@@ -41,8 +45,9 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
     """
     frame = _read_zones(zones)
     _check_columns(zones, frame, value)
+    frame, renamed = holdable(frame)
     scene = tuple(tiles.total_bounds.tolist())
-    ground = _ground_of(tiles)
+    ground = equal_area_at(scene, CRS(tiles.crs))
     frame, shapes = _placed(zones, frame, _longest_edge(frame, scene, CRS(tiles.crs)), ground)
     parts = _equal_area(tiles.geometry.to_numpy(), CRS(tiles.crs), _longest_side(tiles) / SEGMENTS, ground)
     if not shapely.STRtree(parts).query(shapes, predicate="intersects").size:
@@ -52,6 +57,9 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
     areas, zone_areas = shapely.area(parts[known]), shapely.area(shapes)
     sums, shared = area_weighted_sums(shapes, parts[known], totals[known], areas)
     grazed = shared <= SLIVER * np.minimum(zone_areas, areas.max(initial=0))  # by a neighbour's edge, which is straight in its CRS only
+    frame.attrs["notes"] += [f"{zones.name}: {note}" for note in renamed]
+    if shared.sum() > areas.sum() * _MORE:
+        frame.attrs["notes"].append(f"{zones.name}: zones overlap, and each counts in full, so together they have more than there is")
     frame[value] = np.where(grazed, np.nan, sums)
     frame[COVERED] = np.where(grazed, 0, np.minimum(shared / zone_areas, 1))
     return frame
@@ -75,10 +83,13 @@ def _read_zones(path: Path) -> gpd.GeoDataFrame:
 
 def _read_parquet(path: Path) -> gpd.GeoDataFrame:
     parquet_file(path)
-    return gpd.read_parquet(path)
+    frame = gpd.read_parquet(path)
+    numbered = frame.index.names == [None] and frame.index.dtype.kind in "iu"
+    return frame if numbered else frame.reset_index(allow_duplicates=True)
 
 
 def _read_layer(path: Path) -> gpd.GeoDataFrame:
+    check_path(path)
     layers = [name for name, kind in pyogrio.list_layers(path)
               if kind and any(word in kind for word in ("Polygon", "Surface", "Unknown", "Collection"))]
     if len(layers) > 1:
@@ -106,9 +117,10 @@ def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
 
 def _longest_edge(frame: gpd.GeoDataFrame, scene: Bounds, crs: CRS) -> float:
     """Of the zones' outlines, in their units, so that an edge is as good as straight in other CRSs; one for all, for edges are shared."""
-    near = box_in(scene, crs, CRS(frame.crs))
-    side = max(near[2] - near[0], near[3] - near[1]) if near else 0
-    return max(side / (4 * SEGMENTS), _longest_side(frame) / MOST_PIECES)
+    outline = moved(outlines(np.array([scene]))[0], crs, CRS(frame.crs))
+    pieces = np.hypot(*np.diff(outline[np.isfinite(outline).all(1)], axis=0).T)
+    piece = np.sort(pieces)[-_LEAPS - 1] if len(pieces) > _LEAPS else 0
+    return max(piece / 4, _longest_side(frame) / MOST_PIECES)
 
 
 def _longest_side(frame: gpd.GeoDataFrame) -> float:
@@ -141,15 +153,12 @@ def _polygonal(frame: gpd.GeoDataFrame) -> np.ndarray:
     return np.isin(shapely.get_type_id(geometry), _POLYGONAL) & ~shapely.is_empty(geometry)
 
 
-def _ground_of(tiles: gpd.GeoDataFrame) -> CRS:
-    """A CRS of true areas in square metres; near the antimeridian one that is not cut there."""
-    left, bottom, right, top = tiles.total_bounds.tolist()
-    longitude = moved(np.array([(left + right) / 2, (bottom + top) / 2]), CRS(tiles.crs), DEGREES)[0]
-    return _PACIFIC if abs(longitude) > 180 - NEAR_ANTIMERIDIAN else EQUAL_AREA
-
-
 def _equal_area(geometry: np.ndarray, crs: CRS, longest: float, ground: CRS) -> np.ndarray:
     """Geometries [n] of `crs` in `ground`, their edges divided into pieces no longer than `longest`, and valid."""
+    if ground == PACIFIC and crs.is_geographic:
+        split = shapely.intersects(geometry, _GREENWICH)
+        geometry = geometry.copy()
+        geometry[split] = shapely.intersection(geometry[split], _BESIDE_GREENWICH)
     shapes = shapely.transform(shapely.segmentize(geometry, longest), lambda points: moved(points, crs, ground))
     broken = np.isfinite(shapely.bounds(shapes)).all(1) & ~shapely.is_valid(shapes)
     shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)

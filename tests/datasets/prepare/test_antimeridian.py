@@ -3,8 +3,8 @@
 import geopandas as gpd
 import numpy as np
 import pytest
-import rasterio
 import shapely
+import shapely.affinity
 from affine import Affine
 from pyproj import CRS, Transformer
 
@@ -16,6 +16,7 @@ from tests.datasets.prepare.places import pixels, write_raster
 from utils.errors import PrepareError
 
 LATITUDE, SIDE = -17.0, 64
+COLUMNS = [-13, -12, -3, -2]  # of a node: area, perimeter, centroid
 STEP = 5e-6  # degrees of a pixel, about half a metre
 ELSEWHERE = {"EPSG:4326": ("EPSG:4326", 170), "EPSG:4167": ("EPSG:4167", 170), "EPSG:32760": ("EPSG:32759", 174),
              "EPSG:3832": ("EPSG:3832", 170)}  # the same ground as at 180 degrees in each
@@ -51,7 +52,7 @@ def write_osm(path, longitude: float, crs: str = "EPSG:4326"):
 
 def graphs(folder, raster, osm):
     """Graphs of the two tiles, west and east."""
-    prepare_tiles(raster, osm, folder, "c", tile_px=SIDE, keep_empty=True, min_area_ratio=0, progress=False)
+    prepare_tiles(raster, osm, folder, "c", tile_px=SIDE, keep_empty=True, progress=False)
     tiles = TileDataset(folder, image_size=SIDE)
     return [tiles.read(tiles.names.index(name))[1] for name in ("c_0_0", "c_1_0")]
 
@@ -65,7 +66,7 @@ def test_a_scene_has_the_objects_of_both_sides(tmp_path, crs, osm_crs):
                       write_osm(tmp_path / "here.gpkg", longitude))
     assert [len(graph.x) for graph in found] == [4, 5]
     for graph, same in zip(found, expected, strict=True):
-        np.testing.assert_allclose(graph.x[:, -13:-1], same.x[:, -13:-1], atol=2e-3)
+        np.testing.assert_allclose(graph.x[:, COLUMNS], same.x[:, COLUMNS], atol=2e-3)
         assert graph.edge_index.tolist() == same.edge_index.tolist()
 
 
@@ -84,11 +85,18 @@ def test_an_object_that_crosses_the_line_is_in_one_piece(tmp_path):
     for width, shares in ((2 * SIDE, [100 / SIDE ** 2] * 2), (SIDE, [100 / SIDE ** 2])):
         raster = write_raster(tmp_path / f"{width}.tif", pixels(SIDE, width), Affine(STEP, 0, 180 - SIDE * STEP, 0, -STEP, LATITUDE),
                               "EPSG:4326")
-        prepare_tiles(raster, tmp_path / "osm.gpkg", tmp_path / str(width), "c", tile_px=SIDE, keep_empty=True, min_area_ratio=0,
-                      progress=False)
+        prepare_tiles(raster, tmp_path / "osm.gpkg", tmp_path / str(width), "c", tile_px=SIDE, keep_empty=True, progress=False)
         tiles = TileDataset(tmp_path / str(width), image_size=SIDE)
         areas = [float(tiles.read(index)[1].x[0, -13]) for index in range(len(tiles))]
         np.testing.assert_allclose(areas, shares, rtol=1e-3)
+
+
+def test_an_object_on_the_far_side_does_not_reach_around_the_earth(tmp_path):
+    path, south = write_osm(tmp_path / "osm.gpkg", 180), LATITUDE - 30 * STEP
+    house = shapely.box(-STEP, south, STEP, south + 5 * STEP)  # on Greenwich
+    gpd.GeoDataFrame({"building": ["yes"]}, geometry=[house], crs=4326).to_file(path, layer="osm", mode="a")
+    west, east = graphs(tmp_path / "c", write_scene(tmp_path / "c.tif", "EPSG:4326", 180), path)
+    assert (len(west.x), len(east.x)) == (4, 5)
 
 
 def test_a_raster_beyond_the_end_of_a_projection_is_refused_with_a_remedy(tmp_path):
@@ -115,15 +123,14 @@ def people_of(source: Zonal, bounds: np.ndarray, crs: str) -> np.ndarray:
 @pytest.mark.parametrize("source_crs", ["EPSG:4326", "EPSG:3857", "EPSG:32701"])
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760"])
 def test_census_polygons_of_both_sides_are_shared_out(tmp_path, crs, source_crs):
-    lons = 180 + 0.005 * np.arange(-12, 12)
-    cells = [shapely.box(lon, lat, lon + 0.005, lat + 0.005) for lon in lons for lat in LATITUDE + 0.005 * np.arange(-8, 8)]
-    cells = [shapely.transform(cell, lambda points: points - (360 * (points[:, :1].mean() > 180), 0) * np.ones((1, 2))) for cell in cells]
-    frame = gpd.GeoDataFrame({"people": np.random.default_rng(0).random(len(cells)) * 100}, geometry=cells, crs=4326)
+    corners = [(180 + 0.005 * column, LATITUDE + 0.005 * row) for column in range(-12, 12) for row in range(-8, 8)]
+    cells = np.array([shapely.box(lon, lat, lon + 0.005, lat + 0.005) for lon, lat in corners])  # none crosses the line
+    given = [shapely.affinity.translate(cell, -360 if lon >= 180 else 0) for cell, (lon, _) in zip(cells, corners, strict=True)]
+    frame = gpd.GeoDataFrame({"people": np.random.default_rng(0).random(len(cells)) * 100}, geometry=given, crs=4326)
     frame.to_crs(source_crs).to_file(tmp_path / "people.gpkg")
     bounds = tiles_at_180(crs)
     totals, cover = people_of(Zonal(tmp_path / "people.gpkg", "population"), bounds, crs)
     np.testing.assert_allclose(cover, 1, atol=2e-3)
-    cells = shapely.transform(np.array(cells), lambda points: np.where(points[:, :1] < 0, points + (360, 0), points))
     outline = outlines(bounds)
     if not CRS(crs).is_geographic:
         lon, lat = Transformer.from_crs(crs, 4326, always_xy=True).transform(outline[..., 0], outline[..., 1])
@@ -132,25 +139,29 @@ def test_census_polygons_of_both_sides_are_shared_out(tmp_path, crs, source_crs)
     np.testing.assert_allclose(totals, (shared / 0.005 ** 2 * frame.people.to_numpy()).sum(1), rtol=2e-3)
 
 
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760"])
+def test_census_polygons_of_the_far_side_alone_are_found_and_checked(tmp_path, crs):
+    gpd.GeoDataFrame({"people": [5.0]}, geometry=[shapely.box(-180, -17.5, -179.5, -16.5)], crs=4326).to_file(tmp_path / "people.gpkg")
+    _, cover = people_of(Zonal(tmp_path / "people.gpkg", "population"), tiles_at_180(crs), crs)
+    np.testing.assert_allclose(cover.reshape(2, 4), [[0, 0.5, 1, 1]] * 2, atol=0.02)
+    gpd.GeoDataFrame({"people": [-5.0]}, geometry=[shapely.box(-180, -17.5, -179.5, -16.5)], crs=4326).to_file(tmp_path / "wrong.gpkg")
+    with pytest.raises(PrepareError, match=r"people of the polygon at longitude -179\..* is -5, .* expected 0 or more"):
+        people_of(Zonal(tmp_path / "wrong.gpkg", "population"), tiles_at_180(crs), crs)
+
+
 @pytest.mark.parametrize("west", [-180, 0])
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:32760"])
 def test_a_raster_of_the_whole_earth_is_read_on_both_sides(tmp_path, crs, west):
-    """Longitudes from -180 to 180 or from 0 to 360; cells of a degree's hundredth or coarser would not tell tiles apart, so a narrow band."""
+    """Longitudes from -180 to 180 or from 0 to 360: the totals are those of the same values and tiles six degrees to the west."""
     values = np.random.default_rng(0).random((20, 36_000)).astype(np.float32)
-    write_raster(tmp_path / "people.tif", values[..., None], Affine(0.01, 0, west, 0, -0.01, LATITUDE + 0.1), "EPSG:4326")
+    grid = Affine(0.01, 0, west, 0, -0.01, LATITUDE + 0.1)
+    write_raster(tmp_path / "people.tif", values[..., None], grid, "EPSG:4326")
+    write_raster(tmp_path / "moved.tif", np.roll(values, -600, axis=1)[..., None], grid, "EPSG:4326")
     bounds = tiles_at_180(crs)
     totals, cover = people_of(Zonal(tmp_path / "people.tif", "population"), bounds, crs)
+    moved, moved_crs = (bounds, "EPSG:32759") if crs == "EPSG:32760" else (bounds - (6, 0, 6, 0), crs)
+    np.testing.assert_allclose(totals, Zonal(tmp_path / "moved.tif", "population").totals_and_cover(moved, moved_crs)[0], rtol=1e-5)
     np.testing.assert_allclose(cover, 1, atol=1e-6)
-    turned = np.roll(values, 18_000, axis=1) if west == -180 else values                     # columns from 0 to 360
-    with rasterio.open(tmp_path / "same.tif", "w", driver="GTiff", width=200, height=20, count=1, dtype="float32", crs=4326,
-                       transform=Affine(0.01, 0, 169, 0, -0.01, LATITUDE + 0.1)) as file:    # the same ground, ten degrees away
-        file.write(turned[:, 17_900:18_100], 1)
-    here = np.array([bounds[0, 0], 0, bounds[0, 0], 0]) * 0
-    if CRS(crs).is_geographic:
-        here = np.array([10, 0, 10, 0])
-    elsewhere = Zonal(tmp_path / "same.tif", "population").totals_and_cover(bounds - here, "EPSG:4326" if here.any() else "EPSG:32759")[0]
-    if here.any():
-        np.testing.assert_allclose(totals, elsewhere, rtol=1e-6)
 
 
 def test_a_raster_that_is_cut_inside_the_imagery_is_refused(tmp_path):

@@ -225,7 +225,7 @@ CASES = [
     (no_overlap_and_an_empty_layer, ["osm.gpkg", "15.69", "EPSG:4326"]),
     (no_overlap, ["osm.gpkg", "15.69", "15.00000, 49.65", "EPSG:4326", "keep_empty=true"]),
     (only_points, ["osm.gpkg", "no usable OSM object", "points", "keep_empty=true"]),
-    (out_is_a_file, ["file", "cannot be written", "Pass out="]),
+    (out_is_a_file, ["file: is a file, expected a folder", "Pass another out="]),
     (below_a_file, ["out", "cannot be written", "Pass out="]),
     (negative_population, ["cells.gpkg", "people", "-2", "expected 0 or more"]),
     (population_that_is_no_number, ["cells.gpkg", "people", "expected 0 or more"]),

@@ -8,6 +8,7 @@ import pytest
 import shapely
 
 from datasets.prepare import vector_files
+from datasets.prepare.tags import load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST, metres, square
 from tests.datasets.prepare.reading import BOUNDS, read, write
 from utils.errors import PrepareError
@@ -221,3 +222,14 @@ def test_real_files_with_faults(shared, name, layers, dropped):
 def test_real_files_without_tags_say_what_they_have(shared, name, found):
     with pytest.raises(PrepareError, match=rf"no column names OSM tags; columns found: .*{found}.*layers="):
         read(shared / "data/edgecases" / name, UTM, BOUNDS)
+
+
+@pytest.mark.parametrize("name", ["a!b.gpkg", "a!b.geojson"])
+def test_a_path_that_the_reader_takes_for_an_archive_is_refused_by_its_character(tmp_path, name):
+    frame = gpd.GeoDataFrame({"building": ["yes"]}, geometry=[shapely.box(0, 0, 1, 1)], crs=4326)
+    frame.to_file(tmp_path / "plain.gpkg")
+    (tmp_path / "plain.gpkg").rename(tmp_path / name)
+    with pytest.raises(PrepareError, match=r"a!b\.\w+: its path has a !.* Rename"):
+        vector_files.vector_layers(tmp_path / name, load_layers())
+    frame.to_parquet(tmp_path / "a!b.parquet")
+    assert len(vector_files.vector_layers(tmp_path / "a!b.parquet", load_layers())[0]) == 1

@@ -4,6 +4,7 @@ import base64
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from utils.html.files import ATTENTION, ATTENTION_FORMAT, RECONSTRUCTION
+from utils.scene.record import SceneRecord
 
 HOSTILE = "</script><script>alert('x')</script>\"><img src=x onerror=alert(1)>"
 GRID, SIDE = 4, 32
@@ -61,16 +63,15 @@ def scene(folder: Path, title: str = "Land use of city.tif", name: str = "water"
     Image.new("RGB", (64, 32), "#445566").save(folder / "figures" / "imagery.jpg")
     for layer in ("map", "totals"):
         Image.new("RGBA", (64, 32), "#4a98d3").save(folder / "figures" / f"{layer}.png")
-    _json(folder / "scene.json", {
-        "kind": "land_use", "title": title, "lines": [f"A line about {name}."], "size_metres": [400.0, 200.0],
-        "layers": [
-            {"name": "imagery", "file": "figures/imagery.jpg"},
-            {"name": name, "file": "figures/map.png", "opacity": 0.7,
-             "legend": [{"name": name, "colour": "#4a98d3", "share": 0.25, "hectares": 2.0}]},
-            {"name": "people", "file": "figures/totals.png", "scale": {"low": 0, "high": 310.5, "colours": ["#000000", "#ffffff"],
-                                                                       "unit": "people a tile"}}],
-        "tables": [{"title": "Zones", "columns": ["zone", "people"], "rows": [[name, 1234.5], ["south", None]]}],
-        "files": [{"name": "map.tif", "what": name}]})
+    legend = [{"name": name, "colour": "#4a98d3", "share": 0.25, "hectares": 2.0}]
+    scale = {"low": 0, "high": 310.5, "colours": ["#000000", "#ffffff"], "unit": "people a tile"}
+    layers = [{"name": "imagery", "file": "figures/imagery.jpg"},
+              {"name": name, "file": "figures/map.png", "opacity": 0.7, "legend": legend},
+              {"name": "people", "file": "figures/totals.png", "scale": scale}]
+    zones = {"title": "Zones", "columns": ["zone", "people", "covered"], "rows": [[name, 1234.5, "95%"], ["south", None, "1%"]]}
+    _json(folder / "scene.json", asdict(SceneRecord(
+        "land_use", title, [("people", "1,234", f"on {name}")], [f"A line about {name}."], (400.0, 200.0), layers, [zones],
+        [{"name": "map.tif", "what": name}])))
     return folder
 
 

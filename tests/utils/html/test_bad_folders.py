@@ -33,7 +33,7 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     (scene, write("scene.json", "{}"), ["scene.json", "size_metres"]),
     (scene, replace("scene.json", "400.0, 200.0", "0, 200.0"), ["scene.json", "size_metres 0 x 200"]),
     (scene, replace("scene.json", "#4a98d3", "red;background:url(x)"), ["scene.json", "not of the form #4a98d3"]),
-    (scene, replace("scene.json", '["south", null]', '["south"]'), ["scene.json", "Zones"]),
+    (scene, replace("scene.json", '["south", null, "1%"]', '["south"]'), ["scene.json", "Zones"]),
     (scene, remove("figures/map.png"), ["figures/map.png", "missing", "expected a picture"]),
     (scene, write("figures/map.png", "no picture"), ["figures/map.png", "cannot identify image file", "expected a picture"]),
     (pretraining, remove("config.yaml"), ["config.yaml", "missing", "the keys of the run"]),

@@ -63,11 +63,31 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
                      "25% by always the commonest of 7"]),
     ("segmentation", ["0.4000 ± 0.0100", "class prior", "best baseline 0.1000", "85% of 100 pixels right", "absent", "seed 1", "ab" * 32]),
     ("regression", ["R² -0.5000", "training mean", "town_0_1: true 4.000, estimated 9.000", "no better than the mean"]),
-    ("scene", ["0.08 km²", "25.0% 2.0 ha", "310.5", "100 m", "south -", "map.tif"]),
+    ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -", "map.tif"]),
 ])
 def test_a_page_says_what_its_folder_holds(tmp_path, kind, said):
     page = page_of(KINDS[kind](tmp_path / "run"))
     assert [words for words in said if words not in page.text] == []
+
+
+def test_maps_of_the_same_title_are_told_apart_by_their_folders(tmp_path):
+    page = page_of(*(scene(tmp_path / name) for name in ("with", "without")), scene(tmp_path / "other", title="Population of city.tif"))
+    assert [title in page.text for title in ("Land use of city.tif (with)", "Land use of city.tif (without)", "city.tif (other)")] == [
+        True, True, False]
+    assert "from the files of with , without , other ." in page.text
+
+
+def test_a_page_among_its_files_does_not_name_their_folder(tmp_path):
+    folder = scene(tmp_path / "made")  # which may be moved when it is whole
+    write_report([folder], folder / "report.html")
+    text = Page(folder / "report.html").text
+    assert "from the files beside it" in text
+    assert "made" not in text.lower().replace("made by rose", "")
+
+
+def test_figures_in_writing_stand_to_the_right_as_numbers_do(tmp_path):
+    cells = page_of(scene(tmp_path / "map")).of("td")
+    assert [cell.get("class") for cell in cells[:4]] == ["number"] * 4
 
 
 @pytest.mark.parametrize("kind", KINDS)
