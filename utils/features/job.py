@@ -31,11 +31,10 @@ from utils.files import sha256_of
 from utils.html import REPORT, write_report
 from utils.progress import progress_bar
 from utils.scene.opening import request_of, say
-from utils.scene.record import SCENE
+from utils.scene.record import FEATURES, SCENE
 from utils.scene.results import PARTS, ResultFolder
 
 _FREE = ("save_root_dir", "sample_tiles", "data_root")  # keys beside those of a scene that change no vector, or that a digest stands for
-RECORD = "features.json"
 _CACHE_MB = 128  # of blocks that GDAL may hold
 
 
@@ -77,7 +76,7 @@ class _Extraction:
 
     def run(self) -> dict[str, Any]:
         """The record of the results, made unless they are there."""
-        folder = ResultFolder(WorkFolder(Path(self.cfg.out), "extracting", "extracting features"), RECORD)
+        folder = ResultFolder(WorkFolder(Path(self.cfg.out), "extracting", "extracting features"), FEATURES)
         request = request_of(self.cfg, _FREE, checkpoint_sha256=sha256_of(self.checkpoint), **self.ready.identity)
         with folder.held():
             return folder.begin(request, self.cfg.overwrite) or self._make(folder, request)

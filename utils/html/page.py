@@ -13,7 +13,7 @@ from utils.html.markup import Markup, element, joined
 from utils.html.parts import Block, Section
 from utils.html.pretraining import METRICS, RECORD, is_pretraining, pretraining_section
 from utils.html.scene import is_scene, scene_section
-from utils.scene.record import SCENE
+from utils.scene.record import FEATURES, SCENE
 from utils.style import IMAGE_COLOUR, OBJECT_COLOUR, OSM_COLOUR
 
 REPORT = "report.html"
@@ -54,6 +54,11 @@ def section_of(folder: Path) -> Section:
     if not folder.is_dir():
         raise ReportError(f"{folder}: no such folder, expected that of a run; see where train_rose.py, an evaluation or predict_scene.py "
                           f"said that its outputs are")
+    if (folder / FEATURES).is_file():
+        cities = sorted(path.parent.name for path in folder.glob(f"*/{SCENE}"))
+        raise ReportError(f"{folder}: holds features but no picture of them, expected {SCENE}; " + (
+            f"give the folders of its cities in it, {', '.join(cities)}" if cities else
+            "extract_features.py makes one of patches of fused, where it is known where the tiles lie"))
     above = folder.resolve().parent
     seed = f"; this is one seed of {above}, give that folder" if is_evaluation(above) else ""
     raise ReportError(f"{folder}: holds no run, expected {METRICS} and {RECORD} (pretraining), {RESULTS} (an evaluation) or {SCENE} "

@@ -8,6 +8,7 @@ from typing import Any
 from utils.outputs import write_json
 
 SCENE = "scene.json"
+FEATURES = "features.json"  # beside it, or above those of several cities: the record of extracted features
 
 
 @dataclass(frozen=True)

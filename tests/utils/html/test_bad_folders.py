@@ -68,10 +68,18 @@ def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, 
     (["nowhere"], "nowhere: no such folder"), (["{seed}"], "this is one seed of {run}"), (["runs=[]"], "no folder given"),
     ([], "runs: no value given"),
     (["{run}", "colour=red"], "colour=red: unknown key"),
+    (["{vectors}"], "{vectors}: holds features but no picture of them, expected scene.json; extract_features.py makes one"),
+    (["{cities}"], "{cities}: holds features but no picture of them, expected scene.json; "
+                   "give the folders of its cities in it, lima, oslo"),
 ])
 def test_bad_commands_end_with_one_line(tmp_path, monkeypatch, capsys, arguments, said):
     run = segmentation(tmp_path / "run")
-    names = {"run": run, "seed": run / "seed_0"}
+    for folder in ("vectors", "cities"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "features.json").write_text("{}")
+    for city in ("oslo", "lima"):
+        scene(tmp_path / "cities" / city)
+    names = {"run": run, "seed": run / "seed_0", "vectors": tmp_path / "vectors", "cities": tmp_path / "cities"}
     given = [argument.format(**names) for argument in arguments]
     monkeypatch.setattr(sys, "argv", ["make_report.py", *given, f"out={tmp_path / 'page.html'}"])
     with pytest.raises(SystemExit) as stopped:
