@@ -3,7 +3,7 @@
 # make demo       all of Rose on the sample city, from raw files to maps and a page of everything: five minutes
 # make test       all tests
 # make lint       style
-# make bench      all benchmarks to benchmarks/results.md; about 40 minutes on 2 cores that do nothing else
+# make bench      all benchmarks to benchmarks/results.md; half an hour on 2 cores that do nothing else
 # make bench-gpu  pretraining steps on one CUDA GPU; ARGS="--batch 128" for others than the usual ones
 # make prepare RASTER=city.tif OSM=osm.gpkg OUT=data/mine CITY=mine   tiles of your own city
 

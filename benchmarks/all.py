@@ -1,6 +1,6 @@
 """Every benchmark, one after the other, and what they found: benchmarks/results.md.
 
-    python benchmarks/all.py                             # `make bench`; about 40 minutes on 2 cores that do nothing else
+    python benchmarks/all.py                             # `make bench`; half an hour on 2 cores that do nothing else
     python benchmarks/all.py --quick --out trial.md      # tiny networks and cities: shows that all runs, its figures mean nothing
 
 Each benchmark runs in a process of its own, which keeps nothing of the one before; results.md is written when all have ended well.
