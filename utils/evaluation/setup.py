@@ -209,16 +209,18 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
 
 def check_tiles_text(checkpoint: Path, tiles: TileDataset) -> None:
     """Raises CheckpointError where the tags of `tiles` are described in another way than to the network of `checkpoint` in its training."""
-    check_text(checkpoint, tiles.describe().get("text", {}).get("name"), "prepare the tiles with text={}, or choose another checkpoint")
+    here = tiles.describe().get("text", {}).get("name")
+    check_text(checkpoint, trained_on(checkpoint), here, "prepare the tiles with text={}, or choose another checkpoint")
 
 
-def check_text(checkpoint: Path, here: str | None, remedy: str) -> None:
+def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None, remedy: str) -> None:
     """Raises CheckpointError where the network of `checkpoint` has met other text vectors than those of `here`, the name of an encoder.
 
     Args:
+        known: what it was trained on, as `TileDataset.describe` has it.
         remedy: words, with {} for the name of the encoder that it knows.
     """
-    trained = trained_on(checkpoint).get("text")
+    trained = known.get("text")
     if trained and here and trained["name"] != here:
         raise CheckpointError(f"{checkpoint}: was trained on tiles with text={trained['name']}, and here is text={here}, whose vectors "
                               f"mean nothing to it; {remedy.format(trained['name'])}")

@@ -173,7 +173,7 @@ def _check_text(encoder: TextEncoder, cfg: SceneKeys, reader: Reader) -> None:
     if encoder.width != width:
         raise CheckpointError(f"{reader.source}: reads text vectors of {width} numbers, and those of text={encoder.name} have "
                               f"{encoder.width}; choose text= as for the tiles that it was trained on")
-    check_text(Path(reader.source), encoder.name, "pass text={}")
+    check_text(reader.source, reader.tiles, encoder.name, "pass text={}")
 
 
 def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> list[str]:
