@@ -66,6 +66,7 @@ class TotalsMap:
         self.model, self.zones = model, cfg.zones and Path(cfg.zones)
         self.title = _TITLE[purpose["target"]]
         self.column, self.unit = _COLUMN[purpose["target"]], UNITS[purpose["target"]]
+        self.counted = self.unit.removesuffix(" a tile")
 
     def check(self, opening: Opening) -> None:
         """Raises PrepareError where the zones cannot be used or written, before any work is done."""
@@ -120,27 +121,26 @@ class TotalsMap:
         _write_table(tiles, out / TILES)
         files = [{"name": TOTALS, "what": f"{self.unit}, a pixel each; the last may reach beyond the imagery"},
                  {"name": TILES, "what": f"the tiles: {self.column}, imagery (share of the tile that has any), objects (of OSM)"}]
-        lines, tables = self._lines(tiles), []
+        total, place = f"{tiles[self.column].sum():,.0f}", f"on {len(tiles):,} tile{'s' if len(tiles) > 1 else ''}"
+        lines, tables = [f"{total} {self.counted} {place}", *self._doubts(tiles)], []
         if self.zones:
             zones = zone_totals(self.zones, tiles, self.column)
             say(zones.attrs["notes"])
             _write_table(zones, out / ZONES)
             files.append({"name": ZONES, "what": f"the zones: {self.column}, and covered, the share of the zone that the tiles cover"})
-            lines += [f"{zones[self.column].sum():,.0f} {self.unit.removesuffix(' a tile')} in {len(zones):,} zones", *zones.attrs["notes"]]
+            lines += [f"{zones[self.column].sum():,.0f} {self.counted} in {len(zones):,} zones", *zones.attrs["notes"]]
             tables.append(_zone_table(zones, self.column))
         layer = amount_layer(self.unit, values[0], shape[1] / scene.width * grid.tile_px, self.unit, out, shape)
-        headline = [(self.unit.removesuffix(" a tile"), f"{tiles[self.column].sum():,.0f}", f"on {len(tiles):,} tiles")]
-        return {"headline": headline, "lines": lines, "layers": [layer], "tables": tables, "files": files,
+        return {"headline": [(self.counted, total, place)], "lines": lines, "layers": [layer], "tables": tables, "files": files,
                 "more": {_DIGEST: _digest(values)}}
 
-    def _lines(self, tiles: gpd.GeoDataFrame) -> list[str]:
-        """The totals in words."""
-        totals, cut = tiles[self.column], tiles["imagery"] < _CUT
-        lines = [f"{totals.sum():,.0f} {self.unit.removesuffix(' a tile')} on {len(tiles):,} tile{'s' if len(tiles) > 1 else ''}"]
-        if cut.any():
-            lines.append(f"{totals[cut].sum():,.0f} of them where a tile has imagery on less than half of its ground ({cut.sum():,} of the "
-                         f"tiles): there the model is least certain")
-        return lines
+    def _doubts(self, tiles: gpd.GeoDataFrame) -> list[str]:
+        """What comes of tiles with little imagery, in words."""
+        cut = tiles["imagery"] < _CUT
+        if not cut.any():
+            return []
+        return [f"{tiles[self.column][cut].sum():,.0f} of them where a tile has imagery on less than half of its ground ({cut.sum():,} of "
+                f"the tiles): there the model is least certain"]
 
     def _tiles(self, scene: SceneTiles, values: np.ndarray) -> gpd.GeoDataFrame:
         """The tiles that have imagery, cut to the raster."""
