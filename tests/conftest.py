@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from datasets.sample_tiles import ensure_sample_tiles
-from models import build_rose
+from tests.pretrained import save_pretrained
 from tests.processes import OF_ONE_RUN
-from utils.checkpoint import save_checkpoint
 
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
@@ -47,6 +46,4 @@ def sample_tiles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(tmp_path_factory) -> Path:
     """A network as a pretraining run leaves it."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("runs") / "pretrained" / "model_1.tar"
-    save_checkpoint(path, {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
-    return path.with_suffix(".safetensors")
+    return save_pretrained(tmp_path_factory.mktemp("runs") / "pretrained" / "model_1.tar")

@@ -22,10 +22,9 @@ from datasets.prepare.pipeline import prepare_tiles
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import GEOMETRY_WIDTH, Tile
 from datasets.tiles import AREA, CENTROID, CORNERS, LABEL, PERIMETER, collate
-from models import build_rose
 from tests.conftest import SHARED
 from tests.geolink_tiles import write_geolink_tiles
-from utils.checkpoint import save_checkpoint
+from tests.pretrained import save_pretrained
 from utils.cli import read_config
 from utils.config import RegressionConfig, SegmentationConfig
 from utils.evaluation.job import evaluate
@@ -99,7 +98,7 @@ def checkpoint(tmp_path_factory) -> Path:
     """A network as a pretraining run leaves it, of random weights."""
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("runs") / "model_1.tar"
-    save_checkpoint(path, {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
+    save_pretrained(path)
     return path
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 import rasterio
 import torch
 
-from models import build_rose
 from tests.pages import Page
-from utils.checkpoint import save_checkpoint
+from tests.pretrained import save_pretrained
 
 PAGE = Page("docs/features.md")
 
@@ -20,8 +19,7 @@ def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys)
     shutil.copytree(sample_tiles, "data/mycity")
     for name, lines in {"osm-train-all.txt": "sample_0_0\nsample_1_0\nsample_2_0\n", "test.txt": "sample_2_2\n"}.items():
         Path("data/mycity", name).write_text(lines)
-    save_checkpoint(Path("runs/mycity/model_1.tar"), {
-        "model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}, "global_step": 1})
+    save_pretrained(Path("runs/mycity/model_1.tar"))
     assert PAGE.scripts == ["extract_features.py"] * 2
     PAGE.run_commands()
     assert Path("scene_features/tiles.parquet").is_file()

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import build_rose
 from tests.evaluation.evaluating import run
-from utils.checkpoint import save_checkpoint
+from tests.pretrained import save_pretrained
 from utils.errors import RoseError
 
 BAD = {
@@ -59,9 +58,7 @@ def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
               **{name: tmp_path / f"{name.lower()}.safetensors" for name in OTHERS}}
     for name, (build, known) in OTHERS.items():
         if name in "".join(overrides):
-            build = {"image_encoder": "test_vit", **build}
-            weights = build_rose(**build).state_dict()
-            save_checkpoint(tmp_path / f"{name.lower()}.tar", {"model": weights, "build": build, "trained_on": known})
+            save_pretrained(tmp_path / f"{name.lower()}.tar", known, **build)
     for word, path in places.items():
         overrides = [override.replace(word, str(path)) for override in overrides]
     with pytest.raises(RoseError, match=message) as error:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from models import build_rose
-from utils.checkpoint import save_checkpoint
 from utils.cli import read_config
 from utils.config import ExtractConfig
 from utils.features.job import extract
@@ -15,9 +13,3 @@ UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000], "ra
 
 def run(checkpoint: Path, out: Path, *overrides: str) -> dict:
     return extract(read_config("extract_features", ExtractConfig, [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))
-
-
-def save_pretrained(path: Path, trained_on: dict) -> None:
-    """The checkpoint of a network that knows its tiles."""
-    build = {"image_encoder": "test_vit"}
-    save_checkpoint(path, {"model": build_rose(**build).state_dict(), "build": build, "trained_on": trained_on})

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from models import build_rose
-from tests.features.extracting import run, save_pretrained
+from tests.features.extracting import run
+from tests.pretrained import save_pretrained
 from tests.random_tiles import contents, random_tile, write_release
-from utils.checkpoint import save_checkpoint
 from utils.errors import RoseError
 from utils.features.parts import Parts
 from utils.scene.results import ResultFolder
@@ -155,8 +154,7 @@ def test_bad_input_is_one_line(sample_tiles, checkpoint, whole, tmp_path, case):
     if "checkpoint=CLIP" in overrides:
         save_pretrained(tmp_path / "clip.tar", {"text": {"name": "clip", "width": 512}})
     if "checkpoint=NARROW" in overrides:
-        build = {"image_encoder": "test_vit", "graph_in_dim": 100}
-        save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**build).state_dict(), "build": build})
+        save_pretrained(tmp_path / "narrow.tar", graph_in_dim=100)
     for word, path in places.items():
         overrides = [override.replace(word, str(path)) for override in overrides]
     with pytest.raises(RoseError, match=message) as error:

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models import build_rose
+from tests.pretrained import save_pretrained
 from tests.scene.scenes import noise, pixels_of, predict, write_model, write_objects, write_raster
-from utils.checkpoint import save_checkpoint
 from utils.errors import RoseError
 from utils.features.job import extract_features
 from utils.scene.opening import scene_name
@@ -45,8 +44,7 @@ def place(tmp_path_factory) -> Path:
     write_model(folder / "by_batch.safetensors", osm_norm_scope="batch")
     (folder / "evaluation/seed_3").mkdir(parents=True)
     write_model(folder / "evaluation/seed_3/best.safetensors")
-    build = {"image_encoder": "test_vit"}
-    save_checkpoint(folder / "pretrained/model_1.tar", {"model": build_rose(**build).state_dict(), "build": build})
+    save_pretrained(folder / "pretrained/model_1.tar")
     (folder / "a_file").write_text("")
     return folder
 

@@ -13,10 +13,9 @@ import pytest
 import rasterio
 from affine import Affine
 
-from models import build_rose
 from tests.conftest import SHARED
+from tests.pretrained import save_pretrained
 from tests.scene.scenes import pixels_of, predict, write_model
-from utils.checkpoint import save_checkpoint
 from utils.cli import configured
 from utils.config import ExtractConfig
 from utils.errors import RoseError
@@ -45,7 +44,7 @@ def models(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_model(folder / "classes.safetensors")
     write_model(folder / "totals.safetensors", "regression")
-    save_checkpoint(folder / "rose.tar", {"model": build_rose("test_vit").state_dict(), "build": {"image_encoder": "test_vit"}})
+    save_pretrained(folder / "rose.tar")
     return folder
 
 

@@ -17,6 +17,7 @@ from models import build_rose
 from studies import attention as study
 from studies.attention_mass import ObjectAttention, others_mass, summarise, tile_attention
 from studies.attention_report import COLUMNS, verdict
+from tests.pretrained import save_pretrained
 from tests.random_tiles import random_city, random_tile, write_compact
 from utils.attention import attention_mass, patch_attention, patch_coverage
 from utils.checkpoint import save_checkpoint
@@ -251,8 +252,7 @@ def test_bad_input_is_one_line(checkpoint, odd, tmp_path, monkeypatch, capsys, d
 
 
 def test_a_checkpoint_of_other_nodes_is_refused(odd, tmp_path, monkeypatch, capsys):
-    build = {**BUILD, "graph_in_dim": 128}
-    save_checkpoint(tmp_path / "narrow.tar", {"model": build_rose(**build).state_dict(), "build": build})
+    save_pretrained(tmp_path / "narrow.tar", graph_in_dim=128)
     refused(monkeypatch, capsys, "narrow.tar: reads nodes of 129 columns, label included, and those of .*plain have 525; choose",
             f"checkpoint={tmp_path}/narrow.tar", f"data_root={odd['plain']}", f"save_path={tmp_path}/out")
 

@@ -14,16 +14,14 @@ import torch
 from PIL import Image
 
 from datasets import TileDataset
-from models import build_rose
 from studies.command import base_config
-from utils.checkpoint import save_checkpoint
+from tests.pretrained import save_pretrained
 from utils.cli import read_config
 from utils.config import ModalitiesConfig, RegressionConfig
 from utils.errors import RoseError
 from utils.evaluation import job
 from utils.evaluation.problem import Regression
 
-BUILD = {"image_encoder": "test_vit"}
 LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1), "val": (4, 5), "test": (6, 7, 8)}
 
 
@@ -43,9 +41,7 @@ def tiles(sample_tiles, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("runs") / "rose" / "model_1.tar"
-    save_checkpoint(path, {"model": build_rose(**BUILD).state_dict(), "build": BUILD})
-    return path.with_suffix(".safetensors")
+    return save_pretrained(tmp_path_factory.mktemp("runs") / "rose" / "model_1.tar")
 
 
 @pytest.fixture
