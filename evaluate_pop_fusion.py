@@ -6,20 +6,20 @@
     python evaluate_pop_fusion.py data_root=D checkpoint=model_120.tar task=sz_co2 recipe=release    # as the paper's code
 
 The same command continues a run that was stopped, and reports again what is finished. The training loop is `fit` in
-utils/evaluation/run.py.
+evaluation/run.py.
 """
 
 from typing import Any
 
-from utils.cli import script
+from evaluation.defaults import implied
+from utils.cli.command import script
 from utils.config import RegressionConfig
-from utils.evaluation.defaults import implied
 
 
 def evaluate_pop_fusion(cfg: RegressionConfig) -> dict[str, Any]:
     # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
-    from utils.evaluation.job import evaluate_and_tell
-    from utils.evaluation.problem import Regression
+    from evaluation.job import evaluate_and_tell
+    from evaluation.problem import Regression
 
     return evaluate_and_tell(cfg, Regression(cfg))
 

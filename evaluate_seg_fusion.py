@@ -7,20 +7,20 @@
     python evaluate_seg_fusion.py data_root=D checkpoint=best.safetensors epochs=0 remove_ratio=0.5  # measure a fine-tuned model
 
 The same command continues a run that was stopped, and reports again what is finished. The training loop is `fit` in
-utils/evaluation/run.py.
+evaluation/run.py.
 """
 
 from typing import Any
 
-from utils.cli import script
+from evaluation.defaults import implied
+from utils.cli.command import script
 from utils.config import SegmentationConfig
-from utils.evaluation.defaults import implied
 
 
 def evaluate_seg_fusion(cfg: SegmentationConfig) -> dict[str, Any]:
     # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
-    from utils.evaluation.job import evaluate_and_tell
-    from utils.evaluation.problem import Segmentation
+    from evaluation.job import evaluate_and_tell
+    from evaluation.problem import Segmentation
 
     return evaluate_and_tell(cfg, Segmentation(cfg))
 

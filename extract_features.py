@@ -9,15 +9,14 @@ F/tiles.parquet has a row for each tile, F/patches_*.tif a pixel for each patch,
 docs/features.md. The same command continues a run that was stopped.
 """
 
-from utils.cli import script
+from utils.cli.command import script
 from utils.config import ExtractConfig
 
 
 @script("extract_features", ExtractConfig)
 def main(cfg: ExtractConfig) -> None:
     # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
-    from utils.features.job import extract
-    from utils.features.words import in_words
+    from inference.features.run import extract, in_words
 
     print(in_words(cfg.out, extract(cfg)))
 

@@ -10,13 +10,13 @@ import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from utils.cli import script
+from reports import REPORT, write_report
+from reports.poster import FORMATS, save_poster
+from reports.scene import is_scene
+from utils.cli.command import script
 from utils.config import MakeReportConfig
 from utils.errors import ConfigError
 from utils.files import replacing
-from utils.html import REPORT, write_report
-from utils.html.scene import is_scene
-from utils.scene.poster import FORMATS, save_poster
 
 
 @script("make_report", MakeReportConfig, positional=("runs",))

@@ -7,14 +7,14 @@
 The same command continues a run that was stopped. What the files are stands in docs/maps.md.
 """
 
-from utils.cli import script
+from utils.cli.command import script
 from utils.config import PredictConfig
 
 
 @script("predict_scene", PredictConfig)
 def main(cfg: PredictConfig) -> None:
     # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
-    from utils.scene.run import run
+    from inference.maps.run import run
 
     print(run(cfg))
 

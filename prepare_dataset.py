@@ -8,7 +8,7 @@
 from dataclasses import asdict
 
 from datasets.prepare.pipeline import prepare_tiles
-from utils.cli import script
+from utils.cli.command import script
 from utils.config import PrepareConfig
 
 

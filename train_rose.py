@@ -8,13 +8,13 @@
 The same command continues a run that was stopped. Outputs are in save_root_dir/save_dir.
 """
 
-from utils.cli import script
+from datasets.sample_city.tiles import ensure_sample
+from training.devices import launch
+from training.pretraining import PretrainingRun
+from training.schedule import learning_rate, set_learning_rate
+from training.summary import add_picture, report
+from utils.cli.command import script
 from utils.config import TrainConfig
-from utils.devices import launch
-from utils.pretraining import PretrainingRun
-from utils.report import add_picture, report
-from utils.sample import ensure_sample
-from utils.schedule import learning_rate, set_learning_rate
 
 
 def train(cfg: TrainConfig) -> None:

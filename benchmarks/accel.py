@@ -24,7 +24,7 @@ import torch_geometric.typing as pyg
 
 from benchmarks.measure import random_graphs
 from models.osm_encoder import OsmEncoder
-from utils.evaluation.tables import markdown_table
+from utils.tables import markdown_table
 
 GRID = (14, 14)
 ENTRIES = ("scatter", "scatter_max", "segment_csr")  # what PyG calls of torch-scatter

@@ -24,7 +24,7 @@ from benchmarks.measure import random_graphs, random_images
 from models import build_rose
 from models.fusion import HEADS
 from models.rose import Rose
-from utils.evaluation.tables import markdown_table
+from utils.tables import markdown_table
 
 STEPS = 5        # of Set2Set
 FEATURES = 524   # of a node

@@ -30,8 +30,8 @@ from benchmarks.measure import random_graphs, random_images
 from models import build_rose
 from models.compiled import compile_network
 from models.masking import draw_image_mask, draw_node_mask
-from utils.evaluation.tables import markdown_table
-from utils.schedule import build_optimizer
+from training.schedule import build_optimizer
+from utils.tables import markdown_table
 
 KERNELS = 10
 WARM_UP = 3  # steps: compilation, and the allocator's first look

@@ -19,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
-from datasets.sample_tiles import ensure_sample_tiles
+from datasets.sample_city.tiles import ensure_sample_tiles
+from evaluation import job
+from evaluation import results as evaluation_results
+from evaluation.problem import Segmentation
 from models import build_rose
 from utils.checkpoint import save_checkpoint
-from utils.cli import read_config
+from utils.cli.command import read_config
 from utils.config import SegmentationConfig
-from utils.evaluation import job
-from utils.evaluation import results as evaluation_results
-from utils.evaluation.problem import Segmentation
 
 
 class Settings(NamedTuple):

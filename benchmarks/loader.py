@@ -36,8 +36,8 @@ from datasets.convert import convert
 from datasets.sampler import keyed_generator
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
-from utils.evaluation.tables import markdown_table
-from utils.feeding import MASKS, NoisyTiles, collate_masked, device_loader, pretraining_loader
+from training.loader import MASKS, NoisyTiles, collate_masked, device_loader, pretraining_loader
+from utils.tables import markdown_table
 
 VALUES = 300  # distinct tag values of the generated city
 PATCH, SEED = 16, 0

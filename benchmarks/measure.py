@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Batch, Data
 
-from utils.evaluation.tables import markdown_table
+from utils.tables import markdown_table
 
 Step = Callable[[], None]
 Build = Callable[[], Step]  # can be pickled: it is also called in a process of its own

@@ -14,7 +14,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.cost import Encoder, Load, all_reduce_bytes, sent_bytes
-from utils.evaluation.tables import markdown_table
+from utils.tables import markdown_table
 
 PARAMETERS = 103_167_640  # of a Rose with ViT-B/16 (benchmarks/cost.py)
 BACKWARD = 2 / 3          # share of a step during which gradients can travel

@@ -32,9 +32,9 @@ from rasterio.windows import Window
 from benchmarks.generated import NORTH, TILE, WEST, rectangles, write_city
 from datasets.prepare.graph import tile_graphs
 from datasets.prepare.pipeline import prepare_tiles
-from datasets.prepare.text import HashText
-from utils.evaluation.tables import markdown_table
+from datasets.prepare.text.encoder import HashText
 from utils.recipes import resolve_recipe
+from utils.tables import markdown_table
 
 OBJECTS = 60           # a tile
 CROWD = 400            # objects in the tile whose relations are measured
@@ -202,7 +202,7 @@ def plain_tile(dataset, col: int, row: int, shapes, labels: list[str], tree: sha
 
 def text_row(folder: Path, settings: Settings) -> list[str]:
     """The small city with a text tower of CLIP's size, its weights random: each value encoded once, or again for every object."""
-    from datasets.prepare.clip_text import ClipText
+    from datasets.prepare.text.clip import ClipText
 
     side = settings.small
     raster, osm = folder / f"city{side}" / "city.tif", folder / f"city{side}" / "osm.gpkg"

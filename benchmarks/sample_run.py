@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.evaluation.tables import markdown_table
+from utils.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parent.parent
 PRECISIONS = ("32-true", "bf16-mixed")

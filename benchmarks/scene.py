@@ -22,17 +22,17 @@ import torch
 
 from benchmarks.generated import NORTH, TILE, WEST, write_city
 from benchmarks.prepare import Peak
-from datasets.land_use_classes import CLASSES
 from datasets.prepare.grid import TileGrid
+from datasets.targets import CLASSES
+from inference.features.run import extract
+from inference.maps.land_use import OVERLAP
+from inference.maps.run import map_scene
 from models import build_rose
+from training.finetuned import build_downstream, save_finetuned
 from utils.checkpoint import save_checkpoint
-from utils.cli import configured
+from utils.cli.command import configured
 from utils.config import ExtractConfig
-from utils.evaluation.tables import markdown_table
-from utils.features.job import extract
-from utils.finetuned import build_downstream, save_finetuned
-from utils.scene.land_use_map import OVERLAP
-from utils.scene.run import map_scene
+from utils.tables import markdown_table
 
 ENCODER = "test_vit"
 OBJECTS = 300_000 / 20_000**2  # a pixel

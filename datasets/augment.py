@@ -35,9 +35,10 @@ from torch_geometric.data import Data
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from datasets.colour import adjust_colours
+from datasets.jitter import adjust_colours
 from datasets.sampler import keyed_generator
-from datasets.tiles import AREA, CENTROID, CORNERS, PERIMETER, TileDataset
+from datasets.stores.tile import AREA, CENTROID, CORNERS, PERIMETER
+from datasets.tiles import TileDataset
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 

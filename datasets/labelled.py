@@ -5,16 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from datasets.batching import stack
-from datasets.land_use_classes import CLASSES, IGNORED, UNKNOWN
-from datasets.missing import remove_nodes
 from datasets.sampler import keyed_generator
 from datasets.stores.city import city_of, repeated
 from datasets.stores.release import TILE_FOLDERS, ReleaseTiles
+from datasets.targets import CLASSES, IGNORED, UNKNOWN
 from datasets.tiles import TileDataset, collate
 from utils.errors import TileError, one_line
 
@@ -197,3 +196,22 @@ def _class_table(classes: int) -> Tensor:
     table[:classes] = torch.arange(classes)
     table[list(_unknown_values(classes))] = UNKNOWN
     return table
+
+
+def remove_nodes(graph: Data, ratio: float, generator: Generator) -> Data:
+    """The graph without a random share of its nodes and without every edge that touches one; the given one is not changed.
+
+    The rest keeps its order, edges are renumbered. The nodes that one state of the generator removes at a ratio are among those that it
+    removes at any larger one.
+
+    Args:
+        graph: of one tile, n nodes.
+        ratio: from 0 to 1; `round(ratio * n)` nodes are removed. 0 gives the graph itself, 1 an empty one: a tile without OSM.
+        generator: draws the nodes.
+    """
+    if ratio == 0:
+        return graph
+    nodes = len(graph.x)
+    keep = torch.ones(nodes, dtype=torch.bool)
+    keep[torch.randperm(nodes, generator=generator)[:round(ratio * nodes)]] = False
+    return graph.subgraph(keep)

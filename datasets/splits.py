@@ -16,12 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.land_use_classes import CLASSES
 from datasets.spatial_blocks import DRAWS, GUARD, MAX_CELLS, TEST, TRAIN, VAL, deal_blocks, misfit, shares
-from datasets.stores.city import places_of
+from datasets.stores.city import city_of, places_of
+from datasets.stores.open import open_store
 from datasets.stores.tile import TOTALS
-from datasets.tiles import TileDataset, city_of, open_store
-from utils.cli import script
+from datasets.targets import CLASSES
+from datasets.tiles import TileDataset
+from utils.cli.command import script
 from utils.config import SplitsConfig
 from utils.errors import ConfigError, TileError
 from utils.files import replacing

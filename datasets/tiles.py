@@ -17,25 +17,15 @@ from torch_geometric.data import Batch, Data
 
 from datasets.batching import join_graphs, stack
 from datasets.stores.city import NO_CITY, city_of
-from datasets.stores.compact import CompactTiles
-from datasets.stores.layout import UNFINISHED, layout_of
-from datasets.stores.release import GRAPH_FOLDERS, ReleaseTiles
+from datasets.stores.open import open_store
+from datasets.stores.tile import LABEL, TOTALS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AREA", "CENTROID", "CORNERS", "GRAPH_FOLDERS", "IMAGENET_MEAN", "IMAGENET_STD", "LABEL", "PERIMETER", "UNFINISHED",
-           "TileDataset", "city_of", "collate", "denormalise", "normalise", "open_store"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-# The last 13 columns of a node row, after its text embedding; lengths in tile units (tile side 1, x right, y down).
-AREA = -13                  # clipped area / tile area
-PERIMETER = -12             # clipped perimeter / tile perimeter
-CORNERS = slice(-11, -3)    # x1 y1 .. x4 y4 of the minimum rotated box
-CENTROID = slice(-3, -1)    # x y
-LABEL = -1                  # integer code of the tag value
 
 
 class TileDataset(Dataset):
@@ -112,18 +102,13 @@ class TileDataset(Dataset):
 
         `dataset.plot(3).savefig("tile.png")` writes it, and a notebook shows it by itself.
         """
-        from utils.tile_figure import tile_figure  # matplotlib is for those who look at tiles, not for loaders
+        from datasets.plot import tile_figure  # matplotlib is for those who look at tiles, not for loaders
 
-        return tile_figure(self, index)
-
-
-def open_store(root: Path, cities: Sequence[str] | None = None) -> CompactTiles | ReleaseTiles:
-    """The tiles of the dataset at `root`, of these cities or all, in the layout that it has.
-
-    Raises:
-        TileError: `root` holds no dataset that can be read.
-    """
-    return CompactTiles(root, cities) if layout_of(root) == "compact" else ReleaseTiles(root, cities)
+        image, graph = self.read(index)
+        codes, layers = set(graph.x[:, LABEL].int().tolist()), self.meta.get(city_of(graph.name), {}).get("label_layers", [])
+        tags = {code: (self.tag(index, code), layers[code] if code < len(layers) else None) for code in codes}
+        totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
+        return tile_figure(image, graph, tags, self.land_use(index), totals)
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:

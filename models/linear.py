@@ -7,6 +7,9 @@ On a CPU, float32 products go to oneDNN where that is known to be faster than MK
 AVX-512, and takes about twice as long (benchmarks/step_time.py). Both round as float32 does.
 """
 
+import platform
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +18,15 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from utils.cpu import is_amd
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@cache
+def is_amd() -> bool:
+    """Whether the processor is AMD's, on which Intel's MKL leaves the widest vector instructions unused."""
+    words = _CPUINFO.read_text() if _CPUINFO.is_file() else platform.processor()
+    return "AuthenticAMD" in words
+
 
 _ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
 FEWEST_PRODUCTS = 2**25  # multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep

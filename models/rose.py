@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache, partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import timm.models.vision_transformer as timm_vit
@@ -134,16 +133,6 @@ class Rose(nn.Module):
         self.osm_decoder_norm = nn.LayerNorm(width)
         self.osm_pred = Linear(width, graph_in_dim)
         self._initialise(keep_patch_projection=pretrained)
-
-    @classmethod
-    def from_checkpoint(cls, path: str | Path, **overrides: Any) -> "Rose":
-        """The Rose of a checkpoint of any kind, as `utils.checkpoint.load_rose` gives it; arguments and errors as there.
-
-        Networks know nothing of files: what reads them is asked here, and not when this module is imported.
-        """
-        from utils.checkpoint import load_rose
-
-        return load_rose(path, **overrides)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
         """Xavier-uniform Linear with zero bias, LayerNorm 1 / 0, tokens normal(0.02) everywhere outside the ViT's blocks."""

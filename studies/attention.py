@@ -15,20 +15,20 @@ import torch
 from matplotlib.figure import Figure
 
 from datasets import TileDataset, collate
-from datasets.tiles import CORNERS, LABEL
+from datasets.sample_city.tiles import ensure_sample
+from datasets.stores.tile import CORNERS, LABEL
+from models.network_file import load_rose
 from models.rose import Rose
 from studies.attention_figures import shares_figure, tile_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
-from utils.attention import attention_mass, patch_attention, patch_coverage
-from utils.checkpoint import load_rose
-from utils.cli import script
+from training.attention import attention_mass, patch_attention, patch_coverage
+from training.compatibility import check_image_size, check_node_width, check_tiles_text, find_checkpoint
+from training.devices import launch_single
+from training.reconstruction import sample_indices
+from utils.cli.command import script
 from utils.config import AttentionConfig
-from utils.devices import launch_single
 from utils.errors import ConfigError, TileError
-from utils.evaluation.setup import check_image_size, check_node_width, check_tiles_text, find_checkpoint
-from utils.reconstruction import sample_indices
-from utils.sample import ensure_sample
 
 DRAWN = 4  # objects
 LARGEST_DRAWN = 1 / 8  # of the tile: what is inside a larger box says little of where an object looks

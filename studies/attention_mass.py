@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 
 from datasets import TileDataset, collate
-from datasets.tiles import CORNERS, LABEL
+from datasets.stores.tile import CORNERS, LABEL
 from models.rose import Rose
-from utils.attention import attention_mass, patch_attention, patch_coverage
+from training.attention import attention_mass, patch_attention, patch_coverage
 from utils.progress import progress_bar
 
 SIZE_BOUNDS = (1, 4, 16, 64)  # patches; between them lie the classes of object sizes

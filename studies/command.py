@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from utils.cli import read_config
-from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig, StudyConfig
-from utils.config_rules import keys_of
+from evaluation.defaults import implied
+from utils.cli.command import read_config
+from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig, StudyConfig, keys_of
 from utils.errors import ConfigError
-from utils.evaluation.defaults import implied
 
 MODES = keys_of(EvaluateConfig)["mode"].metadata["choices"]
 IN_WORDS = {"finetune": "pretrained, fine-tuned", "linear": "pretrained, linear probe", "scratch": "from scratch"}

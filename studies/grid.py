@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from utils.cli import message_of
+from evaluation.job import evaluate
+from evaluation.problem import Regression, Segmentation
+from evaluation.results import read_result
+from evaluation.setup import Setup
+from training.devices import launch
+from utils.cli.command import message_of
 from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig
-from utils.devices import launch
 from utils.errors import RoseError
-from utils.evaluation.job import evaluate
-from utils.evaluation.problem import Regression, Segmentation
-from utils.evaluation.results import read_result
-from utils.evaluation.setup import Setup
-from utils.evaluation.tables import mean_std
+from utils.tables import mean_std
 
 _PROBLEMS = {SegmentationConfig: Segmentation, RegressionConfig: Regression}
 

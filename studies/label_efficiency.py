@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.command import IN_WORDS, base_config, check_modes, check_several
-from utils.cli import script
+from utils.cli.command import script
 from utils.config import EvaluateConfig, LabelEfficiencyConfig
 from utils.errors import TileError
 
@@ -49,8 +49,8 @@ def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, in
     """
     from datasets import TileDataset
     from datasets.labelled import read_list
-    from utils.devices import launch
-    from utils.sample import ensure_sample
+    from datasets.sample_city.tiles import ensure_sample
+    from training.devices import launch
 
     if files is not None:
         check_several("train_files", files)

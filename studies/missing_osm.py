@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studies.command import IN_WORDS, base_config, check_several, chosen_modalities
-from utils.cli import script
+from utils.cli.command import script
 from utils.config import EvaluateConfig, MissingOsmConfig
 from utils.errors import ConfigError
 
@@ -35,7 +35,7 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios", "remove_while_training": "while_training"})
     from studies.grid import checked, run_cells  # the network's libraries: seconds, which --help and a mistyped key need not wait for
     from studies.report import Report
-    from utils.evaluation.tables import with_std
+    from utils.tables import with_std
 
     cells = trained_cells if cfg.while_training else measured_cells
     outcomes = run_cells(checked([cell for modality in modalities for cell in cells(cfg, base, modality)]))
@@ -61,7 +61,7 @@ def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -
 
 def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfig:
     """The evaluation of the model that `trained` leaves for a seed, on reported tiles without a share of their objects."""
-    from utils.evaluation.run import BEST
+    from training.finetuned import BEST
 
     checkpoint = str(Path(trained.save_path, f"seed_{seed}", BEST)) if trained.epochs else trained.checkpoint
     folder = str(Path(f"{trained.save_path}_removed_{ratio:g}", f"model_of_seed_{seed}"))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.command import IN_WORDS, base_config, chosen_modalities
-from utils.cli import script
+from utils.cli.command import script
 from utils.config import ModalitiesConfig
 
 

@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from evaluation.figures import study_figure
 from studies.command import QUESTIONS, Question
 from studies.grid import Outcome
 from utils.config import StudyConfig
 from utils.drawing import save_figure
-from utils.evaluation.figures import study_figure
-from utils.evaluation.tables import label_of, markdown_table, with_std
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
+from utils.tables import label_of, markdown_table, with_std
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 

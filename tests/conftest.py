@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.sample_tiles import ensure_sample_tiles
+from datasets.sample_city.tiles import ensure_sample_tiles
 from tests.pretrained import save_pretrained
 from tests.processes import OF_ONE_RUN
 

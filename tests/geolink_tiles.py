@@ -34,8 +34,7 @@ from torch_geometric.data.storage import BaseStorage, EdgeStorage, NodeStorage
 
 from datasets.prepare.graph import CONTAINS, OVERLAP, TOUCH, WITHIN, build_graph
 from datasets.stores.release import write_release_meta, write_release_tile
-from datasets.stores.tile import GEOMETRY_WIDTH, Tile
-from datasets.tiles import CENTROID
+from datasets.stores.tile import CENTROID, GEOMETRY_WIDTH, Tile
 
 TEXT = 512
 ROAD, PLACE = 2 / 224, 1 / 224  # half the width of a line's strip and of a point's square

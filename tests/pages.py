@@ -88,7 +88,8 @@ def run_command(command: str) -> None:
         arguments = arguments[1:]
     elif not (ROOT / arguments[0]).is_file():
         pytest.fail(f"{command}: the project has no {arguments[0]}")
-    main = import_module(arguments[0].removesuffix(".py")).main
+    name = arguments[0].removesuffix(".py")
+    main = import_module(f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else name).main
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sys.argv", arguments)
         try:

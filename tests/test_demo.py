@@ -5,9 +5,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from utils.cli import read_config
+from evaluation.defaults import implied
+from utils.cli.command import read_config
 from utils.config import ExtractConfig, MakeReportConfig, PredictConfig, RegressionConfig, SegmentationConfig, TrainConfig
-from utils.evaluation.defaults import implied
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = {"train_rose": TrainConfig, "evaluate_seg_fusion": SegmentationConfig, "evaluate_pop_fusion": RegressionConfig,

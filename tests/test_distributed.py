@@ -21,7 +21,7 @@ from tests.evaluation import evaluating
 from tests.processes import environment
 from tests.random_tiles import random_tile, write_compact, write_release
 from utils.checkpoint import read_checkpoint
-from utils.cli import read_config
+from utils.cli.command import read_config
 from utils.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 import train_rose
+from models.network_file import load_rose, trained_on
 from tests.processes import environment
-from utils.checkpoint import load_rose, read_checkpoint, trained_on
-from utils.cli import read_config
+from utils.checkpoint import read_checkpoint
+from utils.cli.command import read_config
 from utils.config import TrainConfig
 from utils.errors import RoseError
 
@@ -41,7 +42,7 @@ def from_shell(tiles: Path, folder: Path, *overrides: str, expect: int = 0) -> s
 def train(tiles: Path, folder: Path, *overrides: str) -> None:
     """The same in this process, whose start would take most of the time, and without saving pictures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("utils.report.save_figure", lambda *_: None)
+        patched.setattr("training.summary.save_figure", lambda *_: None)
         train_rose.train(read_config("train_rose", TrainConfig, [*command(tiles, folder)[2:], *overrides]))
 
 

@@ -1,7 +1,7 @@
 """Progress bars that suit a terminal and a log file alike."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tqdm import tqdm
 
@@ -29,3 +29,9 @@ def say_stage(bar: tqdm, stage: str) -> None:
     bar.set_postfix_str(stage, refresh=False)
     bar.miniters = bar.mininterval = 0  # what is counted after the delay is shown at once
     bar.update(0)
+
+
+def say(notes: Sequence[str]) -> None:
+    """Tell the user, past any progress bar."""
+    for note in notes:
+        tqdm.write(f"note: {note}")

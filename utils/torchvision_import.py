@@ -4,7 +4,7 @@ A registry wheel of torchvision is compiled for CUDA torch. Beside CPU-only torc
 `import torchvision` itself fails, because it registers shape functions for two operators (`nms`, `qnms`) that do not exist. Rose needs
 none of the compiled operators, only the pure-Python transforms (and timm needs the import to work), so the two schemas are declared, and
 only when the import fails in just this way. Imported first wherever torchvision is: by `models`, `datasets.augment`,
-`datasets.prepare.clip_text` and, as torchmetrics imports it, `utils.metrics`.
+`datasets.prepare.text.clip` and, as torchmetrics imports it, `evaluation.metrics`.
 """
 
 import sys

@@ -13,8 +13,8 @@ from rasterio.windows import Window
 from datasets.prepare.graph import tile_graphs
 from datasets.prepare.grid import Band
 from datasets.prepare.job import Job, open_job
-from datasets.prepare.objects import polygonal_part
-from datasets.prepare.zonal import Zonal
+from datasets.prepare.osm.objects import polygonal_part
+from datasets.prepare.targets.zonal import Zonal
 from datasets.stores.compact import write_part
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile

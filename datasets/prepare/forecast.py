@@ -11,12 +11,12 @@ import numpy as np
 from datasets.prepare.bands import BandReport, make_band
 from datasets.prepare.engine import default_workers
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import Job
+from datasets.prepare.osm.tags import listed
 from datasets.prepare.preview import draw_preview
-from datasets.prepare.raster import Mosaic
 from datasets.prepare.settings import Settings
-from datasets.prepare.tags import listed
-from datasets.prepare.work_folder import cannot_write
+from utils.work_folder import cannot_write
 
 SAMPLED_BANDS = 5
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from affine import Affine
 
-from datasets.prepare.raster import Mosaic
+from datasets.prepare.imagery.mosaic import Mosaic
 
 # Enough to spread the costs of a band, little enough that memory depends neither on the raster's width nor on the tiles' size.
 BAND_TILES, BAND_PIXELS = 64, 64 * 224 * 224

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from datasets.prepare.grid import Band, TileGrid
-from datasets.prepare.land_use import LandUse
-from datasets.prepare.raster import Mosaic
-from datasets.prepare.spool import Spool
-from datasets.prepare.zonal import Zonal
+from datasets.prepare.imagery.mosaic import Mosaic
+from datasets.prepare.osm.spool import Spool
+from datasets.prepare.targets.land_use import LandUse
+from datasets.prepare.targets.zonal import Zonal
 from utils.files import replacing
 from utils.recipes import Recipe
 

@@ -14,25 +14,25 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datasets.prepare.bands import BandReport
+from datasets.prepare.city_folder import Workplace
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
 from datasets.prepare.job import TOTALS, Job, TileRules, open_job
-from datasets.prepare.land_use import LandUse
-from datasets.prepare.objects import source_files
-from datasets.prepare.raster import Mosaic, open_mosaic
+from datasets.prepare.osm.objects import source_files
+from datasets.prepare.osm.tags import LayerTable, listed, load_layers
 from datasets.prepare.settings import Settings
-from datasets.prepare.sources import checksums, states
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.summary import PrepareSummary
-from datasets.prepare.tags import LayerTable, listed, load_layers
-from datasets.prepare.text import TextEncoder, text_encoder
-from datasets.prepare.workplace import Workplace
-from datasets.prepare.zonal import Zonal
+from datasets.prepare.targets.land_use import LandUse
+from datasets.prepare.targets.zonal import Zonal
+from datasets.prepare.text.encoder import TextEncoder, text_encoder
 from datasets.splits import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.errors import PrepareError, TileError
+from utils.files import checksums, states
 from utils.versions import versions
 
 # Share of its raw bytes that a tile's image takes at least, in its part and joined; a disk with less room is surely too small.

@@ -11,9 +11,9 @@ from rasterio.features import rasterize
 from shapely import boundary
 
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.raster import Mosaic
-from datasets.prepare.raster_files import crs_name
-from datasets.prepare.spool import Spool
+from datasets.prepare.imagery.files import crs_name
+from datasets.prepare.imagery.mosaic import Mosaic
+from datasets.prepare.osm.spool import Spool
 from utils.files import replacing
 from utils.style import LAYER_COLOURS
 

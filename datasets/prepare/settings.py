@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.splits import SplitRules
-from utils.config import PrepareConfig
-from utils.config_rules import check_keys
+from utils.config import PrepareConfig, check_keys
 from utils.errors import ConfigError
 from utils.recipes import resolve_recipe
 

@@ -10,14 +10,14 @@ import shapely
 from pyproj import CRS
 from tqdm import tqdm
 
+from datasets.prepare.geo.crs import uncut, utm_zone
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.ground import uncut, utm_zone
+from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import Job, TileRules, describe_job, open_job, spool_folder
-from datasets.prepare.objects import Census, OsmObjects, no_overlap_message, read_objects
-from datasets.prepare.raster import Mosaic
-from datasets.prepare.spool import Spool, write_spool
-from datasets.prepare.tags import LayerTable
-from datasets.prepare.text import TextEncoder
+from datasets.prepare.osm.objects import Census, OsmObjects, no_overlap_message, read_objects
+from datasets.prepare.osm.spool import Spool, write_spool
+from datasets.prepare.osm.tags import LayerTable
+from datasets.prepare.text.encoder import TextEncoder
 from utils.errors import PrepareError
 from utils.files import replacing
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from datasets.prepare.bands import BandReport
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.tags import listed
+from datasets.prepare.osm.tags import listed
 
 
 @dataclass

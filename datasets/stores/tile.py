@@ -1,10 +1,18 @@
 """One tile in memory: what every store takes and gives back."""
 
+
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
+
+# The last 13 columns of a node row, after its text embedding; lengths in tile units (tile side 1, x right, y down).
+AREA = -13                  # clipped area / tile area
+PERIMETER = -12             # clipped perimeter / tile perimeter
+CORNERS = slice(-11, -3)    # x1 y1 .. x4 y4 of the minimum rotated box
+CENTROID = slice(-3, -1)    # x y
+LABEL = -1                  # integer code of the tag value
 
 GEOMETRY_WIDTH = 12        # columns AREA to CENTROID of a node row
 TOTALS = ("pop", "CO2")    # quantities that a tile may have a sum of, by the names of the release's folders

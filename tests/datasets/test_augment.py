@@ -13,8 +13,8 @@ from torch_geometric.data import Data
 
 from datasets import AugmentedTiles, EpochSampler, TileDataset, collate
 from datasets.augment import Drawn, apply_to_graph, apply_to_image, draw
-from datasets.colour import adjust_colours
-from datasets.tiles import AREA, CENTROID, CORNERS, LABEL, PERIMETER
+from datasets.jitter import adjust_colours
+from datasets.stores.tile import AREA, CENTROID, CORNERS, LABEL, PERIMETER
 from utils.errors import ConfigError
 
 SIZE = 224

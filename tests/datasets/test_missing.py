@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from datasets.missing import remove_nodes
+from datasets.labelled import remove_nodes
 from datasets.sampler import keyed_generator
 
 

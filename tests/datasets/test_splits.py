@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from datasets import TileDataset, splits
-from datasets.land_use_classes import CLASSES
 from datasets.spatial_blocks import near
 from datasets.splits import SplitRules, drop_missing, write_splits
 from datasets.stores.join import join_parts
 from datasets.stores.parts import write_part
 from datasets.stores.tile import Tile
+from datasets.targets import CLASSES
 from utils.errors import ConfigError, RoseError, TileError
 
 RULES = SplitRules(val=0.15, test=0.15, block=3, guard=1, seed=0, train_sizes=(10, 20, 40, 1000))

@@ -7,10 +7,10 @@ import geopandas as gpd
 import pytest
 import torch
 
-from datasets.land_use_classes import CLASSES
+from datasets.targets import CLASSES
 from models import build_rose
 from tests.pages import Page
-from utils.finetuned import build_downstream, save_finetuned
+from training.finetuned import build_downstream, save_finetuned
 
 PAGE = Page("docs/maps.md")
 PURPOSES = {

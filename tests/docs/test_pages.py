@@ -9,8 +9,8 @@ import pytest
 
 from models import build_rose
 from tests.pages import ROOT, Page, run_command
+from training.finetuned import build_downstream, save_finetuned
 from utils.checkpoint import save_checkpoint
-from utils.finetuned import build_downstream, save_finetuned
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = [path for folder in (ROOT, ROOT / "studies", ROOT / "datasets") for path in sorted(folder.glob("*.py"))]

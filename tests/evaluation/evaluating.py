@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from datasets import TileDataset
-from utils.cli import read_config
+from evaluation.defaults import implied
+from evaluation.job import evaluate_and_tell
+from evaluation.problem import Regression, Segmentation
+from utils.cli.command import read_config
 from utils.config import RegressionConfig, SegmentationConfig
-from utils.evaluation.defaults import implied
-from utils.evaluation.job import evaluate_and_tell
-from utils.evaluation.problem import Regression, Segmentation
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2", "epochs=2", "lr=1e-3", "lr_multi=10"]
@@ -36,7 +36,7 @@ def run(problem: str, *overrides: str, pictures: bool = False) -> dict:
     cfg = configure(problem, *SMALL, *overrides)
     with pytest.MonkeyPatch.context() as patched:
         if not pictures:
-            patched.setattr("utils.evaluation.results.save_pictures", lambda *_: None)
+            patched.setattr("evaluation.results.save_pictures", lambda *_: None)
         return evaluate_and_tell(cfg, SCRIPTS[problem][2](cfg))
 
 

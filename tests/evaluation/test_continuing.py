@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from evaluation.run import Run, fit
 from tests.evaluation.evaluating import run, stored
 from utils.errors import RoseError
-from utils.evaluation.run import Run, fit
 from utils.stopping import StopRequest
 
 
@@ -20,7 +20,7 @@ def test_seeds_give_mean_and_deviation_and_finished_ones_are_kept(tiles, checkpo
     one = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "target_scale=standard")
     assert all(math.isnan(value) for value in one["std"].values())
     fitted = []
-    monkeypatch.setattr("utils.evaluation.job.fit", lambda run: (fitted.append(run.seed), fit(run)))
+    monkeypatch.setattr("evaluation.job.fit", lambda run: (fitted.append(run.seed), fit(run)))
     three = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "target_scale=standard", "seeds=[0,1,2]")
     assert fitted == [1, 2]
     values = [three["per_seed"][str(seed)]["mae"] for seed in range(3)]
@@ -132,7 +132,7 @@ def test_a_seed_without_its_pictures_is_not_finished(tiles, checkpoint, tmp_path
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("utils.evaluation.pictures.curves_figure", killed)
+        patched.setattr("evaluation.pictures.curves_figure", killed)
         with pytest.raises(Killed):
             run("seg", *given, pictures=True)
     run("seg", *given, pictures=True)

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from datasets import TileDataset, collate
+from evaluation.probe_features import extract_features
+from evaluation.problem import Segmentation
 from models import build_rose, build_segmenter
+from models.network_file import load_rose
 from tests.evaluation.evaluating import ROOT, SCRIPTS, configure, known, rows, run, stored
 from tests.release_names import release_of
-from utils.checkpoint import load_rose
-from utils.evaluation.features import extract_features
-from utils.evaluation.problem import Segmentation
-from utils.finetuned import load_finetuned
+from training.finetuned import load_finetuned
 
 
 def test_what_a_segmentation_leaves(whole, checkpoint):
@@ -158,7 +158,7 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
         extracted.append(path.stem)
         return extract_features(model, tiles, loader, fabric, path)
 
-    monkeypatch.setattr("utils.evaluation.run.extract_features", counting)
+    monkeypatch.setattr("evaluation.run.extract_features", counting)
     for cached in ("true", "false"):
         run(problem, f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path / cached}", f"modality={modality}",
             "mode=linear", f"cache_features={cached}", "seeds=[0,1]", "epochs=3", "remove_ratio=0.5")
@@ -172,7 +172,7 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
 
 
 def test_features_that_depend_on_the_batch_are_not_cached(tiles, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.evaluation.run.extract_features", lambda *_: pytest.fail("kept"))
+    monkeypatch.setattr("evaluation.run.extract_features", lambda *_: pytest.fail("kept"))
     run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "mode=linear", "recipe=release", "epochs=1")
 
 

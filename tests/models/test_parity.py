@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from models import build_regressor, build_rose, build_segmenter, linear
+from models.release import load_release_state_dict, our_name
 from models.rose import Rose
 from tests.models.packs import Pack, read_pack
-from utils.release import load_release_state_dict, our_name
-from utils.schedule import build_optimizer
+from training.schedule import build_optimizer
 
 CASES = ("tiny_batch3", "tiny_single")
 HEADS = ("seg_image_linear", "seg_fusion_linear", "seg_fine_linear", "seg_fusion_mask_transformer", "reg_image", "reg_fusion", "reg_osm")

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 
 from datasets import TileDataset, collate
-from datasets.tiles import CORNERS
+from datasets.stores.tile import CORNERS
 from models import build_rose
 from studies import attention as study
 from studies.attention_mass import ObjectAttention, others_mass, summarise, tile_attention
 from studies.attention_report import COLUMNS, verdict
 from tests.pretrained import save_pretrained
 from tests.random_tiles import random_city, random_tile, write_compact
-from utils.attention import attention_mass, patch_attention, patch_coverage
+from training.attention import attention_mass, patch_attention, patch_coverage
 from utils.checkpoint import save_checkpoint
 
 GRID = (4, 4)

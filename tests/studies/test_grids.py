@@ -14,13 +14,13 @@ import torch
 from PIL import Image
 
 from datasets import TileDataset
+from evaluation import job
+from evaluation.problem import Regression
 from studies.command import base_config
 from tests.pretrained import save_pretrained
-from utils.cli import read_config
+from utils.cli.command import read_config
 from utils.config import ModalitiesConfig, RegressionConfig
 from utils.errors import RoseError
-from utils.evaluation import job
-from utils.evaluation.problem import Regression
 
 LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1), "val": (4, 5), "test": (6, 7, 8)}
 
@@ -47,7 +47,7 @@ def checkpoint(tmp_path_factory) -> Path:
 @pytest.fixture
 def study(tiles, checkpoint, tmp_path, monkeypatch):
     """A study's command: runs it, and gives the seed folders of the models that it trained and measured."""
-    monkeypatch.setattr("utils.evaluation.results.save_pictures", lambda run, measured: None)
+    monkeypatch.setattr("evaluation.results.save_pictures", lambda run, measured: None)
     fit, done = job.fit, []
     monkeypatch.setattr(job, "fit", lambda run: (done.append(run), fit(run)))
 

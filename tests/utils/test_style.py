@@ -5,7 +5,7 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_rgb
 
-from datasets.land_use_classes import CLASSES, UNKNOWN
+from datasets.targets import CLASSES, UNKNOWN
 from utils import style
 from utils.style import CLASS_COLOURS, LAYER_COLOURS, LEAST_DIFFERENCE, SERIES_COLOURS, class_colours, label_colour, painted, rgb
 

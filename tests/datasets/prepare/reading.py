@@ -6,8 +6,8 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 
-from datasets.prepare.objects import Box, Census, read_objects
-from datasets.prepare.tags import LayerTable, load_layers
+from datasets.prepare.osm.objects import Box, Census, read_objects
+from datasets.prepare.osm.tags import LayerTable, load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST
 
 BOUNDS = (WEST, NORTH - 70, WEST + 105, NORTH)

@@ -9,9 +9,9 @@ from affine import Affine
 from pyproj import CRS, Transformer
 
 from datasets import TileDataset
-from datasets.prepare.ground import box_in, outlines
+from datasets.prepare.geo.crs import box_in, outlines
 from datasets.prepare.pipeline import prepare_tiles
-from datasets.prepare.zonal import Zonal
+from datasets.prepare.targets.zonal import Zonal
 from tests.datasets.prepare.places import pixels, write_raster
 from utils.errors import PrepareError
 

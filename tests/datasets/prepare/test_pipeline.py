@@ -15,9 +15,9 @@ from PIL import Image
 from datasets import TileDataset
 from datasets.prepare import bands
 from datasets.prepare.settings import Settings
-from datasets.prepare.text import HashText
+from datasets.prepare.text.encoder import HashText
 from tests.datasets.prepare.places import NORTH, UTM, WEST, contents, graph_of, prepare, square, write_raster
-from utils.cli import read_config
+from utils.cli.command import read_config
 from utils.config import PrepareConfig
 from utils.errors import PrepareError
 

@@ -8,11 +8,11 @@ from PIL import Image
 
 from datasets.prepare import preview
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.objects import Census, OsmObjects
+from datasets.prepare.imagery.mosaic import open_mosaic
+from datasets.prepare.osm.objects import Census, OsmObjects
+from datasets.prepare.osm.spool import Spool, write_spool
+from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.preview import LARGEST, draw_preview
-from datasets.prepare.raster import open_mosaic
-from datasets.prepare.spool import Spool, write_spool
-from datasets.prepare.tags import load_layers
 from tests.datasets.prepare.places import pixels, square, write_raster
 from utils.style import LAYER_COLOURS
 

@@ -21,14 +21,14 @@ def undisturbed(place):
 
 @pytest.mark.parametrize(("layout", "module", "name", "count"), [
     ("compact", "datasets.prepare.staging", "write_spool", 1),
-    ("compact", "datasets.prepare.spool", "_index_rows", 1),
+    ("compact", "datasets.prepare.osm.spool", "_index_rows", 1),
     ("compact", "datasets.prepare.staging", "describe_job", 1),
     ("compact", "datasets.prepare.engine", "make_band", 2),
     ("compact", "datasets.prepare.pipeline", "join_parts", 1),
-    ("compact", "datasets.prepare.workplace", "_remove_city", 1),
+    ("compact", "datasets.prepare.city_folder", "_remove_city", 1),
     ("compact", "datasets.prepare.pipeline", "checksums", 1),
     ("release", "datasets.prepare.engine", "make_band", 2),
-    ("release", "datasets.prepare.workplace", "_remove_city", 1),
+    ("release", "datasets.prepare.city_folder", "_remove_city", 1),
 ])
 def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
     kill(place, layout, module, name, count)
@@ -38,7 +38,7 @@ def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
 
 @pytest.mark.parametrize(("layout", "moves"), [("release", 1), ("release", 5), ("release", 12), ("compact", 1)])
 def test_a_kill_while_tiles_are_moved_leaves_a_dataset_that_is_refused_until_the_move_is_finished(place, undisturbed, layout, moves):
-    kill(place, layout, "datasets.prepare.workplace", "_move", moves)
+    kill(place, layout, "datasets.prepare.city_folder", "_move", moves)
     with pytest.raises(TileError, match=r"the preparation of c was interrupted.*run prepare_dataset.py for it again"):
         TileDataset(place.folder / "out", image_size=64)
     prepare(place, keep_empty=True, layout=layout)
@@ -93,7 +93,7 @@ def test_traces_of_a_finished_run_do_not_answer_for_another_request(place, undis
 
 def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
     prepare(place, city="b")
-    kill(place, "compact", "datasets.prepare.workplace", "_move", 1)
+    kill(place, "compact", "datasets.prepare.city_folder", "_move", 1)
     with pytest.raises(PrepareError, match="holds a dataset of another kind, layout=compact with b"):
         prepare(place, keep_empty=True, layout="release")
 

@@ -1,1 +1,0 @@
-"""The parts of the sample city: plan, objects, what OpenStreetMap knows of them, imagery, statistics."""

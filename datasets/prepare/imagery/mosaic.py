@@ -1,0 +1,236 @@
+"""Imagery: one GeoTIFF, a VRT, or many files seen as one mosaic of 8-bit RGB on one grid, read window by window.
+
+The grid is the first file's (in sorted order), north up: its CRS, pixel size and pixel lattice, over the extent of all files; with
+`resolution`, the pixel size that has so many metres on the ground. A file whose pixels fall on that grid is read untouched; any other, in
+another CRS, of another pixel size, rotated or flipped, is resampled to it as it is read. Nothing is ever held as a whole.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from datasets.prepare.imagery.files import RasterFile, Reading, damage_named, gdal, inspect_all, raster_files
+from datasets.prepare.imagery.placement import (
+    Source,
+    check_near,
+    grid_at,
+    is_north_up,
+    metres_per_pixel,
+    moved_to_origin,
+    north_up,
+    place,
+    resampling_warnings,
+    shifted,
+)
+from datasets.prepare.imagery.stretch import apply_stretch, check_percentiles, find_stretch, nodata_warning
+from datasets.prepare.imagery.view import open_view, read_view
+from utils.errors import ConfigError, PrepareError
+
+MAX_OPEN = 64
+AVERAGED_FROM = 1.05  # pixels of a file in one of the mosaic, from which they are averaged and not interpolated
+WARP_ERROR_PX = 0.001  # so small, and X- and YSCALE fixed below, that a pixel is the same in whatever window it is read
+
+
+class Mosaic:
+    """Files on one grid; made by `open_mosaic`, or from the dictionary of another. A context manager that closes its files.
+
+    Attributes:
+        crs, transform, width, height: of the whole grid, as in rasterio.
+        sources: the files, in the order in which they are pasted; where two have imagery the first is kept.
+        files: every file that is read, those beside a raster and those that a VRT is made of included.
+        stretch: [low, high] of red, green and blue, the values that become 0 and 255; None for 8-bit imagery.
+        warnings: what the user should know, in sentences.
+    """
+
+    def __init__(self, crs: CRS, transform: Affine, sources: Sequence[Source], reading: Reading,
+                 stretch: list[list[float]] | None = None, files: Sequence[Path] = (), warnings: Sequence[str] = ()):
+        self.crs, self.transform, self.sources, self.reading = crs, transform, list(sources), reading
+        self.stretch, self.files, self.warnings = stretch, list(files), list(warnings)
+        self._rectangles = np.array([(s.col, s.row, s.col + s.width, s.row + s.height) for s in sources])  # [sources, 4]
+        self.width, self.height = map(int, self._rectangles[:, 2:].max(0))
+        self._readers: OrderedDict[Source, rasterio.DatasetReader | WarpedVRT] = OrderedDict()
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """minx, miny, maxx, maxy of the grid."""
+        return rasterio.transform.array_bounds(self.height, self.width, self.transform)
+
+    @property
+    def metres_per_pixel(self) -> tuple[float, float]:
+        """Width and height on the ground of the pixel at the centre, in true metres."""
+        return metres_per_pixel(self.crs, self.transform, self.width, self.height)
+
+    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
+        """Pixels of a window: RGB [h, w, 3] uint8, 0 where there is no imagery, and whether there is [h, w] bool.
+
+        Raises:
+            PrepareError: a file cannot be decoded there.
+        """
+        left, top, height, width = int(window.col_off), int(window.row_off), int(window.height), int(window.width)
+        image = _Image(height, width, self.stretch)
+        first_col, first_row, last_col, last_row = self._rectangles.T
+        hit = (first_col < left + width) & (last_col > left) & (first_row < top + height) & (last_row > top)
+        with gdal():
+            for source in (self.sources[index] for index in np.flatnonzero(hit)):
+                c0, c1 = max(left, source.col), min(left + width, source.col + source.width)
+                r0, r1 = max(top, source.row), min(top + height, source.row + source.height)
+                with damage_named(source.path):
+                    found = read_view(self._reader(source), Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
+                image.paste(np.s_[r0 - top:r1 - top, c0 - left:c1 - left], *found)
+        return image.rgb, image.valid
+
+    def thumbnail(self, max_side: int) -> tuple[np.ndarray, np.ndarray]:
+        """The whole, decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid [h, w] bool; overviews serve where they fit.
+
+        Raises:
+            PrepareError: a file cannot be decoded.
+        """
+        step = max(1.0, max(self.width, self.height) / max_side)
+        grid = Affine(self.transform.a * step, 0, self.transform.c, 0, self.transform.e * step, self.transform.f)
+        image = _Image(max(1, round(self.height / step)), max(1, round(self.width / step)), self.stretch)
+        with gdal():
+            for source in self.sources:
+                c0, c1 = _decimated(source.col, source.width, step, image.valid.shape[1])
+                r0, r1 = _decimated(source.row, source.height, step, image.valid.shape[0])
+                with damage_named(source.path), open_view(source.path, self.reading) as view:
+                    if view.crs == self.crs and is_north_up(view.transform):
+                        image.paste(np.s_[r0:r1, c0:c1], *read_view(view, shape=(r1 - r0, c1 - c0)))
+                        continue
+                small = Source(source.path, c0, r0, c1 - c0, r1 - r0, source.step * step)
+                with damage_named(source.path), self._open(small, grid, Resampling.nearest) as view:
+                    image.paste(np.s_[r0:r1, c0:c1], *read_view(view))
+        return image.rgb, image.valid
+
+    def to_dict(self) -> dict:
+        """Everything that `from_dict` needs, for JSON; paths are absolute."""
+        return {
+            "crs": self.crs.to_wkt(), "transform": list(self.transform)[:6], "reading": asdict(self.reading), "stretch": self.stretch,
+            "sources": [[str(source.path.absolute()), *astuple(source)[1:]] for source in self.sources],
+            "files": [str(file.absolute()) for file in self.files], "warnings": self.warnings,
+        }
+
+    @classmethod
+    def from_dict(cls, described: dict) -> "Mosaic":
+        """The same mosaic in another process; files are opened when they are read, and not inspected again."""
+        reading = described["reading"]
+        return cls(
+            CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
+            [Source(Path(path), *place) for path, *place in described["sources"]],
+            Reading(reading["bands"] and tuple(reading["bands"]), reading["crs"], reading["nodata"]),
+            described["stretch"], [Path(file) for file in described["files"]], described["warnings"],
+        )
+
+    def close(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
+
+    def __enter__(self) -> "Mosaic":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def _reader(self, source: Source) -> "rasterio.DatasetReader | WarpedVRT":
+        if source in self._readers:
+            self._readers.move_to_end(source)
+            return self._readers[source]
+        if len(self._readers) == MAX_OPEN:
+            self._readers.popitem(last=False)[1].close()
+        resampling = Resampling.average if source.step > AVERAGED_FROM else Resampling.bilinear
+        self._readers[source] = self._open(source, self.transform, resampling)
+        return self._readers[source]
+
+    def _open(self, source: Source, grid: Affine, resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
+        """A view of a file, resampled to its rectangle of `grid` where its own pixels are not the grid's."""
+        view = open_view(source.path, self.reading, source.step)
+        if not source.step:
+            return view
+        return WarpedVRT(
+            view, crs=self.crs, transform=shifted(grid, source.col, source.row), width=source.width, height=source.height,
+            resampling=resampling, add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1", YSCALE="1",
+        )
+
+
+class _Image:
+    """An image [h, w] that is filled file by file; what is there stays."""
+
+    def __init__(self, height: int, width: int, stretch: list[list[float]] | None):
+        self._bands = np.zeros((3, height, width), np.uint8)
+        self.valid = np.zeros((height, width), bool)
+        self._stretch = stretch
+
+    def paste(self, part: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
+        """Fill what is empty of a part with values [3, h, w] where any band has one [3, h, w] bool."""
+        if self._stretch:
+            values = np.where(has_value, apply_stretch(values, self._stretch), 0)
+        fresh = has_value.any(0) & ~self.valid[part]
+        np.copyto(self._bands[:, *part], values, casting="unsafe", where=fresh)
+        self.valid[part] |= fresh
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """[h, w, 3]"""
+        return np.moveaxis(self._bands, 0, -1)
+
+
+def open_mosaic(
+    raster: str | Path, *, bands: Iterable[int] | None = None, raster_crs: str | None = None, resolution: float | None = None,
+    stretch: Iterable[float] = (2, 98), nodata: str | float = "file",
+) -> Mosaic:
+    """The imagery at `raster`, as a context manager.
+
+    Args:
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs, or a glob such as `chips/*.tif`.
+        bands: of red, green and blue, from 1; None: by colour interpretation, else the first three; a palette is looked up.
+        raster_crs: CRS of files that have none.
+        resolution: metres per pixel on the ground; None: as the first file is.
+        stretch: the two percentiles, over all files, that become 0 and 255 where pixels are not 8-bit.
+        nodata: "file", "none" or a value, as in `Reading`.
+
+    Raises:
+        ConfigError: an argument of impossible value.
+        PrepareError: nothing there, a file that is no raster, has no place on the ground, or lacks a band, or files that lie too far
+            apart; the message names the file and a remedy.
+    """
+    percentiles, reading = check_percentiles(stretch), Reading.of(bands, raster_crs, nodata)
+    if resolution is not None and not resolution > 0:
+        raise ConfigError(f"resolution={resolution}: expected metres per pixel, above 0")
+    with gdal():
+        files = inspect_all(raster_files(raster), reading)
+        _check_alike(files)
+        crs, grid = files[0].crs, north_up(files[0])
+        sources, grid = moved_to_origin([place(file, crs, grid) for file in files], grid)
+        check_near(files, sources)
+        warnings = resampling_warnings(files, sources)
+        if resolution is not None:
+            wanted = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources), max(s.row + s.height for s in sources))
+            sources, grid = moved_to_origin([place(file, crs, wanted) for file in files], wanted)
+        eight_bit = files[0].dtype == "uint8"
+        stretched = None if eight_bit else find_stretch(files, reading, percentiles)
+        warnings.extend(filter(None, [nodata_warning(files, reading)]))
+    return Mosaic(crs, grid, sources, reading, stretched, list(dict.fromkeys(name for file in files for name in file.files)), warnings)
+
+
+def _check_alike(files: Sequence[RasterFile]) -> None:
+    """8-bit colours mean the same in every file; others only by a stretch of their own."""
+    first = files[0]
+    other = next((file for file in files if (file.dtype == "uint8") != (first.dtype == "uint8")), None)
+    if other:
+        raise PrepareError(f"{other.path}: the pixels are {other.dtype}, but those of {first.path} are {first.dtype}; a mosaic needs 8-bit "
+                           f"(uint8) imagery only, or none. Prepare them as two cities, or pass a glob that leaves one of them out.")
+
+
+def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
+    """First and one past the last pixel, one at least, of a side of `end` pixels after decimation by `step`."""
+    first = min(round(start / step), end - 1)
+    return first, min(end, max(first + 1, round((start + size) / step)))

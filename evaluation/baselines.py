@@ -1,0 +1,46 @@
+"""What constant predictions reach, to be printed beside a model's figures: a model that is no better has learnt nothing."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from evaluation.metrics import Protocol, RegressionMetrics, segmentation_figures
+
+
+def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: Sequence[str],
+                           protocol: Protocol) -> dict[str, dict[str, float]]:
+    """Figures of two segmentations that do not look at the image.
+
+    "majority class (NAME)" calls every pixel by the class that most training pixels have. "class prior" draws each pixel's
+    class by the shares of the training pixels; its figures are those of the confusion matrix to be expected.
+
+    Args:
+        train_counts: [C] known pixels of each class, in the training tiles; some pixel is known.
+        truth_counts: [C] likewise, in the tiles that are judged.
+        classes: C names.
+        protocol: of `segmentation_figures`.
+    """
+    commonest = int(train_counts.argmax())
+    always = torch.zeros(len(classes), dtype=torch.float64)
+    always[commonest] = 1
+    shares = {f"majority class ({classes[commonest]})": always,
+              "class prior": train_counts.double() / train_counts.sum()}
+    return {label: segmentation_figures(torch.outer(truth_counts.double(), share), classes, protocol) for label, share in shares.items()}
+
+
+def regression_baselines(train: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
+    """Figures of estimating the training tiles' mean, or their median, for every tile.
+
+    Args:
+        train: [n] float64, totals of the training tiles.
+        truth: [m], totals of the tiles that are judged.
+    """
+    constants = {"training mean": train.mean(), "training median": train.quantile(0.5)}
+    return {label: _constant_figures(constant, truth) for label, constant in constants.items()}
+
+
+def _constant_figures(constant: Tensor, truth: Tensor) -> dict[str, float]:
+    metrics = RegressionMetrics(alone=True)
+    metrics.update(constant.expand(len(truth), 1), truth)
+    return metrics.compute()

@@ -1,0 +1,176 @@
+"""The two downstream problems: what a target is, how a model is built and judged, and what it must beat."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from datasets import TileDataset
+from datasets.labelled import LabelledTiles
+from datasets.targets import CLASSES, UNITS, UNKNOWN
+from evaluation.baselines import regression_baselines, segmentation_baselines
+from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
+from models.downstream import Downstream
+from models.heads import TargetScale
+from utils.config import RegressionConfig, SegmentationConfig
+from utils.errors import ConfigError, TileError
+
+
+class Segmentation:
+    """A class for every pixel (Rose section 4.1): cross-entropy of the known pixels, judged by mIoU.
+
+    Attributes:
+        score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1 where less is.
+        detail: columns of what is said of each tile.
+        seen: what `learn` has read, by which a result knows its targets again.
+    """
+
+    name, title, score, better = "segmentation", "Segmentation", "miou", 1
+    detail = ("pixel_accuracy", "known_pixels")
+
+    def __init__(self, cfg: SegmentationConfig):
+        self.cfg = cfg
+        self.classes = tuple(cfg.classes or CLASSES)
+        if len(set(self.classes)) != len(self.classes) or not 2 <= len(self.classes) < UNKNOWN:
+            raise ConfigError(f"classes=[{','.join(self.classes)}]: expected 2 to {UNKNOWN - 1} different names, in the order of the "
+                              f"labels' values")
+
+    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0, seed: int = 0) -> LabelledTiles:
+        """The tiles with their labels."""
+        return LabelledTiles(dataset, indices, "land_use", len(self.classes), remove_ratio, seed)
+
+    def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
+        """Take from the targets what the model's set-up and the baselines need; every label is read, and so checked, here."""
+        self.shares, chosen, self.truth = (tiles.class_counts() for tiles in (train, val, reported))  # [C] pixels each
+        self.seen = [counts.tolist() for counts in (self.shares, chosen, self.truth)]
+        for counts, what in ((self.shares, "training"), (chosen, "validation"), (self.truth, "test")):
+            if not counts.sum():
+                raise TileError(f"{train.dataset.root}: no pixel of the labels of the {what} tiles has a class, expected values from 0 to "
+                                f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, or give another list")
+
+    def purpose(self) -> dict[str, Any]:
+        """What a model is for, as `training.finetuned.build_downstream` takes it."""
+        return self.asked()
+
+    def asked(self) -> dict[str, Any]:
+        """What the keys say of a model's purpose."""
+        return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder, "classes": list(self.classes)}
+
+    def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
+        """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0, with a graph, where none is known."""
+        return F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum") / max(self.weight(target), 1)
+
+    def weight(self, target: Tensor) -> int:
+        """What a batch's loss is the mean of: its known pixels."""
+        return int((target != UNKNOWN).sum())
+
+    def metrics(self, device: torch.device) -> SegmentationMetrics:
+        """To be updated with `judged` outputs and targets."""
+        return SegmentationMetrics(self.classes, self.cfg.protocol, device)
+
+    def judged(self, outputs: Tensor, model: Downstream) -> Tensor:
+        """What metrics take of a model's outputs."""
+        return outputs
+
+    def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
+        """`detail` of each tile: the share of its known pixels that is right (nan where none is known), and how many are known."""
+        known = (target != UNKNOWN).flatten(1).sum(1)
+        right = (judged.argmax(1) == target).flatten(1).sum(1)
+        return [[r / k if k else torch.nan, k] for r, k in zip(right.tolist(), known.tolist(), strict=True)]
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Figures of predictions that know the classes' shares and nothing else."""
+        return segmentation_baselines(self.shares, self.truth, self.classes, self.cfg.protocol)
+
+    def extras(self, metrics: SegmentationMetrics, details: list[list[float]]) -> dict[str, Any]:
+        """What else a result says: the confusion matrix, rows the truth."""
+        return {"confusion": metrics.confusion().tolist()}
+
+    def remarks(self, result: dict[str, Any]) -> list[str]:
+        """What a reader of a result must know."""
+        absent = absent_classes(torch.tensor(result["confusion"]), self.classes)
+        how = "count as 0 in mIoU" if self.cfg.protocol == "release" else "are left out of the means"
+        return [f"absent from truth and prediction: {', '.join(absent)}; such classes {how}"] if absent else []
+
+
+class Regression:
+    """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared error in units of training, judged by RMSE
+    (whose order over one list of tiles is that of R2).
+
+    Attributes: as of `Segmentation`.
+    """
+
+    name, score, better = "regression", "rmse", -1
+    detail = ("true", "estimate")
+
+    def __init__(self, cfg: RegressionConfig):
+        self.cfg = cfg
+        self.unit = UNITS[cfg.target]
+        self.title = f"Regression of {self.unit}"
+
+    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0, seed: int = 0) -> LabelledTiles:
+        """The tiles with their totals."""
+        return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target], remove_ratio=remove_ratio, seed=seed)
+
+    def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
+        """Take from the targets what the model's set-up and the baselines need; every total is read, and so checked, here."""
+        self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))  # float64 [n], [v], [m]
+        self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
+        lowest = min(map(min, self.seen))
+        if self.cfg.target_scale == "log1p" and lowest <= -1:
+            raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than -1, for log(1 + it) to exist; use "
+                            f"target_scale=standard")
+        self.scale = TargetScale.fit(self.cfg.target_scale, self.train)
+
+    def purpose(self) -> dict[str, Any]:
+        """What a model is for, as `training.finetuned.build_downstream` takes it."""
+        return {**self.asked(), "mean": self.scale.mean, "std": self.scale.std}
+
+    def asked(self) -> dict[str, Any]:
+        """What the keys say of a model's purpose."""
+        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "target_scale": self.cfg.target_scale}
+
+    def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
+        """Mean squared error of estimates [B, 1] in units of training and totals [B]."""
+        return F.mse_loss(outputs[:, 0].float(), model.decoder.scale.scale(target).float())
+
+    def weight(self, target: Tensor) -> int:
+        """What a batch's loss is the mean of: its tiles."""
+        return len(target)
+
+    def metrics(self, device: torch.device) -> RegressionMetrics:
+        """To be updated with `judged` outputs and targets."""
+        return RegressionMetrics(device)
+
+    def judged(self, outputs: Tensor, model: Downstream) -> Tensor:
+        """What metrics take of a model's outputs: estimates [B, 1] in original units."""
+        return model.estimates(outputs)
+
+    def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
+        """`detail` of each tile."""
+        return torch.stack([target.double(), judged[:, 0].double()], 1).tolist()
+
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Figures of the same estimate for every tile."""
+        return regression_baselines(self.train, self.truth)
+
+    def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
+        """What else a result says: the least and the largest estimate."""
+        estimates = [estimate for _, estimate in details]
+        return {"estimates": [min(estimates), max(estimates)]}
+
+    def remarks(self, result: dict[str, Any]) -> list[str]:
+        """What a reader of a result must know."""
+        seed, (lowest, highest) = result["seed"], result["estimates"]
+        if lowest == highest and len(self.truth) > 1:
+            stuck = self.scale.name == "none" and not highest
+            remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10" if stuck else ""
+            return [f"seed {seed} estimates {highest:.4g} for every tile{remedy}"]
+        if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
+            return [f"seed {seed} is no better than the training tiles' mean for every tile"]
+        return []
+
+
+Problem = Segmentation | Regression

@@ -1,0 +1,192 @@
+"""Pages in a browser: nothing fails while they load, and clicks, keys and sliders do what they promise."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reports import write_report
+from tests.reports.folders import pretraining, regression, scene, segmentation
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is on the PATH")
+
+# Each check is an expression that is true where the page works; they run in this order, in one page of all kinds of runs.
+CHECKS = """
+const one = (name, within = document) => within.querySelector(name), all = (name, within = document) => [...within.querySelectorAll(name)];
+const key = (target, name) => target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+const point = (target, type, x, y, id = 1) =>
+  target.dispatchEvent(new PointerEvent(type, { clientX: x, clientY: y, pointerId: id, bubbles: true }));
+const look = layer => getComputedStyle(one(`img[data-layer='${layer}']`));
+const alpha = (stage, patch) => one("canvas", stage).getContext("2d").getImageData(patch % 4, Math.floor(patch / 4), 1, 1).data[3];
+const set = (input, value) => { input.value = value; input.dispatchEvent(new Event("input", { bubbles: true })); };
+const frame = one(".frame"), layers = one(".layers"), box = frame.getBoundingClientRect();
+const scale = () => new DOMMatrix(layers.style.transform).a, left = () => new DOMMatrix(layers.style.transform).e;
+frame.setPointerCapture = () => {};
+const block = one(".attention"), tabs = all(".tabs");
+const checks = {
+  "a tab shows its panel alone": () => {
+    one("[role=tab]:nth-child(2)", tabs[0]).click();
+    const shown = all("[role=tabpanel]", tabs[0]).map(panel => !panel.hidden).join();
+    one("[role=tab]", tabs[0]).click();
+    return shown === "false,true" && !all("[role=tabpanel]", tabs[0])[0].hidden;
+  },
+  "arrow keys go through tabs": () => {
+    one("[role=tab]", tabs[1]).focus();
+    key(one("[role=tab]", tabs[1]), "ArrowRight");
+    return document.activeElement.textContent === "seed 1" && document.activeElement.getAttribute("aria-selected") === "true";
+  },
+  "no heat before a choice": () => alpha(block, 0) === 0 && alpha(block, 1) === 0,
+  "a click on a box shows where it looks": () => {
+    one("polygon[data-object='1']", block).dispatchEvent(new MouseEvent("click", { bubbles: true }));
+    return alpha(block, 1) > 100 && alpha(block, 0) === 0 && one("output", block).textContent.includes("18.0% of its attention");
+  },
+  "the box and its row are marked": () => all(".on", block).map(item => item.tagName.toLowerCase()).sort().join() === "button,polygon,tr",
+  "a button of the list does so, too": () => { one("button[data-object='0']", block).click(); return alpha(block, 0) > 100; },
+  "arrow keys go from object to object": () => { key(one(".stage svg"), "ArrowRight"); return alpha(block, 1) > 100; },
+  "the heat fades": () => { set(one("[data-opacity]"), 0); return alpha(block, 1) === 0; },
+  "the mean of the objects is taken away": () => {
+    set(one("[data-opacity]"), 100);
+    key(one(".stage svg"), "ArrowLeft");
+    const before = one("[data-peak]").textContent;
+    one("[data-relative]").click();
+    return before.startsWith("4.0") && one("[data-peak]").textContent.startsWith("2.00");
+  },
+  "a chart is read by keys": () => {
+    const chart = one("[data-chart]"), words = one("output", chart).textContent;
+    key(one("svg", chart), "ArrowRight");
+    key(one("svg", chart), "ArrowRight");
+    const read = one("output", chart).textContent;
+    one("svg", chart).dispatchEvent(new Event("blur"));
+    return read === "step 2: mean squared error 0.5000" && one("output", chart).textContent === words;
+  },
+  "a chart is read by the pointer": () => {
+    const svg = one("[data-chart] svg"), place = svg.getBoundingClientRect();
+    point(svg, "pointermove", place.right - 3, place.top + 20);
+    return one("[data-chart] output").textContent.startsWith("step 6:") && !one("[data-chart] .cursor").hasAttribute("hidden");
+  },
+  "a cell of the confusion is read": () => {
+    const matrix = one(".confusion-block");
+    one("tbody tr:nth-child(2) td", matrix).dispatchEvent(new PointerEvent("pointerover", { bubbles: true }));
+    return one("output", matrix).textContent === "green, taken for water: 5 pixels, 8% of green";
+  },
+  "a layer is switched off": () => {
+    one("input[type=checkbox][data-layer='1']").click();
+    return look(1).display === "none" && look(0).display !== "none";
+  },
+  "and on": () => { one("input[type=checkbox][data-layer='1']").click(); return look(1).display !== "none"; },
+  "a layer fades": () => { set(one("input[type=range][data-layer='1']"), 30); return look(1).opacity === "0.3"; },
+  "keys zoom": () => { key(frame, "+"); return scale() === 1.5; },
+  "the scale bar follows": () => {
+    const metres = Number(one(".scale-bar span").textContent.split(" ")[0]), pixels = one(".scale-bar i").getBoundingClientRect().width;
+    return Math.abs(pixels / metres - frame.clientWidth * 1.5 / 400) < 0.01;
+  },
+  "keys move": () => { const before = left(); key(frame, "ArrowRight"); return left() === before - 60; },
+  "the pointer moves": () => {
+    const before = left();
+    point(frame, "pointerdown", box.left + 100, box.top + 50);
+    point(frame, "pointermove", box.left + 120, box.top + 50);
+    point(frame, "pointerup", box.left + 120, box.top + 50);
+    point(frame, "pointermove", box.left + 190, box.top + 50);
+    return left() === before + 20;
+  },
+  "two fingers zoom": () => {
+    const before = scale();
+    point(frame, "pointerdown", box.left + 100, box.top + 50, 1);
+    point(frame, "pointerdown", box.left + 200, box.top + 50, 2);
+    point(frame, "pointermove", box.left + 300, box.top + 50, 2);
+    point(frame, "pointerup", 0, 0, 1);
+    point(frame, "pointerup", 0, 0, 2);
+    return Math.abs(scale() / before - 2) < 1e-6;
+  },
+  "the wheel zooms a chosen map": () => {
+    const before = scale();
+    frame.focus();
+    frame.dispatchEvent(new WheelEvent("wheel", { deltaY: 200, bubbles: true, cancelable: true }));
+    return scale() < before;
+  },
+  "the wheel scrolls past a map that is not chosen": () => {
+    const before = scale(), wheel = new WheelEvent("wheel", { deltaY: 200, bubbles: true, cancelable: true });
+    frame.blur();
+    frame.dispatchEvent(wheel);
+    return scale() === before && !wheel.defaultPrevented && one(".hint").classList.contains("on");
+  },
+  "a button shows all again": () => { one("[data-do=home]").click(); return scale() === 1 && left() === 0; },
+};
+const results = {};
+for (const [name, check] of Object.entries(checks)) {
+  try { results[name] = check(); } catch (error) { results[name] = String(error); }
+}
+document.body.append(Object.assign(document.createElement("pre"), { id: "results", textContent: JSON.stringify(results) }));
+"""
+
+
+def browse(page: Path, *options: str) -> tuple[str, str]:
+    """The document once the page's scripts have run, and what was said on the console."""
+    home = page.parent / "browser"
+    done = subprocess.run(
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--enable-logging=stderr", "--dump-dom",
+         "--window-size=1200,900", f"--user-data-dir={home}", *options, page.as_uri()],
+        capture_output=True, text=True, timeout=60)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+
+
+def run_in(page: Path, code: str) -> dict:
+    """What `code` writes, as JSON, into an element of the id "results"."""
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())  # it would stop the code
+    changed = page.with_name("checked.html")
+    changed.write_text(source.replace("</body>", f"<script>{code}</script></body>"))
+    document, console = browse(changed)
+    assert "Uncaught" not in console
+    return json.loads(html.unescape(re.search(r'<pre id="results">(.*?)</pre>', document, re.DOTALL)[1]))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [pretraining(folder / "a"), segmentation(folder / "b"), regression(folder / "c"), scene(folder / "d")]
+    write_report(runs, folder / "report.html")
+    return folder / "report.html"
+
+
+def test_a_page_loads_without_a_complaint_under_its_own_policy(page):
+    document, console = browse(page)
+    assert console == ""
+    assert 'class="tabs live"' in document  # its scripts ran
+
+
+def test_the_policy_stops_other_scripts(page):
+    changed = page.with_name("changed.html")
+    changed.write_text(page.read_text().replace("</body>", "<script>document.title = 'changed'</script></body>"))
+    document, console = browse(changed)
+    assert "<title>changed" not in document
+    assert "Content Security Policy" in console
+
+
+def test_a_map_has_the_shape_of_its_ground_and_its_pictures_fill_it(tmp_path):
+    """The pictures are twice as wide as high, as those of a raster in degrees may be whose ground is higher than wide."""
+    described = scene(tmp_path / "map") / "scene.json"
+    described.write_text(described.read_text().replace("400.0, 200.0", "250.0, 334.0"))
+    write_report([tmp_path / "map"], tmp_path / "page.html")
+    measure = """
+      const sides = item => { const box = item.getBoundingClientRect(); return [box.width, box.height]; };
+      const frame = document.querySelector(".frame"), bar = document.querySelector(".scale-bar");
+      const found = { frame: sides(frame), pictures: [...frame.querySelectorAll("img")].map(sides),
+                      metres: Number(bar.textContent.split(" ")[0]) / bar.querySelector("i").getBoundingClientRect().width };
+      document.body.append(Object.assign(document.createElement("pre"), { id: "results", textContent: JSON.stringify(found) }));"""
+    found = run_in(tmp_path / "page.html", measure)
+    width, height = found["frame"]
+    assert width / height == pytest.approx(250 / 334, rel=1e-2)
+    assert found["pictures"] == [pytest.approx([width, height], rel=1e-3)] * 3
+    assert found["metres"] == pytest.approx(250 / width, rel=1e-2)
+    assert found["metres"] == pytest.approx(334 / height, rel=1e-2)
+
+
+def test_a_page_does_what_it_promises(page):
+    results = run_in(page, CHECKS)
+    assert {name: found for name, found in results.items() if found is not True} == {}
+    assert len(results) == 23

@@ -1,0 +1,194 @@
+"""Pages of each kind: what they say, that they need nothing else, and that no name becomes markup."""
+
+import re
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import make_report
+from reports import write_report
+from reports.chart import Axis, Series, line_chart
+from reports.markup import script_json
+from reports.read import LARGE, picture
+from tests.reports.folders import HOSTILE, pretraining, regression, scene, segmentation
+
+KINDS = {"pretraining": pretraining, "segmentation": segmentation, "regression": regression, "scene": scene}
+VOID = {"img", "input", "meta", "link", "br"}
+
+
+class Page(HTMLParser):
+    """The elements, attributes and texts of a page; fails where an element is not closed as it was opened."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] not in (["script"], ["style"]):
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def page_of(*folders: Path, title: str | None = None) -> Page:
+    path = folders[0].parent / "page" / "report.html"
+    write_report(folders, path, title)
+    return Page(path)
+
+
+@pytest.mark.parametrize(("kind", "said"), [
+    ("pretraining", ["6 steps. The record ends in epoch 1.", "25.0 with the mean colour", "18.0% 9.0% 2.00 x", "house",
+                     "25% by always the commonest of 7"]),
+    ("segmentation", ["0.4000 ± 0.0100", "class prior", "best baseline 0.1000", "85% of 100 pixels right", "absent", "seed 1", "ab" * 32]),
+    ("regression", ["R² -0.5000", "training mean", "town_0_1: true 4.000, estimated 9.000", "no better than the mean"]),
+    ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -", "map.tif"]),
+])
+def test_a_page_says_what_its_folder_holds(tmp_path, kind, said):
+    page = page_of(KINDS[kind](tmp_path / "run"))
+    assert [words for words in said if words not in page.text] == []
+
+
+def test_maps_of_the_same_title_are_told_apart_by_their_folders(tmp_path):
+    page = page_of(*(scene(tmp_path / name) for name in ("with", "without")), scene(tmp_path / "other", title="Population of city.tif"))
+    assert [title in page.text for title in ("Land use of city.tif (with)", "Land use of city.tif (without)", "city.tif (other)")] == [
+        True, True, False]
+    assert "from the files of with , without , other ." in page.text
+
+
+def test_a_page_among_its_files_does_not_name_their_folder(tmp_path):
+    folder = scene(tmp_path / "made")  # which may be moved when it is whole
+    write_report([folder], folder / "report.html")
+    text = Page(folder / "report.html").text
+    assert "from the files beside it" in text
+    assert "made" not in text.lower().replace("made by rose", "")
+
+
+def test_figures_in_writing_stand_to_the_right_as_numbers_do(tmp_path):
+    cells = page_of(scene(tmp_path / "map")).of("td")
+    assert [cell.get("class") for cell in cells[:4]] == ["number"] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_needs_nothing_else(tmp_path, kind):
+    page = page_of(KINDS[kind](tmp_path / "run"))
+    sources = [value for _, attributes in page.elements for name, value in attributes.items()
+               if name in ("src", "href", "data", "poster", "srcset")]
+    assert [source for source in sources if not source.startswith(("data:", "#"))] == []
+    code = re.sub(r'"data:[^"]*"', "", page.source)
+    assert re.findall(r"https?:|url\((?!#)|@import|fetch\(|XMLHttpRequest|import\(|sendBeacon|WebSocket", code) == []
+    policy = next(meta["content"] for meta in page.of("meta") if meta.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_are_described_links_lead_somewhere_and_ids_are_given_once(tmp_path, kind):
+    page = page_of(KINDS[kind](tmp_path / "run"), KINDS[kind](tmp_path / "again"))
+    assert all(image["alt"] for image in page.of("img"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"][1:] for link in page.of("a")} <= set(ids)
+    assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.of("svg"))
+
+
+def test_names_never_become_markup(tmp_path):
+    folders = [pretraining(tmp_path / "a", HOSTILE, HOSTILE), segmentation(tmp_path / "b", HOSTILE), regression(tmp_path / "c", HOSTILE),
+               scene(tmp_path / "d", HOSTILE, HOSTILE)]
+    page = page_of(*folders, title=HOSTILE)
+    plain = page_of(*(make(tmp_path / f"plain{number}") for number, make in enumerate(KINDS.values())), title="plain")
+    assert [name for name, _ in page.elements] == [name for name, _ in plain.elements]
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert HOSTILE in page.text
+
+
+def test_the_same_files_give_the_same_page(tmp_path):
+    folder = segmentation(tmp_path / "run")
+    assert page_of(folder).source == page_of(folder).source
+
+
+def test_several_runs_have_a_table_of_contents(tmp_path):
+    page = page_of(pretraining(tmp_path / "a"), regression(tmp_path / "b"), title="My city")
+    assert "My city" in page.text
+    assert {link["href"] for link in page.of("a")} == {"#content", "#s1", "#s2"}
+    assert "RMSE 4.000" in page.text[: page.text.index("Rose learned")]
+
+
+def test_a_run_without_what_later_versions_write_has_a_page(tmp_path):
+    folder = pretraining(tmp_path / "run")
+    for name in ("attention.json", "reconstruction.json", "figures/reconstruction_osm.png"):
+        (folder / name).unlink()
+    page = page_of(folder)
+    assert "Losses" in page.text
+    assert "Where OSM objects look" not in page.text
+
+
+def test_a_model_measured_without_training_has_no_curves(tmp_path):
+    folder = regression(tmp_path / "run")
+    (folder / "seed_0" / "metrics.csv").unlink()
+    results = folder / "results.json"
+    results.write_text(results.read_text().replace('"epochs": 3', '"epochs": 0'))
+    page = page_of(folder)
+    assert "without training" in page.text
+    assert "validation" not in page.text
+
+
+def test_large_pictures_are_packed_and_keep_their_transparency(tmp_path):
+    path, noise = tmp_path / "noise.png", Image.effect_noise((500, 500), 60)
+    Image.merge("RGBA", [noise, noise, noise, Image.linear_gradient("L").resize((500, 500))]).save(path)
+    assert path.stat().st_size > LARGE
+    uri, *size = picture(path)
+    assert uri.startswith("data:image/webp;base64,")
+    assert len(uri) < path.stat().st_size
+    assert size == [500, 500]
+
+
+def test_lines_break_where_a_value_is_missing_and_long_runs_are_thinned():
+    broken = line_chart("loss", "step", [1, 2, 3, 4, 5], [Series("loss", "image", [1, 2, float("nan"), 4, 5])])
+    assert broken.count("<polyline") == 2
+    long = line_chart("loss", "step", range(1, 5001), [Series("loss", "image", [1.0] * 5000)])
+    assert len(re.search(r'points="([^"]*)"', long)[1].split()) == 500
+
+
+def test_data_cannot_end_the_script_that_holds_it():
+    assert script_json({"name": HOSTILE}).count("<") == 2
+
+
+def test_epochs_have_no_ticks_between_them():
+    assert Axis(1, 2, 0, 100, whole=True).ticks() == [1, 2]
+
+
+@pytest.mark.parametrize(("low", "high", "ticks"), [
+    (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-3, 12, [0, 5, 10]), (0, 2e-5, [0, 5e-6, 1e-5, 1.5e-5, 2e-5])])
+def test_ticks_are_round(low, high, ticks):
+    assert Axis(low, high, 0, 100).ticks() == pytest.approx(ticks)
+
+
+def test_the_command_joins_folders(tmp_path, monkeypatch, capsys):
+    folders = [pretraining(tmp_path / "a,b=c"), scene(tmp_path / "map")]
+    monkeypatch.setattr(sys, "argv", ["make_report.py", *map(str, folders), f"out={tmp_path / 'new' / 'page.html'}", "title=My city"])
+    make_report.main()
+    page = Page(tmp_path / "new" / "page.html")
+    assert "2 runs" in capsys.readouterr().out
+    assert "Land use of city.tif" in page.text
+    assert "My city" in page.text

@@ -1,0 +1,78 @@
+"""What is measured at the end of a run, on networks whose answer is known."""
+
+import pytest
+import torch
+
+from datasets import TileDataset
+from datasets.stores.tile import LABEL
+from models import build_rose
+from training.plots import image_figure
+from training.reconstruction import Tags, measure_reconstruction, reconstruct, sample_indices
+from utils.drawing import to_picture
+
+
+class Oracle(torch.nn.Module):
+    """Reconstructs everything exactly, with an error added."""
+
+    def __init__(self, error: float = 0.0):
+        super().__init__()
+        self.rose, self.error = build_rose("test_vit"), error
+        self.patchify = self.rose.patchify
+
+    def forward(self, images, graphs):
+        out = self.rose(images, graphs)
+        return out._replace(osm_pred=graphs.x[out.node_mask, :524] + self.error, predict_image=lambda: self.patchify(images) + self.error)
+
+
+@pytest.fixture
+def tiles(sample_tiles):
+    return TileDataset(sample_tiles)
+
+
+def test_a_perfect_reconstruction(tiles):
+    measured = measure_reconstruction(Oracle(), tiles, seed=0)
+    assert measured.pixel_error == pytest.approx(0, abs=1e-3)
+    assert measured.tags_right == 1
+    assert all(value == pytest.approx(1) for value in measured.explained.values())
+    assert measured.pixel_error_mean_colour > 10
+    assert 0 < measured.tags_commonest < 1
+    assert measured.tiles == 9
+
+
+def test_errors_are_in_grey_values(tiles):
+    measured = measure_reconstruction(Oracle(error=1.0), tiles, seed=0)
+    assert measured.pixel_error == pytest.approx(255 * (sum(s**2 for s in (0.229, 0.224, 0.225)) / 3) ** 0.5, rel=1e-4)
+    assert all(value < 1 for value in measured.explained.values())
+
+
+def test_the_same_seed_hides_the_same_and_leaves_the_runs_randomness_alone(tiles):
+    rose = build_rose("test_vit").train()
+    state = torch.get_rng_state()
+    first, second = (reconstruct(rose, tiles, [0, 4], seed=3)[2] for _ in range(2))
+    assert torch.equal(first.image_mask, second.image_mask)
+    assert torch.equal(first.image_pred, second.image_pred)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert rose.training
+
+
+def test_the_nearest_text_names_the_tag_whatever_its_layer(tiles):
+    nodes, names = tiles[4][1].x, tiles.label_names["sample"]
+    tags = Tags.among(nodes)
+    assert torch.equal(tags.nearest(nodes[:, :524] + 0.01), tags.of_nodes)
+    words = [names[int(code)] for code in nodes[:, LABEL]]
+    assert [names[int(code)] for code in tags.codes[tags.of_nodes]] == words
+    assert len(tags.codes) == len(set(words)) < len(nodes[:, LABEL].unique())  # residential is a land use and a road
+
+
+def test_tiles_are_taken_evenly(tiles):
+    assert sample_indices(tiles, 3) == [0, 4, 8]
+    assert sample_indices(tiles, 99) == list(range(9))
+
+
+def test_the_figure_shows_true_pixels_where_it_says_so(tiles):
+    rose = build_rose("test_vit")
+    images, graphs, out = reconstruct(rose, tiles, [4], seed=0)
+    picture = to_picture(image_figure(images, graphs, out, 16, rose.unpatchify))
+    assert picture.dtype == torch.uint8
+    assert picture.shape[2] == 3
+    assert picture.float().std() > 10
