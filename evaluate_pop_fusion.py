@@ -5,8 +5,8 @@
     python evaluate_pop_fusion.py data_root=D checkpoint=C modality=osm mode=linear target_scale=standard seeds=[0,1,2]
     python evaluate_pop_fusion.py data_root=D checkpoint=model_120.tar task=sz_co2 recipe=release    # as the paper's code
 
-The same command continues a run that was stopped, and reports again what is finished. The training loop is `fit` in
-evaluation/run.py.
+The same command continues a run that was stopped, and reports again what is finished. The training
+loop is `fit` in evaluation/run.py.
 """
 
 from typing import Any
@@ -17,14 +17,16 @@ from utils.config import RegressionConfig
 
 
 def evaluate_pop_fusion(cfg: RegressionConfig) -> dict[str, Any]:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
+    # for
     from evaluation.job import evaluate_and_tell
     from evaluation.problem import Regression
 
     return evaluate_and_tell(cfg, Regression(cfg))
 
 
-main = script("evaluate_pop_fusion", RegressionConfig, implied=implied, folder="save_path")(evaluate_pop_fusion)
+main = script("evaluate_pop_fusion", RegressionConfig, implied=implied,
+              folder="save_path")(evaluate_pop_fusion)
 
 if __name__ == "__main__":
     main()

@@ -6,8 +6,8 @@
     python evaluate_seg_fusion.py data_root=D checkpoint=model_120.tar task=seg_sz recipe=release    # as the paper's code
     python evaluate_seg_fusion.py data_root=D checkpoint=best.safetensors epochs=0 remove_ratio=0.5  # measure a fine-tuned model
 
-The same command continues a run that was stopped, and reports again what is finished. The training loop is `fit` in
-evaluation/run.py.
+The same command continues a run that was stopped, and reports again what is finished. The training
+loop is `fit` in evaluation/run.py.
 """
 
 from typing import Any
@@ -18,14 +18,16 @@ from utils.config import SegmentationConfig
 
 
 def evaluate_seg_fusion(cfg: SegmentationConfig) -> dict[str, Any]:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
+    # for
     from evaluation.job import evaluate_and_tell
     from evaluation.problem import Segmentation
 
     return evaluate_and_tell(cfg, Segmentation(cfg))
 
 
-main = script("evaluate_seg_fusion", SegmentationConfig, implied=implied, folder="save_path")(evaluate_seg_fusion)
+main = script("evaluate_seg_fusion", SegmentationConfig, implied=implied,
+              folder="save_path")(evaluate_seg_fusion)
 
 if __name__ == "__main__":
     main()

@@ -1,12 +1,14 @@
-"""The features of a pretrained Rose: what it says of each tile and each patch of a dataset, or of a whole scene.
+"""The features of a pretrained Rose: what it says of each tile and each patch of a dataset, or of
+a whole scene.
 
     python extract_features.py experiment=sample                                   # the sample city and the last pretraining run
     python extract_features.py data_root=D checkpoint=C out=F                      # the tiles of a dataset
     python extract_features.py raster=city.tif osm=city.osm.pbf checkpoint=C out=F  # a scene: no tiles need be prepared
     python extract_features.py data_root=D checkpoint=C out=F representations=[fused] fusion=fine patches=false
 
-F/tiles.parquet has a row for each tile, F/patches_*.tif a pixel for each patch, F/fused_pca.tif the city in the colours of its features:
-docs/features.md. The same command continues a run that was stopped.
+F/tiles.parquet has a row for each tile, F/patches_*.tif a pixel for each patch, F/fused_pca.tif
+the city in the colours of its features: docs/features.md. The same command continues a run that
+was stopped.
 """
 
 from utils.cli.command import script
@@ -15,7 +17,8 @@ from utils.config import ExtractConfig
 
 @script("extract_features", ExtractConfig)
 def main(cfg: ExtractConfig) -> None:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
+    # for
     from inference.features.run import extract, in_words
 
     print(in_words(cfg.out, extract(cfg)))

@@ -1,9 +1,11 @@
-"""Show runs as one page for the browser, which is complete in itself: losses, figures, maps, and where objects look.
+"""Show runs as one page for the browser, which is complete in itself: losses, figures, maps, and
+where objects look.
 
     python make_report.py runs/rose                                          # report.html of one run
     python make_report.py runs/rose runs/sample_seg_fusion_finetune maps/city out=city.html title="My city"
 
-A run is the folder of a pretraining, an evaluation or a map. Each writes such a page of its own; this joins them.
+A run is the folder of a pretraining, an evaluation or a map. Each writes such a page of its own;
+this joins them.
 """
 
 import os
@@ -22,7 +24,8 @@ from utils.files import replacing
 @script("make_report", MakeReportConfig, positional=("runs",))
 def main(cfg: MakeReportConfig) -> None:
     if not cfg.runs:
-        raise ConfigError("runs=[]: no folder given; name one or several: python make_report.py runs/rose")
+        raise ConfigError("runs=[]: no folder given; name one or several: python make_report.py "
+                          "runs/rose")
     folders, out = [Path(folder) for folder in cfg.runs], Path(cfg.out)
     maps = [folder for folder in folders if is_scene(folder)]
     _check_place("out", out, REPORT)
@@ -30,30 +33,35 @@ def main(cfg: MakeReportConfig) -> None:
         _check_picture(Path(cfg.picture), maps)
     with ExitStack() as both:
         if cfg.picture:
-            part = both.enter_context(replacing(Path(cfg.picture)))  # it appears when the page is there, too
+            # it appears when the page is there, too
+            part = both.enter_context(replacing(Path(cfg.picture)))
             save_poster(maps, part)
         write_report(folders, out, cfg.title)
-    print(f"{out}: {len(folders)} run{'s' * (len(folders) > 1)}, {out.stat().st_size / 1e6:.1f} MB; open it in a browser")
+    print(f"{out}: {len(folders)} run{'s' * (len(folders) > 1)}, {out.stat().st_size / 1e6:.1f} "
+          "MB; open it in a browser")
 
 
 def _check_picture(path: Path, maps: list[Path]) -> None:
-    """Raises ConfigError where there is nothing to draw, or no picture can be written to `path`."""
+    """Raises ConfigError where there is nothing to draw, or no picture can be written to
+    `path`."""
     if not maps:
-        raise ConfigError(f"picture={path}: none of the runs is a map; give a folder of predict_scene.py or extract_features.py, or "
-                          f"leave picture= out")
+        raise ConfigError(f"picture={path}: none of the runs is a map; give a folder of "
+                          "predict_scene.py or extract_features.py, or leave picture= out")
     if path.suffix.lower() not in FORMATS:
-        raise ConfigError(f"picture={path}: no format that can be written, expected a name that ends with {', '.join(FORMATS)}; give "
-                          f"one such as maps.jpg")
+        raise ConfigError(f"picture={path}: no format that can be written, expected a name that "
+                          f"ends with {', '.join(FORMATS)}; give one such as maps.jpg")
     _check_place("picture", path, "maps.jpg")
 
 
 def _check_place(key: str, path: Path, example: str) -> None:
     """Raises ConfigError where no file can be written to `path`."""
     if path.is_dir():
-        raise ConfigError(f"{key}={path}: is a folder, expected the name of a file; give one in it, such as {path / example}")
+        raise ConfigError(f"{key}={path}: is a folder, expected the name of a file; give one in "
+                          f"it, such as {path / example}")
     above = next(folder for folder in path.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(f"{key}={path}: {above} is no folder that can be written to, expected one; give another path")
+        raise ConfigError(f"{key}={path}: {above} is no folder that can be written to, expected "
+                          "one; give another path")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A fine-tuned model over a whole city: imagery and OSM in, a georeferenced map out.
 
-    python predict_scene.py raster=city.tif osm=city.osm.pbf checkpoint=runs/seg_fusion_finetune out=maps/landuse
-    python predict_scene.py raster='chips/*.tif' checkpoint=best.safetensors out=maps/chips overlap=0.75 probabilities=true
-    python predict_scene.py raster=city.tif osm=osm.gpkg checkpoint=runs/pop_fusion_finetune out=maps/people zones=districts.gpkg
+    python predict_scene.py raster=city.tif osm=city.osm.pbf checkpoint=runs/seg_fusion_finetune
+    out=maps/landuse python predict_scene.py raster='chips/*.tif' checkpoint=best.safetensors
+    out=maps/chips overlap=0.75 probabilities=true python predict_scene.py raster=city.tif
+    osm=osm.gpkg checkpoint=runs/pop_fusion_finetune out=maps/people zones=districts.gpkg
 
 The same command continues a run that was stopped. What the files are stands in docs/maps.md.
 """
@@ -13,7 +14,8 @@ from utils.config import PredictConfig
 
 @script("predict_scene", PredictConfig)
 def main(cfg: PredictConfig) -> None:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait for
+    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
+    # for
     from inference.maps.run import run
 
     print(run(cfg))

@@ -1,10 +1,12 @@
-"""What torch-scatter brings to the OSM encoder, the part of Rose that is made of PyG's scatter operations.
+"""What torch-scatter brings to the OSM encoder, the part of Rose that is made of PyG's scatter
+operations.
 
     pip install --no-build-isolation -r requirements-accel.txt      # minutes: it compiles
     python benchmarks/accel.py                                      # half a minute on 2 cores
 
-PyG uses torch-scatter for some operations where it is installed. Forward and backward passes with it and without take turns within one
-process, by PyG's own switch, and the calls that reach torch-scatter are counted: where there are none, the ratio is the machine's noise.
+PyG uses torch-scatter for some operations where it is installed. Forward and backward passes with
+it and without take turns within one process, by PyG's own switch, and the calls that reach
+torch-scatter are counted: where there are none, the ratio is the machine's noise.
 """
 
 import importlib.util
@@ -52,8 +54,10 @@ def results(quick: bool) -> list[str]:
         return [MISSING]
     settings = QUICK if quick else FULL
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [f"OSM encoder and readout, forward and backward, {settings.batch} tiles, {device}, median of {settings.repeats} repeats:", "",
-            markdown_table(["nodes a tile", "without, ms", "with, ms", "with / without", "calls of torch-scatter"],
+    return [f"OSM encoder and readout, forward and backward, {settings.batch} tiles, {device}, "
+            f"median of {settings.repeats} repeats:", "",
+            markdown_table(["nodes a tile", "without, ms", "with, ms", "with / without",
+                            "calls of torch-scatter"],
                            [row(settings, nodes, device) for nodes in settings.nodes])]
 
 
@@ -70,7 +74,8 @@ def row(settings: Settings, nodes: int, device: str) -> list[str | float]:
     with torch_scatter_used(True), counted_calls() as calls:
         step()
     without, with_it = statistics.median(times[False]), statistics.median(times[True])
-    ratio = statistics.median([one / other for one, other in zip(times[True], times[False], strict=True)])
+    ratio = statistics.median([one / other
+                               for one, other in zip(times[True], times[False], strict=True)])
     return [nodes, f"{without * 1e3:.2f}", f"{with_it * 1e3:.2f}", f"{ratio:.2f}", len(calls)]
 
 

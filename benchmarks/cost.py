@@ -1,10 +1,12 @@
-"""What a tile costs, from first principles: multiplications, bytes, memory and network; and what that means for many tiles and GPUs.
+"""What a tile costs, from first principles: multiplications, bytes, memory and network; and what
+that means for many tiles and GPUs.
 
     python benchmarks/cost.py                            # ViT-B/16, 60 nodes a tile, batch 64; formulas beside what is counted and measured
     python benchmarks/cost.py --nodes 150 --batch 256
 
-`docs/scaling.md` explains the terms. FLOPs are those of the mathematics, two for a multiplication and its addition, in matrix products and
-attention; what is computed a second time to save memory is not counted, and elementwise work is a fraction of a per cent of them.
+`docs/scaling.md` explains the terms. FLOPs are those of the mathematics, two for a multiplication
+and its addition, in matrix products and attention; what is computed a second time to save memory
+is not counted, and elementwise work is a fraction of a per cent of them.
 """
 
 import argparse
@@ -34,7 +36,8 @@ FP32, INT64 = 4, 8  # bytes
 
 
 class Encoder(NamedTuple):
-    """The sizes of an image encoder: width D, hidden width of an MLP, blocks, side of a patch and of the image in pixels."""
+    """The sizes of an image encoder: width D, hidden width of an MLP, blocks, side of a patch and
+    of the image in pixels."""
 
     width: int = 768
     hidden: int = 3072
@@ -64,24 +67,32 @@ class Load(NamedTuple):
 
 
 def forward_flops(encoder: Encoder, load: Load) -> dict[str, float]:
-    """FLOPs of a tile's forward pass in pretraining, by part; what is done once for a batch is shared by its tiles."""
+    """FLOPs of a tile's forward pass in pretraining, by part; what is done once for a batch is
+    shared by its tiles."""
     width, patches = encoder.width, encoder.patches
-    whole, shown = 1 + patches, 1 + int(patches * (1 - load.image_ratio))                # tokens of either pass, CLS included
-    hidden = whole - shown                                                               # patches that the decoder reconstructs
+    # tokens of either pass, CLS included
+    whole, shown = 1 + patches, 1 + int(patches * (1 - load.image_ratio))
+    hidden = whole - shown                                  # patches that the decoder reconstructs
     pixels, square, masked = 3 * encoder.patch**2, width**2, load.masked
-    readout = STEPS * 2 * 4 * GRAPH * (2 * GRAPH + GRAPH)                                # an LSTM cell of 4 gates
+    readout = STEPS * 2 * 4 * GRAPH * (2 * GRAPH + GRAPH)                 # an LSTM cell of 4 gates
     return {
         "patch projection": 2 * patches * pixels * width,
         "ViT, visible patches": encoder.depth * block_flops(shown, width, encoder.hidden),
         "ViT, whole image": encoder.depth * block_flops(whole, width, encoder.hidden),
         "token_proj": 2 * (shown + whole) * square,
-        # self-attention: q, k, v of the visible tokens (of mask token and positions once a batch), its scores and values, its output
-        "image block, self-attention": (6 * shown + 2 * whole + (6 + 4 * whole) / load.batch) * square + 4 * whole**2 * width,
+        # self-attention: q, k, v of the visible tokens (of mask token and positions once a batch),
+        # its scores and values, its output
+        "image block, self-attention": (6 * shown + 2 * whole
+                                        + (6 + 4 * whole) / load.batch) * square
+        + 4 * whole**2 * width,
         "image block, the rest": (7 + 2 * whole) * square + 4 * HEADS * whole * width,
         # q, k, v of all tokens, and what follows of the hidden ones alone
-        "image decoder": (6 * whole + 18 * hidden) * square + 4 * hidden * whole * width + 2 * hidden * width * pixels,
-        "OSM encoder, both passes": 2 * 2 * load.nodes * FEATURES * GRAPH + readout + 2 * 2 * GRAPH * width,
-        # of each masked node, in squares of D: A_self 4, A_q2k 2, projections of A_k2q, guide and finish 4, mlp 2
+        "image decoder": (6 * whole + 18 * hidden) * square + 4 * hidden * whole * width
+        + 2 * hidden * width * pixels,
+        "OSM encoder, both passes": 2 * 2 * load.nodes * FEATURES * GRAPH + readout
+        + 2 * 2 * GRAPH * width,
+        # of each masked node, in squares of D: A_self 4, A_q2k 2, projections of A_k2q, guide and
+        # finish 4, mlp 2
         "OSM block": (masked * (2 * GRAPH * width + 12 * square + (3 + 4 * HEADS) * whole * width)
                       + whole * square / load.batch),
         "OSM prediction": 2 * masked * width * FEATURES,
@@ -94,24 +105,30 @@ def block_flops(tokens: int, width: int, hidden: int) -> float:
 
 
 def training_flops(encoder: Encoder, load: Load) -> float:
-    """FLOPs of a tile's forward and backward pass: the gradients of input and of weights cost one forward pass each.
+    """FLOPs of a tile's forward and backward pass: the gradients of input and of weights cost one
+    forward pass each.
 
-    Pixels and features of nodes need no gradient, which spares their first layers it; but a learned token stands for masked nodes.
+    Pixels and features of nodes need no gradient, which spares their first layers it; but a
+    learned token stands for masked nodes.
     """
     parts = forward_flops(encoder, load)
     return 3 * sum(parts.values()) - parts["patch projection"] - 2 * load.nodes * FEATURES * GRAPH
 
 
 def vit_flops(encoder: Encoder) -> float:
-    """FLOPs of a plain ViT's forward and backward pass on one image: the unit of benchmarks/step_time.py."""
+    """FLOPs of a plain ViT's forward and backward pass on one image: the unit of
+    benchmarks/step_time.py."""
     projection = 2 * encoder.patches * 3 * encoder.patch**2 * encoder.width
-    return 3 * (projection + encoder.depth * block_flops(1 + encoder.patches, encoder.width, encoder.hidden)) - projection
+    return 3 * (projection + encoder.depth * block_flops(1 + encoder.patches, encoder.width,
+                                                         encoder.hidden)) - projection
 
 
 def counted_flops(rose: Rose, load: Load) -> tuple[float, float]:
-    """FLOPs of a tile's forward, and of its forward and backward pass, as PyTorch counts them on the network itself."""
+    """FLOPs of a tile's forward, and of its forward and backward pass, as PyTorch counts them on
+    the network itself."""
     images, graphs = random_images(load.batch), random_graphs(load.batch, load.nodes)
-    counter = FlopCounterMode(display=False, custom_mapping=ONEDNN if torch.backends.mkldnn.is_available() else None)
+    counter = FlopCounterMode(display=False, custom_mapping=ONEDNN
+                              if torch.backends.mkldnn.is_available() else None)
     with sdpa_kernel(SDPBackend.MATH):  # the counter knows products, but no CPU's fused attention
         with counter:
             loss = rose(images, graphs).loss
@@ -123,7 +140,8 @@ def counted_flops(rose: Rose, load: Load) -> tuple[float, float]:
 
 
 def saved_bytes(rose: Rose, load: Load, half: bool) -> float:
-    """Bytes a tile that a forward pass keeps for the backward pass, as autograd reports them, parameters left out."""
+    """Bytes a tile that a forward pass keeps for the backward pass, as autograd reports them,
+    parameters left out."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in rose.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -134,22 +152,27 @@ def saved_bytes(rose: Rose, load: Load, half: bool) -> float:
         return tensor
 
     images, graphs = random_images(load.batch), random_graphs(load.batch, load.nodes)
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast("cpu", torch.bfloat16, enabled=half):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), torch.autocast(
+        "cpu", torch.bfloat16, enabled=half):
         loss = rose(images, graphs).loss
     del loss
     return sum(storage.nbytes() for storage in saved.values()) / load.batch
 
 
-def _onednn_flops(x: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int], **__: object) -> int:
+def _onednn_flops(x: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int],
+                  **__: object) -> int:
     return 2 * math.prod(x) * weight[0]
 
 
-ONEDNN = {torch.ops.mkldnn._linear_pointwise: _onednn_flops}  # a product that models/linear.py uses and the counter does not know
+# a product that models/linear.py uses and the counter does not know
+ONEDNN = {torch.ops.mkldnn._linear_pointwise: _onednn_flops}
 
 
 def sent_bytes(encoder: Encoder, load: Load) -> dict[str, int]:
-    """Bytes of a tile on the way from a worker to the device: pixels as stored, the graph, and both masks."""
-    return {"image, uint8": 3 * encoder.side**2, "nodes, float32": load.nodes * (FEATURES + 1) * FP32,
+    """Bytes of a tile on the way from a worker to the device: pixels as stored, the graph, and
+    both masks."""
+    return {"image, uint8": 3 * encoder.side**2,
+            "nodes, float32": load.nodes * (FEATURES + 1) * FP32,
             "edges, int64, and codes, float32": load.edges * (2 * INT64 + FP32),
             "masks and tile numbers": encoder.patches + load.nodes * (1 + INT64)}
 
@@ -157,26 +180,32 @@ def sent_bytes(encoder: Encoder, load: Load) -> dict[str, int]:
 def stored_bytes(load: Load) -> int:
     """Bytes of a tile's graph in the compact layout (datasets/stores/compact_city.py).
 
-    With 2 bytes for a node's text and for its label, 1 for an edge's source, its target and its code, and the checksum.
+    With 2 bytes for a node's text and for its label, 1 for an edge's source, its target and its
+    code, and the checksum.
     """
     return load.nodes * (12 * FP32 + 2 + 2) + load.edges * (2 + 1) + FP32
 
 
 def model_bytes(parameters: int) -> dict[str, int]:
-    """Bytes that do not grow with the batch, in fp32 (also under autocast, which keeps these so)."""
-    return {"parameters": FP32 * parameters, "gradients": FP32 * parameters, "AdamW's two moments": ADAM * FP32 * parameters}
+    """Bytes that do not grow with the batch, in fp32 (also under autocast, which keeps these
+    so)."""
+    return {"parameters": FP32 * parameters, "gradients": FP32 * parameters,
+            "AdamW's two moments": ADAM * FP32 * parameters}
 
 
 def activation_bytes(encoder: Encoder, load: Load, half: bool) -> float:
     """Bytes that a tile's ViT blocks and the decoder's block keep for their backward pass.
 
-    A token keeps in a block (models/block.py) both inputs of the norms, q, k, v and attention's output, of width D each, and the MLP's
-    hidden row: 10 D numbers in an ordinary ViT. In half precision the two inputs stay fp32.
+    A token keeps in a block (models/block.py) both inputs of the norms, q, k, v and attention's
+    output, of width D each, and the MLP's hidden row: 10 D numbers in an ordinary ViT. In half
+    precision the two inputs stay fp32.
     """
     shown, whole = 1 + int(encoder.patches * (1 - load.image_ratio)), 1 + encoder.patches
     hidden, size, width = whole - shown, 2 if half else FP32, encoder.width
-    blocks = encoder.depth * (shown + whole) * (2 * width * FP32 + (4 * width + encoder.hidden) * size)
-    decoder = whole * width * (FP32 + 2 * size) + hidden * width * (FP32 + 6 * size)  # of which the hidden patches alone go on
+    blocks = encoder.depth * (shown + whole) * (2 * width * FP32
+                                                + (4 * width + encoder.hidden) * size)
+    # of which the hidden patches alone go on
+    decoder = whole * width * (FP32 + 2 * size) + hidden * width * (FP32 + 6 * size)
     return blocks + decoder
 
 
@@ -205,7 +234,8 @@ def lines(name: str, load: Load) -> list[str]:
     encoder = encoder_of(rose)
     parameters = sum(parameter.numel() for parameter in rose.parameters())
     return [
-        f"{name}, {load.nodes} nodes and {load.edges} edges a tile, batch {load.batch}, {parameters:,} parameters:", "",
+        f"{name}, {load.nodes} nodes and {load.edges} edges a tile, batch {load.batch}, "
+        f"{parameters:,} parameters:", "",
         *flops_table(rose, encoder, load), "", *bytes_table(rose, encoder, load, parameters),
     ]
 
@@ -213,33 +243,43 @@ def lines(name: str, load: Load) -> list[str]:
 def encoder_of(rose: Rose) -> Encoder:
     """The sizes of a network's image encoder, on images of 224 pixels."""
     blocks = rose.image_encoder.blocks
-    return Encoder(rose.width, blocks[0].mlp.fc1.out_features, len(blocks), rose.image_encoder.patch)
+    return Encoder(rose.width, blocks[0].mlp.fc1.out_features, len(blocks),
+                   rose.image_encoder.patch)
 
 
 def flops_table(rose: Rose, encoder: Encoder, load: Load) -> list[str]:
     parts, small = forward_flops(encoder, load), load._replace(batch=min(load.batch, 4))
     forward, both = counted_flops(rose, small)
     unit, total = vit_flops(encoder), training_flops(encoder, load)
-    rows = [[part, f"{flops / 1e9:.3f}", f"{flops / sum(parts.values()):.1%}"] for part, flops in parts.items()]
-    rows += [["forward", f"{sum(parts.values()) / 1e9:.3f}", "100.0%"], ["forward and backward", f"{total / 1e9:.3f}", ""],
+    rows = [[part, f"{flops / 1e9:.3f}", f"{flops / sum(parts.values()):.1%}"]
+            for part, flops in parts.items()]
+    rows += [["forward", f"{sum(parts.values()) / 1e9:.3f}", "100.0%"],
+             ["forward and backward", f"{total / 1e9:.3f}", ""],
              ["a plain ViT's forward and backward", f"{unit / 1e9:.3f}", ""]]
     formula = sum(forward_flops(encoder, small).values()), training_flops(encoder, small)
     return [markdown_table(["a tile", "GFLOP", "share"], rows), "",
-            f"A step is {total / unit:.3f} plain ViT passes. PyTorch's count on the network, in batches of {small.batch}: forward "
-            f"{forward / formula[0]:.4f} times the formula, forward and backward {both / formula[1]:.4f} times."]
+            f"A step is {total / unit:.3f} plain ViT passes. PyTorch's count on the network, in "
+            f"batches of {small.batch}: forward {forward / formula[0]:.4f} times the formula, "
+            f"forward and backward {both / formula[1]:.4f} times."]
 
 
 def bytes_table(rose: Rose, encoder: Encoder, load: Load, parameters: int) -> list[str]:
-    rows = [[f"to the device: {part}", f"{size:,}"] for part, size in sent_bytes(encoder, load).items()]
+    rows = [[f"to the device: {part}", f"{size:,}"]
+            for part, size in sent_bytes(encoder, load).items()]
     rows += [["to the device, a tile", f"{sum(sent_bytes(encoder, load).values()):,}"],
              ["graph of a tile on disk, compact layout", f"{stored_bytes(load):,}"]]
     small = load._replace(batch=min(load.batch, 4))
     for kind in ("fp32", "bf16"):
-        formula, measured = activation_bytes(encoder, load, kind == "bf16"), saved_bytes(rose, small, kind == "bf16")
-        rows += [[f"kept for the backward pass, a tile, {kind}: the blocks, by the formula", f"{formula:,.0f}"],
-                 [f"kept for the backward pass, a tile, {kind}: all of the network, measured", f"{measured:,.0f}"]]
+        formula, measured = activation_bytes(encoder, load,
+                                             kind == "bf16"), saved_bytes(rose, small,
+                                                                          kind == "bf16")
+        rows += [[f"kept for the backward pass, a tile, {kind}: the blocks, by the formula",
+                  f"{formula:,.0f}"],
+                 [f"kept for the backward pass, a tile, {kind}: all of the network, measured",
+                  f"{measured:,.0f}"]]
     rows += [[part, f"{size:,}"] for part, size in model_bytes(parameters).items()]
-    rows += [[f"sent by each of {gpus} GPUs to average gradients, a step", f"{all_reduce_bytes(parameters, gpus):,.0f}"]
+    rows += [[f"sent by each of {gpus} GPUs to average gradients, a step",
+              f"{all_reduce_bytes(parameters, gpus):,.0f}"]
              for gpus in (2, 8, 64)]
     return [markdown_table(["what", "bytes"], rows)]
 

@@ -1,8 +1,11 @@
-"""Rose as the method is written down, batched but without any of our shortcuts: what a straightforward implementation computes.
+"""Rose as the method is written down, batched but without any of our shortcuts: what a
+straightforward implementation computes.
 
-Two separate passes of the image through timm's blocks; the mask token copied to its 147 places before the cross-attention block; that
-block's four lines with all their projections, attention by a softmax over explicit scores, and one copy of the tile's image tokens for each
-masked node. `tests/models/direct.py` writes the same in loops, for its outputs; this one is for its speed, also on a GPU.
+Two separate passes of the image through timm's blocks; the mask token copied to its 147 places
+before the cross-attention block; that block's four lines with all their projections, attention by
+a softmax over explicit scores, and one copy of the tile's image tokens for each masked node.
+`tests/models/direct.py` writes the same in loops, for its outputs; this one is for its speed, also
+on a GPU.
 """
 
 import math
@@ -26,7 +29,8 @@ class DirectRose(nn.Module):
     """The losses of a `Rose`, with its parameters, the direct way.
 
     Args:
-        rose: whose parameters are taken; those of its ViT blocks are copied, into timm's own blocks.
+        rose: whose parameters are taken; those of its ViT blocks are copied, into timm's own
+            blocks.
         encoder: the timm name it was built with.
     """
 
@@ -35,49 +39,57 @@ class DirectRose(nn.Module):
         self.rose = rose
         self.blocks = timm.create_model(encoder, num_classes=0, global_pool="").blocks
         self.blocks.load_state_dict(rose.image_encoder.blocks.state_dict())
-        self.decoder = Block(rose.width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm)
+        self.decoder = Block(rose.width, HEADS, mlp_ratio=4, qkv_bias=True,
+                             norm_layer=nn.LayerNorm)
         self.decoder.load_state_dict(rose.image_decoder.state_dict())
         # a single key gets all the weight whatever these give, but they are computed
         self.image_k2q, self.osm_self, self.osm_q2k = (
             nn.ModuleList(nn.Linear(rose.width, attn.v_proj.out_features) for _ in range(2))
-            for attn in (rose.image_block.k2q_attn, rose.osm_block.self_attn, rose.osm_block.q2k_attn))
+            for attn in (rose.image_block.k2q_attn, rose.osm_block.self_attn,
+                         rose.osm_block.q2k_attn))
 
-    def forward(self, images: Tensor, graphs: Any, image_mask: Tensor, node_mask: Tensor) -> Tensor:
+    def forward(self, images: Tensor, graphs: Any, image_mask: Tensor,
+                node_mask: Tensor) -> Tensor:
         """Sum of both losses, for arguments of `Rose.forward`, both masks given."""
         rose, grid = self.rose, self.rose.image_encoder.grid(images)
-        codes = token_code(rose.width, grid, images.device)                              # [1 + L, D]
+        codes = token_code(rose.width, grid, images.device)                            # [1 + L, D]
         image_pred = self._image_from_osm(images, graphs, image_mask, grid, codes)
         osm_pred = self._osm_from_image(images, graphs, node_mask, grid, codes)
         truth = rose.osm_encoder.features(graphs)[node_mask]
         osm_loss = F.mse_loss(osm_pred.float(), truth) if len(truth) else osm_pred.sum()
-        return F.mse_loss(image_pred[image_mask].float(), rose.patchify(images)[image_mask]) + osm_loss
+        return F.mse_loss(image_pred[image_mask].float(),
+                          rose.patchify(images)[image_mask]) + osm_loss
 
-    def _image_from_osm(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int], codes: Tensor) -> Tensor:
+    def _image_from_osm(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int],
+                        codes: Tensor) -> Tensor:
         """[B, L, p * p * 3]"""
         rose = self.rose
-        visible = plain(rose.token_proj, self._encode(images, mask))                     # [B, 1 + V, D]
-        shown = torch.cat([mask.new_ones(len(mask), 1), ~mask], dim=1)                   # [B, 1 + L]
+        visible = plain(rose.token_proj, self._encode(images, mask))                # [B, 1 + V, D]
+        shown = torch.cat([mask.new_ones(len(mask), 1), ~mask], dim=1)                 # [B, 1 + L]
         tokens = rose.image_mask_token.to(visible.dtype).expand(*shown.shape, -1).clone()
         tokens[shown] = visible.flatten(0, 1)
         _, readout = rose.encode_osm(graphs, grid)
-        token = plain(rose.graph_token_proj, readout)[:, None]                           # [B, 1, D]
+        token = plain(rose.graph_token_proj, readout)[:, None]                          # [B, 1, D]
         keys = cross(rose.image_block, token, tokens, token, codes, k2q=self.image_k2q)[1]
         return plain(rose.image_pred, rose.image_decoder_norm(self.decoder(keys + codes)[:, 1:]))
 
-    def _osm_from_image(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int], codes: Tensor) -> Tensor:
+    def _osm_from_image(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int],
+                        codes: Tensor) -> Tensor:
         """[M, F]"""
         rose, nodes = self.rose, mask.nonzero()[:, 0]
         embeddings, = rose.osm_encoder(graphs, grid, mask)
         positions = node_code(rose.width, rose.osm_encoder.centroids(graphs)[nodes], grid)
-        queries = plain(rose.token_proj, self._encode(images))[graphs.batch[nodes]]      # [M, 1 + L, D]
-        keys = plain(rose.node_proj, embeddings[nodes])[:, None]                         # [M, 1, D]
-        keys = cross(rose.osm_block, queries, keys, codes, positions[:, None], own=self.osm_self, q2k=self.osm_q2k)[1]
+        # [M, 1 + L, D]
+        queries = plain(rose.token_proj, self._encode(images))[graphs.batch[nodes]]
+        keys = plain(rose.node_proj, embeddings[nodes])[:, None]                        # [M, 1, D]
+        keys = cross(rose.osm_block, queries, keys, codes, positions[:, None], own=self.osm_self,
+                     q2k=self.osm_q2k)[1]
         return plain(rose.osm_pred, rose.osm_decoder_norm(keys[:, 0]))
 
     def _encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """[B, 1 + V, D] tokens of the visible patches, of all without a mask."""
         encoder = self.rose.image_encoder
-        patches = encoder.embed(images)                                                  # [B, L, D]
+        patches = encoder.embed(images)                                                 # [B, L, D]
         if mask is not None:
             patches = patches[~mask].unflatten(0, (len(images), -1))
         tokens = torch.cat([encoder.cls_token.expand(len(images), -1, -1), patches], dim=1)
@@ -86,12 +98,14 @@ class DirectRose(nn.Module):
 
 def cross(
     block: nn.Module, query: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor,
-    own: nn.ModuleList | None = None, q2k: nn.ModuleList | None = None, k2q: nn.ModuleList | None = None,
+    own: nn.ModuleList | None = None, q2k: nn.ModuleList | None = None,
+    k2q: nn.ModuleList | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The four lines of the method: Q [B, Tq, D] and K [B, Tk, D].
 
     Args:
-        own, q2k, k2q: projections of queries and keys of those attentions of `block` that have none.
+        own, q2k, k2q: projections of queries and keys of those attentions of `block` that have
+            none.
     """
     keys = block.norm1(keys + attend(block.self_attn, keys + key_pe, keys + key_pe, keys, own))
     query = block.norm2(query + attend(block.q2k_attn, query + query_pe, keys + key_pe, keys, q2k))
@@ -99,11 +113,13 @@ def cross(
     return query, block.norm4(plain(block.mlp, keys))
 
 
-def attend(attn: Attention | SingleKeyAttention, q: Tensor, k: Tensor, v: Tensor, projections: nn.ModuleList | None) -> Tensor:
+def attend(attn: Attention | SingleKeyAttention, q: Tensor, k: Tensor, v: Tensor,
+           projections: nn.ModuleList | None) -> Tensor:
     """[B, Tq, D] multi-head attention of q [B, Tq, D] over k and v [B, Tk, D]."""
     q_proj, k_proj = projections or (attn.q_proj, attn.k_proj)
-    q, k, v = (plain(layer, x).unflatten(-1, (HEADS, -1)).transpose(1, 2) for layer, x in ((q_proj, q), (k_proj, k), (attn.v_proj, v)))
-    weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)             # [B, heads, Tq, Tk]
+    q, k, v = (plain(layer, x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
+               for layer, x in ((q_proj, q), (k_proj, k), (attn.v_proj, v)))
+    weights = (q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])).softmax(-1)   # [B, heads, Tq, Tk]
     return plain(attn.out_proj, (weights @ v).transpose(1, 2).flatten(2))
 
 

@@ -1,10 +1,11 @@
-"""Time and memory of one fine-tuning step of segmentation by fine fusion, in units of one by global fusion on the same tiles.
+"""Time and memory of one fine-tuning step of segmentation by fine fusion, in units of one by
+global fusion on the same tiles.
 
     python benchmarks/fine_fusion.py                     # ViT-B/16, batch 4, 60 and 150 nodes a tile; a few minutes on 2 cores
     python benchmarks/fine_fusion.py --encoder vit_small_patch16_224 --repeats 3
 
-The steps are those of `step_time.py`, compared with each other. In the released code fine fusion takes 2.1 times the time and 1.7 times the
-memory of global fusion.
+The steps are those of `step_time.py`, compared with each other. In the released code fine fusion
+takes 2.1 times the time and 1.7 times the memory of global fusion.
 """
 
 import sys
@@ -30,10 +31,12 @@ def results(quick: bool) -> list[str]:
 
 def lines(settings: Settings) -> list[str]:
     name = "{words}, {nodes} nodes".format
-    cases = [Case(name(words=TASKS[task], nodes=nodes), partial(downstream_step, settings.encoder, settings.batch, task, nodes),
+    cases = [Case(name(words=TASKS[task], nodes=nodes),
+                  partial(downstream_step, settings.encoder, settings.batch, task, nodes),
                   (name(words=TASKS["fusion"], nodes=nodes),))
              for nodes in settings.nodes for task in ("fusion", "fine")]
-    return [f"{about(settings)}, fp32, linear decoder:", "", compare(cases, ["of global fusion"], settings)]
+    return [f"{about(settings)}, fp32, linear decoder:", "",
+            compare(cases, ["of global fusion"], settings)]
 
 
 if __name__ == "__main__":

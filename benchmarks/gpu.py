@@ -1,12 +1,15 @@
-"""Pretraining steps on one CUDA GPU: tiles a second, share of the card's matrix peak, memory, and where the time goes.
+"""Pretraining steps on one CUDA GPU: tiles a second, share of the card's matrix peak, memory, and
+where the time goes.
 
     python benchmarks/gpu.py                             # ViT-B/16, batch 256, 60 nodes a tile, bf16 and compiled; some minutes
     python benchmarks/gpu.py --device cpu --encoder test_vit --batch 2 --steps 1      # a trial without a GPU
 
-A step is a forward and a backward pass, a look at the losses and a step of AdamW (fused), on tiles that are on the device already; the
-loader's tiles a second stand beside it. The peak is that of a large bf16 matrix product in the same run. FLOPs are those of the method
-(benchmarks/cost.py), so that what is computed twice does not count as work. The direct form (benchmarks/direct.py) is measured in turns
-with ours, at the largest batch that fits, in fp32 (PyTorch's default: no TF32) and, to tell precision from method, in bf16.
+A step is a forward and a backward pass, a look at the losses and a step of AdamW (fused), on tiles
+that are on the device already; the loader's tiles a second stand beside it. The peak is that of a
+large bf16 matrix product in the same run. FLOPs are those of the method (benchmarks/cost.py), so
+that what is computed twice does not count as work. The direct form (benchmarks/direct.py) is
+measured in turns with ours, at the largest batch that fits, in fp32 (PyTorch's default: no TF32)
+and, to tell precision from method, in bf16.
 """
 
 import argparse
@@ -57,12 +60,15 @@ class Row(NamedTuple):
     direct: bool = False
 
 
-ROWS = (Row("Rose, bf16, compiled", half=True, compiled=True), Row("Rose, bf16", half=True), Row("Rose, fp32", half=False),
-        Row("direct form, bf16", half=True, direct=True), Row("direct form, fp32", half=False, direct=True))
+ROWS = (Row("Rose, bf16, compiled", half=True, compiled=True), Row("Rose, bf16", half=True),
+        Row("Rose, fp32", half=False),
+        Row("direct form, bf16", half=True, direct=True),
+        Row("direct form, fp32", half=False, direct=True))
 
 
 class Measured(NamedTuple):
-    """Tiles a second of each round, the batch that fitted, and peak memory in MiB (0 where it is not known)."""
+    """Tiles a second of each round, the batch that fitted, and peak memory in MiB (0 where it is
+    not known)."""
 
     speeds: list[float]
     batch: int
@@ -72,13 +78,16 @@ class Measured(NamedTuple):
 def main() -> None:
     args = parse()
     if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu.py: no CUDA GPU is at hand; run it where one is, or pass --device cpu with a small --encoder and --batch")
-    print("\n".join([*about_machine(), "", *lines(args), "", "The loader:", "", *loader.results(args.device == "cpu")]))
+        sys.exit("benchmarks/gpu.py: no CUDA GPU is at hand; run it where one is, or pass "
+                 "--device cpu with a small --encoder and --batch")
+    print("\n".join([*about_machine(), "", *lines(args), "", "The loader:", "",
+                     *loader.results(args.device == "cpu")]))
 
 
 def results(quick: bool) -> list[str]:
     """Lines of Markdown; `quick` is a trial on the CPU with a tiny network."""
-    return lines(Settings("test_vit", batch=2, nodes=10, device="cpu", steps=1, rounds=1) if quick else Settings())
+    return lines(Settings("test_vit", batch=2, nodes=10, device="cpu", steps=1, rounds=1) if quick
+                 else Settings())
 
 
 def parse() -> Settings:
@@ -94,15 +103,20 @@ def lines(settings: Settings) -> list[str]:
     direct = measured[ROWS[-1]].speeds
     rows = []
     for row, found in measured.items():
-        flops = cost.training_flops(cost.encoder_of(build_rose(settings.encoder)), load_of(settings, found.batch))
+        flops = cost.training_flops(cost.encoder_of(build_rose(settings.encoder)),
+                                    load_of(settings, found.batch))
         speed = statistics.median(found.speeds)
-        gain = statistics.median([one / other for one, other in zip(found.speeds, direct, strict=True)])
+        gain = statistics.median([one / other
+                                  for one, other in zip(found.speeds, direct, strict=True)])
         memory = f"{found.memory:.0f}" if found.memory else "-"
-        rows.append([row.name, found.batch, f"{speed:.0f}", f"{speed * flops / peak:.1%}", f"{gain:.1f}", memory])
+        rows.append([row.name, found.batch, f"{speed:.0f}", f"{speed * flops / peak:.1%}",
+                     f"{gain:.1f}", memory])
     return [
-        f"{settings.encoder}, {settings.nodes} nodes a tile, {settings.device}, medians of {settings.rounds} x {settings.steps} steps; "
-        f"matrix peak measured: {peak / 1e12:.1f} TFLOP/s in bf16:", "",
-        markdown_table(["step", "batch", "tiles/s", "share of the bf16 peak", "times the direct form in fp32", "peak MiB"], rows), "",
+        f"{settings.encoder}, {settings.nodes} nodes a tile, {settings.device}, medians of "
+        f"{settings.rounds} x {settings.steps} steps; matrix peak measured: {peak / 1e12:.1f} "
+        "TFLOP/s in bf16:", "",
+        markdown_table(["step", "batch", "tiles/s", "share of the bf16 peak",
+                        "times the direct form in fp32", "peak MiB"], rows), "",
         f"The {KERNELS} costliest kernels of {ROWS[0].name}:", "", *costliest_kernels(settings),
     ]
 
@@ -125,7 +139,8 @@ def measure(settings: Settings) -> dict[Row, Measured]:
     for _ in range(settings.rounds):
         for row in ROWS:
             batch = found[row].batch if row in found else settings.batch
-            speed, batch, memory = fitting(lambda batch, row=row: speed_of(row, settings, batch), batch)
+            speed, batch, memory = fitting(lambda batch, row=row: speed_of(row, settings, batch),
+                                           batch)
             before = found[row].speeds if row in found else []
             found[row] = Measured([*before, speed], batch, memory)
     return found
@@ -190,7 +205,8 @@ def training_step(row: Row, settings: Settings, batch: int) -> Callable[[], None
     if row.compiled:
         compile_network(rose)
     optimizer = build_optimizer(model, 1e-5, 0.05)
-    images, graphs = random_images(batch).to(device), random_graphs(batch, settings.nodes).to(device)
+    images, graphs = random_images(batch).to(device), random_graphs(batch,
+                                                                    settings.nodes).to(device)
     rows, columns = rose.image_encoder.grid(images)
 
     def step() -> None:
@@ -200,7 +216,8 @@ def training_step(row: Row, settings: Settings, batch: int) -> Callable[[], None
             out = model(images, graphs, image_mask, node_mask)
         loss = out if row.direct else out.loss
         loss.backward()
-        loss.item()  # a run looks at its losses, and so waits for them, before the optimiser's step
+        # a run looks at its losses, and so waits for them, before the optimiser's step
+        loss.item()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return step
@@ -210,14 +227,17 @@ def costliest_kernels(settings: Settings) -> list[str]:
     """A table of the kernels that one way's steps spend most time in."""
     on_gpu = settings.device == "cuda"
     step = warm_step(ROWS[0], settings, settings.batch)
-    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
+    with profile(activities=[ProfilerActivity.CPU,
+                             *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
         for _ in range(settings.steps):
             step()
         synchronise(settings.device)
-    spent = [(event.self_device_time_total if on_gpu else event.self_cpu_time_total, event.count, event.key)
+    spent = [(event.self_device_time_total if on_gpu else event.self_cpu_time_total, event.count,
+              event.key)
              for event in profiler.key_averages()]
     whole = sum(time for time, *_ in spent)
-    rows = [[name[:90], f"{count / settings.steps:g}", f"{time / settings.steps / 1e3:.2f}", f"{time / whole:.1%}"]
+    rows = [[name[:90], f"{count / settings.steps:g}", f"{time / settings.steps / 1e3:.2f}",
+             f"{time / whole:.1%}"]
             for time, count, name in sorted(spent, reverse=True)[:KERNELS]]
     return [markdown_table(["kernel", "calls a step", "ms a step", "share"], rows)]
 

@@ -1,9 +1,11 @@
-"""How much faster a linear probe is when the frozen network runs once instead of in every epoch, and that its figures are the same.
+"""How much faster a linear probe is when the frozen network runs once instead of in every epoch,
+and that its figures are the same.
 
     python benchmarks/linear_probe.py                                    # ViT-S, 36 tiles of the sample city, 30 epochs; minutes on 2 cores
     python benchmarks/linear_probe.py --encoder test_vit --epochs 5
 
-Both probes run one after the other in this process, from their keys to their results, pictures left out.
+Both probes run one after the other in this process, from their keys to their results, pictures
+left out.
 """
 
 import argparse
@@ -51,23 +53,30 @@ def results(quick: bool) -> list[str]:
 
 
 def lines(settings: Settings) -> list[str]:
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(evaluation_results, "save_pictures"):
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(evaluation_results,
+                                                                    "save_pictures"):
         root = Path(folder)
         ensure_sample_tiles(root / "tiles", tiles=settings.tiles)
         build = {"image_encoder": settings.encoder}
-        save_checkpoint(root / "model_1.tar", {"model": build_rose(**build).state_dict(), "build": build})
-        (with_cache, figures), (without, others) = (probe(root, settings, cached) for cached in ("true", "false"))
-    furthest = max(abs(figures[name] - others[name]) for name in figures if not math.isnan(figures[name]))
-    return [f"{settings.encoder}, modality {settings.modality}, {settings.epochs} epochs: {without:.1f} s with the network in every epoch, "
-            f"{with_cache:.1f} s with its features computed once: {without / with_cache:.1f} times faster; the figures differ by "
-            f"{furthest:.1e} at most."]
+        save_checkpoint(root / "model_1.tar",
+                        {"model": build_rose(**build).state_dict(), "build": build})
+        (with_cache, figures), (without, others) = (probe(root, settings, cached)
+                                                    for cached in ("true", "false"))
+    furthest = max(abs(figures[name] - others[name]) for name in figures
+                   if not math.isnan(figures[name]))
+    return [f"{settings.encoder}, modality {settings.modality}, {settings.epochs} epochs: "
+            f"{without:.1f} s with the network in every epoch, {with_cache:.1f} s with its "
+            f"features computed once: {without / with_cache:.1f} times faster; the figures differ "
+            f"by {furthest:.1e} at most."]
 
 
 def probe(root: Path, settings: Settings, cached: str) -> tuple[float, dict[str, float]]:
     """Seconds and figures of a probe of the network in `root`."""
     cfg = read_config("evaluate_seg_fusion", SegmentationConfig, [
-        f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}", f"save_path={root / cached}", "mode=linear", "num_workers=0",
-        f"modality={settings.modality}", f"epochs={settings.epochs}", f"cache_features={cached}", "accelerator=cpu",
+        f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
+        f"save_path={root / cached}", "mode=linear", "num_workers=0",
+        f"modality={settings.modality}", f"epochs={settings.epochs}", f"cache_features={cached}",
+        "accelerator=cpu",
     ])
     start = time.perf_counter()
     with torch.random.fork_rng():

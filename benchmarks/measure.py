@@ -1,4 +1,5 @@
-"""Steps of training on random tiles, compared in time and memory: what the benchmarks of the network share."""
+"""Steps of training on random tiles, compared in time and memory: what the benchmarks of the
+network share."""
 
 import argparse
 import multiprocessing
@@ -44,7 +45,8 @@ class Case(NamedTuple):
     Attributes:
         name: its row in the table.
         build: what makes the step.
-        units: names of the cases whose time is the unit of each column of units; peak memory is compared with the first's.
+        units: names of the cases whose time is the unit of each column of units; peak memory is
+            compared with the first's.
         memory: measure peak memory too, in a process of its own.
     """
 
@@ -61,16 +63,20 @@ def parse(description: str, defaults: Settings) -> Settings:
     parser.add_argument("--batch", type=int, default=defaults.batch)
     parser.add_argument("--repeats", type=int, default=defaults.repeats)
     parser.add_argument("--threads", type=int, default=defaults.threads)
-    parser.add_argument("--nodes", type=int, nargs="+", default=defaults.nodes, help="OSM nodes a tile")
+    parser.add_argument("--nodes", type=int, nargs="+", default=defaults.nodes,
+                        help="OSM nodes a tile")
     args = parser.parse_args()
-    return Settings(args.encoder, args.batch, args.repeats, args.threads, tuple(args.nodes), defaults.memory)
+    return Settings(args.encoder, args.batch, args.repeats, args.threads, tuple(args.nodes),
+                    defaults.memory)
 
 
 def compare(cases: Sequence[Case], units: Sequence[str], settings: Settings) -> str:
-    """A Markdown table: seconds and peak memory of each case, and both in units of those of the cases that it names.
+    """A Markdown table: seconds and peak memory of each case, and both in units of those of the
+    cases that it names.
 
-    Times alternate within one process, and units are medians over repeats of the ratio of two times of one repeat, since a machine's speed
-    drifts; each peak of memory is that of a process of its own, which does nothing else.
+    Times alternate within one process, and units are medians over repeats of the ratio of two
+    times of one repeat, since a machine's speed drifts; each peak of memory is that of a process
+    of its own, which does nothing else.
 
     Args:
         cases: to measure, in this order.
@@ -82,17 +88,21 @@ def compare(cases: Sequence[Case], units: Sequence[str], settings: Settings) -> 
         times = measure_times({case.name: case.build for case in cases}, settings.repeats)
     finally:
         torch.set_num_threads(before)
-    peaks = {case.name: peak_memory(case.build, settings.threads) for case in cases if case.memory and settings.memory}
+    peaks = {case.name: peak_memory(case.build, settings.threads) for case in cases if case.memory
+             and settings.memory}
     head = ["step", "seconds", *units, "of each repeat", "peak MiB", "share"]
     return markdown_table(head, [_row(case, times, peaks) for case in cases])
 
 
-def _row(case: Case, times: Mapping[str, list[float]], peaks: Mapping[str, float]) -> list[str | float]:
-    ratios = [[run / unit for run, unit in zip(times[case.name], times[name], strict=True)] for name in case.units]
+def _row(case: Case, times: Mapping[str, list[float]],
+         peaks: Mapping[str, float]) -> list[str | float]:
+    ratios = [[run / unit for run, unit in zip(times[case.name], times[name], strict=True)]
+              for name in case.units]
     medians = [f"{statistics.median(runs):.2f}" for runs in ratios]
     peak, whole = peaks.get(case.name), peaks.get(case.units[0])
     memory = ["", ""] if peak is None or whole is None else [f"{peak:.0f}", f"{peak / whole:.2f}"]
-    return [case.name, f"{statistics.median(times[case.name]):.3g}", *medians, f"{min(ratios[0]):.2f} to {max(ratios[0]):.2f}", *memory]
+    return [case.name, f"{statistics.median(times[case.name]):.3g}", *medians,
+            f"{min(ratios[0]):.2f} to {max(ratios[0]):.2f}", *memory]
 
 
 def random_images(tiles: int) -> Tensor:
@@ -104,7 +114,8 @@ def random_graphs(tiles: int, nodes: int) -> Batch:
     """Tiles of `nodes` nodes with about five neighbours each."""
     draw = torch.Generator().manual_seed(1)
     return Batch.from_data_list([
-        Data(x=torch.rand(nodes, 525, generator=draw), edge_index=torch.randint(nodes, (2, 5 * nodes), generator=draw),
+        Data(x=torch.rand(nodes, 525, generator=draw),
+             edge_index=torch.randint(nodes, (2, 5 * nodes), generator=draw),
              edge_attr=torch.randint(2, 6, (5 * nodes, 1), generator=draw).float())
         for _ in range(tiles)
     ])
@@ -135,7 +146,8 @@ def peak_memory(build: Build, threads: int) -> float:
     return peak
 
 
-def _report_peak(build: Build, threads: int, send: "multiprocessing.connection.Connection") -> None:
+def _report_peak(build: Build, threads: int,
+                 send: "multiprocessing.connection.Connection") -> None:
     torch.set_num_threads(threads)
     step = build()
     for _ in range(2):
@@ -144,6 +156,8 @@ def _report_peak(build: Build, threads: int, send: "multiprocessing.connection.C
 
 
 def resident_peak() -> float:
-    """Largest resident MiB of this process so far; unlike getrusage's figure, not that of the parent at least."""
+    """Largest resident MiB of this process so far; unlike getrusage's figure, not that of the
+    parent at least."""
     status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 1024
+    return next(int(line.split()[1]) for line in status.splitlines()
+                if line.startswith("VmHWM:")) / 1024

@@ -1,9 +1,11 @@
-"""What bounds a pretraining on many tiles and GPUs, and how long it takes, from rates that were measured on one.
+"""What bounds a pretraining on many tiles and GPUs, and how long it takes, from rates that were
+measured on one.
 
     python benchmarks/plan.py --tiles 1000000 --gpus 8 --step 500 --worker 400 --stored 98000
 
-The rates: `--step`, tiles a second that one GPU trains (benchmarks/gpu.py); `--worker`, tiles a second that one loader worker feeds and
-`--stored`, bytes of a tile on disk (both benchmarks/loader.py). None has a default: what was not measured is yours to assume, by name.
+The rates: `--step`, tiles a second that one GPU trains (benchmarks/gpu.py); `--worker`, tiles a
+second that one loader worker feeds and `--stored`, bytes of a tile on disk (both
+benchmarks/loader.py). None has a default: what was not measured is yours to assume, by name.
 """
 
 import argparse
@@ -48,7 +50,8 @@ class Plan(NamedTuple):
 
 def limits(plan: Plan) -> dict[str, float]:
     """Tiles a second and GPU that each part allows, were the others free."""
-    found = {"step": plan.step, "decode": plan.workers * plan.worker, "disk": plan.disk * 1e6 / plan.stored}
+    found = {"step": plan.step, "decode": plan.workers * plan.worker,
+             "disk": plan.disk * 1e6 / plan.stored}
     if plan.gpus > 1:
         seconds = all_reduce_bytes(PARAMETERS, plan.gpus) * 8 / (plan.network * 1e9)
         found["network"] = BACKWARD * plan.batch / seconds
@@ -72,16 +75,19 @@ def lines(plan: Plan) -> list[str]:
     gradients = all_reduce_bytes(PARAMETERS, plan.gpus)
     given = {"step": "as given", "decode": f"{plan.workers} workers x {plan.worker:g}",
              "disk": f"{plan.disk:g} MB/s, {plan.stored:,.0f} bytes a tile",
-             "network": f"{plan.network:g} Gbit/s, {gradients / 1e6:.0f} MB a step of {plan.batch} tiles"}
+             "network": f"{plan.network:g} Gbit/s, {gradients / 1e6:.0f} MB a step of "
+                        f"{plan.batch} tiles"}
     rows = [[name, given[name], f"{rate:,.0f}"] for name, rate in limits(plan).items()]
     name, rate = bound(plan)
     sent = sum(sent_bytes(Encoder(), Load()).values())
     return [
         markdown_table(["a GPU", "by", "tiles/s"], rows), "",
-        f"{plan.tiles:,.0f} tiles ({plan.tiles * plan.stored / 1e12:.3g} TB), {plan.epochs} epochs, "
-        f"{plan.gpus} GPU{'s' if plan.gpus > 1 else ''}: bounded by {name}, {plan.gpus * rate:,.0f} tiles/s, {days(plan):.3g} days.",
-        f"Each GPU's step asks for {plan.step / plan.worker:.1f} workers, {plan.step * plan.stored / 1e6:.0f} MB/s from disk and "
-        f"{plan.step * sent / 1e6:.0f} MB/s to the device.",
+        f"{plan.tiles:,.0f} tiles ({plan.tiles * plan.stored / 1e12:.3g} TB), {plan.epochs} "
+        f"epochs, {plan.gpus} GPU{'s' if plan.gpus > 1 else ''}: bounded by {name}, "
+        f"{plan.gpus * rate:,.0f} tiles/s, {days(plan):.3g} days.",
+        f"Each GPU's step asks for {plan.step / plan.worker:.1f} workers, "
+        f"{plan.step * plan.stored / 1e6:.0f} MB/s from disk and {plan.step * sent / 1e6:.0f} "
+        "MB/s to the device.",
     ]
 
 

@@ -3,8 +3,9 @@
     python benchmarks/prepare.py                 # relations, whole cities, CLIP-sized text: about five minutes on 2 cores
     python benchmarks/prepare.py --memory        # a city of 20,000 x 20,000 pixels and 300,000 objects on 2 workers: peak memory
 
-The plain form is what a straightforward script does for each tile: cut its objects one by one, compare every pair by its DE-9IM string,
-describe every object, encode every label, save a PNG and three tensors. It gets the tile's objects from a spatial index, as we do.
+The plain form is what a straightforward script does for each tile: cut its objects one by one,
+compare every pair by its DE-9IM string, describe every object, encode every label, save a PNG and
+three tensors. It gets the tile's objects from a spatial index, as we do.
 """
 
 import argparse
@@ -39,11 +40,13 @@ from utils.tables import markdown_table
 OBJECTS = 60           # a tile
 CROWD = 400            # objects in the tile whose relations are measured
 # disjoint, touch, contain, within, overlap
-PATTERNS = ("FF*FF****", "FT*******", "F**T*****", "F***T****", "T*****FF*", "T*F**F***", "T*T***T**")
+PATTERNS = ("FF*FF****", "FT*******", "F**T*****", "F***T****", "T*****FF*", "T*F**F***",
+            "T*T***T**")
 
 
 class Settings(NamedTuple):
-    """Tiles along a side of a small and of a large city, tiles that the plain form is measured on, spread over the city, and repeats."""
+    """Tiles along a side of a small and of a large city, tiles that the plain form is measured on,
+    spread over the city, and repeats."""
 
     small: int
     large: int
@@ -64,7 +67,8 @@ def results(quick: bool) -> list[str]:
     return in_folder(comparison, QUICK if quick else FULL)
 
 
-def in_folder(measure: Callable[[Path, Settings], list[str]], settings: Settings, parent: str | None = None) -> list[str]:
+def in_folder(measure: Callable[[Path, Settings], list[str]], settings: Settings,
+              parent: str | None = None) -> list[str]:
     """What `measure` finds, in a folder that is removed again."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -78,35 +82,45 @@ def in_folder(measure: Callable[[Path, Settings], list[str]], settings: Settings
 def comparison(folder: Path, settings: Settings) -> list[str]:
     """A table of ratios, and how the time grows with the city."""
     rows, growth = city_rows(folder, settings)
-    rows = [relations_row(settings), *rows, *([] if settings is QUICK else [text_row(folder, settings)])]
+    rows = [relations_row(settings), *rows,
+            *([] if settings is QUICK else [text_row(folder, settings)])]
     return [
-        f"Medians of {settings.repeats}, {OBJECTS} objects a tile, text=hash where not said otherwise:", "",
+        f"Medians of {settings.repeats}, {OBJECTS} objects a tile, text=hash where not said "
+        "otherwise:", "",
         markdown_table(["what", "times the plain form's speed", "ms", "plain form, ms"], rows), "",
-        f"A tile of {settings.large} x {settings.large} takes {growth:.2f} times the time of one of {settings.small} x {settings.small}.",
+        f"A tile of {settings.large} x {settings.large} takes {growth:.2f} times the time of one "
+        f"of {settings.small} x {settings.small}.",
     ]
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--memory", action="store_true", help="peak memory of a large city instead")
+    parser.add_argument("--memory", action="store_true",
+                        help="peak memory of a large city instead")
     parser.add_argument("--folder", help="where the generated cities go; several GB with --memory")
     return parser.parse_args()
 
 
 def row(what: str, ratio: float, ours: float, plain: float) -> list[str]:
     """A row of the table; `ours` and `plain` in seconds."""
-    return [what, f"{ratio:.1f}" if ratio < 100 else f"{ratio:.0f}", f"{ours * 1e3:.2f}", f"{plain * 1e3:.1f}"]
+    return [what, f"{ratio:.1f}" if ratio < 100 else f"{ratio:.0f}", f"{ours * 1e3:.2f}",
+            f"{plain * 1e3:.1f}"]
 
 
 def relations_row(settings: Settings) -> list[str]:
-    """Many objects in one tile, about five neighbours each; ours with all geometry columns, the loop without."""
+    """Many objects in one tile, about five neighbours each; ours with all geometry columns, the
+    loop without."""
     draw = np.random.default_rng(0)
     shapes = rectangles(TILE, TILE, draw.uniform(8, 18, (CROWD, 2)), draw)
-    tile, bounds = np.zeros(len(shapes), np.int64), np.array([[WEST, NORTH - TILE, WEST + TILE, NORTH]])
+    tile, bounds = np.zeros(len(shapes),
+                            np.int64), np.array([[WEST, NORTH - TILE, WEST + TILE, NORTH]])
     recipe = resolve_recipe("rose")
-    ours, loop = alternate([lambda: tile_graphs(shapes, tile, bounds, TILE, recipe), lambda: plain_relations(shapes)], settings.repeats)
+    ours, loop = alternate([lambda: tile_graphs(shapes, tile, bounds, TILE,
+                                                recipe), lambda: plain_relations(shapes)],
+                           settings.repeats)
     neighbours = tile_graphs(shapes, tile, bounds, TILE, recipe)[1].shape[1] / len(shapes)
-    return row(f"relations of {CROWD} objects, {neighbours:.1f} neighbours each", loop / ours, ours, loop)
+    return row(f"relations of {CROWD} objects, {neighbours:.1f} neighbours each", loop / ours,
+               ours, loop)
 
 
 def alternate(steps: Sequence[Callable[[], object]], repeats: int) -> list[float]:
@@ -133,19 +147,26 @@ def plain_relations(shapes: Sequence[shapely.Geometry]) -> list[tuple[int, int, 
 
 
 def matches(matrix: str, pattern: str) -> bool:
-    return all(want == "*" or (have != "F" if want == "T" else have == want) for have, want in zip(matrix, pattern, strict=True))
+    return all(want == "*" or (have != "F" if want == "T" else have == want)
+               for have, want in zip(matrix, pattern, strict=True))
 
 
 def city_rows(folder: Path, settings: Settings) -> tuple[list[list[str]], float]:
-    """Whole preparation of the large city, a tile, with one and two processes; and its time a tile in units of the small city's."""
-    small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE, side * side * OBJECTS)
+    """Whole preparation of the large city, a tile, with one and two processes; and its time a tile
+    in units of the small city's."""
+    small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE,
+                               side * side * OBJECTS)
                     for side in (settings.small, settings.large))
     out, few, many = folder / "out", settings.small ** 2, settings.large ** 2
-    runs = [lambda: statistics.median(whole(*small, out, workers=1) for _ in range(3)), lambda: whole(*large, out, workers=1),
-            lambda: whole(*large, out, workers=2), lambda: plain_seconds_a_tile(*large, folder / "plain", HashText(), settings.plain)]
+    runs = [lambda: statistics.median(whole(*small, out, workers=1)
+                                      for _ in range(3)), lambda: whole(*large, out, workers=1),
+            lambda: whole(*large, out,
+                          workers=2), lambda: plain_seconds_a_tile(*large, folder / "plain",
+                                                                   HashText(), settings.plain)]
     turns = [[run() for run in runs] for _ in range(settings.repeats)]
     plain = statistics.median(turn[3] for turn in turns)
-    rows = [row(f"whole preparation, {settings.large} x {settings.large} tiles, {workers} process{'es' if workers > 1 else ''}, a tile",
+    rows = [row(f"whole preparation, {settings.large} x {settings.large} tiles, {workers} "
+                f"process{'es' if workers > 1 else ''}, a tile",
                 statistics.median(turn[3] / (turn[workers] / many) for turn in turns),
                 statistics.median(turn[workers] for turn in turns) / many, plain)
             for workers in (1, 2)]
@@ -173,11 +194,13 @@ def plain_seconds_a_tile(raster: Path, osm: Path, out: Path, encoder, tiles: int
         chosen = np.linspace(0, side * side - 1, tiles).astype(int)
         started = time.perf_counter()
         for number in chosen.tolist():
-            plain_tile(dataset, number % side, number // side, frame.geometry.values, labels, tree, encoder, out)
+            plain_tile(dataset, number % side, number // side, frame.geometry.values, labels, tree,
+                       encoder, out)
         return (time.perf_counter() - started) / tiles
 
 
-def plain_tile(dataset, col: int, row: int, shapes, labels: list[str], tree: shapely.STRtree, encoder, out: Path) -> None:
+def plain_tile(dataset, col: int, row: int, shapes, labels: list[str], tree: shapely.STRtree,
+               encoder, out: Path) -> None:
     window = Window(col * TILE, row * TILE, TILE, TILE)
     box = shapely.box(*dataset.window_bounds(window))
     minx, _, _, maxy = box.bounds
@@ -187,30 +210,36 @@ def plain_tile(dataset, col: int, row: int, shapes, labels: list[str], tree: sha
         if clip.area == 0:
             continue
         clips.append(clip)
-        corners = [((x - minx) / TILE, (maxy - y) / TILE) for x, y in clip.minimum_rotated_rectangle.exterior.coords[:4]]
+        corners = [((x - minx) / TILE, (maxy - y) / TILE)
+                   for x, y in clip.minimum_rotated_rectangle.exterior.coords[:4]]
         geometry = [clip.area / box.area, clip.length / box.length, *np.ravel(corners),
                     (clip.centroid.x - minx) / TILE, (maxy - clip.centroid.y) / TILE]
         nodes.append(np.concatenate([encoder.encode([labels[member]])[0], geometry, [0]]))
     edges = plain_relations(clips)
     name = f"city_{col}_{row}"
-    Image.fromarray(np.moveaxis(dataset.read(window=window), 0, -1)).save(out / "img" / f"{name}.png")
+    Image.fromarray(np.moveaxis(dataset.read(window=window), 0,
+                                -1)).save(out / "img" / f"{name}.png")
     both = [(i, j) for i, j, _ in edges] + [(j, i) for i, j, _ in edges]
     torch.save(torch.tensor(np.array(nodes), dtype=torch.float32), out / "node" / f"{name}.tensor")
     torch.save(torch.tensor(both, dtype=torch.int64).T, out / "edge" / f"{name}.tensor")
-    torch.save(torch.tensor([PATTERNS.index(pattern) for *_, pattern in edges] * 2, dtype=torch.float32), out / "edge_w" / f"{name}.tensor")
+    torch.save(torch.tensor([PATTERNS.index(pattern) for *_, pattern in edges] * 2,
+                            dtype=torch.float32), out / "edge_w" / f"{name}.tensor")
 
 
 def text_row(folder: Path, settings: Settings) -> list[str]:
-    """The small city with a text tower of CLIP's size, its weights random: each value encoded once, or again for every object."""
+    """The small city with a text tower of CLIP's size, its weights random: each value encoded
+    once, or again for every object."""
     from datasets.prepare.text.clip import ClipText
 
     side = settings.small
     raster, osm = folder / f"city{side}" / "city.tif", folder / f"city{side}" / "osm.gpkg"
     tower = random_tower(folder)
     cache = folder / "cache"
-    ours = whole(raster, osm, folder / "out", workers=1, text={"name": "clip", **tower, "cache": str(cache)}) / side**2
+    ours = whole(raster, osm, folder / "out", workers=1,
+                 text={"name": "clip", **tower, "cache": str(cache)}) / side**2
     plain = plain_seconds_a_tile(raster, osm, folder / "plain", ClipText(**tower), tiles=2)
-    return row(f"with a text tower of CLIP's size and an empty cache, {side} x {side} tiles, a tile", plain / ours, ours, plain)
+    return row(f"with a text tower of CLIP's size and an empty cache, {side} x {side} tiles, a "
+               "tile", plain / ours, ours, plain)
 
 
 def random_tower(folder: Path) -> dict[str, str]:
@@ -231,11 +260,13 @@ def memory_lines(folder: Path, settings: Settings) -> list[str]:
     raster, osm = write_city(folder / "city", side, side, objects)
     with Peak() as peak:
         seconds = whole(raster, osm, folder / "out", workers=2)
-    return [f"{side} x {side} pixels, {objects} objects, 2 workers: {seconds:.0f} s, peak {peak.gib:.2f} GiB of all processes together"]
+    return [f"{side} x {side} pixels, {objects} objects, 2 workers: {seconds:.0f} s, peak "
+            f"{peak.gib:.2f} GiB of all processes together"]
 
 
 class Peak:
-    """Largest sum of the proportional set sizes of this process and all below it, sampled while the block runs."""
+    """Largest sum of the proportional set sizes of this process and all below it, sampled while
+    the block runs."""
 
     def __enter__(self) -> "Peak":
         self.gib, self._stop = 0.0, threading.Event()
@@ -249,7 +280,9 @@ class Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.2):
-            self.gib = max(self.gib, sum(proportional_size(process) for process in family(os.getpid())) / 2**20)
+            self.gib = max(self.gib,
+                           sum(proportional_size(process)
+                               for process in family(os.getpid())) / 2**20)
 
 
 def family(process: int) -> list[int]:

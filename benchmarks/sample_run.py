@@ -30,13 +30,16 @@ def results(quick: bool) -> list[str]:
     for row in others:
         row.append(f"{sum(map(float, row[3:5])) / sum(map(float, first[3:5])):.3f}")
     return ["`train_rose.py experiment=sample`, losses of its last epoch:", "",
-            markdown_table(["precision", "steps", "ms a step", "image loss", "OSM loss", "sum of float32's"], [[*first, "1"], *others])]
+            markdown_table(["precision", "steps", "ms a step", "image loss", "OSM loss",
+                            "sum of float32's"], [[*first, "1"], *others])]
 
 
 def sample_run(folder: Path, precision: str, overrides: list[str]) -> list[str]:
     """Precision, steps, milliseconds a step (median over epochs), image and OSM loss of a run."""
-    subprocess.run([sys.executable, "train_rose.py", "experiment=sample", f"save_root_dir={folder}", f"save_dir={precision}",
-                    f"precision={precision}", *overrides], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([sys.executable, "train_rose.py", "experiment=sample",
+                    f"save_root_dir={folder}", f"save_dir={precision}",
+                    f"precision={precision}", *overrides], cwd=ROOT, check=True,
+                   capture_output=True)
     with (folder / precision / "metrics.csv").open() as file:
         epochs = list(csv.DictReader(file))
     speeds = sorted(float(epoch["samples_per_second"]) for epoch in epochs)

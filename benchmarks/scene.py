@@ -1,9 +1,11 @@
-"""Maps and features of whole scenes: time, and the memory of all processes, which must not grow with the scene's height.
+"""Maps and features of whole scenes: time, and the memory of all processes, which must not grow
+with the scene's height.
 
     python benchmarks/scene.py                   # scenes of up to 20,000 x 20,000 pixels and 300,000 objects: 15 minutes on 2 cores
     python benchmarks/scene.py --folder /large   # where they go, if the temporary folder has less than 10 GB
 
-The networks are the smallest encoder with random weights: what they find means nothing, what it takes to write it down is the same.
+The networks are the smallest encoder with random weights: what they find means nothing, what it
+takes to write it down is the same.
 """
 
 import argparse
@@ -38,8 +40,10 @@ ENCODER = "test_vit"
 OBJECTS = 300_000 / 20_000**2  # a pixel
 WORKERS = 2
 PURPOSES: dict[str, dict[str, Any]] = {
-    "classes": {"problem": "segmentation", "modality": "fusion", "decoder": "linear", "classes": list(CLASSES)},
-    "totals": {"problem": "regression", "modality": "fusion", "target": "pop", "target_scale": "standard", "mean": 100.0, "std": 30.0},
+    "classes": {"problem": "segmentation", "modality": "fusion", "decoder": "linear",
+                "classes": list(CLASSES)},
+    "totals": {"problem": "regression", "modality": "fusion", "target": "pop",
+               "target_scale": "standard", "mean": 100.0, "std": 30.0},
 }
 
 
@@ -61,8 +65,10 @@ class Case(NamedTuple):
 
 CASES = (
     Case("classes, overlap 0.5", "classes", 1, {}),
-    Case("classes, overlap 0, probabilities", "classes", 1, {"overlap": 0.0, "probabilities": True}),
-    Case("classes, overlap 0, probabilities", "classes", 4, {"overlap": 0.0, "probabilities": True}),
+    Case("classes, overlap 0, probabilities", "classes", 1,
+         {"overlap": 0.0, "probabilities": True}),
+    Case("classes, overlap 0, probabilities", "classes", 4,
+         {"overlap": 0.0, "probabilities": True}),
     Case("totals", "totals", 4, {}),
     Case("features", "features", 1, {}),
     Case("features", "features", 4, {}),
@@ -80,16 +86,20 @@ def results(quick: bool) -> list[str]:
     return in_folder(500, measured) if quick else in_folder(20_000, alone)
 
 
-def in_folder(side: int, measure: Callable[[Path, int, Case], list[str]], parent: str | None = None) -> list[str]:
+def in_folder(side: int, measure: Callable[[Path, int, Case], list[str]],
+              parent: str | None = None) -> list[str]:
     """A table of what `measure` finds of all cases, on scenes `side` pixels wide."""
     with tempfile.TemporaryDirectory(prefix="rose-benchmark-", dir=parent) as name:
         folder = Path(name)
         write_models(folder)
         for height in {case.height for case in CASES}:
-            write_city(folder / f"city{height}", side, side * height // 4, round(OBJECTS * side**2 * height / 4))
+            write_city(folder / f"city{height}", side, side * height // 4,
+                       round(OBJECTS * side**2 * height / 4))
         rows = [measure(folder, side, case) for case in CASES]
-    return [f"{ENCODER}, {TILE} pixels a tile, {OBJECTS * 1e6:.0f} objects a million pixels, {WORKERS} processes cut tiles:", "",
-            markdown_table(["what", "pixels", "tiles", "seconds", "tiles a second", "GiB, all processes together"], rows)]
+    return [f"{ENCODER}, {TILE} pixels a tile, {OBJECTS * 1e6:.0f} objects a million pixels, "
+            f"{WORKERS} processes cut tiles:", "",
+            markdown_table(["what", "pixels", "tiles", "seconds", "tiles a second",
+                            "GiB, all processes together"], rows)]
 
 
 def alone(folder: Path, side: int, case: Case) -> list[str]:
@@ -103,15 +113,18 @@ def write_models(folder: Path) -> None:
     torch.manual_seed(0)
     build = {"image_encoder": ENCODER}
     for name, purpose in PURPOSES.items():
-        save_finetuned(folder / f"{name}.safetensors", build_downstream(build_rose(**build), purpose), purpose)
-    save_checkpoint(folder / "features.tar", {"model": build_rose(**build).state_dict(), "build": build})
+        save_finetuned(folder / f"{name}.safetensors",
+                       build_downstream(build_rose(**build), purpose), purpose)
+    save_checkpoint(folder / "features.tar",
+                    {"model": build_rose(**build).state_dict(), "build": build})
 
 
 def measured(folder: Path, side: int, case: Case) -> list[str]:
     """A row of the table."""
     height = side * case.height // 4
     city, out = folder / f"city{case.height}", folder / "out" / f"{case.what}_{case.height}"
-    keys = {"raster": city / "city.tif", "osm": city / "osm.gpkg", "checkpoint": folder / f"{case.model}.safetensors", "out": out,
+    keys = {"raster": city / "city.tif", "osm": city / "osm.gpkg",
+            "checkpoint": folder / f"{case.model}.safetensors", "out": out,
             "num_workers": WORKERS, **case.keys}
     started = time.perf_counter()
     with Peak() as peak:
@@ -121,12 +134,14 @@ def measured(folder: Path, side: int, case: Case) -> list[str]:
             map_scene(**keys)
     seconds = time.perf_counter() - started
     tiles = tiles_of(side, height, case)
-    return [case.what, f"{side} x {height}", f"{tiles}", f"{seconds:.0f}", f"{tiles / seconds:.0f}", f"{peak.gib:.2f}"]
+    return [case.what, f"{side} x {height}", f"{tiles}", f"{seconds:.0f}",
+            f"{tiles / seconds:.0f}", f"{peak.gib:.2f}"]
 
 
 def tiles_of(side: int, height: int, case: Case) -> int:
     """How many tiles a case makes of its scene."""
-    stride = TILE if case.model != "classes" else round(TILE * (1 - case.keys.get("overlap", OVERLAP)))
+    stride = TILE if case.model != "classes" else round(
+        TILE * (1 - case.keys.get("overlap", OVERLAP)))
     edges = "shift" if case.model == "classes" else "exceed"
     return TileGrid((1, 0, WEST, 0, -1, NORTH), side, height, TILE, stride, edges).tiles
 

@@ -1,14 +1,17 @@
-"""Time and memory of training steps, in units of a plain ViT's forward and backward pass on the same images.
+"""Time and memory of training steps, in units of a plain ViT's forward and backward pass on the
+same images.
 
     python benchmarks/step_time.py                       # ViT-B/16, batch 8, 10 to 500 nodes a tile; about a quarter of an hour on 2 cores
     python benchmarks/step_time.py --encoder vit_small_patch16_224 --repeats 3
 
-Pretraining first, then land use by fine and by global fusion and population by global fusion (batch halved), each a forward and a backward
-pass. Times alternate within one process; each peak of memory is that of a process of its own.
+Pretraining first, then land use by fine and by global fusion and population by global fusion
+(batch halved), each a forward and a backward pass. Times alternate within one process; each peak
+of memory is that of a process of its own.
 
-Two units: the plain ViT in fp32 as timm computes it, and the same pass through Rose's kernels (`models/linear.py`), which on some CPUs are
-faster than PyTorch's. The first says what a user gains, the second what the method costs beside its ViT. Counted in multiplications, the
-two image passes alone are 1.25 units, and the whole pretraining step 1.35 (docs/scaling.md).
+Two units: the plain ViT in fp32 as timm computes it, and the same pass through Rose's kernels
+(`models/linear.py`), which on some CPUs are faster than PyTorch's. The first says what a user
+gains, the second what the method costs beside its ViT. Counted in multiplications, the two image
+passes alone are 1.25 units, and the whole pretraining step 1.35 (docs/scaling.md).
 """
 
 import sys
@@ -31,7 +34,8 @@ FULL = Settings("vit_base_patch16_224", batch=8, repeats=3, threads=2, nodes=(10
 QUICK = Settings("test_vit", batch=2, repeats=1, threads=1, nodes=(10, 60), memory=False)
 PLAIN, OURS = "plain ViT, fp32", "plain ViT, fp32, Rose's kernels"
 UNITS = ("of plain ViT", "of Rose's kernels")
-TASKS = {"fusion": "land use, global fusion", "fine": "land use, fine fusion", "population": "population, global fusion"}
+TASKS = {"fusion": "land use, global fusion", "fine": "land use, fine fusion",
+         "population": "population, global fusion"}
 
 
 def main() -> None:
@@ -45,7 +49,8 @@ def results(quick: bool) -> list[str]:
 
 def lines(settings: Settings) -> list[str]:
     """Two tables: pretraining, and downstream with half the batch."""
-    half = settings._replace(batch=max(settings.batch // 2, 1), repeats=max(settings.repeats - 1, 1))
+    half = settings._replace(batch=max(settings.batch // 2, 1),
+                             repeats=max(settings.repeats - 1, 1))
     return [
         f"Pretraining, {about(settings)}, masks 0.75 / 0.15:", "",
         compare([*plain(settings), *pretraining(settings)], UNITS, settings), "",
@@ -55,35 +60,44 @@ def lines(settings: Settings) -> list[str]:
 
 
 def about(settings: Settings) -> str:
-    return (f"{settings.encoder}, batch {settings.batch}, {settings.threads} thread{'s' if settings.threads > 1 else ''}, "
-            f"median of {settings.repeats} repeat{'s' if settings.repeats > 1 else ''}")
+    return (f"{settings.encoder}, batch {settings.batch}, {settings.threads} "
+            f"thread{'s' if settings.threads > 1 else ''}, median of {settings.repeats} "
+            f"repeat{'s' if settings.repeats > 1 else ''}")
 
 
 def plain(settings: Settings) -> list[Case]:
     """The units, and what half precision alone makes of the first."""
     size = settings.encoder, settings.batch
-    return [Case(PLAIN, partial(plain_step, *size, "fp32"), (PLAIN, OURS)), Case(OURS, partial(our_plain_step, *size), (PLAIN, OURS)),
-            Case("plain ViT, bf16", partial(plain_step, *size, "bf16"), (PLAIN, OURS), memory=False)]
+    return [Case(PLAIN, partial(plain_step, *size, "fp32"), (PLAIN, OURS)),
+            Case(OURS, partial(our_plain_step, *size), (PLAIN, OURS)),
+            Case("plain ViT, bf16", partial(plain_step, *size, "bf16"), (PLAIN, OURS),
+                 memory=False)]
 
 
 def pretraining(settings: Settings) -> list[Case]:
-    """Every number of nodes in both precisions; compiled, and with activations computed again, at the middle one."""
+    """Every number of nodes in both precisions; compiled, and with activations computed again, at
+    the middle one."""
     build = partial(pretraining_step, settings.encoder, settings.batch)
-    cases = [Case(f"Rose, {nodes} nodes, {precision}", partial(build, nodes, precision), (PLAIN, OURS),
+    cases = [Case(f"Rose, {nodes} nodes, {precision}", partial(build, nodes, precision),
+                  (PLAIN, OURS),
                   memory=nodes == MIDDLE or (nodes == max(settings.nodes) and precision == "fp32"))
              for precision in ("fp32", "bf16") for nodes in settings.nodes]
-    cases += [Case(f"Rose, {MIDDLE} nodes, {precision}, compiled", partial(build, MIDDLE, precision, "compiled"), (PLAIN, OURS),
+    cases += [Case(f"Rose, {MIDDLE} nodes, {precision}, compiled",
+                   partial(build, MIDDLE, precision, "compiled"), (PLAIN, OURS),
                    memory=False) for precision in ("fp32", "bf16")]
-    return [*cases, Case(f"Rose, {MIDDLE} nodes, fp32, activations again", partial(build, MIDDLE, "fp32", "again"), (PLAIN, OURS))]
+    return [*cases, Case(f"Rose, {MIDDLE} nodes, fp32, activations again",
+                         partial(build, MIDDLE, "fp32", "again"), (PLAIN, OURS))]
 
 
 def downstream(settings: Settings) -> list[Case]:
     """Every task and number of nodes in fp32, and in bf16 at the middle one."""
     build = partial(downstream_step, settings.encoder, settings.batch)
-    return [Case(f"{words}, {nodes} nodes, {precision}", partial(build, task, nodes, precision), (PLAIN, OURS),
+    return [Case(f"{words}, {nodes} nodes, {precision}", partial(build, task, nodes, precision),
+                 (PLAIN, OURS),
                  memory=precision == "fp32" and nodes == max(settings.nodes))
             for task, words in TASKS.items()
-            for precision, counts in (("fp32", settings.nodes), ("bf16", (MIDDLE,))) for nodes in counts]
+            for precision, counts in (("fp32", settings.nodes), ("bf16", (MIDDLE,)))
+            for nodes in counts]
 
 
 def plain_step(encoder: str, batch: int, precision: str) -> Step:
@@ -104,15 +118,19 @@ def pretraining_step(encoder: str, batch: int, nodes: int, precision: str, way: 
     return training_step(rose, lambda: rose(images, graphs).loss, precision)
 
 
-def downstream_step(encoder: str, batch: int, task: str, nodes: int, precision: str = "fp32") -> Step:
+def downstream_step(encoder: str, batch: int, task: str, nodes: int,
+                    precision: str = "fp32") -> Step:
     """A step of one of `TASKS`."""
-    model, images, graphs = downstream_of(encoder, task), random_images(batch), random_graphs(batch, nodes)
+    model, images, graphs = downstream_of(encoder,
+                                          task), random_images(batch), random_graphs(batch, nodes)
     draw = torch.Generator().manual_seed(2)
     if task == "population":
         totals = torch.rand(batch, 1, generator=draw)
-        return training_step(model, lambda: F.mse_loss(model.outputs(images, graphs), totals), precision)
+        return training_step(model, lambda: F.mse_loss(model.outputs(images, graphs), totals),
+                             precision)
     land_use = torch.randint(CLASSES, (batch, *images.shape[2:]), generator=draw)
-    return training_step(model, lambda: F.cross_entropy(model(images, graphs), land_use), precision)
+    return training_step(model, lambda: F.cross_entropy(model(images, graphs), land_use),
+                         precision)
 
 
 def training_step(model: nn.Module, loss_of: Callable[[], Tensor], precision: str) -> Step:
@@ -147,7 +165,9 @@ def rose_of(encoder: str, way: str = "") -> nn.Module:
 @cache
 def downstream_of(encoder: str, task: str) -> nn.Module:
     rose = build_rose(encoder)
-    return build_regressor(rose, "fusion") if task == "population" else build_segmenter(rose, task, "linear", CLASSES)
+    return build_regressor(rose, "fusion") if task == "population" else build_segmenter(rose, task,
+                                                                                        "linear",
+                                                                                        CLASSES)
 
 
 if __name__ == "__main__":

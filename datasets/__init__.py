@@ -1,15 +1,19 @@
 """Tiles: reading, augmenting and ordering them, with their targets or without.
 
-The names below are loaded when they are asked for: a preparation needs neither torchvision nor a data loader, and starts in half the time.
+The names below are loaded when they are asked for: a preparation needs neither torchvision nor a
+data loader, and starts in half the time.
 """
 
 from importlib import import_module
 
 _HOME = {
-    "AugmentedTiles": "augment", "EpochSampler": "sampler", "LabelledTiles": "labelled", "TileDataset": "tiles", "collate": "tiles",
-    "collate_labelled": "labelled", "denormalise": "tiles", "normalise": "tiles", "read_list": "labelled",
+    "AugmentedTiles": "augment", "EpochSampler": "sampler", "LabelledTiles": "labelled",
+    "TileDataset": "tiles", "collate": "tiles",
+    "collate_labelled": "labelled", "denormalise": "tiles", "normalise": "tiles",
+    "read_list": "labelled",
 }
-__all__ = ["AugmentedTiles", "EpochSampler", "LabelledTiles", "TileDataset", "collate", "collate_labelled", "denormalise", "normalise",
+__all__ = ["AugmentedTiles", "EpochSampler", "LabelledTiles", "TileDataset", "collate",
+           "collate_labelled", "denormalise", "normalise",
            "read_list"]
 
 

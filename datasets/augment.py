@@ -1,11 +1,14 @@
-"""Augmentation of a tile: one set of parameters is drawn, then applied to the image and to the OSM graph.
+"""Augmentation of a tile: one set of parameters is drawn, then applied to the image and to the OSM
+graph.
 
-In the order of the release: with p 0.5 a random resized crop (scale 0.67-1, ratio 3/4-4/3, bicubic), with p 0.5 a colour jitter, with p 0.2
-grey, with p 0.5 a horizontal flip. `augment=aligned` moves the OSM nodes with the image, `image_only` (the release) does not.
+In the order of the release: with p 0.5 a random resized crop (scale 0.67-1, ratio 3/4-4/3,
+bicubic), with p 0.5 a colour jitter, with p 0.2 grey, with p 0.5 a horizontal flip.
+`augment=aligned` moves the OSM nodes with the image, `image_only` (the release) does not.
 
-How a crop moves a node. A node row holds the object's area, perimeter, centroid and minimum rotated box, not its outline, so a crop of the
-outline is estimated from the box. Let R be the part of the box inside the tile (the object has no other), R' the part of R inside the crop
-window, and f the share of R's area that R' keeps.
+How a crop moves a node. A node row holds the object's area, perimeter, centroid and minimum
+rotated box, not its outline, so a crop of the outline is estimated from the box. Let R be the part
+of the box inside the tile (the object has no other), R' the part of R inside the crop window, and
+f the share of R's area that R' keeps.
 
     dropped      R' is empty, or only touches the window's side: the object is surely outside; edges of dropped nodes go with them
     area         f * area / area of the window
@@ -13,9 +16,10 @@ window, and f the share of R's area that R' keeps.
     corners      the box where it is not cut, else R', stretched with the window; then its minimum-area rotated rectangle
     centroid     centroid of R' + f * (centroid - centroid of R), kept inside R', then stretched with the window
 
-All of it is exact for an object that fills its box. For any other that the crop does not cut, area and centroid are exact; for those cut,
-area, perimeter and centroid are estimates that tend to the exact as the cut shrinks. Relation codes of surviving pairs stay, also where the
-crop parts the two objects.
+All of it is exact for an object that fills its box. For any other that the crop does not cut, area
+and centroid are exact; for those cut, area, perimeter and centroid are estimates that tend to the
+exact as the cut shrinks. Relation codes of surviving pairs stay, also where the crop parts the two
+objects.
 """
 
 import copy
@@ -45,17 +49,22 @@ from utils.recipes import Recipe
 AUGMENTS = get_args(get_type_hints(Recipe)["augment"])
 CROP_SCALE = (0.67, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
-JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4), "hue": (-0.1, 0.1)}
-TOUCH = 1e-6    # tile units, 0.0002 pixels: an object that reaches less far into the window only touches it
+JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4),
+          "hue": (-0.1, 0.1)}
+# tile units, 0.0002 pixels: an object that reaches less far into the window only touches it
+TOUCH = 1e-6
 NOTHING = 1e-12  # lengths and areas up to this, in tile units, count as zero
 # The 8 ways to number a rectangle's corners along its outline: 4 starts in either direction.
-CORNER_ORDERS = np.array([[(start + way * k) % 4 for k in range(4)] for way in (1, -1) for start in range(4)])
+CORNER_ORDERS = np.array([[(start + way * k) % 4 for k in range(4)] for way in (1, -1)
+                          for start in range(4)])
 
 
 class AugmentedTiles(Dataset):
-    """The tiles of a dataset, augmented: `tiles[epoch, index] -> (image, graph)`, as the dataset's `read` gives them: images are uint8.
+    """The tiles of a dataset, augmented: `tiles[epoch, index] -> (image, graph)`, as the dataset's
+    `read` gives them: images are uint8.
 
-    What is drawn depends on (seed, epoch, index) alone: not on the number of workers, their order, or where a run was resumed.
+    What is drawn depends on (seed, epoch, index) alone: not on the number of workers, their order,
+    or where a run was resumed.
 
     Args:
         dataset: the tiles.
@@ -94,7 +103,8 @@ class Drawn:
     Attributes:
         size: side of the tile, in pixels.
         crop: (top, left, height, width) in pixels; None leaves the tile whole.
-        jitter: (name, strength) of colour adjustments, in the order of application; empty for none.
+        jitter: (name, strength) of colour adjustments, in the order of application; empty for
+            none.
         grey: drop the colours.
         flip: mirror left and right.
     """
@@ -118,13 +128,15 @@ def draw(generator: Generator, size: int) -> Drawn:
 
 
 def _draw_crop(generator: Generator, size: int) -> tuple[int, int, int, int]:
-    """As torchvision's RandomResizedCrop: ten tries for a window that fits, else the whole tile."""
+    """As torchvision's RandomResizedCrop: ten tries for a window that fits, else the whole
+    tile."""
     for _ in range(10):
         area = size * size * _uniform(generator, *CROP_SCALE)
         ratio = math.exp(_uniform(generator, *map(math.log, CROP_RATIO)))
         height, width = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if height <= size and width <= size:
-            return _below(generator, size - height + 1), _below(generator, size - width + 1), height, width
+            return _below(generator, size - height + 1), _below(generator,
+                                                                size - width + 1), height, width
     return 0, 0, size, size
 
 
@@ -150,7 +162,8 @@ def _below(generator: Generator, bound: int) -> int:
 def apply_to_image(image: Tensor, drawn: Drawn) -> Tensor:
     """The augmented image, uint8 [3, size, size] to the same; before normalisation."""
     if drawn.crop:
-        image = F.resized_crop(image, *drawn.crop, [drawn.size, drawn.size], InterpolationMode.BICUBIC, antialias=True)
+        image = F.resized_crop(image, *drawn.crop, [drawn.size, drawn.size],
+                               InterpolationMode.BICUBIC, antialias=True)
     if drawn.jitter:
         image = adjust_colours(image, drawn.jitter)
     if drawn.grey:
@@ -161,8 +174,9 @@ def apply_to_image(image: Tensor, drawn: Drawn) -> Tensor:
 def apply_to_graph(graph: Data, drawn: Drawn) -> Data:
     """The graph of the augmented image; the given one is not changed. Colours do not concern it.
 
-    Nodes fully outside the crop are dropped with their edges and the rest renumbered. Of a graph with nodes at least one stays: the one
-    whose centroid is nearest to the window, pressed flat against the window's side.
+    Nodes fully outside the crop are dropped with their edges and the rest renumbered. Of a graph
+    with nodes at least one stays: the one whose centroid is nearest to the window, pressed flat
+    against the window's side.
     """
     if drawn.crop:
         top, left, height, width = drawn.crop
@@ -172,7 +186,8 @@ def apply_to_graph(graph: Data, drawn: Drawn) -> Data:
 
 
 def _flip(graph: Data) -> Data:
-    """Mirrored left and right; the corners are listed backwards, so that they go round in the direction they had."""
+    """Mirrored left and right; the corners are listed backwards, so that they go round in the
+    direction they had."""
     x = graph.x.clone()
     corners = x[:, CORNERS].reshape(-1, 4, 2).flip(1)  # [n, 4, 2]
     corners[..., 0] = 1 - corners[..., 0]
@@ -195,12 +210,14 @@ def _crop(graph: Data, low: ndarray, high: ndarray) -> Data:
 
     cropped = _subgraph(graph, keep)
     columns = cropped.x[:, AREA:].double().numpy()                        # [n, 13]
-    cropped.x[:, AREA:] = torch.from_numpy(_moved_columns(columns, boxes, centroids, before, after, low, high))
+    cropped.x[:, AREA:] = torch.from_numpy(_moved_columns(columns, boxes, centroids, before, after,
+                                                          low, high))
     return cropped
 
 
 def _subgraph(graph: Data, keep: ndarray) -> Data:
-    """The nodes to keep, [n] bool, and the edges between them; PyG's `graph.subgraph` in a fraction of its time."""
+    """The nodes to keep, [n] bool, and the edges between them; PyG's `graph.subgraph` in a
+    fraction of its time."""
     nodes, edges = torch.from_numpy(keep.nonzero()[0]), graph.edge_index.numpy()
     kept = keep[edges].all(0)                                                                 # [e]
     part = copy.copy(graph)
@@ -211,15 +228,18 @@ def _subgraph(graph: Data, keep: ndarray) -> Data:
 
 
 def _inside_tile(boxes: ndarray, centroids: ndarray) -> ndarray:
-    """The part of each box inside the tile, [n, v, 2]; where there is none, as for a broken box, the centroid stands for it."""
+    """The part of each box inside the tile, [n, v, 2]; where there is none, as for a broken box,
+    the centroid stands for it."""
     parts, some = _clip(boxes, np.zeros(2), np.ones(2))
     return np.where(some[:, None, None], parts, centroids.clip(0, 1)[:, None])
 
 
-def _inside_window(before: ndarray, centroids: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndarray]:
+def _inside_window(before: ndarray, centroids: ndarray, low: ndarray,
+                   high: ndarray) -> tuple[ndarray, ndarray]:
     """The part of each polygon inside the window, [n, w, 2], and which nodes stay, [n] bool.
 
-    A side of the window that lies on the tile's own border cuts nothing, so that what lies flat on it stays.
+    A side of the window that lies on the tile's own border cuts nothing, so that what lies flat on
+    it stays.
     """
     after, some = _clip(before, low, high)
     inner_low = np.where(low > 0, low + TOUCH, -np.inf)
@@ -233,42 +253,51 @@ def _inside_window(before: ndarray, centroids: ndarray, low: ndarray, high: ndar
 
 
 def _moved_columns(
-    columns: ndarray, boxes: ndarray, centroids: ndarray, before: ndarray, after: ndarray, low: ndarray, high: ndarray,
+    columns: ndarray, boxes: ndarray, centroids: ndarray, before: ndarray, after: ndarray,
+    low: ndarray, high: ndarray,
 ) -> ndarray:
-    """The 13 geometry columns of surviving nodes, [n, 13], by the rules on top of this file; R is `before`, R' is `after`."""
+    """The 13 geometry columns of surviving nodes, [n, 13], by the rules on top of this file; R is
+    `before`, R' is `after`."""
     stretch = 1 / (high - low)                                                                # [2]
     uncut = ((before >= low - TOUCH) & (before <= high + TOUCH)).all((1, 2))                  # [n]
-    stretched = (after - low) * stretch                                                       # [n, w, 2]
+    stretched = (after - low) * stretch                                                 # [n, w, 2]
     area_before, length_before, centroid_before = _measures(before)
     area_after, length_after, centroid_after = _measures(after)
-    share = _ratio(area_after, area_before, otherwise=_ratio(length_after, length_before, otherwise=1))  # [n]
-    outline = np.where(uncut[:, None, None], (_pad(boxes, after.shape[1]) - low) * stretch, stretched)
-    corners = _renumber(_minimum_rectangle(outline), like=(boxes - low) * stretch)            # [n, 4, 2]
-    estimate = centroid_after + share[:, None] * (centroids - centroid_before)                # [n, 2]
+    share = _ratio(area_after, area_before,
+                   otherwise=_ratio(length_after, length_before, otherwise=1))  # [n]
+    outline = np.where(uncut[:, None, None], (_pad(boxes, after.shape[1]) - low) * stretch,
+                       stretched)
+    corners = _renumber(_minimum_rectangle(outline), like=(boxes - low) * stretch)      # [n, 4, 2]
+    estimate = centroid_after + share[:, None] * (centroids - centroid_before)             # [n, 2]
     centroids = np.where(uncut[:, None], centroids, estimate.clip(after.min(1), after.max(1)))
 
     moved = columns.copy()
     moved[:, AREA] = (columns[:, AREA] * share * stretch.prod()).clip(max=1)
-    moved[:, PERIMETER] *= _ratio(_lengths(_edges(stretched)).sum(1), length_before, otherwise=stretch.mean())
+    moved[:, PERIMETER] *= _ratio(_lengths(_edges(stretched)).sum(1), length_before,
+                                  otherwise=stretch.mean())
     moved[:, CORNERS] = corners.reshape(-1, 8)
     moved[:, CENTROID] = (centroids - low) * stretch
     return moved
 
 
 def _ratio(part: ndarray, whole: ndarray, otherwise: ndarray | float) -> ndarray:
-    """part / whole, [n]; `otherwise` where the whole is nothing, as the area of a box squeezed to a line."""
+    """part / whole, [n]; `otherwise` where the whole is nothing, as the area of a box squeezed to
+    a line."""
     something = whole > NOTHING
     return np.where(something, part / np.where(something, whole, 1), otherwise)
 
 
 def _pad(polygons: ndarray, vertices: int) -> ndarray:
-    """[n, v, 2] to [n, vertices, 2] by repeating the first vertex, which changes neither outline nor area."""
-    return np.concatenate([polygons, np.repeat(polygons[:, :1], vertices - polygons.shape[1], axis=1)], axis=1)
+    """[n, v, 2] to [n, vertices, 2] by repeating the first vertex, which changes neither outline
+    nor area."""
+    return np.concatenate([polygons,
+                           np.repeat(polygons[:, :1], vertices - polygons.shape[1], axis=1)],
+                          axis=1)
 
 
 def _clip(polygons: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndarray]:
-    """Convex polygons [n, v, 2] clipped to the window, [n, w, 2] with v <= w <= v + 4, and where something is left, [n] bool
-    (Sutherland-Hodgman)."""
+    """Convex polygons [n, v, 2] clipped to the window, [n, w, 2] with v <= w <= v + 4, and where
+    something is left, [n] bool (Sutherland-Hodgman)."""
     some = np.ones(len(polygons), dtype=bool)
     for axis in (0, 1):
         for side, bound in ((1, low[axis]), (-1, high[axis])):
@@ -278,21 +307,24 @@ def _clip(polygons: ndarray, low: ndarray, high: ndarray) -> tuple[ndarray, ndar
 
 
 def _clip_at_line(polygons: ndarray, depth: ndarray) -> tuple[ndarray, ndarray]:
-    """Cut off the vertices with depth [n, v] < 0 (signed distance from a line): [n, v or v + 1, 2], and where something is left, [n]."""
+    """Cut off the vertices with depth [n, v] < 0 (signed distance from a line): [n, v or v + 1,
+    2], and where something is left, [n]."""
     n, v = depth.shape
     inside = depth >= 0
     if inside.all():
         return polygons, np.ones(n, dtype=bool)
     following, depth_following = _next(polygons), _next(depth)
     crossing = inside != (depth_following >= 0)
-    along = depth / np.where(crossing, depth - depth_following, 1)                            # [n, v] where an edge meets the line
+    # [n, v] where an edge meets the line
+    along = depth / np.where(crossing, depth - depth_following, 1)
     meeting = polygons + along[..., None] * (following - polygons)
     vertices = np.stack([polygons, meeting], axis=2).reshape(n, 2 * v, 2)
     kept = np.stack([inside, crossing], axis=2).reshape(n, 2 * v)
-    counts = kept.sum(1, keepdims=True)                                                       # [n, 1]
+    counts = kept.sum(1, keepdims=True)                                                    # [n, 1]
     most = max(v, counts.max())
-    order = np.argsort(~kept, axis=1, kind="stable")[:, :most]                                # kept ones first, still in sequence
-    order = np.where(np.arange(most) < counts, order, order[:, :1])                           # the first fills the rest
+    # kept ones first, still in sequence
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :most]
+    order = np.where(np.arange(most) < counts, order, order[:, :1])      # the first fills the rest
     return vertices[np.arange(n)[:, None], order], counts[:, 0] > 0
 
 
@@ -318,39 +350,44 @@ def _cross(polygons: ndarray) -> ndarray:
 
 
 def _measures(polygons: ndarray) -> tuple[ndarray, ndarray, ndarray]:
-    """Area [n], perimeter [n] and centroid [n, 2] of polygons [n, v, 2]: the centroid of the area; of the outline where there is no area;
-    of the vertices where there is no length either."""
+    """Area [n], perimeter [n] and centroid [n, 2] of polygons [n, v, 2]: the centroid of the area;
+    of the outline where there is no area; of the vertices where there is no length either."""
     ends, cross = _next(polygons), _cross(polygons)
-    lengths = _lengths(ends - polygons)                                                       # [n, v]
+    lengths = _lengths(ends - polygons)                                                    # [n, v]
     area, perimeter = np.abs(cross.sum(1)) / 2, lengths.sum(1)                                # [n]
-    has_area, has_length = (area > NOTHING)[:, None], (perimeter > NOTHING)[:, None]          # [n, 1]
-    weights = np.where(has_area, cross, np.where(has_length, lengths, 1))                     # [n, v]
-    triangles, midpoints = (polygons[:, :1] + polygons + ends) / 3, (polygons + ends) / 2     # [n, v, 2]
+    has_area, has_length = (area > NOTHING)[:, None], (perimeter > NOTHING)[:, None]       # [n, 1]
+    weights = np.where(has_area, cross, np.where(has_length, lengths, 1))                  # [n, v]
+    # [n, v, 2]
+    triangles, midpoints = (polygons[:, :1] + polygons + ends) / 3, (polygons + ends) / 2
     points = np.where(has_area[..., None], triangles, midpoints)
     return area, perimeter, (points * weights[..., None]).sum(1) / weights.sum(1, keepdims=True)
 
 
 def _minimum_rectangle(polygons: ndarray) -> ndarray:
-    """Minimum-area rotated rectangles of convex polygons, [n, v, 2] -> [n, 4, 2]: one side of such a rectangle lies along an edge.
+    """Minimum-area rotated rectangles of convex polygons, [n, v, 2] -> [n, 4, 2]: one side of such
+    a rectangle lies along an edge.
 
     Of equally small ones, which an acute triangle has three of, it is the first edge's.
     """
     edges = _edges(polygons)
     lengths = _lengths(edges)[..., None]
-    along = np.where(lengths > NOTHING, edges / np.where(lengths > NOTHING, lengths, 1), (1.0, 0.0))  # [n, v, 2] unit vectors
+    along = np.where(lengths > NOTHING, edges / np.where(lengths > NOTHING, lengths, 1),
+                     (1.0, 0.0))  # [n, v, 2] unit vectors
     across = np.stack([-along[..., 1], along[..., 0]], axis=2)
-    axes = np.stack([along, across], axis=2)                                                  # [n, edge, 2, 2]
-    extent = axes @ polygons[:, None].swapaxes(2, 3)                                          # [n, edge, 2, v]
-    low, high = extent.min(3), extent.max(3)                                                  # [n, edge, 2]
-    areas = (high - low).prod(2)                                                              # [n, edge]
-    best = (np.arange(len(polygons)), (areas <= areas.min(1, keepdims=True) * (1 + 1e-9)).argmax(1))
-    axes, low, high = axes[best], low[best], high[best]                                       # [n, 2, 2], [n, 2], [n, 2]
+    axes = np.stack([along, across], axis=2)                                      # [n, edge, 2, 2]
+    extent = axes @ polygons[:, None].swapaxes(2, 3)                              # [n, edge, 2, v]
+    low, high = extent.min(3), extent.max(3)                                         # [n, edge, 2]
+    areas = (high - low).prod(2)                                                        # [n, edge]
+    best = (np.arange(len(polygons)),
+            (areas <= areas.min(1, keepdims=True) * (1 + 1e-9)).argmax(1))
+    axes, low, high = axes[best], low[best], high[best]                 # [n, 2, 2], [n, 2], [n, 2]
     steps = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
-    return (low[:, None] + steps * (high - low)[:, None]) @ axes                              # [n, 4, 2]
+    return (low[:, None] + steps * (high - low)[:, None]) @ axes                        # [n, 4, 2]
 
 
 def _renumber(corners: ndarray, like: ndarray) -> ndarray:
-    """The rectangles' corners [n, 4, 2], numbered in the order and direction that is nearest to `like` [n, 4, 2]."""
-    numbered = corners[:, CORNER_ORDERS]                                                      # [n, 8, 4, 2]
+    """The rectangles' corners [n, 4, 2], numbered in the order and direction that is nearest to
+    `like` [n, 4, 2]."""
+    numbered = corners[:, CORNER_ORDERS]                                             # [n, 8, 4, 2]
     best = ((numbered - like[:, None]) ** 2).sum((2, 3)).argmin(1)
     return numbered[np.arange(len(corners)), best]

@@ -1,4 +1,5 @@
-"""Tiles to batches, without the copies and the generality that cost a loader most of its time beside decoding."""
+"""Tiles to batches, without the copies and the generality that cost a loader most of its time
+beside decoding."""
 
 import math
 from collections.abc import Sequence
@@ -13,11 +14,13 @@ _KEYS = {"x", "edge_index", "edge_attr", "name"}  # of a tile's graph
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
     """torch.stack of n tensors of one shape: [n, ...]."""
-    return torch.stack(tensors, out=_batch_memory((len(tensors), *tensors[0].shape), tensors[0].dtype))
+    return torch.stack(tensors,
+                       out=_batch_memory((len(tensors), *tensors[0].shape), tensors[0].dtype))
 
 
 def _batch_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Not initialised; in a worker of a DataLoader in memory shared with the main process, which spares a copy."""
+    """Not initialised; in a worker of a DataLoader in memory shared with the main process, which
+    spares a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype)
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
@@ -36,7 +39,8 @@ def join_graphs(graphs: list[Data]) -> Batch:
     edge_index += ptr[:-1].repeat_interleave(edges)
     batch = Batch(
         _base_cls=Data, x=_join([graph.x for graph in graphs]), edge_index=edge_index,
-        edge_attr=torch.cat([graph.edge_attr for graph in graphs]), name=[graph.name for graph in graphs],
+        edge_attr=torch.cat([graph.edge_attr for graph in graphs]),
+        name=[graph.name for graph in graphs],
         batch=places[:-1].repeat_interleave(nodes), ptr=ptr,
     )
     # what to_data_list() and get_example() take the batch apart by
@@ -48,7 +52,8 @@ def join_graphs(graphs: list[Data]) -> Batch:
 
 def _join(tables: list[Tensor]) -> Tensor:
     """torch.cat of tables of equal width."""
-    return torch.cat(tables, out=_batch_memory((sum(map(len, tables)), tables[0].shape[1]), tables[0].dtype))
+    return torch.cat(tables, out=_batch_memory((sum(map(len, tables)), tables[0].shape[1]),
+                                               tables[0].dtype))
 
 
 def _starts(counts: Tensor) -> Tensor:

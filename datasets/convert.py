@@ -3,8 +3,8 @@
     python -m datasets.convert SRC DST                    # the compact layout to the release's, or the release's to the compact
     python -m datasets.convert SRC DST overwrite=true     # in the place of a dataset that DST holds
 
-Both layouts give the same tensors to the bit. Every tile is read with all its checks, lists of tiles and what else lies in the root of SRC
-come along, and DST appears when it is complete.
+Both layouts give the same tensors to the bit. Every tile is read with all its checks, lists of
+tiles and what else lies in the root of SRC come along, and DST appears when it is complete.
 """
 
 import shutil
@@ -32,13 +32,15 @@ def main(cfg: ConvertConfig) -> None:
     print(convert(cfg.src, cfg.dst, cfg.layout, cfg.overwrite))
 
 
-def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwrite: bool = False, progress: bool = True) -> str:
+def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwrite: bool = False,
+            progress: bool = True) -> str:
     """Make the dataset `dst` of the dataset `src`, in the layout that `src` does not have.
 
     Args:
         src: a dataset.
         dst: folder to make; on any failure it stays as it was.
-        layout: "compact" or "release", to be refused where it is the layout of `src`; None for the other one.
+        layout: "compact" or "release", to be refused where it is the layout of `src`; None for the
+            other one.
         overwrite: replace a dataset that `dst` holds.
         progress: show a progress bar.
 
@@ -53,9 +55,11 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
     tiles = open_store(src)
     made = "release" if isinstance(tiles, CompactTiles) else "compact"
     if layout not in (None, made):
-        raise ConfigError(f"layout={layout}: {src} has this layout already, expected layout={made}; or copy the folder as it is")
+        raise ConfigError(f"layout={layout}: {src} has this layout already, expected "
+                          f"layout={made}; or copy the folder as it is")
     _check_destination(src, dst, overwrite)
-    with _staged(dst) as folder, tqdm(total=len(tiles), unit="tile", desc=f"to {made}", disable=not progress) as bar:
+    with _staged(dst) as folder, tqdm(total=len(tiles), unit="tile", desc=f"to {made}",
+                                      disable=not progress) as bar:
         if isinstance(tiles, CompactTiles):
             _write_release(tiles, folder, bar)
         else:
@@ -84,7 +88,9 @@ def _write_compact(tiles: ReleaseTiles, folder: Path, bar: tqdm) -> None:
         parts = []
         for first in range(0, len(places), _PART):
             parts.append(folder / f".part-{first}")
-            write_part(parts[-1], (_read_tile(tiles, index, table, bar) for index in places[first:first + _PART]))
+            write_part(parts[-1],
+                       (_read_tile(tiles, index, table, bar)
+                        for index in places[first:first + _PART]))
         join_parts(parts, folder / CITIES / city, table.vectors(), tiles.meta.get(city, {}))
         for part in parts:
             part.unlink()
@@ -97,17 +103,22 @@ def _read_tile(tiles: ReleaseTiles, index: int, table: "TextTable", bar: tqdm) -
         label = x[:, -1].astype(np.int64)
     if not (label == x[:, -1]).all():
         row = int((label != x[:, -1]).argmax())
-        raise TileError(f"{tiles.root}/node/{name}.tensor: row {row}, the last column is {x[row, -1]}, expected a whole number, the label "
-                        f"code; make the tile again with prepare_dataset.py")
+        raise TileError(f"{tiles.root}/node/{name}.tensor: row {row}, the last column is "
+                        f"{x[row, -1]}, expected a whole number, the label code; make the tile "
+                        "again with prepare_dataset.py")
     land_use = tiles.land_use(index)
     if land_use is not None and land_use.shape != image.shape[1:]:
-        raise TileError(f"{tiles.root}/label/{name}.png: the label has {land_use.shape[1]} x {land_use.shape[0]} pixels, expected "
-                        f"{image.shape[2]} x {image.shape[1]}, those of img/{name}.png; make the tile again with prepare_dataset.py")
+        raise TileError(f"{tiles.root}/label/{name}.png: the label has {land_use.shape[1]} x "
+                        f"{land_use.shape[0]} pixels, expected {image.shape[2]} x "
+                        f"{image.shape[1]}, those of img/{name}.png; make the tile again with "
+                        "prepare_dataset.py")
     totals = {quantity: tiles.total(index, quantity) for quantity in TOTALS}
     bar.update()
     text, geometry = np.split(x[:, :-1], [x.shape[1] - 1 - GEOMETRY_WIDTH], axis=1)
-    return Tile(name, image, geometry, table.index(text, name), label, graph.edge_index.numpy(), graph.edge_attr[:, 0].numpy(),
-                None if land_use is None else land_use.numpy(), {key: total for key, total in totals.items() if total is not None})
+    return Tile(name, image, geometry, table.index(text, name), label, graph.edge_index.numpy(),
+                graph.edge_attr[:, 0].numpy(),
+                None if land_use is None else land_use.numpy(),
+                {key: total for key, total in totals.items() if total is not None})
 
 
 class TextTable:
@@ -128,14 +139,16 @@ class TextTable:
             self._width = start.shape[1]
 
     def index(self, text: np.ndarray, name: str) -> np.ndarray:
-        """Rows of the table for vectors [n, width], new ones added: int64 [n]. `name` is that of the tile, for a message.
+        """Rows of the table for vectors [n, width], new ones added: int64 [n]. `name` is that of
+        the tile, for a message.
 
         Raises:
             TileError: the vectors have another width than those before.
         """
         if self._width not in (None, text.shape[1]):
-            raise TileError(f"tile {name}: its text vectors have {text.shape[1]} columns, others of the city {self._width}, expected one "
-                            f"width; make the city again with prepare_dataset.py")
+            raise TileError(f"tile {name}: its text vectors have {text.shape[1]} columns, others "
+                            f"of the city {self._width}, expected one width; make the city again "
+                            "with prepare_dataset.py")
         self._width = text.shape[1]
         return np.array([self._add(row.tobytes()) for row in text], np.int64)
 
@@ -153,19 +166,24 @@ class TextTable:
 def _check_destination(src: Path, dst: Path, overwrite: bool) -> None:
     one, other = src.resolve(), dst.resolve()
     if one == other or one in other.parents or other in one.parents:
-        raise ConfigError(f"dst={dst}: is, holds or lies in src={src}, expected a folder beside it; choose another dst")
+        raise ConfigError(f"dst={dst}: is, holds or lies in src={src}, expected a folder beside "
+                          "it; choose another dst")
     if not dst.exists() or (dst.is_dir() and not any(dst.iterdir())):
         return
     if not any((dst / folder).is_dir() for folder in (CITIES, "img")):
-        raise ConfigError(f"dst={dst}: exists and is no dataset, expected a new folder; choose another dst, or remove it yourself")
+        raise ConfigError(f"dst={dst}: exists and is no dataset, expected a new folder; choose "
+                          "another dst, or remove it yourself")
     if not overwrite:
-        raise ConfigError(f"dst={dst}: already holds a dataset, expected none; pass overwrite=true to replace it, or choose another dst")
+        raise ConfigError(f"dst={dst}: already holds a dataset, expected none; pass "
+                          "overwrite=true to replace it, or choose another dst")
 
 
 @contextmanager
 def _staged(dst: Path) -> Iterator[Path]:
-    """A hidden folder beside `dst` that takes its name when the block ends well; else `dst` stays as it was."""
-    staging, old = (dst.with_name(f".{prefix}-{dst.name}") for prefix in ("converting", "replaced"))
+    """A hidden folder beside `dst` that takes its name when the block ends well; else `dst` stays
+    as it was."""
+    staging, old = (dst.with_name(f".{prefix}-{dst.name}")
+                    for prefix in ("converting", "replaced"))
     shutil.rmtree(staging, ignore_errors=True)  # what a killed run left behind
     staging.mkdir(parents=True)
     try:

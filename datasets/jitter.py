@@ -1,14 +1,18 @@
-"""Colour jitter of a tile: torchvision's adjustments of a float image, in one pass of float arithmetic in place, and several times as fast.
+"""Colour jitter of a tile: torchvision's adjustments of a float image, in one pass of float
+arithmetic in place, and several times as fast.
 
-All is computed in grey values, 0 to 255, and clipped to them after each adjustment as torchvision does; they are rounded once, at the end.
+All is computed in grey values, 0 to 255, and clipped to them after each adjustment as torchvision
+does; they are rounded once, at the end.
 
-How the hue turns without being computed. With M, m and C = M - m the largest, the least and the span of a pixel's channels, and d_r the
-hue's way from red in sixths of the circle, torchvision's conversion there and back is
+How the hue turns without being computed. With M, m and C = M - m the largest, the least and the
+span of a pixel's channels, and d_r the hue's way from red in sixths of the circle, torchvision's
+conversion there and back is
 
     r' = m + C clamp(2 - |d_r + t|, 0, 1),      |d_r| = 1 + (g + b - r - m) / C,      sign of d_r = sign of g - b
 
-for a turn of t sixths; green and blue likewise, each with the other two in the order of the circle. Times C it needs no division, so that a
-grey pixel is no special case. Up to |t| = 1 the way round the circle's far side matters to no channel, for it is below 2 on none.
+for a turn of t sixths; green and blue likewise, each with the other two in the order of the
+circle. Times C it needs no division, so that a grey pixel is no special case. Up to |t| = 1 the
+way round the circle's far side matters to no channel, for it is below 2 on none.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,8 +29,8 @@ def adjust_colours(image: Tensor, adjustments: Sequence[tuple[str, float]]) -> T
 
     Args:
         image: uint8 [3, H, W], which is not changed.
-        adjustments: (name, strength); strengths of "brightness", "contrast" and "saturation" are factors >= 0, that of "hue" is a turn of
-            the colour circle from -1/6 to 1/6.
+        adjustments: (name, strength); strengths of "brightness", "contrast" and "saturation" are
+            factors >= 0, that of "hue" is a turn of the colour circle from -1/6 to 1/6.
 
     Returns:
         uint8 [3, H, W].

@@ -1,4 +1,5 @@
-"""Tiles with a target: land use by pixel, or a total of the tile such as its population; and lists of tiles."""
+"""Tiles with a target: land use by pixel, or a total of the tile such as its population; and lists
+of tiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,24 +20,28 @@ from utils.errors import TileError, one_line
 
 Target = Literal["land_use", "pop", "CO2"]
 Key = int | tuple[int, int]  # a tile's place, or an epoch and it
-_SOURCE = {"land_use": "labels", "pop": "population", "CO2": "co2"}  # the keys of prepare_dataset.py that make the targets
-_FOLDER = {"land_use": "label", "pop": "pop", "CO2": "CO2"}          # where the release's layout has them
+# the keys of prepare_dataset.py that make the targets
+_SOURCE = {"land_use": "labels", "pop": "population", "CO2": "co2"}
+_FOLDER = {"land_use": "label", "pop": "pop", "CO2": "CO2"}   # where the release's layout has them
 _WRONG = -1  # below all that a label may mean
 
 
 class LabelledTiles(Dataset):
-    """Chosen tiles of a dataset with their targets: `tiles[i]` or `tiles[epoch, i]` gives `(image, graph, target)`.
+    """Chosen tiles of a dataset with their targets: `tiles[i]` or `tiles[epoch, i]` gives `(image,
+    graph, target)`.
 
-    Image, uint8 [3, image_size, image_size], and graph are those of the dataset's `read`. The target is the land use, int64
-    [image_size, image_size] with values 0..classes-1 and UNKNOWN, or the total, a float64 scalar in its own units. With `remove_ratio` a
-    tile always loses the same nodes, whatever the list, batch, epoch or worker, and those that it loses at a ratio it also loses at any
-    larger one.
+    Image, uint8 [3, image_size, image_size], and graph are those of the dataset's `read`. The
+    target is the land use, int64 [image_size, image_size] with values 0..classes-1 and UNKNOWN, or
+    the total, a float64 scalar in its own units. With `remove_ratio` a tile always loses the same
+    nodes, whatever the list, batch, epoch or worker, and those that it loses at a ratio it also
+    loses at any larger one.
 
     Args:
         dataset: all tiles.
         indices: of the chosen ones, such as `read_list` gives.
         target: what to give with each tile.
-        classes: number of land-use classes, below 255; with the nine of `land_use_classes.py`, 9 in a label is unknown, too.
+        classes: number of land-use classes, below 255; with the nine of `land_use_classes.py`, 9
+            in a label is unknown, too.
         remove_ratio: share of each tile's nodes that is removed, from 0 to 1 (`remove_nodes`).
         seed: of the removal, >= 0.
 
@@ -44,11 +49,12 @@ class LabelledTiles(Dataset):
         names: of the chosen tiles.
 
     Raises:
-        TileError: reading a tile raises it where the tile is damaged or has no target, the label has another size than the image or a
-            value that is no class, or the total is no number.
+        TileError: reading a tile raises it where the tile is damaged or has no target, the label
+            has another size than the image or a value that is no class, or the total is no number.
     """
 
-    def __init__(self, dataset: TileDataset, indices: Sequence[int], target: Target, classes: int = len(CLASSES),
+    def __init__(self, dataset: TileDataset, indices: Sequence[int], target: Target,
+                 classes: int = len(CLASSES),
                  remove_ratio: float = 0., seed: int = 0) -> None:
         self.dataset = dataset
         self.root = dataset.root
@@ -67,11 +73,13 @@ class LabelledTiles(Dataset):
         index = self.indices[place_of(key)]
         image, graph = self.dataset.read(index)
         if self.remove_ratio:
-            graph = remove_nodes(graph, self.remove_ratio, keyed_generator(self.seed, *graph.name.encode()))
+            graph = remove_nodes(graph, self.remove_ratio,
+                                 keyed_generator(self.seed, *graph.name.encode()))
         return image, graph, self._target(index)
 
     def class_counts(self) -> Tensor:
-        """Known pixels of each class in all chosen tiles, int64 [classes]; every label is read, and checked."""
+        """Known pixels of each class in all chosen tiles, int64 [classes]; every label is read,
+        and checked."""
         counts = torch.zeros(UNKNOWN + 1, dtype=torch.int64)
         for index in self.indices:
             counts += self._land_use(index).flatten().bincount(minlength=len(counts))
@@ -86,7 +94,8 @@ class LabelledTiles(Dataset):
         return self._target(self.indices[place])
 
     def _target(self, index: int) -> Tensor:
-        return self._land_use(index) if self.target == "land_use" else torch.tensor(self._total(index), dtype=torch.float64)
+        return self._land_use(index) if self.target == "land_use" else torch.tensor(
+            self._total(index), dtype=torch.float64)
 
     def _land_use(self, index: int) -> Tensor:
         label = self.dataset.land_use(index)
@@ -95,8 +104,9 @@ class LabelledTiles(Dataset):
         size = self.dataset.image_size
         if label.shape != (size, size):
             height, width = label.shape
-            raise TileError(f"{self._where(index)}: the label has {width} x {height} pixels, expected {size} x {size} as the image; make "
-                            f"the tile again with prepare_dataset.py labels=...")
+            raise TileError(f"{self._where(index)}: the label has {width} x {height} pixels, "
+                            f"expected {size} x {size} as the image; make the tile again with "
+                            "prepare_dataset.py labels=...")
         known = self._class_of.index_select(0, label.flatten().int()).view(size, size)
         if known.min() == _WRONG:
             raise TileError(self._wrong_value(index, label[known == _WRONG][0].item()))
@@ -117,25 +127,32 @@ class LabelledTiles(Dataset):
 
     def _missing(self, index: int) -> str:
         what = "land-use label" if self.target == "land_use" else f"total of {self.target}"
-        return (f"{self._where(index)}: the tile has no {what}, expected one for every tile of a list; make the tiles with "
-                f"prepare_dataset.py {_SOURCE[self.target]}=..., or remove the line {self.dataset.names[index]}.png from its list")
+        return (f"{self._where(index)}: the tile has no {what}, expected one for every tile of a "
+                f"list; make the tiles with prepare_dataset.py {_SOURCE[self.target]}=..., or "
+                f"remove the line {self.dataset.names[index]}.png from its list")
 
     def _wrong_value(self, index: int, value: int) -> str:
         unknown = " or ".join(str(number) for number in _unknown_values(self.classes))
-        return (f"{self._where(index)}: the label has the value {value}, expected a class from 0 to {self.classes - 1}, or {unknown} for "
-                f"unknown; make the tiles again with prepare_dataset.py 'label_map={{{value}:CLASS}}', which says what the value means")
+        return (f"{self._where(index)}: the label has the value {value}, expected a class from 0 "
+                f"to {self.classes - 1}, or {unknown} for unknown; make the tiles again with "
+                f"prepare_dataset.py 'label_map={{{value}:CLASS}}', which says what the value "
+                "means")
 
 
-def collate_labelled(samples: Sequence[tuple[Tensor, Data, Tensor]]) -> tuple[Tensor, Batch, Tensor]:
-    """Tiles to a batch: images uint8 [B, 3, H, W], the Batch of `collate`, targets int64 [B, H, W] or float64 [B]."""
+def collate_labelled(samples: Sequence[tuple[Tensor, Data, Tensor]]) -> tuple[Tensor, Batch,
+                                                                              Tensor]:
+    """Tiles to a batch: images uint8 [B, 3, H, W], the Batch of `collate`, targets int64 [B, H, W]
+    or float64 [B]."""
     images, graphs, targets = zip(*samples, strict=True)
     return *collate(list(zip(images, graphs, strict=True))), stack(targets)
 
 
 def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
-    """The places in `dataset` of the tiles that a list names, a line `NAME.png` or `NAME` each, in the list's order.
+    """The places in `dataset` of the tiles that a list names, a line `NAME.png` or `NAME` each, in
+    the list's order.
 
-    Blank lines are skipped, and so are tiles of other cities where the dataset was opened with some cities only.
+    Blank lines are skipped, and so are tiles of other cities where the dataset was opened with
+    some cities only.
 
     Args:
         dataset: the tiles.
@@ -143,23 +160,28 @@ def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
         key: of the configuration, that names the list, if one does; for the messages.
 
     Raises:
-        TileError: the list is missing, empty, names a tile that is not there or one twice, or has none of the dataset's cities.
+        TileError: the list is missing, empty, names a tile that is not there or one twice, or has
+            none of the dataset's cities.
     """
     path = dataset.root / file
-    names = _read_names(path, f"write lists with `python -m datasets.splits data_path={dataset.root}`, or name another with {key}=...")
+    names = _read_names(path, "write lists with `python -m datasets.splits "
+                              f"data_path={dataset.root}`, or name another with {key}=...")
     _check_distinct(path, names)
     if dataset.cities:
         chosen = [name for name in names if city_of(name) in dataset.cities]
         if not chosen:
-            raise TileError(f"{path}: none of its {len(names)} tiles is of cities={','.join(dataset.cities)}, expected one or more; name "
-                            f"another list with {key}=..., or choose among the cities of the list: "
+            raise TileError(f"{path}: none of its {len(names)} tiles is of "
+                            f"cities={','.join(dataset.cities)}, expected one or more; name "
+                            f"another list with {key}=..., or choose among the cities of the "
+                            "list: "
                             f"{', '.join(sorted({city_of(name) or name for name in names})[:5])}")
         names = chosen
     places = {name: place for place, name in enumerate(dataset.names)}
     if absent := [name for name in names if name not in places]:
-        raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} ({len(absent)} of {len(names)} names are not), "
-                        f"expected names such as {dataset.names[0]}.png; write the lists again with `python -m datasets.splits "
-                        f"data_path={dataset.root}`, or remove the lines")
+        raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} "
+                        f"({len(absent)} of {len(names)} names are not), expected names such as "
+                        f"{dataset.names[0]}.png; write the lists again with `python -m "
+                        f"datasets.splits data_path={dataset.root}`, or remove the lines")
     return [places[name] for name in names]
 
 
@@ -167,18 +189,22 @@ def _read_names(path: Path, remedy: str) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise TileError(f"{path}: missing, expected a list of tiles, a line NAME.png each; {remedy}") from error
+        raise TileError(f"{path}: missing, expected a list of tiles, a line NAME.png each; "
+                        f"{remedy}") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected a list of tiles, a line NAME.png each; {remedy}") from error
+        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected a list of tiles, a "
+                        f"line NAME.png each; {remedy}") from error
     names = [line.strip().removesuffix(".png") for line in lines if line.strip()]
     if not names:
-        raise TileError(f"{path}: names no tile, expected one or more, a line NAME.png each; {remedy}")
+        raise TileError(f"{path}: names no tile, expected one or more, a line NAME.png each; "
+                        f"{remedy}")
     return names
 
 
 def _check_distinct(path: Path, names: list[str]) -> None:
     if twice := repeated(sorted(names)):
-        raise TileError(f"{path}: names {twice}.png {names.count(twice)} times, expected every tile once; remove the other lines")
+        raise TileError(f"{path}: names {twice}.png {names.count(twice)} times, expected every "
+                        "tile once; remove the other lines")
 
 
 def place_of(key: Key) -> int:
@@ -199,14 +225,16 @@ def _class_table(classes: int) -> Tensor:
 
 
 def remove_nodes(graph: Data, ratio: float, generator: Generator) -> Data:
-    """The graph without a random share of its nodes and without every edge that touches one; the given one is not changed.
+    """The graph without a random share of its nodes and without every edge that touches one; the
+    given one is not changed.
 
-    The rest keeps its order, edges are renumbered. The nodes that one state of the generator removes at a ratio are among those that it
-    removes at any larger one.
+    The rest keeps its order, edges are renumbered. The nodes that one state of the generator
+    removes at a ratio are among those that it removes at any larger one.
 
     Args:
         graph: of one tile, n nodes.
-        ratio: from 0 to 1; `round(ratio * n)` nodes are removed. 0 gives the graph itself, 1 an empty one: a tile without OSM.
+        ratio: from 0 to 1; `round(ratio * n)` nodes are removed. 0 gives the graph itself, 1 an
+            empty one: a tile without OSM.
         generator: draws the nodes.
     """
     if ratio == 0:

@@ -1,4 +1,5 @@
-"""The order of tiles in an epoch, the same however many devices share it, and resumable in its middle."""
+"""The order of tiles in an epoch, the same however many devices share it, and resumable in its
+middle."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from utils.errors import TileError
 
 
 def keyed_generator(seed: int, *key: int) -> torch.Generator:
-    """A generator whose stream depends on (seed, key) alone, well mixed, so that neighbouring keys have unrelated streams.
+    """A generator whose stream depends on (seed, key) alone, well mixed, so that neighbouring keys
+    have unrelated streams.
 
     Args:
         seed, key: integers >= 0; keys of different lengths differ.
@@ -21,12 +23,15 @@ def keyed_generator(seed: int, *key: int) -> torch.Generator:
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Keys `(epoch, index)` of one epoch, for a DataLoader with this `batch_size` over an `AugmentedTiles` or a `LabelledTiles`.
+    """Keys `(epoch, index)` of one epoch, for a DataLoader with this `batch_size` over an
+    `AugmentedTiles` or a `LabelledTiles`.
 
-    The permutation of an epoch is drawn from (seed, epoch). It is cut into whole global batches, the rest dropped: the
-    batch_size * accumulate * world_size tiles of an optimiser step. Of each, this rank takes every world_size-th, as `accumulate` batches
-    in a row. A step thus has the same tiles on any number of devices, in any number of batches, as long as the global batch is equal.
-    With `keep_last` the rest is a last, smaller step; it is filled up from the epoch's beginning until every rank has equally many tiles.
+    The permutation of an epoch is drawn from (seed, epoch). It is cut into whole global batches,
+    the rest dropped: the batch_size * accumulate * world_size tiles of an optimiser step. Of each,
+    this rank takes every world_size-th, as `accumulate` batches in a row. A step thus has the same
+    tiles on any number of devices, in any number of batches, as long as the global batch is equal.
+    With `keep_last` the rest is a last, smaller step; it is filled up from the epoch's beginning
+    until every rank has equally many tiles.
 
     Args:
         dataset: the tiles; its length and, for the error, its root are used.
@@ -43,7 +48,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
         TileError: the dataset has fewer tiles than one global batch; with `keep_last`, none.
     """
 
-    def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int = 0, world_size: int = 1,
+    def __init__(self, dataset: Dataset, batch_size: int, seed: int, rank: int = 0,
+                 world_size: int = 1,
                  keep_last: bool = False, accumulate: int = 1) -> None:
         self.num_tiles = len(dataset)
         self.seed = seed
@@ -71,11 +77,13 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.start_step = start_step
 
     def __len__(self) -> int:
-        return max(0, self.tiles_per_epoch - self.start_step * self.global_batch) // self.world_size
+        return max(0,
+                   self.tiles_per_epoch - self.start_step * self.global_batch) // self.world_size
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = torch.randperm(self.num_tiles, generator=keyed_generator(self.seed, self.epoch))
-        order = order.repeat(math.ceil(self.tiles_per_epoch / self.num_tiles))  # fewer tiles than ranks are used several times
+        # fewer tiles than ranks are used several times
+        order = order.repeat(math.ceil(self.tiles_per_epoch / self.num_tiles))
         taken = order[self.start_step * self.global_batch:self.tiles_per_epoch]
         for index in taken[self.rank::self.world_size].tolist():
             yield self.epoch, index
@@ -90,5 +98,6 @@ def _too_few_tiles(dataset: Dataset, batch_size: int, world_size: int, accumulat
         remedy = f"use batch_size<={largest}"
     else:
         remedy = f"use at most {tiles} devices" if accumulate == 1 else f"use batch_size * accumulate * devices <= {tiles}"
-    return (f"batch_size={batch_size}{batches}{devices} needs {batch_size * accumulate * world_size} tiles a step, but the dataset at "
+    return (f"batch_size={batch_size}{batches}{devices} needs "
+            f"{batch_size * accumulate * world_size} tiles a step, but the dataset at "
             f"{dataset.root} has {tiles} tiles; {remedy}, or add tiles")

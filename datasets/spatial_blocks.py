@@ -1,8 +1,8 @@
 """Square blocks of tiles dealt to training, validation and test, with a guard between them.
 
-Neighbouring tiles resemble each other, so tiles drawn one by one would let a network be tested beside what it learnt. Here whole blocks are
-drawn, and tiles nearer than the guard to a validation or test tile are left out of training (and of validation, where they are near a test
-tile).
+Neighbouring tiles resemble each other, so tiles drawn one by one would let a network be tested
+beside what it learnt. Here whole blocks are drawn, and tiles nearer than the guard to a validation
+or test tile are left out of training (and of validation, where they are near a test tile).
 """
 
 from collections.abc import Sequence
@@ -16,23 +16,27 @@ MAX_CELLS = 100_000_000  # of the grid of tiles, empty places included
 
 
 def deal_blocks(
-    cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int, guard: int, seed: Sequence[int]
+    cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int,
+    guard: int, seed: Sequence[int]
 ) -> tuple[np.ndarray, int] | None:
     """The best of many draws of blocks.
 
-    A draw is better the smaller the sum of these shares is: how far each list's profile is from that of all tiles (total variation,
-    mean over profiles), how far validation and test are from the shares asked for, and how many tiles the guard takes.
+    A draw is better the smaller the sum of these shares is: how far each list's profile is from
+    that of all tiles (total variation, mean over profiles), how far validation and test are from
+    the shares asked for, and how many tiles the guard takes.
 
     Args:
         cells: int [n, 2], column and row of each tile on its grid; fewer than MAX_CELLS places.
         profiles: of each tile, such as its pixels of each class: [n, k] each.
         val, test: shares of the tiles; 0 makes no such list.
-        block: tiles along a block's side; where they make fewer than FEW blocks, other sizes are tried, too.
+        block: tiles along a block's side; where they make fewer than FEW blocks, other sizes are
+            tried, too.
         guard: tiles along a side that are left out.
         seed: of the places of the blocks' lattice and their order.
 
     Returns:
-        [n] TRAIN, VAL, TEST or GUARD, and the block's side that was used; None if every draw left a list empty.
+        [n] TRAIN, VAL, TEST or GUARD, and the block's side that was used; None if every draw left
+        a list empty.
     """
     best, lowest = None, np.inf
     cells = cells - cells.min(0)
@@ -50,12 +54,14 @@ def deal_blocks(
 
 
 def misfit(shares: np.ndarray, val: float, test: float) -> float:
-    """How far shares of the tiles [4], by role, are from those asked for; left out, none is asked for."""
+    """How far shares of the tiles [4], by role, are from those asked for; left out, none is asked
+    for."""
     return abs(shares[VAL] - val) + abs(shares[TEST] - test) + shares[GUARD]
 
 
 def _sizes(cells: np.ndarray, block: int) -> list[int]:
-    """Sides of blocks to try. On few blocks the guard and the last block decide what each list gets, and no one size suits every city."""
+    """Sides of blocks to try. On few blocks the guard and the last block decide what each list
+    gets, and no one size suits every city."""
     sides = cells.max(0) + 1
     if np.maximum(sides // block, 1).prod() >= FEW:
         return [block]
@@ -63,9 +69,11 @@ def _sizes(cells: np.ndarray, block: int) -> list[int]:
     return list(dict.fromkeys([min(block, side), *(-(-side // parts) for parts in (1, 2, 3, 4))]))
 
 
-def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int,
+          rng: np.random.Generator) -> np.ndarray:
     lattice = (cells + rng.integers(0, block, 2)) // block
-    _, member, sizes = np.unique(lattice[:, 0] * (lattice[:, 1].max() + 1) + lattice[:, 1], return_inverse=True, return_counts=True)
+    _, member, sizes = np.unique(lattice[:, 0] * (lattice[:, 1].max() + 1) + lattice[:, 1],
+                                 return_inverse=True, return_counts=True)
     order = rng.permutation(len(sizes))
     ends = np.concatenate([[0], np.cumsum(sizes[order])])  # tiles in the first 0, 1, 2 ... blocks
     tests = _nearest(ends, 0, test * len(cells))
@@ -80,7 +88,8 @@ def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int, rn
 
 
 def _nearest(ends: np.ndarray, start: int, wanted: float) -> int:
-    """The end of a run of blocks from `start` that holds nearest to `wanted` tiles, at least one block; `start` for none wanted."""
+    """The end of a run of blocks from `start` that holds nearest to `wanted` tiles, at least one
+    block; `start` for none wanted."""
     if not wanted or start + 1 == len(ends):
         return start
     return start + 1 + int(np.abs(ends[start + 1:] - ends[start] - wanted).argmin())
@@ -96,15 +105,18 @@ def near(cells: np.ndarray, chosen: np.ndarray, reach: int) -> np.ndarray:
     Returns:
         [n] bool.
     """
-    grid = np.zeros(cells.max(0) + 2 * reach + 2, np.int64)  # one more in front, for the differences of sums
+    # one more in front, for the differences of sums
+    grid = np.zeros(cells.max(0) + 2 * reach + 2, np.int64)
     grid[tuple((cells[chosen] + reach + 1).T)] = 1
     sums = grid.cumsum(0).cumsum(1)
     low, high = cells, cells + 2 * reach + 1
-    return (sums[high[:, 0], high[:, 1]] - sums[low[:, 0], high[:, 1]] - sums[high[:, 0], low[:, 1]] + sums[low[:, 0], low[:, 1]]) > 0
+    return (sums[high[:, 0], high[:, 1]] - sums[low[:, 0], high[:, 1]]
+            - sums[high[:, 0], low[:, 1]] + sums[low[:, 0], low[:, 1]]) > 0
 
 
 def _imbalance(roles: np.ndarray, profiles: Sequence[np.ndarray]) -> float:
-    """Total variation between the profile of each list and that of all tiles, summed over lists, mean over profiles."""
+    """Total variation between the profile of each list and that of all tiles, summed over lists,
+    mean over profiles."""
     distances = [
         np.abs(shares(profile[roles == role]) - shares(profile)).sum() / 2
         for profile in profiles for role in (TRAIN, VAL, TEST) if (roles == role).any()

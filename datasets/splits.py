@@ -1,9 +1,11 @@
-"""Lists of training, validation and test tiles, drawn as blocks of neighbouring tiles with a guard between them.
+"""Lists of training, validation and test tiles, drawn as blocks of neighbouring tiles with a guard
+between them.
 
     python -m datasets.splits data_path=D                                    # 15 % validation, 15 % test
     python -m datasets.splits data_path=D split.val=0.2 split.block=6 split.seed=1
 
-Each line of a list is `NAME.png`: val.txt, test.txt, osm-train-all.txt, and osm-train50.txt, osm-train100.txt ..., each inside the next.
+Each line of a list is `NAME.png`: val.txt, test.txt, osm-train-all.txt, and osm-train50.txt,
+osm-train100.txt ..., each inside the next.
 """
 
 import hashlib
@@ -16,7 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.spatial_blocks import DRAWS, GUARD, MAX_CELLS, TEST, TRAIN, VAL, deal_blocks, misfit, shares
+from datasets.spatial_blocks import (
+    DRAWS,
+    GUARD,
+    MAX_CELLS,
+    TEST,
+    TRAIN,
+    VAL,
+    deal_blocks,
+    misfit,
+    shares,
+)
 from datasets.stores.city import city_of, places_of
 from datasets.stores.open import open_store
 from datasets.stores.tile import TOTALS
@@ -50,13 +62,14 @@ class SplitRules:
 
     def __post_init__(self) -> None:
         if min(self.val, self.test) < 0 or self.val + self.test >= 1:
-            raise ConfigError(f"split.val={self.val}, split.test={self.test}: expected shares of 0 or more whose sum is below 1: the "
-                              f"rest is for training")
+            raise ConfigError(f"split.val={self.val}, split.test={self.test}: expected shares of "
+                              "0 or more whose sum is below 1: the rest is for training")
         if self.block < 1 or self.guard < 0:
-            raise ConfigError(f"split.block={self.block}, split.guard={self.guard}: expected a block of 1 or more tiles and a guard of "
-                              f"0 or more")
+            raise ConfigError(f"split.block={self.block}, split.guard={self.guard}: expected a "
+                              "block of 1 or more tiles and a guard of 0 or more")
         if wrong := [size for size in self.train_sizes if size < 1]:
-            raise ConfigError(f"split.train_sizes: {wrong[0]} is no number of tiles, expected 1 or more")
+            raise ConfigError(f"split.train_sizes: {wrong[0]} is no number of tiles, expected 1 "
+                              "or more")
 
 
 @dataclass(frozen=True)
@@ -66,14 +79,17 @@ class SplitSummary:
     Attributes:
         root: the dataset's folder.
         rules: how the tiles were dealt.
-        guard: tiles left out around validation and test, per city: more than `rules.guard` where neighbouring tiles overlap.
-        block: tiles along a block's side, per city: another number than `rules.block` where that makes few blocks.
+        guard: tiles left out around validation and test, per city: more than `rules.guard` where
+            neighbouring tiles overlap.
+        block: tiles along a block's side, per city: another number than `rules.block` where that
+            makes few blocks.
         lists: file name -> names of its tiles.
         guarded: names of the tiles left out between the lists.
         incomplete: tiles in no list, by the target that they lack.
         classes: pixels of each class of land use, list in words -> [9]; empty without land use.
         means: mean of each total, list in words -> total -> number.
-        closer: shares of the tiles [4], by role, with another `split.block`, which come closer to those asked for; none mostly.
+        closer: shares of the tiles [4], by role, with another `split.block`, which come closer to
+            those asked for; none mostly.
     """
 
     root: Path
@@ -90,98 +106,128 @@ class SplitSummary:
     def __str__(self) -> str:
         rules = self.rules
         block = rules.block if rules.block in self.block.values() else max(self.block.values())
-        lines = [f"{self.root}: blocks of {block} x {block} tiles, guard {rules.guard}, seed {rules.seed}"]
+        lines = [f"{self.root}: blocks of {block} x {block} tiles, guard {rules.guard}, seed "
+                 f"{rules.seed}"]
         for city, used in self.block.items():
             if used != rules.block:
-                lines.append(f"  {city}: blocks of {used} x {used} tiles, since split.block={rules.block} makes only a few")
+                lines.append(f"  {city}: blocks of {used} x {used} tiles, since "
+                             f"split.block={rules.block} makes only a few")
         for city, guard in self.guard.items():
             if guard > rules.guard:
                 lines.append(f"  {city}: guard {guard}, because neighbouring tiles overlap")
         lines += self._table() + self._shortcomings()
         if self.incomplete:
             lines.append(f"  in no list   {_lacking(self.incomplete)}, which other tiles have")
-        lines.append("  lists        " + ", ".join(f"{file} {len(names)}" for file, names in self.lists.items()))
-        larger = [size for size in rules.train_sizes if size > len(self.lists["osm-train-all.txt"])]
+        lines.append("  lists        "
+                     + ", ".join(f"{file} {len(names)}" for file, names in self.lists.items()))
+        larger = [size for size in rules.train_sizes
+                  if size > len(self.lists["osm-train-all.txt"])]
         if larger:
-            lines.append(f"  not made     osm-train lists of {', '.join(map(str, sorted(larger)))}: more than there are training tiles")
+            lines.append("  not made     osm-train lists of "
+                         f"{', '.join(map(str, sorted(larger)))}: more than there are training "
+                         "tiles")
         return "\n".join(lines)
 
     def _sizes(self) -> dict[str, int]:
         """Tiles of each list in words, in the order of the roles."""
-        return {"training": len(self.lists["osm-train-all.txt"]), "validation": len(self.lists.get("val.txt", [])),
+        return {"training": len(self.lists["osm-train-all.txt"]),
+                "validation": len(self.lists.get("val.txt", [])),
                 "test": len(self.lists.get("test.txt", [])), "left out": len(self.guarded)}
 
     def _shortcomings(self) -> list[str]:
         """What is not as it should be, and what would help."""
         lines, got, rules = [], np.array([*self._sizes().values()]), self.rules
         if _poor(got / got.sum(), rules):
-            remedies = [f"split.block={block} comes closer: {_in_words(shares_)}" for block, shares_ in self.closer.items()]
+            remedies = [f"split.block={block} comes closer: {_in_words(shares_)}"
+                        for block, shares_ in self.closer.items()]
             if max(self.guard.values()) > rules.guard:
                 remedies.append("tiles that do not overlap (stride=tile_px) need a smaller guard")
             elif not remedies:
-                remedies.append("more tiles come closer" + (", and so does a lower split.guard" if rules.guard else ""))
-            lines.append(f"  shares       validation and test got {_in_words(got / got.sum())}; asked were {rules.val:.0%} and "
-                         f"{rules.test:.0%}; {'; '.join(remedies)}")
+                remedies.append("more tiles come closer"
+                                + (", and so does a lower split.guard" if rules.guard else ""))
+            lines.append(f"  shares       validation and test got {_in_words(got / got.sum())}; "
+                         f"asked were {rules.val:.0%} and {rules.test:.0%}; {'; '.join(remedies)}")
         if self.classes:
             here = self.classes["all"] > 0
-            absent = {words: [CLASSES[number] for number in np.flatnonzero(here & (self.classes[words] == 0))]
+            absent = {words: [CLASSES[number]
+                              for number in np.flatnonzero(here & (self.classes[words] == 0))]
                       for words, size in self._sizes().items() if size and words != "left out"}
             if any(absent.values()):
-                absences = [f"absent in {words}: {', '.join(names)}" for words, names in absent.items() if names]
-                lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend it)")
+                absences = [f"absent in {words}: {', '.join(names)}"
+                            for words, names in absent.items() if names]
+                lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend "
+                             "it)")
         return lines
 
     def _table(self) -> list[str]:
         sizes, totals = self._sizes(), list(self.means["all"])
         total = sum(sizes.values())
-        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()), *(f"mean {name}" for name in totals)]]
+        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()),
+                 *(f"mean {name}" for name in totals)]]
         for words, size in {"all": total, **sizes}.items():
             row = [words, str(size), f"{size / total:.1%}"]
-            row += [f"{share:.1%}" if size else "-" for share in shares(self.classes[words][None])] if self.classes else []
-            rows.append(row + [f"{self.means[words][name]:.4g}" if size else "-" for name in totals])
+            row += [f"{share:.1%}" if size else "-"
+                    for share in shares(self.classes[words][None])] if self.classes else []
+            rows.append(row + [f"{self.means[words][name]:.4g}" if size else "-"
+                               for name in totals])
         widths = [max(6, len(name)) for name in rows[0]]
-        return [f"  {row[0]:11}" + "".join(f"  {cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)) for row in rows]
+        return [f"  {row[0]:11}"
+                + "".join(f"  {cell:>{width}}"
+                          for cell, width in zip(row[1:], widths[1:], strict=True))
+                for row in rows]
 
 
 def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
-    """Deal the tiles of a dataset and write the lists beside them; those of an earlier split are replaced or removed.
+    """Deal the tiles of a dataset and write the lists beside them; those of an earlier split are
+    replaced or removed.
 
-    Only tiles that have every target (land use, population, CO2) that any tile has are dealt. Each city is dealt on its own.
+    Only tiles that have every target (land use, population, CO2) that any tile has are dealt. Each
+    city is dealt on its own.
 
     Args:
         root: folder of the dataset, in either layout.
         rules: how.
 
     Raises:
-        TileError: no dataset, tiles that are not called `{city}_{col}_{row}`, or a city too small for such blocks.
+        TileError: no dataset, tiles that are not called `{city}_{col}_{row}`, or a city too small
+            for such blocks.
     """
     root = Path(root)
     dataset = TileDataset(root)
     targets = _read_targets(dataset)
     complete, incomplete = _complete(targets, len(dataset.names))
     if not complete.any():
-        raise TileError(f"{root}: no tile has every target that some tiles have ({_lacking(incomplete)}); expected tiles with all of them; "
-                        f"keep cities with other targets in datasets of their own")
-    cities = {city: members[complete[members]] for city, members in _by_city(root, dataset.names).items() if complete[members].any()}
+        raise TileError(f"{root}: no tile has every target that some tiles have "
+                        f"({_lacking(incomplete)}); expected tiles with all of them; keep cities "
+                        "with other targets in datasets of their own")
+    cities = {city: members[complete[members]]
+              for city, members in _by_city(root, dataset.names).items()
+              if complete[members].any()}
     guards = {city: max(rules.guard, _overlap(dataset.meta.get(city, {}))) for city in cities}
     roles, blocks = _deal(dataset, cities, targets, rules, guards)
     names = np.array(dataset.names, dtype=object)
-    train = _in_order(names[roles == TRAIN], targets.of(np.flatnonzero(roles == TRAIN)), rules.seed)
+    train = _in_order(names[roles == TRAIN], targets.of(np.flatnonzero(roles == TRAIN)),
+                      rules.seed)
     lists = {"osm-train-all.txt": train}
-    lists |= {f"osm-train{size}.txt": train[:size] for size in sorted(set(rules.train_sizes)) if size <= len(train)}
-    lists |= {file: names[roles == role].tolist() for file, role in (("val.txt", VAL), ("test.txt", TEST)) if (roles == role).any()}
+    lists |= {f"osm-train{size}.txt": train[:size] for size in sorted(set(rules.train_sizes))
+              if size <= len(train)}
+    lists |= {file: names[roles == role].tolist()
+              for file, role in (("val.txt", VAL), ("test.txt", TEST)) if (roles == role).any()}
     _write_lists(root, lists)
     dealt = {"all": roles >= 0, **{words: roles == role for role, words in ROLES.items()}}
     return SplitSummary(
         root, rules, guards, blocks, lists, names[roles == GUARD].tolist(), incomplete,
-        classes={words: targets.classes[mask].sum(0) for words, mask in dealt.items()} if targets.classes is not None else {},
+        classes={words: targets.classes[mask].sum(0) for words, mask in dealt.items()}
+        if targets.classes is not None else {},
         means={words: targets.means(mask) for words, mask in dealt.items() if mask.any()},
-        closer=_closer(dataset, cities, targets, rules, guards, _shares(roles)) if _poor(_shares(roles), rules) else {},
+        closer=_closer(dataset, cities, targets, rules, guards, _shares(roles))
+        if _poor(_shares(roles), rules) else {},
     )
 
 
 def drop_missing(root: str | Path) -> int:
-    """Remove the lines of tiles that the dataset no longer has from its lists, and lists that become empty.
+    """Remove the lines of tiles that the dataset no longer has from its lists, and lists that
+    become empty.
 
     Args:
         root: folder of the dataset, in either layout.
@@ -196,7 +242,8 @@ def drop_missing(root: str | Path) -> int:
     names, dropped, lists = set(open_store(root).names), set(), {}
     for path in _lists(root):
         lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-        missing = {line for line in lines if line.strip() and line.strip().removesuffix(".png") not in names}
+        missing = {line for line in lines if line.strip()
+                   and line.strip().removesuffix(".png") not in names}
         if missing:
             dropped |= {line.strip().removesuffix(".png") for line in missing}
             lists[path] = [line for line in lines if line not in missing]
@@ -204,7 +251,8 @@ def drop_missing(root: str | Path) -> int:
         for path, lines in lists.items():
             if any(line.strip() for line in lines):
                 text = "".join(f"{line}\n" for line in lines)
-                stack.enter_context(replacing(path)).write_text(text, encoding="utf-8", errors="surrogateescape")
+                stack.enter_context(replacing(path)).write_text(text, encoding="utf-8",
+                                                                errors="surrogateescape")
         for path, lines in lists.items():
             if not any(line.strip() for line in lines):
                 path.unlink()
@@ -213,7 +261,8 @@ def drop_missing(root: str | Path) -> int:
 
 @dataclass(frozen=True)
 class _Targets:
-    """What the tiles have: pixels of each class [n, 9] (None where no tile has land use), and totals by name [n], nan where missing."""
+    """What the tiles have: pixels of each class [n, 9] (None where no tile has land use), and
+    totals by name [n], nan where missing."""
 
     classes: np.ndarray | None
     totals: dict[str, np.ndarray]
@@ -227,7 +276,9 @@ class _Targets:
 
 
 def _read_targets(dataset: TileDataset) -> _Targets:
-    classes, totals = np.zeros((len(dataset.names), len(CLASSES))), {name: np.full(len(dataset.names), np.nan) for name in TOTALS}
+    classes, totals = np.zeros((len(dataset.names),
+                                len(CLASSES))), {name: np.full(len(dataset.names), np.nan)
+                                                 for name in TOTALS}
     for index in range(len(dataset.names)):
         labels = dataset.land_use(index)
         if labels is not None:
@@ -235,7 +286,9 @@ def _read_targets(dataset: TileDataset) -> _Targets:
         for name, values in totals.items():
             total = dataset.total(index, name)
             values[index] = np.nan if total is None else total
-    return _Targets(classes if classes.any() else None, {name: values for name, values in totals.items() if not np.isnan(values).all()})
+    return _Targets(classes if classes.any() else None,
+                    {name: values for name, values in totals.items()
+                     if not np.isnan(values).all()})
 
 
 def _complete(targets: _Targets, tiles: int) -> tuple[np.ndarray, Counter[str]]:
@@ -244,7 +297,8 @@ def _complete(targets: _Targets, tiles: int) -> tuple[np.ndarray, Counter[str]]:
     if targets.classes is not None:
         has["known land use"] = targets.classes.any(1)
     complete = np.logical_and.reduce([np.ones(tiles, bool), *has.values()])
-    return complete, Counter({name: int((~mask).sum()) for name, mask in has.items() if not mask.all()})
+    return complete, Counter({name: int((~mask).sum()) for name, mask in has.items()
+                              if not mask.all()})
 
 
 def _lacking(incomplete: Counter[str]) -> str:
@@ -255,9 +309,12 @@ def _by_city(root: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Places in `names` of each city's tiles."""
     cities = [city_of(name) for name in names]
     if None in cities:
-        raise TileError(f"{root}: the tile {names[cities.index(None)]} says nothing of its place, expected names CITY_COL_ROW, by which "
-                        f"neighbours are kept together; rename the tiles, or write val.txt, test.txt and osm-train-all.txt by hand")
-    return {city: np.flatnonzero([other == city for other in cities]) for city in sorted(set(cities))}
+        raise TileError(f"{root}: the tile {names[cities.index(None)]} says nothing of its place, "
+                        "expected names CITY_COL_ROW, by which neighbours are kept together; "
+                        "rename the tiles, or write val.txt, test.txt and osm-train-all.txt by "
+                        "hand")
+    return {city: np.flatnonzero([other == city for other in cities])
+            for city in sorted(set(cities))}
 
 
 def _overlap(meta: dict) -> int:
@@ -267,24 +324,30 @@ def _overlap(meta: dict) -> int:
 
 
 def _deal(
-    dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules, guards: dict[str, int]
+    dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules,
+    guards: dict[str, int]
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The role of each tile of the dataset, -1 for those of no city here, and the block used in each city."""
+    """The role of each tile of the dataset, -1 for those of no city here, and the block used in
+    each city."""
     roles, blocks = np.full(len(dataset.names), -1), {}
     for city, members in cities.items():
         names = [dataset.names[member] for member in members]
-        roles[members], blocks[city] = _deal_city(dataset.root, city, names, targets.of(members), rules, guards[city])
+        roles[members], blocks[city] = _deal_city(dataset.root, city, names, targets.of(members),
+                                                  rules, guards[city])
     return roles, blocks
 
 
 def _closer(
-    dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules, guards: dict[str, int], got: np.ndarray
+    dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules,
+    guards: dict[str, int], got: np.ndarray
 ) -> dict[int, np.ndarray]:
-    """The size of blocks that comes notably closer to what was asked for than the shares `got`, if one does, and its shares [4]."""
+    """The size of blocks that comes notably closer to what was asked for than the shares `got`, if
+    one does, and its shares [4]."""
     found = {rules.block: got}
     for block in (max(1, rules.block // 2), 2 * rules.block, 3 * rules.block):
         try:
-            found[block] = _shares(_deal(dataset, cities, targets, replace(rules, block=block), guards)[0])
+            found[block] = _shares(_deal(dataset, cities, targets, replace(rules, block=block),
+                                         guards)[0])
         except TileError:
             continue
     best = min(found, key=lambda block: misfit(found[block], rules.val, rules.test))
@@ -297,34 +360,42 @@ def _shares(roles: np.ndarray) -> np.ndarray:
 
 
 def _poor(got: np.ndarray, rules: SplitRules) -> bool:
-    return bool(max(abs(got[VAL] - rules.val), abs(got[TEST] - rules.test)) > FAR or got[GUARD] > MANY)
+    return bool(max(abs(got[VAL] - rules.val), abs(got[TEST] - rules.test)) > FAR
+                or got[GUARD] > MANY)
 
 
 def _in_words(got: np.ndarray) -> str:
     return f"{got[VAL]:.0%} and {got[TEST]:.0%}, left out {got[GUARD]:.0%}"
 
 
-def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules, guard: int) -> tuple[np.ndarray, int]:
-    cells = places_of(names)                                                                  # [n, 2]
+def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules,
+               guard: int) -> tuple[np.ndarray, int]:
+    cells = places_of(names)                                                               # [n, 2]
     columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
     if columns * rows > MAX_CELLS:
-        raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} columns and {rows} rows, expected "
-                        f"neighbours to differ by 1; rename them CITY_COL_ROW, counting tiles")
-    dealt = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard, [rules.seed, _key(city)])
+        raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} "
+                        f"columns and {rows} rows, expected neighbours to differ by 1; rename "
+                        "them CITY_COL_ROW, counting tiles")
+    dealt = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard,
+                        [rules.seed, _key(city)])
     if dealt is None:
-        why = f"a guard of {guard}" + (" (neighbouring tiles overlap)" if guard > rules.guard else "")
+        why = f"a guard of {guard}" + (" (neighbouring tiles overlap)" if guard > rules.guard
+                                       else "")
         remedy = f"Lower split.guard (now {rules.guard})" if 0 < rules.guard == guard else "Give more tiles"
         if guard > rules.guard:
             remedy = "Make tiles that do not overlap (stride=tile_px)"
-        raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} places, are too few for blocks of tiles "
-                        f"(split.block={rules.block}) and {why}: each of {DRAWS} draws left training, validation or test empty. "
+        raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} "
+                        f"places, are too few for blocks of tiles (split.block={rules.block}) and "
+                        f"{why}: each of {DRAWS} draws left training, validation or test empty. "
                         f"{remedy}, or set split.val=0 or split.test=0")
     return dealt
 
 
 def _profiles(targets: _Targets) -> list[np.ndarray]:
-    """What the lists are to have in equal shares: classes, and fifths of the tiles by each total."""
-    return ([] if targets.classes is None else [targets.classes]) + [np.eye(QUANTILES)[_fifths(v)] for v in targets.totals.values()]
+    """What the lists are to have in equal shares: classes, and fifths of the tiles by each
+    total."""
+    return ([] if targets.classes is None else [targets.classes]) + [np.eye(QUANTILES)[_fifths(v)]
+                                                                     for v in targets.totals.values()]
 
 
 def _fifths(values: np.ndarray) -> np.ndarray:
@@ -335,8 +406,9 @@ def _fifths(values: np.ndarray) -> np.ndarray:
 def _in_order(names: np.ndarray, targets: _Targets, seed: int) -> list[str]:
     """Training tiles in an order of which every beginning is a fair sample.
 
-    Tiles are grouped by their commonest class (without land use, by fifths of a total) and shuffled by a hash of seed and name. The first
-    tiles of all groups come first, so that small lists know every group; then each goes on in proportion to its size.
+    Tiles are grouped by their commonest class (without land use, by fifths of a total) and
+    shuffled by a hash of seed and name. The first tiles of all groups come first, so that small
+    lists know every group; then each goes on in proportion to its size.
     """
     if targets.classes is not None:
         group = targets.classes.argmax(1)
@@ -357,7 +429,8 @@ def _key(text: str) -> int:
 
 
 def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
-    """All lists or, when one cannot be written, none; a list of another split beside them would let training tiles into the test."""
+    """All lists or, when one cannot be written, none; a list of another split beside them would
+    let training tiles into the test."""
     with ExitStack() as stack:
         for file, names in lists.items():
             path = stack.enter_context(replacing(root / file))
@@ -369,13 +442,15 @@ def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
 
 def _lists(root: Path) -> list[Path]:
     """The lists that there are."""
-    return [path for path in (root / "val.txt", root / "test.txt", *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
+    return [path for path in (root / "val.txt", root / "test.txt",
+                              *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
 
 
 @script("splits", SplitsConfig)
 def main(cfg: SplitsConfig) -> None:
     split = cfg.split
-    print(write_splits(cfg.data_path, SplitRules(split.val, split.test, split.block, split.guard, split.seed, split.train_sizes)))
+    print(write_splits(cfg.data_path, SplitRules(split.val, split.test, split.block, split.guard,
+                                                 split.seed, split.train_sizes)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The nine classes of land use, and the value of pixels whose class nobody knows."""
 
 
-CLASSES = ("water", "green", "farmland", "undeveloped", "residential", "commercial", "institution", "industrial", "transport")
+CLASSES = ("water", "green", "farmland", "undeveloped", "residential", "commercial", "institution",
+           "industrial", "transport")
 UNKNOWN = 255
 IGNORED = (9, UNKNOWN)  # values that label files use for "no class"; we write UNKNOWN alone
 

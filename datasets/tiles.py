@@ -1,9 +1,10 @@
 """A tile dataset: an aerial image and an OSM graph per tile, in either of two layouts.
 
-The compact layout (stores/compact_city.py) is read by memory map, and is what prepare_dataset.py makes unless it is told otherwise; the
-release's (stores/release.py) is that of the Rose authors' published data. `python -m datasets.convert SRC DST` makes one of the other, and
-both give the same tensors to the bit. Whatever is wrong with a dataset ends as a TileError of one line: what a listing shows to be missing
-when the dataset is opened, the content of a tile when it is read.
+The compact layout (stores/compact_city.py) is read by memory map, and is what prepare_dataset.py
+makes unless it is told otherwise; the release's (stores/release.py) is that of the Rose authors'
+published data. `python -m datasets.convert SRC DST` makes one of the other, and both give the same
+tensors to the bit. Whatever is wrong with a dataset ends as a TileError of one line: what a
+listing shows to be missing when the dataset is opened, the content of a tile when it is read.
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class TileDataset(Dataset):
     """The tiles of a folder, sorted by name: `dataset[i] -> (image, graph)`.
 
-    The image is float32 [3, image_size, image_size], normalised by ImageNet's mean and std. The graph is a PyG Data with `x` float32
-    [n, node_width], `edge_index` int64 [2, e], `edge_attr` float32 [e, 1] and `name`; a tile without OSM objects has n = 0 and e = 0.
+    The image is float32 [3, image_size, image_size], normalised by ImageNet's mean and std. The
+    graph is a PyG Data with `x` float32 [n, node_width], `edge_index` int64 [2, e], `edge_attr`
+    float32 [e, 1] and `name`; a tile without OSM objects has n = 0 and e = 0.
 
     Args:
         root: the dataset's folder, in either layout.
@@ -43,15 +45,19 @@ class TileDataset(Dataset):
     Attributes:
         cities: those asked for; empty where all are kept.
         names: the tiles' names, in the order of the index.
-        label_names: city -> tag values indexed by label code, for the cities that say so (the authors' data does not).
-        meta: city -> what its maker says of it (CRS, transform, tile_px, stride, sources ...), for the cities that have such a file.
+        label_names: city -> tag values indexed by label code, for the cities that say so (the
+            authors' data does not).
+        meta: city -> what its maker says of it (CRS, transform, tile_px, stride, sources ...), for
+            the cities that have such a file.
 
     Raises:
-        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta file cannot be read. Reading a tile
-            raises it too, where the tile is damaged or not as described above.
+        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta
+            file cannot be read. Reading a tile raises it too, where the tile is damaged or not as
+            described above.
     """
 
-    def __init__(self, root: str | Path, cities: Sequence[str] | None = None, image_size: int = 224, node_width: int = 525) -> None:
+    def __init__(self, root: str | Path, cities: Sequence[str] | None = None,
+                 image_size: int = 224, node_width: int = 525) -> None:
         self.root = Path(root)
         self.cities = list(cities or ())
         self.image_size = image_size
@@ -67,7 +73,8 @@ class TileDataset(Dataset):
         return normalise(image), graph
 
     def read(self, index: int) -> tuple[Tensor, Data]:
-        """Tile `index` with its image as stored, uint8 [3, image_size, image_size]: what loaders ship, and augmentation starts from."""
+        """Tile `index` with its image as stored, uint8 [3, image_size, image_size]: what loaders
+        ship, and augmentation starts from."""
         return self.store.image(index, self.image_size), self.store.graph(index, self.node_width)
 
     def land_use(self, index: int) -> Tensor | None:
@@ -79,53 +86,66 @@ class TileDataset(Dataset):
         return self.store.total(index, name)
 
     def tag(self, index: int, code: int) -> str:
-        """The tag value of a label code in tile `index`, as `school`; its number where the tile's city names none."""
+        """The tag value of a label code in tile `index`, as `school`; its number where the tile's
+        city names none."""
         names = self.label_names.get(city_of(self.names[index]) or NO_CITY) or []
         return names[code] if 0 <= code < len(names) else f"tag {code}"
 
     def describe(self) -> dict[str, Any]:
-        """How the tiles were made, as far as it is known and the same for all cities; checkpoints keep it.
+        """How the tiles were made, as far as it is known and the same for all cities; checkpoints
+        keep it.
 
         Returns:
-            "tile_px"; "metres_per_pixel", the least and the largest; "text", as `TextEncoder.describe` has it; "relation_codes" and
-            "coordinates", as in a recipe.
+            "tile_px"; "metres_per_pixel", the least and the largest; "text", as
+            `TextEncoder.describe` has it; "relation_codes" and "coordinates", as in a recipe.
         """
         metas = list(self.meta.values())
         metres = [side for meta in metas for side in meta.get("metres_per_pixel") or ()]
-        said = [{"text": meta.get("text"), **{name: meta.get("keys", {}).get(name) for name in ("relation_codes", "coordinates")}}
+        said = [{"text": meta.get("text"),
+                 **{name: meta.get("keys", {}).get(name)
+                    for name in ("relation_codes", "coordinates")}}
                 for meta in metas]
-        alike = {name: value for name, value in (said[0] if said else {}).items() if value and all(one[name] == value for one in said)}
-        return {"tile_px": self.image_size, **({"metres_per_pixel": [min(metres), max(metres)]} if metres else {}), **alike}
+        alike = {name: value for name, value in (said[0] if said else {}).items() if value
+                 and all(one[name] == value for one in said)}
+        return {"tile_px": self.image_size,
+                **({"metres_per_pixel": [min(metres), max(metres)]} if metres else {}), **alike}
 
     def plot(self, index: int) -> "Figure":
-        """A matplotlib Figure of tile `index`: image, OSM objects and, where known, land use, population and CO2.
+        """A matplotlib Figure of tile `index`: image, OSM objects and, where known, land use,
+        population and CO2.
 
         `dataset.plot(3).savefig("tile.png")` writes it, and a notebook shows it by itself.
         """
-        from datasets.plot import tile_figure  # matplotlib is for those who look at tiles, not for loaders
+        # matplotlib is for those who look at tiles, not for loaders
+        from datasets.plot import tile_figure
 
         image, graph = self.read(index)
-        codes, layers = set(graph.x[:, LABEL].int().tolist()), self.meta.get(city_of(graph.name), {}).get("label_layers", [])
-        tags = {code: (self.tag(index, code), layers[code] if code < len(layers) else None) for code in codes}
+        codes, layers = set(graph.x[:, LABEL].int().tolist()), self.meta.get(city_of(graph.name),
+                                                                             {}).get("label_layers", [])
+        tags = {code: (self.tag(index, code), layers[code] if code < len(layers) else None)
+                for code in codes}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
         return tile_figure(image, graph, tags, self.land_use(index), totals)
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:
-    """Tiles to a batch: images [B, 3, H, W] of the tiles' type and one PyG Batch of B graphs, empty ones included, whose `name` lists the
-    tiles' names."""
+    """Tiles to a batch: images [B, 3, H, W] of the tiles' type and one PyG Batch of B graphs,
+    empty ones included, whose `name` lists the tiles' names."""
     images, graphs = zip(*samples, strict=True)
     return stack(images), join_graphs(list(graphs))
 
 
 def normalise(image: Tensor) -> Tensor:
     """uint8 [..., 3, H, W] to float32 of the same shape, by ImageNet's mean and std."""
-    return image.float().div_(255).sub_(_channels(IMAGENET_MEAN, image)).div_(_channels(IMAGENET_STD, image))
+    return image.float().div_(255).sub_(_channels(IMAGENET_MEAN,
+                                                  image)).div_(_channels(IMAGENET_STD, image))
 
 
 def denormalise(image: Tensor) -> Tensor:
-    """The inverse of `normalise`, for pictures: float [..., 3, H, W] to uint8 [..., H, W, 3], values outside the range clipped."""
-    pixels = (image.float() * _channels(IMAGENET_STD, image) + _channels(IMAGENET_MEAN, image)) * 255
+    """The inverse of `normalise`, for pictures: float [..., 3, H, W] to uint8 [..., H, W, 3],
+    values outside the range clipped."""
+    pixels = (image.float() * _channels(IMAGENET_STD, image)
+              + _channels(IMAGENET_MEAN, image)) * 255
     return pixels.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
 
 

@@ -1,4 +1,5 @@
-"""What constant predictions reach, to be printed beside a model's figures: a model that is no better has learnt nothing."""
+"""What constant predictions reach, to be printed beside a model's figures: a model that is no
+better has learnt nothing."""
 
 from collections.abc import Sequence
 
@@ -12,8 +13,9 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
                            protocol: Protocol) -> dict[str, dict[str, float]]:
     """Figures of two segmentations that do not look at the image.
 
-    "majority class (NAME)" calls every pixel by the class that most training pixels have. "class prior" draws each pixel's
-    class by the shares of the training pixels; its figures are those of the confusion matrix to be expected.
+    "majority class (NAME)" calls every pixel by the class that most training pixels have. "class
+    prior" draws each pixel's class by the shares of the training pixels; its figures are those of
+    the confusion matrix to be expected.
 
     Args:
         train_counts: [C] known pixels of each class, in the training tiles; some pixel is known.
@@ -26,7 +28,8 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
     always[commonest] = 1
     shares = {f"majority class ({classes[commonest]})": always,
               "class prior": train_counts.double() / train_counts.sum()}
-    return {label: segmentation_figures(torch.outer(truth_counts.double(), share), classes, protocol) for label, share in shares.items()}
+    return {label: segmentation_figures(torch.outer(truth_counts.double(), share), classes,
+                                        protocol) for label, share in shares.items()}
 
 
 def regression_baselines(train: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:

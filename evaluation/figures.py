@@ -1,4 +1,5 @@
-"""Figures of an evaluation and of the studies. Arrays in, a matplotlib Figure out; nothing here touches a display."""
+"""Figures of an evaluation and of the studies. Arrays in, a matplotlib Figure out; nothing here
+touches a display."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,8 @@ NAME_LENGTH = 26          # characters that fit beside a tile
 TITLE_WIDTH = 80          # characters across a study's plot
 EDGE = 0.3                # of a tile, around a city
 PANEL, NARROW = 4.2, 1.6  # inches: longer side of a city's map, least width of any
-FEW, MOST = 20, 0.95      # tiles from which a scatter of widely spread totals gets a second panel, of this share of them
+# tiles from which a scatter of widely spread totals gets a second panel, of this share of them
+FEW, MOST = 20, 0.95
 MANY = 3000               # tiles from which a scatter shows how many lie together
 WIDE_LOSSES = 50          # times as great as the least: a logarithmic axis
 WIDE_X = 16               # the same for what a study varies
@@ -61,9 +63,12 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     axes = figure.subplots()
     drawn = axes.imshow(shares, cmap=SHARES, vmin=0, vmax=1)
     _write_cells(axes, confusion, shares)
-    below = [name if predicted[place] else f"{name}\n(never)" for place, name in enumerate(classes)]
-    beside = [f"{name}\n{_short(truth[place]) if truth[place] else '(absent)'}" for place, name in enumerate(classes)]
-    axes.set_xticks(range(count), below, rotation=40, ha="right", rotation_mode="anchor", fontsize=FIGURE_FONT)
+    below = [name if predicted[place] else f"{name}\n(never)"
+             for place, name in enumerate(classes)]
+    beside = [f"{name}\n{_short(truth[place]) if truth[place] else '(absent)'}"
+              for place, name in enumerate(classes)]
+    axes.set_xticks(range(count), below, rotation=40, ha="right", rotation_mode="anchor",
+                    fontsize=FIGURE_FONT)
     axes.set_yticks(range(count), beside, fontsize=FIGURE_FONT)
     axes.set(xlabel="predicted class", ylabel="true class, and its pixels")
     total = truth.sum()
@@ -76,16 +81,19 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def _write_cells(axes: Axes, confusion: np.ndarray, shares: np.ndarray) -> None:
-    """Share and number in each cell that has any, rows of absent classes hatched, white lines between."""
+    """Share and number in each cell that has any, rows of absent classes hatched, white lines
+    between."""
     count = len(confusion)
     for row in range(count):
         if not confusion[row].any():
-            axes.add_patch(Rectangle((-0.5, row - 0.5), count, 1, facecolor="#eeeeee", edgecolor="#bbbbbb", hatch="////", linewidth=0))
+            axes.add_patch(Rectangle((-0.5, row - 0.5), count, 1, facecolor="#eeeeee",
+                                     edgecolor="#bbbbbb", hatch="////", linewidth=0))
             continue
         for column in range(count):
             if confusion[row, column]:
                 text = f"{_percent(shares[row, column])}\n{_short(confusion[row, column])}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=7.5, linespacing=1.3,
+                axes.text(column, row, text, ha="center", va="center", fontsize=7.5,
+                          linespacing=1.3,
                           color="white" if shares[row, column] > 0.55 else "#222222")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
@@ -95,8 +103,10 @@ def _write_cells(axes: Axes, confusion: np.ndarray, shares: np.ndarray) -> None:
     axes.tick_params(which="minor", length=0)
 
 
-def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, names: Sequence[str], classes: Sequence[str]) -> Figure:
-    """Image, true classes and predicted classes of up to eight tiles, with the share of right pixels below each prediction.
+def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray,
+                 names: Sequence[str], classes: Sequence[str]) -> Figure:
+    """Image, true classes and predicted classes of up to eight tiles, with the share of right
+    pixels below each prediction.
 
     Args:
         images: [n, H, W, 3] uint8.
@@ -118,7 +128,8 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n
         axes.axis("off")
     for tile in range(count):
         cells = grid[tile % rows, 4 * (tile // rows):][:3]
-        for axes, picture in zip(cells, (images[tile], painted(truth[tile], colours), painted(predicted[tile], colours)), strict=True):
+        for axes, picture in zip(cells, (images[tile], painted(truth[tile], colours),
+                                         painted(predicted[tile], colours)), strict=True):
             axes.axis("on")
             axes.imshow(picture, interpolation="nearest")
             bare(axes)
@@ -127,7 +138,8 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray, n
         if tile % rows == 0:
             for axes, title in zip(cells, ("image", "truth", "prediction"), strict=True):
                 axes.set_title(title, fontsize=FIGURE_FONT + 1)
-    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // lines), frameon=False, fontsize=FIGURE_FONT)
+    figure.legend(handles=handles, loc="outside lower center", ncols=-(-len(handles) // lines),
+                  frameon=False, fontsize=FIGURE_FONT)
     return figure
 
 
@@ -140,7 +152,8 @@ def _share_right(truth: np.ndarray, predicted: np.ndarray) -> str:
     return f"{_percent((truth == predicted)[known].mean())} right" if known.any() else "no pixel of a known class"
 
 
-def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str, figures: Mapping[str, float]) -> Figure:
+def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str,
+                   figures: Mapping[str, float]) -> Figure:
     """Estimated against true totals of the tiles, with the line on which they are equal.
 
     Args:
@@ -161,7 +174,8 @@ def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str, figures: M
         axes.set(xlabel=f"true ({unit})", ylabel=f"estimated ({unit})")
         which = f": the {MOST:.0%} with the least totals" if end < ends[0] else ""
         axes.set_title(f"{_tiles(near.sum())}{which}", fontsize=FIGURE_FONT + 1)
-    words = ", ".join(f"{label_of(name)} {format_number(figures[name])}" for name in ("mae", "rmse", "r2") if not math.isnan(figures[name]))
+    words = ", ".join(f"{label_of(name)} {format_number(figures[name])}"
+                      for name in ("mae", "rmse", "r2") if not math.isnan(figures[name]))
     left_out = f"\nnot drawn, for a value is not finite: {_tiles(np.count_nonzero(~shown))}" if not shown.all() else ""
     figure.suptitle(f"{words}\ndashed: estimated = true{left_out}", fontsize=FIGURE_FONT + 1)
     return figure
@@ -172,25 +186,30 @@ def _draw_pairs(axes: Axes, true: np.ndarray, estimate: np.ndarray) -> None:
     axes.plot((low, high), (low, high), color=LINE, linestyle="--", linewidth=1, zorder=3)
     if len(true) < MANY:
         size, alpha = np.clip(5000 / max(len(true), 1), 8, 45), 0.85 if len(true) < 100 else 0.45
-        axes.scatter(true, estimate, s=size, alpha=alpha, color=IMAGE_COLOUR, linewidths=0, zorder=4)
+        axes.scatter(true, estimate, s=size, alpha=alpha, color=IMAGE_COLOUR, linewidths=0,
+                     zorder=4)
     else:
-        drawn = axes.hexbin(true, estimate, gridsize=55, extent=(low, high) * 2, bins="log", mincnt=1, cmap=f"{SEQUENTIAL}_r", linewidths=0)
+        drawn = axes.hexbin(true, estimate, gridsize=55, extent=(low, high) * 2, bins="log",
+                            mincnt=1, cmap=f"{SEQUENTIAL}_r", linewidths=0)
         axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label="tiles")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.grid(alpha=0.3)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """From a little below 0, or below the least value where it is negative, to a little above the greatest."""
+    """From a little below 0, or below the least value where it is negative, to a little above the
+    greatest."""
     low, high = min(0.0, values.min(initial=0)), values.max(initial=0)
     margin = 0.03 * (high - low) or 0.5
     return low - margin, high + margin
 
 
 def error_map_figure(
-    names: Sequence[str], values: np.ndarray, label: str, diverging: bool, among: Sequence[str] | None = None,
+    names: Sequence[str], values: np.ndarray, label: str, diverging: bool,
+    among: Sequence[str] | None = None,
 ) -> Figure | None:
-    """Tiles at their places in their city, coloured by their values; None where no tile's name has a place.
+    """Tiles at their places in their city, coloured by their values; None where no tile's name has
+    a place.
 
     Args:
         names: of the tiles; those of the form {city}_{col}_{row} are drawn.
@@ -208,52 +227,67 @@ def error_map_figure(
     values = np.asarray(values, float)
     shown = sorted(places, key=lambda city: -len(places[city]))[:SHOWN_CITIES]
     norm, extend = _scale(values[[index for city in shown for index in places[city]]], diverging)
-    located = {city: places_of([names[index] for index in places[city]], among and [name for name in among if city_of(name) == city])
-               for city in shown}                                                          # [n, (column, row)] each
-    figure, panels = _map_panels([np.ptp(place, axis=0) + 1 + 2 * EDGE for place in located.values()])
+    located = {city: places_of([names[index] for index in places[city]],
+                               among and [name for name in among if city_of(name) == city])
+               for city in shown}                                         # [n, (column, row)] each
+    figure, panels = _map_panels([np.ptp(place, axis=0) + 1 + 2 * EDGE
+                                  for place in located.values()])
     colours = colormaps[DIVERGING if diverging else SEQUENTIAL].with_extremes(bad=NO_VALUE)
     for axes, (city, place) in zip(panels, located.items(), strict=True):
         drawn = _draw_places(axes, place, values[places[city]], norm, colours)
         axes.set_title(f"{city}\n{_tiles(len(place))}", fontsize=FIGURE_FONT + 1)
     figure.colorbar(drawn, ax=panels, shrink=0.8, label=label, extend=extend, panchor=False)
-    handles = [Patch(facecolor=NO_TILE, label="no tile"), Patch(facecolor=NO_VALUE, label="tile without a value")]
+    handles = [Patch(facecolor=NO_TILE, label="no tile"),
+               Patch(facecolor=NO_VALUE, label="tile without a value")]
     missing = any(np.isnan(values[places[city]]).any() for city in shown)
-    figure.legend(handles=handles[: 1 + missing], loc="outside lower left", ncols=2, frameon=False, fontsize=FIGURE_FONT)
+    figure.legend(handles=handles[: 1 + missing], loc="outside lower left", ncols=2, frameon=False,
+                  fontsize=FIGURE_FONT)
     if len(places) > len(shown):
-        figure.suptitle(f"the {len(shown)} cities of {len(places)} with the most tiles", fontsize=FIGURE_FONT)
+        figure.suptitle(f"the {len(shown)} cities of {len(places)} with the most tiles",
+                        fontsize=FIGURE_FONT)
     return figure
 
 
 def _map_panels(extents: Sequence[np.ndarray]) -> tuple[Figure, list[Axes]]:
-    """Axes in the proportions of cities of these extents (columns, rows), at most three beside each other."""
+    """Axes in the proportions of cities of these extents (columns, rows), at most three beside
+    each other."""
     count = len(extents)
     columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
     sides = np.zeros((rows * columns, 2))
-    sides[:count] = np.maximum([PANEL * extent / extent.max() for extent in extents], (NARROW, 0.5))
-    widths, heights = sides.reshape(rows, columns, 2).max(0)[:, 0], sides.reshape(rows, columns, 2).max(1)[:, 1]
-    figure = Figure(figsize=(widths.sum() + 0.6 * columns + 1.3, heights.sum() + 0.9 * rows + 0.6), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, width_ratios=widths, height_ratios=heights)
+    sides[:count] = np.maximum([PANEL * extent / extent.max() for extent in extents],
+                               (NARROW, 0.5))
+    widths, heights = sides.reshape(rows, columns,
+                                    2).max(0)[:, 0], sides.reshape(rows, columns, 2).max(1)[:, 1]
+    figure = Figure(figsize=(widths.sum() + 0.6 * columns + 1.3, heights.sum() + 0.9 * rows + 0.6),
+                    layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, width_ratios=widths,
+                           height_ratios=heights)
     for axes in grid.flat[count:]:
         axes.axis("off")
     return figure, list(grid.flat[:count])
 
 
-def _draw_places(axes: Axes, place: np.ndarray, values: np.ndarray, norm: Normalize, colours: Colormap) -> PolyCollection:
+def _draw_places(axes: Axes, place: np.ndarray, values: np.ndarray, norm: Normalize,
+                 colours: Colormap) -> PolyCollection:
     """Squares at places [n, (column, row)]."""
-    corners = place[:, None] + np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])                       # [n, 4, 2]
+    corners = place[:, None] + np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5),
+                                         (-0.5, 0.5)])                       # [n, 4, 2]
     drawn = PolyCollection(corners, cmap=colours, norm=norm, edgecolors="none", antialiased=False)
     drawn.set_array(np.ma.masked_invalid(values))
     axes.add_collection(drawn)
     (left, top), (right, bottom) = place.min(0) - 0.5 - EDGE, place.max(0) + 0.5 + EDGE
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor=NO_TILE, xlabel="column", ylabel="row")
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor=NO_TILE,
+             xlabel="column", ylabel="row")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True, min_n_ticks=1))
+        axis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True,
+                                           min_n_ticks=1))
     return drawn
 
 
 def _scale(values: np.ndarray, diverging: bool) -> tuple[Normalize, str]:
-    """Colours for all but the outermost hundredth of the values, and at which ends of the bar some lie beyond it."""
+    """Colours for all but the outermost hundredth of the values, and at which ends of the bar some
+    lie beyond it."""
     known = values[np.isfinite(values)]
     if not len(known):
         return Normalize(-1 if diverging else 0, 1), "neither"
@@ -265,7 +299,8 @@ def _scale(values: np.ndarray, diverging: bool) -> tuple[Normalize, str]:
         if high == low:
             low, high = min(low, 0.0), max(high, 0.0) or 1.0
     below, above = bool((known < low).any()), bool((known > high).any())
-    return Normalize(low, high), {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[below, above]
+    return Normalize(low, high), {(False, False): "neither", (True, False): "min",
+                                  (False, True): "max", (True, True): "both"}[below, above]
 
 
 def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: int) -> Figure:
@@ -280,14 +315,18 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     marker = {"marker": "o" if len(rows) < 20 else None, "markersize": 3}
-    for name, label, colour in (("train_loss", "training", IMAGE_COLOUR), ("val_loss", "validation", OSM_COLOUR)):
+    for name, label, colour in (("train_loss", "training", IMAGE_COLOUR),
+                                ("val_loss", "validation", OSM_COLOUR)):
         left.plot(epochs, [row[name] for row in rows], color=colour, label=label, **marker)
     scores = [row[score] for row in rows]
     right.plot(epochs, scores, color=OSM_COLOUR, **marker)
     chosen = scores[epochs.index(best_epoch)]
-    right.plot([best_epoch], [chosen], marker="*", markersize=14, color=GUESS_COLOUR, markeredgecolor=LINE, linestyle="none")
+    right.plot([best_epoch], [chosen], marker="*", markersize=14, color=GUESS_COLOUR,
+               markeredgecolor=LINE, linestyle="none")
     left.set(xlabel="epoch", ylabel="loss", title="loss")
-    right.set(xlabel="epoch", ylabel=label_of(score), title=f"{label_of(score)} on val: {format_number(chosen)} in epoch {best_epoch}")
+    right.set(xlabel="epoch", ylabel=label_of(score), title=f"{label_of(score)} on val: "
+                                                            f"{format_number(chosen)} in epoch "
+                                                            f"{best_epoch}")
     for axes in (left, right):
         axes.axvline(best_epoch, color="#888888", linestyle=":", linewidth=1, label="chosen epoch")
         axes.title.set_fontsize(FIGURE_FONT + 1)
@@ -295,17 +334,21 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     losses = np.array([[row["train_loss"], row["val_loss"]] for row in rows])
-    if np.nanmin(losses, initial=np.inf) > 0 and np.nanmax(losses, initial=0) > WIDE_LOSSES * np.nanmin(losses, initial=np.inf):
+    if np.nanmin(losses, initial=np.inf) > 0 and np.nanmax(losses,
+                                                           initial=0) > WIDE_LOSSES * np.nanmin(
+                                                               losses, initial=np.inf):
         left.set_yscale("log")
     left.legend(fontsize=FIGURE_FONT)
     return figure
 
 
 def study_figure(
-    series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str, ylabel: str, title: str,
+    series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str, ylabel: str,
+    title: str,
     categorical: bool = False, reference: Mapping[str, float] | None = None,
 ) -> Figure:
-    """A study's numbers over what was varied, one line a series, or bars where x has no order; error bars are standard deviations.
+    """A study's numbers over what was varied, one line a series, or bars where x has no order;
+    error bars are standard deviations.
 
     Args:
         series: label -> (x, mean, std) for each x; a nan std has no bar, a nan mean no point.
@@ -313,25 +356,30 @@ def study_figure(
         reference: label -> a value that is the same for all x, as a baseline's.
     """
     xs = list(dict.fromkeys(x for points in series.values() for x, _, _ in points))
-    figure = Figure(figsize=(max(7.0, 1.6 + 0.34 * len(xs) * (len(series) + 1)) if categorical else 7.5, 4.8), layout="constrained")
+    figure = Figure(figsize=(max(7.0, 1.6 + 0.34 * len(xs) * (len(series) + 1)) if categorical
+                             else 7.5, 4.8), layout="constrained")
     axes = figure.subplots()
     (_draw_bars if categorical else _draw_lines)(axes, series, xs)
     for place, (label, value) in enumerate((reference or {}).items()):
-        axes.axhline(value, color="#222222", linestyle=("--", ":", "-.")[place % 3], linewidth=1.2, label=label, zorder=4)
+        axes.axhline(value, color="#222222", linestyle=("--", ":", "-.")[place % 3], linewidth=1.2,
+                     label=label, zorder=4)
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_title(fill(title, TITLE_WIDTH), fontsize=FIGURE_FONT + 2)
     axes.spines[["top", "right"]].set_visible(False)
     handles = axes.get_legend_handles_labels()[0]
     handles = [*handles[-len(series):], *handles[: -len(series)]]  # the series first
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4), frameon=False, fontsize=FIGURE_FONT)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4),
+                  frameon=False, fontsize=FIGURE_FONT)
     return figure
 
 
-def _draw_lines(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, float]]], xs: Sequence[float]) -> None:
+def _draw_lines(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, float]]],
+                xs: Sequence[float]) -> None:
     wide = min(xs) > 0 and max(xs) / min(xs) >= WIDE_X
     for place, (label, points) in enumerate(series.items()):
         x, mean, std = np.array(sorted(points), float).T
-        axes.errorbar(x, mean, std, label=label, color=SERIES_COLOURS[place % 6], marker=SERIES_MARKERS[place % 6], markersize=5, capsize=3,
+        axes.errorbar(x, mean, std, label=label, color=SERIES_COLOURS[place % 6],
+                      marker=SERIES_MARKERS[place % 6], markersize=5, capsize=3,
                       linewidth=1.6, elinewidth=1, zorder=3)
     if wide:
         axes.set_xscale("log")
@@ -341,17 +389,23 @@ def _draw_lines(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, fl
     axes.grid(alpha=0.3)
 
 
-def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float]]], xs: Sequence[str]) -> None:
+def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float]]],
+               xs: Sequence[str]) -> None:
     width = 0.8 / len(series)
     for place, (label, points) in enumerate(series.items()):
-        at = np.array([xs.index(x) for x, _, _ in points]) + (place - (len(series) - 1) / 2) * width
+        at = np.array([xs.index(x) for x, _, _ in points]) + (place
+                                                              - (len(series) - 1) / 2) * width
         mean, std = np.array([point[1:] for point in points], float).T
-        bars: BarContainer = axes.bar(at, mean, width * 0.92, yerr=std, label=label, color=SERIES_COLOURS[place % 6], capsize=3,
+        bars: BarContainer = axes.bar(at, mean, width * 0.92, yerr=std, label=label,
+                                      color=SERIES_COLOURS[place % 6], capsize=3,
                                       error_kw={"elinewidth": 1}, zorder=2)
         if len(series) * len(xs) <= LABELLED_BARS:
-            axes.bar_label(bars, ["" if math.isnan(value) else format_number(value) for value in mean], fontsize=7, padding=2)
+            axes.bar_label(bars,
+                           ["" if math.isnan(value) else format_number(value) for value in mean],
+                           fontsize=7, padding=2)
         for x in at[np.isnan(mean)]:
-            axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center", fontsize=7)
+            axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center",
+                          fontsize=7)
     axes.set_xticks(range(len(xs)), xs)
     axes.axhline(0, color="#222222", linewidth=0.8)
     axes.grid(axis="y", alpha=0.3)

@@ -1,7 +1,8 @@
-"""What an evaluation reports: IoU and F1 of a segmentation, MAE, RMSE and R2 of an estimated total (Rose section 5.1).
+"""What an evaluation reports: IoU and F1 of a segmentation, MAE, RMSE and R2 of an estimated total
+(Rose section 5.1).
 
-Counts and sums are kept by torchmetrics, which adds them up over all processes before a figure is made of them, so that a figure does not
-depend on how the tiles were batched or shared.
+Counts and sums are kept by torchmetrics, which adds them up over all processes before a figure is
+made of them, so that a figure does not depend on how the tiles were batched or shared.
 """
 
 import math
@@ -30,22 +31,26 @@ class SegmentationMetrics:
         device: of the logits to come.
     """
 
-    def __init__(self, classes: Sequence[str], protocol: Protocol, device: torch.device | str = "cpu") -> None:
+    def __init__(self, classes: Sequence[str], protocol: Protocol,
+                 device: torch.device | str = "cpu") -> None:
         self.classes = classes
         self.protocol = protocol
-        self._matrix = MulticlassConfusionMatrix(len(classes), ignore_index=UNKNOWN, validate_args=False).to(device)
+        self._matrix = MulticlassConfusionMatrix(len(classes), ignore_index=UNKNOWN,
+                                                 validate_args=False).to(device)
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Add a batch.
 
         Args:
             logits: [B, C, H, W].
-            target: [B, H, W] whole numbers, a class or UNKNOWN; any number of pixels may be unknown.
+            target: [B, H, W] whole numbers, a class or UNKNOWN; any number of pixels may be
+                unknown.
         """
         self._matrix.update(logits, target)
 
     def confusion(self) -> Tensor:
-        """Pixels by true class (rows) and predicted class (columns), of all processes: int64 [C, C]."""
+        """Pixels by true class (rows) and predicted class (columns), of all processes: int64 [C,
+        C]."""
         return self._matrix.compute()
 
     def compute(self) -> dict[str, float]:
@@ -56,12 +61,14 @@ class SegmentationMetrics:
         self._matrix.reset()
 
 
-def segmentation_figures(confusion: Tensor, classes: Sequence[str], protocol: Protocol) -> dict[str, float]:
+def segmentation_figures(confusion: Tensor, classes: Sequence[str],
+                         protocol: Protocol) -> dict[str, float]:
     """Figures of a confusion matrix: "miou", "f1" (macro), then "iou_NAME" of each class.
 
-    IoU = TP / (TP + FP + FN). Under `honest`, F1 = 2 TP / (2 TP + FP + FN), and a class that neither the truth nor the prediction has is
-    nan and left out of both means. Under `release` such a class has IoU 0, and F1 = 2 P R / (P + R) of precision P and recall R is nan, and
-    left out of the mean, for every class without a right pixel. A mean of nothing is nan.
+    IoU = TP / (TP + FP + FN). Under `honest`, F1 = 2 TP / (2 TP + FP + FN), and a class that
+    neither the truth nor the prediction has is nan and left out of both means. Under `release`
+    such a class has IoU 0, and F1 = 2 P R / (P + R) of precision P and recall R is nan, and left
+    out of the mean, for every class without a right pixel. A mean of nothing is nan.
 
     Args:
         confusion: [C, C] of any type, rows truth, columns prediction.
@@ -98,7 +105,8 @@ class RegressionMetrics:
 
     def __init__(self, device: torch.device | str = "cpu", alone: bool = False) -> None:
         metrics = {"mae": MeanAbsoluteError, "rmse": _RootMeanSquaredError, "r2": _Determination}
-        self._metrics = {name: make(sync_on_compute=not alone).set_dtype(torch.float64).to(device) for name, make in metrics.items()}
+        self._metrics = {name: make(sync_on_compute=not alone).set_dtype(torch.float64).to(device)
+                         for name, make in metrics.items()}
 
     def update(self, estimate: Tensor, target: Tensor) -> None:
         """Add a batch; `estimate` [B, 1], `target` [B]."""
@@ -107,7 +115,8 @@ class RegressionMetrics:
             metric.update(estimate, target)
 
     def compute(self) -> dict[str, float]:
-        """"mae", "rmse" and "r2" of all that was added, in all processes; r2 is nan for fewer than two tiles, or equal targets."""
+        """"mae", "rmse" and "r2" of all that was added, in all processes; r2 is nan for fewer than
+        two tiles, or equal targets."""
         return {name: metric.compute().item() for name, metric in self._metrics.items()}
 
     def reset(self) -> None:
@@ -123,7 +132,8 @@ class _RootMeanSquaredError(MeanSquaredError):
 class _Determination(R2Score):
     """R2 = 1 - sum of squared errors / sum of squared deviations of the targets from their mean.
 
-    torchmetrics' own gives 0 or 1 where one of the sums is below 1e-4, as it is for targets in large units, and where it is not defined.
+    torchmetrics' own gives 0 or 1 where one of the sums is below 1e-4, as it is for targets in
+    large units, and where it is not defined.
     """
 
     def __init__(self, **kwargs: bool) -> None:
@@ -137,5 +147,6 @@ class _Determination(R2Score):
         self.highest = torch.maximum(self.highest, target.max())
 
     def compute(self) -> Tensor:
-        deviations = self.sum_squared_error - self.sum_error ** 2 / self.total  # torchmetrics' names; of the targets, not of errors
+        # torchmetrics' names; of the targets, not of errors
+        deviations = self.sum_squared_error - self.sum_error ** 2 / self.total
         return torch.where(self.lowest < self.highest, 1 - self.residual / deviations, torch.nan)

@@ -1,4 +1,5 @@
-"""What a frozen network says of each tile, computed once and read from disk in every epoch of a linear probe."""
+"""What a frozen network says of each tile, computed once and read from disk in every epoch of a
+linear probe."""
 
 import math
 import os
@@ -21,9 +22,11 @@ FOLDER = ".features"
 
 
 class FrozenFeatures(Dataset):
-    """Representations of tiles with their targets: `features[i]` or `features[epoch, i]` gives `(representation, target)`.
+    """Representations of tiles with their targets: `features[i]` or `features[epoch, i]` gives
+    `(representation, target)`.
 
-    The representations lie in a memory-mapped file that all processes of a machine share, so that memory stays flat.
+    The representations lie in a memory-mapped file that all processes of a machine share, so that
+    memory stays flat.
 
     Args:
         tiles: what they are of.
@@ -50,22 +53,26 @@ def collate_features(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, 
 
 
 def is_exact(model: Downstream, modality: str) -> bool:
-    """Whether a tile's representation is the same in every batch: not where the OSM encoder's norm takes in the whole batch (release)."""
+    """Whether a tile's representation is the same in every batch: not where the OSM encoder's norm
+    takes in the whole batch (release)."""
     return modality == "image" or model.rose.osm_encoder.norm_scope == "tile"
 
 
 @torch.no_grad()
-def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, fabric: Fabric, path: Path) -> FrozenFeatures:
+def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, fabric: Fabric,
+                     path: Path) -> FrozenFeatures:
     """The representations of all `tiles`, each process computing those that its `loader` gives.
 
     Args:
         model: frozen, on its device.
-        loader: (images, graphs, target) batches of this process's tiles: the one of its rank, and every world_size-th after it.
+        loader: (images, graphs, target) batches of this process's tiles: the one of its rank, and
+            every world_size-th after it.
         path: of the file to write, in a folder that all processes see.
     """
     model.eval()
     images, graphs, _ = collate_labelled([tiles[0]])
-    shape = model.represent(normalise(images.to(fabric.device)), graphs.to(fabric.device)).shape[1:]
+    shape = model.represent(normalise(images.to(fabric.device)),
+                            graphs.to(fabric.device)).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
     with fabric.rank_zero_first():
         if fabric.is_global_zero:
@@ -83,7 +90,8 @@ def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
 
 
 def _reserve(path: Path, size: int) -> None:
-    """An empty file of `size` bytes; a full disk is an error now, and not a crash when the memory map is written."""
+    """An empty file of `size` bytes; a full disk is an error now, and not a crash when the memory
+    map is written."""
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, size)
 

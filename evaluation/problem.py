@@ -1,4 +1,5 @@
-"""The two downstream problems: what a target is, how a model is built and judged, and what it must beat."""
+"""The two downstream problems: what a target is, how a model is built and judged, and what it must
+beat."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,10 +20,12 @@ from utils.errors import ConfigError, TileError
 
 
 class Segmentation:
-    """A class for every pixel (Rose section 4.1): cross-entropy of the known pixels, judged by mIoU.
+    """A class for every pixel (Rose section 4.1): cross-entropy of the known pixels, judged by
+    mIoU.
 
     Attributes:
-        score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1 where less is.
+        score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1
+            where less is.
         detail: columns of what is said of each tile.
         seen: what `learn` has read, by which a result knows its targets again.
     """
@@ -34,21 +37,27 @@ class Segmentation:
         self.cfg = cfg
         self.classes = tuple(cfg.classes or CLASSES)
         if len(set(self.classes)) != len(self.classes) or not 2 <= len(self.classes) < UNKNOWN:
-            raise ConfigError(f"classes=[{','.join(self.classes)}]: expected 2 to {UNKNOWN - 1} different names, in the order of the "
-                              f"labels' values")
+            raise ConfigError(f"classes=[{','.join(self.classes)}]: expected 2 to {UNKNOWN - 1} "
+                              "different names, in the order of the labels' values")
 
-    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0, seed: int = 0) -> LabelledTiles:
+    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
+              seed: int = 0) -> LabelledTiles:
         """The tiles with their labels."""
         return LabelledTiles(dataset, indices, "land_use", len(self.classes), remove_ratio, seed)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
-        """Take from the targets what the model's set-up and the baselines need; every label is read, and so checked, here."""
-        self.shares, chosen, self.truth = (tiles.class_counts() for tiles in (train, val, reported))  # [C] pixels each
+        """Take from the targets what the model's set-up and the baselines need; every label is
+        read, and so checked, here."""
+        self.shares, chosen, self.truth = (tiles.class_counts()
+                                           for tiles in (train, val, reported))  # [C] pixels each
         self.seen = [counts.tolist() for counts in (self.shares, chosen, self.truth)]
-        for counts, what in ((self.shares, "training"), (chosen, "validation"), (self.truth, "test")):
+        for counts, what in ((self.shares, "training"), (chosen, "validation"),
+                             (self.truth, "test")):
             if not counts.sum():
-                raise TileError(f"{train.dataset.root}: no pixel of the labels of the {what} tiles has a class, expected values from 0 to "
-                                f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, or give another list")
+                raise TileError(f"{train.dataset.root}: no pixel of the labels of the {what} "
+                                "tiles has a class, expected values from 0 to "
+                                f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
+                                "or give another list")
 
     def purpose(self) -> dict[str, Any]:
         """What a model is for, as `training.finetuned.build_downstream` takes it."""
@@ -56,11 +65,14 @@ class Segmentation:
 
     def asked(self) -> dict[str, Any]:
         """What the keys say of a model's purpose."""
-        return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder, "classes": list(self.classes)}
+        return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder,
+                "classes": list(self.classes)}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
-        """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0, with a graph, where none is known."""
-        return F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum") / max(self.weight(target), 1)
+        """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0,
+        with a graph, where none is known."""
+        return F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN,
+                               reduction="sum") / max(self.weight(target), 1)
 
     def weight(self, target: Tensor) -> int:
         """What a batch's loss is the mean of: its known pixels."""
@@ -75,10 +87,12 @@ class Segmentation:
         return outputs
 
     def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
-        """`detail` of each tile: the share of its known pixels that is right (nan where none is known), and how many are known."""
+        """`detail` of each tile: the share of its known pixels that is right (nan where none is
+        known), and how many are known."""
         known = (target != UNKNOWN).flatten(1).sum(1)
         right = (judged.argmax(1) == target).flatten(1).sum(1)
-        return [[r / k if k else torch.nan, k] for r, k in zip(right.tolist(), known.tolist(), strict=True)]
+        return [[r / k if k else torch.nan, k]
+                for r, k in zip(right.tolist(), known.tolist(), strict=True)]
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Figures of predictions that know the classes' shares and nothing else."""
@@ -96,8 +110,8 @@ class Segmentation:
 
 
 class Regression:
-    """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared error in units of training, judged by RMSE
-    (whose order over one list of tiles is that of R2).
+    """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared
+    error in units of training, judged by RMSE (whose order over one list of tiles is that of R2).
 
     Attributes: as of `Segmentation`.
     """
@@ -110,18 +124,22 @@ class Regression:
         self.unit = UNITS[cfg.target]
         self.title = f"Regression of {self.unit}"
 
-    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0, seed: int = 0) -> LabelledTiles:
+    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
+              seed: int = 0) -> LabelledTiles:
         """The tiles with their totals."""
-        return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target], remove_ratio=remove_ratio, seed=seed)
+        return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target],
+                             remove_ratio=remove_ratio, seed=seed)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
-        """Take from the targets what the model's set-up and the baselines need; every total is read, and so checked, here."""
-        self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))  # float64 [n], [v], [m]
+        """Take from the targets what the model's set-up and the baselines need; every total is
+        read, and so checked, here."""
+        # float64 [n], [v], [m]
+        self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))
         self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
         lowest = min(map(min, self.seen))
         if self.cfg.target_scale == "log1p" and lowest <= -1:
-            raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than -1, for log(1 + it) to exist; use "
-                            f"target_scale=standard")
+            raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than "
+                            "-1, for log(1 + it) to exist; use target_scale=standard")
         self.scale = TargetScale.fit(self.cfg.target_scale, self.train)
 
     def purpose(self) -> dict[str, Any]:
@@ -130,7 +148,8 @@ class Regression:
 
     def asked(self) -> dict[str, Any]:
         """What the keys say of a model's purpose."""
-        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target, "target_scale": self.cfg.target_scale}
+        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target,
+                "target_scale": self.cfg.target_scale}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean squared error of estimates [B, 1] in units of training and totals [B]."""

@@ -1,4 +1,5 @@
-"""What a finished run leaves (results.json of a seed's folder), and what all seeds together give (results.json of the evaluation's)."""
+"""What a finished run leaves (results.json of a seed's folder), and what all seeds together give
+(results.json of the evaluation's)."""
 
 import json
 import math
@@ -20,17 +21,22 @@ _NETWORK = ("torchvision", "timm", "torch_geometric", "lightning-fabric", "torch
 
 
 def finish(run: Run) -> dict[str, Any]:
-    """Measure the best epoch's model on the reported tiles and write what it gives; called by all processes, written by the first."""
+    """Measure the best epoch's model on the reported tiles and write what it gives; called by all
+    processes, written by the first."""
     measured = run.measure(run.setup.reported)
     result = {
-        "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0, "figures": measured.figures, "loss": measured.loss,
-        "val": _figures_of_best(run, measured.figures), **run.problem.extras(measured.metrics, measured.details),
-        "weights": BEST if run.best else str(run.setup.checkpoint), "identity": run.setup.identity(run.seed),
+        "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0,
+        "figures": measured.figures, "loss": measured.loss,
+        "val": _figures_of_best(run, measured.figures),
+        **run.problem.extras(measured.metrics, measured.details),
+        "weights": BEST if run.best else str(run.setup.checkpoint),
+        "identity": run.setup.identity(run.seed),
     }
     if run.fabric.is_global_zero:
         _write_predictions(run, measured)
         save_pictures(run, measured)
-        write_json(run.folder / RESULTS, result)  # a folder that has it is finished, so it comes last
+        # a folder that has it is finished, so it comes last
+        write_json(run.folder / RESULTS, result)
         (run.folder / STATE).unlink(missing_ok=True)
     run.fabric.barrier()
     return result
@@ -51,19 +57,27 @@ def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
 
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over the seeds, beside the baselines and all that one needs to know to cite them."""
-    spread = {name: mean_std([result["figures"][name] for result in results.values()]) for name in next(iter(results.values()))["figures"]}
-    remarks = [*setup.remarks(), *(remark for result in results.values() for remark in setup.problem.remarks(result))]
+    """Mean and standard deviation over the seeds, beside the baselines and all that one needs to
+    know to cite them."""
+    spread = {name: mean_std([result["figures"][name] for result in results.values()])
+              for name in next(iter(results.values()))["figures"]}
+    remarks = [*setup.remarks(),
+               *(remark for result in results.values()
+                 for remark in setup.problem.remarks(result))]
     return {
-        "problem": setup.problem.name, "title": setup.problem.title, "folder": str(setup.folder), "chosen_by": setup.problem.score,
+        "problem": setup.problem.name, "title": setup.problem.title, "folder": str(setup.folder),
+        "chosen_by": setup.problem.score,
         "protocol": setup.cfg.protocol, "reported": setup.reported,
-        "tiles": {part: len(indices) for part, indices in setup.lists.items()}, "seeds": list(results),
-        "mean": {name: mean for name, (mean, _) in spread.items()}, "std": {name: std for name, (_, std) in spread.items()},
+        "tiles": {part: len(indices) for part, indices in setup.lists.items()},
+        "seeds": list(results),
+        "mean": {name: mean for name, (mean, _) in spread.items()},
+        "std": {name: std for name, (_, std) in spread.items()},
         "epochs": {str(seed): result["epoch"] for seed, result in results.items()},
         "per_seed": {str(seed): result["figures"] for seed, result in results.items()},
         "val_per_seed": {str(seed): result["val"] for seed, result in results.items()},
         "baselines": setup.problem.baselines(), "remarks": list(dict.fromkeys(remarks)),
-        "checkpoint": {"path": str(setup.checkpoint), "sha256": setup.checkpoint_sha256} if setup.checkpoint_sha256 else None,
+        "checkpoint": {"path": str(setup.checkpoint), "sha256": setup.checkpoint_sha256}
+        if setup.checkpoint_sha256 else None,
         "network": setup.build, "config": asdict(setup.cfg), "versions": versions(_NETWORK),
     }
 
@@ -76,16 +90,18 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-        figures = {name: math.nan if number is None else number for name, number in value["figures"].items()}
+        figures = {name: math.nan if number is None else number
+                   for name, number in value["figures"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: is no result of an evaluation ({type(error).__name__}); remove the folder to evaluate "
-                              f"again") from error
+        raise CheckpointError(f"{path}: is no result of an evaluation ({type(error).__name__}); "
+                              "remove the folder to evaluate again") from error
     return {**value, "figures": figures}
 
 
 def _figures_of_best(run: Run, names: Iterable[str]) -> dict[str, float] | None:
     """Those on val of the epoch that was chosen; None for a model that was not trained."""
-    return next(({name: row[name] for name in names} for row in run.rows if row["epoch"] == run.best["epoch"]), None)
+    return next(({name: row[name] for name in names} for row in run.rows
+                 if row["epoch"] == run.best["epoch"]), None)
 
 
 def _write_predictions(run: Run, measured: Measured) -> None:

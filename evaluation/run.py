@@ -1,4 +1,5 @@
-"""One run of an evaluation: a model trained with one seed, its best epoch chosen on val, and what it gives on the tiles reported."""
+"""One run of an evaluation: a model trained with one seed, its best epoch chosen on val, and what
+it gives on the tiles reported."""
 
 import math
 import sys
@@ -15,7 +16,13 @@ from tqdm import tqdm
 
 from datasets import EpochSampler, normalise
 from datasets.labelled import LabelledTiles, collate_labelled
-from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, extract_features, is_exact
+from evaluation.probe_features import (
+    FOLDER,
+    FrozenFeatures,
+    collate_features,
+    extract_features,
+    is_exact,
+)
 from evaluation.setup import Setup
 from models.downstream import Downstream
 from training.devices import compile_in_place, end_all, gather
@@ -34,7 +41,8 @@ from utils.tensor_files import FileFault, load_tensors
 STATE, RESULTS, METRICS, PREDICTIONS = "state.tar", "results.json", "metrics.csv", "predictions.csv"
 _FORMAT = "rose-evaluation-1"
 DIGEST_LENGTH = 64  # of SHA-256 in hexadecimal
-_POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # of a run, in its saved state
+# of a run, in its saved state
+_POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,12 @@ class Run:
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
         optimizer = build_downstream_optimizer(
-            model.rose, model.decoder, self.cfg.lr, self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi,
+            model.rose, model.decoder, self.cfg.lr, self.cfg.linear_lr if model.frozen
+            else self.cfg.lr * self.cfg.lr_multi,
             self.cfg.weight_decay)
         self.train_tiles = setup.tiles("train", seed)
-        self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed, self.fabric.global_rank, self.fabric.world_size,
+        self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
+                                    self.fabric.global_rank, self.fabric.world_size,
                                     keep_last=True)
         self.total_steps = self.cfg.epochs * self.sampler.steps_per_epoch
         self.rows: list[dict[str, float]] = []
@@ -84,15 +94,18 @@ class Run:
             compile_in_place(model, self.fabric.device)
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         for method in ("outputs", "decode"):
-            self.model.mark_forward_method(method)  # so that processes share gradients however the model is called
-        self.cached = self.cfg.mode == "linear" and self.cfg.cache_features and is_exact(model, self.cfg.modality)
+            # so that processes share gradients however the model is called
+            self.model.mark_forward_method(method)
+        self.cached = self.cfg.mode == "linear" and self.cfg.cache_features and is_exact(model,
+                                                                                         self.cfg.modality)
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
 
     def __enter__(self) -> "Run":
         quiet = self.global_step == self.total_steps
-        self.bar = progress_bar(self.total_steps, self.global_step, "step", enabled=self.fabric.is_global_zero and not quiet)
+        self.bar = progress_bar(self.total_steps, self.global_step, "step",
+                                enabled=self.fabric.is_global_zero and not quiet)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -110,7 +123,8 @@ class Run:
             yield self.epoch
 
     def batches(self) -> Iterator[Sequence[Any]]:
-        """The batches that are left of the epoch, the target last; ends early when the run is asked to stop."""
+        """The batches that are left of the epoch, the target last; ends early when the run is
+        asked to stop."""
         self.model.train()
         self.sampler.set_position(self.epoch, self.step)
         for batch in self._loader("train"):
@@ -119,20 +133,23 @@ class Run:
                 return
 
     def outputs(self, inputs: Sequence[Any], model: nn.Module | None = None) -> Tensor:
-        """What the model makes of a batch: of images and graphs, or of their representation where that is known."""
+        """What the model makes of a batch: of images and graphs, or of their representation where
+        that is known."""
         model = model or self.model
         if self.cached:
             return model.decode(*inputs, (self.cfg.image_size, self.cfg.image_size))
         return model.outputs(*inputs)
 
     def share(self, target: Tensor) -> Tensor:
-        """What this process's mean loss counts for in the mean over all processes, so that it does not matter how tiles are dealt."""
+        """What this process's mean loss counts for in the mean over all processes, so that it does
+        not matter how tiles are dealt."""
         weight = torch.tensor(float(self.problem.weight(target)), device=self.fabric.device)
         everywhere = self.fabric.all_reduce(weight.clone(), reduce_op="sum")
         return weight * self.fabric.world_size / everywhere.clamp(min=1)
 
     def count(self, loss: Tensor, inputs: Sequence[Any]) -> None:
-        """Record a step that was taken on the batch `inputs`, its `loss` times this process's `share`.
+        """Record a step that was taken on the batch `inputs`, its `loss` times this process's
+        `share`.
 
         Raises:
             RoseError: its loss is not finite.
@@ -142,41 +159,51 @@ class Run:
             known = gather(self.fabric, (loss.item(), [] if self.cached else inputs[1].name))
             names = [name for found, batch in known for name in batch if not math.isfinite(found)]
             saved = self.folder / STATE
-            end_all(self.fabric, RoseError(not_finite(f"{value}", names, self.epoch, self.step + 1, saved if saved.exists() else None,
-                                                      "lower lr, lr_multi or linear_lr, in another save_path=")))
+            end_all(self.fabric,
+                    RoseError(not_finite(f"{value}", names, self.epoch, self.step + 1,
+                                         saved if saved.exists() else None,
+                                         "lower lr, lr_multi or linear_lr, in "
+                                         "another save_path=")))
         self.step, self.global_step, self.loss_sum = self.step + 1, self.global_step + 1, self.loss_sum + value
         self.bar.set_postfix_str(f"loss {value:.4g}{self._best_in_words()}", refresh=False)
         self.bar.update()
 
     def end_epoch(self) -> None:
-        """Measure the model on val, keep it where it is the best so far, and save the run; exit where it was asked to stop."""
+        """Measure the model on val, keep it where it is the best so far, and save the run; exit
+        where it was asked to stop."""
         if self.step == self.sampler.steps_per_epoch:
             self._judge_epoch()
         asked = self.stop.agreed(self.fabric)
         self._save()
         if asked and self.epoch <= self.cfg.epochs:
             self.bar.close()
-            self.fabric.print(f"Stopped by {self.stop.received} in epoch {self.epoch} after step {self.global_step} of "
-                              f"{self.total_steps}; saved {self.folder / STATE}. The same command continues there.")
+            self.fabric.print(f"Stopped by {self.stop.received} in epoch {self.epoch} after step "
+                              f"{self.global_step} of {self.total_steps}; saved "
+                              f"{self.folder / STATE}. The same command continues there.")
             sys.exit(0)
 
     @torch.no_grad()
     def measure(self, part: str) -> Measured:
-        """What the model gives on the tiles of a list; the figures do not depend on batches or processes."""
+        """What the model gives on the tiles of a list; the figures do not depend on batches or
+        processes."""
         self.model.eval()
         metrics = self.problem.metrics(self.fabric.device)
-        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)             # weighted loss, weight
+        # weighted loss, weight
+        sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         details: list[list[float]] = []
         for *inputs, target in self._with_bar(self._loader(part), f"{part} tiles"):
             with self.fabric.autocast():
-                outputs = self.outputs(inputs, self.network).float()  # the plain network: processes may have unequally many batches
+                # the plain network: processes may have unequally many batches
+                outputs = self.outputs(inputs, self.network).float()
             weight = self.problem.weight(target)
-            sums += torch.tensor([self.problem.loss(outputs, target, self.network).item() * weight, weight], dtype=torch.float64).to(sums)
+            sums += torch.tensor([self.problem.loss(outputs, target, self.network).item() * weight,
+                                  weight], dtype=torch.float64).to(sums)
             judged = self.problem.judged(outputs, self.network)
             metrics.update(judged, target)
             details += self.problem.details(judged, target)
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
-        return Measured(total / max(weight, 1), metrics.compute(), self._in_order(details), metrics)
+        return Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
+                        metrics)
 
     def load_best(self) -> None:
         """The weights of the best epoch; those at hand where there was none."""
@@ -185,7 +212,8 @@ class Run:
 
     @torch.no_grad()
     def predict(self, places: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Images [n, 3, H, W], what metrics take, and targets of tiles of the reported list, given by their places in it."""
+        """Images [n, 3, H, W], what metrics take, and targets of tiles of the reported list, given
+        by their places in it."""
         self.model.eval()
         images, graphs, target = collate_labelled([self.reported_tiles[place] for place in places])
         images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
@@ -201,13 +229,17 @@ class Run:
     def _judge_epoch(self) -> None:
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
-        rates = {"lr" if index == 0 else "head_lr": group["lr"] for index, group in enumerate(self.optimizer.param_groups)}
-        self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step, "val_loss": measured.loss, **rates,
+        rates = {"lr" if index == 0 else "head_lr": group["lr"]
+                 for index, group in enumerate(self.optimizer.param_groups)}
+        self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
+                          "val_loss": measured.loss, **rates,
                           **measured.figures})
-        if self.best is None or math.isnan(self.best["score"]) or self.problem.better * (score - self.best["score"]) > 0:
+        if self.best is None or math.isnan(self.best["score"]) or self.problem.better * (
+            score - self.best["score"]) > 0:
             self.best = {"epoch": self.epoch, "score": score}
             if self.fabric.is_global_zero:
-                save_finetuned(self.folder / BEST, self.network, self.setup.finetuned or self.problem.purpose(),
+                save_finetuned(self.folder / BEST, self.network,
+                               self.setup.finetuned or self.problem.purpose(),
                                self.setup.dataset.describe())
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:
@@ -221,38 +253,48 @@ class Run:
         return f", best {self.problem.score} {self.best['score']:.4g} in epoch {self.best['epoch']}" if self.best else ""
 
     def _in_order(self, details: list[list[float]]) -> list[list[float]]:
-        """The details of all processes, each of which has every world_size-th tile, in the order of the list."""
+        """The details of all processes, each of which has every world_size-th tile, in the order
+        of the list."""
         parts = gather(self.fabric, details)
-        return [parts[place % len(parts)][place // len(parts)] for place in range(sum(map(len, parts)))]
+        return [parts[place % len(parts)][place // len(parts)]
+                for place in range(sum(map(len, parts)))]
 
     def _loader(self, part: str) -> DeviceLoader:
-        """Batches of a list: in the sampler's order for training, else this process's tiles in the list's order."""
+        """Batches of a list: in the sampler's order for training, else this process's tiles in the
+        list's order."""
         if part not in self._loaders:
             tiles = self.train_tiles if part == "train" else self.setup.tiles(part, self.seed)
-            data, collate = (self._features(part, tiles), collate_features) if self.cached else (tiles, collate_labelled)
+            data, collate = (self._features(part, tiles),
+                             collate_features) if self.cached else (tiles, collate_labelled)
             self._loaders[part] = self._build_loader(part, data, collate)
         return self._loaders[part]
 
-    def _build_loader(self, part: str, data: LabelledTiles | FrozenFeatures, collate: Callable) -> DeviceLoader:
+    def _build_loader(self, part: str, data: LabelledTiles | FrozenFeatures,
+                      collate: Callable) -> DeviceLoader:
         if part != "train":
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
         workers = min(self.cfg.num_workers, math.ceil(len(data) / self.cfg.batch_size))
-        return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers, self.sampler if part == "train" else None)
+        return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers,
+                             self.sampler if part == "train" else None)
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Those of a list, shared by all seeds whose tiles are the same."""
         name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
         known = self.setup.features
         if name not in known:
-            loader = self._with_bar(self._build_loader(f"{part} in order", tiles, collate_labelled), f"features of {part} tiles")
-            known[name] = extract_features(self.network, tiles, loader, self.fabric, self.setup.folder / FOLDER / f"{name}.bin")
+            loader = self._with_bar(self._build_loader(f"{part} in order", tiles,
+                                                       collate_labelled),
+                                    f"features of {part} tiles")
+            known[name] = extract_features(self.network, tiles, loader, self.fabric,
+                                           self.setup.folder / FOLDER / f"{name}.bin")
         return known[name]
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
-        if self.cfg.resume == "never" and any((self.folder / name).exists() for name in (STATE, METRICS, RESULTS)):
-            raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose another save_path=, or resume=auto to "
-                              f"continue it")
+        if self.cfg.resume == "never" and any((self.folder / name).exists()
+                                              for name in (STATE, METRICS, RESULTS)):
+            raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
+                              "another save_path=, or resume=auto to continue it")
         if not path.is_file():
             return None
         try:
@@ -260,7 +302,8 @@ class Run:
         except FileFault as fault:
             raise CheckpointError(f"{path}: {fault}; remove it to start the run again") from fault
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise CheckpointError(f"{path}: is no state of an evaluation; choose another save_path=")
+            raise CheckpointError(f"{path}: is no state of an evaluation; choose another "
+                                  "save_path=")
         check_identity(path, state["identity"], self.setup.identity(self.seed))
         return state
 
@@ -271,31 +314,37 @@ class Run:
         self.fabric.barrier()
         if state is None:
             return
-        self.network.load_state_dict(state["model"], strict=False)  # of a frozen network the decoder alone
+        # of a frozen network the decoder alone
+        self.network.load_state_dict(state["model"], strict=False)
         load_optimizer(self.optimizer, state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         for name in _POSITION:
             setattr(self, name, state[name])
         set_rng_state(state["rng"][self.fabric.global_rank])
-        self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
+        self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, "
+                          f"{self.global_step} of {self.total_steps} steps done.")
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())
         if self.fabric.is_global_zero:
             weights = self.network.state_dict()
             if self.network.frozen:
-                weights = {name: value for name, value in weights.items() if name.startswith("decoder.")}
+                weights = {name: value for name, value in weights.items()
+                           if name.startswith("decoder.")}
             with replacing(self.folder / STATE) as temporary:
                 torch.save({
-                    "format": _FORMAT, "identity": self.setup.identity(self.seed), "model": weights,
-                    "optimizer": self.optimizer.state_dict(), "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
+                    "format": _FORMAT, "identity": self.setup.identity(self.seed),
+                    "model": weights,
+                    "optimizer": self.optimizer.state_dict(),
+                    "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
                     **{name: getattr(self, name) for name in _POSITION},
                 }, temporary)
         self.fabric.barrier()
 
 
 def fit(run: Run) -> None:
-    """Train the model of `run` (Rose section 4): encoders and head at rates of their own, decayed step by step; val chooses the epoch."""
+    """Train the model of `run` (Rose section 4): encoders and head at rates of their own, decayed
+    step by step; val chooses the epoch."""
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)
@@ -309,13 +358,17 @@ def fit(run: Run) -> None:
 
 
 def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises CheckpointError where what lies at `path` is of a run whose figures depend on other values."""
-    changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})" for name in now | there
+    """Raises CheckpointError where what lies at `path` is of a run whose figures depend on other
+    values."""
+    changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})"
+               for name in now | there
                if now.get(name) != there.get(name)]
     if changed:
-        raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its values, or start anew with save_path=")
+        raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its "
+                              "values, or start anew with save_path=")
 
 
 def _brief(value: Any) -> str:
     """A digest by its first letters."""
-    return f"{value[:8]}..." if isinstance(value, str) and len(value) == DIGEST_LENGTH else str(value)
+    return f"{value[:8]}..." if isinstance(value,
+                                           str) and len(value) == DIGEST_LENGTH else str(value)

@@ -1,4 +1,5 @@
-"""What all runs of an evaluation share: the tiles of each list, the network's weights, and the folder."""
+"""What all runs of an evaluation share: the tiles of each list, the network's weights, and the
+folder."""
 
 import hashlib
 import json
@@ -18,7 +19,13 @@ from evaluation.problem import Problem
 from models import build_rose
 from models.downstream import Downstream
 from models.network_file import fill_rose, read_network
-from training.compatibility import check_node_width, check_tiles_text, find_checkpoint, last_run, node_width
+from training.compatibility import (
+    check_node_width,
+    check_tiles_text,
+    find_checkpoint,
+    last_run,
+    node_width,
+)
 from training.finetuned import build_downstream, fill_decoder, purpose_of
 from utils.config import EvaluateConfig
 from utils.errors import CheckpointError, ConfigError
@@ -27,8 +34,10 @@ from utils.files import sha256_of
 SCRATCH_ENCODER = "vit_base_patch16_224"
 GRAPH_IN_DIM = 524  # of the paper: what `build_rose` takes where it is told nothing
 OPTIONAL_TEST = "test.txt"  # a dataset may do without it; a list of another name was asked for
-# Keys that change no figure: where and on what a run works, and which seeds there are beside its own.
-_FREE = ("accelerator", "devices", "num_nodes", "compile", "num_workers", "seeds", "save_root_dir", "save_path", "resume", "sample_tiles",
+# Keys that change no figure: where and on what a run works, and which seeds there are beside its
+# own.
+_FREE = ("accelerator", "devices", "num_nodes", "compile", "num_workers", "seeds", "save_root_dir",
+         "save_path", "resume", "sample_tiles",
          "checkpoint", "cache_features", "data_root")
 
 
@@ -39,8 +48,10 @@ class Setup:
         cfg, fabric, problem: what is evaluated, where, and as what.
         dataset: all tiles.
         lists: "train", "val" and, where there is one, "test" -> indices of tiles.
-        reported: the list that the result is of: "test" with protocol=honest where there is one, else "val".
-        checkpoint: the file that says what the network is like, and has its weights; None for random weights without one.
+        reported: the list that the result is of: "test" with protocol=honest where there is one,
+            else "val".
+        checkpoint: the file that says what the network is like, and has its weights; None for
+            random weights without one.
         weights: of the network; None: random ones.
         finetuned: what the checkpoint was fine-tuned for; None where it is a pretrained network.
         build: arguments of `build_rose`.
@@ -55,21 +66,26 @@ class Setup:
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
         _check(cfg)
         self.checkpoint = _choose_checkpoint(cfg)
-        self.finetuned = purpose_of(self.checkpoint) if self.checkpoint and cfg.mode != "scratch" else None
+        self.finetuned = purpose_of(
+            self.checkpoint) if self.checkpoint and cfg.mode != "scratch" else None
         self.weights, self.build = self._network()
         self._check_purpose()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
         self.dataset = self._open_tiles()
         self.lists = self._read_lists()
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
-        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]), self.tiles(self.reported, cfg.seeds[0]))
+        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
+                      self.tiles(self.reported, cfg.seeds[0]))
         self.features: dict[str, FrozenFeatures] = {}
-        self.folder = Path(cfg.save_path) if cfg.save_path else Path(cfg.save_root_dir) / default_name(cfg)
+        self.folder = Path(cfg.save_path) if cfg.save_path else Path(
+            cfg.save_root_dir) / default_name(cfg)
 
     def tiles(self, part: str, seed: int) -> LabelledTiles:
-        """The tiles of a list with their targets, and without the OSM objects that `remove_ratio` takes for a run's seed."""
+        """The tiles of a list with their targets, and without the OSM objects that `remove_ratio`
+        takes for a run's seed."""
         removed = part == self.reported or self.cfg.remove_while_training
-        return self.problem.tiles(self.dataset, self.lists[part], self.cfg.remove_ratio if removed else 0.0, seed)
+        return self.problem.tiles(self.dataset, self.lists[part], self.cfg.remove_ratio if removed
+                                  else 0.0, seed)
 
     def build_model(self) -> Downstream:
         """A model as it is before training: with a checkpoint's weights, or random ones."""
@@ -88,14 +104,18 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """All that a run's figures depend on, as JSON knows it."""
         values = {name: value for name, value in asdict(self.cfg).items() if name not in _FREE}
-        values |= {"seed": seed, "device_count": self.fabric.world_size, "checkpoint_sha256": self.checkpoint_sha256,
+        values |= {"seed": seed, "device_count": self.fabric.world_size,
+                   "checkpoint_sha256": self.checkpoint_sha256,
                    "tiles_and_targets": self.tiles_and_targets}
-        return json.loads(json.dumps({**values, **{f"build.{name}": value for name, value in self.build.items()}}))
+        return json.loads(json.dumps({**values,
+                                      **{f"build.{name}": value
+                                         for name, value in self.build.items()}}))
 
     @cached_property
     def tiles_and_targets(self) -> str:
         """A digest of the lists' tiles and of what `learn` has read of their targets."""
-        names = [[self.dataset.names[index] for index in indices] for indices in self.lists.values()]
+        names = [[self.dataset.names[index] for index in indices]
+                 for indices in self.lists.values()]
         return hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()
 
     @cached_property
@@ -109,37 +129,46 @@ class Setup:
         """What a reader of the figures must know of the lists."""
         remarks = []
         if self.checkpoint_sha256 and self.checkpoint.stem == "last":
-            remarks.append(f"{self.checkpoint} is of a pretraining run that was stopped before its end")
+            remarks.append(f"{self.checkpoint} is of a pretraining run that was stopped before "
+                           "its end")
         if self.reported == "val":
             why = "as protocol=release has it" if self.cfg.protocol == "release" else f"there is no {self.cfg.test_file}"
-            remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the figures are better than on new tiles")
+            remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the "
+                           "figures are better than on new tiles")
         uses = [("train", part, "trained the model") for part in sorted({"val", self.reported})]
         if self.reported == "test":
             uses.append(("val", "test", "chose the epoch"))
         for other, part, use in uses:
             shared = set(self.lists[other]) & set(self.lists[part])
             if shared:
-                remarks.append(f"of the {part} tiles, {len(shared)} also {use}: the figures are better than on new tiles")
+                remarks.append(f"of the {part} tiles, {len(shared)} also {use}: the figures are "
+                               "better than on new tiles")
         return remarks
 
     def _network(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
         """Weights, None for random ones, and arguments of `build_rose`."""
         cfg = self.cfg
-        choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input") if getattr(cfg, name) is not None}
+        choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input")
+                   if getattr(cfg, name) is not None}
         if self.checkpoint is None:
             encoder = cfg.image_encoder or SCRATCH_ENCODER
-            return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose", "pretrained": cfg.pretrained, **choices}
+            return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
+                          "pretrained": cfg.pretrained, **choices}
         weights, build = read_network(self.checkpoint, cfg.image_encoder, **choices)
-        return (None, {**build, "pretrained": cfg.pretrained}) if cfg.mode == "scratch" else (weights, build)
+        return (None,
+                {**build, "pretrained": cfg.pretrained}) if cfg.mode == "scratch" else (weights,
+                                                                                        build)
 
     def _open_tiles(self) -> TileDataset:
-        """The tiles, whose nodes are as wide as the network's; from scratch without a checkpoint, the network's are as wide as theirs."""
+        """The tiles, whose nodes are as wide as the network's; from scratch without a checkpoint,
+        the network's are as wide as theirs."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         tiles.node_width = node_width(tiles)
         if self.checkpoint is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
         else:
-            check_node_width(self.checkpoint, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1, tiles)
+            check_node_width(self.checkpoint, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1,
+                             tiles)
             if self.weights is not None and self.cfg.modality != "image":
                 check_tiles_text(self.checkpoint, tiles)
         return tiles
@@ -149,38 +178,47 @@ class Setup:
         if self.finetuned is None:
             if self.cfg.epochs == 0:
                 found = "mode=scratch takes none" if self.cfg.mode == "scratch" else f"{self.checkpoint} holds none"
-                raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {found}; give the best.safetensors of an "
-                                  f"evaluation as checkpoint=, or more epochs")
+                raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {found}; "
+                                  "give the best.safetensors of an evaluation as checkpoint=, or "
+                                  "more epochs")
             return
         wanted, there = self.problem.asked(), self.finetuned
         keys = list(wanted) if there["problem"] == self.problem.name else ["problem"]
-        differing = [f"{key}={_brief(there[key])} (asked {_brief(wanted[key])})" for key in keys if there[key] != wanted[key]]
+        differing = [f"{key}={_brief(there[key])} (asked {_brief(wanted[key])})" for key in keys
+                     if there[key] != wanted[key]]
         if differing:
-            raise CheckpointError(f"{self.checkpoint}: holds a model fine-tuned for something else: {', '.join(differing)}; ask for what "
-                                  f"it is, or give a checkpoint of train_rose.py")
+            raise CheckpointError(f"{self.checkpoint}: holds a model fine-tuned for something "
+                                  f"else: {', '.join(differing)}; ask for what it is, or give a "
+                                  "checkpoint of train_rose.py")
 
     def _read_lists(self) -> dict[str, list[int]]:
         cfg = self.cfg
-        lists = {"train": read_list(self.dataset, cfg.train_file, "train_file"), "val": read_list(self.dataset, cfg.val_file, "val_file")}
-        if cfg.test_file and (cfg.test_file != OPTIONAL_TEST or (self.dataset.root / OPTIONAL_TEST).is_file()):
+        lists = {"train": read_list(self.dataset, cfg.train_file, "train_file"),
+                 "val": read_list(self.dataset, cfg.val_file, "val_file")}
+        if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
+                              or (self.dataset.root / OPTIONAL_TEST).is_file()):
             lists["test"] = read_list(self.dataset, cfg.test_file, "test_file")
         return lists
 
 
 def default_name(cfg: EvaluateConfig) -> str:
-    """The folder of an evaluation that was given none: what is evaluated and how, as far as it tells one from others."""
+    """The folder of an evaluation that was given none: what is evaluated and how, as far as it
+    tells one from others."""
     target = getattr(cfg, "target", "")
     decoder = getattr(cfg, "decoder", "linear")
     parts = [
-        cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality, "" if decoder == "linear" else decoder,
+        cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality,
+        "" if decoder == "linear" else decoder,
         cfg.mode if cfg.epochs else "measured", "" if cfg.protocol == "honest" else cfg.protocol,
-        f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "", "while_training" if cfg.remove_while_training else "",
+        f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
+        "while_training" if cfg.remove_while_training else "",
     ]
     return "_".join(part for part in parts if part)
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
-    """None where random weights need none: mode=scratch with an encoder named, or with no run to take the network's shape from."""
+    """None where random weights need none: mode=scratch with an encoder named, or with no run to
+    take the network's shape from."""
     alone = cfg.mode == "scratch" and cfg.checkpoint is None
     if alone and (cfg.image_encoder is not None or last_run(cfg.save_root_dir) is None):
         return None
@@ -188,14 +226,17 @@ def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
 
 
 def _check(cfg: EvaluateConfig) -> None:
-    if not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds) or min(cfg.seeds) < 0 or max(cfg.seeds) >= 2**32:
-        raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to {2**32 - 1}, such as [0,1,2]")
+    if not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds) or min(cfg.seeds) < 0 or max(
+        cfg.seeds) >= 2**32:
+        raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "
+                          f"{2**32 - 1}, such as [0,1,2]")
     target = getattr(cfg, "target", None)
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
-        raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; choose task={target}, or one that "
-                          f"ends so")
+        raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
+                          f"choose task={target}, or one that ends so")
     if cfg.pretrained and cfg.mode != "scratch":
-        raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} takes those of a checkpoint")
+        raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
+                          "takes those of a checkpoint")
 
 
 def _brief(value: Any) -> str:

@@ -53,13 +53,16 @@ class Content:
     overviews: Resampling = Resampling.average
 
 
-def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, cloud_optimised: bool = False) -> None:
+def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content,
+                  cloud_optimised: bool = False) -> None:
     """Write strips [bands, rows, width], which follow each other from the top, as one GeoTIFF.
 
     Args:
         cloud_optimised: lay the file out for reading over a network (COG).
     """
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part, failing_as(path, *WRITE_ERRORS):
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB,
+                      GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part, failing_as(path,
+                                                                                        *WRITE_ERRORS):
         with passing_bar(None, path.name, "row", ground.height) as bar:
             if cloud_optimised:
                 _write_cloud_optimised(part, strips, ground, content, bar)
@@ -78,32 +81,41 @@ def check_written(path: Path, name: str) -> None:
         RasterioIOError: a block is missing or cut off.
     """
     with rasterio.open(path) as file:
-        for _, window in passing_bar(list(file.block_windows(1)), f"{name}, read once more", "block"):
+        for _, window in passing_bar(list(file.block_windows(1)), f"{name}, read once more",
+                                     "block"):
             file.read(window=window)
 
 
 def build_overviews(file: rasterio.io.DatasetWriter, resampling: Resampling) -> None:
-    """Add overviews of a half, a quarter ... to a file that is longer than LEAST_OVERVIEW, down to that length."""
+    """Add overviews of a half, a quarter ... to a file that is longer than LEAST_OVERVIEW, down to
+    that length."""
     longest = max(file.width, file.height)
     if longest > LEAST_OVERVIEW:
-        file.build_overviews([2**level for level in range(1, 1 + (longest // LEAST_OVERVIEW).bit_length())], resampling)
+        file.build_overviews([2**level
+                              for level in range(1, 1 + (longest // LEAST_OVERVIEW).bit_length())],
+                             resampling)
 
 
-def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm) -> None:
+def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Ground,
+                           content: Content, bar: tqdm) -> None:
     plain = path.with_name(f"{path.name}.plain")
     try:
         _write(plain, strips, ground, content, bar, overviews=False)
         say_stage(bar, "laid out for a network")
-        copy(plain, path, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER", RESAMPLING=content.overviews.name,
+        copy(plain, path, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER",
+             RESAMPLING=content.overviews.name,
              NUM_THREADS="ALL_CPUS")
     finally:
         plain.unlink(missing_ok=True)
 
 
-def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm, overviews: bool = True) -> None:
+def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm,
+           overviews: bool = True) -> None:
     with rasterio.open(
-        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform, width=ground.width, height=ground.height,
-        count=len(content.bands), dtype=content.dtype, nodata=content.nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
+        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform, width=ground.width,
+        height=ground.height,
+        count=len(content.bands), dtype=content.dtype, nodata=content.nodata, tiled=True,
+        blockxsize=BLOCK, blockysize=BLOCK,
         compress="deflate", BIGTIFF="IF_SAFER",
     ) as file:
         file.update_tags(**content.tags)

@@ -1,4 +1,5 @@
-"""The pictures of a scene, and what scene.json says of them: all of one size, over the same ground."""
+"""The pictures of a scene, and what scene.json says of them: all of one size, over the same
+ground."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,13 +25,16 @@ QUALITY = 85
 
 
 def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Draw the imagery; what scene.json says of it, and height and width that all pictures of the scene have."""
+    """Draw the imagery; what scene.json says of it, and height and width that all pictures of the
+    scene have."""
     image, valid = mosaic.thumbnail(LONGEST)
     image = np.where(valid[..., None], image, np.uint8(NO_IMAGERY))
-    return {"name": "imagery", "file": save_picture(Image.fromarray(image), out, "imagery.jpg", quality=QUALITY)}, valid.shape
+    return {"name": "imagery", "file": save_picture(Image.fromarray(image), out, "imagery.jpg",
+                                                    quality=QUALITY)}, valid.shape
 
 
-def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray, shape: tuple[int, int]) -> dict[str, Any]:
+def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
+                shape: tuple[int, int]) -> dict[str, Any]:
     """Draw the classes of the raster at `path`.
 
     Args:
@@ -41,15 +45,19 @@ def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray, shape: tu
         labels = file.read(1, out_shape=shape, resampling=Resampling.nearest)
     colours = class_colours(classes)
     picture = Image.fromarray(labels)  # a palette keeps it small
-    picture.putpalette(np.concatenate([rgb(colours), np.zeros((UNKNOWN + 1 - len(colours), 3), np.uint8)]).tobytes())
+    picture.putpalette(np.concatenate([rgb(colours),
+                                       np.zeros((UNKNOWN + 1 - len(colours), 3),
+                                                np.uint8)]).tobytes())
     shares = areas / max(areas.sum(), 1e-9)
-    legend = [{"name": name, "colour": colour, "share": round(float(share), 4), "hectares": round(float(area) / 1e4, 4)}
+    legend = [{"name": name, "colour": colour, "share": round(float(share), 4),
+               "hectares": round(float(area) / 1e4, 4)}
               for name, colour, share, area in zip(classes, colours, shares, areas, strict=True)]
     file = save_picture(picture, path.parent, "map.png", transparency=UNKNOWN)
     return {"name": "land use", "file": file, "opacity": OPACITY, "legend": legend}
 
 
-def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: Path, shape: tuple[int, int]) -> dict[str, Any]:
+def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: Path,
+                 shape: tuple[int, int]) -> dict[str, Any]:
     """Draw amounts.
 
     Args:
@@ -59,16 +67,19 @@ def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: 
         shape: height and width of the picture.
     """
     known = np.isfinite(values)
-    low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 1.0)
+    low, high = (float(values[known].min()),
+                 float(values[known].max())) if known.any() else (0.0, 1.0)
     low = min(low, 0.0)
     shares = (np.where(known, values, low) - low) / ((high - low) or 1)
-    painted = (255 * colormaps[SEQUENTIAL](shares)).astype(np.uint8)                       # [rows, columns, 4]
+    painted = (255 * colormaps[SEQUENTIAL](shares)).astype(np.uint8)           # [rows, columns, 4]
     painted[~known] = 0
     rows, columns = (np.minimum((np.arange(side) + 0.5) // cell_px, count - 1).astype(int)
                      for side, count in zip(shape, values.shape, strict=True))
     steps = 255 * colormaps[SEQUENTIAL](np.linspace(0, 1, SHOWN_COLOURS))[:, :3]
-    colours = [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in steps.round().astype(int)]
-    return {"name": name, "file": save_picture(Image.fromarray(painted[np.ix_(rows, columns)]), out, "totals.png"), "opacity": OPACITY,
+    colours = [f"#{red:02x}{green:02x}{blue:02x}"
+               for red, green, blue in steps.round().astype(int)]
+    return {"name": name, "file": save_picture(Image.fromarray(painted[np.ix_(rows, columns)]),
+                                               out, "totals.png"), "opacity": OPACITY,
             "scale": {"low": low, "high": high, "colours": colours, "unit": unit}}
 
 

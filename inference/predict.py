@@ -51,32 +51,41 @@ class BatchedBand(NamedTuple):
 
 
 @torch.inference_mode()
-def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: int, batch_size: int, num_workers: int,
+def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: int,
+                    batch_size: int, num_workers: int,
                     ) -> Iterator[PredictedBand]:
     """What `network` says of the tiles of the bands from `first` on.
 
     Args:
-        network: normalised images [B, 3, t, t] and their graphs -> [B, ...], on the device of `fabric`.
+        network: normalised images [B, 3, t, t] and their graphs -> [B, ...], on the device of
+            `fabric`.
     """
-    for band, batches in band_loader(scene, range(first, len(scene)), batch_size, num_workers, fabric):
+    for band, batches in band_loader(scene, range(first, len(scene)), batch_size, num_workers,
+                                     fabric):
         outputs, objects = [], []
         for images, graphs in batches:
             objects.append(graphs.ptr.diff())
             with fabric.autocast():
-                outputs.append(network(normalise(images.to(fabric.device)), graphs.to(fabric.device)).float().cpu())
+                outputs.append(network(normalise(images.to(fabric.device)),
+                                       graphs.to(fabric.device)).float().cpu())
         said = (torch.cat(parts) if parts else None for parts in (objects, outputs))
         yield PredictedBand(band.row, band.cols, band.valid, band.tiles, *said)
 
 
-def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int, fabric: Fabric) -> DataLoader:
-    """Chosen bands of a scene, each a BatchedBand, cut by `num_workers` processes, or by this one where that is 0."""
-    return DataLoader(Subset(scene, bands), batch_size=None, num_workers=min(num_workers, len(bands)),
-                      collate_fn=partial(_in_batches, size=batch_size), pin_memory=fabric.device.type == "cuda",
+def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
+                fabric: Fabric) -> DataLoader:
+    """Chosen bands of a scene, each a BatchedBand, cut by `num_workers` processes, or by this one
+    where that is 0."""
+    return DataLoader(Subset(scene, bands), batch_size=None,
+                      num_workers=min(num_workers, len(bands)),
+                      collate_fn=partial(_in_batches, size=batch_size),
+                      pin_memory=fabric.device.type == "cuda",
                       worker_init_fn=_start_worker)
 
 
 def _in_batches(band: SceneBand, size: int) -> BatchedBand:
-    """A band's tiles in batches, joined where they are cut: one graph is shipped faster than many, and with fewer open files."""
+    """A band's tiles in batches, joined where they are cut: one graph is shipped faster than many,
+    and with fewer open files."""
     samples = list(zip(band.images, band.graphs, strict=True))
     batches = [collate(samples[start:start + size]) for start in range(0, len(samples), size)]
     return BatchedBand(band._replace(images=band.images[:0], graphs=[]), batches)
@@ -95,5 +104,6 @@ def counted(bands: Iterator[PredictedBand], bar: tqdm) -> Iterator[PredictedBand
 
 
 def rows_of(bands: Iterator[PredictedBand]) -> Iterator[tuple[int, Iterator[PredictedBand]]]:
-    """The bands of each row of tiles, row by row and band by band: what a network says of a row may be larger than the row's map."""
+    """The bands of each row of tiles, row by row and band by band: what a network says of a row
+    may be larger than the row's map."""
     return groupby(bands, key=attrgetter("row"))

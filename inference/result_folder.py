@@ -1,4 +1,5 @@
-"""A folder of results: refused where it holds something else, and filled at once when all is ready."""
+"""A folder of results: refused where it holds something else, and filled at once when all is
+ready."""
 
 import json
 import re
@@ -20,11 +21,12 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class ResultFolder:
-    """Results in the folder `work.out`, made in the work's own folder and moved when they are whole.
+    """Results in the folder `work.out`, made in the work's own folder and moved when they are
+    whole.
 
     Args:
-        record: name of the JSON file that says what the results are, with "files", and by what "request" they were made; it is moved last,
-            so where it is, all is there.
+        record: name of the JSON file that says what the results are, with "files", and by what
+            "request" they were made; it is moved last, so where it is, all is there.
 
     Attributes:
         out: the folder.
@@ -38,7 +40,8 @@ class ResultFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """The folder alone, as long as the block goes on; a move in which a run was stopped is finished first.
+        """The folder alone, as long as the block goes on; a move in which a run was stopped is
+        finished first.
 
         Raises:
             PrepareError: another run has it, or it cannot be written.
@@ -59,13 +62,16 @@ class ResultFolder:
         finally:
             self.work.let_go()
 
-    def begin(self, request: dict[str, Any], overwrite: bool, afterwards: Sequence[str] = ()) -> dict[str, Any] | None:
-        """The record of the results, where they are there already; else None, and the work on them can go on in the work's folder.
+    def begin(self, request: dict[str, Any], overwrite: bool,
+              afterwards: Sequence[str] = ()) -> dict[str, Any] | None:
+        """The record of the results, where they are there already; else None, and the work on them
+        can go on in the work's folder.
 
         Args:
             request: all that the results depend on, as JSON knows it.
             overwrite: other results are to be replaced.
-            afterwards: keys of the request that matter only when the work is done, so that it goes on with other values of them.
+            afterwards: keys of the request that matter only when the work is done, so that it goes
+                on with other values of them.
 
         Raises:
             ConfigError: `out` holds other results, or other files.
@@ -77,26 +83,30 @@ class ResultFolder:
             if not gone:
                 return found
             say([f"{self.out}: {', '.join(gone[:3])} is gone, so all is made again"])
-        others = [] if found else sorted(path.name for path in self.out.iterdir() if not path.name.startswith("."))
+        others = [] if found else sorted(path.name for path in self.out.iterdir()
+                                         if not path.name.startswith("."))
         if others:
-            raise ConfigError(f"{self.out}: holds other files ({', '.join(others[:3])}), expected a new folder or an empty one; choose "
-                              f"another out=")
+            raise ConfigError(f"{self.out}: holds other files ({', '.join(others[:3])}), expected "
+                              "a new folder or an empty one; choose another out=")
         self.work.begin({key: value for key, value in request.items() if key not in afterwards})
         if self.work.discarded:
             say(["the work of a stopped run with other keys or other sources was thrown away"])
         return None
 
     def alike(self, request: dict[str, Any], afterwards: Sequence[str]) -> dict[str, Any] | None:
-        """The record of results that are there, if they differ from those asked for in keys `afterwards` at most."""
+        """The record of results that are there, if they differ from those asked for in keys
+        `afterwards` at most."""
         found = self._record()
-        same = found and all(found["request"].get(key) == value for key, value in request.items() if key not in afterwards)
+        same = found and all(found["request"].get(key) == value for key, value in request.items()
+                             if key not in afterwards)
         return found if same else None
 
     def _check_same(self, there: dict[str, Any], request: dict[str, Any]) -> None:
-        differing = [words for key in request if there.get(key) != request[key] for words in _difference(key, request[key], there.get(key))]
+        differing = [words for key in request if there.get(key) != request[key]
+                     for words in _difference(key, request[key], there.get(key))]
         if differing:
-            raise ConfigError(f"{self.out}: holds other results: {', '.join(differing[:3])}; choose another out=, or pass overwrite=true "
-                              f"to replace them")
+            raise ConfigError(f"{self.out}: holds other results: {', '.join(differing[:3])}; "
+                              "choose another out=, or pass overwrite=true to replace them")
 
     def empty(self) -> Path:
         """`made`, with nothing in it."""
@@ -105,21 +115,27 @@ class ResultFolder:
         return self.made
 
     def publish(self, record: dict[str, Any]) -> None:
-        """Move what was made to its place, instead of the results that are there, and `record` last."""
-        made = sorted(path.relative_to(self.made).as_posix() for path in self.made.rglob("*") if path.is_file())
+        """Move what was made to its place, instead of the results that are there, and `record`
+        last."""
+        made = sorted(path.relative_to(self.made).as_posix() for path in self.made.rglob("*")
+                      if path.is_file())
         write_json(self.made / self.record, {**record, "made": made})
         before = (self._record() or {}).get("made", [])
         with replacing(self._marker) as temporary:
-            temporary.write_text(json.dumps([name for name in before if name not in made]), encoding="utf-8")
+            temporary.write_text(json.dumps([name for name in before if name not in made]),
+                                 encoding="utf-8")
         self._move()
 
     def _move(self) -> None:
         if (self.made / self.record).is_file():  # else it was moved, so all was
-            (self.out / self.record).unlink(missing_ok=True)  # first: without it the rest is nobody's
+            # first: without it the rest is nobody's
+            (self.out / self.record).unlink(missing_ok=True)
             for name in json.loads(self._marker.read_text(encoding="utf-8")):
-                if not Path(name).is_absolute() and ".." not in Path(name).parts:  # a record may come from elsewhere
+                # a record may come from elsewhere
+                if not Path(name).is_absolute() and ".." not in Path(name).parts:
                     (self.out / name).unlink(missing_ok=True)
-            names = [path.relative_to(self.made) for path in self.made.rglob("*") if path.is_file()]
+            names = [path.relative_to(self.made) for path in self.made.rglob("*")
+                     if path.is_file()]
             for name in sorted(names, key=lambda path: path == Path(self.record)):
                 (self.out / name).parent.mkdir(parents=True, exist_ok=True)
                 (self.made / name).replace(self.out / name)
@@ -135,8 +151,9 @@ class ResultFolder:
                 return None  # another command's
             return {**record, "request": dict(record["request"]), "files": list(record["files"])}
         except (ValueError, KeyError, TypeError) as error:
-            raise PrepareError(f"{path}: does not say what the results are ({type(error).__name__}); remove the folder, or choose another "
-                               f"out=") from error
+            raise PrepareError(f"{path}: does not say what the results are "
+                               f"({type(error).__name__}); remove the folder, or choose another "
+                               "out=") from error
 
     @property
     def _marker(self) -> Path:
@@ -144,11 +161,13 @@ class ResultFolder:
 
 
 def _difference(key: str, asked: Any, there: Any) -> list[str]:
-    """How a value of a request differs from that of the results which are there, in words; of files by their state, each file."""
+    """How a value of a request differs from that of the results which are there, in words; of
+    files by their state, each file."""
     if not isinstance(asked, dict):
         return [f"{key}={_brief(asked)} (there {_brief(there)})"]
     there = there if isinstance(there, dict) else {}
-    return [f"{name} has changed since" if name in asked and name in there else f"{name} was {'not ' * (name in asked)}read for them"
+    return [f"{name} has changed since" if name in asked and name in there else
+        f"{name} was {'not ' * (name in asked)}read for them"
             for name in sorted({*asked, *there}) if asked.get(name) != there.get(name)]
 
 

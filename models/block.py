@@ -1,4 +1,5 @@
-"""A ViT's block over several sets of tokens at once, with fewer copies and less memory than timm's."""
+"""A ViT's block over several sets of tokens at once, with fewer copies and less memory than
+timm's."""
 
 import timm.models.vision_transformer as timm_vit
 import torch.nn.functional as F
@@ -11,9 +12,11 @@ from models.masking import take_tokens
 
 
 class Block(nn.Module):
-    """The pre-norm block of a plain ViT: x + proj(attention(qkv(norm1(x)))), then x + fc2(gelu(fc1(norm2(x)))).
+    """The pre-norm block of a plain ViT: x + proj(attention(qkv(norm1(x)))), then x +
+    fc2(gelu(fc1(norm2(x)))).
 
-    It takes the parts of a timm block, with their names; the function is the same. Use `adopt` to make one.
+    It takes the parts of a timm block, with their names; the function is the same. Use `adopt` to
+    make one.
     """
 
     def __init__(self, block: timm_vit.Block):
@@ -22,10 +25,12 @@ class Block(nn.Module):
         self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
 
     def forward(self, *sets: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Each set [B, T, D] through the block; B and T may differ. One set comes back as itself, several as a tuple.
+        """Each set [B, T, D] through the block; B and T may differ. One set comes back as itself,
+        several as a tuple.
 
-        The sets share a call, and so the weights that fsdp fetches for it, but no product: packed into one tall matrix for the MLP they
-        took as long with small ViTs, and 5 to 7 % longer with a ViT-B in float32 on two CPU cores.
+        The sets share a call, and so the weights that fsdp fetches for it, but no product: packed
+        into one tall matrix for the MLP they took as long with small ViTs, and 5 to 7 % longer
+        with a ViT-B in float32 on two CPU cores.
         """
         sets = tuple(tokens + self.ls1(self._attend(tokens)) for tokens in sets)
         sets = tuple(tokens + self._feed_forward(tokens) for tokens in sets)
@@ -38,14 +43,18 @@ class Block(nn.Module):
     def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values [B, T, heads, d] each, of tokens [B, T, D]."""
         attn = self.attn
-        return norm_linear(tokens, self.norm1, attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
+        return norm_linear(tokens, self.norm1,
+                           attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """[B, Q, D] attention of queries [B, Q, heads, d] over keys and values [B, T, heads, d]."""
+        """[B, Q, D] attention of queries [B, Q, heads, d] over keys and values [B, T, heads,
+        d]."""
         attn = self.attn
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)        # [B, heads, Q, d]
-        return linear(attn.norm(mixed.transpose(1, 2).flatten(2)), attn.proj.weight, attn.proj.bias)
+        # [B, heads, Q, d]
+        mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)
+        return linear(attn.norm(mixed.transpose(1, 2).flatten(2)), attn.proj.weight,
+                      attn.proj.bias)
 
     def _feed_forward(self, tokens: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
@@ -53,7 +62,8 @@ class Block(nn.Module):
 
 
 class DecoderBlock(Block):
-    """A block some of whose tokens are wanted alone: all of them are keys, but only those are queries."""
+    """A block some of whose tokens are wanted alone: all of them are keys, but only those are
+    queries."""
 
     def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
         """[B, Q, D] the rows `wanted` [B, Q] of what the block makes of tokens [B, T, D]."""
@@ -64,22 +74,28 @@ class DecoderBlock(Block):
 
 
 def adopt(block: nn.Module) -> nn.Module:
-    """A `Block` with the parts of a timm `block`; the block itself where it does anything else than `Block` does."""
+    """A `Block` with the parts of a timm `block`; the block itself where it does anything else
+    than `Block` does."""
     return Block(block) if _is_plain(block) else block
 
 
 def through(block: nn.Module, sets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Every set [B, T, D] through a block that `adopt` gave."""
-    return block(*sets) if isinstance(block, Block) and len(sets) > 1 else tuple(block(tokens) for tokens in sets)
+    return block(*sets) if isinstance(block,
+                                      Block) and len(sets) > 1 else tuple(block(tokens)
+                                                                          for tokens in sets)
 
 
 def _is_plain(block: nn.Module) -> bool:
     """No stochastic depth, dropout, gate, or part of another kind."""
-    if type(block) is not timm_vit.Block or type(block.attn) is not Attention or type(block.mlp) is not Mlp:
+    if type(block) is not timm_vit.Block or type(block.attn) is not Attention or type(
+        block.mlp) is not Mlp:
         return False
     attn, mlp = block.attn, block.mlp
     drops = [module for module in block.modules() if isinstance(module, nn.Dropout)]
-    return (all(isinstance(norm, nn.LayerNorm) and norm.elementwise_affine for norm in (block.norm1, block.norm2))
-            and all(isinstance(path, nn.Identity) for path in (block.drop_path1, block.drop_path2, mlp.norm))
+    return (all(isinstance(norm, nn.LayerNorm) and norm.elementwise_affine
+                for norm in (block.norm1, block.norm2))
+            and all(isinstance(path, nn.Identity)
+                    for path in (block.drop_path1, block.drop_path2, mlp.norm))
             and all(drop.p == 0 for drop in drops) and attn.gate is None
             and isinstance(mlp.act, nn.GELU) and mlp.act.approximate == "none")

@@ -15,7 +15,8 @@ _IMAGE = ("image_encoder.",)
 _OSM = ("osm_encoder.conv.", "osm_encoder.norm.")
 _READOUT = (*_OSM, "osm_encoder.readout.")
 _GLOBAL = (*_IMAGE, *_READOUT, "graph_token_proj.", "token_proj.", "image_block.")
-_FINE = (*_IMAGE, *_OSM, "token_proj.", "node_proj.", "osm_block.self_attn.", "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2.")
+_FINE = (*_IMAGE, *_OSM, "token_proj.", "node_proj.", "osm_block.self_attn.",
+         "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2.")
 
 # modality -> (parts, [B, L, D] tokens without CLS)
 _TOKENS: dict[str, tuple[tuple[str, ...], Callable]] = {
@@ -28,17 +29,20 @@ _TOKENS: dict[str, tuple[tuple[str, ...], Callable]] = {
 _SUMMARY: dict[str, tuple[tuple[str, ...], Callable]] = {
     "image": (_IMAGE, lambda rose, images, graphs: rose.encode_image(images)[:, 0]),
     "fusion": (_GLOBAL, lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0]),
-    "osm": (_READOUT, lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1]),
+    "osm": (_READOUT, lambda rose, images, graphs: rose.encode_osm(graphs,
+                                                                   rose.check(images, graphs))[1]),
 }
 
 
 class Downstream(nn.Module):
     """A Rose and a decoder on one of its representations.
 
-    The parameters of `rose` off this modality's path are frozen, in the Rose itself, so that every trainable one receives a gradient.
+    The parameters of `rose` off this modality's path are frozen, in the Rose itself, so that every
+    trainable one receives a gradient.
     """
 
-    def __init__(self, rose: Rose, parts: tuple[str, ...], represent: Callable[[Rose, Tensor, Batch], Tensor], decoder: nn.Module):
+    def __init__(self, rose: Rose, parts: tuple[str, ...],
+                 represent: Callable[[Rose, Tensor, Batch], Tensor], decoder: nn.Module):
         super().__init__()
         self.rose, self.decoder, self._represent = rose, decoder, represent
         self.frozen = False
@@ -59,7 +63,8 @@ class Downstream(nn.Module):
         return self
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
-        """What the decoder is given for images [B, 3, H, W] and their graphs: tokens [B, L, D], or summaries [B, width]."""
+        """What the decoder is given for images [B, 3, H, W] and their graphs: tokens [B, L, D], or
+        summaries [B, width]."""
         return self._represent(self.rose, images, graphs)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
@@ -72,9 +77,10 @@ class Segmenter(Downstream):
 
     def decode(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
         """[B, classes, H, W] logits of tokens [B, L, D] of images of `size` H, W."""
-        scores = self.decoder(tokens)                                                    # [B, L, classes]
+        scores = self.decoder(tokens)                                             # [B, L, classes]
         patch = self.rose.image_encoder.patch
-        maps = scores.transpose(1, 2).unflatten(2, (size[0] // patch, size[1] // patch))  # [B, classes, rows, columns]
+        # [B, classes, rows, columns]
+        maps = scores.transpose(1, 2).unflatten(2, (size[0] // patch, size[1] // patch))
         return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
@@ -86,7 +92,8 @@ class Regressor(Downstream):
     """A tile's summary -> a number that is never negative (Rose sections 4.2, 4.3)."""
 
     def decode(self, summaries: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B, 1] estimates in units of training, of summaries [B, width]; the size of the images does not matter."""
+        """[B, 1] estimates in units of training, of summaries [B, width]; the size of the images
+        does not matter."""
         return self.decoder(summaries)
 
     def estimates(self, outputs: Tensor) -> Tensor:
@@ -94,12 +101,14 @@ class Regressor(Downstream):
         return self.decoder.scale.unscale(outputs.double()).clamp(min=0)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
-        """[B, 1] estimates for images [B, 3, H, W] and the PyG Batch of their graphs, in original units."""
+        """[B, 1] estimates for images [B, 3, H, W] and the PyG Batch of their graphs, in original
+        units."""
         outputs = self.outputs(images, graphs)
         return self.estimates(outputs).to(outputs.dtype)
 
 
-def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear", num_classes: int = 9) -> Segmenter:
+def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear",
+                    num_classes: int = 9) -> Segmenter:
     """A segmenter on `rose`, whose parameters it shares.
 
     Args:
@@ -113,7 +122,8 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
     return Segmenter(rose, parts, represent, build_decoder(decoder, rose.width, num_classes))
 
 
-def build_regressor(rose: Rose, modality: str = "fusion", scale: TargetScale | None = None) -> Regressor:
+def build_regressor(rose: Rose, modality: str = "fusion",
+                    scale: TargetScale | None = None) -> Regressor:
     """A regressor on `rose`, whose parameters it shares.
 
     Args:

@@ -1,4 +1,5 @@
-"""The spatially guided cross-attention block (Rose section 3.2.3), in the two exact forms its two uses allow.
+"""The spatially guided cross-attention block (Rose section 3.2.3), in the two exact forms its two
+uses allow.
 
 The block, post-norm, from queries Q and keys K with position codes q_pe and k_pe:
 
@@ -7,10 +8,12 @@ The block, post-norm, from queries Q and keys K with position codes q_pe and k_p
     K <- LN3(K + A_k2q(K + k_pe, Q + q_pe, Q))
     K <- LN4(Linear(K))
 
-Each A is multi-head attention with its own projections, A_self in width D, the other two in width D / 2. Rose calls the block with a single
-query (the graph token: `ImageFromOsmBlock`) or with a single key per query set (one OSM node: `OsmFromImageBlock`). Attention to a single
-key does not depend on query and key projections, so those do not exist here; the rest is reordered so that nothing is computed, or kept
-for the backward pass, more often than the result needs. Both classes compute the same function as the lines above.
+Each A is multi-head attention with its own projections, A_self in width D, the other two in width
+D / 2. Rose calls the block with a single query (the graph token: `ImageFromOsmBlock`) or with a
+single key per query set (one OSM node: `OsmFromImageBlock`). Attention to a single key does not
+depend on query and key projections, so those do not exist here; the rest is reordered so that
+nothing is computed, or kept for the backward pass, more often than the result needs. Both classes
+compute the same function as the lines above.
 """
 
 import math
@@ -27,12 +30,14 @@ HEADS = 8
 
 
 class Attention(nn.Module):
-    """Projections of multi-head attention from width `dim` through `inner` and back; how they are applied is the block's affair."""
+    """Projections of multi-head attention from width `dim` through `inner` and back; how they are
+    applied is the block's affair."""
 
     def __init__(self, dim: int, inner: int, heads: int = HEADS):
         super().__init__()
         if inner % heads:
-            raise ModelError(f"width {dim}: {heads} attention heads do not divide {inner}; choose an image encoder of another width")
+            raise ModelError(f"width {dim}: {heads} attention heads do not divide {inner}; choose "
+                             "an image encoder of another width")
         self.heads = heads
         self.q_proj, self.k_proj, self.v_proj = (Linear(dim, inner) for _ in range(3))
         self.out_proj = Linear(inner, dim)
@@ -46,36 +51,44 @@ class Attention(nn.Module):
         return self.out_proj(x.transpose(-2, -3).flatten(-2))
 
     def guide(self, q: Tensor) -> Tensor:
-        """[B, heads, S, dim] that scores unprojected keys as `q` [B, heads, S, d] scores projected ones: q . (Wk k) = (Wk' q) . k.
+        """[B, heads, S, dim] that scores unprojected keys as `q` [B, heads, S, d] scores projected
+        ones: q . (Wk k) = (Wk' q) . k.
 
         With few queries this is far less work than projecting every key; the key bias is left out.
         """
         return torch.einsum("bhsd,hdc->bhsc", q, self.k_proj.weight.unflatten(0, (self.heads, -1)))
 
     def finish(self, mixed: Tensor) -> Tensor:
-        """[B, S, dim] of each head's weighted mean of unprojected values [B, heads, S, dim]: sum_t p_t (Wv v_t) = Wv (sum_t p_t v_t)."""
-        out = torch.einsum("bhsc,hdc->bshd", mixed, self.v_proj.weight.unflatten(0, (self.heads, -1)))
+        """[B, S, dim] of each head's weighted mean of unprojected values [B, heads, S, dim]: sum_t
+        p_t (Wv v_t) = Wv (sum_t p_t v_t)."""
+        out = torch.einsum("bhsc,hdc->bshd", mixed,
+                           self.v_proj.weight.unflatten(0, (self.heads, -1)))
         return self.out_proj(out.flatten(-2) + self.v_proj.bias)
 
     def from_few_queries(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """[B, S, dim] attention of queries [B, S, dim] over T keys and values [B, T, dim], neither of which is projected.
+        """[B, S, dim] attention of queries [B, S, dim] over T keys and values [B, T, dim], neither
+        of which is projected.
 
-        PyTorch's fused attention takes projected ones: S = 1 query would pay for 2 T projections. The softmax is in float32 at least.
+        PyTorch's fused attention takes projected ones: S = 1 query would pay for 2 T projections.
+        The softmax is in float32 at least.
         """
-        q = self.split(self.q_proj(queries))                                                    # [B, h, S, d]
+        q = self.split(self.q_proj(queries))                                         # [B, h, S, d]
         bias = torch.einsum("bhsd,hd->bhs", q, self.k_proj.bias.unflatten(0, (self.heads, -1)))
-        scores = heads_times(self.guide(q), keys.transpose(1, 2)) + bias[..., None]             # [B, h, S, T]
-        scores = scores.to(torch.promote_types(scores.dtype, torch.float32)) / math.sqrt(q.shape[-1])
+        scores = heads_times(self.guide(q), keys.transpose(1, 2)) + bias[..., None]  # [B, h, S, T]
+        scores = scores.to(torch.promote_types(scores.dtype,
+                                               torch.float32)) / math.sqrt(q.shape[-1])
         return self.finish(heads_times(scores.softmax(-1), values))
 
 
 def heads_times(a: Tensor, b: Tensor) -> Tensor:
-    """[B, heads, S, Y]: `a` [B, heads, S, X] times `b` [B, X, Y], without the copy of `b` per head that broadcasting would make."""
+    """[B, heads, S, Y]: `a` [B, heads, S, X] times `b` [B, X, Y], without the copy of `b` per head
+    that broadcasting would make."""
     return (a.flatten(1, 2) @ b).unflatten(1, a.shape[1:3])
 
 
 class SingleKeyAttention(nn.Module):
-    """Multi-head attention whose only key gets all the weight: out(v(value)), whatever the query."""
+    """Multi-head attention whose only key gets all the weight: out(v(value)), whatever the
+    query."""
 
     def __init__(self, dim: int, inner: int):
         super().__init__()
@@ -106,7 +119,8 @@ class ImageFromOsmBlock(_Norms):
         self.k2q_attn = SingleKeyAttention(dim, dim // 2)
 
     def forward(
-        self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor, fill: Callable | None = None
+        self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor,
+        fill: Callable | None = None
     ) -> tuple[Tensor, Tensor]:
         """The block, for a batch of tiles.
 
@@ -114,25 +128,29 @@ class ImageFromOsmBlock(_Norms):
             query: [B, 1, D] graph token, with position code query_pe [B, 1, D].
             tokens: [B, V, D] image tokens.
             key_pe: [T, D] position codes of all T tokens.
-            fill: a `MaskFill` that makes all T tokens out of the V given; None when they are all given.
+            fill: a `MaskFill` that makes all T tokens out of the V given; None when they are all
+                given.
 
         Returns:
             Q [B, 1, D] and K [B, T, D].
         """
         fill = fill or _apply
-        keys = fill(tokens)                                                                     # [B, T, D]
+        keys = fill(tokens)                                                             # [B, T, D]
         keys = self.norm1(keys + self._attend_self(tokens, key_pe, fill))
-        query = self.norm2(query + self.q2k_attn.from_few_queries(query + query_pe, keys + key_pe, keys))
+        query = self.norm2(query + self.q2k_attn.from_few_queries(query + query_pe, keys + key_pe,
+                                                                  keys))
         keys = self.norm3(keys + self.k2q_attn(query))
         return query, self.norm4(self.mlp(keys))
 
     def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable) -> Tensor:
         attn = self.self_attn
         # the position codes are the same for every image: project them once, not once per image
-        q = fill(tokens, lambda x: linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)       # [B, T, D]
+        # [B, T, D]
+        q = fill(tokens, lambda x: linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)
         k = fill(tokens, lambda x: linear(x, attn.k_proj.weight)) + attn.k_proj(key_pe)
         v = fill(tokens, attn.v_proj)
-        return attn.join(F.scaled_dot_product_attention(attn.split(q), attn.split(k), attn.split(v)))
+        return attn.join(F.scaled_dot_product_attention(attn.split(q), attn.split(k),
+                                                        attn.split(v)))
 
 
 def _apply(tokens: Tensor, linear: Callable | None = None) -> Tensor:
@@ -140,11 +158,13 @@ def _apply(tokens: Tensor, linear: Callable | None = None) -> Tensor:
 
 
 class OsmFromImageBlock(_Norms):
-    """The block with the image tokens of a tile as queries and one OSM node as the only key, for many nodes at once.
+    """The block with the image tokens of a tile as queries and one OSM node as the only key, for
+    many nodes at once.
 
-    After A_q2k, query t of node m is LN2(x_t + a_m), a_m = out(v(K_m)): taken literally a tensor [nodes, T, D]. With xc = x - mean(x),
-    ac = a - mean(a) and LN2's gain g and bias b it is g * (xc_t + ac_m) / s_mt + b with s_mt^2 = (|xc_t|^2 + |ac_m|^2 + 2 xc_t . ac_m) / D
-    + eps, so every linear map of it splits into a part per patch, a part per node and the scalars s.
+    After A_q2k, query t of node m is LN2(x_t + a_m), a_m = out(v(K_m)): taken literally a tensor
+    [nodes, T, D]. With xc = x - mean(x), ac = a - mean(a) and LN2's gain g and bias b it is g *
+    (xc_t + ac_m) / s_mt + b with s_mt^2 = (|xc_t|^2 + |ac_m|^2 + 2 xc_t . ac_m) / D + eps, so
+    every linear map of it splits into a part per patch, a part per node and the scalars s.
     """
 
     def __init__(self, dim: int):
@@ -153,7 +173,8 @@ class OsmFromImageBlock(_Norms):
         self.q2k_attn = SingleKeyAttention(dim, dim // 2)
         self.k2q_attn = Attention(dim, dim // 2)
 
-    def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor, pad: "NodePadding") -> tuple[Tensor, Tensor]:
+    def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor,
+                pad: "NodePadding") -> tuple[Tensor, Tensor]:
         """The block, for nodes of many tiles at once.
 
         Args:
@@ -164,23 +185,26 @@ class OsmFromImageBlock(_Norms):
         Returns:
             K [M, D] and the attention of A_k2q [M, heads, T].
         """
-        keys, message = self._message(nodes)                                                    # [M, D] twice
+        keys, message = self._message(nodes)                                         # [M, D] twice
         attn = self.k2q_attn
-        patch, node, scale = self._factors(tokens, pad(message))                                # [B, T, D], [B, S, D], [B, S, T]
+        patch, node, scale = self._factors(tokens, pad(message))  # [B, T, D], [B, S, D], [B, S, T]
         gain, bias = self.norm2.weight, self.norm2.bias
-        node, scale = node[:, None], scale[:, None]                                             # a head axis
-        q = attn.split(pad(attn.q_proj(keys + node_pe)))                                        # [B, h, S, d]
-        guide = attn.guide(q) * gain                                                            # [B, h, S, D]
-        constant = attn.split(attn.k_proj(bias + token_pe))                                     # [h, T, d]
-        scores = (heads_times(guide, patch.transpose(1, 2)) + (guide * node).sum(-1, keepdim=True)) * scale + q @ constant.transpose(-1, -2)
-        weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)                                 # [B, h, S, T]
+        node, scale = node[:, None], scale[:, None]                                   # a head axis
+        q = attn.split(pad(attn.q_proj(keys + node_pe)))                             # [B, h, S, d]
+        guide = attn.guide(q) * gain                                                 # [B, h, S, D]
+        constant = attn.split(attn.k_proj(bias + token_pe))                             # [h, T, d]
+        scores = (heads_times(guide, patch.transpose(1, 2))
+                  + (guide * node).sum(-1, keepdim=True)) * scale + q @ constant.transpose(-1, -2)
+        weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)                      # [B, h, S, T]
         scaled = weights * scale
-        mixed = (heads_times(scaled, patch) + scaled.sum(-1, keepdim=True) * node) * gain + bias            # [B, h, S, D]
+        mixed = (heads_times(scaled, patch)
+                 + scaled.sum(-1, keepdim=True) * node) * gain + bias            # [B, h, S, D]
         keys = self.norm3(keys + pad.back(attn.finish(mixed)))
         return self.norm4(self.mlp(keys)), pad.back(weights.transpose(1, 2))
 
     def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
-        """Weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) / sum_m w_mt (fine fusion).
+        """Weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) / sum_m w_mt
+        (fine fusion).
 
         Args:
             tokens: [B, T, D] image tokens.
@@ -193,9 +217,9 @@ class OsmFromImageBlock(_Norms):
         """
         _, message = self._message(nodes)
         patch, node, scale = self._factors(tokens, pad(message))
-        weights = pad(weights) + pad.alone[..., None]                                           # [B, S, T], 0 where padded
-        share = weights / weights.sum(1, keepdim=True) * scale                                  # [B, S, T]
-        mixed = patch * share.sum(1)[..., None] + share.transpose(1, 2) @ node                  # [B, T, D]
+        weights = pad(weights) + pad.alone[..., None]                   # [B, S, T], 0 where padded
+        share = weights / weights.sum(1, keepdim=True) * scale                          # [B, S, T]
+        mixed = patch * share.sum(1)[..., None] + share.transpose(1, 2) @ node          # [B, T, D]
         return mixed * self.norm2.weight + self.norm2.bias
 
     def _message(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,18 +230,23 @@ class OsmFromImageBlock(_Norms):
     def _factors(self, tokens: Tensor, message: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Centred x [B, T, D] and a [B, S, D], and 1 / s [B, S, T].
 
-        s is formed in float32 whatever the autocast: where a is close to -x, half-precision statistics cost an order of magnitude of error.
+        s is formed in float32 whatever the autocast: where a is close to -x, half-precision
+        statistics cost an order of magnitude of error.
         """
         with torch.autocast(tokens.device.type, enabled=False):
-            x, a = (rows.to(torch.promote_types(rows.dtype, torch.float32)) for rows in (tokens, message))
+            x, a = (rows.to(torch.promote_types(rows.dtype, torch.float32))
+                    for rows in (tokens, message))
             patch, node = x - x.mean(-1, keepdim=True), a - a.mean(-1, keepdim=True)
-            square = patch.square().sum(-1)[:, None] + node.square().sum(-1)[..., None] + 2 * node @ patch.transpose(1, 2)
-            variance = (square / x.shape[-1]).clamp(min=0)                                      # [B, S, T]
+            square = patch.square().sum(-1)[:,
+                                            None] + node.square().sum(-1)[...,
+                                                                          None] + 2 * node @ patch.transpose(1, 2)
+            variance = (square / x.shape[-1]).clamp(min=0)                              # [B, S, T]
             return patch, node, (variance + self.norm2.eps).rsqrt()
 
 
 def node_mean(nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
-    """Weighted mean of the nodes of each tile: sum_m w_mt n_m / sum_m w_mt, with the weights of the fine fusion.
+    """Weighted mean of the nodes of each tile: sum_m w_mt n_m / sum_m w_mt, with the weights of
+    the fine fusion.
 
     Args:
         nodes: [M, F] OSM nodes.
@@ -227,14 +256,16 @@ def node_mean(nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
     Returns:
         [B, T, F]; nan in a tile without nodes.
     """
-    weights = pad(weights)                                                                      # [B, S, T], 0 where padded
+    weights = pad(weights)                                              # [B, S, T], 0 where padded
     return weights.transpose(1, 2) @ pad(nodes) / weights.sum(1)[..., None]
 
 
 class NodePadding:
-    """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest tile's node count, at least 1.
+    """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest
+    tile's node count, at least 1.
 
-    Made apart from the block, since S must be known on the CPU: a GPU is waited for here, and torch.compile could not look through it.
+    Made apart from the block, since S must be known on the CPU: a GPU is waited for here, and
+    torch.compile could not look through it.
 
     Args:
         batch: [M] tile of each node, ascending.
@@ -242,16 +273,17 @@ class NodePadding:
     """
 
     def __init__(self, batch: Tensor, tiles: int):
-        counts = torch.bincount(batch, minlength=tiles)                                         # [B]
+        counts = torch.bincount(batch, minlength=tiles)                                       # [B]
         self.tiles, self.slots = tiles, max(int(counts.max()), 1) if tiles else 1
         slot = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
-        self.index = batch * self.slots + slot                                                  # [M]
+        self.index = batch * self.slots + slot                                                # [M]
         first = torch.arange(self.slots, device=batch.device) == 0
-        self.alone = (counts == 0)[:, None] & first                                             # [B, S] an empty tile's message is 0
+        self.alone = (counts == 0)[:, None] & first           # [B, S] an empty tile's message is 0
 
     def __call__(self, rows: Tensor) -> Tensor:
         """[M, ...] -> [B, S, ...], zero where padded."""
-        padded = rows.new_zeros(self.tiles * self.slots, *rows.shape[1:]).index_copy(0, self.index, rows)
+        padded = rows.new_zeros(self.tiles * self.slots,
+                                *rows.shape[1:]).index_copy(0, self.index, rows)
         return padded.unflatten(0, (self.tiles, self.slots))
 
     def back(self, padded: Tensor) -> Tensor:

@@ -25,9 +25,11 @@ class LinearDecoder(nn.Module):
 
 
 class MaskTransformer(nn.Module):
-    """Segmenter's mask transformer (Strudel et al., ICCV 2021): patches and learned class tokens attend to each other.
+    """Segmenter's mask transformer (Strudel et al., ICCV 2021): patches and learned class tokens
+    attend to each other.
 
-    scores = LayerNorm_classes(normalise(patches @ Pp) @ normalise(classes @ Pc)'), both L2-normalised over the width.
+    scores = LayerNorm_classes(normalise(patches @ Pp) @ normalise(classes @ Pc)'), both
+    L2-normalised over the width.
 
     Args:
         width: D, a multiple of 64.
@@ -41,11 +43,13 @@ class MaskTransformer(nn.Module):
     def __init__(self, width: int, num_classes: int, layers: int = 2, dropout: float = 0.1):
         super().__init__()
         if width % HEAD_WIDTH:
-            raise ModelError(f"decoder=mask_transformer: token width {width} is no multiple of {HEAD_WIDTH}; choose decoder=linear")
+            raise ModelError(f"decoder=mask_transformer: token width {width} is no multiple of "
+                             f"{HEAD_WIDTH}; choose decoder=linear")
         self.proj_dec = nn.Linear(width, width)
         self.cls_emb = nn.Parameter(torch.randn(1, num_classes, width) * 0.02)
         self.blocks = nn.Sequential(*(
-            Block(width, width // HEAD_WIDTH, mlp_ratio=4, qkv_bias=True, proj_drop=dropout, attn_drop=dropout, norm_layer=nn.LayerNorm)
+            Block(width, width // HEAD_WIDTH, mlp_ratio=4, qkv_bias=True, proj_drop=dropout,
+                  attn_drop=dropout, norm_layer=nn.LayerNorm)
             for _ in range(layers)
         ))
         self.decoder_norm = nn.LayerNorm(width)
@@ -79,7 +83,8 @@ def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class TargetScale:
-    """The units in which a regression is trained: z = (f(y) - mean) / std with f the identity, or log(1 + y).
+    """The units in which a regression is trained: z = (f(y) - mean) / std with f the identity, or
+    log(1 + y).
 
     Attributes:
         name: "none" (the release: z = y), "standard", or "log1p".
@@ -92,7 +97,8 @@ class TargetScale:
 
     @staticmethod
     def fit(name: str, totals: Tensor) -> "TargetScale":
-        """The scale `name` for the totals [n] of the training tiles; with "log1p" they are above -1.
+        """The scale `name` for the totals [n] of the training tiles; with "log1p" they are above
+        -1.
 
         Raises:
             ModelError: unknown name.
@@ -123,9 +129,11 @@ LARGEST_LOG = 50.0  # e^50, 5e21: no total is as large, and squares of it are fi
 class RegressionHead(nn.Linear):
     """One Linear to a scalar, then ReLU: an estimate is never negative (Rose section 4).
 
-    Without a scale the weight is 1 and the bias 0 at the start, and the ReLU is trained through, as in the paper. In units of training
-    weight and bias start at 0, so that every tile's first estimate is the mean of the training tiles, and the ReLU is left to the estimate
-    in original units: a head whose outputs all fall below what 0 people are would have no gradient to come back by.
+    Without a scale the weight is 1 and the bias 0 at the start, and the ReLU is trained through,
+    as in the paper. In units of training weight and bias start at 0, so that every tile's first
+    estimate is the mean of the training tiles, and the ReLU is left to the estimate in original
+    units: a head whose outputs all fall below what 0 people are would have no gradient to come
+    back by.
     """
 
     def __init__(self, width: int, scale: TargetScale | None = None):

@@ -1,4 +1,5 @@
-"""The image encoder: a timm ViT's patch projection and blocks, with Rose's own CLS token, fixed positions and final norm."""
+"""The image encoder: a timm ViT's patch projection and blocks, with Rose's own CLS token, fixed
+positions and final norm."""
 
 import timm
 import torch
@@ -23,7 +24,8 @@ class ImageEncoder(nn.Module):
         pretrained: load timm's weights for it, the patch projection included.
 
     Attributes:
-        checkpoint_activations: compute each block again in the backward pass: a third more time for the encoder, a fraction of its memory.
+        checkpoint_activations: compute each block again in the backward pass: a third more time
+            for the encoder, a fraction of its memory.
 
     Raises:
         ModelError: `name` is unknown to timm, is no plain ViT, or its weights cannot be had.
@@ -51,32 +53,41 @@ class ImageEncoder(nn.Module):
             raise ModelError(f"images: shape {list(images.shape)}; expected [B, 3, H, W]")
         height, width = images.shape[2:]
         if height % self.patch or width % self.patch or not height * width:
-            raise ModelError(f"images: {width} x {height} px; both sides must be multiples of the patch side {self.patch}")
+            raise ModelError(f"images: {width} x {height} px; both sides must be multiples of the "
+                             f"patch side {self.patch}")
         return height // self.patch, width // self.patch
 
     def patchify(self, images: Tensor) -> Tensor:
-        """[B, L, p * p * 3] pixels of each patch of images [B, 3, H, W] in row-major order: row, column, channel last."""
+        """[B, L, p * p * 3] pixels of each patch of images [B, 3, H, W] in row-major order: row,
+        column, channel last."""
         rows, cols = self.grid(images)
         p = self.patch
-        return images.unflatten(3, (cols, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+        return images.unflatten(3, (cols, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 3, 5,
+                                                                              1).flatten(3).flatten(
+                                                                                  1, 2)
 
     def embed(self, images: Tensor) -> Tensor:
         """[B, L, D] projected patches plus their position codes, of images [B, 3, H, W]."""
         return self.embed_patches(self.patchify(images), self.grid(images))
 
     def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
-        """`embed` of images given as the pixels [B, L, p * p * 3] of a grid (rows, columns) of patches."""
+        """`embed` of images given as the pixels [B, L, p * p * 3] of a grid (rows, columns) of
+        patches."""
         projection = self.patch_embed.proj
-        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)                        # [D, p * p * 3], channel last as the pixels
+        # [D, p * p * 3], channel last as the pixels
+        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)
         patches = linear(pixels, weight, projection.bias)
         return self.patch_embed.norm(patches) + token_code(self.width, grid, pixels.device)[1:]
 
     def encode(self, *patch_sets: Tensor) -> list[Tensor]:
-        """[B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may differ between sets."""
-        sets = tuple(self.norm_pre(torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)) for patches in patch_sets)
+        """[B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may differ
+        between sets."""
+        sets = tuple(self.norm_pre(torch.cat([self.cls_token.expand(len(patches), -1, -1),
+                                              patches], dim=1)) for patches in patch_sets)
         again = self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks:
-            sets = checkpoint(through, block, sets, use_reentrant=False) if again else through(block, sets)
+            sets = checkpoint(through, block, sets,
+                              use_reentrant=False) if again else through(block, sets)
         return [self.norm(tokens) for tokens in sets]
 
 
@@ -85,16 +96,20 @@ def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
         vit = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
     except Exception as error:  # timm and the hub raise many kinds; each becomes one line that says which step failed
         if not timm.is_model(name.split(".")[0]):
-            raise ModelError(f"image_encoder={name}: timm knows no such model; for example vit_base_patch16_224, "
-                             f"vit_small_patch16_224, vit_tiny_patch16_224") from error
+            raise ModelError(f"image_encoder={name}: timm knows no such model; for example "
+                             "vit_base_patch16_224, vit_small_patch16_224, "
+                             "vit_tiny_patch16_224") from error
         if not pretrained:
-            raise ModelError(f"image_encoder={name}: timm cannot build it ({one_line(error)}); choose another ViT") from error
-        raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded ({one_line(error)}); fetch them on a "
-                         f"machine with a network (timm keeps them in the Hugging Face cache), or set pretrained=false") from error
+            raise ModelError(f"image_encoder={name}: timm cannot build it ({one_line(error)}); "
+                             "choose another ViT") from error
+        raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded "
+                         f"({one_line(error)}); fetch them on a machine with a network (timm "
+                         "keeps them in the Hugging Face cache), or set pretrained=false") from error
     if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
-        raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a timm VisionTransformer such as "
-                         f"vit_base_patch16_224")
+        raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a "
+                         "timm VisionTransformer such as vit_base_patch16_224")
     if vit.num_reg_tokens:
-        raise ModelError(f"image_encoder={name}: has {vit.num_reg_tokens} register tokens, which Rose has no place for; "
-                         f"choose a ViT without, such as vit_base_patch16_224")
+        raise ModelError(f"image_encoder={name}: has {vit.num_reg_tokens} register tokens, which "
+                         "Rose has no place for; choose a ViT without, such as "
+                         "vit_base_patch16_224")
     return vit

@@ -1,10 +1,13 @@
-"""Linear maps of many rows: by the fastest kernel at hand, and without keeping for the backward pass what is quickly made again.
+"""Linear maps of many rows: by the fastest kernel at hand, and without keeping for the backward
+pass what is quickly made again.
 
-y = W f(x) + b, where f is nothing, a LayerNorm or a GELU. PyTorch keeps f(x) for the gradient of W; here it is computed once more from x,
-which is kept anyway: in a ViT that is 6 of the 16 activations of width D that each block holds for a token, for about 1 % of the time.
+y = W f(x) + b, where f is nothing, a LayerNorm or a GELU. PyTorch keeps f(x) for the gradient of
+W; here it is computed once more from x, which is kept anyway: in a ViT that is 6 of the 16
+activations of width D that each block holds for a token, for about 1 % of the time.
 
-On a CPU, float32 products go to oneDNN where that is known to be faster than MKL, PyTorch's choice: on AMD's processors MKL does without
-AVX-512, and takes about twice as long (benchmarks/step_time.py). Both round as float32 does.
+On a CPU, float32 products go to oneDNN where that is known to be faster than MKL, PyTorch's
+choice: on AMD's processors MKL does without AVX-512, and takes about twice as long
+(benchmarks/step_time.py). Both round as float32 does.
 """
 
 import platform
@@ -23,13 +26,15 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @cache
 def is_amd() -> bool:
-    """Whether the processor is AMD's, on which Intel's MKL leaves the widest vector instructions unused."""
+    """Whether the processor is AMD's, on which Intel's MKL leaves the widest vector instructions
+    unused."""
     words = _CPUINFO.read_text() if _CPUINFO.is_file() else platform.processor()
     return "AuthenticAMD" in words
 
 
 _ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
-FEWEST_PRODUCTS = 2**25  # multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep
+# multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep
+FEWEST_PRODUCTS = 2**25
 
 
 class Linear(nn.Linear):
@@ -75,13 +80,17 @@ class _Linear(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        return _input_gradient(grad, weight) if wanted[0] else None, *_parameter_gradients(grad, x, weight, *wanted[1:3])
+        return _input_gradient(grad,
+                               weight) if wanted[0] else None, *_parameter_gradients(grad, x,
+                                                                                     weight,
+                                                                                     *wanted[1:3])
 
 
 class _NormLinear(Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor, bias: Tensor | None
+        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor,
+        bias: Tensor | None
     ) -> Tensor:
         normed, mean, rstd = torch.native_layer_norm(x, gain.shape, gain, shift, eps)
         ctx.save_for_backward(x, gain, shift, mean, rstd, weight)
@@ -93,10 +102,12 @@ class _NormLinear(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, shift, mean, rstd, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        normed = F.layer_norm(x, gain.shape, gain, shift, ctx.eps).to(ctx.precision) if wanted[4] else x
+        normed = F.layer_norm(x, gain.shape, gain, shift,
+                              ctx.eps).to(ctx.precision) if wanted[4] else x
         of_weight, of_bias = _parameter_gradients(grad, normed, weight, wanted[4], wanted[5])
         of_normed = _input_gradient(grad, weight).to(x.dtype)
-        of_norm = torch.ops.aten.native_layer_norm_backward(of_normed, x, gain.shape, mean, rstd, gain, shift, list(wanted[:3]))
+        of_norm = torch.ops.aten.native_layer_norm_backward(of_normed, x, gain.shape, mean, rstd,
+                                                            gain, shift, list(wanted[:3]))
         return *of_norm, None, of_weight, of_bias
 
 
@@ -112,14 +123,17 @@ class _GeluLinear(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         wanted = ctx.needs_input_grad
-        parameters = _parameter_gradients(grad, F.gelu(x) if wanted[1] else x, weight, *wanted[1:3])
-        return torch.ops.aten.gelu_backward(_input_gradient(grad, weight), x) if wanted[0] else None, *parameters
+        parameters = _parameter_gradients(grad, F.gelu(x) if wanted[1] else x, weight,
+                                          *wanted[1:3])
+        return torch.ops.aten.gelu_backward(_input_gradient(grad, weight),
+                                            x) if wanted[0] else None, *parameters
 
 
 def _precision(x: Tensor) -> torch.dtype:
     """That of a product of `x`: the autocast's where there is one."""
     kind = x.device.type
-    cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64  # which autocast leaves alone
+    # which autocast leaves alone
+    cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return torch.get_autocast_dtype(kind) if cast else x.dtype
 
 
@@ -128,8 +142,10 @@ def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
     return _product(grad, weight.T)
 
 
-def _parameter_gradients(grad: Tensor, x: Tensor, weight: Tensor, of_weight: bool, of_bias: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Those of weight [out, in] and bias [out], where wanted, from the output's gradient [..., out] and the input x [..., in]."""
+def _parameter_gradients(grad: Tensor, x: Tensor, weight: Tensor, of_weight: bool,
+                         of_bias: bool) -> tuple[Tensor | None, Tensor | None]:
+    """Those of weight [out, in] and bias [out], where wanted, from the output's gradient [...,
+    out] and the input x [..., in]."""
     rows = grad.reshape(-1, grad.shape[-1])                                              # [R, out]
     return (_product(rows.T, x.reshape(-1, x.shape[-1]).T).to(weight.dtype) if of_weight else None,
             rows.sum(0, dtype=weight.dtype) if of_bias else None)
@@ -148,7 +164,8 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 # for torch.compile, which takes the operator's weight for a constant
-_opaque = torch.library.custom_op("rose::onednn_linear", _onednn, mutates_args=(), device_types="cpu")
+_opaque = torch.library.custom_op("rose::onednn_linear", _onednn, mutates_args=(),
+                                  device_types="cpu")
 
 
 @_opaque.register_fake

@@ -22,10 +22,12 @@ def image_mask_of(noise: Tensor, ratio: float) -> Tensor:
         ratio: share to mask, in (0, 1).
 
     Returns:
-        [B, L] bool, True = masked; int(L * (1 - ratio)) patches stay visible, at least one, and at least one is masked.
+        [B, L] bool, True = masked; int(L * (1 - ratio)) patches stay visible, at least one, and at
+        least one is masked.
     """
     order = noise.argsort(dim=1, stable=True)
-    return order >= visible_count(noise.shape[1], ratio)  # argsort of noise is itself a random permutation
+    # argsort of noise is itself a random permutation
+    return order >= visible_count(noise.shape[1], ratio)
 
 
 def visible_count(patches: int, ratio: float) -> int:
@@ -35,19 +37,23 @@ def visible_count(patches: int, ratio: float) -> int:
 
 def draw_node_mask(batch: Tensor, num_graphs: int, ratio: float, scope: str) -> Tensor:
     """`node_mask_of` noise drawn from the device's own generator: [N] bool, True = masked."""
-    return node_mask_of(torch.rand(len(batch), device=batch.device, dtype=torch.float64), batch, num_graphs, ratio, scope)
+    return node_mask_of(torch.rand(len(batch), device=batch.device, dtype=torch.float64), batch,
+                        num_graphs, ratio, scope)
 
 
-def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float, scope: str) -> Tensor:
-    """Masks a random share of the OSM nodes, at least one wherever there is one: those with the least noise.
+def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float,
+                 scope: str) -> Tensor:
+    """Masks a random share of the OSM nodes, at least one wherever there is one: those with the
+    least noise.
 
     Args:
         noise: [N] uniform.
         batch: [N] tile of each node, ascending.
         num_graphs: tiles in the batch, those without a node included.
         ratio: share to mask, in (0, 1).
-        scope: "tile" masks the share in each tile, so that a tile's mask depends on its own noise alone; "batch" (release) masks it in the
-            batch as a whole, so that a tile's mask depends on which tiles share its batch.
+        scope: "tile" masks the share in each tile, so that a tile's mask depends on its own noise
+            alone; "batch" (release) masks it in the batch as a whole, so that a tile's mask
+            depends on which tiles share its batch.
 
     Returns:
         [N] bool, True = masked.
@@ -57,7 +63,7 @@ def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float, sc
     counts = torch.bincount(batch, minlength=num_graphs)                          # [B]
     share = (counts.double() * ratio).long().clamp(min=1)                         # [B]
     order = noise.argsort(stable=True)
-    order = order[batch[order].argsort(stable=True)]                              # by tile, then by noise
+    order = order[batch[order].argsort(stable=True)]                       # by tile, then by noise
     rank = torch.arange(len(batch), device=batch.device) - (counts.cumsum(0) - counts)[batch]
     mask = torch.empty_like(batch, dtype=torch.bool)
     mask[order] = rank < share[batch]  # `order` keeps tiles together, so batch[order] == batch
@@ -68,21 +74,26 @@ def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
     """Number of visible patches per image of a mask that a caller chose.
 
     Raises:
-        ModelError: wrong shape or type, rows that mask different numbers of patches, or a row with all or none masked.
+        ModelError: wrong shape or type, rows that mask different numbers of patches, or a row with
+            all or none masked.
     """
     if mask.dtype != torch.bool or mask.shape != (batch_size, patches):
-        raise ModelError(f"image_mask: {mask.dtype} of shape {list(mask.shape)}; expected bool of shape {[batch_size, patches]}")
+        raise ModelError(f"image_mask: {mask.dtype} of shape {list(mask.shape)}; expected bool of "
+                         f"shape {[batch_size, patches]}")
     visible = (~mask).sum(1)
     fewest, most = int(visible.min()), int(visible.max())
     if fewest != most:
-        raise ModelError(f"image_mask: rows leave {fewest} to {most} patches visible; every row must mask equally many")
+        raise ModelError(f"image_mask: rows leave {fewest} to {most} patches visible; every row "
+                         "must mask equally many")
     if not 0 < fewest < patches:
-        raise ModelError(f"image_mask: {fewest} of {patches} patches visible; at least one visible and one masked patch are needed")
+        raise ModelError(f"image_mask: {fewest} of {patches} patches visible; at least one "
+                         "visible and one masked patch are needed")
     return fewest
 
 
 def split_mask(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-    """Ascending positions of the visible [B, V] and of the masked patches [B, L - V] of `mask` [B, L], V = `visible` in every row."""
+    """Ascending positions of the visible [B, V] and of the masked patches [B, L - V] of `mask` [B,
+    L], V = `visible` in every row."""
     order = mask.byte().argsort(dim=1, stable=True)
     return order[:, :visible], order[:, visible:]
 
@@ -90,16 +101,19 @@ def split_mask(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
 def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
     """[B, V, D] rows `index` [B, V] of [B, L, D] `tokens`."""
     count, length = tokens.shape[:2]
-    rows = index + torch.arange(0, count * length, length, device=index.device)[:, None]  # of all images' rows in a line
-    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)  # whose gradient is a sum by rows
+    # of all images' rows in a line
+    rows = index + torch.arange(0, count * length, length, device=index.device)[:, None]
+    # whose gradient is a sum by rows
+    return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)
 
 
 @dataclass(frozen=True)
 class MaskFill:
     """Puts visible tokens back in their places and one mask token everywhere else.
 
-    A per-token linear map commutes with the filling, so it is applied to the visible tokens and once to the mask token, never to the many
-    copies of it: with three quarters of an image masked that is a quarter of the work, and exact.
+    A per-token linear map commutes with the filling, so it is applied to the visible tokens and
+    once to the mask token, never to the many copies of it: with three quarters of an image masked
+    that is a quarter of the work, and exact.
 
     Attributes:
         mask_token: [1, 1, D].
@@ -111,8 +125,10 @@ class MaskFill:
     place: Tensor
     length: int
 
-    def __call__(self, visible: Tensor, linear: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """[B, length, E]: `linear` (identity if None) of the filled tokens, from `visible` [B, V, D]."""
+    def __call__(self, visible: Tensor,
+                 linear: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+        """[B, length, E]: `linear` (identity if None) of the filled tokens, from `visible` [B, V,
+        D]."""
         token = self.mask_token
         if linear is not None:
             visible, token = linear(visible), linear(token)

@@ -1,6 +1,8 @@
-"""The OSM encoder: graph attention over the objects of each tile, and the readout that sums a tile up.
+"""The OSM encoder: graph attention over the objects of each tile, and the readout that sums a tile
+up.
 
-All of it is computed in float32, whatever the autocast: it is a small part of the work, and both its norm and its softmax sum over nodes.
+All of it is computed in float32, whatever the autocast: it is a small part of the work, and both
+its norm and its softmax sum over nodes.
 """
 
 import torch
@@ -18,10 +20,12 @@ FIRST_RELATION = 2
 
 
 class Readout(nn.Module):
-    """Set2Set (Vinyals et al., ICLR 2016), with the parameters and the result of PyG's `Set2Set(width, steps)`.
+    """Set2Set (Vinyals et al., ICLR 2016), with the parameters and the result of PyG's
+    `Set2Set(width, steps)`.
 
-    query = LSTM([query, read]); read = sum of the set's members weighted by softmax(member . query). The LSTM is taken step by step, as it
-    is used: torch.nn.LSTM costs more for sequences of one, and cannot be compiled.
+    query = LSTM([query, read]); read = sum of the set's members weighted by softmax(member .
+    query). The LSTM is taken step by step, as it is used: torch.nn.LSTM costs more for sequences
+    of one, and cannot be compiled.
     """
 
     def __init__(self, width: int, steps: int):
@@ -30,8 +34,10 @@ class Readout(nn.Module):
         self.lstm = nn.ParameterDict(dict(nn.LSTM(2 * width, width).named_parameters()))
 
     def forward(self, x: Tensor, index: Tensor, sets: int) -> Tensor:
-        """[sets, 2 * width] of members x [N, width] of the sets `index` [N]; an empty set reads 0."""
-        weights = [self.lstm[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")]
+        """[sets, 2 * width] of members x [N, width] of the sets `index` [N]; an empty set reads
+        0."""
+        weights = [self.lstm[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
+                                                "bias_hh_l0")]
         query = cell = read = x.new_zeros(sets, x.shape[1])
         for _ in range(self.steps):
             query, cell = torch.lstm_cell(torch.cat([query, read], dim=1), (query, cell), *weights)
@@ -41,54 +47,67 @@ class Readout(nn.Module):
 
 
 class OsmEncoder(nn.Module):
-    """One graph attention layer over a tile's OSM objects, with positions on the image's patch grid (Rose section 3.2.2).
+    """One graph attention layer over a tile's OSM objects, with positions on the image's patch
+    grid (Rose section 3.2.2).
 
-    h = LayerNorm(GATConv(x + P(in_dim, columns * cx, rows * cy))), where x are the first `in_dim` columns of a node (the label code that
-    follows is never read), the rows of masked nodes replaced by one learned vector.
+    h = LayerNorm(GATConv(x + P(in_dim, columns * cx, rows * cy))), where x are the first `in_dim`
+    columns of a node (the label code that follows is never read), the rows of masked nodes
+    replaced by one learned vector.
 
     Args:
-        in_dim: node width F without the label code; its last two columns are the centroid. 524 in the paper.
+        in_dim: node width F without the label code; its last two columns are the centroid. 524 in
+            the paper.
         out_dim: embedding width, 128 in the paper.
-        norm_scope: "tile" normalises each tile's nodes by their own statistics, "batch" (release) by those of the whole batch.
+        norm_scope: "tile" normalises each tile's nodes by their own statistics, "batch" (release)
+            by those of the whole batch.
         relation_edges: feed a one-hot of each edge's relation code to the attention.
     """
 
-    def __init__(self, in_dim: int = 524, out_dim: int = 128, norm_scope: str = "tile", relation_edges: bool = False):
+    def __init__(self, in_dim: int = 524, out_dim: int = 128, norm_scope: str = "tile",
+                 relation_edges: bool = False):
         super().__init__()
         self.in_dim, self.out_dim = in_dim, out_dim
         self.norm_scope, self.relation_edges = norm_scope, relation_edges
         self.mask_token = nn.Parameter(torch.zeros(1, in_dim))
         # fill_value: a self loop has no relation
-        self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=RELATION_CODES if relation_edges else None, fill_value=0.0)
+        self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=RELATION_CODES if relation_edges
+                            else None, fill_value=0.0)
         self.norm = LayerNorm(out_dim, mode="graph")
         self.readout = Readout(out_dim, steps=5)
 
-    def forward(self, graphs: Batch, grid: tuple[int, int], *node_masks: Tensor | None) -> tuple[Tensor, ...]:
-        """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]) for each of `node_masks`, which are computed together.
+    def forward(self, graphs: Batch, grid: tuple[int, int],
+                *node_masks: Tensor | None) -> tuple[Tensor, ...]:
+        """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]) for each of `node_masks`,
+        which are computed together.
 
         A mask [N] bool hides the nodes that are True, None hides nothing.
         """
         with torch.autocast(graphs.x.device.type, enabled=False):
             return self._embed(graphs, grid, node_masks)
 
-    def _embed(self, graphs: Batch, grid: tuple[int, int], node_masks: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    def _embed(self, graphs: Batch, grid: tuple[int, int],
+               node_masks: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
         x, count, copies = self.features(graphs), len(graphs.x), range(len(node_masks))  # [N, F]
         token = self.mask_token.to(x.dtype)
-        x = torch.cat([x if mask is None else torch.where(mask[:, None], token, x) for mask in node_masks])     # [copies * N, F]
+        x = torch.cat([x if mask is None else torch.where(mask[:, None], token, x)
+                       for mask in node_masks])     # [copies * N, F]
         x = x + node_code(self.in_dim, self.centroids(graphs), grid).repeat(len(node_masks), 1)
         relations = self._relations(graphs)
         edges = torch.cat([graphs.edge_index + copy * count for copy in copies], dim=1)
-        x = self.conv(x, edges, relations if relations is None else relations.repeat(len(node_masks), 1))       # [copies * N, out_dim]
+        x = self.conv(x, edges, relations if relations is None
+                      else relations.repeat(len(node_masks), 1))       # [copies * N, out_dim]
         if not count:  # every parameter has a gradient, if only of 0: DDP waits for all of them
             x = x + 0 * sum(parameter.sum() for parameter in self.conv.parameters())
-        if self.norm_scope == "batch" and count:                                         # there are no statistics of no nodes
+        if self.norm_scope == "batch" and count:              # there are no statistics of no nodes
             return tuple(self.norm(part) for part in x.split(count))
         tiles = graphs.num_graphs
-        x = self.norm(x, torch.cat([graphs.batch + copy * tiles for copy in copies]), tiles * len(node_masks))
+        x = self.norm(x, torch.cat([graphs.batch + copy * tiles for copy in copies]),
+                      tiles * len(node_masks))
         return x.split(count) if count else tuple(x for _ in copies)
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
-        """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that of the empty set."""
+        """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that
+        of the empty set."""
         with torch.autocast(nodes.device.type, enabled=False):
             return self.readout(nodes, graphs.batch, graphs.num_graphs)
 
@@ -97,24 +116,31 @@ class OsmEncoder(nn.Module):
         return graphs.x[:, : self.in_dim]
 
     def centroids(self, graphs: Batch) -> Tensor:
-        """[N, 2] centroids x, y in tile units. A masked node keeps its place: the mask hides what it is, not where."""
+        """[N, 2] centroids x, y in tile units. A masked node keeps its place: the mask hides what
+        it is, not where."""
         return graphs.x[:, self.in_dim - 2 : self.in_dim]
 
     def check(self, graphs: Batch, batch_size: int | None = None) -> None:
-        """Raises ModelError when `graphs` is not a PyG Batch (of `batch_size` tiles) with nodes of this encoder's width."""
+        """Raises ModelError when `graphs` is not a PyG Batch (of `batch_size` tiles) with nodes of
+        this encoder's width."""
         if getattr(graphs, "batch", None) is None or not isinstance(graphs, Batch):
-            raise ModelError(f"graphs: {type(graphs).__name__}; expected a torch_geometric Batch, made by Batch.from_data_list")
+            raise ModelError(f"graphs: {type(graphs).__name__}; expected a torch_geometric Batch, "
+                             "made by Batch.from_data_list")
         if batch_size is not None and graphs.num_graphs != batch_size:
-            raise ModelError(f"graphs: {graphs.num_graphs} graphs for {batch_size} images; give one graph per image, empty ones included")
+            raise ModelError(f"graphs: {graphs.num_graphs} graphs for {batch_size} images; give "
+                             "one graph per image, empty ones included")
         if graphs.x.ndim != 2 or graphs.x.shape[1] != self.in_dim + 1:
-            raise ModelError(f"graphs.x: shape {list(graphs.x.shape)}; expected [N, {self.in_dim + 1}] "
-                             f"(graph_in_dim={self.in_dim} columns and a label code)")
+            raise ModelError(f"graphs.x: shape {list(graphs.x.shape)}; expected [N, "
+                             f"{self.in_dim + 1}] (graph_in_dim={self.in_dim} columns and a label "
+                             "code)")
 
     def _relations(self, graphs: Batch) -> Tensor | None:
         if not self.relation_edges:
             return None
         codes = graphs.edge_attr.reshape(-1).long() - FIRST_RELATION                     # [E]
         if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < RELATION_CODES:
-            wrong = int(codes.max() if codes.max() >= RELATION_CODES else codes.min()) + FIRST_RELATION
-            raise ModelError(f"graphs.edge_attr: relation code {wrong}; with relation_edges=true every edge needs 2, 3, 4 or 5")
+            wrong = int(codes.max() if codes.max() >= RELATION_CODES
+                        else codes.min()) + FIRST_RELATION
+            raise ModelError(f"graphs.edge_attr: relation code {wrong}; with relation_edges=true "
+                             "every edge needs 2, 3, 4 or 5")
         return F.one_hot(codes, RELATION_CODES).to(graphs.x.dtype)                       # [E, 4]

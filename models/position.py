@@ -1,4 +1,5 @@
-"""Fixed sine-cosine position codes, shared by image patches and OSM nodes, as tensors on the data's device."""
+"""Fixed sine-cosine position codes, shared by image patches and OSM nodes, as tensors on the
+data's device."""
 
 from functools import lru_cache
 
@@ -9,9 +10,11 @@ from utils.errors import ModelError
 
 
 def position_code(width: int, u: Tensor, v: Tensor) -> Tensor:
-    """P(width, u, v): half the width codes the column u, half the row v (Rose section 3.2; the MAE table, continuous).
+    """P(width, u, v): half the width codes the column u, half the row v (Rose section 3.2; the MAE
+    table, continuous).
 
-    The 1-D code of width m is [sin(s * omega_k)..., cos(s * omega_k)...], omega_k = 10000 ** (-k / (m / 2)), k = 0 .. m / 2 - 1.
+    The 1-D code of width m is [sin(s * omega_k)..., cos(s * omega_k)...], omega_k = 10000 ** (-k /
+    (m / 2)), k = 0 .. m / 2 - 1.
 
     Args:
         width: a multiple of 4.
@@ -25,7 +28,8 @@ def position_code(width: int, u: Tensor, v: Tensor) -> Tensor:
         ModelError: width is not a multiple of 4.
     """
     if width % 4:
-        raise ModelError(f"width={width}: a position code needs a width divisible by 4 (sine and cosine of two axes)")
+        raise ModelError(f"width={width}: a position code needs a width divisible by 4 (sine and "
+                         "cosine of two axes)")
     return torch.cat([_code_1d(width // 2, u), _code_1d(width // 2, v)], dim=-1)
 
 
@@ -39,16 +43,19 @@ def _code_1d(width: int, position: Tensor) -> Tensor:
 @torch.inference_mode(False)  # a table made during inference must still serve training
 @lru_cache(maxsize=32)
 def token_code(width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Codes of the CLS token (zeros) and of every patch in row-major order: patch (row r, column c) has u = c, v = r.
+    """Codes of the CLS token (zeros) and of every patch in row-major order: patch (row r, column
+    c) has u = c, v = r.
 
     Args:
         grid: (rows, columns) of patches.
 
     Returns:
-        [1 + rows * columns, width] float32; computed once per grid and device, not to be written to.
+        [1 + rows * columns, width] float32; computed once per grid and device, not to be written
+        to.
     """
     rows, cols = grid
-    v, u = torch.meshgrid(torch.arange(rows, device=device), torch.arange(cols, device=device), indexing="ij")
+    v, u = torch.meshgrid(torch.arange(rows, device=device), torch.arange(cols, device=device),
+                          indexing="ij")
     patches = position_code(width, u.reshape(-1), v.reshape(-1))  # [L, width]
     return torch.cat([patches.new_zeros(1, width), patches])
 

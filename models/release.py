@@ -7,14 +7,16 @@ from torch import Tensor, nn
 
 from utils.errors import CheckpointError
 
-# (pattern in the release, our name or None for what our network rightly does not have), first match wins
+# (pattern in the release, our name or None for what our network rightly does not have), first
+# match wins
 _ROSE = [
-    (r"(cross_)?img_pos_embed", None),                                           # fixed tables, recomputed here
-    (r"img_encoder\.(cls_token|pos_embed|norm\..*)", None),                      # of timm's ViT, never used
-    (r"patch_embed\..*", None),                                                  # alias of img_encoder.patch_embed
-    (r"osm_cross_modal_encoder\.0\.(self_attn|cross_attn_token_to_image)\.[qk]_proj\..*", None),  # attention to a single key
+    (r"(cross_)?img_pos_embed", None),                              # fixed tables, recomputed here
+    (r"img_encoder\.(cls_token|pos_embed|norm\..*)", None),             # of timm's ViT, never used
+    (r"patch_embed\..*", None),                                  # alias of img_encoder.patch_embed
+    # attention to a single key
+    (r"osm_cross_modal_encoder\.0\.(self_attn|cross_attn_token_to_image)\.[qk]_proj\..*", None),
     (r"img_cross_modal_encoder\.0\.cross_attn_image_to_token\.[qk]_proj\..*", None),
-    (r"osm_encoder\.gcn1\.lin_dst\.weight", None),                               # older PyG: a second name of lin_src
+    (r"osm_encoder\.gcn1\.lin_dst\.weight", None),            # older PyG: a second name of lin_src
     (r"osm_encoder\.gcn1\.lin(?:_src)?\.weight", "osm_encoder.conv.lin.weight"),
     (r"osm_encoder\.gcn1\.(.*)", r"osm_encoder.conv.\1"),
     (r"cls_token", "image_encoder.cls_token"),
@@ -34,12 +36,14 @@ _ROSE = [
     (r"osm_decoder_pred\.(.*)", r"osm_pred.\1"),
     *((rf"{theirs}_cross_modal_encoder\.0\.{part}(.*)", rf"{ours}_block.{name}\1")
       for theirs, ours in (("img", "image"), ("osm", "osm"))
-      for part, name in ((r"cross_attn_token_to_image\.", "q2k_attn."), (r"cross_attn_image_to_token\.", "k2q_attn."), ("", ""))),
+      for part, name in ((r"cross_attn_token_to_image\.", "q2k_attn."),
+                         (r"cross_attn_image_to_token\.", "k2q_attn."), ("", ""))),
 ]
 
 
 def our_name(release_name: str) -> str | None:
-    """Our parameter name for one of the authors'; None for a parameter that cannot influence any output and that we do not have."""
+    """Our parameter name for one of the authors'; None for a parameter that cannot influence any
+    output and that we do not have."""
     if release_name.startswith("decoder."):
         return release_name
     for pattern, ours in _ROSE:
@@ -50,10 +54,12 @@ def our_name(release_name: str) -> str | None:
 
 
 def convert_release_state_dict(release: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' state dict under our names, without what we do not have; a `module.` prefix (DataParallel) is taken off."""
+    """The authors' state dict under our names, without what we do not have; a `module.` prefix
+    (DataParallel) is taken off."""
     if all(name.startswith("module.") for name in release):
         release = {name.removeprefix("module."): value for name, value in release.items()}
-    return {name: value for name, value in ((our_name(key), value) for key, value in release.items()) if name}
+    return {name: value
+            for name, value in ((our_name(key), value) for key, value in release.items()) if name}
 
 
 def is_release_state_dict(state: dict) -> bool:
@@ -62,22 +68,26 @@ def is_release_state_dict(state: dict) -> bool:
 
 
 def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) -> None:
-    """Load the authors' parameters into a Rose, or (with `decoder.` names) into a segmenter or regressor.
+    """Load the authors' parameters into a Rose, or (with `decoder.` names) into a segmenter or
+    regressor.
 
-    Strict: parameters that cannot influence any output (projections of attention to a single key, the ViT's own cls_token, pos_embed and
-    norm) are dropped by name; any other difference is an error.
+    Strict: parameters that cannot influence any output (projections of attention to a single key,
+    the ViT's own cls_token, pos_embed and norm) are dropped by name; any other difference is an
+    error.
 
     Raises:
         CheckpointError: a missing, unexpected or wrongly shaped name; all are listed.
     """
     converted = convert_release_state_dict(release_dict)
     if hasattr(module, "rose"):
-        converted = {name if name.startswith("decoder.") else f"rose.{name}": value for name, value in converted.items()}
+        converted = {name if name.startswith("decoder.") else f"rose.{name}": value
+                     for name, value in converted.items()}
     load_strictly(module, converted, "release checkpoint")
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """`module.load_state_dict(state)` whose error is one line that lists every name that does not fit.
+    """`module.load_state_dict(state)` whose error is one line that lists every name that does not
+    fit.
 
     Raises:
         CheckpointError: a missing, unexpected or wrongly shaped name; `module` is then unchanged.
@@ -91,7 +101,8 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
     }
     listed = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
     if listed:
-        raise CheckpointError(f"{source}: does not fit the network ({listed}); build the network with the checkpoint's own image_encoder, "
-                              f"graph_in_dim, graph_out_dim, relation_edges and decoder")
+        raise CheckpointError(f"{source}: does not fit the network ({listed}); build the network "
+                              "with the checkpoint's own image_encoder, graph_in_dim, "
+                              "graph_out_dim, relation_edges and decoder")
     with torch.no_grad():
         module.load_state_dict(state)

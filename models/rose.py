@@ -13,14 +13,23 @@ from models.block import DecoderBlock
 from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
-from models.masking import MaskFill, check_image_mask, draw_image_mask, draw_node_mask, split_mask, take_tokens, visible_count
+from models.masking import (
+    MaskFill,
+    check_image_mask,
+    draw_image_mask,
+    draw_node_mask,
+    split_mask,
+    take_tokens,
+    visible_count,
+)
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
 from utils.recipes import resolve_recipe
 
 FUSION_TEMPERATURE = 0.5
-MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")  # keys of a recipe that concern the network
+# keys of a recipe that concern the network
+MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")
 
 
 class Encoded(NamedTuple):
@@ -42,11 +51,13 @@ class RoseOutput(NamedTuple):
 
     Attributes:
         image_loss: mean squared error over the masked patches of the normalised image; scalar.
-        osm_loss: mean squared error over all features of the masked nodes; 0 (with a graph) when no node is masked.
+        osm_loss: mean squared error over all features of the masked nodes; 0 (with a graph) when
+            no node is masked.
         osm_pred: [masked nodes, F] features of the masked nodes in ascending order.
         image_mask: [B, L] bool, True = masked.
         node_mask: [N] bool, True = masked.
-        predict_image: gives `image_pred`; the loss needs the masked patches alone, so the others are decoded when they are asked for.
+        predict_image: gives `image_pred`; the loss needs the masked patches alone, so the others
+            are decoded when they are asked for.
     """
 
     image_loss: Tensor
@@ -58,7 +69,8 @@ class RoseOutput(NamedTuple):
 
     @property
     def image_pred(self) -> Tensor:
-        """[B, L, p * p * 3] pixels of every patch: row, column, channel last; with a graph where gradients are on."""
+        """[B, L, p * p * 3] pixels of every patch: row, column, channel last; with a graph where
+        gradients are on."""
         return self.predict_image()
 
     def cpu(self) -> "RoseOutput":
@@ -73,7 +85,8 @@ class RoseOutput(NamedTuple):
 
 
 class Rose(nn.Module):
-    """The network of Rose (Bai et al., RSE 318, 114573): RS, OSM and fused representations, pretrained by joint mask-reconstruction.
+    """The network of Rose (Bai et al., RSE 318, 114573): RS, OSM and fused representations,
+    pretrained by joint mask-reconstruction.
 
     Args:
         image_encoder: name of a timm ViT.
@@ -85,7 +98,8 @@ class Rose(nn.Module):
         osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
 
     Attributes:
-        build: the arguments of `build_rose` that make such a network, for whoever stores its weights.
+        build: the arguments of `build_rose` that make such a network, for whoever stores its
+            weights.
 
     Raises:
         ModelError: the encoder, a width or a ratio is impossible.
@@ -107,11 +121,15 @@ class Rose(nn.Module):
         super().__init__()
         for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
             if not 0 < ratio < 1:
-                raise ModelError(f"{key}={ratio}: a mask ratio lies between 0 and 1, both excluded")
+                raise ModelError(f"{key}={ratio}: a mask ratio lies between 0 and 1, both "
+                                 "excluded")
         self.build = {
-            "image_encoder": image_encoder, "graph_in_dim": graph_in_dim, "graph_out_dim": graph_out_dim,
-            "img_mask_ratio": img_mask_ratio, "osm_mask_ratio": osm_mask_ratio, "osm_norm_scope": osm_norm_scope,
-            "node_mask_scope": node_mask_scope, "relation_edges": relation_edges, "fine_input": fine_input,
+            "image_encoder": image_encoder, "graph_in_dim": graph_in_dim,
+            "graph_out_dim": graph_out_dim,
+            "img_mask_ratio": img_mask_ratio, "osm_mask_ratio": osm_mask_ratio,
+            "osm_norm_scope": osm_norm_scope,
+            "node_mask_scope": node_mask_scope, "relation_edges": relation_edges,
+            "fine_input": fine_input,
         }
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
@@ -119,13 +137,14 @@ class Rose(nn.Module):
         self.image_encoder = ImageEncoder(image_encoder, pretrained)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
         self.width = width = self.image_encoder.width
-        self.token_proj = Linear(width, width)                 # image tokens on their way to either block
+        self.token_proj = Linear(width, width)          # image tokens on their way to either block
         self.graph_token_proj = Linear(2 * graph_out_dim, width)
         self.node_proj = Linear(graph_out_dim, width)
 
         self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.image_block = ImageFromOsmBlock(width)
-        self.image_decoder = DecoderBlock(timm_vit.Block(width, HEADS, mlp_ratio=4, qkv_bias=True, norm_layer=nn.LayerNorm))
+        self.image_decoder = DecoderBlock(timm_vit.Block(width, HEADS, mlp_ratio=4, qkv_bias=True,
+                                                         norm_layer=nn.LayerNorm))
         self.image_decoder_norm = nn.LayerNorm(width)
         self.image_pred = Linear(width, 3 * self.image_encoder.patch**2)
 
@@ -135,7 +154,8 @@ class Rose(nn.Module):
         self._initialise(keep_patch_projection=pretrained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
-        """Xavier-uniform Linear with zero bias, LayerNorm 1 / 0, tokens normal(0.02) everywhere outside the ViT's blocks."""
+        """Xavier-uniform Linear with zero bias, LayerNorm 1 / 0, tokens normal(0.02) everywhere
+        outside the ViT's blocks."""
         inside = set(self.image_encoder.blocks.modules())
         for module in self.modules():
             if isinstance(module, nn.Linear) and module not in inside:
@@ -143,11 +163,14 @@ class Rose(nn.Module):
                 nn.init.zeros_(module.bias)
         if not keep_patch_projection:
             nn.init.xavier_uniform_(self.image_encoder.patch_embed.proj.weight.flatten(1))
-        for token in (self.image_encoder.cls_token, self.osm_encoder.mask_token, self.image_mask_token):
+        for token in (self.image_encoder.cls_token, self.osm_encoder.mask_token,
+                      self.image_mask_token):
             nn.init.normal_(token, std=0.02)
 
-    def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None, node_mask: Tensor | None = None) -> RoseOutput:
-        """Masks both modalities, each in a pass of its own, and reconstructs each by referring to both (Rose section 3.3).
+    def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
+                node_mask: Tensor | None = None) -> RoseOutput:
+        """Masks both modalities, each in a pass of its own, and reconstructs each by referring to
+        both (Rose section 3.3).
 
         Args:
             images: [B, 3, H, W] normalised images.
@@ -159,7 +182,7 @@ class Rose(nn.Module):
             ModelError: shapes that do not fit each other or the network.
         """
         grid = self.check(images, graphs)
-        pixels = self.patchify(images)                                                   # [B, L, P]
+        pixels = self.patchify(images)                                                  # [B, L, P]
         length = pixels.shape[1]
         if image_mask is None:
             visible = visible_count(length, self.img_mask_ratio)
@@ -167,17 +190,21 @@ class Rose(nn.Module):
         else:
             visible = check_image_mask(image_mask, len(images), length)
         if node_mask is None:
-            node_mask = draw_node_mask(graphs.batch, graphs.num_graphs, self.osm_mask_ratio, self.node_mask_scope)
+            node_mask = draw_node_mask(graphs.batch, graphs.num_graphs, self.osm_mask_ratio,
+                                       self.node_mask_scope)
         elif node_mask.dtype != torch.bool or node_mask.shape != graphs.batch.shape:
             raise ModelError(f"node_mask: {node_mask.dtype} of shape {list(node_mask.shape)}; "
                              f"expected bool of shape {list(graphs.batch.shape)}")
 
-        shown, hidden = split_mask(image_mask, visible)                                  # [B, V], [B, L - V]
-        patches = self.image_encoder.embed_patches(pixels, grid)                         # [B, L, D], shared by both passes
+        shown, hidden = split_mask(image_mask, visible)                        # [B, V], [B, L - V]
+        # [B, L, D], shared by both passes
+        patches = self.image_encoder.embed_patches(pixels, grid)
         shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
-        masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)            # [N, 128], in one pass too
+        # [N, 128], in one pass too
+        masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)
         osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid)
-        keys = self._image_from_osm(shown_tokens, shown, length, self.osm_encoder.read_out(nodes, graphs), grid)
+        keys = self._image_from_osm(shown_tokens, shown, length,
+                                    self.osm_encoder.read_out(nodes, graphs), grid)
         hidden_pred = self._decode(keys, hidden)
         image_loss = _squared_error(hidden_pred, take_tokens(pixels, hidden)).mean()
         error = _squared_error(osm_pred, self.osm_encoder.features(graphs)[node_mask])   # [M, F]
@@ -192,17 +219,22 @@ class Rose(nn.Module):
     def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """[B, 3, H, W] images of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
         p = self.image_encoder.patch
-        return pixels.unflatten(1, grid).unflatten(3, (p, p, 3)).permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+        return pixels.unflatten(1, grid).unflatten(3, (p, p, 3)).permute(0, 5, 1, 3, 2,
+                                                                         4).flatten(4).flatten(2,
+                                                                                               3)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """RS representation: [B, 1 + L, D] image tokens, CLS first."""
         return self.image_encoder.encode(self.image_encoder.embed(images))[0]
 
-    def encode_osm(self, graphs: Batch, grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
-        """OSM representation: node embeddings [N, graph_out_dim] and the readout [B, 2 * graph_out_dim].
+    def encode_osm(self, graphs: Batch,
+                   grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
+        """OSM representation: node embeddings [N, graph_out_dim] and the readout [B, 2 *
+        graph_out_dim].
 
         Args:
-            grid: (rows, columns) of patches that node positions refer to; by default that of the encoder's own image size.
+            grid: (rows, columns) of patches that node positions refer to; by default that of the
+                encoder's own image size.
         """
         self.osm_encoder.check(graphs)
         nodes, = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size, None)
@@ -212,8 +244,9 @@ class Rose(nn.Module):
         """RS-OSM representation (method: two fusions).
 
         Args:
-            mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token; "fine" gives [B, L, D], each patch the
-                mean of what it becomes by each node of its tile, weighted by nearness in position code.
+            mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token;
+                "fine" gives [B, L, D], each patch the mean of what it becomes by each node of its
+                tile, weighted by nearness in position code.
 
         Raises:
             ModelError: unknown mode, or shapes that do not fit.
@@ -221,32 +254,40 @@ class Rose(nn.Module):
         return self.fuse_encoded(self.encode(images, graphs), images, graphs, mode)
 
     def encode(self, images: Tensor, graphs: Batch) -> Encoded:
-        """RS and OSM representations of a batch, for whoever wants them beside what `fuse_encoded` makes of them."""
-        return Encoded(self.encode_image(images), *self.encode_osm(graphs, self.check(images, graphs)))
+        """RS and OSM representations of a batch, for whoever wants them beside what `fuse_encoded`
+        makes of them."""
+        return Encoded(self.encode_image(images),
+                       *self.encode_osm(graphs, self.check(images, graphs)))
 
-    def fuse_encoded(self, encoded: Encoded, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
+    def fuse_encoded(self, encoded: Encoded, images: Tensor, graphs: Batch,
+                     mode: str = "global") -> Tensor:
         """`fuse`, of a batch that is encoded already."""
         if mode not in ("global", "fine"):
             raise ModelError(f"mode={mode}: choose global or fine")
         grid = self.check(images, graphs)
-        tokens = self.token_proj(encoded.tokens)                                         # [B, 1 + L, D]
+        tokens = self.token_proj(encoded.tokens)                                    # [B, 1 + L, D]
         if mode == "global":
-            token = self.graph_token_proj(encoded.readout)[:, None]                      # [B, 1, D]
-            return self.image_block(token, tokens, token, token_code(self.width, grid, images.device))[1]
-        patches = tokens[:, 1:]                                                          # [B, L, D]
+            token = self.graph_token_proj(encoded.readout)[:, None]                     # [B, 1, D]
+            return self.image_block(token, tokens, token,
+                                    token_code(self.width, grid, images.device))[1]
+        patches = tokens[:, 1:]                                                         # [B, L, D]
         if self.fine_input == "double":
             patches = self.token_proj(patches)
         weights = self._nearness(graphs, grid)                                           # [N, L]
-        return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights, NodePadding(graphs.batch, len(images)))
+        return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
+                                   NodePadding(graphs.batch, len(images)))
 
     def osm_patches(self, nodes: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """OSM representation of each patch: [B, L, graph_out_dim], the mean of its tile's node embeddings [N, graph_out_dim].
+        """OSM representation of each patch: [B, L, graph_out_dim], the mean of its tile's node
+        embeddings [N, graph_out_dim].
 
-        The mean is weighted as in the fine fusion, by nearness in position code. The paper has no such representation; this is the fine
-        fusion without the image. It is nan in a tile without objects.
+        The mean is weighted as in the fine fusion, by nearness in position code. The paper has no
+        such representation; this is the fine fusion without the image. It is nan in a tile without
+        objects.
         """
         with torch.autocast(nodes.device.type, enabled=False):
-            return node_mean(nodes, self._nearness(graphs, grid), NodePadding(graphs.batch, graphs.num_graphs))
+            return node_mean(nodes, self._nearness(graphs, grid),
+                             NodePadding(graphs.batch, graphs.num_graphs))
 
     def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
         """[len(nodes), heads, 1 + L] attention of chosen nodes over their tile's image tokens.
@@ -257,49 +298,63 @@ class Rose(nn.Module):
         grid = self.check(images, graphs)
         nodes = torch.as_tensor(nodes, device=graphs.x.device, dtype=torch.long)
         if nodes.numel() and not 0 <= int(nodes.min()) <= int(nodes.max()) < graphs.num_nodes:
-            raise ModelError(f"nodes: indices {int(nodes.min())} to {int(nodes.max())}; the batch has {graphs.num_nodes} nodes")
+            raise ModelError(f"nodes: indices {int(nodes.min())} to {int(nodes.max())}; the batch "
+                             f"has {graphs.num_nodes} nodes")
         order = nodes.argsort(stable=True)
         embeddings, = self.osm_encoder(graphs, grid, None)
-        _, attention = self._attend_image(self.encode_image(images), embeddings, graphs, nodes[order], grid)
+        _, attention = self._attend_image(self.encode_image(images), embeddings, graphs,
+                                          nodes[order], grid)
         return attention[order.argsort()]
 
-    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, readout: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[B, 1 + L, D] what the decoder is given: from tokens [B, 1 + V, D] of the visible patches [B, V] of L, and the OSM readout."""
+    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, readout: Tensor,
+                        grid: tuple[int, int]) -> Tensor:
+        """[B, 1 + L, D] what the decoder is given: from tokens [B, 1 + V, D] of the visible
+        patches [B, V] of L, and the OSM readout."""
         tokens = self.token_proj(tokens)
-        place = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)            # CLS is never masked
+        # CLS is never masked
+        place = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)
         fill = MaskFill(self.image_mask_token, place, 1 + length)
-        token = self.graph_token_proj(readout)[:, None]                                  # [B, 1, D]
-        positions = token_code(self.width, grid, tokens.device)                          # [1 + L, D]
+        token = self.graph_token_proj(readout)[:, None]                                 # [B, 1, D]
+        positions = token_code(self.width, grid, tokens.device)                        # [1 + L, D]
         _, keys = self.image_block(token, tokens, token, positions, fill)
         return keys + positions
 
     def _decode(self, keys: Tensor, patches: Tensor) -> Tensor:
-        """[B, Q, p * p * 3] pixels of some `patches` [B, Q], from the decoder's input [B, 1 + L, D]."""
+        """[B, Q, p * p * 3] pixels of some `patches` [B, Q], from the decoder's input [B, 1 + L,
+        D]."""
         return self.image_pred(self.image_decoder_norm(self.image_decoder(keys, patches + 1)))
 
-    def _whole_image(self, keys: Tensor, shown: Tensor, hidden: Tensor, hidden_pred: Tensor) -> Tensor:
-        """[B, L, p * p * 3] pixels of every patch, those of the hidden ones [B, L - V, p * p * 3] being known."""
+    def _whole_image(self, keys: Tensor, shown: Tensor, hidden: Tensor,
+                     hidden_pred: Tensor) -> Tensor:
+        """[B, L, p * p * 3] pixels of every patch, those of the hidden ones [B, L - V, p * p * 3]
+        being known."""
         pixels = torch.cat([self._decode(keys, shown), hidden_pred], dim=1)
         return take_tokens(pixels, torch.cat([shown, hidden], dim=1).argsort(dim=1))
 
-    def _osm_from_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, node_mask: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[M, F] features of the masked nodes, from embeddings [N, 128] made without them and tokens [B, 1 + L, D] of the whole image."""
+    def _osm_from_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, node_mask: Tensor,
+                        grid: tuple[int, int]) -> Tensor:
+        """[M, F] features of the masked nodes, from embeddings [N, 128] made without them and
+        tokens [B, 1 + L, D] of the whole image."""
         keys, _ = self._attend_image(tokens, embeddings, graphs, node_mask.nonzero()[:, 0], grid)
         return self.osm_pred(self.osm_decoder_norm(keys))
 
     def _attend_image(
-        self, tokens: Tensor, embeddings: Tensor, graphs: Batch, nodes: Tensor, grid: tuple[int, int]
+        self, tokens: Tensor, embeddings: Tensor, graphs: Batch, nodes: Tensor,
+        grid: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """The OSM block for nodes [M] (ascending) with image tokens [B, 1 + L, D]: K [M, D] and attention [M, heads, 1 + L]."""
+        """The OSM block for nodes [M] (ascending) with image tokens [B, 1 + L, D]: K [M, D] and
+        attention [M, heads, 1 + L]."""
         node_pe = node_code(self.width, self.osm_encoder.centroids(graphs)[nodes], grid)
         token_pe = token_code(self.width, grid, tokens.device)
         pad = NodePadding(graphs.batch[nodes], len(tokens))
-        return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe, node_pe, pad)
+        return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe,
+                              node_pe, pad)
 
     def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """[N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the patches."""
         nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
-        with torch.autocast(nodes.device.type, enabled=False):  # fixed codes: nothing is gained by rounding them
+        # fixed codes: nothing is gained by rounding them
+        with torch.autocast(nodes.device.type, enabled=False):
             raw = nodes @ token_code(self.width, grid, nodes.device)[1:].T               # [N, L]
         low, high = raw.amin(1, keepdim=True), raw.amax(1, keepdim=True)
         scaled = (raw - low) / (high - low).clamp(min=torch.finfo(raw.dtype).eps)
@@ -307,7 +362,8 @@ class Rose(nn.Module):
 
     @property
     def checkpoint_activations(self) -> bool:
-        """Whether the image encoder computes its blocks again in the backward pass instead of keeping what is in them."""
+        """Whether the image encoder computes its blocks again in the backward pass instead of
+        keeping what is in them."""
         return self.image_encoder.checkpoint_activations
 
     @checkpoint_activations.setter
@@ -315,14 +371,17 @@ class Rose(nn.Module):
         self.image_encoder.checkpoint_activations = value
 
     def check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
-        """The (rows, columns) of patches of a batch; raises ModelError where images and graphs do not fit each other or the network."""
+        """The (rows, columns) of patches of a batch; raises ModelError where images and graphs do
+        not fit each other or the network."""
         grid = self.image_encoder.grid(images)
         self.osm_encoder.check(graphs, len(images))
         return grid
 
 
-def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False, recipe: str = "rose", **overrides: Any) -> Rose:
-    """A Rose as the method describes it (`recipe="rose"`) or as the released code behaves (`recipe="release"`).
+def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False,
+               recipe: str = "rose", **overrides: Any) -> Rose:
+    """A Rose as the method describes it (`recipe="rose"`) or as the released code behaves
+    (`recipe="release"`).
 
     Args:
         overrides: any argument of `Rose`; one of None keeps the recipe's, or the default, value.
@@ -332,12 +391,15 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
         ModelError: an argument that `Rose` refuses or does not know.
     """
     overrides = {key: value for key, value in overrides.items() if value is not None}
-    chosen = resolve_recipe(recipe, **{key: overrides.pop(key) for key in MODEL_KEYS if key in overrides})
+    chosen = resolve_recipe(recipe,
+                            **{key: overrides.pop(key) for key in MODEL_KEYS if key in overrides})
     known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
     for key in overrides:
         if key not in known:
-            raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it takes {', '.join(known + MODEL_KEYS)}")
-    return Rose(image_encoder, pretrained, **{key: getattr(chosen, key) for key in MODEL_KEYS}, **overrides)
+            raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it "
+                             f"takes {', '.join(known + MODEL_KEYS)}")
+    return Rose(image_encoder, pretrained, **{key: getattr(chosen, key) for key in MODEL_KEYS},
+                **overrides)
 
 
 def _squared_error(found: Tensor, target: Tensor) -> Tensor:

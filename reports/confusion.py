@@ -20,27 +20,37 @@ def confusion_table(confusion: Sequence[Sequence[int]], classes: Sequence[str]) 
     total, right = sum(map(sum, confusion)), sum(row[place] for place, row in enumerate(confusion))
     named = [[swatch(colour), name] for name, colour in zip(classes, colours, strict=True)]
     head = element("tr", element("th", "true class", class_="corner", scope="col"),
-                   [element("th", element("span", name), scope="col") for name in named], element("th", "pixels", scope="col"))
+                   [element("th", element("span", name), scope="col") for name in named],
+                   element("th", "pixels", scope="col"))
     rows = [_row(place, row, classes, named[place]) for place, row in enumerate(confusion)]
-    whole = element("table", element("caption", f"Classes taken for each other: {_percent(right, total)} of {total:,} pixels right. "
-                                     "Rows: the true class. Columns: what was predicted."),
+    whole = element("table", element("caption", "Classes taken for each other: "
+                                                f"{_percent(right, total)} of {total:,} pixels "
+                                                "right. Rows: the true class. Columns: what was "
+                                                "predicted."),
                     element("thead", head), element("tbody", rows), class_="confusion")
-    return element("div", element("div", whole, class_="scroll", tabindex="0", role="region", aria_label="confusion matrix"),
-                   element("output", "Point at a cell to read it.", class_="needs-script"), class_="confusion-block")
+    return element("div", element("div", whole, class_="scroll", tabindex="0", role="region",
+                                  aria_label="confusion matrix"),
+                   element("output", "Point at a cell to read it.", class_="needs-script"),
+                   class_="confusion-block")
 
 
-def _row(place: int, row: Sequence[int], classes: Sequence[str], named: Sequence[Markup | str]) -> Markup:
+def _row(place: int, row: Sequence[int], classes: Sequence[str],
+         named: Sequence[Markup | str]) -> Markup:
     truth = sum(row)
-    cells = [_cell(count, truth, classes[place], classes[column], column == place) for column, count in enumerate(row)]
-    return element("tr", element("th", named, scope="row"), cells, element("td", f"{truth:,}" if truth else "absent", class_="number"),
+    cells = [_cell(count, truth, classes[place], classes[column], column == place)
+             for column, count in enumerate(row)]
+    return element("tr", element("th", named, scope="row"), cells,
+                   element("td", f"{truth:,}" if truth else "absent", class_="number"),
                    class_=None if truth else "absent")
 
 
 def _cell(count: int, truth: int, true: str, predicted: str, same: bool) -> Markup:
     share = count / truth if truth else 0
     words = f"{true}, rightly found" if same else f"{true}, taken for {predicted}"
-    return element("td", _percent(count, truth) if count else "", style=f"--share:{share:.3f}", title=f"{words}: {count:,} pixels, "
-                   f"{_percent(count, truth)} of {true}", class_=" ".join(["light"] * (share >= _DARK) + ["right"] * same) or None)
+    return element("td", _percent(count, truth) if count else "", style=f"--share:{share:.3f}",
+                   title=
+        f"{words}: {count:,} pixels, {_percent(count, truth)} of {true}",
+                   class_=" ".join(["light"] * (share >= _DARK) + ["right"] * same) or None)
 
 
 def _percent(count: int, total: int) -> str:

@@ -1,4 +1,5 @@
-"""HTML as nested calls. Whatever is not markup already is escaped, so that no name of a tile, tag or file can become markup."""
+"""HTML as nested calls. Whatever is not markup already is escaped, so that no name of a tile, tag
+or file can become markup."""
 
 import html
 import json
@@ -15,13 +16,16 @@ class Markup(str):
 
 
 def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
-    """`<name attributes>children</name>`; children are texts, numbers, markup, or iterables of these.
+    """`<name attributes>children</name>`; children are texts, numbers, markup, or iterables of
+    these.
 
-    An underscore at the end of an attribute's name is dropped, others become hyphens; True is an attribute without a value, None and False
-    none at all.
+    An underscore at the end of an attribute's name is dropped, others become hyphens; True is an
+    attribute without a value, None and False none at all.
     """
-    given = "".join(_attribute(key, value) for key, value in attributes.items() if value is not None and value is not False)
-    return Markup(f"<{name}{given}>") if name in _VOID else Markup(f"<{name}{given}>{joined(children)}</{name}>")
+    given = "".join(_attribute(key, value) for key, value in attributes.items()
+                    if value is not None and value is not False)
+    return Markup(f"<{name}{given}>") if name in _VOID else Markup(
+        f"<{name}{given}>{joined(children)}</{name}>")
 
 
 def joined(children: Iterable[Any]) -> Markup:
@@ -31,7 +35,8 @@ def joined(children: Iterable[Any]) -> Markup:
 
 def script_json(value: Any, **attributes: Any) -> Markup:
     """Data for a page's scripts: in a script element, where nothing can end the element early."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"),
+                      allow_nan=False).replace("<", "\\u003c")
     return element("script", Markup(text), type="application/json", **attributes)
 
 

@@ -20,7 +20,8 @@ FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".pdf", ".svg")
 
 
 def save_poster(folders: Sequence[Path], path: Path) -> None:
-    """Draw the imagery of the first scene and the maps of all, each over its imagery and as wide and high as the ground is.
+    """Draw the imagery of the first scene and the maps of all, each over its imagery and as wide
+    and high as the ground is.
 
     Args:
         folders: of scenes.
@@ -54,12 +55,17 @@ def _draw(axes: Axes, size: tuple[float, float], ground: Layer, layer: Layer | N
     if layer is None:
         return
     with Image.open(layer.file) as picture:
-        axes.imshow(picture.convert("RGBA"), extent=extent, interpolation="nearest", alpha=layer.opacity)
+        axes.imshow(picture.convert("RGBA"), extent=extent, interpolation="nearest",
+                    alpha=layer.opacity)
     if layer.legend:
-        handles = [Patch(facecolor=colour, label=f"{name} {share:.0%}") for name, colour, share, _ in layer.legend]
-        axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=LEGEND_COLUMNS, frameon=False, fontsize=FIGURE_FONT)
+        handles = [Patch(facecolor=colour, label=f"{name} {share:.0%}")
+                   for name, colour, share, _ in layer.legend]
+        axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0),
+                    ncols=LEGEND_COLUMNS, frameon=False, fontsize=FIGURE_FONT)
     if layer.scale:
         low, high, colours, unit = layer.scale
-        colour_of = ScalarMappable(Normalize(low, high), LinearSegmentedColormap.from_list("scale", list(colours)))
-        bar = axes.figure.colorbar(colour_of, cax=axes.inset_axes([0.15, -0.07, 0.7, 0.03]), orientation="horizontal")
+        colour_of = ScalarMappable(Normalize(low, high),
+                                   LinearSegmentedColormap.from_list("scale", list(colours)))
+        bar = axes.figure.colorbar(colour_of, cax=axes.inset_axes([0.15, -0.07, 0.7, 0.03]),
+                                   orientation="horizontal")
         bar.set_label(unit, fontsize=FIGURE_FONT)

@@ -22,14 +22,17 @@ _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Whatever is not as it should be in `path` while the block takes it apart is a ReportError; `what`: what it should be."""
+    """Whatever is not as it should be in `path` while the block takes it apart is a ReportError;
+    `what`: what it should be."""
     try:
         yield
     except FileNotFoundError as error:
-        raise ReportError(f"{path}: missing, expected {what}; run the command that made the folder again") from error
-    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError, csv.Error) as error:
-        raise ReportError(f"{path}: {type(error).__name__}: {one_line(error)}, expected {what}; run the command that made the folder "
-                          f"again") from error
+        raise ReportError(f"{path}: missing, expected {what}; run the command that made the "
+                          "folder again") from error
+    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError,
+            csv.Error) as error:
+        raise ReportError(f"{path}: {type(error).__name__}: {one_line(error)}, expected {what}; "
+                          "run the command that made the folder again") from error
 
 
 def json_object(path: Path) -> dict[str, Any]:
@@ -56,7 +59,8 @@ def number(value: float | str | None) -> float:
 
 
 def picture(path: Path) -> tuple[str, int, int]:
-    """A picture as a data URI, and its width and height; a large PNG becomes a WebP where that is smaller.
+    """A picture as a data URI, and its width and height; a large PNG becomes a WebP where that is
+    smaller.
 
     Raises:
         ReportError: there is no such picture, or it cannot be read.
@@ -70,7 +74,8 @@ def picture(path: Path) -> tuple[str, int, int]:
             raise ValueError(one_line(error)) from error
         if kind == "PNG" and len(data) > LARGE:
             packed = BytesIO()
-            loaded.convert("RGBA" if "transparency" in loaded.info or loaded.mode in ("RGBA", "LA") else "RGB").save(
+            loaded.convert("RGBA" if "transparency" in loaded.info or loaded.mode in ("RGBA", "LA")
+                           else "RGB").save(
                 packed, "WEBP", quality=WEBP_QUALITY, method=4)
             if packed.tell() < len(data):
                 data, kind = packed.getvalue(), "WEBP"

@@ -1,4 +1,5 @@
-"""scene.json: what a report needs to know of the pictures of a scene, of whatever command they are."""
+"""scene.json: what a report needs to know of the pictures of a scene, of whatever command they
+are."""
 
 
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from typing import Any
 from utils.outputs import write_json
 
 SCENE = "scene.json"
-FEATURES = "features.json"  # beside it, or above those of several cities: the record of extracted features
+# beside it, or above those of several cities: the record of extracted features
+FEATURES = "features.json"
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,9 @@ class SceneRecord:
         headline: (what, figure, remark) of the numbers that matter most.
         lines: sentences.
         size_metres: width and height of the ground that the pictures show.
-        layers: the pictures, the lowest first: "name", "file", and where they have them "opacity", "legend" of classes ("name", "colour",
-            "share", "hectares"), "scale" of amounts ("low", "high", "colours", "unit").
+        layers: the pictures, the lowest first: "name", "file", and where they have them "opacity",
+            "legend" of classes ("name", "colour", "share", "hectares"), "scale" of amounts ("low",
+            "high", "colours", "unit").
         tables: "title", "columns" and "rows".
         files: the other files, "name" and "what" each holds.
     """

@@ -14,14 +14,17 @@ from reports.record import SCENE
 from utils.tables import format_number
 
 _KINDS = {"land_use": "Map of land use", "totals": "Map of totals", "features": "Features"}
-_BUTTONS = (("in", "zoom in", "M8 3v10M3 8h10"), ("out", "zoom out", "M3 8h10"), ("home", "show all", "M3 8l5-5 5 5M4.5 7v6h7V7"),
-            ("full", "full screen", "M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3"))  # what each does, in words, and its sign
+_BUTTONS = (("in", "zoom in", "M8 3v10M3 8h10"), ("out", "zoom out", "M3 8h10"),
+            ("home", "show all", "M3 8l5-5 5 5M4.5 7v6h7V7"),
+            # what each does, in words, and its sign
+            ("full", "full screen", "M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3"))
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture of a scene; `legend` holds (name, colour, share, hectares) of classes, `scale` (low, high, colours, unit) of values."""
+    """A picture of a scene; `legend` holds (name, colour, share, hectares) of classes, `scale`
+    (low, high, colours, unit) of values."""
 
     name: str
     file: Path
@@ -46,18 +49,24 @@ def scene_section(folder: Path) -> Section:
         found = json_object(folder / SCENE)
         tables = [_table(item) for item in found["tables"]]
         files = [(str(item["name"]), str(item["what"])) for item in found["files"]]
-        headline = [(str(what), str(figure), str(remark)) for what, figure, remark in found["headline"]]
-        kind, title, lines = _KINDS[found["kind"]], str(found["title"]), [str(line) for line in found["lines"]]
+        headline = [(str(what), str(figure), str(remark))
+                    for what, figure, remark in found["headline"]]
+        kind, title, lines = _KINDS[found["kind"]], str(found["title"]), [str(line)
+                                                                          for line in found[
+                                                                              "lines"]]
     layers = scene_layers(folder)
     blocks = [Block("Map", [map_viewer(layers, size)])]
     blocks += [Block(name, [table(columns, rows)]) for name, columns, rows in tables]
     if files:
-        blocks.append(Block("Files", [table(["file", "what it holds"], [[element("code", name), what] for name, what in files])]))
+        blocks.append(Block("Files",
+                            [table(["file", "what it holds"],
+                                   [[element("code", name), what] for name, what in files])]))
     return Section(kind, title, folder, lines, _headline(headline, layers, *size), blocks)
 
 
 def scene_size(folder: Path) -> tuple[float, float]:
-    """Width and height in metres of the ground that the scene in `folder` shows; errors as of `scene_section`."""
+    """Width and height in metres of the ground that the scene in `folder` shows; errors as of
+    `scene_section`."""
     with reading(folder / SCENE, "the layers of a scene"):
         width, height = (float(side) for side in json_object(folder / SCENE)["size_metres"])
         if not (0 < width < math.inf and 0 < height < math.inf):
@@ -77,19 +86,23 @@ def scene_layers(folder: Path) -> list[Layer]:
 def _table(item: Mapping[str, Any]) -> tuple[str, list[str], list[list[str | float | None]]]:
     """Title, names of the columns and rows."""
     columns = [str(name) for name in item["columns"]]
-    rows = [[cell if cell is None or isinstance(cell, int | float) else str(cell) for cell in row] for row in item["rows"]]
+    rows = [[cell if cell is None or isinstance(cell, int | float) else str(cell) for cell in row]
+            for row in item["rows"]]
     if not columns or any(len(row) != len(columns) for row in rows):
         raise ValueError(f"a row of the table {item['title']} has not {len(columns)} cells")
     return str(item["title"]), columns, rows
 
 
 def _layer(folder: Path, item: Mapping[str, Any]) -> Layer:
-    legend = [(str(entry["name"]), _colour(entry["colour"]), number(entry.get("share")), number(entry.get("hectares")))
+    legend = [(str(entry["name"]), _colour(entry["colour"]), number(entry.get("share")),
+               number(entry.get("hectares")))
               for entry in item.get("legend") or []]
     scale = item.get("scale")
     if scale:
-        scale = (number(scale["low"]), number(scale["high"]), [_colour(colour) for colour in scale["colours"]], str(scale["unit"]))
-    return Layer(str(item["name"]), folder / str(item["file"]), min(max(float(item.get("opacity", 1)), 0), 1), legend, scale or None)
+        scale = (number(scale["low"]), number(scale["high"]),
+                 [_colour(colour) for colour in scale["colours"]], str(scale["unit"]))
+    return Layer(str(item["name"]), folder / str(item["file"]),
+                 min(max(float(item.get("opacity", 1)), 0), 1), legend, scale or None)
 
 
 def _colour(value: str) -> str:
@@ -98,8 +111,10 @@ def _colour(value: str) -> str:
     return value
 
 
-def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], width: float, height: float) -> list[tuple[str, str, str]]:
-    stated = [*own, ("ground shown", f"{width * height / 1e6:,.3g} km²", f"{width / 1000:,.3g} x {height / 1000:,.3g} km")]
+def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], width: float,
+              height: float) -> list[tuple[str, str, str]]:
+    stated = [*own, ("ground shown", f"{width * height / 1e6:,.3g} km²",
+        f"{width / 1000:,.3g} x {height / 1000:,.3g} km")]
     shares = [entry for layer in layers for entry in layer.legend if not math.isnan(entry[2])]
     if shares:
         name, _, share, _ = max(shares, key=lambda entry: entry[2])
@@ -108,7 +123,8 @@ def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], widt
 
 
 def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
-    """Pictures of the same ground, one over the other, the first at the bottom; map.js adds moving, zooming and switching.
+    """Pictures of the same ground, one over the other, the first at the bottom; map.js adds
+    moving, zooming and switching.
 
     They are stretched to the ground's shape: the pixels of a raster in degrees are not square.
 
@@ -116,18 +132,24 @@ def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
         size: of the ground, width and height in metres.
     """
     pictures = [picture(layer.file) for layer in layers]
-    images = [element("img", src=uri, alt=f"{layer.name}, seen from above", style=f"opacity:{layer.opacity}", data_layer=place,
+    images = [element("img", src=uri, alt=f"{layer.name}, seen from above",
+                      style=f"opacity:{layer.opacity}", data_layer=place,
                       draggable="false", class_="crisp" if layer.legend or layer.scale else None)
               for place, (layer, (uri, *_)) in enumerate(zip(layers, pictures, strict=True))]
     bar = _round_below(size[0] / 4)
-    signs = [element("svg", element("path", d=path), viewBox="0 0 16 16", aria_hidden="true") for *_, path in _BUTTONS]
+    signs = [element("svg", element("path", d=path), viewBox="0 0 16 16", aria_hidden="true")
+             for *_, path in _BUTTONS]
     buttons = [element("button", sign, type="button", data_do=name, title=title, aria_label=title)
                for sign, (name, title, _) in zip(signs, _BUTTONS, strict=True)]
     frame = element(
-        "div", element("div", images, class_="layers"), element("div", buttons, class_="buttons needs-script"),
-        element("div", element("span", f"{bar:,} m"), element("i", style=f"width:{bar / size[0]:.2%}"), class_="scale-bar"),
-        element("div", "click the map, then zoom with the wheel", class_="hint", aria_hidden="true"),
-        class_="frame", tabindex="0", role="application", style=f"--ratio:{size[0] / size[1]:.4f}", data_metres=size[0],
+        "div", element("div", images, class_="layers"),
+        element("div", buttons, class_="buttons needs-script"),
+        element("div", element("span", f"{bar:,} m"),
+                element("i", style=f"width:{bar / size[0]:.2%}"), class_="scale-bar"),
+        element("div", "click the map, then zoom with the wheel", class_="hint",
+                aria_hidden="true"),
+        class_="frame", tabindex="0", role="application", style=f"--ratio:{size[0] / size[1]:.4f}",
+        data_metres=size[0],
         aria_label="Map. Arrow keys move it, plus and minus zoom, 0 shows all.")
     panels = [_panel(place, layer) for place, layer in reversed(list(enumerate(layers)))]
     return element("div", frame, element("div", panels, class_="side"), class_="map")
@@ -135,10 +157,13 @@ def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
 
 def _panel(place: int, layer: Layer) -> Markup:
     box = element("input", type="checkbox", checked=True, data_layer=place, class_="needs-script")
-    fade = element("input", type="range", min="0", max="100", value=round(layer.opacity * 100), data_layer=place,
+    fade = element("input", type="range", min="0", max="100", value=round(layer.opacity * 100),
+                   data_layer=place,
                    aria_label=f"opacity of {layer.name}")
-    return element("fieldset", element("legend", element("label", box, layer.name, class_="switch")),
-                   element("label", element("span", "opacity"), fade, class_="slider needs-script"), _legend(layer), _scale(layer))
+    return element("fieldset",
+                   element("legend", element("label", box, layer.name, class_="switch")),
+                   element("label", element("span", "opacity"), fade,
+                           class_="slider needs-script"), _legend(layer), _scale(layer))
 
 
 def _legend(layer: Layer) -> Markup | None:
@@ -146,7 +171,8 @@ def _legend(layer: Layer) -> Markup | None:
         return None
     rows = [element("tr", element("th", swatch(colour), name, scope="row"),
                     element("td", "" if math.isnan(share) else f"{share:.1%}", class_="number"),
-                    element("td", "" if math.isnan(hectares) else f"{hectares:,.1f} ha", class_="number"))
+                    element("td", "" if math.isnan(hectares) else f"{hectares:,.1f} ha",
+                            class_="number"))
             for name, colour, share, hectares in layer.legend]
     return element("table", element("tbody", rows), class_="legend")
 
@@ -156,7 +182,9 @@ def _scale(layer: Layer) -> Markup | None:
         return None
     low, high, colours, unit = layer.scale
     ends = [element("span", text) for text in (format_number(low), unit, format_number(high))]
-    return element("div", element("div", class_="ramp", style=f"background:linear-gradient(90deg,{','.join(colours)})"),
+    return element("div",
+                   element("div", class_="ramp",
+                           style=f"background:linear-gradient(90deg,{','.join(colours)})"),
                    element("div", ends, class_="ends"), class_="colour-scale")
 
 

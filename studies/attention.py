@@ -1,11 +1,13 @@
-"""Where OSM objects look in the image: the attention of pretrained Rose, drawn and as one number (Rose section 5.4).
+"""Where OSM objects look in the image: the attention of pretrained Rose, drawn and as one number
+(Rose section 5.4).
 
     python -m studies.attention                                                # the last pretraining run, on the sample city
     python -m studies.attention checkpoint=runs/rose/model_120.tar data_root=D
     python -m studies.attention data_root=D tile=singapore_3_5 nodes=[0,7]     # the tile and the objects to draw
 
-The number is the lift: the share of an object's attention that falls inside its own rotated box, over the share of the tile that this box
-covers, which is what attention spread evenly would give. Outputs are in save_path.
+The number is the lift: the share of an object's attention that falls inside its own rotated box,
+over the share of the tile that this box covers, which is what attention spread evenly would give.
+Outputs are in save_path.
 """
 
 from collections.abc import Sequence
@@ -23,7 +25,12 @@ from studies.attention_figures import shares_figure, tile_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
 from training.attention import attention_mass, patch_attention, patch_coverage
-from training.compatibility import check_image_size, check_node_width, check_tiles_text, find_checkpoint
+from training.compatibility import (
+    check_image_size,
+    check_node_width,
+    check_tiles_text,
+    find_checkpoint,
+)
 from training.devices import launch_single
 from training.reconstruction import sample_indices
 from utils.cli.command import script
@@ -31,7 +38,8 @@ from utils.config import AttentionConfig
 from utils.errors import ConfigError, TileError
 
 DRAWN = 4  # objects
-LARGEST_DRAWN = 1 / 8  # of the tile: what is inside a larger box says little of where an object looks
+# of the tile: what is inside a larger box says little of where an object looks
+LARGEST_DRAWN = 1 / 8
 
 
 def implied(given: dict[str, str]) -> list[str]:
@@ -50,10 +58,12 @@ def main(cfg: AttentionConfig) -> None:
     check_tiles_text(checkpoint, tiles)
     check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
     drawn = tile_asked_for(tiles, cfg)
-    objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)), cfg.batch_size)
+    objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)),
+                             cfg.batch_size)
     if not len(objects):
-        raise TileError(f"{cfg.data_root}: none of the tiles read has an OSM object, expected some whose attention can be looked at; "
-                        f"choose other cities=, or prepare the tiles with an extract that covers them")
+        raise TileError(f"{cfg.data_root}: none of the tiles read has an OSM object, expected "
+                        "some whose attention can be looked at; choose other cities=, or prepare "
+                        "the tiles with an extract that covers them")
     summary = summarise(objects, (cfg.image_size // rose.image_encoder.patch) ** 2)
     drawn = telling_tile(objects, tiles) if drawn is None else drawn
     figures = {f"attention_{tiles.names[drawn]}": draw(rose, tiles, drawn, cfg.nodes)}
@@ -71,19 +81,23 @@ def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
     """
     if cfg.tile is None:
         if cfg.nodes is not None:
-            raise ConfigError(f"nodes={cfg.nodes}: objects are numbered within a tile; name it with tile=")
+            raise ConfigError(f"nodes={cfg.nodes}: objects are numbered within a tile; name it "
+                              "with tile=")
         return None
     if cfg.tile not in tiles.names:
-        raise ConfigError(f"tile={cfg.tile}: not among the {len(tiles)} tiles of {cfg.data_root}, which are {tiles.names[0]} to "
-                          f"{tiles.names[-1]}; choose one of them, or leave tile= out")
+        raise ConfigError(f"tile={cfg.tile}: not among the {len(tiles)} tiles of {cfg.data_root}, "
+                          f"which are {tiles.names[0]} to {tiles.names[-1]}; choose one of them, "
+                          "or leave tile= out")
     index = tiles.names.index(cfg.tile)
     count = len(tiles.read(index)[1].x)
     if not count:
-        raise TileError(f"{cfg.data_root}: tile {cfg.tile} has no OSM object, expected one or more to draw; choose another tile=")
+        raise TileError(f"{cfg.data_root}: tile {cfg.tile} has no OSM object, expected one or "
+                        "more to draw; choose another tile=")
     wrong = [node for node in cfg.nodes or [] if not 0 <= node < count]
     if wrong or cfg.nodes == []:
-        raise ConfigError(f"nodes={cfg.nodes}: {f'no object {wrong[0]}' if wrong else 'none'}; those of tile {cfg.tile} have the numbers 0 "
-                          f"to {count - 1}; choose among them, or leave nodes= out")
+        raise ConfigError(f"nodes={cfg.nodes}: {f'no object {wrong[0]}' if wrong else 'none'}; "
+                          f"those of tile {cfg.tile} have the numbers 0 to {count - 1}; choose "
+                          "among them, or leave nodes= out")
     return index
 
 
@@ -97,7 +111,8 @@ def telling_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
 
 
 def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]:
-    """DRAWN objects of different tags, the largest with a box of at most LARGEST_DRAWN of the tile first; then larger ones."""
+    """DRAWN objects of different tags, the largest with a box of at most LARGEST_DRAWN of the tile
+    first; then larger ones."""
     order = np.lexsort((-box_share, box_share > LARGEST_DRAWN))
     first = {}
     for node in order.tolist():
@@ -112,14 +127,21 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     corners, device = graphs.x[:, CORNERS], next(rose.parameters()).device
     grid = rose.image_encoder.grid(images)
     tags = [tiles.tag(index, int(code)) for code in graphs.x[:, LABEL]]
-    attention = rose.osm_attention(images.to(device), graphs.clone().to(device), torch.arange(len(tags))).cpu()
-    patches, coverage = patch_attention(attention), patch_coverage(corners, grid)        # [N, heads, L], [N, L]
+    attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
+                                   torch.arange(len(tags))).cpu()
+    # [N, heads, L], [N, L]
+    patches, coverage = patch_attention(attention), patch_coverage(corners, grid)
     box_share, mass = coverage.mean(1).numpy(), attention_mass(patches, coverage).mean(1).numpy()
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
-    captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, {box_share[node]:.1%} of the tile"
+    captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
+                f"{box_share[node]:.1%} of the tile"
                 for node in chosen]
-    image, boxes = tiles.read(index)[0].movedim(0, -1).numpy(), corners[chosen].unflatten(1, (4, 2)).numpy()
-    return tile_figure(tiles.names[index], image, boxes, patches[chosen].numpy(), patches.mean((0, 1)).numpy(), grid, captions)
+    image, boxes = tiles.read(index)[0].movedim(0,
+                                                -1).numpy(), corners[chosen].unflatten(1,
+                                                                                       (4,
+                                                                                        2)).numpy()
+    return tile_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
+                       patches.mean((0, 1)).numpy(), grid, captions)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Figures of the attention study. Each function returns a matplotlib Figure; nothing here touches a display."""
+"""Figures of the attention study. Each function returns a matplotlib Figure; nothing here touches
+a display."""
 
 from collections.abc import Sequence
 
@@ -19,10 +20,12 @@ MOST_TIMES = 64  # the highest colour, at most
 
 
 def tile_figure(
-    name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray, everyone: np.ndarray, grid: tuple[int, int],
+    name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray, everyone: np.ndarray,
+    grid: tuple[int, int],
     captions: Sequence[str],
 ) -> Figure:
-    """The tile with the outlines of n objects, and a row an object: its attention, mean of the heads and each head alone.
+    """The tile with the outlines of n objects, and a row an object: its attention, mean of the
+    heads and each head alone.
 
     Args:
         name: of the tile.
@@ -34,18 +37,20 @@ def tile_figure(
         captions: of the objects.
     """
     count, heads, length = patches.shape
-    times = (patches * length).reshape(count, heads, *grid)                              # 1: uniform attention
+    times = (patches * length).reshape(count, heads, *grid)                  # 1: uniform attention
     scale = LogNorm(FAINT, _highest(times.mean(1)))
     outlines = corners * (image.shape[1], image.shape[0])
-    rows = max(count, 3)                                                                 # of the page; fewer objects leave some empty
+    rows = max(count, 3)                              # of the page; fewer objects leave some empty
     wide, rest = 3.1, 2.3 + 1.1 * heads / 2                                              # inches
     figure = Figure(figsize=(wide + rest, 2.5 * rows), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(wide, rest))
     left = left.subfigures(2, 1, height_ratios=(3, rows - 3))[0] if rows > 3 else left
     top, bottom = left.subplots(2, 1)
     _show_tile(top, image, outlines, name)
-    _show_heat(bottom, (everyone * length).reshape(grid), scale, "mean attention of all objects of the tile", image)
-    bar = left.colorbar(ScalarMappable(scale, HEAT), ax=bottom, orientation="horizontal", extend="both", aspect=30)
+    _show_heat(bottom, (everyone * length).reshape(grid), scale,
+               "mean attention of all objects of the tile", image)
+    bar = left.colorbar(ScalarMappable(scale, HEAT), ax=bottom, orientation="horizontal",
+                        extend="both", aspect=30)
     ticks = [2.0**step for step in range(-1, int(np.log2(scale.vmax)) + 1)]
     bar.set_ticks(ticks, labels=["1/2", *(f"{tick:g}" for tick in ticks[1:])])
     bar.minorticks_off()
@@ -61,18 +66,21 @@ def _highest(times: np.ndarray) -> float:
     return float(np.clip(2 ** np.ceil(np.log2(np.quantile(times, 0.995))), 2, MOST_TIMES))
 
 
-def _show_object(part: SubFigure, times: np.ndarray, outline: np.ndarray, scale: LogNorm, image: np.ndarray) -> None:
+def _show_object(part: SubFigure, times: np.ndarray, outline: np.ndarray, scale: LogNorm,
+                 image: np.ndarray) -> None:
     """A row: the heads' mean over the tile, and each of `times` [heads, rows, columns]."""
     columns = -(-len(times) // 2)
     cells = part.add_gridspec(2, 1 + columns, width_ratios=(2.2, *[1] * columns))
-    _show_heat(part.add_subplot(cells[:, 0]), times.mean(0), scale, "mean of the heads", image, outline)
+    _show_heat(part.add_subplot(cells[:, 0]), times.mean(0), scale, "mean of the heads", image,
+               outline)
     for head, heat in enumerate(times):
         axes = part.add_subplot(cells[head // columns, 1 + head % columns])
         _show_heat(axes, heat, scale, f"head {head + 1}", image, outline, opacity=1)
 
 
 def _show_heat(
-    axes: Axes, times: np.ndarray, scale: LogNorm, title: str, image: np.ndarray, outline: np.ndarray | None = None, opacity: float = 0.65
+    axes: Axes, times: np.ndarray, scale: LogNorm, title: str, image: np.ndarray,
+    outline: np.ndarray | None = None, opacity: float = 0.65
 ) -> None:
     height, width = image.shape[:2]
     axes.imshow(image.mean(-1), cmap="gray", extent=(0, width, height, 0))
@@ -87,15 +95,18 @@ def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -
     height, width = image.shape[:2]
     axes.imshow(image, extent=(0, width, height, 0))
     for number, box in enumerate(outlines, start=1):
-        axes.add_patch(Polygon(box, fill=False, edgecolor=OBJECT_COLOUR, linewidth=1.6, path_effects=_edge(3)))
+        axes.add_patch(Polygon(box, fill=False, edgecolor=OBJECT_COLOUR, linewidth=1.6,
+                               path_effects=_edge(3)))
         middle = box.clip((0, 0), (width, height)).mean(0)
-        axes.text(*middle, str(number), color=OBJECT_COLOUR, fontsize=FONT + 3, ha="center", va="center", path_effects=_edge(2.5))
+        axes.text(*middle, str(number), color=OBJECT_COLOUR, fontsize=FONT + 3, ha="center",
+                  va="center", path_effects=_edge(2.5))
     axes.set_title(name, fontsize=FONT + 1)
     _bare(axes, width, height)
 
 
 def shares_figure(objects: ObjectAttention, summary: dict) -> Figure:
-    """Attention share against box share of all objects with a box, and the lift by object size and by head.
+    """Attention share against box share of all objects with a box, and the lift by object size and
+    by head.
 
     Args:
         objects: at least one of them with a box that covers some of its tile.
@@ -112,16 +123,20 @@ def shares_figure(objects: ObjectAttention, summary: dict) -> Figure:
 
 def _show_cloud(axes: Axes, objects: ObjectAttention, summary: dict) -> None:
     least = 10 ** np.floor(np.log10(np.quantile(objects.box_share, 0.005)))
-    axes.scatter(objects.box_share, objects.share, s=5, alpha=float(np.clip(2000 / len(objects), 0.08, 0.8)), color=OSM_COLOUR,
+    axes.scatter(objects.box_share, objects.share, s=5,
+                 alpha=float(np.clip(2000 / len(objects), 0.08, 0.8)), color=OSM_COLOUR,
                  linewidths=0, label="an object")
     axes.plot([least, 1], [least, 1], color="black", linewidth=1, label="uniform attention")
-    axes.plot([size["box_share"] for size in summary["sizes"]], [size["attention_share"] for size in summary["sizes"]], color=IMAGE_COLOUR,
+    axes.plot([size["box_share"] for size in summary["sizes"]],
+              [size["attention_share"] for size in summary["sizes"]], color=IMAGE_COLOUR,
               marker="o", markersize=6, label="mean of a size class")
     axes.set(xscale="log", yscale="log", xlim=(least, 1.3), ylim=(least, 1.3), aspect="equal")
     axes.set_xlabel("box's share of the tile")
     axes.set_ylabel("share of attention inside the box")
-    axes.set_title(f"{len(objects)} objects: {summary['attention_share']:.2%} of attention on\nboxes of {summary['box_share']:.2%} "
-                   f"of the tile, lift {summary['lift']:.2f} ± {summary['lift_standard_error']:.2f}", fontsize=FONT + 1)
+    axes.set_title(f"{len(objects)} objects: {summary['attention_share']:.2%} of attention "
+                   f"on\nboxes of {summary['box_share']:.2%} of the tile, lift "
+                   f"{summary['lift']:.2f} ± {summary['lift_standard_error']:.2f}",
+                   fontsize=FONT + 1)
     legend = axes.legend(fontsize=FONT - 1, loc="upper left")
     for handle in legend.legend_handles:
         handle.set_alpha(1)
@@ -130,13 +145,16 @@ def _show_cloud(axes: Axes, objects: ObjectAttention, summary: dict) -> None:
 
 def _show_sizes(axes: Axes, sizes: Sequence[dict]) -> None:
     places = np.arange(len(sizes))
-    bars = (("by the object itself", "lift", OSM_COLOUR, -0.2), ("by the tile's other objects", "lift_of_others", QUIET, 0.2))
+    bars = (("by the object itself", "lift", OSM_COLOUR, -0.2),
+            ("by the tile's other objects", "lift_of_others", QUIET, 0.2))
     for label, key, colour, shift in bars:
         values = [size[key] for size in sizes]
         _label(axes, axes.bar(places + shift, values, 0.38, color=colour, label=label))
-    axes.set_xticks(places, [f"{size['patches']}\n{size['objects']}" for size in sizes], fontsize=FONT - 1)
+    axes.set_xticks(places, [f"{size['patches']}\n{size['objects']}" for size in sizes],
+                    fontsize=FONT - 1)
     axes.set_xlabel("size of the box in patches; number of objects")
-    axes.set_title("lift by size: attention on the box\n/ the box's share of the tile", fontsize=FONT + 1)
+    axes.set_title("lift by size: attention on the box\n/ the box's share of the tile",
+                   fontsize=FONT + 1)
     _uniform(axes)
 
 
@@ -151,7 +169,8 @@ def _show_heads(axes: Axes, summary: dict) -> None:
 
 
 def _label(axes: Axes, bars) -> None:
-    axes.bar_label(bars, fmt="%.2f", fontsize=FONT - 2, padding=1, bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.3})
+    axes.bar_label(bars, fmt="%.2f", fontsize=FONT - 2, padding=1,
+                   bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.3})
 
 
 def _uniform(axes: Axes) -> None:

@@ -1,4 +1,5 @@
-"""How much of an OSM object's attention falls on its own place in the image (attention study, Rose section 5.4)."""
+"""How much of an OSM object's attention falls on its own place in the image (attention study, Rose
+section 5.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -26,9 +27,11 @@ class ObjectAttention:
         tile: [n] index of the tile in its dataset.
         node: [n] row of the object in the tile's node table.
         code: [n] label code.
-        box_share: [n] share of the tile that the box, cut at the tile's edge, covers; it is also what uniform attention gives the box.
+        box_share: [n] share of the tile that the box, cut at the tile's edge, covers; it is also
+            what uniform attention gives the box.
         head_share: [n, heads] share of each head's attention on patches that falls inside the box.
-        others_share: [n] the same, mean of heads, of the attention of the tile's other objects on this box; nan where there is none.
+        others_share: [n] the same, mean of heads, of the attention of the tile's other objects on
+            this box; nan where there is none.
     """
 
     tile: np.ndarray
@@ -48,8 +51,10 @@ class ObjectAttention:
 
     @property
     def lift(self) -> np.ndarray:
-        """[n] attention on the own box in units of what uniform attention gives it; nan for a box without area in the tile."""
-        return np.divide(self.share, self.box_share, out=np.full(len(self), np.nan), where=self.box_share > 0)
+        """[n] attention on the own box in units of what uniform attention gives it; nan for a box
+        without area in the tile."""
+        return np.divide(self.share, self.box_share, out=np.full(len(self), np.nan),
+                         where=self.box_share > 0)
 
     def where(self, chosen: np.ndarray) -> "ObjectAttention":
         """Those of the objects that are True in `chosen` [n]."""
@@ -57,22 +62,25 @@ class ObjectAttention:
 
     @classmethod
     def joined(cls, parts: Sequence["ObjectAttention"]) -> "ObjectAttention":
-        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
+        return cls(*(np.concatenate([getattr(part, item.name) for part in parts])
+                     for item in fields(cls)))
 
 
 def others_mass(patches: Tensor, coverage: Tensor) -> Tensor:
-    """[n] mean attention that the other objects of one tile give each object's box: what is due to the box, not to its being their own.
+    """[n] mean attention that the other objects of one tile give each object's box: what is due to
+    the box, not to its being their own.
 
     Args:
         patches: [n, L] attention of the tile's objects, mean of the heads.
         coverage: [n, L] of their boxes.
     """
-    others = (patches.sum(0) - patches) / (len(patches) - 1)                             # [n, L]; nan for an object alone
+    others = (patches.sum(0) - patches) / (len(patches) - 1)      # [n, L]; nan for an object alone
     return (others * coverage).sum(-1)
 
 
 @torch.inference_mode()
-def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch_size: int, progress: bool = True) -> ObjectAttention:
+def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch_size: int,
+                   progress: bool = True) -> ObjectAttention:
     """The attention of all objects of the tiles `indices`; tiles without objects add nothing.
 
     Raises:
@@ -81,15 +89,18 @@ def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch
     heads, device = rose.osm_block.k2q_attn.heads, next(rose.parameters()).device
     loader = DataLoader(Subset(tiles, list(indices)), batch_size=batch_size, collate_fn=collate)
     nothing, shares = np.empty(0, np.int64), np.empty(0)
-    parts, place = [ObjectAttention(nothing, nothing, nothing, shares, np.empty((0, heads)), shares)], 0
+    parts, place = [ObjectAttention(nothing, nothing, nothing, shares, np.empty((0, heads)),
+                                    shares)], 0
     with progress_bar(len(indices), 0, "tile", progress) as bar:
         for images, graphs in loader:
             x, slices, grid = graphs.x, graphs.ptr.tolist(), rose.image_encoder.grid(images)
-            attention = rose.osm_attention(images.to(device), graphs.to(device), torch.arange(len(x), device=device)).cpu()
+            attention = rose.osm_attention(images.to(device), graphs.to(device),
+                                           torch.arange(len(x), device=device)).cpu()
             coverage = patch_coverage(x[:, CORNERS], grid)                               # [N, L]
             for start, end in pairwise(slices):
                 index, place = indices[place], place + 1
-                parts.append(_of_tile(index, x[start:end, LABEL], attention[start:end], coverage[start:end]))
+                parts.append(_of_tile(index, x[start:end, LABEL], attention[start:end],
+                                      coverage[start:end]))
             bar.update(len(images))
     return ObjectAttention.joined(parts)
 
@@ -97,7 +108,8 @@ def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch
 def _of_tile(index: int, codes: Tensor, attention: Tensor, coverage: Tensor) -> ObjectAttention:
     patches, count = patch_attention(attention), len(codes)
     return ObjectAttention(
-        np.full(count, index), np.arange(count), codes.long().numpy(), coverage.mean(1).numpy(), attention_mass(patches, coverage).numpy(),
+        np.full(count, index), np.arange(count), codes.long().numpy(), coverage.mean(1).numpy(),
+        attention_mass(patches, coverage).numpy(),
         others_mass(patches.mean(1), coverage).numpy(),
     )
 
@@ -106,53 +118,62 @@ def summarise(objects: ObjectAttention, patches: int) -> dict:
     """Means over the objects whose box has an area: of all, by head and by size in patches.
 
     Returns:
-        The figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error" (over tiles), "median_lift",
-        "objects_above_uniform" (share with a lift above 1), and the lists "heads" and "sizes". Nan for no objects.
+        The figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error" (over
+        tiles), "median_lift", "objects_above_uniform" (share with a lift above 1), and the lists
+        "heads" and "sizes". Nan for no objects.
 
     Args:
         patches: L.
     """
     boxed = objects.where(objects.box_share > 0)
     sizes = boxed.box_share * patches
-    heads = [{"head": head + 1, "attention_share": _mean(share), "lift": _mean(share) / _mean(boxed.box_share)}
+    heads = [{"head": head + 1, "attention_share": _mean(share),
+              "lift": _mean(share) / _mean(boxed.box_share)}
              for head, share in enumerate(boxed.head_share.T)]
     by_size = [{"patches": name, "objects": int(inside.sum()), **_figures(boxed.where(inside))}
                for name, inside in _size_classes(sizes).items() if inside.any()]
     lift = boxed.lift
     return {
         "objects": len(boxed), "without_box": len(objects) - len(boxed), **_figures(boxed),
-        "lift_standard_error": _standard_error(boxed), "median_lift": float(np.median(lift)) if len(lift) else np.nan,
+        "lift_standard_error": _standard_error(boxed), "median_lift": float(np.median(lift))
+        if len(lift) else np.nan,
         "objects_above_uniform": _mean(lift > 1),
         "heads": heads, "sizes": by_size,
     }
 
 
 def _figures(objects: ObjectAttention) -> dict[str, float]:
-    """Mean shares, and lift: attention on the own box / the box's share, as a ratio of these means; lift_of_others likewise."""
+    """Mean shares, and lift: attention on the own box / the box's share, as a ratio of these
+    means; lift_of_others likewise."""
     box, share = _mean(objects.box_share), _mean(objects.share)
     shared = objects.where(~np.isnan(objects.others_share))
     others = _mean(shared.others_share)
-    return {"box_share": box, "attention_share": share, "lift": share / box, "attention_share_of_others": others,
+    return {"box_share": box, "attention_share": share, "lift": share / box,
+            "attention_share_of_others": others,
             "lift_of_others": others / _mean(shared.box_share)}
 
 
 def _standard_error(objects: ObjectAttention) -> float:
-    """Of the lift sum_n share_n / sum_n box_n, with tiles, not objects, as what was drawn independently; nan for fewer than two tiles."""
+    """Of the lift sum_n share_n / sum_n box_n, with tiles, not objects, as what was drawn
+    independently; nan for fewer than two tiles."""
     _, tile = np.unique(objects.tile, return_inverse=True)
     count = tile.max(initial=-1) + 1
     if count < 2:
         return np.nan
     lift = objects.share.sum() / objects.box_share.sum()
     residuals = np.bincount(tile, objects.share - lift * objects.box_share)              # [tiles]
-    return float(np.sqrt(count / (count - 1) * np.square(residuals).sum()) / objects.box_share.sum())
+    return float(
+        np.sqrt(count / (count - 1) * np.square(residuals).sum()) / objects.box_share.sum())
 
 
 def _size_classes(sizes: np.ndarray) -> dict[str, np.ndarray]:
     """Name -> [n] bool, for boxes of `sizes` [n] patches."""
     bounds = (0, *SIZE_BOUNDS, np.inf)
-    names = [f"under {SIZE_BOUNDS[0]}", *(f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)),
+    names = [f"under {SIZE_BOUNDS[0]}",
+             *(f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)),
              f"{SIZE_BOUNDS[-1]} or more"]
-    return {name: (sizes >= low) & (sizes < high) for name, (low, high) in zip(names, pairwise(bounds), strict=True)}
+    return {name: (sizes >= low) & (sizes < high)
+            for name, (low, high) in zip(names, pairwise(bounds), strict=True)}
 
 
 def _mean(values: np.ndarray) -> float:

@@ -1,4 +1,5 @@
-"""What the attention study leaves: a table of objects, its figures in numbers and pictures, and what they say in words."""
+"""What the attention study leaves: a table of objects, its figures in numbers and pictures, and
+what they say in words."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -13,48 +14,62 @@ from utils.drawing import save_figure
 from utils.files import sha256_of
 from utils.outputs import write_csv, write_json
 
-COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift", "attention_share_of_others")
-NOTABLE = 0.05  # a lift this near to what it is compared with, or within two standard errors, counts as equal
+COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift",
+           "attention_share_of_others")
+# a lift this near to what it is compared with, or within two standard errors, counts as equal
+NOTABLE = 0.05
 
 
 def write(
-    cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict, tiles: TileDataset, figures: dict[str, Figure]
+    cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
+    tiles: TileDataset, figures: dict[str, Figure]
 ) -> None:
     """attention.csv, results.json and figures/ in save_path, each whole or not at all."""
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
     write_csv(folder / "attention.csv", [
-        dict(zip(COLUMNS, (tiles.names[index], node, tiles.tag(index, code), *(f"{value:.6g}" for value in values)), strict=True))
-        for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers, strict=True)
+        dict(zip(COLUMNS, (tiles.names[index], node, tiles.tag(index, code),
+                           *(f"{value:.6g}" for value in values)), strict=True))
+        for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers,
+                                              strict=True)
     ])
     write_json(folder / "results.json", {
-        **summary, "tiles_with_objects": len(np.unique(objects.tile)), "checkpoint": str(checkpoint),
+        **summary, "tiles_with_objects": len(np.unique(objects.tile)),
+        "checkpoint": str(checkpoint),
         "checkpoint_sha256": sha256_of(checkpoint), "config": asdict(cfg),
     })
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{name}.png")
 
 
-def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict, figures: dict[str, Figure]) -> str:
+def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
+             figures: dict[str, Figure]) -> str:
     """What was found, whichever way it falls."""
-    lines = ["", f"Where {len(objects)} OSM objects of {len(np.unique(objects.tile))} tiles look in the image, by {checkpoint}:"]
+    lines = ["", f"Where {len(objects)} OSM objects of {len(np.unique(objects.tile))} tiles look "
+                 f"in the image, by {checkpoint}:"]
     if summary["objects"]:
         heads = sorted(summary["heads"], key=lambda head: head["lift"])
         lines += [
-            f"  {summary['attention_share']:.2%} of an object's attention falls inside its own box, which covers "
-            f"{summary['box_share']:.2%} of the tile: lift {summary['lift']:.2f} ± "
-            f"{summary['lift_standard_error']:.2f} (standard error; 1: no more than chance)",
-            f"  other objects of its tile give that box {summary['attention_share_of_others']:.2%}: lift {summary['lift_of_others']:.2f}",
-            f"  {summary['objects_above_uniform']:.0%} of the objects have a lift above 1; the median is {summary['median_lift']:.2f}",
-            f"  by head: from {heads[0]['lift']:.2f} (head {heads[0]['head']}) to {heads[-1]['lift']:.2f} (head {heads[-1]['head']})",
+            f"  {summary['attention_share']:.2%} of an object's attention falls inside its own "
+            f"box, which covers {summary['box_share']:.2%} of the tile: lift "
+            f"{summary['lift']:.2f} ± {summary['lift_standard_error']:.2f} (standard error; 1: no "
+            "more than chance)",
+            "  other objects of its tile give that box "
+            f"{summary['attention_share_of_others']:.2%}: lift {summary['lift_of_others']:.2f}",
+            f"  {summary['objects_above_uniform']:.0%} of the objects have a lift above 1; the "
+            f"median is {summary['median_lift']:.2f}",
+            f"  by head: from {heads[0]['lift']:.2f} (head {heads[0]['head']}) to "
+            f"{heads[-1]['lift']:.2f} (head {heads[-1]['head']})",
             f"  {'box, in patches':18}{'objects':>9}{'lift':>8}{'of others':>11}",
-            *(f"  {size['patches']:18}{size['objects']:9}{size['lift']:8.2f}{size['lift_of_others']:11.2f}"
+            *("  "
+              f"{size['patches']:18}{size['objects']:9}{size['lift']:8.2f}{size['lift_of_others']:11.2f}"
               for size in summary["sizes"]),
             verdict(summary),
         ]
     if summary["without_box"]:
-        lines.append(f"  {summary['without_box']} objects, whose box has no area in the tile, are left out of these figures")
+        lines.append(f"  {summary['without_box']} objects, whose box has no area in the tile, are "
+                     "left out of these figures")
     return "\n".join([
         *lines, f"Outputs in {cfg.save_path}:",
         "  attention.csv  each object's shares", "  results.json   the figures above",
@@ -69,7 +84,7 @@ def verdict(summary: dict) -> str:
     if lift < 1 + margin:
         return "So objects look at their own place no more than chance would have it: this checkpoint does not tie objects to their place."
     if lift < others + margin:
-        return (f"So objects look at such places {lift:.2f} times as much as chance would have it, but hardly more at their own than other "
-                f"objects do: little ties them to it.")
-    return (f"So objects look at their own place: {lift:.2f} times as much as chance would have it, {lift / others:.2f} times as much as "
-            f"other objects do.")
+        return (f"So objects look at such places {lift:.2f} times as much as chance would have "
+                "it, but hardly more at their own than other objects do: little ties them to it.")
+    return (f"So objects look at their own place: {lift:.2f} times as much as chance would have "
+            f"it, {lift / others:.2f} times as much as other objects do.")

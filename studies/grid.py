@@ -1,4 +1,5 @@
-"""The runs of a study: cells, each an evaluation over the seeds; all are checked before the first, and finished ones only read again."""
+"""The runs of a study: cells, each an evaluation over the seeds; all are checked before the first,
+and finished ones only read again."""
 
 import gc
 from collections.abc import Sequence
@@ -39,7 +40,8 @@ class Cell:
     @property
     def labels(self) -> dict[str, str | int]:
         """The keys, as a table shows them."""
-        return {key: f"{value:g}" if isinstance(value, float) else value for key, value in self.keys.items()}
+        return {key: f"{value:g}" if isinstance(value, float) else value
+                for key, value in self.keys.items()}
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,22 @@ class Outcome:
     @property
     def spread(self) -> dict[str, tuple[float, float]]:
         """Figure -> mean and standard deviation over the seeds."""
-        return {name: mean_std([figures[name] for figures in self.per_seed.values()]) for name in self.summaries[0]["mean"]}
+        return {name: mean_std([figures[name] for figures in self.per_seed.values()])
+                for name in self.summaries[0]["mean"]}
 
     @property
     def remarks(self) -> list[str]:
         """What a reader of its figures must know."""
-        return list(dict.fromkeys(remark for summary in self.summaries for remark in summary["remarks"]))
+        return list(dict.fromkeys(remark for summary in self.summaries
+                                  for remark in summary["remarks"]))
 
     def _by_seed(self, name: str) -> dict[str, Any]:
         return {seed: value for summary in self.summaries for seed, value in summary[name].items()}
 
 
 def checked(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells, with the checkpoint that they find now: a pretraining that goes on beside the study does not change it.
+    """The cells, with the checkpoint that they find now: a pretraining that goes on beside the
+    study does not change it.
 
     Raises:
         RoseError: a cell cannot be run as asked, or its folder holds something else.
@@ -88,7 +93,8 @@ def checked(cells: Sequence[Cell]) -> list[Cell]:
     found = []
     for cell in cells:
         try:
-            found.append(cell if cell.measures else replace(cell, runs=tuple(_checked(cfg) for cfg in cell.runs)))
+            found.append(cell if cell.measures
+                         else replace(cell, runs=tuple(_checked(cfg) for cfg in cell.runs)))
         except RoseError as error:
             raise RoseError(f"{cell.name}: {error}") from error
     return found
@@ -104,7 +110,8 @@ def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
     for number, cell in enumerate(cells, 1):
         print(f"\nCell {number} of {len(cells)}: {cell.name}", flush=True)
         try:
-            outcomes.append(Outcome(cell, tuple(evaluate(cfg, _problem(cfg)) for cfg in cell.runs)))
+            outcomes.append(Outcome(cell,
+                                    tuple(evaluate(cfg, _problem(cfg)) for cfg in cell.runs)))
         except (RoseError, OSError) as error:
             raise RoseError(f"{cell.name}: {message_of(error)}") from error
         gc.collect()  # networks in cycles of references

@@ -1,12 +1,14 @@
-"""How far a few labels go: train shares, with the pretrained network and from scratch (Rose section 5.3).
+"""How far a few labels go: train shares, with the pretrained network and from scratch (Rose
+section 5.3).
 
     python -m studies.label_efficiency                                               # the sample city, the last pretraining run
     python -m studies.label_efficiency data_root=D checkpoint=C task=seg_sgp seeds=[0,1,2,3,4]
     python -m studies.label_efficiency data_root=D checkpoint=C problem=pop train_files=[osm-train50.txt,osm-train-all.txt]
     python -m studies.label_efficiency data_root=D checkpoint=C modes=[finetune,linear,scratch] modality=image
 
-Lists of other sizes: python -m datasets.splits data_path=D split.train_sizes=[10,20,50]. Every key of the evaluation can be given, too. The
-same command goes on after a stop, and only reads again what is finished.
+Lists of other sizes: python -m datasets.splits data_path=D split.train_sizes=[10,20,50]. Every key
+of the evaluation can be given, too. The same command goes on after a stop, and only reads again
+what is finished.
 """
 
 from dataclasses import replace
@@ -24,17 +26,20 @@ LISTS = "osm-train*.txt"
 def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
     check_modes(cfg.modes)
     base = base_config(cfg, rest, {"mode": "modes", "train_file": "train_files"})
-    from studies.grid import Cell, checked, run_cells  # the network's libraries: seconds, which --help and a mistyped key need not wait for
+    # the network's libraries: seconds, which --help and a mistyped key need not wait for
+    from studies.grid import Cell, checked, run_cells
     from studies.report import Report
 
     cells = [
         Cell({"train_file": file, "train_tiles": tiles, "mode": mode},
-             (replace(base, train_file=file, mode=mode, save_path=str(Path(cfg.out, f"{mode}_{Path(file).stem}"))),))
+             (replace(base, train_file=file, mode=mode,
+                      save_path=str(Path(cfg.out, f"{mode}_{Path(file).stem}"))),))
         for file, tiles in training_lists(base, cfg.train_files).items() for mode in cfg.modes
     ]
     outcomes = run_cells(checked(cells))
     how = f"modality {base.modality}"
-    report = Report("label_efficiency", "Label efficiency", how, Path(cfg.out), cfg, rest, outcomes, "training tiles")
+    report = Report("label_efficiency", "Label efficiency", how, Path(cfg.out), cfg, rest,
+                    outcomes, "training tiles")
     report.write({IN_WORDS[mode]: report.points("train_tiles", mode=mode) for mode in cfg.modes})
 
 
@@ -58,13 +63,16 @@ def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, in
     dataset = TileDataset(cfg.data_root, cfg.cities, cfg.image_size)
     names = sorted(path.name for path in dataset.root.glob(LISTS)) if files is None else files
     if not names:
-        raise TileError(f"{cfg.data_root}: has no {LISTS}, expected lists of training tiles of several sizes; write them with `python -m "
-                        f"datasets.splits data_path={cfg.data_root} split.train_sizes=[10,20,50]`, or name others with train_files=[a,b]")
+        raise TileError(f"{cfg.data_root}: has no {LISTS}, expected lists of training tiles of "
+                        "several sizes; write them with `python -m datasets.splits "
+                        f"data_path={cfg.data_root} split.train_sizes=[10,20,50]`, or name others "
+                        "with train_files=[a,b]")
     tiles = {name: read_list(dataset, name, "train_files") for name in names}
     if files is None:
         first = {frozenset(places): name for name, places in reversed(tiles.items())}
         tiles = {name: tiles[name] for name in first.values()}
-    return {name: len(places) for name, places in sorted(tiles.items(), key=lambda item: len(item[1]))}
+    return {name: len(places)
+            for name, places in sorted(tiles.items(), key=lambda item: len(item[1]))}
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""How much it takes when OSM objects are missing (Rose section 5.5): a share of each tile's objects is removed, from none to all.
+"""How much it takes when OSM objects are missing (Rose section 5.5): a share of each tile's
+objects is removed, from none to all.
 
     python -m studies.missing_osm                                                    # the sample city, the last pretraining run
     python -m studies.missing_osm data_root=D checkpoint=C task=seg_sgp seeds=[0,1,2,3,4]
     python -m studies.missing_osm data_root=D checkpoint=C problem=pop ratios=[0,0.1,0.5,1] modalities=[osm,fusion,image]
     python -m studies.missing_osm data_root=D checkpoint=C while_training=true       # the training tiles lack them, too
 
-A model is trained on whole tiles, once a modality and seed, and measured on reported tiles that lack objects. `while_training=true` trains
-one for every ratio. `image` reads no objects: it is what the others must beat. Every key of the evaluation can be given, too. The same
-command goes on after a stop, and only reads again what is finished.
+A model is trained on whole tiles, once a modality and seed, and measured on reported tiles that
+lack objects. `while_training=true` trains one for every ratio. `image` reads no objects: it is
+what the others must beat. Every key of the evaluation can be given, too. The same command goes on
+after a stop, and only reads again what is finished.
 """
 
 from dataclasses import replace
@@ -31,41 +33,54 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     modalities = chosen_modalities(cfg)
     reading = [modality for modality in modalities if modality != WITHOUT_OSM]
     if not reading:
-        raise ConfigError(f"modalities=[{WITHOUT_OSM}]: reads no OSM objects that could be missing; add one that does, such as fusion")
-    base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios", "remove_while_training": "while_training"})
-    from studies.grid import checked, run_cells  # the network's libraries: seconds, which --help and a mistyped key need not wait for
+        raise ConfigError(f"modalities=[{WITHOUT_OSM}]: reads no OSM objects that could be "
+                          "missing; add one that does, such as fusion")
+    base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios",
+                                   "remove_while_training": "while_training"})
+    # the network's libraries: seconds, which --help and a mistyped key need not wait for
+    from studies.grid import checked, run_cells
     from studies.report import Report
     from utils.tables import with_std
 
     cells = trained_cells if cfg.while_training else measured_cells
-    outcomes = run_cells(checked([cell for modality in modalities for cell in cells(cfg, base, modality)]))
+    outcomes = run_cells(checked([cell for modality in modalities
+                                  for cell in cells(cfg, base, modality)]))
     where = "training and reported" if cfg.while_training else outcomes[0].reported
     report = Report(
-        "missing_osm", "Missing OSM", IN_WORDS[base.mode], Path(cfg.out, "while_training" if cfg.while_training else ""), cfg, rest,
+        "missing_osm", "Missing OSM", IN_WORDS[base.mode],
+        Path(cfg.out, "while_training" if cfg.while_training else ""), cfg, rest,
         outcomes, f"share of the OSM objects removed from the {where} tiles",
-        [f"{WITHOUT_OSM} reads no OSM objects: its figures hold for every ratio"] if WITHOUT_OSM in modalities else [])
-    report.write({modality: report.points("remove_ratio", modality=modality) for modality in reading},
+        [f"{WITHOUT_OSM} reads no OSM objects: its figures hold for every ratio"]
+        if WITHOUT_OSM in modalities else [])
+    report.write({modality: report.points("remove_ratio", modality=modality)
+                  for modality in reading},
                  reference={f"{WITHOUT_OSM} alone, {with_std(mean, std)}": mean
-                            for _, mean, std in report.points("remove_ratio", modality=WITHOUT_OSM)})
+                            for _, mean, std in report.points("remove_ratio",
+                                                              modality=WITHOUT_OSM)})
 
 
 def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -> list["Cell"]:
-    """Of one modality: a cell that trains on whole tiles, and one for each further ratio that measures its models."""
+    """Of one modality: a cell that trains on whole tiles, and one for each further ratio that
+    measures its models."""
     from studies.grid import Cell
 
     trained = trained_cell(cfg, base, modality, 0.0)
     ratios = [] if modality == WITHOUT_OSM else sorted({*cfg.ratios} - {0})
     return [trained, *(Cell({"modality": modality, "remove_ratio": ratio},
-                            tuple(measuring(trained.runs[0], ratio, seed) for seed in cfg.seeds), measures=True) for ratio in ratios)]
+                            tuple(measuring(trained.runs[0], ratio, seed) for seed in cfg.seeds),
+                            measures=True) for ratio in ratios)]
 
 
 def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfig:
-    """The evaluation of the model that `trained` leaves for a seed, on reported tiles without a share of their objects."""
+    """The evaluation of the model that `trained` leaves for a seed, on reported tiles without a
+    share of their objects."""
     from training.finetuned import BEST
 
-    checkpoint = str(Path(trained.save_path, f"seed_{seed}", BEST)) if trained.epochs else trained.checkpoint
+    checkpoint = str(Path(trained.save_path, f"seed_{seed}",
+                          BEST)) if trained.epochs else trained.checkpoint
     folder = str(Path(f"{trained.save_path}_removed_{ratio:g}", f"model_of_seed_{seed}"))
-    return replace(trained, checkpoint=checkpoint, mode="finetune", pretrained=False, epochs=0, remove_ratio=ratio, seeds=[seed],
+    return replace(trained, checkpoint=checkpoint, mode="finetune", pretrained=False, epochs=0,
+                   remove_ratio=ratio, seeds=[seed],
                    save_path=folder)
 
 
@@ -75,12 +90,15 @@ def trained_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) ->
     return [trained_cell(cfg, base, modality, ratio) for ratio in ratios]
 
 
-def trained_cell(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str, ratio: float) -> "Cell":
+def trained_cell(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str,
+                 ratio: float) -> "Cell":
     """A cell that trains on tiles without a share of their objects, and reports on such tiles."""
     from studies.grid import Cell
 
-    folder = Path(cfg.out, "while_training", f"{modality}_removed_{ratio:g}") if ratio else Path(cfg.out, modality)
-    run = replace(base, modality=modality, remove_ratio=ratio, remove_while_training=ratio > 0, save_path=str(folder))
+    folder = Path(cfg.out, "while_training",
+                  f"{modality}_removed_{ratio:g}") if ratio else Path(cfg.out, modality)
+    run = replace(base, modality=modality, remove_ratio=ratio, remove_while_training=ratio > 0,
+                  save_path=str(folder))
     return Cell({"modality": modality, "remove_ratio": ratio}, (run,))
 
 
@@ -89,7 +107,8 @@ def check_ratios(ratios: list[float]) -> None:
     check_several("ratios", ratios)
     wrong = [ratio for ratio in ratios if not 0 <= ratio <= 1]
     if wrong:
-        raise ConfigError(f"ratios=[{','.join(f'{ratio:g}' for ratio in ratios)}]: {wrong[0]:g} is no share; expected numbers from 0 to 1")
+        raise ConfigError(f"ratios=[{','.join(f'{ratio:g}' for ratio in ratios)}]: {wrong[0]:g} "
+                          "is no share; expected numbers from 0 to 1")
 
 
 if __name__ == "__main__":

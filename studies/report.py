@@ -1,4 +1,5 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md with its table, results.json, and figures/NAME.png."""
+"""What a study leaves: NAME.csv with a row a run and seed, NAME.md with its table, results.json,
+and figures/NAME.png."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -56,20 +57,24 @@ class Report:
 
     def points(self, x: str, **keys: str) -> list[_POINT]:
         """The score of the outcomes that have these `keys`, over their key `x`."""
-        chosen = [outcome for outcome in self.outcomes if keys.items() <= outcome.cell.keys.items()]
+        chosen = [outcome for outcome in self.outcomes
+                  if keys.items() <= outcome.cell.keys.items()]
         return [(outcome.cell.keys[x], *outcome.spread[self.question.score]) for outcome in chosen]
 
     def write(
-        self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False, reference: Mapping[str, float] | None = None,
+        self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False,
+        reference: Mapping[str, float] | None = None,
     ) -> None:
         """Write all outputs, each whole or not at all, and print the table.
 
         Args:
             series: label -> points of a line, or of bars where x is `categorical`.
-            reference: label -> a score that is drawn across the plot, beside that of the best prediction without a model.
+            reference: label -> a score that is drawn across the plot, beside that of the best
+                prediction without a model.
         """
         score, reported = self.question.score, self.outcomes[0].reported
-        figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles", self.headline, categorical,
+        figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
+                              self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
         picture, table = self.folder / "figures" / f"{self.name}.png", self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,8 +83,8 @@ class Report:
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
         save_figure(figure, picture)
-        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, {self.name}.csv, results.json, "
-              f"figures/{picture.name}; and a folder for each cell")
+        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
+              f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
 
     def _rows(self) -> list[dict[str, Any]]:
         """Of the CSV."""
@@ -94,13 +99,17 @@ class Report:
         several = len(self.study.seeds) > 1
         keys = list(self.outcomes[0].cell.keys)
         rows = [[*outcome.cell.labels.values(), *(with_std(mean, std if several else None)
-                                                for mean, std in (outcome.spread[name] for name in columns))]
+                                                for mean, std in (outcome.spread[name]
+                                                                  for name in columns))]
                 for outcome in self.outcomes]
-        table = markdown_table([*(key.replace("_", " ") for key in keys), *map(label_of, columns)], rows)
+        table = markdown_table([*(key.replace("_", " ") for key in keys), *map(label_of, columns)],
+                               rows)
         baselines = self.outcomes[-1].summaries[0]["baselines"]
-        notes = [f"without a model, {label}: {', '.join(f'{label_of(name)} {with_std(values[name], None)}' for name in columns)}"
+        notes = [f"without a model, {label}: "
+                 f"{', '.join(f'{label_of(name)} {with_std(values[name], None)}' for name in columns)}"
                  for label, values in baselines.items()]
-        return "\n".join([table, "", *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
+        return "\n".join([table, "",
+                          *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
 
     def _remarks(self) -> list[str]:
         """Those of the outcomes, each with the cells that it is of unless it is of all."""
@@ -108,12 +117,15 @@ class Report:
         for outcome in self.outcomes:
             for remark in outcome.remarks:
                 cells.setdefault(remark, []).append(outcome.cell.name)
-        return [remark if len(names) == len(self.outcomes) else f"{remark} ({'; '.join(names)})" for remark, names in cells.items()]
+        return [remark if len(names) == len(self.outcomes) else f"{remark} ({'; '.join(names)})"
+                for remark, names in cells.items()]
 
     def _baseline(self) -> dict[str, float]:
-        """The best prediction without a model, by name; of the last outcome, whose training list is the largest where they differ."""
+        """The best prediction without a model, by name; of the last outcome, whose training list
+        is the largest where they differ."""
         baselines = self.outcomes[-1].summaries[0]["baselines"]
-        scores = {f"no model: {label}": values[self.question.score] for label, values in baselines.items()}
+        scores = {f"no model: {label}": values[self.question.score]
+                  for label, values in baselines.items()}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         return dict([max(known.items(), key=lambda item: item[1])]) if known else {}
 
@@ -122,8 +134,10 @@ class Report:
         trained = [outcome.summaries[0] for outcome in self.outcomes if not outcome.cell.measures]
         return {
             "study": self.name, "problem": self.study.problem, "score": self.question.score,
-            **{name: first[name] for name in ("protocol", "reported", "versions")}, "notes": list(self.notes),
-            "checkpoint": next((summary["checkpoint"] for summary in trained if summary["checkpoint"]), None),  # from scratch there is none
+            **{name: first[name] for name in ("protocol", "reported", "versions")},
+            "notes": list(self.notes),
+            "checkpoint": next((summary["checkpoint"] for summary in trained
+                                if summary["checkpoint"]), None),  # from scratch there is none
             "config": asdict(self.study), "evaluation_overrides": list(self.asked),
             "cells": [_of_cell(outcome) for outcome in self.outcomes],
         }
@@ -133,7 +147,8 @@ def _of_cell(outcome: Outcome) -> dict[str, Any]:
     first = outcome.summaries[0]
     return {
         **outcome.cell.keys, "mean": {name: mean for name, (mean, _) in outcome.spread.items()},
-        "std": {name: std for name, (_, std) in outcome.spread.items()}, "per_seed": outcome.per_seed, "epochs": outcome.epochs,
+        "std": {name: std for name, (_, std) in outcome.spread.items()},
+        "per_seed": outcome.per_seed, "epochs": outcome.epochs,
         "tiles": first["tiles"], "baselines": first["baselines"], "remarks": outcome.remarks,
         "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
     }

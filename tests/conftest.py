@@ -12,12 +12,14 @@ from tests.processes import OF_ONE_RUN
 
 torch.set_num_threads(1)  # the networks here are tiny: more threads only wait for each other
 
-SHARED = Path(os.environ.get("ROSE_SHARED", Path(__file__).resolve().parent.parent.parent / "shared"))
+SHARED = Path(os.environ.get("ROSE_SHARED",
+                             Path(__file__).resolve().parent.parent.parent / "shared"))
 
 
 @pytest.fixture(autouse=True)
 def alone():
-    """No test leaves a run of several processes behind: the next ones of this process would be part of it."""
+    """No test leaves a run of several processes behind: the next ones of this process would be
+    part of it."""
     yield
     left = [name for name in OF_ONE_RUN if os.environ.pop(name, None) is not None]
     if torch.distributed.is_initialized():
@@ -30,7 +32,8 @@ def alone():
 def shared() -> Path:
     """The folder of parity packs and real data; tests that need it are skipped where it is not."""
     if not (SHARED / "parity").is_dir():
-        pytest.skip(f"no parity packs at {SHARED / 'parity'}; set ROSE_SHARED to the folder that holds parity/ and data/")
+        pytest.skip(f"no parity packs at {SHARED / 'parity'}; set ROSE_SHARED to the folder that "
+                    "holds parity/ and data/")
     return SHARED
 
 

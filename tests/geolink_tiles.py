@@ -1,22 +1,29 @@
-"""The six tiles of Rose's cities that the GeoLink paper published, with the heterogeneous graphs of that paper made Rose's own.
+"""The six tiles of Rose's cities that the GeoLink paper published, with the heterogeneous graphs
+of that paper made Rose's own.
 
-A node row of those is its tag's CLIP vector (512) and coordinates in tile units, x right, y down: laid over the images, roads lie on roads
-and roofs on roofs. What the coordinates are is read off the numbers:
+A node row of those is its tag's CLIP vector (512) and coordinates in tile units, x right, y down:
+laid over the images, roads lie on roads and roofs on roofs. What the coordinates are is read off
+the numbers:
 
     point    its place
     line     centroid, both ends
     polygon  three points around the centroid, towards 0, -120 and 120 degrees; the centroid. Each is half as far out as the outline's
-             vertices of its third are on average, by all that one can see: the outline of a whole tile has all three at 0.3536, a
-             quarter of the diagonal, and a square of twice that radius fits the square roofs of the images
+             vertices of its third are on average, by all that one can see: the outline of a whole
+                 tile has all three at 0.3536, a
+             quarter of the diagonal, and a square of twice that radius fits the square roofs of
+             the images
 
-An outline cannot be had back from this. Here a polygon is the upright square whose corners are as far from the centroid as its vertices are
-on average, exact for the whole tile; a line is a strip through its three points; a point is a small square. All are cut by the tile's edge,
-and keep the centroid that the file says.
+An outline cannot be had back from this. Here a polygon is the upright square whose corners are as
+far from the centroid as its vertices are on average, exact for the whole tile; a line is a strip
+through its three points; a point is a small square. All are cut by the tile's edge, and keep the
+centroid that the file says.
 
-An edge's attribute is a one-hot of the spatial relation, here by its column: of two polygons 0 itself, 1 touch, 2 overlap, 3 contains,
-4 within (3 and 4 mirror each other, and a tile's outline contains all); of two lines 0 itself, 1 touch (most share an end), 2 cross (none
-does); of a line and a polygon 0 touch, 1 cross, 2 within; of a point and a line 0 its end, 1 on it; of a point and a polygon 1 inside. Two
-points have edges to their neighbours, which meet nothing; Rose has no code for that, and they are left out, as are loops.
+An edge's attribute is a one-hot of the spatial relation, here by its column: of two polygons 0
+itself, 1 touch, 2 overlap, 3 contains, 4 within (3 and 4 mirror each other, and a tile's outline
+contains all); of two lines 0 itself, 1 touch (most share an end), 2 cross (none does); of a line
+and a polygon 0 touch, 1 cross, 2 within; of a point and a line 0 its end, 1 on it; of a point and
+a polygon 1 inside. Two points have edges to their neighbours, which meet nothing; Rose has no code
+for that, and they are left out, as are loops.
 """
 
 from collections.abc import Iterable
@@ -57,13 +64,17 @@ def read_graph(path: Path) -> HeteroData:
 
 
 def write_geolink_tiles(source: Path, root: Path) -> list[str]:
-    """Rose tiles, in the release's layout, of those at `source`; their names, sorted. Labels are left as they are, 9 and 255 included."""
+    """Rose tiles, in the release's layout, of those at `source`; their names, sorted. Labels are
+    left as they are, 9 and 255 included."""
     graphs = {path.stem: read_graph(path) for path in sorted((source / "graph").glob("*.pt"))}
-    nodes = {name: np.concatenate([graph[kind].x[:, :TEXT] for kind in NODES]) for name, graph in graphs.items()}
-    table = np.unique(np.concatenate(list(nodes.values())), axis=0)  # [values, 512]; a tag's row is its label code, too
+    nodes = {name: np.concatenate([graph[kind].x[:, :TEXT] for kind in NODES])
+             for name, graph in graphs.items()}
+    # [values, 512]; a tag's row is its label code, too
+    table = np.unique(np.concatenate(list(nodes.values())), axis=0)
     for name, graph in graphs.items():
         text = _rows(table, nodes[name])
-        tile = Tile(name, _read(source / "img" / f"{name}.png").transpose(2, 0, 1), _geometry(graph), text, text, *_edges(graph),
+        tile = Tile(name, _read(source / "img" / f"{name}.png").transpose(2, 0, 1),
+                    _geometry(graph), text, text, *_edges(graph),
                     _read(source / "label" / f"{name}.png"))
         write_release_tile(root, tile, table)
         write_release_meta(root, name.split("_")[0], {}, table)
@@ -84,9 +95,12 @@ def _rows(table: np.ndarray, text: np.ndarray) -> np.ndarray:
 def _geometry(graph: HeteroData) -> np.ndarray:
     """The columns AREA to CENTROID of the polygons, lines and points: [n, 12]"""
     polygons, lines, points = (graph[kind].x[:, TEXT:].double().numpy() for kind in NODES)
-    shapes = np.array([*map(_square, polygons), *map(_strip, lines), *(_around(point, PLACE) for point in points)], dtype=object)
-    clipped = shapely.intersection(shapely.transform(shapes, lambda xy: xy * (1, -1) + (0, 1)), shapely.box(0, 0, 1, 1))  # y up, as maps
-    rows = build_graph(clipped, np.zeros((len(shapes), 0)), np.zeros(len(shapes)), (0, 0, 1, 1)).x.numpy()
+    shapes = np.array([*map(_square, polygons), *map(_strip, lines),
+                       *(_around(point, PLACE) for point in points)], dtype=object)
+    clipped = shapely.intersection(shapely.transform(shapes, lambda xy: xy * (1, -1) + (0, 1)),
+                                   shapely.box(0, 0, 1, 1))  # y up, as maps
+    rows = build_graph(clipped, np.zeros((len(shapes), 0)), np.zeros(len(shapes)),
+                       (0, 0, 1, 1)).x.numpy()
     rows[:, CENTROID] = np.concatenate([polygons[:, 6:], lines[:, :2], points])
     return rows[:, :GEOMETRY_WIDTH]
 
@@ -118,6 +132,6 @@ def _edges(graph: HeteroData) -> tuple[np.ndarray, np.ndarray]:
 def _coded(graph: HeteroData, first: dict[str, int]) -> Iterable[tuple[np.ndarray, np.ndarray]]:
     for (source, target), columns in CODES.items():
         store = graph[source, "to", target]
-        ends = store.edge_index.numpy() + np.array([[first[source]], [first[target]]])            # [2, e]
+        ends = store.edge_index.numpy() + np.array([[first[source]], [first[target]]])     # [2, e]
         codes = np.array(columns, np.float32)[store.edge_attr.numpy().argmax(1)]            # [e]
         yield ends[:, codes != NONE], codes[codes != NONE]

@@ -1,4 +1,5 @@
-"""train_rose.py, with products of any size by the functions that large networks use (models/linear.py)."""
+"""train_rose.py, with products of any size by the functions that large networks use
+(models/linear.py)."""
 
 import sys
 from pathlib import Path

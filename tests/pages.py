@@ -1,6 +1,8 @@
-"""The pages of docs/ as tests run them: their commands by the scripts' own `main`, their Python as one program, both in this process.
+"""The pages of docs/ as tests run them: their commands by the scripts' own `main`, their Python as
+one program, both in this process.
 
-A page that is wrong fails at its own line: what it says is compiled with the page's name and line numbers.
+A page that is wrong fails at its own line: what it says is compiled with the page's name and line
+numbers.
 """
 
 import re
@@ -46,18 +48,21 @@ class Page:
     @property
     def commands(self) -> list[str]:
         """The lines of its blocks of shell, without comments."""
-        lines = [line.split(" #")[0].strip() for block in self.of("sh") for line in block.text.splitlines()]
+        lines = [line.split(" #")[0].strip() for block in self.of("sh")
+                 for line in block.text.splitlines()]
         return [line for line in lines if line]
 
     @property
     def scripts(self) -> list[str]:
         """What each of its commands calls, such as "train_rose.py" or "datasets.convert"."""
-        return [shlex.split(command.removeprefix("python ").removeprefix("-m "))[0] for command in self.commands]
+        return [shlex.split(command.removeprefix("python ").removeprefix("-m "))[0]
+                for command in self.commands]
 
     @property
     def code(self) -> list[str]:
         """The lines of its Python that are not empty."""
-        return [line for block in self.of("python") for line in block.text.splitlines() if line.strip()]
+        return [line for block in self.of("python") for line in block.text.splitlines()
+                if line.strip()]
 
     def of(self, language: str) -> list[Block]:
         """Its blocks in a language, in order."""
@@ -69,7 +74,8 @@ class Page:
             run_command(command)
 
     def run_python(self, **names: Any) -> dict[str, Any]:
-        """Run its blocks of Python in order, as one program in the folder where this process is; the names that it leaves.
+        """Run its blocks of Python in order, as one program in the folder where this process is;
+        the names that it leaves.
 
         Args:
             names: what the page takes as known.
@@ -81,7 +87,8 @@ class Page:
 
 
 def run_command(command: str) -> None:
-    """Run `python SCRIPT.py key=value ...` or `python -m MODULE ...` as the shell would, but in this process: a start takes seconds."""
+    """Run `python SCRIPT.py key=value ...` or `python -m MODULE ...` as the shell would, but in
+    this process: a start takes seconds."""
     python, *arguments = shlex.split(command)
     assert python == "python", f"{command}: expected a command of Python"
     if arguments[0] == "-m":
@@ -89,7 +96,8 @@ def run_command(command: str) -> None:
     elif not (ROOT / arguments[0]).is_file():
         pytest.fail(f"{command}: the project has no {arguments[0]}")
     name = arguments[0].removesuffix(".py")
-    main = import_module(f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir() else name).main
+    main = import_module(f"{name}.__main__" if (ROOT / name.replace(".", "/")).is_dir()
+                         else name).main
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("sys.argv", arguments)
         try:

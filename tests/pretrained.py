@@ -15,5 +15,6 @@ def save_pretrained(path: Path, trained_on: dict[str, Any] | None = None, **buil
         build: arguments of `build_rose`.
     """
     build = {"image_encoder": "test_vit", **build}
-    save_checkpoint(path, {"model": build_rose(**build).state_dict(), "build": build, "trained_on": trained_on or {}, "global_step": 1})
+    save_checkpoint(path, {"model": build_rose(**build).state_dict(), "build": build,
+                           "trained_on": trained_on or {}, "global_step": 1})
     return path.with_suffix(".safetensors")

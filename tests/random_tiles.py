@@ -15,27 +15,35 @@ TEXT = np.random.default_rng(5).normal(size=(7, 512)).astype(np.float32)
 META = {"label_names": ["school", "park", "Café"], "crs": "EPSG:32648"}
 
 
-def random_tile(name: str, nodes: int, edges: int, side: int = 224, seed: int = 0, targets: bool = False) -> Tile:
+def random_tile(name: str, nodes: int, edges: int, side: int = 224, seed: int = 0,
+                targets: bool = False) -> Tile:
     draw = np.random.default_rng([seed, *name.encode()])
     return Tile(
-        name, draw.integers(0, 256, (3, side, side), dtype=np.uint8), draw.random((nodes, 12), dtype=np.float32),
-        draw.integers(0, len(TEXT), nodes), draw.integers(0, 300, nodes), draw.integers(0, max(nodes, 1), (2, edges)),
-        draw.integers(2, 6, edges).astype(np.float32), draw.integers(0, 9, (side, side), dtype=np.uint8) if targets else None,
+        name, draw.integers(0, 256, (3, side, side), dtype=np.uint8),
+        draw.random((nodes, 12), dtype=np.float32),
+        draw.integers(0, len(TEXT), nodes), draw.integers(0, 300, nodes),
+        draw.integers(0, max(nodes, 1), (2, edges)),
+        draw.integers(2, 6, edges).astype(np.float32),
+        draw.integers(0, 9, (side, side), dtype=np.uint8) if targets else None,
         {"pop": float(draw.random()), "CO2": 1 / 3} if targets else {},
     )
 
 
 def random_city(city: str = "lima", count: int = 13, side: int = 224) -> list[Tile]:
-    """Tiles in the order in which bands of rows come; the second has no node, the third no edge, every other one has targets."""
+    """Tiles in the order in which bands of rows come; the second has no node, the third no edge,
+    every other one has targets."""
     sizes = [(n * n % 23 + 1, 3 * n % 17) for n in range(count)]
     sizes[1:3] = [(0, 0), (5, 0)]
-    return [random_tile(f"{city}_{n % 12}_{n // 12}", *size, side, targets=n % 2 == 0) for n, size in enumerate(sizes)]
+    return [random_tile(f"{city}_{n % 12}_{n // 12}", *size, side, targets=n % 2 == 0)
+            for n, size in enumerate(sizes)]
 
 
-def write_compact(root: Path, tiles: list[Tile], city: str = "lima", dealt: int = 4, meta: dict = META) -> Path:
+def write_compact(root: Path, tiles: list[Tile], city: str = "lima", dealt: int = 4,
+                  meta: dict = META) -> Path:
     """A compact dataset of the tiles, dealt to parts of `dealt` tiles each."""
     root.mkdir(parents=True, exist_ok=True)
-    parts = [root.with_name(f"{root.name}-{city}-{first}.part") for first in range(0, len(tiles), dealt)]
+    parts = [root.with_name(f"{root.name}-{city}-{first}.part")
+             for first in range(0, len(tiles), dealt)]
     for number, part in enumerate(parts):
         write_part(part, tiles[number * dealt:(number + 1) * dealt])
     join_parts(parts, root / CITIES / city, TEXT, meta)
@@ -67,12 +75,14 @@ def assert_same_tiles(one: TileDataset, other: TileDataset) -> None:
         land_use, there = one.land_use(index), other.land_use(index)
         assert (land_use is None) == (there is None)
         assert land_use is None or torch.equal(land_use, there)
-        assert [one.total(index, name) for name in ("pop", "CO2")] == [other.total(index, name) for name in ("pop", "CO2")]
+        assert [one.total(index, name) for name in ("pop", "CO2")] == [other.total(index, name)
+                                                                       for name in ("pop", "CO2")]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     """The bytes of every file in a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
+            if path.is_file()}
 
 
 def change_meta(path: Path, **changes: object) -> None:

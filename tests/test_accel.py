@@ -1,4 +1,5 @@
-"""Rose with torch-scatter, which PyG uses where it is installed (requirements-accel.txt), and without it."""
+"""Rose with torch-scatter, which PyG uses where it is installed (requirements-accel.txt), and
+without it."""
 
 import pytest
 import torch
@@ -7,7 +8,8 @@ from torch_geometric.utils import segment
 from models import build_rose
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 
-pytest.importorskip("torch_scatter", reason="torch-scatter is not installed: pip install --no-build-isolation -r requirements-accel.txt")
+pytest.importorskip("torch_scatter", reason="torch-scatter is not installed: pip install "
+                                            "--no-build-isolation -r requirements-accel.txt")
 
 from benchmarks.accel import counted_calls, results, torch_scatter_used
 
@@ -22,7 +24,8 @@ def outcome(used: bool) -> list[torch.Tensor]:
         out = rose(images, graphs)
         out.loss.backward()
         nodes, readout = rose.encode_osm(graphs)
-    return [nodes, readout, out.image_loss, out.osm_loss, *(parameter.grad for parameter in rose.parameters())]
+    return [nodes, readout, out.image_loss, out.osm_loss,
+            *(parameter.grad for parameter in rose.parameters())]
 
 
 def test_the_network_computes_the_same_with_it_and_without():

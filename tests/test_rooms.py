@@ -1,4 +1,5 @@
-"""Imports run downwards only, from room to room and without circles, imports inside functions included."""
+"""Imports run downwards only, from room to room and without circles, imports inside functions
+included."""
 
 import ast
 import re
@@ -9,29 +10,37 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 RANKS = {
-    "utils": 0, "models": 1, "datasets": 1, "reports": 1, "training": 2, "evaluation": 3, "inference": 3,
+    "utils": 0, "models": 1, "datasets": 1, "reports": 1, "training": 2, "evaluation": 3,
+    "inference": 3,
     "studies": 4, "benchmarks": 4,
 }
 SCRIPTS = 4  # the rank of the files at the top
 
 
 def modules(root: Path) -> dict[str, Path]:
-    """Dotted name -> file of every module of the product: its rooms, and the scripts at the top."""
+    """Dotted name -> file of every module of the product: its rooms, and the scripts at the
+    top."""
     files = [*root.glob("*.py"), *(file for room in RANKS for file in (root / room).rglob("*.py"))]
-    return {re.sub(r"\.__init__$", "", ".".join(file.relative_to(root).with_suffix("").parts)): file for file in files}
+    return {re.sub(r"\.__init__$", "",
+                   ".".join(file.relative_to(root).with_suffix("").parts)): file for file in files}
 
 
 def imports(name: str, file: Path, known: set[str]) -> Iterator[str]:
-    """Yield the modules of the product that a module's syntax tree imports anywhere, `import_module` of a literal included."""
+    """Yield the modules of the product that a module's syntax tree imports anywhere,
+    `import_module` of a literal included."""
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             candidates = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = ".".join(package.split(".")[: len(package.split(".")) - node.level + 1]) if node.level else ""
+            above = ".".join(package.split(".")[: len(package.split(".")) - node.level
+                                                + 1]) if node.level else ""
             base = ".".join(part for part in (above, node.module) if part)
-            candidates = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names]
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module") and node.args:
+            candidates = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
+                          for alias in node.names]
+        elif isinstance(node,
+                        ast.Call) and ast.unparse(node.func).endswith(
+                            "import_module") and node.args:
             candidates = [node.args[0].value] if isinstance(node.args[0], ast.Constant) else []
         else:
             continue
@@ -52,12 +61,14 @@ def rank(module: str) -> int:
 def upward(arrows: dict[str, set[str]]) -> list[str]:
     """Return the imports that do not run downwards, as `a -> b`; a room may import itself."""
     room = {name: name.partition(".")[0] for name in arrows}
-    return [f"{name} -> {other}" for name, others in sorted(arrows.items()) for other in sorted(others)
+    return [f"{name} -> {other}" for name, others in sorted(arrows.items())
+            for other in sorted(others)
             if room[name] != room[other] and rank(other) >= rank(name)]
 
 
 def circle(arrows: dict[str, set[str]]) -> list[str]:
-    """Return the modules of a circle of imports, the first one again at its end; empty where there is none."""
+    """Return the modules of a circle of imports, the first one again at its end; empty where there
+    is none."""
     done: set[str] = set()
 
     def walk(name: str, path: list[str]) -> list[str]:
@@ -90,12 +101,15 @@ def test_a_room_says_what_lives_in_it(room):
 
 @pytest.mark.parametrize(("file", "line", "arrow"), [
     ("utils/files.py", "from models.rose import Rose", "utils.files -> models.rose"),
-    ("reports/page.py", "def late():\n    from datasets import tiles", "reports.page -> datasets.tiles"),
+    ("reports/page.py", "def late():\n    from datasets import tiles",
+     "reports.page -> datasets.tiles"),
     ("evaluation/run.py", "import inference.scene", "evaluation.run -> inference.scene"),
-    ("training/loader.py", "from importlib import import_module\nimport_module('train_rose')", "training.loader -> train_rose"),
+    ("training/loader.py", "from importlib import import_module\nimport_module('train_rose')",
+     "training.loader -> train_rose"),
 ])
 def test_an_import_upwards_or_sidewards_is_found(tmp_path, file, line, arrow):
-    for name in ("utils/files.py", "models/rose.py", "reports/page.py", "datasets/tiles.py", "evaluation/run.py", "inference/scene.py",
+    for name in ("utils/files.py", "models/rose.py", "reports/page.py", "datasets/tiles.py",
+                 "evaluation/run.py", "inference/scene.py",
                  "training/loader.py", "train_rose.py"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(line if name == file else "")
@@ -103,12 +117,14 @@ def test_an_import_upwards_or_sidewards_is_found(tmp_path, file, line, arrow):
 
 
 def test_a_circle_is_found(tmp_path):
-    for name, text in (("a", "from utils import b"), ("b", "def late():\n    from . import c"), ("c", "import utils.a")):
+    for name, text in (("a", "from utils import b"), ("b", "def late():\n    from . import c"),
+                       ("c", "import utils.a")):
         (tmp_path / "utils").mkdir(exist_ok=True)
         (tmp_path / "utils" / f"{name}.py").write_text(text)
     assert circle(graph(tmp_path)) == ["utils.a", "utils.b", "utils.c", "utils.a"]
 
 
 def test_the_ground_floor_is_low():
-    lines = sum(len(file.read_text(encoding="utf-8").splitlines()) for file in (ROOT / "utils").rglob("*.py"))
+    lines = sum(len(file.read_text(encoding="utf-8").splitlines())
+                for file in (ROOT / "utils").rglob("*.py"))
     assert lines <= 2600

@@ -1,4 +1,5 @@
-"""train_rose.py from the shell: what it leaves, and that it continues exactly after any interruption."""
+"""train_rose.py from the shell: what it leaves, and that it continues exactly after any
+interruption."""
 
 import csv
 import json
@@ -24,31 +25,39 @@ from utils.config import TrainConfig
 from utils.errors import RoseError
 
 ROOT = Path(__file__).resolve().parent.parent
-SMALL = ["image_encoder=test_vit", "batch_size=2", "num_workers=0", "accelerator=cpu", "log_every=3", "save_every=1", "picture_every=99"]
+SMALL = ["image_encoder=test_vit", "batch_size=2", "num_workers=0", "accelerator=cpu",
+         "log_every=3", "save_every=1", "picture_every=99"]
 LINE = re.compile(r"epoch \[\d+/\d+\]\t Step \[\d+/\d+\]\t Loss1: \d+\.\d+\t Loss2: \d+\.\d+")
 
 
 def command(tiles: Path, folder: Path, *overrides: str) -> list[str]:
-    return [sys.executable, "train_rose.py", f"data_path={tiles}", f"save_root_dir={folder.parent}", f"save_dir={folder.name}", *SMALL,
+    return [sys.executable, "train_rose.py", f"data_path={tiles}",
+            f"save_root_dir={folder.parent}", f"save_dir={folder.name}", *SMALL,
             *overrides]
 
 
-def from_shell(tiles: Path, folder: Path, *overrides: str, expect: int = 0) -> subprocess.CompletedProcess:
-    run = subprocess.run(command(tiles, folder, *overrides), cwd=ROOT, capture_output=True, text=True, check=False, env=environment())
+def from_shell(tiles: Path, folder: Path, *overrides: str,
+               expect: int = 0) -> subprocess.CompletedProcess:
+    run = subprocess.run(command(tiles, folder, *overrides), cwd=ROOT, capture_output=True,
+                         text=True, check=False, env=environment())
     assert run.returncode == expect, run.stderr
     return run
 
 
 def train(tiles: Path, folder: Path, *overrides: str) -> None:
-    """The same in this process, whose start would take most of the time, and without saving pictures."""
+    """The same in this process, whose start would take most of the time, and without saving
+    pictures."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("training.summary.save_figure", lambda *_: None)
-        train_rose.train(read_config("train_rose", TrainConfig, [*command(tiles, folder)[2:], *overrides]))
+        train_rose.train(read_config("train_rose", TrainConfig,
+                                     [*command(tiles, folder)[2:], *overrides]))
 
 
-def interrupted(tiles: Path, folder: Path, number: signal.Signals, lines: int, *overrides: str) -> subprocess.Popen:
+def interrupted(tiles: Path, folder: Path, number: signal.Signals, lines: int,
+                *overrides: str) -> subprocess.Popen:
     """Start a run and send it a signal as soon as its record has so many lines."""
-    process = subprocess.Popen(command(tiles, folder, *overrides), cwd=ROOT, env=environment(), text=True,
+    process = subprocess.Popen(command(tiles, folder, *overrides), cwd=ROOT, env=environment(),
+                               text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     record, deadline = folder / "loss_record.txt", time.time() + 120
     while not (record.exists() and record.read_text().count("\n") >= lines):
@@ -89,10 +98,15 @@ def test_what_a_run_leaves(whole):
     assert [row["global_step"] for row in rows] == ["3", "4", "7", "8", "11", "12"]
     assert f"Loss1: {float(rows[0]['image_loss']):.6f}" in lines[0]
     settings = OmegaConf.load(whole / "config.yaml")
-    assert (settings.total_epoch, settings.image_encoder, settings.augment) == (3, "test_vit", "aligned")
-    assert {path.name for path in (whole / "figures").iterdir()} == {"loss.png", "reconstruction_image.png", "reconstruction_osm.png"}
+    assert (settings.total_epoch, settings.image_encoder,
+            settings.augment) == (3, "test_vit", "aligned")
+    assert {path.name for path in (whole / "figures").iterdir()} == {"loss.png",
+                                                                     "reconstruction_image.png",
+                                                                     "reconstruction_osm.png"}
     page = (whole / "report.html").read_text()
-    assert page.count("<polygon") == sum(len(tile["objects"]) for tile in json.loads((whole / "attention.json").read_text())["tiles"]) > 0
+    assert page.count("<polygon") == sum(len(tile["objects"])
+                                         for tile in json.loads(
+                                             (whole / "attention.json").read_text())["tiles"]) > 0
     assert "hidden tags named right" in page
     assert list(whole.glob("events.out.tfevents*"))
     assert not list(whole.glob(".*"))
@@ -100,8 +114,10 @@ def test_what_a_run_leaves(whole):
 
 def test_what_a_run_says(whole, sample_tiles):
     said = (whole / "stdout.txt").read_text()
-    for part in ("Pretraining is done: 12 steps on 9 tiles", "hidden parts of the picture (75%)", "out of", str(whole),
-                 "model_3.safetensors", f"evaluate_seg_fusion.py data_root={sample_tiles} checkpoint={whole}"):
+    for part in ("Pretraining is done: 12 steps on 9 tiles", "hidden parts of the picture (75%)",
+                 "out of", str(whole),
+                 "model_3.safetensors", f"evaluate_seg_fusion.py data_root={sample_tiles} "
+                                        f"checkpoint={whole}"):
         assert part in said
 
 
@@ -122,7 +138,8 @@ def test_a_checkpoint_holds_the_run(whole):
 
 
 def test_learning_lowers_both_losses(sample_tiles, tmp_path):
-    train(sample_tiles, tmp_path / "run", "total_epoch=15", "lr=2e-3", "augment=none", "log_every=12", "save_every=15")
+    train(sample_tiles, tmp_path / "run", "total_epoch=15", "lr=2e-3", "augment=none",
+          "log_every=12", "save_every=15")
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for name in ("image_loss", "osm_loss"):
@@ -136,7 +153,8 @@ def test_workers_change_nothing(whole, sample_tiles, tmp_path):
 
 def test_another_seed_changes_all(whole, sample_tiles, tmp_path):
     train(sample_tiles, tmp_path / "run", "total_epoch=3", "seed=1")
-    assert not torch.equal(weights(tmp_path / "run")["token_proj.weight"], weights(whole)["token_proj.weight"])
+    assert not torch.equal(weights(tmp_path / "run")["token_proj.weight"],
+                           weights(whole)["token_proj.weight"])
 
 
 @pytest.mark.parametrize("lines", [1, 2, 5])  # in the first epoch, after its end, and in the last
@@ -177,7 +195,8 @@ def test_a_finished_run_reports_again_and_may_be_prolonged(whole, sample_tiles, 
 
 def test_a_run_continues_in_another_folder(whole, sample_tiles, tmp_path):
     train(sample_tiles, tmp_path / "run", "total_epoch=3", f"resume={whole / 'model_2.tar'}")
-    assert torch.equal(weights(tmp_path / "run")["token_proj.weight"], weights(whole)["token_proj.weight"])
+    assert torch.equal(weights(tmp_path / "run")["token_proj.weight"],
+                       weights(whole)["token_proj.weight"])
     assert len((tmp_path / "run" / "loss_record.txt").read_text().splitlines()) == 2
 
 
@@ -188,7 +207,8 @@ def test_max_steps(sample_tiles, tmp_path):
 
 def test_both_recipes_and_precisions_run(sample_tiles, tmp_path):
     train(sample_tiles, tmp_path / "release", "recipe=release", "max_steps=2")
-    train(sample_tiles, tmp_path / "bf16", "precision=bf16-mixed", "max_steps=2", "relation_edges=true", "checkpoint_activations=true")
+    train(sample_tiles, tmp_path / "bf16", "precision=bf16-mixed", "max_steps=2",
+          "relation_edges=true", "checkpoint_activations=true")
     assert load_rose(tmp_path / "release" / "last.tar").osm_encoder.norm_scope == "batch"
     assert load_rose(tmp_path / "bf16" / "last.safetensors").osm_encoder.relation_edges
 
@@ -203,33 +223,49 @@ def test_a_loss_that_is_not_finite_stops_the_run(sample_tiles, tmp_path):
     with pytest.raises(RoseError) as error:
         train(sample_tiles, tmp_path / "run", "lr=1e30", "total_epoch=3")
     message = str(error.value)
-    assert re.fullmatch(r"epoch \d, step \d: the loss is not finite \(image \S+, OSM \S+\) on the tiles sample_\d_\d, sample_\d_\d; "
-                     r"(no checkpoint was saved|the last good checkpoint is).*lower blr.*", message), message
+    assert re.fullmatch(
+        r"epoch \d, step \d: the loss is not finite \(image \S+, OSM \S+\) on the tiles sample_\d_\d, sample_\d_\d; "
+                     r"(no checkpoint was saved|the last good checkpoint is).*lower blr.*",
+        message), message
 
 
 BAD = {
-    "missing data": (["data_path=nowhere"], "nowhere: does not exist.*prepare_dataset.py makes such a dataset"),
-    "batch larger than the data": (["batch_size=10"], "batch_size=10 needs 10 tiles a step.*has 9 tiles; use batch_size<=9"),
-    "another node width": (["graph_in_dim=300"], "the node tables have 525 columns, expected 301.*pass graph_in_dim=524"),
+    "missing data": (["data_path=nowhere"], "nowhere: does not exist.*prepare_dataset.py makes "
+                                            "such a dataset"),
+    "batch larger than the data": (["batch_size=10"], "batch_size=10 needs 10 tiles a step.*has "
+                                                      "9 tiles; use batch_size<=9"),
+    "another node width": (["graph_in_dim=300"], "the node tables have 525 columns, expected "
+                                                 "301.*pass graph_in_dim=524"),
     "another image size": (["image_size=256"], "224 x 224 pixels, expected 256 x 256"),
     "an unknown city": (["cities=[lima]"], "cities=lima; the cities found are: sample"),
-    "an unknown encoder": (["image_encoder=vit_huge"], "image_encoder=vit_huge: timm knows no such model"),
+    "an unknown encoder": (["image_encoder=vit_huge"], "image_encoder=vit_huge: timm knows no "
+                                                       "such model"),
     "no such checkpoint": (["resume=gone.tar"], "gone.tar: no such file"),
-    "no such device": (["accelerator=cuda"], "accelerator=cuda: there is no CUDA GPU that torch can use here; use accelerator=auto"),
+    "no such device": (["accelerator=cuda"], "accelerator=cuda: there is no CUDA GPU that torch "
+                                             "can use here; use accelerator=auto"),
     "devices that are no number": (["devices=both"], "devices=both"),
-    "half precision on a CPU": (["precision=16-mixed"], "precision=16-mixed: a CPU has no such arithmetic"),
+    "half precision on a CPU": (["precision=16-mixed"], "precision=16-mixed: a CPU has no such "
+                                                        "arithmetic"),
     "no batch in a step": (["accumulate=0"], "accumulate=0: must be 1 or more"),
     "an unknown strategy": (["strategy=xyz"], "strategy=xyz: choose one of auto, ddp, fsdp"),
-    "nobody to share with": (["strategy=fsdp", "devices=1"], "strategy=fsdp: shares a network among several devices, and here is one"),
-    "a step larger than the data": (["accumulate=5"], "batch_size=2 in 5 batches a step needs 10 tiles.*has 9 tiles; use batch_size<=1"),
-    "a folder whose run is further": (["resume=RUN/model_1.tar"], "model_3.tar: is further than resume=.*model_1.tar; to go back"),
-    "a folder of another run": (["resume=WHOLE/model_1.tar"], "holds a run of its own, and resume=.* is another's"),
+    "nobody to share with": (["strategy=fsdp", "devices=1"], "strategy=fsdp: shares a network "
+                                                             "among several devices, and here is "
+                                                             "one"),
+    "a step larger than the data": (["accumulate=5"], "batch_size=2 in 5 batches a step needs 10 "
+                                                      "tiles.*has 9 tiles; use batch_size<=1"),
+    "a folder whose run is further": (["resume=RUN/model_1.tar"], "model_3.tar: is further than "
+                                                                  "resume=.*model_1.tar; to go "
+                                                                  "back"),
+    "a folder of another run": (["resume=WHOLE/model_1.tar"], "holds a run of its own, and "
+                                                              "resume=.* is another's"),
     "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there None\)"),
-    "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; choose another save_dir="),
+    "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; "
+                                                    "choose another save_dir="),
     "a checkpoint of another width": (["image_encoder=vit_tiny_patch16_224"],
                                       r"belongs to another run: image_encoder=vit_tiny_patch16_224 \(there test_vit\)"),
     "a checkpoint of another batch": (
-        ["batch_size=3"], r"its steps are of 2 tiles, but batch_size=3 accumulate=1 on 1 device.* makes 3; use batch_size=2 accumulate=1"),
+        ["batch_size=3"],
+        r"its steps are of 2 tiles, but batch_size=3 accumulate=1 on 1 device.* makes 3; use batch_size=2 accumulate=1"),
 }
 
 
@@ -239,13 +275,18 @@ def test_bad_input_is_one_line(whole, sample_tiles, tmp_path, case):
     folder = tmp_path / "run"
     if "a folder" in case or "a checkpoint" in case:
         shutil.copytree(whole, folder)
-    overrides = [override.replace("RUN", str(folder)).replace("WHOLE", str(whole)) for override in overrides]
+    overrides = [override.replace("RUN", str(folder)).replace("WHOLE", str(whole))
+                 for override in overrides]
     with pytest.raises(RoseError, match=message) as error:
-        train_rose.train(read_config("train_rose", TrainConfig, [*command(sample_tiles, folder)[2:], "total_epoch=4", *overrides]))
+        train_rose.train(read_config("train_rose", TrainConfig,
+                                     [*command(sample_tiles, folder)[2:], "total_epoch=4",
+                                      *overrides]))
     assert "\n" not in str(error.value)
 
 
 def test_a_fault_during_training_ends_the_bar_before_the_one_line(sample_tiles, tmp_path):
     run = from_shell(sample_tiles, tmp_path / "run", "graph_in_dim=300", "num_workers=1", expect=2)
-    assert re.fullmatch(r"error: \S+cities/sample: the node tables have 525 columns, expected 301; .*", run.stderr.splitlines()[-1])
+    assert re.fullmatch(
+        r"error: \S+cities/sample: the node tables have 525 columns, expected 301; .*",
+        run.stderr.splitlines()[-1])
     assert "Traceback" not in run.stderr

@@ -12,7 +12,8 @@ MAKE = "make one with `make pretrain` (or python train_rose.py experiment=sample
 
 
 def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
-    """`checkpoint` itself; where it is a run's folder, the newest in it; where it is None, the newest of the last pretraining run.
+    """`checkpoint` itself; where it is a run's folder, the newest in it; where it is None, the
+    newest of the last pretraining run.
 
     Raises:
         CheckpointError: there is none.
@@ -21,19 +22,24 @@ def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
         return Path(checkpoint)
     folder = last_run(save_root_dir) if checkpoint is None else Path(checkpoint)
     if folder is None:
-        raise CheckpointError(f"{save_root_dir}: holds no pretraining run whose network could be evaluated; {MAKE}")
-    newest = newest_checkpoint(folder) or max(folder.glob("*.safetensors"), key=lambda file: file.stat().st_mtime, default=None)
+        raise CheckpointError(f"{save_root_dir}: holds no pretraining run whose network could be "
+                              f"evaluated; {MAKE}")
+    newest = newest_checkpoint(folder) or max(folder.glob("*.safetensors"),
+                                              key=lambda file: file.stat().st_mtime, default=None)
     if newest is None and (finetuned := sorted(folder.glob("seed_*/best.safetensors"))):
-        raise CheckpointError(f"{folder}: is an evaluation, whose fine-tuned model is {finetuned[0]}; give that file, or a pretraining run")
+        raise CheckpointError(f"{folder}: is an evaluation, whose fine-tuned model is "
+                              f"{finetuned[0]}; give that file, or a pretraining run")
     if newest is None:
-        raise CheckpointError(f"{folder}: holds no checkpoint (model_N.tar, last.tar or .safetensors); {MAKE}")
+        raise CheckpointError(f"{folder}: holds no checkpoint (model_N.tar, last.tar or "
+                              f".safetensors); {MAKE}")
     weights = newest.with_suffix(".safetensors")
     return weights if weights.is_file() else newest
 
 
 def last_run(save_root_dir: str) -> Path | None:
     """The folder of the pretraining run, alone or of a grid, that wrote a checkpoint last."""
-    files = [file for depth in ("*", "*/*") for name in ("model_*", "last.*") for file in Path(save_root_dir).glob(f"{depth}/{name}")
+    files = [file for depth in ("*", "*/*") for name in ("model_*", "last.*")
+             for file in Path(save_root_dir).glob(f"{depth}/{name}")
              if file.suffix in (".tar", ".safetensors")]
     return max(files, key=lambda file: file.stat().st_mtime).parent if files else None
 
@@ -44,21 +50,27 @@ def node_width(tiles: TileDataset) -> int:
 
 
 def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
-    """Raises CheckpointError where the network of `checkpoint`, which reads nodes of `width` columns, cannot take the tiles."""
+    """Raises CheckpointError where the network of `checkpoint`, which reads nodes of `width`
+    columns, cannot take the tiles."""
     found = node_width(tiles)
     if found != width:
-        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and those of {tiles.root} have {found}; "
-                              f"choose a checkpoint trained on such tiles, or tiles made with the text embedding of its own")
+        raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and "
+                              f"those of {tiles.root} have {found}; choose a checkpoint trained "
+                              "on such tiles, or tiles made with the text embedding of its own")
 
 
 def check_tiles_text(checkpoint: Path, tiles: TileDataset) -> None:
-    """Raises CheckpointError where the tags of `tiles` are described in another way than to the network of `checkpoint` in its training."""
+    """Raises CheckpointError where the tags of `tiles` are described in another way than to the
+    network of `checkpoint` in its training."""
     here = tiles.describe().get("text", {}).get("name")
-    check_text(checkpoint, trained_on(checkpoint), here, "prepare the tiles with text={}, or choose another checkpoint")
+    check_text(checkpoint, trained_on(checkpoint), here, "prepare the tiles with text={}, or "
+                                                         "choose another checkpoint")
 
 
-def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None, remedy: str) -> None:
-    """Raises CheckpointError where the network of `checkpoint` has met other text vectors than those of `here`, the name of an encoder.
+def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
+               remedy: str) -> None:
+    """Raises CheckpointError where the network of `checkpoint` has met other text vectors than
+    those of `here`, the name of an encoder.
 
     Args:
         known: what it was trained on, as `TileDataset.describe` has it.
@@ -66,18 +78,23 @@ def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None, 
     """
     trained = known.get("text")
     if trained and here and trained["name"] != here:
-        raise CheckpointError(f"{checkpoint}: was trained on tiles with text={trained['name']}, and here is text={here}, whose vectors "
-                              f"mean nothing to it; {remedy.format(trained['name'])}")
+        raise CheckpointError(f"{checkpoint}: was trained on tiles with text={trained['name']}, "
+                              f"and here is text={here}, whose vectors mean nothing to it; "
+                              f"{remedy.format(trained['name'])}")
 
 
 def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:
-    """Raises ConfigError where the network of `checkpoint`, whose patches have `patch` pixels a side, cannot take a dataset's images."""
-    check_side("image_size", image_size, patch, checkpoint, "prepare tiles of such a size (tile_px={}), or choose a checkpoint of another "
-                                                            "patch side")
+    """Raises ConfigError where the network of `checkpoint`, whose patches have `patch` pixels a
+    side, cannot take a dataset's images."""
+    check_side("image_size", image_size, patch, checkpoint, "prepare tiles of such a size "
+                                                            "(tile_px={}), or choose a "
+                                                            "checkpoint of another patch side")
 
 
 def check_side(key: str, side: int, patch: int, checkpoint: Path, remedy: str) -> None:
-    """Raises ConfigError where `side`, the value of `key`, is not made of whole patches; `remedy` has {} for the nearest one that is."""
+    """Raises ConfigError where `side`, the value of `key`, is not made of whole patches; `remedy`
+    has {} for the nearest one that is."""
     if side % patch:
         fit = max(round(side / patch), 1) * patch
-        raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {checkpoint}; {remedy.format(fit)}")
+        raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {checkpoint}; "
+                          f"{remedy.format(fit)}")

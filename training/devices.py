@@ -19,7 +19,8 @@ from utils.errors import ConfigError, RoseError, one_line
 
 
 class Autocast(MixedPrecision):
-    """Autocast, for float16 with loss scaling. Inputs keep their type: losses compare with them, and float16 would round them."""
+    """Autocast, for float16 with loss scaling. Inputs keep their type: losses compare with them,
+    and float16 would round them."""
 
     def convert_input(self, data: Any) -> Any:
         """The data as they are."""
@@ -33,27 +34,35 @@ def launch(cfg: MachineConfig) -> Fabric:
         ConfigError: no such device, strategy or precision here.
     """
     if cfg.accelerator == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("accelerator=cuda: there is no CUDA GPU that torch can use here; use accelerator=auto, or cpu")
+        raise ConfigError("accelerator=cuda: there is no CUDA GPU that torch can use here; use "
+                          "accelerator=auto, or cpu")
     devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
     hosts = cfg.num_nodes
-    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes; there are as many as it says
+    # torchrun has started the processes; there are as many as it says
+    if "TORCHELASTIC_RUN_ID" in os.environ:
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         hosts = int(os.environ["WORLD_SIZE"]) // devices
     strategy = ModelParallelStrategy(shard) if cfg.strategy == "fsdp" else cfg.strategy
     try:
-        fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts, strategy=strategy, plugins=_precision(cfg))
-        if cfg.strategy == "fsdp" and strategy.num_processes * hosts == 1:  # before anything of several processes begins
-            raise ConfigError("strategy=fsdp: shares a network among several devices, and here is one; use strategy=auto, or more devices")
+        fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts,
+                        strategy=strategy, plugins=_precision(cfg))
+        # before anything of several processes begins
+        if cfg.strategy == "fsdp" and strategy.num_processes * hosts == 1:
+            raise ConfigError("strategy=fsdp: shares a network among several devices, and here "
+                              "is one; use strategy=auto, or more devices")
         fabric.launch()
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} num_nodes={cfg.num_nodes} strategy={cfg.strategy} "
+        raise ConfigError(f"accelerator={cfg.accelerator} devices={cfg.devices} "
+                          f"num_nodes={cfg.num_nodes} strategy={cfg.strategy} "
                           f"precision={cfg.precision}: {' '.join(str(error).split())}") from error
     return fabric
 
 
 def launch_single(accelerator: str, precision: str = "32-true") -> Fabric:
-    """Fabric with one device, for a network that is used and not trained; errors as of `launch`."""
-    return launch(MachineConfig(image_size=1, precision=precision, accelerator=accelerator, devices="1", num_nodes=1, strategy="auto",
+    """Fabric with one device, for a network that is used and not trained; errors as of
+    `launch`."""
+    return launch(MachineConfig(image_size=1, precision=precision, accelerator=accelerator,
+                                devices="1", num_nodes=1, strategy="auto",
                                 compile=False, num_workers=0))
 
 
@@ -62,9 +71,11 @@ def _precision(cfg: MachineConfig) -> MixedPrecision | None:
         return None
     device = "cuda" if cfg.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     if cfg.precision == "16-mixed" and device == "cpu":
-        raise ConfigError("precision=16-mixed: a CPU has no such arithmetic; use bf16-mixed or 32-true")
+        raise ConfigError("precision=16-mixed: a CPU has no such arithmetic; use bf16-mixed or "
+                          "32-true")
     if cfg.precision == "16-mixed" and cfg.strategy == "fsdp":
-        raise ConfigError("precision=16-mixed: its loss scaling does not work with strategy=fsdp; use bf16-mixed")
+        raise ConfigError("precision=16-mixed: its loss scaling does not work with "
+                          "strategy=fsdp; use bf16-mixed")
     return Autocast(cfg.precision, device)
 
 
@@ -77,15 +88,17 @@ def compile_in_place(module: nn.Module, device: torch.device) -> None:
     from models.compiled import compile_network
 
     try:
-        torch.compile(torch.sin)(torch.zeros(8, device=device))  # fails now, with one line, and not in the middle of the first step
+        # fails now, with one line, and not in the middle of the first step
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
     except RuntimeError as error:
-        raise ConfigError(f"compile=true: torch.compile does not work here ({one_line(error)}); install a C++ compiler such as g++, or "
-                          f"use compile=false") from error
+        raise ConfigError(f"compile=true: torch.compile does not work here ({one_line(error)}); "
+                          "install a C++ compiler such as g++, or use compile=false") from error
     compile_network(module)
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:
-    """`value` of every process, in their order. Processes of one run only; nothing of it reaches a file."""
+    """`value` of every process, in their order. Processes of one run only; nothing of it reaches a
+    file."""
     if fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
@@ -95,7 +108,8 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 @contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """What all processes do, each for itself and without a word to the others, and none goes on from unless all can.
+    """What all processes do, each for itself and without a word to the others, and none goes on
+    from unless all can.
 
     Raises:
         RoseError, OSError: of the first process that met one; the others exit with code 2.
@@ -113,7 +127,8 @@ def together(fabric: Fabric) -> Iterator[None]:
 
 
 def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:
-    """End all processes, which all have seen that one of them cannot go on: `rank` raises its `error`, the others exit with code 2."""
+    """End all processes, which all have seen that one of them cannot go on: `rank` raises its
+    `error`, the others exit with code 2."""
     if fabric.global_rank == rank:
         raise error
     sys.exit(2)

@@ -1,4 +1,5 @@
-"""Fine-tuned models on disk: `NAME.safetensors` with what is needed to build the Rose and what reads it."""
+"""Fine-tuned models on disk: `NAME.safetensors` with what is needed to build the Rose and what
+reads it."""
 
 import json
 from pathlib import Path
@@ -16,7 +17,8 @@ BEST = "best.safetensors"
 _EXPECTED = "the best.safetensors of an evaluation, such as evaluate_seg_fusion.py makes of a pretrained network"
 
 
-def save_finetuned(path: str | Path, model: Downstream, purpose: dict[str, Any], tiles: dict[str, Any] | None = None) -> None:
+def save_finetuned(path: str | Path, model: Downstream, purpose: dict[str, Any],
+                   tiles: dict[str, Any] | None = None) -> None:
     """Write a model, whole or not at all.
 
     Args:
@@ -24,7 +26,9 @@ def save_finetuned(path: str | Path, model: Downstream, purpose: dict[str, Any],
         tiles: what it was trained on, as `TileDataset.describe` has it.
     """
     said = {"build": model.rose.build, "purpose": purpose, "tiles": tiles or {}}
-    write_weights(Path(path), model.state_dict(), {"format": FINETUNED_FORMAT} | {name: json.dumps(value) for name, value in said.items()})
+    write_weights(Path(path), model.state_dict(),
+                  {"format": FINETUNED_FORMAT}
+                  | {name: json.dumps(value) for name, value in said.items()})
 
 
 def load_finetuned(path: str | Path) -> tuple[Downstream, dict[str, Any]]:
@@ -57,17 +61,22 @@ def build_downstream(rose: Rose, purpose: dict[str, Any]) -> Downstream:
     """An untrained model on `rose`.
 
     Args:
-        purpose: {"problem": "segmentation", "modality", "decoder", "classes": names}, or {"problem": "regression", "modality", "target",
-            "target_scale", "mean", "std"}, the last three of a `TargetScale`.
+        purpose: {"problem": "segmentation", "modality", "decoder", "classes": names}, or
+            {"problem": "regression", "modality", "target", "target_scale", "mean", "std"}, the
+            last three of a `TargetScale`.
     """
     if purpose["problem"] == "segmentation":
-        return build_segmenter(rose, purpose["modality"], purpose["decoder"], len(purpose["classes"]))
-    return build_regressor(rose, purpose["modality"], TargetScale(purpose["target_scale"], purpose["mean"], purpose["std"]))
+        return build_segmenter(rose, purpose["modality"], purpose["decoder"],
+                               len(purpose["classes"]))
+    return build_regressor(rose, purpose["modality"],
+                           TargetScale(purpose["target_scale"], purpose["mean"], purpose["std"]))
 
 
 def fill_decoder(model: Downstream, path: Path) -> None:
-    """Load the decoder of the fine-tuned model at `path` into another of the same purpose; raises CheckpointError where it does not fit."""
+    """Load the decoder of the fine-tuned model at `path` into another of the same purpose; raises
+    CheckpointError where it does not fit."""
     weights, _ = read_safetensors(path)
-    decoder = {name.removeprefix("decoder."): value for name, value in weights.items() if name.startswith("decoder.")}
+    decoder = {name.removeprefix("decoder."): value for name, value in weights.items()
+               if name.startswith("decoder.")}
     load_strictly(model.decoder, decoder, str(path))
 

@@ -1,4 +1,5 @@
-"""The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The method's loop is in train_rose.py."""
+"""The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The
+method's loop is in train_rose.py."""
 
 import hashlib
 import math
@@ -29,17 +30,21 @@ from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import remove_unfinished, replacing
 from utils.stopping import StopRequest, not_finite
 
-# A continued run must agree with its checkpoint in these, or its steps would not be those of one run.
-_FIXED = ("seed", "image_size", "cities", "recipe", "augment", "node_mask_scope", "osm_norm_scope", "relation_edges",
-          "image_encoder", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio", "lr", "blr", "weight_decay", "schedule",
+# A continued run must agree with its checkpoint in these, or its steps would not be those of one
+# run.
+_FIXED = ("seed", "image_size", "cities", "recipe", "augment", "node_mask_scope", "osm_norm_scope",
+          "relation_edges",
+          "image_encoder", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio",
+          "lr", "blr", "weight_decay", "schedule",
           "lr_decay", "cos", "precision")
 
 
 class Step:
-    """One step of the optimiser: its batches on this process, and its losses, which depend on the step's tiles and not on how they were
-    dealt to processes and batches.
+    """One step of the optimiser: its batches on this process, and its losses, which depend on the
+    step's tiles and not on how they were dealt to processes and batches.
 
-    The image loss is the mean over the masked patches of all batches on all processes, the OSM loss that over all their masked nodes.
+    The image loss is the mean over the masked patches of all batches on all processes, the OSM
+    loss that over all their masked nodes.
 
     Args:
         run: that the step is of.
@@ -54,11 +59,13 @@ class Step:
     def __iter__(self) -> Iterator[PretrainingBatch]:
         """The batches; processes share their gradients in the backward pass of the last."""
         for number, batch in enumerate(self.batches, start=1):
-            with self.run.fabric.no_backward_sync(self.run.rose, enabled=number < len(self.batches)):
+            with self.run.fabric.no_backward_sync(self.run.rose,
+                                                  enabled=number < len(self.batches)):
                 yield batch
 
     def loss(self, out: RoseOutput) -> Tensor:
-        """What a batch adds to the step's loss, times the number of processes, over which gradients are averaged."""
+        """What a batch adds to the step's loss, times the number of processes, over which
+        gradients are averaged."""
         nodes = out.node_mask.sum() * self.run.fabric.world_size / self.masked
         both = torch.stack([out.image_loss / len(self.batches), out.osm_loss * nodes])
         self.losses += both.detach()
@@ -71,7 +78,8 @@ class Step:
 
 
 class PretrainingRun:
-    """Data, network, optimiser and record of a run in save_root_dir/save_dir, continued where a checkpoint left it.
+    """Data, network, optimiser and record of a run in save_root_dir/save_dir, continued where a
+    checkpoint left it.
 
     Attributes:
         fabric: devices and precision.
@@ -87,22 +95,30 @@ class PretrainingRun:
         self.stop = StopRequest()
         self.cfg, self.fabric, self.folder = cfg, fabric, Path(cfg.save_root_dir) / cfg.save_dir
         with together(fabric):
-            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size, cfg.graph_in_dim + 1)
+            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size,
+                                     cfg.graph_in_dim + 1)
             self.fabric.seed_everything(cfg.seed, verbose=False)
-            self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed, self.fabric.global_rank, self.fabric.world_size,
+            self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
+                                        self.fabric.global_rank, self.fabric.world_size,
                                         accumulate=cfg.accumulate)
             self.build = build_arguments(cfg)
             rose = build_rose(**self.build, pretrained=cfg.pretrained)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.loader = pretraining_loader(
-                fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed, augment=cfg.augment,
-                patch=rose.image_encoder.patch, img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
+                fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
+                augment=cfg.augment,
+                patch=rose.image_encoder.patch, img_mask_ratio=cfg.img_mask_ratio,
+                osm_mask_ratio=cfg.osm_mask_ratio,
                 node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
-            self.base_lr = cfg.lr if cfg.lr is not None else base_learning_rate(cfg.blr, self.tiles_per_step)
-            self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch, cfg.max_steps or sys.maxsize)
-            self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch, cfg.log_every, self.total_steps,
+            self.base_lr = cfg.lr if cfg.lr is not None else base_learning_rate(cfg.blr,
+                                                                                self.tiles_per_step)
+            self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
+                                   cfg.max_steps or sys.maxsize)
+            self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
+                                   cfg.log_every, self.total_steps,
                                    self.tiles_per_step, enabled=self.fabric.is_global_zero)
-            self.epoch, self.step, self.global_step = 1, 0, 0  # epoch counted from 1; steps done in it and in all
+            # epoch counted from 1; steps done in it and in all
+            self.epoch, self.step, self.global_step = 1, 0, 0
             self.last_saved: Path | None = None
             checkpoint = self._checkpoint_to_continue()
             if checkpoint:
@@ -110,7 +126,8 @@ class PretrainingRun:
         if cfg.compile:
             compile_in_place(rose, fabric.device)
         self.rose = fabric.setup_module(rose)
-        self.optimizer = fabric.setup_optimizers(build_optimizer(rose, self.base_lr, cfg.weight_decay))
+        self.optimizer = fabric.setup_optimizers(build_optimizer(rose, self.base_lr,
+                                                                 cfg.weight_decay))
         self._continue(checkpoint)
 
     def __enter__(self) -> "PretrainingRun":
@@ -136,10 +153,12 @@ class PretrainingRun:
             yield self.epoch
 
     def steps(self) -> Iterator[Step]:
-        """The steps that are left of the epoch; ends early at the last step of the run, or when it is asked to stop.
+        """The steps that are left of the epoch; ends early at the last step of the run, or when it
+        is asked to stop.
 
         Raises:
-            RoseError, OSError: a tile cannot be read; on the process that reads it, while the others exit with code 2.
+            RoseError, OSError: a tile cannot be read; on the process that reads it, while the
+                others exit with code 2.
         """
         self.sampler.set_position(self.epoch, self.step)
         batches = iter(self.loader)
@@ -157,20 +176,25 @@ class PretrainingRun:
         """
         losses = self.fabric.all_reduce(step.losses.clone()).tolist()
         if not all(map(math.isfinite, losses)):  # on one process, so on all
-            found = [item for item in gather(self.fabric, (step.losses.tolist(), step.names)) if not all(map(math.isfinite, item[0]))]
+            found = [item for item in gather(self.fabric, (step.losses.tolist(), step.names))
+                     if not all(map(math.isfinite, item[0]))]
             names = [name for _, batch in found for name in batch]
             image, osm = found[0][0] if found else losses
-            end_all(self.fabric, RoseError(not_finite(f"image {image}, OSM {osm}", names, self.epoch, self.step + 1, self.last_saved,
-                                                      "lower blr, or use precision=32-true")))
+            end_all(self.fabric,
+                    RoseError(not_finite(f"image {image}, OSM {osm}", names, self.epoch,
+                                         self.step + 1, self.last_saved,
+                                         "lower blr, or use precision=32-true")))
         return losses
 
     def count(self, losses: list[float]) -> None:
         """Record a step that was taken."""
         self.step, self.global_step = self.step + 1, self.global_step + 1
-        self.record.step(self.epoch, self.step, self.global_step, losses, self.optimizer.param_groups[0]["lr"])
+        self.record.step(self.epoch, self.step, self.global_step, losses,
+                         self.optimizer.param_groups[0]["lr"])
 
     def end_epoch(self) -> None:
-        """Save when it is time to: every `save_every` epochs, at the end of the run, and when it was asked to stop."""
+        """Save when it is time to: every `save_every` epochs, at the end of the run, and when it
+        was asked to stop."""
         whole = self.step == self.sampler.steps_per_epoch
         epoch = self.epoch
         if whole:
@@ -182,8 +206,9 @@ class PretrainingRun:
             self._save("last.tar")
         if asked and not self.finished:
             self.record.close()
-            self.fabric.print(f"Stopped by {self.stop.received} in epoch {epoch} after step {self.global_step} of {self.total_steps}; "
-                              f"saved {self.last_saved}. The same command continues there.")
+            self.fabric.print(f"Stopped by {self.stop.received} in epoch {epoch} after step "
+                              f"{self.global_step} of {self.total_steps}; saved "
+                              f"{self.last_saved}. The same command continues there.")
             sys.exit(0)
 
     def network(self) -> Rose | None:
@@ -209,11 +234,14 @@ class PretrainingRun:
             if alone:
                 raise
             fault = error
-        masked = sum((batch.node_mask.sum() for batch in taken), torch.zeros((), device=self.fabric.device))
+        masked = sum((batch.node_mask.sum() for batch in taken),
+                     torch.zeros((), device=self.fabric.device))
         if alone:
             return Step(self, taken, masked)
-        told = torch.tensor([float(self.stop.received is not None), float(fault is not None)], device=self.fabric.device)
-        masked, asked, faults = self.fabric.all_reduce(torch.stack([masked, *told]), reduce_op="sum")
+        told = torch.tensor([float(self.stop.received is not None), float(fault is not None)],
+                            device=self.fabric.device)
+        masked, asked, faults = self.fabric.all_reduce(torch.stack([masked, *told]),
+                                                       reduce_op="sum")
         if faults:
             end_all(self.fabric, fault, rank=gather(self.fabric, fault is not None).index(True))
         return None if asked else Step(self, taken, masked)
@@ -225,10 +253,11 @@ class PretrainingRun:
     def _checkpoint_to_continue(self) -> dict[str, Any] | None:
         if self.cfg.resume == "never":
             if any(self.folder.glob("loss_record.txt")):
-                raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose another save_dir=, "
-                                  f"or resume=auto to continue")
+                raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
+                                  "another save_dir=, or resume=auto to continue")
             return None
-        self.last_saved = newest_checkpoint(self.folder) if self.cfg.resume == "auto" else Path(self.cfg.resume)
+        self.last_saved = newest_checkpoint(self.folder) if self.cfg.resume == "auto" else Path(
+            self.cfg.resume)
         if self.last_saved is None:
             return None
         checkpoint = read_checkpoint(self.last_saved)
@@ -237,31 +266,40 @@ class PretrainingRun:
         return checkpoint
 
     def _check_folder(self, checkpoint: dict[str, Any]) -> None:
-        """A run that is continued from elsewhere needs a folder of its own; one that goes back must not meet what it leaves behind."""
+        """A run that is continued from elsewhere needs a folder of its own; one that goes back
+        must not meet what it leaves behind."""
         newest = newest_checkpoint(self.folder)
         if self._elsewhere() and (newest or (self.folder / "loss_record.txt").exists()):
-            raise ConfigError(f"{self.folder}: holds a run of its own, and resume={self.cfg.resume} is another's; choose another save_dir=")
+            raise ConfigError(f"{self.folder}: holds a run of its own, and "
+                              f"resume={self.cfg.resume} is another's; choose another save_dir=")
         if newest and read_position(newest) > checkpoint["global_step"]:
-            raise ConfigError(f"{newest}: is further than resume={self.cfg.resume}; to go back, choose another save_dir=, or move it and "
-                              f"all others that are further out of the folder")
+            raise ConfigError(f"{newest}: is further than resume={self.cfg.resume}; to go back, "
+                              "choose another save_dir=, or move it and all others that are "
+                              "further out of the folder")
 
     def _elsewhere(self) -> bool:
         return self.last_saved.parent.resolve() != self.folder.resolve()
 
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
         now, then = asdict(self.cfg), checkpoint["config"]
-        fixed = (*_FIXED, "total_epoch") if self.cfg.cos else _FIXED  # a half cosine ends where it was told to
-        changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed if now[key] != then.get(key)]
+        # a half cosine ends where it was told to
+        fixed = (*_FIXED, "total_epoch") if self.cfg.cos else _FIXED
+        changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
+                   if now[key] != then.get(key)]
         if checkpoint["tiles"] != self._fingerprint():
             changed.append(f"the tiles of {self.cfg.data_path} (there others)")
         if changed:
-            raise CheckpointError(f"{self.last_saved}: belongs to another run: {', '.join(changed)}; "
-                                  f"use its values, or start anew in another folder with save_dir=")
+            raise CheckpointError(f"{self.last_saved}: belongs to another run: "
+                                  f"{', '.join(changed)}; use its values, or start anew in "
+                                  "another folder with save_dir=")
         there = then["batch_size"] * then.get("accumulate", 1) * checkpoint["devices"]
         if self.tiles_per_step != there:
-            raise CheckpointError(f"{self.last_saved}: its steps are of {there} tiles, but batch_size={now['batch_size']} "
-                                  f"accumulate={now['accumulate']} on {self.fabric.world_size} device(s) makes {self.tiles_per_step}; "
-                                  f"{_fitting(there, self.fabric.world_size, now['batch_size'])}, or start anew with save_dir=")
+            raise CheckpointError(f"{self.last_saved}: its steps are of {there} tiles, but "
+                                  f"batch_size={now['batch_size']} accumulate={now['accumulate']} "
+                                  f"on {self.fabric.world_size} device(s) makes "
+                                  f"{self.tiles_per_step}; "
+                                  f"{_fitting(there, self.fabric.world_size, now['batch_size'])}, "
+                                  "or start anew with save_dir=")
 
     def _continue(self, checkpoint: dict[str, Any] | None) -> None:
         self._check_alike(checkpoint)
@@ -275,26 +313,32 @@ class PretrainingRun:
             return
         load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"])
         self.fabric.strategy.precision.load_state_dict(checkpoint["precision"])
-        self.epoch, self.step, self.global_step = (checkpoint[name] for name in ("epoch", "step", "global_step"))
+        self.epoch, self.step, self.global_step = (checkpoint[name]
+                                                   for name in ("epoch", "step", "global_step"))
         if not self.finished:
-            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, {self.global_step} of {self.total_steps} steps done.")
+            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, "
+                              f"{self.global_step} of {self.total_steps} steps done.")
         self.record.start(self.global_step, checkpoint["record"], keep_files=not self._elsewhere())
 
     def _check_alike(self, checkpoint: dict[str, Any] | None) -> None:
         """All processes must see the same tiles, and the same checkpoint."""
         seen = gather(self.fabric, (self._fingerprint(), checkpoint and checkpoint["global_step"]))
-        for what, values in zip((f"data_path={self.cfg.data_path}", self.folder), zip(*seen, strict=True), strict=True):
+        for what, values in zip((f"data_path={self.cfg.data_path}", self.folder),
+                                zip(*seen, strict=True), strict=True):
             if len(set(values)) > 1:
                 other = next(rank for rank, value in enumerate(values) if value != values[0])
-                end_all(self.fabric, ConfigError(f"{what}: is not the same on process 0 and process {other}; put it on a file system that "
-                                                 f"all hosts share"))
+                end_all(self.fabric, ConfigError(f"{what}: is not the same on process 0 and "
+                                                 f"process {other}; put it on a file system that "
+                                                 "all hosts share"))
 
     def _save(self, name: str) -> None:
         finite = all(own_share(parameter).isfinite().all() for parameter in self.rose.parameters())
         if not all(gather(self.fabric, finite)):
-            end_all(self.fabric, RoseError(f"epoch {self.epoch}, step {self.step}: a weight is not finite, so {name} was not saved; "
-                                           f"lower blr, or use precision=32-true"))
-        weights, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero) for item in (self.rose.module, self.optimizer))
+            end_all(self.fabric, RoseError(f"epoch {self.epoch}, step {self.step}: a weight is "
+                                           f"not finite, so {name} was not saved; lower blr, or "
+                                           "use precision=32-true"))
+        weights, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero)
+                              for item in (self.rose.module, self.optimizer))
         with together(self.fabric):
             self._write(name, weights, optimizer)
         self.last_saved = self.folder / name
@@ -302,9 +346,12 @@ class PretrainingRun:
     def _write(self, name: str, weights: dict[str, Any], optimizer: dict[str, Any]) -> None:
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder / name, {
-                "model": weights, "build": self.build, "optimizer": optimizer, "precision": self.fabric.strategy.precision.state_dict(),
-                "epoch": self.epoch, "step": self.step, "global_step": self.global_step, "devices": self.fabric.world_size,
-                "record": self.record.state_dict(), "config": asdict(self.cfg), "tiles": self._fingerprint(),
+                "model": weights, "build": self.build, "optimizer": optimizer,
+                "precision": self.fabric.strategy.precision.state_dict(),
+                "epoch": self.epoch, "step": self.step, "global_step": self.global_step,
+                "devices": self.fabric.world_size,
+                "record": self.record.state_dict(), "config": asdict(self.cfg),
+                "tiles": self._fingerprint(),
                 "label_names": self.tiles.label_names, "trained_on": self.tiles.describe(),
             })
             if name != "last.tar":  # it holds an older step than this one
@@ -323,6 +370,7 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
 
 def build_arguments(cfg: TrainConfig) -> dict[str, Any]:
     """The arguments of `build_rose` that make the network of `cfg`; stored with its weights."""
-    keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+    keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
+            "osm_mask_ratio")
     values = asdict(cfg)
     return {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}

@@ -1,4 +1,5 @@
-"""What a pretraining run writes down while it runs: loss_record.txt, metrics.csv, TensorBoard and the progress bar."""
+"""What a pretraining run writes down while it runs: loss_record.txt, metrics.csv, TensorBoard and
+the progress bar."""
 
 import csv
 import time
@@ -14,11 +15,12 @@ COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samp
 
 
 class Recorder:
-    """The record of a run, one line per `log_every` steps and one for what remains of an epoch or of the run, each the true mean
-    over its steps.
+    """The record of a run, one line per `log_every` steps and one for what remains of an epoch or
+    of the run, each the true mean over its steps.
 
-    loss_record.txt has the release's format: `epoch [e/E]\\t Step [s/S]\\t Loss1: image\\t Loss2: osm`. The record can be put back to a
-    checkpoint's position, so that a continued run leaves the same lines as one that was never stopped.
+    loss_record.txt has the release's format: `epoch [e/E]\\t Step [s/S]\\t Loss1: image\\t Loss2:
+    osm`. The record can be put back to a checkpoint's position, so that a continued run leaves the
+    same lines as one that was never stopped.
 
     Args:
         folder: the run's folder.
@@ -30,7 +32,8 @@ class Recorder:
     """
 
     def __init__(
-        self, folder: Path, total_epoch: int, steps_per_epoch: int, log_every: int, total_steps: int, samples_per_step: int, enabled: bool
+        self, folder: Path, total_epoch: int, steps_per_epoch: int, log_every: int,
+        total_steps: int, samples_per_step: int, enabled: bool
     ):
         self.folder, self.total_epoch, self.steps_per_epoch = folder, total_epoch, steps_per_epoch
         self.log_every, self.total_steps, self.samples_per_step = log_every, total_steps, samples_per_step
@@ -40,34 +43,42 @@ class Recorder:
     def state_dict(self) -> dict[str, Any]:
         """Where the record stands, for a checkpoint."""
         sizes = {path.name: path.stat().st_size for path in self._files() if path.exists()}
-        return {"sums": self.sums, "count": self.count, "first": self.first, "latest": self.latest, "sizes": sizes}
+        return {"sums": self.sums, "count": self.count, "first": self.first, "latest": self.latest,
+                "sizes": sizes}
 
-    def start(self, global_step: int, state: dict[str, Any] | None = None, keep_files: bool = False) -> None:
+    def start(self, global_step: int, state: dict[str, Any] | None = None,
+              keep_files: bool = False) -> None:
         """Open the record at `global_step`, and put it back to `state` where a run is continued.
 
         Args:
-            keep_files: the folder's files are those of `state` and are cut back to its position; otherwise they begin anew.
+            keep_files: the folder's files are those of `state` and are cut back to its position;
+                otherwise they begin anew.
         """
         if state is not None:
-            self.sums, self.count, self.first, self.latest = list(state["sums"]), state["count"], state["first"], state["latest"]
+            self.sums, self.count, self.first, self.latest = list(state["sums"]), state[
+                "count"], state["first"], state["latest"]
         if not self.enabled:
             return
         for path in self._files():
             with path.open("ab") as file:
-                file.truncate(min(state["sizes"].get(path.name, 0), path.stat().st_size) if keep_files else 0)
+                file.truncate(min(state["sizes"].get(path.name, 0), path.stat().st_size)
+                              if keep_files else 0)
         if not self._files()[1].stat().st_size:
             self._append_metrics(COLUMNS)
         self.clock = time.perf_counter()
-        self.board = SummaryWriter(str(self.folder), purge_step=global_step + 1 if global_step else None)
+        self.board = SummaryWriter(str(self.folder), purge_step=global_step + 1 if global_step
+                                   else None)
         self.bar = progress_bar(self.total_steps, global_step, "step")
 
-    def step(self, epoch: int, step: int, global_step: int, losses: list[float], lr: float) -> None:
+    def step(self, epoch: int, step: int, global_step: int, losses: list[float],
+             lr: float) -> None:
         """Add one step's [image, OSM] losses; `step` is counted from 1 within the epoch."""
         self.sums = [total + loss for total, loss in zip(self.sums, losses, strict=True)]
         self.count += 1
         if self.enabled:
             self.bar.set_description(f"epoch {epoch}/{self.total_epoch}", refresh=False)
-            self.bar.set_postfix_str(f"image {losses[0]:.4f}, OSM {losses[1]:.5f}, {self._rate():.1f} tiles/s", refresh=False)
+            self.bar.set_postfix_str(f"image {losses[0]:.4f}, OSM {losses[1]:.5f}, "
+                                     f"{self._rate():.1f} tiles/s", refresh=False)
             self.bar.update()
         if step % self.log_every == 0 or step == self.steps_per_epoch or global_step == self.total_steps:
             self._line(epoch, step, global_step, lr)
@@ -92,15 +103,18 @@ class Recorder:
             return
         self.clock = time.perf_counter()
         with self._files()[0].open("a") as file:
-            file.write(f"epoch [{epoch}/{self.total_epoch}]\t Step [{step}/{self.steps_per_epoch}]\t "
-                       f"Loss1: {image:.6f}\t Loss2: {osm:.6f}\n")
+            file.write(f"epoch [{epoch}/{self.total_epoch}]\t Step "
+                       f"[{step}/{self.steps_per_epoch}]\t Loss1: {image:.6f}\t Loss2: "
+                       f"{osm:.6f}\n")
         self._append_metrics([epoch, step, global_step, image, osm, lr, round(rate, 3)])
-        for name, value in {"loss/image": image, "loss/osm": osm, "lr": lr, "samples_per_second": rate}.items():
+        for name, value in {"loss/image": image, "loss/osm": osm, "lr": lr,
+                            "samples_per_second": rate}.items():
             self.board.add_scalar(name, value, global_step)
 
     def _rate(self) -> float:
         """Tiles a second since the last line."""
-        return self.count * self.samples_per_step / max(time.perf_counter() - self.clock, 1e-9) if self.enabled else 0.0
+        return self.count * self.samples_per_step / max(time.perf_counter() - self.clock,
+                                                        1e-9) if self.enabled else 0.0
 
     def _append_metrics(self, row: Any) -> None:
         with self._files()[1].open("a", newline="") as file:

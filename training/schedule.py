@@ -1,4 +1,5 @@
-"""Optimisers and their learning rates: over the epochs of pretraining (Rose section 4.1.2), over the steps of a downstream task."""
+"""Optimisers and their learning rates: over the epochs of pretraining (Rose section 4.1.2), over
+the steps of a downstream task."""
 
 import math
 from collections.abc import Sequence
@@ -15,24 +16,32 @@ POLYNOMIAL_POWER = 0.9
 
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW, betas (0.9, 0.95), without weight decay on 1-D parameters and biases. Frozen parameters are left out.
+    """AdamW, betas (0.9, 0.95), without weight decay on 1-D parameters and biases. Frozen
+    parameters are left out.
 
     Args:
         module: on its device, and shared among devices where it is to be.
     """
-    trained = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-    plain = [parameter for name, parameter in trained if parameter.ndim <= 1 or name.endswith(".bias")]
-    decayed = [parameter for name, parameter in trained if not (parameter.ndim <= 1 or name.endswith(".bias"))]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    trained = [(name, parameter) for name, parameter in module.named_parameters()
+               if parameter.requires_grad]
+    plain = [parameter for name, parameter in trained if parameter.ndim <= 1
+             or name.endswith(".bias")]
+    decayed = [parameter for name, parameter in trained
+               if not (parameter.ndim <= 1 or name.endswith(".bias"))]
+    groups = [{"params": decayed, "weight_decay": weight_decay},
+              {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put `optimizer` into a `state` that holds whole tensors, whatever its parameters' sharing and the implementation that made it."""
+    """Put `optimizer` into a `state` that holds whole tensors, whatever its parameters' sharing
+    and the implementation that made it."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     shares = {number: {name: share_of(value, parameters[number]) for name, value in values.items()}
               for number, values in state["state"].items()}
-    optimizer.load_state_dict({"state": shares, "param_groups": [{**group, "fused": True} for group in state["param_groups"]]})
+    optimizer.load_state_dict({"state": shares,
+                               "param_groups": [{**group, "fused": True}
+                                                for group in state["param_groups"]]})
 
 
 def base_learning_rate(blr: float, batch: int) -> float:
@@ -41,7 +50,8 @@ def base_learning_rate(blr: float, batch: int) -> float:
 
 
 def learning_rate(
-    base: float, epoch: int, total_epoch: int, schedule: Sequence[int], decay: str = "persistent", cos: bool = False
+    base: float, epoch: int, total_epoch: int, schedule: Sequence[int], decay: str = "persistent",
+    cos: bool = False
 ) -> float:
     """The learning rate of an epoch.
 
@@ -50,12 +60,14 @@ def learning_rate(
         epoch: counted from 1, as in the log.
         total_epoch: epochs in all.
         schedule: milestones; each multiplies by 0.1.
-        decay: "persistent" from the milestone on, "epoch_only" (release) during the milestone epoch alone.
+        decay: "persistent" from the milestone on, "epoch_only" (release) during the milestone
+            epoch alone.
         cos: a half cosine from `base` to 0 over `total_epoch` instead of the milestones.
     """
     if cos:
         return base * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / total_epoch))
-    passed = [milestone for milestone in schedule if (epoch == milestone if decay == "epoch_only" else epoch >= milestone)]
+    passed = [milestone for milestone in schedule
+              if (epoch == milestone if decay == "epoch_only" else epoch >= milestone)]
     return base * DECAY_FACTOR ** len(passed)
 
 
@@ -65,14 +77,19 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr
 
 
-def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float, weight_decay: float) -> torch.optim.Adam:
-    """Adam with one rate for the encoder and another for what is read off it. Frozen parameters are left out."""
-    groups = [([p for p in module.parameters() if p.requires_grad], rate) for module, rate in ((encoder, lr), (head, head_lr))]
-    return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate} for parameters, rate in groups if parameters],
+def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float,
+                               weight_decay: float) -> torch.optim.Adam:
+    """Adam with one rate for the encoder and another for what is read off it. Frozen parameters
+    are left out."""
+    groups = [([p for p in module.parameters() if p.requires_grad], rate)
+              for module, rate in ((encoder, lr), (head, head_lr))]
+    return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate}
+                             for parameters, rate in groups if parameters],
                             weight_decay=weight_decay, fused=True)
 
 
 def set_polynomial_rate(optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
-    """Give every parameter group its base rate times (1 - step / total_steps) ** 0.9; `step` is counted from 0."""
+    """Give every parameter group its base rate times (1 - step / total_steps) ** 0.9; `step` is
+    counted from 0."""
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * (1 - step / total_steps) ** POLYNOMIAL_POWER

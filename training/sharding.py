@@ -1,6 +1,8 @@
-"""strategy=fsdp: weights, gradients and optimiser state in equal shares, one on each device (FSDP2, `torch.distributed.fsdp.fully_shard`).
+"""strategy=fsdp: weights, gradients and optimiser state in equal shares, one on each device
+(FSDP2, `torch.distributed.fsdp.fully_shard`).
 
-A checkpoint holds them whole, as it does without sharding, so that any number of devices and either strategy can go on from it.
+A checkpoint holds them whole, as it does without sharding, so that any number of devices and
+either strategy can go on from it.
 """
 
 from typing import Any
@@ -14,8 +16,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard(rose: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Share a whole Rose, equal on all processes, among them. A block of the ViT is together on a device only while it is at work, the
-    rest during a step.
+    """Share a whole Rose, equal on all processes, among them. A block of the ViT is together on a
+    device only while it is at work, the rest during a step.
 
     Args:
         mesh: of Fabric's; its kind of device is used.
@@ -32,7 +34,8 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def whole(state: Any, keep: bool) -> Any:
-    """A state dict with the shares in it put together on the CPU. All processes must call it; those without `keep` get None for them."""
+    """A state dict with the shares in it put together on the CPU. All processes must call it;
+    those without `keep` get None for them."""
     if isinstance(state, dict):
         return {name: whole(value, keep) for name, value in state.items()}
     if isinstance(state, DTensor):
@@ -47,7 +50,9 @@ def own_share(parameter: Tensor) -> Tensor:
 
 
 def share_of(value: Tensor, parameter: Tensor) -> Tensor:
-    """Of a whole tensor of a parameter's shape, what belongs to this process's share of it; all of it where it is not shared."""
+    """Of a whole tensor of a parameter's shape, what belongs to this process's share of it; all of
+    it where it is not shared."""
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
-    return distribute_tensor(value.to(parameter.device), parameter.device_mesh, parameter.placements, src_data_rank=None)
+    return distribute_tensor(value.to(parameter.device), parameter.device_mesh,
+                             parameter.placements, src_data_rank=None)

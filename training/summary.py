@@ -15,7 +15,14 @@ from reports.record import RECONSTRUCTION
 from training.attention import write_attention
 from training.plots import image_figure, loss_figure, osm_figure
 from training.pretraining import PretrainingRun
-from training.reconstruction import SAMPLED_TILES, Reconstruction, Tags, measure_reconstruction, reconstruct, sample_indices
+from training.reconstruction import (
+    SAMPLED_TILES,
+    Reconstruction,
+    Tags,
+    measure_reconstruction,
+    reconstruct,
+    sample_indices,
+)
 from training.records import read_metrics
 from utils.drawing import save_figure, to_picture
 from utils.outputs import write_json
@@ -34,17 +41,20 @@ def add_picture(run: PretrainingRun) -> None:
 
 
 def report(run: PretrainingRun) -> None:
-    """Write figures/ and the page that shows the run, and print the summary; on the first process only."""
+    """Write figures/ and the page that shows the run, and print the summary; on the first process
+    only."""
     rose = run.network()
     if rose is None:
         return
     measured = measure_reconstruction(rose, run.tiles, run.cfg.seed)
-    figures = {"reconstruction_image": image_figure(*shown(rose, run, SHOWN_TILES), *_geometry(rose))}
+    figures = {"reconstruction_image": image_figure(*shown(rose, run, SHOWN_TILES),
+                                                    *_geometry(rose))}
     if rows := read_metrics(run.folder):
         figures["loss"] = loss_figure(rows)
     if measured.explained:
         images, graphs, out = shown(rose, run, SHOWN_GRAPHS)
-        figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out, _captions(run.tiles, graphs, out))
+        figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out,
+                                                   _captions(run.tiles, graphs, out))
     for name, figure in figures.items():
         save_figure(figure, run.folder / "figures" / f"{name}.png")
     write_json(run.folder / RECONSTRUCTION, asdict(measured))
@@ -54,18 +64,21 @@ def report(run: PretrainingRun) -> None:
 
 
 def shown(rose: Rose, run: PretrainingRun, count: int) -> tuple[Tensor, Batch, RoseOutput]:
-    """`count` telling tiles, spread over the dataset, and their reconstruction with always the same masks."""
+    """`count` telling tiles, spread over the dataset, and their reconstruction with always the
+    same masks."""
     return reconstruct(rose, run.tiles, telling_tiles(run.tiles, count), run.cfg.seed)
 
 
 def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
-    """Indices of `count` tiles: from each of as many equal stretches of the dataset, the one with nearest to TELLING objects."""
+    """Indices of `count` tiles: from each of as many equal stretches of the dataset, the one with
+    nearest to TELLING objects."""
     count = min(count, len(tiles))
     chosen = []
     for part in range(count):
         first, last = part * len(tiles) // count, (part + 1) * len(tiles) // count
         candidates = range(first, last, max((last - first) // 12, 1))
-        chosen.append(min(candidates, key=lambda index: abs(len(tiles.read(index)[1].x) - TELLING)))
+        chosen.append(min(candidates,
+                          key=lambda index: abs(len(tiles.read(index)[1].x) - TELLING)))
     return chosen
 
 
@@ -77,17 +90,23 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
     lines = [
         "",
         f"Pretraining is done: {run.global_step} steps on {len(run.tiles)} tiles.",
-        f"  loss, image from OSM: {first[0]:.4f} in the first line of the record, {last[0]:.4f} in the last",
-        f"  loss, OSM from image: {first[1]:.4f} in the first line of the record, {last[1]:.4f} in the last",
+        f"  loss, image from OSM: {first[0]:.4f} in the first line of the record, {last[0]:.4f} "
+        "in the last",
+        f"  loss, OSM from image: {first[1]:.4f} in the first line of the record, {last[1]:.4f} "
+        "in the last",
         f"What it learned, tried on {measured.tiles} of its tiles with new masks:",
-        f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by {measured.pixel_error:.1f} grey values of 255,",
-        f"    {compared} the mean colour of what is visible would be ({measured.pixel_error_mean_colour:.1f})",
+        f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by "
+        f"{measured.pixel_error:.1f} grey values of 255,",
+        f"    {compared} the mean colour of what is visible would be "
+        f"({measured.pixel_error_mean_colour:.1f})",
     ]
     if measured.objects:
         lines += [
-            f"  hidden map objects ({run.cfg.osm_mask_ratio:.0%}): the tag of {measured.tags_right:.0%} of {measured.objects} is named "
-            f"right, out of {measured.tags} tags;",
-            f"    always naming the commonest{_in_words(run.tiles, measured.commonest)} is right for {measured.tags_commonest:.0%}",
+            f"  hidden map objects ({run.cfg.osm_mask_ratio:.0%}): the tag of "
+            f"{measured.tags_right:.0%} of {measured.objects} is named right, out of "
+            f"{measured.tags} tags;",
+            f"    always naming the commonest{_in_words(run.tiles, measured.commonest)} is right "
+            f"for {measured.tags_commonest:.0%}",
         ]
     else:
         lines.append("  hidden map objects: none, for these tiles hold no OSM object")
@@ -98,13 +117,17 @@ def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
     return [
         f"Outputs in {run.folder}:",
-        f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object to see where it looks",
-        f"  {'figures/':{len(weights)}}  the loss curves and what Rose reconstructs: look at reconstruction_image.png",
-        f"  {'loss_record.txt':{len(weights)}}  the losses (metrics.csv: with learning rate and speed; tensorboard --logdir: as curves)",
+        f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object "
+        "to see where it looks",
+        f"  {'figures/':{len(weights)}}  the loss curves and what Rose reconstructs: look at "
+        "reconstruction_image.png",
+        f"  {'loss_record.txt':{len(weights)}}  the losses (metrics.csv: with learning rate and "
+        "speed; tensorboard --logdir: as curves)",
         f"  {run.last_saved.name:{len(weights)}}  to continue the run",
-        f"  {weights}  the weights alone; in Python: models.network_file.load_rose(\"{run.folder / weights}\")",
-        f"What it is worth, on tiles with labels: python evaluate_seg_fusion.py data_root={run.cfg.data_path} checkpoint={run.folder}, and "
-        f"evaluate_pop_fusion.py",
+        f"  {weights}  the weights alone; in Python: "
+        f"models.network_file.load_rose(\"{run.folder / weights}\")",
+        "What it is worth, on tiles with labels: python evaluate_seg_fusion.py "
+        f"data_root={run.cfg.data_path} checkpoint={run.folder}, and evaluate_pop_fusion.py",
     ]
 
 
@@ -126,14 +149,18 @@ def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[s
         for number, (true, guess) in enumerate(zip(true_tags, guessed, strict=True), start=1):
             verdict = "guessed right" if true == guess else f"guessed {_word(int(tags.codes[guess]), names)}"
             lines.append(f"{number} {_word(int(tags.codes[true]), names)}: {verdict}")
-        captions.append(lines[:LISTED_OBJECTS] + [f"and {len(lines) - LISTED_OBJECTS} more"] * (len(lines) > LISTED_OBJECTS))
+        captions.append(lines[:LISTED_OBJECTS]
+                        + [f"and {len(lines) - LISTED_OBJECTS} more"] * (
+                            len(lines) > LISTED_OBJECTS))
     return captions
 
 
 def _nodes_of_city(tiles: TileDataset, city: str | None) -> Tensor:
-    """[N, F + 1] nodes of a sample of the city's tiles: a label code means something within its city only."""
+    """[N, F + 1] nodes of a sample of the city's tiles: a label code means something within its
+    city only."""
     indices = [index for index, name in enumerate(tiles.names) if city_of(name) == city]
-    return torch.cat([tiles.read(indices[place])[1].x for place in sample_indices(indices, SAMPLED_TILES)])
+    return torch.cat([tiles.read(indices[place])[1].x
+                      for place in sample_indices(indices, SAMPLED_TILES)])
 
 
 def _word(code: int, names: list[str] | None) -> str:

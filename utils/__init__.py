@@ -1,1 +1,2 @@
-"""What the scripts share: command line, configuration, checkpoints, schedule, records and plots."""
+"""What the scripts share: command line, configuration, checkpoints, schedule, records and
+plots."""

@@ -1,7 +1,8 @@
 """Checkpoints: of a run, to continue it exactly, and of a network alone, to use it.
 
-A run's checkpoint `NAME.tar` is one dict that `torch.load(..., weights_only=True)` reads: tensors, numbers, text, lists and dicts. Beside
-it lies `NAME.safetensors`, the weights alone with what is needed to build the network. The authors' checkpoints are read too.
+A run's checkpoint `NAME.tar` is one dict that `torch.load(..., weights_only=True)` reads: tensors,
+numbers, text, lists and dicts. Beside it lies `NAME.safetensors`, the weights alone with what is
+needed to build the network. The authors' checkpoints are read too.
 """
 
 import json
@@ -20,20 +21,24 @@ from utils.tensor_files import FileFault, load_tensors
 FORMAT = "rose-run-1"
 FINETUNED_FORMAT = "rose-finetuned-1"
 WEIGHTS_FORMAT = "rose-weights-1"
-_FIRST_BYTES = (b"", b"P", b"\x80")  # of an empty file, and of those that torch.save writes now and wrote once
+# of an empty file, and of those that torch.save writes now and wrote once
+_FIRST_BYTES = (b"", b"P", b"\x80")
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a run's `state` to `path` (NAME.tar) and its weights alone to NAME.safetensors, each whole or not at all.
+    """Write a run's `state` to `path` (NAME.tar) and its weights alone to NAME.safetensors, each
+    whole or not at all.
 
     Args:
-        state: with "model" (a Rose's state dict), "build" (the arguments of `build_rose`), where it is known "trained_on" (as
-            `TileDataset.describe` has it), and whatever else the run needs.
+        state: with "model" (a Rose's state dict), "build" (the arguments of `build_rose`), where
+            it is known "trained_on" (as `TileDataset.describe` has it), and whatever else the run
+            needs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     said = {"build": state["build"], "tiles": state.get("trained_on", {})}
     write_weights(path.with_suffix(".safetensors"), state["model"],
-                  {"format": WEIGHTS_FORMAT, **{name: json.dumps(value) for name, value in said.items()}})
+                  {"format": WEIGHTS_FORMAT,
+                   **{name: json.dumps(value) for name, value in said.items()}})
     with replacing(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
 
@@ -46,8 +51,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     state = read_tar(Path(path))
     if state.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: holds weights but no run (no optimiser, no position), so it cannot be continued; "
-                              f"resume= takes a model_N.tar or last.tar that train_rose.py wrote")
+        raise CheckpointError(f"{path}: holds weights but no run (no optimiser, no position), so "
+                              "it cannot be continued; resume= takes a model_N.tar or last.tar "
+                              "that train_rose.py wrote")
     return state
 
 
@@ -57,7 +63,8 @@ def newest_checkpoint(folder: Path) -> Path | None:
     Raises:
         CheckpointError: one of them is damaged.
     """
-    return max([*folder.glob("model_*.tar"), *folder.glob("last.tar")], key=read_position, default=None)
+    return max([*folder.glob("model_*.tar"), *folder.glob("last.tar")], key=read_position,
+               default=None)
 
 
 def read_position(path: Path) -> int:
@@ -67,18 +74,22 @@ def read_position(path: Path) -> int:
 
 def read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, "
+                              "last.tar or .safetensors)")
     try:
         state = load_tensors(path, mmap=lazy)
     except FileFault as fault:
         with path.open("rb") as file:
             if file.read(1) not in _FIRST_BYTES:
-                raise CheckpointError(f"{path}: is no checkpoint; expected a model_N.tar, last.tar or .safetensors") from fault
-        remedy = ("save its state_dict alone: torch.save(model.state_dict(), path)" if fault.refused
+                raise CheckpointError(f"{path}: is no checkpoint; expected a model_N.tar, "
+                                      "last.tar or .safetensors") from fault
+        remedy = ("save its state_dict alone: torch.save(model.state_dict(), path)"
+                  if fault.refused
                   else "copy it again, or choose another checkpoint")
         raise CheckpointError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a checkpoint's dict")
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a checkpoint's "
+                              "dict")
     return state
 
 
@@ -105,7 +116,8 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 def read_metadata(path: Path) -> dict[str, str]:
     """What is said of the weights in a file; errors as of `read_safetensors`."""
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, last.tar or .safetensors)")
+        raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, "
+                              "last.tar or .safetensors)")
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}

@@ -1,4 +1,5 @@
-"""The keys of each script: their types and allowed values. The values, and what each key means, stand in configs/*.yaml."""
+"""The keys of each script: their types and allowed values. The values, and what each key means,
+stand in configs/*.yaml."""
 
 import dataclasses
 import operator
@@ -11,17 +12,22 @@ from omegaconf.errors import OmegaConfBaseException
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 
-_BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge), ("below", "below {}", operator.lt),
+_BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge),
+           ("below", "below {}", operator.lt),
            ("most", "{} or less", operator.le))
-_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Any: "a path, or pairs such as {5:0,6:1}"}
+_TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
+               Any: "a path, or pairs such as {5:0,6:1}"}
 
 
 def key(
-    choices: tuple = (), above: float | None = None, least: float | None = None, below: float | None = None, most: float | None = None,
+    choices: tuple = (), above: float | None = None, least: float | None = None,
+    below: float | None = None, most: float | None = None,
     why: str = "",
 ) -> Any:
-    """A key without a default (the yaml has it) and with the values it may take; `above` and `below` exclude their bound."""
-    return field(metadata={"choices": choices, "above": above, "least": least, "below": below, "most": most, "why": why})
+    """A key without a default (the yaml has it) and with the values it may take; `above` and
+    `below` exclude their bound."""
+    return field(metadata={"choices": choices, "above": above, "least": least, "below": below,
+                           "most": most, "why": why})
 
 
 def is_group(item: dataclasses.Field) -> bool:
@@ -40,7 +46,8 @@ def keys_of(schema: type) -> dict[str, dataclasses.Field]:
 
 
 def check_keys(values: dict[str, Any], schema: type) -> None:
-    """Raises ConfigError for the first of `values`, keys of `schema` outside its groups, that is of another type or impossible."""
+    """Raises ConfigError for the first of `values`, keys of `schema` outside its groups, that is
+    of another type or impossible."""
     keys = {item.name: item for item in dataclasses.fields(schema) if not is_group(item)}
     for name, value in values.items():
         try:
@@ -52,13 +59,15 @@ def check_keys(values: dict[str, Any], schema: type) -> None:
 
 
 def check_values(cfg: Any, prefix: str = "") -> None:
-    """Raises ConfigError for the first key of `cfg`, or of a group in it, that is missing or has an impossible value."""
+    """Raises ConfigError for the first key of `cfg`, or of a group in it, that is missing or has
+    an impossible value."""
     for item in dataclasses.fields(cfg):
         name, value = f"{prefix}{item.name}", getattr(cfg, item.name)
         if is_group(item):
             check_values(value, f"{name}.")
         elif value == "":
-            raise ConfigError(f"{name}=: no value given; write {name}=..., without spaces around =")
+            raise ConfigError(f"{name}=: no value given; write {name}=..., without spaces "
+                              "around =")
         elif value is not None and item.metadata:
             _check_value(name, value, item.metadata)
 
@@ -66,7 +75,8 @@ def check_values(cfg: Any, prefix: str = "") -> None:
 def _check_value(name: str, value: Any, rule: dict) -> None:
     if rule["choices"] and value not in rule["choices"]:
         raise ConfigError(f"{name}={value}: choose one of {', '.join(rule['choices'])}")
-    bounds = [(words.format(rule[bound]), holds(value, rule[bound])) for bound, words, holds in _BOUNDS if rule[bound] is not None]
+    bounds = [(words.format(rule[bound]), holds(value, rule[bound]))
+              for bound, words, holds in _BOUNDS if rule[bound] is not None]
     if not all(kept for _, kept in bounds):
         raise ConfigError(f"{name}={value}: must be {' and '.join(words for words, _ in bounds)}")
 
@@ -110,7 +120,8 @@ class TrainConfig(MachineConfig):
 
     strategy: str = key(choices=("auto", "ddp", "fsdp"))
     seed: int = key(least=0, below=2**32)
-    data_path: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample needs none")
+    data_path: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one, and "
+                             "experiment=sample needs none")
     cities: list[str] | None = key()
     batch_size: int = key(least=1)
     accumulate: int = key(least=1)
@@ -148,7 +159,8 @@ class EvaluateConfig(MachineConfig):
     """Keys that evaluate_seg_fusion.py and evaluate_pop_fusion.py share."""
 
     task: str = key()
-    data_root: str = key(why="the folder of a tile dataset with targets; prepare_dataset.py makes one")
+    data_root: str = key(why="the folder of a tile dataset with targets; prepare_dataset.py "
+                             "makes one")
     cities: list[str] | None = key()
     train_file: str = key()
     val_file: str = key()
@@ -221,8 +233,10 @@ class SplitConfig:
 class PrepareConfig:
     """Keys of prepare_dataset.py."""
 
-    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'")
-    osm: str = key(why="an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shapefile, or a folder of them")
+    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as "
+                          "'chips/*.tif'")
+    osm: str = key(why="an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or "
+                       "Shapefile, or a folder of them")
     out: str = key(why="the folder of the tile dataset to make")
     city: str = key(why="the name that the tiles of this city begin with")
     overwrite: bool = key()
@@ -337,7 +351,8 @@ class ModalitiesConfig(StudyConfig):
 
 @dataclass
 class SceneKeys:
-    """Keys that say how a scene is read, beside `raster`; as in PrepareConfig, with null where a checkpoint may know."""
+    """Keys that say how a scene is read, beside `raster`; as in PrepareConfig, with null where a
+    checkpoint may know."""
 
     osm: str | None = key()
     bands: list[int] | None = key()
@@ -356,8 +371,10 @@ class SceneKeys:
 class PredictConfig(SceneKeys):
     """Keys of predict_scene.py."""
 
-    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'")
-    checkpoint: str = key(why="a fine-tuned model: the best.safetensors of an evaluation, or its folder")
+    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as "
+                          "'chips/*.tif'")
+    checkpoint: str = key(why="a fine-tuned model: the best.safetensors of an evaluation, or its "
+                              "folder")
     out: str = key(why="the folder of the map to make")
     overwrite: bool = key()
     tile_px: int | None = key(least=1)
@@ -399,7 +416,8 @@ class ExtractConfig(SceneKeys):
 class MakeReportConfig:
     """Keys of make_report.py."""
 
-    runs: list[str] = key(why="folders of pretraining runs, evaluations or maps: python make_report.py runs/sample maps/city")
+    runs: list[str] = key(why="folders of pretraining runs, evaluations or maps: python "
+                              "make_report.py runs/sample maps/city")
     out: str = key()
     title: str | None = key()
     picture: str | None = key()

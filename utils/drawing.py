@@ -1,4 +1,5 @@
-"""What figures are drawn with, of pretraining, of evaluations, of studies and of tiles; no network is needed for it."""
+"""What figures are drawn with, of pretraining, of evaluations, of studies and of tiles; no network
+is needed for it."""
 
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def to_picture(figure: Figure) -> Tensor:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as a picture that is whole or absent; its folder is made where it is missing."""
+    """Write a figure as a picture that is whole or absent; its folder is made where it is
+    missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=130)

@@ -1,12 +1,15 @@
-"""Errors that a user can mend. Each message is one line: the file or key, the value found, what was expected and the remedy."""
+"""Errors that a user can mend. Each message is one line: the file or key, the value found, what
+was expected and the remedy."""
 
 
 class RoseError(Exception):
-    """Base of every error that a script prints as one line, without a traceback, before it exits with code 2."""
+    """Base of every error that a script prints as one line, without a traceback, before it exits
+    with code 2."""
 
 
 class ConfigError(RoseError):
-    """A key of the command line or of a config file is unknown, has the wrong type or an impossible value."""
+    """A key of the command line or of a config file is unknown, has the wrong type or an
+    impossible value."""
 
 
 class TileError(RoseError):
@@ -31,4 +34,5 @@ class ReportError(RoseError):
 
 def one_line(error: Exception) -> str:
     """What an error of a library says, in one short line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+    return next((line.strip() for line in str(error).splitlines() if line.strip()),
+                type(error).__name__)[:160]

@@ -12,7 +12,8 @@ _TEMPORARY = ".writing-"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well; on any failure `path` stays as it was.
+    """A temporary path beside `path`, renamed to it when the block ends well; on any failure
+    `path` stays as it was.
 
     A process that is killed meanwhile leaves the temporary file; `remove_unfinished` clears it.
     """
@@ -31,13 +32,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def failing_as(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """What libraries raise of their own where a file cannot be written, as OSError of `path`, which every script ends with one line."""
+    """What libraries raise of their own where a file cannot be written, as OSError of `path`,
+    which every script ends with one line."""
     try:
         yield
     except errors as error:
         if isinstance(error, OSError) and error.filename:
             raise
-        raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?", str(path)) from error
+        raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?",
+                      str(path)) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -60,13 +63,15 @@ def _umask() -> int:
 
 def states(paths: Iterable[Path]) -> dict[str, list[int]]:
     """Size and time of change of each file by its path: equal as long as nobody touched them."""
-    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(_distinct(paths))}
+    return {str(file): [file.stat().st_size, file.stat().st_mtime_ns]
+            for file in sorted(_distinct(paths))}
 
 
 def checksums(paths: Iterable[Path]) -> list[dict]:
     """Name, bytes and SHA-256 of each file, sorted by name."""
     files = sorted(_distinct(paths), key=lambda file: (file.name, file))
-    return [{"file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files]
+    return [{"file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)}
+            for file in files]
 
 
 def _distinct(paths: Iterable[Path]) -> set[Path]:
@@ -76,7 +81,8 @@ def _distinct(paths: Iterable[Path]) -> set[Path]:
 def _files(path: Path) -> list[Path]:
     """A file with its companions (of the same name: a Shapefile's .dbf, .shx, .prj)."""
     if path.suffix.lower() == ".shp":
-        return [entry for entry in path.parent.iterdir() if entry.stem == path.stem and entry.is_file()]
+        return [entry for entry in path.parent.iterdir() if entry.stem == path.stem
+                and entry.is_file()]
     return [path]
 
 

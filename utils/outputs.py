@@ -11,7 +11,8 @@ from utils.files import replacing
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows under the columns of all of them, in the order in which they first come; what a row lacks stays empty."""
+    """Rows under the columns of all of them, in the order in which they first come; what a row
+    lacks stays empty."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns_of(rows))
         writer.writeheader()
@@ -26,7 +27,8 @@ def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
 def write_json(path: Path, value: Any) -> None:
     """Numbers that are not finite become null."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n",
+                             encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:

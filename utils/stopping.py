@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from lightning_fabric import Fabric  # slow to import, and most scripts need no more than `end_workers`
+    # slow to import, and most scripts need no more than `end_workers`
+    from lightning_fabric import Fabric
 
 WORKER_GRACE_S = 30
 
 
 class StopRequest:
-    """Remembers SIGINT or SIGTERM until the step at hand is done; a second SIGINT interrupts at once."""
+    """Remembers SIGINT or SIGTERM until the step at hand is done; a second SIGINT interrupts at
+    once."""
 
     def __init__(self) -> None:
         self.received: str | None = None
-        self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.before = {number: signal.signal(number, self._receive)
+                       for number in (signal.SIGINT, signal.SIGTERM)}
 
     def forget(self) -> None:
         """Leave both signals to whoever had them before."""
@@ -40,7 +43,8 @@ class StopRequest:
 
 
 def outlast_signals(worker: int) -> None:
-    """For data loading processes: a signal to the whole group reaches them too, but their parent needs them to finish its step."""
+    """For data loading processes: a signal to the whole group reaches them too, but their parent
+    needs them to finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_S))
 
@@ -49,14 +53,18 @@ def end_workers() -> None:
     """End data loading processes that an error left behind, at once."""
     children = multiprocessing.active_children()
     if children:
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would report their end as a fault
+        # torch's handler would report their end as a fault
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in children:
         child.kill()
 
 
-def not_finite(found: str, names: Sequence[str], epoch: int, step: int, last_good: object, remedy: str) -> str:
-    """The message for a step whose loss is not finite, but `found`; without names of tiles where they are not known."""
+def not_finite(found: str, names: Sequence[str], epoch: int, step: int, last_good: object,
+               remedy: str) -> str:
+    """The message for a step whose loss is not finite, but `found`; without names of tiles where
+    they are not known."""
     saved = f"the last good checkpoint is {last_good} (go back to an older one if it fails again)" if last_good else (
         "no checkpoint was saved before it")
-    where, look = (f" on the tiles {', '.join(names)}", "look at these tiles, ") if names else ("", "")
+    where, look = (f" on the tiles {', '.join(names)}",
+                   "look at these tiles, ") if names else ("", "")
     return f"epoch {epoch}, step {step}: the loss is not finite ({found}){where}; {saved}; {look}{remedy}"

@@ -1,4 +1,5 @@
-"""Numbers as a reader wants them: four significant digits, aligned, with their spread over seeds."""
+"""Numbers as a reader wants them: four significant digits, aligned, with their spread over
+seeds."""
 
 import math
 import statistics
@@ -10,46 +11,59 @@ NOTHING = "-"      # for a number that is not defined
 LABELS = {"miou": "mIoU", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
 
 
-def text_table(columns: Mapping[str, Mapping[str, float]], std: Mapping[str, Mapping[str, float]] | None, rows: Sequence[str]) -> str:
+def text_table(columns: Mapping[str, Mapping[str, float]],
+               std: Mapping[str, Mapping[str, float]] | None, rows: Sequence[str]) -> str:
     """A table in plain text, one line a figure and one column a model.
 
     Args:
-        columns: label of the column -> figure -> value; a figure that a column lacks is shown as one that is not defined.
-        std: for the columns that have one, figure -> standard deviation; None where there is none at all.
+        columns: label of the column -> figure -> value; a figure that a column lacks is shown as
+            one that is not defined.
+        std: for the columns that have one, figure -> standard deviation; None where there is none
+            at all.
         rows: names of the figures, in order.
     """
     std = std or {}
     cells = [[label_of(name) for name in rows]]
-    cells += [[with_std(values.get(name, math.nan), std.get(column, {}).get(name)) for name in rows] for column, values in columns.items()]
-    headers = [textwrap.wrap(header, HEADER_WIDTH, break_long_words=False) for header in ("", *columns)]
+    cells += [[with_std(values.get(name, math.nan), std.get(column, {}).get(name))
+               for name in rows] for column, values in columns.items()]
+    headers = [textwrap.wrap(header, HEADER_WIDTH, break_long_words=False)
+               for header in ("", *columns)]
     tall = max(map(len, headers))
-    table = [[""] * (tall - len(header)) + header + column for header, column in zip(headers, cells, strict=True)]
+    table = [[""] * (tall - len(header)) + header + column
+             for header, column in zip(headers, cells, strict=True)]
     widths = [max(map(len, column)) for column in table]
-    lines = ["  ".join(_aligned(cell, width, place > 0) for place, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+    lines = ["  ".join(_aligned(cell, width, place > 0)
+                       for place, (cell, width) in enumerate(zip(line, widths,
+                                                                 strict=True))).rstrip()
              for line in zip(*table, strict=True)]
     return "\n".join([*lines[:tall], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[tall:]])
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str | float]]) -> str:
     """A table in Markdown; numbers stand to the right, and are shown by `format_number`."""
-    texts = [[_escaped(cell) for cell in header], *[[_escaped(cell) for cell in row] for row in rows]]
+    texts = [[_escaped(cell) for cell in header],
+             *[[_escaped(cell) for cell in row] for row in rows]]
     columns = list(zip(*texts, strict=True))
-    right = [bool(rows) and all(_numeric(row[place]) for row in rows) for place in range(len(header))]
+    right = [bool(rows) and all(_numeric(row[place]) for row in rows)
+             for place in range(len(header))]
     widths = [max(3, *map(len, column)) for column in columns]
-    rule = ["-" * (width - 1) + ":" if to_right else "-" * width for width, to_right in zip(widths, right, strict=True)]
+    rule = ["-" * (width - 1) + ":" if to_right else "-" * width
+            for width, to_right in zip(widths, right, strict=True)]
     lines = [[_aligned(*cell) for cell in zip(line, widths, right, strict=True)] for line in texts]
     return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
 
 
 def mean_std(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and standard deviation (of a sample, n - 1) of the values that are not nan; nan for what too few of them leave unknown."""
+    """Mean and standard deviation (of a sample, n - 1) of the values that are not nan; nan for
+    what too few of them leave unknown."""
     known = [value for value in values if not math.isnan(value)]
     mean = statistics.fmean(known) if known else math.nan
     return mean, statistics.stdev(known) if len(known) > 1 else math.nan
 
 
 def with_std(mean: float, std: float | None) -> str:
-    """`mean ± std`, both to the last digit of the mean unless nothing were left of the std; the mean alone where there is no std."""
+    """`mean ± std`, both to the last digit of the mean unless nothing were left of the std; the
+    mean alone where there is no std."""
     text = format_number(mean)
     if std is None or not (math.isfinite(mean) and math.isfinite(std)):
         return text
@@ -58,7 +72,8 @@ def with_std(mean: float, std: float | None) -> str:
 
 
 def format_number(value: float) -> str:
-    """Four significant digits, whole numbers in full: 0.5432, 12.35, 123457, 1.235e-05; nan is `-`."""
+    """Four significant digits, whole numbers in full: 0.5432, 12.35, 123457, 1.235e-05; nan is
+    `-`."""
     if isinstance(value, int) or value == 0:
         return f"{value:d}" if isinstance(value, int) else "0"
     if not math.isfinite(value):
@@ -68,10 +83,12 @@ def format_number(value: float) -> str:
 
 
 def label_of(name: str) -> str:
-    """A figure's name as it is written in prose: mIoU, F1, IoU of a class, MAE, RMSE, R², and the std of any."""
+    """A figure's name as it is written in prose: mIoU, F1, IoU of a class, MAE, RMSE, R², and the
+    std of any."""
     if name.endswith("_std"):
         return f"{label_of(name.removesuffix('_std'))} std"
-    return f"IoU {name.removeprefix('iou_')}" if name.startswith("iou_") else LABELS.get(name, name.replace("_", " "))
+    return f"IoU {name.removeprefix('iou_')}" if name.startswith("iou_") else LABELS.get(name,
+                                                                                         name.replace("_", " "))
 
 
 def _aligned(text: str, width: int, right: bool) -> str:
@@ -79,7 +96,8 @@ def _aligned(text: str, width: int, right: bool) -> str:
 
 
 def _escaped(cell: str | float) -> str:
-    return " ".join(cell.split()).replace("|", "\\|") if isinstance(cell, str) else format_number(cell)
+    return " ".join(cell.split()).replace("|",
+                                          "\\|") if isinstance(cell, str) else format_number(cell)
 
 
 def _numeric(cell: str | float) -> bool:

@@ -35,12 +35,15 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
         return torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
     except Exception as error:  # the unpickler may raise anything on a damaged file: KeyError, EOFError, OSError ...
         if isinstance(error, UnpicklingError) and _is_pickle(path):
-            raise FileFault("holds pickled Python objects, refused for safety since loading them can run any code", refused=True) from error
+            raise FileFault("holds pickled Python objects, refused for safety since loading them "
+                            "can run any code", refused=True) from error
         reason = "empty file" if path.stat().st_size == 0 else one_line(error)
-        raise FileFault(f"cannot be read ({reason}); the file is truncated or damaged", refused=False) from error
+        raise FileFault(f"cannot be read ({reason}); the file is truncated or damaged",
+                        refused=False) from error
 
 
 def _is_pickle(path: Path) -> bool:
-    """True for a file of torch.save that is whole, and for a bare pickle (its first byte names the protocol)."""
+    """True for a file of torch.save that is whole, and for a bare pickle (its first byte names the
+    protocol)."""
     with path.open("rb") as file:
         return file.read(1) == b"\x80" or zipfile.is_zipfile(file)

@@ -1,10 +1,12 @@
 """Import torchvision beside a torch build that it was not compiled for.
 
-A registry wheel of torchvision is compiled for CUDA torch. Beside CPU-only torch its compiled operators cannot load, and then
-`import torchvision` itself fails, because it registers shape functions for two operators (`nms`, `qnms`) that do not exist. Rose needs
-none of the compiled operators, only the pure-Python transforms (and timm needs the import to work), so the two schemas are declared, and
-only when the import fails in just this way. Imported first wherever torchvision is: by `models`, `datasets.augment`,
-`datasets.prepare.text.clip` and, as torchmetrics imports it, `evaluation.metrics`.
+A registry wheel of torchvision is compiled for CUDA torch. Beside CPU-only torch its compiled
+operators cannot load, and then `import torchvision` itself fails, because it registers shape
+functions for two operators (`nms`, `qnms`) that do not exist. Rose needs none of the compiled
+operators, only the pure-Python transforms (and timm needs the import to work), so the two schemas
+are declared, and only when the import fails in just this way. Imported first wherever torchvision
+is: by `models`, `datasets.augment`, `datasets.prepare.text.clip` and, as torchmetrics imports it,
+`evaluation.metrics`.
 """
 
 import sys
@@ -12,21 +14,25 @@ import sys
 import torch
 
 _SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_declared = torch.library.Library("torchvision", "FRAGMENT")  # kept alive: its schemas go when it goes
+# kept alive: its schemas go when it goes
+_declared = torch.library.Library("torchvision", "FRAGMENT")
 
 
 def import_torchvision() -> None:
-    """Import torchvision, declaring the operators `nms` and `qnms` where their absence alone stops the import.
+    """Import torchvision, declaring the operators `nms` and `qnms` where their absence alone stops
+    the import.
 
     Raises:
-        ImportError, RuntimeError: torchvision is absent, or fails for another reason; nothing is hidden.
+        ImportError, RuntimeError: torchvision is absent, or fails for another reason; nothing is
+            hidden.
     """
     for operator in ("nms", "qnms", None):
         try:
             import torchvision  # noqa: F401
             return
         except RuntimeError as error:
-            if operator is None or "operator torchvision::" not in str(error) or "does not exist" not in str(error):
+            if operator is None or "operator torchvision::" not in str(
+                error) or "does not exist" not in str(error):
                 raise
             _forget_half_imported()
             _declared.define(operator + _SCHEMA)

@@ -1,4 +1,5 @@
-"""A hidden folder in which a piece of work goes on until all of it is done: what a stopped run leaves there the same command takes up."""
+"""A hidden folder in which a piece of work goes on until all of it is done: what a stopped run
+leaves there the same command takes up."""
 
 import json
 import shutil
@@ -34,7 +35,8 @@ class WorkFolder:
     @property
     def worth_keeping(self) -> bool:
         """Some of the work is done: `folder` holds more than its request."""
-        return self.folder.is_dir() and any(path.name != _REQUEST for path in self.folder.iterdir())
+        return self.folder.is_dir() and any(path.name != _REQUEST
+                                            for path in self.folder.iterdir())
 
     def hold(self) -> None:
         """Have the work alone until `let_go`, or until the process ends, in whatever way.
@@ -46,19 +48,22 @@ class WorkFolder:
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
         except Timeout as error:
-            raise PrepareError(f"{self.out}: another run is {self.doing} there; wait for it to end, or stop it.") from error
+            raise PrepareError(f"{self.out}: another run is {self.doing} there; wait for it to "
+                               "end, or stop it.") from error
         except OSError as error:
             raise cannot_write(self.out, error) from error
 
     def let_go(self) -> None:
         """Another run may have the work now; `out` is removed if there is nothing in it."""
-        Path(self._lock.lock_file).unlink(missing_ok=True)  # while it is held: afterwards it may be another run's
+        # while it is held: afterwards it may be another run's
+        Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
         if self.out.is_dir() and not any(self.out.iterdir()):
             self.out.rmdir()
 
     def begin(self, request: dict) -> bool:
-        """Make the folder ready for a request; True where a stopped run of the same request left work to go on with.
+        """Make the folder ready for a request; True where a stopped run of the same request left
+        work to go on with.
 
         Raises:
             PrepareError: `out` cannot be written.
@@ -94,6 +99,7 @@ def request_text(request: dict) -> str:
 
 def cannot_write(out: Path, error: OSError) -> PrepareError:
     if out.is_file():
-        return PrepareError(f"{out}: is a file, expected a folder, or none yet. Pass another out=.")
-    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass out= a folder that you may write to, or free "
-                        f"space there.")
+        return PrepareError(f"{out}: is a file, expected a folder, or none yet. Pass another "
+                            "out=.")
+    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass out= a "
+                        "folder that you may write to, or free space there.")

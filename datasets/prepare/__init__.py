@@ -1,1 +1,2 @@
-"""Raster + OSM -> tiles: imagery windows, OSM objects, text vectors, tile graphs, and the files of the release's layout."""
+"""Raster + OSM -> tiles: imagery windows, OSM objects, text vectors, tile graphs, and the files of
+the release's layout."""

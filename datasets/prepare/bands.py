@@ -1,4 +1,5 @@
-"""One band of tiles: clip the OSM objects, build the graphs, read the imagery and the targets, write a part."""
+"""One band of tiles: clip the OSM objects, build the graphs, read the imagery and the targets,
+write a part."""
 
 import json
 from collections import Counter
@@ -55,7 +56,8 @@ class BandReport:
     @classmethod
     def read(cls, path: Path) -> "BandReport":
         values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{name: Counter(value) if isinstance(value, dict) else value for name, value in values.items()})
+        return cls(**{name: Counter(value) if isinstance(value, dict) else value
+                      for name, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -76,16 +78,20 @@ class BandGraphs:
     edge_starts: np.ndarray
 
     def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:
-        """The fields of a `Tile` that are its graph's, of the band's tile `number`; `text` [codes] is the text row of each label code."""
-        nodes, links = slice(*self.clips.starts[number:number + 2]), slice(*self.edge_starts[number:number + 2])
+        """The fields of a `Tile` that are its graph's, of the band's tile `number`; `text` [codes]
+        is the text row of each label code."""
+        nodes, links = slice(*self.clips.starts[number:number + 2]), slice(
+            *self.edge_starts[number:number + 2])
         label = self.clips.code[nodes]
-        return {"geometry": self.columns[nodes], "text": text[label], "label": label, "edges": self.edges[:, links] - nodes.start,
+        return {"geometry": self.columns[nodes], "text": text[label], "label": label,
+                "edges": self.edges[:, links] - nodes.start,
                 "codes": self.codes[links]}
 
 
 @dataclass(frozen=True)
 class _Clips:
-    """Objects clipped to the tiles of a band, tile by tile: geometry, label code and tile of each [n], and where each tile begins."""
+    """Objects clipped to the tiles of a band, tile by tile: geometry, label code and tile of each
+    [n], and where each tile begins."""
 
     geometry: np.ndarray
     code: np.ndarray
@@ -130,15 +136,18 @@ def _make_tiles(job: Job, band: Band, report: BandReport) -> list[Tile]:
     report.skipped[EMPTY] += int((~wanted).sum())
     images = _images(job, band, wanted, report)
     made = sorted(images)
-    totals = {kind: _totals(source, kind, bounds[made], job.crs, report) for kind, source in job.totals.items()} if made else {}
+    totals = {kind: _totals(source, kind, bounds[made], job.crs, report)
+              for kind, source in job.totals.items()} if made else {}
     tiles = []
     for place, number in enumerate(made):
         tiles.append(Tile(
             name=job.name(band, number),
             image=images[number],
             **graphs.of(number, job.spool.labels.text),
-            land_use=job.land_use.tile(tuple(bounds[number]), job.crs, job.grid.tile_px) if job.land_use else None,
-            totals={kind: float(values[place]) for kind, values in totals.items() if not np.isnan(values[place])},
+            land_use=job.land_use.tile(tuple(bounds[number]), job.crs, job.grid.tile_px)
+            if job.land_use else None,
+            totals={kind: float(values[place]) for kind, values in totals.items()
+                    if not np.isnan(values[place])},
         ))
     _count(report, tiles, job)
     return tiles
@@ -148,24 +157,31 @@ def band_graphs(job: Job, band: Band) -> BandGraphs:
     """The graphs of a band's tiles."""
     bounds = job.grid.bounds(band.row, np.arange(band.first, band.last))  # [tiles, 4]
     clips = _clip(job, band, bounds)
-    columns, edges, codes = tile_graphs(clips.geometry, clips.tile, bounds, job.grid.tile_px, job.rules.recipe)
-    return BandGraphs(clips, columns, edges, codes, np.searchsorted(clips.tile[edges[0]], np.arange(len(bounds) + 1)))
+    columns, edges, codes = tile_graphs(clips.geometry, clips.tile, bounds, job.grid.tile_px,
+                                        job.rules.recipe)
+    return BandGraphs(clips, columns, edges, codes,
+                      np.searchsorted(clips.tile[edges[0]], np.arange(len(bounds) + 1)))
 
 
-def band_imagery(job: Job, band: Band, wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Place in the band, RGB [side, side, 3] uint8 and valid [side, side] bool of each tile that is wanted [tiles]; one read for all."""
+def band_imagery(job: Job, band: Band,
+                 wanted: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Place in the band, RGB [side, side, 3] uint8 and valid [side, side] bool of each tile that
+    is wanted [tiles]; one read for all."""
     numbers = np.flatnonzero(wanted)
     if not len(numbers):
         return
     side, lefts = job.grid.tile_px, job.grid.lefts[band.first + numbers]
     top = int(job.grid.tops[band.row])
-    rgb, valid = job.mosaic.read(Window(int(lefts[0]), top, int(lefts[-1] - lefts[0]) + side, side))
+    rgb, valid = job.mosaic.read(Window(int(lefts[0]), top, int(lefts[-1] - lefts[0]) + side,
+                                        side))
     for number, across in zip(numbers.tolist(), (lefts - lefts[0]).tolist(), strict=True):
         yield number, rgb[:, across:across + side], valid[:, across:across + side]
 
 
-def _totals(source: Zonal, kind: str, bounds: np.ndarray, crs: str, report: BandReport) -> np.ndarray:
-    """Totals of tiles [m], nan where the source has no value; the tiles that it covers in part are counted."""
+def _totals(source: Zonal, kind: str, bounds: np.ndarray, crs: str,
+            report: BandReport) -> np.ndarray:
+    """Totals of tiles [m], nan where the source has no value; the tiles that it covers in part are
+    counted."""
     totals, cover = source.totals_and_cover(bounds, crs)
     report.partly[kind] += int(((cover > 0) & (cover < WHOLE)).sum())
     return totals
@@ -181,7 +197,8 @@ def _count(report: BandReport, tiles: list[Tile], job: Job) -> None:
 
 
 def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
-    """The band's objects cut to its tiles, in the order of tiles, then of layers, then of their source."""
+    """The band's objects cut to its tiles, in the order of tiles, then of layers, then of their
+    source."""
     box = bounds[0, 0], bounds[0, 1], bounds[-1, 2], bounds[-1, 3]
     geometry, code = job.spool.of_row(band.row, box[0], box[2])
     large = shapely.get_num_coordinates(geometry) >= CUT_FIRST
@@ -192,22 +209,27 @@ def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
     tile, member = tile[order], member[order]
     clips = _cut(geometry[member], bounds[tile])
     solid = shapely.area(clips) > 0
-    flat = shapely.intersects(geometry[member[~solid]], boxes[tile[~solid]])  # of the others only their boxes meet
+    # of the others only their boxes meet
+    flat = shapely.intersects(geometry[member[~solid]], boxes[tile[~solid]])
     tile, clips, code = tile[solid], clips[solid], code[member[solid]]
-    return _Clips(clips, code, tile, np.searchsorted(tile, np.arange(len(bounds) + 1)), int(flat.sum()))
+    return _Clips(clips, code, tile, np.searchsorted(tile, np.arange(len(bounds) + 1)),
+                  int(flat.sum()))
 
 
 def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Polygons cut to boxes, their lines and points dropped: [n] and [n, 4] or [4] -> [n]; what lies inside its box stays as it is."""
+    """Polygons cut to boxes, their lines and points dropped: [n] and [n, 4] or [4] -> [n]; what
+    lies inside its box stays as it is."""
     own, cut = shapely.bounds(geometry), geometry.copy()
     bounds = np.broadcast_to(bounds, own.shape)
     crossing = ~((own[:, :2] >= bounds[:, :2]) & (own[:, 2:] <= bounds[:, 2:])).all(axis=1)
-    cut[crossing] = polygonal_part(shapely.intersection(geometry[crossing], shapely.box(*bounds[crossing].T)))
+    cut[crossing] = polygonal_part(shapely.intersection(geometry[crossing],
+                                                        shapely.box(*bounds[crossing].T)))
     return cut
 
 
 def _images(job: Job, band: Band, wanted: np.ndarray, report: BandReport) -> dict[int, np.ndarray]:
-    """Image [3, side, side] of each wanted tile of the band that has enough imagery, by place in the band."""
+    """Image [3, side, side] of each wanted tile of the band that has enough imagery, by place in
+    the band."""
     images = {}
     for number, rgb, valid in band_imagery(job, band, wanted):
         if 1 - valid.mean() > job.rules.max_nodata:

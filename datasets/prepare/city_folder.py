@@ -1,8 +1,9 @@
 """Where a city's tiles are made, and how they come into the dataset.
 
-Work goes on in a hidden folder inside `out` and stays there when it is stopped, so that the same command continues. When all is ready the
-tiles are moved to their place. Meanwhile a marker says so: a process killed just then leaves a dataset that is refused until the same
-command has finished the move.
+Work goes on in a hidden folder inside `out` and stays there when it is stopped, so that the same
+command continues. When all is ready the tiles are moved to their place. Meanwhile a marker says
+so: a process killed just then leaves a dataset that is refused until the same command has finished
+the move.
 """
 
 import re
@@ -25,7 +26,8 @@ class Workplace(WorkFolder):
     Attributes:
         folder, discarded: as of any `WorkFolder`.
         finished: what that folder is called when its tiles are in their place.
-        made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's layout.
+        made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's
+            layout.
     """
 
     def __init__(self, out: Path, city: str):
@@ -36,7 +38,8 @@ class Workplace(WorkFolder):
         self._marker = out / f"{UNFINISHED}{city}"
 
     def claim(self, request: dict, layout: str, overwrite: bool) -> bool:
-        """Make the folder ready for a request; True where a stopped run of the same request left work to go on with.
+        """Make the folder ready for a request; True where a stopped run of the same request left
+        work to go on with.
 
         Raises:
             PrepareError: `out` holds this city or another layout already, or cannot be written.
@@ -51,14 +54,19 @@ class Workplace(WorkFolder):
         return self.begin(request)
 
     def _refuse(self, layout: str, overwrite: bool) -> None:
-        own = [] if self._marker.exists() else [path.name for path in _tiles_of(self.out, self.city)]  # half moved: nobody used it
+        own = [] if self._marker.exists() else [path.name
+                                                for path in _tiles_of(self.out,
+                                                                      self.city)]  # half moved: nobody used it
         if own and not overwrite:
-            found = f"{len(own)} tiles of {self.city}" if own != [self.city] else f"the city {self.city}"
-            raise PrepareError(f"{self.out}: already holds {found}, expected none. Pass overwrite=true to replace it, or choose another "
-                               f"city= or out=.")
+            found = f"{len(own)} tiles of {self.city}" if own != [
+                self.city] else f"the city {self.city}"
+            raise PrepareError(f"{self.out}: already holds {found}, expected none. Pass "
+                               "overwrite=true to replace it, or choose another city= or out=.")
         if others := _cities_in(self.out, OTHER[layout]) - {self.city}:
-            raise PrepareError(f"{self.out}: holds a dataset of another kind, layout={OTHER[layout]} with {', '.join(sorted(others)[:5])}; "
-                               f"one folder has one layout. Pass layout={OTHER[layout]}, or choose another out=.")
+            raise PrepareError(f"{self.out}: holds a dataset of another kind, "
+                               f"layout={OTHER[layout]} with {', '.join(sorted(others)[:5])}; one "
+                               f"folder has one layout. Pass layout={OTHER[layout]}, or choose "
+                               "another out=.")
 
     @property
     def worth_keeping(self) -> bool:
@@ -80,7 +88,8 @@ class Workplace(WorkFolder):
         return (self.folder / _MOVING).exists()
 
     def put_in_place(self) -> None:
-        """Move what was made into `out`, in place of what it has of this city; goes on where it was stopped."""
+        """Move what was made into `out`, in place of what it has of this city; goes on where it
+        was stopped."""
         if not self.moving:
             self._marker.touch()
             _remove_city(self.out, self.city)
@@ -108,7 +117,8 @@ def _tiles_of(out: Path, city: str) -> list[Path]:
     """The city's folder in the compact layout, or its images in the release's."""
     compact = out / "cities" / city
     name = re.compile(rf"{re.escape(city)}_\d+_\d+\.png")
-    images = [path for path in (out / "img").iterdir() if name.fullmatch(path.name)] if (out / "img").is_dir() else []
+    images = [path for path in (out / "img").iterdir()
+              if name.fullmatch(path.name)] if (out / "img").is_dir() else []
     return [compact] if (compact / "meta.json").exists() else images
 
 

@@ -1,4 +1,5 @@
-"""Who makes the bands: this process, several processes of this machine, or a Dask cluster. The bands and their bytes are the same."""
+"""Who makes the bands: this process, several processes of this machine, or a Dask cluster. The
+bands and their bytes are the same."""
 
 import multiprocessing
 import os
@@ -19,13 +20,14 @@ SMALL = 256  # tiles up to which starting processes costs more than it saves
 CLUSTER_TIMEOUT_S = 20
 
 
-def make_bands(folder: Path, bands: Sequence[int], workers: int, scheduler: str | None) -> Iterator[int]:
+def make_bands(folder: Path, bands: Sequence[int], workers: int,
+               scheduler: str | None) -> Iterator[int]:
     """Make bands of the job in `folder`; their numbers come as they are done, in any order.
 
     Args:
         workers: processes; 1 works in this one.
-        scheduler: address of a Dask scheduler, whose workers then do it. They must see `folder` and the sources under the same paths, and
-            find this project (start them in its folder).
+        scheduler: address of a Dask scheduler, whose workers then do it. They must see `folder`
+            and the sources under the same paths, and find this project (start them in its folder).
 
     Raises:
         PrepareError: a band cannot be made, a worker died, or the scheduler cannot be used.
@@ -43,16 +45,19 @@ def make_bands(folder: Path, bands: Sequence[int], workers: int, scheduler: str 
 def check_scheduler(scheduler: str) -> None:
     """Raises ConfigError where there is no Dask."""
     if not find_spec("distributed"):
-        raise ConfigError(f"scheduler={scheduler}: needs Dask, which is not installed; pip install -r requirements-optional.txt")
+        raise ConfigError(f"scheduler={scheduler}: needs Dask, which is not installed; pip "
+                          "install -r requirements-optional.txt")
 
 
 def default_workers(tiles: int) -> int:
     """As many processes as this one may use cores, but one for a small area."""
-    return 1 if tiles <= SMALL else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if tiles <= SMALL else len(os.sched_getaffinity(0)) if hasattr(os,
+                                                                            "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]:
-    # a server forks workers from one process that has imported everything and holds no threads: quick, and their pages are shared
+    # a server forks workers from one process that has imported everything and holds no threads:
+    # quick, and their pages are shared
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
@@ -63,8 +68,9 @@ def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]
         for done in as_completed([pool.submit(make_band, job, band) for band in bands]):
             yield done.result()
     except BrokenProcessPool as error:
-        raise PrepareError(f"workers={workers}: a worker process ended without a word, most likely for want of memory; run the same "
-                           f"command again, which goes on where it stopped, with workers={max(1, workers // 2)}") from error
+        raise PrepareError(f"workers={workers}: a worker process ended without a word, most "
+                           "likely for want of memory; run the same command again, which goes on "
+                           f"where it stopped, with workers={max(1, workers // 2)}") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -100,8 +106,9 @@ def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]
     try:
         client = Client(scheduler, timeout=CLUSTER_TIMEOUT_S)
     except (OSError, ValueError, TimeoutError) as error:
-        raise PrepareError(f"scheduler={scheduler}: no Dask scheduler answers there ({one_line(error)}); start one with `dask scheduler` "
-                           f"and workers with `dask worker {scheduler}` in this project's folder") from error
+        raise PrepareError(f"scheduler={scheduler}: no Dask scheduler answers there "
+                           f"({one_line(error)}); start one with `dask scheduler` and workers "
+                           f"with `dask worker {scheduler}` in this project's folder") from error
     with client:
         _check_cluster(client, job, scheduler)
         futures = client.map(make_band, [job] * len(bands), bands, pure=False)
@@ -109,9 +116,10 @@ def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]
             for done in completed(futures):
                 yield done.result()
         except (KilledWorker, CommClosedError, CancelledError) as error:
-            raise PrepareError(f"scheduler={scheduler}: workers died at their work, most likely for want of memory, or the "
-                               f"scheduler stopped; run the same command again, which goes on where it stopped, with fewer workers a "
-                               f"machine") from error
+            raise PrepareError(f"scheduler={scheduler}: workers died at their work, most likely "
+                               "for want of memory, or the scheduler stopped; run the same "
+                               "command again, which goes on where it stopped, with fewer "
+                               "workers a machine") from error
         finally:
             client.cancel(futures)
 
@@ -120,14 +128,17 @@ def _check_cluster(client, job: str, scheduler: str) -> None:
     """A cluster whose workers cannot see the job is told apart from one that fails at it."""
     workers = client.run(_sees, job, on_error="return")
     if not workers:
-        raise PrepareError(f"scheduler={scheduler}: has no workers; start some with `dask worker {scheduler}` in this project's folder")
+        raise PrepareError(f"scheduler={scheduler}: has no workers; start some with `dask worker "
+                           f"{scheduler}` in this project's folder")
     for name, answer in workers.items():
         if isinstance(answer, Exception):
-            raise PrepareError(f"scheduler={scheduler}: worker {name} cannot import this project ({one_line(answer)}); start it in the "
-                               f"project's folder, with the same requirements installed")
+            raise PrepareError(f"scheduler={scheduler}: worker {name} cannot import this project "
+                               f"({one_line(answer)}); start it in the project's folder, with the "
+                               "same requirements installed")
         if not answer:
-            raise PrepareError(f"scheduler={scheduler}: worker {name} does not see {job}; workers need the sources and out= under the same "
-                               f"paths as this machine, on a shared file system")
+            raise PrepareError(f"scheduler={scheduler}: worker {name} does not see {job}; workers "
+                               "need the sources and out= under the same paths as this machine, "
+                               "on a shared file system")
 
 
 def _sees(job: str) -> bool:

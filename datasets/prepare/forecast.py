@@ -1,4 +1,5 @@
-"""A dry run: what a preparation would make, measured on a few of its bands, and a picture of raster, objects and tiles."""
+"""A dry run: what a preparation would make, measured on a few of its bands, and a picture of
+raster, objects and tiles."""
 
 import tempfile
 import time
@@ -30,7 +31,8 @@ class Forecast:
         grid: of the tiles.
         metres: ground size of a pixel, x and y.
         objects: OSM objects by layer.
-        tiles, bytes, seconds: expected of the whole; `sampled` says on how many of the grid's tiles that was measured.
+        tiles, bytes, seconds: expected of the whole; `sampled` says on how many of the grid's
+            tiles that was measured.
         workers: processes that the time holds for.
         picture: raster, objects and tiles.
     """
@@ -50,11 +52,14 @@ class Forecast:
         about = "" if self.sampled == self.grid.tiles else "about "
         return "\n".join([
             f"{self.city}: nothing made (dry_run=true)",
-            f"  raster       {self.grid.width} x {self.grid.height} pixels of {self.metres[0]:.3g} x {self.metres[1]:.3g} m",
-            f"  tiles        {about}{self.tiles} of {self.grid.columns} x {self.grid.rows}, {self.grid.partial} partial ones left out",
+            f"  raster       {self.grid.width} x {self.grid.height} pixels of "
+            f"{self.metres[0]:.3g} x {self.metres[1]:.3g} m",
+            f"  tiles        {about}{self.tiles} of {self.grid.columns} x {self.grid.rows}, "
+            f"{self.grid.partial} partial ones left out",
             f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)})",
             f"  bytes        {about}{self.bytes / 1e6:,.0f} MB",
-            f"  time         about {_duration(self.seconds)} with {self.workers} process{'es' if self.workers > 1 else ''}",
+            f"  time         about {_duration(self.seconds)} with {self.workers} "
+            f"process{'es' if self.workers > 1 else ''}",
             f"  measured on  {self.sampled} of {self.grid.tiles} tiles",
             f"  picture      {self.picture}",
         ])
@@ -66,8 +71,10 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, build_job: Callable[[Path], Job]) -> Forecast:
-    """Read the objects, make a few bands in a temporary folder there, and draw `out/CITY_preview.png`.
+def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
+             build_job: Callable[[Path], Job]) -> Forecast:
+    """Read the objects, make a few bands in a temporary folder there, and draw
+    `out/CITY_preview.png`.
 
     Args:
         build_job: reads the objects and describes the work in a folder.
@@ -81,19 +88,22 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, build_job: Call
         started = time.perf_counter()
         job = build_job(Path(temporary))
         reading = time.perf_counter() - started
-        bands = np.unique(np.linspace(0, grid.bands - 1, SAMPLED_BANDS).round().astype(int)).tolist()
+        bands = np.unique(np.linspace(0, grid.bands - 1,
+                                      SAMPLED_BANDS).round().astype(int)).tolist()
         started, report, sampled = time.perf_counter(), BandReport(), 0
         for number in bands:
             band = grid.band(make_band(str(job.folder), number))
             report.add(BandReport.read(job.report(number)))
             sampled += band.last - band.first
         seconds = time.perf_counter() - started
-        size = sum(path.stat().st_size for folder in ("parts", "tiles") for path in (job.folder / folder).rglob("*") if path.is_file())
+        size = sum(path.stat().st_size for folder in ("parts", "tiles")
+                   for path in (job.folder / folder).rglob("*") if path.is_file())
         workers = settings.workers or (1 if settings.scheduler else default_workers(grid.tiles))
         scale = grid.tiles / sampled
         picture = settings.folder / f"{settings.city}_preview.png"
         draw_preview(picture, mosaic, grid, job.spool, settings.city)
         return Forecast(
-            settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts), round(report.tiles * scale), round(size * scale),
+            settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts),
+            round(report.tiles * scale), round(size * scale),
             reading + seconds * scale / workers, sampled, workers, picture,
         )

@@ -1,7 +1,8 @@
-"""One tile's OSM graph (Rose, the method's section on the OSM graph): node rows, edges and relation codes.
+"""One tile's OSM graph (Rose, the method's section on the OSM graph): node rows, edges and
+relation codes.
 
-Everything is vectorised, over all tiles of a band: one spatial index query for the candidate pairs, prepared predicates over them, and
-NumPy for the rest.
+Everything is vectorised, over all tiles of a band: one spatial index query for the candidate
+pairs, prepared predicates over them, and NumPy for the rest.
 """
 
 from collections.abc import Sequence
@@ -30,25 +31,30 @@ def build_graph(
 ) -> Data:
     """Graph of the OSM objects of one tile.
 
-    Node row: text vector | area / tile area | perimeter / tile perimeter | 4 corners of the minimum rotated rectangle, x1 y1 .. x4 y4 |
-    centroid x, y | label code. Areas, perimeters and rectangles are found in CRS units; corners and centroid are then mapped to tile
-    units (x right, y down, the tile is the unit square), so pixels need not be square.
-    Edge (i, j): what i does to j: 2 touches, 3 overlaps or crosses, 4 contains, 5 is within; of two equal geometries the earlier one
-    contains (4) the later (5). Disjoint pairs have no edge.
+    Node row: text vector | area / tile area | perimeter / tile perimeter | 4 corners of the
+    minimum rotated rectangle, x1 y1 .. x4 y4 | centroid x, y | label code. Areas, perimeters and
+    rectangles are found in CRS units; corners and centroid are then mapped to tile units (x right,
+    y down, the tile is the unit square), so pixels need not be square. Edge (i, j): what i does to
+    j: 2 touches, 3 overlaps or crosses, 4 contains, 5 is within; of two equal geometries the
+    earlier one contains (4) the later (5). Disjoint pairs have no edge.
 
     Args:
         geometries: n shapely geometries, already clipped to the tile, in the CRS of `bounds`.
-        text_features: [n, width] array or tensor, the text vector of each object's tag value (width 512 with CLIP ViT-B/16).
+        text_features: [n, width] array or tensor, the text vector of each object's tag value
+            (width 512 with CLIP ViT-B/16).
         label_codes: [n] integers.
         bounds: minx, miny, maxx, maxy of the tile.
         tile_px: pixels along a side of the tile; only `coordinates=integer` depends on it.
-        recipe: `rose` or `release`; `relation_codes` (symmetric|release) and `coordinates` (subpixel|integer) override it singly.
+        recipe: `rose` or `release`; `relation_codes` (symmetric|release) and `coordinates`
+            (subpixel|integer) override it singly.
 
     Returns:
-        Data with x [n, width + 13] float32, edge_index [2, e] int64 sorted by (i, j), edge_attr [e, 1] float32.
+        Data with x [n, width + 13] float32, edge_index [2, e] int64 sorted by (i, j), edge_attr
+        [e, 1] float32.
 
     Raises:
-        PrepareError: lengths disagree, a geometry is missing or empty, or the bounds enclose nothing.
+        PrepareError: lengths disagree, a geometry is missing or empty, or the bounds enclose
+            nothing.
         ConfigError: unknown recipe or an impossible value of one of its keys.
     """
     chosen = resolve_recipe(recipe, relation_codes=relation_codes, coordinates=coordinates)
@@ -57,9 +63,12 @@ def build_graph(
     labels = np.asarray(label_codes)
     _check(geometries, text, labels, bounds)
     tile = np.zeros(len(geometries), dtype=np.int64)
-    columns, edges, codes = tile_graphs(geometries, tile, np.array([bounds], dtype=np.float64), tile_px, chosen)
-    x = np.concatenate([text, columns, labels.reshape(-1, 1)], axis=1, dtype=np.float32)  # [n, width + 13]
-    return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges), edge_attr=torch.from_numpy(codes[:, None]))
+    columns, edges, codes = tile_graphs(geometries, tile, np.array([bounds], dtype=np.float64),
+                                        tile_px, chosen)
+    # [n, width + 13]
+    x = np.concatenate([text, columns, labels.reshape(-1, 1)], axis=1, dtype=np.float32)
+    return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges),
+                edge_attr=torch.from_numpy(codes[:, None]))
 
 
 def tile_graphs(
@@ -71,14 +80,17 @@ def tile_graphs(
         geometries: [n] clipped geometries, tile by tile.
         tile: [n] which of the tiles each belongs to, ascending.
         bounds: [tiles, 4] minx, miny, maxx, maxy.
-        tile_px, recipe: as in `build_graph`; of the recipe, `relation_codes` and `coordinates` are read.
+        tile_px, recipe: as in `build_graph`; of the recipe, `relation_codes` and `coordinates` are
+            read.
 
     Returns:
-        Geometry columns [n, 12] float32; edges [2, e] int64 between places in `geometries`, sorted by (i, j), none between tiles; their
-        codes [e] float32.
+        Geometry columns [n, 12] float32; edges [2, e] int64 between places in `geometries`, sorted
+        by (i, j), none between tiles; their codes [e] float32.
     """
     own = bounds[tile]  # [n, 4]
-    corners, centroid = (_to_tile_units(xy, own) for xy in (_rectangle_corners(geometries), _centroids(geometries)[:, None]))
+    corners, centroid = (_to_tile_units(xy, own)
+                         for xy in (_rectangle_corners(geometries),
+                                    _centroids(geometries)[:, None]))
     if recipe.coordinates == "integer":
         corners, centroid = (np.trunc(xy * tile_px) / tile_px for xy in (corners, centroid))
     width, height = own[:, 2] - own[:, 0], own[:, 3] - own[:, 1]
@@ -89,25 +101,32 @@ def tile_graphs(
     return np.concatenate(rows, axis=1, dtype=np.float32), edges, codes.astype(np.float32)
 
 
-def _check(geometries: np.ndarray, text: np.ndarray, labels: np.ndarray, bounds: tuple[float, float, float, float]) -> None:
+def _check(geometries: np.ndarray, text: np.ndarray, labels: np.ndarray,
+           bounds: tuple[float, float, float, float]) -> None:
     count = len(geometries)
     if text.ndim != 2 or len(text) != count or labels.shape != (count,):
-        raise PrepareError(f"build_graph: {count} geometries with text_features of shape {list(text.shape)} and label_codes of shape "
-                           f"{list(labels.shape)}; expected [{count}, width] and [{count}]: one text vector and one code per geometry")
+        raise PrepareError(f"build_graph: {count} geometries with text_features of shape "
+                           f"{list(text.shape)} and label_codes of shape {list(labels.shape)}; "
+                           f"expected [{count}, width] and [{count}]: one text vector and one "
+                           "code per geometry")
     unusable = np.flatnonzero(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     if len(unusable):
-        raise PrepareError(f"build_graph: geometry {unusable[0]} is missing or empty; leave such objects out before building the graph")
+        raise PrepareError(f"build_graph: geometry {unusable[0]} is missing or empty; leave such "
+                           "objects out before building the graph")
     minx, miny, maxx, maxy = bounds
     if not (minx < maxx and miny < maxy):
-        raise PrepareError(f"build_graph: bounds {tuple(bounds)} enclose nothing; expected (minx, miny, maxx, maxy) of the tile")
+        raise PrepareError(f"build_graph: bounds {tuple(bounds)} enclose nothing; expected (minx, "
+                           "miny, maxx, maxy) of the tile")
 
 
 def _rectangle_corners(geometries: np.ndarray) -> np.ndarray:
     """First 4 exterior vertices of each `minimum_rotated_rectangle`: [n, 4, 2], CRS units.
 
-    The rectangle of a straight line is a line and that of a point a point; their vertices are repeated in turn to make 4.
+    The rectangle of a straight line is a line and that of a point a point; their vertices are
+    repeated in turn to make 4.
     """
-    vertices, owner = shapely.get_coordinates(shapely.oriented_envelope(geometries), return_index=True)
+    vertices, owner = shapely.get_coordinates(shapely.oriented_envelope(geometries),
+                                              return_index=True)
     first = np.searchsorted(owner, np.arange(len(geometries)))
     count = np.bincount(owner, minlength=len(geometries))
     return vertices[first[:, None] + np.arange(4) % count[:, None]]
@@ -124,15 +143,18 @@ def _to_tile_units(xy: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return (xy - corner) / size
 
 
-def _relations(geometries: np.ndarray, tile: np.ndarray, relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
-    """Edges [2, e] int64 and codes [e] of all intersecting ordered pairs within a tile, sorted by (i, j)."""
+def _relations(geometries: np.ndarray, tile: np.ndarray,
+               relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [2, e] int64 and codes [e] of all intersecting ordered pairs within a tile, sorted by
+    (i, j)."""
     i, j = shapely.STRtree(geometries).query(geometries)  # pairs whose boxes meet
     wanted = (i < j) & (tile[i] == tile[j])
     i, j = i[wanted], j[wanted]
     code = _codes(geometries, i, j)
     i, j, code = i[code > 0], j[code > 0], code[code > 0]
     if relation_codes == "release":
-        code[code == WITHIN] = OVERLAP  # the release never asks for it: i within j falls through to 3, both ways
+        # the release never asks for it: i within j falls through to 3, both ways
+        code[code == WITHIN] = OVERLAP
     edges = np.stack([np.concatenate([i, j]), np.concatenate([j, i])]).astype(np.int64)
     codes = np.concatenate([code, _MIRROR[code]])
     order = np.lexsort((edges[1], edges[0]))
@@ -142,16 +164,19 @@ def _relations(geometries: np.ndarray, tile: np.ndarray, relation_codes: str) ->
 def _codes(geometries: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
     """What i does to j, of equal ones i contains j; 0 where they are disjoint: [pairs] int.
 
-    Four predicates give the code in half the time of the DE-9IM matrix. The geometry of more vertices is asked, since it is indexed once
-    for all its pairs: a wood that holds 400 houses.
+    Four predicates give the code in half the time of the DE-9IM matrix. The geometry of more
+    vertices is asked, since it is indexed once for all its pairs: a wood that holds 400 houses.
     """
     vertices = shapely.get_num_coordinates(geometries)
     swapped = vertices[j] > vertices[i]
     shapely.prepare(geometries)
-    meets = shapely.intersects(geometries[np.where(swapped, j, i)], geometries[np.where(swapped, i, j)])
+    meets = shapely.intersects(geometries[np.where(swapped, j, i)],
+                               geometries[np.where(swapped, i, j)])
     swapped, i, j = swapped[meets], i[meets], j[meets]
-    touches = shapely.touches(geometries[np.where(swapped, j, i)], geometries[np.where(swapped, i, j)])
-    contains, within = shapely.covers(geometries[i], geometries[j]), shapely.covers(geometries[j], geometries[i])
+    touches = shapely.touches(geometries[np.where(swapped, j, i)],
+                              geometries[np.where(swapped, i, j)])
+    contains, within = shapely.covers(geometries[i],
+                                      geometries[j]), shapely.covers(geometries[j], geometries[i])
     code = np.zeros(len(meets), dtype=np.int64)
     code[meets] = np.select([touches, contains, within], [TOUCH, CONTAINS, WITHIN], OVERLAP)
     return code

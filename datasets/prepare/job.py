@@ -1,4 +1,5 @@
-"""What a worker needs to make a band of tiles: a folder that describes the work, opened once in each process."""
+"""What a worker needs to make a band of tiles: a folder that describes the work, opened once in
+each process."""
 
 import functools
 import json
@@ -16,7 +17,8 @@ from datasets.prepare.targets.zonal import Zonal
 from utils.files import replacing
 from utils.recipes import Recipe
 
-TOTALS = {"pop": "population", "CO2": "co2"}  # folder of the release's layout -> key of prepare_dataset.py
+# folder of the release's layout -> key of prepare_dataset.py
+TOTALS = {"pop": "population", "CO2": "co2"}
 
 
 @dataclass(frozen=True)
@@ -83,18 +85,22 @@ def made_folder(folder: Path) -> Path:
     return folder / "tiles"
 
 
-def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, text: np.ndarray, sources: dict) -> None:
+def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, text: np.ndarray,
+                 sources: dict) -> None:
     """Write what `open_job` reads; the spool must be there already.
 
     Args:
-        sources: the arguments of `LandUse` under "label" and of `Zonal` under "pop" and "CO2", where there are such sources.
+        sources: the arguments of `LandUse` under "label" and of `Zonal` under "pop" and "CO2",
+            where there are such sources.
     """
     for name in ("parts", "reports"):
         (folder / name).mkdir(exist_ok=True)
     with replacing(folder / "text.npy") as part, part.open("wb") as file:
         np.save(file, text)
-    described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(), "sources": sources,
-                 "id": uuid.uuid4().hex}  # of this work: another run may describe another one in a folder of the same name
+    described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(),
+                 "sources": sources,
+                 # of this work: another run may describe another one in a folder of the same name
+                 "id": uuid.uuid4().hex}
     with replacing(folder / "job.json") as part:
         part.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
 
@@ -105,7 +111,8 @@ def open_job(folder: str) -> Job:
 
 
 def forget_job() -> None:
-    """For a process that was forked: it opens the job's files anew, for two that read by one handle disturb each other."""
+    """For a process that was forked: it opens the job's files anew, for two that read by one
+    handle disturb each other."""
     _opened.cache_clear()
 
 
@@ -114,7 +121,8 @@ def _opened(folder: str, description: str) -> Job:
     path, described = Path(folder), json.loads(description)
     mosaic, sources = Mosaic.from_dict(described["mosaic"]), described["sources"]
     return Job(
-        path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]), mosaic.crs.to_wkt(), mosaic,
+        path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]),
+        mosaic.crs.to_wkt(), mosaic,
         Spool(spool_folder(path)), np.load(path / "text.npy", mmap_mode="r"),
         LandUse(**sources["label"]) if "label" in sources else None,
         {kind: Zonal(**sources[kind]) for kind in TOTALS if kind in sources},

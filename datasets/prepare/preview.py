@@ -1,4 +1,5 @@
-"""A quick look at a preparation: the raster, the outlines of the OSM objects in a colour for each layer, and the grid of tiles."""
+"""A quick look at a preparation: the raster, the outlines of the OSM objects in a colour for each
+layer, and the grid of tiles."""
 
 import io
 from dataclasses import dataclass
@@ -33,7 +34,8 @@ NO_IMAGERY, PAGE_OF_LEGEND, VEIL = 0.92, "#5A5A5A", 0.6
 
 @dataclass(frozen=True)
 class _Page:
-    """Where the raster lies on the page, in pixels; `metres` is its width and height on the ground."""
+    """Where the raster lies on the page, in pixels; `metres` is its width and height on the
+    ground."""
 
     metres: tuple[float, float]
 
@@ -58,7 +60,8 @@ class _Page:
 
 
 def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city: str) -> None:
-    """Write the picture as a PNG of at most 1.5 MB; objects are drawn in chunks, so any number of them will do."""
+    """Write the picture as a PNG of at most 1.5 MB; objects are drawn in chunks, so any number of
+    them will do."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -68,7 +71,8 @@ def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city:
     figure = pyplot.figure(figsize=[side / DPI for side in page.size], dpi=DPI)
     unit, name = (1000, "kilometres") if max(page.metres) > 20_000 else (1, "metres")
     axes = figure.add_axes(page.box)
-    axes.imshow(_picture(mosaic, spool), extent=(0, page.metres[0] / unit, page.metres[1] / unit, 0), aspect="auto")
+    axes.imshow(_picture(mosaic, spool),
+                extent=(0, page.metres[0] / unit, page.metres[1] / unit, 0), aspect="auto")
     every = _draw_grid(axes, grid, [side / unit for side in pixel])
     axes.set(xlabel=f"{name} east of the raster's top left corner", ylabel=f"{name} south")
     _title(figure, page, city, crs_name(mosaic.crs), grid, pixel, every)
@@ -84,8 +88,10 @@ def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
     from matplotlib.colors import to_rgb
 
     rgb, valid = mosaic.thumbnail(SIDE_PX)
-    finer = max(1, round(SIDE_PX / max(valid.shape)))  # so that outlines over a small raster are thin
-    picture = np.where(valid[..., None], rgb / np.float32(255), np.float32(NO_IMAGERY)).repeat(finer, 0).repeat(finer, 1)
+    # so that outlines over a small raster are thin
+    finer = max(1, round(SIDE_PX / max(valid.shape)))
+    picture = np.where(valid[..., None], rgb / np.float32(255),
+                       np.float32(NO_IMAGERY)).repeat(finer, 0).repeat(finer, 1)
     height, width = picture.shape[:2]
     transform = mosaic.transform @ Affine.scale(mosaic.width / width, mosaic.height / height)
     layers = list(spool.counts)
@@ -96,11 +102,13 @@ def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
     for masks, opacity in ((inside, OPACITY), (outline, 1)):
         for name, colour in LAYER_COLOURS.items():
             mask = masks[layers.index(name)]
-            picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour), np.float32)
+            picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour),
+                                                                               np.float32)
     return np.rint(255 * picture).astype(np.uint8)
 
 
-def _layer_masks(spool: Spool, layers: int, transform: Affine, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _layer_masks(spool: Spool, layers: int, transform: Affine,
+                 shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Where each layer has an object, and where an object's outline: 2 x [layers, h, w] bool"""
     inside, outline = np.zeros((2, layers, *shape), bool)
     for start in range(0, len(spool), CHUNK):
@@ -109,12 +117,14 @@ def _layer_masks(spool: Spool, layers: int, transform: Affine, shape: tuple[int,
         for index in np.unique(layer):
             shapes = geometry[layer == index]
             for masks, drawn in ((inside, shapes), (outline, boundary(shapes))):
-                masks[index] |= rasterize(drawn.tolist(), out_shape=shape, transform=transform, dtype="uint8") > 0
+                masks[index] |= rasterize(drawn.tolist(), out_shape=shape, transform=transform,
+                                          dtype="uint8") > 0
     return inside, outline
 
 
 def _draw_grid(axes, grid: TileGrid, pixel: list[float]) -> int:
-    """Draw tiles, of which only every n-th where there are many, and veil what no whole tile covers. Returns n.
+    """Draw tiles, of which only every n-th where there are many, and veil what no whole tile
+    covers. Returns n.
 
     Args:
         pixel: width and height of a pixel in the units of the axes.
@@ -122,19 +132,24 @@ def _draw_grid(axes, grid: TileGrid, pixel: list[float]) -> int:
     every = max(1, -(-max(grid.columns, grid.rows) // MOST_LINES))
     (width, right), (height, bottom) = (
         (side * size, ((count - 1) * grid.stride + grid.tile_px) * size)
-        for side, count, size in zip((grid.width, grid.height), (grid.columns, grid.rows), pixel, strict=True)
+        for side, count, size in zip((grid.width, grid.height), (grid.columns, grid.rows), pixel,
+                                     strict=True)
     )
-    for x, y in (([right, width], [0, 0, height, height]), ([0, right], [bottom, bottom, height, height])):
+    for x, y in (([right, width], [0, 0, height, height]),
+                 ([0, right], [bottom, bottom, height, height])):
         axes.fill([x[0], x[1], x[1], x[0]], y, color="#808080", alpha=VEIL, linewidth=0)
     for colour, wide in (("white", 2.0), ("black", 0.8)):  # to be seen on dark and on light ground
-        for lines, draw, end, size in ((grid.columns, axes.vlines, bottom, pixel[0]), (grid.rows, axes.hlines, right, pixel[1])):
+        for lines, draw, end, size in ((grid.columns, axes.vlines, bottom, pixel[0]),
+                                       (grid.rows, axes.hlines, right, pixel[1])):
             starts = np.arange(0, lines, every) * grid.stride
-            draw(np.append(starts, (lines - 1) * grid.stride + grid.tile_px) * size, 0, end, color=colour, linewidth=wide, alpha=0.8)
+            draw(np.append(starts, (lines - 1) * grid.stride + grid.tile_px) * size, 0, end,
+                 color=colour, linewidth=wide, alpha=0.8)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return every
 
 
-def _title(figure, page: _Page, city: str, crs: str, grid: TileGrid, pixel: tuple[float, float], every: int) -> None:
+def _title(figure, page: _Page, city: str, crs: str, grid: TileGrid, pixel: tuple[float, float],
+           every: int) -> None:
     tile = _metres(*(grid.tile_px * side for side in pixel))
     drawn = f" (one line in {every} is drawn)" if every > 1 else ""
     about = f"{crs}  |  {_metres(*pixel)} per pixel  |  {grid.columns} x {grid.rows} tiles of {grid.tile_px} pixels, {tile}{drawn}"
@@ -154,27 +169,34 @@ def _legend(figure, page: _Page, spool: Spool) -> None:
     from matplotlib.patches import Patch
 
     colours = [(LAYER_COLOURS[name], f"{name} {count:,}") for name, count in spool.counts.items()]
-    handles = [Patch(facecolor=to_rgba(colour, OPACITY), edgecolor=colour, linewidth=1.8, label=label) for colour, label in colours]
+    handles = [Patch(facecolor=to_rgba(colour, OPACITY), edgecolor=colour, linewidth=1.8,
+                     label=label) for colour, label in colours]
     handles.append(Patch(facecolor="#909090", edgecolor="none", label="no whole tile"))
     corner = page.box[0], page.box[1] + page.box[3] + 6 / page.size[1]
     figure.legend(
-        handles=handles, loc="lower left", bbox_to_anchor=corner, borderaxespad=0, fancybox=False, framealpha=1,
-        ncols=-(-len(handles) // (1 if page.size[0] >= ONE_ROW_PX else 2)), fontsize=10, handlelength=1.6, columnspacing=1.3,
+        handles=handles, loc="lower left", bbox_to_anchor=corner, borderaxespad=0, fancybox=False,
+        framealpha=1,
+        ncols=-(-len(handles) // (1 if page.size[0] >= ONE_ROW_PX else 2)), fontsize=10,
+        handlelength=1.6, columnspacing=1.3,
         facecolor=PAGE_OF_LEGEND, edgecolor="none", labelcolor="white",
     )
 
 
 def _png(figure) -> bytes:
-    """The picture in 256 colours, those of the layers among them, at the highest resolution at which it is small enough."""
+    """The picture in 256 colours, those of the layers among them, at the highest resolution at
+    which it is small enough."""
     from matplotlib.colors import to_rgb
 
-    own = [round(255 * part) for colour in (*LAYER_COLOURS.values(), "black", PAGE_OF_LEGEND) for part in to_rgb(colour)]
+    own = [round(255 * part) for colour in (*LAYER_COLOURS.values(), "black", PAGE_OF_LEGEND)
+           for part in to_rgb(colour)]
     for dpi in (DPI, *SMALLER_DPI):
         drawn, packed = io.BytesIO(), io.BytesIO()
         figure.savefig(drawn, dpi=dpi, format="png")
         picture, palette = Image.open(drawn).convert("RGB"), Image.new("P", (1, 1))
-        palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)] + own)
-        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(packed, "png", optimize=True)
+        palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)]
+                           + own)
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(packed, "png",
+                                                                         optimize=True)
         if packed.tell() <= LARGEST:
             break
     return packed.getvalue()

@@ -1,4 +1,5 @@
-"""A scene as tiles: the imagery and the OSM objects of a whole raster, row of tiles by row of tiles, cut when they are asked for."""
+"""A scene as tiles: the imagery and the OSM objects of a whole raster, row of tiles by row of
+tiles, cut when they are asked for."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -68,13 +69,16 @@ class SceneTiles(Dataset):
         found = [cut for cut in band_imagery(job, band, np.ones(count, bool)) if cut[2].any()]
         if not found:
             empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
-            return SceneBand(band.row, [], empty, [], torch.empty(0, side, side, dtype=torch.bool), count)
+            return SceneBand(band.row, [], empty, [], torch.empty(0, side, side, dtype=torch.bool),
+                             count)
         graphs = band_graphs(job, band)
         places, images, valid = zip(*found, strict=True)
-        tiles = [Tile(name=job.name(band, place), image=np.moveaxis(image, -1, 0), **graphs.of(place, job.spool.labels.text))
+        tiles = [Tile(name=job.name(band, place), image=np.moveaxis(image, -1, 0),
+                      **graphs.of(place, job.spool.labels.text))
                  for place, image in zip(places, images, strict=True)]
         return SceneBand(
-            band.row, [band.first + place for place in places], torch.from_numpy(np.stack([tile.image for tile in tiles])),
+            band.row, [band.first + place for place in places],
+            torch.from_numpy(np.stack([tile.image for tile in tiles])),
             [tile.graph(job.text) for tile in tiles], torch.from_numpy(np.stack(valid)), count,
         )
 
@@ -104,7 +108,9 @@ class SceneTiles(Dataset):
         return self.job.mosaic.bounds
 
     def pixel_area(self, top: int, rows: int) -> float:
-        """True area in square metres of a pixel in the middle of some rows of pixels: it changes with the latitude in most CRS."""
+        """True area in square metres of a pixel in the middle of some rows of pixels: it changes
+        with the latitude in most CRS."""
         mosaic = self.job.mosaic
-        across, down = metres_per_pixel(mosaic.crs, mosaic.transform @ Affine.translation(0, top), self.width, rows)
+        across, down = metres_per_pixel(mosaic.crs, mosaic.transform @ Affine.translation(0, top),
+                                        self.width, rows)
         return across * down

@@ -12,15 +12,18 @@ from utils.recipes import resolve_recipe
 
 # Keys that change who does the work, where it goes, or the lists made in the end, not the tiles.
 _OTHER = ("out", "overwrite", "workers", "scheduler", "dry_run", "split")
-_GROUPS, _PATHS = ("text", "split"), ("raster", "osm", "out", "labels", "population", "co2", "layers")
+_GROUPS, _PATHS = ("text", "split"), ("raster", "osm", "out", "labels", "population", "co2",
+                                      "layers")
 
 # Keys that say more of another.
-_LONE = {"label_map": "labels", "label_column": "labels", "population_column": "population", "co2_column": "co2"}
+_LONE = {"label_map": "labels", "label_column": "labels", "population_column": "population",
+         "co2_column": "co2"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The keys of prepare_dataset.py; what each means stands in configs/prepare_dataset.yaml, whose values are the defaults here.
+    """The keys of prepare_dataset.py; what each means stands in configs/prepare_dataset.yaml,
+    whose values are the defaults here.
 
     Raises:
         ConfigError: an impossible value.
@@ -62,13 +65,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[\w-]+", self.city):
-            raise ConfigError(f"city={self.city!r}: expected letters, digits, _ and - only, no spaces, as it begins the name of every tile")
+            raise ConfigError(f"city={self.city!r}: expected letters, digits, _ and - only, no "
+                              "spaces, as it begins the name of every tile")
         if self.scheduler and self.workers:
-            raise ConfigError(f"scheduler={self.scheduler} with workers={self.workers}: the cluster has workers of its own; leave one out")
+            raise ConfigError(f"scheduler={self.scheduler} with workers={self.workers}: the "
+                              "cluster has workers of its own; leave one out")
         for lone, source in _LONE.items():
             if getattr(self, lone) is not None and not getattr(self, source):
-                raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it could describe; add one, or leave this out")
-        chosen = resolve_recipe(self.recipe, relation_codes=self.relation_codes, coordinates=self.coordinates)
+                raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it "
+                                  "could describe; add one, or leave this out")
+        chosen = resolve_recipe(self.recipe, relation_codes=self.relation_codes,
+                                coordinates=self.coordinates)
         resolved = {
             "relation_codes": chosen.relation_codes, "coordinates": chosen.coordinates,
             "stride": self.tile_px if self.stride is None else self.stride,
@@ -77,7 +84,8 @@ class Settings:
         }
         for name, value in resolved.items():
             object.__setattr__(self, name, value)
-        check_keys({name: value for name, value in vars(self).items() if name not in _GROUPS + _PATHS}, PrepareConfig)
+        check_keys({name: value for name, value in vars(self).items()
+                    if name not in _GROUPS + _PATHS}, PrepareConfig)
         SplitRules(**self.split)
 
     @property

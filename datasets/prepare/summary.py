@@ -54,7 +54,8 @@ class PrepareSummary:
     @property
     def skipped(self) -> Counter:
         """Tiles not made, by reason."""
-        return self.report.skipped + Counter({"partial tiles at the right or bottom edge": self.grid.partial})
+        return self.report.skipped + Counter(
+            {"partial tiles at the right or bottom edge": self.grid.partial})
 
     @property
     def left_out(self) -> Counter:
@@ -65,10 +66,12 @@ class PrepareSummary:
         across = (self.grid.tile_px * side for side in self.metres)
         lines = [
             f"{self.city}: made in {self.out}",
-            f"  tiles        {self.tiles}, {' x '.join(f'{side:.0f}' for side in across)} m each ({self.metres[0]:.3g} m a pixel)",
+            f"  tiles        {self.tiles}, {' x '.join(f'{side:.0f}' for side in across)} m each "
+            f"({self.metres[0]:.3g} m a pixel)",
             f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
             f"  edges        {self.edges}",
-            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag values: {self.values}",
+            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag "
+            f"values: {self.values}",
         ]
         if any(self.skipped.values()):
             lines.append(f"  not made     {listed(self.skipped)}")
@@ -79,11 +82,13 @@ class PrepareSummary:
         if any(self.left_out.values()):
             lines.append(f"  left out     {listed(self.left_out)}")
         for kind, total in sorted(self.report.totals.items()):
-            counts = {"without a value": self.report.without[kind], "covered in part": self.report.partly[kind]}
+            counts = {"without a value": self.report.without[kind],
+                      "covered in part": self.report.partly[kind]}
             few = "; ".join(f"{count} tiles {words}" for words, count in counts.items() if count)
             lines.append(f"  {kind:<12} {total:,.1f} in all" + (f" ({few})" if few else ""))
         if self.report.totals and self.grid.stride < self.grid.tile_px:
-            lines.append("               neighbouring tiles overlap, so these sums count places several times")
+            lines.append("               neighbouring tiles overlap, so these sums count places "
+                         "several times")
         if self.splits:
             lines.append("\n".join(f"  {line}" for line in self.splits.splitlines()))
         return "\n".join(lines)

@@ -1,4 +1,5 @@
-"""Buildings with the roofs that one sees from above: gable, hip, flat with units and parapet, halls with skylights."""
+"""Buildings with the roofs that one sees from above: gable, hip, flat with units and parapet,
+halls with skylights."""
 
 from __future__ import annotations
 
@@ -8,10 +9,13 @@ from datasets.sample_city.geometry import Polygon, centre, contains, inset, rect
 from datasets.sample_city.record import Scene
 
 ROOFS = {
-    "tile": ((150, 92, 70), (134, 80, 64), (116, 74, 62), (160, 108, 84), (110, 92, 84), (96, 90, 88), (84, 80, 80), (142, 118, 100)),
-    "flat": ((168, 165, 158), (148, 147, 143), (130, 130, 129), (183, 181, 176), (112, 112, 114), (158, 150, 138), (200, 199, 196),
+    "tile": ((150, 92, 70), (134, 80, 64), (116, 74, 62), (160, 108, 84), (110, 92, 84),
+             (96, 90, 88), (84, 80, 80), (142, 118, 100)),
+    "flat": ((168, 165, 158), (148, 147, 143), (130, 130, 129), (183, 181, 176), (112, 112, 114),
+             (158, 150, 138), (200, 199, 196),
              (120, 124, 116), (95, 96, 99)),
-    "hall": ((190, 192, 193), (165, 171, 176), (139, 150, 160), (205, 204, 200), (150, 147, 141), (122, 134, 128), (160, 120, 104)),
+    "hall": ((190, 192, 193), (165, 171, 176), (139, 150, 160), (205, 204, 200), (150, 147, 141),
+             (122, 134, 128), (160, 120, 104)),
 }
 
 
@@ -52,7 +56,8 @@ def pitched(scene: Scene, box: Polygon, rgb, hipped: bool, row: bool = False) ->
 
 
 def flat(scene: Scene, ring: Polygon, rgb, rng, units: int) -> None:
-    """A flat roof: bright parapet, a slightly other surface inside, `units` boxes with their own shadow."""
+    """A flat roof: bright parapet, a slightly other surface inside, `units` boxes with their own
+    shadow."""
     scene.surface(ring, "roof", shade(rgb, 1.12), 9)
     inner = inset(ring, 0.9)
     scene.surface(inner, "roof", shade(rgb, rng.uniform(0.88, 0.98)), 9.1)
@@ -68,7 +73,8 @@ def flat(scene: Scene, ring: Polygon, rgb, rng, units: int) -> None:
         if contains(inner, cx, cy, 3.2):
             dark = rectangle(cx - 1.3 * scene.sun[0], cy - 1.3 * scene.sun[1], ux, uy, a, b)
             scene.surface(dark, "roof", shade(rgb, 0.55), 9.2)
-            scene.surface(rectangle(cx, cy, ux, uy, a, b), "roof", shade(vary(rgb, rng, 16), 1.1), 9.3)
+            scene.surface(rectangle(cx, cy, ux, uy, a, b), "roof", shade(vary(rgb, rng, 16), 1.1),
+                          9.3)
 
 
 def hall(scene: Scene, box: Polygon, rgb, rng) -> None:
@@ -85,7 +91,8 @@ def hall(scene: Scene, box: Polygon, rgb, rng) -> None:
         for k in range(int(long / gap)):
             s = (k + 0.5) * gap - long / 2
             for t in (-0.26, 0.26):
-                scene.surface(rectangle(x + s * ux - t * short * uy, y + s * uy + t * short * ux, ux, uy, 1.4, short * 0.3), "roof",
+                scene.surface(rectangle(x + s * ux - t * short * uy, y + s * uy + t * short * ux,
+                                        ux, uy, 1.4, short * 0.3), "roof",
                               shade(rgb, strip), 9.2)
     for _ in range(rng.randrange(6)):
         s, t = rng.uniform(-0.44, 0.44) * long, rng.uniform(-0.4, 0.4) * short
@@ -93,8 +100,10 @@ def hall(scene: Scene, box: Polygon, rgb, rng) -> None:
         scene.surface(vent, "roof", shade(rgb, rng.choice((0.6, 1.3))), 9.3)
 
 
-def raise_building(scene: Scene, ring: Polygon, roof: str, storeys: float, use: str, value: str, rng, rgb=None) -> None:
-    """A building: roof, volume for shadow and statistics, and its OSM outline with building=`value`.
+def raise_building(scene: Scene, ring: Polygon, roof: str, storeys: float, use: str, value: str,
+                   rng, rgb=None) -> None:
+    """A building: roof, volume for shadow and statistics, and its OSM outline with
+    building=`value`.
 
     Args:
         ring: footprint; a rectangle for every roof but "flat".
@@ -111,7 +120,8 @@ def raise_building(scene: Scene, ring: Polygon, roof: str, storeys: float, use: 
             x, y = centre(ring)
             ux, uy = _direction(ring)
             s = rng.uniform(-3, 3)
-            scene.surface(rectangle(x + s * ux, y + s * uy, ux, uy, 1.2, 1.0), "roof", shade(rgb, 0.6), 9.3)
+            scene.surface(rectangle(x + s * ux, y + s * uy, ux, uy, 1.2, 1.0), "roof",
+                          shade(rgb, 0.6), 9.3)
     scene.volume(ring, storeys, use)
     scene.osm("building", value, ring)
 

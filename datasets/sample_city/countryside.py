@@ -8,8 +8,10 @@ from datasets.sample_city.buildings import shade, vary
 from datasets.sample_city.geometry import Polygon, area, blob, centre, clipped, contains, contains_any, divide, edges, inset, long_axis, lots, ragged, rectangle, split
 from datasets.sample_city.site import LAWN, SOIL, Site
 
-CROPS = (((156, 147, 104), "barley"), ((118, 125, 80), "beet"), ((178, 163, 122), "stubble"), ((136, 118, 95), "ploughed"),
-         ((154, 136, 110), "ploughed"), ((100, 115, 72), "maize"), ((160, 152, 104), "rape"), ((112, 122, 82), "meadow"))
+CROPS = (((156, 147, 104), "barley"), ((118, 125, 80), "beet"), ((178, 163, 122), "stubble"),
+         ((136, 118, 95), "ploughed"),
+         ((154, 136, 110), "ploughed"), ((100, 115, 72), "maize"), ((160, 152, 104), "rape"),
+         ((112, 122, 82), "meadow"))
 
 
 def park(site: Site, ring: Polygon) -> None:
@@ -28,7 +30,8 @@ def park(site: Site, ring: Polygon) -> None:
     for s, t in ((-0.27, 0.2), (0.27, 0.22), (0.28, -0.22)):
         px, py = x + s * long * ux - t * short * uy, y + s * long * uy + t * short * ux
         box = rectangle(px, py, ux, uy, 106, 70)
-        if rng.random() < 0.6 and all(contains(ring, qx, qy, 2) for qx, qy, _ in box) and site.dry(box):
+        if rng.random() < 0.6 and all(contains(ring, qx, qy, 2)
+                                      for qx, qy, _ in box) and site.dry(box):
             site.pitch(px, py, ux, uy)
             taken.append(box)
     ponds = []
@@ -54,25 +57,31 @@ def clear(scene, start: int, taken: list[Polygon]) -> None:
     """Remove the trees recorded from `start` on that stand on pitches or ponds."""
     rows = [scene.trees[k:k + 4] for k in range(start, len(scene.trees), 4)]
     del scene.trees[start:]
-    boxes = [(min(p[0] for p in r), max(p[0] for p in r), min(p[1] for p in r), max(p[1] for p in r), r) for r in taken]
+    boxes = [(min(p[0] for p in r), max(p[0] for p in r), min(p[1] for p in r),
+              max(p[1] for p in r), r) for r in taken]
     for row in rows:
         x, y = row[0], row[1]
-        if not any(a - 4 < x < b + 4 and c - 4 < y < d + 4 and contains_any(r, x, y) for a, b, c, d, r in boxes):
+        if not any(a - 4 < x < b + 4 and c - 4 < y < d + 4 and contains_any(r, x, y)
+                   for a, b, c, d, r in boxes):
             scene.trees.extend(row)
 
 
 def paths(site: Site, ring: Polygon, taken: list[Polygon]) -> None:
-    """Curved footways from the middle of each side to the next one, but none across what is taken."""
+    """Curved footways from the middle of each side to the next one, but none across what is
+    taken."""
     sides = edges(ring)
     middles = [(x + ux * d / 2, y + uy * d / 2) for x, y, ux, uy, d, _ in sides]
     x, y = centre(ring)
-    for a, b, bend in zip(middles, middles[1:] + middles[:1], (0.35, 0.62, 0.3, 0.5, 0.4), strict=False):
+    for a, b, bend in zip(middles, middles[1:] + middles[:1], (0.35, 0.62, 0.3, 0.5, 0.4),
+                          strict=False):
         line = []
         for k in range(15):
             t = k / 14
             w = 2 * t * (1 - t) * (1 - bend) * 2
-            line.append(((1 - t) ** 2 * a[0] + t**2 * b[0] + w * x * 0.5 + (2 * t * (1 - t) - w * 0.5) * (a[0] + b[0]) / 2,
-                         (1 - t) ** 2 * a[1] + t**2 * b[1] + w * y * 0.5 + (2 * t * (1 - t) - w * 0.5) * (a[1] + b[1]) / 2))
+            line.append(((1 - t) ** 2 * a[0] + t**2 * b[0] + w * x * 0.5
+                         + (2 * t * (1 - t) - w * 0.5) * (a[0] + b[0]) / 2,
+                         (1 - t) ** 2 * a[1] + t**2 * b[1] + w * y * 0.5
+                         + (2 * t * (1 - t) - w * 0.5) * (a[1] + b[1]) / 2))
         if not any(contains_any(other, *p) for other in taken for p in line):
             site.street(line, "footway")
 
@@ -144,7 +153,8 @@ def farmland(site: Site, ring: Polygon) -> None:
                 if rng.random() < 0.3:
                     site.hedge(field, 0.35)
     x, y = centre(ring)
-    copse = blob(x + rng.uniform(-70, 70), y + rng.uniform(-70, 70), rng.uniform(16, 34), rng, 1.3, rng.uniform(0, 3))
+    copse = blob(x + rng.uniform(-70, 70), y + rng.uniform(-70, 70), rng.uniform(16, 34), rng, 1.3,
+                 rng.uniform(0, 3))
     if rng.random() < 0.5 and all(contains(ring, px, py, 3) for px, py, _ in copse):
         woodland(site, copse)
         scene.area(copse, "green", 2)
@@ -157,18 +167,22 @@ def farmland(site: Site, ring: Polygon) -> None:
 
 
 def plough(site: Site, field: Polygon, rgb, crop: str) -> None:
-    """One field: rows along its long side, tramlines, a headland where the tractor turns, patches of other growth."""
+    """One field: rows along its long side, tramlines, a headland where the tractor turns, patches
+    of other growth."""
     rng, scene = site.rng, site.scene
     ux, uy, long, short = long_axis(field)
     period = {"maize": 3.2, "beet": 3.6, "ploughed": 4.2}.get(crop, 5.5)
-    rows = (0.0, 0.0) if crop == "meadow" else (-uy * 2 * math.pi / period, ux * 2 * math.pi / period)
-    scene.surface(inset(field, 0.8), "grass" if crop == "meadow" else "crop", shade(rgb, 0.96), 1, (-rows[1], rows[0]), step=24)
+    rows = (0.0, 0.0) if crop == "meadow" else (-uy * 2 * math.pi / period,
+                                                ux * 2 * math.pi / period)
+    scene.surface(inset(field, 0.8), "grass" if crop == "meadow" else "crop", shade(rgb, 0.96), 1,
+                  (-rows[1], rows[0]), step=24)
     inner = inset(field, 9)
     scene.surface(inner, "grass" if crop == "meadow" else "crop", rgb, 1.1, rows, step=24)
     x, y = centre(field)
     for _ in range(rng.randrange(3)):
         s, t = rng.uniform(-0.3, 0.3) * long, rng.uniform(-0.3, 0.3) * short
-        patch = blob(x + s * ux - t * uy, y + s * uy + t * ux, rng.uniform(7, 24), rng, 1.4, math.atan2(uy, ux))
+        patch = blob(x + s * ux - t * uy, y + s * uy + t * ux, rng.uniform(7, 24), rng, 1.4,
+                     math.atan2(uy, ux))
         if all(contains(inner, px, py) for px, py, _ in patch) and len(inner) > 2:
             scene.surface(patch, "crop", shade(rgb, rng.choice((0.94, 1.06, 1.1))), 1.2, rows)
     if crop not in ("meadow", "ploughed"):
@@ -187,9 +201,11 @@ def farmyard(site: Site, ring: Polygon) -> None:
     scene.osm("landuse", "farmyard", ring, step=24)
     ux, uy, long, short = long_axis(ring)
     x, y = centre(ring)
-    barns = ((0.1, 0.2, 34, 14, "barn"), (0.14, -0.22, 28, 15, "barn"), (-0.24, -0.24, 20, 10, "shed"))
+    barns = ((0.1, 0.2, 34, 14, "barn"), (0.14, -0.22, 28, 15, "barn"),
+             (-0.24, -0.24, 20, 10, "shed"))
     for s, t, a, b, value in ((-0.2, 0.1, 16, 10, "farm"), *barns):
-        box = rectangle(x + s * long * ux - t * short * uy, y + s * long * uy + t * short * ux, ux, uy, a, b)
+        box = rectangle(x + s * long * ux - t * short * uy, y + s * long * uy + t * short * ux, ux,
+                        uy, a, b)
         if all(contains(ring, px, py, 1) for px, py, _ in box):
             site.house(box, "gable", 2, "residential" if value == "farm" else "other", value)
     site.grove(ring, 40)
@@ -197,7 +213,8 @@ def farmyard(site: Site, ring: Polygon) -> None:
 
 
 def brownfield(site: Site, ring: Polygon) -> None:
-    """Cleared ground: bare soil, old slabs, rubble heaps, wheel tracks, pioneer scrub; here and there a building site."""
+    """Cleared ground: bare soil, old slabs, rubble heaps, wheel tracks, pioneer scrub; here and
+    there a building site."""
     rng, scene = site.rng, site.scene
     scene.surface(ring, "scrub", (126, 124, 86), 0, step=24)
     scene.surface(ragged(ring, 34, rng), "soil", rng.choice(SOIL), 0.5)
@@ -206,11 +223,13 @@ def brownfield(site: Site, ring: Polygon) -> None:
     for block in divide(ring, 26000, 0.5, rng):
         x, y = centre(block)
         ux, uy, long, short = long_axis(block)
-        slab = rectangle(x, y, ux, uy, long * rng.uniform(0.25, 0.5), short * rng.uniform(0.25, 0.5))
+        slab = rectangle(x, y, ux, uy, long * rng.uniform(0.25, 0.5),
+                         short * rng.uniform(0.25, 0.5))
         if rng.random() < 0.6 and site.dry(slab):
             scene.surface(slab, "paving", (156, 150, 140), 1.4)
         if rng.random() < 0.3:
-            site.house(rectangle(x + long * 0.3 * ux, y + long * 0.3 * uy, ux, uy, 26, 15), "hall", 2, "other", "ruins")
+            site.house(rectangle(x + long * 0.3 * ux, y + long * 0.3 * uy, ux, uy, 26, 15), "hall",
+                       2, "other", "ruins")
     site.grove(ring, 16, 1.2, 3.4)
 
 
@@ -221,19 +240,24 @@ def waste(site: Site, ring: Polygon, patches: int) -> None:
     x, y = centre(ring)
     for _ in range(patches):
         s, t = rng.uniform(-0.5, 0.5) * long, rng.uniform(-0.5, 0.5) * short
-        patch = blob(x + s * ux - t * uy, y + s * uy + t * ux, rng.uniform(6, 38), rng, rng.uniform(1, 1.7), rng.uniform(0, 3))
+        patch = blob(x + s * ux - t * uy, y + s * uy + t * ux, rng.uniform(6, 38), rng,
+                     rng.uniform(1, 1.7), rng.uniform(0, 3))
         if all(contains(ring, px, py) for px, py, _ in patch):
-            material, rgb = rng.choice((("scrub", (120, 120, 82)), ("scrub", (132, 128, 92)), ("soil", SOIL[1]), ("soil", SOIL[2]),
+            material, rgb = rng.choice((("scrub", (120, 120, 82)), ("scrub", (132, 128, 92)),
+                                        ("soil", SOIL[1]), ("soil", SOIL[2]),
                                         ("gravel", (158, 150, 138)), ("grass", (128, 130, 88))))
             scene.surface(patch, material, vary(rgb, rng, 6), 1)
     for _ in range(4):
-        heading, px, py = rng.uniform(0, 6.28), x + rng.uniform(-0.3, 0.3) * long * ux, y + rng.uniform(-0.3, 0.3) * long * uy
+        heading, px, py = rng.uniform(0, 6.28), x + rng.uniform(-0.3,
+                                                                0.3) * long * ux, y + rng.uniform(
+                                                                    -0.3, 0.3) * long * uy
         for _ in range(26):
             heading += rng.uniform(-0.25, 0.25)
             vx, vy = math.cos(heading), math.sin(heading)
             for side in (-1, 1):
                 if contains(ring, px, py, 4):
-                    scene.surface(rectangle(px - side * vy, py + side * vx, vx, vy, 7.6, 0.8), "soil", (178, 160, 132), 1.3)
+                    scene.surface(rectangle(px - side * vy, py + side * vx, vx, vy, 7.6, 0.8),
+                                  "soil", (178, 160, 132), 1.3)
             px, py = px + 7 * vx, py + 7 * vy
 
 

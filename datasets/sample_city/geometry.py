@@ -1,7 +1,8 @@
 """Convex polygons whose edges remember the street beside them.
 
-A polygon is a counter-clockwise list of (x, y, h): h is the half width in metres of the street along the edge that starts at this
-vertex, 0 where the edge borders no street. Cutting convex polygons keeps them convex, so blocks, lots and roofs need nothing more.
+A polygon is a counter-clockwise list of (x, y, h): h is the half width in metres of the street
+along the edge that starts at this vertex, 0 where the edge borders no street. Cutting convex
+polygons keeps them convex, so blocks, lots and roofs need nothing more.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import math
 
 Polygon = list[tuple[float, float, float]]
 Point = tuple[float, float]
-WIDEST = 13.0      # metres; local streets join no line with a wider corridor: motorway, railway, river
+WIDEST = 13.0  # metres; local streets join no line with a wider corridor: motorway, railway, river
 
 
 def cut(polygon: Polygon, x: float, y: float, nx: float, ny: float, h: float = 0.0) -> Polygon:
-    """The part of a polygon on the side of the line through (x, y) that the normal (nx, ny) points to; the new edge carries h."""
+    """The part of a polygon on the side of the line through (x, y) that the normal (nx, ny) points
+    to; the new edge carries h."""
     kept: Polygon = []
     signed = [(px - x) * nx + (py - y) * ny for px, py, _ in polygon]
     for k, (ax, ay, ah) in enumerate(polygon):
@@ -29,7 +31,8 @@ def cut(polygon: Polygon, x: float, y: float, nx: float, ny: float, h: float = 0
 
 
 def edges(polygon: Polygon) -> list[tuple[float, float, float, float, float, float]]:
-    """(x, y, ux, uy, length, h) of each edge: its start, unit direction, length and street half width."""
+    """(x, y, ux, uy, length, h) of each edge: its start, unit direction, length and street half
+    width."""
     result = []
     for k, (ax, ay, h) in enumerate(polygon):
         bx, by, _ = polygon[(k + 1) % len(polygon)]
@@ -40,7 +43,8 @@ def edges(polygon: Polygon) -> list[tuple[float, float, float, float, float, flo
 
 
 def inset(polygon: Polygon, distance: float | None = None) -> Polygon:
-    """The polygon moved inwards: by `distance` on every edge, or by each edge's own street half width."""
+    """The polygon moved inwards: by `distance` on every edge, or by each edge's own street half
+    width."""
     result = polygon
     for x, y, ux, uy, _, h in edges(polygon):
         d = h if distance is None else distance
@@ -71,7 +75,8 @@ def contains(polygon: Polygon, x: float, y: float, margin: float = 0.0) -> bool:
 
 
 def long_axis(polygon: Polygon) -> tuple[float, float, float, float]:
-    """(ux, uy, long, short): direction of the long side of the tightest box along an edge, and both sides of that box."""
+    """(ux, uy, long, short): direction of the long side of the tightest box along an edge, and
+    both sides of that box."""
     best = (math.inf, 1.0, 0.0, 0.0, 0.0)
     for _, _, ux, uy, _, _ in edges(polygon):
         along = [px * ux + py * uy for px, py, _ in polygon]
@@ -82,12 +87,14 @@ def long_axis(polygon: Polygon) -> tuple[float, float, float, float]:
     return best[1:]
 
 
-def split(polygon: Polygon, axis: Point, at: float, h: float = 0.0) -> tuple[Polygon, Polygon, list[Point]]:
-    """Cut a polygon across `axis` at the fraction `at` of its extent, leaving a street of half width h between the parts.
+def split(polygon: Polygon, axis: Point, at: float,
+          h: float = 0.0) -> tuple[Polygon, Polygon, list[Point]]:
+    """Cut a polygon across `axis` at the fraction `at` of its extent, leaving a street of half
+    width h between the parts.
 
     Returns:
-        Both parts and the street's centre line, which reaches the centre lines of the streets at its ends
-        but ends before a motorway, a railway or a river.
+        Both parts and the street's centre line, which reaches the centre lines of the streets at
+        its ends but ends before a motorway, a railway or a river.
     """
     ux, uy = axis
     along = [px * ux + py * uy for px, py, _ in polygon]
@@ -106,8 +113,10 @@ def split(polygon: Polygon, axis: Point, at: float, h: float = 0.0) -> tuple[Pol
     return first, second, line
 
 
-def divide(polygon: Polygon, largest: float, h: float, rng, streets: list[list[Point]] | None = None) -> list[Polygon]:
-    """Halve a polygon across its long side until no part is larger than `largest` m2; centre lines of new streets go to `streets`."""
+def divide(polygon: Polygon, largest: float, h: float, rng,
+           streets: list[list[Point]] | None = None) -> list[Polygon]:
+    """Halve a polygon across its long side until no part is larger than `largest` m2; centre lines
+    of new streets go to `streets`."""
     if len(polygon) < 3 or area(polygon) <= largest:
         return [polygon] if len(polygon) >= 3 and area(polygon) > 60 else []
     ux, uy, _, _ = long_axis(polygon)
@@ -118,7 +127,8 @@ def divide(polygon: Polygon, largest: float, h: float, rng, streets: list[list[P
 
 
 def lots(block: Polygon, width: float, rng) -> list[Polygon]:
-    """Cut a block into two back-to-back rows along its long side and each row into lots about `width` metres wide."""
+    """Cut a block into two back-to-back rows along its long side and each row into lots about
+    `width` metres wide."""
     ux, uy, _, short = long_axis(block)
     rows = split(block, (-uy, ux), rng.uniform(0.46, 0.54))[:2] if short > 34 else (block,)
     parcels = []
@@ -135,31 +145,38 @@ def lots(block: Polygon, width: float, rng) -> list[Polygon]:
 
 
 def rectangle(x: float, y: float, ux: float, uy: float, length: float, depth: float) -> Polygon:
-    """A rectangle centred on (x, y), `length` metres along the unit vector (ux, uy) and `depth` across it."""
+    """A rectangle centred on (x, y), `length` metres along the unit vector (ux, uy) and `depth`
+    across it."""
     a, b = length / 2, depth / 2
-    return [(x + i * a * ux - j * b * uy, y + i * a * uy + j * b * ux, 0.0) for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    return [(x + i * a * ux - j * b * uy, y + i * a * uy + j * b * ux, 0.0)
+            for i, j in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
 
 
 def frontage(lot: Polygon) -> tuple[float, float, float, float, float] | None:
-    """(x, y, ux, uy, length) of a lot's longest street edge, the lot to its left; None for a lot that no street reaches."""
+    """(x, y, ux, uy, length) of a lot's longest street edge, the lot to its left; None for a lot
+    that no street reaches."""
     sides = [e for e in edges(lot) if e[5] > 0]
     return max(sides, key=lambda e: e[4])[:5] if sides else None
 
 
-def blob(x: float, y: float, radius: float, rng, stretch: float = 1.0, turn: float = 0.0, points: int = 40) -> Polygon:
-    """A rounded natural outline around (x, y): a circle with a few slow waves, stretched along the angle `turn`."""
+def blob(x: float, y: float, radius: float, rng, stretch: float = 1.0, turn: float = 0.0,
+         points: int = 40) -> Polygon:
+    """A rounded natural outline around (x, y): a circle with a few slow waves, stretched along the
+    angle `turn`."""
     waves = [(k, rng.uniform(0, 0.22 / k), rng.uniform(0, 6.28)) for k in (2, 3, 4, 6)]
     ring = []
     for k in range(points):
         t = 2 * math.pi * k / points
         r = radius * (1 + sum(a * math.sin(m * t + p) for m, a, p in waves))
         px, py = r * math.cos(t) * stretch, r * math.sin(t) / stretch
-        ring.append((x + px * math.cos(turn) - py * math.sin(turn), y + px * math.sin(turn) + py * math.cos(turn), 0.0))
+        ring.append((x + px * math.cos(turn) - py * math.sin(turn),
+                     y + px * math.sin(turn) + py * math.cos(turn), 0.0))
     return ring
 
 
 def ragged(polygon: Polygon, depth: float, rng) -> Polygon:
-    """A natural edge inside a convex polygon: its outline drawn back by a slowly varying 0 to `depth` metres."""
+    """A natural edge inside a convex polygon: its outline drawn back by a slowly varying 0 to
+    `depth` metres."""
     waves = [(rng.uniform(28, 70), rng.uniform(0, 6.28)) for _ in range(3)]
     x0, y0 = centre(polygon)
     ring, walked = [], 0.0

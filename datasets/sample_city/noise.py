@@ -1,4 +1,5 @@
-"""Smooth random fields on global pixel coordinates: the same pixel has the same value whichever block asks for it."""
+"""Smooth random fields on global pixel coordinates: the same pixel has the same value whichever
+block asks for it."""
 
 from __future__ import annotations
 
@@ -18,26 +19,33 @@ def hashed(rows: np.ndarray, cols: np.ndarray, seed: int) -> np.ndarray:
     return h.astype(np.float32) * np.float32(2.0**-31) - np.float32(1)
 
 
-def spline(start: int, count: int, period: float) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Cubic B-spline between lattice points for `count` pixels from `start`: lattice indices, first of four taps, weight of each tap."""
+def spline(start: int, count: int, period: float) -> tuple[np.ndarray, np.ndarray,
+                                                           list[np.ndarray]]:
+    """Cubic B-spline between lattice points for `count` pixels from `start`: lattice indices,
+    first of four taps, weight of each tap."""
     position = (np.arange(start, start + count) + 0.5) / period
     base = np.floor(position).astype(int)
     t = (position - base).astype(np.float32)
-    weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6]
+    weights = [(1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6,
+               (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6]
     return np.arange(base[0] - 1, base[-1] + 3), base - base[0], weights
 
 
 def stretch(lattice: np.ndarray, first: np.ndarray, weights: list[np.ndarray]) -> np.ndarray:
-    """Interpolate the rows of a lattice: [lattice, n] to [pixels, n]. Plain sums, so the bits do not depend on a BLAS."""
+    """Interpolate the rows of a lattice: [lattice, n] to [pixels, n]. Plain sums, so the bits do
+    not depend on a BLAS."""
     return sum(w[:, None] * lattice[first + k] for k, w in enumerate(weights))
 
 
-def smooth_noise(row: int, col: int, shape: tuple[int, int], period: float, seed: int) -> np.ndarray:
-    """Noise of about unit standard deviation that varies over `period` pixels, float32 of `shape`, without seams between windows."""
+def smooth_noise(row: int, col: int, shape: tuple[int, int], period: float,
+                 seed: int) -> np.ndarray:
+    """Noise of about unit standard deviation that varies over `period` pixels, float32 of `shape`,
+    without seams between windows."""
     rows, first_row, down = spline(row, shape[0], period)
     cols, first_col, across = spline(col, shape[1], period)
-    tall = stretch(hashed(rows, cols, seed) * np.float32(3.6), first_row, down)             # [h, lattice]
-    return np.ascontiguousarray(stretch(np.ascontiguousarray(tall.T), first_col, across).T)   # [h, w]
+    tall = stretch(hashed(rows, cols, seed) * np.float32(3.6), first_row, down)      # [h, lattice]
+    # [h, w]
+    return np.ascontiguousarray(stretch(np.ascontiguousarray(tall.T), first_col, across).T)
 
 
 def white_noise(row: int, col: int, shape: tuple[int, int], seed: int) -> np.ndarray:

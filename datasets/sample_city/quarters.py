@@ -1,4 +1,5 @@
-"""Built-up quarters: the core, terraces, detached houses, slabs, campus and business park, industry, railway yard and depots."""
+"""Built-up quarters: the core, terraces, detached houses, slabs, campus and business park,
+industry, railway yard and depots."""
 
 from __future__ import annotations
 
@@ -9,8 +10,10 @@ from datasets.sample_city.geometry import Polygon, area, centre, contains, cut, 
 from datasets.sample_city.site import ASPHALT, LAWN, PAVING, SOIL, Site
 
 
-def beside_street(lot: Polygon, setback: float, depth: float, width: float | None = None, shift: float = 0.5) -> Polygon:
-    """A rectangle behind a lot's street edge that fits the lot, made smaller where it must; empty where nothing fits."""
+def beside_street(lot: Polygon, setback: float, depth: float, width: float | None = None,
+                  shift: float = 0.5) -> Polygon:
+    """A rectangle behind a lot's street edge that fits the lot, made smaller where it must; empty
+    where nothing fits."""
     front = frontage(lot)
     if front is None:
         return []
@@ -20,14 +23,16 @@ def beside_street(lot: Polygon, setback: float, depth: float, width: float | Non
         if w < 4.5:
             return []
         s = w / 2 if width is None else 1.2 + w / 2 + shift * (length - 2.4 - w)
-        box = rectangle(x + s * ux - (setback + d / 2) * uy, y + s * uy + (setback + d / 2) * ux, ux, uy, w, d)
+        box = rectangle(x + s * ux - (setback + d / 2) * uy, y + s * uy + (setback + d / 2) * ux,
+                        ux, uy, w, d)
         if all(contains(lot, px, py, -0.05) for px, py, _ in box):
             return box
     return []
 
 
 def core(site: Site, ring: Polygon) -> None:
-    """Offices, shops and flats along the street edge of tight blocks, courtyards behind, towers and squares between."""
+    """Offices, shops and flats along the street edge of tight blocks, courtyards behind, towers
+    and squares between."""
     rng, scene = site.rng, site.scene
     scene.surface(ring, "paving", vary(rng.choice(PAVING), rng, 4), 0, step=24)
     for block in site.blocks(ring, 8200, 6.0, "tertiary" if rng.random() < 0.2 else "residential"):
@@ -41,7 +46,8 @@ def core(site: Site, ring: Polygon) -> None:
         elif draw < 0.16:
             site.parking(inset(block, 2.5), 0.8)
         else:
-            scene.osm("landuse", rng.choice(("commercial", "retail", "commercial")), block, step=24)
+            scene.osm("landuse", rng.choice(("commercial", "retail", "commercial")), block,
+                      step=24)
             for lot in lots(block, rng.uniform(22, 34), rng):
                 downtown_lot(site, lot)
 
@@ -49,42 +55,51 @@ def core(site: Site, ring: Polygon) -> None:
 def square(site: Site, block: Polygon) -> None:
     """A paved square or a small green one, with trees and perhaps a church or the town hall."""
     rng, green = site.rng, site.rng.random() < 0.5
-    site.scene.surface(block, "grass" if green else "paving", LAWN[0] if green else (172, 164, 150), 1, step=24)
-    site.scene.osm("leisure" if green else "amenity", "park" if green else "marketplace", block, step=24)
+    site.scene.surface(block, "grass" if green else "paving",
+                       LAWN[0] if green else (172, 164, 150), 1, step=24)
+    site.scene.osm("leisure" if green else "amenity", "park" if green else "marketplace", block,
+                   step=24)
     if green:
         site.scene.area(block, "green", 2)
     site.grove(inset(block, 3), 60)
     x, y = centre(block)
     ux, uy, _, _ = long_axis(block)
     box = rectangle(x, y, ux, uy, 34, 16)
-    if rng.random() < 0.7 and site.house(box, "gable", 5, "institution", rng.choice(("church", "public"))):
+    if rng.random() < 0.7 and site.house(box, "gable", 5, "institution",
+                                         rng.choice(("church", "public"))):
         site.scene.osm("amenity", rng.choice(("place_of_worship", "townhall")), box)
 
 
 def downtown_lot(site: Site, lot: Polygon) -> None:
-    """One building on a lot of the core: a wall along the street sharing its sides, or a tower standing free."""
+    """One building on a lot of the core: a wall along the street sharing its sides, or a tower
+    standing free."""
     rng, scene = site.rng, site.scene
-    scene.surface(lot, rng.choice(("asphalt", "paving", "gravel")), vary(rng.choice(ASPHALT + PAVING), rng, 6), 1.2)
+    scene.surface(lot, rng.choice(("asphalt", "paving", "gravel")),
+                  vary(rng.choice(ASPHALT + PAVING), rng, 6), 1.2)
     front = frontage(lot)
     if front is None:
         return
     x, y, ux, uy, _ = front
     tower = rng.random() < 0.16
     depth, setback = rng.uniform(13, 24), rng.choice((1.5, 2.0, 2.0, 3.0))
-    shape = inset(lot, 4.5) if tower else cut(lot, x - uy * (depth + setback), y + ux * (depth + setback), uy, -ux)
+    shape = inset(lot, 4.5) if tower else cut(lot, x - uy * (depth + setback),
+                                              y + ux * (depth + setback), uy, -ux)
     for ex, ey, vx, vy, d, h in edges(shape):
         if h > 0 and d > 3:
             shape = cut(shape, ex - vy * setback, ey + vx * setback, -vy, vx, h)
     if len(shape) < 3 or area(shape) < 90:
         return
-    use, value = rng.choice((("commercial", "commercial"), ("commercial", "office"), ("commercial", "retail"), ("commercial", "office"),
-                             ("residential", "apartments"), ("commercial", "hotel"), ("commercial", "yes")))
+    use, value = rng.choice((("commercial", "commercial"), ("commercial", "office"),
+                             ("commercial", "retail"), ("commercial", "office"),
+                             ("residential", "apartments"), ("commercial", "hotel"),
+                             ("commercial", "yes")))
     pitched = len(shape) == 4 and not tower and rng.random() < 0.22
     storeys = rng.uniform(8, 13) if tower else rng.uniform(3, 7)
     ring = beside_street(lot, setback, depth * 0.8) if pitched else shape
     site.house(ring or shape, "hip" if pitched and ring else "flat", storeys, use, value)
     if rng.random() < 0.1 and use == "commercial":
-        scene.osm("amenity", rng.choice(("bank", "restaurant", "cinema", "pharmacy")), ring or shape)
+        scene.osm("amenity", rng.choice(("bank", "restaurant", "cinema", "pharmacy")),
+                  ring or shape)
     px, py = centre(lot)
     if not tower and rng.random() < 0.5 and not contains(shape, px, py, -6):
         for _ in range(rng.randrange(5)):
@@ -92,14 +107,16 @@ def downtown_lot(site: Site, lot: Polygon) -> None:
 
 
 def neighbourhood(site: Site, ring: Polygon, largest: float, fill) -> None:
-    """A residential quarter: blocks filled by `fill(site, block)`, a school, a playground park and shops among them."""
+    """A residential quarter: blocks filled by `fill(site, block)`, a school, a playground park and
+    shops among them."""
     rng, scene = site.rng, site.scene
     scene.surface(ring, "grass", rng.choice(LAWN), 0, step=24)
     blocks = site.blocks(ring, largest)
     whole = rng.random() < 0.4
     if whole:
         scene.osm("landuse", "residential", ring, step=24)
-    special = rng.sample(range(len(blocks)), min(len(blocks), 2 + len(blocks) // 9)) if len(blocks) > 5 else []
+    special = rng.sample(range(len(blocks)),
+                         min(len(blocks), 2 + len(blocks) // 9)) if len(blocks) > 5 else []
     for k, block in enumerate(blocks):
         if not site.dry(block, 2):
             site.grove(block, 25)
@@ -129,7 +146,8 @@ def slabs(site: Site, ring: Polygon) -> None:
 
 
 def school(site: Site, block: Polygon) -> None:
-    """School grounds: two flat-roofed wings, a court, trees; amenity=school is mapped on the grounds or on the house itself."""
+    """School grounds: two flat-roofed wings, a court, trees; amenity=school is mapped on the
+    grounds or on the house itself."""
     rng, scene = site.rng, site.scene
     scene.surface(block, "grass", rng.choice(LAWN), 1, step=24)
     scene.area(block, "institution", 2)
@@ -141,12 +159,15 @@ def school(site: Site, block: Polygon) -> None:
     x, y = centre(block)
     built = []
     for s, t, a, b in ((-0.16, 0.12, min(52, long * 0.4), 15), (0.2, -0.16, 26, 18)):
-        box = rectangle(x + s * long * ux - t * short * uy, y + s * long * uy + t * short * ux, ux, uy, a, b)
+        box = rectangle(x + s * long * ux - t * short * uy, y + s * long * uy + t * short * ux, ux,
+                        uy, a, b)
         if all(contains(block, px, py, 2) for px, py, _ in box):
             built.append(box)
-            if site.house(box, "flat", 2.5, "institution", value if rng.random() < 0.8 else "yes") and not on_grounds and len(built) == 1:
+            if site.house(box, "flat", 2.5, "institution", value if rng.random() < 0.8
+                          else "yes") and not on_grounds and len(built) == 1:
                 scene.osm("amenity", value, box)
-    court = rectangle(x - 0.26 * long * ux + 0.3 * short * uy, y - 0.26 * long * uy - 0.3 * short * ux, ux, uy, 30, 16)
+    court = rectangle(x - 0.26 * long * ux + 0.3 * short * uy,
+                      y - 0.26 * long * uy - 0.3 * short * ux, ux, uy, 30, 16)
     if all(contains(block, px, py, 1) for px, py, _ in court) and site.dry(court):
         site.pitch(*centre(court), ux, uy, large=False)
     site.hedge(inset(block, 2), 0.8)
@@ -179,13 +200,15 @@ def terrace_block(site: Site, block: Polygon) -> None:
         if rng.random() < 0.07:
             continue
         box = beside_street(lot, setback, depth)
-        if not box or not site.house(box, "row", 2.5, "residential", "terrace" if row_mapped else "house", rgb):
+        if not box or not site.house(box, "row", 2.5, "residential",
+                                     "terrace" if row_mapped else "house", rgb):
             continue
         px, py = centre(lot)
         ux, uy = frontage(lot)[2:4]
         if rng.random() < 0.55:
             t = rng.uniform(-2, 1)
-            scene.surface(rectangle(px - t * uy, py + t * ux, ux, uy, 5, 4), "paving", rng.choice(PAVING), 1.4)
+            scene.surface(rectangle(px - t * uy, py + t * ux, ux, uy, 5, 4), "paving",
+                          rng.choice(PAVING), 1.4)
         if rng.random() < 0.6:
             site.tree(px - uy * rng.uniform(2, 11), py + ux * rng.uniform(2, 11), 1.3, 3.6)
         if rng.random() < 0.3:
@@ -194,7 +217,8 @@ def terrace_block(site: Site, block: Polygon) -> None:
 
 
 def detached_block(site: Site, block: Polygon) -> None:
-    """Free-standing houses with drives, garages, hedges, garden trees and a pool here and there."""
+    """Free-standing houses with drives, garages, hedges, garden trees and a pool here and
+    there."""
     rng, scene = site.rng, site.scene
     width = rng.uniform(15, 21)
     for lot in lots(block, width, rng):
@@ -206,21 +230,30 @@ def detached_block(site: Site, block: Polygon) -> None:
         x, y, ux, uy, length = front
         setback, side = rng.uniform(5, 8.5), rng.choice((0.1, 0.9))
         box = beside_street(lot, setback, rng.uniform(8.5, 12.5), rng.uniform(9.5, 14), shift=side)
-        if not box or not site.house(box, rng.choice(("gable", "gable", "hip")), rng.uniform(1.5, 2.6), "residential",
+        if not box or not site.house(box, rng.choice(("gable", "gable", "hip")),
+                                     rng.uniform(1.5, 2.6), "residential",
                                      rng.choice(("detached", "house", "house", "yes"))):
             continue
         s = length * (0.86 if side < 0.5 else 0.14)
         drive = rectangle(x + s * ux - 4.5 * uy, y + s * uy + 4.5 * ux, ux, uy, 3.2, 14)
         if site.dry(drive, 5):
-            scene.surface(drive, rng.choice(("paving", "asphalt", "gravel")), vary(rng.choice(PAVING), rng, 8), 1.4)
+            scene.surface(drive, rng.choice(("paving", "asphalt", "gravel")),
+                          vary(rng.choice(PAVING), rng, 8), 1.4)
             garage = rectangle(x + s * ux - 13.5 * uy, y + s * uy + 13.5 * ux, ux, uy, 4, 6.5)
-            if rng.random() < 0.6 and length > 15 and all(contains(lot, px, py, 0) for px, py, _ in garage):
+            if rng.random() < 0.6 and length > 15 and all(contains(lot, px, py, 0)
+                                                          for px, py, _ in garage):
                 site.house(garage, "flat", 1, "other", "garage")
             elif rng.random() < 0.6:
                 site.car(x + s * ux - 4 * uy, y + s * uy + 4 * ux, -uy, ux)
         px, py = centre(lot)
         back = (px - uy * 7, py + ux * 7)
-        if rng.random() < 0.12 and contains(lot, *back, 5.5) and not contains(box, *back, -6) and site.dry(rectangle(*back, ux, uy, 11, 7)):
+        if rng.random() < 0.12 and contains(lot, *back,
+                                            5.5) and not contains(box, *back,
+                                                                  -6) and site.dry(rectangle(*back,
+                                                                                             ux,
+                                                                                             uy,
+                                                                                             11,
+                                                                                             7)):
             site.pool(*back, ux, uy)
         else:
             site.grove(lot, 55, 1.5, 4.2, avoid=[box])
@@ -243,15 +276,18 @@ def slab_block(site: Site, block: Polygon) -> None:
         box = rectangle(x + s * ux, y + s * uy, -uy, ux, length, rng.uniform(11.5, 14))
         if all(contains(block, px, py, 3) for px, py, _ in box):
             built.append(box)
-            site.house(box, "flat", rng.uniform(4, 9), "residential", rng.choice(("apartments", "apartments", "residential", "yes")), rgb)
+            site.house(box, "flat", rng.uniform(4, 9), "residential",
+                       rng.choice(("apartments", "apartments", "residential", "yes")), rgb)
         lot = rectangle(x + (s + gap / 2) * ux, y + (s + gap / 2) * uy, -uy, ux, length * 0.7, 17)
-        if k + 1 < count and k % 2 == 0 and all(contains(block, px, py, 2) for px, py, _ in lot) and site.dry(lot):
+        if k + 1 < count and k % 2 == 0 and all(contains(block, px, py, 2)
+                                                for px, py, _ in lot) and site.dry(lot):
             site.parking(lot, 0.7, mapped=rng.random() < 0.6)
     site.grove(block, 48, avoid=built)
 
 
 def pavilions(site: Site, ring: Polygon, values: tuple[str, ...], use: str) -> None:
-    """Large flat-roofed buildings on lawns with car parks. Campus and business park look alike: only their tags tell them apart."""
+    """Large flat-roofed buildings on lawns with car parks. Campus and business park look alike:
+    only their tags tell them apart."""
     rng, scene = site.rng, site.scene
     scene.surface(ring, "grass", rng.choice(LAWN), 0, step=24)
     for block in site.blocks(ring, 11500, 5.0, "service"):
@@ -267,16 +303,20 @@ def pavilions(site: Site, ring: Polygon, values: tuple[str, ...], use: str) -> N
         wings = [fit(house, x, y, ux, uy, a * 0.78, b * deep)]
         if rng.random() < 0.7:
             end = rng.choice((-0.27, 0.27)) * a
-            wings.append(fit(house, x + end * ux + 0.22 * b * uy, y + end * uy - 0.22 * b * ux, -uy, ux, b * 0.42, a * 0.2))
-        built = [wing for wing in wings if site.house(wing, "flat", rng.uniform(2.5, 5.5), use, rng.choice(values), rgb)]
+            wings.append(fit(house, x + end * ux + 0.22 * b * uy, y + end * uy - 0.22 * b * ux,
+                             -uy, ux, b * 0.42, a * 0.2))
+        built = [wing for wing in wings if site.house(wing, "flat", rng.uniform(2.5, 5.5), use,
+                                                      rng.choice(values), rgb)]
         if rng.random() < 0.75:
             site.parking(inset(rest, 5), 0.65, mapped=rng.random() < 0.7)
         site.grove(house, 40, avoid=built)
         site.grove(rest, 10)
 
 
-def fit(frame: Polygon, x: float, y: float, ux: float, uy: float, length: float, depth: float) -> Polygon:
-    """A rectangle around (x, y), as large as fits a convex frame up to the given size; empty below a third of it."""
+def fit(frame: Polygon, x: float, y: float, ux: float, uy: float, length: float,
+        depth: float) -> Polygon:
+    """A rectangle around (x, y), as large as fits a convex frame up to the given size; empty below
+    a third of it."""
     for scale in (1.0, 0.85, 0.7, 0.55, 0.4):
         box = rectangle(x, y, ux, uy, length * scale, depth * scale)
         if all(contains(frame, px, py, 3) for px, py, _ in box):
@@ -285,7 +325,8 @@ def fit(frame: Polygon, x: float, y: float, ux: float, uy: float, length: float,
 
 
 def campus(site: Site, ring: Polygon) -> None:
-    """A university or a hospital. Its kind is drawn apart from `rng`, so that nothing on the ground gives it away."""
+    """A university or a hospital. Its kind is drawn apart from `rng`, so that nothing on the
+    ground gives it away."""
     draw = site.scene.memory
     value = draw.choice(("university", "hospital", "university"))
     site.scene.osm("amenity", value, ring, step=24)
@@ -311,13 +352,16 @@ def industry(site: Site, ring: Polygon) -> None:
                 scene.surface(lot, "scrub", (118, 118, 84), 1)
                 continue
             yard = rng.choice(("asphalt", "asphalt", "gravel", "soil"))
-            scene.surface(lot, yard, vary(rng.choice(SOIL if yard == "soil" else ASPHALT), rng, 7), 1)
+            scene.surface(lot, yard, vary(rng.choice(SOIL if yard == "soil" else ASPHALT), rng, 7),
+                          1)
             front = frontage(lot)
-            box = beside_street(lot, rng.uniform(7, 12), rng.uniform(26, 52), rng.uniform(30, 60), rng.random())
+            box = beside_street(lot, rng.uniform(7, 12), rng.uniform(26, 52), rng.uniform(30, 60),
+                                rng.random())
             if front is None or not box:
                 site.grove(lot, 30)
                 continue
-            site.house(box, "hall", rng.uniform(2.4, 4), "industrial", rng.choice(("industrial", "warehouse", "industrial", "yes")))
+            site.house(box, "hall", rng.uniform(2.4, 4), "industrial",
+                       rng.choice(("industrial", "warehouse", "industrial", "yes")))
             x, y, ux, uy, length = front
             for _ in range(rng.randrange(3, 12)):
                 px, py = x + ux * rng.uniform(4, length - 4), y + uy * rng.uniform(4, length - 4)
@@ -336,7 +380,8 @@ def clutter(site: Site, lot: Polygon, box: Polygon) -> None:
         x, y = 0.7 * px + 0.3 * centre(lot)[0], 0.7 * py + 0.3 * centre(lot)[1]
         if contains(lot, x, y, 7) and not contains(box, x, y, -8):
             r = rng.uniform(3.5, 6)
-            ring = [(x + r * math.cos(k * math.pi / 9), y + r * math.sin(k * math.pi / 9), 0.0) for k in range(18)]
+            ring = [(x + r * math.cos(k * math.pi / 9), y + r * math.sin(k * math.pi / 9), 0.0)
+                    for k in range(18)]
             site.house(ring, "flat", 3, "industrial", "storage_tank", (196, 196, 190))
 
 
@@ -345,7 +390,8 @@ def yard(site: Site, ring: Polygon) -> None:
     rng, scene = site.rng, site.scene
     scene.surface(ring, "gravel", (128, 121, 112), 0, step=24)
     scene.osm("landuse", "railway", ring, step=24)
-    _, _, ux, uy, _, _ = max(edges(site.quarter.ring), key=lambda e: e[5])       # the railway is the widest border
+    # the railway is the widest border
+    _, _, ux, uy, _, _ = max(edges(site.quarter.ring), key=lambda e: e[5])
     long = long_axis(ring)[2]
     tracks, depot, _ = split(ring, (-uy, ux), 0.5)
     x, y = centre(tracks)
@@ -361,7 +407,8 @@ def yard(site: Site, ring: Polygon) -> None:
             scene.osm("amenity", "bus_station", part)
             px, py = centre(part)
             for s in range(-3, 4):
-                site.house(rectangle(px + s * 11 * ux, py + s * 11 * uy, -uy, ux, 32, 3.2), "flat", 1.3, "other", "roof", (176, 178, 178))
+                site.house(rectangle(px + s * 11 * ux, py + s * 11 * uy, -uy, ux, 32, 3.2), "flat",
+                           1.3, "other", "roof", (176, 178, 178))
                 site.car(px + (s * 11 + 4) * ux, py + (s * 11 + 4) * uy, -uy, ux, truck=True)
         elif k == 1:
             box = rectangle(*centre(part), ux, uy, 60, 22)
@@ -371,7 +418,8 @@ def yard(site: Site, ring: Polygon) -> None:
     site.hedge(inset(ring, 2), 0.5)
 
 
-def track(site: Site, ring: Polygon, x: float, y: float, ux: float, uy: float, long: float) -> None:
+def track(site: Site, ring: Polygon, x: float, y: float, ux: float, uy: float,
+          long: float) -> None:
     """One track on its sleepers, here and there a train of wagons."""
     rng = site.rng
     wagon = 0
@@ -382,9 +430,12 @@ def track(site: Site, ring: Polygon, x: float, y: float, ux: float, uy: float, l
             continue
         site.scene.surface(rectangle(px, py, ux, uy, 14.2, 2.8), "gravel", (104, 96, 88), 2)
         for side in (-0.75, 0.75):
-            site.scene.surface(rectangle(px - side * uy, py + side * ux, ux, uy, 14.2, 0.35), "line", (158, 152, 146), 2.1)
+            site.scene.surface(rectangle(px - side * uy, py + side * ux, ux, uy, 14.2, 0.35),
+                               "line", (158, 152, 146), 2.1)
         wagon = wagon - 1 if wagon else rng.choice((0, 0, 0, 0, 0, 9))
         if wagon:
             sx, sy = site.scene.sun
-            site.scene.surface(rectangle(px - 1.4 * sx, py - 1.4 * sy, ux, uy, 12.6, 2.9), "car", (64, 60, 58), 6.4)
-            site.scene.surface(rectangle(px, py, ux, uy, 12.6, 2.9), "car", vary(colour, rng, 12), 6.5)
+            site.scene.surface(rectangle(px - 1.4 * sx, py - 1.4 * sy, ux, uy, 12.6, 2.9), "car",
+                               (64, 60, 58), 6.4)
+            site.scene.surface(rectangle(px, py, ux, uy, 12.6, 2.9), "car", vary(colour, rng, 12),
+                               6.5)

@@ -1,4 +1,5 @@
-"""Main roads, local streets, motorway, railway, river: how they look, who drives there, what OSM knows."""
+"""Main roads, local streets, motorway, railway, river: how they look, who drives there, what OSM
+knows."""
 
 from __future__ import annotations
 
@@ -15,10 +16,14 @@ from datasets.sample_city.record import Scene
 from datasets.sample_city.site import Site
 
 # Per class: carriageway half width, half width with pavements, colour, cars per km, street trees.
-LOOK = {"motorway": (5.6, 6.2, (128, 127, 125), 26, False), "primary": (7.2, 11.0, (112, 112, 113), 30, True),
-        "secondary": (5.6, 8.6, (116, 116, 116), 24, True), "tertiary": (4.3, 6.9, (120, 119, 118), 18, True),
-        "residential": (3.1, 5.0, (124, 123, 121), 26, True), "service": (2.8, 3.2, (128, 126, 123), 10, False),
-        "unclassified": (2.7, 3.1, (132, 129, 124), 5, False), "track": (1.6, 1.6, (160, 146, 120), 0, False),
+LOOK = {"motorway": (5.6, 6.2, (128, 127, 125), 26, False),
+        "primary": (7.2, 11.0, (112, 112, 113), 30, True),
+        "secondary": (5.6, 8.6, (116, 116, 116), 24, True),
+        "tertiary": (4.3, 6.9, (120, 119, 118), 18, True),
+        "residential": (3.1, 5.0, (124, 123, 121), 26, True),
+        "service": (2.8, 3.2, (128, 126, 123), 10, False),
+        "unclassified": (2.7, 3.1, (132, 129, 124), 5, False),
+        "track": (1.6, 1.6, (160, 146, 120), 0, False),
         "footway": (1.3, 1.3, (178, 168, 148), 0, False)}
 MAIN = ("motorway", "primary", "secondary")
 
@@ -49,7 +54,8 @@ def ribbon(points: list[Point], half: float) -> list[tuple[float, float, float]]
 
 def disc(x: float, y: float, radius: float) -> list[tuple[float, float, float]]:
     """A round patch that hides the corner where ribbons meet."""
-    return [(x + radius * math.cos(k * math.pi / 6), y + radius * math.sin(k * math.pi / 6), 0.0) for k in range(12)]
+    return [(x + radius * math.cos(k * math.pi / 6), y + radius * math.sin(k * math.pi / 6), 0.0)
+            for k in range(12)]
 
 
 def pave(scene: Scene, line: list[Point], kind: str, rng: random.Random) -> None:
@@ -70,14 +76,16 @@ def pave(scene: Scene, line: list[Point], kind: str, rng: random.Random) -> None
         if 14 < s < total - 14:
             scene.surface(rectangle(x, y, ux, uy, 4.0, 0.4), "line", (206, 206, 198), 6)
             for t in (-3.4, 3.4) if kind == "primary" else ():
-                scene.surface(rectangle(x - t * uy, y + t * ux, ux, uy, 3.0, 0.35), "line", (196, 196, 190), 6)
+                scene.surface(rectangle(x - t * uy, y + t * ux, ux, uy, 3.0, 0.35), "line",
+                              (196, 196, 190), 6)
     if kind == "tertiary":
         return
     for s, sign in ((12.0, 1), (total - 12.0, -1)):
         for x, y, ux, uy, t in along(line, 1.0) if total > 60 else ():
             if abs(t - s) < 0.5:
                 for k in range(-int(half), int(half) + 1):
-                    stripe = rectangle(x - k * uy + sign * ux, y + k * ux + sign * uy, ux, uy, 3.2, 0.5)
+                    stripe = rectangle(x - k * uy + sign * ux, y + k * ux + sign * uy, ux, uy, 3.2,
+                                       0.5)
                     scene.surface(stripe, "line", (192, 192, 187), 6.1)
 
 
@@ -88,26 +96,32 @@ def along(line: list[Point], step: float):
         d = math.dist(a, b)
         while d > 0 and target <= s + d:
             t = (target - s) / d
-            yield a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1]), (b[0] - a[0]) / d, (b[1] - a[1]) / d, target
+            yield a[0] + t * (b[0] - a[0]), a[1] + t * (b[1]
+                                                        - a[1]), (b[0]
+                                                                  - a[0]) / d, (b[1]
+                                                                                - a[1]) / d, target
             target += step
         s += d
 
 
 def traffic(site: Site, line: list[Point], kind: str) -> None:
-    """Driving cars on both sides, and parked ones along residential streets; street trees on the pavements."""
+    """Driving cars on both sides, and parked ones along residential streets; street trees on the
+    pavements."""
     half, wide, _, per_km, trees = LOOK[kind]
     rng, lane = site.rng, half * (0.5 if kind != "primary" else 0.68)
     for x, y, ux, uy, _ in along(line, 7.0):
         for side in (-1, 1):
             if rng.random() < per_km * 0.0035:
-                site.car(x + side * lane * uy, y - side * lane * ux, ux * side, uy * side, truck=rng.random() < 0.07 and kind in MAIN)
+                site.car(x + side * lane * uy, y - side * lane * ux, ux * side, uy * side,
+                         truck=rng.random() < 0.07 and kind in MAIN)
     if kind == "residential":
         for x, y, ux, uy, _ in along(line, 5.8):
             if rng.random() < 0.16:
                 side = rng.choice((-1, 1))
                 site.car(x + side * 2.2 * uy, y - side * 2.2 * ux, ux, uy)
     if trees:
-        rows = (rng.random() < 0.6, rng.random() < 0.6) if kind == "residential" else (rng.random() < 0.85,) * 2
+        rows = (rng.random() < 0.6,
+                rng.random() < 0.6) if kind == "residential" else (rng.random() < 0.85,) * 2
         for x, y, ux, uy, _ in along(line, rng.uniform(9, 14)):
             for side, row in zip((-1, 1), rows, strict=True):
                 if row and rng.random() < 0.72 and not site.plan.wet(x, y, 16):
@@ -139,7 +153,8 @@ def build_streets(scene: Scene, plan: Plan, rng: random.Random) -> None:
 
 
 def motorway(site: Site, line: list[Point]) -> None:
-    """Two carriageways with shoulders and lane lines on green verges; OSM has one line for each direction."""
+    """Two carriageways with shoulders and lane lines on green verges; OSM has one line for each
+    direction."""
     scene, rng = site.scene, site.rng
     scene.surface(ribbon(line, 24), "grass", (112, 116, 78), 3.6)
     scene.area(ribbon(line, 15), "transport", 4)
@@ -150,7 +165,8 @@ def motorway(site: Site, line: list[Point]) -> None:
         for offset in (-5.0, 2.6):
             scene.surface(ribbon(beside(lane, offset), 0.2), "line", (204, 204, 198), 3.9)
         for x, y, ux, uy, _ in along(lane, 12.0):
-            scene.surface(rectangle(x + 1.2 * uy, y - 1.2 * ux, ux, uy, 5, 0.4), "line", (206, 206, 200), 3.9)
+            scene.surface(rectangle(x + 1.2 * uy, y - 1.2 * ux, ux, uy, 5, 0.4), "line",
+                          (206, 206, 200), 3.9)
         for x, y, ux, uy, _ in along(lane, 9.0):
             if rng.random() < 0.2:
                 t = rng.choice((-0.8, 3.0))
@@ -210,4 +226,5 @@ def build_river(site: Site, river) -> None:
         scene.roads.append((bank, "footway", True))
         for x, y, _, _, _ in along(bank, 7.0):
             if rng.random() < 0.6:
-                scene.tree(x + rng.uniform(-3, 3), y + sign * rng.uniform(-5, 4), rng.uniform(1.8, 4.4), rng.random())
+                scene.tree(x + rng.uniform(-3, 3), y + sign * rng.uniform(-5, 4),
+                           rng.uniform(1.8, 4.4), rng.random())

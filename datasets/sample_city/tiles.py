@@ -7,19 +7,24 @@ from pathlib import Path
 from datasets.stores.open import UNFINISHED
 
 CITY = "sample"
-# Blocks in which a city of 12 x 12 tiles has every class in every list; the small lists are for studies of label efficiency.
-SPLIT = {"val": 0.15, "test": 0.15, "block": 3, "guard": 1, "seed": 2, "train_sizes": (5, 10, 20, 50, 100, 200)}
+# Blocks in which a city of 12 x 12 tiles has every class in every list; the small lists are for
+# studies of label efficiency.
+SPLIT = {"val": 0.15, "test": 0.15, "block": 3, "guard": 1, "seed": 2,
+         "train_sizes": (5, 10, 20, 50, 100, 200)}
 
 
 def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> object | None:
-    """Generate a city of tiles x tiles tiles and prepare it into `root`, unless `root` holds it, with land use, population and CO2.
+    """Generate a city of tiles x tiles tiles and prepare it into `root`, unless `root` holds it,
+    with land use, population and CO2.
 
-    Tiles without OSM are kept. The user's files (city.tif, osm.gpkg, landuse.tif, ...) are left beside `root`, in the folder raw.
+    Tiles without OSM are kept. The user's files (city.tif, osm.gpkg, landuse.tif, ...) are left
+    beside `root`, in the folder raw.
 
     Returns:
         What was prepared; None if it was there.
     """
-    from datasets.prepare.pipeline import prepare_tiles  # the whole preparation, which no other run needs
+    # the whole preparation, which no other run needs
+    from datasets.prepare.pipeline import prepare_tiles
     from datasets.sample_city.write import write_sample_city
 
     root = Path(root)
@@ -29,13 +34,15 @@ def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> object |
     print(f"Generating the sample city, {tiles} x {tiles} tiles, in {raw}")
     city = write_sample_city(raw, tiles, seed, progress=True, overwrite=True)
     return prepare_tiles(
-        city.image, city.osm, root, CITY, keep_empty=True, labels=str(city.landuse), population=str(city.population),
+        city.image, city.osm, root, CITY, keep_empty=True, labels=str(city.landuse),
+        population=str(city.population),
         population_unit="per_km2", co2=str(city.co2), co2_unit="per_km2", split=SPLIT,
     )
 
 
 def ensure_sample(fabric: Fabric, root: str, tiles: int | None) -> None:
-    """Make the sample city of tiles x tiles tiles at `root`, by the first process, unless it is there; nothing with `tiles` None."""
+    """Make the sample city of tiles x tiles tiles at `root`, by the first process, unless it is
+    there; nothing with `tiles` None."""
     if tiles is None:
         return
 

@@ -1,4 +1,5 @@
-"""Write the sample city: imagery, OpenStreetMap layers, land use, population and CO2, generated from a seed."""
+"""Write the sample city: imagery, OpenStreetMap layers, land use, population and CO2, generated
+from a seed."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ from utils.files import replacing
 CRS = "EPSG:32633"
 WEST, SOUTH = 392_000.0, 5_812_000.0        # south-west corner in CRS metres
 BLOCK = 4 * TILE                            # pixels painted at a time
-UNITS = {"population": "persons per square kilometre", "co2": "tonnes of CO2 per square kilometre and year"}
+UNITS = {"population": "persons per square kilometre",
+         "co2": "tonnes of CO2 per square kilometre and year"}
 DISTRICTS = {                               # what fills a quarter, and its land use
     "core": (quarters.core, "commercial"),
     "business": (quarters.business, "commercial"),
@@ -51,7 +53,8 @@ DISTRICTS = {                               # what fills a quarter, and its land
 
 @dataclass(frozen=True)
 class SampleCity:
-    """Files of a sample city, and how many objects of each OSM layer were written and left out on purpose."""
+    """Files of a sample city, and how many objects of each OSM layer were written and left out on
+    purpose."""
 
     image: Path
     osm: Path
@@ -63,12 +66,14 @@ class SampleCity:
     omitted: dict[str, int]
 
 
-def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool = False, overwrite: bool = False) -> SampleCity:
+def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool = False,
+                      overwrite: bool = False) -> SampleCity:
     """Generate a city of tiles x tiles tiles of 224 m and write it as a user would have it.
 
     Args:
-        out: folder for city.tif (RGB, 1 m/px), osm.gpkg (six layers), landuse.tif (classes 0..8, 255 unknown), population.tif
-            (persons/km2) and co2.tif (tonnes/km2/year), these two in cells of 56 m, and districts.gpkg. It is created where missing.
+        out: folder for city.tif (RGB, 1 m/px), osm.gpkg (six layers), landuse.tif (classes 0..8,
+            255 unknown), population.tif (persons/km2) and co2.tif (tonnes/km2/year), these two in
+            cells of 56 m, and districts.gpkg. It is created where missing.
         tiles: tiles along each side, at least 1.
         seed: the same seed gives the same bytes.
         progress: show a bar while painting.
@@ -79,25 +84,32 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
     """
     out = Path(out)
     if (out / "city.tif").exists() and not overwrite:
-        raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and its companions, or another out=")
+        raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and "
+                        "its companions, or another out=")
     if not isinstance(tiles, int) or tiles < 1:
-        raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each side, at least 1. Try tiles=12.")
+        raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each "
+                        "side, at least 1. Try tiles=12.")
     out.mkdir(parents=True, exist_ok=True)
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
     areas = Areas(scene, plan, seed)
     layers = build_layers(scene, plan, WEST, SOUTH)
-    paths = {name: out / file for name, file in (("image", "city.tif"), ("osm", "osm.gpkg"), ("landuse", "landuse.tif"),
-                                                 ("population", "population.tif"), ("co2", "co2.tif"), ("districts", "districts.gpkg"))}
+    paths = {name: out / file for name, file in (("image", "city.tif"), ("osm", "osm.gpkg"),
+                                                 ("landuse", "landuse.tif"),
+                                                 ("population", "population.tif"),
+                                                 ("co2", "co2.tif"),
+                                                 ("districts", "districts.gpkg"))}
     with replacing(paths["osm"]) as part:
         written = write_layers(part, layers, CRS)
     with replacing(paths["districts"]) as part:
         write_districts(part, plan, WEST, SOUTH, CRS)
     canvas = make_canvas(scene, plan.warp, plan.side, seed)
     windows = list(blocks(tiles * TILE))
-    with replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8", photometric="RGB") as target:
+    with replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8",
+                                                   photometric="RGB") as target:
         for window in tqdm(windows, desc="painting", disable=not progress):
-            rgb = paint_window(canvas, window.row_off, window.col_off, (window.height, window.width))
+            rgb = paint_window(canvas, window.row_off, window.col_off,
+                               (window.height, window.width))
             target.write(rgb.transpose(2, 0, 1), window=window)
     write_labels(paths, areas, windows, tiles, seed)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
@@ -124,19 +136,24 @@ def build_scene(plan: Plan, seed: int) -> Scene:
     return scene
 
 
-def write_labels(paths: dict[str, Path], areas: Areas, windows: list[Window], tiles: int, seed: int) -> None:
-    """Write the land-use raster and the two density rasters; densities carry multiplicative noise of about 10 %."""
+def write_labels(paths: dict[str, Path], areas: Areas, windows: list[Window], tiles: int,
+                 seed: int) -> None:
+    """Write the land-use raster and the two density rasters; densities carry multiplicative noise
+    of about 10 %."""
     cells = tiles * TILE // CELL
     density = {"population": np.zeros((cells, cells)), "co2": np.zeros((cells, cells))}
-    with replacing(paths["landuse"]) as part, raster(part, tiles * TILE, 1, "uint8", nodata=UNKNOWN) as target:
+    with replacing(paths["landuse"]) as part, raster(part, tiles * TILE, 1, "uint8",
+                                                     nodata=UNKNOWN) as target:
         for window in windows:
             spot = window.row_off, window.col_off, (window.height, window.width)
             target.write(areas.labels(*spot), 1, window=window)
-            rows, cols = (slice(o // CELL, (o + n) // CELL) for o, n in zip(spot[:2], spot[2], strict=True))
+            rows, cols = (slice(o // CELL, (o + n) // CELL)
+                          for o, n in zip(spot[:2], spot[2], strict=True))
             density["population"][rows, cols], density["co2"][rows, cols] = areas.densities(*spot)
     for k, (name, unit) in enumerate(UNITS.items()):
         noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, (cells, cells)))
-        with replacing(paths[name]) as part, raster(part, cells, 1, "float32", metres=CELL, tiled=False) as target:
+        with replacing(paths[name]) as part, raster(part, cells, 1, "float32", metres=CELL,
+                                                    tiled=False) as target:
             target.write((density[name] * noise).astype(np.float32), 1)
             target.set_band_description(1, unit)
 
@@ -148,11 +165,14 @@ def blocks(side: int):
             yield Window(col, row, min(BLOCK, side - col), min(BLOCK, side - row))
 
 
-def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, tiled: bool = True, **options):
+def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, tiled: bool = True,
+           **options):
     """A new compressed GeoTIFF of side x side pixels on the city's grid."""
     north = SOUTH + side * metres
     if tiled:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    return rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
-                         transform=Affine(metres, 0, WEST, 0, -metres, north), compress="deflate", predictor=3 if dtype == "float32" else 2,
+    return rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=bands,
+                         dtype=dtype, crs=CRS,
+                         transform=Affine(metres, 0, WEST, 0, -metres, north), compress="deflate",
+                         predictor=3 if dtype == "float32" else 2,
                          BIGTIFF="IF_SAFER", **options)

@@ -1,4 +1,5 @@
-"""Cities: their tiles' names, and the JSON file that describes one as a whole, in either layout."""
+"""Cities: their tiles' names, and the JSON file that describes one as a whole, in either
+layout."""
 
 import json
 import re
@@ -21,13 +22,15 @@ def city_of(name: str) -> str | None:
 
 
 def places_of(names: Sequence[str], among: Sequence[str] | None = None) -> np.ndarray:
-    """Column and row [n, 2] in tiles, of the names of one city's tiles, each of the form `{city}_{col}_{row}`.
+    """Column and row [n, 2] in tiles, of the names of one city's tiles, each of the form
+    `{city}_{col}_{row}`.
 
     Args:
         among: the names of all the city's tiles, where `names` are some of them.
 
-    The authors' published tiles count pixels, such as singapore_22176_12992: that is taken for granted where all differences are
-    multiples of a number that columns and rows would not share by chance.
+    The authors' published tiles count pixels, such as singapore_22176_12992: that is taken for
+    granted where all differences are multiples of a number that columns and rows would not share
+    by chance.
     """
     places, all_places = _numbers(names), _numbers(names if among is None else among)
     step = np.gcd.reduce(all_places - all_places[:1], axis=None)
@@ -35,7 +38,7 @@ def places_of(names: Sequence[str], among: Sequence[str] | None = None) -> np.nd
 
 
 def _numbers(names: Sequence[str]) -> np.ndarray:
-    return np.array([name.rsplit("_", 2)[1:] for name in names], dtype=np.int64)                # [n, 2]
+    return np.array([name.rsplit("_", 2)[1:] for name in names], dtype=np.int64)           # [n, 2]
 
 
 def cities_of(names: Iterable[str]) -> list[str]:
@@ -53,7 +56,8 @@ def check_cities(cities: Sequence[str], found: list[str], root: Path) -> None:
     unknown = [city for city in cities if city not in found]
     if unknown:
         listing = ", ".join(found) or "none, for no tile's name has the form {city}_{col}_{row}"
-        raise TileError(f"{root}: no tile of cities={','.join(unknown)}; the cities found are: {listing}; choose among them")
+        raise TileError(f"{root}: no tile of cities={','.join(unknown)}; the cities found are: "
+                        f"{listing}; choose among them")
 
 
 def read_meta(path: Path, remedy: str) -> dict:
@@ -71,12 +75,15 @@ def read_meta(path: Path, remedy: str) -> dict:
     except (OSError, ValueError) as error:
         raise TileError(f"{path}: cannot be read as JSON ({one_line(error)}); {remedy}") from error
     if not isinstance(meta, dict):
-        raise TileError(f"{path}: holds a {type(meta).__name__}, expected an object with label_names; {remedy}")
+        raise TileError(f"{path}: holds a {type(meta).__name__}, expected an object with "
+                        f"label_names; {remedy}")
     return meta
 
 
 def check_labels(labels: object, path: Path) -> None:
-    """Raises TileError where the label names of the file at `path` are neither absent nor a list of strings."""
-    if labels is not None and not (isinstance(labels, list) and all(isinstance(label, str) for label in labels)):
-        raise TileError(f"{path}: label_names is {json.dumps(labels)[:60]}, expected a list of strings; make the city again with "
-                        f"prepare_dataset.py")
+    """Raises TileError where the label names of the file at `path` are neither absent nor a list
+    of strings."""
+    if labels is not None and not (isinstance(labels, list)
+                                   and all(isinstance(label, str) for label in labels)):
+        raise TileError(f"{path}: label_names is {json.dumps(labels)[:60]}, expected a list of "
+                        "strings; make the city again with prepare_dataset.py")

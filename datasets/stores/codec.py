@@ -1,7 +1,7 @@
 """Lossless images: as small as PNG, decoded several times as fast.
 
-Red and blue less green, then every row less the one above it (both modulo 256), then zstandard with a checksum of its own. Both steps are
-undone by running sums of bytes.
+Red and blue less green, then every row less the one above it (both modulo 256), then zstandard
+with a checksum of its own. Both steps are undone by running sums of bytes.
 """
 
 import threading
@@ -27,7 +27,8 @@ def encode_image(image: np.ndarray) -> bytes:
     return _compressor().compress(rows)
 
 
-def decode_image(buffer: bytes | memoryview | np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def decode_image(buffer: bytes | memoryview | np.ndarray,
+                 shape: tuple[int, int, int]) -> np.ndarray:
     """The inverse of `encode_image`: uint8 of `shape` (C, H, W), contiguous and writable.
 
     Raises:
@@ -35,12 +36,14 @@ def decode_image(buffer: bytes | memoryview | np.ndarray, shape: tuple[int, int,
     """
     channels, height, width = shape
     try:
-        if zstandard.frame_content_size(buffer) != channels * height * width:  # before that much memory is asked for
+        # before that much memory is asked for
+        if zstandard.frame_content_size(buffer) != channels * height * width:
             raise ImageFault(f"not an image of {width} x {height} pixels")
         differences = np.frombuffer(bytearray(_decompressor().decompress(buffer)), np.uint8)
     except zstandard.ZstdError as error:
         raise ImageFault(str(error)) from error
-    rows = _running_sum(differences.reshape(height, channels * width)).reshape(height, channels, width)
+    rows = _running_sum(differences.reshape(height, channels * width)).reshape(height, channels,
+                                                                               width)
     image = np.empty(shape, np.uint8)
     if channels != 3:
         image[:] = rows.transpose(1, 0, 2)
@@ -53,7 +56,8 @@ def decode_image(buffer: bytes | memoryview | np.ndarray, shape: tuple[int, int,
 
 
 def _running_sum(rows: np.ndarray) -> np.ndarray:
-    """Sums over the rows up to each one, modulo 256, in place: within blocks of rows, all blocks at once, then block by block.
+    """Sums over the rows up to each one, modulo 256, in place: within blocks of rows, all blocks
+    at once, then block by block.
 
     np.add.accumulate does the same byte after byte, in twice the time.
     """

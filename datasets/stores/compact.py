@@ -1,4 +1,5 @@
-"""Datasets in the compact layout: a folder per city (compact_city.py), each joined from parts (parts.py, join.py)."""
+"""Datasets in the compact layout: a folder per city (compact_city.py), each joined from parts
+(parts.py, join.py)."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,35 +19,43 @@ CITIES = "cities"  # the folder of all cities' folders
 
 
 class CompactTiles:
-    """The tiles of a dataset in the compact layout, by their place in `names`. The attributes are those of `release.ReleaseTiles`.
+    """The tiles of a dataset in the compact layout, by their place in `names`. The attributes are
+    those of `release.ReleaseTiles`.
 
     Args:
         root: the dataset's folder.
         cities: keep only the tiles of these cities; None or empty keeps all.
 
     Raises:
-        TileError: there is no city, or one asked for is not there, or one cannot be read. Reading a tile raises it too, where the tile is
-            damaged or not as asked.
+        TileError: there is no city, or one asked for is not there, or one cannot be read. Reading
+            a tile raises it too, where the tile is damaged or not as asked.
     """
 
     def __init__(self, root: Path, cities: Sequence[str] | None = None):
-        found = sorted(path.name for path in (root / CITIES).iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = sorted(path.name for path in (root / CITIES).iterdir() if path.is_dir()
+                       and not path.name.startswith("."))
         if not found:
-            raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; correct the path; "
-                            f"prepare_dataset.py makes such a dataset from a raster and an OSM extract")
+            raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; "
+                            "correct the path; prepare_dataset.py makes such a dataset from a "
+                            "raster and an OSM extract")
         if cities:
             check_cities(cities, [name for name in found if name != NO_CITY], root)
-        self.cities = {name: CompactCity(root / CITIES / name) for name in found if not cities or name in cities}
-        self.label_names = {name: city.label_names for name, city in self.cities.items() if city.label_names is not None}
+        self.cities = {name: CompactCity(root / CITIES / name) for name in found if not cities
+                       or name in cities}
+        self.label_names = {name: city.label_names for name, city in self.cities.items()
+                            if city.label_names is not None}
         self.meta = {name: city.meta for name, city in self.cities.items()}
         stores = list(self.cities.values())
         names = [name for city in stores for name in city.names]
         order = sorted(range(len(names)), key=names.__getitem__)
         self.names = [names[place] for place in order]
         if twice := repeated(self.names):
-            raise TileError(f"{root}: tile {twice} is in two folders of {CITIES}/, expected in one; remove the copy")
-        self._city = np.repeat(np.arange(len(stores)), [len(city) for city in stores])[order]       # [tiles] which city
-        self._place = np.concatenate([np.arange(len(city)) for city in stores])[order]              # [tiles] which of its tiles
+            raise TileError(f"{root}: tile {twice} is in two folders of {CITIES}/, expected in "
+                            "one; remove the copy")
+        # [tiles] which city
+        self._city = np.repeat(np.arange(len(stores)), [len(city) for city in stores])[order]
+        # [tiles] which of its tiles
+        self._place = np.concatenate([np.arange(len(city)) for city in stores])[order]
         self._stores = stores
 
     def __len__(self) -> int:
@@ -57,16 +66,20 @@ class CompactTiles:
         city, place = self._find(index)
         if size is not None and city.image_shape[1:] != (size, size):
             height, width = city.image_shape[1:]
-            raise TileError(f"{city.folder}: the images have {width} x {height} pixels, expected {size} x {size}; pass image_size={width}, "
-                            f"or re-tile with prepare_dataset.py tile_px={size}")
+            raise TileError(f"{city.folder}: the images have {width} x {height} pixels, expected "
+                            f"{size} x {size}; pass image_size={width}, or re-tile with "
+                            f"prepare_dataset.py tile_px={size}")
         return city.image(place)
 
     def graph(self, index: int, node_width: int | None = None) -> Data:
-        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name; with `node_width` of that width."""
+        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name; with
+        `node_width` of that width."""
         city, place = self._find(index)
         if node_width not in (None, city.node_width):
-            raise TileError(f"{city.folder}: the node tables have {city.node_width} columns, expected {node_width}; another text embedding "
-                            f"changes the width: pass graph_in_dim={city.node_width - 1}, or make the city again with prepare_dataset.py")
+            raise TileError(f"{city.folder}: the node tables have {city.node_width} columns, "
+                            f"expected {node_width}; another text embedding changes the width: "
+                            f"pass graph_in_dim={city.node_width - 1}, or make the city again "
+                            "with prepare_dataset.py")
         return city.graph(place)
 
     def land_use(self, index: int) -> Tensor | None:

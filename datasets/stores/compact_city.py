@@ -1,4 +1,5 @@
-"""The compact layout: a city's tiles in a few arrays that are read by memory map, so that many processes share their pages.
+"""The compact layout: a city's tiles in a few arrays that are read by memory map, so that many
+processes share their pages.
 
     root/cities/CITY/meta.json            what the city's maker says of it, "label_names" for one, and under "store" what the files hold
     root/cities/CITY/names.txt            the tiles' names, sorted, a line each; all that follows is in their order
@@ -13,8 +14,9 @@
     root/cities/CITY/pop.npy, CO2.npy     float64 [tiles], nan for a tile without a total; such files only where some tile has one
     root/cities/CITY/checksums.npy        uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges and codes
 
-Nothing damaged is read as data: sizes, and checksums of the small files, are compared on opening; a tile's checksum when it is read, and
-images carry their own. meta.json is written last, so a folder without it is unfinished.
+Nothing damaged is read as data: sizes, and checksums of the small files, are compared on opening;
+a tile's checksum when it is read, and images carry their own. meta.json is written last, so a
+folder without it is unfinished.
 """
 
 import json
@@ -31,7 +33,8 @@ from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 
 FORMAT, VERSION = "rose-tiles", 1
-TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")  # under the tile's checksum, in this order
+# under the tile's checksum, in this order
+TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")
 _OWN_META = ("format", "version", "store")
 _MAKE_AGAIN = "make the city again with prepare_dataset.py, or copy it again from where it came"
 
@@ -48,7 +51,8 @@ class CompactCity:
         node_width: columns of a node row, label included.
 
     Raises:
-        TileError: a file is missing, damaged, or of another version. Reading a tile raises it too, where the tile is damaged.
+        TileError: a file is missing, damaged, or of another version. Reading a tile raises it too,
+            where the tile is damaged.
     """
 
     def __init__(self, folder: Path):
@@ -75,7 +79,8 @@ class CompactCity:
 
     def image(self, index: int) -> torch.Tensor:
         """uint8 [3, H, W]."""
-        return torch.from_numpy(self._decode("images.bin", "image_starts.npy", index, self.image_shape))
+        return torch.from_numpy(self._decode("images.bin", "image_starts.npy", index,
+                                             self.image_shape))
 
     def land_use(self, index: int) -> torch.Tensor | None:
         """uint8 [H, W]; None where the tile has none."""
@@ -84,7 +89,8 @@ class CompactCity:
         starts = self._map("land_use_starts.npy")
         if starts[index] == starts[index + 1]:
             return None
-        return torch.from_numpy(self._decode("land_use.bin", "land_use_starts.npy", index, (1, *self.image_shape[1:]))[0])
+        return torch.from_numpy(self._decode("land_use.bin", "land_use_starts.npy", index,
+                                             (1, *self.image_shape[1:]))[0])
 
     def total(self, index: int, name: str) -> float | None:
         """The tile's sum of `name`, one of TOTALS; None where it has none."""
@@ -100,8 +106,10 @@ class CompactCity:
         x[:, :-GEOMETRY_WIDTH - 1] = self.text[text_index]
         x[:, -GEOMETRY_WIDTH - 1:-1] = geometry
         x[:, -1] = label
-        return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges.reshape(2, -1).astype(np.int64)),
-                    edge_attr=torch.from_numpy(codes[:, None].astype(np.float32)), name=self.names[index])
+        return Data(x=torch.from_numpy(x),
+                    edge_index=torch.from_numpy(edges.reshape(2, -1).astype(np.int64)),
+                    edge_attr=torch.from_numpy(codes[:, None].astype(np.float32)),
+                    name=self.names[index])
 
     def tile(self, index: int) -> Tile:
         """Everything of a tile."""
@@ -109,28 +117,36 @@ class CompactCity:
         land_use = self.land_use(index)
         totals = {name: self.total(index, name) for name in TOTALS}
         return Tile(
-            self.names[index], self.image(index).numpy(), geometry.copy(), text_index.astype(np.int64), label.astype(np.int64),
-            edges.reshape(2, -1).astype(np.int64), codes.astype(np.float32), None if land_use is None else land_use.numpy(),
+            self.names[index], self.image(index).numpy(), geometry.copy(),
+            text_index.astype(np.int64), label.astype(np.int64),
+            edges.reshape(2, -1).astype(np.int64), codes.astype(np.float32),
+            None if land_use is None else land_use.numpy(),
             {name: total for name, total in totals.items() if total is not None},
         )
 
     def _pieces(self, index: int) -> list[np.ndarray]:
         """The tile's pieces of TILE_ARRAYS, checked."""
-        nodes, edges = (slice(*self._map(f"{unit}_starts.npy")[index:index + 2].tolist()) for unit in ("node", "edge"))
+        nodes, edges = (slice(*self._map(f"{unit}_starts.npy")[index:index + 2].tolist())
+                        for unit in ("node", "edge"))
         both = slice(2 * edges.start, 2 * edges.stop)
-        pieces = [self._map(f"{name}.npy")[piece] for name, piece in zip(TILE_ARRAYS, (nodes, nodes, nodes, both, edges), strict=True)]
+        pieces = [self._map(f"{name}.npy")[piece]
+                  for name, piece in zip(TILE_ARRAYS, (nodes, nodes, nodes, both, edges),
+                                         strict=True)]
         if checksum(pieces) != self._map("checksums.npy")[index]:
-            raise TileError(f"{self.folder}: the graph of tile {self.names[index]} does not have its checksum, expected what was written; "
-                            f"a file is damaged; {_MAKE_AGAIN}")
+            raise TileError(f"{self.folder}: the graph of tile {self.names[index]} does not have "
+                            "its checksum, expected what was written; a file is damaged; "
+                            f"{_MAKE_AGAIN}")
         return pieces
 
-    def _decode(self, file: str, starts: str, index: int, shape: tuple[int, int, int]) -> np.ndarray:
+    def _decode(self, file: str, starts: str, index: int,
+                shape: tuple[int, int, int]) -> np.ndarray:
         first, last = self._map(starts)[index:index + 2].tolist()
         try:
             return decode_image(self._map(file)[first:last], shape)
         except ImageFault as fault:
-            raise TileError(f"{self.folder / file}: tile {self.names[index]} cannot be decoded ({fault}), expected an image of "
-                            f"{shape[2]} x {shape[1]} pixels; the file is damaged; {_MAKE_AGAIN}") from fault
+            raise TileError(f"{self.folder / file}: tile {self.names[index]} cannot be decoded "
+                            f"({fault}), expected an image of {shape[2]} x {shape[1]} pixels; the "
+                            f"file is damaged; {_MAKE_AGAIN}") from fault
 
     def _map(self, file: str) -> np.ndarray:
         if file not in self._maps:
@@ -153,28 +169,35 @@ def _open(path: Path) -> np.ndarray:
             return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
         return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     except (OSError, ValueError) as error:
-        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected an array; {_MAKE_AGAIN}") from error
+        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected an array; "
+                        f"{_MAKE_AGAIN}") from error
 
 
 def _read_meta(path: Path) -> dict:
     if not path.is_file():
-        raise TileError(f"{path}: missing, expected it in every city's folder; the city was not finished; {_MAKE_AGAIN}")
+        raise TileError(f"{path}: missing, expected it in every city's folder; the city was not "
+                        f"finished; {_MAKE_AGAIN}")
     meta = read_meta(path, _MAKE_AGAIN)
     if meta.get("format") != FORMAT:
-        raise TileError(f'{path}: format is {json.dumps(meta.get("format"))[:60]}, expected "{FORMAT}"; {_MAKE_AGAIN}')
+        raise TileError(
+            f'{path}: format is {json.dumps(meta.get("format"))[:60]}, expected "{FORMAT}"; {_MAKE_AGAIN}')
     if meta.get("version") != VERSION:
-        raise TileError(f"{path}: version is {json.dumps(meta.get('version'))[:60]}, expected {VERSION}; read it with the version of Rose "
-                        f"that wrote it, or make the city again with prepare_dataset.py")
+        raise TileError(f"{path}: version is {json.dumps(meta.get('version'))[:60]}, expected "
+                        f"{VERSION}; read it with the version of Rose that wrote it, or make the "
+                        "city again with prepare_dataset.py")
     _check_store(meta.get("store"), path)
     check_labels(meta.get("label_names"), path)
     return meta
 
 
 def _check_store(store: object, path: Path) -> None:
-    kinds = {"tiles": int, "nodes": int, "edges": int, "text_width": int, "image_shape": list, "bytes": dict, "crc32": dict}
-    wrong = [key for key, kind in kinds.items() if not (isinstance(store, dict) and isinstance(store.get(key), kind))]
+    kinds = {"tiles": int, "nodes": int, "edges": int, "text_width": int, "image_shape": list,
+             "bytes": dict, "crc32": dict}
+    wrong = [key for key, kind in kinds.items()
+             if not (isinstance(store, dict) and isinstance(store.get(key), kind))]
     if wrong:
-        raise TileError(f"{path}: store.{wrong[0]} is missing or of another kind, expected what prepare_dataset.py wrote; {_MAKE_AGAIN}")
+        raise TileError(f"{path}: store.{wrong[0]} is missing or of another kind, expected what "
+                        f"prepare_dataset.py wrote; {_MAKE_AGAIN}")
 
 
 def _check_files(folder: Path, store: dict) -> None:
@@ -183,6 +206,8 @@ def _check_files(folder: Path, store: dict) -> None:
         if not path.is_file():
             raise TileError(f"{path}: missing, expected a file of {size} bytes; {_MAKE_AGAIN}")
         if (found := path.stat().st_size) != size:
-            raise TileError(f"{path}: has {found} bytes, expected {size}; the file is truncated or was changed; {_MAKE_AGAIN}")
+            raise TileError(f"{path}: has {found} bytes, expected {size}; the file is truncated "
+                            f"or was changed; {_MAKE_AGAIN}")
         if file in store["crc32"] and zlib.crc32(path.read_bytes()) != store["crc32"][file]:
-            raise TileError(f"{path}: does not have its checksum, expected what was written; the file is damaged; {_MAKE_AGAIN}")
+            raise TileError(f"{path}: does not have its checksum, expected what was written; the "
+                            f"file is damaged; {_MAKE_AGAIN}")

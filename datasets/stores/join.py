@@ -1,4 +1,5 @@
-"""Parts joined to a city in the compact layout (see compact_city.py), each tile's pieces copied to where the order of names wants them."""
+"""Parts joined to a city in the compact layout (see compact_city.py), each tile's pieces copied to
+where the order of names wants them."""
 
 import json
 import os
@@ -16,27 +17,32 @@ from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS
 from utils.errors import TileError
 from utils.files import replacing
 
-_CHECKED = ("geometry", "text", "label", "edges", "codes")  # compact_city.TILE_ARRAYS, as a part names them
+# compact_city.TILE_ARRAYS, as a part names them
+_CHECKED = ("geometry", "text", "label", "edges", "codes")
 _FILES = {"images": "images.bin", "land_use": "land_use.bin", "text": "text_index.npy",
           **{name: f"{name}.npy" for name in ("geometry", "label", "edges", "codes")}}
 
 
 def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta: dict) -> None:
-    """Make a city's folder of the tiles in `parts`, in memory that does not grow with their pixels, nodes and edges.
+    """Make a city's folder of the tiles in `parts`, in memory that does not grow with their
+    pixels, nodes and edges.
 
-    The result depends on the tiles alone, not on how they were dealt to parts. The folder has no meta.json, so is no city, until all else
-    is on disk.
+    The result depends on the tiles alone, not on how they were dealt to parts. The folder has no
+    meta.json, so is no city, until all else is on disk.
 
     Args:
         parts: files of `write_part`, each tile in one of them.
         folder: to make; root/cities/CITY for a dataset at root. Files in it are written over.
         text_table: float32 [values, width]; the tiles' `text` counts its rows.
-        meta: what describes the city as a whole, as JSON; "label_names" is a list of tag values by label code.
+        meta: what describes the city as a whole, as JSON; "label_names" is a list of tag values by
+            label code.
 
     Raises:
-        TileError: a part cannot be read, there is no tile, two have one name, or they differ in size.
+        TileError: a part cannot be read, there is no tile, two have one name, or they differ in
+            size.
     """
-    joint = _Joint([Path(part) for part in parts], Path(folder), np.ascontiguousarray(text_table, np.float32))
+    joint = _Joint([Path(part) for part in parts], Path(folder),
+                   np.ascontiguousarray(text_table, np.float32))
     joint.folder.mkdir(parents=True, exist_ok=True)
     (joint.folder / "meta.json").unlink(missing_ok=True)
     joint.write_small()
@@ -51,7 +57,8 @@ class _Joint:
         self.parts, self.folder, self.text = parts, folder, text
         names: list[str] = []
         shapes, labels, whole = set(), [0], True
-        counts: dict[str, list[np.ndarray]] = {"images": [], "land_use": [], "nodes": [], "edges": []}
+        counts: dict[str, list[np.ndarray]] = {"images": [], "land_use": [], "nodes": [],
+                                               "edges": []}
         totals: dict[str, list[np.ndarray]] = {name: [] for name in TOTALS}
         for path in parts:
             with Part(path) as part:
@@ -66,28 +73,36 @@ class _Joint:
                 whole = whole and _are_bytes(part.array("codes"))
         if not names or len(shapes) > 1:
             found = f"images of {len(shapes)} sizes" if names else "no tile"
-            raise TileError(f"{folder}: the parts of the city hold {found}, expected one tile or more, all of one size")
+            raise TileError(f"{folder}: the parts of the city hold {found}, expected one tile or "
+                            "more, all of one size")
         order = np.argsort(np.array(names, np.str_), kind="stable")
         self.names = [names[index] for index in order]
         if twice := repeated(self.names):
-            raise TileError(f"{folder}: the parts of the city hold tile {twice} twice, expected every tile once")
-        self.place = np.empty(len(names), np.int64)  # of each tile as the parts have it, in the order of the names
+            raise TileError(f"{folder}: the parts of the city hold tile {twice} twice, expected "
+                            "every tile once")
+        # of each tile as the parts have it, in the order of the names
+        self.place = np.empty(len(names), np.int64)
         self.place[order] = np.arange(len(names))
         self.image_shape = shapes.pop()
         joined = {unit: np.concatenate(lists)[order] for unit, lists in counts.items()}
-        self.starts = {unit: np.concatenate([[0], np.cumsum(count)]) for unit, count in joined.items()}
+        self.starts = {unit: np.concatenate([[0], np.cumsum(count)])
+                       for unit, count in joined.items()}
         self.totals = {name: np.concatenate(lists)[order] for name, lists in totals.items()}
         self.dtypes = {
             "geometry": np.dtype(np.float32), "text": np.min_scalar_type(max(len(text) - 1, 0)),
-            "label": np.result_type(np.min_scalar_type(min(labels)), np.min_scalar_type(max(labels))),
+            "label": np.result_type(np.min_scalar_type(min(labels)),
+                                    np.min_scalar_type(max(labels))),
             "edges": np.dtype(np.uint16 if joined["nodes"].max() <= 2**16 else np.uint32),
-            "codes": np.dtype(np.uint8 if whole else np.float32), "images": np.dtype(np.uint8), "land_use": np.dtype(np.uint8),
+            "codes": np.dtype(np.uint8 if whole else np.float32), "images": np.dtype(np.uint8),
+            "land_use": np.dtype(np.uint8),
         }
 
     def write_small(self) -> None:
         """The files that are read whole when a dataset is opened."""
-        (self.folder / "names.txt").write_text("".join(f"{name}\n" for name in self.names), encoding="utf-8")
-        arrays = {"text": self.text, "image_starts": self.starts["images"], "node_starts": self.starts["nodes"],
+        (self.folder / "names.txt").write_text("".join(f"{name}\n" for name in self.names),
+                                               encoding="utf-8")
+        arrays = {"text": self.text, "image_starts": self.starts["images"],
+                  "node_starts": self.starts["nodes"],
                   "edge_starts": self.starts["edges"]}
         if self.starts["land_use"][-1]:
             arrays["land_use_starts"] = self.starts["land_use"]
@@ -97,7 +112,8 @@ class _Joint:
         self.small = ["names.txt", *(f"{name}.npy" for name in arrays), "checksums.npy"]
 
     def write_large(self) -> None:
-        """The files that hold the tiles' content, part by part; each tile's piece goes where the order of the names wants it."""
+        """The files that hold the tiles' content, part by part; each tile's piece goes where the
+        order of the names wants it."""
         kept = [name for name in PIECES if name != "land_use" or self.starts["land_use"][-1]]
         checksums = np.zeros(len(self.names), np.uint32)
         same = _first_of_equal(self.text)
@@ -108,8 +124,11 @@ class _Joint:
                 with Part(path) as part:
                     places = self.place[first:first + len(part.names)].tolist()
                     first += len(part.names)
-                    pieces = {name: [piece.astype(self.dtypes[name]) for piece in part.pieces(name)] for name in kept if name != "text"}
-                    pieces["text"] = [same[piece].astype(self.dtypes["text"]) for piece in part.pieces("text")]
+                    pieces = {name: [piece.astype(self.dtypes[name])
+                                     for piece in part.pieces(name)] for name in kept
+                              if name != "text"}
+                    pieces["text"] = [same[piece].astype(self.dtypes["text"])
+                                      for piece in part.pieces("text")]
                 for name, file in files.items():
                     for place, piece in zip(places, pieces[name], strict=True):
                         file.put(place, piece)
@@ -120,22 +139,27 @@ class _Joint:
 
     def _scattered(self, name: str) -> "_ScatteredFile":
         unit, factor = PIECES[name]
-        return _ScatteredFile(self.folder / _FILES[name], self.dtypes[name], self.starts[unit] * factor,
+        return _ScatteredFile(self.folder / _FILES[name], self.dtypes[name],
+                              self.starts[unit] * factor,
                               columns=GEOMETRY_WIDTH if name == "geometry" else None)
 
     def write_meta(self, meta: dict) -> None:
-        """meta.json, which makes the folder a city; whatever else the folder held before is gone then."""
+        """meta.json, which makes the folder a city; whatever else the folder held before is gone
+        then."""
         files = sorted([*self.small, *self.large])
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in files:
                 path.unlink()
         store = {
-            "tiles": len(self.names), "nodes": int(self.starts["nodes"][-1]), "edges": int(self.starts["edges"][-1]),
+            "tiles": len(self.names), "nodes": int(self.starts["nodes"][-1]),
+            "edges": int(self.starts["edges"][-1]),
             "text_width": self.text.shape[1], "image_shape": list(self.image_shape),
             "bytes": {file: (self.folder / file).stat().st_size for file in files},
-            "crc32": {file: zlib.crc32((self.folder / file).read_bytes()) for file in sorted(self.small)},
+            "crc32": {file: zlib.crc32((self.folder / file).read_bytes())
+                      for file in sorted(self.small)},
         }
-        text = json.dumps({"format": FORMAT, "version": VERSION, "store": store, **meta}, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps({"format": FORMAT, "version": VERSION, "store": store, **meta}, indent=2,
+                          ensure_ascii=False) + "\n"
         with replacing(self.folder / "meta.json") as temporary:
             temporary.write_text(text, encoding="utf-8")
 
@@ -150,12 +174,14 @@ class _ScatteredFile:
         columns: of a two-dimensional array.
     """
 
-    def __init__(self, path: Path, dtype: np.dtype, starts: np.ndarray, columns: int | None = None):
+    def __init__(self, path: Path, dtype: np.dtype, starts: np.ndarray,
+                 columns: int | None = None):
         self.path, rows = path, int(starts[-1])
         self._file = path.open("wb")
         if path.suffix == ".npy":
             shape = (rows,) if columns is None else (rows, columns)
-            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+            header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False,
+                      "shape": shape}
             np.lib.format.write_array_header_1_0(self._file, header)
         self._file.flush()
         self._begins = (self._file.tell() + starts * (dtype.itemsize * (columns or 1))).tolist()
@@ -181,6 +207,8 @@ def _are_bytes(codes: np.ndarray) -> bool:
 
 
 def _first_of_equal(table: np.ndarray) -> np.ndarray:
-    """For each row the first row that is equal to it, to the bit: [rows]. So the stored index does not depend on who made the table."""
+    """For each row the first row that is equal to it, to the bit: [rows]. So the stored index does
+    not depend on who made the table."""
     first: dict[bytes, int] = {}
-    return np.array([first.setdefault(row.tobytes(), place) for place, row in enumerate(table)], np.int64)
+    return np.array([first.setdefault(row.tobytes(), place) for place, row in enumerate(table)],
+                    np.int64)

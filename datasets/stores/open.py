@@ -7,27 +7,30 @@ from datasets.stores.compact import CITIES, CompactTiles
 from datasets.stores.release import MAKE, ReleaseTiles
 from utils.errors import TileError
 
-UNFINISHED = ".unfinished-"  # a file of this name and a city's: its tiles were being moved into place
+# a file of this name and a city's: its tiles were being moved into place
+UNFINISHED = ".unfinished-"
 
 
 def layout_of(root: Path) -> str:
     """"compact" or "release", by the folders of a dataset.
 
     Raises:
-        TileError: the folder does not exist, its preparation was interrupted, or it has the folders of both layouts.
+        TileError: the folder does not exist, its preparation was interrupted, or it has the
+            folders of both layouts.
     """
     if not root.is_dir():
         found = "is a file" if root.exists() else "does not exist"
-        raise TileError(f"{root}: {found}, expected the folder of a dataset with {CITIES}/, or with img/, node/, edge/ and edge_w/; "
-                        f"correct the path; {MAKE}")
+        raise TileError(f"{root}: {found}, expected the folder of a dataset with {CITIES}/, or "
+                        f"with img/, node/, edge/ and edge_w/; correct the path; {MAKE}")
     for marker in root.glob(f"{UNFINISHED}*"):
         city = marker.name.removeprefix(UNFINISHED)
-        raise TileError(f"{root}: the preparation of {city} was interrupted and its tiles are incomplete, expected all of them; "
-                        f"run prepare_dataset.py for it again")
+        raise TileError(f"{root}: the preparation of {city} was interrupted and its tiles are "
+                        "incomplete, expected all of them; run prepare_dataset.py for it again")
     compact, release = (root / CITIES).is_dir(), (root / "img").is_dir()
     if compact and release:
-        raise TileError(f"{root}: has both {CITIES}/ (the compact layout) and img/ (the release's), expected one of them; move one into a "
-                        f"folder of its own, and bring both to one layout with `python -m datasets.convert SRC DST`")
+        raise TileError(f"{root}: has both {CITIES}/ (the compact layout) and img/ (the "
+                        "release's), expected one of them; move one into a folder of its own, "
+                        "and bring both to one layout with `python -m datasets.convert SRC DST`")
     return "compact" if compact else "release"
 
 
@@ -37,4 +40,5 @@ def open_store(root: Path, cities: Sequence[str] | None = None) -> CompactTiles 
     Raises:
         TileError: `root` holds no dataset that can be read.
     """
-    return CompactTiles(root, cities) if layout_of(root) == "compact" else ReleaseTiles(root, cities)
+    return CompactTiles(root,
+                        cities) if layout_of(root) == "compact" else ReleaseTiles(root, cities)

@@ -1,4 +1,5 @@
-"""A part of a city: the tiles of one band in one uncompressed file, from which `compact.join_parts` makes the city.
+"""A part of a city: the tiles of one band in one uncompressed file, from which
+`compact.join_parts` makes the city.
 
 An .npz of concatenated arrays; for the tiles' pieces of each, `Part` knows where they begin.
 """
@@ -14,14 +15,18 @@ from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 from utils.files import replacing
 
-# concatenated array -> what its length is counted in, and how much a tile has of it for one of these
-PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1), "text": ("nodes", 1), "label": ("nodes", 1),
+# concatenated array -> what its length is counted in, and how much a tile has of it for one of
+# these
+PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1),
+          "text": ("nodes", 1), "label": ("nodes", 1),
           "edges": ("edges", 2), "codes": ("edges", 1)}
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # what numpy raises on damaged files
+# what numpy raises on damaged files
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def write_part(path: Path, tiles: Iterable[Tile]) -> None:
-    """Write tiles, in any order, to the file `path`, which is whole or absent. The same tiles make the same bytes.
+    """Write tiles, in any order, to the file `path`, which is whole or absent. The same tiles make
+    the same bytes.
 
     Raises:
         ValueError: arrays of a tile disagree with each other, or images of the tiles in size.
@@ -30,17 +35,24 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
     for tile in tiles:
         _check(tile, tiles[0].image.shape)
     images = [encode_image(tile.image) for tile in tiles]
-    land_use = [b"" if tile.land_use is None else encode_image(tile.land_use[None]) for tile in tiles]
+    land_use = [b"" if tile.land_use is None else encode_image(tile.land_use[None])
+                for tile in tiles]
     arrays = {
         "names": np.array([tile.name for tile in tiles], np.str_),
         "image_shape": np.array(tiles[0].image.shape if tiles else (0, 0, 0)),
         "counts_images": _lengths(images), "counts_land_use": _lengths(land_use),
-        "counts_nodes": _lengths([tile.geometry for tile in tiles]), "counts_edges": _lengths([tile.codes for tile in tiles]),
-        "images": np.frombuffer(b"".join(images), np.uint8), "land_use": np.frombuffer(b"".join(land_use), np.uint8),
-        "geometry": _joined([tile.geometry for tile in tiles], np.float32).reshape(-1, GEOMETRY_WIDTH),
-        "text": _joined([tile.text for tile in tiles], np.int64), "label": _joined([tile.label for tile in tiles], np.int64),
-        "edges": _joined([tile.edges.ravel() for tile in tiles], np.uint32), "codes": _joined([tile.codes for tile in tiles], np.float32),
-        **{name: np.array([tile.totals.get(name, np.nan) for tile in tiles], np.float64) for name in TOTALS},
+        "counts_nodes": _lengths([tile.geometry for tile in tiles]),
+        "counts_edges": _lengths([tile.codes for tile in tiles]),
+        "images": np.frombuffer(b"".join(images), np.uint8),
+        "land_use": np.frombuffer(b"".join(land_use), np.uint8),
+        "geometry": _joined([tile.geometry for tile in tiles],
+                            np.float32).reshape(-1, GEOMETRY_WIDTH),
+        "text": _joined([tile.text for tile in tiles], np.int64),
+        "label": _joined([tile.label for tile in tiles], np.int64),
+        "edges": _joined([tile.edges.ravel() for tile in tiles], np.uint32),
+        "codes": _joined([tile.codes for tile in tiles], np.float32),
+        **{name: np.array([tile.totals.get(name, np.nan) for tile in tiles], np.float64)
+           for name in TOTALS},
     }
     with replacing(Path(path)) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -66,7 +78,8 @@ class Part:
             raise _fault(self.path, error) from error
         self.names: list[str] = self.array("names").tolist()
         self.image_shape: tuple[int, ...] = tuple(self.array("image_shape").tolist())
-        self.counts = {unit: self.array(f"counts_{unit}") for unit in ("images", "land_use", "nodes", "edges")}
+        self.counts = {unit: self.array(f"counts_{unit}")
+                       for unit in ("images", "land_use", "nodes", "edges")}
 
     def __enter__(self) -> "Part":
         return self
@@ -84,23 +97,26 @@ class Part:
     def pieces(self, name: str) -> list[np.ndarray]:
         """Each tile's piece of a concatenated array of PIECES."""
         unit, factor = PIECES[name]
-        return np.split(self.array(name), np.cumsum(self.counts[unit] * factor)[:-1]) if self.names else []
+        return np.split(self.array(name),
+                        np.cumsum(self.counts[unit] * factor)[:-1]) if self.names else []
 
 
 def _fault(path: Path, error: Exception) -> TileError:
-    return TileError(f"{path}: cannot be read as a part of a city ({one_line(error)}), expected a file that an earlier step wrote; "
-                     f"delete it and run the same command again")
+    return TileError(f"{path}: cannot be read as a part of a city ({one_line(error)}), expected a "
+                     "file that an earlier step wrote; delete it and run the same command again")
 
 
 def _check(tile: Tile, image_shape: tuple[int, ...]) -> None:
     nodes, edges = len(tile.geometry), len(tile.codes)
-    shapes = {"image": image_shape, "geometry": (nodes, GEOMETRY_WIDTH), "text": (nodes,), "label": (nodes,), "edges": (2, edges),
+    shapes = {"image": image_shape, "geometry": (nodes, GEOMETRY_WIDTH), "text": (nodes,),
+              "label": (nodes,), "edges": (2, edges),
               "codes": (edges,)}
     if tile.land_use is not None:
         shapes["land_use"] = image_shape[1:]
     for name, shape in shapes.items():
         if getattr(tile, name).shape != shape:
-            raise ValueError(f"{tile.name}: {name} has shape {list(getattr(tile, name).shape)}, expected {list(shape)}")
+            raise ValueError(f"{tile.name}: {name} has shape {list(getattr(tile, name).shape)}, "
+                             f"expected {list(shape)}")
     if edges and not 0 <= tile.edges.min() <= tile.edges.max() < nodes:
         raise ValueError(f"{tile.name}: an edge names a node outside 0..{nodes - 1}")
 

@@ -27,11 +27,14 @@ from utils.errors import TileError, one_line
 from utils.tensor_files import FileFault, load_tensors
 
 GRAPH_FOLDERS = ("node", "edge", "edge_w")
-TILE_FOLDERS = {"img": ".png", **dict.fromkeys(GRAPH_FOLDERS, ".tensor"), "label": ".png", **dict.fromkeys(TOTALS, ".txt")}
+TILE_FOLDERS = {"img": ".png", **dict.fromkeys(GRAPH_FOLDERS, ".tensor"), "label": ".png",
+                **dict.fromkeys(TOTALS, ".txt")}
 MAKE = "prepare_dataset.py makes such a dataset from a raster and an OSM extract"
 MAKE_AGAIN = "make the tile again with prepare_dataset.py, or copy it again from where it came"
-_COMPRESS_LEVEL = 1  # of PNG: aerial images gain nothing from more, and take two to five times as long
-_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises on damaged files
+# of PNG: aerial images gain nothing from more, and take two to five times as long
+_COMPRESS_LEVEL = 1
+# what Pillow raises on damaged files
+_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class ReleaseTiles:
@@ -46,8 +49,9 @@ class ReleaseTiles:
         label_names: city -> tag values by label code, for the cities that have a meta file.
 
     Raises:
-        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta file cannot be read. Reading a tile
-            raises it too, where a file of the tile is not as described above.
+        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta
+            file cannot be read. Reading a tile raises it too, where a file of the tile is not as
+            described above.
     """
 
     def __init__(self, root: Path, cities: Sequence[str] | None = None):
@@ -57,8 +61,10 @@ class ReleaseTiles:
             check_cities(cities, cities_of(self.names), root)
             self.names = [name for name in self.names if city_of(name) in cities]
         _check_complete(root, self.names)
-        self.meta = {city: read_meta(path, f"{MAKE_AGAIN}, or remove the file") for city, path in self._meta_paths().items()}
-        self.label_names = {city: meta["label_names"] for city, meta in self.meta.items() if meta.get("label_names") is not None}
+        self.meta = {city: read_meta(path, f"{MAKE_AGAIN}, or remove the file")
+                     for city, path in self._meta_paths().items()}
+        self.label_names = {city: meta["label_names"] for city, meta in self.meta.items()
+                            if meta.get("label_names") is not None}
         for city, labels in self.label_names.items():
             check_labels(labels, self._meta_paths()[city])
 
@@ -70,7 +76,8 @@ class ReleaseTiles:
         return read_image(self._path("img", index), size)
 
     def graph(self, index: int, node_width: int | None = None) -> Data:
-        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name; with `node_width` of that width."""
+        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name; with
+        `node_width` of that width."""
         node_path, edge_path, weight_path = (self._path(folder, index) for folder in GRAPH_FOLDERS)
         nodes = _check_nodes(read_tensor(node_path), node_path, node_width)
         edges = _check_edges(read_tensor(edge_path), edge_path, len(nodes))
@@ -89,7 +96,8 @@ class ReleaseTiles:
 
     def files(self) -> list[Path]:
         """The files of all images and graphs."""
-        return [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS) for index in range(len(self))]
+        return [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS)
+                for index in range(len(self))]
 
     def text_table(self, city: str) -> np.ndarray | None:
         """float32 [values, width], the city's; None where it has none."""
@@ -99,9 +107,11 @@ class ReleaseTiles:
         try:
             table = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise TileError(f"{path}: cannot be read ({one_line(error)}), expected the table of text vectors; remove the file") from error
+            raise TileError(f"{path}: cannot be read ({one_line(error)}), expected the table of "
+                            "text vectors; remove the file") from error
         if table.ndim != 2 or table.dtype != np.float32:
-            raise TileError(f"{path}: holds {table.dtype} {list(table.shape)}, expected float32 [values, width]; remove the file")
+            raise TileError(f"{path}: holds {table.dtype} {list(table.shape)}, expected float32 "
+                            "[values, width]; remove the file")
         return table
 
     def _path(self, folder: str, index: int) -> Path:
@@ -118,7 +128,8 @@ def release_folders(root: Path) -> list[Path]:
 
 
 def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
-    """Write the files of one tile into the folders of a dataset, which are made where they are not there.
+    """Write the files of one tile into the folders of a dataset, which are made where they are not
+    there.
 
     Args:
         root: the dataset's folder.
@@ -126,17 +137,21 @@ def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
         text_table: float32 [values, width]; the tile's `text` counts its rows.
     """
     graph = tile.graph(text_table)
-    for folder, tensor in zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr), strict=True):
+    for folder, tensor in zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr),
+                              strict=True):
         torch.save(tensor, _made(root, folder, tile.name))
-    Image.fromarray(np.ascontiguousarray(tile.image.transpose(1, 2, 0))).save(_made(root, "img", tile.name), compress_level=_COMPRESS_LEVEL)
+    Image.fromarray(np.ascontiguousarray(tile.image.transpose(1, 2, 0))).save(
+        _made(root, "img", tile.name), compress_level=_COMPRESS_LEVEL)
     if tile.land_use is not None:
-        Image.fromarray(tile.land_use).save(_made(root, "label", tile.name), compress_level=_COMPRESS_LEVEL)
+        Image.fromarray(tile.land_use).save(_made(root, "label", tile.name),
+                                            compress_level=_COMPRESS_LEVEL)
     for name, total in tile.totals.items():
         _made(root, name, tile.name).write_text(f"{float(total)!r}\n", encoding="utf-8")
 
 
 def write_release_meta(root: Path, city: str, meta: dict, text_table: np.ndarray) -> None:
-    """Write what describes a city as a whole: its meta file, unless there is nothing to say, and its text table."""
+    """Write what describes a city as a whole: its meta file, unless there is nothing to say, and
+    its text table."""
     path = _text_path(root, city)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.ascontiguousarray(text_table, np.float32))
@@ -165,18 +180,20 @@ def read_image(path: Path, size: int | None = None) -> Tensor:
             _check_image(image, path, size)
             pixels = np.array(image)  # [H, W, 3]
     except _DAMAGED as error:
-        raise TileError(f"{path}: cannot be read as an image ({one_line(error)}); the file is truncated or damaged; "
-                        f"{MAKE_AGAIN}") from error
+        raise TileError(f"{path}: cannot be read as an image ({one_line(error)}); the file is "
+                        f"truncated or damaged; {MAKE_AGAIN}") from error
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
 def _check_image(image: Image.Image, path: Path, size: int | None) -> None:
     if image.mode != "RGB":
         convert = f"""python -c "from PIL import Image; Image.open('{path}').convert('RGB').save('{path}')\""""
-        raise TileError(f"{path}: the image has mode {image.mode}, expected 8-bit RGB; convert it with `{convert}`")
+        raise TileError(f"{path}: the image has mode {image.mode}, expected 8-bit RGB; convert it "
+                        f"with `{convert}`")
     if size is not None and image.size != (size, size):
-        raise TileError(f"{path}: the image has {image.width} x {image.height} pixels, expected {size} x {size}; re-tile with "
-                        f"prepare_dataset.py, or, if the tile's ground is right, resize the image")
+        raise TileError(f"{path}: the image has {image.width} x {image.height} pixels, expected "
+                        f"{size} x {size}; re-tile with prepare_dataset.py, or, if the tile's "
+                        "ground is right, resize the image")
 
 
 def read_land_use(path: Path) -> Tensor:
@@ -188,12 +205,13 @@ def read_land_use(path: Path) -> Tensor:
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P"):
-                raise TileError(f"{path}: the label has mode {image.mode}, expected one byte a pixel (L or P), a land-use class from "
-                                f"0 to 8 or 255; {MAKE_AGAIN}")
+                raise TileError(f"{path}: the label has mode {image.mode}, expected one byte a "
+                                "pixel (L or P), a land-use class from 0 to 8 or 255; "
+                                f"{MAKE_AGAIN}")
             return torch.from_numpy(np.array(image))
     except _DAMAGED as error:
-        raise TileError(f"{path}: cannot be read as an image ({one_line(error)}); the file is truncated or damaged; "
-                        f"{MAKE_AGAIN}") from error
+        raise TileError(f"{path}: cannot be read as an image ({one_line(error)}); the file is "
+                        f"truncated or damaged; {MAKE_AGAIN}") from error
 
 
 def read_total(path: Path) -> float:
@@ -208,40 +226,48 @@ def read_total(path: Path) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise TileError(f"{path}: the first line is {first[:40]!r}, expected a number, the sum over the tile; {MAKE_AGAIN}, or remove the "
-                        f"file")
+        raise TileError(f"{path}: the first line is {first[:40]!r}, expected a number, the sum "
+                        f"over the tile; {MAKE_AGAIN}, or remove the file")
     return value
 
 
 def read_tensor(path: Path) -> Tensor:
-    """A dense tensor saved by `torch.save`. Nothing but tensors and plain containers is ever unpickled.
+    """A dense tensor saved by `torch.save`. Nothing but tensors and plain containers is ever
+    unpickled.
 
     Raises:
-        TileError: the file is damaged, holds pickled objects, or something other than a dense tensor.
+        TileError: the file is damaged, holds pickled objects, or something other than a dense
+            tensor.
     """
     try:
         value = load_tensors(path)
     except FileFault as fault:
-        remedy = ("expected a tensor; if you trust its source, load it where it was made and save it again with torch.save(tensor, path)"
+        remedy = ("expected a tensor; if you trust its source, load it where it was made and "
+                  "save it again with torch.save(tensor, path)"
                   if fault.refused else MAKE_AGAIN)
         raise TileError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(value, Tensor) or value.layout is not torch.strided:
-        found = f"a {value.layout} tensor" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-        raise TileError(f"{path}: holds {found}, expected a dense tensor; save it again with torch.save(tensor, path)")
+        found = f"a {value.layout} tensor" if isinstance(value,
+                                                         Tensor) else f"a {type(value).__name__}"
+        raise TileError(f"{path}: holds {found}, expected a dense tensor; save it again with "
+                        "torch.save(tensor, path)")
     return value.detach()
 
 
 def _check_nodes(nodes: Tensor, path: Path, width: int | None) -> Tensor:
     if nodes.dim() != 2 or width not in (None, nodes.shape[1]):
-        raise TileError(f"{path}: the node table has shape {list(nodes.shape)}, expected [n, {width or 'width'}]; "
-                        f"{MAKE_AGAIN}; another text embedding changes the width (graph_in_dim)")
+        raise TileError(f"{path}: the node table has shape {list(nodes.shape)}, expected [n, "
+                        f"{width or 'width'}]; {MAKE_AGAIN}; another text embedding changes the "
+                        "width (graph_in_dim)")
     if not nodes.is_floating_point():
-        raise TileError(f"{path}: the node table holds {nodes.dtype}, expected floating point; save it again as nodes.float()")
+        raise TileError(f"{path}: the node table holds {nodes.dtype}, expected floating point; "
+                        "save it again as nodes.float()")
     nodes = nodes.float()
     finite = nodes.isfinite()
     if not finite.all():
         row, column = (~finite).nonzero()[0].tolist()
-        raise TileError(f"{path}: row {row}, column {column} is {nodes[row, column].item()}, expected finite values; {MAKE_AGAIN}")
+        raise TileError(f"{path}: row {row}, column {column} is {nodes[row, column].item()}, "
+                        f"expected finite values; {MAKE_AGAIN}")
     return nodes
 
 
@@ -249,20 +275,23 @@ def _check_edges(edges: Tensor, path: Path, num_nodes: int) -> Tensor:
     if edges.numel() == 0:
         return torch.empty(2, 0, dtype=torch.int64)
     if edges.dim() != 2 or edges.shape[0] != 2:
-        raise TileError(f"{path}: the edge index has shape {list(edges.shape)}, expected [2, e]; {MAKE_AGAIN}")
+        raise TileError(f"{path}: the edge index has shape {list(edges.shape)}, expected [2, e]; "
+                        f"{MAKE_AGAIN}")
     if edges.is_floating_point() or edges.is_complex() or edges.dtype is torch.bool:
-        raise TileError(f"{path}: the edge index holds {edges.dtype}, expected int64; save it again as edges.long()")
+        raise TileError(f"{path}: the edge index holds {edges.dtype}, expected int64; save it "
+                        "again as edges.long()")
     lowest, highest = edges.min().item(), edges.max().item()
     if lowest < 0 or highest >= num_nodes:
-        raise TileError(f"{path}: an edge names node {lowest if lowest < 0 else highest}, expected 0 <= node < {num_nodes}, the rows of "
-                        f"node/{path.name}; {MAKE_AGAIN}")
+        raise TileError(f"{path}: an edge names node {lowest if lowest < 0 else highest}, "
+                        f"expected 0 <= node < {num_nodes}, the rows of node/{path.name}; "
+                        f"{MAKE_AGAIN}")
     return edges.long()
 
 
 def _check_weights(weights: Tensor, path: Path, num_edges: int) -> Tensor:
     if weights.numel() != num_edges:
-        raise TileError(f"{path}: the edge weights have shape {list(weights.shape)}, expected [{num_edges}, 1], a row for each edge of "
-                        f"edge/{path.name}; {MAKE_AGAIN}")
+        raise TileError(f"{path}: the edge weights have shape {list(weights.shape)}, expected "
+                        f"[{num_edges}, 1], a row for each edge of edge/{path.name}; {MAKE_AGAIN}")
     return weights.reshape(-1, 1).float()
 
 
@@ -270,21 +299,25 @@ def _list_tiles(root: Path) -> list[str]:
     names = sorted(_stems(root / "img", ".png"))
     if not names:
         found = "has no tiles (img/*.png)" if (root / "img").is_dir() else "has no folder img"
-        raise TileError(f"{root}: {found}, expected img/NAME.png, node/NAME.tensor, edge/NAME.tensor and edge_w/NAME.tensor for each tile "
-                        f"(or cities/CITY/meta.json, the compact layout); correct the path; {MAKE}")
+        raise TileError(f"{root}: {found}, expected img/NAME.png, node/NAME.tensor, "
+                        "edge/NAME.tensor and edge_w/NAME.tensor for each tile (or "
+                        f"cities/CITY/meta.json, the compact layout); correct the path; {MAKE}")
     return names
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
-    """Names without suffix of the folder's files; hidden ones, such as the copies macOS leaves, are none of the dataset's."""
+    """Names without suffix of the folder's files; hidden ones, such as the copies macOS leaves,
+    are none of the dataset's."""
     if not folder.is_dir():
         return set()
-    return {path.stem for path in folder.iterdir() if path.suffix == suffix and not path.name.startswith(".")}
+    return {path.stem for path in folder.iterdir() if path.suffix == suffix
+            and not path.name.startswith(".")}
 
 
 def _check_complete(root: Path, names: list[str]) -> None:
     for folder in GRAPH_FOLDERS:
         missing = sorted(set(names) - _stems(root / folder, ".tensor"))
         if missing:
-            raise TileError(f"{root / folder / missing[0]}.tensor: missing, as for {len(missing)} of {len(names)} tiles; expected one for "
-                            f"every img/NAME.png; {MAKE_AGAIN}, or remove its image")
+            raise TileError(f"{root / folder / missing[0]}.tensor: missing, as for {len(missing)} "
+                            f"of {len(names)} tiles; expected one for every img/NAME.png; "
+                            f"{MAKE_AGAIN}, or remove its image")

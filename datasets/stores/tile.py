@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-# The last 13 columns of a node row, after its text embedding; lengths in tile units (tile side 1, x right, y down).
+# The last 13 columns of a node row, after its text embedding; lengths in tile units (tile side 1,
+# x right, y down).
 AREA = -13                  # clipped area / tile area
 PERIMETER = -12             # clipped perimeter / tile perimeter
 CORNERS = slice(-11, -3)    # x1 y1 .. x4 y4 of the minimum rotated box
@@ -15,7 +16,8 @@ CENTROID = slice(-3, -1)    # x y
 LABEL = -1                  # integer code of the tag value
 
 GEOMETRY_WIDTH = 12        # columns AREA to CENTROID of a node row
-TOTALS = ("pop", "CO2")    # quantities that a tile may have a sum of, by the names of the release's folders
+# quantities that a tile may have a sum of, by the names of the release's folders
+TOTALS = ("pop", "CO2")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,9 @@ class Tile:
         Args:
             text_table: float32 [values, width]; `text` counts its rows.
         """
-        x = np.concatenate([text_table[self.text], self.geometry, self.label[:, None]], axis=1, dtype=np.float32)
-        return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(np.ascontiguousarray(self.edges, np.int64)),
-                    edge_attr=torch.from_numpy(self.codes[:, None].astype(np.float32)), name=self.name)
+        x = np.concatenate([text_table[self.text], self.geometry, self.label[:, None]], axis=1,
+                           dtype=np.float32)
+        return Data(x=torch.from_numpy(x),
+                    edge_index=torch.from_numpy(np.ascontiguousarray(self.edges, np.int64)),
+                    edge_attr=torch.from_numpy(self.codes[:, None].astype(np.float32)),
+                    name=self.name)

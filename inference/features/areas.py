@@ -1,4 +1,5 @@
-"""The ground of tiles: where on the map a city's tiles lie, or a scene's, and the patches in them."""
+"""The ground of tiles: where on the map a city's tiles lie, or a scene's, and the patches in
+them."""
 
 import math
 import re
@@ -46,19 +47,21 @@ class Area:
     def outlines(self, cells: np.ndarray) -> np.ndarray:
         """Polygons [n] of tiles, by column and row on the grid [n, 2]."""
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) * self.tile_px
-        x, y = np.moveaxis(cells[:, None] * self.stride + corners, -1, 0)                         # [n, 5] pixels
+        x, y = np.moveaxis(cells[:, None] * self.stride + corners, -1, 0)           # [n, 5] pixels
         a, b, c, d, e, f = self.transform[:6]
         return shapely.polygons(np.stack([a * x + b * y + c, d * x + e * y + f], axis=-1))
 
     def patches(self, patch: int) -> "PatchGrid":
         """The grid of its patches of `patch` pixels a side."""
         rows, columns = math.ceil(self.height / patch), math.ceil(self.width / patch)
-        return PatchGrid(rows, columns, self.tile_px // patch, self.transform @ Affine.scale(patch))
+        return PatchGrid(rows, columns, self.tile_px // patch,
+                         self.transform @ Affine.scale(patch))
 
 
 @dataclass(frozen=True)
 class PatchGrid:
-    """The patches of an area, from its raster's top-left corner; the last row and column may reach beyond the raster.
+    """The patches of an area, from its raster's top-left corner; the last row and column may reach
+    beyond the raster.
 
     Attributes:
         rows, columns: that cover the raster.
@@ -77,9 +80,11 @@ class PatchGrid:
         return max(1, LONGEST // max(self.rows, self.columns))
 
     def picture_places(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns that a picture of at most LONGEST pixels a side shows, of the area at `scale` pixels a patch."""
+        """Rows and columns that a picture of at most LONGEST pixels a side shows, of the area at
+        `scale` pixels a patch."""
         shrink = min(1.0, LONGEST / (max(self.rows, self.columns) * scale))
-        return tuple(((np.arange(max(1, round(count * scale * shrink))) + 0.5) / shrink).astype(np.int64).clip(max=count * scale - 1)
+        return tuple(((np.arange(max(1, round(count * scale * shrink))) + 0.5) / shrink).astype(
+            np.int64).clip(max=count * scale - 1)
                      for count in (self.rows, self.columns))
 
 
@@ -91,16 +96,17 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
     """
     cities = [city_of(name) for name in tiles.names]
     if None in cities:
-        raise TileError(f"{tiles.root}: tile {tiles.names[cities.index(None)]} has no place, expected names CITY_COL_ROW; rename it, "
-                        f"or choose others with cities=")
+        raise TileError(f"{tiles.root}: tile {tiles.names[cities.index(None)]} has no place, "
+                        "expected names CITY_COL_ROW; rename it, or choose others with cities=")
     if strange := next((city for city in cities if not CITY.fullmatch(city)), None):
-        raise TileError(f"{tiles.root}: the city {strange!r} in its tiles' names cannot name a folder, expected letters, digits, "
-                        f"spaces, _, - and . only; rename the tiles, or choose others with cities=")
+        raise TileError(f"{tiles.root}: the city {strange!r} in its tiles' names cannot name a "
+                        "folder, expected letters, digits, spaces, _, - and . only; rename the "
+                        "tiles, or choose others with cities=")
     names, place = np.array(tiles.names), np.zeros((len(cities), 3), np.int64)
     areas = []
     for number, city in enumerate(sorted(set(cities))):
         own = np.array([city == other for other in cities])
-        cells = places_of(names[own].tolist())                                                    # [n, 2]
+        cells = places_of(names[own].tolist())                                             # [n, 2]
         areas.append(_area(city, tiles.meta.get(city) or {}, cells, tiles.image_size))
         place[own] = np.column_stack([np.full(len(cells), number), cells - areas[-1].first])
     return areas, place
@@ -112,15 +118,19 @@ def _area(city: str, meta: dict, cells: np.ndarray, tile_px: int) -> Area:
     columns, rows = (cells.max(0) - first + 1).tolist()
     if known:
         metres = meta.get("metres_per_pixel")
-        return Area(city, meta["crs"], Affine(*meta["transform"]), *meta["raster_size"], columns, rows, first, meta["tile_px"],
+        return Area(city, meta["crs"], Affine(*meta["transform"]), *meta["raster_size"], columns,
+                    rows, first, meta["tile_px"],
                     meta["stride"], tuple(metres) if metres else None)
     tiles = Affine(1 / tile_px, 0, first[0], 0, -1 / tile_px, -first[1])
-    return Area(city, None, tiles, columns * tile_px, rows * tile_px, columns, rows, first, tile_px, tile_px, None)
+    return Area(city, None, tiles, columns * tile_px, rows * tile_px, columns, rows, first,
+                tile_px, tile_px, None)
 
 
 def check_patches(areas: list[Area]) -> None:
     """Raises ConfigError where the tiles of an area overlap, or leave gaps between them."""
     for area in areas:
         if area.stride != area.tile_px:
-            raise ConfigError(f"patches=true: the tiles of {area.name} are {area.tile_px} pixels wide and {area.stride} apart, so that "
-                              f"their patches make no one grid; pass patches=false, or prepare tiles with stride={area.tile_px}")
+            raise ConfigError(f"patches=true: the tiles of {area.name} are {area.tile_px} pixels "
+                              f"wide and {area.stride} apart, so that their patches make no one "
+                              "grid; pass patches=false, or prepare tiles with "
+                              f"stride={area.tile_px}")

@@ -1,4 +1,5 @@
-"""The files of extracted features, written from their parts: a table of tiles, GeoTIFFs of patches, pictures."""
+"""The files of extracted features, written from their parts: a table of tiles, GeoTIFFs of
+patches, pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,8 @@ class FeatureFiles:
         described: "checkpoint" and "source" by name, and "notes" of what the user should know.
     """
 
-    def __init__(self, folder: Path, parts: Parts, areas: list[Area], wanted: Wanted, rose: Rose, described: dict[str, Any]):
+    def __init__(self, folder: Path, parts: Parts, areas: list[Area], wanted: Wanted, rose: Rose,
+                 described: dict[str, Any]):
         self.folder, self.parts, self.areas, self.wanted, self.described = folder, parts, areas, wanted, described
         self.patch, self.widths = rose.image_encoder.patch, wanted.widths(rose)
         self.folders = ["" if len(areas) == 1 else area.name for area in areas]
@@ -47,31 +49,36 @@ class FeatureFiles:
             self._write_table()
         components = self._write_patches() if self.wanted.patches else None
         return {
-            "tiles": self.tiles, "representations": list(self.widths), "fusion": self.wanted.fusion, "patch_px": self.patch,
+            "tiles": self.tiles, "representations": list(self.widths),
+            "fusion": self.wanted.fusion, "patch_px": self.patch,
             "patch_widths": self.widths,
             "areas": [{"name": area.name, "folder": folder, "crs": _name_of(area.crs)}
                       for area, folder in zip(self.areas, self.folders, strict=True)],
-            "fused_pca_explained": components.explained.tolist() if components else None, "files": self._files,
+            "fused_pca_explained": components.explained.tolist() if components else None,
+            "files": self._files,
         }
 
     def _write_table(self) -> None:
         write_table(self.folder / TABLE, self.parts, self.areas, self.wanted.representations)
         crs = _name_of(table_crs(self.areas))
         outlines = f"in {crs}" if crs else "without a CRS"
-        self._record("", TABLE, f"GeoParquet: a row for each of {self.tiles} tiles, its outline {outlines} and its vectors "
-                                f"{', '.join(self.widths)}")
+        self._record("", TABLE, f"GeoParquet: a row for each of {self.tiles} tiles, its outline "
+                                f"{outlines} and its vectors {', '.join(self.widths)}")
 
     def _write_patches(self) -> Components | None:
-        """The GeoTIFFs and pictures of all areas; the components of the fused vectors, where there are any."""
+        """The GeoTIFFs and pictures of all areas; the components of the fused vectors, where there
+        are any."""
         moments = Moments(self.widths["fused"]) if "fused" in self.widths else None
-        places = [self.parts.places(number, area.columns, area.rows) for number, area in enumerate(self.areas)]
+        places = [self.parts.places(number, area.columns, area.rows)
+                  for number, area in enumerate(self.areas)]
         rasters = [PatchRaster(area, area.patches(self.patch)) for area in self.areas]
         tasks = [(number, name) for number in range(len(rasters)) for name in self.widths]
         for number, name in passing_bar(tasks, "GeoTIFFs of patches", "file"):
             self._write_vectors(number, name, rasters[number], places[number], moments)
         if moments is None:
             return None
-        of_fused = [(raster, self._path(number, _patches("fused")), self._path(number, COLOURS)) for number, raster in enumerate(rasters)]
+        of_fused = [(raster, self._path(number, _patches("fused")), self._path(number, COLOURS))
+                    for number, raster in enumerate(rasters)]
         components = write_fused_colours(of_fused, moments, self.folder)
         for number, raster in enumerate(rasters):
             self._draw(number, raster, places[number], components)
@@ -79,21 +86,30 @@ class FeatureFiles:
             self._record("", REPORT, "the pictures as a page")
         return components
 
-    def _write_vectors(self, number: int, name: str, raster: PatchRaster, places: np.ndarray, moments: Moments | None) -> None:
+    def _write_vectors(self, number: int, name: str, raster: PatchRaster, places: np.ndarray,
+                       moments: Moments | None) -> None:
         what = WHAT[name].format(fusion=self.wanted.fusion)
-        tags = {"what": what, "checkpoint": self.described["checkpoint"], "patch_px": str(self.patch)}
+        tags = {"what": what, "checkpoint": self.described["checkpoint"],
+                "patch_px": str(self.patch)}
         path = self._path(number, _patches(name))
         path.parent.mkdir(exist_ok=True)
-        raster.write_vectors(path, self.parts, places, name, self.widths[name], tags, moments.add if name == "fused" else None)
-        self._record(self.folders[number], path.name, f"{what}; a pixel is a patch, the {self.widths[name]} bands are its vector")
+        raster.write_vectors(path, self.parts, places, name, self.widths[name], tags,
+                             moments.add if name == "fused" else None)
+        self._record(self.folders[number], path.name, f"{what}; a pixel is a patch, the "
+                                                      f"{self.widths[name]} bands are its vector")
 
-    def _draw(self, number: int, raster: PatchRaster, places: np.ndarray, components: Components) -> None:
-        """The pictures of an area; and, where its size on the ground is known, what a report needs to show them."""
+    def _draw(self, number: int, raster: PatchRaster, places: np.ndarray,
+              components: Components) -> None:
+        """The pictures of an area; and, where its size on the ground is known, what a report needs
+        to show them."""
         name, folder, area = self.folders[number], self._path(number, "."), raster.area
-        self._record(name, COLOURS, "first three components of the fused patches as colours, transparent where there is no tile")
+        self._record(name, COLOURS, "first three components of the fused patches as colours, "
+                                    "transparent where there is no tile")
         inside = f"{name}/" if name else ""
-        own = [{**file, "name": file["name"].removeprefix(inside)} for file in self._files if file["name"].startswith(inside)]
-        for picture in draw_area(folder, raster.grid, self.parts, places, folder / COLOURS, self.patch):
+        own = [{**file, "name": file["name"].removeprefix(inside)} for file in self._files
+               if file["name"].startswith(inside)]
+        for picture in draw_area(folder, raster.grid, self.parts, places, folder / COLOURS,
+                                 self.patch):
             self._record(name, picture, "picture for the report")
         if area.metres_per_pixel is not None:
             write_scene(folder, area, raster.grid, self._lines(components), own, self.patch)
@@ -101,9 +117,11 @@ class FeatureFiles:
 
     def _lines(self, components: Components) -> list[str]:
         first, second, third = (f"{share:.0%}" for share in components.explained)
-        return [f"Fused features ({self.wanted.fusion} fusion) of {self.widths['fused']} dimensions, by {self.described['checkpoint']}.",
-                f"Patches of like colour have like features: red, green and blue are their first three principal components, which explain "
-                f"{first}, {second} and {third} of the variance.", *self.described["notes"]]
+        return [f"Fused features ({self.wanted.fusion} fusion) of {self.widths['fused']} "
+                f"dimensions, by {self.described['checkpoint']}.",
+                "Patches of like colour have like features: red, green and blue are their first "
+                f"three principal components, which explain {first}, {second} and {third} of the "
+                "variance.", *self.described["notes"]]
 
     def _path(self, number: int, file: str) -> Path:
         return self.folder / self.folders[number] / file

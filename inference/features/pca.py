@@ -1,15 +1,18 @@
-"""Principal components of more vectors than memory holds: exact moments in one pass, projections and their spread in another."""
+"""Principal components of more vectors than memory holds: exact moments in one pass, projections
+and their spread in another."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-BINS, REACH = 20_000, 20.0  # of the histogram of projections, which reaches so many standard deviations to either side
+# of the histogram of projections, which reaches so many standard deviations to either side
+BINS, REACH = 20_000, 20.0
 LOW, HIGH = 2, 98           # percentiles that become 0 and 1
 
 
 class Moments:
-    """Count, mean and scatter matrix of vectors that come in blocks, in float64 (Chan, Golub and LeVeque 1979).
+    """Count, mean and scatter matrix of vectors that come in blocks, in float64 (Chan, Golub and
+    LeVeque 1979).
 
     Attributes:
         count: of the vectors so far.
@@ -29,7 +32,8 @@ class Moments:
         vectors = vectors.astype(np.float64)
         mean = vectors.mean(0)
         centred, shift, count = vectors - mean, mean - self.mean, self.count + len(vectors)
-        self.scatter += centred.T @ centred + np.outer(shift, shift) * (self.count * len(vectors) / count)
+        self.scatter += centred.T @ centred + np.outer(shift,
+                                                       shift) * (self.count * len(vectors) / count)
         self.mean += shift * (len(vectors) / count)
         self.count = count
 
@@ -39,7 +43,8 @@ class Components(NamedTuple):
 
     Attributes:
         mean: [D] of the vectors.
-        axes: [D, k] of unit length, the entry of largest size positive, so that signs do not depend on the machine.
+        axes: [D, k] of unit length, the entry of largest size positive, so that signs do not
+            depend on the machine.
         deviations: [k] standard deviation along each.
         explained: [k] share of the whole variance.
     """
@@ -55,7 +60,8 @@ class Components(NamedTuple):
         values, vectors = np.linalg.eigh(moments.scatter)
         values, axes = values[::-1].clip(min=0), vectors[:, ::-1][:, :count]
         largest = axes[np.abs(axes).argmax(0), np.arange(count)]
-        return cls(moments.mean, axes * np.where(largest < 0, -1, 1), np.sqrt(values[:count] / max(moments.count, 1)),
+        return cls(moments.mean, axes * np.where(largest < 0, -1, 1),
+                   np.sqrt(values[:count] / max(moments.count, 1)),
                    values[:count] / max(values.sum(), np.finfo(float).tiny))
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
@@ -64,22 +70,25 @@ class Components(NamedTuple):
 
 
 class Spread:
-    """Percentiles of projections that come in blocks, from a histogram: exact to REACH / BINS of two standard deviations."""
+    """Percentiles of projections that come in blocks, from a histogram: exact to REACH / BINS of
+    two standard deviations."""
 
     def __init__(self, components: Components):
-        self.reach = REACH * np.maximum(components.deviations, np.finfo(np.float32).tiny)         # [k]
+        self.reach = REACH * np.maximum(components.deviations, np.finfo(np.float32).tiny)     # [k]
         self.counts = np.zeros((len(self.reach), BINS), np.int64)
 
     def add(self, projected: np.ndarray) -> None:
         """Take in projections [n, k]."""
-        places = ((projected / self.reach + 1) / 2 * BINS).clip(0, BINS - 1).astype(np.int64)     # [n, k]
+        # [n, k]
+        places = ((projected / self.reach + 1) / 2 * BINS).clip(0, BINS - 1).astype(np.int64)
         for counts, column in zip(self.counts, places.T, strict=True):
             counts += np.bincount(column, minlength=BINS)
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
         """The LOW and HIGH percentiles, [k] each."""
         shares = self.counts.cumsum(1) / np.maximum(self.counts.sum(1, keepdims=True), 1)
-        edges = [(np.array([np.searchsorted(row, percent / 100) for row in shares]) + 0.5) / BINS * 2 - 1 for percent in (LOW, HIGH)]
+        edges = [(np.array([np.searchsorted(row, percent / 100) for row in shares])
+                  + 0.5) / BINS * 2 - 1 for percent in (LOW, HIGH)]
         return edges[0] * self.reach, edges[1] * self.reach
 
 

@@ -1,4 +1,5 @@
-"""Where the tiles come from whose features are extracted: a dataset. Batches never cross the parts that are written of them."""
+"""Where the tiles come from whose features are extracted: a dataset. Batches never cross the parts
+that are written of them."""
 
 import hashlib
 import json
@@ -71,8 +72,10 @@ class DatasetSource:
     def identity(self) -> dict:
         """What tells these tiles from others."""
         said = [self.dataset.names, self.dataset.meta, states(self.dataset.store.files())]
-        return {"data_root": str(self.dataset.root.resolve()), "batch_size": self.batch_size,  # parts are made of whole batches
-                "tiles_sha256": hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()}
+        # parts are made of whole batches
+        return {"data_root": str(self.dataset.root.resolve()), "batch_size": self.batch_size,
+                "tiles_sha256": hashlib.sha256(json.dumps(said,
+                                                          sort_keys=True).encode()).hexdigest()}
 
     def tiles_of(self, parts: Sequence[int]) -> int:
         """Number of tiles in some parts."""
@@ -81,7 +84,8 @@ class DatasetSource:
     def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
         """The tiles of some parts, given in ascending order, batch by batch."""
         places = [place for part in parts for place in self._places(part)]
-        loader = device_loader(fabric, Subset(self._pixels, places), self.batch_size, collate, num_workers)
+        loader = device_loader(fabric, Subset(self._pixels, places), self.batch_size, collate,
+                               num_workers)
         first = 0
         for images, graphs in loader:
             own = places[first:first + len(images)]
@@ -114,7 +118,8 @@ class SceneSource:
     def __init__(self, scene: SceneTiles, name: str, batch_size: int):
         self.scene, self.batch_size = scene, batch_size
         grid, mosaic = scene.grid, scene.job.mosaic
-        self.areas = [Area(name, mosaic.crs.to_string(), scene.transform, scene.width, scene.height, grid.columns, grid.rows, (0, 0),
+        self.areas = [Area(name, mosaic.crs.to_string(), scene.transform, scene.width,
+                           scene.height, grid.columns, grid.rows, (0, 0),
                            grid.tile_px, grid.stride, tuple(mosaic.metres_per_pixel))]
         self.parts, self.tiles = len(scene), grid.tiles
 
@@ -125,12 +130,14 @@ class SceneSource:
 
     def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
         """The tiles of some parts that have imagery, batch by batch."""
-        for part, (band, batches) in zip(parts, band_loader(self.scene, parts, self.batch_size, num_workers, fabric), strict=True):
+        for part, (band, batches) in zip(parts, band_loader(self.scene, parts, self.batch_size,
+                                                            num_workers, fabric), strict=True):
             first = 0
             for images, graphs in batches:
                 own = slice(first, first + len(images))
                 place = np.array([[0, column, band.row] for column in band.cols[own]], np.int32)
-                yield Chunk(part, place, normalise(images.to(fabric.device)), graphs.to(fabric.device), band.valid[own].to(fabric.device))
+                yield Chunk(part, place, normalise(images.to(fabric.device)),
+                            graphs.to(fabric.device), band.valid[own].to(fabric.device))
                 first += len(images)
 
 
@@ -147,7 +154,8 @@ class Ready:
         name: of where they come from.
         identity: what tells them from others.
         notes: what the user should know.
-        prepare: does in a folder what must come before the first tile, unless it is done, and gives the tiles.
+        prepare: does in a folder what must come before the first tile, unless it is done, and
+            gives the tiles.
     """
 
     name: str
@@ -160,12 +168,14 @@ def wanted_of(cfg: ExtractConfig) -> Wanted:
     """What is made of each tile; raises ConfigError where nothing is, or it is not known how."""
     asked = cfg.representations
     if asked is None:
-        asked = [name for name in REPRESENTATIONS if name != "osm" or cfg.raster is None or cfg.osm is not None]
+        asked = [name for name in REPRESENTATIONS if name != "osm" or cfg.raster is None
+                 or cfg.osm is not None]
     if not asked or len(set(asked)) != len(asked) or not set(asked) <= set(REPRESENTATIONS):
-        raise ConfigError(f"representations=[{','.join(asked)}]: expected one or more of {', '.join(REPRESENTATIONS)}, each "
-                          f"once")
+        raise ConfigError(f"representations=[{','.join(asked)}]: expected one or more of "
+                          f"{', '.join(REPRESENTATIONS)}, each once")
     if not cfg.tiles and not cfg.patches:
-        raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of them out")
+        raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of "
+                          "them out")
     ordered = tuple(name for name in REPRESENTATIONS if name in asked)
     return Wanted(ordered, cfg.fusion, cfg.tiles, cfg.patches)
 
@@ -173,21 +183,27 @@ def wanted_of(cfg: ExtractConfig) -> Wanted:
 def check_sources(cfg: ExtractConfig, wanted: Wanted) -> None:
     """Raises ConfigError unless there is one source, with what is wanted of it."""
     if cfg.data_root is None and cfg.raster is None:
-        raise ConfigError("data_root= and raster=: neither is given; pass data_root= for a tile dataset, raster= and osm= for a scene, or "
-                          "experiment=sample for the sample city")
+        raise ConfigError("data_root= and raster=: neither is given; pass data_root= for a tile "
+                          "dataset, raster= and osm= for a scene, or experiment=sample for the "
+                          "sample city")
     if cfg.data_root is not None and cfg.raster is not None:
-        raise ConfigError(f"data_root={cfg.data_root} and raster={cfg.raster}: one of them is enough; leave the other out")
+        raise ConfigError(f"data_root={cfg.data_root} and raster={cfg.raster}: one of them is "
+                          "enough; leave the other out")
     if cfg.raster is None and cfg.osm is not None:
-        raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass raster= instead of data_root=")
+        raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass "
+                          "raster= instead of data_root=")
     if cfg.raster is not None and cfg.osm is None and "osm" in wanted.representations:
-        raise ConfigError(f"representations=[{','.join(wanted.representations)}]: osm needs objects, and raster={cfg.raster} comes "
-                          f"without; pass osm=, or leave osm out of representations")
+        raise ConfigError(f"representations=[{','.join(wanted.representations)}]: osm needs "
+                          f"objects, and raster={cfg.raster} comes without; pass osm=, or leave "
+                          "osm out of representations")
     if cfg.raster is not None and cfg.cities:
-        raise ConfigError(f"cities=[{','.join(cfg.cities)}]: a scene has none; leave it out, or pass data_root= instead of raster=")
+        raise ConfigError(f"cities=[{','.join(cfg.cities)}]: a scene has none; leave it out, or "
+                          "pass data_root= instead of raster=")
 
 
 @contextmanager
-def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted, fabric: Fabric) -> Iterator[Ready]:
+def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted,
+                fabric: Fabric) -> Iterator[Ready]:
     """The tiles that `cfg` names.
 
     Raises:
@@ -203,7 +219,8 @@ def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted
                     lambda folder: SceneSource(opening.prepare(folder), name, cfg.batch_size))
 
 
-def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader, fabric: Fabric) -> Ready:
+def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader,
+             fabric: Fabric) -> Ready:
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
     if reader.takes_osm:
@@ -213,7 +230,8 @@ def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader, f
         tiles.node_width = node_width(tiles)  # the objects do not reach the network
     tiles.store.image(0, cfg.image_size)  # of another size it is an error now, in one line
     source = DatasetSource(tiles, cfg.batch_size)
-    notes = [f"it is not known where {area.name} lies: its outlines and patches are in tiles, counted from the city's first, without a CRS"
+    notes = [f"it is not known where {area.name} lies: its outlines and patches are in tiles, "
+             "counted from the city's first, without a CRS"
              for area in source.areas if area.crs is None]
     if reader.by_batch:
         notes.append(BY_BATCH)

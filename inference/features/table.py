@@ -1,4 +1,5 @@
-"""tiles.parquet: a row for each tile with its outline and its vectors, as GeoParquet written in row groups, so that memory stays flat."""
+"""tiles.parquet: a row for each tile with its outline and its vectors, as GeoParquet written in
+row groups, so that memory stays flat."""
 
 import json
 from collections.abc import Iterator
@@ -21,14 +22,16 @@ PCA_COLUMNS = ("fused_pca_1", "fused_pca_2", "fused_pca_3")
 
 
 def table_crs(areas: list[Area]) -> str | None:
-    """The CRS of all outlines: that of the areas, or EPSG:4326 where they have several; None where one of them has none."""
+    """The CRS of all outlines: that of the areas, or EPSG:4326 where they have several; None where
+    one of them has none."""
     if any(area.crs is None for area in areas):
         return None
     first = CRS.from_user_input(areas[0].crs)
     return areas[0].crs if all(CRS.from_user_input(area.crs) == first for area in areas) else WGS84
 
 
-def write_table(path: Path, parts: Parts, areas: list[Area], representations: tuple[str, ...]) -> None:
+def write_table(path: Path, parts: Parts, areas: list[Area],
+                representations: tuple[str, ...]) -> None:
     """Write all parts' tiles to `path`, whole or not at all."""
     crs = table_crs(areas)
     colours = _tile_colours(parts) if "fused" in representations else None
@@ -38,21 +41,26 @@ def write_table(path: Path, parts: Parts, areas: list[Area], representations: tu
         for group in _groups(parts):
             rows = _rows(parts, group, areas, crs, representations)
             if colours is not None:
-                rows |= dict(zip(PCA_COLUMNS, colours[done:done + len(rows["tile"])].T, strict=True))
+                rows |= dict(zip(PCA_COLUMNS, colours[done:done + len(rows["tile"])].T,
+                                 strict=True))
             done += len(rows["tile"])
-            writer.write_table(pa.table([pa.array(rows[name], kind) if not pa.types.is_list(kind) else _lists(rows[name])
-                                         for name, kind in zip(schema.names, schema.types, strict=True)], schema=schema))
+            writer.write_table(pa.table([pa.array(rows[name], kind) if not pa.types.is_list(kind)
+                                         else _lists(rows[name])
+                                         for name, kind in zip(schema.names, schema.types,
+                                                               strict=True)], schema=schema))
 
 
 def _tile_colours(parts: Parts) -> np.ndarray:
-    """[tiles, 3] the first components of the tiles' fused vectors, LOW and HIGH percentile at 0 and 1."""
+    """[tiles, 3] the first components of the tiles' fused vectors, LOW and HIGH percentile at 0
+    and 1."""
     moments = None
     for number, _ in parts:
         vectors = parts.read(number, "fused")
         moments = moments or Moments(vectors.shape[1])
         moments.add(vectors)
     components = Components.of(moments)
-    projected = np.concatenate([components.project(parts.read(number, "fused")) for number, _ in parts])
+    projected = np.concatenate([components.project(parts.read(number, "fused"))
+                                for number, _ in parts])
     return scaled(projected, tuple(np.percentile(projected, (LOW, HIGH), axis=0)))
 
 
@@ -68,8 +76,10 @@ def _groups(parts: Parts) -> Iterator[list[tuple[int, list[str]]]]:
         yield group
 
 
-def _rows(parts: Parts, group: list[tuple[int, list[str]]], areas: list[Area], crs: str | None, representations: tuple[str, ...]) -> dict:
-    read = {name: np.concatenate([parts.read(number, name) for number, _ in group]) for name in ("place", "objects", *representations)}
+def _rows(parts: Parts, group: list[tuple[int, list[str]]], areas: list[Area], crs: str | None,
+          representations: tuple[str, ...]) -> dict:
+    read = {name: np.concatenate([parts.read(number, name) for number, _ in group])
+            for name in ("place", "objects", *representations)}
     place = read.pop("place")
     outlines = np.empty(len(place), object)
     for number in np.unique(place[:, 0]):
@@ -77,23 +87,29 @@ def _rows(parts: Parts, group: list[tuple[int, list[str]]], areas: list[Area], c
         outlines[own] = _in_crs(area.outlines(place[own, 1:]), area.crs, crs)
     first = np.array([area.first for area in areas])[place[:, 0]]
     return {
-        "tile": [name for _, names in group for name in names], "city": [areas[number].name for number in place[:, 0]],
-        "col": place[:, 1] + first[:, 0], "row": place[:, 2] + first[:, 1], "geometry": shapely.to_wkb(outlines), **read,
+        "tile": [name for _, names in group for name in names],
+        "city": [areas[number].name for number in place[:, 0]],
+        "col": place[:, 1] + first[:, 0], "row": place[:, 2] + first[:, 1],
+        "geometry": shapely.to_wkb(outlines), **read,
     }
 
 
 def _in_crs(outlines: np.ndarray, own: str | None, wanted: str | None) -> np.ndarray:
     if wanted is None or own == wanted:
         return outlines
-    return shapely.transform(outlines, Transformer.from_crs(own, wanted, always_xy=True).transform, interleaved=False)
+    return shapely.transform(outlines, Transformer.from_crs(own, wanted, always_xy=True).transform,
+                             interleaved=False)
 
 
-def _schema(areas: list[Area], crs: str | None, representations: tuple[str, ...], coloured: bool) -> pa.Schema:
+def _schema(areas: list[Area], crs: str | None, representations: tuple[str, ...],
+            coloured: bool) -> pa.Schema:
     """Columns, and the metadata of GeoParquet 1.0; a CRS of null says that it is not known."""
-    column = {"encoding": "WKB", "geometry_types": ["Polygon"], "crs": CRS.from_user_input(crs).to_json_dict() if crs else None}
+    column = {"encoding": "WKB", "geometry_types": ["Polygon"],
+              "crs": CRS.from_user_input(crs).to_json_dict() if crs else None}
     geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": column}}
     return pa.schema(
-        [("tile", pa.string()), ("city", pa.string()), ("col", pa.int32()), ("row", pa.int32()), ("objects", pa.int32()),
+        [("tile", pa.string()), ("city", pa.string()), ("col", pa.int32()), ("row", pa.int32()),
+         ("objects", pa.int32()),
          *((name, pa.list_(pa.float32())) for name in representations),
          *((name, pa.float32()) for name in PCA_COLUMNS if coloured), ("geometry", pa.binary())],
         metadata={"geo": json.dumps(geo)},
@@ -103,4 +119,5 @@ def _schema(areas: list[Area], crs: str | None, representations: tuple[str, ...]
 def _lists(vectors: np.ndarray) -> pa.Array:
     """A list for each row of [n, D]."""
     count, width = vectors.shape
-    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * width), pa.array(vectors.reshape(-1)))
+    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * width),
+                                    pa.array(vectors.reshape(-1)))

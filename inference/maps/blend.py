@@ -1,14 +1,17 @@
-"""Overlapping maps of tiles blended to one map without seams, of which only the rows of pixels still open are held."""
+"""Overlapping maps of tiles blended to one map without seams, of which only the rows of pixels
+still open are held."""
 
 import torch
 from torch import Tensor
 
 
 def blending_window(side: int, overlap: int) -> Tensor:
-    """Weight of a tile's pixels, float32 [side, side]: 1 inside, falling smoothly over `overlap` pixels towards each edge.
+    """Weight of a tile's pixels, float32 [side, side]: 1 inside, falling smoothly over `overlap`
+    pixels towards each edge.
 
-    w(d) = sin^2(pi/2 * (d + 1/2) / overlap) at d < overlap pixels from an edge, in both directions multiplied; two tiles that share so many
-    pixels then weigh 1 together everywhere. Of an overlap beyond half a tile, half a tile counts.
+    w(d) = sin^2(pi/2 * (d + 1/2) / overlap) at d < overlap pixels from an edge, in both directions
+    multiplied; two tiles that share so many pixels then weigh 1 together everywhere. Of an overlap
+    beyond half a tile, half a tile counts.
     """
     overlap = min(overlap, side // 2)
     if not overlap:
@@ -51,15 +54,18 @@ class RowBlend:
         self._sums[:, :, left:left + width].addcmul_(maps[:, :, :width], weights)
 
     def finish(self, rows: int) -> tuple[Tensor, Tensor]:
-        """The uppermost `rows` rows, to which no further tile adds; the rows below are held from now on.
+        """The uppermost `rows` rows, to which no further tile adds; the rows below are held from
+        now on.
 
         Returns:
-            Mean [channels, rows, width], and where any tile had a pixel that counts, [rows, width] bool; elsewhere the mean is 0.
+            Mean [channels, rows, width], and where any tile had a pixel that counts, [rows, width]
+            bool; elsewhere the mean is 0.
         """
         weights = self._weights[:rows]
         known = weights > 0
         mean = self._sums[:, :rows] / torch.where(known, weights, 1)
-        for plane in (*self._sums, self._weights):  # one by one: a copy of all would double the memory
+        # one by one: a copy of all would double the memory
+        for plane in (*self._sums, self._weights):
             below = plane[rows:].clone()
             plane[:len(below)] = below
             plane[len(below):] = 0

@@ -13,50 +13,61 @@ from pandas.api.types import is_object_dtype
 from datasets.prepare.geo.vector_io import READ_ERRORS, reason
 from utils.errors import PrepareError
 
-_UNHOLDABLE = (*READ_ERRORS, NotImplementedError, OverflowError, TypeError, ValueError)  # what pyogrio raises of types and values
+# what pyogrio raises of types and values
+_UNHOLDABLE = (*READ_ERRORS, NotImplementedError, OverflowError, TypeError, ValueError)
 
 
 def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """The table as a GeoPackage can hold it, and what it lacks or calls otherwise, in plain sentences.
+    """The table as a GeoPackage can hold it, and what it lacks or calls otherwise, in plain
+    sentences.
 
-    A GeoPackage has one geometry column, does not tell capitals in names, and has texts for lists and the like, which become JSON.
+    A GeoPackage has one geometry column, does not tell capitals in names, and has texts for lists
+    and the like, which become JSON.
     """
     shape = frame.geometry.name
-    further = [name for name, kind in frame.dtypes.items() if isinstance(kind, GeometryDtype) and name != shape]
+    further = [name for name, kind in frame.dtypes.items() if isinstance(kind, GeometryDtype)
+               and name != shape]
     frame = frame.drop(columns=further)
     notes = [f"its geometry column {name} is left out: a GeoPackage holds one" for name in further]
     names, taken, seen = [], _folded(frame), set()
     for name in map(str, frame.columns):
         free = _free(name, taken) if name != shape and name.casefold() in seen else name
         if free != name:
-            notes.append(f"its column {name} is called {free}: a GeoPackage does not tell capitals, and there is one of that name already")
+            notes.append(f"its column {name} is called {free}: a GeoPackage does not tell "
+                         "capitals, and there is one of that name already")
         seen |= {free.casefold()} - {shape}
         taken.add(free.casefold())
         names.append(free)
     frame = frame.set_axis(names, axis=1)
-    texts = {name: frame[name].map(_plain) for name, kind in frame.dtypes.items() if is_object_dtype(kind)}
+    texts = {name: frame[name].map(_plain) for name, kind in frame.dtypes.items()
+             if is_object_dtype(kind)}
     return frame.assign(**texts), notes
 
 
 def check_holdable(path: Path, frame: gpd.GeoDataFrame) -> None:
-    """Raises PrepareError where a GeoPackage cannot hold the table, which comes from `path`, with the columns to blame."""
+    """Raises PrepareError where a GeoPackage cannot hold the table, which comes from `path`, with
+    the columns to blame."""
     try:
         as_geopackage(frame, path.stem)
     except _UNHOLDABLE as error:
-        columns = [name for name in frame.columns if name != frame.geometry.name and not _is_held(frame[[name, frame.geometry.name]])]
-        raise PrepareError(f"{path}: a GeoPackage cannot hold {'its column ' + ', '.join(columns) if columns else 'it'} ({reason(error)}), "
-                           f"and the totals are written as one. Leave such columns out of the file, or make texts or plain numbers of "
-                           f"them.") from error
+        columns = [name for name in frame.columns if name != frame.geometry.name
+                   and not _is_held(frame[[name, frame.geometry.name]])]
+        raise PrepareError(f"{path}: a GeoPackage cannot hold "
+                           f"{'its column ' + ', '.join(columns) if columns else 'it'} "
+                           f"({reason(error)}), and the totals are written as one. Leave such "
+                           "columns out of the file, or make texts or plain numbers of them.") from error
 
 
 def as_geopackage(frame: gpd.GeoDataFrame, layer: str) -> bytes:
-    """The bytes of a GeoPackage with one layer. It is made in memory, for pyogrio takes a `!` in a path for the end of an archive's name.
+    """The bytes of a GeoPackage with one layer. It is made in memory, for pyogrio takes a `!` in a
+    path for the end of an archive's name.
 
     Raises:
         FieldError, NotImplementedError or another error of pyogrio: it cannot hold a column.
     """
     taken, data = _folded(frame), io.BytesIO()
-    own = {"FID": _free("fid", taken), "GEOMETRY_NAME": _free("geom", taken)}  # the names of its own columns give way
+    # the names of its own columns give way
+    own = {"FID": _free("fid", taken), "GEOMETRY_NAME": _free("geom", taken)}
     frame.to_file(data, driver="GPKG", layer=layer, layer_options=own)
     return data.getvalue()
 

@@ -1,4 +1,5 @@
-"""A fine-tuned model over a whole scene: a map with the raster's georeference, made strip by strip, that goes on where it was stopped."""
+"""A fine-tuned model over a whole scene: a map with the raster's georeference, made strip by
+strip, that goes on where it was stopped."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,32 +50,39 @@ class SceneMap:
         return {file["name"]: self.out / file["name"] for file in self.said["files"]}
 
 
-def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path, **keys: Any) -> SceneMap:
-    """`run` with the values of configs/predict_scene.yaml, and in their place `keys`, which are the keys of predict_scene.py."""
-    return run(configured("predict_scene", PredictConfig, {"raster": raster, "checkpoint": checkpoint, "out": out, **keys}))
+def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path,
+              **keys: Any) -> SceneMap:
+    """`run` with the values of configs/predict_scene.yaml, and in their place `keys`, which are
+    the keys of predict_scene.py."""
+    return run(configured("predict_scene", PredictConfig,
+                          {"raster": raster, "checkpoint": checkpoint, "out": out, **keys}))
 
 
 def run(cfg: PredictConfig) -> SceneMap:
     """Map a scene.
 
-    A model of classes gives map.tif, on the pixels of the raster; a model of totals totals.tif, tiles.gpkg and, with `zones`, zones.gpkg.
-    Memory is that of a row of tiles. Nothing appears in `out` before all strips are made; a stopped run leaves them in a hidden folder
-    there, and the same call goes on with them and gives the same bytes.
+    A model of classes gives map.tif, on the pixels of the raster; a model of totals totals.tif,
+    tiles.gpkg and, with `zones`, zones.gpkg. Memory is that of a row of tiles. Nothing appears in
+    `out` before all strips are made; a stopped run leaves them in a hidden folder there, and the
+    same call goes on with them and gives the same bytes.
 
     Raises:
         RoseError: an input cannot be used, `out` holds another map, or cannot be written.
     """
     checkpoint = find_finetuned(Path(cfg.checkpoint))
     model, purpose = load_finetuned(checkpoint)
-    product = {"segmentation": LandUseMap, "regression": TotalsMap}[purpose["problem"]](model, purpose, cfg)
+    product = {"segmentation": LandUseMap,
+               "regression": TotalsMap}[purpose["problem"]](model, purpose, cfg)
     reader = Reader.of(model.rose, checkpoint, takes_osm=purpose["modality"] != "image")
     tile_px = cfg.tile_px or reader.tiles.get("tile_px", TILE_PX)
-    check_side("tile_px", tile_px, model.rose.image_encoder.patch, checkpoint, "pass tile_px={}, or leave it out")
+    check_side("tile_px", tile_px, model.rose.image_encoder.patch, checkpoint,
+               "pass tile_px={}, or leave it out")
     stride = max(1, round(tile_px * (1 - product.overlap)))
     with open_scene(cfg, cfg.raster, reader, tile_px, stride, product.edges) as opening:
         product.check(opening)
         folder = ResultFolder(WorkFolder(Path(cfg.out), "mapping", "mapping a scene"), SCENE)
-        request = request_of(cfg, checkpoint_sha256=sha256_of(checkpoint), **identity_of(opening.files, reader, cfg.batch_size),
+        request = request_of(cfg, checkpoint_sha256=sha256_of(checkpoint),
+                             **identity_of(opening.files, reader, cfg.batch_size),
                              zones=states([Path(cfg.zones)] if cfg.zones else []))
         with folder.held():
             said = folder.begin(request, cfg.overwrite, product.afterwards)
@@ -84,7 +92,8 @@ def run(cfg: PredictConfig) -> SceneMap:
     return SceneMap(folder.out, said)
 
 
-def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening, folder: ResultFolder,
+def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
+          folder: ResultFolder,
           request: dict[str, Any]) -> dict[str, Any]:
     """Make the map, or what a stopped run left to make of it; what its scene.json says."""
     scene = opening.prepare(folder.work.folder)
@@ -100,24 +109,29 @@ def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
     said = product.write(strips, scene, made, title, shape)
     if said is None:
         folder.work.abandon()
-        raise PrepareError(f"{cfg.raster}: no pixel has imagery, expected some to map; if pixels of the nodata value are imagery, pass "
-                           f"nodata=none")
+        raise PrepareError(f"{cfg.raster}: no pixel has imagery, expected some to map; if pixels "
+                           "of the nodata value are imagery, pass nodata=none")
     across, down = opening.mosaic.metres_per_pixel
-    said = SceneRecord(product.kind, title, said["headline"], [*said["lines"], *opening.notes], (scene.width * across, scene.height * down),
-                       [imagery, *said["layers"]], said["tables"], said["files"]).write(made, request=request, **said["more"])
+    said = SceneRecord(product.kind, title, said["headline"], [*said["lines"], *opening.notes],
+                       (scene.width * across, scene.height * down),
+                       [imagery, *said["layers"]], said["tables"],
+                       said["files"]).write(made, request=request, **said["more"])
     write_report([made], made / REPORT)
     folder.publish(said)
     return said
 
 
-def _make_strips(cfg: PredictConfig, product: LandUseMap | TotalsMap, scene: SceneTiles, strips: Strips) -> None:
+def _make_strips(cfg: PredictConfig, product: LandUseMap | TotalsMap, scene: SceneTiles,
+                 strips: Strips) -> None:
     """The strips that are still to be made, by this process and those that cut tiles for it."""
     fabric, grid, first = launch_single(cfg.accelerator, cfg.precision), scene.grid, strips.done
     if first:
-        say([f"going on with the work of a stopped run: {first} of {strips.count} rows of tiles are done"])
+        say([f"going on with the work of a stopped run: {first} of {strips.count} rows of tiles "
+             "are done"])
     product.model.to(fabric.device).eval()
     row = product.first_row(grid, first)
-    bands = predicted_bands(scene, product.network, fabric, row * grid.bands_of_a_row, cfg.batch_size, cfg.num_workers)
+    bands = predicted_bands(scene, product.network, fabric, row * grid.bands_of_a_row,
+                            cfg.batch_size, cfg.num_workers)
     with progress_bar(grid.tiles, row * grid.columns, "tile") as bar:
         made = product.strips(grid, rows_of(counted(bands, bar)), first)
         for number, strip in enumerate(made, start=first):
@@ -125,7 +139,8 @@ def _make_strips(cfg: PredictConfig, product: LandUseMap | TotalsMap, scene: Sce
 
 
 def find_finetuned(path: Path) -> Path:
-    """The fine-tuned model at `path`: itself, or, of the folder of an evaluation or of one of its seeds, the first that is in it.
+    """The fine-tuned model at `path`: itself, or, of the folder of an evaluation or of one of its
+    seeds, the first that is in it.
 
     Raises:
         CheckpointError: there is none.
@@ -134,8 +149,9 @@ def find_finetuned(path: Path) -> Path:
         return path
     found = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
     if not found:
-        raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), expected the folder of an evaluation; make one "
-                              f"with evaluate_seg_fusion.py or evaluate_pop_fusion.py")
+        raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), "
+                              "expected the folder of an evaluation; make one with "
+                              "evaluate_seg_fusion.py or evaluate_pop_fusion.py")
     if len(found) > 1:
         say([f"{path} holds {len(found)} models, of a seed each; {found[0]} is taken"])
     return found[0]

@@ -25,7 +25,8 @@ def test_the_unit_is_what_is_counted():
     vit = timm_vit(TINY)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         vit(torch.zeros(1, 3, 224, 224)).sum().backward()
-    assert counter.get_total_flops() == pytest.approx(cost.vit_flops(cost.Encoder(192, 768)), rel=0.01)
+    assert counter.get_total_flops() == pytest.approx(cost.vit_flops(cost.Encoder(192, 768)),
+                                                      rel=0.01)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -45,7 +46,8 @@ def test_a_masked_node_costs_little():
 
 def test_the_published_tile():
     """Values worked out by hand."""
-    assert sum(cost.sent_bytes(cost.Encoder(), cost.Load()).values()) == 150_528 + 126_000 + 6_000 + 196 + 540
+    assert sum(cost.sent_bytes(cost.Encoder(),
+                               cost.Load()).values()) == 150_528 + 126_000 + 6_000 + 196 + 540
     assert cost.stored_bytes(cost.Load()) == 60 * 52 + 300 * 3 + 4
     assert cost.all_reduce_bytes(100, 1) == 0
     assert cost.all_reduce_bytes(100, 4) == 600

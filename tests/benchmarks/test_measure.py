@@ -26,11 +26,15 @@ def hold_much() -> measure.Step:
 def test_steps_take_turns_and_units_are_of_the_same_repeat(monkeypatch):
     clock = iter(range(1000))
     monkeypatch.setattr(measure.time, "perf_counter", lambda: next(clock) ** 2)
-    cases = [Case(name, lambda name=name: lambda: CALLS.append(name), ("one",)) for name in ("one", "two")]
-    table = measure.compare(cases, ["of one"], Settings("", 1, repeats=3, threads=1, nodes=(), memory=False))
+    cases = [Case(name, lambda name=name: lambda: CALLS.append(name), ("one",))
+             for name in ("one", "two")]
+    table = measure.compare(cases, ["of one"],
+                            Settings("", 1, repeats=3, threads=1, nodes=(), memory=False))
     assert CALLS == ["one", "two"] * 4
     # in repeat r one lasts 8 r - 3 ticks of this clock, two 8 r + 1
-    assert [cell.strip() for cell in table.splitlines()[-1].split("|")][1:5] == ["two", "17", f"{17 / 13:.2f}", "1.19 to 1.80"]
+    assert [cell.strip() for cell in table.splitlines()[-1].split("|")][1:5] == ["two", "17",
+                                                                                 f"{17 / 13:.2f}",
+                                                                                 "1.19 to 1.80"]
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ import pytest
 from benchmarks import cost, plan
 from models import build_rose
 
-PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "scaling.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "scaling.md").read_text(
+    encoding="utf-8")
 MEASURED = ["--step", "500", "--worker", "100", "--stored", "100000"]
 
 
@@ -36,7 +37,8 @@ def test_the_parameters_are_those_of_the_network():
 
 
 def test_the_page_shows_what_its_commands_print():
-    found = re.findall(r"^    python benchmarks/plan.py (.*)\n\n((?:\|.*\n)+\n.*\n.*\n)", PAGE, re.MULTILINE)
+    found = re.findall(r"^    python benchmarks/plan.py (.*)\n\n((?:\|.*\n)+\n.*\n.*\n)", PAGE,
+                       re.MULTILINE)
     assert len(found) == 3
     for arguments, shown in found:
         assert shown == "\n".join(plan.lines(plan.read(arguments.split()))) + "\n", arguments

@@ -11,13 +11,18 @@ from benchmarks import gpu, step_time
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROWS = {
-    "step_time": ["plain ViT, fp32", "Rose's kernels", "plain ViT, bf16", "Rose, 10 nodes, fp32", "Rose, 60 nodes, fp32",
-                  "Rose, 60 nodes, bf16", "Rose, 60 nodes, fp32, compiled", "Rose, 60 nodes, bf16, compiled", "activations again",
-                  "land use, global fusion, 60 nodes", "land use, fine fusion, 60 nodes", "population, global fusion, 60 nodes"],
-    "cost": ["ViT, whole image", "forward and backward", "PyTorch's count", "to the device, a tile", "AdamW's two moments", "64 GPUs"],
+    "step_time": ["plain ViT, fp32", "Rose's kernels", "plain ViT, bf16", "Rose, 10 nodes, fp32",
+                  "Rose, 60 nodes, fp32",
+                  "Rose, 60 nodes, bf16", "Rose, 60 nodes, fp32, compiled",
+                  "Rose, 60 nodes, bf16, compiled", "activations again",
+                  "land use, global fusion, 60 nodes", "land use, fine fusion, 60 nodes",
+                  "population, global fusion, 60 nodes"],
+    "cost": ["ViT, whole image", "forward and backward", "PyTorch's count",
+             "to the device, a tile", "AdamW's two moments", "64 GPUs"],
     "loader": ["compact", "release"],
     "prepare": ["relations of 400 objects", "1 process", "2 processes", "A tile of 4 x 4"],
-    "scene": ["classes, overlap 0.5", "classes, overlap 0, probabilities", "totals", "features", "500 x 125", "500 x 500"],
+    "scene": ["classes, overlap 0.5", "classes, overlap 0, probabilities", "totals", "features",
+              "500 x 125", "500 x 500"],
     "accel": ["torch-scatter"],
     "sample_run": ["32-true", "bf16-mixed"],
     "fine_fusion": ["land use, fine fusion, 60 nodes"],
@@ -28,7 +33,8 @@ ROWS = {
 
 @pytest.fixture(autouse=True)
 def compiled(monkeypatch) -> list:
-    """The networks that a benchmark would compile; compiling them takes longer than all the rest."""
+    """The networks that a benchmark would compile; compiling them takes longer than all the
+    rest."""
     networks: list = []
     monkeypatch.setattr("models.compiled.compile_network", networks.append)
     monkeypatch.setattr(gpu, "compile_network", networks.append)
@@ -57,7 +63,8 @@ def test_the_page_is_made_of_all_sections():
 
 def test_the_machine_is_described_without_its_name():
     described = "\n".join(everything.machine_lines())
-    for fact in ("Processor: ", " cores", "Memory: ", "GPU: ", "Python 3.", "torch 2.", "torch_geometric 2."):
+    for fact in ("Processor: ", " cores", "Memory: ", "GPU: ", "Python 3.", "torch 2.",
+                 "torch_geometric 2."):
         assert fact in described
     assert str(ROOT) not in described
     assert "/" not in described
@@ -66,5 +73,6 @@ def test_the_machine_is_described_without_its_name():
 def test_the_gpu_benchmark_says_when_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit, match=r"^benchmarks/gpu.py: no CUDA GPU is at hand; .* pass --device cpu "):
+    with pytest.raises(SystemExit,
+                       match=r"^benchmarks/gpu.py: no CUDA GPU is at hand; .* pass --device cpu "):
         gpu.main()

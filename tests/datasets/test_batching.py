@@ -10,10 +10,12 @@ from datasets.batching import join_graphs, stack
 
 def graph_of(nodes: int, edges: int, **others: torch.Tensor) -> Data:
     edge_index = torch.randint(max(nodes, 1), (2, edges))
-    return Data(x=torch.rand(nodes, 20), edge_index=edge_index, edge_attr=torch.rand(edges, 1), name=f"n{nodes}", **others)
+    return Data(x=torch.rand(nodes, 20), edge_index=edge_index, edge_attr=torch.rand(edges, 1),
+                name=f"n{nodes}", **others)
 
 
-@pytest.mark.parametrize("sizes", [[(3, 2), (0, 0), (4, 7)], [(0, 0), (2, 0)], [(0, 0)], [(5, 9)], [(2, 1), (0, 0)]])
+@pytest.mark.parametrize("sizes", [[(3, 2), (0, 0), (4, 7)], [(0, 0), (2, 0)], [(0, 0)], [(5, 9)],
+                                   [(2, 1), (0, 0)]])
 def test_a_batch_is_what_pyg_makes(sizes):
     graphs = [graph_of(*size) for size in sizes]
     made, expected = join_graphs(graphs), Batch.from_data_list(graphs)
@@ -40,9 +42,11 @@ def test_graphs_with_more_in_them_lose_nothing():
 @pytest.mark.parametrize("shape", [(3, 4, 2), (), (0,)])
 def test_tensors_are_stacked(dtype, shape):
     tensors = [torch.randint(9, shape).to(dtype) for _ in range(3)]
-    stacked = stack([*tensors, tensors[0].movedim(0, -1).contiguous().movedim(-1, 0) if shape else tensors[0]])
+    stacked = stack([*tensors, tensors[0].movedim(0, -1).contiguous().movedim(-1, 0) if shape
+                     else tensors[0]])
     assert (stacked.dtype, stacked.shape) == (dtype, (4, *shape))
-    assert all(torch.equal(one, other) for one, other in zip(stacked, [*tensors, tensors[0]], strict=True))
+    assert all(torch.equal(one, other)
+               for one, other in zip(stacked, [*tensors, tensors[0]], strict=True))
 
 
 class Rows(Dataset):
@@ -60,6 +64,7 @@ def shared(rows: list[torch.Tensor]) -> tuple[torch.Tensor, bool]:
 
 def test_a_worker_stacks_into_memory_that_is_shared():
     for workers in (0, 1):
-        (first, was_shared), (second, _) = DataLoader(Rows(), 2, num_workers=workers, collate_fn=shared)
+        (first, was_shared), (second, _) = DataLoader(Rows(), 2, num_workers=workers,
+                                                      collate_fn=shared)
         assert (first.tolist(), second.tolist()) == ([[0] * 3, [1] * 3], [[2] * 3, [3] * 3])
         assert was_shared == (workers > 0)

@@ -10,7 +10,15 @@ from PIL import Image
 
 from datasets import TileDataset, convert
 from datasets.stores import compact
-from tests.random_tiles import assert_same_tiles, change_meta, contents, random_city, random_tile, write_compact, write_release
+from tests.random_tiles import (
+    assert_same_tiles,
+    change_meta,
+    contents,
+    random_city,
+    random_tile,
+    write_compact,
+    write_release,
+)
 from utils.errors import ConfigError, TileError
 
 SIDE = 24
@@ -26,7 +34,8 @@ def opened(root: Path, **options) -> TileDataset:
 
 @pytest.fixture
 def cities(tmp_path) -> tuple[Path, Path]:
-    """Two cities in both layouts, with lists beside them; one of the two has nothing said of it."""
+    """Two cities in both layouts, with lists beside them; one of the two has nothing said of
+    it."""
     roots = tmp_path / "compact", tmp_path / "release"
     for city, meta in (("lima", {"label_names": ["school"]}), ("New York_2", {})):
         tiles = random_city(city, side=SIDE)
@@ -42,9 +51,13 @@ def test_compact_to_release_and_back_is_equal_in_bytes(cities, tmp_path):
     message = run(cities[0], tmp_path / "there")
     assert f"{tmp_path / 'there'}: 26 tiles in the release layout" in message
     assert_same_tiles(opened(tmp_path / "there"), opened(cities[0]))
-    assert contents(tmp_path / "there") == {name: content for name, content in contents(cities[1]).items() if name != ".hidden"}
+    assert contents(tmp_path / "there") == {name: content
+                                            for name, content in contents(cities[1]).items()
+                                            if name != ".hidden"}
     run(tmp_path / "there", tmp_path / "back")
-    assert contents(tmp_path / "back") == {name: content for name, content in contents(cities[0]).items() if name != ".hidden"}
+    assert contents(tmp_path / "back") == {name: content
+                                           for name, content in contents(cities[0]).items()
+                                           if name != ".hidden"}
 
 
 def test_release_to_compact_and_back_is_equal_in_tensors(cities, tmp_path, monkeypatch):
@@ -57,8 +70,10 @@ def test_release_to_compact_and_back_is_equal_in_tensors(cities, tmp_path, monke
 
 
 def write_like_the_authors(root: Path) -> None:
-    """No meta files, float64 nodes, empty one-dimensional edges, a palette image as label, a tile whose name has no city."""
-    for name, nodes in {"hong_kong_2_10_3": 3, "hong_kong_2_9_3": 2, "hong_kong_2_9_4": 0, "tile7": 1}.items():
+    """No meta files, float64 nodes, empty one-dimensional edges, a palette image as label, a tile
+    whose name has no city."""
+    for name, nodes in {"hong_kong_2_10_3": 3, "hong_kong_2_9_3": 2, "hong_kong_2_9_4": 0,
+                        "tile7": 1}.items():
         tile = random_tile(name, nodes, 0, side=SIDE, targets=True)
         write_release(root, [tile])
         x = torch.load(root / "node" / f"{name}.tensor", weights_only=True).double()
@@ -80,8 +95,11 @@ def test_data_like_the_authors_converts(tmp_path):
     assert_same_tiles(tiles, opened(tmp_path / "authors"))
     assert tiles.total(0, "pop") == 12.5
     assert tiles.land_use(0).max() <= 8
-    assert sorted(path.name for path in (tmp_path / "compact" / "cities").iterdir()) == ["@", "hong_kong_2"]
-    assert opened(tmp_path / "compact", cities=["hong_kong_2"]).names == ["hong_kong_2_10_3", "hong_kong_2_9_3", "hong_kong_2_9_4"]
+    assert sorted(path.name for path in (tmp_path / "compact" / "cities").iterdir()) == ["@",
+                                                                                         "hong_kong_2"]
+    assert opened(tmp_path / "compact", cities=["hong_kong_2"]).names == ["hong_kong_2_10_3",
+                                                                          "hong_kong_2_9_3",
+                                                                          "hong_kong_2_9_4"]
     with pytest.raises(TileError, match="the cities found are: hong_kong_2;"):
         opened(tmp_path / "compact", cities=["@"])
     run(tmp_path / "compact", tmp_path / "back")
@@ -96,7 +114,8 @@ def test_equal_text_vectors_are_stored_once(tmp_path):
 
 
 def test_other_widths_and_sizes_convert(tmp_path):
-    convert.write_release_tile(tmp_path / "release", random_tile("lima_0_0", 2, 1, side=9), np.eye(7, 3, dtype=np.float32))
+    convert.write_release_tile(tmp_path / "release", random_tile("lima_0_0", 2, 1, side=9),
+                               np.eye(7, 3, dtype=np.float32))
     run(tmp_path / "release", tmp_path / "compact")
     image, graph = TileDataset(tmp_path / "compact", image_size=9, node_width=16)[0]
     assert (image.shape, graph.x.shape) == ((3, 9, 9), (2, 16))
@@ -115,19 +134,25 @@ def nodes_with(label: float) -> torch.Tensor:
 BAD_FILES = [  # file of the release layout, what is done to it, parts of the message
     ("node/lima_2_0.tensor", saved(nodes_with(0.5)), ["row 1", "is 0.5, expected a whole number"]),
     ("node/lima_2_0.tensor", saved(nodes_with(1e30)), ["row 1", "expected a whole number"]),
-    ("node/lima_2_0.tensor", saved(torch.zeros(3, 526)), ["lima_2_0", "513 columns", "others of the city 512"]),
-    ("label/lima_0_0.png", lambda path: Image.new("L", (9, 8)).save(path), ["9 x 8 pixels, expected 24 x 24", "img/lima_0_0.png"]),
-    ("label/lima_0_0.png", lambda path: Image.new("RGB", (24, 24)).save(path), ["mode RGB", "expected one byte a pixel"]),
+    ("node/lima_2_0.tensor", saved(torch.zeros(3, 526)),
+     ["lima_2_0", "513 columns", "others of the city 512"]),
+    ("label/lima_0_0.png", lambda path: Image.new("L", (9, 8)).save(path),
+     ["9 x 8 pixels, expected 24 x 24", "img/lima_0_0.png"]),
+    ("label/lima_0_0.png", lambda path: Image.new("RGB", (24, 24)).save(path),
+     ["mode RGB", "expected one byte a pixel"]),
     ("label/lima_0_0.png", lambda path: path.write_bytes(b"x"), ["cannot be read as an image"]),
     ("pop/lima_0_0.txt", lambda path: path.write_text("many\n"), ["'many', expected a number"]),
     ("CO2/lima_0_0.txt", lambda path: path.write_text("nan\n"), ["'nan', expected a number"]),
     ("pop/lima_0_0.txt", lambda path: path.write_bytes(b""), ["'', expected a number"]),
-    ("meta/lima.text.npy", lambda path: path.write_bytes(b"x"), ["expected the table of text vectors"]),
-    ("meta/lima.text.npy", lambda path: np.save(path, np.zeros(3)), ["holds float64 [3]", "expected float32 [values, width]"]),
+    ("meta/lima.text.npy", lambda path: path.write_bytes(b"x"),
+     ["expected the table of text vectors"]),
+    ("meta/lima.text.npy", lambda path: np.save(path, np.zeros(3)),
+     ["holds float64 [3]", "expected float32 [values, width]"]),
 ]
 
 
-@pytest.mark.parametrize(("file", "spoil", "parts"), BAD_FILES, ids=[f"{file}-{parts[0]}" for file, _, parts in BAD_FILES])
+@pytest.mark.parametrize(("file", "spoil", "parts"), BAD_FILES,
+                         ids=[f"{file}-{parts[0]}" for file, _, parts in BAD_FILES])
 def test_a_bad_file_ends_it_and_leaves_nothing(tmp_path, file, spoil, parts):
     root = write_release(tmp_path / "release", random_city(side=SIDE))
     spoil(root / file)
@@ -143,7 +168,8 @@ def test_a_bad_file_ends_it_and_leaves_nothing(tmp_path, file, spoil, parts):
     ("compact", {}, ["is, holds or lies in"]),
     ("compact/inside", {}, ["is, holds or lies in"]),
     (".", {}, ["is, holds or lies in"]),
-    ("new", {"layout": "compact"}, ["layout=compact", "has this layout already", "layout=release"]),
+    ("new", {"layout": "compact"},
+     ["layout=compact", "has this layout already", "layout=release"]),
     ("release", {}, ["already holds a dataset", "overwrite=true"]),
     ("other", {"overwrite": True}, ["is no dataset", "choose another dst"]),
     ("file", {"overwrite": True}, ["is no dataset"]),
@@ -169,7 +195,8 @@ def test_overwrite_replaces_a_dataset(cities, tmp_path):
 
 
 def test_a_failure_leaves_the_old_dataset_as_it_was(cities, tmp_path):
-    change_meta(cities[0] / "cities" / "lima" / "meta.json")  # other spaces, the same content: reading it is no fault
+    # other spaces, the same content: reading it is no fault
+    change_meta(cities[0] / "cities" / "lima" / "meta.json")
     images = cities[0] / "cities" / "lima" / "images.bin"
     images.write_bytes(bytes(images.stat().st_size))
     before = contents(tmp_path)
@@ -179,8 +206,10 @@ def test_a_failure_leaves_the_old_dataset_as_it_was(cities, tmp_path):
 
 
 def test_what_a_killed_run_left_is_no_dataset_and_is_cleared(cities, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert.shutil, "rmtree", lambda *args, **options: None)  # as if nothing could clean up any more
-    monkeypatch.setattr(convert, "join_parts", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    # as if nothing could clean up any more
+    monkeypatch.setattr(convert.shutil, "rmtree", lambda *args, **options: None)
+    monkeypatch.setattr(convert,
+                        "join_parts", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(cities[1], tmp_path / "made")
     assert (tmp_path / ".converting-made").is_dir()
@@ -192,7 +221,8 @@ def test_what_a_killed_run_left_is_no_dataset_and_is_cleared(cities, tmp_path, m
 
 
 def test_identical_vectors_of_a_table_are_one_to_the_tiles(tmp_path):
-    """Two values may have one vector, as CLIP does not tell capitals apart; the way there and back must not depend on which is meant."""
+    """Two values may have one vector, as CLIP does not tell capitals apart; the way there and back
+    must not depend on which is meant."""
     table = np.ones((3, 4), np.float32)
     tile = replace(random_tile("lima_0_0", 3, 0, side=SIDE), text=np.array([2, 0, 1]))
     compact.write_part(tmp_path / "part", [tile])

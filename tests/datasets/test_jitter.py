@@ -11,16 +11,19 @@ from datasets.augment import JITTER
 from datasets.jitter import adjust_colours
 
 SIZE = 64
-STRENGTHS = {"brightness": (0.0, 0.6, 1.0, 1.37), "contrast": (0.0, 0.62, 1.0, 1.4), "saturation": (0.0, 0.6, 1.0, 1.4),
+STRENGTHS = {"brightness": (0.0, 0.6, 1.0, 1.37), "contrast": (0.0, 0.62, 1.0, 1.4),
+             "saturation": (0.0, 0.6, 1.0, 1.4),
              "hue": (-1 / 6, -0.1, -0.013, 0.0, 0.05, 0.1, 1 / 6)}
 
 
 @pytest.fixture(scope="module")
 def images() -> list[Tensor]:
-    """Every kind of colour; greys and the ends of the range, with all ties between channels; few colours, as in a drawing."""
+    """Every kind of colour; greys and the ends of the range, with all ties between channels; few
+    colours, as in a drawing."""
     draw = torch.Generator().manual_seed(0)
     noise = torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8, generator=draw)
-    ends = torch.cartesian_prod(*[torch.tensor([0, 1, 128, 254, 255], dtype=torch.uint8)] * 3).T[:, :100].reshape(3, 10, 10)
+    ends = torch.cartesian_prod(*[torch.tensor([0, 1, 128, 254, 255], dtype=torch.uint8)] * 3).T[:,
+                                                                                                 :100].reshape(3, 10, 10)
     return [noise, ends, noise // 64 * 64]
 
 
@@ -43,7 +46,8 @@ def assert_rounded(adjusted: Tensor, exact: Tensor) -> None:
 def test_each_adjustment_is_torchvisions(images, name):
     for image, strength in itertools.product(images, STRENGTHS[name]):
         before = image.clone()
-        assert_rounded(adjust_colours(image, ((name, strength),)), by_torchvision(image, ((name, strength),)))
+        assert_rounded(adjust_colours(image, ((name, strength),)),
+                       by_torchvision(image, ((name, strength),)))
         assert torch.equal(image, before)
 
 

@@ -13,7 +13,8 @@ from datasets.sampler import keyed_generator
 def graph_of(nodes: int, edges: int) -> Data:
     """Node rows count the nodes, edge rows name the two ends."""
     edge_index = torch.randint(max(nodes, 1), (2, edges), generator=keyed_generator(nodes, edges))
-    return Data(x=torch.arange(nodes).float()[:, None].expand(nodes, 5).clone(), edge_index=edge_index,
+    return Data(x=torch.arange(nodes).float()[:, None].expand(nodes, 5).clone(),
+                edge_index=edge_index,
                 edge_attr=(edge_index[0] * 1000 + edge_index[1]).float()[:, None], name="lima_0_0")
 
 
@@ -22,7 +23,8 @@ def removed(graph: Data, ratio: float, seed: int = 0) -> Data:
 
 
 @pytest.mark.parametrize(("nodes", "ratio", "left"), [
-    (40, 0.25, 30), (40, 0.5, 20), (40, 0.9, 4), (7, 0.5, 3), (1, 0.4, 1), (1, 0.6, 0), (40, 1.0, 0), (0, 0.5, 0), (0, 1.0, 0),
+    (40, 0.25, 30), (40, 0.5, 20), (40, 0.9, 4), (7, 0.5, 3), (1, 0.4, 1), (1, 0.6, 0),
+    (40, 1.0, 0), (0, 0.5, 0), (0, 1.0, 0),
 ])
 def test_a_share_of_the_nodes_goes_with_every_edge_that_touches_one(nodes, ratio, left):
     graph = graph_of(nodes, 3 * nodes)
@@ -33,7 +35,8 @@ def test_a_share_of_the_nodes_goes_with_every_edge_that_touches_one(nodes, ratio
     stays = torch.isin(graph.edge_index, survivors).all(0)
     assert torch.equal(got.edge_attr, graph.edge_attr[stays])
     assert torch.equal(survivors[got.edge_index], graph.edge_index[:, stays])
-    assert (got.edge_index.dtype, got.edge_index.shape[0], got.edge_attr.shape[1]) == (torch.int64, 2, 1)
+    assert (got.edge_index.dtype, got.edge_index.shape[0],
+            got.edge_attr.shape[1]) == (torch.int64, 2, 1)
     assert got.name == graph.name
     assert sorted(got.keys()) == sorted(graph.keys())
 
@@ -59,6 +62,7 @@ def test_nodes_removed_at_a_ratio_are_removed_at_every_larger_one():
 
 def test_every_node_is_removed_as_often_as_any():
     graph = graph_of(20, 0)
-    left = torch.cat([removed(graph, 0.5, seed).x[:, 0] for seed in range(400)]).long().bincount(minlength=20)
+    left = torch.cat([removed(graph, 0.5, seed).x[:, 0] for seed in range(400)]).long().bincount(
+        minlength=20)
     assert left.sum() == 4000
     assert (left - 200).abs().max() < 50  # five standard deviations

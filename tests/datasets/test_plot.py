@@ -12,7 +12,8 @@ from datasets.targets import CLASSES
 from tests.random_tiles import random_tile, write_compact, write_release
 from utils.style import CLASS_COLOURS, label_colour, rgb
 
-META = {"label_names": ["house", "residential", "residential", *(f"tag_{code}" for code in range(3, 40))],
+META = {"label_names": ["house", "residential", "residential",
+                        *(f"tag_{code}" for code in range(3, 40))],
         "label_layers": ["building", "landuse", "road", *["amenity"] * 37]}
 
 
@@ -45,7 +46,8 @@ def drawn(tiles: TileDataset, index: int):
     assert min(extent.x0, extent.y0) > -0.05
     assert extent.y1 < figure.get_figheight() + 0.05
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
-    legends = [text.get_text() for axes in figure.axes if (legend := axes.get_legend()) for text in legend.get_texts()]
+    legends = [text.get_text() for axes in figure.axes if (legend := axes.get_legend())
+               for text in legend.get_texts()]
     return figure, panels, legends
 
 
@@ -53,11 +55,14 @@ def test_all_that_is_known_is_shown(tiles):
     figure, panels, legends = drawn(tiles, 0)
     assert list(panels) == ["image", "5 OSM objects", "land use"]
     assert figure.get_suptitle() == "lima_0_0\n1,234 people, 0 t CO2 a year"
-    assert legends == ["house 3", "residential (landuse) 1", "residential (road) 1", "residential", "unknown"]
+    assert legends == ["house 3", "residential (landuse) 1", "residential (road) 1", "residential",
+                       "unknown"]
     image, graph = tiles.read(0)
     assert (panels["image"].images[0].get_array() == image.movedim(0, -1).numpy()).all()
     boxes = panels["5 OSM objects"].patches
-    assert sorted(box.get_facecolor()[:3] for box in boxes) == sorted(tuple(rgb([label_colour(code)])[0] / 255) for code in (0, 0, 1, 2, 0))
+    assert sorted(box.get_facecolor()[:3]
+                  for box in boxes) == sorted(tuple(rgb([label_colour(code)])[0] / 255)
+                                              for code in (0, 0, 1, 2, 0))
     corners = graph.x[:, CORNERS].reshape(-1, 4, 2).numpy() * 32
     assert {tuple(box.get_xy()[0]) for box in boxes} == {tuple(corner) for corner in corners[:, 0]}
     picture = panels["land use"].images[0].get_array()
@@ -85,5 +90,6 @@ def test_tags_that_nobody_names_are_numbers(tiles):
 
 
 def test_a_city_without_names(tmp_path):
-    tiles = TileDataset(write_release(tmp_path / "tiles", [tile("lima_0_0", [5])], meta={}), image_size=32)
+    tiles = TileDataset(write_release(tmp_path / "tiles", [tile("lima_0_0", [5])], meta={}),
+                        image_size=32)
     assert drawn(tiles, 0)[2][0] == "tag 5 1"

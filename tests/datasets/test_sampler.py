@@ -1,4 +1,5 @@
-"""The order of tiles: the same whoever shares it, whole global batches, resumable in the middle."""
+"""The order of tiles: the same whoever shares it, whole global batches, resumable in the
+middle."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +48,8 @@ def test_ranks_share_each_global_batch(world_size):
     """However many devices share a global batch of 8, its tiles are the same."""
     single = list(EpochSampler(tiles(37), batch_size=8, seed=3))
     size = 8 // world_size
-    ranks = [list(EpochSampler(tiles(37), size, seed=3, rank=rank, world_size=world_size)) for rank in range(world_size)]
+    ranks = [list(EpochSampler(tiles(37), size, seed=3, rank=rank, world_size=world_size))
+             for rank in range(world_size)]
     for step in range(4):
         shared = [key for rank in ranks for key in rank[step * size:(step + 1) * size]]
         assert sorted(shared) == sorted(single[step * 8:(step + 1) * 8])
@@ -58,7 +60,8 @@ def test_ranks_share_each_global_batch(world_size):
 def test_a_step_of_several_batches_has_the_tiles_of_one(world_size, accumulate):
     one = EpochSampler(tiles(37), batch_size=8, seed=3)
     size = 8 // (world_size * accumulate)
-    ranks = [EpochSampler(tiles(37), size, 3, rank, world_size, accumulate=accumulate) for rank in range(world_size)]
+    ranks = [EpochSampler(tiles(37), size, 3, rank, world_size, accumulate=accumulate)
+             for rank in range(world_size)]
     assert {sampler.steps_per_epoch for sampler in ranks} == {one.steps_per_epoch} == {4}
     single, several = list(one), [list(sampler) for sampler in ranks]
     per_step = size * accumulate
@@ -89,22 +92,27 @@ def test_an_epoch_continues_in_its_middle(rank):
 @pytest.mark.parametrize("world_size", [1, 2, 4])
 @pytest.mark.parametrize("count", [1, 3, 8, 37])
 def test_with_the_last_batch_all_tiles_are_used_and_ranks_have_equally_many(world_size, count):
-    """Whatever shares a global batch of 8, its tiles are the same but for those that fill up the last one."""
+    """Whatever shares a global batch of 8, its tiles are the same but for those that fill up the
+    last one."""
     single = [index for _, index in EpochSampler(tiles(count), 8, seed=3, keep_last=True)]
     assert sorted(single) == list(range(count))
     size = 8 // world_size
-    samplers = [EpochSampler(tiles(count), size, 3, rank, world_size, keep_last=True) for rank in range(world_size)]
+    samplers = [EpochSampler(tiles(count), size, 3, rank, world_size, keep_last=True)
+                for rank in range(world_size)]
     ranks = [[index for _, index in sampler] for sampler in samplers]
-    assert {len(rank) for rank in ranks} == {len(sampler) for sampler in samplers} == {-(-count // world_size)}
+    assert {len(rank) for rank in ranks} == {len(sampler)
+                                             for sampler in samplers} == {-(-count // world_size)}
     assert {sampler.steps_per_epoch for sampler in samplers} == {-(-count // 8)}
-    shared = [index for step in range(samplers[0].steps_per_epoch) for index in _of_step(ranks, step, size)]
+    shared = [index for step in range(samplers[0].steps_per_epoch)
+              for index in _of_step(ranks, step, size)]
     assert shared[:count] == single
     assert shared[count:] == (single * world_size)[:len(shared) - count]
 
 
 def _of_step(ranks: list[list[int]], step: int, size: int) -> list[int]:
     """A global batch in the order of the epoch: the ranks by turns."""
-    return [index for turn in zip(*(rank[step * size:(step + 1) * size] for rank in ranks), strict=True) for index in turn]
+    return [index for turn in zip(*(rank[step * size:(step + 1) * size] for rank in ranks),
+                                  strict=True) for index in turn]
 
 
 def test_an_epoch_with_its_last_batch_continues_in_its_middle():
@@ -129,7 +137,8 @@ def test_a_step_outside_the_epoch_is_refused(start_step):
 
 @pytest.mark.parametrize(("batch_size", "world_size", "parts"), [
     (64, 1, ["batch_size=64", "some/tiles has 12 tiles", "use batch_size<=12"]),
-    (64, 4, ["batch_size=64 on each of 4 devices", "needs 256 tiles", "some/tiles has 12 tiles", "use batch_size<=3"]),
+    (64, 4, ["batch_size=64 on each of 4 devices", "needs 256 tiles", "some/tiles has 12 tiles",
+             "use batch_size<=3"]),
     (1, 16, ["batch_size=1 on each of 16 devices", "use at most 12 devices"]),
 ])
 def test_too_few_tiles(batch_size, world_size, parts):
@@ -140,7 +149,8 @@ def test_too_few_tiles(batch_size, world_size, parts):
 
 @pytest.mark.parametrize(("batch_size", "world_size", "parts"), [
     (8, 1, ["batch_size=8 in 4 batches a step needs 32 tiles", "use batch_size<=3"]),
-    (1, 4, ["batch_size=1 in 4 batches a step on each of 4 devices needs 16 tiles", "use batch_size * accumulate * devices <= 12"]),
+    (1, 4, ["batch_size=1 in 4 batches a step on each of 4 devices needs 16 tiles",
+            "use batch_size * accumulate * devices <= 12"]),
 ])
 def test_too_few_tiles_for_the_batches_of_a_step(batch_size, world_size, parts):
     with pytest.raises(TileError) as error:
@@ -149,7 +159,8 @@ def test_too_few_tiles_for_the_batches_of_a_step(batch_size, world_size, parts):
 
 
 def test_streams_of_neighbouring_keys_are_unrelated():
-    keys = [(seed, epoch, index) for seed in range(4) for epoch in range(5) for index in range(20)] + [(0,), (0, 0)]
+    keys = [(seed, epoch, index) for seed in range(4) for epoch in range(5)
+            for index in range(20)] + [(0,), (0, 0)]
     streams = torch.stack([torch.randn(64, generator=keyed_generator(*key)) for key in keys])
     correlation = torch.corrcoef(streams).fill_diagonal_(0)
     assert correlation.abs().max() < 0.7

@@ -1,4 +1,5 @@
-"""Training, validation and test lists: apart on the ground, balanced, nested, and whole or unchanged."""
+"""Training, validation and test lists: apart on the ground, balanced, nested, and whole or
+unchanged."""
 
 import dataclasses
 import sys
@@ -26,18 +27,22 @@ def quarters(col: int, row: int) -> np.ndarray:
     return np.full((SIDE, SIDE), (col // 3 + 2 * (row // 3)) % 5, np.uint8)
 
 
-def write_city(root: Path, city="c", columns=12, rows=12, land_use=quarters, pop=None, stride=SIDE, places=None) -> Path:
+def write_city(root: Path, city="c", columns=12, rows=12, land_use=quarters, pop=None, stride=SIDE,
+               places=None) -> Path:
     """A compact city; `land_use(col, row)` and `pop(col, row)` give what a tile has, or None."""
-    empty = {"geometry": np.zeros((0, 12), np.float32), "text": np.zeros(0, np.int64), "label": np.zeros(0, np.int64),
+    empty = {"geometry": np.zeros((0, 12), np.float32), "text": np.zeros(0, np.int64),
+             "label": np.zeros(0, np.int64),
              "edges": np.zeros((2, 0), np.int64), "codes": np.zeros(0, np.float32)}
     tiles = [
-        Tile(f"{city}_{col}_{row}", np.zeros((3, SIDE, SIDE), np.uint8), **empty, land_use=land_use(col, row) if land_use else None,
+        Tile(f"{city}_{col}_{row}", np.zeros((3, SIDE, SIDE), np.uint8), **empty,
+             land_use=land_use(col, row) if land_use else None,
              totals={"pop": value} if pop and (value := pop(col, row)) is not None else {})
         for col, row in places or [(col, row) for row in range(rows) for col in range(columns)]
     ]
     (root / "cities").mkdir(parents=True, exist_ok=True)
     write_part(root / "part", tiles)
-    join_parts([root / "part"], root / "cities" / city, np.zeros((1, 16), np.float32), {"tile_px": SIDE, "stride": stride})
+    join_parts([root / "part"], root / "cities" / city, np.zeros((1, 16), np.float32),
+               {"tile_px": SIDE, "stride": stride})
     (root / "part").unlink()
     return root
 
@@ -91,7 +96,8 @@ def test_training_lists_are_nested_and_those_too_long_are_left_out(tmp_path):
     write_splits(root, RULES)
     everything = read(root, "osm-train-all.txt")
     assert sorted(path.name for path in root.glob("*.txt")) == [
-        "osm-train-all.txt", "osm-train10.txt", "osm-train20.txt", "osm-train40.txt", "test.txt", "val.txt"]
+        "osm-train-all.txt", "osm-train10.txt", "osm-train20.txt", "osm-train40.txt", "test.txt",
+        "val.txt"]
     for size in (10, 20, 40):
         assert read(root, f"osm-train{size}.txt") == everything[:size]
     assert len(set(everything)) == len(everything)
@@ -105,7 +111,8 @@ def test_short_training_lists_know_all_classes_and_keep_their_shares(tmp_path):
     write_splits(root, RULES)
 
     def shares(name):
-        return np.bincount([rare(*cell)[0, 0] for cell in cells(read(root, name))], minlength=8)[[0, 1, 7]]
+        return np.bincount([rare(*cell)[0, 0] for cell in cells(read(root, name))],
+                           minlength=8)[[0, 1, 7]]
 
     assert shares("osm-train10.txt").min() >= 1
     everything, some = shares("osm-train-all.txt"), shares("osm-train40.txt")
@@ -118,7 +125,8 @@ def test_the_draw_balances_classes_better_than_chance(tmp_path, monkeypatch):
     def imbalance(seed=0):
         summary = write_splits(root, dataclasses.replace(RULES, seed=seed))
         share = {words: pixels / pixels.sum() for words, pixels in summary.classes.items()}
-        return sum(np.abs(share[words] - share["all"]).sum() / 2 for words in ("training", "validation", "test"))
+        return sum(np.abs(share[words] - share["all"]).sum() / 2
+                   for words in ("training", "validation", "test"))
 
     best = imbalance()
     monkeypatch.setattr("datasets.spatial_blocks.DRAWS", 1)
@@ -126,7 +134,8 @@ def test_the_draw_balances_classes_better_than_chance(tmp_path, monkeypatch):
 
 
 def test_population_is_balanced_where_there_is_no_land_use(tmp_path):
-    root = write_city(tmp_path, columns=16, rows=16, land_use=None, pop=lambda col, row: 1000.0 if col < 8 else 10.0)
+    root = write_city(tmp_path, columns=16, rows=16, land_use=None, pop=lambda col, row: 1000.0
+                      if col < 8 else 10.0)
     summary = write_splits(root, RULES)
     means = [summary.means[words]["pop"] for words in ("training", "validation", "test")]
     assert min(means) > 250
@@ -182,7 +191,8 @@ def test_a_dataset_without_targets_is_dealt_by_place_alone(tmp_path):
 
 
 def test_a_city_smaller_than_a_block_is_cut_by_the_blocks_borders(tmp_path):
-    lists = write_splits(write_city(tmp_path, columns=6, rows=6), dataclasses.replace(RULES, block=40)).lists
+    lists = write_splits(write_city(tmp_path, columns=6, rows=6),
+                         dataclasses.replace(RULES, block=40)).lists
     assert distance(lists["osm-train-all.txt"], lists["val.txt"] + lists["test.txt"]) == 2
     assert len(lists["osm-train-all.txt"]) >= 9
 
@@ -219,7 +229,9 @@ def test_the_report_says_that_overlap_leaves_many_out(tmp_path):
 
 
 def test_the_report_says_which_classes_a_list_lacks(tmp_path):
-    corner = write_city(tmp_path, land_use=lambda col, row: np.full((SIDE, SIDE), 3 if col + row == 0 else 4, np.uint8))
+    corner = write_city(tmp_path,
+                        land_use=lambda col, row: np.full((SIDE, SIDE), 3 if col + row == 0 else 4,
+                                                          np.uint8))
     summary = write_splits(corner, RULES)
     (line,) = [line for line in str(summary).splitlines() if line.startswith("  classes ")]
     for words in ("training", "validation", "test"):
@@ -231,7 +243,8 @@ def test_the_report_says_which_classes_a_list_lacks(tmp_path):
 def test_an_empty_list_leaves_the_columns_in_line(tmp_path):
     root = write_city(tmp_path, pop=lambda col, row: float(col + 1))
     lines = str(write_splits(root, dataclasses.replace(RULES, test=0, guard=0))).splitlines()
-    table = [line for line in lines if line[2:13].strip() in ("", "all", "training", "validation", "test", "left out")]
+    table = [line for line in lines if line[2:13].strip() in ("", "all", "training", "validation",
+                                                              "test", "left out")]
     assert len({len(line) for line in table}) == 1
     assert [line.split()[-1] for line in table[-2:]] == ["-", "-"]
     assert table[-1].split()[2:] == ["0", "0.0%", *["-"] * 10]
@@ -251,8 +264,10 @@ def test_lines_of_tiles_that_are_gone_are_dropped(tmp_path):
     assert drop_missing(root) == len((listed & gone) | {"other_5_5.png"})
     assert not (root / "osm-train-mine.txt").exists()
     assert (root / "notes.txt").read_text() == "other_5_5.png\n"
-    after = {path.name: path.read_text().splitlines() for path in root.glob("*.txt") if path.name != "notes.txt"}
-    assert after == {name: [line for line in lines if line not in gone] for name, lines in before.items()}
+    after = {path.name: path.read_text().splitlines() for path in root.glob("*.txt")
+             if path.name != "notes.txt"}
+    assert after == {name: [line for line in lines if line not in gone]
+                     for name, lines in before.items()}
 
 
 def test_lists_without_missing_tiles_are_not_touched(tmp_path):
@@ -260,9 +275,11 @@ def test_lists_without_missing_tiles_are_not_touched(tmp_path):
     assert drop_missing(root) == 0
     write_splits(root, RULES)
     (root / "val.txt").write_text("c_0_0.png\r\n\n", newline="")
-    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in root.glob("*.txt")}
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino)
+              for path in root.glob("*.txt")}
     assert drop_missing(root) == 0
-    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in root.glob("*.txt")} == before
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino)
+            for path in root.glob("*.txt")} == before
 
 
 def test_gaps_and_far_corners_are_fine(tmp_path):
@@ -272,7 +289,8 @@ def test_gaps_and_far_corners_are_fine(tmp_path):
 
 
 def test_names_that_count_pixels_are_places_of_tiles(tmp_path):
-    """Such as the authors' singapore_22176_12992: otherwise every tile were a block of its own, far from all others."""
+    """Such as the authors' singapore_22176_12992: otherwise every tile were a block of its own,
+    far from all others."""
     places = [(22_176 + 224 * col, 12_992 + 224 * row) for row in range(12) for col in range(12)]
     root = write_city(tmp_path, land_use=None, places=places)
     write_splits(root, RULES)
@@ -285,7 +303,8 @@ def test_what_an_earlier_split_left_is_removed_and_other_files_stay(tmp_path):
     write_splits(root, RULES)
     (root / "notes.txt").write_text("mine")
     write_splits(root, dataclasses.replace(RULES, test=0, train_sizes=(7,)))
-    assert sorted(path.name for path in root.glob("*.txt")) == ["notes.txt", "osm-train-all.txt", "osm-train7.txt", "val.txt"]
+    assert sorted(path.name for path in root.glob("*.txt")) == ["notes.txt", "osm-train-all.txt",
+                                                                "osm-train7.txt", "val.txt"]
 
 
 def test_a_failure_while_writing_leaves_the_old_lists(tmp_path, monkeypatch):
@@ -310,11 +329,13 @@ def test_the_report(tmp_path):
     root = write_city(tmp_path, pop=lambda col, row: float(col + 1))
     report = str(write_splits(root, RULES))
     lines = {line.split()[0]: line for line in report.splitlines()}
-    for words in ("blocks of 3 x 3 tiles, guard 1, seed 0", "osm-train-all.txt", "osm-train lists of 1000: more than there are", *CLASSES):
+    for words in ("blocks of 3 x 3 tiles, guard 1, seed 0", "osm-train-all.txt",
+                  "osm-train lists of 1000: more than there are", *CLASSES):
         assert words in report
     assert lines["all"].split()[1:3] == ["144", "100.0%"]
     assert lines["all"].split()[-1] == "6.5"
-    tiles = [int(next(word for word in lines[name].split() if word.isdigit())) for name in ("training", "validation", "test", "left")]
+    tiles = [int(next(word for word in lines[name].split() if word.isdigit()))
+             for name in ("training", "validation", "test", "left")]
     assert sum(tiles) == 144
 
 
@@ -328,8 +349,10 @@ def test_near():
 
 
 def test_the_defaults_are_those_of_the_config():
-    values = yaml.safe_load((Path(splits.__file__).parents[1] / "configs/split/blocks.yaml").read_text())
-    assert {**dataclasses.asdict(SplitRules()), "train_sizes": list(SplitRules().train_sizes)} == values
+    values = yaml.safe_load(
+        (Path(splits.__file__).parents[1] / "configs/split/blocks.yaml").read_text())
+    assert {**dataclasses.asdict(SplitRules()),
+            "train_sizes": list(SplitRules().train_sizes)} == values
 
 
 def small(root):
@@ -360,20 +383,28 @@ def far_apart(root):
 CASES = [
     (lambda root: (root / "nope", RULES), TileError, ["nope"]),
     (small, TileError, ["4 usable tiles of c, on 2 x 2 places",
-                        "split.block=3", "guard of 1", "Lower split.guard (now 1)", "split.test=0"]),
+                        "split.block=3", "guard of 1", "Lower split.guard (now 1)",
+                        "split.test=0"]),
     (wide_guard, TileError, ["guard of 9", "split.guard (now 9)"]),
-    (forced_guard, TileError, ["guard of 3 (neighbouring tiles overlap)", "do not overlap (stride=tile_px), or"]),
+    (forced_guard, TileError,
+     ["guard of 3 (neighbouring tiles overlap)", "do not overlap (stride=tile_px), or"]),
     (other_names, TileError, ["c_0_x", "CITY_COL_ROW"]),
-    (nothing_complete, TileError, ["no tile has every target", "144 without pop, 144 without known land use"]),
+    (nothing_complete, TileError,
+     ["no tile has every target", "144 without pop, 144 without known land use"]),
     (far_apart, TileError, ["90001 columns", "counting tiles"]),
-    (lambda root: (root, dataclasses.replace(RULES, val=0.6, test=0.4)), ConfigError, ["split.val=0.6, split.test=0.4", "below 1"]),
-    (lambda root: (root, dataclasses.replace(RULES, val=-0.1)), ConfigError, ["split.val=-0.1", "0 or more"]),
-    (lambda root: (root, dataclasses.replace(RULES, block=0)), ConfigError, ["split.block=0", "1 or more"]),
-    (lambda root: (root, dataclasses.replace(RULES, train_sizes=(5, 0))), ConfigError, ["split.train_sizes: 0", "1 or more"]),
+    (lambda root: (root, dataclasses.replace(RULES, val=0.6, test=0.4)), ConfigError,
+     ["split.val=0.6, split.test=0.4", "below 1"]),
+    (lambda root: (root, dataclasses.replace(RULES, val=-0.1)), ConfigError,
+     ["split.val=-0.1", "0 or more"]),
+    (lambda root: (root, dataclasses.replace(RULES, block=0)), ConfigError,
+     ["split.block=0", "1 or more"]),
+    (lambda root: (root, dataclasses.replace(RULES, train_sizes=(5, 0))), ConfigError,
+     ["split.train_sizes: 0", "1 or more"]),
 ]
 
 
-@pytest.mark.parametrize(("spoil", "kind", "parts"), CASES, ids=[parts[0][:24] for _, _, parts in CASES])
+@pytest.mark.parametrize(("spoil", "kind", "parts"), CASES,
+                         ids=[parts[0][:24] for _, _, parts in CASES])
 def test_message(tmp_path, spoil, kind, parts):
     with pytest.raises(RoseError) as raised:
         write_splits(*spoil(tmp_path))
@@ -386,7 +417,8 @@ def test_message(tmp_path, spoil, kind, parts):
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     root = write_city(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["splits.py", f"data_path={root}", "split.val=0.2", "split.block=3", "split.train_sizes=[5]"])
+    monkeypatch.setattr(sys, "argv", ["splits.py", f"data_path={root}", "split.val=0.2",
+                                      "split.block=3", "split.train_sizes=[5]"])
     splits.main()
     assert "blocks of 3 x 3 tiles" in capsys.readouterr().out
     assert len(read(root, "osm-train5.txt")) == 5

@@ -1,4 +1,5 @@
-"""Tile datasets: what is read, how tiles are batched, and what is said of a dataset that cannot be used."""
+"""Tile datasets: what is read, how tiles are batched, and what is said of a dataset that cannot be
+used."""
 
 import json
 import pickle
@@ -19,7 +20,8 @@ NAMES = ["lima_0_0", "lima_0_1", "new_york_0_0"]
 NODES = {"lima_0_0": 3, "lima_0_1": 0, "new_york_0_0": 2}
 
 
-def write_tile(root: Path, name: str, nodes: torch.Tensor, edges: torch.Tensor, weights: torch.Tensor) -> None:
+def write_tile(root: Path, name: str, nodes: torch.Tensor, edges: torch.Tensor,
+               weights: torch.Tensor) -> None:
     for folder, value in {"node": nodes, "edge": edges, "edge_w": weights}.items():
         (root / folder).mkdir(parents=True, exist_ok=True)
         torch.save(value, root / folder / f"{name}.tensor")
@@ -34,7 +36,8 @@ def root(tmp_path: Path) -> Path:
     for name in reversed(NAMES):
         n = NODES[name]
         edges = torch.tensor([[0, 1], [1, 0]]) if n else torch.empty(0)
-        write_tile(tmp_path, name, torch.rand(n, 525), edges, torch.tensor([[4], [5]]) if n else torch.empty(0, 1))
+        write_tile(tmp_path, name, torch.rand(n, 525), edges, torch.tensor([[4], [5]]) if n
+                   else torch.empty(0, 1))
     (tmp_path / "meta").mkdir()
     (tmp_path / "meta" / "lima.json").write_text(json.dumps({"label_names": ["school", "park"]}))
     return tmp_path
@@ -62,7 +65,9 @@ def test_an_index_past_the_end_ends_iteration(root):
 def test_images_are_normalised_by_imagenet_and_back(root):
     image, _ = TileDataset(root)[0]
     stored = np.array(Image.open(root / "img" / f"{NAMES[0]}.png"))
-    np.testing.assert_allclose(image[:, 7, 9], (stored[7, 9] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225], rtol=1e-5)
+    np.testing.assert_allclose(image[:, 7, 9],
+                               (stored[7, 9] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224,
+                                                                               0.225], rtol=1e-5)
     np.testing.assert_array_equal(denormalise(image), stored)
     batch = torch.from_numpy(stored).permute(2, 0, 1).expand(2, 3, 224, 224)
     assert denormalise(normalise(batch)).shape == (2, 224, 224, 3)
@@ -72,7 +77,8 @@ def test_cities_filter_keeps_their_tiles_only(root):
     assert TileDataset(root, cities=["new_york"]).names == ["new_york_0_0"]
     assert TileDataset(root, cities=["new_york", "lima"]).names == NAMES
     assert TileDataset(root, cities=[]).names == NAMES
-    (root / "node" / "lima_0_0.tensor").unlink()  # a fault of another city is no fault of the selection
+    # a fault of another city is no fault of the selection
+    (root / "node" / "lima_0_0.tensor").unlink()
     assert len(TileDataset(root, cities=["new_york"])) == 1
 
 
@@ -84,7 +90,8 @@ def test_label_names_come_from_meta_where_present(root):
 
 
 def test_names_of_another_form_are_read_but_belong_to_no_city(root):
-    write_tile(root, "tile7", torch.rand(1, 525), torch.empty(2, 0, dtype=torch.int64), torch.empty(0))
+    write_tile(root, "tile7", torch.rand(1, 525), torch.empty(2, 0, dtype=torch.int64),
+               torch.empty(0))
     assert TileDataset(root).names == [*NAMES, "tile7"]
     with pytest.raises(TileError, match="the cities found are: lima, new_york;"):
         TileDataset(root, cities=["tile7"])
@@ -105,8 +112,10 @@ def test_nodes_of_other_precision_become_float32(root, dtype):
     assert torch.equal(graph.x, stored.float())
 
 
-@pytest.mark.parametrize("edges", [torch.empty(0), torch.empty(2, 0, dtype=torch.int64), torch.empty(0, dtype=torch.int32)])
-@pytest.mark.parametrize("weights", [torch.empty(0), torch.empty(0, 1), torch.empty(1, 0, dtype=torch.int64)])
+@pytest.mark.parametrize("edges", [torch.empty(0), torch.empty(2, 0, dtype=torch.int64),
+                                   torch.empty(0, dtype=torch.int32)])
+@pytest.mark.parametrize("weights",
+                         [torch.empty(0), torch.empty(0, 1), torch.empty(1, 0, dtype=torch.int64)])
 def test_every_empty_shape_is_no_edge(root, edges, weights):
     write_tile(root, "lima_0_1", torch.empty(0, 525), edges, weights)
     graph = TileDataset(root)[1][1]
@@ -125,7 +134,8 @@ def test_other_sizes_and_widths(root):
 def test_batches_with_empty_tiles(counts):
     def sample(n: int) -> tuple[torch.Tensor, Data]:
         edges = torch.tensor([[0], [n - 1]]) if n else torch.empty(2, 0, dtype=torch.int64)
-        return torch.zeros(3, 8, 8), Data(x=torch.rand(n, 525), edge_index=edges, edge_attr=torch.ones(edges.shape[1], 1), name=f"n{n}")
+        return torch.zeros(3, 8, 8), Data(x=torch.rand(n, 525), edge_index=edges,
+                                          edge_attr=torch.ones(edges.shape[1], 1), name=f"n{n}")
 
     images, graphs = collate([sample(n) for n in counts])
     assert images.shape == (len(counts), 3, 8, 8)
@@ -172,21 +182,28 @@ BAD_FILES = [  # file, what is done to it, parts of the message beside the file
     (NODE, lambda path: path.write_bytes(b""), ["empty file"]),
     (NODE, lambda path: path.write_text("hello"), ["cannot be read", "truncated or damaged"]),
     (NODE, lambda path: path.write_bytes(b"\0" * 999), ["cannot be read", "truncated or damaged"]),
-    (NODE, saved(Anything()), ["pickled Python objects", "refused for safety", "torch.save(tensor, path)"]),
+    (NODE, saved(Anything()),
+     ["pickled Python objects", "refused for safety", "torch.save(tensor, path)"]),
     (WEIGHT, saved(np.zeros((2, 1))), ["pickled Python objects", "torch.save(tensor, path)"]),
-    (NODE, lambda path: path.write_bytes(pickle.dumps(Anything())), ["pickled Python objects", "torch.save(tensor, path)"]),
-    (NODE, saved([1.0, 2.0]), ["holds a list", "expected a dense tensor", "torch.save(tensor, path)"]),
+    (NODE, lambda path: path.write_bytes(pickle.dumps(Anything())),
+     ["pickled Python objects", "torch.save(tensor, path)"]),
+    (NODE, saved([1.0, 2.0]),
+     ["holds a list", "expected a dense tensor", "torch.save(tensor, path)"]),
     (NODE, saved(torch.rand(3, 525).to_sparse()), ["torch.sparse_coo", "expected a dense tensor"]),
     (NODE, saved(torch.rand(3, 524)), ["shape [3, 524]", "expected [n, 525]", "graph_in_dim"]),
     (NODE, saved(torch.rand(525)), ["shape [525]", "expected [n, 525]"]),
     (NODE, saved(torch.rand(1, 3, 525)), ["shape [1, 3, 525]", "expected [n, 525]"]),
-    (NODE, saved(torch.ones(3, 525, dtype=torch.int64)), ["torch.int64", "expected floating point"]),
-    (NODE, saved(nodes_with(float("nan"), 1, 513)), ["row 1, column 513 is nan", "expected finite"]),
+    (NODE, saved(torch.ones(3, 525, dtype=torch.int64)),
+     ["torch.int64", "expected floating point"]),
+    (NODE, saved(nodes_with(float("nan"), 1, 513)),
+     ["row 1, column 513 is nan", "expected finite"]),
     (NODE, saved(nodes_with(float("-inf"), 2, 0)), ["row 2, column 0 is -inf"]),
     (NODE, saved(nodes_with(0, 0, 0).double() * 1e300), ["row 0, column 1 is inf"]),
-    (EDGE, saved(torch.tensor([[0, 1], [1, 3]])), ["names node 3", "0 <= node < 3", "node/lima_0_0.tensor"]),
+    (EDGE, saved(torch.tensor([[0, 1], [1, 3]])),
+     ["names node 3", "0 <= node < 3", "node/lima_0_0.tensor"]),
     (EDGE, saved(torch.tensor([[0, -1], [1, 0]])), ["names node -1", "0 <= node < 3"]),
-    (EDGE, saved(torch.tensor([[0.0, 1.0], [1.0, 0.0]])), ["torch.float32", "expected int64", "edges.long()"]),
+    (EDGE, saved(torch.tensor([[0.0, 1.0], [1.0, 0.0]])),
+     ["torch.float32", "expected int64", "edges.long()"]),
     (EDGE, saved(torch.tensor([[True, False], [False, True]])), ["torch.bool", "expected int64"]),
     (EDGE, saved(torch.tensor([[0, 1], [1, 0], [2, 1]])), ["shape [3, 2]", "expected [2, e]"]),
     (EDGE, saved(torch.tensor([0, 1])), ["shape [2]", "expected [2, e]"]),
@@ -197,14 +214,17 @@ BAD_FILES = [  # file, what is done to it, parts of the message beside the file
     (IMAGE, lambda path: path.write_text("hello"), ["cannot be read as an image"]),
     (IMAGE, image_of("RGBA"), ["mode RGBA", "expected 8-bit RGB", ".convert('RGB')"]),
     (IMAGE, image_of("L"), ["mode L", ".convert('RGB')"]),
-    (IMAGE, image_of("RGB", (256, 200)), ["256 x 200", "expected 224 x 224", "re-tile with prepare_dataset.py"]),
+    (IMAGE, image_of("RGB", (256, 200)),
+     ["256 x 200", "expected 224 x 224", "re-tile with prepare_dataset.py"]),
     ("meta/lima.json", truncated, ["cannot be read as JSON", "remove the file"]),
     ("meta/lima.json", lambda path: path.write_text("[1]"), ["holds a list", "label_names"]),
-    ("meta/lima.json", lambda path: path.write_text('{"label_names": {"0": "school"}}'), ["label_names is", "expected a list of strings"]),
+    ("meta/lima.json", lambda path: path.write_text('{"label_names": {"0": "school"}}'),
+     ["label_names is", "expected a list of strings"]),
 ]
 
 
-@pytest.mark.parametrize(("file", "spoil", "parts"), BAD_FILES, ids=[f"{file}-{parts[0]}" for file, _, parts in BAD_FILES])
+@pytest.mark.parametrize(("file", "spoil", "parts"), BAD_FILES,
+                         ids=[f"{file}-{parts[0]}" for file, _, parts in BAD_FILES])
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_a_bad_file_is_named_with_what_was_found_expected_and_the_remedy(root, file, spoil, parts):
     spoil(root / file)
@@ -223,9 +243,11 @@ LAYOUT = "expected img/NAME.png, node/NAME.tensor, edge/NAME.tensor and edge_w/N
 
 @pytest.mark.parametrize(("make", "parts"), [
     (lambda path: None, ["does not exist", "correct the path", "prepare_dataset.py makes"]),
-    (lambda path: path.write_text("x"), ["is a file", "correct the path", "prepare_dataset.py makes"]),
+    (lambda path: path.write_text("x"),
+     ["is a file", "correct the path", "prepare_dataset.py makes"]),
     (lambda path: path.mkdir(), ["has no folder img", LAYOUT, "prepare_dataset.py makes"]),
-    (lambda path: (path / "img").mkdir(parents=True), ["has no tiles", LAYOUT, "prepare_dataset.py makes"]),
+    (lambda path: (path / "img").mkdir(parents=True),
+     ["has no tiles", LAYOUT, "prepare_dataset.py makes"]),
 ], ids=["missing", "file", "no img", "no tiles"])
 def test_a_folder_that_is_no_dataset(tmp_path, make, parts):
     make(tmp_path / "tiles")
@@ -269,10 +291,12 @@ def test_normalising_is_the_formula_to_the_bit():
 def test_a_loader_gives_the_tiles_in_batches(root, num_workers):
     dataset = TileDataset(root)
     batches = list(DataLoader(dataset, batch_size=2, collate_fn=collate, num_workers=num_workers))
-    images, graphs = torch.cat([images for images, _ in batches]), [graph for _, graphs in batches for graph in graphs.to_data_list()]
+    images, graphs = torch.cat([images for images, _ in batches]), [graph for _, graphs in batches
+                                                                    for graph in graphs.to_data_list()]
     for (image, graph), loaded, loaded_graph in zip(dataset, images, graphs, strict=True):
         assert torch.equal(image, loaded)
-        assert all(torch.equal(graph[key], loaded_graph[key]) for key in ("x", "edge_index", "edge_attr"))
+        assert all(torch.equal(graph[key], loaded_graph[key])
+                   for key in ("x", "edge_index", "edge_attr"))
 
 
 def test_targets_are_read_where_a_tile_has_them(root):

@@ -14,8 +14,10 @@ from training.finetuned import build_downstream, save_finetuned
 
 PAGE = Page("docs/maps.md")
 PURPOSES = {
-    "seg_fusion_finetune": {"problem": "segmentation", "modality": "fusion", "decoder": "linear", "classes": list(CLASSES)},
-    "co2_fusion_finetune": {"problem": "regression", "modality": "fusion", "target": "co2", "target_scale": "standard",
+    "seg_fusion_finetune": {"problem": "segmentation", "modality": "fusion", "decoder": "linear",
+                            "classes": list(CLASSES)},
+    "co2_fusion_finetune": {"problem": "regression", "modality": "fusion", "target": "co2",
+                            "target_scale": "standard",
                             "mean": 9.0, "std": 3.0},
 }
 
@@ -32,12 +34,16 @@ def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys)
         save_finetuned(Path("runs", name, "seed_0/best.safetensors"), model, purpose)
     assert PAGE.scripts == ["predict_scene.py"] * 2
     PAGE.run_commands()
-    files = {path.name for folder in ("landuse", "co2") for path in Path("maps", folder).iterdir() if path.is_file()}
-    assert files == {name for name in files if f"| `{name}` |" in PAGE.text}, "a file is missing in the table"
+    files = {path.name for folder in ("landuse", "co2") for path in Path("maps", folder).iterdir()
+             if path.is_file()}
+    assert files == {name for name in files
+                     if f"| `{name}` |" in PAGE.text}, "a file is missing in the table"
     made = Path("maps/landuse/map.tif").stat().st_mtime_ns
     names = PAGE.run_python()
-    assert Path("maps/landuse/map.tif").stat().st_mtime_ns == made, "the page says that it is not made again"
+    assert Path(
+        "maps/landuse/map.tif").stat().st_mtime_ns == made, "the page says that it is not made again"
     assert f"at row 100, column 200: {names['names'][names['classes'][100, 200]]}" in capsys.readouterr().out
     residential = gpd.read_file("maps/residential.gpkg")
-    assert residential.area.sum() == pytest.approx((names["classes"] == CLASSES.index("residential")).sum())  # a pixel is a square metre
+    assert residential.area.sum() == pytest.approx(
+        (names["classes"] == CLASSES.index("residential")).sum())  # a pixel is a square metre
     assert residential.crs == gpd.read_file("maps/co2/tiles.gpkg").crs

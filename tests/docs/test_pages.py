@@ -1,4 +1,5 @@
-"""All pages: their commands have the keys that the scripts know, their links lead somewhere, and the short pieces of Python run."""
+"""All pages: their commands have the keys that the scripts know, their links lead somewhere, and
+the short pieces of Python run."""
 
 import ast
 import re
@@ -13,8 +14,11 @@ from training.finetuned import build_downstream, save_finetuned
 from utils.checkpoint import save_checkpoint
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-SCRIPTS = [path for folder in (ROOT, ROOT / "studies", ROOT / "datasets") for path in sorted(folder.glob("*.py"))]
-COMMAND = re.compile(r"^(?:    )?(?:python|torchrun(?: --\S+)*) ((?:-m (?:datasets|studies)\.\w+|\w+\.py) .*)$", re.MULTILINE)
+SCRIPTS = [path for folder in (ROOT, ROOT / "studies", ROOT / "datasets")
+           for path in sorted(folder.glob("*.py"))]
+COMMAND = re.compile(
+    r"^(?:    )?(?:python|torchrun(?: --\S+)*) ((?:-m (?:datasets|studies)\.\w+|\w+\.py) .*)$",
+    re.MULTILINE)
 
 
 def commands_of(path: Path) -> list[str]:
@@ -26,7 +30,8 @@ def commands_of(path: Path) -> list[str]:
     return [line for line in lines if "..." not in line]
 
 
-SHOWN = {f"{path.relative_to(ROOT)}: {line}": line for path in (*PAGES, *SCRIPTS) for line in commands_of(path)}
+SHOWN = {f"{path.relative_to(ROOT)}: {line}": line for path in (*PAGES, *SCRIPTS)
+         for line in commands_of(path)}
 
 
 @pytest.mark.parametrize("command", SHOWN.values(), ids=SHOWN.keys())
@@ -53,8 +58,10 @@ def test_the_python_of_readme_and_evaluation_runs(sample_tiles, tmp_path, monkey
     shutil.copytree(sample_tiles, "runs/sample_city_12/tiles")
     build = {"image_encoder": "test_vit"}
     rose = build_rose(**build)
-    save_checkpoint(Path("runs/sample/model_44.tar"), {"model": rose.state_dict(), "build": build, "global_step": 1})
-    purpose = {"problem": "segmentation", "modality": "fusion", "decoder": "linear", "classes": [f"class {place}" for place in range(9)]}
+    save_checkpoint(Path("runs/sample/model_44.tar"),
+                    {"model": rose.state_dict(), "build": build, "global_step": 1})
+    purpose = {"problem": "segmentation", "modality": "fusion", "decoder": "linear",
+               "classes": [f"class {place}" for place in range(9)]}
     save_finetuned("best.safetensors", build_downstream(rose, purpose), purpose)
     Path("runs/sample_seg_fusion_finetune/seed_0").mkdir(parents=True)
     Path("best.safetensors").rename("runs/sample_seg_fusion_finetune/seed_0/best.safetensors")

@@ -22,7 +22,8 @@ def tiles(sample_tiles, tmp_path_factory) -> Path:
 def whole(tiles, checkpoint, tmp_path_factory) -> Path:
     """A segmentation of 2 epochs of 3 steps that nothing disturbed."""
     folder = tmp_path_factory.mktemp("evaluations") / "whole"
-    run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={folder}", pictures=True)
+    run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={folder}",
+        pictures=True)
     return folder
 
 
@@ -30,7 +31,8 @@ def whole(tiles, checkpoint, tmp_path_factory) -> Path:
 def bare(tmp_path_factory) -> Path:
     """Files of six tiles: one without OSM objects, one whose land use nobody knows."""
     root = tmp_path_factory.mktemp("bare") / "tiles"
-    made = [random_tile(f"lima_{n}_0", nodes=0 if n == 1 else 4, edges=0, targets=True) for n in range(6)]
+    made = [random_tile(f"lima_{n}_0", nodes=0 if n == 1 else 4, edges=0, targets=True)
+            for n in range(6)]
     made[2].land_use[:] = 255
     write_release(root, made)
     write_lists(root, {"osm-train-all.txt": [0, 1, 2], "val.txt": [3, 1], "test.txt": [4, 1, 2]})

@@ -16,7 +16,8 @@ from utils.config import RegressionConfig, SegmentationConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2", "epochs=2", "lr=1e-3", "lr_multi=10"]
-SCRIPTS = {"seg": ("evaluate_seg_fusion", SegmentationConfig, Segmentation), "pop": ("evaluate_pop_fusion", RegressionConfig, Regression)}
+SCRIPTS = {"seg": ("evaluate_seg_fusion", SegmentationConfig, Segmentation),
+           "pop": ("evaluate_pop_fusion", RegressionConfig, Regression)}
 LISTS = {"osm-train-all.txt": range(5), "one.txt": [0], "val.txt": [5, 6], "test.txt": [7, 8]}
 
 

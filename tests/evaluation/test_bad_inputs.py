@@ -11,42 +11,62 @@ from tests.pretrained import save_pretrained
 from utils.errors import RoseError
 
 BAD = {
-    "no checkpoint": ("seg", ["save_root_dir=EMPTY", "checkpoint=null"], "EMPTY: holds no pretraining run.*make pretrain"),
+    "no checkpoint": ("seg", ["save_root_dir=EMPTY", "checkpoint=null"],
+        "EMPTY: holds no pretraining run.*make pretrain"),
     "a folder without checkpoint": ("seg", ["checkpoint=EMPTY"], "EMPTY: holds no checkpoint"),
-    "a file that is no checkpoint": ("seg", ["checkpoint=TILES/val.txt"], "val.txt: is no checkpoint"),
+    "a file that is no checkpoint": ("seg", ["checkpoint=TILES/val.txt"],
+                                     "val.txt: is no checkpoint"),
     "a missing file": ("seg", ["checkpoint=gone.tar"], "gone.tar: no such file"),
-    "another encoder": ("seg", ["image_encoder=vit_tiny_patch16_224"], "was made with image_encoder=test_vit, not vit_tiny_patch16_224"),
+    "another encoder": ("seg", ["image_encoder=vit_tiny_patch16_224"],
+        "was made with image_encoder=test_vit, not vit_tiny_patch16_224"),
     "another number of classes": ("seg", ["checkpoint=BEST", "classes=[a,b]"],
                                   r"fine-tuned for something else: classes=9 classes .*asked 2"),
-    "another modality": ("seg", ["checkpoint=BEST", "modality=fine"], r"modality=fusion \(asked fine\)"),
+    "another modality": ("seg", ["checkpoint=BEST", "modality=fine"],
+                         r"modality=fusion \(asked fine\)"),
     "another problem": ("pop", ["checkpoint=BEST"], r"problem=segmentation \(asked regression\)"),
-    "nothing to measure": ("seg", ["epochs=0"], "epochs=0: measures a fine-tuned model.*holds none"),
-    "nothing to measure from scratch": ("seg", ["epochs=0", "mode=scratch"], "epochs=0: .*mode=scratch takes none"),
+    "nothing to measure": ("seg", ["epochs=0"], "epochs=0: measures a fine-tuned model.*holds "
+                                                "none"),
+    "nothing to measure from scratch": ("seg", ["epochs=0", "mode=scratch"],
+                                        "epochs=0: .*mode=scratch takes none"),
     "labels outside the classes": ("seg", ["classes=[a,b,c]"], "sample_.*expected"),
     "no val list": ("seg", ["val_file=gone.txt"], "gone.txt: .*datasets.splits"),
     "no test list of that name": ("seg", ["test_file=tests.txt"], "tests.txt"),
     "no such data": ("seg", ["data_root=nowhere"], "nowhere: does not exist"),
-    "timm's weights for a checkpoint": ("seg", ["pretrained=true"], "pretrained=true: timm's weights are for mode=scratch"),
+    "timm's weights for a checkpoint": ("seg", ["pretrained=true"],
+        "pretrained=true: timm's weights are for mode=scratch"),
     "the same seed twice": ("seg", ["seeds=[1,1]"], r"seeds=\[1, 1\]: expected"),
     "no seed": ("seg", ["seeds=[]"], r"seeds=\[\]: expected"),
     "a seed too large": ("seg", ["seeds=[4294967296]"], "seeds=.*from 0 to 4294967295"),
-    "the rates of another target": ("pop", ["task=sgp_pop", "target=co2"], "task=sgp_pop: its rates are made for another target than co2"),
+    "the rates of another target": ("pop", ["task=sgp_pop", "target=co2"],
+        "task=sgp_pop: its rates are made for another target than co2"),
     "a probe whose loss is not finite": ("pop", ["mode=linear", "linear_lr=1e30", "epochs=9"],
                                          r"the loss is not finite \(\w+\); .*lower lr"),
-    "nodes of another width": ("seg", ["checkpoint=NARROW"], "narrow.safetensors: reads nodes of 101 columns.*have 525"),
-    "text of another kind": ("seg", ["checkpoint=CLIP"], "clip.safetensors: was trained on tiles with text=clip, and here is text=hash.*; "
-                                                         "prepare the tiles with text=clip, or choose another checkpoint"),
+    "nodes of another width": ("seg", ["checkpoint=NARROW"], "narrow.safetensors: reads nodes of "
+                                                             "101 columns.*have 525"),
+    "text of another kind": ("seg", ["checkpoint=CLIP"], "clip.safetensors: was trained on tiles "
+                                                         "with text=clip, and here is "
+                                                         "text=hash.*; prepare the tiles with "
+                                                         "text=clip, or choose another "
+                                                         "checkpoint"),
     "one class": ("seg", ["classes=[a]"], "expected 2 to 254 different names"),
-    "a decoder that does not exist": ("seg", ["decoder=cnn"], "decoder=cnn: choose one of linear, mask_transformer"),
-    "a modality of the other script": ("pop", ["modality=fine"], "modality=fine: choose one of image, osm, fusion"),
-    "a task of the other script": ("seg", ["task=sz_pop"], "task=sz_pop: choose one of seg, seg_ccg, seg_sgp, seg_sz"),
-    "too many removed": ("seg", ["remove_ratio=1.5"], "remove_ratio=1.5: must be 0 or more and 1 or less"),
-    "a folder of another run": ("seg", ["save_path=WHOLE", "lr=0.5"], r"results.json: belongs to another run: lr=0.5 \(there 0.001\)"),
-    "a folder that is full": ("seg", ["save_path=WHOLE", "resume=never"], "holds a run already, and resume=never"),
-    "a loss that is not finite": ("seg", ["lr=1e30", "epochs=3"], "the loss is not finite .* on the tiles sample_.*lower lr"),
+    "a decoder that does not exist": ("seg", ["decoder=cnn"], "decoder=cnn: choose one of "
+                                                              "linear, mask_transformer"),
+    "a modality of the other script": ("pop", ["modality=fine"], "modality=fine: choose one of "
+                                                                 "image, osm, fusion"),
+    "a task of the other script": ("seg", ["task=sz_pop"], "task=sz_pop: choose one of seg, "
+                                                           "seg_ccg, seg_sgp, seg_sz"),
+    "too many removed": ("seg", ["remove_ratio=1.5"], "remove_ratio=1.5: must be 0 or more and 1 "
+                                                      "or less"),
+    "a folder of another run": ("seg", ["save_path=WHOLE", "lr=0.5"],
+                                r"results.json: belongs to another run: lr=0.5 \(there 0.001\)"),
+    "a folder that is full": ("seg", ["save_path=WHOLE", "resume=never"],
+                              "holds a run already, and resume=never"),
+    "a loss that is not finite": ("seg", ["lr=1e30", "epochs=3"], "the loss is not finite .* on "
+                                                                  "the tiles sample_.*lower lr"),
 }
 
-OTHERS = {"NARROW": ({"graph_in_dim": 100}, {}), "CLIP": ({}, {"text": {"name": "clip"}})}  # networks, and what they know of their tiles
+# networks, and what they know of their tiles
+OTHERS = {"NARROW": ({"graph_in_dim": 100}, {}), "CLIP": ({}, {"text": {"name": "clip"}})}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -54,7 +74,8 @@ def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
     problem, overrides, message = BAD[case]
     (tmp_path / "EMPTY").mkdir()
     shutil.copytree(whole, tmp_path / "WHOLE")
-    places = {"EMPTY": tmp_path / "EMPTY", "TILES": tiles, "WHOLE": tmp_path / "WHOLE", "BEST": whole / "seed_0" / "best.safetensors",
+    places = {"EMPTY": tmp_path / "EMPTY", "TILES": tiles, "WHOLE": tmp_path / "WHOLE",
+              "BEST": whole / "seed_0" / "best.safetensors",
               **{name: tmp_path / f"{name.lower()}.safetensors" for name in OTHERS}}
     for name, (build, known) in OTHERS.items():
         if name in "".join(overrides):
@@ -62,12 +83,14 @@ def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
     for word, path in places.items():
         overrides = [override.replace(word, str(path)) for override in overrides]
     with pytest.raises(RoseError, match=message) as error:
-        run(problem, f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path / 'run'}", *overrides)
+        run(problem, f"data_root={tiles}", f"checkpoint={checkpoint}",
+            f"save_path={tmp_path / 'run'}", *overrides)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    (lambda root: (root / "pop" / "lima_4_0.txt").write_text("many\n"), "lima_4_0.txt: the first line is 'many', expected a number"),
+    (lambda root: (root / "pop" / "lima_4_0.txt").write_text("many\n"),
+        "lima_4_0.txt: the first line is 'many', expected a number"),
     (lambda root: (root / "pop" / "lima_0_0.txt").unlink(), "pop/lima_0_0.txt"),
     (lambda root: (root / "val.txt").write_text("\n"), "val.txt"),
     (lambda root: (root / "val.txt").write_text("oslo_1_1.png\n"), "val.txt.*oslo_1_1"),
@@ -77,15 +100,18 @@ def test_bad_targets_are_one_line(bare, tmp_path, change, message):
     shutil.copytree(bare, root)
     change(root)
     with pytest.raises(RoseError, match=message):
-        run("pop", f"data_root={root}", "mode=scratch", "image_encoder=test_vit", f"save_path={tmp_path / 'run'}")
+        run("pop", f"data_root={root}", "mode=scratch", "image_encoder=test_vit",
+            f"save_path={tmp_path / 'run'}")
 
 
 @pytest.mark.parametrize(("pixels", "message"), [
-    (np.full((224, 224), 12, np.uint8), "lima_0_0.png.*12"), (np.zeros((100, 224), np.uint8), "lima_0_0.png.*224 x 100"),
+    (np.full((224, 224), 12, np.uint8), "lima_0_0.png.*12"),
+    (np.zeros((100, 224), np.uint8), "lima_0_0.png.*224 x 100"),
 ])
 def test_bad_labels_are_one_line(bare, tmp_path, pixels, message):
     root = tmp_path / "tiles"
     shutil.copytree(bare, root)
     Image.fromarray(pixels).save(root / "label" / "lima_0_0.png")
     with pytest.raises(RoseError, match=message):
-        run("seg", f"data_root={root}", "mode=scratch", "image_encoder=test_vit", f"save_path={tmp_path / 'run'}")
+        run("seg", f"data_root={root}", "mode=scratch", "image_encoder=test_vit",
+            f"save_path={tmp_path / 'run'}")

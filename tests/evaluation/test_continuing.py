@@ -16,12 +16,15 @@ from utils.errors import RoseError
 from utils.stopping import StopRequest
 
 
-def test_seeds_give_mean_and_deviation_and_finished_ones_are_kept(tiles, checkpoint, tmp_path, monkeypatch):
-    one = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "target_scale=standard")
+def test_seeds_give_mean_and_deviation_and_finished_ones_are_kept(tiles, checkpoint, tmp_path,
+                                                                  monkeypatch):
+    one = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}",
+              "target_scale=standard")
     assert all(math.isnan(value) for value in one["std"].values())
     fitted = []
     monkeypatch.setattr("evaluation.job.fit", lambda run: (fitted.append(run.seed), fit(run)))
-    three = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "target_scale=standard", "seeds=[0,1,2]")
+    three = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}",
+                "target_scale=standard", "seeds=[0,1,2]")
     assert fitted == [1, 2]
     values = [three["per_seed"][str(seed)]["mae"] for seed in range(3)]
     assert len(set(values)) == 3
@@ -35,7 +38,8 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(("step", "more"), [
-    (1, []), (3, []), (4, []), (6, []), (5, ["decoder=mask_transformer"]), (4, ["mode=linear", "modality=fine"]), (10, ["seeds=[1,0]"]),
+    (1, []), (3, []), (4, []), (6, []), (5, ["decoder=mask_transformer"]),
+    (4, ["mode=linear", "modality=fine"]), (10, ["seeds=[1,0]"]),
 ])
 def test_killed_at_any_step_and_continued(tiles, checkpoint, tmp_path, monkeypatch, step, more):
     given = f"data_root={tiles}", f"checkpoint={checkpoint}", *more
@@ -68,7 +72,8 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 3, 5])
-def test_asked_to_stop_it_saves_and_continues(whole, tiles, checkpoint, tmp_path, monkeypatch, capsys, step):
+def test_asked_to_stop_it_saves_and_continues(whole, tiles, checkpoint, tmp_path, monkeypatch,
+                                              capsys, step):
     given = f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}"
     count = Run.count
 
@@ -88,7 +93,9 @@ def test_asked_to_stop_it_saves_and_continues(whole, tiles, checkpoint, tmp_path
     assert_same_run(whole, tmp_path)
 
 
-def test_stopped_without_arguments_for_checkpoint_and_folder_it_continues(tiles, checkpoint, tmp_path, monkeypatch, capsys):
+def test_stopped_without_arguments_for_checkpoint_and_folder_it_continues(tiles, checkpoint,
+                                                                          tmp_path, monkeypatch,
+                                                                          capsys):
     """What an evaluation leaves in save_root_dir is not taken for a pretraining run."""
     shutil.copytree(checkpoint.parent, tmp_path / "pretrained")
     given = f"data_root={tiles}", f"save_root_dir={tmp_path}"
@@ -107,7 +114,8 @@ def test_stopped_without_arguments_for_checkpoint_and_folder_it_continues(tiles,
     assert (tmp_path / "seg_fusion_finetune" / "results.json").is_file()
 
 
-def test_asked_to_stop_while_a_seed_is_judged_the_next_does_not_begin(tiles, checkpoint, tmp_path, monkeypatch, capsys):
+def test_asked_to_stop_while_a_seed_is_judged_the_next_does_not_begin(tiles, checkpoint, tmp_path,
+                                                                      monkeypatch, capsys):
     given = f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "seeds=[0,1]", "epochs=1"
     measure = Run.measure
 
@@ -152,5 +160,6 @@ def test_other_targets_are_another_run(bare, tmp_path):
 def test_signals_are_given_back(whole, tiles, checkpoint, tmp_path, monkeypatch):
     forgotten = []
     monkeypatch.setattr(StopRequest, "forget", lambda self: forgotten.append(self))
-    run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "epochs=1")
+    run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}",
+        "epochs=1")
     assert len(forgotten) == 1

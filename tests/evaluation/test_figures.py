@@ -1,4 +1,5 @@
-"""The figures: what they show is right, nothing is cut off or warned of, also at the extremes of what they are given."""
+"""The figures: what they show is right, nothing is cut off or warned of, also at the extremes of
+what they are given."""
 
 import math
 import warnings
@@ -9,7 +10,14 @@ from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.colors import to_rgb
 
 from datasets.targets import CLASSES, UNKNOWN
-from evaluation.figures import confusion_figure, curves_figure, error_map_figure, scatter_figure, study_figure, tiles_figure
+from evaluation.figures import (
+    confusion_figure,
+    curves_figure,
+    error_map_figure,
+    scatter_figure,
+    study_figure,
+    tiles_figure,
+)
 from utils.style import CLASS_COLOURS
 
 NAN = math.nan
@@ -34,32 +42,39 @@ def texts(axes) -> list[str]:
 
 
 def test_confusion_shows_shares_of_rows_and_names_what_is_absent():
-    axes = drawn(confusion_figure(np.array([[996, 4, 0], [500, 1500, 0], [0, 0, 0]]), ("a", "b", "c"))).axes[0]
+    axes = drawn(confusion_figure(np.array([[996, 4, 0], [500, 1500, 0], [0, 0, 0]]),
+                                  ("a", "b", "c"))).axes[0]
     assert texts(axes) == [">99%\n996", "<1%\n4", "25%\n500", "75%\n1.5k"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a\n1k", "b\n2k", "c\n(absent)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a\n1k", "b\n2k",
+                                                                      "c\n(absent)"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c\n(never)"]
     assert axes.get_title() == "Classes taken for each other: 83% of 3,000 pixels right"
 
 
 @pytest.mark.parametrize("count", [2, 15])
 def test_confusion_of_any_number_of_classes(count):
-    drawn(confusion_figure(np.random.default_rng(0).integers(0, 10**9, (count, count)), [f"a class {i}" for i in range(count)]))
+    drawn(confusion_figure(np.random.default_rng(0).integers(0, 10**9, (count, count)),
+                           [f"a class {i}" for i in range(count)]))
 
 
 def test_confusion_without_a_known_pixel():
-    assert "no pixel of a known class" in drawn(confusion_figure(np.zeros((9, 9), int), CLASSES)).axes[0].get_title()
+    assert "no pixel of a known class" in drawn(confusion_figure(np.zeros((9, 9), int),
+                                                                 CLASSES)).axes[0].get_title()
 
 
 def tiles(count: int, classes: int, side: int = 32):
     truth = np.arange(side * side).reshape(side, side) * classes // (side * side)
     names = [f"x_{i}_0" for i in range(count)]
-    return np.zeros((count, side, side, 3), np.uint8), np.stack([truth] * count), np.stack([truth.T] * count), names
+    return np.zeros((count, side, side, 3),
+                    np.uint8), np.stack([truth] * count), np.stack([truth.T] * count), names
 
 
-@pytest.mark.parametrize(("count", "shown", "classes"), [(1, 1, 2), (3, 3, 15), (5, 5, 9), (11, 8, 15)])
+@pytest.mark.parametrize(("count", "shown", "classes"),
+                         [(1, 1, 2), (3, 3, 15), (5, 5, 9), (11, 8, 15)])
 def test_up_to_eight_tiles(count, shown, classes):
     figure = drawn(tiles_figure(*tiles(count, classes), [f"class {i}" for i in range(classes)]))
-    assert sorted(axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()) == [f"x_{i}_0" for i in range(shown)]
+    assert sorted(axes.get_ylabel() for axes in figure.axes
+                  if axes.get_ylabel()) == [f"x_{i}_0" for i in range(shown)]
     pictures = [axes for axes in figure.axes if axes.images]
     assert len(pictures) == 3 * shown
     assert np.ptp([axes.get_position().width for axes in pictures]) < 1e-6
@@ -75,13 +90,16 @@ def test_tiles_in_the_colours_of_their_classes_with_the_share_of_right_pixels():
     assert np.allclose(true[1, 0] / 255, to_rgb(CLASS_COLOURS["green"]), atol=0.01)
     assert np.allclose(guess[20, 0] / 255, to_rgb(CLASS_COLOURS["water"]), atol=0.01)
     assert len(np.unique(true[0])) == 2  # stripes
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["green", "water", "unknown"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["green", "water",
+                                                                           "unknown"]
 
 
 def test_a_tile_of_which_nothing_is_known_and_long_names():
     images, truth, predicted, _ = tiles(1, 9)
-    classes = ["a class with a name that takes the whole width of the page, as a sentence would: a, b or c", *CLASSES[1:]]
-    figure = drawn(tiles_figure(images, np.full_like(truth, UNKNOWN), predicted, ["a_town_with_a_very_long_name_120_3400"], classes))
+    classes = ["a class with a name that takes the whole width of the page, as a sentence would: "
+               "a, b or c", *CLASSES[1:]]
+    figure = drawn(tiles_figure(images, np.full_like(truth, UNKNOWN), predicted,
+                                ["a_town_with_a_very_long_name_120_3400"], classes))
     assert figure.axes[2].get_xlabel() == "no pixel of a known class"
     assert figure.axes[0].get_ylabel().endswith("_120_3400")
 
@@ -100,29 +118,35 @@ def test_scatter_has_equal_axes_and_the_line_of_equality():
 def test_scatter_of_many_and_widely_spread_totals():
     rng = np.random.default_rng(0)
     true = rng.lognormal(3, 1.4, 30000)
-    figure = drawn(scatter_figure(true, true * rng.lognormal(0, 0.3, 30000), "people a tile", FIGURES))
+    figure = drawn(scatter_figure(true, true * rng.lognormal(0, 0.3, 30000), "people a tile",
+                                  FIGURES))
     panels = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in panels] == ["30,000 tiles", "28,500 tiles: the 95% with the least totals"]
+    assert [axes.get_title() for axes in panels] == ["30,000 tiles",
+                                                     "28,500 tiles: the 95% with the least totals"]
     assert all(isinstance(axes.collections[0], PolyCollection) for axes in panels)
     assert sum(panels[0].collections[0].get_array()) == 30000
 
 
 @pytest.mark.parametrize(("true", "estimate"), [
-    ([10.0], [20.0]), ([0.0] * 20, [0.0] * 20), ([1.0, 2, 3], [2.0] * 3), ([5.0], [-3.0]), ([], []),
+    ([10.0], [20.0]), ([0.0] * 20, [0.0] * 20), ([1.0, 2, 3], [2.0] * 3), ([5.0], [-3.0]),
+    ([], []),
 ])
 def test_scatter_of_little(true, estimate):
-    drawn(scatter_figure(np.array(true), np.array(estimate), "people a tile", {**FIGURES, "r2": NAN}))
+    drawn(scatter_figure(np.array(true), np.array(estimate), "people a tile",
+                         {**FIGURES, "r2": NAN}))
 
 
 def test_scatter_says_what_it_cannot_draw():
-    figure = drawn(scatter_figure(np.array([1.0, 2, 3]), np.array([1.0, NAN, math.inf]), "people a tile", FIGURES))
+    figure = drawn(scatter_figure(np.array([1.0, 2, 3]), np.array([1.0, NAN, math.inf]),
+                                  "people a tile", FIGURES))
     assert figure.axes[0].get_title() == "1 tile"
     assert "not drawn, for a value is not finite: 2 tiles" in figure.get_suptitle()
 
 
 def test_error_map_puts_tiles_at_their_places():
     names = ["b_town_7_3", "a_0_0", "a_2_1", "without a place"]
-    figure = drawn(error_map_figure(names, np.array([5.0, -10.0, NAN, 99.0]), "people a tile", diverging=True))
+    figure = drawn(error_map_figure(names, np.array([5.0, -10.0, NAN, 99.0]), "people a tile",
+                                    diverging=True))
     first, second = figure.axes[:2]
     assert (first.get_title(), second.get_title()) == ("a\n2 tiles", "b_town\n1 tile")
     squares = first.collections[0]
@@ -130,7 +154,8 @@ def test_error_map_puts_tiles_at_their_places():
     assert squares.get_array().tolist() == [-10, None]
     assert squares.get_clim() == (-10, 10)
     assert first.get_ylim()[0] > first.get_ylim()[1]  # rows go down
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no tile", "tile without a value"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no tile",
+                                                                           "tile without a value"]
 
 
 def test_no_error_map_without_places():
@@ -140,10 +165,13 @@ def test_no_error_map_without_places():
 
 @pytest.mark.parametrize(("cities", "diverging"), [(1, True), (2, False), (4, True), (8, False)])
 def test_error_maps_of_cities_of_all_forms(cities, diverging):
-    names = [f"city{i}_{column}_{row}" for i in range(cities) for column in range(20 - 5 * (i % 4)) for row in range(1 + 9 * (i % 3))]
-    figure = drawn(error_map_figure(names, np.random.default_rng(0).normal(size=len(names)), "people a tile", diverging))
+    names = [f"city{i}_{column}_{row}" for i in range(cities) for column in range(20 - 5 * (i % 4))
+             for row in range(1 + 9 * (i % 3))]
+    figure = drawn(error_map_figure(names, np.random.default_rng(0).normal(size=len(names)),
+                                    "people a tile", diverging))
     assert len([axes for axes in figure.axes if axes.get_title()]) == min(cities, 6)
-    assert figure.get_suptitle() == ("the 6 cities of 8 with the most tiles" if cities == 8 else "")
+    assert figure.get_suptitle() == ("the 6 cities of 8 with the most tiles" if cities == 8
+                                     else "")
 
 
 @pytest.mark.parametrize("value", [0.3, 0.0, NAN])
@@ -153,7 +181,8 @@ def test_error_map_of_one_tile(value, diverging):
 
 
 def rows(count: int, scale: float = 1.0) -> list[dict[str, float]]:
-    return [{"epoch": i + 1, "train_loss": scale ** -i, "val_loss": 2 * scale ** -i, "miou": 0.1 + i / 100} for i in range(count)]
+    return [{"epoch": i + 1, "train_loss": scale ** -i, "val_loss": 2 * scale ** -i,
+             "miou": 0.1 + i / 100} for i in range(count)]
 
 
 def test_curves_mark_the_chosen_epoch():
@@ -171,23 +200,27 @@ def test_curves_of_losses_that_fall_far_and_of_a_single_epoch():
 
 def test_study_lines_with_their_deviations():
     points = [(1.0, 0.6, 0.1), (0.01, 0.2, NAN), (0.5, 0.5, 0.05)]
-    figure = drawn(study_figure({"pretrained": points, "scratch": points[:1]}, "share", "mIoU", "title", reference={"baseline": 0.1}))
+    figure = drawn(study_figure({"pretrained": points, "scratch": points[:1]}, "share", "mIoU",
+                                "title", reference={"baseline": 0.1}))
     axes, = figure.axes
     assert axes.get_xscale() == "log"
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.5", "1"]
     line, _, (bars,) = axes.containers[0]
     assert line.get_xdata().tolist() == [0.01, 0.5, 1.0]
     assert np.allclose(bars.get_segments()[-1], [[1.0, 0.5], [1.0, 0.7]])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pretrained", "scratch", "baseline"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pretrained", "scratch",
+                                                                           "baseline"]
 
 
 def test_study_from_nothing_to_everything_is_linear():
-    assert drawn(study_figure({"a": [(0.0, 1.0, 0.1), (1.0, 2.0, 0.1)]}, "share", "mIoU", "title")).axes[0].get_xscale() == "linear"
+    assert drawn(study_figure({"a": [(0.0, 1.0, 0.1), (1.0, 2.0, 0.1)]}, "share", "mIoU",
+                              "title")).axes[0].get_xscale() == "linear"
 
 
 def test_study_bars_stand_beside_each_other():
     series = {"one": [("image", 0.4, 0.1), ("fusion", NAN, NAN)], "two": [("fusion", -0.3, 0.0)]}
-    figure = drawn(study_figure(series, "modality", "R²", "title", categorical=True, reference={"mean": 0.0}))
+    figure = drawn(study_figure(series, "modality", "R²", "title", categorical=True,
+                                reference={"mean": 0.0}))
     axes, = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["image", "fusion"]
     assert [text for text in texts(axes) if text] == ["0.4000", "no value", "-0.3000"]
@@ -199,5 +232,7 @@ def test_study_bars_stand_beside_each_other():
 @pytest.mark.parametrize("categorical", [True, False])
 def test_study_of_one_and_of_six_series(count, categorical):
     xs = ["image", "osm", "fusion", "fine"] if categorical else [0.0, 0.25, 0.5, 1.0]
-    series = {f"a series with a name {i}": [(x, place + i, 0.1) for place, x in enumerate(xs)] for i in range(count)}
-    drawn(study_figure(series, "x", "mIoU", "title", categorical, reference={"one": 0.5, "two": 0.7}))
+    series = {f"a series with a name {i}": [(x, place + i, 0.1) for place, x in enumerate(xs)]
+              for i in range(count)}
+    drawn(study_figure(series, "x", "mIoU", "title", categorical,
+                       reference={"one": 0.5, "two": 0.7}))

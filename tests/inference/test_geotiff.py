@@ -48,16 +48,20 @@ def slow_strips():
 
 def write_slowly(path: Path, cloud_optimised: bool) -> None:
     ground = Ground("EPSG:32633", Affine(1, 0, 0, 0, -1, 0), 600, 2048)
-    write_geotiff(path, slow_strips(), ground, Content("uint8", 255, ["class"], {}), cloud_optimised)
+    write_geotiff(path, slow_strips(), ground, Content("uint8", 255, ["class"], {}),
+                  cloud_optimised)
 
 
-@pytest.mark.parametrize(("cloud_optimised", "last"), [(False, "overviews"), (True, "laid out for a network")])
-def test_on_a_terminal_a_bar_follows_the_rows_and_goes(tmp_path, monkeypatch, capsys, cloud_optimised, last):
+@pytest.mark.parametrize(("cloud_optimised", "last"),
+                         [(False, "overviews"), (True, "laid out for a network")])
+def test_on_a_terminal_a_bar_follows_the_rows_and_goes(tmp_path, monkeypatch, capsys,
+                                                       cloud_optimised, last):
     monkeypatch.setattr(progress, "_DELAY_S", 0.1)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     write_slowly(tmp_path / "map.tif", cloud_optimised)
     shown = [text.strip() for text in capsys.readouterr().err.split("\r")]
-    assert [text[:13] for text in shown if "2048 [" in text] == ["map.tif:  25%", "map.tif:  50%", "map.tif:  75%", "map.tif: 100%",
+    assert [text[:13] for text in shown if "2048 [" in text] == ["map.tif:  25%", "map.tif:  50%",
+                                                                 "map.tif:  75%", "map.tif: 100%",
                                                                 "map.tif: 100%"]
     assert last in [text for text in shown if text][-1]
     assert shown[-1] == ""                                            # nothing of it stays

@@ -9,14 +9,17 @@ from models import build_rose
 SMALL = "test_vit"  # timm's own ViT for tests: width 64, 6 blocks, patch 16
 
 
-def random_graphs(counts: list[int], width: int = 525, edges_per_node: int = 3, seed: int = 0) -> Batch:
+def random_graphs(counts: list[int], width: int = 525, edges_per_node: int = 3,
+                  seed: int = 0) -> Batch:
     """A batch with `counts` nodes per tile."""
     draw = torch.Generator().manual_seed(seed)
     tiles = []
     for n in counts:
-        edges = torch.randint(n, (2, edges_per_node * n), generator=draw) if n else torch.empty(2, 0, dtype=torch.long)
+        edges = torch.randint(n, (2, edges_per_node * n),
+                              generator=draw) if n else torch.empty(2, 0, dtype=torch.long)
         codes = torch.randint(2, 6, (edges.shape[1], 1), generator=draw).float()
-        tiles.append(Data(x=torch.rand(n, width, generator=draw), edge_index=edges, edge_attr=codes))
+        tiles.append(Data(x=torch.rand(n, width, generator=draw), edge_index=edges,
+                          edge_attr=codes))
     return Batch.from_data_list(tiles)
 
 
@@ -25,7 +28,8 @@ def random_images(count: int, height: int = 64, width: int = 64, seed: int = 0) 
 
 
 def randomise(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """Move every parameter off its initial value, so that zero biases and unit gains cannot hide a mistake."""
+    """Move every parameter off its initial value, so that zero biases and unit gains cannot hide a
+    mistake."""
     draw = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():

@@ -1,4 +1,5 @@
-"""torch.compile of the network's parts: no graph break, few graphs for any number of nodes, equal numbers."""
+"""torch.compile of the network's parts: no graph break, few graphs for any number of nodes, equal
+numbers."""
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ NODES = ([4, 7, 3], [9, 2, 6], [0, 15, 1], [5, 0, 0], [13, 14, 2])
 
 @pytest.fixture(scope="module")
 def pair():
-    """A network with products of any size by the functions that large networks use, and its like compiled without the code generator, which
-    takes minutes. Graphs are made once for all tests."""
+    """A network with products of any size by the functions that large networks use, and its like
+    compiled without the code generator, which takes minutes. Graphs are made once for all
+    tests."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(linear, "FEWEST_PRODUCTS", 1)
         torch._dynamo.reset()
@@ -41,25 +43,34 @@ def losses(rose, images, graphs):
 def test_pretraining_with_changing_node_counts(pair):
     plain, compiled = pair
     for counts in NODES:
-        images, graphs = random_images(len(counts), 32, 48), random_graphs(counts, edges_per_node=2)
+        images, graphs = random_images(len(counts), 32,
+                                       48), random_graphs(counts, edges_per_node=2)
         found, expected = losses(compiled, images, graphs), losses(plain, images, graphs)
         torch.testing.assert_close(found.loss, expected.loss, rtol=1e-5, atol=1e-5)
         total = torch.stack([parameter.grad.norm() for parameter in plain.parameters()]).norm()
-        for (name, mine), theirs in zip(compiled.named_parameters(), plain.parameters(), strict=True):
-            assert (mine.grad - theirs.grad).norm() <= 1e-4 * theirs.grad.norm() + 1e-6 * total, name
+        for (name, mine), theirs in zip(compiled.named_parameters(), plain.parameters(),
+                                        strict=True):
+            assert (mine.grad
+                    - theirs.grad).norm() <= 1e-4 * theirs.grad.norm() + 1e-6 * total, name
     assert not counters["graph_break"]
-    # one graph a part (encoder, readout, two blocks, ViT block, decoder), and a second of some for counts of 0 and 1
+    # one graph a part (encoder, readout, two blocks, ViT block, decoder), and a second of some for
+    # counts of 0 and 1
     assert counters["stats"]["unique_graphs"] <= 14
 
 
 def test_every_kind_of_batch_in_training_and_in_use(pair):
     """More cases than torch.compile's own limit of graphs: none ends the run."""
     plain, compiled = pair
-    for counts, edges in ([4, 7], 2), ([0, 0], 2), ([1, 0], 0), ([2, 1], 0), ([1], 0), ([3], 2), ([1, 1], 2):
-        images, graphs = random_images(len(counts), 32, 48), random_graphs(counts, edges_per_node=edges)
-        torch.testing.assert_close(losses(compiled, images, graphs).loss, losses(plain, images, graphs).loss, rtol=1e-5, atol=1e-5)
+    for counts, edges in ([4, 7], 2), ([0, 0], 2), ([1, 0],
+                                                    0), ([2, 1],
+                                                         0), ([1], 0), ([3], 2), ([1, 1], 2):
+        images, graphs = random_images(len(counts), 32,
+                                       48), random_graphs(counts, edges_per_node=edges)
+        torch.testing.assert_close(losses(compiled, images, graphs).loss,
+                                   losses(plain, images, graphs).loss, rtol=1e-5, atol=1e-5)
         with torch.inference_mode():
-            torch.testing.assert_close(compiled.fuse(images, graphs, "fine"), plain.fuse(images, graphs, "fine"), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(compiled.fuse(images, graphs, "fine"),
+                                       plain.fuse(images, graphs, "fine"), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("modality", ["image", "fusion", "fine"])
@@ -67,8 +78,10 @@ def test_segmentation(pair, modality):
     plain, compiled = (build_segmenter(rose, modality).eval() for rose in pair)
     compiled.decoder.load_state_dict(plain.decoder.state_dict())
     for counts in NODES[:2]:
-        images, graphs = random_images(len(counts), 32, 48), random_graphs(counts, edges_per_node=2)
-        torch.testing.assert_close(compiled(images, graphs), plain(images, graphs), rtol=1e-4, atol=1e-4)
+        images, graphs = random_images(len(counts), 32,
+                                       48), random_graphs(counts, edges_per_node=2)
+        torch.testing.assert_close(compiled(images, graphs), plain(images, graphs), rtol=1e-4,
+                                   atol=1e-4)
     assert not counters["graph_break"]
 
 

@@ -33,7 +33,8 @@ def test_regressor(modality):
 def assert_trained_parts_get_gradients(module):
     """DDP waits for every trainable parameter; those off the path must be frozen."""
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    assert trained == {name for name, parameter in module.named_parameters() if parameter.grad is not None}
+    assert trained == {name for name, parameter in module.named_parameters()
+                       if parameter.grad is not None}
     assert any(name.startswith("rose.") for name in trained)
     assert any(name.startswith("decoder.") for name in trained)
 
@@ -42,8 +43,12 @@ def test_linear_segmentation_by_hand():
     rose = randomise(build_rose(SMALL))
     segmenter = build_segmenter(rose, "image")
     images, graphs = random_images(1, 64, 96), random_graphs([2])
-    scores = segmenter.decoder.head(rose.encode_image(images)[:, 1:]).reshape(1, 4, 6, 9).permute(0, 3, 1, 2)
-    torch.testing.assert_close(segmenter(images, graphs), F.interpolate(scores, (64, 96), mode="bilinear", align_corners=False))
+    scores = segmenter.decoder.head(rose.encode_image(images)[:, 1:]).reshape(1, 4, 6,
+                                                                              9).permute(0, 3, 1,
+                                                                                         2)
+    torch.testing.assert_close(segmenter(images, graphs),
+                               F.interpolate(scores, (64, 96), mode="bilinear",
+                                             align_corners=False))
 
 
 def test_a_regression_head_starts_as_a_sum_and_is_never_negative():

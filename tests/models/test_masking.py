@@ -22,13 +22,15 @@ def test_image_mask_masks_equally_many_and_differs_between_images():
     assert not torch.equal(mask[0], mask[1])
 
 
-@pytest.mark.parametrize(("patches", "ratio", "masked"), [(4, 0.99, 3), (4, 0.01, 1), (16, 0.5, 8)])
+@pytest.mark.parametrize(("patches", "ratio", "masked"),
+                         [(4, 0.99, 3), (4, 0.01, 1), (16, 0.5, 8)])
 def test_image_mask_leaves_one_of_each(patches, ratio, masked):
     assert draw_image_mask(2, patches, ratio, torch.device("cpu")).sum(1).tolist() == [masked] * 2
 
 
 def test_every_patch_is_masked_equally_often():
-    share = torch.cat([draw_image_mask(100, 16, 0.75, torch.device("cpu")) for _ in range(20)]).float().mean(0)
+    share = torch.cat([draw_image_mask(100, 16, 0.75, torch.device("cpu"))
+                       for _ in range(20)]).float().mean(0)
     assert (share - 0.75).abs().max() < 0.05
 
 
@@ -41,7 +43,8 @@ def test_tile_scope_masks_a_share_of_every_tile_and_at_least_one():
 
 def test_batch_scope_masks_a_share_of_the_batch():
     batch = torch.repeat_interleave(torch.arange(3), torch.tensor([20, 1, 9]))
-    counts = torch.stack([torch.bincount(batch[draw_node_mask(batch, 3, 0.15, "batch")], minlength=3) for _ in range(50)])
+    counts = torch.stack([torch.bincount(batch[draw_node_mask(batch, 3, 0.15, "batch")],
+                                         minlength=3) for _ in range(50)])
     assert (counts.sum(1) == 4).all()  # int(30 * 0.15)
     assert (counts == 0).any()         # some tile is left whole now and then
 
@@ -56,13 +59,15 @@ def test_those_with_the_least_noise_are_masked():
 
 def test_a_tiles_masks_depend_on_its_own_noise_alone():
     sizes = [7, 0, 12, 1, 30]
-    noise, patch_noise = [torch.rand(size, dtype=torch.float64) for size in sizes], torch.rand(5, 16)
+    noise, patch_noise = [torch.rand(size, dtype=torch.float64)
+                          for size in sizes], torch.rand(5, 16)
     noise[4][3:20] = noise[4][2]  # ties, too
 
     def node_masks(order: list[int]) -> dict[int, torch.Tensor]:
         counts = torch.tensor([sizes[tile] for tile in order])
         batch = torch.arange(len(order)).repeat_interleave(counts)
-        mask = node_mask_of(torch.cat([noise[tile] for tile in order]), batch, len(order), 0.4, "tile")
+        mask = node_mask_of(torch.cat([noise[tile] for tile in order]), batch, len(order), 0.4,
+                            "tile")
         return dict(zip(order, mask.split(counts.tolist()), strict=True))
 
     whole, image_masks = node_masks([0, 1, 2, 3, 4]), image_mask_of(patch_noise, 0.75)
@@ -77,7 +82,8 @@ def test_masks_are_drawn_as_they_are_made_of_noise():
         torch.manual_seed(3)
         drawn = draw_node_mask(batch, 3, 0.15, scope)
         torch.manual_seed(3)
-        assert torch.equal(drawn, node_mask_of(torch.rand(30, dtype=torch.float64), batch, 3, 0.15, scope))
+        assert torch.equal(drawn, node_mask_of(torch.rand(30, dtype=torch.float64), batch, 3, 0.15,
+                                               scope))
 
 
 def test_no_node_no_mask():

@@ -16,7 +16,8 @@ from utils.files import remove_unfinished, replacing
 from utils.rng import rng_state, set_rng_state
 
 SMALL = "test_vit"
-BUILD = {"image_encoder": SMALL, "recipe": "rose", "graph_in_dim": 32, "graph_out_dim": 16, "osm_norm_scope": "batch"}
+BUILD = {"image_encoder": SMALL, "recipe": "rose", "graph_in_dim": 32, "graph_out_dim": 16,
+         "osm_norm_scope": "batch"}
 def small_rose(seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
     return build_rose(**BUILD)
@@ -29,7 +30,9 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
 @pytest.fixture
 def saved(tmp_path):
     rose = small_rose()
-    save_checkpoint(tmp_path / "model_3.tar", {"model": rose.state_dict(), "build": BUILD, "global_step": 7, "rng": [rng_state()]})
+    save_checkpoint(tmp_path / "model_3.tar",
+                    {"model": rose.state_dict(), "build": BUILD, "global_step": 7,
+                     "rng": [rng_state()]})
     return tmp_path, rose
 
 
@@ -55,8 +58,10 @@ def test_a_rose_knows_what_it_is_built_of(saved, tmp_path):
     """So that what is fine-tuned on any Rose comes back, wherever that came from."""
     loaded = load_rose(saved[0] / "model_3.tar", fine_input="double")
     again = build_rose(**loaded.build)
-    assert (again.build, again.fine_input, again.osm_encoder.norm_scope) == (loaded.build, "double", "batch")
-    purpose = {"problem": "segmentation", "modality": "fine", "decoder": "linear", "classes": ["water", "land"]}
+    assert (again.build, again.fine_input, again.osm_encoder.norm_scope) == (loaded.build,
+                                                                             "double", "batch")
+    purpose = {"problem": "segmentation", "modality": "fine", "decoder": "linear",
+               "classes": ["water", "land"]}
     model = build_downstream(loaded, purpose)
     save_finetuned(tmp_path / "tuned.safetensors", model, purpose)
     back, found = load_finetuned(tmp_path / "tuned.safetensors")
@@ -65,15 +70,19 @@ def test_a_rose_knows_what_it_is_built_of(saved, tmp_path):
 
 
 @pytest.mark.parametrize("old_pyg", [False, True])
-@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {f"module.{k}": v for k, v in state.items()},
-                                  lambda state: {"state_dict": state, "epoch": 120}], ids=["bare", "module.", "state_dict"])
+@pytest.mark.parametrize("wrap",
+                         [lambda state: state, lambda state: {f"module.{k}": v
+                                                              for k, v in state.items()},
+                          lambda state: {"state_dict": state, "epoch": 120}],
+                         ids=["bare", "module.", "state_dict"])
 def test_the_authors_checkpoints_come_back(tmp_path, wrap, old_pyg):
     rose = small_rose()
     torch.save(wrap(release_of(rose, old_pyg)), tmp_path / "model_120.tar")
     loaded = load_rose(tmp_path / "model_120.tar", image_encoder=SMALL)
     assert same(loaded, rose)
     assert loaded.osm_encoder.norm_scope == "batch"  # recipe=release unless told otherwise
-    assert load_rose(tmp_path / "model_120.tar", image_encoder=SMALL, recipe="rose").osm_encoder.norm_scope == "tile"
+    assert load_rose(tmp_path / "model_120.tar", image_encoder=SMALL,
+                     recipe="rose").osm_encoder.norm_scope == "tile"
 
 
 def test_the_encoder_of_a_release_checkpoint_is_recognised(tmp_path):
@@ -98,16 +107,19 @@ def test_release_names_are_strict_and_all_faults_are_listed():
 
 def test_a_segmenter_takes_its_decoder_too():
     segmenter = build_segmenter(small_rose(), "image", num_classes=3)
-    state = release_of(small_rose(1)) | {"decoder.head.weight": torch.ones(3, 64), "decoder.head.bias": torch.ones(3)}
+    state = release_of(small_rose(1)) | {"decoder.head.weight": torch.ones(3, 64),
+                                         "decoder.head.bias": torch.ones(3)}
     load_release_state_dict(segmenter, state)
     assert (segmenter.decoder.head.weight == 1).all()
     assert same(segmenter.rose, small_rose(1))
-    with pytest.raises(CheckpointError, match=r"missing: decoder\.head\.weight, decoder\.head\.bias"):
+    with pytest.raises(CheckpointError,
+                       match=r"missing: decoder\.head\.weight, decoder\.head\.bias"):
         load_release_state_dict(segmenter, release_of(small_rose()))
 
 
 def test_every_name_of_ours_has_one_of_the_authors():
-    assert {our_name(name) for name in release_of(small_rose())} - {None} == set(small_rose().state_dict())
+    assert {our_name(name)
+            for name in release_of(small_rose())} - {None} == set(small_rose().state_dict())
 
 
 def test_random_state_comes_back(tmp_path):
@@ -159,11 +171,14 @@ class Evil:
 
 BAD = {
     "missing": (lambda path: None, "no such file"),
-    "a text": (lambda path: path.write_text("epoch [1/120]"), "is no checkpoint; expected a model_N.tar"),
+    "a text": (lambda path: path.write_text("epoch [1/120]"),
+               "is no checkpoint; expected a model_N.tar"),
     "empty": (lambda path: path.write_bytes(b""), "cannot be read"),
-    "truncated": (lambda path: (torch.save({"a": torch.zeros(999)}, path), path.write_bytes(path.read_bytes()[:1500])),
+    "truncated": (lambda path: (torch.save({"a": torch.zeros(999)}, path),
+                                path.write_bytes(path.read_bytes()[:1500])),
                   "truncated or damaged"),
-    "pickled object": (lambda path: torch.save({"model": Evil()}, path), "refused.*loading them can run any code"),
+    "pickled object": (lambda path: torch.save({"model": Evil()}, path),
+                       "refused.*loading them can run any code"),
     "bare pickle": (lambda path: path.write_bytes(pickle.dumps(Evil())), "refused"),
     "a list": (lambda path: torch.save([1, 2], path), "holds a list"),
     "another network": (lambda path: torch.save({"fc.weight": torch.zeros(2)}, path),
@@ -201,5 +216,6 @@ def test_foreign_safetensors(tmp_path):
 
 
 def test_another_width_is_refused_with_both_shapes(saved):
-    with pytest.raises(CheckpointError, match=r"model_3.tar: does not fit the network .*\[16, 32\] instead of \[8, 32\]"):
+    with pytest.raises(CheckpointError,
+                       match=r"model_3.tar: does not fit the network .*\[16, 32\] instead of \[8, 32\]"):
         load_rose(saved[0] / "model_3.tar", graph_out_dim=8)

@@ -1,4 +1,5 @@
-"""Half precision where it serves, float32 where it is due; and blocks computed again instead of kept."""
+"""Half precision where it serves, float32 where it is due; and blocks computed again instead of
+kept."""
 
 import pytest
 import torch
@@ -38,8 +39,10 @@ def test_losses_are_near_those_of_float32_and_of_its_type(batch, dtype):
         found, gradients = step(rose, batch)
     for name in ("image_loss", "osm_loss"):
         assert getattr(found, name).dtype == torch.float32
-        assert getattr(found, name).item() == pytest.approx(getattr(expected, name).item(), rel=0.01)
-    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients)
+        assert getattr(found, name).item() == pytest.approx(getattr(expected, name).item(),
+                                                            rel=0.01)
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all()
+               for gradient in gradients)
     assert not torch.equal(found.loss, expected.loss)  # it was another precision
 
 
@@ -68,6 +71,7 @@ def test_checkpointed_activations_give_the_same_and_keep_less(batch):
 def kept_numbers(function) -> int:
     """How many numbers a forward pass keeps for its backward pass, parameters aside."""
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor)
+                                                  or tensor, lambda tensor: tensor):
         function()
     return sum(tensor.numel() for tensor in kept if not tensor.is_leaf)

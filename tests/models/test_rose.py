@@ -33,21 +33,25 @@ def test_patches_and_images_are_inverse(rose):
     images = random_images(2, 32, 48)
     pixels = rose.patchify(images)
     torch.testing.assert_close(rose.unpatchify(pixels, (2, 3)), images)
-    torch.testing.assert_close(pixels[1, 4, 3 * (16 * 2 + 5) + 1], images[1, 1, 16 + 2, 16 + 5])  # row, column, channel last
+    # row, column, channel last
+    torch.testing.assert_close(pixels[1, 4, 3 * (16 * 2 + 5) + 1], images[1, 1, 16 + 2, 16 + 5])
 
 
 def test_losses_are_the_mean_over_what_was_hidden(rose):
     images, graphs = random_images(2), random_graphs([5, 9])
     out = rose(images, graphs)
     pixels = rose.patchify(images)[out.image_mask]
-    torch.testing.assert_close(out.image_loss, (out.image_pred[out.image_mask] - pixels).square().mean())
-    torch.testing.assert_close(out.osm_loss, (out.osm_pred - graphs.x[out.node_mask, :524]).square().mean())
+    torch.testing.assert_close(out.image_loss,
+                               (out.image_pred[out.image_mask] - pixels).square().mean())
+    torch.testing.assert_close(out.osm_loss,
+                               (out.osm_pred - graphs.x[out.node_mask, :524]).square().mean())
 
 
 def test_forward_changes_none_of_its_inputs(rose):
     images, graphs = random_images(2), random_graphs([5, 9])
     before, graphs_before = images.clone(), copy.deepcopy(graphs)
-    for call in (lambda: rose(images, graphs), lambda: rose.fuse(images, graphs, "fine"), lambda: rose.osm_attention(images, graphs, [1])):
+    for call in (lambda: rose(images, graphs), lambda: rose.fuse(images, graphs,
+                                                                 "fine"), lambda: rose.osm_attention(images, graphs, [1])):
         call()
         assert torch.equal(images, before)
         for key in ("x", "edge_index", "edge_attr", "batch"):
@@ -57,7 +61,8 @@ def test_forward_changes_none_of_its_inputs(rose):
 @pytest.mark.parametrize("recipe", ["rose", "release", "rose with relations"])
 @pytest.mark.parametrize("counts", [[0], [0, 0], [4, 0, 7], [0, 3], [1]])
 def test_tiles_without_objects_forward_and_backward(counts, recipe):
-    rose = randomise(build_rose(SMALL, recipe=recipe.split()[0], relation_edges="relations" in recipe))
+    rose = randomise(build_rose(SMALL, recipe=recipe.split()[0],
+                                relation_edges="relations" in recipe))
     images, graphs = random_images(len(counts)), random_graphs(counts)
     out = rose(images, graphs)
     out.loss.backward()
@@ -74,16 +79,20 @@ def test_tiles_without_objects_forward_and_backward(counts, recipe):
 
 def test_an_empty_tile_reads_out_like_an_empty_graph_and_changes_no_other(rose):
     images = random_images(3)
-    mixed, alone = random_graphs([4, 0, 7]), random_graphs([4, 7])  # one stream of numbers: the same 4 and 7 nodes
+    # one stream of numbers: the same 4 and 7 nodes
+    mixed, alone = random_graphs([4, 0, 7]), random_graphs([4, 7])
     torch.testing.assert_close(rose.encode_osm(mixed)[1][[0, 2]], rose.encode_osm(alone)[1])
-    torch.testing.assert_close(rose.encode_osm(mixed)[1][1:2], rose.encode_osm(random_graphs([0]))[1])
-    torch.testing.assert_close(rose.fuse(images, mixed, "fine")[[0, 2]], rose.fuse(images[[0, 2]], alone, "fine"), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(rose.encode_osm(mixed)[1][1:2],
+                               rose.encode_osm(random_graphs([0]))[1])
+    torch.testing.assert_close(rose.fuse(images, mixed, "fine")[[0, 2]],
+                               rose.fuse(images[[0, 2]], alone, "fine"), atol=1e-5, rtol=1e-5)
 
 
 def test_osm_norm_scope_decides_whether_tiles_see_each_other():
     for scope, independent in (("tile", True), ("batch", False)):
         rose = randomise(build_rose(SMALL, osm_norm_scope=scope))
-        together, alone = rose.encode_osm(random_graphs([4, 7]))[0][:4], rose.encode_osm(random_graphs([4]))[0]
+        together, alone = rose.encode_osm(random_graphs([4, 7]))[0][:4], rose.encode_osm(
+            random_graphs([4]))[0]
         assert torch.allclose(together, alone, atol=1e-5) == independent
 
 
@@ -141,7 +150,8 @@ def test_one_seed_one_network():
     torch.manual_seed(5)
     first = build_rose(SMALL).state_dict()
     torch.manual_seed(5)
-    assert all(torch.equal(value, first[name]) for name, value in build_rose(SMALL).state_dict().items())
+    assert all(torch.equal(value, first[name])
+               for name, value in build_rose(SMALL).state_dict().items())
 
 
 def test_initialisation():
@@ -161,26 +171,43 @@ def test_initialisation():
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda rose: rose(torch.zeros(1, 3, 60, 64), random_graphs([2])), "64 x 60 px.*multiples of the patch side 16"),
-    (lambda rose: rose(torch.zeros(1, 4, 64, 64), random_graphs([2])), r"\[1, 4, 64, 64\]; expected \[B, 3, H, W\]"),
+    (lambda rose: rose(torch.zeros(1, 3, 60, 64), random_graphs([2])),
+     "64 x 60 px.*multiples of the patch side 16"),
+    (lambda rose: rose(torch.zeros(1, 4, 64, 64), random_graphs([2])),
+     r"\[1, 4, 64, 64\]; expected \[B, 3, H, W\]"),
     (lambda rose: rose(random_images(2), random_graphs([2])), "1 graphs for 2 images"),
-    (lambda rose: rose(random_images(1), random_graphs([2], width=300)), r"\[2, 300\]; expected \[N, 525\]"),
-    (lambda rose: rose(random_images(1), Data(x=torch.zeros(1, 525))), "Data; expected a torch_geometric Batch"),
-    (lambda rose: rose(random_images(1), random_graphs([2]), node_mask=torch.zeros(3).bool()), r"\[3\]; expected bool of shape \[2\]"),
-    (lambda rose: rose.fuse(random_images(1), random_graphs([2]), "both"), "mode=both: choose global or fine"),
-    (lambda rose: rose.osm_attention(random_images(1), random_graphs([2]), [2]), "the batch has 2 nodes"),
-    (lambda rose: build_rose("vit_nonesuch"), "image_encoder=vit_nonesuch: timm knows no such model"),
+    (lambda rose: rose(random_images(1), random_graphs([2], width=300)),
+     r"\[2, 300\]; expected \[N, 525\]"),
+    (lambda rose: rose(random_images(1), Data(x=torch.zeros(1, 525))),
+     "Data; expected a torch_geometric Batch"),
+    (lambda rose: rose(random_images(1), random_graphs([2]), node_mask=torch.zeros(3).bool()),
+     r"\[3\]; expected bool of shape \[2\]"),
+    (lambda rose: rose.fuse(random_images(1), random_graphs([2]), "both"),
+     "mode=both: choose global or fine"),
+    (lambda rose: rose.osm_attention(random_images(1), random_graphs([2]), [2]),
+     "the batch has 2 nodes"),
+    (lambda rose: build_rose("vit_nonesuch"), "image_encoder=vit_nonesuch: timm knows no such "
+                                              "model"),
     (lambda rose: build_rose("test_vit2"), "image_encoder=test_vit2: has 1 register tokens"),
-    (lambda rose: build_rose("test_vit.nosuch"), "image_encoder=test_vit.nosuch: timm cannot build it"),
-    (lambda rose: rose.encode_osm(random_graphs([2], width=100)), r"\[2, 100\]; expected \[N, 525\]"),
-    (lambda rose: build_regressor(rose, "osm")(random_images(2), random_graphs([2])), "1 graphs for 2 images"),
+    (lambda rose: build_rose("test_vit.nosuch"), "image_encoder=test_vit.nosuch: timm cannot "
+                                                 "build it"),
+    (lambda rose: rose.encode_osm(random_graphs([2], width=100)),
+     r"\[2, 100\]; expected \[N, 525\]"),
+    (lambda rose: build_regressor(rose, "osm")(random_images(2), random_graphs([2])),
+     "1 graphs for 2 images"),
     (lambda rose: build_rose("resnet18"), "image_encoder=resnet18: ResNet is no plain ViT"),
-    (lambda rose: build_rose(SMALL, img_mask_ratio=1.0), "img_mask_ratio=1.0: a mask ratio lies between"),
-    (lambda rose: build_rose(SMALL, graph_in_dim=522)(random_images(1), random_graphs([2], width=523)), "width=522.*divisible by 4"),
-    (lambda rose: build_rose(SMALL, mask_ratio=0.5), "mask_ratio=0.5: build_rose knows no such argument; it takes graph_in_dim"),
+    (lambda rose: build_rose(SMALL, img_mask_ratio=1.0), "img_mask_ratio=1.0: a mask ratio lies "
+                                                         "between"),
+    (lambda rose: build_rose(SMALL, graph_in_dim=522)(random_images(1),
+                                                      random_graphs([2], width=523)),
+     "width=522.*divisible by 4"),
+    (lambda rose: build_rose(SMALL, mask_ratio=0.5), "mask_ratio=0.5: build_rose knows no such "
+                                                     "argument; it takes graph_in_dim"),
     (lambda rose: build_segmenter(rose, "osm"), "modality=osm: choose one of image, fusion, fine"),
-    (lambda rose: build_segmenter(rose, "image", "unet"), "decoder=unet: choose one of linear, mask_transformer"),
-    (lambda rose: build_regressor(rose, "fine"), "modality=fine: choose one of image, fusion, osm"),
+    (lambda rose: build_segmenter(rose, "image", "unet"), "decoder=unet: choose one of linear, "
+                                                          "mask_transformer"),
+    (lambda rose: build_regressor(rose, "fine"), "modality=fine: choose one of image, fusion, "
+                                                 "osm"),
 ])
 def test_what_does_not_fit_is_refused(call, message, rose):
     with pytest.raises(ModelError, match=message):

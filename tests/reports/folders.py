@@ -1,4 +1,5 @@
-"""Small run folders of each kind; the names in them may be such as would be markup if a page did not escape them."""
+"""Small run folders of each kind; the names in them may be such as would be markup if a page did
+not escape them."""
 
 import base64
 import csv
@@ -22,25 +23,34 @@ def pretraining(folder: Path, tag: str = "house", tile: str = "town_0_0") -> Pat
     """A pretraining run of 6 recorded steps, with the attention of two tiles of two objects."""
     _pictures(folder, "reconstruction_image", "reconstruction_osm")
     (folder / "loss_record.txt").write_text("epoch [1/1]\n")
-    (folder / "config.yaml").write_text("data_path: tiles\ntotal_epoch: 1\nlr: null\nschedule: [90, 110]\n")
+    (folder / "config.yaml").write_text("data_path: tiles\ntotal_epoch: 1\nlr: null\nschedule: "
+                                        "[90, 110]\n")
     _csv(folder / "metrics.csv", [
-        {"epoch": 1, "step": step, "global_step": step, "image_loss": 1 / step, "osm_loss": 2 / step, "lr": 1e-3,
+        {"epoch": 1, "step": step, "global_step": step, "image_loss": 1 / step,
+         "osm_loss": 2 / step, "lr": 1e-3,
          "samples_per_second": 50.0}
         for step in range(1, 7)])
     _json(folder / RECONSTRUCTION, {
-        "tiles": 9, "pixel_error": 20.0, "pixel_error_mean_colour": 25.0, "objects": 12, "explained": {"area": 0.5, "tag text": -0.1},
+        "tiles": 9, "pixel_error": 20.0, "pixel_error_mean_colour": 25.0, "objects": 12,
+        "explained": {"area": 0.5, "tag text": -0.1},
         "tags_right": 0.5, "tags_commonest": 0.25, "commonest": 3, "tags": 7})
-    _json(folder / ATTENTION, {"format": ATTENTION_FORMAT, "tiles": [_attention(tile, tag), _attention("town_0_1", tag)]})
+    _json(folder / ATTENTION,
+          {"format": ATTENTION_FORMAT,
+           "tiles": [_attention(tile, tag), _attention("town_0_1", tag)]})
     return folder
 
 
-def segmentation(folder: Path, remark: str = "a class is absent", seeds: Sequence[int] = (0, 1)) -> Path:
+def segmentation(folder: Path, remark: str = "a class is absent",
+                 seeds: Sequence[int] = (0, 1)) -> Path:
     """A segmentation of three classes, the last of which has no pixel."""
     figures = {"miou": 0.4, "f1": 0.5, "iou_water": 0.6, "iou_green": 0.2, "iou_harbour": None}
-    _evaluation(folder, "Segmentation", "miou", figures, seeds, {"class prior": figures | {"miou": 0.1, "f1": 0.2}}, remark)
+    _evaluation(folder, "Segmentation", "miou", figures, seeds,
+                {"class prior": figures | {"miou": 0.1, "f1": 0.2}}, remark)
     for seed in seeds:
-        _seed(folder / f"seed_{seed}", seed, "miou", {"confusion": [[30, 10, 0], [5, 55, 0], [0, 0, 0]]})
-        _csv(folder / f"seed_{seed}" / "predictions.csv", [{"tile": "town_0_0", "pixel_accuracy": 0.85, "known_pixels": 100}])
+        _seed(folder / f"seed_{seed}", seed, "miou",
+              {"confusion": [[30, 10, 0], [5, 55, 0], [0, 0, 0]]})
+        _csv(folder / f"seed_{seed}" / "predictions.csv",
+             [{"tile": "town_0_0", "pixel_accuracy": 0.85, "known_pixels": 100}])
         _pictures(folder / f"seed_{seed}", "tiles", "error_map", "curves", "confusion")
     return folder
 
@@ -48,10 +58,12 @@ def segmentation(folder: Path, remark: str = "a class is absent", seeds: Sequenc
 def regression(folder: Path, tile: str = "town_0_0") -> Path:
     """A regression of two tiles."""
     figures = {"mae": 3.0, "rmse": 4.0, "r2": -0.5}
-    _evaluation(folder, "Regression of people a tile", "rmse", figures, [0], {"training mean": figures}, "no better than the mean")
+    _evaluation(folder, "Regression of people a tile", "rmse", figures, [0],
+                {"training mean": figures}, "no better than the mean")
     _seed(folder / "seed_0", 0, "rmse", {"estimates": [1.0, 9.0]})
     _csv(folder / "seed_0" / "predictions.csv", [
-        {"tile": tile, "true": 3.0, "estimate": 1.0}, {"tile": "town_0_1", "true": 4.0, "estimate": 9.0}])
+        {"tile": tile, "true": 3.0, "estimate": 1.0},
+        {"tile": "town_0_1", "true": 4.0, "estimate": 9.0}])
     _pictures(folder / "seed_0", "scatter", "error_map")
     return folder
 
@@ -67,37 +79,49 @@ def scene(folder: Path, title: str = "Land use of city.tif", name: str = "water"
     layers = [{"name": "imagery", "file": "figures/imagery.jpg"},
               {"name": name, "file": "figures/map.png", "opacity": 0.7, "legend": legend},
               {"name": "people", "file": "figures/totals.png", "scale": scale}]
-    zones = {"title": "Zones", "columns": ["zone", "people", "covered"], "rows": [[name, 1234.5, "95%"], ["south", None, "1%"]]}
+    zones = {"title": "Zones", "columns": ["zone", "people", "covered"],
+             "rows": [[name, 1234.5, "95%"], ["south", None, "1%"]]}
     _json(folder / "scene.json", asdict(SceneRecord(
-        "land_use", title, [("people", "1,234", f"on {name}")], [f"A line about {name}."], (400.0, 200.0), layers, [zones],
+        "land_use", title, [("people", "1,234", f"on {name}")], [f"A line about {name}."],
+        (400.0, 200.0), layers, [zones],
         [{"name": "map.tif", "what": name}])))
     return folder
 
 
-def _evaluation(folder: Path, title: str, score: str, figures: dict, seeds: Sequence[int], baselines: dict, remark: str) -> None:
+def _evaluation(folder: Path, title: str, score: str, figures: dict, seeds: Sequence[int],
+                baselines: dict, remark: str) -> None:
     folder.mkdir(parents=True)
-    config = {"epochs": 3, "modality": "fusion", "mode": "finetune", "decoder": "linear", "data_root": "tiles", "task": "sample"}
+    config = {"epochs": 3, "modality": "fusion", "mode": "finetune", "decoder": "linear",
+              "data_root": "tiles", "task": "sample"}
     _json(folder / "results.json", {
-        "title": title, "chosen_by": score, "protocol": "honest", "reported": "test", "tiles": {"train": 6, "val": 2, "test": 2},
-        "seeds": list(seeds), "mean": figures, "std": {name: 0.01 if len(seeds) > 1 else None for name in figures}, "epochs": {"0": 2},
-        "per_seed": {str(seed): figures for seed in seeds}, "baselines": baselines, "remarks": [remark],
-        "checkpoint": {"path": "model.safetensors", "sha256": "ab" * 32}, "network": {"image_encoder": "test_vit"}, "config": config,
+        "title": title, "chosen_by": score, "protocol": "honest", "reported": "test",
+        "tiles": {"train": 6, "val": 2, "test": 2},
+        "seeds": list(seeds), "mean": figures,
+        "std": {name: 0.01 if len(seeds) > 1 else None for name in figures}, "epochs": {"0": 2},
+        "per_seed": {str(seed): figures for seed in seeds}, "baselines": baselines,
+        "remarks": [remark],
+        "checkpoint": {"path": "model.safetensors", "sha256": "ab" * 32},
+        "network": {"image_encoder": "test_vit"}, "config": config,
         "versions": {"torch": "2"}})
 
 
 def _seed(folder: Path, seed: int, score: str, extras: dict) -> None:
     folder.mkdir()
     _json(folder / "results.json", {"seed": seed, "epoch": 2, "figures": {}, **extras})
-    _csv(folder / "metrics.csv", [{"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 1.0, score: 0.1 * epoch} for epoch in (1, 2, 3)])
+    _csv(folder / "metrics.csv",
+         [{"epoch": epoch, "train_loss": 1 / epoch, "val_loss": 1.0, score: 0.1 * epoch}
+          for epoch in (1, 2, 3)])
 
 
 def _attention(tile: str, tag: str) -> dict:
     boxes = ([0.1, 0.1, 0.4, 0.1, 0.4, 0.4, 0.1, 0.4], [0.6, 0.5, 0.9, 0.5, 0.9, 0.9, 0.6, 0.9])
     image = BytesIO()
     Image.new("RGB", (SIDE, SIDE), "#556677").save(image, "JPEG")
-    return {"name": tile, "grid": [GRID, GRID], "image": base64.b64encode(image.getvalue()).decode(), "left_out": 0,
+    return {"name": tile, "grid": [GRID, GRID],
+            "image": base64.b64encode(image.getvalue()).decode(), "left_out": 0,
             "mean": {"peak": 2.0, "levels": _levels(0)},
-            "objects": [{"node": node, "tag": tag, "box_share": 0.09, "attention_share": 0.18, "peak": 4.0, "levels": _levels(node),
+            "objects": [{"node": node, "tag": tag, "box_share": 0.09, "attention_share": 0.18,
+                         "peak": 4.0, "levels": _levels(node),
                          "corners": corners} for node, corners in enumerate(boxes)]}
 
 

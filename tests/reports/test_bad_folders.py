@@ -1,4 +1,5 @@
-"""Folders that no page can be made of: one line that names the file, what was expected and the remedy, and exit code 2."""
+"""Folders that no page can be made of: one line that names the file, what was expected and the
+remedy, and exit code 2."""
 
 import sys
 from collections.abc import Callable
@@ -27,26 +28,36 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 @pytest.mark.parametrize(("make", "damage", "said"), [
-    (scene, remove("scene.json"), ["holds no run", "scene.json", "results.json", "loss_record.txt"]),
-    (scene, write("scene.json", '{"kind": "land_use"'), ["scene.json", "JSONDecodeError", "the layers of a scene", "again"]),
+    (scene, remove("scene.json"),
+     ["holds no run", "scene.json", "results.json", "loss_record.txt"]),
+    (scene, write("scene.json", '{"kind": "land_use"'),
+     ["scene.json", "JSONDecodeError", "the layers of a scene", "again"]),
     (scene, write("scene.json", "[]"), ["scene.json", "holds a list"]),
     (scene, write("scene.json", "{}"), ["scene.json", "size_metres"]),
-    (scene, replace("scene.json", "400.0, 200.0", "0, 200.0"), ["scene.json", "size_metres 0 x 200"]),
-    (scene, replace("scene.json", "#4a98d3", "red;background:url(x)"), ["scene.json", "not of the form #4a98d3"]),
+    (scene, replace("scene.json", "400.0, 200.0", "0, 200.0"),
+     ["scene.json", "size_metres 0 x 200"]),
+    (scene, replace("scene.json", "#4a98d3", "red;background:url(x)"),
+     ["scene.json", "not of the form #4a98d3"]),
     (scene, replace("scene.json", '["south", null, "1%"]', '["south"]'), ["scene.json", "Zones"]),
     (scene, remove("figures/map.png"), ["figures/map.png", "missing", "expected a picture"]),
-    (scene, write("figures/map.png", "no picture"), ["figures/map.png", "cannot identify image file", "expected a picture"]),
+    (scene, write("figures/map.png", "no picture"),
+     ["figures/map.png", "cannot identify image file", "expected a picture"]),
     (pretraining, remove("config.yaml"), ["config.yaml", "missing", "the keys of the run"]),
     (pretraining, write("config.yaml", "lr: [1"), ["config.yaml", "ParserError"]),
     (pretraining, write("metrics.csv", "epoch,step\n1,2\n"), ["metrics.csv", "global_step"]),
     (pretraining, write("metrics.csv", "\x00"), ["metrics.csv"]),
-    (pretraining, replace("attention.json", "rose-attention-1", "rose-attention-9"), ["attention.json", "format rose-attention-9"]),
-    (pretraining, replace("attention.json", '"objects"', '"others"'), ["attention.json", "objects"]),
+    (pretraining, replace("attention.json", "rose-attention-1", "rose-attention-9"),
+     ["attention.json", "format rose-attention-9"]),
+    (pretraining, replace("attention.json", '"objects"', '"others"'),
+     ["attention.json", "objects"]),
     (pretraining, write("reconstruction.json", "{}"), ["reconstruction.json", "tiles"]),
-    (segmentation, replace("results.json", '"mean"', '"average"'), ["results.json", "mean", "the results of an evaluation"]),
+    (segmentation, replace("results.json", '"mean"', '"average"'),
+     ["results.json", "mean", "the results of an evaluation"]),
     (segmentation, remove("seed_1/results.json"), ["seed_1/results.json", "missing"]),
-    (segmentation, replace("seed_0/results.json", ", [0, 0, 0]]", "]"), ["seed_0/results.json", "a confusion of 2 rows for 3 classes"]),
-    (regression, write("seed_0/predictions.csv", "tile,true,estimate\na,1,many\n"), ["predictions.csv", "many"]),
+    (segmentation, replace("seed_0/results.json", ", [0, 0, 0]]", "]"),
+     ["seed_0/results.json", "a confusion of 2 rows for 3 classes"]),
+    (regression, write("seed_0/predictions.csv", "tile,true,estimate\na,1,many\n"),
+     ["predictions.csv", "many"]),
 ])
 def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, damage, said):
     folder, page = make(tmp_path / "run"), tmp_path / "page.html"
@@ -65,10 +76,12 @@ def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, 
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
-    (["nowhere"], "nowhere: no such folder"), (["{seed}"], "this is one seed of {run}"), (["runs=[]"], "no folder given"),
+    (["nowhere"], "nowhere: no such folder"), (["{seed}"], "this is one seed of {run}"),
+    (["runs=[]"], "no folder given"),
     ([], "runs: no value given"),
     (["{run}", "colour=red"], "colour=red: unknown key"),
-    (["{vectors}"], "{vectors}: holds features but no picture of them, expected scene.json; extract_features.py makes one"),
+    (["{vectors}"], "{vectors}: holds features but no picture of them, expected scene.json; "
+                    "extract_features.py makes one"),
     (["{cities}"], "{cities}: holds features but no picture of them, expected scene.json; "
                    "give the folders of its cities in it, lima, oslo"),
 ])
@@ -79,7 +92,8 @@ def test_bad_commands_end_with_one_line(tmp_path, monkeypatch, capsys, arguments
         (tmp_path / folder / "features.json").write_text("{}")
     for city in ("oslo", "lima"):
         scene(tmp_path / "cities" / city)
-    names = {"run": run, "seed": run / "seed_0", "vectors": tmp_path / "vectors", "cities": tmp_path / "cities"}
+    names = {"run": run, "seed": run / "seed_0", "vectors": tmp_path / "vectors",
+             "cities": tmp_path / "cities"}
     given = [argument.format(**names) for argument in arguments]
     monkeypatch.setattr(sys, "argv", ["make_report.py", *given, f"out={tmp_path / 'page.html'}"])
     with pytest.raises(SystemExit) as stopped:

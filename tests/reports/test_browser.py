@@ -1,4 +1,5 @@
-"""Pages in a browser: nothing fails while they load, and clicks, keys and sliders do what they promise."""
+"""Pages in a browser: nothing fails while they load, and clicks, keys and sliders do what they
+promise."""
 
 import html
 import json
@@ -12,10 +13,13 @@ import pytest
 from reports import write_report
 from tests.reports.folders import pretraining, regression, scene, segmentation
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is on the PATH")
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
+               None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="neither chromium nor google-chrome is "
+                                                        "on the PATH")
 
-# Each check is an expression that is true where the page works; they run in this order, in one page of all kinds of runs.
+# Each check is an expression that is true where the page works; they run in this order, in one
+# page of all kinds of runs.
 CHECKS = """
 const one = (name, within = document) => within.querySelector(name), all = (name, within = document) => [...within.querySelectorAll(name)];
 const key = (target, name) => target.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
@@ -129,7 +133,8 @@ def browse(page: Path, *options: str) -> tuple[str, str]:
     """The document once the page's scripts have run, and what was said on the console."""
     home = page.parent / "browser"
     done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000", "--enable-logging=stderr", "--dump-dom",
+        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=2000",
+         "--enable-logging=stderr", "--dump-dom",
          "--window-size=1200,900", f"--user-data-dir={home}", *options, page.as_uri()],
         capture_output=True, text=True, timeout=60)
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
@@ -137,18 +142,21 @@ def browse(page: Path, *options: str) -> tuple[str, str]:
 
 def run_in(page: Path, code: str) -> dict:
     """What `code` writes, as JSON, into an element of the id "results"."""
-    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())  # it would stop the code
+    # it would stop the code
+    source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
     changed = page.with_name("checked.html")
     changed.write_text(source.replace("</body>", f"<script>{code}</script></body>"))
     document, console = browse(changed)
     assert "Uncaught" not in console
-    return json.loads(html.unescape(re.search(r'<pre id="results">(.*?)</pre>', document, re.DOTALL)[1]))
+    return json.loads(html.unescape(re.search(r'<pre id="results">(.*?)</pre>', document,
+                                              re.DOTALL)[1]))
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    runs = [pretraining(folder / "a"), segmentation(folder / "b"), regression(folder / "c"), scene(folder / "d")]
+    runs = [pretraining(folder / "a"), segmentation(folder / "b"), regression(folder / "c"),
+            scene(folder / "d")]
     write_report(runs, folder / "report.html")
     return folder / "report.html"
 
@@ -161,14 +169,16 @@ def test_a_page_loads_without_a_complaint_under_its_own_policy(page):
 
 def test_the_policy_stops_other_scripts(page):
     changed = page.with_name("changed.html")
-    changed.write_text(page.read_text().replace("</body>", "<script>document.title = 'changed'</script></body>"))
+    changed.write_text(page.read_text().replace("</body>", "<script>document.title = "
+                                                           "'changed'</script></body>"))
     document, console = browse(changed)
     assert "<title>changed" not in document
     assert "Content Security Policy" in console
 
 
 def test_a_map_has_the_shape_of_its_ground_and_its_pictures_fill_it(tmp_path):
-    """The pictures are twice as wide as high, as those of a raster in degrees may be whose ground is higher than wide."""
+    """The pictures are twice as wide as high, as those of a raster in degrees may be whose ground
+    is higher than wide."""
     described = scene(tmp_path / "map") / "scene.json"
     described.write_text(described.read_text().replace("400.0, 200.0", "250.0, 334.0"))
     write_report([tmp_path / "map"], tmp_path / "page.html")

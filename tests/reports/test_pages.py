@@ -1,4 +1,5 @@
-"""Pages of each kind: what they say, that they need nothing else, and that no name becomes markup."""
+"""Pages of each kind: what they say, that they need nothing else, and that no name becomes
+markup."""
 
 import re
 import sys
@@ -15,12 +16,14 @@ from reports.markup import script_json
 from reports.read import LARGE, picture
 from tests.reports.folders import HOSTILE, pretraining, regression, scene, segmentation
 
-KINDS = {"pretraining": pretraining, "segmentation": segmentation, "regression": regression, "scene": scene}
+KINDS = {"pretraining": pretraining, "segmentation": segmentation, "regression": regression,
+         "scene": scene}
 VOID = {"img", "input", "meta", "link", "br"}
 
 
 class Page(HTMLParser):
-    """The elements, attributes and texts of a page; fails where an element is not closed as it was opened."""
+    """The elements, attributes and texts of a page; fails where an element is not closed as it was
+    opened."""
 
     def __init__(self, path: Path):
         super().__init__()
@@ -59,11 +62,15 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
 
 
 @pytest.mark.parametrize(("kind", "said"), [
-    ("pretraining", ["6 steps. The record ends in epoch 1.", "25.0 with the mean colour", "18.0% 9.0% 2.00 x", "house",
+    ("pretraining", ["6 steps. The record ends in epoch 1.", "25.0 with the mean colour",
+                     "18.0% 9.0% 2.00 x", "house",
                      "25% by always the commonest of 7"]),
-    ("segmentation", ["0.4000 ± 0.0100", "class prior", "best baseline 0.1000", "85% of 100 pixels right", "absent", "seed 1", "ab" * 32]),
-    ("regression", ["R² -0.5000", "training mean", "town_0_1: true 4.000, estimated 9.000", "no better than the mean"]),
-    ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -", "map.tif"]),
+    ("segmentation", ["0.4000 ± 0.0100", "class prior", "best baseline 0.1000",
+                      "85% of 100 pixels right", "absent", "seed 1", "ab" * 32]),
+    ("regression", ["R² -0.5000", "training mean", "town_0_1: true 4.000, estimated 9.000",
+                    "no better than the mean"]),
+    ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -",
+               "map.tif"]),
 ])
 def test_a_page_says_what_its_folder_holds(tmp_path, kind, said):
     page = page_of(KINDS[kind](tmp_path / "run"))
@@ -71,8 +78,11 @@ def test_a_page_says_what_its_folder_holds(tmp_path, kind, said):
 
 
 def test_maps_of_the_same_title_are_told_apart_by_their_folders(tmp_path):
-    page = page_of(*(scene(tmp_path / name) for name in ("with", "without")), scene(tmp_path / "other", title="Population of city.tif"))
-    assert [title in page.text for title in ("Land use of city.tif (with)", "Land use of city.tif (without)", "city.tif (other)")] == [
+    page = page_of(*(scene(tmp_path / name) for name in ("with", "without")),
+                   scene(tmp_path / "other", title="Population of city.tif"))
+    assert [title in page.text for title in ("Land use of city.tif (with)",
+                                             "Land use of city.tif (without)",
+                                             "city.tif (other)")] == [
         True, True, False]
     assert "from the files of with , without , other ." in page.text
 
@@ -97,7 +107,9 @@ def test_a_page_needs_nothing_else(tmp_path, kind):
                if name in ("src", "href", "data", "poster", "srcset")]
     assert [source for source in sources if not source.startswith(("data:", "#"))] == []
     code = re.sub(r'"data:[^"]*"', "", page.source)
-    assert re.findall(r"https?:|url\((?!#)|@import|fetch\(|XMLHttpRequest|import\(|sendBeacon|WebSocket", code) == []
+    assert re.findall(
+        r"https?:|url\((?!#)|@import|fetch\(|XMLHttpRequest|import\(|sendBeacon|WebSocket",
+        code) == []
     policy = next(meta["content"] for meta in page.of("meta") if meta.get("http-equiv"))
     assert policy.startswith("default-src 'none'; img-src data:;")
 
@@ -113,10 +125,12 @@ def test_pictures_are_described_links_lead_somewhere_and_ids_are_given_once(tmp_
 
 
 def test_names_never_become_markup(tmp_path):
-    folders = [pretraining(tmp_path / "a", HOSTILE, HOSTILE), segmentation(tmp_path / "b", HOSTILE), regression(tmp_path / "c", HOSTILE),
+    folders = [pretraining(tmp_path / "a", HOSTILE, HOSTILE),
+               segmentation(tmp_path / "b", HOSTILE), regression(tmp_path / "c", HOSTILE),
                scene(tmp_path / "d", HOSTILE, HOSTILE)]
     page = page_of(*folders, title=HOSTILE)
-    plain = page_of(*(make(tmp_path / f"plain{number}") for number, make in enumerate(KINDS.values())), title="plain")
+    plain = page_of(*(make(tmp_path / f"plain{number}")
+                      for number, make in enumerate(KINDS.values())), title="plain")
     assert [name for name, _ in page.elements] == [name for name, _ in plain.elements]
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert HOSTILE in page.text
@@ -155,7 +169,8 @@ def test_a_model_measured_without_training_has_no_curves(tmp_path):
 
 def test_large_pictures_are_packed_and_keep_their_transparency(tmp_path):
     path, noise = tmp_path / "noise.png", Image.effect_noise((500, 500), 60)
-    Image.merge("RGBA", [noise, noise, noise, Image.linear_gradient("L").resize((500, 500))]).save(path)
+    Image.merge("RGBA",
+                [noise, noise, noise, Image.linear_gradient("L").resize((500, 500))]).save(path)
     assert path.stat().st_size > LARGE
     uri, *size = picture(path)
     assert uri.startswith("data:image/webp;base64,")
@@ -164,7 +179,8 @@ def test_large_pictures_are_packed_and_keep_their_transparency(tmp_path):
 
 
 def test_lines_break_where_a_value_is_missing_and_long_runs_are_thinned():
-    broken = line_chart("loss", "step", [1, 2, 3, 4, 5], [Series("loss", "image", [1, 2, float("nan"), 4, 5])])
+    broken = line_chart("loss", "step", [1, 2, 3, 4, 5],
+                        [Series("loss", "image", [1, 2, float("nan"), 4, 5])])
     assert broken.count("<polyline") == 2
     long = line_chart("loss", "step", range(1, 5001), [Series("loss", "image", [1.0] * 5000)])
     assert len(re.search(r'points="([^"]*)"', long)[1].split()) == 500
@@ -179,14 +195,16 @@ def test_epochs_have_no_ticks_between_them():
 
 
 @pytest.mark.parametrize(("low", "high", "ticks"), [
-    (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-3, 12, [0, 5, 10]), (0, 2e-5, [0, 5e-6, 1e-5, 1.5e-5, 2e-5])])
+    (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-3, 12, [0, 5, 10]),
+    (0, 2e-5, [0, 5e-6, 1e-5, 1.5e-5, 2e-5])])
 def test_ticks_are_round(low, high, ticks):
     assert Axis(low, high, 0, 100).ticks() == pytest.approx(ticks)
 
 
 def test_the_command_joins_folders(tmp_path, monkeypatch, capsys):
     folders = [pretraining(tmp_path / "a,b=c"), scene(tmp_path / "map")]
-    monkeypatch.setattr(sys, "argv", ["make_report.py", *map(str, folders), f"out={tmp_path / 'new' / 'page.html'}", "title=My city"])
+    monkeypatch.setattr(sys, "argv", ["make_report.py", *map(str, folders),
+                                      f"out={tmp_path / 'new' / 'page.html'}", "title=My city"])
     make_report.main()
     page = Page(tmp_path / "new" / "page.html")
     assert "2 runs" in capsys.readouterr().out

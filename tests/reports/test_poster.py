@@ -24,7 +24,9 @@ def test_every_layer_has_a_panel_and_imagery_one(tmp_path):
 @pytest.mark.parametrize("ending", FORMATS)
 def test_every_format_that_is_offered_can_be_written(tmp_path, monkeypatch, ending):
     folder = scene(tmp_path / "map")
-    monkeypatch.setattr(sys, "argv", ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}", f"picture={tmp_path}/new/m{ending}"])
+    monkeypatch.setattr(sys, "argv",
+                        ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}",
+                         f"picture={tmp_path}/new/m{ending}"])
     make_report.main()
     assert (tmp_path / "new" / f"m{ending}").stat().st_size > 1000
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map", "new", "page.html"]
@@ -32,18 +34,26 @@ def test_every_format_that_is_offered_can_be_written(tmp_path, monkeypatch, endi
 
 
 @pytest.mark.parametrize(("picture", "out", "said"), [
-    ("maps.bmp", "page.html", "picture={tmp}/maps.bmp: no format that can be written, expected a name that ends with .png, .jpg"),
+    ("maps.bmp", "page.html", "picture={tmp}/maps.bmp: no format that can be written, expected a "
+                              "name that ends with .png, .jpg"),
     ("maps", "page.html", "picture={tmp}/maps: no format that can be written"),
-    ("folder.png", "page.html", "picture={tmp}/folder.png: is a folder, expected the name of a file"),
-    ("file/maps.png", "page.html", "picture={tmp}/file/maps.png: {tmp}/file is no folder that can be written to"),
-    ("maps.png", "folder.png", "out={tmp}/folder.png: is a folder, expected the name of a file; give one in it, such as {tmp}/folder.png/"),
-    ("maps.png", "file/page.html", "out={tmp}/file/page.html: {tmp}/file is no folder that can be written to"),
+    ("folder.png", "page.html", "picture={tmp}/folder.png: is a folder, expected the name of a "
+                                "file"),
+    ("file/maps.png", "page.html", "picture={tmp}/file/maps.png: {tmp}/file is no folder that "
+                                   "can be written to"),
+    ("maps.png", "folder.png", "out={tmp}/folder.png: is a folder, expected the name of a file; "
+                               "give one in it, such as {tmp}/folder.png/"),
+    ("maps.png", "file/page.html", "out={tmp}/file/page.html: {tmp}/file is no folder that can "
+                                   "be written to"),
 ])
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys, picture, out, said):
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_written(tmp_path,
+                                                                              monkeypatch, capsys,
+                                                                              picture, out, said):
     folder = scene(tmp_path / "map")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(sys, "argv", ["make_report.py", str(folder), f"out={tmp_path / out}", f"picture={tmp_path / picture}"])
+    monkeypatch.setattr(sys, "argv", ["make_report.py", str(folder), f"out={tmp_path / out}",
+                                      f"picture={tmp_path / picture}"])
     with pytest.raises(SystemExit) as raised:
         make_report.main()
     error = capsys.readouterr().err
@@ -59,7 +69,9 @@ def test_there_is_a_page_with_its_picture_or_neither(tmp_path, monkeypatch, fail
         raise OSError(28, "No space left on device", "a file")
     folder = scene(tmp_path / "map")
     monkeypatch.setattr(make_report, failing, full)
-    monkeypatch.setattr(sys, "argv", ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}", f"picture={tmp_path / 'maps.png'}"])
+    monkeypatch.setattr(sys, "argv",
+                        ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}",
+                         f"picture={tmp_path / 'maps.png'}"])
     with pytest.raises(SystemExit):
         make_report.main()
     assert [path.name for path in tmp_path.iterdir()] == ["map"]
@@ -67,7 +79,9 @@ def test_there_is_a_page_with_its_picture_or_neither(tmp_path, monkeypatch, fail
 
 def test_a_picture_without_a_map_is_refused(tmp_path, monkeypatch, capsys):
     folder = pretraining(tmp_path / "run")
-    monkeypatch.setattr(sys, "argv", ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}", f"picture={tmp_path / 'maps.png'}"])
+    monkeypatch.setattr(sys, "argv",
+                        ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}",
+                         f"picture={tmp_path / 'maps.png'}"])
     with pytest.raises(SystemExit) as raised:
         make_report.main()
     assert raised.value.code == 2

@@ -1,4 +1,5 @@
-"""The attention study: what falls inside a box, of whom, and what the command leaves or refuses."""
+"""The attention study: what falls inside a box, of whom, and what the command leaves or
+refuses."""
 
 import csv
 import json
@@ -74,11 +75,13 @@ def test_coverage_of_each_patch_is_that_of_many_points():
     inside = (at[None] - 0.45).abs() + (at[:, None] - 0.6).abs() < 0.33  # row, column
     rows, cols = 3, 4
     points = inside.reshape(rows, 200, cols, 150).float().mean((1, 3)).reshape(-1)
-    torch.testing.assert_close(patch_coverage(corners, (rows, cols))[0].float(), points, atol=0.005, rtol=0)
+    torch.testing.assert_close(patch_coverage(corners, (rows, cols))[0].float(), points,
+                               atol=0.005, rtol=0)
 
 
 def test_uniform_attention_gives_the_box_its_share_whatever_cls_gets():
-    corners = torch.cat([turned(0.4, 0.3, 0.25), turned(0.9, 0.8, 0.3), box(0, 0, 1, 0, 1, 1, 0, 1)])
+    corners = torch.cat([turned(0.4, 0.3, 0.25), turned(0.9, 0.8, 0.3),
+                         box(0, 0, 1, 0, 1, 1, 0, 1)])
     coverage = patch_coverage(corners, GRID)
     attention = torch.full((3, 8, 17), 1 / 17)
     attention[1, :, 0] = 0.9
@@ -98,7 +101,8 @@ def test_mass_weighs_patches_by_what_the_box_covers_of_them():
 def test_others_mass_is_the_mean_of_all_others():
     draw = torch.Generator().manual_seed(0)
     patches, coverage = torch.rand(5, 16, generator=draw), torch.rand(5, 16, generator=draw)
-    by_hand = [torch.stack([(patches[other] * coverage[n]).sum() for other in range(5) if other != n]).mean() for n in range(5)]
+    by_hand = [torch.stack([(patches[other] * coverage[n]).sum() for other in range(5)
+                            if other != n]).mean() for n in range(5)]
     torch.testing.assert_close(others_mass(patches, coverage), torch.stack(by_hand))
     assert others_mass(patches[:1], coverage[:1]).isnan().all()
     assert others_mass(patches[:0], coverage[:0]).shape == (0,)
@@ -124,18 +128,22 @@ def test_every_object_gets_its_own_attention_in_any_batch(rose, tmp_path):
         share = (attention * coverage[:, None]).sum(-1) / attention.sum(-1)
         np.testing.assert_allclose(many.head_share[mine], share.numpy(), atol=1e-6)
     assert at == len(many)
-    assert not len(tile_attention(rose, tiles, [tiles.names.index("lima_1_0")], 2, progress=False))  # a tile without objects
+    # a tile without objects
+    assert not len(tile_attention(rose, tiles, [tiles.names.index("lima_1_0")], 2, progress=False))
 
 
-def some_objects(box_share: list[float], share: list[float], others: list[float]) -> ObjectAttention:
+def some_objects(box_share: list[float], share: list[float],
+                 others: list[float]) -> ObjectAttention:
     """Objects whose second head gives their box twice what the first does."""
     heads = np.array(share)[:, None] * [2 / 3, 4 / 3]
     count = len(box_share)
-    return ObjectAttention(np.zeros(count, int), np.arange(count), np.arange(count), np.array(box_share), heads, np.array(others))
+    return ObjectAttention(np.zeros(count, int), np.arange(count), np.arange(count),
+                           np.array(box_share), heads, np.array(others))
 
 
 def test_summary_takes_ratios_of_means_and_leaves_out_what_has_no_box():
-    found = summarise(some_objects([0.1, 0.3, 0.0, 0.02], [0.3, 0.3, 0.0, 0.03], [0.1, 0.2, 0.0, np.nan]), patches=16)
+    found = summarise(some_objects([0.1, 0.3, 0.0, 0.02], [0.3, 0.3, 0.0, 0.03],
+                                   [0.1, 0.2, 0.0, np.nan]), patches=16)
     assert (found["objects"], found["without_box"]) == (3, 1)
     assert found["box_share"] == pytest.approx(0.14)
     assert found["attention_share"] == pytest.approx(0.21)
@@ -144,25 +152,31 @@ def test_summary_takes_ratios_of_means_and_leaves_out_what_has_no_box():
     assert found["median_lift"] == pytest.approx(1.5)
     assert found["objects_above_uniform"] == pytest.approx(2 / 3)
     assert [head["lift"] for head in found["heads"]] == pytest.approx([1.0, 2.0])
-    assert {size["patches"]: (size["objects"], round(size["lift"], 3)) for size in found["sizes"]} == {
+    assert {size["patches"]: (size["objects"], round(size["lift"], 3))
+            for size in found["sizes"]} == {
         "under 1": (1, 1.5), "1 to 4": (1, 3.0), "4 to 16": (1, 1.0)}
 
 
 def test_the_standard_error_is_that_of_a_ratio_over_tiles():
     draw = np.random.default_rng(0)
     found = []
-    for _ in range(300):  # as many datasets of 40 tiles, in each tile objects that resemble each other
+    # as many datasets of 40 tiles, in each tile objects that resemble each other
+    for _ in range(300):
         tile = np.repeat(np.arange(40), draw.integers(1, 8, 40))
         box = draw.uniform(0.05, 0.15, len(tile))
         share = box * (1.5 + draw.normal(0, 0.5, 40)[tile])
-        found.append(summarise(ObjectAttention(tile, tile, tile, box, share[:, None], share), patches=16))
+        found.append(summarise(ObjectAttention(tile, tile, tile, box, share[:, None], share),
+                               patches=16))
     spread = np.std([each["lift"] for each in found])
-    assert np.mean([each["lift_standard_error"] for each in found]) == pytest.approx(spread, rel=0.15)
-    assert np.isnan(summarise(some_objects([0.1], [0.1], [0.1]), patches=16)["lift_standard_error"])
+    assert np.mean([each["lift_standard_error"] for each in found]) == pytest.approx(spread,
+                                                                                     rel=0.15)
+    assert np.isnan(summarise(some_objects([0.1], [0.1], [0.1]),
+                              patches=16)["lift_standard_error"])
 
 
 @pytest.mark.parametrize(("share", "others", "said"), [
-    ([0.3], [0.1], "look at their own place: 3.00 times as much as chance would have it, 3.00 times"),
+    ([0.3], [0.1], "look at their own place: 3.00 times as much as chance would have it, 3.00 "
+                   "times"),
     ([0.3], [0.3], "such places 3.00 times .* hardly more at their own"),
     ([0.1], [0.1], "no more than chance"),
     ([0.05], [0.1], "no more than chance"),
@@ -173,7 +187,9 @@ def test_the_conclusion_follows_the_figures(share, others, said):
 
 def test_what_is_drawn_is_chosen_by_size_and_tag_alone():
     shares = np.array([0.5, 0.05, 0.12, 0.01, 0.11, 0.9])
-    assert study.largest_of_each_tag(shares, ["wood", "park", "wood", "road", "wood", "sea"]) == [2, 1, 3, 5]
+    assert study.largest_of_each_tag(shares,
+                                     ["wood", "park", "wood", "road", "wood", "sea"]) == [2, 1, 3,
+                                                                                          5]
 
 
 def command(monkeypatch, *overrides: str) -> None:
@@ -181,8 +197,10 @@ def command(monkeypatch, *overrides: str) -> None:
     study.main()
 
 
-def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_path, monkeypatch, capsys):
-    command(monkeypatch, f"checkpoint={checkpoint}", f"data_root={sample_tiles}", f"save_path={tmp_path}/out")
+def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_path, monkeypatch,
+                                                capsys):
+    command(monkeypatch, f"checkpoint={checkpoint}", f"data_root={sample_tiles}",
+            f"save_path={tmp_path}/out")
     tiles, out = TileDataset(sample_tiles), tmp_path / "out"
     nodes = [len(tiles.read(index)[1].x) for index in range(len(tiles))]
     with (out / "attention.csv").open(newline="") as file:
@@ -191,11 +209,13 @@ def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_pa
     assert len(rows) == sum(nodes)
     assert {row["tag"] for row in rows} <= set(tiles.label_names["sample"])
     for row in rows:
-        assert float(row["lift"]) == pytest.approx(float(row["attention_share"]) / float(row["box_share"]), rel=1e-4)
+        assert float(row["lift"]) == pytest.approx(
+            float(row["attention_share"]) / float(row["box_share"]), rel=1e-4)
     results = json.loads((out / "results.json").read_text())
     assert results["objects"] == len(rows)
     assert results["lift"] == pytest.approx(sum(float(row["attention_share"]) for row in rows)
-                                            / sum(float(row["box_share"]) for row in rows), rel=1e-4)
+                                            / sum(float(row["box_share"]) for row in rows),
+                                            rel=1e-4)
     assert len(results["heads"]) == 8
     assert results["config"]["batch_size"] == 16
     pictures = sorted(path.name for path in (out / "figures").iterdir())
@@ -212,16 +232,19 @@ def test_objects_that_look_at_themselves_are_found_out(rose, sample_tiles, monke
         coverage = patch_coverage(graphs.x[nodes][:, CORNERS], self.check(images, graphs))
         return torch.cat([coverage[:, :1], coverage], dim=1)[:, None].expand(-1, 8, -1)
     monkeypatch.setattr("models.rose.Rose.osm_attention", on_its_own_box)
-    found = summarise(tile_attention(rose, TileDataset(sample_tiles), range(9), 4, progress=False), patches=196)
+    found = summarise(tile_attention(rose, TileDataset(sample_tiles), range(9), 4, progress=False),
+                      patches=196)
     assert found["lift"] > 5 * found["lift_of_others"]
     assert "So objects look at their own place" in verdict(found)
 
 
 def test_chosen_tile_and_nodes_are_drawn(checkpoint, tmp_path, monkeypatch):
     root = write_compact(tmp_path / "tiles", random_city(count=6))
-    command(monkeypatch, f"checkpoint={checkpoint.parent}", f"data_root={root}", f"save_path={tmp_path}/out", "tile=lima_2_0", "nodes=[3]",
+    command(monkeypatch, f"checkpoint={checkpoint.parent}", f"data_root={root}",
+            f"save_path={tmp_path}/out", "tile=lima_2_0", "nodes=[3]",
             "max_tiles=2")  # the tile drawn need not be among those measured
-    assert sorted(path.name for path in (tmp_path / "out" / "figures").iterdir()) == ["attention_lima_2_0.png", "attention_shares.png"]
+    assert sorted(path.name for path in (tmp_path / "out" / "figures").iterdir()) == [
+        "attention_lima_2_0.png", "attention_shares.png"]
 
 
 @pytest.fixture(scope="module")
@@ -230,37 +253,47 @@ def odd(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("odd")
     return {
         "plain": write_compact(folder / "plain", random_city(count=4)),
-        "empty": write_compact(folder / "empty", [random_tile("lima_0_0", 0, 0), random_tile("lima_0_1", 0, 0)]),
+        "empty": write_compact(folder / "empty",
+                               [random_tile("lima_0_0", 0, 0), random_tile("lima_0_1", 0, 0)]),
         "odd_size": write_compact(folder / "odd_size", random_city(count=2, side=72)),
     }
 
 
 @pytest.mark.parametrize(("data", "overrides", "said"), [
-    ("plain", ["tile=lima_9_9"], "tile=lima_9_9: not among the 4 tiles of .*plain, which are lima_0_0 to lima_3_0; choose one"),
+    ("plain", ["tile=lima_9_9"], "tile=lima_9_9: not among the 4 tiles of .*plain, which are "
+                                 "lima_0_0 to lima_3_0; choose one"),
     ("plain", ["tile=lima_1_0"], "tile lima_1_0 has no OSM object"),
-    ("plain", ["tile=lima_2_0", "nodes=[1,5]"], r"nodes=\[1, 5\]: no object 5; those of tile lima_2_0 have the numbers 0 to 4"),
+    ("plain", ["tile=lima_2_0", "nodes=[1,5]"],
+     r"nodes=\[1, 5\]: no object 5; those of tile lima_2_0 have the numbers 0 to 4"),
     ("plain", ["tile=lima_2_0", "nodes=[-1]"], r"nodes=\[-1\]: no object -1"),
     ("plain", ["tile=lima_2_0", "nodes=[]"], r"nodes=\[\]: none; those of tile"),
-    ("plain", ["nodes=[1]"], r"nodes=\[1\]: objects are numbered within a tile; name it with tile="),
+    ("plain", ["nodes=[1]"],
+     r"nodes=\[1\]: objects are numbered within a tile; name it with tile="),
     ("plain", ["max_tiles=0"], "max_tiles=0: must be 1 or more"),
     ("empty", [], "none of the tiles read has an OSM object"),
-    ("odd_size", ["image_size=72"], "image_size=72: no multiple of 16, the patch side of .*prepare tiles of such a size .tile_px=64."),
+    ("odd_size", ["image_size=72"], "image_size=72: no multiple of 16, the patch side of "
+                                    ".*prepare tiles of such a size .tile_px=64."),
 ])
-def test_bad_input_is_one_line(checkpoint, odd, tmp_path, monkeypatch, capsys, data, overrides, said):
-    refused(monkeypatch, capsys, said, f"checkpoint={checkpoint}", f"data_root={odd[data]}", f"save_path={tmp_path}/out", *overrides)
+def test_bad_input_is_one_line(checkpoint, odd, tmp_path, monkeypatch, capsys, data, overrides,
+                               said):
+    refused(monkeypatch, capsys, said, f"checkpoint={checkpoint}", f"data_root={odd[data]}",
+            f"save_path={tmp_path}/out", *overrides)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_checkpoint_of_other_nodes_is_refused(odd, tmp_path, monkeypatch, capsys):
     save_pretrained(tmp_path / "narrow.tar", graph_in_dim=128)
-    refused(monkeypatch, capsys, "narrow.tar: reads nodes of 129 columns, label included, and those of .*plain have 525; choose",
-            f"checkpoint={tmp_path}/narrow.tar", f"data_root={odd['plain']}", f"save_path={tmp_path}/out")
+    refused(monkeypatch, capsys, "narrow.tar: reads nodes of 129 columns, label included, and "
+                                 "those of .*plain have 525; choose",
+            f"checkpoint={tmp_path}/narrow.tar", f"data_root={odd['plain']}",
+            f"save_path={tmp_path}/out")
 
 
 def refused(monkeypatch, capsys, said: str, *overrides: str) -> None:
     with pytest.raises(SystemExit) as end:
         command(monkeypatch, *overrides)
     assert end.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "tile/s" not in line and line.strip()]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "tile/s" not in line
+             and line.strip()]
     assert len(lines) == 1
     assert re.search(said, lines[0]), lines[0]

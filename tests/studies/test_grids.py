@@ -1,4 +1,5 @@
-"""The studies that train models: what they run, what they leave, what they read again, and what they refuse."""
+"""The studies that train models: what they run, what they leave, what they read again, and what
+they refuse."""
 
 import csv
 import importlib
@@ -22,7 +23,8 @@ from utils.cli.command import read_config
 from utils.config import ModalitiesConfig, RegressionConfig
 from utils.errors import RoseError
 
-LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1), "val": (4, 5), "test": (6, 7, 8)}
+LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1),
+         "val": (4, 5), "test": (6, 7, 8)}
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +48,22 @@ def checkpoint(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def study(tiles, checkpoint, tmp_path, monkeypatch):
-    """A study's command: runs it, and gives the seed folders of the models that it trained and measured."""
+    """A study's command: runs it, and gives the seed folders of the models that it trained and
+    measured."""
     monkeypatch.setattr("evaluation.results.save_pictures", lambda run, measured: None)
     fit, done = job.fit, []
     monkeypatch.setattr(job, "fit", lambda run: (done.append(run), fit(run)))
 
     def run(name: str, *overrides: str) -> dict[str, list[str]]:
         done.clear()
-        data = [] if any(text.startswith("data_root=") for text in overrides) else [f"data_root={tiles}"]
-        monkeypatch.setattr(sys, "argv", [name, *data, f"checkpoint={checkpoint}", f"out={tmp_path}/out", "epochs=1", "batch_size=2",
+        data = [] if any(text.startswith("data_root=")
+                         for text in overrides) else [f"data_root={tiles}"]
+        monkeypatch.setattr(sys, "argv", [name, *data, f"checkpoint={checkpoint}",
+                                          f"out={tmp_path}/out", "epochs=1", "batch_size=2",
                                           "num_workers=0", "accelerator=cpu", *overrides])
         importlib.import_module(f"studies.{name}").main()
-        trained, measured = ([str(run.folder.relative_to(tmp_path / "out")) for run in done if (run.cfg.epochs > 0) == trains]
+        trained, measured = ([str(run.folder.relative_to(tmp_path / "out")) for run in done
+                              if (run.cfg.epochs > 0) == trains]
                              for trains in (True, False))
         return {"trained": trained, "measured": measured}
     return run
@@ -85,15 +91,20 @@ def check_outputs(folder: Path, name: str, cells: int) -> dict:
     return results
 
 
-def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study, tmp_path, capsys):
+def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study, tmp_path,
+                                                                           capsys):
     first = study("label_efficiency", "seeds=[0]")
-    assert first == {"trained": ["finetune_osm-train2/seed_0", "scratch_osm-train2/seed_0", "finetune_osm-train-all/seed_0",
-                                 "scratch_osm-train-all/seed_0"], "measured": []}  # osm-train4 has the tiles of osm-train-all
+    assert first == {"trained": ["finetune_osm-train2/seed_0", "scratch_osm-train2/seed_0",
+                                 "finetune_osm-train-all/seed_0",
+                                 # osm-train4 has the tiles of osm-train-all
+                                 "scratch_osm-train-all/seed_0"], "measured": []}
     table = rows_of(tmp_path / "out" / "label_efficiency.csv")
     more = study("label_efficiency", "seeds=[0,1]", "train_files=[osm-train2.txt]")
-    assert more == {"trained": ["finetune_osm-train2/seed_1", "scratch_osm-train2/seed_1"], "measured": []}
+    assert more == {"trained": ["finetune_osm-train2/seed_1", "scratch_osm-train2/seed_1"],
+                    "measured": []}
     results = check_outputs(tmp_path / "out", "label_efficiency", 2)
-    assert [(cell["train_tiles"], cell["mode"]) for cell in results["cells"]] == [(2, "finetune"), (2, "scratch")]
+    assert [(cell["train_tiles"], cell["mode"]) for cell in results["cells"]] == [(2, "finetune"),
+                                                                                  (2, "scratch")]
     rows = rows_of(tmp_path / "out" / "label_efficiency.csv")
     assert [row for row in rows if row["seed"] == "0"] == table[:2]
     text = capsys.readouterr().out
@@ -102,37 +113,49 @@ def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study
 
 
 def test_missing_osm_measures_each_seeds_model_without_training_it_again(study, tiles, tmp_path):
-    common = ["problem=pop", "target_scale=standard", "modalities=[image,osm]", "seeds=[0,1]", "lr=1e-3", "lr_multi=1"]
+    common = ["problem=pop", "target_scale=standard", "modalities=[image,osm]", "seeds=[0,1]",
+              "lr=1e-3", "lr_multi=1"]
     first = study("missing_osm", *common, "ratios=[1,0.5]")
     assert first["trained"] == ["image/seed_0", "image/seed_1", "osm/seed_0", "osm/seed_1"]
-    assert first["measured"] == [f"osm_removed_{ratio}/model_of_seed_{seed}/seed_{seed}" for ratio in ("0.5", "1") for seed in (0, 1)]
+    assert first["measured"] == [f"osm_removed_{ratio}/model_of_seed_{seed}/seed_{seed}"
+                                 for ratio in ("0.5", "1") for seed in (0, 1)]
     out = tmp_path / "out"
     results = check_outputs(out, "missing_osm", 4)
-    assert [(cell["modality"], cell["remove_ratio"]) for cell in results["cells"]] == [("image", 0), ("osm", 0), ("osm", 0.5), ("osm", 1)]
+    assert [(cell["modality"], cell["remove_ratio"])
+            for cell in results["cells"]] == [("image", 0), ("osm", 0), ("osm", 0.5), ("osm", 1)]
     for seed in (0, 1):  # without objects a tile has nothing of its own, and still an estimate
-        removed, whole = ([float(row["estimate"]) for row in rows_of(out / folder / f"seed_{seed}" / "predictions.csv")]
+        removed, whole = ([float(row["estimate"])
+                           for row in rows_of(out / folder / f"seed_{seed}" / "predictions.csv")]
                           for folder in (f"osm_removed_1/model_of_seed_{seed}", "osm"))
         assert removed == pytest.approx([removed[0]] * 3)
         assert np.ptp(whole) > 1e-3 * abs(removed[0])
     cfg = read_config("evaluate_pop_fusion", RegressionConfig, [
-        f"data_root={tiles}", f"checkpoint={out}/osm/seed_1/best.safetensors", "modality=osm", "epochs=0", "target_scale=standard",
+        f"data_root={tiles}", f"checkpoint={out}/osm/seed_1/best.safetensors", "modality=osm",
+        "epochs=0", "target_scale=standard",
         f"save_path={tmp_path}/alone", "accelerator=cpu", "num_workers=0"])
     alone = job.evaluate(cfg, Regression(cfg))
-    assert alone["mean"] == pytest.approx(results["cells"][1]["per_seed"]["1"])  # ratio 0 is what the training reported
+    # ratio 0 is what the training reported
+    assert alone["mean"] == pytest.approx(results["cells"][1]["per_seed"]["1"])
     more = study("missing_osm", *common, "ratios=[0.25,0.5]")
-    assert more == {"trained": [], "measured": [f"osm_removed_0.25/model_of_seed_{seed}/seed_{seed}" for seed in (0, 1)]}
+    assert more == {"trained": [],
+                    "measured": [f"osm_removed_0.25/model_of_seed_{seed}/seed_{seed}"
+                                 for seed in (0, 1)]}
 
 
 def test_missing_osm_while_training_trains_for_every_ratio(study, tmp_path):
     common = ["modalities=[fusion,image]", "seeds=[0]", "mode=scratch"]
     done = study("missing_osm", *common, "ratios=[0,1]", "while_training=true")
-    assert done == {"trained": ["fusion/seed_0", "while_training/fusion_removed_1/seed_0", "image/seed_0"], "measured": []}
+    assert done == {"trained": ["fusion/seed_0", "while_training/fusion_removed_1/seed_0",
+                                "image/seed_0"], "measured": []}
     results = check_outputs(tmp_path / "out" / "while_training", "missing_osm", 3)
-    assert [cell["evaluation"]["remove_while_training"] for cell in results["cells"]] == [False, True, False]
+    assert [cell["evaluation"]["remove_while_training"]
+            for cell in results["cells"]] == [False, True, False]
     assert results["checkpoint"] is None
-    assert "land use (from scratch)" in (tmp_path / "out" / "while_training" / "missing_osm.md").read_text()
+    assert "land use (from scratch)" in (
+        tmp_path / "out" / "while_training" / "missing_osm.md").read_text()
     done = study("missing_osm", *common, "ratios=[1]")
-    assert done == {"trained": [], "measured": ["fusion_removed_1/model_of_seed_0/seed_0"]}  # ratio 0 is there already
+    # ratio 0 is there already
+    assert done == {"trained": [], "measured": ["fusion_removed_1/model_of_seed_0/seed_0"]}
 
 
 def test_a_broken_comparison_goes_on_where_it_broke(study, tmp_path, monkeypatch, capsys):
@@ -143,18 +166,22 @@ def test_a_broken_comparison_goes_on_where_it_broke(study, tmp_path, monkeypatch
             raise RoseError("the loss is not finite; lower lr")
         whole(run)
     monkeypatch.setattr(job, "fit", breaks)
-    assert refusal(study, capsys, "modalities", "seeds=[0]") == "error: modality=fusion: the loss is not finite; lower lr"
+    assert refusal(study, capsys, "modalities",
+                   "seeds=[0]") == "error: modality=fusion: the loss is not finite; lower lr"
     monkeypatch.setattr(job, "fit", whole)
     assert study("modalities", "seeds=[0]")["trained"] == ["fusion/seed_0", "fine/seed_0"]
     results = check_outputs(tmp_path / "out", "modalities", 3)
     assert [cell["modality"] for cell in results["cells"]] == ["image", "fusion", "fine"]
     assert results["checkpoint"]["path"].endswith("model_1.safetensors")
     said = refusal(study, capsys, "modalities", "seeds=[0]", "lr=0.1")
-    assert re.search(r"^error: modality=image: .*image/seed_0/results.json: belongs to another run: lr=0.1", said)
+    assert re.search(
+        r"^error: modality=image: .*image/seed_0/results.json: belongs to another run: lr=0.1",
+        said)
 
 
 def test_a_problem_brings_its_target_and_rates():
-    pop, co2 = (base_config(ModalitiesConfig(problem, [0, 1], "out", None), ["data_root=D"], {}) for problem in ("pop", "co2"))
+    pop, co2 = (base_config(ModalitiesConfig(problem, [0, 1], "out", None), ["data_root=D"], {})
+                for problem in ("pop", "co2"))
     assert (pop.target, pop.lr_multi, co2.target, co2.lr_multi) == ("pop", 1e5, "co2", 1e3)
     assert co2.seeds == [0, 1]
     assert co2.devices == "1"
@@ -175,23 +202,35 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize(("name", "overrides", "said"), [
     ("modalities", ["problem=land"], "problem=land: choose one of seg, pop, co2"),
-    ("modalities", ["modalities=[image,osm]"], r"modalities=\[image,osm\]: problem=seg has no osm; choose among image, fusion, fine"),
+    ("modalities", ["modalities=[image,osm]"],
+     r"modalities=\[image,osm\]: problem=seg has no osm; choose among image, fusion, fine"),
     ("modalities", ["modalities=[]"], r"modalities=\[\]: expected one or more different values"),
-    ("modalities", ["modality=image"], "modality=image: the study sets modality itself, from modalities=; give that key instead"),
-    ("modalities", ["problem=pop", "target=co2"], "target=co2: the study sets target itself, from problem="),
+    ("modalities", ["modality=image"], "modality=image: the study sets modality itself, from "
+                                       "modalities=; give that key instead"),
+    ("modalities", ["problem=pop", "target=co2"], "target=co2: the study sets target itself, "
+                                                  "from problem="),
     ("modalities", ["save_path=x"], "save_path=x: the study sets save_path itself, from out="),
     ("modalities", ["seeds=[1,1]"], r"seeds=\[1,1\]: expected one or more different values"),
     ("modalities", ["epoch=3"], "epoch=3: unknown key; did you mean epochs"),
-    ("modalities", ["devices=2"], "devices=2 num_nodes=1: a study makes its runs one after the other in one process, on one device"),
+    ("modalities", ["devices=2"], "devices=2 num_nodes=1: a study makes its runs one after the "
+                                  "other in one process, on one device"),
     ("modalities", ["checkpoint=nowhere.tar"], "modality=image: nowhere.tar: "),
-    ("missing_osm", ["ratios=[0,1.5]"], r"ratios=\[0,1.5\]: 1.5 is no share; expected numbers from 0 to 1"),
-    ("missing_osm", ["modalities=[image]"], r"modalities=\[image\]: reads no OSM objects that could be missing; add one"),
-    ("missing_osm", ["remove_ratio=0.5"], "remove_ratio=0.5: the study sets remove_ratio itself, from ratios="),
-    ("missing_osm", ["train_file=none.txt"], "modality=image, remove_ratio=0: .*none.txt: missing, expected a list of tiles"),
-    ("label_efficiency", ["modes=[linear,probe]"], r"modes=\[linear,probe\]: no mode probe; choose among finetune, linear, scratch"),
-    ("label_efficiency", ["train_files=[osm-train2.txt,none.txt]"], r"none.txt: missing, expected a list of tiles.*train_files="),
-    ("label_efficiency", ["train_files=[osm-train2.txt,osm-train2.txt]"], "train_files=.*: expected one or more different values"),
-    ("label_efficiency", ["mode=scratch"], "mode=scratch: the study sets mode itself, from modes="),
+    ("missing_osm", ["ratios=[0,1.5]"],
+     r"ratios=\[0,1.5\]: 1.5 is no share; expected numbers from 0 to 1"),
+    ("missing_osm", ["modalities=[image]"],
+     r"modalities=\[image\]: reads no OSM objects that could be missing; add one"),
+    ("missing_osm", ["remove_ratio=0.5"], "remove_ratio=0.5: the study sets remove_ratio itself, "
+                                          "from ratios="),
+    ("missing_osm", ["train_file=none.txt"], "modality=image, remove_ratio=0: .*none.txt: "
+                                             "missing, expected a list of tiles"),
+    ("label_efficiency", ["modes=[linear,probe]"],
+     r"modes=\[linear,probe\]: no mode probe; choose among finetune, linear, scratch"),
+    ("label_efficiency", ["train_files=[osm-train2.txt,none.txt]"],
+     r"none.txt: missing, expected a list of tiles.*train_files="),
+    ("label_efficiency", ["train_files=[osm-train2.txt,osm-train2.txt]"],
+        "train_files=.*: expected one or more different values"),
+    ("label_efficiency", ["mode=scratch"], "mode=scratch: the study sets mode itself, from "
+                                           "modes="),
 ])
 def test_bad_input_is_one_line_and_nothing_is_run(study, tmp_path, capsys, name, overrides, said):
     assert re.search(f"^error: (.*/)?{said}", refusal(study, capsys, name, *overrides))
@@ -201,4 +240,5 @@ def test_bad_input_is_one_line_and_nothing_is_run(study, tmp_path, capsys, name,
 def test_a_dataset_without_training_lists_is_refused(study, tiles, tmp_path, capsys):
     shutil.copytree(tiles, tmp_path / "bare", ignore=shutil.ignore_patterns("osm-train*"))
     said = refusal(study, capsys, "label_efficiency", f"data_root={tmp_path}/bare")
-    assert re.search(r"bare: has no osm-train\*.txt, expected lists of training tiles.*python -m datasets.splits data_path=", said)
+    assert re.search(
+        r"bare: has no osm-train\*.txt, expected lists of training tiles.*python -m datasets.splits data_path=", said)

@@ -1,4 +1,5 @@
-"""Precision and compilation as a run asks for them; what needs several processes is in tests/test_distributed.py."""
+"""Precision and compilation as a run asks for them; what needs several processes is in
+tests/test_distributed.py."""
 
 import os
 import subprocess
@@ -20,11 +21,15 @@ SCALE = 2.0**10
 
 @pytest.fixture
 def half():
-    """A Rose that trains in float16 with loss scaling, which runs refuse on a CPU because it is slow there."""
+    """A Rose that trains in float16 with loss scaling, which runs refuse on a CPU because it is
+    slow there."""
     torch.manual_seed(0)
-    fabric = Fabric(accelerator="cpu", devices=1, plugins=Autocast("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=SCALE)))
+    fabric = Fabric(accelerator="cpu", devices=1,
+                    plugins=Autocast("16-mixed", "cpu",
+                                     torch.amp.GradScaler("cpu", init_scale=SCALE)))
     rose = build_rose(SMALL)
-    return fabric, fabric.setup_module(rose), fabric.setup_optimizers(build_optimizer(rose, 1e-3, 0.05))
+    return fabric, fabric.setup_module(rose), fabric.setup_optimizers(build_optimizer(rose, 1e-3,
+                                                                                      0.05))
 
 
 def test_float16_learns_with_scaled_gradients(half):
@@ -54,9 +59,12 @@ def test_a_step_with_infinite_gradients_is_left_out_and_the_scale_halved(half):
 
 
 def test_compile_without_a_compiler_says_so(sample_tiles, tmp_path):
-    surroundings = {**os.environ, "CXX": "/nonexistent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
-    run = subprocess.run([sys.executable, "train_rose.py", f"data_path={sample_tiles}", f"save_root_dir={tmp_path}", "compile=true",
-                          "image_encoder=test_vit", "batch_size=2", "max_steps=1", "accelerator=cpu"], cwd=ROOT, capture_output=True,
+    surroundings = {**os.environ, "CXX": "/nonexistent",
+                    "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    run = subprocess.run([sys.executable, "train_rose.py", f"data_path={sample_tiles}",
+                          f"save_root_dir={tmp_path}", "compile=true",
+                          "image_encoder=test_vit", "batch_size=2", "max_steps=1",
+                          "accelerator=cpu"], cwd=ROOT, capture_output=True,
                          text=True, check=False, env=surroundings)
     assert run.returncode == 2
     assert "compile=true: torch.compile does not work here" in run.stderr

@@ -25,7 +25,8 @@ Dealt = dict[str, tuple[Tensor, ...]]  # tile's name -> image, nodes, image mask
 
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory: pytest.TempPathFactory) -> TileDataset:
-    return TileDataset(write_compact(tmp_path_factory.mktemp("feeding") / "tiles", random_city(count=TILES, side=SIDE)), image_size=SIDE)
+    return TileDataset(write_compact(tmp_path_factory.mktemp("feeding") / "tiles",
+                                     random_city(count=TILES, side=SIDE)), image_size=SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +34,11 @@ def fabric() -> Fabric:
     return Fabric(accelerator="cpu", devices=1)
 
 
-def loader_of(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler, batch_size: int, *, seed: int = 4, augment: str = "aligned",
+def loader_of(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler, batch_size: int, *,
+              seed: int = 4, augment: str = "aligned",
               scope: str = "tile", workers: int = 0) -> DeviceLoader:
-    return pretraining_loader(fabric, tiles, sampler, batch_size=batch_size, seed=seed, augment=augment, patch=PATCH, img_mask_ratio=0.75,
+    return pretraining_loader(fabric, tiles, sampler, batch_size=batch_size, seed=seed,
+                              augment=augment, patch=PATCH, img_mask_ratio=0.75,
                               osm_mask_ratio=0.4, node_mask_scope=scope, num_workers=workers)
 
 
@@ -44,12 +47,14 @@ def taken_apart(batches: Iterator[PretrainingBatch]) -> Dealt:
         name: (image, nodes, image_mask, node_mask)
         for images, graphs, image_masks, node_masks in batches
         for name, image, nodes, image_mask, node_mask in zip(
-            graphs.name, images, graphs.x.split(graphs.ptr.diff().tolist()), image_masks, node_masks.split(graphs.ptr.diff().tolist()),
+            graphs.name, images, graphs.x.split(graphs.ptr.diff().tolist()), image_masks,
+            node_masks.split(graphs.ptr.diff().tolist()),
             strict=True)
     }
 
 
-def steps_of(fabric: Fabric, tiles: TileDataset, world_size: int, accumulate: int, global_batch: int = 8, **others: object) -> list[Dealt]:
+def steps_of(fabric: Fabric, tiles: TileDataset, world_size: int, accumulate: int,
+             global_batch: int = 8, **others: object) -> list[Dealt]:
     """What all processes together see in each step of an epoch."""
     size = global_batch // (world_size * accumulate)
     steps: list[Dealt] = []
@@ -67,13 +72,17 @@ def steps_of(fabric: Fabric, tiles: TileDataset, world_size: int, accumulate: in
 def assert_same(one: Dealt, other: Dealt) -> None:
     assert one.keys() == other.keys()
     for name, parts in one.items():
-        assert all(torch.equal(part, there) for part, there in zip(parts, other[name], strict=True)), name
+        assert all(torch.equal(part, there)
+                   for part, there in zip(parts, other[name], strict=True)), name
 
 
-# ------------------------------------------------------------------------------------------------------------- however it is dealt
+# -------------------------------------------------------------------------------------------------------------
+# however it is dealt
 
 @pytest.mark.parametrize(("world_size", "accumulate"), [(2, 1), (4, 1), (1, 2), (2, 2), (1, 8)])
-def test_a_step_is_the_same_on_any_number_of_devices_in_any_number_of_batches(fabric, tiles, world_size, accumulate):
+def test_a_step_is_the_same_on_any_number_of_devices_in_any_number_of_batches(fabric, tiles,
+                                                                              world_size,
+                                                                              accumulate):
     alone, dealt = steps_of(fabric, tiles, 1, 1), steps_of(fabric, tiles, world_size, accumulate)
     assert [len(step) for step in alone] == [8, 8]
     for one, other in zip(alone, dealt, strict=True):
@@ -94,20 +103,25 @@ def test_masks_have_their_share_and_differ_between_tiles_epochs_and_seeds(fabric
     assert len({tuple(image_mask.tolist()) for _, _, image_mask, _ in first.values()}) > TILES / 2
     for other in (masks(1, 4), masks(0, 5)):
         for part in (2, 3):
-            assert not all(torch.equal(parts[part], other[name][part]) for name, parts in first.items())
+            assert not all(torch.equal(parts[part], other[name][part])
+                           for name, parts in first.items())
 
 
 def test_the_releases_node_mask_is_a_share_of_the_batch(fabric, tiles):
-    for _, _, _, node_mask in loader_of(fabric, tiles, EpochSampler(tiles, 6, 0), 6, scope="batch"):
+    for _, _, _, node_mask in loader_of(fabric, tiles, EpochSampler(tiles, 6, 0), 6,
+                                        scope="batch"):
         assert node_mask.sum() == int(0.4 * len(node_mask))
 
 
-# --------------------------------------------------------------------------------------------------------------- whoever reads it
+# ---------------------------------------------------------------------------------------------------------------
+# whoever reads it
 
 def equal(one: PretrainingBatch, other: PretrainingBatch) -> bool:
-    parts = [(batch.images, batch.graphs.x, batch.graphs.edge_index, batch.graphs.edge_attr, batch.graphs.batch, batch.graphs.ptr,
+    parts = [(batch.images, batch.graphs.x, batch.graphs.edge_index, batch.graphs.edge_attr,
+              batch.graphs.batch, batch.graphs.ptr,
               batch.image_mask, batch.node_mask) for batch in (one, other)]
-    return one.graphs.name == other.graphs.name and all(torch.equal(a, b) for a, b in zip(*parts, strict=True))
+    return one.graphs.name == other.graphs.name and all(torch.equal(a, b)
+                                                        for a, b in zip(*parts, strict=True))
 
 
 def processes() -> set[int]:
@@ -119,7 +133,8 @@ def test_workers_change_nothing_and_serve_every_epoch_from_the_samplers_position
     alone, workers = (loader_of(fabric, tiles, sampler, 2, workers=count) for count in (0, 2))
     before, children = torch.get_rng_state(), processes()
     started = set()
-    for epoch, start, taken in ((0, 0, 3), (0, 1, 99), (3, 2, 99), (1, 0, 99)):  # the first is left in its middle
+    # the first is left in its middle
+    for epoch, start, taken in ((0, 0, 3), (0, 1, 99), (3, 2, 99), (1, 0, 99)):
         sampler.set_position(epoch, start)
         one, other = (list(islice(loader, taken)) for loader in (alone, workers))
         assert len(one) == len(other) == min(taken, (sampler.steps_per_epoch - start) * 2)
@@ -139,15 +154,18 @@ def test_workers_ship_bytes(fabric, tiles, augment):
 
 
 def test_images_are_normalised_as_the_dataset_does(fabric, tiles):
-    seen = taken_apart(iter(loader_of(fabric, tiles, EpochSampler(tiles, 4, 1), 4, augment="none")))
+    seen = taken_apart(iter(loader_of(fabric, tiles, EpochSampler(tiles, 4, 1), 4,
+                                      augment="none")))
     assert len(seen) == 16
-    assert all(torch.equal(image, tiles[tiles.names.index(name)][0]) for name, (image, *_) in seen.items())
+    assert all(torch.equal(image, tiles[tiles.names.index(name)][0])
+               for name, (image, *_) in seen.items())
 
 
 def test_tiles_with_targets_are_fed_the_same_way(fabric, tiles):
     chosen = [index for index in range(TILES) if tiles.land_use(index) is not None]
     labelled = LabelledTiles(tiles, chosen, "land_use")
-    images, graphs, targets = next(iter(device_loader(fabric, labelled, 4, collate_labelled, num_workers=1)))
+    images, graphs, targets = next(iter(device_loader(fabric, labelled, 4, collate_labelled,
+                                                      num_workers=1)))
     for place in range(4):
         image, graph = tiles[chosen[place]]
         assert torch.equal(images[place], image)
@@ -176,10 +194,12 @@ def test_what_is_no_image_stays_as_it_is(fabric):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_gpu_is_fed_the_same_batches(fabric, tiles, workers):
     gpu = Fabric(accelerator="cuda", devices=1)
-    here, there = (loader_of(place, tiles, EpochSampler(tiles, 2, 1), 2, workers=workers) for place in (fabric, gpu))
+    here, there = (loader_of(place, tiles, EpochSampler(tiles, 2, 1), 2, workers=workers)
+                   for place in (fabric, gpu))
     assert next(iter(there.loader)).images.is_pinned()
     batches = list(there)  # kept, while later copies go on
     for one, other in zip(here, batches, strict=True):
         assert other.images.device.type == other.graphs.x.device.type == "cuda"
         torch.testing.assert_close(other.images.cpu(), one.images)
-        assert equal(one, PretrainingBatch(one.images, other.graphs.cpu(), other.image_mask.cpu(), other.node_mask.cpu()))
+        assert equal(one, PretrainingBatch(one.images, other.graphs.cpu(), other.image_mask.cpu(),
+                                           other.node_mask.cpu()))

@@ -21,7 +21,8 @@ class Oracle(torch.nn.Module):
 
     def forward(self, images, graphs):
         out = self.rose(images, graphs)
-        return out._replace(osm_pred=graphs.x[out.node_mask, :524] + self.error, predict_image=lambda: self.patchify(images) + self.error)
+        return out._replace(osm_pred=graphs.x[out.node_mask, :524] + self.error,
+                            predict_image=lambda: self.patchify(images) + self.error)
 
 
 @pytest.fixture
@@ -41,7 +42,8 @@ def test_a_perfect_reconstruction(tiles):
 
 def test_errors_are_in_grey_values(tiles):
     measured = measure_reconstruction(Oracle(error=1.0), tiles, seed=0)
-    assert measured.pixel_error == pytest.approx(255 * (sum(s**2 for s in (0.229, 0.224, 0.225)) / 3) ** 0.5, rel=1e-4)
+    assert measured.pixel_error == pytest.approx(
+        255 * (sum(s**2 for s in (0.229, 0.224, 0.225)) / 3) ** 0.5, rel=1e-4)
     assert all(value < 1 for value in measured.explained.values())
 
 
@@ -61,7 +63,8 @@ def test_the_nearest_text_names_the_tag_whatever_its_layer(tiles):
     assert torch.equal(tags.nearest(nodes[:, :524] + 0.01), tags.of_nodes)
     words = [names[int(code)] for code in nodes[:, LABEL]]
     assert [names[int(code)] for code in tags.codes[tags.of_nodes]] == words
-    assert len(tags.codes) == len(set(words)) < len(nodes[:, LABEL].unique())  # residential is a land use and a road
+    # residential is a land use and a road
+    assert len(tags.codes) == len(set(words)) < len(nodes[:, LABEL].unique())
 
 
 def test_tiles_are_taken_evenly(tiles):

@@ -6,7 +6,8 @@ from training.records import Recorder, read_metrics
 
 
 def recorder(folder, **changes) -> Recorder:
-    values = {"total_epoch": 2, "steps_per_epoch": 5, "log_every": 2, "total_steps": 10, "samples_per_step": 4, "enabled": True}
+    values = {"total_epoch": 2, "steps_per_epoch": 5, "log_every": 2, "total_steps": 10,
+              "samples_per_step": 4, "enabled": True}
     return Recorder(folder, **{**values, **changes})
 
 

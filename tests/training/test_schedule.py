@@ -11,7 +11,8 @@ from training.schedule import base_learning_rate, build_optimizer, learning_rate
     ("epoch_only", {1: 1, 89: 1, 90: 0.1, 91: 1, 109: 1, 110: 0.1, 111: 1}),
 ])
 def test_milestones(decay, expected):
-    assert {epoch: pytest.approx(learning_rate(1.0, epoch, 120, [90, 110], decay)) for epoch in expected} == expected
+    assert {epoch: pytest.approx(learning_rate(1.0, epoch, 120, [90, 110], decay))
+            for epoch in expected} == expected
 
 
 def test_half_cosine():
@@ -27,8 +28,10 @@ def test_base_rate_grows_with_the_batch():
 
 
 def test_no_decay_on_biases_and_vectors_and_none_of_the_frozen():
-    module = nn.ModuleDict({"linear": nn.Linear(3, 4), "norm": nn.LayerNorm(4), "frozen": nn.Linear(2, 2).requires_grad_(False)})
+    module = nn.ModuleDict({"linear": nn.Linear(3, 4), "norm": nn.LayerNorm(4),
+                            "frozen": nn.Linear(2, 2).requires_grad_(False)})
     optimizer = build_optimizer(module, 1e-3, 0.05)
-    groups = {group["weight_decay"]: {tuple(parameter.shape) for parameter in group["params"]} for group in optimizer.param_groups}
+    groups = {group["weight_decay"]: {tuple(parameter.shape) for parameter in group["params"]}
+              for group in optimizer.param_groups}
     assert groups == {0.05: {(4, 3)}, 0.0: {(4,)}}
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.95)

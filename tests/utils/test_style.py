@@ -7,26 +7,42 @@ from matplotlib.colors import to_rgb
 
 from datasets.targets import CLASSES, UNKNOWN
 from utils import style
-from utils.style import CLASS_COLOURS, LAYER_COLOURS, LEAST_DIFFERENCE, SERIES_COLOURS, class_colours, label_colour, painted, rgb
+from utils.style import (
+    CLASS_COLOURS,
+    LAYER_COLOURS,
+    LEAST_DIFFERENCE,
+    SERIES_COLOURS,
+    class_colours,
+    label_colour,
+    painted,
+    rgb,
+)
 
-# Machado, Oliveira and Fernandes, A Physiologically-based Model for Simulation of Color Vision Deficiency (IEEE TVCG 15, 2009), severity 1:
-# what takes linear RGB to the linear RGB that looks the same to such a reader.
+# Machado, Oliveira and Fernandes, A Physiologically-based Model for Simulation of Color Vision
+# Deficiency (IEEE TVCG 15, 2009), severity 1: what takes linear RGB to the linear RGB that looks
+# the same to such a reader.
 VISIONS = {
     "normal": np.eye(3),
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
+                   [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
+                     [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602],
+                   [0.004733, 0.691367, 0.303900]],
 }
-XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]])  # of linear sRGB
+XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750],
+                [0.0193339, 0.1191920, 0.9503041]])  # of linear sRGB
 
 
 def seen(colours, vision) -> np.ndarray:
     """CIELAB [n, 3] of colours #rrggbb as a reader sees them."""
     srgb = rgb(colours) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    share = np.clip(linear @ np.transpose(VISIONS[vision]), 0, 1) @ XYZ.T / XYZ.sum(1)     # of the white point's X, Y, Z
+    # of the white point's X, Y, Z
+    share = np.clip(linear @ np.transpose(VISIONS[vision]), 0, 1) @ XYZ.T / XYZ.sum(1)
     root = np.where(share > (6 / 29) ** 3, np.cbrt(share), share * (29 / 6) ** 2 / 3 + 4 / 29)
-    return np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], axis=1)
+    return np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]),
+                     200 * (root[:, 1] - root[:, 2])], axis=1)
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -35,15 +51,21 @@ def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     mean = (np.hypot(a, b) + np.hypot(a2, b2)) / 2
     stretch = 1.5 - np.sqrt(mean**7 / (mean**7 + 25.0**7)) / 2
     chroma, chroma2 = np.hypot(stretch * a, b), np.hypot(stretch * a2, b2)
-    hue, hue2 = np.degrees(np.arctan2(b, stretch * a)) % 360, np.degrees(np.arctan2(b2, stretch * a2)) % 360
+    hue, hue2 = np.degrees(np.arctan2(b,
+                                      stretch * a)) % 360, np.degrees(np.arctan2(b2,
+                                                                                 stretch * a2)) % 360
     turn = (hue2 - hue + 180) % 360 - 180
     light_mean, mean, middle = (light + light2) / 2, (chroma + chroma2) / 2, (hue + turn / 2) % 360
     cosines = np.cos(np.radians([middle - 30, 2 * middle, 3 * middle + 6, 4 * middle - 63]))
     tone = 1 + np.array([-0.17, 0.24, 0.32, -0.20]) @ cosines
-    lighter = (light2 - light) / (1 + 0.015 * (light_mean - 50) ** 2 / np.sqrt(20 + (light_mean - 50) ** 2))
+    lighter = (light2
+               - light) / (1 + 0.015 * (light_mean
+                                        - 50) ** 2 / np.sqrt(20 + (light_mean - 50) ** 2))
     fuller = (chroma2 - chroma) / (1 + 0.045 * mean)
-    other_hue = 2 * np.sqrt(chroma * chroma2) * np.sin(np.radians(turn / 2)) / (1 + 0.015 * mean * tone)
-    blues = -2 * np.sqrt(mean**7 / (mean**7 + 25.0**7)) * np.sin(np.radians(60 * np.exp(-((middle - 275) / 25) ** 2)))
+    other_hue = 2 * np.sqrt(chroma * chroma2) * np.sin(np.radians(turn / 2)) / (
+        1 + 0.015 * mean * tone)
+    blues = -2 * np.sqrt(mean**7 / (mean**7 + 25.0**7)) * np.sin(
+        np.radians(60 * np.exp(-((middle - 275) / 25) ** 2)))
     return np.sqrt(lighter**2 + fuller**2 + other_hue**2 + blues * fuller * other_hue)
 
 
@@ -57,13 +79,17 @@ def least_difference(colours, vision) -> tuple[float, tuple[str, str]]:
 
 
 def test_the_measure_gives_the_published_differences():
-    one = np.array([[50, 2.6772, -79.7751], [50, 2.5, 0], [2.0776, 0.0795, -1.1350], [6.7747, -0.2908, -2.4247]])
-    other = np.array([[50, 0, -82.7485], [58, 24, 15], [0.9033, -0.0636, -0.5514], [5.8714, -0.0985, -2.2286]])
-    np.testing.assert_allclose(difference(one, other), [2.0425, 19.4535, 0.9082, 0.6377], atol=2e-4)
+    one = np.array([[50, 2.6772, -79.7751], [50, 2.5, 0], [2.0776, 0.0795, -1.1350],
+                    [6.7747, -0.2908, -2.4247]])
+    other = np.array([[50, 0, -82.7485], [58, 24, 15], [0.9033, -0.0636, -0.5514],
+                      [5.8714, -0.0985, -2.2286]])
+    np.testing.assert_allclose(difference(one, other), [2.0425, 19.4535, 0.9082, 0.6377],
+                               atol=2e-4)
 
 
 @pytest.mark.parametrize("vision", VISIONS)
-@pytest.mark.parametrize("colours", [[*CLASS_COLOURS.values()], SERIES_COLOURS, [*LAYER_COLOURS.values()]],
+@pytest.mark.parametrize("colours",
+                         [[*CLASS_COLOURS.values()], SERIES_COLOURS, [*LAYER_COLOURS.values()]],
                          ids=["classes", "series", "layers"])
 def test_any_two_differ_for_every_reader(colours, vision):
     apart, which = least_difference(colours, vision)
@@ -105,4 +131,5 @@ def test_all_are_colours_that_matplotlib_and_pages_know():
     for name, value in vars(style).items():
         if name.endswith("COLOUR") or name.startswith("NO_"):
             assert np.allclose(np.array(to_rgb(value)) * 255, rgb([value])[0])
-    assert all(name in colormaps for name in (style.SEQUENTIAL, style.DIVERGING, style.SHARES, style.HEAT))
+    assert all(name in colormaps for name in (style.SEQUENTIAL, style.DIVERGING, style.SHARES,
+                                              style.HEAT))

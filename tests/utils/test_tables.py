@@ -1,4 +1,5 @@
-"""Numbers in tables: digits that mean something, columns that stand under each other, nothing hidden."""
+"""Numbers in tables: digits that mean something, columns that stand under each other, nothing
+hidden."""
 
 import math
 
@@ -10,8 +11,10 @@ NAN = math.nan
 
 
 @pytest.mark.parametrize(("value", "text"), [
-    (0.54321, "0.5432"), (12.345678, "12.35"), (123456.7, "123457"), (9.9996, "10.00"), (99999.6, "100000"), (1.0, "1.000"), (0.0, "0"),
-    (-0.8, "-0.8000"), (-12345.6, "-12346"), (0.0001234567, "0.0001235"), (1.2345e-5, "1.234e-05"), (123456789.0, "123456789"),
+    (0.54321, "0.5432"), (12.345678, "12.35"), (123456.7, "123457"), (9.9996, "10.00"),
+    (99999.6, "100000"), (1.0, "1.000"), (0.0, "0"),
+    (-0.8, "-0.8000"), (-12345.6, "-12346"), (0.0001234567, "0.0001235"), (1.2345e-5, "1.234e-05"),
+    (123456789.0, "123456789"),
     (1.5e12, "1.500e+12"), (16, "16"), (NAN, "-"), (math.inf, "inf"),
 ])
 def test_four_significant_digits(value, text):
@@ -28,8 +31,10 @@ def test_mean_and_deviation_leave_nan_out():
 
 
 @pytest.mark.parametrize(("mean", "std", "text"), [
-    (0.54321, 0.01234, "0.5432 ± 0.0123"), (12.3456, 0.1, "12.35 ± 0.10"), (12345.0, 67.8, "12345 ± 68"), (0.5, 0.0, "0.5000 ± 0.0000"),
-    (0.5, None, "0.5000"), (0.5, NAN, "0.5000"), (NAN, NAN, "-"), (1.5e-6, 2e-7, "1.500e-06 ± 2.000e-07"), (0.0, 0.01, "0 ± 0.01000"),
+    (0.54321, 0.01234, "0.5432 ± 0.0123"), (12.3456, 0.1, "12.35 ± 0.10"),
+    (12345.0, 67.8, "12345 ± 68"), (0.5, 0.0, "0.5000 ± 0.0000"),
+    (0.5, None, "0.5000"), (0.5, NAN, "0.5000"), (NAN, NAN, "-"),
+    (1.5e-6, 2e-7, "1.500e-06 ± 2.000e-07"), (0.0, 0.01, "0 ± 0.01000"),
     (12345.0, 0.2, "12345 ± 0.2000"),
 ])
 def test_the_deviation_has_the_digits_of_the_mean(mean, std, text):
@@ -38,7 +43,8 @@ def test_the_deviation_has_the_digits_of_the_mean(mean, std, text):
 
 def test_columns_of_a_text_table_are_aligned():
     model = {"miou": 0.4321, "f1": 0.5, "iou_water": NAN}
-    table = text_table({"this model": model, "commonest class (residential)": {"miou": 0.0311, "f1": 0.05}},
+    table = text_table({"this model": model,
+                        "commonest class (residential)": {"miou": 0.0311, "f1": 0.05}},
                        {"this model": {"miou": 0.01, "f1": 0.02, "iou_water": NAN}}, list(model))
     assert table.splitlines() == [
         "                            commonest class",
@@ -56,7 +62,8 @@ def test_a_text_table_without_deviations():
 
 
 def test_markdown():
-    table = markdown_table(["modality", "mIoU", "tiles"], [["image|osm", "0.4321 ± 0.0100", 16], ["fine", NAN, 1234]])
+    table = markdown_table(["modality", "mIoU", "tiles"],
+                           [["image|osm", "0.4321 ± 0.0100", 16], ["fine", NAN, 1234]])
     assert table.splitlines() == [
         "| modality   |            mIoU | tiles |",
         "| ---------- | --------------: | ----: |",
@@ -69,6 +76,7 @@ def test_a_markdown_table_may_have_no_rows():
     assert markdown_table(["a", "b"], []).splitlines() == ["| a   | b   |", "| --- | --- |"]
 
 
-@pytest.mark.parametrize(("name", "label"), [("miou", "mIoU"), ("iou_green", "IoU green"), ("r2", "R²"), ("box_share", "box share")])
+@pytest.mark.parametrize(("name", "label"), [("miou", "mIoU"), ("iou_green", "IoU green"),
+                                             ("r2", "R²"), ("box_share", "box share")])
 def test_names_of_figures_in_prose(name, label):
     assert label_of(name) == label

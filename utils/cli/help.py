@@ -23,7 +23,8 @@ class Group:
     """A choice among the files of a folder in configs/, as a script's list of defaults has it.
 
     Attributes:
-        entry: the folder, and where its values go: `text`, or `experiment/pretrain@_global_`. On a command line its first part is its name.
+        entry: the folder, and where its values go: `text`, or `experiment/pretrain@_global_`. On a
+            command line its first part is its name.
         default: what is chosen otherwise; None: nothing.
     """
 
@@ -37,7 +38,9 @@ class Group:
     @property
     def options(self) -> list[str]:
         """The choices: the files of the folder, or the recipes."""
-        return list(RECIPES) if self.entry == "recipe" else sorted(path.stem for path in self.folder.glob("*.yaml"))
+        return list(RECIPES) if self.entry == "recipe" else sorted(path.stem
+                                                                   for path in self.folder.glob(
+                                                                       "*.yaml"))
 
 
 @cache
@@ -45,30 +48,36 @@ def groups_of(config: str) -> dict[str, Group]:
     """The groups that configs/`config`.yaml chooses from, by their names on a command line."""
     entries = yaml.safe_load((CONFIG_DIR / f"{config}.yaml").read_text())["defaults"]
     chosen = [item for entry in entries if isinstance(entry, dict) for item in entry.items()]
-    return {entry.partition("@")[0].partition("/")[0]: Group(entry, value) for entry, value in chosen if not entry.startswith("override ")}
+    return {entry.partition("@")[0].partition("/")[0]: Group(entry, value)
+            for entry, value in chosen if not entry.startswith("override ")}
 
 
 def help_text(config: str, schema: type, more: Iterable[str] = ()) -> str:
-    """The keys of configs/`config`.yaml and of the groups that it chooses from, with values and meanings; `more`: further lines on top."""
+    """The keys of configs/`config`.yaml and of the groups that it chooses from, with values and
+    meanings; `more`: further lines on top."""
     title, *lines = (CONFIG_DIR / f"{config}.yaml").read_text().splitlines()
     groups, keys = groups_of(config), keys_of(schema)
     by_recipe = _recipe_meanings(keys) if "recipe" in groups else {}
     text = [title.removeprefix("# "), _INTRODUCTION, *more, *_rows(lines, groups, by_recipe)]
     for name, group in groups.items():
         if group.entry == "recipe":
-            rows = _recipe_rows({name: meaning for name, meaning in by_recipe.items() if f"\n{name}:" not in "\n".join(lines)})
+            rows = _recipe_rows({name: meaning for name, meaning in by_recipe.items()
+                                 if f"\n{name}:" not in "\n".join(lines)})
             text += ["", f"set by recipe={' | '.join(RECIPES)}", *rows] if rows else []
         for option in group.options if group.entry != "recipe" else []:
             lines_of_option = (group.folder / f"{option}.yaml").read_text().splitlines()
-            meaning = next(line.removeprefix("# ") for line in lines_of_option if not line.startswith("# @"))
+            meaning = next(line.removeprefix("# ") for line in lines_of_option
+                           if not line.startswith("# @"))
             inside = name in keys and is_group(keys[name])  # others set the keys above
-            prefixed = [f"{name}.{line}" for line in lines_of_option if _KEY.fullmatch(line)] if inside else []
+            prefixed = [f"{name}.{line}" for line in lines_of_option
+                        if _KEY.fullmatch(line)] if inside else []
             text += ["", f"{name}={option}: {meaning}", *_rows(prefixed, {}, {})]
     return "\n".join(text)
 
 
 def _rows(lines: list[str], groups: dict[str, Group], meanings: dict[str, str]) -> list[str]:
-    """Lines of a yaml file as lines of the help: its sections, and its keys in the form in which they are given.
+    """Lines of a yaml file as lines of the help: its sections, and its keys in the form in which
+    they are given.
 
     A key that says nothing itself has its meaning from `meanings`.
     """
@@ -79,9 +88,11 @@ def _rows(lines: list[str], groups: dict[str, Group], meanings: dict[str, str]) 
             rows += ["", "choices"] if groups else []
         elif choice and choice["name"] in groups:
             options = " | ".join(groups[choice["name"]].options)
-            rows.append(_row(f"{choice['name']}={choice['value']}", f"[{options}] {choice['meaning'] or ''}"))
+            rows.append(_row(f"{choice['name']}={choice['value']}",
+                             f"[{options}] {choice['meaning'] or ''}"))
         elif found:
-            rows.append(_row(f"{found['name']}={found['value']}", found["meaning"] or meanings.get(found["name"], "")))
+            rows.append(_row(f"{found['name']}={found['value']}",
+                             found["meaning"] or meanings.get(found["name"], "")))
         elif line.startswith("# "):
             rows.append(line.removeprefix("# "))
         elif not line:
@@ -91,14 +102,17 @@ def _rows(lines: list[str], groups: dict[str, Group], meanings: dict[str, str]) 
 
 def _recipe_meanings(keys: dict[str, Field]) -> dict[str, str]:
     """What those of `keys` that a recipe sets may be, and what they mean."""
-    meanings = {name: " ".join(meaning.split()) for name, meaning in _ATTRIBUTE.findall(Recipe.__doc__)}
-    allowed = {name: " | ".join(str(choice).lower() for choice in keys[name].metadata["choices"]) for name in meanings if name in keys}
+    meanings = {name: " ".join(meaning.split())
+                for name, meaning in _ATTRIBUTE.findall(Recipe.__doc__)}
+    allowed = {name: " | ".join(str(choice).lower() for choice in keys[name].metadata["choices"])
+               for name in meanings if name in keys}
     return {name: f"[{choices}] {meanings[name]}" for name, choices in allowed.items()}
 
 
 def _recipe_rows(meanings: dict[str, str]) -> list[str]:
     """The keys that a recipe sets, with recipe=rose's value."""
-    return [_row(f"{name}={str(getattr(RECIPES['rose'], name)).lower()}", meaning) for name, meaning in meanings.items()]
+    return [_row(f"{name}={str(getattr(RECIPES['rose'], name)).lower()}", meaning)
+            for name, meaning in meanings.items()]
 
 
 def _row(assignment: str, meaning: str) -> str:

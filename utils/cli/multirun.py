@@ -1,6 +1,8 @@
-"""Grids: --multirun makes one run of every combination of the values on a command line such as `modality=image,fusion seed=range(0,3)`.
+"""Grids: --multirun makes one run of every combination of the values on a command line such as
+`modality=image,fusion seed=range(0,3)`.
 
-The grammar of the values is Hydra's. The runs are made one after the other by this process, each in a folder of its own.
+The grammar of the values is Hydra's. The runs are made one after the other by this process, each
+in a folder of its own.
 """
 
 import gc
@@ -53,10 +55,12 @@ class Combination:
 
 
 def combinations(arguments: Sequence[str], groups: dict[str, Group]) -> list[Combination]:
-    """All combinations of the values that `arguments` give to their keys, the last key changing fastest.
+    """All combinations of the values that `arguments` give to their keys, the last key changing
+    fastest.
 
     Raises:
-        ConfigError: no key has several values, those of a key cannot be listed, or two runs would be the same.
+        ConfigError: no key has several values, those of a key cannot be listed, or two runs would
+            be the same.
     """
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
@@ -66,19 +70,23 @@ def combinations(arguments: Sequence[str], groups: dict[str, Group]) -> list[Com
         (fixed if values is None else swept)[key] = quote(argument) if values is None else values
         (swept if values is None else fixed).pop(key, None)  # the last one holds, as for any key
     if not swept:
-        raise ConfigError("--multirun: no key has several values; give them as key=a,b or key=range(0,3), or leave --multirun out")
+        raise ConfigError("--multirun: no key has several values; give them as key=a,b or "
+                          "key=range(0,3), or leave --multirun out")
     found = [Combination({key: _plain(value) for key, value in zip(swept, values, strict=True)},
-                         [*fixed.values(), *(f"{key}={value}" for key, value in zip(swept, values, strict=True))])
+                         [*fixed.values(),
+                          *(f"{key}={value}" for key, value in zip(swept, values, strict=True))])
              for values in product(*swept.values())]
     names = [combination.name for combination in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise ConfigError(f"--multirun: two runs would have the folder {twice}; give every value once")
+        raise ConfigError(f"--multirun: two runs would have the folder {twice}; give every value "
+                          "once")
     return found
 
 
 def place_runs(folders: Sequence[Path], names: Sequence[str], key: str) -> list[Path]:
-    """The folder of each run of a grid: its name, in what the folders that the runs would have without the grid have in common.
+    """The folder of each run of a grid: its name, in what the folders that the runs would have
+    without the grid have in common.
 
     Raises:
         ConfigError: they have nothing in common.
@@ -88,28 +96,34 @@ def place_runs(folders: Sequence[Path], names: Sequence[str], key: str) -> list[
     except ValueError:  # some are absolute
         base = ""
     if not base:
-        raise ConfigError(f"--multirun: the runs would go to {folders[0]}, {folders[-1]}, ...; give one folder for all with {key}=")
+        raise ConfigError(f"--multirun: the runs would go to {folders[0]}, {folders[-1]}, ...; "
+                          f"give one folder for all with {key}=")
     return [Path(base) / name for name in names]
 
 
 def check_alone(cfg: Any) -> None:
-    """Raises ConfigError where the runs of a grid would be shared by several processes: each would start the whole grid."""
+    """Raises ConfigError where the runs of a grid would be shared by several processes: each would
+    start the whole grid."""
     if any(name in os.environ for name in ("TORCHELASTIC_RUN_ID", "LOCAL_RANK")):
-        raise ConfigError("--multirun: makes its runs in one process, and this one was launched as one of several; start it without "
-                          "torchrun, or make each run by itself")
+        raise ConfigError("--multirun: makes its runs in one process, and this one was launched "
+                          "as one of several; start it without torchrun, or make each run by "
+                          "itself")
     if _processes(cfg) > 1:
-        raise ConfigError(f"devices={cfg.devices} num_nodes={cfg.num_nodes}: --multirun makes its runs in one process, on one device; "
-                          f"add devices=1 num_nodes=1, or make each run by itself")
+        raise ConfigError(f"devices={cfg.devices} num_nodes={cfg.num_nodes}: --multirun makes its "
+                          "runs in one process, on one device; add devices=1 num_nodes=1, or "
+                          "make each run by itself")
 
 
 def run_grid(runs: Sequence[tuple[Combination, Callable[[], Any]]], folder: Path) -> None:
-    """Make the runs one after the other, each as if the process had just begun; write folder/grid.csv after each and print it at the end.
+    """Make the runs one after the other, each as if the process had just begun; write
+    folder/grid.csv after each and print it at the end.
 
     Args:
         runs: a run returns its figures as {"mean": {name: number}, "std": the same}, or None.
 
     Raises:
-        RoseError: a run failed; the message begins with its name, and the rows of those before it are written.
+        RoseError: a run failed; the message begins with its name, and the rows of those before it
+            are written.
     """
     rows = []
     surroundings = _Surroundings()
@@ -129,7 +143,8 @@ def run_grid(runs: Sequence[tuple[Combination, Callable[[], Any]]], folder: Path
 
 
 class _Surroundings:
-    """What one run may leave behind that the next would meet: signal handlers, environment, randomness, process groups, memory."""
+    """What one run may leave behind that the next would meet: signal handlers, environment,
+    randomness, process groups, memory."""
 
     def __init__(self) -> None:
         from utils.rng import rng_state  # with all networks; a faulty command line ends before
@@ -152,30 +167,37 @@ class _Surroundings:
 
 
 def _values(argument: str, group: Group | None) -> list[str] | None:
-    """The values that `argument` gives its key, in Hydra's grammar; None where it is a single one."""
+    """The values that `argument` gives its key, in Hydra's grammar; None where it is a single
+    one."""
     key, _, value = argument.partition("=")
     try:
         parsed = OverridesParser.create().parse_override(argument)
         values = _listed(parsed, group)
-    except (HydraException, ValueError):  # a path that the grammar stumbles over, or what the caller will find fault with
+    except (HydraException,
+            ValueError):  # a path that the grammar stumbles over, or what the caller will find fault with
         return None
     if values is not None and not values:
-        raise ConfigError(f"{key}={value}: stands for no value" + (f"; the choices are {', '.join(group.options)}" if group else ""))
+        raise ConfigError(f"{key}={value}: stands for no value"
+                          + (f"; the choices are {', '.join(group.options)}" if group else ""))
     return values
 
 
 def _listed(parsed: Override, group: Group | None) -> list[str] | None:
     """The values that an override stands for; None where it is a single one."""
-    if parsed.value_type == ValueType.INTERVAL_SWEEP or (parsed.value_type == ValueType.GLOB_CHOICE_SWEEP and group is None):
-        raise ConfigError(f"{parsed.input_line}: its values cannot be listed; give them as {parsed.key_or_group}=a,b or "
-                          f"{parsed.key_or_group}=range(0,3)")
+    if parsed.value_type == ValueType.INTERVAL_SWEEP or (parsed.value_type
+                                                         == ValueType.GLOB_CHOICE_SWEEP
+                                                         and group is None):
+        raise ConfigError(f"{parsed.input_line}: its values cannot be listed; give them as "
+                          f"{parsed.key_or_group}=a,b or {parsed.key_or_group}=range(0,3)")
     if parsed.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return parsed.value().filter(group.options)
     if parsed.is_sweep_override():
         values = list(parsed.sweep_string_iterator())
-        return [chosen for value in values for chosen in _matching(value, group)] if group else values
+        return [chosen for value in values
+                for chosen in _matching(value, group)] if group else values
     value = parsed.value()
-    return _matching(value, group) if group and isinstance(value, str) and _is_pattern(value) else None
+    return _matching(value, group) if group and isinstance(value,
+                                                           str) and _is_pattern(value) else None
 
 
 def _is_pattern(value: str) -> bool:
@@ -184,13 +206,15 @@ def _is_pattern(value: str) -> bool:
 
 def _matching(value: str, group: Group) -> list[str]:
     """The choices of `group` that `value` stands for: itself, or those that it matches."""
-    return [option for option in group.options if fnmatch(option, value)] if _is_pattern(value) else [value]
+    return [option for option in group.options
+            if fnmatch(option, value)] if _is_pattern(value) else [value]
 
 
 def _plain(value: str) -> str:
     """A value of Hydra's grammar as a reader writes it."""
     parsed = OverridesParser.create().parse_override(f"key={value}").value()
-    return parsed if isinstance(parsed, str) else value.lower() if isinstance(parsed, bool) else value
+    return parsed if isinstance(parsed,
+                                str) else value.lower() if isinstance(parsed, bool) else value
 
 
 def _processes(cfg: Any) -> int:
@@ -208,10 +232,12 @@ def _processes(cfg: Any) -> int:
 
 
 def _figures(outcome: dict[str, Any]) -> dict[str, float]:
-    """The means of a run's figures, each followed by its standard deviation where there are several seeds."""
+    """The means of a run's figures, each followed by its standard deviation where there are
+    several seeds."""
     std = {name: value for name, value in outcome.get("std", {}).items() if not math.isnan(value)}
     return {key: number for name, value in outcome.get("mean", {}).items()
-            for key, number in ((name, value), *([(f"{name}_std", std[name])] if name in std else []))}
+            for key, number in ((name, value),
+                                *([(f"{name}_std", std[name])] if name in std else []))}
 
 
 def _table(rows: list[dict[str, Any]], keys: int) -> str:

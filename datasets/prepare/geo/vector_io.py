@@ -1,4 +1,5 @@
-"""What all readers of vector files share: GDAL's and Arrow's errors in one line, coordinate reference systems, GeoParquet's metadata."""
+"""What all readers of vector files share: GDAL's and Arrow's errors in one line, coordinate
+reference systems, GeoParquet's metadata."""
 
 import json
 import warnings
@@ -9,7 +10,14 @@ from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyogrio.errors import CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError
+from pyogrio.errors import (
+    CRSError,
+    DataLayerError,
+    DataSourceError,
+    FeatureError,
+    FieldError,
+    GeometryError,
+)
 from pyproj import CRS
 from pyproj.exceptions import CRSError as ProjError
 from shapely.errors import GEOSException
@@ -18,7 +26,8 @@ from utils.errors import PrepareError, one_line
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
 READ_ERRORS = (
-    CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError, GEOSException, pa.ArrowException, OSError,
+    CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError,
+    GEOSException, pa.ArrowException, OSError,
 )
 T = TypeVar("T")
 
@@ -31,7 +40,8 @@ class ParquetFile:
         geometry: name of the geometry column.
         crs: of its geometries, as the file has it; None: unknown.
         bbox: minx, miny, maxx, maxy of all geometries, where the file says so.
-        boxes: columns that hold each row's bounds, which lets whole row groups be passed over; often none.
+        boxes: columns that hold each row's bounds, which lets whole row groups be passed over;
+            often none.
         schema, rows: its columns, and the number of its rows.
     """
 
@@ -59,24 +69,29 @@ def parquet_file(path: Path) -> ParquetFile:
     geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
     about = geo.get("columns", {}).get(geo.get("primary_column"))
     if about is None or geo["primary_column"] not in schema.names:
-        raise PrepareError(f"{path}: a Parquet file without geometries; expected GeoParquet, whose metadata names a geometry column. "
-                           f"Write it with geopandas: GeoDataFrame.to_parquet.")
+        raise PrepareError(f"{path}: a Parquet file without geometries; expected GeoParquet, "
+                           "whose metadata names a geometry column. Write it with geopandas: "
+                           "GeoDataFrame.to_parquet.")
     if about.get("encoding") != "WKB":
-        raise PrepareError(f"{path}: its geometries are encoded as {about.get('encoding')}; expected WKB. "
-                           f"Write it again with `geopandas.read_parquet({str(path)!r}).to_parquet('wkb.parquet')`.")
+        raise PrepareError(f"{path}: its geometries are encoded as {about.get('encoding')}; "
+                           "expected WKB. Write it again with "
+                           f"`geopandas.read_parquet({str(path)!r}).to_parquet('wkb.parquet')`.")
     box = about.get("bbox")
     return ParquetFile(
-        geo["primary_column"], about.get("crs", "OGC:CRS84"),  # the format's default where the key is absent; null means unknown
+        # the format's default where the key is absent; null means unknown
+        geo["primary_column"], about.get("crs", "OGC:CRS84"),
         box and (box[0], box[1], box[len(box) // 2], box[len(box) // 2 + 1]),
-        frozenset(way[0] for way in about.get("covering", {}).get("bbox", {}).values()), schema, rows,
+        frozenset(way[0] for way in about.get("covering", {}).get("bbox", {}).values()), schema,
+        rows,
     )
 
 
 def check_path(path: Path) -> None:
     """Raises PrepareError of a path that pyogrio takes for one into an archive."""
     if "!" in str(path):
-        raise PrepareError(f"{path}: its path has a !, which the reader of vector files takes for the end of an archive's name. Rename "
-                           f"the file or its folder, or pass a GeoParquet file.")
+        raise PrepareError(f"{path}: its path has a !, which the reader of vector files takes for "
+                           "the end of an archive's name. Rename the file or its folder, or pass "
+                           "a GeoParquet file.")
 
 
 def usable_crs(crs: str | dict | None) -> CRS | None:
@@ -90,11 +105,13 @@ def usable_crs(crs: str | dict | None) -> CRS | None:
 
 def reason(error: Exception) -> str:
     """What GDAL or Arrow says, in one line without pyogrio's advice on driver prefixes."""
-    return one_line(Exception(str(error).split("; It might help")[0].replace("\n", " "))).rstrip(".")
+    return one_line(Exception(str(error).split("; It might help")[0].replace("\n", " "))).rstrip(
+        ".")
 
 
 def quietly(function: Callable[..., T], *arguments: object) -> T:
-    """Without GDAL's warnings on odd but readable files: features that cannot be used are counted."""
+    """Without GDAL's warnings on odd but readable files: features that cannot be used are
+    counted."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         return function(*arguments)

@@ -1,4 +1,5 @@
-"""The files of a mosaic: finding them, and refusing those that cannot be placed on the ground or have no colours."""
+"""The files of a mosaic: finding them, and refusing those that cannot be placed on the ground or
+have no colours."""
 
 import glob
 import math
@@ -20,11 +21,15 @@ from utils.errors import ConfigError, PrepareError, one_line
 
 SUFFIXES = (".tif", ".tiff")
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-# Several processes read at once, so each keeps little; and the folder is not listed again for each of its files.
-GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
-PIXEL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
+# Several processes read at once, so each keeps little; and the folder is not listed again for each
+# of its files.
+GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64,
+                "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+PIXEL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16",
+               "uint32": "UInt32", "int32": "Int32",
                "float32": "Float32", "float64": "Float64"}  # and what a VRT calls them
-_MATTERS = re.compile(rb"<(SRS|GeoTransform|GCPList|NoDataValue|ColorInterp|ColorTable|Offset|Scale)\b")  # to reading, in .aux.xml
+_MATTERS = re.compile(
+    rb"<(SRS|GeoTransform|GCPList|NoDataValue|ColorInterp|ColorTable|Offset|Scale)\b")  # to reading, in .aux.xml
 
 
 @dataclass(frozen=True)
@@ -32,10 +37,11 @@ class Reading:
     """How the pixels of every file are taken.
 
     Attributes:
-        bands: those of red, green and blue, from 1; None: by colour interpretation, else the first three, or a palette's colours.
+        bands: those of red, green and blue, from 1; None: by colour interpretation, else the first
+            three, or a palette's colours.
         crs: of files that have none.
-        nodata: "file": as each file says (alpha, mask, nodata); "none": every pixel counts; else the value that pixels without
-            imagery have in all three bands, whatever the files say.
+        nodata: "file": as each file says (alpha, mask, nodata); "none": every pixel counts; else
+            the value that pixels without imagery have in all three bands, whatever the files say.
     """
 
     bands: tuple[int, int, int] | None = None
@@ -43,14 +49,17 @@ class Reading:
     nodata: str = "file"
 
     @classmethod
-    def of(cls, bands: Iterable[int] | None, raster_crs: str | None, nodata: str | float) -> "Reading":
+    def of(cls, bands: Iterable[int] | None, raster_crs: str | None,
+           nodata: str | float) -> "Reading":
         """Raises ConfigError for a value that cannot be meant."""
         reading = cls(None if bands is None else tuple(bands), raster_crs, str(nodata))
         if reading.bands is not None and (len(reading.bands) != 3 or min(reading.bands) < 1):
-            raise ConfigError(f"bands={list(reading.bands)}: expected three band numbers from 1, for red, green and blue, such as [1,2,3]; "
-                              f"[1,1,1] makes one band grey")
+            raise ConfigError(f"bands={list(reading.bands)}: expected three band numbers from 1, "
+                              "for red, green and blue, such as [1,2,3]; [1,1,1] makes one band "
+                              "grey")
         if reading.nodata not in ("file", "none") and not _is_pixel_value(reading.nodata):
-            raise ConfigError(f"nodata={nodata}: expected file, none, or a number such as 0 (or nan, of floating-point imagery)")
+            raise ConfigError(f"nodata={nodata}: expected file, none, or a number such as 0 (or "
+                              "nan, of floating-point imagery)")
         reading.given_crs()
         return reading
 
@@ -64,7 +73,8 @@ class Reading:
             raise ConfigError(f"raster_crs={self.crs}: not a known coordinate reference system; "
                               f"give one such as EPSG:32648") from error
         if not _is_on_earth(crs):
-            raise ConfigError(f"raster_crs={self.crs}: neither geographic nor projected; give one such as EPSG:32648")
+            raise ConfigError(f"raster_crs={self.crs}: neither geographic nor projected; give one "
+                              "such as EPSG:32648")
         return crs
 
 
@@ -95,7 +105,8 @@ class _TooFewBands(PrepareError):
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """GDAL with little memory, silent about files without georeference: an error says it better."""
+    """GDAL with little memory, silent about files without georeference: an error says it
+    better."""
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -103,17 +114,19 @@ def gdal() -> Iterator[None]:
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Raises PrepareError where GDAL fails within: the file is known by now, so its pixels cannot be decoded."""
+    """Raises PrepareError where GDAL fails within: the file is known by now, so its pixels cannot
+    be decoded."""
     try:
         yield
     except RasterioError as error:
         reason = one_line(error.__cause__ or error)
-        raise PrepareError(f"{path}: the raster is damaged, its pixels cannot be decoded ({reason}). "
-                           f"Get the file again, or leave it out.") from error
+        raise PrepareError(f"{path}: the raster is damaged, its pixels cannot be decoded "
+                           f"({reason}). Get the file again, or leave it out.") from error
 
 
 def raster_files(raster: str | Path) -> list[Path]:
-    """The sorted files that a path, a folder or a glob names; of a folder its GeoTIFFs or, where it has none, its VRTs.
+    """The sorted files that a path, a folder or a glob names; of a folder its GeoTIFFs or, where
+    it has none, its VRTs.
 
     Raises:
         PrepareError: there are none.
@@ -123,18 +136,23 @@ def raster_files(raster: str | Path) -> list[Path]:
         return [path]
     if path.is_dir():
         entries = sorted(path.iterdir())
-        found = [entry for entry in entries if entry.suffix.lower() in SUFFIXES] or [e for e in entries if e.suffix.lower() == ".vrt"]
+        found = [entry for entry in entries
+                 if entry.suffix.lower() in SUFFIXES] or [e for e in entries
+                                                          if e.suffix.lower() == ".vrt"]
         expected = f"the folder holds no GeoTIFF ({', '.join(SUFFIXES)})"
-        deeper = None if found else next((file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES), None)
+        deeper = None if found else next((file for file in path.rglob("*")
+                                          if file.suffix.lower() in SUFFIXES), None)
         if deeper:
-            raise PrepareError(f"{raster}: {expected} itself, and its subfolders are not searched; pass a quoted glob such as "
+            raise PrepareError(f"{raster}: {expected} itself, and its subfolders are not "
+                               "searched; pass a quoted glob such as "
                                f"'{path}/**/*{deeper.suffix}'.")
     else:
-        found = sorted(Path(match) for match in glob.glob(str(raster), recursive=True) if Path(match).is_file())
+        found = sorted(Path(match) for match in glob.glob(str(raster), recursive=True)
+                       if Path(match).is_file())
         expected = "no such file or folder, and as a glob it matches nothing"
     if not found:
-        raise PrepareError(f"{raster}: {expected}. Pass raster= one GeoTIFF or VRT, a folder of GeoTIFFs, or a quoted glob "
-                           f"such as 'chips/*.tif'.")
+        raise PrepareError(f"{raster}: {expected}. Pass raster= one GeoTIFF or VRT, a folder of "
+                           "GeoTIFFs, or a quoted glob such as 'chips/*.tif'.")
     return found
 
 
@@ -142,7 +160,8 @@ def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
     """What files are, in their order.
 
     Raises:
-        PrepareError: as `inspect`; and where only some of them have three bands, that the others are no imagery.
+        PrepareError: as `inspect`; and where only some of them have three bands, that the others
+            are no imagery.
     """
     found, too_few = [], None
     for path in paths:
@@ -151,8 +170,10 @@ def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
         except _TooFewBands as error:
             too_few = too_few or (path, error)
         if found and too_few:
-            raise PrepareError(f"{too_few[0]}: has too few bands for red, green and blue, but {found[0].path} has them; raster= also "
-                               f"matches files that are no imagery. Narrow it to the imagery by a quoted glob that only its names match."
+            raise PrepareError(f"{too_few[0]}: has too few bands for red, green and blue, but "
+                               f"{found[0].path} has them; raster= also matches files that are no "
+                               "imagery. Narrow it to the imagery by a quoted glob that only its "
+                               "names match."
                                ) from too_few[1]
     if too_few:
         raise too_few[1]
@@ -163,7 +184,8 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
     """What a file is.
 
     Raises:
-        PrepareError: it is no raster, has no place on the ground, lacks a band, or its pixels are of a type without an order.
+        PrepareError: it is no raster, has no place on the ground, lacks a band, or its pixels are
+            of a type without an order.
     """
     try:
         with rasterio.open(path) as dataset:
@@ -171,16 +193,21 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
             bands = colour_bands(path, dataset, reading)
             files = tuple(_files(path, dataset))
             palette = is_palette(dataset, reading)
-            dtype = "uint8" if palette else str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))
-            nodata = {dataset.nodatavals[band - 1] for band in bands} if reading.nodata == "file" and not palette else {None}
+            dtype = "uint8" if palette else str(
+                np.result_type(*(dataset.dtypes[band - 1] for band in bands)))
+            nodata = {dataset.nodatavals[band - 1]
+                      for band in bands} if reading.nodata == "file" and not palette else {None}
             found = RasterFile(
-                path, crs, dataset.transform, dataset.width, dataset.height, dtype, nodata.pop() if len(nodata) == 1 else None, files
+                path, crs, dataset.transform, dataset.width, dataset.height, dtype,
+                nodata.pop() if len(nodata) == 1 else None, files
             )
     except RasterioError as error:
-        raise PrepareError(f"{path}: not a readable raster ({one_line(error)}). Pass GeoTIFFs; `rio info {path}` must succeed.") from error
+        raise PrepareError(f"{path}: not a readable raster ({one_line(error)}). Pass GeoTIFFs; "
+                           f"`rio info {path}` must succeed.") from error
     if dtype not in PIXEL_TYPES:
-        raise PrepareError(f"{path}: the raster's pixels are {dtype}, which has no order from dark to bright; expected one of "
-                           f"{', '.join(PIXEL_TYPES)}. Convert it with `rio convert {path} float.tif --dtype float32`.")
+        raise PrepareError(f"{path}: the raster's pixels are {dtype}, which has no order from "
+                           f"dark to bright; expected one of {', '.join(PIXEL_TYPES)}. Convert it "
+                           f"with `rio convert {path} float.tif --dtype float32`.")
     return found
 
 
@@ -189,21 +216,26 @@ def is_palette(dataset: rasterio.DatasetReader, reading: Reading) -> bool:
     return reading.bands is None and ColorInterp.palette in dataset.colorinterp[:1]
 
 
-def colour_bands(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> tuple[int, int, int]:
-    """The bands of red, green and blue, from 1 (of a palette: its one band, three times). Raises PrepareError where one is missing."""
+def colour_bands(path: Path, dataset: rasterio.DatasetReader,
+                 reading: Reading) -> tuple[int, int, int]:
+    """The bands of red, green and blue, from 1 (of a palette: its one band, three times). Raises
+    PrepareError where one is missing."""
     if is_palette(dataset, reading):
         return 1, 1, 1
     if reading.bands is not None:
         if max(reading.bands) > dataset.count:
-            raise _TooFewBands(f"{path}: bands=[{','.join(map(str, reading.bands))}], but the raster has {dataset.count} band(s). "
-                               f"Choose three of 1..{dataset.count}, such as bands=[1,1,1].")
+            raise _TooFewBands(f"{path}: bands=[{','.join(map(str, reading.bands))}], but the "
+                               f"raster has {dataset.count} band(s). Choose three of "
+                               f"1..{dataset.count}, such as bands=[1,1,1].")
         return reading.bands
     if set(COLOURS) <= set(dataset.colorinterp):
         return tuple(dataset.colorinterp.index(colour) + 1 for colour in COLOURS)
-    bands = [band for band, meaning in enumerate(dataset.colorinterp, start=1) if meaning != ColorInterp.alpha]
+    bands = [band for band, meaning in enumerate(dataset.colorinterp, start=1)
+             if meaning != ColorInterp.alpha]
     if len(bands) < 3:
-        raise _TooFewBands(f"{path}: the raster has {dataset.count} band(s), but red, green and blue are needed. Pass bands=[1,1,1] "
-                           f"to make its first band grey, or an RGB raster.")
+        raise _TooFewBands(f"{path}: the raster has {dataset.count} band(s), but red, green and "
+                           "blue are needed. Pass bands=[1,1,1] to make its first band grey, or "
+                           "an RGB raster.")
     return tuple(bands[:3])
 
 
@@ -211,20 +243,27 @@ def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
     """The CRS of a file that has a place on the ground."""
     own, given = dataset.crs, reading.given_crs()
     if own is None and dataset.gcps[0]:
-        raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground control points only, so its pixels lie "
-                           f"on no regular grid. Give it one with `rio warp {path} warped.tif --dst-crs EPSG:4326 --resampling bilinear`.")
+        raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground "
+                           "control points only, so its pixels lie on no regular grid. Give it "
+                           f"one with `rio warp {path} warped.tif --dst-crs EPSG:4326 "
+                           "--resampling bilinear`.")
     if dataset.transform.is_identity or dataset.transform.is_degenerate:
-        raise PrepareError(f"{path}: the raster has no geotransform (found {tuple(dataset.transform)[:6]}), so nobody knows where it lies. "
-                           f"Give it one with `rio edit-info {path} --crs EPSG:32648 --transform '[0.5, 0, WEST, 0, -0.5, NORTH]'` "
-                           f"(its CRS, pixel size and top-left corner).")
+        raise PrepareError(f"{path}: the raster has no geotransform (found "
+                           f"{tuple(dataset.transform)[:6]}), so nobody knows where it lies. Give "
+                           f"it one with `rio edit-info {path} --crs EPSG:32648 --transform "
+                           "'[0.5, 0, WEST, 0, -0.5, NORTH]'` (its CRS, pixel size and top-left "
+                           "corner).")
     if own is None or not _is_on_earth(own):
         if given is None:
-            raise PrepareError(f"{path}: the raster has no coordinate reference system, so OSM objects cannot be placed on it. Pass "
-                               f"raster_crs=EPSG:32648, or mend it with `rio edit-info --crs EPSG:32648 {path}` (with your data's code).")
+            raise PrepareError(f"{path}: the raster has no coordinate reference system, so OSM "
+                               "objects cannot be placed on it. Pass raster_crs=EPSG:32648, or "
+                               f"mend it with `rio edit-info --crs EPSG:32648 {path}` (with your "
+                               "data's code).")
         return given
     if given is not None and given != own:
-        raise PrepareError(f"{path}: raster_crs={reading.crs}, but the raster has {crs_name(own)} itself; raster_crs= is for rasters "
-                           f"without a CRS. Leave it out, or mend the file with `rio edit-info --crs {reading.crs} {path}`.")
+        raise PrepareError(f"{path}: raster_crs={reading.crs}, but the raster has {crs_name(own)} "
+                           "itself; raster_crs= is for rasters without a CRS. Leave it out, or "
+                           f"mend the file with `rio edit-info --crs {reading.crs} {path}`.")
     return own
 
 
@@ -247,7 +286,8 @@ def crs_name(crs: CRS) -> str:
 
 
 def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
-    """The file itself, those beside it (mask, overviews, metadata) and those that a VRT is made of; VRTs of VRTs included.
+    """The file itself, those beside it (mask, overviews, metadata) and those that a VRT is made
+    of; VRTs of VRTs included.
 
     Files of mere statistics are none of them: a GIS that opens the raster writes one.
     """
@@ -257,8 +297,10 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
         if file.is_file() and not file.samefile(path):
             if not _is_statistics(file):
                 files.append(file)
-        elif not file.exists() and dataset.driver == "VRT" and not name.startswith("/vsi") and "://" not in name:
-            raise PrepareError(f"{path}: the VRT names {name}, and there is no such file. Put it there, or make the VRT again.")
+        elif not file.exists() and dataset.driver == "VRT" and not name.startswith(
+            "/vsi") and "://" not in name:
+            raise PrepareError(f"{path}: the VRT names {name}, and there is no such file. Put it "
+                               "there, or make the VRT again.")
     for file in [file for file in files[1:] if file.suffix.lower() == ".vrt"]:
         with rasterio.open(file) as inner:
             files.extend(inside for inside in _files(file, inner)[1:] if inside not in files)
@@ -266,5 +308,6 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
 
 
 def _is_statistics(file: Path) -> bool:
-    """Whether a file of GDAL's metadata (.aux.xml) says nothing of what the pixels are and where they lie."""
+    """Whether a file of GDAL's metadata (.aux.xml) says nothing of what the pixels are and where
+    they lie."""
     return file.name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())

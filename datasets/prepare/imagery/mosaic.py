@@ -1,8 +1,11 @@
-"""Imagery: one GeoTIFF, a VRT, or many files seen as one mosaic of 8-bit RGB on one grid, read window by window.
+"""Imagery: one GeoTIFF, a VRT, or many files seen as one mosaic of 8-bit RGB on one grid, read
+window by window.
 
-The grid is the first file's (in sorted order), north up: its CRS, pixel size and pixel lattice, over the extent of all files; with
-`resolution`, the pixel size that has so many metres on the ground. A file whose pixels fall on that grid is read untouched; any other, in
-another CRS, of another pixel size, rotated or flipped, is resampled to it as it is read. Nothing is ever held as a whole.
+The grid is the first file's (in sorted order), north up: its CRS, pixel size and pixel lattice,
+over the extent of all files; with `resolution`, the pixel size that has so many metres on the
+ground. A file whose pixels fall on that grid is read untouched; any other, in another CRS, of
+another pixel size, rotated or flipped, is resampled to it as it is read. Nothing is ever held as a
+whole.
 """
 
 from collections import OrderedDict
@@ -18,7 +21,14 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from datasets.prepare.imagery.files import RasterFile, Reading, damage_named, gdal, inspect_all, raster_files
+from datasets.prepare.imagery.files import (
+    RasterFile,
+    Reading,
+    damage_named,
+    gdal,
+    inspect_all,
+    raster_files,
+)
 from datasets.prepare.imagery.placement import (
     Source,
     check_near,
@@ -31,31 +41,45 @@ from datasets.prepare.imagery.placement import (
     resampling_warnings,
     shifted,
 )
-from datasets.prepare.imagery.stretch import apply_stretch, check_percentiles, find_stretch, nodata_warning
+from datasets.prepare.imagery.stretch import (
+    apply_stretch,
+    check_percentiles,
+    find_stretch,
+    nodata_warning,
+)
 from datasets.prepare.imagery.view import open_view, read_view
 from utils.errors import ConfigError, PrepareError
 
 MAX_OPEN = 64
-AVERAGED_FROM = 1.05  # pixels of a file in one of the mosaic, from which they are averaged and not interpolated
-WARP_ERROR_PX = 0.001  # so small, and X- and YSCALE fixed below, that a pixel is the same in whatever window it is read
+# pixels of a file in one of the mosaic, from which they are averaged and not interpolated
+AVERAGED_FROM = 1.05
+# so small, and X- and YSCALE fixed below, that a pixel is the same in whatever window it is read
+WARP_ERROR_PX = 0.001
 
 
 class Mosaic:
-    """Files on one grid; made by `open_mosaic`, or from the dictionary of another. A context manager that closes its files.
+    """Files on one grid; made by `open_mosaic`, or from the dictionary of another. A context
+    manager that closes its files.
 
     Attributes:
         crs, transform, width, height: of the whole grid, as in rasterio.
-        sources: the files, in the order in which they are pasted; where two have imagery the first is kept.
-        files: every file that is read, those beside a raster and those that a VRT is made of included.
-        stretch: [low, high] of red, green and blue, the values that become 0 and 255; None for 8-bit imagery.
+        sources: the files, in the order in which they are pasted; where two have imagery the first
+            is kept.
+        files: every file that is read, those beside a raster and those that a VRT is made of
+            included.
+        stretch: [low, high] of red, green and blue, the values that become 0 and 255; None for
+            8-bit imagery.
         warnings: what the user should know, in sentences.
     """
 
     def __init__(self, crs: CRS, transform: Affine, sources: Sequence[Source], reading: Reading,
-                 stretch: list[list[float]] | None = None, files: Sequence[Path] = (), warnings: Sequence[str] = ()):
-        self.crs, self.transform, self.sources, self.reading = crs, transform, list(sources), reading
+                 stretch: list[list[float]] | None = None, files: Sequence[Path] = (),
+                 warnings: Sequence[str] = ()):
+        self.crs, self.transform, self.sources, self.reading = crs, transform, list(
+            sources), reading
         self.stretch, self.files, self.warnings = stretch, list(files), list(warnings)
-        self._rectangles = np.array([(s.col, s.row, s.col + s.width, s.row + s.height) for s in sources])  # [sources, 4]
+        self._rectangles = np.array([(s.col, s.row, s.col + s.width, s.row + s.height)
+                                     for s in sources])  # [sources, 4]
         self.width, self.height = map(int, self._rectangles[:, 2:].max(0))
         self._readers: OrderedDict[Source, rasterio.DatasetReader | WarpedVRT] = OrderedDict()
 
@@ -70,63 +94,77 @@ class Mosaic:
         return metres_per_pixel(self.crs, self.transform, self.width, self.height)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels of a window: RGB [h, w, 3] uint8, 0 where there is no imagery, and whether there is [h, w] bool.
+        """Pixels of a window: RGB [h, w, 3] uint8, 0 where there is no imagery, and whether there
+        is [h, w] bool.
 
         Raises:
             PrepareError: a file cannot be decoded there.
         """
-        left, top, height, width = int(window.col_off), int(window.row_off), int(window.height), int(window.width)
+        left, top, height, width = int(window.col_off), int(window.row_off), int(
+            window.height), int(window.width)
         image = _Image(height, width, self.stretch)
         first_col, first_row, last_col, last_row = self._rectangles.T
-        hit = (first_col < left + width) & (last_col > left) & (first_row < top + height) & (last_row > top)
+        hit = (first_col < left + width) & (last_col > left) & (first_row < top
+                                                                + height) & (last_row > top)
         with gdal():
             for source in (self.sources[index] for index in np.flatnonzero(hit)):
                 c0, c1 = max(left, source.col), min(left + width, source.col + source.width)
                 r0, r1 = max(top, source.row), min(top + height, source.row + source.height)
                 with damage_named(source.path):
-                    found = read_view(self._reader(source), Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
+                    found = read_view(self._reader(source),
+                                      Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
                 image.paste(np.s_[r0 - top:r1 - top, c0 - left:c1 - left], *found)
         return image.rgb, image.valid
 
     def thumbnail(self, max_side: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole, decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid [h, w] bool; overviews serve where they fit.
+        """The whole, decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid [h, w]
+        bool; overviews serve where they fit.
 
         Raises:
             PrepareError: a file cannot be decoded.
         """
         step = max(1.0, max(self.width, self.height) / max_side)
-        grid = Affine(self.transform.a * step, 0, self.transform.c, 0, self.transform.e * step, self.transform.f)
-        image = _Image(max(1, round(self.height / step)), max(1, round(self.width / step)), self.stretch)
+        grid = Affine(self.transform.a * step, 0, self.transform.c, 0, self.transform.e * step,
+                      self.transform.f)
+        image = _Image(max(1, round(self.height / step)), max(1, round(self.width / step)),
+                       self.stretch)
         with gdal():
             for source in self.sources:
                 c0, c1 = _decimated(source.col, source.width, step, image.valid.shape[1])
                 r0, r1 = _decimated(source.row, source.height, step, image.valid.shape[0])
                 with damage_named(source.path), open_view(source.path, self.reading) as view:
                     if view.crs == self.crs and is_north_up(view.transform):
-                        image.paste(np.s_[r0:r1, c0:c1], *read_view(view, shape=(r1 - r0, c1 - c0)))
+                        image.paste(np.s_[r0:r1, c0:c1],
+                                    *read_view(view, shape=(r1 - r0, c1 - c0)))
                         continue
                 small = Source(source.path, c0, r0, c1 - c0, r1 - r0, source.step * step)
-                with damage_named(source.path), self._open(small, grid, Resampling.nearest) as view:
+                with damage_named(source.path), self._open(small, grid,
+                                                           Resampling.nearest) as view:
                     image.paste(np.s_[r0:r1, c0:c1], *read_view(view))
         return image.rgb, image.valid
 
     def to_dict(self) -> dict:
         """Everything that `from_dict` needs, for JSON; paths are absolute."""
         return {
-            "crs": self.crs.to_wkt(), "transform": list(self.transform)[:6], "reading": asdict(self.reading), "stretch": self.stretch,
-            "sources": [[str(source.path.absolute()), *astuple(source)[1:]] for source in self.sources],
+            "crs": self.crs.to_wkt(), "transform": list(self.transform)[:6],
+            "reading": asdict(self.reading), "stretch": self.stretch,
+            "sources": [[str(source.path.absolute()), *astuple(source)[1:]]
+                        for source in self.sources],
             "files": [str(file.absolute()) for file in self.files], "warnings": self.warnings,
         }
 
     @classmethod
     def from_dict(cls, described: dict) -> "Mosaic":
-        """The same mosaic in another process; files are opened when they are read, and not inspected again."""
+        """The same mosaic in another process; files are opened when they are read, and not
+        inspected again."""
         reading = described["reading"]
         return cls(
             CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
             [Source(Path(path), *place) for path, *place in described["sources"]],
-            Reading(reading["bands"] and tuple(reading["bands"]), reading["crs"], reading["nodata"]),
-            described["stretch"], [Path(file) for file in described["files"]], described["warnings"],
+            Reading(reading["bands"] and tuple(reading["bands"]), reading["crs"],
+                    reading["nodata"]),
+            described["stretch"], [Path(file) for file in described["files"]],
+            described["warnings"],
         )
 
     def close(self) -> None:
@@ -150,14 +188,18 @@ class Mosaic:
         self._readers[source] = self._open(source, self.transform, resampling)
         return self._readers[source]
 
-    def _open(self, source: Source, grid: Affine, resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
-        """A view of a file, resampled to its rectangle of `grid` where its own pixels are not the grid's."""
+    def _open(self, source: Source, grid: Affine,
+              resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
+        """A view of a file, resampled to its rectangle of `grid` where its own pixels are not the
+        grid's."""
         view = open_view(source.path, self.reading, source.step)
         if not source.step:
             return view
         return WarpedVRT(
-            view, crs=self.crs, transform=shifted(grid, source.col, source.row), width=source.width, height=source.height,
-            resampling=resampling, add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1", YSCALE="1",
+            view, crs=self.crs, transform=shifted(grid, source.col, source.row),
+            width=source.width, height=source.height,
+            resampling=resampling, add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1",
+            YSCALE="1",
         )
 
 
@@ -170,7 +212,8 @@ class _Image:
         self._stretch = stretch
 
     def paste(self, part: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
-        """Fill what is empty of a part with values [3, h, w] where any band has one [3, h, w] bool."""
+        """Fill what is empty of a part with values [3, h, w] where any band has one [3, h, w]
+        bool."""
         if self._stretch:
             values = np.where(has_value, apply_stretch(values, self._stretch), 0)
         fresh = has_value.any(0) & ~self.valid[part]
@@ -184,23 +227,26 @@ class _Image:
 
 
 def open_mosaic(
-    raster: str | Path, *, bands: Iterable[int] | None = None, raster_crs: str | None = None, resolution: float | None = None,
+    raster: str | Path, *, bands: Iterable[int] | None = None, raster_crs: str | None = None,
+    resolution: float | None = None,
     stretch: Iterable[float] = (2, 98), nodata: str | float = "file",
 ) -> Mosaic:
     """The imagery at `raster`, as a context manager.
 
     Args:
         raster: a GeoTIFF, a VRT, a folder of GeoTIFFs, or a glob such as `chips/*.tif`.
-        bands: of red, green and blue, from 1; None: by colour interpretation, else the first three; a palette is looked up.
+        bands: of red, green and blue, from 1; None: by colour interpretation, else the first
+            three; a palette is looked up.
         raster_crs: CRS of files that have none.
         resolution: metres per pixel on the ground; None: as the first file is.
-        stretch: the two percentiles, over all files, that become 0 and 255 where pixels are not 8-bit.
+        stretch: the two percentiles, over all files, that become 0 and 255 where pixels are not
+            8-bit.
         nodata: "file", "none" or a value, as in `Reading`.
 
     Raises:
         ConfigError: an argument of impossible value.
-        PrepareError: nothing there, a file that is no raster, has no place on the ground, or lacks a band, or files that lie too far
-            apart; the message names the file and a remedy.
+        PrepareError: nothing there, a file that is no raster, has no place on the ground, or lacks
+            a band, or files that lie too far apart; the message names the file and a remedy.
     """
     percentiles, reading = check_percentiles(stretch), Reading.of(bands, raster_crs, nodata)
     if resolution is not None and not resolution > 0:
@@ -213,24 +259,30 @@ def open_mosaic(
         check_near(files, sources)
         warnings = resampling_warnings(files, sources)
         if resolution is not None:
-            wanted = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources), max(s.row + s.height for s in sources))
+            wanted = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
+                             max(s.row + s.height for s in sources))
             sources, grid = moved_to_origin([place(file, crs, wanted) for file in files], wanted)
         eight_bit = files[0].dtype == "uint8"
         stretched = None if eight_bit else find_stretch(files, reading, percentiles)
         warnings.extend(filter(None, [nodata_warning(files, reading)]))
-    return Mosaic(crs, grid, sources, reading, stretched, list(dict.fromkeys(name for file in files for name in file.files)), warnings)
+    return Mosaic(crs, grid, sources, reading, stretched,
+                  list(dict.fromkeys(name for file in files for name in file.files)), warnings)
 
 
 def _check_alike(files: Sequence[RasterFile]) -> None:
     """8-bit colours mean the same in every file; others only by a stretch of their own."""
     first = files[0]
-    other = next((file for file in files if (file.dtype == "uint8") != (first.dtype == "uint8")), None)
+    other = next((file for file in files if (file.dtype == "uint8") != (first.dtype == "uint8")),
+                 None)
     if other:
-        raise PrepareError(f"{other.path}: the pixels are {other.dtype}, but those of {first.path} are {first.dtype}; a mosaic needs 8-bit "
-                           f"(uint8) imagery only, or none. Prepare them as two cities, or pass a glob that leaves one of them out.")
+        raise PrepareError(f"{other.path}: the pixels are {other.dtype}, but those of "
+                           f"{first.path} are {first.dtype}; a mosaic needs 8-bit (uint8) imagery "
+                           "only, or none. Prepare them as two cities, or pass a glob that "
+                           "leaves one of them out.")
 
 
 def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
-    """First and one past the last pixel, one at least, of a side of `end` pixels after decimation by `step`."""
+    """First and one past the last pixel, one at least, of a side of `end` pixels after decimation
+    by `step`."""
     first = min(round(start / step), end - 1)
     return first, min(end, max(first + 1, round((start + size) / step)))

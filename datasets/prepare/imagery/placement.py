@@ -15,11 +15,13 @@ from datasets.prepare.geo.crs import DEGREES, box_in, moved
 from datasets.prepare.imagery.files import RasterFile, crs_name
 from utils.errors import PrepareError
 
-# Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift they are placed, not resampled.
+# Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift
+# they are placed, not resampled.
 SNAP_PX = 0.25
 # A pixel size this near to the wanted one is kept: UTM's own metres are off by up to a thousandth.
 SAME_RESOLUTION = 2e-3
-# Files in one city are no mosaic where they cover less than this share of a grid of at least so many pixels (20 km at 0.2 m).
+# Files in one city are no mosaic where they cover less than this share of a grid of at least so
+# many pixels (20 km at 0.2 m).
 LEAST_COVERED, LARGE_GRID = 5e-3, 1e10
 
 
@@ -28,7 +30,8 @@ class Source:
     """One file and the rectangle of the mosaic's pixels that it covers.
 
     Attributes:
-        step: 0 where the file's own pixels are the mosaic's; else it is resampled, and a pixel of the mosaic is so many of its wide.
+        step: 0 where the file's own pixels are the mosaic's; else it is resampled, and a pixel of
+            the mosaic is so many of its wide.
     """
 
     path: Path
@@ -45,16 +48,19 @@ def _projected(crs: CRS) -> pyproj.CRS:
 
 
 def metres_per_pixel(crs: CRS, transform: Affine, width: int, height: int) -> tuple[float, float]:
-    """Width and height on the ground of the pixel at the centre of a raster, in metres along the ellipsoid; nan off the Earth."""
+    """Width and height on the ground of the pixel at the centre of a raster, in metres along the
+    ellipsoid; nan off the Earth."""
     col, row = width / 2, height / 2
-    ends = np.array([transform @ end for end in ((col - 8, row), (col + 8, row), (col, row - 8), (col, row + 8))])
+    ends = np.array([transform @ end for end in ((col - 8, row), (col + 8, row), (col, row - 8),
+                                                 (col, row + 8))])
     lon, lat = moved(ends, _projected(crs), DEGREES).T
     across, down = DEGREES.get_geod().inv(lon[::2], lat[::2], lon[1::2], lat[1::2])[2] / 16
     return float(across), float(down)
 
 
 def north_up(file: RasterFile) -> Affine:
-    """The file's grid, or for a rotated or flipped file the north-up grid of the same pixel size over it."""
+    """The file's grid, or for a rotated or flipped file the north-up grid of the same pixel size
+    over it."""
     grid = file.transform
     if is_north_up(grid):
         return grid
@@ -63,7 +69,8 @@ def north_up(file: RasterFile) -> Affine:
 
 
 def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) -> Affine:
-    """The grid from the same corner whose pixels are `resolution` metres wide and high on the ground at the centre of the raster.
+    """The grid from the same corner whose pixels are `resolution` metres wide and high on the
+    ground at the centre of the raster.
 
     Raises:
         PrepareError: that centre is no place on Earth.
@@ -71,8 +78,9 @@ def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) 
     across, down = metres_per_pixel(crs, grid, width, height)
     if not across > 0 < down:
         centre = grid @ (width / 2, height / 2)
-        raise PrepareError(f"resolution={resolution}: the imagery's centre, {centre} in {crs_name(crs)}, is no place on Earth, so its "
-                           f"pixels have no size in metres. Check its CRS and geotransform with `rio info`.")
+        raise PrepareError(f"resolution={resolution}: the imagery's centre, {centre} in "
+                           f"{crs_name(crs)}, is no place on Earth, so its pixels have no size in "
+                           "metres. Check its CRS and geotransform with `rio info`.")
     if max(abs(across / resolution - 1), abs(down / resolution - 1)) < SAME_RESOLUTION:
         return grid
     return Affine(grid.a * resolution / across, 0, grid.c, 0, grid.e * resolution / down, grid.f)
@@ -98,16 +106,20 @@ def place(file: RasterFile, crs: CRS, grid: Affine) -> Source:
     bottom, top = ((y - grid.f) / grid.e for y in bounds[1::2])
     if file.crs == crs and is_north_up(file.transform):
         col, row = round(left), round(top)
-        if max(abs(left - col), abs(top - row), abs(right - col - file.width), abs(bottom - row - file.height)) <= SNAP_PX:
+        if max(abs(left - col), abs(top - row), abs(right - col - file.width),
+               abs(bottom - row - file.height)) <= SNAP_PX:
             return Source(file.path, col, row, file.width, file.height, 0)
-    # A warp fills the pixels whose centre lies inside the file; 0.01 px is what rounding may take from it.
+    # A warp fills the pixels whose centre lies inside the file; 0.01 px is what rounding may take
+    # from it.
     col, row = math.ceil(left - 0.51), math.ceil(top - 0.51)
     width, height = max(1, math.floor(right + 0.49) - col), max(1, math.floor(bottom + 0.49) - row)
-    return Source(file.path, col, row, width, height, _step(file, crs, shifted(grid, col, row), width, height))
+    return Source(file.path, col, row, width, height,
+                  _step(file, crs, shifted(grid, col, row), width, height))
 
 
 def _step(file: RasterFile, crs: CRS, grid: Affine, width: int, height: int) -> float:
-    """How many pixels of a file a pixel of a grid over it is wide. Raises PrepareError where one of them has no size on Earth."""
+    """How many pixels of a file a pixel of a grid over it is wide. Raises PrepareError where one
+    of them has no size on Earth."""
     if file.crs == crs:
         return math.sqrt(abs(grid.determinant / file.transform.determinant))
     own = metres_per_pixel(file.crs, file.transform, file.width, file.height)
@@ -118,45 +130,55 @@ def _step(file: RasterFile, crs: CRS, grid: Affine, width: int, height: int) -> 
 
 
 def _no_place(file: RasterFile, crs: CRS) -> PrepareError:
-    return PrepareError(f"{file.path}: the raster ({crs_name(file.crs)}) has no place in {crs_name(crs)}, the CRS of the mosaic's first "
-                        f"file. Leave it out, or prepare it as a city of its own.")
+    return PrepareError(f"{file.path}: the raster ({crs_name(file.crs)}) has no place in "
+                        f"{crs_name(crs)}, the CRS of the mosaic's first file. Leave it out, or "
+                        "prepare it as a city of its own.")
 
 
 def moved_to_origin(sources: Sequence[Source], grid: Affine) -> tuple[list[Source], Affine]:
-    """The sources and their grid, with the first pixel where the westernmost and northernmost of them begin."""
+    """The sources and their grid, with the first pixel where the westernmost and northernmost of
+    them begin."""
     col, row = min(source.col for source in sources), min(source.row for source in sources)
-    return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step) for s in sources], shifted(grid, col, row)
+    return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step)
+            for s in sources], shifted(grid, col, row)
 
 
 def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
-    """Raises PrepareError where the files lie so far apart that their grid is next to empty. `sources` begin at the grid's origin."""
+    """Raises PrepareError where the files lie so far apart that their grid is next to empty.
+    `sources` begin at the grid's origin."""
     pixels = max(s.col + s.width for s in sources) * max(s.row + s.height for s in sources)
     covered = sum(source.width * source.height for source in sources) / pixels
     if pixels < LARGE_GRID or covered >= LEAST_COVERED:
         return
     middles = [np.array(file.transform @ (file.width / 2, file.height / 2)) for file in files]
-    centres = np.array([moved(middle, _projected(file.crs), DEGREES) for middle, file in zip(middles, files, strict=True)])
+    centres = np.array([moved(middle, _projected(file.crs), DEGREES)
+                        for middle, file in zip(middles, files, strict=True)])
     far = int(np.argmax(_metres(centres, 0)))
     other = int(np.argmax(_metres(centres, far)))
-    raise PrepareError(f"{files[other].path} and {files[far].path} lie {_metres(centres, far)[other] / 1000:,.0f} km apart, so only one in "
-                       f"{1 / covered:,.0f} pixels of their mosaic has imagery. Pass raster= the files of one place at a time; a dataset "
-                       f"may hold several places, each as a city of its own.")
+    raise PrepareError(f"{files[other].path} and {files[far].path} lie "
+                       f"{_metres(centres, far)[other] / 1000:,.0f} km apart, so only one in "
+                       f"{1 / covered:,.0f} pixels of their mosaic has imagery. Pass raster= the "
+                       "files of one place at a time; a dataset may hold several places, each as "
+                       "a city of its own.")
 
 
 def _metres(centres: np.ndarray, place: int) -> np.ndarray:
-    """Distances along the ellipsoid from one of the centres [files, 2], longitude and latitude, to all: [files]"""
+    """Distances along the ellipsoid from one of the centres [files, 2], longitude and latitude, to
+    all: [files]"""
     lon, lat = centres.T
     start = np.broadcast_to(centres[place][:, None], (2, len(centres)))
     return DEGREES.get_geod().inv(*start, lon, lat)[2]
 
 
 def resampling_warnings(files: Sequence[RasterFile], sources: Sequence[Source]) -> list[str]:
-    """Which files are resampled though nobody asked for it, and why: a sentence for each reason."""
+    """Which files are resampled though nobody asked for it, and why: a sentence for each
+    reason."""
     reasons: dict[str, list[Path]] = {}
     for file, source in zip(files, sources, strict=True):
         if source.step:
             reasons.setdefault(_why_resampled(file, files[0]), []).append(file.path)
-    return [f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {reason}." for reason, paths in reasons.items()]
+    return [f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {reason}."
+            for reason, paths in reasons.items()]
 
 
 def _why_resampled(file: RasterFile, first: RasterFile) -> str:
@@ -174,5 +196,6 @@ def is_north_up(grid: Affine) -> bool:
 
 def _bounds(file: RasterFile) -> tuple[float, float, float, float]:
     """minx, miny, maxx, maxy of a file, however it is turned."""
-    x, y = zip(*(file.transform @ corner for corner in ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))), strict=True)
+    x, y = zip(*(file.transform @ corner for corner in ((0, 0), (file.width, 0), (0, file.height),
+                                                        (file.width, file.height))), strict=True)
     return min(x), min(y), max(x), max(y)

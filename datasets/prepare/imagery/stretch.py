@@ -1,4 +1,5 @@
-"""Imagery of more than 8 bits made 8-bit by a stretch that is the same all over the mosaic; and nodata that hits imagery.
+"""Imagery of more than 8 bits made 8-bit by a stretch that is the same all over the mosaic; and
+nodata that hits imagery.
 
 Both look at a sample that depends on the files alone, so every run says the same.
 """
@@ -16,7 +17,8 @@ from utils.errors import ConfigError
 SAMPLED_FILES = 200
 SAMPLED_PIXELS = 2_000_000
 WINDOW_PX = 64  # no side of a window is much smaller, if it is not the file's
-SAMPLED_WINDOWS = 12  # along each side of a file: few enough that most of a large file is never decoded
+# along each side of a file: few enough that most of a large file is never decoded
+SAMPLED_WINDOWS = 12
 # Specks of nodata are looked for in fewer and larger windows.
 SEARCHED_FILES, SEARCHED_PIXELS, SEARCHED_WINDOWS = 9, 9_000_000, 3
 SPECK_SHARE = 1e-3
@@ -26,12 +28,15 @@ def check_percentiles(stretch: Iterable[float]) -> tuple[float, float]:
     """The percentiles that become black and white. Raises ConfigError."""
     bounds = tuple(map(float, stretch))
     if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= 100:
-        raise ConfigError(f"stretch={list(bounds)}: expected two rising percentiles between 0 and 100, such as [2,98]")
+        raise ConfigError(f"stretch={list(bounds)}: expected two rising percentiles between 0 and "
+                          "100, such as [2,98]")
     return bounds
 
 
-def find_stretch(files: Sequence[RasterFile], reading: Reading, percentiles: tuple[float, float]) -> list[list[float]]:
-    """The values of each band that become 0 and 255, from about 2 million pixels: windows spread over at most 200 files.
+def find_stretch(files: Sequence[RasterFile], reading: Reading,
+                 percentiles: tuple[float, float]) -> list[list[float]]:
+    """The values of each band that become 0 and 255, from about 2 million pixels: windows spread
+    over at most 200 files.
 
     Returns:
         [low, high] of red, green and blue; [0, 1] of a band without any valid pixel in the sample.
@@ -46,13 +51,16 @@ def find_stretch(files: Sequence[RasterFile], reading: Reading, percentiles: tup
                 for band in range(3):
                     found[band].append(values[band][valid[band]])
     samples = [np.concatenate(parts) for parts in found]
-    return [[float(value) for value in np.percentile(sample, percentiles)] if sample.size else [0.0, 1.0] for sample in samples]
+    return [[float(value) for value in np.percentile(sample, percentiles)] if sample.size
+            else [0.0, 1.0] for sample in samples]
 
 
 def apply_stretch(values: np.ndarray, stretch: Sequence[Sequence[float]]) -> np.ndarray:
-    """Bands [3, h, w] of any type as uint8: low and below 0, high and above 255. A band of one value becomes 0."""
+    """Bands [3, h, w] of any type as uint8: low and below 0, high and above 255. A band of one
+    value becomes 0."""
     stretched = np.empty(values.shape, np.uint8)
-    for band, (low, high) in enumerate(stretch):  # one at a time, as each takes eight times its bytes
+    # one at a time, as each takes eight times its bytes
+    for band, (low, high) in enumerate(stretch):
         scaled = values[band].astype(np.float64)
         scaled -= low
         scaled *= 255 / (high - low if high > low else 1)
@@ -61,15 +69,20 @@ def apply_stretch(values: np.ndarray, stretch: Sequence[Sequence[float]]) -> np.
 
 
 def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
-    """What to tell the user where 8-bit files give a nodata value that their imagery has too, as white roofs have 255."""
-    suspects = [file for file in files if file.dtype == "uint8" and file.nodata is not None and 0 <= file.nodata <= 255]
+    """What to tell the user where 8-bit files give a nodata value that their imagery has too, as
+    white roofs have 255."""
+    suspects = [file for file in files if file.dtype == "uint8" and file.nodata is not None
+                and 0 <= file.nodata <= 255]
     if not suspects:
         return None
     chosen = _spread(suspects, SEARCHED_FILES)
     specks = imagery = 0
     for file in chosen:
         with damage_named(file.path), open_view(file.path, reading) as view:
-            for window in _windows(file, min(1.0, SEARCHED_PIXELS / len(chosen) / (file.width * file.height)), SEARCHED_WINDOWS):
+            for window in _windows(file,
+                                   min(1.0,
+                                       SEARCHED_PIXELS / len(chosen) / (file.width * file.height)),
+                                   SEARCHED_WINDOWS):
                 missing = ~read_view(view, window)[1].any(0)
                 specks += int(_enclosed(missing).sum())
                 imagery += int((~missing).sum())
@@ -77,28 +90,35 @@ def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
     if share < SPECK_SHARE:
         return None
     value = int(chosen[0].nodata)
-    return (f"{chosen[0].path}: nodata is {value}, but {share:.2%} of the imagery's pixels have this value too, in specks"
-            f"{' such as white roofs' if value == 255 else ''}; they are taken for gaps and drawn black. "
-            f"Pass nodata=none if every pixel counts.")
+    return (f"{chosen[0].path}: nodata is {value}, but {share:.2%} of the imagery's pixels have "
+            f"this value too, in specks{' such as white roofs' if value == 255 else ''}; they are "
+            "taken for gaps and drawn black. Pass nodata=none if every pixel counts.")
 
 
 def _enclosed(missing: np.ndarray) -> np.ndarray:
     """The small patches of `missing` [h, w] bool that do not reach the window's edge."""
-    framed = np.pad(missing, 1, constant_values=True).astype(np.uint8)  # what reaches the edge belongs to the frame, which is large
+    # what reaches the edge belongs to the frame, which is large
+    framed = np.pad(missing, 1, constant_values=True).astype(np.uint8)
     large = sieve(framed, size=2 * sum(missing.shape), connectivity=8)
     return missing & (large[1:-1, 1:-1] == 0)
 
 
 def _windows(file: RasterFile, share: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
-    """Windows at even distances that hold a share of a file's pixels; the whole where that is all; at most `most` x `most`."""
-    side = 1 if share == 1 else max(1, min(most, int((share * file.width * file.height) ** 0.5) // WINDOW_PX))
-    width, height = (max(1, round(size * share ** 0.5 / side)) for size in (file.width, file.height))
+    """Windows at even distances that hold a share of a file's pixels; the whole where that is all;
+    at most `most` x `most`."""
+    side = 1 if share == 1 else max(1,
+                                    min(most,
+                                        int((share * file.width * file.height) ** 0.5) // WINDOW_PX))
+    width, height = (max(1, round(size * share ** 0.5 / side))
+                     for size in (file.width, file.height))
     for row in range(side):
         for col in range(side):
-            left, top = (file.width - width) * (col + 0.5) / side, (file.height - height) * (row + 0.5) / side
+            left, top = (file.width - width) * (col + 0.5) / side, (file.height
+                                                                    - height) * (row + 0.5) / side
             yield Window(round(left), round(top), width, height)
 
 
 def _spread(items: Sequence, count: int) -> list:
     """At most `count` items at even distances."""
-    return list(items) if len(items) <= count else [items[index * len(items) // count] for index in range(count)]
+    return list(items) if len(items) <= count else [items[index * len(items) // count]
+                                                    for index in range(count)]

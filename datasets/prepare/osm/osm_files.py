@@ -1,10 +1,12 @@
 """Tagged features of OpenStreetMap's own files: `.osm.pbf`, `.osm` and its compressed forms.
 
-The file is read kind by kind: relations (which ways make multipolygons), nodes (their locations go to an index on disk, 16 bytes each,
-which fits a country), ways (with the areas that they complete).
+The file is read kind by kind: relations (which ways make multipolygons), nodes (their locations go
+to an index on disk, 16 bytes each, which fits a country), ways (with the areas that they
+complete).
 
-A closed way is an area of OSM unless it has area=no. Which of the two counts is the rule's: a key whose lines are widened takes the way,
-and the area only where it has area=yes or is a multipolygon relation; any other key takes the area. So nothing is counted twice.
+A closed way is an area of OSM unless it has area=no. Which of the two counts is the rule's: a key
+whose lines are widened takes the way, and the area only where it has area=yes or is a multipolygon
+relation; any other key takes the area. So nothing is counted twice.
 """
 
 import itertools
@@ -29,7 +31,8 @@ INCOMPLETE_WAYS = "parts of ways (their nodes are not in the file)"
 INCOMPLETE_AREAS = "incomplete or broken multipolygons"
 _LEAST_NODES = 4  # of a closed way that is an area
 
-_Found = tuple[str | None, list[tuple[int, str]]]  # well-known binary in hexadecimal, and the rule and value of each tag
+# well-known binary in hexadecimal, and the rule and value of each tag
+_Found = tuple[str | None, list[tuple[int, str]]]
 
 
 def is_osm_file(path: Path) -> bool:
@@ -56,10 +59,13 @@ class OsmFile:
 
     def bounds(self) -> tuple[float, float, float, float] | None:
         """Of all features read so far; None where there is none."""
-        return tuple(shapely.total_bounds(shapely.box(*np.transpose(self._seen))).tolist()) if self._seen else None
+        return tuple(
+            shapely.total_bounds(
+                shapely.box(*np.transpose(self._seen))).tolist()) if self._seen else None
 
     def chunks(self, window: tuple[float, float, float, float] | None) -> Iterator[Tagged]:
-        """All features: nodes, ways, areas as they complete, each in the file's order. `window` is not used: the file has no index.
+        """All features: nodes, ways, areas as they complete, each in the file's order. `window` is
+        not used: the file has no index.
 
         Raises:
             PrepareError: the file is damaged, or the disk has no room for the index of its nodes.
@@ -70,7 +76,8 @@ class OsmFile:
             while found := list(itertools.islice(features, CHUNK)):
                 yield self._tagged(found, lost)
                 lost.clear()
-        except (RuntimeError, OSError, ValueError) as error:  # osmium raises these for whatever is wrong with a file
+        except (RuntimeError, OSError,
+                ValueError) as error:  # osmium raises these for whatever is wrong with a file
             raise self._unreadable(error) from error
         if lost:
             yield self._tagged([], lost)
@@ -87,8 +94,9 @@ class OsmFile:
         return Tagged(len(found), wkb, owner, rule, value, Counter(lost))
 
     def _unreadable(self, error: Exception) -> PrepareError:
-        return PrepareError(f"{self.path}: not a readable OpenStreetMap file ({one_line(error)}). It may be damaged or cut short: get the "
-                            f"file again; its name must end as its format does ({', '.join(SUFFIXES)}).")
+        return PrepareError(f"{self.path}: not a readable OpenStreetMap file ({one_line(error)}). "
+                            "It may be damaged or cut short: get the file again; its name must "
+                            f"end as its format does ({', '.join(SUFFIXES)}).")
 
     def _features(self, lost: Counter[str]) -> Iterator[_Found]:
         wanted = osmium.filter.KeyFilter(*self.table.rule_of_key)
@@ -114,22 +122,30 @@ class OsmFile:
                     yield from self._area(area, factory, lost)
         lost[INCOMPLETE_AREAS] += len(multipolygons)
 
-    def _multipolygons(self, path: Path, wanted: osmium.filter.KeyFilter, areas: osmium.area.AreaManager) -> set[int]:
-        """Prepare `areas` for the ways to come, and return the ids of the relations that they should complete."""
+    def _multipolygons(self, path: Path, wanted: osmium.filter.KeyFilter,
+                       areas: osmium.area.AreaManager) -> set[int]:
+        """Prepare `areas` for the ways to come, and return the ids of the relations that they
+        should complete."""
         with osmium.io.Reader(str(path), RELATION) as reader:
             osmium.apply(reader, wanted, areas.first_pass_handler())
         relations = _objects(path, RELATION, wanted)
-        return {relation.id for relation in relations if relation.tags.get("type") in ("multipolygon", "boundary") and self._tags(relation)}
+        return {relation.id for relation in relations
+                if relation.tags.get("type") in ("multipolygon", "boundary")
+                and self._tags(relation)}
 
     def _tags(self, element: osmium.osm.OSMObject) -> list[tuple[int, str]]:
         tags = element.tags
-        return self.table.matches((key, tags[key]) for key in self.table.rule_of_key if key in tags)
+        return self.table.matches((key, tags[key]) for key in self.table.rule_of_key
+                                  if key in tags)
 
-    def _way(self, way: osmium.osm.Way, factory: osmium.geom.WKBFactory, lost: Counter[str]) -> Iterator[_Found]:
+    def _way(self, way: osmium.osm.Way, factory: osmium.geom.WKBFactory,
+             lost: Counter[str]) -> Iterator[_Found]:
         tags, area = self._tags(way), way.tags.get("area")
         if way.is_closed() and len(way.nodes) >= _LEAST_NODES:
-            lines = [(rule, value) for rule, value in tags if self._is_widened(rule) and area != "yes"]
-            lost["lines"] += len(tags) - len(lines) if area == "no" else 0  # a ring that is said to be no area
+            lines = [(rule, value) for rule, value in tags if self._is_widened(rule)
+                     and area != "yes"]
+            # a ring that is said to be no area
+            lost["lines"] += len(tags) - len(lines) if area == "no" else 0
             tags = lines
         if not tags:
             return
@@ -144,7 +160,8 @@ class OsmFile:
         if part is not None:
             yield part, tags
 
-    def _area(self, area: osmium.osm.Area, factory: osmium.geom.WKBFactory, lost: Counter[str]) -> Iterator[_Found]:
+    def _area(self, area: osmium.osm.Area, factory: osmium.geom.WKBFactory,
+              lost: Counter[str]) -> Iterator[_Found]:
         tags = self._tags(area)
         if area.from_way() and area.tags.get("area") != "yes":
             tags = [(rule, value) for rule, value in tags if not self._is_widened(rule)]
@@ -161,17 +178,20 @@ class OsmFile:
         return self.table.rules[rule].lines == "buffer"
 
 
-def _objects(path: Path, kinds: osmium.osm.osm_entity_bits, *handlers: object) -> Iterator[osmium.osm.OSMObject]:
+def _objects(path: Path, kinds: osmium.osm.osm_entity_bits,
+             *handlers: object) -> Iterator[osmium.osm.OSMObject]:
     with osmium.io.Reader(str(path), kinds) as reader:
         yield from osmium.OsmFileIterator(reader, *handlers)
 
 
 def _in_order(path: Path, folder: Path) -> Path:
-    """The file itself, or a copy in `folder` with its objects in order: editors and Overpass write them in any, and areas need it."""
+    """The file itself, or a copy in `folder` with its objects in order: editors and Overpass write
+    them in any, and areas need it."""
     with osmium.io.Reader(str(path), NOTHING) as reader:
         if reader.header().get("sorting") == "Type_then_ID":
             return path
-    places = ((element.is_relation(), element.id > 0, abs(element.id)) for element in _objects(path, WAY | RELATION))
+    places = ((element.is_relation(), element.id > 0, abs(element.id))
+              for element in _objects(path, WAY | RELATION))
     if all(earlier < later for earlier, later in itertools.pairwise(places)):
         return path
     merged = osmium.MergeInputReader()
@@ -182,7 +202,8 @@ def _in_order(path: Path, folder: Path) -> Path:
 
 
 def _known_parts(way: osmium.osm.Way) -> str | None:
-    """The stretches of a way between nodes that the file lacks: a clipped extract cuts roads at its edge."""
+    """The stretches of a way between nodes that the file lacks: a clipped extract cuts roads at
+    its edge."""
     by_place = itertools.groupby(way.nodes, lambda node: node.location.valid())
     runs = [[(node.lon, node.lat) for node in run] for known, run in by_place if known]
     lines = [shapely.LineString(run) for run in runs if len(run) > 1]

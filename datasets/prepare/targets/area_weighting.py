@@ -1,4 +1,5 @@
-"""Area weighting: amounts of some polygons spread evenly over each, and gathered again in others."""
+"""Area weighting: amounts of some polygons spread evenly over each, and gathered again in
+others."""
 
 import numpy as np
 import shapely
@@ -7,8 +8,9 @@ from pyproj import CRS
 from datasets.prepare.geo.crs import Bounds, near_antimeridian
 
 EQUAL_AREA = CRS.from_epsg(6933)  # metres; true areas anywhere
-PACIFIC = CRS.from_proj4("+proj=cea +lat_ts=30 +lon_0=180 +datum=WGS84 +units=m")  # EQUAL_AREA, cut at Greenwich instead
-SLIVER = 1e-6                     # share of a polygon below which a neighbour's edge grazes it and nothing covers it
+# EQUAL_AREA, cut at Greenwich instead
+PACIFIC = CRS.from_proj4("+proj=cea +lat_ts=30 +lon_0=180 +datum=WGS84 +units=m")
+SLIVER = 1e-6   # share of a polygon below which a neighbour's edge grazes it and nothing covers it
 
 
 def equal_area_at(bounds: Bounds, crs: CRS) -> CRS:
@@ -19,29 +21,36 @@ def equal_area_at(bounds: Bounds, crs: CRS) -> CRS:
 def area_weighted_sums(
     targets: np.ndarray, sources: np.ndarray, values: np.ndarray, per: np.ndarray | float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What targets hold of the amounts in sources: sum_j area(target_i and source_j) * value_j / per_j.
+    """What targets hold of the amounts in sources: sum_j area(target_i and source_j) * value_j /
+    per_j.
 
     Args:
         targets, sources: valid shapely polygons [m] and [n], both in one CRS of true areas.
         values: [n], finite.
-        per: the area that a value is for, in square metres: [n], such as each source's own, or one for all.
+        per: the area that a value is for, in square metres: [n], such as each source's own, or one
+            for all.
 
     Returns:
-        The sums, and the area of each target that sources cover, of sources that overlap each; float64 [m] both.
+        The sums, and the area of each target that sources cover, of sources that overlap each;
+        float64 [m] both.
     """
     target, source = shapely.STRtree(sources).query(targets, predicate="intersects")
-    order = np.lexsort((source, target))  # sums to the last bit the same, however the tree is built
+    # sums to the last bit the same, however the tree is built
+    order = np.lexsort((source, target))
     target, source = target[order], source[order]
     shared = _shared_areas(sources, targets, source, target)
     amounts = shared / np.broadcast_to(per, len(sources))[source] * values[source]
     return np.bincount(target, amounts, len(targets)), np.bincount(target, shared, len(targets))
 
 
-def _shared_areas(first: np.ndarray, second: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-    """Areas of the intersections of `first[i]` and `second[j]`: [pairs]. Most often one lies in the other, and only the rest is cut."""
+def _shared_areas(first: np.ndarray, second: np.ndarray, i: np.ndarray,
+                  j: np.ndarray) -> np.ndarray:
+    """Areas of the intersections of `first[i]` and `second[j]`: [pairs]. Most often one lies in
+    the other, and only the rest is cut."""
     shapely.prepare(first)
     shapely.prepare(second)
-    inner, outer = (shapely.contains_properly(second[j], first[i]), shapely.contains_properly(first[i], second[j]))
+    inner, outer = (shapely.contains_properly(second[j], first[i]),
+                    shapely.contains_properly(first[i], second[j]))
     areas = np.where(inner, shapely.area(first)[i], shapely.area(second)[j])
     cut = ~(inner | outer)
     areas[cut] = shapely.area(shapely.intersection(first[i[cut]], second[j[cut]]))

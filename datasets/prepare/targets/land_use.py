@@ -1,4 +1,5 @@
-"""Land use of a tile, one class a pixel, from a raster of classes or from polygons with a class column."""
+"""Land use of a tile, one class a pixel, from a raster of classes or from polygons with a class
+column."""
 
 import re
 from collections import Counter, OrderedDict
@@ -24,8 +25,10 @@ from datasets.prepare.targets.rasters import TargetRaster, open_raster
 from datasets.targets import CLASSES, IGNORED, UNKNOWN
 from utils.errors import PrepareError, one_line
 
-USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse", "category", "code", "fclass", "gridcode")
-_EXAMPLE = "'label_map={11:residential,12:8}'"  # quoted as typed, or bash makes two arguments of it
+USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse", "category",
+                 "code", "fclass", "gridcode")
+# quoted as typed, or bash makes two arguments of it
+_EXAMPLE = "'label_map={11:residential,12:8}'"
 _LISTED = 12              # values named in a message
 _OUTSIDE = float(-2**53)  # what a cell without data becomes while it is resampled; no class number
 _CHUNK = (32, 8)          # tiles whose polygons are read at once
@@ -37,9 +40,11 @@ class LandUse:
     """Land use classes of tiles.
 
     Args:
-        path: a raster of one band of whole numbers, in any CRS and on any grid, or polygons (GeoPackage, GeoParquet, GeoJSON, Shapefile).
-        label_map: the source's values (numbers, or text) -> 0..8, a class's name, or 9, 255 or null for "unknown"; a mapping, or the path
-            of a yaml or json file of one. None: the values are the classes' numbers, or names, already.
+        path: a raster of one band of whole numbers, in any CRS and on any grid, or polygons
+            (GeoPackage, GeoParquet, GeoJSON, Shapefile).
+        label_map: the source's values (numbers, or text) -> 0..8, a class's name, or 9, 255 or
+            null for "unknown"; a mapping, or the path of a yaml or json file of one. None: the
+            values are the classes' numbers, or names, already.
         column: the polygons' class column; None takes the only one of a usual name.
 
     Attributes:
@@ -50,43 +55,56 @@ class LandUse:
         PrepareError: the file, its column or the map cannot be used.
     """
 
-    def __init__(self, path: str | Path, label_map: Mapping | str | Path | None = None, column: str | None = None):
+    def __init__(self, path: str | Path, label_map: Mapping | str | Path | None = None,
+                 column: str | None = None):
         self.path, self.notes = Path(path), []
         self._mapped = label_map is not None
         self._classes = read_label_map(label_map) if self._mapped else _own_values()
         source = open_raster(self.path, "labels")
         if source and source.dtype.kind not in "iu":
-            raise PrepareError(f"{path}: the raster's values are {source.dtype}, but classes are whole numbers. "
-                               f"Convert it with `rio convert --dtype uint8 {path} classes.tif`.")
-        self._source = source or TargetPolygons(self.path, "labels", "label_column", column, _usual_columns)
+            raise PrepareError(f"{path}: the raster's values are {source.dtype}, but classes are "
+                               f"whole numbers. Convert it with `rio convert --dtype uint8 {path} "
+                               "classes.tif`.")
+        self._source = source or TargetPolygons(self.path, "labels", "label_column", column,
+                                                _usual_columns)
         self._chunks: OrderedDict[tuple, tuple[shapely.STRtree, list[str]]] = OrderedDict()
-        self.files = self._source.files + ([Path(label_map)] if isinstance(label_map, str | Path) else [])
+        self.files = self._source.files + ([Path(label_map)] if isinstance(label_map, str | Path)
+                                           else [])
 
     def check(self, crs: Any, bounds: Bounds, transform: Affine | None = None) -> None:
         """Look through the source inside the imagery, before any tile is made.
 
         Args:
             crs, bounds: of the imagery.
-            transform: of the imagery's grid; `notes` then says of a raster of the same CRS, too, that its grid is another.
+            transform: of the imagery's grid; `notes` then says of a raster of the same CRS, too,
+                that its grid is another.
 
         Raises:
-            PrepareError: no overlap, values that are no classes and have no map, or a map that names none of the values.
+            PrepareError: no overlap, values that are no classes and have no map, or a map that
+                names none of the values.
         """
         crs = CRS.from_user_input(crs)
         if isinstance(self._source, TargetRaster):
             found, unit = self._count_cells(bounds, crs), "pixels"
-            if crs != self._source.crs or (transform is not None and not _on_one_grid(self._source.transform, transform)):
-                self._note(f"{self.path.name}: on another grid than the imagery; resampled by nearest neighbour")
+            if crs != self._source.crs or (transform is not None
+                                           and not _on_one_grid(self._source.transform,
+                                                                transform)):
+                self._note(f"{self.path.name}: on another grid than the imagery; resampled by "
+                           "nearest neighbour")
         else:
             found, unit = Counter(map(_text, self._source.overlap(bounds, crs))), "polygons"
             self.notes += self._source.notes
         self._look_up(list(found))
-        unnamed = Counter({value: count for value, count in found.items() if value and value not in self._classes})
+        unnamed = Counter({value: count for value, count in found.items() if value
+                           and value not in self._classes})
         if unnamed and not set(found) & set(self._classes):
-            raise PrepareError(f"{self.path}: label_map names none of the values inside the imagery, which are {_listing(list(unnamed))}; "
-                               f"it names {_listing(list(self._classes))}. Map them to 0..8 or to {', '.join(CLASSES)}.")
+            raise PrepareError(f"{self.path}: label_map names none of the values inside the "
+                               f"imagery, which are {_listing(list(unnamed))}; it names "
+                               f"{_listing(list(self._classes))}. Map them to 0..8 or to "
+                               f"{', '.join(CLASSES)}.")
         if unnamed:
-            self._note(f"{self.path.name}: {unnamed.total()} {unit} of values that label_map does not name are unknown: "
+            self._note(f"{self.path.name}: {unnamed.total()} {unit} of values that label_map does "
+                       "not name are unknown: "
                        f"{', '.join(f'{value} ({count})' for value, count in unnamed.most_common(_LISTED))}")
         if found[""]:
             self._note(f"{self.path.name}: {found['']} {unit} without a value are unknown")
@@ -118,44 +136,57 @@ class LandUse:
         cells = np.full((side, side), _OUTSIDE)
         try:
             reproject(
-                rasterio.band(self._source.dataset, 1), cells, dst_transform=grid, dst_crs=rasterio.crs.CRS.from_wkt(crs.to_wkt()),
+                rasterio.band(self._source.dataset, 1), cells, dst_transform=grid,
+                dst_crs=rasterio.crs.CRS.from_wkt(crs.to_wkt()),
                 dst_nodata=_OUTSIDE, resampling=Resampling.nearest,
             )
         except RasterioError as error:
             raise self._source.damaged(error) from error
         codes, distinct = pd.factorize(cells.ravel())
-        return codes.reshape(side, side), ["" if value == _OUTSIDE else _text(value) for value in distinct.tolist()]
+        return codes.reshape(side, side), ["" if value == _OUTSIDE else _text(value)
+                                           for value in distinct.tolist()]
 
-    def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS, side: int) -> tuple[np.ndarray, list[str]]:
-        """Polygons burnt into a tile's pixels by their centres, the file's later ones over its earlier ones; as `_resampled`."""
+    def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS,
+               side: int) -> tuple[np.ndarray, list[str]]:
+        """Polygons burnt into a tile's pixels by their centres, the file's later ones over its
+        earlier ones; as `_resampled`."""
         tree, values = self._near(bounds, crs)
-        box = shapely.box(*bounds).buffer(abs(grid.a) + abs(grid.e), join_style="mitre")  # its cuts fall outside the tile
+        # its cuts fall outside the tile
+        box = shapely.box(*bounds).buffer(abs(grid.a) + abs(grid.e), join_style="mitre")
         members = np.sort(tree.query(box))
-        shapes = shapely.intersection(tree.geometries[members], box)  # of a forest as large as a county, only this
+        # of a forest as large as a county, only this
+        shapes = shapely.intersection(tree.geometries[members], box)
         solid = shapely.area(shapes) > 0
         distinct = ["", *dict.fromkeys(values[member] for member in members[solid])]
         place = {value: index for index, value in enumerate(distinct)}
-        burnt = [(shape, place[values[member]]) for shape, member in zip(shapes[solid], members[solid], strict=True)]
+        burnt = [(shape, place[values[member]])
+                 for shape, member in zip(shapes[solid], members[solid], strict=True)]
         if not burnt:
             return np.zeros((side, side), np.int32), distinct
         return rasterize(burnt, (side, side), fill=0, transform=grid, dtype="int32"), distinct
 
     def _near(self, bounds: Bounds, crs: CRS) -> tuple[shapely.STRtree, list[str]]:
-        """Polygons around a tile and their values: a window of many tiles is read at once, and few are held."""
+        """Polygons around a tile and their values: a window of many tiles is read at once, and few
+        are held."""
         size = np.array([bounds[2] - bounds[0], bounds[3] - bounds[1]])
-        column, row = np.floor(np.add(bounds[:2], bounds[2:]) / 2 / size / _CHUNK).astype(int).tolist()
+        column, row = np.floor(np.add(bounds[:2],
+                                      bounds[2:]) / 2 / size / _CHUNK).astype(int).tolist()
         key = (column, row, *size.round(9).tolist(), crs)
         if key not in self._chunks:
             if len(self._chunks) == _CHUNKS:
                 self._chunks.popitem(last=False)
-            low, high = np.multiply((column, row), _CHUNK) * size - 2 * size, np.multiply((column + 1, row + 1), _CHUNK) * size + 2 * size
+            low, high = np.multiply((column, row),
+                                    _CHUNK) * size - 2 * size, np.multiply((column + 1, row + 1),
+                                                                           _CHUNK) * size + 2 * size
             geometry, values = self._source.read((*low.tolist(), *high.tolist()), crs)
-            self._chunks[key] = shapely.STRtree(geometry), [_text(value) for value in values.tolist()]
+            self._chunks[key] = shapely.STRtree(geometry), [_text(value)
+                                                            for value in values.tolist()]
         self._chunks.move_to_end(key)
         return self._chunks[key]
 
     def _count_cells(self, bounds: Bounds, crs: CRS) -> Counter[str]:
-        """Pixels of each value of the raster inside the imagery; those without data have the value ""."""
+        """Pixels of each value of the raster inside the imagery; those without data have the value
+        ""."""
         found: Counter[str] = Counter()
         for strip in self._source.strips(self._source.overlap(bounds, crs)):
             values, valid = self._source.read(strip)
@@ -170,15 +201,19 @@ class LandUse:
         Raises:
             PrepareError: one is no class, and there is no map.
         """
-        if not self._mapped and (wrong := [value for value in values if value and value not in self._classes]):
-            raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use classes, which are 0..8 ({', '.join(CLASSES)}; "
-                               f"9 and 255 are unknown). Say what yours mean with label_map=, such as 'label_map={{{wrong[0]}:green}}', "
-                               f"or a yaml file of lines such as `{wrong[0]}: green`.")
+        if not self._mapped and (wrong := [value for value in values if value
+                                           and value not in self._classes]):
+            raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use "
+                               f"classes, which are 0..8 ({', '.join(CLASSES)}; 9 and 255 are "
+                               "unknown). Say what yours mean with label_map=, such as "
+                               f"'label_map={{{wrong[0]}:green}}', or a yaml file of lines such "
+                               f"as `{wrong[0]}: green`.")
         return np.array([self._classes.get(value, UNKNOWN) for value in values], np.uint8)
 
 
 def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
-    """A map of land use, or the yaml or json file of one, with its keys as text and its classes as numbers, 255 for unknown.
+    """A map of land use, or the yaml or json file of one, with its keys as text and its classes as
+    numbers, 255 for unknown.
 
     Raises:
         PrepareError: no such file, no mapping, or a class that does not exist.
@@ -188,11 +223,13 @@ def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
         where = f"{label_map}"
         label_map = _load_map(Path(label_map))
     if not isinstance(label_map, Mapping) or not label_map:
-        raise PrepareError(f"{where}: found {label_map!r}, expected a map from the source's values to classes, such as "
-                           f"{_EXAMPLE} or, in a file, lines such as `11: residential`.")
+        raise PrepareError(f"{where}: found {label_map!r}, expected a map from the source's "
+                           f"values to classes, such as {_EXAMPLE} or, in a file, lines such as "
+                           "`11: residential`.")
     for value in label_map:
         if isinstance(value, bool):
-            raise PrepareError(f"{where}: a value is read as {value}; write it in quotes, such as 'yes' or 'no'.")
+            raise PrepareError(f"{where}: a value is read as {value}; write it in quotes, such as "
+                               "'yes' or 'no'.")
     return {_text(value): _class_number(where, value, name) for value, name in label_map.items()}
 
 
@@ -201,9 +238,10 @@ def _load_map(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         if re.fullmatch(r"[^:/\\]+:[^:/\\.]+", str(path)):
-            raise PrepareError(f"label_map={path}: no such file; the shell splits braces; write it in quotes: {_EXAMPLE}.") from error
-        raise PrepareError(f"{path}: {error.strerror or one_line(error)}. Pass a map such as {_EXAMPLE}, or label_map= a yaml or json file "
-                           f"of one.") from error
+            raise PrepareError(f"label_map={path}: no such file; the shell splits braces; write "
+                               f"it in quotes: {_EXAMPLE}.") from error
+        raise PrepareError(f"{path}: {error.strerror or one_line(error)}. Pass a map such as "
+                           f"{_EXAMPLE}, or label_map= a yaml or json file of one.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise PrepareError(f"{path}: cannot be read as yaml or json ({one_line(error)}). "
                            f"Expected lines such as `11: residential`.") from error
@@ -214,19 +252,21 @@ def _class_number(where: str, value: Any, name: Any) -> int:
         return UNKNOWN
     number = _own_values().get(_text(name)) if not isinstance(name, bool) else None
     if number is None:
-        raise PrepareError(f"{where}: {value}: {name} is no class of land use; choose among 0..8 ({', '.join(CLASSES)}), "
-                           f"or 255 for unknown.")
+        raise PrepareError(f"{where}: {value}: {name} is no class of land use; choose among 0..8 "
+                           f"({', '.join(CLASSES)}), or 255 for unknown.")
     return number
 
 
 def _own_values() -> dict[str, int]:
     """What our own classes are written as: numbers and names."""
     numbers = {str(number): number for number in range(len(CLASSES))}
-    return numbers | {name: number for number, name in enumerate(CLASSES)} | {str(value): UNKNOWN for value in IGNORED}
+    return numbers | {name: number for number, name in enumerate(CLASSES)} | {str(value): UNKNOWN
+                                                                              for value in IGNORED}
 
 
 def _text(value: Any) -> str:
-    """A value as the keys of a map are written: 12, 12.0 and "12" are one, upper and lower case too; "" is none."""
+    """A value as the keys of a map are written: 12, 12.0 and "12" are one, upper and lower case
+    too; "" is none."""
     if value is None or value != value:  # nan
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -235,8 +275,10 @@ def _text(value: Any) -> str:
 
 
 def _listing(values: list[str]) -> str:
-    ordered = sorted(values, key=lambda value: (not value.lstrip("-").isdigit(), len(value) if value.isdigit() else 0, value))
-    return ", ".join(ordered[:_LISTED]) + (f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else "")
+    ordered = sorted(values, key=lambda value: (not value.lstrip("-").isdigit(),
+                                                len(value) if value.isdigit() else 0, value))
+    return ", ".join(ordered[:_LISTED]) + (f" and {len(ordered) - _LISTED} more"
+                                           if len(ordered) > _LISTED else "")
 
 
 def _usual_columns(columns: dict[str, bool]) -> list[str]:
@@ -247,4 +289,5 @@ def _on_one_grid(one: Affine, other: Affine) -> bool:
     """Whether the pixels of two north-up or rotated grids of one CRS coincide."""
     step = ~one @ other
     shift = np.array([step.c, step.f])
-    return bool(np.allclose([step.a, step.b, step.d, step.e], [1, 0, 0, 1], atol=1e-6) and np.abs(shift - shift.round()).max() < _ALIGNED)
+    return bool(np.allclose([step.a, step.b, step.d, step.e], [1, 0, 0, 1], atol=1e-6)
+                and np.abs(shift - shift.round()).max() < _ALIGNED)

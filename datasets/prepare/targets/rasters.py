@@ -1,4 +1,5 @@
-"""Rasters that say what is on the ground, one value a cell, in any CRS and on any grid; read by windows."""
+"""Rasters that say what is on the ground, one value a cell, in any CRS and on any grid; read by
+windows."""
 
 import math
 import warnings
@@ -39,12 +40,15 @@ class TargetRaster:
         self.path, self.key = path, key
         source = self.dataset
         if source.crs is None or not (source.crs.is_geographic or source.crs.is_projected):
-            raise PrepareError(f"{path}: the raster has no coordinate reference system, so {key} cannot be placed on the imagery. "
-                               f"Give it one with `rio edit-info --crs EPSG:32648 {path}` (with the EPSG code of your data).")
+            raise PrepareError(f"{path}: the raster has no coordinate reference system, so {key} "
+                               "cannot be placed on the imagery. Give it one with `rio edit-info "
+                               f"--crs EPSG:32648 {path}` (with the EPSG code of your data).")
         if source.count != 1:
-            raise PrepareError(f"{path}: the raster has {source.count} bands, expected one with the values of {key}. "
-                               f"Take the right one with `rio stack --bidx 1 {path} one_band.tif`.")
-        self.crs, self.transform, self.shape = CRS.from_wkt(source.crs.to_wkt()), source.transform, source.shape
+            raise PrepareError(f"{path}: the raster has {source.count} bands, expected one with "
+                               f"the values of {key}. Take the right one with `rio stack --bidx 1 "
+                               f"{path} one_band.tif`.")
+        self.crs, self.transform, self.shape = CRS.from_wkt(
+            source.crs.to_wkt()), source.transform, source.shape
         self.dtype, self.files = np.dtype(source.dtypes[0]), [Path(name) for name in source.files]
 
     @cached_property
@@ -54,7 +58,8 @@ class TargetRaster:
             return rasterio.open(self.path)
 
     def window(self, points: np.ndarray) -> Window | None:
-        """The cells that the box of points [n, 2], in cells from the first (column, row), touches; None where it touches none."""
+        """The cells that the box of points [n, 2], in cells from the first (column, row), touches;
+        None where it touches none."""
         points = points[np.isfinite(points).all(1)]
         if not len(points):
             return None
@@ -62,10 +67,12 @@ class TargetRaster:
         rows, columns = self.shape
         left, right = max(0, math.floor(left)), min(columns, math.ceil(right))
         top, bottom = max(0, math.floor(top)), min(rows, math.ceil(bottom))
-        return Window(left, top, right - left, bottom - top) if right > left and bottom > top else None
+        return Window(left, top, right - left,
+                      bottom - top) if right > left and bottom > top else None
 
     def cells(self, bounds: np.ndarray, crs: CRS) -> np.ndarray:
-        """The outlines of boxes [m, 4] of another CRS, in cells from the raster's first: [m, points, 2] (column, row)."""
+        """The outlines of boxes [m, 4] of another CRS, in cells from the raster's first: [m,
+        points, 2] (column, row)."""
         return mapped(~self.transform, moved(outlines(bounds), crs, self.crs))
 
     def overlap(self, bounds: Bounds, crs: CRS) -> Window:
@@ -76,7 +83,8 @@ class TargetRaster:
         """
         window = self.window(self.cells(np.array([bounds], dtype=float), crs)[0])
         if window is None:
-            raise no_overlap(self.path, self.key, tuple(self.dataset.bounds), self.crs, bounds, crs)
+            raise no_overlap(self.path, self.key, tuple(self.dataset.bounds), self.crs, bounds,
+                             crs)
         return window
 
     def strips(self, window: Window) -> Iterator[Window]:
@@ -87,19 +95,21 @@ class TargetRaster:
             yield Window(window.col_off, top, window.width, min(rows, end - top))
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Cells of a window: values [h, w] and whether they are data [h, w] bool (nodata and masks say where not).
+        """Cells of a window: values [h, w] and whether they are data [h, w] bool (nodata and masks
+        say where not).
 
         Raises:
             PrepareError: they cannot be decoded.
         """
         try:
-            return self.dataset.read(1, window=window), self.dataset.read_masks(1, window=window) > 0
+            return self.dataset.read(1,
+                                     window=window), self.dataset.read_masks(1, window=window) > 0
         except RasterioError as error:
             raise self.damaged(error) from error
 
     def damaged(self, error: RasterioError) -> PrepareError:
-        return PrepareError(f"{self.path}: the raster is damaged, its cells cannot be decoded ({one_line(error.__cause__ or error)}). "
-                            f"Get the file again.")
+        return PrepareError(f"{self.path}: the raster is damaged, its cells cannot be decoded "
+                            f"({one_line(error.__cause__ or error)}). Get the file again.")
 
 
 def open_raster(path: Path, key: str) -> TargetRaster | None:
@@ -109,7 +119,8 @@ def open_raster(path: Path, key: str) -> TargetRaster | None:
         PrepareError: no such file, or a raster that cannot be used.
     """
     if not path.exists():
-        raise PrepareError(f"{path}: no such file. Pass {key}= a raster of one band, or polygons with a column of values.")
+        raise PrepareError(f"{path}: no such file. Pass {key}= a raster of one band, or polygons "
+                           "with a column of values.")
     try:
         return TargetRaster(path, key)
     except RasterioError:

@@ -1,4 +1,5 @@
-"""Population or CO2 of tiles: sums over rasters and census cells, each cell weighted by the share of it that lies in the tile."""
+"""Population or CO2 of tiles: sums over rasters and census cells, each cell weighted by the share
+of it that lies in the tile."""
 
 import re
 from functools import cached_property
@@ -13,22 +14,41 @@ from exactextract.raster import NumPyRasterSource
 from pyproj import CRS
 from rasterio.windows import Window
 
-from datasets.prepare.geo.crs import DEGREES, Bounds, box_in, is_cut, mapped, moved, near_antimeridian, outlines, place
-from datasets.prepare.targets.area_weighting import EQUAL_AREA, PACIFIC, SLIVER, area_weighted_sums, equal_area_at
+from datasets.prepare.geo.crs import (
+    DEGREES,
+    Bounds,
+    box_in,
+    is_cut,
+    mapped,
+    moved,
+    near_antimeridian,
+    outlines,
+    place,
+)
+from datasets.prepare.targets.area_weighting import (
+    EQUAL_AREA,
+    PACIFIC,
+    SLIVER,
+    area_weighted_sums,
+    equal_area_at,
+)
 from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import MAX_CELLS, open_raster
 from utils.errors import PrepareError
 
-SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # that a density's value is for
+# that a density's value is for
+SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}
 
 
 class Zonal:
     """Totals of tiles.
 
     Args:
-        path: a raster of one band, in any CRS, or polygons with a column of values (GeoPackage, GeoParquet, GeoJSON, Shapefile).
+        path: a raster of one band, in any CRS, or polygons with a column of values (GeoPackage,
+            GeoParquet, GeoJSON, Shapefile).
         name: the key that named it, population or co2, for messages.
-        unit: what a value is: count, the total of its cell, or a density per_km2, per_hectare or per_m2.
+        unit: what a value is: count, the total of its cell, or a density per_km2, per_hectare or
+            per_m2.
         column: the polygons' column; None takes the only one of numbers.
 
     Attributes:
@@ -39,12 +59,15 @@ class Zonal:
         PrepareError: the file or its column cannot be used.
     """
 
-    def __init__(self, path: str | Path, name: str, unit: str = "count", column: str | None = None):
+    def __init__(self, path: str | Path, name: str, unit: str = "count",
+                 column: str | None = None):
         self.path, self.name, self.unit, self.notes = Path(path), name, unit, []
-        self._source = open_raster(self.path, name) or TargetPolygons(self.path, name, f"{name}_column", column, _numeric_columns)
+        self._source = open_raster(self.path, name) or TargetPolygons(self.path, name,
+                                                                      f"{name}_column", column,
+                                                                      _numeric_columns)
         if isinstance(self._source, TargetPolygons) and not self._source.numeric:
-            raise PrepareError(f"{path}: the column {self._source.column} holds text, expected numbers. "
-                               f"Pass {name}_column= another column.")
+            raise PrepareError(f"{path}: the column {self._source.column} holds text, expected "
+                               f"numbers. Pass {name}_column= another column.")
         self.files = self._source.files
 
     def check(self, crs: Any, bounds: Bounds) -> None:
@@ -62,27 +85,34 @@ class Zonal:
             self.notes += self._source.notes
             return
         window = self._source.overlap(bounds, crs)
-        if self._turn is None and is_cut(self._source.cells(np.array([bounds], dtype=float), crs)[0]):
-            raise PrepareError(f"{self.path}: its CRS, {self._source.crs.name}, is cut inside the imagery, so {self.name} cannot be "
-                               f"summed there. Pass {self.name}= a raster in degrees (EPSG:4326), or prepare the imagery on each side of "
-                               f"the cut as a city of its own.")
+        if self._turn is None and is_cut(self._source.cells(np.array([bounds], dtype=float),
+                                                            crs)[0]):
+            raise PrepareError(f"{self.path}: its CRS, {self._source.crs.name}, is cut inside the "
+                               f"imagery, so {self.name} cannot be summed there. Pass "
+                               f"{self.name}= a raster in degrees (EPSG:4326), or prepare the "
+                               "imagery on each side of the cut as a city of its own.")
         for strip in self._source.strips(window):
             self._read(strip)
-        said = " ".join(text for text in (self._source.dataset.descriptions[0], self._source.dataset.units[0]) if text)
+        said = " ".join(text for text in (self._source.dataset.descriptions[0],
+                                          self._source.dataset.units[0]) if text)
         if self.unit == "count" and re.search(r"\bper\b|/|densit", said, re.IGNORECASE):
-            self.notes.append(f'{self.path.name}: its band is described as "{said}", but {self.name}_unit=count takes each value for the '
+            self.notes.append(
+                f'{self.path.name}: its band is described as "{said}", but {self.name}_unit=count takes each value for the '
                               f"total of its cell; pass {self.name}_unit=per_km2 (or per_hectare, per_m2) if it is a density")
 
     def totals_and_cover(self, bounds: np.ndarray, crs: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The total of each tile, and how much of the tile it speaks of: a tile that is covered in part has the total of that part.
+        """The total of each tile, and how much of the tile it speaks of: a tile that is covered in
+        part has the total of that part.
 
         Args:
-            bounds: [m, 4] of the tiles, near each other, such as some of one row: what lies between them is read at once.
+            bounds: [m, 4] of the tiles, near each other, such as some of one row: what lies
+                between them is read at once.
             crs: theirs.
 
         Returns:
-            float64 [m], nan where the source has no value anywhere in the tile; and the share of each tile's area, float64 [m], 0..1,
-            where it has one (of polygons that overlap, each counts).
+            float64 [m], nan where the source has no value anywhere in the tile; and the share of
+            each tile's area, float64 [m], 0..1, where it has one (of polygons that overlap, each
+            counts).
 
         Raises:
             PrepareError: a value is negative or not a number, or the file is damaged.
@@ -100,16 +130,18 @@ class Zonal:
         return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
 
     def _over_turns(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`_over_cells`; of a raster in degrees, of all turns of the Earth by which a tile may lie on it: it is cut at some meridian."""
+        """`_over_cells`; of a raster in degrees, of all turns of the Earth by which a tile may lie
+        on it: it is cut at some meridian."""
         if self._turn is None:
             return self._over_cells(rings)
         rings = np.where(np.isfinite(rings), rings, np.nan)
         anchor = rings[np.isfinite(rings).all(2)][:1]                                      # [1, 2]
         if not len(anchor):
             return self._over_cells(rings)
-        turns = np.rint((rings - anchor) @ self._turn / (self._turn @ self._turn))         # [m, points]
-        rings = rings - turns[..., None] * self._turn                                      # in one piece, and the tiles side by side
-        totals, covers = zip(*(self._over_cells(rings + turn * self._turn) for turn in (-1, 0, 1)), strict=True)
+        turns = np.rint((rings - anchor) @ self._turn / (self._turn @ self._turn))    # [m, points]
+        rings = rings - turns[..., None] * self._turn    # in one piece, and the tiles side by side
+        totals, covers = zip(*(self._over_cells(rings + turn * self._turn) for turn in (-1, 0, 1)),
+                             strict=True)
         cover = np.sum(covers, axis=0)
         return np.where(cover > 0, np.nansum(totals, axis=0), np.nan), np.minimum(cover, 1)
 
@@ -117,11 +149,12 @@ class Zonal:
     def _turn(self) -> np.ndarray | None:
         """360 degrees in cells of the raster (columns, rows); None of a projected one."""
         transform = ~self._source.transform
-        return np.array([transform.a, transform.d]) * 360 if self._source.crs.is_geographic else None
+        return np.array([transform.a,
+                         transform.d]) * 360 if self._source.crs.is_geographic else None
 
     def _over_cells(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sums over tiles given by their outlines [m, points, 2] in the raster's cells, of a density the mean, nodata counting as 0; and
-        the shares that are covered."""
+        """Sums over tiles given by their outlines [m, points, 2] in the raster's cells, of a
+        density the mean, nodata counting as 0; and the shares that are covered."""
         window = self._source.window(rings.reshape(-1, 2))
         if window is None:
             return np.full(len(rings), np.nan), np.zeros(len(rings))
@@ -131,7 +164,9 @@ class Zonal:
             return tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
         total, cover = np.full(len(rings), np.nan), np.zeros(len(rings))
         finite = np.isfinite(rings).all((1, 2))
-        tiles = shapely.polygons((rings[finite] - (window.col_off, window.row_off + window.height)) * (1, -1))  # y upwards
+        tiles = shapely.polygons((rings[finite] - (window.col_off,
+                                                   window.row_off + window.height)) * (1,
+                                                                                       -1))  # y upwards
         sums, covered = _exact_sums(self._read(window), tiles)
         sums = sums if self.unit == "count" else sums / shapely.area(tiles)
         total[finite] = np.where(covered > 0, sums, np.nan)
@@ -148,8 +183,10 @@ class Zonal:
             centre = np.array([window.col_off + column + 0.5, window.row_off + row + 0.5])
             where = place(*mapped(self._source.transform, centre), self._source.crs)
             nodata = f"{values[row, column]:.9g}"
-            raise PrepareError(f"{self.path}: the value at {where} is {nodata}, expected {self.name} of 0 or more. If it marks cells "
-                               f"without data, say so with `rio edit-info --nodata {nodata} {self.path}`; else mend the raster.")
+            raise PrepareError(f"{self.path}: the value at {where} is {nodata}, expected "
+                               f"{self.name} of 0 or more. If it marks cells without data, say so "
+                               f"with `rio edit-info --nodata {nodata} {self.path}`; else mend "
+                               "the raster.")
         band = self._source.dataset
         return np.where(valid, values * band.scales[0] + band.offsets[0], np.nan)
 
@@ -161,7 +198,8 @@ class Zonal:
         if not finite.any():
             return total, cover
         points = rings[finite].reshape(-1, 2)
-        geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()), ground)
+        geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()),
+                                             ground)
         values = self._check_polygons(geometry, values, ground)
         tiles = shapely.polygons(rings[finite])
         per = shapely.area(geometry) if self.unit == "count" else SQUARE_METRES[self.unit]
@@ -177,8 +215,10 @@ class Zonal:
         if len(wrong):
             inside = shapely.point_on_surface(geometry[wrong[0]])
             found = "missing" if np.isnan(values[wrong[0]]) else f"{values[wrong[0]]:.9g}"
-            raise PrepareError(f"{self.path}: {self._source.column} of the polygon at {place(inside.x, inside.y, crs)} is {found}, as of "
-                               f"{len(wrong)} there, expected 0 or more. Leave such polygons out of the file, or set their values.")
+            raise PrepareError(f"{self.path}: {self._source.column} of the polygon at "
+                               f"{place(inside.x, inside.y, crs)} is {found}, as of {len(wrong)} "
+                               "there, expected 0 or more. Leave such polygons out of the file, "
+                               "or set their values.")
         return values
 
 
@@ -189,14 +229,17 @@ def _impossible(values: np.ndarray) -> np.ndarray:
 
 
 def _exact_sums(cells: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the cells in each tile, and the number of cells with data, each cell counted by the share of it that is covered.
+    """Sum of the cells in each tile, and the number of cells with data, each cell counted by the
+    share of it that is covered.
 
     Args:
         cells: float64 [h, w], nan without data; cell (row 0, column 0) spans x 0..1 and y h-1..h.
         tiles: [m] shapely Polygons in these units.
     """
-    frame = gpd.GeoDataFrame(geometry=tiles, crs=EQUAL_AREA)  # any CRS that both have: exactextract compares them
-    result = exact_extract(NumPyRasterSource(cells, srs_wkt=EQUAL_AREA.to_wkt()), frame, ["sum", "count"], output="pandas")
+    # any CRS that both have: exactextract compares them
+    frame = gpd.GeoDataFrame(geometry=tiles, crs=EQUAL_AREA)
+    result = exact_extract(NumPyRasterSource(cells, srs_wkt=EQUAL_AREA.to_wkt()), frame,
+                           ["sum", "count"], output="pandas")
     return result["sum"].to_numpy(np.float64), result["count"].to_numpy(np.float64)
 
 
@@ -204,9 +247,11 @@ def _true_areas(bounds: np.ndarray, crs: CRS) -> np.ndarray:
     """Geodesic areas of tiles [m, 4] in square metres."""
     rings = moved(outlines(bounds), crs, DEGREES)
     geod = DEGREES.get_geod()
-    return np.array([abs(geod.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0]) for ring in rings])
+    return np.array([abs(geod.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0])
+                     for ring in rings])
 
 
 def _numeric_columns(columns: dict[str, bool]) -> list[str]:
     """Columns of numbers but those that number the features."""
-    return [name for name, numeric in columns.items() if numeric and name.casefold() not in ("id", "fid", "gid", "objectid", "ogc_fid")]
+    return [name for name, numeric in columns.items() if numeric
+            and name.casefold() not in ("id", "fid", "gid", "objectid", "ogc_fid")]

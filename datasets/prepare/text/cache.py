@@ -1,4 +1,5 @@
-"""Text vectors that are kept on disk: each value is encoded once by each model, whatever the run and the city."""
+"""Text vectors that are kept on disk: each value is encoded once by each model, whatever the run
+and the city."""
 
 import os
 import sqlite3
@@ -20,9 +21,11 @@ _WAIT = 60  # seconds for another process to finish writing
 
 
 class CachedText:
-    """A text encoder whose vectors are looked up first; the model behind it is loaded only for a value that nobody has encoded.
+    """A text encoder whose vectors are looked up first; the model behind it is loaded only for a
+    value that nobody has encoded.
 
-    A cache that cannot be used never stops a run: a damaged one is made again, one that cannot be written is done without. `notes` says so.
+    A cache that cannot be used never stops a run: a damaged one is made again, one that cannot be
+    written is done without. `notes` says so.
 
     Attributes:
         name, width: the encoder's.
@@ -33,7 +36,8 @@ class CachedText:
         """Nothing is read or written yet.
 
         Args:
-            encoder: what encodes a value that is not in the cache; its `identity` keeps the vectors of several models apart.
+            encoder: what encodes a value that is not in the cache; its `identity` keeps the
+                vectors of several models apart.
             folder: of the cache; None: rose/text in the user's cache folder.
         """
         self.name, self.width = encoder.name, encoder.width
@@ -48,7 +52,8 @@ class CachedText:
         return self._encoder.describe()
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """Text vectors of the values: [len(values), width] float32. Each distinct value is encoded once.
+        """Text vectors of the values: [len(values), width] float32. Each distinct value is encoded
+        once.
 
         Raises:
             PrepareError: a value is new and the model cannot be loaded.
@@ -58,7 +63,8 @@ class CachedText:
         if missing:
             vectors = self._encoder.encode(missing)
             self._keep(missing, vectors)
-            self._look_up(missing)  # another process may have been first: all go on with the same bytes
+            # another process may have been first: all go on with the same bytes
+            self._look_up(missing)
             self._known = dict(zip(missing, vectors, strict=True)) | self._known
         if not len(values):
             return np.empty((0, self.width), dtype=np.float32)
@@ -82,8 +88,11 @@ class CachedText:
     def _keep(self, values: Sequence[str], vectors: np.ndarray) -> None:
         def write(database: sqlite3.Connection) -> None:
             with database:  # one transaction: all of them, or none
-                encoded = [(value, vector.astype("<f4").tobytes()) for value, vector in zip(values, vectors, strict=True)]
-                database.executemany(_WRITE, [(self._encoder.identity, _bytes(value), data, zlib.crc32(data)) for value, data in encoded])
+                encoded = [(value, vector.astype("<f4").tobytes())
+                           for value, vector in zip(values, vectors, strict=True)]
+                database.executemany(_WRITE,
+                                     [(self._encoder.identity, _bytes(value), data,
+                                       zlib.crc32(data)) for value, data in encoded])
         self._with_database(write)
 
     def _with_database(self, use: Callable[[sqlite3.Connection], None]) -> None:
@@ -95,20 +104,25 @@ class CachedText:
             with closing(sqlite3.connect(self._file, timeout=_WAIT)) as database:
                 database.execute(_TABLE)
                 use(database)
-        except (sqlite3.OperationalError, OSError) as error:  # no such folder, read-only, locked for long, a full disk
+        except (sqlite3.OperationalError,
+                OSError) as error:  # no such folder, read-only, locked for long, a full disk
             self._usable = False
-            self.notes.append(f"{self._file}: text vectors are not cached ({one_line(error)}); text.cache=FOLDER names another place")
+            self.notes.append(f"{self._file}: text vectors are not cached ({one_line(error)}); "
+                              "text.cache=FOLDER names another place")
         except sqlite3.DatabaseError as error:
-            self.notes.append(f"{self._file}: the cache of text vectors was damaged ({one_line(error)}) and is made again")
+            self.notes.append(f"{self._file}: the cache of text vectors was damaged "
+                              f"({one_line(error)}) and is made again")
             self._remove()
 
     def _remove(self) -> None:
         try:
-            for path in (self._file.with_name(f"{self._file.name}-journal"), self._file):  # a journal alone would spoil the next one
+            # a journal alone would spoil the next one
+            for path in (self._file.with_name(f"{self._file.name}-journal"), self._file):
                 path.unlink(missing_ok=True)
         except OSError as error:
             self._usable = False
-            self.notes.append(f"{self._file}: cannot be removed ({error.strerror}); text vectors are not cached")
+            self.notes.append(f"{self._file}: cannot be removed ({error.strerror}); text vectors "
+                              "are not cached")
 
 
 def default_folder() -> Path:

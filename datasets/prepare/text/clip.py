@@ -1,9 +1,11 @@
 """CLIP's text vectors of tag values, as the paper's, through open_clip.
 
-Only the text tower is built and kept, in float32, and only when a value is asked for. Two activations occur in CLIP models, GELU and
-OpenAI's approximation of it, "quickgelu"; nothing in a file of weights tells which one it was trained with, and the wrong one gives
-vectors that look right and are not. Hence: a tag decides by itself, so do OpenAI's own files (known by their SHA-256); for any other file
-the name of the model decides, checked against the open_clip_config.json beside it where there is one.
+Only the text tower is built and kept, in float32, and only when a value is asked for. Two
+activations occur in CLIP models, GELU and OpenAI's approximation of it, "quickgelu"; nothing in a
+file of weights tells which one it was trained with, and the wrong one gives vectors that look
+right and are not. Hence: a tag decides by itself, so do OpenAI's own files (known by their
+SHA-256); for any other file the name of the model decides, checked against the
+open_clip_config.json beside it where there is one.
 """
 
 import difflib
@@ -31,7 +33,8 @@ MODEL, WEIGHTS = "ViT-B-16-quickgelu", "openai"  # the paper's: CLIP ViT-B/16
 _QUICK = "-quickgelu"
 _BATCH, _STEP = 16, 8                            # values and token lengths encoded together
 _PATIENCE = 4                                    # seconds to reach the host of the weights
-_VISION = {"layers": 1, "width": 64, "image_size": 32, "patch_size": 32}  # the image tower, which nobody asks: as small as may be
+# the image tower, which nobody asks: as small as may be
+_VISION = {"layers": 1, "width": 64, "image_size": 32, "patch_size": 32}
 
 
 class ClipText:
@@ -52,10 +55,12 @@ class ClipText:
 
         Args:
             model: a model of open_clip.
-            weights: one of its tags, or the path of a file of weights: safetensors, a state dict, or OpenAI's own archive.
+            weights: one of its tags, or the path of a file of weights: safetensors, a state dict,
+                or OpenAI's own archive.
 
         Raises:
-            PrepareError: open_clip is missing, or knows no such model or tag; no such file; the file needs the other activation.
+            PrepareError: open_clip is missing, or knows no such model or tag; no such file; the
+                file needs the other activation.
         """
         self._clip = _open_clip()
         self._check_model(model)
@@ -74,10 +79,12 @@ class ClipText:
 
     def describe(self) -> dict[str, Any]:
         """What the metadata of a dataset says about its text vectors."""
-        return {"name": self.name, "model": self.model, "weights": self.weights, "sha256": self.sha256, "width": self.width}
+        return {"name": self.name, "model": self.model, "weights": self.weights,
+                "sha256": self.sha256, "width": self.width}
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """Text vectors of the values, not normalised: [len(values), width] float32. A vector does not depend on the other values.
+        """Text vectors of the values, not normalised: [len(values), width] float32. A vector does
+        not depend on the other values.
 
         Raises:
             PrepareError: the weights cannot be downloaded or read, or belong to another model.
@@ -92,7 +99,8 @@ class ClipText:
         for rows, batch in _batches(tokens, _is_causal(self._tower)):
             vectors[rows] = _forward(self._tower, batch)[:len(rows)].cpu()
         if not vectors.isfinite().all():
-            raise PrepareError(f"text.weights={self._path or self.weights}: the text vectors are not finite; get the file of weights again")
+            raise PrepareError(f"text.weights={self._path or self.weights}: the text vectors are "
+                               "not finite; get the file of weights again")
         return vectors.numpy()
 
     def _check_model(self, model: str) -> None:
@@ -100,27 +108,36 @@ class ClipText:
         if model not in known:
             close = difflib.get_close_matches(model, known, n=3) or [MODEL]
             reason = "needs more files than its weights" if model in self._clip.list_models() else "unknown model of open_clip"
-            raise PrepareError(f"text.model={model}: {reason}; choose one such as {', '.join(close)}")
+            raise PrepareError(f"text.model={model}: {reason}; choose one such as "
+                               f"{', '.join(close)}")
 
     def _stands_alone(self, model: str) -> bool:
-        """Whether text tower and tokenizer are open_clip's own, so that the weights are all that is needed."""
+        """Whether text tower and tokenizer are open_clip's own, so that the weights are all that
+        is needed."""
         config = self._clip.get_model_config(model)
-        others = "multimodal_cfg" in config or any(config["text_cfg"].get(key) for key in ("hf_model_name", "hf_tokenizer_name"))
+        others = "multimodal_cfg" in config or any(config["text_cfg"].get(key)
+                                                   for key in ("hf_model_name",
+                                                               "hf_tokenizer_name"))
         return not others and "siglip" not in model.lower()
 
     def _is_tag(self, model: str, tag: str) -> bool:
-        return any(tag in self._clip.list_pretrained_tags_by_model(name) for name in (model, model.removesuffix(_QUICK)))
+        return any(tag in self._clip.list_pretrained_tags_by_model(name)
+                   for name in (model, model.removesuffix(_QUICK)))
 
     def _existing(self, model: str, weights: str) -> Path:
         path = Path(weights).expanduser()
         if path.is_file():
             return path
         if path.is_dir():
-            raise PrepareError(f"text.weights={weights}: a folder; give the file of weights in it, such as open_clip_model.safetensors")
+            raise PrepareError(f"text.weights={weights}: a folder; give the file of weights in "
+                               "it, such as open_clip_model.safetensors")
         if path.suffix or len(path.parts) > 1:
-            raise PrepareError(f"text.weights={weights}: no such file; give the path of a file of weights, or a tag such as openai")
-        tags = ", ".join(self._clip.list_pretrained_tags_by_model(model.removesuffix(_QUICK))) or "none"
-        raise PrepareError(f"text.weights={weights}: no tag of {model} and no file; its tags are: {tags}")
+            raise PrepareError(f"text.weights={weights}: no such file; give the path of a file of "
+                               "weights, or a tag such as openai")
+        tags = ", ".join(
+            self._clip.list_pretrained_tags_by_model(model.removesuffix(_QUICK))) or "none"
+        raise PrepareError(f"text.weights={weights}: no tag of {model} and no file; its tags are: "
+                           f"{tags}")
 
     def _model_of_tag(self, model: str, tag: str) -> str:
         plain = model.removesuffix(_QUICK)
@@ -136,68 +153,86 @@ class ClipText:
             try:
                 needed = bool(json.loads(beside.read_text())["model_cfg"].get("quick_gelu", False))
             except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise PrepareError(f"{beside}: does not describe a model of open_clip ({one_line(error)}); mend or remove it") from error
+                raise PrepareError(f"{beside}: does not describe a model of open_clip "
+                                   f"({one_line(error)}); mend or remove it") from error
             if needed != bool(self._clip.get_model_config(model).get("quick_gelu", False)):
                 remedy = model.removesuffix(_QUICK) + (_QUICK if needed else "")
-                raise PrepareError(f"text.model={model}: {beside} says that these weights were trained with{'' if needed else 'out'} "
-                                   f"quickgelu; pass text.model={remedy}")
+                raise PrepareError(f"text.model={model}: {beside} says that these weights were "
+                                   f"trained with{'' if needed else 'out'} quickgelu; pass "
+                                   f"text.model={remedy}")
         return model
 
     def _files_of_openai(self) -> set[str]:
-        urls = [self._clip.get_pretrained_url(model, WEIGHTS) for model in self._clip.list_pretrained_models_by_tag(WEIGHTS)]
+        urls = [self._clip.get_pretrained_url(model, WEIGHTS)
+                for model in self._clip.list_pretrained_models_by_tag(WEIGHTS)]
         return {url.split("/")[-2] for url in urls if url}
 
     def _notes(self) -> list[str]:
         notes = []
-        told = self._path is None or self.sha256 in self._files_of_openai() or self._path.with_name("open_clip_config.json").is_file()
+        told = self._path is None or self.sha256 in self._files_of_openai() or self._path.with_name(
+            "open_clip_config.json").is_file()
         if not told and f"{self.model.removesuffix(_QUICK)}{_QUICK}" in self._clip.list_models():
             quick = self.model.endswith(_QUICK)
-            other, makers = (self.model.removesuffix(_QUICK), "LAION and DataComp") if quick else (f"{self.model}{_QUICK}", "OpenAI")
-            notes.append(f"{self._path}: taken as weights of {self.model}; for weights of {makers} pass text.model={other}")
+            other, makers = (self.model.removesuffix(_QUICK),
+                             "LAION and DataComp") if quick else (f"{self.model}{_QUICK}",
+                                                                  "OpenAI")
+            notes.append(f"{self._path}: taken as weights of {self.model}; for weights of "
+                         f"{makers} pass text.model={other}")
         if self.width != 512:
-            notes.append(f"text.model={self.model} makes text vectors of width {self.width}: train with graph_in_dim={self.width + 12}")
+            notes.append(f"text.model={self.model} makes text vectors of width {self.width}: "
+                         f"train with graph_in_dim={self.width + 12}")
         return notes
 
     def _load(self) -> nn.Module:
         """The text tower with its weights, for inference.
 
-        Its state is compared by name and shape with the file first, so that another model's file is told from a damaged one.
+        Its state is compared by name and shape with the file first, so that another model's file
+        is told from a damaged one.
         """
         path = self._path or self._download()
-        tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"], self.config.get("quick_gelu", False)).text
+        tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"],
+                                          self.config.get("quick_gelu", False)).text
         try:
             state = read_text_weights(path, trusted=self.sha256 in self._files_of_openai())
         except TextWeightsFault as error:
             raise PrepareError(f"{path}: {error}") from error
         expected = tower.state_dict()
         for name in [*expected, *state]:
-            found, wanted = (list(table[name].shape) if name in table else "absent" for table in (state, expected))
+            found, wanted = (list(table[name].shape) if name in table else "absent"
+                             for table in (state, expected))
             if found != wanted:
-                raise PrepareError(f"{path}: not the weights of {self.model}: {name} is {found}, expected {wanted}; "
-                                   "give the file's own model with text.model=")
+                raise PrepareError(f"{path}: not the weights of {self.model}: {name} is {found}, "
+                                   f"expected {wanted}; give the file's own model with "
+                                   "text.model=")
         tower.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         return tower.eval().requires_grad_(False)
 
     def _download(self) -> Path:
         source = self._clip.get_pretrained_cfg(self.model, self.weights)
         repository = source.get("hf_hub", "").strip("/")
-        where = source.get("url") or f"open_clip_model.safetensors of {repository} (`hf download {repository}`)"
+        where = source.get(
+            "url") or f"open_clip_model.safetensors of {repository} (`hf download {repository}`)"
         silence = _unreachable(constants.ENDPOINT if repository else source["url"])
         try:
             with _hub_offline() if silence else nullcontext():
-                if silence and not repository and not (Path("~/.cache/clip").expanduser() / Path(source["url"]).name).is_file():
-                    raise ConnectionError(silence)  # without a timeout of its own, the download would wait for minutes
+                if silence and not repository and not (
+                    Path("~/.cache/clip").expanduser() / Path(source["url"]).name).is_file():
+                    # without a timeout of its own, the download would wait for minutes
+                    raise ConnectionError(silence)
                 return Path(self._clip.download_pretrained(source))
         except (OSError, RuntimeError, ValueError) as error:
-            raise PrepareError(f"text.weights={self.weights}: the weights of {self.model} cannot be downloaded "
-                               f"({silence or one_line(error)}); get {where} where there is a network, and pass text.weights=PATH of that "
-                               f"file, or use text=hash") from error
+            raise PrepareError(f"text.weights={self.weights}: the weights of {self.model} cannot "
+                               f"be downloaded ({silence or one_line(error)}); get {where} where "
+                               "there is a network, and pass text.weights=PATH of that file, or "
+                               "use text=hash") from error
 
 
 def _unreachable(url: str) -> str | None:
-    """Why the host of a URL, or the proxy to it, cannot be reached; None where it can. Says it in seconds, without a retry."""
+    """Why the host of a URL, or the proxy to it, cannot be reached; None where it can. Says it in
+    seconds, without a retry."""
     target, proxies = urlsplit(url), getproxies()
-    if not proxy_bypass(target.hostname) and (proxy := proxies.get(target.scheme) or proxies.get("all")):
+    if not proxy_bypass(target.hostname) and (proxy := proxies.get(target.scheme)
+                                              or proxies.get("all")):
         target = urlsplit(proxy)
     if not target.hostname:
         return None
@@ -205,12 +240,15 @@ def _unreachable(url: str) -> str | None:
 
     def connect() -> None:
         try:
-            socket.create_connection((target.hostname, target.port or (80 if target.scheme == "http" else 443)), _PATIENCE).close()
+            socket.create_connection((target.hostname, target.port
+                                      or (80 if target.scheme == "http" else 443)),
+                                     _PATIENCE).close()
             fault.clear()
         except OSError as error:
             fault[0] = error.strerror or one_line(error)
 
-    thread = threading.Thread(target=connect, daemon=True)  # asking for the host's address knows no timeout
+    # asking for the host's address knows no timeout
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(_PATIENCE)
     return f"{target.hostname} cannot be reached: {fault[0]}" if fault else None
@@ -218,7 +256,8 @@ def _unreachable(url: str) -> str | None:
 
 @contextmanager
 def _hub_offline() -> Iterator[None]:
-    """Inside, the hub gives what its cache holds and asks nobody: it would ask again and again, and say so each time."""
+    """Inside, the hub gives what its cache holds and asks nobody: it would ask again and again,
+    and say so each time."""
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
@@ -232,8 +271,8 @@ def _open_clip() -> ModuleType:
     try:
         import open_clip
     except ImportError as error:
-        raise PrepareError(f"text=clip: open_clip cannot be imported ({one_line(error)}); pip install -r requirements-optional.txt, "
-                           "or use text=hash") from error
+        raise PrepareError(f"text=clip: open_clip cannot be imported ({one_line(error)}); pip "
+                           "install -r requirements-optional.txt, or use text=hash") from error
     return open_clip
 
 
@@ -242,19 +281,22 @@ def _sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise PrepareError(f"{path}: cannot be read ({error.strerror}); give a readable file of weights as text.weights=") from error
+        raise PrepareError(f"{path}: cannot be read ({error.strerror}); give a readable file of "
+                           "weights as text.weights=") from error
 
 
 def _is_causal(tower: nn.Module) -> bool:
-    """Whether no token sees those after it, and the vector is read at the end of the text: then the padding can be left out."""
+    """Whether no token sees those after it, and the vector is read at the end of the text: then
+    the padding can be left out."""
     return tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type == "argmax"
 
 
 def _batches(tokens: Tensor, causal: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Rows of values of about the same length, and their tokens.
 
-    Every batch of a length has the same shape, filled up with padding, so that no vector depends on the others in its batch. Most tag
-    values are a few tokens long: without the padding to the model's 77 they take a tenth of the time, and give the same vectors.
+    Every batch of a length has the same shape, filled up with padding, so that no vector depends
+    on the others in its batch. Most tag values are a few tokens long: without the padding to the
+    model's 77 they take a tenth of the time, and give the same vectors.
 
     Args:
         tokens: [n, context] int64; the last token of a text is the highest.

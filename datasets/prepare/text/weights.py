@@ -1,4 +1,5 @@
-"""The text tower's part of a file of CLIP weights, read without ever running code that is not OpenAI's own."""
+"""The text tower's part of a file of CLIP weights, read without ever running code that is not
+OpenAI's own."""
 
 import warnings
 import zipfile
@@ -12,19 +13,23 @@ from torch import Tensor
 from utils.errors import one_line
 from utils.tensor_files import FileFault, load_tensors
 
-_OTHERS = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_length", "vocab_size", "attn_mask")
+_OTHERS = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_length",
+           "vocab_size", "attn_mask")
 
 
 class TextWeightsFault(Exception):
-    """A file that holds no weights of a text tower; the message says why and what to do, without the file's name."""
+    """A file that holds no weights of a text tower; the message says why and what to do, without
+    the file's name."""
 
 
 def read_text_weights(path: Path, trusted: bool = False) -> dict[str, Tensor]:
     """Weights of the text tower by the names that open_clip's TextTransformer has for them.
 
     Args:
-        path: safetensors, a state dict of torch.save (alone or as "state_dict" of a checkpoint), or a TorchScript archive.
-        trusted: the file is known to be OpenAI's; only then is a TorchScript archive, which is a program, opened.
+        path: safetensors, a state dict of torch.save (alone or as "state_dict" of a checkpoint),
+            or a TorchScript archive.
+        trusted: the file is known to be OpenAI's; only then is a TorchScript archive, which is a
+            program, opened.
 
     Raises:
         TextWeightsFault: the file is damaged, or holds something else.
@@ -33,8 +38,9 @@ def read_text_weights(path: Path, trusted: bool = False) -> dict[str, Tensor]:
         state = _read_safetensors(path)
     elif _is_torchscript(path):
         if not trusted:
-            raise TextWeightsFault("a TorchScript archive that is not one of OpenAI's own, refused for safety since it is a program; "
-                                   "give the weights as safetensors")
+            raise TextWeightsFault("a TorchScript archive that is not one of OpenAI's own, "
+                                   "refused for safety since it is a program; give the weights "
+                                   "as safetensors")
         state = _read_torchscript(path)
     else:
         state = _read_state_dict(path)
@@ -49,19 +55,23 @@ def _text_name(name: str) -> str:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys() if not _text_name(name).startswith(_OTHERS)}  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in file.keys()
+                    if not _text_name(name).startswith(_OTHERS)}
     except (SafetensorError, OSError) as error:
-        raise TextWeightsFault(f"cannot be read as safetensors ({one_line(error)}); get the file again") from error
+        raise TextWeightsFault(f"cannot be read as safetensors ({one_line(error)}); get the file "
+                               "again") from error
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = load_tensors(path)
     except FileFault as error:
-        raise TextWeightsFault(f"{error}; give the weights as safetensors or as a state dict") from error
+        raise TextWeightsFault(
+            f"{error}; give the weights as safetensors or as a state dict") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if not isinstance(content, dict) or not content or not all(isinstance(tensor, Tensor)
+                                                               for tensor in content.values()):
         raise TextWeightsFault("holds no state dict; give the weights of a CLIP model")
     return content
 
@@ -75,5 +85,6 @@ def _is_torchscript(path: Path) -> bool:
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit as a whole; OpenAI published no other form
+        # of torch.jit as a whole; OpenAI published no other form
+        warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.load(path, map_location="cpu").state_dict()

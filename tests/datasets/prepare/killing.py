@@ -10,17 +10,20 @@ from tests.datasets.prepare.places import Place
 
 
 def kill(place: Place, layout: str, module: str, name: str, count: int) -> None:
-    """Prepare the place into its folder out, all tiles, in a process that is killed when `module.name` is called for the count-th time."""
+    """Prepare the place into its folder out, all tiles, in a process that is killed when
+    `module.name` is called for the count-th time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    arguments = str(place.raster), str(place.osm), str(place.folder / "out"), layout, module, name, count
+    arguments = str(place.raster), str(place.osm), str(
+        place.folder / "out"), layout, module, name, count
     process = context.Process(target=_prepare_and_die, args=arguments)
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
 
 
-def _prepare_and_die(raster: str, osm: str, out: str, layout: str, module: str, name: str, count: int) -> None:
+def _prepare_and_die(raster: str, osm: str, out: str, layout: str, module: str, name: str,
+                     count: int) -> None:
     owner = importlib.import_module(module)
     original, calls = getattr(owner, name), []
 
@@ -31,4 +34,5 @@ def _prepare_and_die(raster: str, osm: str, out: str, layout: str, module: str, 
         return original(*args, **keys)
 
     setattr(owner, name, wrapped)
-    prepare_tiles(raster, osm, out, "c", tile_px=64, layout=layout, keep_empty=True, workers=1, overwrite=True, progress=False)
+    prepare_tiles(raster, osm, out, "c", tile_px=64, layout=layout, keep_empty=True, workers=1,
+                  overwrite=True, progress=False)

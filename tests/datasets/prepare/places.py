@@ -27,11 +27,13 @@ def grid(col: float = 0, row: float = 0) -> Affine:
     return Affine(PIXEL, 0, WEST + col * PIXEL, 0, -PIXEL, NORTH - row * PIXEL)
 
 
-def write_raster(path: Path, image: np.ndarray, transform: Affine | None = None, crs: str | None = UTM, **profile) -> Path:
+def write_raster(path: Path, image: np.ndarray, transform: Affine | None = None,
+                 crs: str | None = UTM, **profile) -> Path:
     """A GeoTIFF of an image [h, w, bands]."""
     transform = grid() if transform is None else transform
     height, width, bands = image.shape
-    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=bands, dtype=image.dtype, crs=crs, transform=transform,
+    with rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=bands,
+                       dtype=image.dtype, crs=crs, transform=transform,
                        **profile) as dataset:
         dataset.write(np.moveaxis(image, -1, 0))
     return path
@@ -49,7 +51,8 @@ def metres(*points: tuple[float, float]) -> shapely.LineString:
 
 @dataclass
 class Place:
-    """Files of a generated place: 210 x 140 pixels of half a metre, so 3 x 2 whole tiles of 64 pixels (32 m)."""
+    """Files of a generated place: 210 x 140 pixels of half a metre, so 3 x 2 whole tiles of 64
+    pixels (32 m)."""
 
     folder: Path
     raster: Path
@@ -59,8 +62,10 @@ class Place:
 
 
 def prepare(place: Place, **keys):
-    """The place prepared into its folder out, as city c of tiles of 64 pixels, unless `keys` say otherwise."""
-    arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out", "city": "c", "tile_px": 64, "progress": False}
+    """The place prepared into its folder out, as city c of tiles of 64 pixels, unless `keys` say
+    otherwise."""
+    arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out",
+                 "city": "c", "tile_px": 64, "progress": False}
     return prepare_tiles(**{**arguments, **keys})
 
 
@@ -73,4 +78,5 @@ def graph_of(place: Place, name: str) -> tuple[Tensor, Tensor, Tensor]:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file below a folder, by its path there."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
+            if path.is_file()}

@@ -33,12 +33,15 @@ class Reading:
         return self.geometry[place]
 
 
-def read(path: Path, crs: object = UTM, bounds: Box = BOUNDS, table: LayerTable | None = None) -> Reading:
+def read(path: Path, crs: object = UTM, bounds: Box = BOUNDS,
+         table: LayerTable | None = None) -> Reading:
     table, census = table or load_layers(), Census()
     chunks = list(read_objects(path, crs, bounds, table, census))
     return Reading(
-        [table.names[layer] for chunk in chunks for layer in chunk.layer], [value for chunk in chunks for value in chunk.value],
-        np.concatenate([np.array([], dtype=object), *(chunk.geometry for chunk in chunks)]), census,
+        [table.names[layer] for chunk in chunks for layer in chunk.layer],
+        [value for chunk in chunks for value in chunk.value],
+        np.concatenate([np.array([], dtype=object), *(chunk.geometry for chunk in chunks)]),
+        census,
     )
 
 

@@ -1,4 +1,5 @@
-"""Every input that cannot be used ends in one line: the file, the value found, what was expected, and a remedy."""
+"""Every input that cannot be used ends in one line: the file, the value found, what was expected,
+and a remedy."""
 
 import sys
 
@@ -22,12 +23,15 @@ def raster_without_crs(place):
 
 
 def raster_with_a_local_crs(place):
-    return {"raster": write_raster(place.raster, place.image, crs='LOCAL_CS["site",UNIT["metre",1]]')}
+    return {"raster": write_raster(place.raster, place.image,
+                                   crs='LOCAL_CS["site",UNIT["metre",1]]')}
 
 
 def raster_with_control_points(place):
-    points = [GroundControlPoint(row, col, WEST + col, 5.5e6 - row) for row, col in [(0, 0), (0, 100), (100, 0), (100, 90)]]
-    return {"raster": write_raster(place.folder / "gcp.tif", place.image, Affine.identity(), gcps=points)}
+    points = [GroundControlPoint(row, col, WEST + col, 5.5e6 - row)
+              for row, col in [(0, 0), (0, 100), (100, 0), (100, 90)]]
+    return {"raster": write_raster(place.folder / "gcp.tif", place.image, Affine.identity(),
+                                   gcps=points)}
 
 
 def corrupt_raster(place):
@@ -102,7 +106,8 @@ def corrupt_shapefile(place):
 
 
 def unknown_key_in_the_layer_table(place):
-    (place.folder / "mine.yaml").write_text("keys: {building: {layer: building, points: drop, lines: ring, color: red}}")
+    (place.folder / "mine.yaml").write_text("keys: {building: {layer: building, points: drop, "
+                                            "lines: ring, color: red}}")
     return {"layers": place.folder / "mine.yaml"}
 
 
@@ -129,19 +134,22 @@ def vector_without_crs(place):
 
 
 def no_tag_column(place):
-    gpd.GeoDataFrame({"fclass": ["yes"], "label": [3]}, geometry=[square(0, 0, 9)], crs=UTM).to_file(place.folder / "other.gpkg")
+    gpd.GeoDataFrame({"fclass": ["yes"], "label": [3]}, geometry=[square(0, 0, 9)],
+                     crs=UTM).to_file(place.folder / "other.gpkg")
     return {"osm": place.folder / "other.gpkg"}
 
 
 def only_empty_layers(place):
     place.osm.unlink()
     for layer in ("building", "leisure"):
-        gpd.GeoDataFrame({layer: np.array([], dtype=object)}, geometry=[], crs=UTM).to_file(place.osm, layer=layer)
+        gpd.GeoDataFrame({layer: np.array([], dtype=object)}, geometry=[],
+                         crs=UTM).to_file(place.osm, layer=layer)
     return {}
 
 
 def no_overlap_and_an_empty_layer(place):
-    gpd.GeoDataFrame({"leisure": np.array([], dtype=object)}, geometry=[], crs=UTM).to_file(place.osm, layer="leisure")
+    gpd.GeoDataFrame({"leisure": np.array([], dtype=object)}, geometry=[],
+                     crs=UTM).to_file(place.osm, layer="leisure")
     return no_overlap(place)
 
 
@@ -163,7 +171,8 @@ def out_is_a_file(place):
 def cells(place, values) -> str:
     """Four census cells over the place, with these values."""
     shapes = [square(x, y, 40) for x in (0, 40) for y in (0, 40)]
-    gpd.GeoDataFrame({"people": values}, geometry=shapes, crs=UTM).to_file(place.folder / "cells.gpkg")
+    gpd.GeoDataFrame({"people": values}, geometry=shapes,
+                     crs=UTM).to_file(place.folder / "cells.gpkg")
     return str(place.folder / "cells.gpkg")
 
 
@@ -177,15 +186,18 @@ def population_that_is_no_number(place):
 
 def negative_population_raster(place):
     people = -np.ones((4, 6, 1), np.float32)
-    return {"population": str(write_raster(place.folder / "people.tif", people, Affine(20, 0, WEST, 0, -20, 5.5e6)))}
+    return {"population": str(write_raster(place.folder / "people.tif", people,
+                                           Affine(20, 0, WEST, 0, -20, 5.5e6)))}
 
 
 def land_use_without_a_map(place):
-    return {"labels": str(write_raster(place.folder / "use.tif", np.full((140, 210, 1), 111, np.uint8)))}
+    return {"labels": str(write_raster(place.folder / "use.tif",
+                                       np.full((140, 210, 1), 111, np.uint8)))}
 
 
 def land_use_elsewhere(place):
-    return {"labels": str(write_raster(place.folder / "use.tif", np.zeros((140, 210, 1), np.uint8), grid(10_000)))}
+    return {"labels": str(write_raster(place.folder / "use.tif", np.zeros((140, 210, 1), np.uint8),
+                                       grid(10_000)))}
 
 
 def below_a_file(place):
@@ -194,10 +206,13 @@ def below_a_file(place):
 
 CASES = [
     (missing_raster, ["nope.tif", "no such file", "Pass raster="]),
-    (raster_without_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
-    (raster_with_a_local_crs, ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
+    (raster_without_crs,
+     ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
+    (raster_with_a_local_crs,
+     ["city.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
     (raster_with_control_points, ["gcp.tif", "4 ground control points", "rio warp", "--dst-crs"]),
-    (raster_without_geotransform, ["city.tif", "no geotransform", "(1.0, 0.0, 0.0", "rio edit-info"]),
+    (raster_without_geotransform,
+     ["city.tif", "no geotransform", "(1.0, 0.0, 0.0", "rio edit-info"]),
     (corrupt_raster, ["city.tif", "not a readable raster", "rio info"]),
     (truncated_raster, ["city.tif", "damaged", "Get the file again"]),
     (damaged_16_bits, ["city.tif", "damaged", "Get the file again"]),
@@ -205,17 +220,21 @@ CASES = [
     (complex_raster, ["city.tif", "complex64", "uint16", "rio convert"]),
     (one_band, ["city.tif", "1 band", "red, green and blue", "bands=[1,1,1]"]),
     (lambda place: {"bands": [1, 2, 4]}, ["city.tif", "bands=[1,2,4]", "3 band(s)", "1..3"]),
-    (lambda place: {"raster_crs": "EPSG:4326"}, ["city.tif", "raster_crs=EPSG:4326", "has EPSG:32633 itself", "Leave it out"]),
+    (lambda place: {"raster_crs": "EPSG:4326"},
+     ["city.tif", "raster_crs=EPSG:4326", "has EPSG:32633 itself", "Leave it out"]),
     (lambda place: {"nodata": "black"}, ["nodata=black", "file, none, or a number"]),
     (lambda place: {"stretch": [98, 2]}, ["stretch=[98.0, 2.0]", "rising percentiles"]),
     (small_raster, ["city.tif", "210 x 50", "64 x 64", "larger raster"]),
     (empty_raster_folder, ["empty", "holds no GeoTIFF", "Pass raster="]),
     (mixed_pixel_types, ["b.tif", "uint16", "a.tif are uint8", "two cities"]),
-    (no_imagery, ["city.tif", "no tile can be made", "4 tiles with too little imagery", "max_nodata"]),
+    (no_imagery, ["city.tif", "no tile can be made", "4 tiles with too little imagery",
+                  "max_nodata"]),
     (missing_osm, ["nope.gpkg", "no such file", "Pass osm="]),
-    (corrupt_vector, ["osm.gpkg", "not a readable vector file", "GeoPackage", "Get the file again"]),
+    (corrupt_vector,
+     ["osm.gpkg", "not a readable vector file", "GeoPackage", "Get the file again"]),
     (corrupt_shapefile, ["broken.shp", "not a readable vector file", "Get the file again"]),
-    (unknown_key_in_the_layer_table, ["mine.yaml", "unknown name 'color' in keys.building", "layer, points, lines"]),
+    (unknown_key_in_the_layer_table,
+     ["mine.yaml", "unknown name 'color' in keys.building", "layer, points, lines"]),
     (text_as_vector, ["notes.txt", "not a readable vector file", "GeoPackage"]),
     (corrupt_pbf, ["city.osm.pbf", "not a readable OpenStreetMap file", "get the file again"]),
     (empty_osm_folder, ["empty", "no vector file", ".shp"]),
@@ -234,7 +253,8 @@ CASES = [
     (land_use_elsewhere, ["use.tif", "does not overlap", "EPSG:4326"]),
     (lambda place: {"label_map": {1: 2}}, ["label_map={1: 2}", "no labels="]),
     (lambda place: {"population": "gone.tif"}, ["gone.tif", "no such file"]),
-    (lambda place: {"scheduler": "tcp://127.0.0.1:9", "workers": 2}, ["scheduler=tcp://127.0.0.1:9", "workers=2", "leave one out"]),
+    (lambda place: {"scheduler": "tcp://127.0.0.1:9", "workers": 2},
+     ["scheduler=tcp://127.0.0.1:9", "workers=2", "leave one out"]),
     (lambda place: {"split": {"val": 0.6, "test": 0.5}}, ["split.val=0.6", "below 1"]),
     (lambda place: {"text": "clip9"}, ["text=clip9", "unknown text encoder", "hash"]),
     (lambda place: {"city": "a/b"}, ["city='a/b'", "letters, digits"]),
@@ -245,15 +265,19 @@ CASES = [
     (lambda place: {"stride": 0}, ["stride=0", "1 or more"]),
     (lambda place: {"workers": -1}, ["workers=-1", "1 or more"]),
     (lambda place: {"layout": "zip"}, ["layout=zip", "compact, release"]),
-    (lambda place: {"population": "p.tif", "population_unit": "per_mile"}, ["population_unit=per_mile", "per_km2"]),
+    (lambda place: {"population": "p.tif", "population_unit": "per_mile"},
+     ["population_unit=per_mile", "per_km2"]),
     (lambda place: {"recipe": "roze"}, ["recipe=roze", "rose, release"]),
 ]
 
 
-@pytest.mark.filterwarnings("ignore:'crs' was not provided", "ignore::rasterio.errors.NotGeoreferencedWarning")
-@pytest.mark.parametrize(("spoil", "parts"), CASES, ids=[f"{case.__name__.strip('<>')}-{parts[0]}" for case, parts in CASES])
+@pytest.mark.filterwarnings("ignore:'crs' was not provided",
+                            "ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize(("spoil", "parts"), CASES,
+                         ids=[f"{case.__name__.strip('<>')}-{parts[0]}" for case, parts in CASES])
 def test_message(place, spoil, parts):
-    arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out", "city": "c", "tile_px": 64, **spoil(place)}
+    arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out",
+                 "city": "c", "tile_px": 64, **spoil(place)}
     with pytest.raises(RoseError) as raised:
         prepare_tiles(**arguments, progress=False)
     message = str(raised.value)
@@ -267,7 +291,8 @@ def test_message(place, spoil, parts):
 def test_the_script_prints_the_message_and_exits_with_2(place, monkeypatch, capsys):
     import prepare_dataset
 
-    arguments = [f"raster={place.folder}/nope.tif", f"osm={place.osm}", f"out={place.folder}/out", "city=c"]
+    arguments = [f"raster={place.folder}/nope.tif", f"osm={place.osm}", f"out={place.folder}/out",
+                 "city=c"]
     monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *arguments])
     with pytest.raises(SystemExit) as stopped:
         prepare_dataset.main()
@@ -281,7 +306,8 @@ def test_the_script_prints_the_message_and_exits_with_2(place, monkeypatch, caps
 def test_the_script_prepares_and_prints_a_summary(place, monkeypatch, capsys):
     import prepare_dataset
 
-    arguments = [f"raster={place.raster}", f"osm={place.osm}", f"out={place.folder}/out", "city=c", "tile_px=64", "recipe=release"]
+    arguments = [f"raster={place.raster}", f"osm={place.osm}", f"out={place.folder}/out", "city=c",
+                 "tile_px=64", "recipe=release"]
     monkeypatch.setattr(sys, "argv", ["prepare_dataset.py", *arguments])
     prepare_dataset.main()
     assert "tiles        4" in capsys.readouterr().out

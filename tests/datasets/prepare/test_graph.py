@@ -25,7 +25,8 @@ def graph_of(geometries, bounds=UNIT, **keys):
 
 
 def edges_of(graph) -> dict[tuple[int, int], int]:
-    return {(i, j): int(code) for (i, j), code in zip(graph.edge_index.T.tolist(), graph.edge_attr[:, 0].tolist(), strict=True)}
+    return {(i, j): int(code) for (i, j), code in zip(graph.edge_index.T.tolist(),
+                                                      graph.edge_attr[:, 0].tolist(), strict=True)}
 
 
 def corner_set(values) -> np.ndarray:
@@ -38,14 +39,16 @@ def corner_set(values) -> np.ndarray:
 @pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.stem)
 def test_pack(pack, recipe, suffix):
     expected = json.loads(pack.read_text())
-    graph = graph_of(shapely.from_wkt(expected["wkt"]), expected["bounds"], tile_px=expected["tile_px"], recipe=recipe)
+    graph = graph_of(shapely.from_wkt(expected["wkt"]), expected["bounds"],
+                     tile_px=expected["tile_px"], recipe=recipe)
     x = graph.x.numpy()
     np.testing.assert_allclose(x[:, 512], expected["area"], atol=1e-6)
     np.testing.assert_allclose(x[:, 513], expected["perimeter"], atol=1e-6)
     np.testing.assert_allclose(x[:, 522:524], expected["centroid" + suffix], atol=1e-6)
     for found, corners in zip(x[:, 514:522], expected["corners" + suffix], strict=True):
         np.testing.assert_allclose(corner_set(found), corner_set(corners), atol=1e-6)
-    assert [[i, j, code] for (i, j), code in edges_of(graph).items()] == sorted(expected["edges" + suffix])
+    assert [[i, j, code]
+            for (i, j), code in edges_of(graph).items()] == sorted(expected["edges" + suffix])
 
 
 def reference_code(a, b, release: bool) -> int | None:
@@ -62,7 +65,8 @@ def reference_code(a, b, release: bool) -> int | None:
 @pytest.mark.parametrize("relation_codes", ["symmetric", "release"])
 def test_relations_agree_with_a_double_loop(relation_codes):
     random = np.random.default_rng(3)
-    cells = [shapely.box(x, y, x + w, y + h) for x, y, w, h in random.integers(1, 6, (40, 4)) / 10]  # a lattice: all relations occur
+    # a lattice: all relations occur
+    cells = [shapely.box(x, y, x + w, y + h) for x, y, w, h in random.integers(1, 6, (40, 4)) / 10]
     blobs = [shapely.Point(x, y).buffer(r) for x, y, r in random.uniform(0.05, 0.4, (20, 3))]
     objects = cells + blobs
     expected = {}
@@ -91,9 +95,12 @@ def test_relations_agree_with_the_matrix_for_shapes_with_holes_and_many_vertices
     random = np.random.default_rng(5)
     discs = [(shapely.Point(x, y), r) for x, y, r in random.uniform(0.1, 0.5, (15, 3))]
     rings = [point.buffer(r, quad_segs=60) - point.buffer(r / 2) for point, r in discs]
-    inner = [shapely.Point(*ring.centroid.coords[0]).buffer(0.02) for ring in rings]  # in a hole: apart from its ring
-    turned = [rotate(shapely.box(x, y, x + 0.2, y + 0.1), angle) for x, y, angle in random.uniform(0, 0.9, (20, 3)) * (1, 1, 90)]
-    objects = rings + inner + turned + [shapely.reverse(turned[0]), rings[3].segmentize(0.01)]  # two equal pairs
+    # in a hole: apart from its ring
+    inner = [shapely.Point(*ring.centroid.coords[0]).buffer(0.02) for ring in rings]
+    turned = [rotate(shapely.box(x, y, x + 0.2, y + 0.1), angle)
+              for x, y, angle in random.uniform(0, 0.9, (20, 3)) * (1, 1, 90)]
+    # two equal pairs
+    objects = rings + inner + turned + [shapely.reverse(turned[0]), rings[3].segmentize(0.01)]
     expected = {}
     for j in range(len(objects)):
         for i in range(j):
@@ -107,7 +114,8 @@ def test_many_tiles_at_once_are_the_tiles_one_by_one():
     random = np.random.default_rng(6)
     bounds = np.array([[0, 0, 1, 1], [1, 0, 2, 1], [2, 0, 3, 1]], dtype=float)
     tile = np.repeat([0, 1], [12, 9])  # none in the third
-    corners = random.uniform(0, 0.7, (21, 2)) + np.stack([bounds[tile, 0], bounds[tile, 1]], axis=1)
+    corners = random.uniform(0, 0.7, (21, 2)) + np.stack([bounds[tile, 0], bounds[tile, 1]],
+                                                         axis=1)
     shapes = shapely.box(*corners.T, *(corners + random.uniform(0.05, 0.3, (21, 2))).T)
     shapes[[11, 12]] = shapely.box([0.9, 1], 0, [1, 1.1], 1)  # touch across the tiles' edge
     columns, edges, codes = tile_graphs(shapes, tile, bounds, 224, resolve_recipe("rose"))
@@ -129,13 +137,16 @@ def test_many_tiles_at_once_are_the_tiles_one_by_one():
         (shapely.box(0.2, 0.2, 0.4, 0.4), shapely.box(0, 0, 1, 1), (5, 4), (3, 3)),
         (shapely.box(0, 0, 0.5, 1), shapely.box(0.5, 0, 1, 1), (2, 2), (2, 2)),
         (shapely.box(0, 0, 0.5, 0.5), shapely.box(0.5, 0.5, 1, 1), (2, 2), (2, 2)),
-        (shapely.LineString([(0, 0), (1, 1)]).buffer(0.05), shapely.LineString([(0, 1), (1, 0)]).buffer(0.05), (3, 3), (3, 3)),
+        (shapely.LineString([(0, 0), (1, 1)]).buffer(0.05),
+         shapely.LineString([(0, 1), (1, 0)]).buffer(0.05), (3, 3), (3, 3)),
     ],
     ids=["equal", "contains", "within", "share an edge", "share a corner", "roads cross"],
 )
 def test_code_of_a_pair(first, second, symmetric, release):
     for relation_codes, codes in (("symmetric", symmetric), ("release", release)):
-        assert edges_of(graph_of([first, second], relation_codes=relation_codes)) == {(0, 1): codes[0], (1, 0): codes[1]}
+        assert edges_of(graph_of([first, second],
+                                 relation_codes=relation_codes)) == {(0, 1): codes[0],
+                                                                     (1, 0): codes[1]}
 
 
 def test_disjoint_objects_have_no_edge():
@@ -144,8 +155,10 @@ def test_disjoint_objects_have_no_edge():
 
 def test_no_object():
     graph = build_graph([], np.zeros((0, 512)), [], UNIT)
-    assert (graph.x.shape, graph.edge_index.shape, graph.edge_attr.shape) == ((0, 525), (2, 0), (0, 1))
-    assert (graph.x.dtype, graph.edge_index.dtype, graph.edge_attr.dtype) == (torch.float32, torch.int64, torch.float32)
+    assert (graph.x.shape, graph.edge_index.shape,
+            graph.edge_attr.shape) == ((0, 525), (2, 0), (0, 1))
+    assert (graph.x.dtype, graph.edge_index.dtype,
+            graph.edge_attr.dtype) == (torch.float32, torch.int64, torch.float32)
 
 
 def test_node_row_in_tile_units_with_pixels_that_are_not_square():
@@ -154,7 +167,10 @@ def test_node_row_in_tile_units_with_pixels_that_are_not_square():
     row = graph.x[0].tolist()
     assert row[:4] == [7.0] * 4
     assert row[4:6] == pytest.approx([2 / 32, 6 / 24])
-    assert {tuple(corner) for corner in np.reshape(row[6:14], (4, 2)).tolist()} == {(0.25, 0.25), (0.5, 0.25), (0.5, 0.5), (0.25, 0.5)}
+    assert {tuple(corner) for corner in np.reshape(row[6:14], (4, 2)).tolist()} == {(0.25, 0.25),
+                                                                                    (0.5, 0.25),
+                                                                                    (0.5, 0.5),
+                                                                                    (0.25, 0.5)}
     assert row[14:16] == pytest.approx([0.375, 0.375])
     assert row[16] == 9
     assert graph.x.shape == (1, 17)
@@ -163,7 +179,8 @@ def test_node_row_in_tile_units_with_pixels_that_are_not_square():
 def test_corners_are_those_of_the_rotated_rectangle():
     tilted = rotate(shapely.box(0.4, 0.3, 0.6, 0.7), 30)
     expected = np.array(tilted.minimum_rotated_rectangle.exterior.coords)[:4] * (1, -1) + (0, 1)
-    np.testing.assert_allclose(corner_set(graph_of([tilted]).x[0, 514:522]), corner_set(expected), atol=1e-6)
+    np.testing.assert_allclose(corner_set(graph_of([tilted]).x[0, 514:522]), corner_set(expected),
+                               atol=1e-6)
 
 
 def test_integer_coordinates_are_truncated_to_pixels_of_the_tile():
@@ -174,25 +191,31 @@ def test_integer_coordinates_are_truncated_to_pixels_of_the_tile():
 
 def test_several_parts_are_one_node():
     parts = shapely.MultiPolygon([shapely.box(0, 0, 0.2, 0.2), shapely.box(0.8, 0.8, 1, 1)])
-    collection = shapely.GeometryCollection([shapely.box(0.8, 0.8, 1, 1), shapely.box(0.3, 0.3, 0.4, 0.4)])
+    collection = shapely.GeometryCollection([shapely.box(0.8, 0.8, 1, 1),
+                                             shapely.box(0.3, 0.3, 0.4, 0.4)])
     graph = graph_of([parts, collection])
     assert graph.x[:, 512].tolist() == pytest.approx([0.08, 0.05])
     assert edges_of(graph) == {(0, 1): 3, (1, 0): 3}
 
 
-@pytest.mark.parametrize("flat", [shapely.LineString([(0.2, 0.2), (0.6, 0.6)]), shapely.Point(0.5, 0.5)], ids=["line", "point"])
+@pytest.mark.parametrize("flat", [shapely.LineString([(0.2, 0.2), (0.6, 0.6)]),
+                                  shapely.Point(0.5, 0.5)], ids=["line", "point"])
 def test_a_rectangle_without_area_still_has_four_corners(flat):
-    corners = {tuple(np.round(corner, 5)) for corner in graph_of([flat]).x[0, 514:522].reshape(4, 2).tolist()}
+    corners = {tuple(np.round(corner, 5))
+               for corner in graph_of([flat]).x[0, 514:522].reshape(4, 2).tolist()}
     assert corners == {(round(x, 5), round(1 - y, 5)) for x, y in flat.coords}
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([shapely.box(0, 0, 1, 1)], np.zeros((2, 512)), [0], UNIT), r"text_features of shape \[2, 512\].*one text vector"),
-        (([shapely.box(0, 0, 1, 1)], np.zeros((1, 512)), [0, 1], UNIT), r"label_codes of shape \[2\]"),
+        (([shapely.box(0, 0, 1, 1)], np.zeros((2, 512)), [0], UNIT),
+         r"text_features of shape \[2, 512\].*one text vector"),
+        (([shapely.box(0, 0, 1, 1)], np.zeros((1, 512)), [0, 1], UNIT),
+         r"label_codes of shape \[2\]"),
         (([shapely.Polygon()], np.zeros((1, 512)), [0], UNIT), "geometry 0 is missing or empty"),
-        (([shapely.box(0, 0, 1, 1)], np.zeros((1, 512)), [0], (1, 0, 0, 1)), r"bounds \(1, 0, 0, 1\) enclose nothing"),
+        (([shapely.box(0, 0, 1, 1)], np.zeros((1, 512)), [0], (1, 0, 0, 1)),
+         r"bounds \(1, 0, 0, 1\) enclose nothing"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -201,5 +224,6 @@ def test_bad_arguments(arguments, message):
 
 
 def test_unknown_relation_codes():
-    with pytest.raises(ConfigError, match="relation_codes=other: choose one of symmetric, release"):
+    with pytest.raises(ConfigError, match="relation_codes=other: choose one of symmetric, "
+                                          "release"):
         graph_of([], relation_codes="other")

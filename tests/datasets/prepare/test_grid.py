@@ -25,7 +25,8 @@ def test_columns_and_rows(width, height, stride, columns, rows, partial):
     assert (tiles.columns, tiles.rows, tiles.partial) == (columns, rows, partial)
 
 
-@pytest.mark.parametrize(("width", "tile_px", "size"), [(6400, 10, 64), (1300, 10, 64), (40 * 1000, 1000, 3), (5000, 2500, 1)])
+@pytest.mark.parametrize(("width", "tile_px", "size"),
+                         [(6400, 10, 64), (1300, 10, 64), (40 * 1000, 1000, 3), (5000, 2500, 1)])
 def test_bands_hold_every_tile_once_and_few_pixels(width, tile_px, size):
     tiles = grid(width, 2 * tile_px, tile_px)
     bands = [tiles.band(number) for number in range(tiles.bands)]
@@ -43,7 +44,8 @@ def test_rows_of_an_object_are_those_whose_tiles_meet_it(stride):
     first, last = tiles.rows_of(bottom, top)
     bounds = [tiles.bounds(row, np.array([0]))[0] for row in range(tiles.rows)]
     for low, high, one, other in zip(bottom, top, first, last, strict=True):
-        assert list(range(one, other + 1)) == [row for row, box in enumerate(bounds) if low <= box[3] and high >= box[1]]
+        assert list(range(one, other + 1)) == [row for row, box in enumerate(bounds)
+                                               if low <= box[3] and high >= box[1]]
 
 
 def test_neighbours_share_their_edge_exactly():
@@ -65,12 +67,14 @@ def test_neighbours_share_their_edge_exactly():
 def test_what_becomes_of_tiles_at_the_edge(width, stride, edges, lefts):
     tiles = TileGrid(NORTH_UP, width, width, 10, stride, edges)
     assert (tiles.lefts.tolist(), tiles.tops.tolist()) == (lefts, lefts)
-    np.testing.assert_array_equal(tiles.bounds(0, np.arange(len(lefts)))[:, 0], 1000 + 0.5 * np.array(lefts))
+    np.testing.assert_array_equal(tiles.bounds(0, np.arange(len(lefts)))[:, 0],
+                                  1000 + 0.5 * np.array(lefts))
 
 
 def test_tiles_of_overlapping_rasters_are_the_same_where_tiles_are_shifted_at_the_edge():
     whole = TileGrid(NORTH_UP, 100, 100, 10, 7, "shift")
-    part = TileGrid((0.5, 0.0, 1000 + 0.5 * 13, 0.0, -0.5, 2000 - 0.5 * 24), 87, 76, 10, 7, "shift")
+    part = TileGrid((0.5, 0.0, 1000 + 0.5 * 13, 0.0, -0.5, 2000 - 0.5 * 24), 87, 76, 10, 7,
+                    "shift")
     assert (part.lefts + 13)[1:].tolist() == whole.lefts[-len(part.lefts) + 1:].tolist()
     assert (part.tops + 24)[1:].tolist() == whole.tops[-len(part.tops) + 1:].tolist()
     assert np.diff(part.lefts).max() <= 7

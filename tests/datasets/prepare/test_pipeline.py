@@ -16,13 +16,23 @@ from datasets import TileDataset
 from datasets.prepare import bands
 from datasets.prepare.settings import Settings
 from datasets.prepare.text.encoder import HashText
-from tests.datasets.prepare.places import NORTH, UTM, WEST, contents, graph_of, prepare, square, write_raster
+from tests.datasets.prepare.places import (
+    NORTH,
+    UTM,
+    WEST,
+    contents,
+    graph_of,
+    prepare,
+    square,
+    write_raster,
+)
 from utils.cli.command import read_config
 from utils.config import PrepareConfig
 from utils.errors import PrepareError
 
 Usage = namedtuple("Usage", "total used free")
-TILES = ["c_0_0", "c_0_1", "c_1_0", "c_1_1"]  # a house, the road, half a building, the road and a house
+# a house, the road, half a building, the road and a house
+TILES = ["c_0_0", "c_0_1", "c_1_0", "c_1_1"]
 
 
 def meta_of(place) -> dict:
@@ -35,11 +45,14 @@ def test_tiles_and_counts(place):
     assert tiles.names == TILES
     assert (summary.tiles, summary.nodes) == (4, 8)
     assert summary.skipped == {"partial tiles at the right or bottom edge": 6, bands.EMPTY: 2}
-    assert summary.objects == {"amenity": 0, "building": 3, "landuse": 2, "leisure": 0, "nature": 0, "road": 1}
-    for words in ("tiles        4, 32 x 32 m each (0.5 m a pixel)", "6 (3 building, 2 landuse, 1 road); distinct tag values: 4",
+    assert summary.objects == {"amenity": 0, "building": 3, "landuse": 2, "leisure": 0,
+                               "nature": 0, "road": 1}
+    for words in ("tiles        4, 32 x 32 m each (0.5 m a pixel)",
+        "6 (3 building, 2 landuse, 1 road); distinct tag values: 4",
                   "6 partial tiles at the right"):
         assert words in str(summary)
-    assert [path.name for path in (place.folder / "out").iterdir()] == ["cities"]  # nothing of the work is left
+    # nothing of the work is left
+    assert [path.name for path in (place.folder / "out").iterdir()] == ["cities"]
 
 
 def test_images_are_windows_of_the_raster(place):
@@ -52,7 +65,8 @@ def test_images_are_windows_of_the_raster(place):
 def test_both_layouts_hold_the_same_tensors(place):
     prepare(place, keep_empty=True)
     prepare(place, keep_empty=True, layout="release", out=place.folder / "files")
-    compact, release = (TileDataset(place.folder / name, image_size=64) for name in ("out", "files"))
+    compact, release = (TileDataset(place.folder / name, image_size=64)
+                        for name in ("out", "files"))
     assert compact.names == release.names
     assert compact.label_names == release.label_names
     for (image, graph), (other_image, other) in zip(compact, release, strict=True):
@@ -64,7 +78,8 @@ def test_both_layouts_hold_the_same_tensors(place):
 
 def test_a_folder_has_one_layout(place):
     prepare(place, layout="release")
-    with pytest.raises(PrepareError, match=r"out: holds a dataset of another kind, layout=release with c; .* Pass layout=release"):
+    with pytest.raises(PrepareError,
+                       match=r"out: holds a dataset of another kind, layout=release with c; .* Pass layout=release"):
         prepare(place, city="d")
     assert prepare(place, overwrite=True).tiles == 4  # the only city there, in the other layout
     assert [path.name for path in (place.folder / "out").iterdir()] == ["cities"]
@@ -75,7 +90,8 @@ def test_a_folder_has_one_layout(place):
 
 def test_a_disk_that_is_too_small_is_told_before_the_work(place, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(10**6, 10**6, 10**3))
-    with pytest.raises(PrepareError, match=r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"):
+    with pytest.raises(PrepareError,
+                       match=r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"):
         prepare(place)
     assert not (place.folder / "out").exists()
 
@@ -83,33 +99,40 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(place, monkeypatch):
 def test_targets_and_lists_come_with_the_tiles(place):
     use = np.repeat(np.arange(3, dtype=np.uint8), 70)[None, :, None].repeat(140, 0)
     labels = str(write_raster(place.folder / "use.tif", use, nodata=255))
-    people = str(write_raster(place.folder / "people.tif", np.full((7, 11, 1), 3, np.float32), Affine(10, 0, WEST, 0, -10, NORTH)))
-    keys = {"labels": labels, "label_map": {0: "green", 1: 4}, "population": people, "split": {"guard": 0, "block": 1}}
+    people = str(write_raster(place.folder / "people.tif", np.full((7, 11, 1), 3, np.float32),
+                              Affine(10, 0, WEST, 0, -10, NORTH)))
+    keys = {"labels": labels, "label_map": {0: "green", 1: 4}, "population": people,
+            "split": {"guard": 0, "block": 1}}
     summary = prepare(place, keep_empty=True, **keys)
     tiles = TileDataset(place.folder / "out", image_size=64)
     assert tiles.land_use(0).unique().tolist() == [1]                    # x 0..63, value 0
-    assert tiles.land_use(tiles.names.index("c_2_0")).unique().tolist() == [4, 255]  # values 1 and 2, of which the map has one
+    # values 1 and 2, of which the map has one
+    assert tiles.land_use(tiles.names.index("c_2_0")).unique().tolist() == [4, 255]
     assert tiles.total(0, "pop") == pytest.approx(3 * 3.2**2, rel=1e-5)
     assert tiles.total(0, "CO2") is None
     assert summary.report.totals["pop"] == pytest.approx(6 * 3 * 3.2**2, rel=1e-5)
     listed = {path.name: path.read_text().split() for path in (place.folder / "out").glob("*.txt")}
-    assert sorted(name for lines in listed.values() for name in lines) == [f"{name}.png" for name in tiles.names]
+    assert sorted(name for lines in listed.values()
+                  for name in lines) == [f"{name}.png" for name in tiles.names]
 
 
 def test_lists_do_not_name_tiles_that_are_no_more(place):
     use = str(write_raster(place.folder / "use.tif", np.zeros((140, 210, 1), np.uint8)))
     prepare(place, keep_empty=True, labels=use, split={"guard": 0, "block": 1})
     prepare(place, overwrite=True)
-    listed = [name for path in (place.folder / "out").glob("*.txt") for name in path.read_text().split()]
+    listed = [name for path in (place.folder / "out").glob("*.txt")
+              for name in path.read_text().split()]
     assert sorted(listed) == [f"{name}.png" for name in TILES]
 
 
 def test_a_tile_that_the_census_covers_in_part_is_told(place):
-    people = gpd.GeoDataFrame({"people": [10.0, 20.0]}, geometry=[square(0, 0, 32), square(32, 0, 16)], crs=UTM)
+    people = gpd.GeoDataFrame({"people": [10.0, 20.0]},
+                              geometry=[square(0, 0, 32), square(32, 0, 16)], crs=UTM)
     people.to_file(place.folder / "people.gpkg")
     summary = prepare(place, keep_empty=True, population=str(place.folder / "people.gpkg"))
     assert (summary.report.partly["pop"], summary.report.without["pop"]) == (1, 4)
-    assert "pop          30.0 in all (4 tiles without a value; 1 tiles covered in part)" in str(summary)
+    assert "pop          30.0 in all (4 tiles without a value; 1 tiles covered in part)" in str(
+        summary)
 
 
 def test_a_dry_run_makes_nothing_but_a_picture(place):
@@ -119,7 +142,8 @@ def test_a_dry_run_makes_nothing_but_a_picture(place):
     assert (forecast.tiles, forecast.objects) == (made.tiles, made.objects)
     size = sum(path.stat().st_size for path in (place.folder / "out").rglob("*.bin"))
     assert size < forecast.bytes < 2 * size
-    for words in ("nothing made (dry_run=true)", "6 of 3 x 2, 6 partial", "6 (3 building, 2 landuse, 1 road)"):
+    for words in ("nothing made (dry_run=true)", "6 of 3 x 2, 6 partial",
+                  "6 (3 building, 2 landuse, 1 road)"):
         assert words in str(forecast)
     with Image.open(forecast.picture) as picture:
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
@@ -141,7 +165,8 @@ def test_the_defaults_of_the_command_line_are_those_of_python():
     cfg = read_config("prepare_dataset", PrepareConfig, ["raster=r", "osm=o", "out=d", "city=c"])
     settings = Settings("r", "o", "d", "c")
     expected = {**vars(cfg), "text": "hash", "split": vars(cfg.split), "stride": 224}
-    assert {**vars(settings), "text": settings.text["name"], "split": json.loads(json.dumps(settings.split))} == expected
+    assert {**vars(settings), "text": settings.text["name"],
+            "split": json.loads(json.dumps(settings.split))} == expected
 
 
 def test_graphs_and_what_the_metadata_say_of_them(place):
@@ -149,20 +174,25 @@ def test_graphs_and_what_the_metadata_say_of_them(place):
     meta = meta_of(place)
     assert meta["label_names"] == ["house", "yes", "grass", "residential", "residential"]
     assert meta["label_layers"] == ["building", "building", "landuse", "landuse", "road"]
-    assert (meta["crs"], meta["tile_px"], meta["stride"], meta["stretch"]) == ("EPSG:32633", 64, 64, None)
-    assert {source["file"] for source in meta["sources"]} == {"city.tif", "osm.gpkg", "osm_layers.yaml"}
+    assert (meta["crs"], meta["tile_px"], meta["stride"],
+            meta["stretch"]) == ("EPSG:32633", 64, 64, None)
+    assert {source["file"] for source in meta["sources"]} == {"city.tif", "osm.gpkg",
+                                                              "osm_layers.yaml"}
     assert meta["sources"][0] == {
-        "file": "city.tif", "bytes": place.raster.stat().st_size, "sha256": hashlib.sha256(place.raster.read_bytes()).hexdigest(),
+        "file": "city.tif", "bytes": place.raster.stat().st_size,
+        "sha256": hashlib.sha256(place.raster.read_bytes()).hexdigest(),
     }
     assert {"geos", "gdal", "shapely"} <= meta["versions"].keys()
-    table = dict(zip(meta["text_values"], np.load(place.folder / "out/cities/c/text.npy"), strict=True))
+    table = dict(zip(meta["text_values"], np.load(place.folder / "out/cities/c/text.npy"),
+                     strict=True))
     np.testing.assert_array_equal(table["grass"], HashText().encode(["grass"])[0])
 
     node, edge, weight = graph_of(place, "c_0_0")
     assert (node.dtype, edge.dtype, weight.dtype) == (torch.float32, torch.int64, torch.float32)
     assert node.shape == (3, 525)
     assert node[:, 524].tolist() == [0, 1, 2]
-    np.testing.assert_allclose(node[:, 512], np.array([100, 4 * 8, 16]) / 32**2, rtol=1e-5)  # the second is clipped to its western half
+    # the second is clipped to its western half
+    np.testing.assert_allclose(node[:, 512], np.array([100, 4 * 8, 16]) / 32**2, rtol=1e-5)
     np.testing.assert_allclose(node[0, 522:524], [7 / 32, 7 / 32], rtol=1e-5)
     assert edge.tolist() == [[0, 2], [2, 0]]
     assert weight[:, 0].tolist() == [4, 5]
@@ -170,7 +200,8 @@ def test_graphs_and_what_the_metadata_say_of_them(place):
     node, edge, weight = graph_of(place, "c_1_1")
     assert node[:, 524].tolist() == [0, 3, 4]
     assert edge.tolist() == [[0, 0, 1, 1, 2, 2], [1, 2, 0, 2, 0, 1]]
-    assert weight[:, 0].tolist() == [4, 3, 5, 3, 3, 3]  # equal geometries: the earlier contains the later; the road crosses both
+    # equal geometries: the earlier contains the later; the road crosses both
+    assert weight[:, 0].tolist() == [4, 3, 5, 3, 3, 3]
     same_value = node[1, :512], node[2, :512]
     assert torch.equal(*same_value)
     assert not torch.equal(node[0, :512], node[1, :512])
@@ -187,31 +218,38 @@ def test_label_codes_follow_the_sorted_values_of_each_layer(place):
 
 def test_clips_of_an_object_add_up_to_it(place):
     prepare(place, keep_empty=True, max_nodata=1)
-    area = sum(graph_of(place, name)[0][:, 512].sum().item() for name in [*TILES, "c_2_0", "c_2_1"]) * 32**2
+    area = sum(graph_of(place, name)[0][:, 512].sum().item()
+               for name in [*TILES, "c_2_0", "c_2_1"]) * 32**2
     road = 60 * 6 + np.pi * 9 / 2  # its round end outside the raster is cut off
     assert area == pytest.approx(100 + 64 + 16 + 2 * 100 + road, rel=0.01)
 
 
 def test_objects_that_only_touch_a_tile_are_no_nodes(place):
-    place.frame.loc[0, "geometry"] = square(32, 0, 32)  # fills tile (1, 0) and shares its edges with three others
+    # fills tile (1, 0) and shares its edges with three others
+    place.frame.loc[0, "geometry"] = square(32, 0, 32)
     place.frame.to_file(place.osm, layer="objects")
     summary = prepare(place)
     assert graph_of(place, "c_0_0")[0][:, 524].tolist() == [1, 2]
-    assert summary.left_out[bands.FLAT_CLIPS] == 5  # the edges and corners shared with the other five tiles
+    # the edges and corners shared with the other five tiles
+    assert summary.left_out[bands.FLAT_CLIPS] == 5
 
 
 def test_a_clip_in_several_parts_is_one_node(place):
-    comb = shapely.union_all([square(2, 2, 4), square(2, 12, 4), shapely.box(*square(0, 0, 1).bounds)]).union(square(34, 0, 20))
+    comb = shapely.union_all([square(2, 2, 4), square(2, 12, 4),
+                              shapely.box(*square(0, 0, 1).bounds)]).union(square(34, 0, 20))
     place.frame.loc[:, "geometry"] = [comb] * 5
     place.frame.to_file(place.osm, layer="objects")
     prepare(place)
     buildings = graph_of(place, "c_0_0")[0]
-    assert buildings[:, 512].tolist() == pytest.approx([33 / 32**2] * 3)  # in building, landuse and road
+    # in building, landuse and road
+    assert buildings[:, 512].tolist() == pytest.approx([33 / 32**2] * 3)
 
 
 def test_the_lines_of_a_clip_do_not_count(place):
-    hook = shapely.union_all([place.frame.geometry[0], shapely.box(*square(32, 8, 8).union(square(32, 20, 8)).bounds)])
-    hook = hook.union(shapely.box(*square(11, 8, 4).union(square(30, 8, 4)).bounds))  # enters tile (0, 0) and runs along its edge
+    hook = shapely.union_all([place.frame.geometry[0],
+                              shapely.box(*square(32, 8, 8).union(square(32, 20, 8)).bounds)])
+    # enters tile (0, 0) and runs along its edge
+    hook = hook.union(shapely.box(*square(11, 8, 4).union(square(30, 8, 4)).bounds))
     place.frame.loc[0, "geometry"] = hook
     place.frame.to_file(place.osm, layer="objects")
     prepare(place)
@@ -227,7 +265,8 @@ def test_keep_empty_writes_empty_graphs(place):
 
 
 def test_a_raster_without_any_osm_object_can_be_prepared_on_purpose(place):
-    place.frame.translate(1e4).to_frame("geometry").assign(building="yes").to_file(place.osm, layer="objects")
+    place.frame.translate(1e4).to_frame("geometry").assign(building="yes").to_file(place.osm,
+                                                                                   layer="objects")
     summary = prepare(place, keep_empty=True)
     assert (summary.tiles, summary.nodes) == (6, 0)
 
@@ -241,7 +280,8 @@ def test_tiles_without_imagery_are_left_out(place):
 
 
 def test_recipe_release_reaches_the_graphs(place):
-    place.frame.loc[[0, 2], "geometry"] = place.frame.geometry.loc[[2, 0]].to_numpy()  # the earlier node now lies within the later
+    # the earlier node now lies within the later
+    place.frame.loc[[0, 2], "geometry"] = place.frame.geometry.loc[[2, 0]].to_numpy()
     place.frame.to_file(place.osm, layer="objects")
     prepare(place)
     assert graph_of(place, "c_0_0")[2][:, 0].tolist() == [5, 4]
@@ -266,7 +306,8 @@ def test_existing_tiles_are_replaced_only_on_request_and_only_of_this_city(place
     other = contents(out)
     prepare(place, keep_empty=True)
     before = contents(out)
-    with pytest.raises(PrepareError, match=r"out: already holds the city c, expected none. Pass overwrite=true"):
+    with pytest.raises(PrepareError,
+                       match=r"out: already holds the city c, expected none. Pass overwrite=true"):
         prepare(place)
     assert contents(out) == before
     assert prepare(place, overwrite=True).tiles == 4

@@ -24,7 +24,8 @@ def drawn(folder, image, layers=(), shapes=(), tile_px=64):
     with open_mosaic(write_raster(folder / "a.tif", image)) as mosaic:
         grid = TileGrid.over(mosaic, tile_px, tile_px)
         layer = np.array([LAYERS.index(name) for name in layers], dtype=np.int64)
-        objects = OsmObjects(layer, np.array(["x"] * len(layers), dtype=object), np.array(shapes, dtype=object))
+        objects = OsmObjects(layer, np.array(["x"] * len(layers), dtype=object),
+                             np.array(shapes, dtype=object))
         write_spool(folder / "spool", [objects], Census(), LAYERS, grid)
         draw_preview(folder / "new/c.png", mosaic, grid, Spool(folder / "spool"), "c")
     return np.asarray(Image.open(folder / "new/c.png").convert("RGB")).astype(int)
@@ -43,12 +44,14 @@ def test_outlines_have_the_colour_of_their_layer_and_hide_little(tmp_path, monke
     shapes = [square(5 + 12 * place, 20, 10) for place in range(5)]
     without, with_objects = drawn(tmp_path, grey), drawn(tmp_path, grey, names, shapes)
     for name in names:
-        assert 0.0005 < share_of(with_objects, name) - share_of(without, name) < 0.01  # four sides of 10 m on 70 m, two pixels wide
+        # four sides of 10 m on 70 m, two pixels wide
+        assert 0.0005 < share_of(with_objects, name) - share_of(without, name) < 0.01
 
 
 def test_what_no_whole_tile_covers_is_veiled(tmp_path):
     black = drawn(tmp_path, np.zeros((100, 100, 3), np.uint8))
-    veiled = (np.abs(black - round(128 * preview.VEIL)).max(-1) < 8).mean() * black.shape[0] * black.shape[1] / 1400 ** 2
+    veiled = (np.abs(black - round(128 * preview.VEIL)).max(-1) < 8).mean() * black.shape[
+        0] * black.shape[1] / 1400 ** 2
     assert veiled == pytest.approx(1 - 0.64 ** 2, abs=0.03)
 
 

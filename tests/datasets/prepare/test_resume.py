@@ -1,4 +1,5 @@
-"""Stopped in any way and started again: the same bytes as an undisturbed run; the same, too, whoever does the work."""
+"""Stopped in any way and started again: the same bytes as an undisturbed run; the same, too,
+whoever does the work."""
 
 import numpy as np
 import pytest
@@ -36,10 +37,13 @@ def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
     assert contents(place.folder / "out") == undisturbed[layout]
 
 
-@pytest.mark.parametrize(("layout", "moves"), [("release", 1), ("release", 5), ("release", 12), ("compact", 1)])
-def test_a_kill_while_tiles_are_moved_leaves_a_dataset_that_is_refused_until_the_move_is_finished(place, undisturbed, layout, moves):
+@pytest.mark.parametrize(("layout", "moves"),
+                         [("release", 1), ("release", 5), ("release", 12), ("compact", 1)])
+def test_a_kill_while_tiles_are_moved_leaves_a_dataset_that_is_refused_until_the_move_is_finished(
+    place, undisturbed, layout, moves):
     kill(place, layout, "datasets.prepare.city_folder", "_move", moves)
-    with pytest.raises(TileError, match=r"the preparation of c was interrupted.*run prepare_dataset.py for it again"):
+    with pytest.raises(TileError,
+                       match=r"the preparation of c was interrupted.*run prepare_dataset.py for it again"):
         TileDataset(place.folder / "out", image_size=64)
     prepare(place, keep_empty=True, layout=layout)
     assert contents(place.folder / "out") == undisturbed[layout]
@@ -70,7 +74,8 @@ def test_a_full_disk_keeps_the_work(place, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr("datasets.prepare.bands.write_part", full)
-        with pytest.raises(PrepareError, match=r"out: cannot be written \(No space left on device\).*the same command then goes on"):
+        with pytest.raises(PrepareError,
+                           match=r"out: cannot be written \(No space left on device\).*the same command then goes on"):
             prepare(place)
     assert [path.name for path in (place.folder / "out").iterdir()] == [".preparing-c"]
     assert prepare(place).tiles == 4
@@ -94,7 +99,8 @@ def test_traces_of_a_finished_run_do_not_answer_for_another_request(place, undis
 def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
     prepare(place, city="b")
     kill(place, "compact", "datasets.prepare.city_folder", "_move", 1)
-    with pytest.raises(PrepareError, match="holds a dataset of another kind, layout=compact with b"):
+    with pytest.raises(PrepareError, match="holds a dataset of another kind, layout=compact with "
+                                           "b"):
         prepare(place, keep_empty=True, layout="release")
 
 
@@ -110,7 +116,8 @@ def test_other_lists_do_not_cost_the_work(place, capsys):
 def test_two_runs_of_one_city_do_not_meet(place):
     out = place.folder / "out"
     out.mkdir()
-    with FileLock(out / ".lock-preparing-c"), pytest.raises(PrepareError, match="out: another run is preparing c there; wait for it"):
+    with FileLock(out / ".lock-preparing-c"), pytest.raises(PrepareError, match=
+        "out: another run is preparing c there; wait for it"):
         prepare(place)
     assert prepare(place).tiles == 4
 
@@ -121,11 +128,14 @@ def test_processes_make_the_same_bytes(place, undisturbed):
 
 
 def test_a_dask_cluster_makes_the_same_bytes(place, undisturbed):
-    distributed = pytest.importorskip("distributed", reason="scheduler= needs Dask: pip install 'dask[distributed]'")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=50) as cluster:
+    distributed = pytest.importorskip("distributed", reason="scheduler= needs Dask: pip install "
+                                                            "'dask[distributed]'")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0",
+                                  silence_logs=50) as cluster:
         prepare(place, keep_empty=True, scheduler=cluster.scheduler_address)
         assert contents(place.folder / "out") == undisturbed["compact"]
-        prepare(place, keep_empty=True, scheduler=cluster.scheduler_address, bands=[3, 3, 3], overwrite=True)  # not the work they know
+        prepare(place, keep_empty=True, scheduler=cluster.scheduler_address, bands=[3, 3, 3],
+                overwrite=True)  # not the work they know
         image = TileDataset(place.folder / "out", image_size=64).read(0)[0]
         assert (image[0] == image[2]).all()
         (place.folder / "city.tif").write_bytes(b"II*\0 damaged")
@@ -147,12 +157,14 @@ def test_a_worker_that_dies_is_told(place, monkeypatch):
             pass
 
     monkeypatch.setattr("datasets.prepare.engine.ProcessPoolExecutor", Broken)
-    with pytest.raises(PrepareError, match=r"a worker process ended without a word, most likely for want of memory.*workers=2"):
+    with pytest.raises(PrepareError,
+                       match=r"a worker process ended without a word, most likely for want of memory.*workers=2"):
         list(make_bands(place.folder, [0, 1, 2, 3], workers=4, scheduler=None))
 
 
 def test_a_cluster_whose_workers_die_is_told(place, monkeypatch):
-    distributed = pytest.importorskip("distributed", reason="scheduler= needs Dask: pip install 'dask[distributed]'")
+    distributed = pytest.importorskip("distributed", reason="scheduler= needs Dask: pip install "
+                                                            "'dask[distributed]'")
 
     class Client:
         def __init__(self, *args, **keys):
@@ -178,5 +190,6 @@ def test_a_cluster_whose_workers_die_is_told(place, monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", Client)
     monkeypatch.setattr(distributed, "as_completed", die)
-    with pytest.raises(PrepareError, match=r"scheduler=tcp://there:1: workers died at their work.*goes on where it stopped"):
+    with pytest.raises(PrepareError,
+                       match=r"scheduler=tcp://there:1: workers died at their work.*goes on where it stopped"):
         list(make_bands(place.folder, [0], workers=1, scheduler="tcp://there:1"))

@@ -21,7 +21,8 @@ from datasets.sample_city.write import build_scene, write_sample_city
 from utils.errors import RoseError
 
 LAYERS = ("amenity", "building", "landuse", "leisure", "natural", "highway")
-HIGHWAYS = {"motorway", "primary", "secondary", "tertiary", "residential", "service", "unclassified", "track", "footway"}
+HIGHWAYS = {"motorway", "primary", "secondary", "tertiary", "residential", "service",
+            "unclassified", "track", "footway"}
 
 
 @pytest.fixture(scope="module")
@@ -46,22 +47,29 @@ def inside(city, shapes) -> np.ndarray:
 
 def test_rasters_share_one_grid(city):
     with rasterio.open(city.image) as image, rasterio.open(city.landuse) as labels:
-        assert (image.shape, image.count, image.dtypes[0], image.res) == ((1120, 1120), 3, "uint8", (1.0, 1.0))
+        assert (image.shape, image.count, image.dtypes[0],
+                image.res) == ((1120, 1120), 3, "uint8", (1.0, 1.0))
         assert image.crs.is_projected
-        assert (labels.shape, labels.transform, labels.crs, labels.nodata) == (image.shape, image.transform, image.crs, 255)
+        assert (labels.shape, labels.transform, labels.crs,
+                labels.nodata) == (image.shape, image.transform, image.crs, 255)
         for path, unit in ((city.population, "persons"), (city.co2, "tonnes")):
             with rasterio.open(path) as density:
-                assert (density.shape, density.dtypes[0], density.bounds, density.crs) == ((20, 20), "float32", image.bounds, image.crs)
+                assert (density.shape, density.dtypes[0], density.bounds,
+                        density.crs) == ((20, 20), "float32", image.bounds, image.crs)
                 assert unit in density.descriptions[0]
     assert pyogrio.read_info(city.osm, layer="building")["crs"] == "EPSG:32633"
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
-    first, second, other = (write_sample_city(tmp_path / name, tiles=2, seed=seed) for name, seed in (("a", 3), ("b", 3), ("c", 4)))
-    for one, two, three in zip(astuple(first)[:6], astuple(second)[:6], astuple(other)[:6], strict=True):
+    first, second, other = (write_sample_city(tmp_path / name, tiles=2, seed=seed)
+                            for name, seed in (("a", 3), ("b", 3), ("c", 4)))
+    for one, two, three in zip(astuple(first)[:6], astuple(second)[:6], astuple(other)[:6],
+                               strict=True):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg",
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["city.tif", "co2.tif",
+                                                                  "districts.gpkg", "landuse.tif",
+                                                                  "osm.gpkg",
                                                               "population.tif"]
 
 
@@ -94,7 +102,8 @@ def test_every_class_has_its_share(city):
 
 
 def test_objects_lie_where_the_image_shows_them(city):
-    """Row 0 is the northern edge: water is darker than roofs where OSM says so, not in the mirrored image."""
+    """Row 0 is the northern edge: water is darker than roofs where OSM says so, not in the
+    mirrored image."""
     image, labels = read(city.image).astype(float).mean(0), read(city.landuse)[0]
     natural = layer(city, "natural")
     water = inside(city, natural.geometry[natural["natural"] == "water"])
@@ -116,18 +125,21 @@ def test_some_tiles_have_no_object_and_built_ones_have_many(city):
     with rasterio.open(city.image) as image:
         west, south = image.bounds[:2]
     corner = 224.0 * np.mgrid[:5, :5].reshape(2, -1)
-    tiles = shapely.box(west + corner[0], south + corner[1], west + corner[0] + 224, south + corner[1] + 224)
+    tiles = shapely.box(west + corner[0], south + corner[1], west + corner[0] + 224,
+                        south + corner[1] + 224)
     count = np.zeros(25, int)
     for name in LAYERS:
         shapes = shapely.buffer(layer(city, name).geometry.values, 4 if name == "highway" else 0)
-        count += np.bincount(shapely.STRtree(shapes).query(tiles, predicate="intersects")[0], minlength=25)
+        count += np.bincount(shapely.STRtree(shapes).query(tiles, predicate="intersects")[0],
+                             minlength=25)
     assert 20 <= np.median(count) <= 80
     assert (count == 0).any()
 
 
 def test_objects_relate_to_each_other(city):
     buildings = layer(city, "building").geometry.values
-    grounds = np.concatenate([layer(city, name).geometry.values for name in ("landuse", "leisure", "amenity")])
+    grounds = np.concatenate([layer(city, name).geometry.values
+                              for name in ("landuse", "leisure", "amenity")])
     tree = shapely.STRtree(buildings)
     assert (tree.query(grounds, predicate="contains")[0].size) > 100
     assert tree.query(buildings, predicate="touches")[0].size > 50
@@ -156,7 +168,9 @@ def test_people_live_where_floors_are_residential(city):
     assert people[industry > 0.9].max() == 0
     assert emission[industry > 0.9].mean() > 2 * emission[home > 0.9].mean()
     frame = layer(city, "building")
-    homes = inside(city, frame.geometry[frame["building"].isin(["house", "detached", "terrace", "apartments", "residential"])])
+    homes = inside(city,
+                   frame.geometry[frame["building"].isin(["house", "detached", "terrace",
+                                                          "apartments", "residential"])])
     floor = homes.reshape(20, 56, 20, 56).mean((1, 3))
     assert np.corrcoef(floor.ravel(), people.ravel())[0, 1] > 0.6
 
@@ -173,7 +187,8 @@ def test_campus_and_business_park_differ_in_tags_alone():
     assert len(campus.footprints) > 3
     assert (campus.surfaces, campus.looks, campus.trees, campus.footprints) == (
         business.surfaces, business.looks, business.trees, business.footprints)
-    tagged = [{value for _, value, _ in scene.tags} - {"parking", "yes"} for scene in (campus, business)]
+    tagged = [{value for _, value, _ in scene.tags} - {"parking", "yes"}
+              for scene in (campus, business)]
     assert tagged[0]
     assert tagged[1]
     assert not tagged[0] & tagged[1]

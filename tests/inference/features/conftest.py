@@ -30,10 +30,12 @@ def whole(sample_tiles, checkpoint, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cities(tmp_path_factory) -> Path:
-    """Three tiles of each of two cities that have different CRS; the first's are two in a row and one below, where there is no object."""
+    """Three tiles of each of two cities that have different CRS; the first's are two in a row and
+    one below, where there is no object."""
     root = tmp_path_factory.mktemp("two") / "tiles"
     for city, crs in (("oslo", "EPSG:32633"), ("lima", "EPSG:32718")):
-        made = [random_tile(f"{city}_{place}", nodes=0 if place == "0_1" else 4, edges=2 if place != "0_1" else 0)
+        made = [random_tile(f"{city}_{place}", nodes=0 if place == "0_1" else 4,
+                            edges=2 if place != "0_1" else 0)
                 for place in ("0_0", "1_0", "0_1")]
         write_compact(root, made, city, meta={**UTM, "crs": crs})
     return root

@@ -7,9 +7,11 @@ from utils.cli.command import read_config
 from utils.config import ExtractConfig
 
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2"]
-UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000], "raster_size": [700, 500], "tile_px": 224, "stride": 224,
+UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000],
+       "raster_size": [700, 500], "tile_px": 224, "stride": 224,
        "metres_per_pixel": [0.5, 0.5]}
 
 
 def run(checkpoint: Path, out: Path, *overrides: str) -> dict:
-    return extract(read_config("extract_features", ExtractConfig, [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))
+    return extract(read_config("extract_features", ExtractConfig,
+                               [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))

@@ -5,7 +5,10 @@ import numpy as np
 from inference.features.pca import Components, Moments, Spread, scaled
 
 DRAW = np.random.default_rng(3)
-VECTORS = (1000 + DRAW.normal(size=(5000, 12)) * np.linspace(0.1, 3, 12) @ DRAW.normal(size=(12, 12))).astype(np.float32)
+VECTORS = (1000 + DRAW.normal(size=(5000, 12)) * np.linspace(0.1, 3,
+                                                             12) @ DRAW.normal(size=(12,
+                                                                                     12))).astype(
+                                                                                         np.float32)
 
 
 def components() -> Components:
@@ -38,7 +41,8 @@ def test_percentiles_are_those_of_all():
     for block in np.split(projected, 7 * np.arange(1, 100)):
         spread.add(block)
     low, high = spread.limits()
-    np.testing.assert_allclose([low, high], np.percentile(projected, (2, 98), axis=0), atol=0.02 * found.deviations.max())
+    np.testing.assert_allclose([low, high], np.percentile(projected, (2, 98), axis=0),
+                               atol=0.02 * found.deviations.max())
     shown = scaled(projected, (low, high))
     assert (shown.min(), shown.max()) == (0, 1)
     assert 0.03 < (shown[:, 0] % 1 == 0).mean() < 0.05

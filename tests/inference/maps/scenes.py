@@ -22,10 +22,12 @@ CRS = {  # pixels of about half a metre in Berlin; those in degrees are not squa
 UTM = "EPSG:32633"
 
 
-def write_raster(path: Path, pixels: np.ndarray, crs: str = UTM, nodata: float | None = None) -> Path:
+def write_raster(path: Path, pixels: np.ndarray, crs: str = UTM,
+                 nodata: float | None = None) -> Path:
     """Imagery [h, w, 3] uint8 as a GeoTIFF."""
     height, width, _ = pixels.shape
-    with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=3, dtype="uint8", crs=crs, transform=CRS[crs],
+    with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=3,
+                       dtype="uint8", crs=crs, transform=CRS[crs],
                        nodata=nodata) as file:
         file.write(np.moveaxis(pixels, -1, 0))
     return path
@@ -42,15 +44,19 @@ def write_objects(path: Path, raster: Path, count: int = 12, move: float = 0) ->
         left, bottom, right, top = file.bounds
         crs = file.crs
     random = np.random.default_rng(1)
-    x, y = left + (right - left) * (random.uniform(0, 0.9, count) + move), bottom + (top - bottom) * random.uniform(0, 0.9, count)
+    x, y = left + (right - left) * (random.uniform(0, 0.9, count)
+                                    + move), bottom + (top - bottom) * random.uniform(0, 0.9,
+                                                                                      count)
     boxes = shapely.box(x, y, x + (right - left) / 20, y + (top - bottom) / 20)
     gpd.GeoDataFrame({"building": ["yes"] * count}, geometry=boxes, crs=crs).to_file(path)
     return path
 
 
-def write_model(path: Path, problem: str = "segmentation", modality: str = "fusion", tiles: dict | None = None, seed: int = 0,
+def write_model(path: Path, problem: str = "segmentation", modality: str = "fusion",
+                tiles: dict | None = None, seed: int = 0,
                 **build) -> Path:
-    """A fine-tuned model with random weights, as an evaluation leaves it; `build` goes to its Rose."""
+    """A fine-tuned model with random weights, as an evaluation leaves it; `build` goes to its
+    Rose."""
     torch.manual_seed(seed)
     purpose = {"problem": problem, "modality": modality}
     purpose |= ({"decoder": "linear", "classes": CLASSES} if problem == "segmentation"
@@ -63,7 +69,8 @@ def write_model(path: Path, problem: str = "segmentation", modality: str = "fusi
 
 def predict(raster: Path, checkpoint: Path, out: Path, **keys) -> Path:
     """Map a scene in this process; its folder."""
-    return map_scene(raster, checkpoint, out, **{"num_workers": 0, "accelerator": "cpu", "batch_size": 4, **keys}).out
+    return map_scene(raster, checkpoint, out,
+                     **{"num_workers": 0, "accelerator": "cpu", "batch_size": 4, **keys}).out
 
 
 def pixels_of(path: Path) -> np.ndarray:

@@ -28,7 +28,8 @@ def test_row_by_row_gives_the_mean_of_all():
     torch.manual_seed(0)
     side, width, height, channels = 6, 15, 14, 2
     window, tops, lefts = blending_window(side, 3), [0, 3, 7, 10], [0, 4, 9, 12]
-    sums, weights = torch.zeros(channels, height + side, width + side), torch.zeros(height + side, width + side)
+    sums, weights = torch.zeros(channels, height + side,
+                                width + side), torch.zeros(height + side, width + side)
     blend, rows = RowBlend(channels, width, window, 0), []
     for number, top in enumerate(tops):
         for left in lefts:

@@ -13,7 +13,16 @@ import torch
 from datasets import normalise
 from inference.maps.land_use import LandUseMap
 from models import build_rose
-from tests.inference.maps.scenes import CLASSES, CRS, noise, pixels_of, predict, write_model, write_objects, write_raster
+from tests.inference.maps.scenes import (
+    CLASSES,
+    CRS,
+    noise,
+    pixels_of,
+    predict,
+    write_model,
+    write_objects,
+    write_raster,
+)
 from training.finetuned import build_downstream, save_finetuned
 from utils.style import class_colours, rgb
 
@@ -26,7 +35,8 @@ def model(tmp_path_factory):
 @pytest.fixture
 def by_colour(monkeypatch):
     """In place of a network: each pixel's most intense colour is its class."""
-    monkeypatch.setattr(LandUseMap, "network", lambda self, images, graphs: (8 * images).softmax(1))
+    monkeypatch.setattr(LandUseMap,
+                        "network", lambda self, images, graphs: (8 * images).softmax(1))
 
 
 @pytest.fixture(scope="module", params=CRS)
@@ -36,7 +46,8 @@ def mapped(request, model, tmp_path_factory):
     pixels = noise(300, 500)
     pixels[:, :60] = 0
     raster = write_raster(folder / "city.tif", pixels, request.param, nodata=0)
-    out = predict(raster, model, folder / "map", osm=write_objects(folder / "osm.gpkg", raster), probabilities=True)
+    out = predict(raster, model, folder / "map", osm=write_objects(folder / "osm.gpkg", raster),
+                  probabilities=True)
     return raster, out
 
 
@@ -45,7 +56,8 @@ def test_the_map_lies_where_the_raster_does(mapped):
     with rasterio.open(raster) as there:
         for name in ("map.tif", "probabilities.tif"):
             with rasterio.open(out / name) as here:
-                assert (here.crs, here.transform, here.shape, here.bounds) == (there.crs, there.transform, there.shape, there.bounds)
+                assert (here.crs, here.transform, here.shape,
+                        here.bounds) == (there.crs, there.transform, there.shape, there.bounds)
 
 
 def test_classes_have_names_and_colours_and_no_class_is_where_no_imagery_is(mapped):
@@ -54,24 +66,30 @@ def test_classes_have_names_and_colours_and_no_class_is_where_no_imagery_is(mapp
     np.testing.assert_array_equal(classes == 255, (pixels_of(raster) == 0).all(0))
     assert set(np.unique(classes)) <= {0, 1, 2, 255}
     with rasterio.open(out / "map.tif") as file:
-        assert (file.nodata, file.profile["tiled"], file.profile["compress"]) == (255, True, "deflate")
+        assert (file.nodata, file.profile["tiled"],
+                file.profile["compress"]) == (255, True, "deflate")
         assert [file.tags()[f"CLASS_{place}"] for place in range(3)] == CLASSES
         table = file.colormap(1)
         assert file.overviews(1) == [2]
-    assert [table[place][:3] for place in range(3)] == [tuple(colour) for colour in rgb(class_colours(CLASSES)).tolist()]
+    assert [table[place][:3] for place in range(3)] == [tuple(colour)
+                                                        for colour in rgb(
+                                                            class_colours(CLASSES)).tolist()]
     assert table[255][3] == 0
     entries = ElementTree.parse(out / "map.qml").getroot().iter("paletteEntry")
     assert [(entry.get("value"), entry.get("label"), entry.get("color")) for entry in entries] == [
-        (str(place), name, colour) for place, (name, colour) in enumerate(zip(CLASSES, class_colours(CLASSES), strict=True))]
+        (str(place), name, colour)
+        for place, (name, colour) in enumerate(zip(CLASSES, class_colours(CLASSES), strict=True))]
 
 
 def test_probabilities_are_a_cloud_optimised_raster_that_the_map_follows_from(mapped):
     _, out = mapped
-    classes, per_cent = pixels_of(out / "map.tif")[0], pixels_of(out / "probabilities.tif").astype(int)
+    classes, per_cent = pixels_of(out / "map.tif")[0], pixels_of(out / "probabilities.tif").astype(
+        int)
     known = classes != 255
     assert np.array_equal(per_cent == 255, np.broadcast_to(~known, per_cent.shape))
     assert np.abs(per_cent.sum(0)[known] - 100).max() <= 2  # each is rounded
-    assert (np.take_along_axis(per_cent, np.minimum(classes, 2)[None].astype(int), 0)[0] == per_cent.max(0))[known].all()
+    assert (np.take_along_axis(per_cent, np.minimum(classes, 2)[None].astype(int), 0)[0]
+            == per_cent.max(0))[known].all()
     with rasterio.open(out / "probabilities.tif") as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert list(file.descriptions) == CLASSES
@@ -91,8 +109,11 @@ def test_what_the_folder_says_of_the_map(mapped):
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize(("height", "width", "overlap"), [(300, 500, 0.5), (448, 448, 0), (225, 600, 0.75), (100, 150, 0.5), (231, 90, 0)])
-def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, height, width, overlap):
+@pytest.mark.parametrize(("height", "width", "overlap"),
+                         [(300, 500, 0.5), (448, 448, 0), (225, 600, 0.75), (100, 150, 0.5),
+                          (231, 90, 0)])
+def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, height, width,
+                                                    overlap):
     pixels = noise(height, width)
     raster = write_raster(tmp_path / "city.tif", pixels)
     out = predict(raster, model, tmp_path / "map", overlap=overlap)
@@ -101,8 +122,10 @@ def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, 
 
 
 def test_overviews_hold_classes_that_are_there(by_colour, model, tmp_path):
-    """Red and blue are the first class and the last; what lies between them in number is nowhere."""
-    pixels = np.where(np.random.default_rng(0).random((500, 1100, 1)) < 0.5, [200, 20, 20], [20, 20, 200]).astype(np.uint8)
+    """Red and blue are the first class and the last; what lies between them in number is
+    nowhere."""
+    pixels = np.where(np.random.default_rng(0).random((500, 1100, 1)) < 0.5, [200, 20, 20],
+                      [20, 20, 200]).astype(np.uint8)
     out = predict(write_raster(tmp_path / "city.tif", pixels), model, tmp_path / "map")
     for level in range(3):
         with rasterio.open(out / "map.tif", overview_level=level) as file:
@@ -112,25 +135,30 @@ def test_overviews_hold_classes_that_are_there(by_colour, model, tmp_path):
 
 
 def test_hectares_shrink_towards_the_pole(by_colour, model, tmp_path):
-    """Of two classes on as many pixels each, the northern covers less ground; against areas of the ellipsoid."""
+    """Of two classes on as many pixels each, the northern covers less ground; against areas of the
+    ellipsoid."""
     pixels = np.full((900, 230, 3), 20, np.uint8)
     pixels[:450, :, 0] = pixels[450:, :, 2] = 200
     raster, step = tmp_path / "city.tif", 0.02
-    with rasterio.open(raster, "w", driver="GTiff", width=230, height=900, count=3, dtype="uint8", crs="EPSG:4326",
+    with rasterio.open(raster, "w", driver="GTiff", width=230, height=900, count=3, dtype="uint8",
+                       crs="EPSG:4326",
                        transform=rasterio.Affine(step, 0, 10, 0, -step, 68)) as file:
         file.write(np.moveaxis(pixels, -1, 0))
     out = predict(raster, model, tmp_path / "map")
     legend = json.loads((out / "scene.json").read_text())["layers"][1]["legend"]
     for found, (south, north) in zip((legend[0], legend[2]), ((59, 68), (50, 59)), strict=True):
         latitudes = np.arange(south, north + step / 2, step)
-        outline = shapely.Polygon([*((10, latitude) for latitude in latitudes), *((14.6, latitude) for latitude in latitudes[::-1])])
-        steps = shapely.segmentize(outline, step)                       # parallels are no shortest lines
+        outline = shapely.Polygon([*((10, latitude) for latitude in latitudes),
+                                   *((14.6, latitude) for latitude in latitudes[::-1])])
+        steps = shapely.segmentize(outline, step)                 # parallels are no shortest lines
         area = abs(pyproj.Geod(ellps="WGS84").geometry_area_perimeter(steps)[0])
-        assert found["hectares"] == pytest.approx(area / 1e4, rel=4e-3)  # a row of tiles, here two degrees, has one latitude
+        # a row of tiles, here two degrees, has one latitude
+        assert found["hectares"] == pytest.approx(area / 1e4, rel=4e-3)
 
 
 def test_what_tiles_disagree_on_changes_smoothly(model, tmp_path, monkeypatch):
-    """Each tile says one thing of all its pixels, another one than its neighbours: no edge of a tile is to be seen."""
+    """Each tile says one thing of all its pixels, another one than its neighbours: no edge of a
+    tile is to be seen."""
     def of_brightness(self, images, graphs):
         share = (2 * images.mean((1, 2, 3))).sigmoid()[:, None, None].expand(-1, *images.shape[2:])
         return torch.stack([share, 1 - share, torch.zeros_like(share)], 1)
@@ -138,7 +166,8 @@ def test_what_tiles_disagree_on_changes_smoothly(model, tmp_path, monkeypatch):
     monkeypatch.setattr(LandUseMap, "network", of_brightness)
     pixels = np.full((230, 900, 3), 30, np.uint8)
     pixels[:, 450:] = 230
-    out = predict(write_raster(tmp_path / "city.tif", pixels), model, tmp_path / "map", probabilities=True)
+    out = predict(write_raster(tmp_path / "city.tif", pixels), model, tmp_path / "map",
+                  probabilities=True)
     shares = pixels_of(out / "probabilities.tif")[0].astype(int)
     assert np.ptp(shares) > 80
     assert np.abs(np.diff(shares, axis=1)).max() <= 2
@@ -150,20 +179,26 @@ def test_a_map_does_not_depend_on_where_the_raster_begins(model, tmp_path):
     whole = write_raster(tmp_path / "whole.tif", pixels)
     osm = write_objects(tmp_path / "osm.gpkg", whole)
     with rasterio.open(whole) as file:
-        profile, transform = file.profile, file.window_transform(rasterio.windows.Window(37, 53, 1, 1))
-    with rasterio.open(tmp_path / "part.tif", "w", **{**profile, "width": 723, "height": 647, "transform": transform}) as file:
+        profile, transform = file.profile, file.window_transform(rasterio.windows.Window(37, 53, 1,
+                                                                                         1))
+    with rasterio.open(tmp_path / "part.tif", "w",
+                       **{**profile, "width": 723, "height": 647, "transform": transform}) as file:
         file.write(np.moveaxis(pixels[53:, 37:], -1, 0))
-    one, other = (pixels_of(predict(tmp_path / f"{name}.tif", model, tmp_path / name, osm=osm) / "map.tif")[0]
+    one, other = (pixels_of(predict(tmp_path / f"{name}.tif", model, tmp_path / name,
+                                    osm=osm) / "map.tif")[0]
                   for name in ("whole", "part"))
     inside = np.s_[224:-224, 224:-224]
     assert len(np.unique(other)) > 1
-    assert (one[53:, 37:][inside] != other[inside]).mean() < 1e-3  # batches differ, and so may the last bit of two equal probabilities
+    # batches differ, and so may the last bit of two equal probabilities
+    assert (one[53:, 37:][inside] != other[inside]).mean() < 1e-3
 
 
 def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
-    """Blue is water: a head trained for a moment on random blue boxes finds one that straddles tiles, to a few pixels."""
+    """Blue is water: a head trained for a moment on random blue boxes finds one that straddles
+    tiles, to a few pixels."""
     torch.manual_seed(0)
-    purpose = {"problem": "segmentation", "modality": "image", "decoder": "linear", "classes": ["water", "green"]}
+    purpose = {"problem": "segmentation", "modality": "image", "decoder": "linear",
+               "classes": ["water", "green"]}
     net = build_downstream(build_rose("test_vit"), purpose)
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     random = np.random.default_rng(0)
@@ -172,7 +207,8 @@ def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
         for label in labels:
             (x, y), (w, h) = random.integers(0, 11, 2), random.integers(2, 10, 2)
             label[y:y + h, x:x + w] = 0
-        images = torch.from_numpy(_coloured(labels.repeat(16, 1).repeat(16, 2), random)).movedim(-1, 1)
+        images = torch.from_numpy(_coloured(labels.repeat(16, 1).repeat(16, 2),
+                                            random)).movedim(-1, 1)
         true = torch.from_numpy(labels.repeat(16, 1).repeat(16, 2))
         loss = torch.nn.functional.cross_entropy(net(normalise(images), None), true)
         loss.backward()
@@ -182,7 +218,8 @@ def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
     truth = np.ones((500, 620), np.int64)
     truth[150:330, 170:400] = 0
     raster = write_raster(tmp_path / "city.tif", _coloured(truth, random))
-    found = pixels_of(predict(raster, tmp_path / "best.safetensors", tmp_path / "map") / "map.tif")[0]
+    found = pixels_of(predict(raster, tmp_path / "best.safetensors",
+                              tmp_path / "map") / "map.tif")[0]
     both, either = ((found == 0) & (truth == 0)).sum(), ((found == 0) | (truth == 0)).sum()
     assert both / either > 0.85
     rows, columns = np.nonzero(found == 0)

@@ -1,4 +1,5 @@
-"""predict_scene.py as a command: what it says, what it refuses, and how it goes on after a stop."""
+"""predict_scene.py as a command: what it says, what it refuses, and how it goes on after a
+stop."""
 
 import os
 import re
@@ -16,7 +17,14 @@ from inference.features.run import extract_features
 from inference.maps.run import map_scene
 from inference.parts import Strips
 from inference.scene import scene_name
-from tests.inference.maps.scenes import noise, pixels_of, predict, write_model, write_objects, write_raster
+from tests.inference.maps.scenes import (
+    noise,
+    pixels_of,
+    predict,
+    write_model,
+    write_objects,
+    write_raster,
+)
 from tests.pretrained import save_pretrained
 from utils.errors import RoseError
 
@@ -39,8 +47,10 @@ def place(tmp_path_factory) -> Path:
     write_model(folder / "totals.safetensors", "regression")
     write_model(folder / "osm.safetensors", "regression", "osm")
     write_model(folder / "clip.safetensors", tiles={"text": {"name": "clip", "width": 512}})
-    write_model(folder / "coarse.safetensors", tiles={"metres_per_pixel": [2.0, 2.0], "tile_px": 112})
-    write_model(folder / "coarser.safetensors", tiles={"metres_per_pixel": [4.0, 4.0], "tile_px": 112})
+    write_model(folder / "coarse.safetensors",
+                tiles={"metres_per_pixel": [2.0, 2.0], "tile_px": 112})
+    write_model(folder / "coarser.safetensors",
+                tiles={"metres_per_pixel": [4.0, 4.0], "tile_px": 112})
     write_model(folder / "by_batch.safetensors", osm_norm_scope="batch")
     (folder / "evaluation/seed_3").mkdir(parents=True)
     write_model(folder / "evaluation/seed_3/best.safetensors")
@@ -51,31 +61,48 @@ def place(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(("keys", "message"), [
     ({"checkpoint": "missing.safetensors"}, "missing.safetensors: no such file"),
-    ({"checkpoint": "pretrained"}, "pretrained: holds no fine-tuned model .*evaluate_seg_fusion.py"),
-    ({"checkpoint": "pretrained/model_1.safetensors"}, "model_1.safetensors: holds no fine-tuned model; expected the best.safetensors"),
-    ({"checkpoint": "pretrained/model_1.tar"}, "model_1.tar: holds no fine-tuned model; expected the best.safetensors of an evaluation"),
-    ({"checkpoint": "city.tif"}, "city.tif: holds no fine-tuned model; expected the best.safetensors of an evaluation"),
-    ({"zones": "osm.gpkg"}, "zones=.*osm.gpkg: .*classes.safetensors finds classes.*evaluate_pop_fusion.py, or leave zones= out"),
-    ({"checkpoint": "totals.safetensors", "probabilities": True}, "probabilities=true: .* estimates totals.*evaluate_seg_fusion.py"),
-    ({"checkpoint": "totals.safetensors", "overlap": 0.5}, "overlap=0.5: .*would count twice; leave overlap= out"),
-    ({"checkpoint": "totals.safetensors", "zones": "missing.gpkg"}, "missing.gpkg: no such file. Pass zones="),
-    ({"checkpoint": "totals.safetensors", "zones": "elsewhere.gpkg"}, "elsewhere.gpkg: does not overlap"),
-    ({"checkpoint": "osm.safetensors", "osm": None}, "osm.safetensors: reads OSM alone, and there is no osm="),
-    ({"checkpoint": "clip.safetensors"}, "clip.safetensors: was trained on tiles with text=clip, and here is text=hash.*pass text=clip"),
-    ({"osm": "elsewhere.gpkg"}, "elsewhere.gpkg: no usable OSM object overlaps the raster.*or leave osm= out, to do without OSM"),
+    ({"checkpoint": "pretrained"}, "pretrained: holds no fine-tuned model "
+                                   ".*evaluate_seg_fusion.py"),
+    ({"checkpoint": "pretrained/model_1.safetensors"}, "model_1.safetensors: holds no fine-tuned "
+                                                       "model; expected the best.safetensors"),
+    ({"checkpoint": "pretrained/model_1.tar"}, "model_1.tar: holds no fine-tuned model; expected "
+                                               "the best.safetensors of an evaluation"),
+    ({"checkpoint": "city.tif"}, "city.tif: holds no fine-tuned model; expected the "
+                                 "best.safetensors of an evaluation"),
+    ({"zones": "osm.gpkg"}, "zones=.*osm.gpkg: .*classes.safetensors finds "
+                            "classes.*evaluate_pop_fusion.py, or leave zones= out"),
+    ({"checkpoint": "totals.safetensors", "probabilities": True}, "probabilities=true: .* "
+                                                                  "estimates "
+                                                                  "totals.*evaluate_seg_fusion.py"),
+    ({"checkpoint": "totals.safetensors", "overlap": 0.5}, "overlap=0.5: .*would count twice; "
+                                                           "leave overlap= out"),
+    ({"checkpoint": "totals.safetensors", "zones": "missing.gpkg"},
+     "missing.gpkg: no such file. Pass zones="),
+    ({"checkpoint": "totals.safetensors", "zones": "elsewhere.gpkg"},
+     "elsewhere.gpkg: does not overlap"),
+    ({"checkpoint": "osm.safetensors", "osm": None}, "osm.safetensors: reads OSM alone, and "
+                                                     "there is no osm="),
+    ({"checkpoint": "clip.safetensors"}, "clip.safetensors: was trained on tiles with text=clip, "
+                                         "and here is text=hash.*pass text=clip"),
+    ({"osm": "elsewhere.gpkg"}, "elsewhere.gpkg: no usable OSM object overlaps the raster.*or "
+                                "leave osm= out, to do without OSM"),
     ({"osm": "missing.gpkg"}, "missing.gpkg: no such file"),
     ({"raster": "missing.tif"}, "missing.tif"),
     ({"raster": "nothing.tif", "osm": None}, "nothing.tif: no pixel has imagery.*nodata=none"),
-    ({"raster": "tiny.tif", "osm": None}, "tiny.tif: has 20 x 15 pixels, expected more than the 16 x 16 of a patch.*finer resolution="),
+    ({"raster": "tiny.tif", "osm": None}, "tiny.tif: has 20 x 15 pixels, expected more than the "
+                                          "16 x 16 of a patch.*finer resolution="),
     ({"out": "a_file"}, "a_file: is a file, expected a folder"),
     ({"out": "/proc/map"}, "/proc/map: cannot be written"),
-    ({"tile_px": 100}, "tile_px=100: no multiple of 16, the patch side of .*; pass tile_px=96, or leave it out"),
+    ({"tile_px": 100}, "tile_px=100: no multiple of 16, the patch side of .*; pass tile_px=96, "
+                       "or leave it out"),
     ({"overlap": 1.0}, "overlap=1.0: must be 0 or more and below 1"),
     ({"batch": 3}, "batch"),
 ])
 def test_bad_input_is_refused_in_one_line_and_leaves_nothing(place, tmp_path, keys, message):
-    paths = {name: place / value if isinstance(value, str) and name != "text" else value for name, value in keys.items()}
-    arguments = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "out": tmp_path / "map",
+    paths = {name: place / value if isinstance(value, str) and name != "text" else value
+             for name, value in keys.items()}
+    arguments = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors",
+                 "out": tmp_path / "map",
                  "osm": place / "osm.gpkg", **paths}
     with pytest.raises(RoseError, match=message) as raised:
         predict(**arguments)
@@ -84,19 +111,27 @@ def test_bad_input_is_refused_in_one_line_and_leaves_nothing(place, tmp_path, ke
 
 
 @pytest.mark.parametrize(("keys", "message"), [
-    ({"osm": None}, "no osm= is given: the model, which was trained with OSM, sees every tile as one without objects"),
-    ({"checkpoint": "image.safetensors"}, "the model looks at the image alone, so .*osm.gpkg is not read"),
-    ({"raster": "small.tif", "osm": None}, "the raster, 120 x 90 pixels, is smaller than a tile of 224 x 224"),
-    ({"checkpoint": "coarse.safetensors"}, r"a pixel is 0.5 m here, and was 2 m where the model was trained.*resolution=2 "),
-    ({"checkpoint": "coarser.safetensors"}, r"and was 4 m.*; the whole raster would be 58 pixels of that size, and a tile has 112"),
-    ({"checkpoint": "by_batch.safetensors"}, r"osm_norm_scope=batch\): what it says of a tile depends on batch_size"),
+    ({"osm": None}, "no osm= is given: the model, which was trained with OSM, sees every tile as "
+                    "one without objects"),
+    ({"checkpoint": "image.safetensors"}, "the model looks at the image alone, so .*osm.gpkg is "
+                                          "not read"),
+    ({"raster": "small.tif", "osm": None}, "the raster, 120 x 90 pixels, is smaller than a tile "
+                                           "of 224 x 224"),
+    ({"checkpoint": "coarse.safetensors"},
+     r"a pixel is 0.5 m here, and was 2 m where the model was trained.*resolution=2 "),
+    ({"checkpoint": "coarser.safetensors"},
+     r"and was 4 m.*; the whole raster would be 58 pixels of that size, and a tile has 112"),
+    ({"checkpoint": "by_batch.safetensors"},
+     r"osm_norm_scope=batch\): what it says of a tile depends on batch_size"),
     ({"checkpoint": "evaluation"}, None),
 ])
 def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsys, keys, message):
     paths = {name: place / value if value else value for name, value in keys.items()}
-    made = map_scene(**{"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "osm": place / "osm.gpkg", **paths},
+    made = map_scene(**{"raster": place / "city.tif", "checkpoint": place / "classes.safetensors",
+                        "osm": place / "osm.gpkg", **paths},
                      out=tmp_path / "map", num_workers=0)
-    assert pixels_of(made.files["map.tif"]).shape[1:] == pixels_of(paths.get("raster", place / "city.tif")).shape[1:]
+    assert pixels_of(made.files["map.tif"]).shape[1:] == pixels_of(paths.get("raster",
+                                                                             place / "city.tif")).shape[1:]
     said = capsys.readouterr()
     if message:
         assert re.search(message, said.out + said.err)
@@ -104,7 +139,8 @@ def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsy
 
 
 def test_a_scene_is_called_by_its_file_or_the_folder_of_its_files():
-    assert [scene_name(raster) for raster in ("a/city.tif", "a/chips/*.tif", "*.tif", "a/chips/", "a/", ".")] == [
+    assert [scene_name(raster) for raster in ("a/city.tif", "a/chips/*.tif", "*.tif", "a/chips/",
+                                              "a/", ".")] == [
         "city.tif", "chips", "scene", "chips", "a", Path.cwd().name]
 
 
@@ -113,7 +149,8 @@ STOPPED = {"classes": {"probabilities": True, "overlap": 0.75}, "totals": {"tile
 
 @pytest.fixture
 def stopped(monkeypatch):
-    """Runs a map until its fourth strip is to be written; gives the numbers of all strips that were, then and afterwards."""
+    """Runs a map until its fourth strip is to be written; gives the numbers of all strips that
+    were, then and afterwards."""
     def run(**keys) -> list[int]:
         write, made = Strips.write, []
 
@@ -134,7 +171,8 @@ def stopped(monkeypatch):
 @pytest.mark.parametrize("model", STOPPED)
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, stopped, capsys, model):
     """Of files that time does not change, and of what the tiles' table says."""
-    keys = {"raster": place / "city.tif", "checkpoint": place / f"{model}.safetensors", "osm": place / "osm.gpkg", **STOPPED[model]}
+    keys = {"raster": place / "city.tif", "checkpoint": place / f"{model}.safetensors",
+            "osm": place / "osm.gpkg", **STOPPED[model]}
     whole = predict(out=tmp_path / "whole", **keys)
     made = stopped(out=tmp_path / "map", **keys)
     out = predict(out=tmp_path / "map", **keys)
@@ -146,7 +184,8 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, stopped
     for name in rasters:
         assert (out / name).read_bytes() == (whole / name).read_bytes()
     if model == "totals":
-        pd.testing.assert_frame_equal(*(gpd.read_file(folder / "tiles.gpkg") for folder in (out, whole)))
+        pd.testing.assert_frame_equal(*(gpd.read_file(folder / "tiles.gpkg")
+                                        for folder in (out, whole)))
 
 
 @pytest.mark.parametrize(("model", "keys", "first"), [
@@ -156,8 +195,10 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, stopped
     ("totals", {"zones": "zones.gpkg"}, 3),
     ("totals", {"raster": "same.tif"}, 3),
 ])
-def test_a_stopped_run_is_gone_on_with_where_its_work_is_the_same(place, tmp_path, stopped, monkeypatch, model, keys, first):
-    given = {"raster": place / "city.tif", "checkpoint": place / f"{model}.safetensors", "out": tmp_path / "map", **STOPPED[model]}
+def test_a_stopped_run_is_gone_on_with_where_its_work_is_the_same(place, tmp_path, stopped,
+                                                                  monkeypatch, model, keys, first):
+    given = {"raster": place / "city.tif", "checkpoint": place / f"{model}.safetensors",
+             "out": tmp_path / "map", **STOPPED[model]}
     made = stopped(**given)
     monkeypatch.chdir(place)
     Path("same.tif").unlink(missing_ok=True)
@@ -168,44 +209,56 @@ def test_a_stopped_run_is_gone_on_with_where_its_work_is_the_same(place, tmp_pat
 
 def test_statistics_that_a_gis_writes_beside_a_raster_change_nothing(place, tmp_path, stopped):
     raster = shutil.copy(place / "city.tif", tmp_path / "city.tif")
-    given = {"raster": raster, "checkpoint": place / "totals.safetensors", "out": tmp_path / "map", **STOPPED["totals"]}
+    given = {"raster": raster, "checkpoint": place / "totals.safetensors", "out": tmp_path / "map",
+             **STOPPED["totals"]}
     made = stopped(**given)
     beside, statistics = tmp_path / "city.tif.aux.xml", "<Metadata><MDI key=\"STATISTICS_MEAN\">127</MDI></Metadata>"
-    beside.write_text(f"<PAMDataset><PAMRasterBand band=\"1\">{statistics}</PAMRasterBand></PAMDataset>")
+    beside.write_text("<PAMDataset><PAMRasterBand "
+                      f"band=\"1\">{statistics}</PAMRasterBand></PAMDataset>")
     predict(**given)
     assert made[4] == 3
-    beside.write_text(f"<PAMDataset><PAMRasterBand band=\"1\"><NoDataValue>7</NoDataValue>{statistics}</PAMRasterBand></PAMDataset>")
-    with pytest.raises(RoseError, match=r"holds other results: .*city.tif.aux.xml was not read for them; choose another out="):
+    beside.write_text("<PAMDataset><PAMRasterBand "
+                      f"band=\"1\"><NoDataValue>7</NoDataValue>{statistics}</PAMRasterBand></PAMDataset>")
+    with pytest.raises(RoseError,
+                       match=r"holds other results: .*city.tif.aux.xml was not read for them; choose another out="):
         predict(**given)
 
 
 def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path):
     """Killed while map.tif is written, as the out-of-memory killer does it."""
-    code = ("import os, signal\nfrom utils.scene import geotiff\n"
-            "geotiff._in_blocks = lambda strips: os.kill(os.getpid(), signal.SIGKILL)\n"
-            "from inference.maps.run import map_scene\n"
-            f"map_scene({str(place / 'city.tif')!r}, {str(place / 'classes.safetensors')!r}, {str(tmp_path / 'map')!r}, num_workers=2)")
-    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False,
+    code = ("import os, signal\nfrom utils.scene import geotiff\ngeotiff._in_blocks = lambda "
+            "strips: os.kill(os.getpid(), signal.SIGKILL)\nfrom inference.maps.run import "
+            f"map_scene\nmap_scene({str(place / 'city.tif')!r}, "
+            f"{str(place / 'classes.safetensors')!r}, {str(tmp_path / 'map')!r}, num_workers=2)")
+    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
+                            check=False,
                             env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -9, killed.stderr
     assert not (tmp_path / "map/map.tif").exists()
-    out = predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map", num_workers=2, batch_size=16)
-    assert sorted(path.name for path in out.iterdir()) == ["figures", "map.qml", "map.tif", "report.html", "scene.json"]
+    out = predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map",
+                  num_workers=2, batch_size=16)
+    assert sorted(path.name for path in out.iterdir()) == ["figures", "map.qml", "map.tif",
+                                                           "report.html", "scene.json"]
 
 
-def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch, capsys):
-    keys = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors", "out": tmp_path / "map"}
+def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch,
+                                                                    capsys):
+    keys = {"raster": place / "city.tif", "checkpoint": place / "classes.safetensors",
+            "out": tmp_path / "map"}
     first = predict(probabilities=True, **keys) / "map.tif"
     before = first.stat().st_mtime_ns
     with monkeypatch.context() as patched:
         patched.setattr(Strips, "write", None)
         predict(probabilities=True, **keys)
     assert first.stat().st_mtime_ns == before
-    with pytest.raises(RoseError, match=r"map: holds other results: probabilities=false \(there true.*overwrite=true"):
+    with pytest.raises(RoseError,
+                       match=r"map: holds other results: probabilities=false \(there true.*overwrite=true"):
         predict(**keys)
-    with pytest.raises(RoseError, match=r"map: holds other results: .*osm.gpkg was not read for them.*overwrite=true"):
+    with pytest.raises(RoseError,
+                       match=r"map: holds other results: .*osm.gpkg was not read for them.*overwrite=true"):
         predict(probabilities=True, osm=place / "osm.gpkg", **keys)
-    with pytest.raises(RoseError, match=r"other results: checkpoint_sha256=[0-9a-f]{8} \(there [0-9a-f]{8}\)"):
+    with pytest.raises(RoseError,
+                       match=r"other results: checkpoint_sha256=[0-9a-f]{8} \(there [0-9a-f]{8}\)"):
         predict(probabilities=True, **keys | {"checkpoint": place / "by_batch.safetensors"})
     predict(overwrite=True, **keys)
     assert not (tmp_path / "map/probabilities.tif").exists()
@@ -217,6 +270,8 @@ def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_p
 
 
 def test_a_folder_of_features_is_no_folder_of_maps(place, tmp_path):
-    extract_features(place / "pretrained", tmp_path / "map", raster=place / "city.tif", representations=["rs"], num_workers=0)
+    extract_features(place / "pretrained", tmp_path / "map", raster=place / "city.tif",
+                     representations=["rs"], num_workers=0)
     with pytest.raises(RoseError, match=r"map: holds other files .*expected a new folder"):
-        predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map", overwrite=True)
+        predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map",
+                overwrite=True)

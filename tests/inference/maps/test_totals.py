@@ -12,7 +12,15 @@ import shapely
 from datasets import TileDataset, collate
 from datasets.prepare.pipeline import prepare_tiles
 from inference.maps.run import _make_strips
-from tests.inference.maps.scenes import CRS, noise, pixels_of, predict, write_model, write_objects, write_raster
+from tests.inference.maps.scenes import (
+    CRS,
+    noise,
+    pixels_of,
+    predict,
+    write_model,
+    write_objects,
+    write_raster,
+)
 from training.finetuned import load_finetuned
 from utils.errors import PrepareError
 
@@ -24,7 +32,8 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=CRS)
 def mapped(request, model, tmp_path_factory):
-    """A scene of 3 x 2 tiles and parts of tiles, the last column without imagery, with zones that share it out; and its map."""
+    """A scene of 3 x 2 tiles and parts of tiles, the last column without imagery, with zones that
+    share it out; and its map."""
     folder = tmp_path_factory.mktemp("mapped")
     pixels = noise(500, 900)
     pixels[:, 672:] = 0
@@ -32,11 +41,16 @@ def mapped(request, model, tmp_path_factory):
     with rasterio.open(raster) as file:
         left, bottom, right, top = file.bounds
     random = np.random.default_rng(3)
-    points = shapely.multipoints(np.column_stack([random.uniform(left, right, 7), random.uniform(bottom, top, 7)]))
-    zones = shapely.get_parts(shapely.voronoi_polygons(points, extend_to=shapely.box(left, bottom, right, top)))
-    gpd.GeoDataFrame({"name": list("abcdefg")}, geometry=zones, crs=request.param).to_crs(4326).to_file(folder / "zones.gpkg")
+    points = shapely.multipoints(np.column_stack([random.uniform(left, right, 7),
+                                                  random.uniform(bottom, top, 7)]))
+    zones = shapely.get_parts(shapely.voronoi_polygons(points,
+                                                       extend_to=shapely.box(left, bottom, right,
+                                                                             top)))
+    gpd.GeoDataFrame({"name": list("abcdefg")}, geometry=zones,
+                     crs=request.param).to_crs(4326).to_file(folder / "zones.gpkg")
     osm = write_objects(folder / "osm.gpkg", raster, 30)
-    return raster, osm, predict(raster, model, folder / "map", osm=osm, zones=folder / "zones.gpkg")
+    return raster, osm, predict(raster, model, folder / "map", osm=osm,
+                                zones=folder / "zones.gpkg")
 
 
 def test_zones_that_share_out_the_scene_sum_to_its_tiles(mapped):
@@ -61,16 +75,19 @@ def test_the_report_names_no_more_zones_than_it_can_show(mapped, model, tmp_path
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_zones_of_a_finished_map_need_the_network_no_more(mapped, model, tmp_path, monkeypatch, edited):
+def test_zones_of_a_finished_map_need_the_network_no_more(mapped, model, tmp_path, monkeypatch,
+                                                          edited):
     """As long as the table of its tiles is what was written."""
     raster, osm, out = mapped
     plain = predict(raster, model, tmp_path / "map", osm=osm)
     tiles = gpd.read_file(plain / "tiles.gpkg")
     if edited:
         tiles.loc[0, "population"] += 1
-    tiles.to_file(plain / "tiles.gpkg")  # which changes its bytes, as a GIS does that only opens it
+    # which changes its bytes, as a GIS does that only opens it
+    tiles.to_file(plain / "tiles.gpkg")
     with monkeypatch.context() as patched:
-        patched.setattr("inference.maps.run._make_strips", lambda *_: pytest.fail("estimated again") if not edited else _make_strips(*_))
+        patched.setattr("inference.maps.run._make_strips", lambda *_: pytest.fail(
+            "estimated again") if not edited else _make_strips(*_))
         predict(raster, model, plain, osm=osm, zones=raster.parent / "zones.gpkg", overwrite=True)
     assert (plain / "totals.tif").read_bytes() == (out / "totals.tif").read_bytes()
     for name in ("tiles.gpkg", "zones.gpkg"):
@@ -79,11 +96,12 @@ def test_zones_of_a_finished_map_need_the_network_no_more(mapped, model, tmp_pat
 
 def test_what_comes_of_cut_tiles_is_told_apart(mapped):
     _, _, out = mapped
-    tiles, lines = gpd.read_file(out / "tiles.gpkg"), json.loads((out / "scene.json").read_text())["lines"]
+    tiles, lines = gpd.read_file(out / "tiles.gpkg"), json.loads((out / "scene.json").read_text())[
+        "lines"]
     cut = tiles.population[tiles.imagery < 0.5].sum()
     assert lines[:2] == [f"{tiles.population.sum():,.0f} people on 9 tiles",
-                         f"{cut:,.0f} of them where a tile has imagery on less than half of its ground (3 of the tiles): there the model "
-                         f"is least certain"]
+                         f"{cut:,.0f} of them where a tile has imagery on less than half of its "
+                         "ground (3 of the tiles): there the model is least certain"]
 
 
 def test_tiles_lie_where_the_raster_has_them(mapped):
@@ -92,7 +110,9 @@ def test_tiles_lie_where_the_raster_has_them(mapped):
     with rasterio.open(raster) as there, rasterio.open(out / "totals.tif") as here:
         assert here.crs == there.crs == tiles.crs
         assert here.transform == there.transform @ there.transform.scale(224)
-        np.testing.assert_allclose(tiles.total_bounds, rasterio.windows.bounds(rasterio.windows.Window(0, 0, 672, 500), there.transform))
+        np.testing.assert_allclose(tiles.total_bounds,
+                                   rasterio.windows.bounds(rasterio.windows.Window(0, 0, 672, 500),
+                                                           there.transform))
         for tile in tiles.itertuples():
             x, y = here.transform @ (tile.column + 0.5, tile.row + 0.2)
             assert tile.geometry.contains(shapely.Point(x, y))
@@ -109,10 +129,12 @@ def test_a_whole_tile_has_the_estimate_that_its_prepared_tile_has(mapped, model,
     dataset, (network, _) = TileDataset(tmp_path / "tiles"), load_finetuned(model)
     expected = network(*collate([dataset[index] for index in range(len(dataset))]))[:, 0].tolist()
     tiles = gpd.read_file(out / "tiles.gpkg")
-    found = {f"c_{tile.column}_{tile.row}": (tile.population, tile.objects) for tile in tiles.itertuples()}
+    found = {f"c_{tile.column}_{tile.row}": (tile.population, tile.objects)
+             for tile in tiles.itertuples()}
     assert len(dataset) == 6
     assert [found[name][0] for name in dataset.names] == pytest.approx(expected, rel=1e-5)
-    assert [found[name][1] for name in dataset.names] == [len(dataset.read(index)[1].x) for index in range(6)]
+    assert [found[name][1] for name in dataset.names] == [len(dataset.read(index)[1].x)
+                                                          for index in range(6)]
 
 
 def write_zones(path, raster, **columns):
@@ -121,7 +143,8 @@ def write_zones(path, raster, **columns):
         left, bottom, right, top = file.bounds
         crs = file.crs
     middle = (left + right) / 2
-    frame = gpd.GeoDataFrame(columns, geometry=[shapely.box(left, bottom, middle, top), shapely.box(middle, bottom, right, top)], crs=crs)
+    frame = gpd.GeoDataFrame(columns, geometry=[shapely.box(left, bottom, middle, top),
+                                                shapely.box(middle, bottom, right, top)], crs=crs)
     if path.suffix == ".geojson":
         path.write_text(frame.to_crs(4326).to_json(drop_id=True))
     else:
@@ -144,11 +167,13 @@ COLUMNS = {
 def test_zones_may_have_any_columns(model, tmp_path, case, suffix):
     given, expected = COLUMNS[case]
     raster = write_raster(tmp_path / "city.tif", noise(224, 224))
-    out = predict(raster, model, tmp_path / "map", zones=write_zones(tmp_path / f"zones{suffix}", raster, **given))
+    out = predict(raster, model, tmp_path / "map",
+                  zones=write_zones(tmp_path / f"zones{suffix}", raster, **given))
     zones, said = gpd.read_file(out / "zones.gpkg"), json.loads((out / "scene.json").read_text())
     assert zones.drop(columns=["geometry", "population", "covered"]).to_dict("list") == expected
     assert any("does not tell capitals" in line for line in said["lines"]) == (case == "capitals")
-    assert zones.population.sum() == pytest.approx(gpd.read_file(out / "tiles.gpkg").population.sum(), rel=1e-3)
+    assert zones.population.sum() == pytest.approx(
+        gpd.read_file(out / "tiles.gpkg").population.sum(), rel=1e-3)
 
 
 def test_two_geometry_columns_and_bytes(model, tmp_path):
@@ -158,12 +183,14 @@ def test_two_geometry_columns_and_bytes(model, tmp_path):
     frame.assign(centre=frame.centroid).to_parquet(path)
     out = predict(raster, model, tmp_path / "map", zones=path)
     assert gpd.read_file(out / "zones.gpkg").seal.tolist() == ["61", "ff"]
-    assert any("geometry column centre is left out" in line for line in json.loads((out / "scene.json").read_text())["lines"])
+    assert any("geometry column centre is left out" in line
+               for line in json.loads((out / "scene.json").read_text())["lines"])
 
 
 def test_zones_that_cannot_be_written_are_refused_before_any_work(model, tmp_path):
     raster = write_raster(tmp_path / "city.tif", noise(224, 224))
-    path = write_zones(tmp_path / "zones.parquet", raster, large=np.array([2**63 + 1, 1], np.uint64), name=["a", "b"])
+    path = write_zones(tmp_path / "zones.parquet", raster,
+                       large=np.array([2**63 + 1, 1], np.uint64), name=["a", "b"])
     with pytest.raises(PrepareError) as raised:
         predict(raster, model, tmp_path / "map", zones=path)
     assert str(raised.value).startswith(f"{path}: a GeoPackage cannot hold its column large (")

@@ -1,4 +1,5 @@
-"""A script with groups of its own in a folder of configs of its own, for tests of the command line."""
+"""A script with groups of its own in a folder of configs of its own, for tests of the command
+line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,8 @@ fine_input: null               # as pretrained
     "task/seg/land.yaml": "# Land use.\nlr: 2.0e-4\n",
     "task/seg/land_sz.yaml": "# Land use in Suzhou.\nlr: 3.0e-4\n",
     "task/pop/people.yaml": "# Of another script.\nlr: 4.0e-4\n",
-    "experiment/seg/sample.yaml": "# The sample city.\ndata_root: ${save_root_dir}/city\nlr: 5.0e-4\n",
+    "experiment/seg/sample.yaml": "# The sample city.\ndata_root: ${save_root_dir}/city\nlr: "
+                                  "5.0e-4\n",
 }
 
 

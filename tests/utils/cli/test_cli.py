@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from utils.cli.command import read_config, script
-from utils.config import ConvertConfig, PrepareConfig, SampleCityConfig, SplitsConfig, TextConfig, TrainConfig, keys_of
+from utils.config import (
+    ConvertConfig,
+    PrepareConfig,
+    SampleCityConfig,
+    SplitsConfig,
+    TextConfig,
+    TrainConfig,
+    keys_of,
+)
 from utils.errors import ConfigError
 from utils.recipes import RECIPES, resolve_recipe
 
@@ -20,12 +28,14 @@ def train(*overrides: str) -> TrainConfig:
 
 
 def prepare(*overrides: str) -> PrepareConfig:
-    return read_config("prepare_dataset", PrepareConfig, ["raster=r", "osm=o", "out=d", "city=c", *overrides])
+    return read_config("prepare_dataset", PrepareConfig,
+                       ["raster=r", "osm=o", "out=d", "city=c", *overrides])
 
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run a command as `python script.py arguments` would: what its main received, its output, its errors and its exit code."""
+    """Run a command as `python script.py arguments` would: what its main received, its output, its
+    errors and its exit code."""
     def _run(config, schema, arguments, positional=(), main=None):
         received, code = [], 0
         monkeypatch.setattr(sys, "argv", ["script.py", *arguments])
@@ -38,9 +48,11 @@ def run(monkeypatch, capsys):
 
 
 def test_the_release_command_works_verbatim():
-    cfg = train("data_path=path_to_your_pretraining_dataset", "batch_size=64", "total_epoch=120", "schedule=[90,110]",
+    cfg = train("data_path=path_to_your_pretraining_dataset", "batch_size=64", "total_epoch=120",
+                "schedule=[90,110]",
                 "save_root_dir=path_to_your_save_root", "save_dir=rose-path_to_your_save_dir")
-    assert (cfg.batch_size, cfg.total_epoch, cfg.schedule, cfg.blr, cfg.weight_decay) == (64, 120, [90, 110], 1.5e-4, 0.05)
+    assert (cfg.batch_size, cfg.total_epoch, cfg.schedule, cfg.blr,
+            cfg.weight_decay) == (64, 120, [90, 110], 1.5e-4, 0.05)
     assert cfg.save_dir == "rose-path_to_your_save_dir"
 
 
@@ -79,12 +91,14 @@ def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
     (["data_path=D", "osm_mask_ratio=0"], "osm_mask_ratio=0.0: must be above 0 and below 1"),
     (["data_path=D", "recipe=paper"], "recipe=paper: choose one of rose, release"),
     (["data_path=D", "augment=some"], "augment=some: choose one of aligned, image_only, none"),
-    (["data_path=D", "precision=fp8"], "precision=fp8: choose one of 32-true, bf16-mixed, 16-mixed"),
+    (["data_path=D", "precision=fp8"], "precision=fp8: choose one of 32-true, bf16-mixed, "
+                                       "16-mixed"),
     (["experiment=none"], "experiment=none: choose one of sample"),
     (["data_path=a,b"], "Ambiguous value for argument 'data_path=a,b'"),
     (["data_path=D", "~batch_size"], "~batch_size: keys cannot be removed"),
     (["data_path="], "data_path=: "),
-    (["data_path=D", "seed=5000000000"], "seed=5000000000: must be 0 or more and below 4294967296"),
+    (["data_path=D", "seed=5000000000"], "seed=5000000000: must be 0 or more and below "
+                                         "4294967296"),
     (["data_path=D", "strategy=deepspeed"], "strategy=deepspeed: choose one of auto, ddp"),
     (["data_path"], "data_path: not of the form key=value"),
 ])
@@ -129,33 +143,41 @@ def test_bad_groups(overrides, message):
 
 def test_a_group_brings_its_values_and_the_command_line_changes_them():
     assert prepare().text == TextConfig(name="hash", model=None, weights=None, cache=None)
-    assert prepare("text.weights=w.pt", "text=clip").text == TextConfig("clip", "ViT-B-16-quickgelu", "w.pt", None)
-    assert prepare("text=clip", "text=hash").text.name == "hash"  # the last one holds, as for any key
+    assert prepare("text.weights=w.pt",
+                   "text=clip").text == TextConfig("clip", "ViT-B-16-quickgelu", "w.pt", None)
+    # the last one holds, as for any key
+    assert prepare("text=clip", "text=hash").text.name == "hash"
     split = prepare("split.val=0.2", "split.train_sizes=[10,20]").split
     assert (split.val, split.test, split.train_sizes) == (0.2, 0.15, [10, 20])
     assert read_config("splits", SplitsConfig, ["data_path=D", "split.seed=3"]).split.seed == 3
 
 
 @pytest.mark.parametrize(("given", "value"), [
-    ("{5:0,6:1}", {5: 0, 6: 1}), ("{farm: 2, open water: 3}", {"farm": 2, "open water": 3}), ("a/classes.yaml", "a/classes.yaml"),
+    ("{5:0,6:1}", {5: 0, 6: 1}), ("{farm: 2, open water: 3}", {"farm": 2, "open water": 3}),
+    ("a/classes.yaml", "a/classes.yaml"),
     ("null", None)])
 def test_a_mapping_is_given_inline_or_as_a_path(run, given, value):
-    cfg, *_ = run("prepare_dataset", PrepareConfig, ["raster=r", "osm=o", "out=d", "city=c", f"label_map={given}"])
+    cfg, *_ = run("prepare_dataset", PrepareConfig,
+                  ["raster=r", "osm=o", "out=d", "city=c", f"label_map={given}"])
     assert cfg.label_map == value
 
 
-PATHS = ["maps/a (1)/b", "a,b.osm", "it's", "chips/*.tif", "C:\\maps", "(1)\\b", "sp ace", "sp ace\\", "ä", "a (1)=b", "x=y"]
+PATHS = ["maps/a (1)/b", "a,b.osm", "it's", "chips/*.tif", "C:\\maps", "(1)\\b", "sp ace",
+         "sp ace\\", "ä", "a (1)=b", "x=y"]
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_any_path_passes(run, path):
-    cfg, _, errors, _ = run("prepare_dataset", PrepareConfig, [f"raster={path}", "osm=o", "out=d", "city=c", f"text.weights={path}"])
+    cfg, _, errors, _ = run("prepare_dataset", PrepareConfig,
+                            [f"raster={path}", "osm=o", "out=d", "city=c", f"text.weights={path}"])
     assert (cfg.text.weights, cfg.raster) == (path, path), errors
 
 
-@pytest.mark.parametrize("path", [path for path in PATHS if path != "x=y"] + ["./x=y", "null", "12", "{a}", "[b]"])
+@pytest.mark.parametrize("path", [path for path in PATHS if path != "x=y"]
+                         + ["./x=y", "null", "12", "{a}", "[b]"])
 def test_any_path_passes_without_its_key(run, path):
-    cfg, _, errors, _ = run("convert", ConvertConfig, [path, "overwrite=true", "there"], ("src", "dst"))
+    cfg, _, errors, _ = run("convert", ConvertConfig, [path, "overwrite=true", "there"],
+                            ("src", "dst"))
     assert (cfg.src, cfg.dst, cfg.overwrite) == (path, "there", True), errors
 
 
@@ -189,11 +211,14 @@ def test_a_disk_that_refuses_is_one_line(run, number):
     def main(cfg):
         raise OSError(number, "what the system says", "/data/city")
     _, _, errors, code = run("convert", ConvertConfig, ["a", "b"], ("src", "dst"), main)
-    assert (errors, code) == ("error: /data/city: what the system says; free space, or give another path\n", 2)
+    assert (errors, code) == ("error: /data/city: what the system says; free space, or give "
+                              "another path\n", 2)
 
 
-@pytest.mark.parametrize(("config", "schema"), [("train_rose", TrainConfig), ("prepare_dataset", PrepareConfig), ("convert", ConvertConfig),
-                                                ("splits", SplitsConfig), ("sample_city", SampleCityConfig)])
+@pytest.mark.parametrize(("config", "schema"),
+                         [("train_rose", TrainConfig), ("prepare_dataset", PrepareConfig),
+                          ("convert", ConvertConfig),
+                          ("splits", SplitsConfig), ("sample_city", SampleCityConfig)])
 def test_help_says_what_every_key_means(run, config, schema):
     _, output, errors, code = run(config, schema, ["--help"])
     assert (errors, code) == ("", 0)
@@ -208,7 +233,8 @@ def test_help_shows_meanings_and_choices(run):
     assert "split.guard=1 tiles left out between training tiles and the others, on every side" in lines
     assert "text.weights=openai a tag that open_clip downloads, or the path of a weights file" in lines
     assert any(line.startswith("text=hash [clip | hash] ") for line in lines)
-    assert any(line.startswith("coordinates=subpixel [subpixel | integer] node positions at sub-pixel precision") for line in lines)
+    assert any(line.startswith("coordinates=subpixel [subpixel | integer] node positions at "
+                               "sub-pixel precision") for line in lines)
 
 
 def test_the_values_of_a_command_are_shown(run):
@@ -222,7 +248,8 @@ def test_a_script_says_one_line_and_exits_with_2(run):
         assert (cfg, output, code) == (None, "", 2)
         assert errors.startswith("error: ")
         assert errors.count("\n") == 1
-    process = subprocess.run([sys.executable, "train_rose.py", "data_path=nowhere"], cwd=ROOT, capture_output=True, text=True, check=False)
+    process = subprocess.run([sys.executable, "train_rose.py", "data_path=nowhere"], cwd=ROOT,
+                             capture_output=True, text=True, check=False)
     assert (process.returncode, process.stdout) == (2, "")
     assert process.stderr.startswith("error: ")
     assert process.stderr.count("\n") == 1

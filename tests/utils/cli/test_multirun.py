@@ -24,14 +24,16 @@ def small_configs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run the script's --multirun with arguments: the configs its main received, its output, its errors and its exit code.
+    """Run the script's --multirun with arguments: the configs its main received, its output, its
+    errors and its exit code.
 
     Without a `main` nothing is done around the runs, which is faster.
     """
     def _run(*arguments, main=None, folder="save_path", flag="--multirun", **options):
         received, code = [], 0
         if main is None:
-            monkeypatch.setattr("utils.cli.multirun.run_grid", lambda runs, folder: [call() for _, call in runs])
+            monkeypatch.setattr("utils.cli.multirun.run_grid", lambda runs, folder: [call()
+                                                                                     for _, call in runs])
 
         def record(*given):
             received.append(given if options.get("forward") else given[0])
@@ -51,19 +53,27 @@ def rows(path):
 
 
 def test_every_combination_runs_in_order_and_in_a_folder_of_its_own(run):
-    received, _, errors, code = run("data_root=D", "modality=image,fusion", "lr=1e-5,1e-4", "save_path=P", flag="-m")
+    received, _, errors, code = run("data_root=D", "modality=image,fusion", "lr=1e-5,1e-4",
+                                    "save_path=P", flag="-m")
     assert (errors, code) == ("", 0)
     assert [(cfg.modality, cfg.lr, cfg.save_path) for cfg in received] == [
-        ("image", 1e-5, "P/modality=image,lr=1e-05"), ("image", 1e-4, "P/modality=image,lr=0.0001"),
-        ("fusion", 1e-5, "P/modality=fusion,lr=1e-05"), ("fusion", 1e-4, "P/modality=fusion,lr=0.0001")]
+        ("image", 1e-5, "P/modality=image,lr=1e-05"),
+        ("image", 1e-4, "P/modality=image,lr=0.0001"),
+        ("fusion", 1e-5, "P/modality=fusion,lr=1e-05"),
+        ("fusion", 1e-4, "P/modality=fusion,lr=0.0001")]
 
 
 @pytest.mark.parametrize(("argument", "key", "values"), [
-    ("seed=range(0,3)", "seed", [0, 1, 2]), ("seed=range(4,0,-2)", "seed", [4, 2]), ("lr=range(1,2,0.5)", "lr", [1, 1.5]),
-    ("modality=choice(image,fusion)", "modality", ["image", "fusion"]), ("seed=sort(3,1)", "seed", [1, 3]), ("+seed=5,6", "seed", [5, 6]),
-    ("task=*", "task", ["land", "land_sz"]), ("task=*_*", "task", ["land_sz"]), ("task=glob(*,exclude=*_sz)", "task", ["land"]),
-    ("task=l?nd,land_sz", "task", ["land", "land_sz"]), ("recipe=null,release", "recipe", [None, "release"]),
-    ("experiment=null,sample", "lr", [2e-4, 5e-4]), ("data_root='a,b',c d", "data_root", ["a,b", "c d"]),
+    ("seed=range(0,3)", "seed", [0, 1, 2]), ("seed=range(4,0,-2)", "seed", [4, 2]),
+    ("lr=range(1,2,0.5)", "lr", [1, 1.5]),
+    ("modality=choice(image,fusion)", "modality", ["image", "fusion"]),
+    ("seed=sort(3,1)", "seed", [1, 3]), ("+seed=5,6", "seed", [5, 6]),
+    ("task=*", "task", ["land", "land_sz"]), ("task=*_*", "task", ["land_sz"]),
+    ("task=glob(*,exclude=*_sz)", "task", ["land"]),
+    ("task=l?nd,land_sz", "task", ["land", "land_sz"]),
+    ("recipe=null,release", "recipe", [None, "release"]),
+    ("experiment=null,sample", "lr", [2e-4, 5e-4]),
+    ("data_root='a,b',c d", "data_root", ["a,b", "c d"]),
 ])
 def test_values_are_given_in_hydras_grammar(run, argument, key, values):
     given = [] if "data_root" in argument else ["data_root=D"]
@@ -78,14 +88,17 @@ def test_a_path_that_the_grammar_does_not_know_is_one_value(run):
 
 def test_what_values_imply_follows_for_each_run(run):
     def implied(given):
-        return [*sample_without_data(given), *(["task=land_sz"] if given["modality"] == "image" else [])]
+        return [*sample_without_data(given),
+                *(["task=land_sz"] if given["modality"] == "image" else [])]
     received, *_ = run("modality=image,fusion", "lr=1", implied=implied)
-    assert [(cfg.task, cfg.data_root) for cfg in received] == [("land_sz", "runs/city"), ("land", "runs/city")]
+    assert [(cfg.task, cfg.data_root) for cfg in received] == [("land_sz", "runs/city"),
+                                                               ("land", "runs/city")]
 
 
 def test_each_run_receives_what_is_handed_on(run):
     received, *_ = run("data_root=D", "epochs=1,2", "seed=3", "x=y", forward=True)
-    assert [(cfg.seed, rest) for cfg, rest in received] == [(3, ["x=y", "epochs=1"]), (3, ["x=y", "epochs=2"])]
+    assert [(cfg.seed, rest) for cfg, rest in received] == [(3, ["x=y", "epochs=1"]),
+                                                            (3, ["x=y", "epochs=2"])]
 
 
 def test_figures_of_all_runs_become_a_table(run, tmp_path):
@@ -93,16 +106,19 @@ def test_figures_of_all_runs_become_a_table(run, tmp_path):
 
     def main(cfg):
         known.append(len(rows(tmp_path / "P" / "grid.csv")) if known else 0)
-        return {"mean": {"miou": 0.1 + cfg.seed, "f1": math.nan}, "std": {"miou": 1.0}} if cfg.seed != 1 else None
+        return {"mean": {"miou": 0.1 + cfg.seed, "f1": math.nan},
+                "std": {"miou": 1.0}} if cfg.seed != 1 else None
     _, output, *_ = run("data_root=D", "seed=0,1,2", "save_path=P", main=main)
     assert known == [0, 1, 2]  # the rows are there after every run
     assert rows(tmp_path / "P" / "grid.csv") == [
-        {"seed": "0", "miou": "0.1", "miou_std": "1.0", "f1": "nan"}, {"seed": "1", "miou": "", "miou_std": "", "f1": ""},
+        {"seed": "0", "miou": "0.1", "miou_std": "1.0", "f1": "nan"},
+        {"seed": "1", "miou": "", "miou_std": "", "f1": ""},
         {"seed": "2", "miou": "2.1", "miou_std": "1.0", "f1": "nan"}]
     assert os.listdir(tmp_path / "P") == ["grid.csv"]
     lines = [line.replace(" ", "") for line in output.splitlines()]
     assert lines[:2] == ["3runsinP", "Run1of3:seed=0"]
-    assert lines[-6:] == ["|seed|mIoU|mIoUstd|F1|", "|---:|-----:|-------:|--:|", "|0|0.1000|1.000|-|", "|1|-|-|-|", "|2|2.100|1.000|-|",
+    assert lines[-6:] == ["|seed|mIoU|mIoUstd|F1|", "|---:|-----:|-------:|--:|",
+                          "|0|0.1000|1.000|-|", "|1|-|-|-|", "|2|2.100|1.000|-|",
                           "Thefiguresofallruns:P/grid.csv"]
 
 
@@ -139,8 +155,10 @@ def test_a_long_name_is_cut_and_stays_one_of_its_own(run):
     (["data_root=glob(*)"], "data_root=glob(*): its values cannot be listed"),
     (["seed=1,1"], "--multirun: two runs would have the folder seed=1"),
     (["save_path=a,b"], "save_path=a,...: is where the folders of all runs go"),
-    (["task=*", "save_path=${task}"], "--multirun: the runs would go to land, land_sz, ...; give one folder for all with save_path="),
-    (["seed=0,1", "devices='0,1'"], "devices=0,1 num_nodes=1: --multirun makes its runs in one process"),
+    (["task=*", "save_path=${task}"], "--multirun: the runs would go to land, land_sz, ...; give "
+                                      "one folder for all with save_path="),
+    (["seed=0,1", "devices='0,1'"], "devices=0,1 num_nodes=1: --multirun makes its runs in one "
+                                    "process"),
     (["seed=0,1", "devices=1,2"], "devices=2 num_nodes=1: --multirun"),
     (["seed=0,1", "--cfg", "job"], "--multirun: --cfg shows"),
     (["seed=0,1", "--fast"], "--fast: unknown option"),
@@ -165,7 +183,9 @@ def test_a_script_without_folders_makes_no_grid(run):
     assert errors == "error: --multirun: this script makes no grids; call it once for each value\n"
 
 
-@pytest.mark.parametrize("argument", ["lr=1,2", "modality=image,fusion", "task=land,land_sz", "seed=range(0,3)"])
+@pytest.mark.parametrize("argument",
+                         ["lr=1,2", "modality=image,fusion", "task=land,land_sz",
+                          "seed=range(0,3)"])
 def test_several_values_without_multirun_are_pointed_to_it(monkeypatch, capsys, argument):
     monkeypatch.setattr("sys.argv", ["probe.py", "data_root=D", argument])
     with pytest.raises(SystemExit):
@@ -177,7 +197,8 @@ def test_several_values_without_multirun_are_pointed_to_it(monkeypatch, capsys, 
 
 
 @pytest.mark.parametrize(("error", "message"), [
-    (RoseError("a.tar: broken"), "a.tar: broken"), (OSError(28, "full", "/d"), "/d: full; free space, or give another path")])
+    (RoseError("a.tar: broken"), "a.tar: broken"),
+    (OSError(28, "full", "/d"), "/d: full; free space, or give another path")])
 def test_an_error_ends_the_grid_and_names_its_run(run, tmp_path, error, message):
     def main(cfg):
         if cfg.seed == 1:
@@ -185,7 +206,8 @@ def test_an_error_ends_the_grid_and_names_its_run(run, tmp_path, error, message)
         return {"mean": {"r2": 0.5}}
     received, _, errors, code = run("data_root=D", "seed=0,1", "lr=1,2", "save_path=P", main=main)
     assert (len(received), errors, code) == (3, f"error: seed=1,lr=1: {message}\n", 2)
-    assert rows(tmp_path / "P" / "grid.csv") == [{"seed": "0", "lr": lr, "r2": "0.5"} for lr in "12"]
+    assert rows(tmp_path / "P" / "grid.csv") == [{"seed": "0", "lr": lr, "r2": "0.5"}
+                                                 for lr in "12"]
 
 
 def test_a_run_that_ends_the_program_ends_the_grid(run):
@@ -199,11 +221,13 @@ def test_every_run_finds_the_process_as_the_first_did(run, tmp_path):
     found = []
 
     def main(cfg):
-        found.append((torch.rand(1).item(), random.random(), os.environ.get("PL_GLOBAL_SEED"), signal.getsignal(signal.SIGTERM),
+        found.append((torch.rand(1).item(), random.random(), os.environ.get("PL_GLOBAL_SEED"),
+                      signal.getsignal(signal.SIGTERM),
                       torch.distributed.is_initialized()))
         os.environ["PL_GLOBAL_SEED"] = "3"
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/{cfg.seed}", rank=0, world_size=1)
+        torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/{cfg.seed}",
+                                             rank=0, world_size=1)
     *_, errors, code = run("data_root=D", "seed=0,1", main=main)
     assert (errors, code) == ("", 0)
     assert len(found) == 2

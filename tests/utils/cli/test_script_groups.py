@@ -15,7 +15,8 @@ def small_configs(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run the script with arguments: what its main received, its output, its errors and its exit code."""
+    """Run the script with arguments: what its main received, its output, its errors and its exit
+    code."""
     def _run(*arguments, **options):
         received, code = [], 0
         monkeypatch.setattr("sys.argv", ["probe.py", *arguments])
@@ -33,8 +34,10 @@ def probe(*overrides, implied=None):
 
 def test_a_group_of_a_script_is_known_by_its_first_part():
     assert (probe("data_root=D").task, probe("data_root=D").lr) == ("land", 2e-4)
-    assert (probe("data_root=D", "task=land_sz").task, probe("data_root=D", "task=land_sz").lr) == ("land_sz", 3e-4)
-    assert (probe("experiment=sample", "task=land_sz").data_root, probe("experiment=sample", "save_root_dir=R").data_root) == (
+    assert (probe("data_root=D", "task=land_sz").task,
+            probe("data_root=D", "task=land_sz").lr) == ("land_sz", 3e-4)
+    assert (probe("experiment=sample", "task=land_sz").data_root,
+            probe("experiment=sample", "save_root_dir=R").data_root) == (
         "runs/city", "R/city")
     assert probe("experiment=sample", "lr=1").lr == 1
 
@@ -48,9 +51,12 @@ def test_no_recipe_leaves_its_keys_alone():
 
 
 @pytest.mark.parametrize(("override", "message"), [
-    ("task=people", "task=people: choose one of land, land_sz"), ("task=a,b", "task=a,b: choose one of land, land_sz"),
-    ("task=null", "task=null: choose one of"), ("task/seg=land", "task/seg=land: unknown key; did you mean task"),
-    ("experiment=none", "experiment=none: choose one of sample"), ("recipe=paper", "recipe=paper: choose one of rose, release"),
+    ("task=people", "task=people: choose one of land, land_sz"),
+    ("task=a,b", "task=a,b: choose one of land, land_sz"),
+    ("task=null", "task=null: choose one of"), ("task/seg=land", "task/seg=land: unknown key; "
+                                                                 "did you mean task"),
+    ("experiment=none", "experiment=none: choose one of sample"),
+    ("recipe=paper", "recipe=paper: choose one of rose, release"),
     ("protocol=none", "protocol=none: choose one of honest, release"),
 ])
 def test_what_a_group_does_not_have_is_one_line(override, message):
@@ -76,7 +82,8 @@ def test_implied_overrides_follow_from_the_texts_as_they_were_typed(run):
 def test_values_shown_hold_what_is_implied(run):
     _, output, *_ = run("--cfg", "job", "lr=1", implied=sample_without_data)
     shown = OmegaConf.create(output)
-    assert (shown.data_root, shown.lr, shown.task, "hydra" in shown) == ("runs/city", 1, "land", False)
+    assert (shown.data_root, shown.lr, shown.task, "hydra" in shown) == ("runs/city", 1, "land",
+                                                                         False)
 
 
 def test_help_has_the_choices_of_this_script_and_says_each_key_once(run):
@@ -87,8 +94,10 @@ def test_help_has_the_choices_of_this_script_and_says_each_key_once(run):
     assert "experiment=null [sample] sample: the generated city" in lines
     assert "task=land_sz: Land use in Suzhou." in lines
     assert "people" not in output
-    assert any(line.startswith("protocol=null [honest | release] choose the best epoch") for line in lines)
-    assert [line for line in lines if line.startswith("fine_input=")] == ["fine_input=null as pretrained"]
+    assert any(line.startswith("protocol=null [honest | release] choose the best epoch")
+               for line in lines)
+    assert [line for line in lines
+            if line.startswith("fine_input=")] == ["fine_input=null as pretrained"]
     assert "--multirun" not in output
     assert "handed on" not in output
     _, output, *_ = run("--help", folder="save_path", forward=True)
@@ -97,7 +106,8 @@ def test_help_has_the_choices_of_this_script_and_says_each_key_once(run):
 
 
 def test_other_keys_are_handed_on(run):
-    [(cfg, rest)], *_ = run("data_root=D", "epochs=3", "+text.x=a,b", "lr=1", "cities=[a,b]", forward=True)
+    [(cfg, rest)], *_ = run("data_root=D", "epochs=3", "+text.x=a,b", "lr=1", "cities=[a,b]",
+                            forward=True)
     assert (cfg.lr, rest) == (1, ["epochs=3", "+text.x='a,b'", "cities=[a,b]"])
     for argument in ("lr=x", "epochs", "~epochs=3"):
         received, _, errors, code = run("data_root=D", argument, forward=True)
@@ -108,7 +118,8 @@ def test_other_keys_are_handed_on(run):
 
 
 @pytest.mark.parametrize(("error", "message", "code"), [
-    (RoseError("a: b"), "error: a: b\n", 2), (OSError(28, "full", "/d"), "error: /d: full; free space, or give another path\n", 2),
+    (RoseError("a: b"), "error: a: b\n", 2), (OSError(28, "full", "/d"),
+        "error: /d: full; free space, or give another path\n", 2),
     (KeyboardInterrupt(), "interrupted; ", 130)])
 def test_a_guarded_action_ends_in_one_line(capsys, error, message, code):
     def action():

@@ -26,7 +26,8 @@ def cut(folder, image, side=40, transform=lambda row, col, side: grid(col, row))
     """Chips of an image, each with its own georeference."""
     for row in range(0, image.shape[0], side):
         for col in range(0, image.shape[1], side):
-            write_raster(folder / f"chip_{row}_{col}.tif", image[row:row + side, col:col + side], transform(row, col, side))
+            write_raster(folder / f"chip_{row}_{col}.tif", image[row:row + side, col:col + side],
+                         transform(row, col, side))
     return folder
 
 
@@ -34,7 +35,8 @@ def test_a_single_file_is_read_as_it_is(tmp_path):
     image = pixels(50, 60)
     with open_mosaic(write_raster(tmp_path / "a.tif", image)) as mosaic:
         rgb, valid = mosaic.read(Window(7, 11, 20, 30))
-        assert (mosaic.width, mosaic.height, mosaic.transform, mosaic.crs.to_epsg()) == (60, 50, grid(), 32633)
+        assert (mosaic.width, mosaic.height, mosaic.transform,
+                mosaic.crs.to_epsg()) == (60, 50, grid(), 32633)
     np.testing.assert_array_equal(rgb, image[11:41, 7:27])
     assert valid.all()
 
@@ -61,7 +63,8 @@ def test_few_files_are_open_at_once(tmp_path, monkeypatch):
 
 
 def test_chips_whose_pixel_size_drifts_leave_no_seam_and_are_not_resampled(tmp_path):
-    """As in chips of a web map: each row's pixels are some 6e-6 smaller than those of the row above, and the rows adjoin."""
+    """As in chips of a web map: each row's pixels are some 6e-6 smaller than those of the row
+    above, and the rows adjoin."""
     image = pixels(120, 80)
     heights = PIXEL * (1 + 6e-6 * np.arange(3))
     tops = NORTH - np.concatenate([[0], np.cumsum(heights * 40)])
@@ -75,7 +78,8 @@ def test_chips_whose_pixel_size_drifts_leave_no_seam_and_are_not_resampled(tmp_p
 
 
 def test_a_chip_off_the_grid_is_resampled_onto_it(tmp_path):
-    ramp = np.repeat(np.linspace(0, 200, 41, dtype=np.uint8)[None, :, None], 40, axis=0).repeat(3, axis=2)  # 5 more a pixel
+    ramp = np.repeat(np.linspace(0, 200, 41, dtype=np.uint8)[None, :, None], 40,
+                     axis=0).repeat(3, axis=2)  # 5 more a pixel
     write_raster(tmp_path / "a.tif", ramp[:, :20])
     write_raster(tmp_path / "b.tif", ramp[:, 20:], grid(20.5, 0))
     rgb, valid = read_all(tmp_path)
@@ -111,7 +115,8 @@ def test_imagery_of_a_later_file_fills_the_gaps_of_an_earlier(tmp_path):
 
 
 def lattice(side: int = 64) -> np.ndarray:
-    """A smooth picture whose place can be told from its colours: red grows eastwards, green southwards."""
+    """A smooth picture whose place can be told from its colours: red grows eastwards, green
+    southwards."""
     row, col = np.mgrid[:side, :side] * (250 / side)
     return np.stack([col, row, np.full_like(row, 99)], axis=-1).astype(np.uint8)
 
@@ -122,7 +127,8 @@ def test_a_vrt_is_read_and_its_files_are_listed(tmp_path):
     write_raster(tmp_path / "b.tif", image[:, 40:], grid(40))
     write_vrt(tmp_path / "pair.vrt", ["a.tif", "b.tif"])
     write_vrt(tmp_path / "outer.vrt", ["pair.vrt"], (80,))
-    for name, files in (("pair", ["pair.vrt", "a.tif", "b.tif"]), ("outer", ["outer.vrt", "pair.vrt", "a.tif", "b.tif"])):
+    for name, files in (("pair", ["pair.vrt", "a.tif", "b.tif"]),
+                        ("outer", ["outer.vrt", "pair.vrt", "a.tif", "b.tif"])):
         with open_mosaic(tmp_path / f"{name}.vrt") as mosaic:
             assert [file.name for file in mosaic.files] == files
             rgb, valid = mosaic.read(Window(0, 0, 80, 40))
@@ -141,13 +147,15 @@ def write_vrt(path, names, widths=(40, 40)):
                       f'<SrcRect xOff="0" {size}/><DstRect xOff="{sum(widths[:index])}" {size}/></SimpleSource>')
         bands += "</VRTRasterBand>"
     transform = ", ".join(map(str, grid().to_gdal()))
-    path.write_text(f'<VRTDataset rasterXSize="80" rasterYSize="40"><SRS>{UTM}</SRS><GeoTransform>{transform}</GeoTransform>'
+    path.write_text(
+        f'<VRTDataset rasterXSize="80" rasterYSize="40"><SRS>{UTM}</SRS><GeoTransform>{transform}</GeoTransform>'
                     f"{bands}</VRTDataset>")
 
 
 def test_a_vrt_without_its_file(tmp_path):
     write_vrt(tmp_path / "pair.vrt", ["a.tif", "b.tif"])
-    with pytest.raises(PrepareError, match=r"pair.vrt: the VRT names .*a.tif, and there is no such file"):
+    with pytest.raises(PrepareError,
+                       match=r"pair.vrt: the VRT names .*a.tif, and there is no such file"):
         open_mosaic(tmp_path / "pair.vrt")
 
 
@@ -174,12 +182,15 @@ def test_a_file_of_another_crs_is_warped_to_the_first(tmp_path):
     west, south, east, north = transform_bounds(UTM, "EPSG:4326", *array_bounds(64, 64, grid()))
     degrees = Affine((east - west) / 128, 0, west, 0, (south - north) / 128, north)
     warped = np.zeros((3, 128, 128), np.uint8)
-    reproject(np.moveaxis(image, -1, 0), warped, src_transform=grid(), src_crs=UTM, dst_transform=degrees, dst_crs="EPSG:4326",
+    reproject(np.moveaxis(image, -1, 0), warped, src_transform=grid(), src_crs=UTM,
+              dst_transform=degrees, dst_crs="EPSG:4326",
               resampling=Resampling.bilinear)
-    write_raster(tmp_path / "b.tif", np.moveaxis(warped, 0, -1), degrees, crs="EPSG:4326", nodata=0)
+    write_raster(tmp_path / "b.tif", np.moveaxis(warped, 0, -1), degrees, crs="EPSG:4326",
+                 nodata=0)
     with open_mosaic(tmp_path) as mosaic:
         (warning,) = mosaic.warnings
-        assert all(part in warning for part in ("b.tif", "CRS EPSG:4326", "warped to EPSG:32633", "a.tif"))
+        assert all(part in warning for part in ("b.tif", "CRS EPSG:4326", "warped to EPSG:32633",
+                                                "a.tif"))
         assert mosaic.crs.to_epsg() == 32633
         rgb, valid = mosaic.read(Window(0, 0, 64, 64))
     np.testing.assert_array_equal(rgb[:, :32], image[:, :32])
@@ -189,8 +200,10 @@ def test_a_file_of_another_crs_is_warped_to_the_first(tmp_path):
 
 def test_a_file_that_has_no_place_in_the_first_ones_crs(tmp_path):
     write_raster(tmp_path / "a.tif", pixels(9, 9))
-    write_raster(tmp_path / "b.tif", pixels(9, 9), Affine(1e7, 0, 9e8, 0, -1e7, 9e8), crs="EPSG:2056")
-    with pytest.raises(PrepareError, match=r"b.tif: the raster \(EPSG:2056\) has no place in EPSG:32633"):
+    write_raster(tmp_path / "b.tif", pixels(9, 9), Affine(1e7, 0, 9e8, 0, -1e7, 9e8),
+                 crs="EPSG:2056")
+    with pytest.raises(PrepareError,
+                       match=r"b.tif: the raster \(EPSG:2056\) has no place in EPSG:32633"):
         open_mosaic(tmp_path)
 
 
@@ -211,7 +224,8 @@ def test_a_flipped_raster_is_turned(tmp_path):
 
 def test_a_rotated_raster_is_straightened(tmp_path):
     image = lattice()
-    with open_mosaic(write_raster(tmp_path / "a.tif", image, grid(100, 100) @ Affine.rotation(30))) as mosaic:
+    with open_mosaic(write_raster(tmp_path / "a.tif", image,
+                                  grid(100, 100) @ Affine.rotation(30))) as mosaic:
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
         assert valid.mean() == pytest.approx(64 ** 2 / (mosaic.width * mosaic.height), abs=0.02)
         own = ~(grid(100, 100) @ Affine.rotation(30))
@@ -234,14 +248,16 @@ def test_resolution_in_true_metres(tmp_path, crs, transform, metres, resolution)
         own, bounds = np.array(mosaic.metres_per_pixel), mosaic.bounds
     with open_mosaic(path, resolution=resolution) as mosaic:
         assert mosaic.metres_per_pixel == pytest.approx((resolution, resolution), rel=1e-5)
-        assert np.abs(np.array([mosaic.width, mosaic.height]) - 80 * own / resolution).max() <= 0.52
+        assert np.abs(np.array([mosaic.width, mosaic.height])
+                      - 80 * own / resolution).max() <= 0.52
         np.testing.assert_allclose(mosaic.bounds[::3], bounds[::3])
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
         part, _ = mosaic.read(Window(3, 5, 11, 9))
     assert valid.all()
     np.testing.assert_array_equal(part, rgb[5:14, 3:14])  # whatever the window
     row, col = np.mgrid[:mosaic.height, :mosaic.width] + 0.5
-    expected = np.stack([col * resolution / own[0], row * resolution / own[1]], axis=-1) - 0.5  # pixels of the file
+    # pixels of the file
+    expected = np.stack([col * resolution / own[0], row * resolution / own[1]], axis=-1) - 0.5
     error = rgb[..., :2] - expected * 250 / 80
     assert np.abs(error)[1:-1, 1:-1].max() < 250 / 80
 
@@ -254,7 +270,8 @@ def test_a_resolution_that_the_raster_has_leaves_it_as_it_is(tmp_path):
 
 def test_a_resolution_off_the_earth(tmp_path):
     with pytest.raises(PrepareError, match=r"resolution=2.*no place on Earth.*rio info"):
-        open_mosaic(write_raster(tmp_path / "a.tif", pixels(9, 9), Affine(1, 0, 0, 0, -1, 200), crs="EPSG:4326"), resolution=2)
+        open_mosaic(write_raster(tmp_path / "a.tif", pixels(9, 9), Affine(1, 0, 0, 0, -1, 200),
+                                 crs="EPSG:4326"), resolution=2)
 
 
 def test_pixels_are_averaged_and_no_seam_is_left_between_chips(tmp_path):
@@ -270,7 +287,8 @@ def test_pixels_are_averaged_and_no_seam_is_left_between_chips(tmp_path):
 
 
 def with_overviews(path, image):
-    """A raster whose overviews are of another colour than itself, so that it shows which of them was read."""
+    """A raster whose overviews are of another colour than itself, so that it shows which of them
+    was read."""
     write_raster(path, image, tiled=True, blockxsize=128, blockysize=128)
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4], Resampling.average)
@@ -306,7 +324,9 @@ def test_a_thumbnail_is_never_larger_than_the_raster(tmp_path):
         np.testing.assert_array_equal(mosaic.thumbnail(500)[0], image)
 
 
-@pytest.mark.parametrize("options", [{}, {"resolution": 0.8, "nodata": "7"}, {"bands": [3, 1, 1], "nodata": "none"}])
+@pytest.mark.parametrize("options",
+                         [{}, {"resolution": 0.8, "nodata": "7"},
+                          {"bands": [3, 1, 1], "nodata": "none"}])
 def test_another_process_reads_the_same_without_inspecting(tmp_path, monkeypatch, options):
     cut(tmp_path, pixels(80, 80))
     monkeypatch.chdir(tmp_path)
@@ -316,7 +336,8 @@ def test_another_process_reads_the_same_without_inspecting(tmp_path, monkeypatch
     monkeypatch.chdir("/")
     monkeypatch.setattr(raster_module, "inspect_all", None)
     with Mosaic.from_dict(json.loads(text)) as there:
-        assert (there.crs, there.transform, there.width, there.height) == (mosaic.crs, mosaic.transform, mosaic.width, mosaic.height)
+        assert (there.crs, there.transform, there.width,
+                there.height) == (mosaic.crs, mosaic.transform, mosaic.width, mosaic.height)
         assert [file.name for file in there.files] == [file.name for file in mosaic.files]
         for ours, theirs in zip(expected, there.read(Window(5, 5, 40, 40)), strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -339,7 +360,8 @@ def test_a_given_crs(tmp_path):
 def test_damaged_pixels_are_named(tmp_path, options, dtype):
     path = write_raster(tmp_path / "a.tif", pixels(300, 300).astype(dtype))
     path.write_bytes(path.read_bytes()[:60_000])
-    damaged = pytest.raises(PrepareError, match=r"a.tif: the raster is damaged.*Get the file again")
+    damaged = pytest.raises(PrepareError,
+                            match=r"a.tif: the raster is damaged.*Get the file again")
     with damaged as raised, open_mosaic(path, **options) as mosaic:
         mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
     assert "\n" not in str(raised.value)
@@ -350,7 +372,8 @@ def test_damaged_pixels_are_named(tmp_path, options, dtype):
 def far_apart(folder):
     """Chips of 2 km at 15 and at 45 degrees east."""
     write_raster(folder / "a.tif", pixels(20, 20), Affine(1e-5, 0, 15, 0, -1e-5, 50), "EPSG:4326")
-    write_raster(folder / "b.tif", pixels(20, 20), Affine(1e-5, 0, 15.001, 0, -1e-5, 50), "EPSG:4326")
+    write_raster(folder / "b.tif", pixels(20, 20), Affine(1e-5, 0, 15.001, 0, -1e-5, 50),
+                 "EPSG:4326")
     write_raster(folder / "c.tif", pixels(20, 20), Affine(1e-5, 0, 45, 0, -1e-5, 51), "EPSG:4326")
     return folder
 
@@ -368,10 +391,14 @@ def deeper(folder):
 
 
 @pytest.mark.parametrize(("make", "options", "parts"), [
-    (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "one place at a time", "city of its own"]),
-    (targets_beside, {}, ["a_co2.tif", "city.tif has them", "files that are no imagery", "Narrow it"]),
-    (targets_beside, {"bands": [3, 2, 1]}, ["a_co2.tif", "city.tif has them", "files that are no imagery"]),
-    (deeper, {}, ["chips: the folder holds no GeoTIFF", "subfolders are not searched", "chips/**/*.tif'"]),
+    (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "one place at a time",
+                     "city of its own"]),
+    (targets_beside, {}, ["a_co2.tif", "city.tif has them", "files that are no imagery",
+                          "Narrow it"]),
+    (targets_beside, {"bands": [3, 2, 1]},
+     ["a_co2.tif", "city.tif has them", "files that are no imagery"]),
+    (deeper, {}, ["chips: the folder holds no GeoTIFF", "subfolders are not searched",
+                  "chips/**/*.tif'"]),
 ])
 def test_files_that_are_no_mosaic(tmp_path, make, options, parts):
     with pytest.raises(PrepareError) as raised:

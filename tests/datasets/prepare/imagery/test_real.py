@@ -1,4 +1,5 @@
-"""Every raster of the edge cases, the chips and the aerial images, where at hand: prepared, or refused with a remedy that works."""
+"""Every raster of the edge cases, the chips and the aerial images, where at hand: prepared, or
+refused with a remedy that works."""
 
 import shutil
 
@@ -13,7 +14,8 @@ from datasets.prepare.imagery.mosaic import open_mosaic
 from utils.errors import PrepareError
 
 GREY = {"bands": [1, 1, 1]}
-PREPARED = [  # file, options, width, height, metres a pixel, share with imagery, words of its warning
+# file, options, width, height, metres a pixel, share with imagery, words of its warning
+PREPARED = [
     ("1091-322_00", {}, 875, 600, 0.5, 1, None),
     ("5b3622402b6a08001185f8d8_10_00004", {}, 2048, 2048, 0.0664, 1, None),
     ("5b90f92da0d7280005fab355_4310", {}, 2048, 2048, 0.0968, 1, None),
@@ -30,7 +32,8 @@ REFUSED = [
     ("1087767-1046604-21", {"raster_crs": "EPSG:3857"}, ["has no geotransform", "rio edit-info"]),
     ("cog_gcps", {}, ["210 ground control points", "rio warp"]),
     ("sample_geotiff", {}, ["has 1 band(s)", "bands=[1,1,1]"]),
-    ("test_tiled", {"raster_crs": "EPSG:3857"}, ["raster_crs=EPSG:3857, but the raster has EPSG:28992", "Leave it out"]),
+    ("test_tiled", {"raster_crs": "EPSG:3857"}, ["raster_crs=EPSG:3857, but the raster has "
+                                                 "EPSG:28992", "Leave it out"]),
 ]
 
 
@@ -43,22 +46,26 @@ def edgecases(shared):
 
 
 def test_every_file_is_tried(edgecases):
-    assert {path.stem for path in edgecases.glob("*.tif")} == {name for name, *_ in PREPARED + REFUSED}
+    assert {path.stem for path in edgecases.glob("*.tif")} == {name
+                                                               for name, *_ in PREPARED + REFUSED}
 
 
-@pytest.mark.parametrize(("name", "options", "width", "height", "metres", "share", "warning"), PREPARED)
+@pytest.mark.parametrize(("name", "options", "width", "height", "metres", "share", "warning"),
+                         PREPARED)
 def test_prepared(edgecases, name, options, width, height, metres, share, warning):
     path = edgecases / f"{name}.tif"
     with open_mosaic(path, **options) as mosaic:
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
         assert (mosaic.width, mosaic.height) == (width, height)
         assert mosaic.metres_per_pixel == pytest.approx((metres, metres), rel=2e-3)
-        assert [bool(warning and warning in said) for said in mosaic.warnings] == ([True] if warning else [])
+        assert [bool(warning and warning in said)
+                for said in mosaic.warnings] == ([True] if warning else [])
     assert valid.mean() == pytest.approx(share, abs=1e-3)
     assert not rgb[~valid].any()
     with rasterio.open(path) as dataset:
         if mosaic.stretch is None and "resolution" not in options:
-            np.testing.assert_array_equal(rgb[valid], np.moveaxis(dataset.read([1, 2, 3]), 0, -1)[valid])
+            np.testing.assert_array_equal(rgb[valid],
+                                          np.moveaxis(dataset.read([1, 2, 3]), 0, -1)[valid])
         elif mosaic.stretch:
             assert mosaic.stretch == [[126, 1109]] * 3
             assert np.percentile(rgb, (2, 50, 98)) == pytest.approx((0, 72, 255), abs=4)
@@ -78,7 +85,8 @@ def rio(*arguments):
 
 
 def test_the_remedy_of_control_points(edgecases, tmp_path):
-    rio("warp", edgecases / "cog_gcps.tif", tmp_path / "warped.tif", "--dst-crs", "EPSG:4326", "--resampling", "bilinear")
+    rio("warp", edgecases / "cog_gcps.tif", tmp_path / "warped.tif", "--dst-crs", "EPSG:4326",
+        "--resampling", "bilinear")
     with open_mosaic(tmp_path / "warped.tif", bands=[1, 1, 1], nodata=0) as mosaic:
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
     assert 0.4 < valid.mean() < 0.9  # a scene of a satellite lies askew
@@ -88,7 +96,8 @@ def test_the_remedy_of_control_points(edgecases, tmp_path):
 def test_the_remedy_of_no_georeference(edgecases, tmp_path):
     path = tmp_path / "a.tif"
     shutil.copyfile(edgecases / "1087767-1046604-21.tif", path)
-    rio("edit-info", path, "--crs", "EPSG:3857", "--transform", "[0.0746, 0, 767000, 0, -0.0746, 33000]")
+    rio("edit-info", path, "--crs", "EPSG:3857", "--transform",
+        "[0.0746, 0, 767000, 0, -0.0746, 33000]")
     with open_mosaic(path) as mosaic:
         rgb, valid = mosaic.read(Window(0, 0, 256, 256))
         assert mosaic.bounds[0] == 767000
@@ -108,7 +117,8 @@ def test_chips_have_no_seam(shared, resolution):
         assert mosaic.metres_per_pixel == pytest.approx((resolution or 0.1320,) * 2, rel=5e-3)
 
 
-@pytest.mark.parametrize(("name", "metres"), [("a702502933_US_21", 0.596), ("n4503852781_DE_", 0.195)])
+@pytest.mark.parametrize(("name", "metres"),
+                         [("a702502933_US_21", 0.596), ("n4503852781_DE_", 0.195)])
 def test_aerial_images(shared, name, metres):
     path = shared / f"data/geolink_pairs/{name}.tif"
     if not path.is_file():

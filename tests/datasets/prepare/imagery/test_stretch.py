@@ -20,19 +20,24 @@ def read_all(mosaic):
 def ramp(dtype, low, high, shape=(100, 100)):
     """Evenly spread values, another order in each band: [h, w, 3]."""
     values = np.linspace(low, high, shape[0] * shape[1]).astype(dtype)
-    return np.stack([np.random.default_rng(band).permutation(values).reshape(shape) for band in range(3)], axis=-1)
+    return np.stack([np.random.default_rng(band).permutation(values).reshape(shape)
+                     for band in range(3)], axis=-1)
 
 
 @pytest.mark.parametrize(("dtype", "low", "high"), [
-    ("uint16", 100, 4000), ("int16", -2000, 2000), ("float32", 0, 1), ("float64", -1e6, 1e6), ("int8", -100, 100), ("uint32", 0, 4e9),
+    ("uint16", 100, 4000), ("int16", -2000, 2000), ("float32", 0, 1), ("float64", -1e6, 1e6),
+    ("int8", -100, 100), ("uint32", 0, 4e9),
     ("int32", -2e9, 2e9),
 ])
 def test_the_percentiles_become_black_and_white(tmp_path, dtype, low, high):
     image = ramp(dtype, low, high)
     with open_mosaic(write_raster(tmp_path / "a.tif", image)) as mosaic:
         rgb, valid = read_all(mosaic)
-    np.testing.assert_allclose(mosaic.stretch, np.percentile(image.reshape(-1, 3).astype(float), (2, 98), axis=0).T, rtol=1e-6)
-    position = (image.astype(float) - mosaic.stretch[0][0]) / (mosaic.stretch[0][1] - mosaic.stretch[0][0])
+    np.testing.assert_allclose(mosaic.stretch,
+                               np.percentile(image.reshape(-1, 3).astype(float), (2, 98),
+                                             axis=0).T, rtol=1e-6)
+    position = (image.astype(float) - mosaic.stretch[0][0]) / (mosaic.stretch[0][1]
+                                                               - mosaic.stretch[0][0])
     np.testing.assert_allclose(rgb, (255 * position).clip(0, 255), atol=0.51)
     assert (rgb.reshape(-1, 3) == 0).mean(0) == pytest.approx(0.02, abs=0.006)
     assert (rgb.reshape(-1, 3) == 255).mean(0) == pytest.approx(0.02, abs=0.006)
@@ -75,7 +80,8 @@ def test_what_is_no_imagery_does_not_count(tmp_path):
     image[41, 0, 0] = np.nan
     with open_mosaic(write_raster(tmp_path / "a.tif", image, nodata=-9999)) as mosaic:
         rgb, valid = read_all(mosaic)
-    assert 10 <= min(low for low, _ in mosaic.stretch) < max(high for _, high in mosaic.stretch) <= 20
+    assert 10 <= min(low for low, _ in mosaic.stretch) < max(high
+                                                             for _, high in mosaic.stretch) <= 20
     expected = np.ones((100, 100), bool)
     expected[:40] = expected[40, 0] = False
     np.testing.assert_array_equal(valid, expected)
@@ -96,7 +102,8 @@ def test_a_band_of_one_value_is_black(tmp_path, dtype):
 
 
 def test_a_raster_without_any_imagery_is_empty(tmp_path):
-    with open_mosaic(write_raster(tmp_path / "a.tif", np.zeros((20, 20, 3), np.uint16), nodata=0)) as mosaic:
+    with open_mosaic(write_raster(tmp_path / "a.tif", np.zeros((20, 20, 3), np.uint16),
+                                  nodata=0)) as mosaic:
         rgb, valid = read_all(mosaic)
     assert not valid.any()
     assert not rgb.any()
@@ -107,11 +114,15 @@ def test_few_pixels_of_few_files_are_sampled_and_always_the_same(tmp_path, monke
     monkeypatch.setattr(stretch_module, "SAMPLED_FILES", 3)
     image = ramp("uint16", 0, 10_000, (100, 400))
     for index in range(10):
-        write_raster(tmp_path / f"{index}.tif", image[:, 40 * index:40 * index + 40], grid(40 * index))
+        write_raster(tmp_path / f"{index}.tif", image[:, 40 * index:40 * index + 40],
+                     grid(40 * index))
     opened, read = [], []
     open_view, read_view = stretch_module.open_view, stretch_module.read_view
-    monkeypatch.setattr(stretch_module, "open_view", lambda path, reading: opened.append(path.stem) or open_view(path, reading))
-    monkeypatch.setattr(stretch_module, "read_view", lambda view, part: read.append(part.width * part.height) or read_view(view, part))
+    monkeypatch.setattr(stretch_module, "open_view", lambda path, reading: opened.append(path.stem)
+                        or open_view(path, reading))
+    monkeypatch.setattr(stretch_module,
+                        "read_view", lambda view, part: read.append(part.width * part.height)
+                        or read_view(view, part))
     found = []
     for _ in range(2):
         with open_mosaic(tmp_path) as mosaic:
@@ -138,7 +149,8 @@ def test_a_thumbnail_is_stretched_too(tmp_path):
 def test_eight_bits_and_more_do_not_mix(tmp_path):
     write_raster(tmp_path / "a.tif", pixels(20, 20))
     write_raster(tmp_path / "b.tif", pixels(20, 20).astype("uint16"), grid(20))
-    with pytest.raises(PrepareError, match=r"b.tif: the pixels are uint16, but those of .*a.tif are uint8"):
+    with pytest.raises(PrepareError,
+                       match=r"b.tif: the pixels are uint16, but those of .*a.tif are uint8"):
         open_mosaic(tmp_path)
 
 
@@ -165,7 +177,8 @@ def test_white_roofs_that_equal_nodata_are_warned_about(tmp_path):
         (warning,) = mosaic.warnings
         assert not read_all(mosaic)[1].all()
     share = 100 * 36 / (300 * 280)
-    assert all(part in warning for part in ("a.tif", "nodata is 255", f"{share:.2%}", "white roofs", "nodata=none"))
+    assert all(part in warning for part in ("a.tif", "nodata is 255", f"{share:.2%}",
+                                            "white roofs", "nodata=none"))
     with open_mosaic(path, nodata="none") as mosaic:
         assert mosaic.warnings == []
         rgb, valid = read_all(mosaic)
@@ -173,16 +186,20 @@ def test_white_roofs_that_equal_nodata_are_warned_about(tmp_path):
     assert valid.all()
 
 
-@pytest.mark.parametrize(("roofs", "collar", "nodata"), [(0, 60, 255), (100, 0, None), (100, 0, 0), (2, 60, 255)])
+@pytest.mark.parametrize(("roofs", "collar", "nodata"),
+                         [(0, 60, 255), (100, 0, None), (100, 0, 0), (2, 60, 255)])
 def test_true_gaps_are_not(tmp_path, roofs, collar, nodata):
-    with open_mosaic(write_raster(tmp_path / "a.tif", town(roofs, collar), nodata=nodata)) as mosaic:
+    with open_mosaic(write_raster(tmp_path / "a.tif", town(roofs, collar),
+                                  nodata=nodata)) as mosaic:
         assert mosaic.warnings == []
 
 
 def test_a_large_raster_is_looked_at_in_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(stretch_module, "SEARCHED_PIXELS", 9 * 64 ** 2)
     sizes, read_view = [], stretch_module.read_view
-    monkeypatch.setattr(stretch_module, "read_view", lambda view, part: sizes.append((part.width, part.height)) or read_view(view, part))
+    monkeypatch.setattr(stretch_module,
+                        "read_view", lambda view, part: sizes.append((part.width, part.height))
+                        or read_view(view, part))
     with open_mosaic(write_raster(tmp_path / "a.tif", town(400), nodata=255)) as mosaic:
         assert "white roofs" in mosaic.warnings[0]
     assert sizes == [(64, 64)] * 9

@@ -1,4 +1,5 @@
-"""Which bands become red, green and blue, palettes, and what counts as no imagery: as read, and as resampled."""
+"""Which bands become red, green and blue, palettes, and what counts as no imagery: as read, and as
+resampled."""
 
 import numpy as np
 import pytest
@@ -45,7 +46,8 @@ def write_vrt(path, bands, side):
 ])
 def test_bands(tmp_path, meanings, bands, expected):
     image = pixels(9, 8, bands=4)
-    path = with_meaning(write_raster(tmp_path / "a.tif", image, photometric="MINISBLACK"), *meanings)
+    path = with_meaning(write_raster(tmp_path / "a.tif", image, photometric="MINISBLACK"),
+                        *meanings)
     rgb, valid = read_all(path, bands=bands)
     np.testing.assert_array_equal(rgb, image[..., np.array(expected) - 1])
     assert valid.all()
@@ -76,7 +78,8 @@ def test_impossible_values(tmp_path, options, parts):
     assert "\n" not in str(raised.value)
 
 
-PALETTE = {0: (0, 0, 0, 255), 1: (200, 10, 30, 255), 2: (20, 180, 40, 255), 3: (255, 255, 255, 255)}
+PALETTE = {0: (0, 0, 0, 255), 1: (200, 10, 30, 255), 2: (20, 180, 40, 255),
+           3: (255, 255, 255, 255)}
 
 
 def palette_raster(path, indices, **profile):
@@ -90,7 +93,8 @@ def test_a_palette_is_looked_up(tmp_path):
     indices = np.random.default_rng(1).integers(0, 4, (40, 40), dtype=np.uint8)
     path = palette_raster(tmp_path / "a.tif", indices)
     rgb, valid = read_all(path)
-    np.testing.assert_array_equal(rgb, np.array([PALETTE[index][:3] for index in range(4)], np.uint8)[indices])
+    np.testing.assert_array_equal(rgb, np.array([PALETTE[index][:3] for index in range(4)],
+                                                np.uint8)[indices])
     assert valid.all()
     rgb, valid = read_all(path, bands=[1, 1, 1])
     np.testing.assert_array_equal(rgb[..., 0], indices)
@@ -119,11 +123,13 @@ def test_the_nodata_of_a_palette(tmp_path):
     path = palette_raster(tmp_path / "a.tif", indices, nodata=2)
     np.testing.assert_array_equal(read_all(path)[1], indices != 2)
     assert read_all(path, nodata="none")[1].all()
-    np.testing.assert_array_equal(read_all(path, nodata=255)[1], indices != 3)  # the value of white
+    # the value of white
+    np.testing.assert_array_equal(read_all(path, nodata=255)[1], indices != 3)
 
 
 def hole_raster(path, kind, dtype=np.uint8):
-    """40 x 40 pixels, of which 10 x 12 hold no imagery, though their colours are bright unless `kind` is nodata."""
+    """40 x 40 pixels, of which 10 x 12 hold no imagery, though their colours are bright unless
+    `kind` is nodata."""
     image = pixels(40, 40, bands=4 if kind == "alpha" else 3).astype(dtype)
     hole = np.zeros((40, 40), bool)
     hole[10:20, 8:20] = True
@@ -143,7 +149,8 @@ def hole_raster(path, kind, dtype=np.uint8):
 
 
 @pytest.mark.parametrize(("kind", "dtype"), [
-    (kind, dtype) for kind in ("nodata", "alpha", "mask") for dtype in ("uint8", "uint16", "int16", "float32")
+    (kind, dtype) for kind in ("nodata", "alpha", "mask")
+    for dtype in ("uint8", "uint16", "int16", "float32")
 ] + [("nan", "float32"), ("nan", "float64")])
 def test_pixels_without_imagery(tmp_path, kind, dtype):
     path, hole = hole_raster(tmp_path / "a.tif", kind, dtype)
@@ -151,11 +158,13 @@ def test_pixels_without_imagery(tmp_path, kind, dtype):
     np.testing.assert_array_equal(valid, ~hole)
     assert not rgb[hole].any()
     assert (rgb[~hole] > 0).any(1).mean() > 0.98
-    write_raster(tmp_path / "0.tif", pixels(1, 1).astype(dtype), grid(-9.5, -9.5))  # sets the grid, off that of the other
+    # sets the grid, off that of the other
+    write_raster(tmp_path / "0.tif", pixels(1, 1).astype(dtype), grid(-9.5, -9.5))
     rgb, valid = read_all(tmp_path)
     assert not valid[21:28, 19:28].any()
     assert not rgb[21:28, 19:28].any()
-    assert (valid[10:49, 10:49] != ~hole[:39, :39]).sum() < 60  # half a pixel along the hole's border
+    # half a pixel along the hole's border
+    assert (valid[10:49, 10:49] != ~hole[:39, :39]).sum() < 60
 
 
 @pytest.mark.parametrize("kind", ["nodata", "alpha", "mask"])
@@ -180,7 +189,8 @@ def test_a_value_that_means_no_imagery_has_to_be_in_all_three_bands(tmp_path, no
 def test_a_fourth_band_does_not_make_imagery(tmp_path):
     image = pixels(20, 20, bands=4)
     image[3, 4, :3] = 0
-    _, valid = read_all(write_raster(tmp_path / "a.tif", image, nodata=0, photometric="MINISBLACK"))
+    _, valid = read_all(write_raster(tmp_path / "a.tif", image, nodata=0,
+                                     photometric="MINISBLACK"))
     assert np.argwhere(~valid).tolist() == [[3, 4]]
 
 
@@ -204,7 +214,8 @@ def test_gaps_do_not_bleed_into_what_is_averaged(tmp_path):
 def test_a_nodata_value_that_the_type_cannot_hold_means_nothing(tmp_path):
     image = pixels(20, 20)
     write_raster(tmp_path / "a.tif", image)
-    bands = "".join(f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>-9999</NoDataValue>{source(band)}</VRTRasterBand>'
+    bands = "".join(
+        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>-9999</NoDataValue>{source(band)}</VRTRasterBand>'
                     for band in (1, 2, 3))
     rgb, valid = read_all(write_vrt(tmp_path / "a.vrt", bands, 20))
     np.testing.assert_array_equal(rgb, image)
@@ -212,7 +223,8 @@ def test_a_nodata_value_that_the_type_cannot_hold_means_nothing(tmp_path):
 
 
 def test_a_band_that_is_missing(tmp_path):
-    with pytest.raises(PrepareError, match=r"a.tif: bands=\[1,2,5\], but the raster has 3 band\(s\). Choose three of 1..3"):
+    with pytest.raises(PrepareError,
+                       match=r"a.tif: bands=\[1,2,5\], but the raster has 3 band\(s\). Choose three of 1..3"):
         read_all(write_raster(tmp_path / "a.tif", pixels(9, 9)), bands=[1, 2, 5])
 
 
@@ -221,5 +233,7 @@ def test_faint_alpha_is_imagery(tmp_path, dtype, faint):
     image = pixels(20, 20, bands=4).astype(dtype)
     image[..., 3] = faint
     image[:5, :, 3] = 0
-    path = with_meaning(write_raster(tmp_path / "a.tif", image, photometric="RGB"), "red", "green", "blue", "alpha")
-    np.testing.assert_array_equal(read_all(path)[1], np.arange(20)[:, None].repeat(20, axis=1) >= 5)
+    path = with_meaning(write_raster(tmp_path / "a.tif", image, photometric="RGB"), "red", "green",
+                        "blue", "alpha")
+    np.testing.assert_array_equal(read_all(path)[1],
+                                  np.arange(20)[:, None].repeat(20, axis=1) >= 5)

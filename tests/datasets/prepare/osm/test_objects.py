@@ -1,4 +1,5 @@
-"""From tagged features to valid polygons in the raster's CRS: shapes in metres, repairs, repeats and what lies outside."""
+"""From tagged features to valid polygons in the raster's CRS: shapes in metres, repairs, repeats
+and what lies outside."""
 
 import geopandas as gpd
 import numpy as np
@@ -16,29 +17,36 @@ from utils.errors import PrepareError
 HOLE = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (6, 3), (6, 6), (3, 6)]])
 
 
-def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> tuple[float, float, float, float]:
+def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> tuple[float, float, float,
+                                                                             float]:
     """Bounds in `crs` of a box around a place."""
     box = shapely.box(lon - degrees, lat - degrees, lon + degrees, lat + degrees)
     return tuple(gpd.GeoSeries([box], crs=4326).to_crs(crs).total_bounds)
 
 
 def area_on_the_ground(shape, crs: str) -> float:
-    return abs(Geod(ellps="WGS84").geometry_area_perimeter(gpd.GeoSeries([shape], crs=crs).to_crs(4326)[0])[0])
+    return abs(Geod(ellps="WGS84").geometry_area_perimeter(gpd.GeoSeries([shape],
+                                                                         crs=crs).to_crs(4326)[0])[
+                                                                             0])
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3395", "EPSG:32635"])
-@pytest.mark.parametrize(("value", "width"), [("motorway", 22), ("footway", 2), ("a new class", 5)])
+@pytest.mark.parametrize(("value", "width"),
+                         [("motorway", 22), ("footway", 2), ("a new class", 5)])
 def test_a_road_is_as_wide_as_its_class_in_metres(tmp_path, crs, value, width):
-    """Far north, where a degree of longitude and a unit of web Mercator are half of what they are at the equator."""
+    """Far north, where a degree of longitude and a unit of web Mercator are half of what they are
+    at the equator."""
     line = shapely.LineString([(25.000, 60.001), (25.004, 60.0015)])
     path = write(tmp_path / "a.geojson", {"highway": [value]}, [line], crs="EPSG:4326")
     road = read(path, crs, around(25, 60, crs)).geometry[0]
     length = Geod(ellps="WGS84").geometry_length(line)
-    assert (area_on_the_ground(road, crs) - np.pi * (width / 2) ** 2) / length == pytest.approx(width, rel=0.01)
+    assert (area_on_the_ground(road, crs)
+            - np.pi * (width / 2) ** 2) / length == pytest.approx(width, rel=0.01)
 
 
 @pytest.mark.parametrize(("lon", "lat", "crs"), [
-    (25, 60, "EPSG:3857"), (104, 1.3, "EPSG:4326"), (16, 78, "EPSG:4326"), (5.4, 52.2, "EPSG:28992"), (30, -89.9, "EPSG:3031"),
+    (25, 60, "EPSG:3857"), (104, 1.3, "EPSG:4326"), (16, 78, "EPSG:4326"),
+    (5.4, 52.2, "EPSG:28992"), (30, -89.9, "EPSG:3031"),
     (179.99, -17, "EPSG:3460"),
 ])
 def test_a_point_becomes_a_disc_of_metres_anywhere(tmp_path, lon, lat, crs):
@@ -46,28 +54,34 @@ def test_a_point_becomes_a_disc_of_metres_anywhere(tmp_path, lon, lat, crs):
     path = write(tmp_path / "a.geojson", columns, [shapely.Point(lon, lat)] * 2, crs="EPSG:4326")
     objects = read(path, crs, around(lon, lat, crs, 0.005))
     assert objects.listing == [("amenity", "cafe"), ("nature", "tree")]
-    assert [area_on_the_ground(disc, crs) for disc in objects.geometry] == pytest.approx([np.pi * 10**2, np.pi * 3**2], rel=0.01)
+    assert [area_on_the_ground(disc, crs)
+            for disc in objects.geometry] == pytest.approx([np.pi * 10**2, np.pi * 3**2], rel=0.01)
 
 
 def test_widths_hold_far_from_the_centre_of_a_wide_raster(tmp_path):
     points = [shapely.Point(5 + 10 * east, 50) for east in (-0.4, 0, 0.4)]
     path = write(tmp_path / "a.geojson", {"amenity": ["a", "b", "c"]}, points, crs="EPSG:4326")
     discs = read(path, "EPSG:4326", (0, 45, 10, 55)).geometry
-    assert [area_on_the_ground(disc, "EPSG:4326") for disc in discs] == pytest.approx([np.pi * 100] * 3, rel=0.01)
+    assert [area_on_the_ground(disc, "EPSG:4326")
+            for disc in discs] == pytest.approx([np.pi * 100] * 3, rel=0.01)
 
 
 @pytest.mark.parametrize("kind", ["motorway", "cafe"])
 def test_what_is_beside_the_raster_still_reaches_into_it(tmp_path, kind):
-    columns = {"highway": [kind if kind == "motorway" else None], "amenity": [kind if kind == "cafe" else None]}
-    shape = metres((-8, 0), (-8, 60)) if kind == "motorway" else shapely.Point(WEST - 8, NORTH - 30)
+    columns = {"highway": [kind if kind == "motorway" else None],
+               "amenity": [kind if kind == "cafe" else None]}
+    shape = metres((-8, 0), (-8, 60)) if kind == "motorway" else shapely.Point(WEST - 8,
+                                                                               NORTH - 30)
     assert read(write(tmp_path / "a.gpkg", columns, [shape])).values == [kind]
 
 
 def test_lines_that_are_no_roads_become_polygons_only_when_closed(tmp_path):
     ring = [(0, 0), (9, 0), (9, 9), (0, 0)]
     one_part = shapely.MultiLineString([metres(*ring[::-1])])
-    geometry = [metres(*ring), metres(*ring, (9, 20), (9, 30)), one_part, metres((20, 20), (30, 20), (20, 20))]
-    objects = read(write(tmp_path / "a.gpkg", {"leisure": ["park", "track", "garden", "slipway"]}, geometry))
+    geometry = [metres(*ring), metres(*ring, (9, 20), (9, 30)), one_part,
+                metres((20, 20), (30, 20), (20, 20))]
+    objects = read(write(tmp_path / "a.gpkg", {"leisure": ["park", "track", "garden", "slipway"]},
+                         geometry))
     assert objects.listing == [("leisure", "park")]
     assert objects.geometry[0].area == pytest.approx(40.5)
     assert objects.census.dropped == {"lines": 2, "repeated in their layer": 1}
@@ -81,10 +95,14 @@ def test_a_closed_line_is_a_road_and_a_park_at_once(tmp_path):
 
 
 def test_what_cannot_be_used_is_counted(tmp_path):
-    bow = shapely.Polygon([(WEST, NORTH), (WEST + 10, NORTH - 10), (WEST + 10, NORTH), (WEST, NORTH - 10)])
-    flat = shapely.Polygon([(WEST + 20, NORTH - 20), (WEST + 30, NORTH - 20), (WEST + 20, NORTH - 20)])
-    mixed = shapely.GeometryCollection([square(40, 0, 4), shapely.Point(WEST + 1, NORTH - 1), shapely.MultiPolygon([square(50, 0, 4)])])
-    geometry = [bow, flat, mixed, shapely.Point(WEST + 1, NORTH - 1), None, shapely.Polygon(), square(0, 30, 5)]
+    bow = shapely.Polygon([(WEST, NORTH), (WEST + 10, NORTH - 10), (WEST + 10, NORTH),
+                           (WEST, NORTH - 10)])
+    flat = shapely.Polygon([(WEST + 20, NORTH - 20), (WEST + 30, NORTH - 20),
+                            (WEST + 20, NORTH - 20)])
+    mixed = shapely.GeometryCollection([square(40, 0, 4), shapely.Point(WEST + 1, NORTH - 1),
+                                        shapely.MultiPolygon([square(50, 0, 4)])])
+    geometry = [bow, flat, mixed, shapely.Point(WEST + 1, NORTH - 1), None, shapely.Polygon(),
+                square(0, 30, 5)]
     objects = read(write(tmp_path / "a.gpkg", {"building": [*"abcdef", "  "]}, geometry))
     assert objects.listing == [("building", "a"), ("building", "c")]  # blank values are no tags
     assert [shape.area for shape in objects.geometry] == pytest.approx([50, 32])
@@ -95,8 +113,11 @@ def test_what_cannot_be_used_is_counted(tmp_path):
 def test_identical_geometries_of_a_layer_are_kept_once_over_all_files(tmp_path):
     first = square(0, 0, 5)
     turned = shapely.Polygon([*first.exterior.coords[2:-1], *first.exterior.coords[:3]])
-    write(tmp_path / "a.gpkg", {"building": ["yes", "house", None], "amenity": [None, None, "school"]}, [first, turned, first])
-    write(tmp_path / "b.gpkg", {"building": ["hut", "barn"]}, [shapely.MultiPolygon([first]), square(0, 0, 6)])
+    write(tmp_path / "a.gpkg",
+          {"building": ["yes", "house", None], "amenity": [None, None, "school"]},
+          [first, turned, first])
+    write(tmp_path / "b.gpkg", {"building": ["hut", "barn"]},
+          [shapely.MultiPolygon([first]), square(0, 0, 6)])
     objects = read(tmp_path)
     assert objects.listing == [("building", "yes"), ("amenity", "school"), ("building", "barn")]
     assert objects.census.dropped == {"repeated in their layer": 2}
@@ -104,30 +125,37 @@ def test_identical_geometries_of_a_layer_are_kept_once_over_all_files(tmp_path):
 
 
 def test_multipolygons_stay_whole_and_keep_their_holes(tmp_path):
-    shape = shapely.transform(shapely.MultiPolygon([HOLE, shapely.box(20, 0, 25, 5)]), lambda xy: xy + np.array([WEST, NORTH - 20]))
+    shape = shapely.transform(
+        shapely.MultiPolygon([HOLE, shapely.box(20, 0, 25, 5)]), lambda xy: xy
+        + np.array([WEST, NORTH - 20]))
     objects = read(write(tmp_path / "a.gpkg", {"landuse": ["forest"]}, [shape]))
     assert shapely.equals(objects.geometry[0], shape)
     assert objects.geometry[0].area == pytest.approx(72 + 25)
 
 
 def test_only_the_window_of_the_raster_is_taken(tmp_path):
-    angle = metres((-17, 30), (-17, 78), (40, 78)).buffer(1)  # its box overlaps the raster, itself does not
+    # its box overlaps the raster, itself does not
+    angle = metres((-17, 30), (-17, 78), (40, 78)).buffer(1)
     geometry = [square(10, 10, 5), square(900, 10, 5), square(-15, 10, 5), angle]
-    objects = read(write(tmp_path / "a.gpkg", {"building": ["in", "far", "near", "angle"]}, geometry))
+    objects = read(write(tmp_path / "a.gpkg", {"building": ["in", "far", "near", "angle"]},
+                         geometry))
     assert objects.listing == [("building", "in")]
     assert (objects.census.outside, objects.census.dropped) == (3, {})
 
 
 def test_a_source_far_outside_the_domain_of_the_rasters_projection(tmp_path):
-    path = write(tmp_path / "a.geojson", {"building": ["yes"]}, [shapely.box(-170, -80, -169, -79)], crs="EPSG:4326")
+    path = write(tmp_path / "a.geojson", {"building": ["yes"]},
+                 [shapely.box(-170, -80, -169, -79)], crs="EPSG:4326")
     objects = read(path)
     assert objects.listing == []
-    assert "-170.00000, -80.00000" in no_overlap_message(path, objects.census, UTM, BOUNDS, "or do without")
+    assert "-170.00000, -80.00000" in no_overlap_message(path, objects.census, UTM, BOUNDS,
+                                                         "or do without")
 
 
 def test_progress_counts_the_features_read(tmp_path, monkeypatch):
     monkeypatch.setattr(vector_files, "CHUNK", 2)
-    write(tmp_path / "a.gpkg", {"building": ["yes", None, "hut"]}, [square(0, 0, 5), square(9, 0, 5), None])
+    write(tmp_path / "a.gpkg", {"building": ["yes", None, "hut"]},
+          [square(0, 0, 5), square(9, 0, 5), None])
     write(tmp_path / "b.geojson", {"amenity": ["school"]}, [square(900, 0, 5)])
     seen = []
     list(read_objects(tmp_path, CRS(UTM), BOUNDS, load_layers(), Census(), progress=seen.append))
@@ -148,7 +176,8 @@ def test_a_source_without_any_feature(tmp_path, kind):
     objects = read(path)
     assert (objects.listing, objects.census.empty) == ([], True)
     message = no_overlap_message(path, objects.census, UTM, BOUNDS, "or do without")
-    assert all(part in message for part in (path.name, "holds no feature", "download them again, or do without."))
+    assert all(part in message for part in (path.name, "holds no feature",
+                                            "download them again, or do without."))
 
 
 def test_an_empty_layer_does_not_hide_features_without_tags(tmp_path):
@@ -161,17 +190,21 @@ def test_an_empty_layer_does_not_hide_features_without_tags(tmp_path):
 def test_subfolders_are_not_searched(tmp_path):
     (tmp_path / "osm/north").mkdir(parents=True)
     write(tmp_path / "osm/north/a.gpkg", {"building": ["yes"]}, [square(0, 0, 5)])
-    with pytest.raises(PrepareError, match=r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north") as raised:
+    with pytest.raises(PrepareError,
+                       match=r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north") as raised:
         read(tmp_path / "osm")
     assert "\n" not in str(raised.value)
 
 
 def test_a_folder_of_several_formats(tmp_path):
     write(tmp_path / "a.gpkg", {"building": ["yes"]}, [square(0, 0, 5)])
-    gpd.GeoDataFrame({"leisure": ["park"]}, geometry=[square(20, 0, 5)], crs=UTM).to_crs(3857).to_parquet(tmp_path / "b.parquet")
-    (tmp_path / "c.osm").write_text('<osm version="0.6"><node id="1" lat="49.6523" lon="15.0005"><tag k="amenity" v="cafe"/></node></osm>')
+    gpd.GeoDataFrame({"leisure": ["park"]}, geometry=[square(20, 0, 5)],
+                     crs=UTM).to_crs(3857).to_parquet(tmp_path / "b.parquet")
+    (tmp_path / "c.osm").write_text(
+        '<osm version="0.6"><node id="1" lat="49.6523" lon="15.0005"><tag k="amenity" v="cafe"/></node></osm>')
     (tmp_path / "notes.txt").write_text("")
-    assert read(tmp_path).listing == [("building", "yes"), ("leisure", "park"), ("amenity", "cafe")]
+    assert read(tmp_path).listing == [("building", "yes"), ("leisure", "park"),
+                                      ("amenity", "cafe")]
 
 
 def test_one_layer_without_tags_does_not_hide_the_others(tmp_path):
@@ -183,9 +216,12 @@ def test_one_layer_without_tags_does_not_hide_the_others(tmp_path):
 
 
 def test_polygonal_part():
-    line, inner = shapely.LineString([(0, 0), (1, 1)]), shapely.MultiPolygon([square(0, 0, 1), square(2, 0, 1)])
-    given = np.array([HOLE, line, inner, shapely.GeometryCollection([line, HOLE, inner]), shapely.GeometryCollection([line])], dtype=object)
+    line, inner = shapely.LineString([(0, 0), (1, 1)]), shapely.MultiPolygon([square(0, 0, 1),
+                                                                              square(2, 0, 1)])
+    given = np.array([HOLE, line, inner, shapely.GeometryCollection([line, HOLE, inner]),
+                      shapely.GeometryCollection([line])], dtype=object)
     parts = polygonal_part(given)
     assert shapely.area(parts).tolist() == pytest.approx([72, 0, 2, 74, 0])
-    assert [part.geom_type for part in parts] == ["Polygon", "Polygon", "MultiPolygon", "MultiPolygon", "Polygon"]
+    assert [part.geom_type for part in parts] == ["Polygon", "Polygon", "MultiPolygon",
+                                                  "MultiPolygon", "Polygon"]
     assert given[1] is line

@@ -20,7 +20,8 @@ METRES_2 = 111_412 * 55_660  # of a square degree near 60 degrees north, roughly
 
 
 class Drawing:
-    """OSM XML, drawn on a grid of 0.001 degrees around 25 E, 60.2 N; one node for each place of the grid."""
+    """OSM XML, drawn on a grid of 0.001 degrees around 25 E, 60.2 N; one node for each place of
+    the grid."""
 
     def __init__(self) -> None:
         self.nodes, self.lines, self.ids = {}, [], count(1000)
@@ -39,8 +40,10 @@ class Drawing:
         return name
 
     def relation(self, *members: tuple[str, int], **tags: str) -> None:
-        inside = "".join(f'<member type="way" ref="{name}" role="{role}"/>' for role, name in members)
-        self.lines.append(f'<relation id="{next(self.ids)}" version="1">{inside}{xml({"type": "multipolygon", **tags})}</relation>')
+        inside = "".join(f'<member type="way" ref="{name}" role="{role}"/>'
+                         for role, name in members)
+        self.lines.append(
+            f'<relation id="{next(self.ids)}" version="1">{inside}{xml({"type": "multipolygon", **tags})}</relation>')
 
     def text(self, nodes_last: bool = False) -> str:
         nodes = [f'<node id="{name}" version="1" lon="{25 + x / 1000}" lat="{60.2 + y / 1000}">{xml(tags)}</node>'
@@ -84,8 +87,10 @@ def drawing() -> Drawing:
 
 
 EXPECTED = [
-    ("amenity", "cafe"), ("amenity", "school"), ("building", "retail"), ("building", "yes"), ("landuse", "forest"), ("leisure", "garden"),
-    ("nature", "water"), ("road", "footway"), ("road", "pedestrian"), ("road", "residential"), ("road", "service"),
+    ("amenity", "cafe"), ("amenity", "school"), ("building", "retail"), ("building", "yes"),
+    ("landuse", "forest"), ("leisure", "garden"),
+    ("nature", "water"), ("road", "footway"), ("road", "pedestrian"), ("road", "residential"),
+    ("road", "service"),
 ]
 
 
@@ -96,7 +101,8 @@ def degrees_2(shape) -> float:
 def test_one_of_everything(drawing, tmp_path):
     objects = read(drawing.write(tmp_path / "a.osm"), CRS, BOUNDS)
     assert sorted(objects.listing) == EXPECTED
-    assert objects.census.dropped == {"points": 1, "lines": 2}  # the crossing; the wood and the track, which says that it is no area
+    # the crossing; the wood and the track, which says that it is no area
+    assert objects.census.dropped == {"points": 1, "lines": 2}
     assert shapely.area(objects.one("amenity", "cafe")) * METRES_2 == pytest.approx(314, rel=0.05)
     assert degrees_2(objects.one("building", "yes")) == pytest.approx(16)
 
@@ -132,7 +138,9 @@ def compressed(suffix, compress):
     return change
 
 
-@pytest.mark.parametrize("change", [to_pbf, compressed(".osm.gz", gzip.compress), compressed(".osm.bz2", bz2.compress)])
+@pytest.mark.parametrize("change",
+                         [to_pbf, compressed(".osm.gz", gzip.compress),
+                          compressed(".osm.bz2", bz2.compress)])
 def test_every_format_gives_the_same(drawing, tmp_path, change):
     path = drawing.write(tmp_path / "a.osm")
     first, second = read(path, CRS, BOUNDS), read(change(path), CRS, BOUNDS)
@@ -161,7 +169,8 @@ def test_what_a_clipped_extract_lacks_is_counted(tmp_path):
     drawing.way_of([known[0], known[1], 7, known[3], known[4]], highway="primary")
     drawing.way_of([7, known[5], drawing.node(9, 0)], highway="path")
     drawing.way_of([7, 8], highway="track")
-    drawing.relation(("outer", drawing.way((0, 20), (9, 20), (9, 29))), ("outer", 5), landuse="forest")
+    drawing.relation(("outer", drawing.way((0, 20), (9, 20), (9, 29))), ("outer", 5),
+                     landuse="forest")
     drawing.relation(("outer", drawing.way((0, 40), (9, 40), (9, 49))), landuse="farmland")
     drawing.relation(("outer", 5), name="nothing that counts")
     objects = read(drawing.write(tmp_path / "a.osm"), CRS, BOUNDS)
@@ -181,7 +190,8 @@ def test_no_object_near_the_raster(drawing, tmp_path):
 def test_a_file_without_any_tag(tmp_path):
     path = Drawing().write(tmp_path / "a.osm")
     objects = read(path, CRS, BOUNDS)
-    assert "a.osm: holds no object" in no_overlap_message(path, objects.census, CRS, BOUNDS, "or do without")
+    assert "a.osm: holds no object" in no_overlap_message(path, objects.census, CRS, BOUNDS,
+                                                          "or do without")
 
 
 def test_nothing_is_left_in_the_temporary_folder(drawing, tmp_path, monkeypatch):
@@ -192,12 +202,14 @@ def test_nothing_is_left_in_the_temporary_folder(drawing, tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("name", "content"), [
-    ("empty.osm.pbf", b""), ("junk.osm.pbf", b"junk" * 99), ("empty.osm", b""), ("cut.osm", b'<osm version="0.6"><node id="1" '),
+    ("empty.osm.pbf", b""), ("junk.osm.pbf", b"junk" * 99), ("empty.osm", b""),
+    ("cut.osm", b'<osm version="0.6"><node id="1" '),
     ("junk.osm.gz", b"junk"), ("junk.osm.bz2", b"junk"),
 ])
 def test_a_damaged_file_is_told_in_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(PrepareError, match=rf"{name}: not a readable OpenStreetMap file \(.*get the file again") as raised:
+    with pytest.raises(PrepareError,
+                       match=rf"{name}: not a readable OpenStreetMap file \(.*get the file again") as raised:
         read(tmp_path / name, CRS, BOUNDS)
     assert "\n" not in str(raised.value)
 
@@ -212,14 +224,16 @@ def test_a_pbf_that_is_cut_short(tmp_path, drawing):
 def test_a_real_pbf(shared):
     objects = read(shared / "data/helsinki_pop/Helsinki.osm.pbf", *WORLD)
     counts = {layer: objects.layers.count(layer) for layer in sorted(set(objects.layers))}
-    assert counts == {"amenity": 1079, "building": 446, "landuse": 207, "leisure": 39, "nature": 811, "road": 2581}
+    assert counts == {"amenity": 1079, "building": 446, "landuse": 207, "leisure": 39,
+                      "nature": 811, "road": 2581}
     assert sum(shapely.get_num_interior_rings(objects.geometry) > 0) > 50
     assert shapely.is_valid(objects.geometry).all()
 
 
 def test_holes_of_real_multipolygons(shared):
     path = shared / "data/helsinki_pop/Helsinki.osm.pbf"
-    areas = osmium.FileProcessor(str(path)).with_areas(osmium.filter.KeyFilter("building")).with_filter(osmium.filter.KeyFilter("building"))
+    areas = osmium.FileProcessor(str(path)).with_areas(
+        osmium.filter.KeyFilter("building")).with_filter(osmium.filter.KeyFilter("building"))
     expected = sum(area.num_rings()[1] for area in areas if area.is_area())
     objects = read(path, *WORLD)
     buildings = objects.geometry[[layer == "building" for layer in objects.layers]]
@@ -229,8 +243,10 @@ def test_holes_of_real_multipolygons(shared):
 
 def test_a_real_xml_extract(shared):
     objects = read(shared / "data/osm_small/planet_10.068,48.135_10.071,48.137.osm", *WORLD)
-    assert {layer: objects.layers.count(layer) for layer in sorted(set(objects.layers))} == {"building": 31, "road": 14}
-    assert objects.census.dropped == {INCOMPLETE_WAYS: 7, INCOMPLETE_AREAS: 4, "points": 1, "lines": 1}
+    assert {layer: objects.layers.count(layer)
+            for layer in sorted(set(objects.layers))} == {"building": 31, "road": 14}
+    assert objects.census.dropped == {INCOMPLETE_WAYS: 7, INCOMPLETE_AREAS: 4, "points": 1,
+                                      "lines": 1}
 
 
 def test_temporary_files_lie_where_they_are_told_and_do_not_stay(tmp_path, drawing, monkeypatch):
@@ -241,7 +257,8 @@ def test_temporary_files_lie_where_they_are_told_and_do_not_stay(tmp_path, drawi
         pass
     assert list(scratch.iterdir()) == []
     monkeypatch.setattr(osm_files, "CHUNK", 1)
-    reading = read_objects(path, CRS, BOUNDS, load_layers(), Census(), lambda _: seen.append(len(list(scratch.iterdir()))), scratch)
+    reading = read_objects(path, CRS, BOUNDS, load_layers(),
+                           Census(), lambda _: seen.append(len(list(scratch.iterdir()))), scratch)
     next(reading)
     assert seen[0] == 1
     reading.close()  # a run that is given up

@@ -23,14 +23,16 @@ def test_the_table_of_the_repository():
     assert table.names == ("amenity", "building", "landuse", "leisure", "nature", "road")
     assert {table.names[layer] for layer in table.layer_of_key.values()} == set(table.names)
     assert table.margin_m == 11  # half a motorway, more than a disc
-    assert table.matches([("building", "no"), ("Building", " yes "), ("name", "x"), ("building", ""), ("natural", "coastline")]) == [
+    assert table.matches([("building", "no"), ("Building", " yes "), ("name", "x"),
+                          ("building", ""), ("natural", "coastline")]) == [
         (table.rule_of_key["building"], "yes")]
 
 
 def test_a_table_of_ones_own(tmp_path):
     table = load_layers(table_file(tmp_path, {
         "keys": {
-            "waterway": {"layer": "nature", "points": "drop", "lines": "buffer", "only": ["river", "stream"]},
+            "waterway": {"layer": "nature", "points": "drop", "lines": "buffer",
+                         "only": ["river", "stream"]},
             "shop": {"layer": "amenity", "points": 3.5, "lines": "drop"},
             "building": BUILDING | {"except": ["ruins"]},
         },
@@ -38,9 +40,11 @@ def test_a_table_of_ones_own(tmp_path):
     }))
     assert table.margin_m == 10
     ring = metres((60, 0), (69, 0), (69, 9), (60, 0))
-    columns = {"waterway": ["river", "stream", "canal", None, None, None], "shop": [None, None, None, "bakery", None, "mall"],
+    columns = {"waterway": ["river", "stream", "canal", None, None, None],
+               "shop": [None, None, None, "bakery", None, "mall"],
                "building": [None, None, None, None, "ruins", None]}
-    geometry = [metres((0, 10), (60, 10)), metres((0, 40), (60, 40)), metres((0, 50), (60, 50)), square(30, 60, 0.1).centroid,
+    geometry = [metres((0, 10), (60, 10)), metres((0, 40), (60, 40)), metres((0, 50), (60, 50)),
+                square(30, 60, 0.1).centroid,
                 square(50, 50, 5), ring]
     objects = read(write(tmp_path / "a.gpkg", columns, geometry), table=table)
     assert objects.listing == [("nature", "river"), ("nature", "stream"), ("amenity", "bakery")]
@@ -55,25 +59,38 @@ def test_a_table_of_ones_own(tmp_path):
     ({"layers": {}}, ["unknown name 'layers'", "keys, width_m"]),
     ({"width_m": {"default": 1}}, ["the file lacks keys"]),
     ({"keys": []}, ["keys=[]", "building: {layer: building"]),
-    ({"keys": {"building": BUILDING | {"hue": "red"}}}, ["unknown name 'hue' in keys.building", "layer, points, lines, only, except"]),
+    ({"keys": {"building": BUILDING | {"hue": "red"}}},
+     ["unknown name 'hue' in keys.building", "layer, points, lines, only, except"]),
     ({"keys": {"building": {"layer": "building", "points": 1}}}, ["keys.building lacks lines"]),
     ({"keys": {"building": "yes"}}, ["keys.building is 'yes'"]),
-    ({"keys": {"building": BUILDING | {"layer": "houses"}}}, ["keys.building.layer='houses'", "amenity, building"]),
-    ({"keys": {"building": BUILDING | {"lines": "wide"}}}, ["keys.building.lines='wide'", "ring, buffer, drop"]),
-    ({"keys": {"building": BUILDING | {"lines": ["ring"]}}}, ["keys.building.lines=['ring']", "ring, buffer, drop"]),
-    ({"keys": {"building": BUILDING | {"points": -2}}}, ["keys.building.points=-2", "metres above 0 or drop"]),
-    ({"keys": {"building": BUILDING | {"points": True}}}, ["keys.building.points=True", "metres above 0 or drop"]),
-    ({"keys": {"building": BUILDING | {"points": float("nan")}}}, ["keys.building.points=nan", "metres above 0"]),
-    ("keys: {building: {layer: building, points: drop, lines: ring, except: [no]}}", ["keys.building.except=[False]", "in quotes"]),
-    ({"keys": {"building": BUILDING | {"only": "yes"}}}, ["keys.building.only='yes'", "a list of values"]),
-    ({"keys": {"building": BUILDING | {"only": ["yes"], "except": ["no"]}}}, ["both only and except"]),
+    ({"keys": {"building": BUILDING | {"layer": "houses"}}},
+     ["keys.building.layer='houses'", "amenity, building"]),
+    ({"keys": {"building": BUILDING | {"lines": "wide"}}},
+     ["keys.building.lines='wide'", "ring, buffer, drop"]),
+    ({"keys": {"building": BUILDING | {"lines": ["ring"]}}},
+     ["keys.building.lines=['ring']", "ring, buffer, drop"]),
+    ({"keys": {"building": BUILDING | {"points": -2}}},
+     ["keys.building.points=-2", "metres above 0 or drop"]),
+    ({"keys": {"building": BUILDING | {"points": True}}},
+     ["keys.building.points=True", "metres above 0 or drop"]),
+    ({"keys": {"building": BUILDING | {"points": float("nan")}}},
+     ["keys.building.points=nan", "metres above 0"]),
+    ("keys: {building: {layer: building, points: drop, lines: ring, except: [no]}}",
+     ["keys.building.except=[False]", "in quotes"]),
+    ({"keys": {"building": BUILDING | {"only": "yes"}}},
+     ["keys.building.only='yes'", "a list of values"]),
+    ({"keys": {"building": BUILDING | {"only": ["yes"], "except": ["no"]}}},
+     ["both only and except"]),
     ({"keys": {"Building": BUILDING}}, ["key 'Building'", "lower case"]),
     ({"keys": {1: BUILDING}}, ["key 1", "text"]),
     ({"keys": {"road": BUILDING | {"lines": "buffer"}}}, ["width_m=None", "default"]),
     ({"keys": {"road": BUILDING}, "width_m": {"path": 1}}, ["width_m={'path': 1}", "default"]),
-    ({"keys": {"road": BUILDING}, "width_m": {"default": 1, "path": -1}}, ["width_m.path=-1", "metres above 0"]),
-    ({"keys": {"road": BUILDING}, "width_m": {"default": 1, "path": "2 m"}}, ["width_m.path='2 m'", "metres above 0"]),
-    ({"keys": {"road": BUILDING}, "width_m": {"default": 1, 5: 1}}, ["width_m has the value 5", "in quotes"]),
+    ({"keys": {"road": BUILDING}, "width_m": {"default": 1, "path": -1}},
+     ["width_m.path=-1", "metres above 0"]),
+    ({"keys": {"road": BUILDING}, "width_m": {"default": 1, "path": "2 m"}},
+     ["width_m.path='2 m'", "metres above 0"]),
+    ({"keys": {"road": BUILDING}, "width_m": {"default": 1, 5: 1}},
+     ["width_m has the value 5", "in quotes"]),
 ])
 def test_a_wrong_table_is_told_in_one_line(tmp_path, table, parts):
     with pytest.raises(ConfigError) as raised:
@@ -86,7 +103,8 @@ def test_a_wrong_table_is_told_in_one_line(tmp_path, table, parts):
 
 
 def test_a_missing_table(tmp_path):
-    with pytest.raises(ConfigError, match=r"layers=.*nope.yaml: cannot be read \(No such file or directory\)"):
+    with pytest.raises(ConfigError,
+                       match=r"layers=.*nope.yaml: cannot be read \(No such file or directory\)"):
         load_layers(tmp_path / "nope.yaml")
 
 
@@ -95,7 +113,8 @@ def test_tags_of_distinct_words():
     words = ["name:x", "building:yes;landuse:grass:x;", "highway:path"]
     owner, rule, value = tag_rows(np.array([1, -1, 0, 2, 1]), words, label_pairs, table)
     assert owner.tolist() == [0, 0, 3, 4, 4]
-    assert [table.rules[index].key for index in rule] == ["building", "landuse", "highway", "building", "landuse"]
+    assert [table.rules[index].key for index in rule] == ["building", "landuse", "highway",
+                                                          "building", "landuse"]
     assert value.tolist() == ["yes", "grass:x", "path", "yes", "grass:x"]
 
 
@@ -116,5 +135,6 @@ def test_packed_tags(text, pairs):
 
 
 def test_listed():
-    assert listed({"points": 3, "lines": 0, "empty geometries": 1}) == "3 points, 1 empty geometries"
+    assert listed({"points": 3, "lines": 0,
+                   "empty geometries": 1}) == "3 points, 1 empty geometries"
     assert listed({}) == "none"

@@ -22,11 +22,13 @@ def tags_of(row) -> dict[str, str]:
 
 def with_one_column(frame, name: str, text):
     """The frame with its tags in one text column."""
-    return gpd.GeoDataFrame({name: [text(tags_of(row)) for _, row in frame.iterrows()]}, geometry=frame.geometry, crs=frame.crs)
+    return gpd.GeoDataFrame({name: [text(tags_of(row)) for _, row in frame.iterrows()]},
+                            geometry=frame.geometry, crs=frame.crs)
 
 
 def hstore(tags: dict[str, str]) -> str:
-    return ",".join(f'"{key}"=>"{value}"' for key, value in {"name": 'A "B"'.replace('"', '\\"'), **tags}.items())
+    return ",".join(f'"{key}"=>"{value}"'
+                    for key, value in {"name": 'A "B"'.replace('"', '\\"'), **tags}.items())
 
 
 def to_gpkg(frame, folder):
@@ -41,7 +43,8 @@ def to_geojson(frame, folder):
 
 
 def to_parquet(frame, folder):
-    frame.assign(building=frame["building"].astype("category")).to_crs(3857).to_parquet(folder / "a.parquet")
+    frame.assign(building=frame["building"].astype("category")).to_crs(3857).to_parquet(
+        folder / "a.parquet")
     return folder / "a.parquet"
 
 
@@ -69,43 +72,53 @@ def to_other_tags(frame, folder):
 
 
 def to_json_tags(frame, folder):
-    features = [{"type": "Feature", "properties": {"osm_id": 1, "tags": tags_of(row)}, "geometry": shapely.geometry.mapping(row.geometry)}
+    features = [{"type": "Feature", "properties": {"osm_id": 1, "tags": tags_of(row)},
+                 "geometry": shapely.geometry.mapping(row.geometry)}
                 for _, row in frame.to_crs(4326).iterrows()]
-    (folder / "hot.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    (folder / "hot.geojson").write_text(json.dumps({"type": "FeatureCollection",
+                                                    "features": features}))
     return folder / "hot.geojson"
 
 
 def to_the_layout_of_the_release(frame, folder):
     """Shapefiles called like the layers, whose f_tag names the column of the value."""
     (folder / "release").mkdir()
-    for key, name, pointer in (("building", "building", "building"), ("landuse", "landuse", "fclass"), ("highway", "road", "highway")):
+    for key, name, pointer in (("building", "building", "building"),
+                               ("landuse", "landuse", "fclass"), ("highway", "road", "highway")):
         rows = frame[frame[key].notna()]
-        gpd.GeoDataFrame({pointer: rows[key], "f_tag": pointer, "name": "x"}, geometry=rows.geometry, crs=frame.crs).to_file(
+        gpd.GeoDataFrame({pointer: rows[key], "f_tag": pointer, "name": "x"},
+                         geometry=rows.geometry, crs=frame.crs).to_file(
             folder / "release" / f"{name}.shp")
     return folder / "release"
 
 
 @pytest.mark.parametrize("written", [
-    to_gpkg, to_geojson, to_parquet, to_shapefiles_of_several_crs, to_label_column, to_other_tags, to_json_tags,
+    to_gpkg, to_geojson, to_parquet, to_shapefiles_of_several_crs, to_label_column, to_other_tags,
+    to_json_tags,
     to_the_layout_of_the_release,
 ])
 def test_every_kind_of_source_gives_the_same_objects(place, tmp_path, written):
     objects = read(written(place.frame, tmp_path))
     assert sorted(objects.listing) == [
-        ("building", "house"), ("building", "house"), ("building", "yes"), ("landuse", "grass"), ("landuse", "residential"),
+        ("building", "house"), ("building", "house"), ("building", "yes"), ("landuse", "grass"),
+        ("landuse", "residential"),
         ("road", "residential"),
     ]
     assert (objects.census.repaired, +objects.census.dropped, objects.census.outside) == (0, {}, 0)
     for value, row in (("grass", 2), ("residential", 3)):
         expected = place.frame.geometry.iloc[row]
-        assert shapely.symmetric_difference(objects.one("landuse", value), expected).area < 1e-3  # GeoJSON keeps 7 decimals: 1 cm
+        # GeoJSON keeps 7 decimals: 1 cm
+        assert shapely.symmetric_difference(objects.one("landuse", value), expected).area < 1e-3
     assert objects.one("road", "residential").area == pytest.approx(60 * 6 + np.pi * 9, rel=0.02)
 
 
 def test_the_other_names_of_natural_and_highway(tmp_path):
-    columns = {"natural": [None, "wood", None], "nature": ["heath", None, None], "road": [None, None, "path"]}
-    path = write(tmp_path / "a.gpkg", columns, [square(0, 0, 5), square(9, 0, 5), metres((0, 20), (9, 20))])
-    assert read(path).listing == [("nature", "heath"), ("nature", "wood"), ("road", "path")]  # in the source's order
+    columns = {"natural": [None, "wood", None], "nature": ["heath", None, None],
+               "road": [None, None, "path"]}
+    path = write(tmp_path / "a.gpkg", columns,
+                 [square(0, 0, 5), square(9, 0, 5), metres((0, 20), (9, 20))])
+    # in the source's order
+    assert read(path).listing == [("nature", "heath"), ("nature", "wood"), ("road", "path")]
 
 
 def test_a_label_column_of_numbers_is_no_tag_column(tmp_path):
@@ -114,15 +127,19 @@ def test_a_label_column_of_numbers_is_no_tag_column(tmp_path):
 
 
 def test_columns_of_keys_go_before_a_label_column(tmp_path):
-    path = write(tmp_path / "a.gpkg", {"label": ["landuse:grass"], "building": ["yes"]}, [square(0, 0, 5)])
+    path = write(tmp_path / "a.gpkg", {"label": ["landuse:grass"], "building": ["yes"]},
+                 [square(0, 0, 5)])
     assert read(path).listing == [("building", "yes")]
 
 
 def test_a_pointer_to_nowhere_is_counted(tmp_path):
-    columns = {"f_tag": ["building", "gone", "name"], "building": ["yes", None, None], "name": ["a", "b", "c"]}
-    objects = read(write(tmp_path / "places.shp", columns, [square(0, 0, 5), square(9, 0, 5), square(18, 0, 5)]))
+    columns = {"f_tag": ["building", "gone", "name"], "building": ["yes", None, None],
+               "name": ["a", "b", "c"]}
+    objects = read(write(tmp_path / "places.shp", columns,
+                         [square(0, 0, 5), square(9, 0, 5), square(18, 0, 5)]))
     assert objects.listing == [("building", "yes")]
-    assert objects.census.dropped == {"whose f_tag names no column": 1, "whose f_tag names no layer": 1}
+    assert objects.census.dropped == {"whose f_tag names no column": 1,
+                                      "whose f_tag names no layer": 1}
 
 
 def test_a_pointer_to_a_name_that_a_shapefile_cuts(tmp_path):
@@ -140,7 +157,9 @@ def chunked(monkeypatch, whole: int):
 @pytest.mark.parametrize("suffix", ["gpkg", "geojson", "shp", "parquet"])
 @pytest.mark.parametrize("whole", [0, 100])
 def test_the_size_of_chunks_and_windows_changes_nothing(tmp_path, monkeypatch, suffix, whole):
-    geometry = [square(10 * index, 10, 5) for index in range(7)] + [square(0, 10, 5), square(900, 0, 5), square(30, 40, 9)]
+    geometry = [square(10 * index, 10, 5) for index in range(7)] + [square(0, 10, 5),
+                                                                    square(900, 0, 5),
+                                                                    square(30, 40, 9)]
     frame = gpd.GeoDataFrame({"building": [*"abcdefghij"]}, geometry=geometry, crs=UTM)
     path = tmp_path / f"a.{suffix}"
     if suffix == "parquet":
@@ -163,7 +182,8 @@ def test_a_ring_of_two_points_is_counted_and_stops_nothing(tmp_path):
     path = write(tmp_path / "a.geojson", {"building": ["yes"]}, [square(0, 0, 5)], crs=UTM)
     broken = {"type": "Polygon", "coordinates": [[[WEST + 1, NORTH - 1], [WEST + 2, NORTH - 2]]]}
     collection = json.loads(path.read_text())
-    collection["features"].append({"type": "Feature", "properties": {"building": "hut"}, "geometry": broken})
+    collection["features"].append({"type": "Feature", "properties": {"building": "hut"},
+                                   "geometry": broken})
     path.write_text(json.dumps(collection))
     objects = read(path)
     assert objects.listing == [("building", "yes")]
@@ -172,7 +192,8 @@ def test_a_ring_of_two_points_is_counted_and_stops_nothing(tmp_path):
 
 def test_text_that_is_not_in_the_stated_encoding(tmp_path):
     path = tmp_path / "a.shp"
-    gpd.GeoDataFrame({"building": ["häuser"]}, geometry=[square(0, 0, 5)], crs=UTM).to_file(path, encoding="ISO-8859-1")
+    gpd.GeoDataFrame({"building": ["häuser"]}, geometry=[square(0, 0, 5)],
+                     crs=UTM).to_file(path, encoding="ISO-8859-1")
     path.with_suffix(".cpg").write_text("UTF-8")
     assert read(path).listing == [("building", "häuser")]
 
@@ -180,7 +201,8 @@ def test_text_that_is_not_in_the_stated_encoding(tmp_path):
 def test_a_lost_index_is_restored_on_request(tmp_path, monkeypatch):
     path = write(tmp_path / "a.shp", {"building": ["yes"]}, [square(0, 0, 5)])
     path.with_suffix(".shx").unlink()
-    with pytest.raises(PrepareError, match=r"a\.shp: the Shapefile's index a\.shx is missing.*SHAPE_RESTORE_SHX=YES"):
+    with pytest.raises(PrepareError,
+                       match=r"a\.shp: the Shapefile's index a\.shx is missing.*SHAPE_RESTORE_SHX=YES"):
         read(path)
     monkeypatch.setenv("SHAPE_RESTORE_SHX", "YES")
     assert read(path).listing == [("building", "yes")]
@@ -195,18 +217,21 @@ def test_attributes_that_are_cut_off(tmp_path):
 
 def test_the_files_of_a_shapefile(tmp_path):
     path = write(tmp_path / "a.shp", {"building": ["yes"]}, [square(0, 0, 5)])
-    assert {file.suffix for file in read(path).census.files} == {".shp", ".shx", ".dbf", ".prj", ".cpg"}
+    assert {file.suffix for file in read(path).census.files} == {".shp", ".shx", ".dbf", ".prj",
+                                                                 ".cpg"}
 
 
 @pytest.mark.parametrize(("name", "count"), [("a702502933_US_21", 42), ("n4503852781_DE_", 15)])
 def test_real_label_columns(shared, name, count):
-    objects = read(shared / f"data/geolink_pairs/{name}.geojson", "EPSG:3857", (-2e7, -2e7, 2e7, 2e7))
+    objects = read(shared / f"data/geolink_pairs/{name}.geojson", "EPSG:3857",
+                   (-2e7, -2e7, 2e7, 2e7))
     assert len(objects.listing) == count
     assert shapely.is_valid(objects.geometry).all()
 
 
 @pytest.mark.parametrize(("name", "layers", "dropped"), [
-    ("qgis_shapefile_broken/shapefile", {"leisure": 2, "landuse": 1, "nature": 31}, {"without geometry": 6, "deleted or unreadable": 1}),
+    ("qgis_shapefile_broken/shapefile", {"leisure": 2, "landuse": 1, "nature": 31},
+     {"without geometry": 6, "deleted or unreadable": 1}),
     ("a1085095888_S2_20", {"nature": 10}, {}),
 ])
 def test_real_files_with_faults(shared, name, layers, dropped):
@@ -220,7 +245,8 @@ def test_real_files_with_faults(shared, name, layers, dropped):
     ("qgis_shapefile_broken/shapefile/rivers.shp", "waterway"),
 ])
 def test_real_files_without_tags_say_what_they_have(shared, name, found):
-    with pytest.raises(PrepareError, match=rf"no column names OSM tags; columns found: .*{found}.*layers="):
+    with pytest.raises(PrepareError,
+                       match=rf"no column names OSM tags; columns found: .*{found}.*layers="):
         read(shared / "data/edgecases" / name, UTM, BOUNDS)
 
 

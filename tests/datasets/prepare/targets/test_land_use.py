@@ -16,7 +16,8 @@ from utils.errors import PrepareError
 
 SIDE = 64
 BOUNDS = (WEST, NORTH - 100, WEST + 100, NORTH)  # the imagery: 200 x 200 pixels of half a metre
-QUARTERS = np.kron([[0, 4], [8, 255]], np.ones((100, 100))).astype(np.uint8)  # water, residential, transport, unknown
+# water, residential, transport, unknown
+QUARTERS = np.kron([[0, 4], [8, 255]], np.ones((100, 100))).astype(np.uint8)
 
 
 def tile_bounds(col: int, row: int) -> tuple[float, float, float, float]:
@@ -47,7 +48,9 @@ def test_a_raster_on_the_imagery_grid_is_copied(tmp_path):
     for col, row in ((0, 0), (2, 1)):
         tile = source.tile(tile_bounds(col, row), UTM, SIDE)
         assert tile.dtype == np.uint8
-        np.testing.assert_array_equal(tile, expected[row * SIDE:(row + 1) * SIDE, col * SIDE:(col + 1) * SIDE])
+        np.testing.assert_array_equal(tile,
+                                      expected[row * SIDE:(row + 1) * SIDE,
+                                               col * SIDE:(col + 1) * SIDE])
 
 
 def test_a_tile_half_outside_the_raster_is_unknown_there(tmp_path):
@@ -60,13 +63,16 @@ def test_a_tile_half_outside_the_raster_is_unknown_there(tmp_path):
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:25832"])
 def test_another_grid_is_resampled_by_nearest_neighbour_and_said(tmp_path, crs):
     plain = write_classes(tmp_path / "plain.tif", QUARTERS)
-    with rasterio.open(plain) as source, rasterio.vrt.WarpedVRT(source, crs=crs, resampling=rasterio.enums.Resampling.nearest) as warped:
+    with rasterio.open(plain) as source, rasterio.vrt.WarpedVRT(source, crs=crs,
+                                                                resampling=rasterio.enums.Resampling.nearest) as warped:
         values, transform = warped.read(1), warped.transform
     assert set(np.unique(values)) <= {0, 4, 8, 255}
     land_use = LandUse(write_classes(tmp_path / "lu.tif", values, transform, crs, nodata=255))
     land_use.check(UTM, BOUNDS)
-    assert any("lu.tif: on another grid than the imagery; resampled by nearest neighbour" in note for note in land_use.notes)
-    centre = (WEST + 34, NORTH - 66, WEST + 66, NORTH - 34)  # 32 m around the corner where the quarters meet
+    assert any("lu.tif: on another grid than the imagery; resampled by nearest neighbour" in note
+               for note in land_use.notes)
+    # 32 m around the corner where the quarters meet
+    centre = (WEST + 34, NORTH - 66, WEST + 66, NORTH - 34)
     tile = land_use.tile(centre, UTM, SIDE)
     expected = QUARTERS[68:132, 68:132]
     assert (tile == expected).mean() > 0.95   # the lines between the quarters may move by a pixel
@@ -76,7 +82,8 @@ def test_another_grid_is_resampled_by_nearest_neighbour_and_said(tmp_path, crs):
 
 def test_coarser_pixels_of_the_same_crs_are_said_where_the_grid_is_known(tmp_path):
     transform = rasterio.Affine(10, 0, WEST, 0, -10, NORTH)
-    source = LandUse(write_classes(tmp_path / "lu.tif", np.arange(100).reshape(10, 10).astype(np.uint8) % 9, transform))
+    source = LandUse(write_classes(tmp_path / "lu.tif",
+                                   np.arange(100).reshape(10, 10).astype(np.uint8) % 9, transform))
     source.check(UTM, BOUNDS, grid())
     assert len(source.notes) == 1
     tile = source.tile(tile_bounds(0, 0), UTM, SIDE)
@@ -100,7 +107,8 @@ def test_the_map_may_be_a_file(tmp_path, write):
     path = tmp_path / "map.txt"
     path.write_text(write({"5": 0, "6": "ignore", "7": None, "8": 9, "9": "transport"}))
     values = np.array([[5, 6, 7, 8, 9]], np.uint8).repeat(5, 0)
-    raster = write_classes(tmp_path / "lu.tif", values, rasterio.Affine(20, 0, WEST, 0, -20, NORTH))
+    raster = write_classes(tmp_path / "lu.tif", values,
+                           rasterio.Affine(20, 0, WEST, 0, -20, NORTH))
     source = LandUse(raster, path)
     assert source.tile(BOUNDS, UTM, 5)[0].tolist() == [0, 255, 255, 255, 8]
     assert path in source.files
@@ -108,12 +116,14 @@ def test_the_map_may_be_a_file(tmp_path, write):
 
 
 @pytest.mark.parametrize(("name", "crs", "options"), [
-    ("lu.gpkg", UTM, {}), ("lu.geojson", "EPSG:4326", {}), ("lu.shp", "EPSG:3857", {}), ("lu.parquet", "EPSG:4326", {}),
+    ("lu.gpkg", UTM, {}), ("lu.geojson", "EPSG:4326", {}), ("lu.shp", "EPSG:3857", {}),
+    ("lu.parquet", "EPSG:4326", {}),
     ("lu.parquet", UTM, {"write_covering_bbox": True}),
 ])
 def test_polygons_of_any_format_by_pixel_centres(tmp_path, name, crs, options):
     shapes = [square(0, 0, 16), square(16, 0, 16), square(4, 4, 8)]  # the last lies in the first
-    source = LandUse(polygons(tmp_path / name, ["forest", "houses", "pond"], shapes, crs, **options),
+    source = LandUse(polygons(tmp_path / name, ["forest", "houses", "pond"], shapes, crs,
+                              **options),
                      {"Forest": "green", "houses": "residential", "pond": 0})
     source.check(UTM, BOUNDS)
     assert source.notes == []
@@ -123,7 +133,8 @@ def test_polygons_of_any_format_by_pixel_centres(tmp_path, name, crs, options):
     if crs == UTM:
         np.testing.assert_array_equal(tile, expected)
     else:
-        assert (tile == expected).mean() > 0.97  # outlines that went through another CRS may miss a pixel's centre
+        # outlines that went through another CRS may miss a pixel's centre
+        assert (tile == expected).mean() > 0.97
     assert (source.tile(tile_bounds(1, 1), UTM, SIDE) == 255).all()
 
 
@@ -134,42 +145,51 @@ def test_later_polygons_lie_over_earlier_ones_whatever_the_index_answers(tmp_pat
     assert (LandUse(path).tile(tile_bounds(0, 0), UTM, SIDE) == order[-1]).all()
 
 
-def test_many_tiles_are_served_by_few_reads_and_nothing_is_missing_at_the_edges_of_a_read(tmp_path, monkeypatch):
+def test_many_tiles_are_served_by_few_reads_and_nothing_is_missing_at_the_edges_of_a_read(tmp_path,
+                                                                                          monkeypatch):
     rng = np.random.default_rng(2)
-    shapes = [shapely.Point(WEST + x, NORTH - y).buffer(rng.uniform(3, 30)) for x, y in rng.uniform((0, 0), (980, 160), (300, 2))]
+    shapes = [shapely.Point(WEST + x, NORTH - y).buffer(rng.uniform(3, 30))
+              for x, y in rng.uniform((0, 0), (980, 160), (300, 2))]
     classes = rng.integers(0, 9, 300).tolist()
     path = polygons(tmp_path / "lu.gpkg", classes, shapes)
     source, reads = LandUse(path), []
 
-    def tile_bounds(col, row):  # on no round coordinates, so that windows read at once end inside tiles
+    # on no round coordinates, so that windows read at once end inside tiles
+    def tile_bounds(col, row):
         x, y = WEST + 20 + col * 32, NORTH - 17 - row * 32
         return x, y - 32, x + 32, y
 
     read = source._source.read
     monkeypatch.setattr(source._source, "read", lambda *args: reads.append(args) or read(*args))
-    tiles = {(col, row): source.tile(tile_bounds(col, row), UTM, SIDE) for row in range(4) for col in range(30)}
+    tiles = {(col, row): source.tile(tile_bounds(col, row), UTM, SIDE) for row in range(4)
+             for col in range(30)}
     assert len(reads) <= 6
     for place in tiles:
         everything = rasterio.features.rasterize(
             zip(shapes, classes, strict=True), (SIDE, SIDE), fill=255,
-            transform=rasterio.transform.from_bounds(*tile_bounds(*place), SIDE, SIDE), dtype="uint8",
+            transform=rasterio.transform.from_bounds(*tile_bounds(*place), SIDE, SIDE),
+            dtype="uint8",
         )
         np.testing.assert_array_equal(tiles[place], everything)
 
 
 def test_polygons_without_class_and_of_unnamed_classes_are_counted(tmp_path):
     shapes = [square(0, 0, 16), square(16, 0, 16), square(0, 16, 16)]
-    source = LandUse(polygons(tmp_path / "lu.gpkg", ["park", None, "quarry"], shapes, column="landuse"), {"park": 1})
+    source = LandUse(polygons(tmp_path / "lu.gpkg", ["park", None, "quarry"], shapes,
+                              column="landuse"), {"park": 1})
     source.check(UTM, BOUNDS)
-    assert any("1 polygons of values that label_map does not name are unknown: quarry (1)" in note for note in source.notes)
+    assert any("1 polygons of values that label_map does not name are unknown: quarry (1)" in note
+               for note in source.notes)
     assert any("1 polygons without a value" in note for note in source.notes)
     assert np.unique(source.tile(tile_bounds(0, 0), UTM, SIDE)).tolist() == [1, 255]
 
 
 def test_names_of_classes_need_no_map_and_broken_outlines_are_mended(tmp_path):
-    bow = shapely.Polygon([(WEST, NORTH), (WEST + 32, NORTH - 32), (WEST + 32, NORTH), (WEST, NORTH - 32)])
+    bow = shapely.Polygon([(WEST, NORTH), (WEST + 32, NORTH - 32), (WEST + 32, NORTH),
+                           (WEST, NORTH - 32)])
     assert not bow.is_valid
-    tile = LandUse(polygons(tmp_path / "lu.gpkg", ["Farmland"], [bow])).tile(tile_bounds(0, 0), UTM, SIDE)
+    tile = LandUse(polygons(tmp_path / "lu.gpkg", ["Farmland"], [bow])).tile(tile_bounds(0, 0),
+                                                                             UTM, SIDE)
     assert tile[32, 2] == CLASSES.index("farmland")
     assert tile[2, 32] == 255
 
@@ -196,7 +216,8 @@ def two_layers(tmp_path):
 
 
 def two_usual_columns(tmp_path):
-    gpd.GeoDataFrame({"class": [1], "code": [2]}, geometry=[square(0, 0, 9)], crs=UTM).to_file(tmp_path / "lu.gpkg")
+    gpd.GeoDataFrame({"class": [1], "code": [2]}, geometry=[square(0, 0, 9)],
+                     crs=UTM).to_file(tmp_path / "lu.gpkg")
     return {"path": tmp_path / "lu.gpkg"}
 
 
@@ -207,7 +228,8 @@ def text_file(tmp_path, name="lu.tif"):
 
 def truncated(tmp_path):
     noise = np.random.default_rng(0).integers(0, 9, (200, 200), dtype=np.uint8)
-    path = write_classes(tmp_path / "lu.tif", noise, compress="deflate", tiled=True, blockxsize=16, blockysize=16)
+    path = write_classes(tmp_path / "lu.tif", noise, compress="deflate", tiled=True, blockxsize=16,
+                         blockysize=16)
     path.write_bytes(path.read_bytes()[:9000])
     return {"path": path}
 
@@ -219,32 +241,49 @@ def map_file(tmp_path, text):
 
 CASES = {
     "missing": (lambda t: {"path": t / "nope.tif"}, ["nope.tif", "no such file", "Pass labels="]),
-    "no_crs": (lambda t: raster(t, crs=None), ["lu.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
-    "bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 3), np.uint8))}, ["lu.tif", "3 bands", "rio stack --bidx 1"]),
-    "floats": (lambda t: raster(t, np.ones((9, 9), np.float32)), ["lu.tif", "float32", "whole numbers", "rio convert --dtype uint8"]),
-    "elsewhere": (lambda t: raster(t, transform=grid(1e5)), ["lu.tif", "does not overlap", "15.69", "15.00000, 49.65", "EPSG:4326"]),
-    "values": (lambda t: raster(t, QUARTERS // 2 + 17), ["lu.tif", "17, 19, 21, 144", "0..8 (water, green", "'label_map={17:green}'"]),
+    "no_crs": (lambda t: raster(t, crs=None),
+               ["lu.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
+    "bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 3), np.uint8))},
+              ["lu.tif", "3 bands", "rio stack --bidx 1"]),
+    "floats": (lambda t: raster(t, np.ones((9, 9), np.float32)),
+               ["lu.tif", "float32", "whole numbers", "rio convert --dtype uint8"]),
+    "elsewhere": (lambda t: raster(t, transform=grid(1e5)),
+                  ["lu.tif", "does not overlap", "15.69", "15.00000, 49.65", "EPSG:4326"]),
+    "values": (lambda t: raster(t, QUARTERS // 2 + 17),
+               ["lu.tif", "17, 19, 21, 144", "0..8 (water, green", "'label_map={17:green}'"]),
     "damaged": (truncated, ["lu.tif", "damaged", "Get the file again"]),
     "text_file": (text_file, ["lu.tif", "neither as a raster nor as polygons", "GeoPackage"]),
-    "parquet": (lambda t: text_file(t, "lu.parquet"), ["lu.parquet", "neither as a raster nor as polygons", "GeoParquet"]),
-    "map_class": (lambda t: {**raster(t), "label_map": {0: "forrest"}}, ["label_map", "0: forrest", "no class", "farmland", "255"]),
+    "parquet": (lambda t: text_file(t, "lu.parquet"),
+                ["lu.parquet", "neither as a raster nor as polygons", "GeoParquet"]),
+    "map_class": (lambda t: {**raster(t), "label_map": {0: "forrest"}},
+                  ["label_map", "0: forrest", "no class", "farmland", "255"]),
     "map_number": (lambda t: {**raster(t), "label_map": {0: 12}}, ["0: 12", "no class", "0..8"]),
     "map_is_text": (lambda t: {**raster(t), "label_map": t / "no.yaml"},
-                    ["no.yaml", "No such file", "'label_map={11:residential,12:8}'", "yaml or json"]),
+                    ["no.yaml", "No such file", "'label_map={11:residential,12:8}'",
+                     "yaml or json"]),
     "map_split_by_the_shell": (lambda t: {**raster(t), "label_map": "5:water"},
-                               ["label_map=5:water: ", "shell splits braces", "in quotes: 'label_map={11:residential,12:8}'"]),
-    "map_is_list": (lambda t: map_file(t, "- 1\n- 2"), ["map.yaml", "[1, 2]", "'label_map={11:residential,12:8}'"]),
-    "map_is_broken": (lambda t: map_file(t, "{1: [2"), ["map.yaml", "cannot be read as yaml or json"]),
+                               ["label_map=5:water: ", "shell splits braces",
+                                "in quotes: 'label_map={11:residential,12:8}'"]),
+    "map_is_list": (lambda t: map_file(t, "- 1\n- 2"),
+                    ["map.yaml", "[1, 2]", "'label_map={11:residential,12:8}'"]),
+    "map_is_broken": (lambda t: map_file(t, "{1: [2"),
+                      ["map.yaml", "cannot be read as yaml or json"]),
     "map_yes": (lambda t: map_file(t, "yes: 2"), ["map.yaml", "read as True", "quotes"]),
-    "map_of_nothing": (lambda t: {**raster(t), "label_map": {77: 1}}, ["lu.tif", "names none", "0, 4, 8, 255", "names 77"]),
-    "no_column": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(0, 0, 9)], column="kind")},
+    "map_of_nothing": (lambda t: {**raster(t), "label_map": {77: 1}},
+                       ["lu.tif", "names none", "0, 4, 8, 255", "names 77"]),
+    "no_column": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(0, 0, 9)],
+                                              column="kind")},
                   ["lu.gpkg", "cannot tell", "columns found: kind", "label_column="]),
-    "wrong_column": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(0, 0, 9)]), "column": "klass"},
+    "wrong_column": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(0, 0, 9)]),
+                                "column": "klass"},
                      ["lu.gpkg", "no column klass", "columns found: class"]),
-    "two_columns": (two_usual_columns, ["lu.gpkg", "several columns", "class, code", "label_column="]),
+    "two_columns": (two_usual_columns,
+                    ["lu.gpkg", "several columns", "class, code", "label_column="]),
     "two_layers": (two_layers, ["lu.gpkg", "2 layers have a column class"]),
-    "points": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [shapely.Point(WEST, NORTH)])}, ["lu.gpkg", "no layer of polygons"]),
-    "polygons_no_crs": (lambda t: {"path": polygons(t / "lu.shp", [1], [square(0, 0, 9)], crs=None)},
+    "points": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [shapely.Point(WEST, NORTH)])},
+               ["lu.gpkg", "no layer of polygons"]),
+    "polygons_no_crs": (lambda t: {"path": polygons(t / "lu.shp", [1], [square(0, 0, 9)],
+                                                    crs=None)},
                         ["lu.shp", "no coordinate reference system", "set_crs"]),
     "polygons_elsewhere": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(5e4, 0, 9)])},
                            ["lu.gpkg", "does not overlap", "15.69", "15.00000, 49.65"]),
@@ -255,7 +294,8 @@ CASES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:'crs' was not provided", "ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.filterwarnings("ignore:'crs' was not provided",
+                            "ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_message(tmp_path, case):
     make, parts = CASES[case]

@@ -1,4 +1,5 @@
-"""CLIP's text vectors: those of open_clip, encoded once, kept on disk, and what is said when the weights are not at hand."""
+"""CLIP's text vectors: those of open_clip, encoded once, kept on disk, and what is said when the
+weights are not at hand."""
 
 import builtins
 import json
@@ -11,12 +12,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import datasets.prepare.text.clip as clip_text
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import datasets.prepare.text.clip as clip_text
 import utils.torchvision_import  # noqa: F401  (first: open_clip imports torchvision)
 from datasets.prepare.text.encoder import text_encoder
 from utils.errors import PrepareError
@@ -29,7 +30,8 @@ TINY = {
     "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
 }
 ROOT = Path(__file__).resolve().parents[4]
-VALUES = ["residential", "place_of_worship", "yes", "", "école", "a value of many words " * 20, "residential"]
+VALUES = ["residential", "place_of_worship", "yes", "", "école", "a value of many words " * 20,
+          "residential"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,7 +39,8 @@ def models(tmp_path_factory):
     """Two models as small as may be, known to open_clip by name: with GELU, and with quickgelu."""
     folder = tmp_path_factory.mktemp("models")
     before = list(open_clip.factory._MODEL_CONFIG_PATHS), dict(open_clip.factory._MODEL_CONFIGS)
-    for name, config in (("tiny", TINY), ("tiny-quickgelu", TINY | {"quick_gelu": True}), ("tiny-wide", TINY | {"embed_dim": 48})):
+    for name, config in (("tiny", TINY), ("tiny-quickgelu", TINY | {"quick_gelu": True}),
+                         ("tiny-wide", TINY | {"embed_dim": 48})):
         (folder / f"{name}.json").write_text(json.dumps(config))
     open_clip.add_model_config(folder)
     yield
@@ -70,7 +73,8 @@ def encoded(monkeypatch):
     """The values that a model was asked for, in the order of asking."""
     asked = []
     encode = clip_text.ClipText.encode
-    monkeypatch.setattr(clip_text.ClipText, "encode", lambda self, values: asked.extend(values) or encode(self, values))
+    monkeypatch.setattr(clip_text.ClipText, "encode", lambda self, values: asked.extend(values)
+                        or encode(self, values))
     return asked
 
 
@@ -86,7 +90,8 @@ def test_the_vectors_are_those_of_open_clip(model, weights, encode):
     vectors, encoder = encode(weights)
     assert vectors.dtype == np.float32
     assert vectors.shape == (len(VALUES), encoder.width) == (7, 32)
-    values = VALUES + ["a" + " a" * more for more in range(80)]  # every length, those longer than the model's context too
+    # every length, those longer than the model's context too
+    values = VALUES + ["a" + " a" * more for more in range(80)]
     with torch.no_grad():
         expected = model.encode_text(open_clip.get_tokenizer("tiny")(values)).numpy()
     np.testing.assert_allclose(encode(weights, values)[0], expected, rtol=1e-4, atol=1e-5)
@@ -96,7 +101,8 @@ def test_the_vectors_are_those_of_open_clip(model, weights, encode):
 def test_the_activation_follows_the_model(model, weights, encode):
     quick, plain = encode(weights)[0], encode(weights, model="tiny")[0]
     assert np.abs(quick - plain).max() > 1e-3
-    assert "for weights of OpenAI pass text.model=tiny-quickgelu" in " ".join(encode(weights, model="tiny")[1].notes)
+    assert "for weights of OpenAI pass text.model=tiny-quickgelu" in " ".join(
+        encode(weights, model="tiny")[1].notes)
 
 
 @pytest.mark.parametrize(("model", "weights", "used"), [
@@ -112,7 +118,8 @@ def test_a_tag_decides_the_activation(model, weights, used):
 
 
 def test_a_file_of_openai_is_known_by_its_checksum(weights, encode, monkeypatch):
-    monkeypatch.setattr(clip_text.ClipText, "_files_of_openai", lambda self: {clip_text._sha256(weights)})
+    monkeypatch.setattr(clip_text.ClipText,
+                        "_files_of_openai", lambda self: {clip_text._sha256(weights)})
     vectors, encoder = encode(weights, model="tiny")
     assert encoder.describe()["model"] == "tiny-quickgelu"
     np.testing.assert_array_equal(vectors, encode(weights)[0])
@@ -122,23 +129,32 @@ def test_a_vector_does_not_depend_on_its_company(weights, encode, tmp_path):
     many = [f"value {number}" for number in range(40)] + VALUES
     together = encode(weights, many, cache=tmp_path / "a")[0]
     for index in (3, 20, 41, 45):
-        np.testing.assert_array_equal(encode(weights, [many[index]], cache=tmp_path / f"b{index}")[0][0], together[index])
+        np.testing.assert_array_equal(encode(weights, [many[index]],
+                                             cache=tmp_path / f"b{index}")[0][0], together[index])
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("form", ["state dict", "checkpoint", "half precision", "text tower alone", "TorchScript of OpenAI"])
+@pytest.mark.parametrize("form", ["state dict", "checkpoint", "half precision", "text tower alone",
+                                  "TorchScript of OpenAI"])
 def test_every_form_of_weights_gives_the_same(model, weights, encode, tmp_path, monkeypatch, form):
     state, path = model.state_dict(), tmp_path / "other.pt"
     if form == "TorchScript of OpenAI":
-        torch.jit.trace_module(model, {"encode_text": torch.zeros(1, 77, dtype=torch.long)}, check_trace=False).save(path)
-        monkeypatch.setattr(clip_text.ClipText, "_files_of_openai", lambda self: {clip_text._sha256(path)})
+        torch.jit.trace_module(model, {"encode_text": torch.zeros(1, 77, dtype=torch.long)},
+                               check_trace=False).save(path)
+        monkeypatch.setattr(clip_text.ClipText,
+                            "_files_of_openai", lambda self: {clip_text._sha256(path)})
     elif form == "checkpoint":
-        torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+        torch.save({"epoch": 3,
+                    "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
+                   path)
     elif form == "text tower alone":
-        torch.save({f"text.{name}": tensor for name, tensor in state.items() if not name.startswith(("visual", "logit"))}, path)
+        torch.save({f"text.{name}": tensor for name, tensor in state.items()
+                    if not name.startswith(("visual", "logit"))}, path)
     else:
-        torch.save({name: tensor.half() for name, tensor in state.items()} if form == "half precision" else state, path)
-    np.testing.assert_allclose(encode(path)[0], encode(weights)[0], atol=5e-3 if form == "half precision" else 0)
+        torch.save({name: tensor.half() for name, tensor in state.items()}
+                   if form == "half precision" else state, path)
+    np.testing.assert_allclose(encode(path)[0], encode(weights)[0],
+                               atol=5e-3 if form == "half precision" else 0)
 
 
 def test_each_value_is_encoded_once(weights, encode, encoded):
@@ -154,7 +170,8 @@ def test_a_hit_gives_the_same_bytes_without_the_model(weights, encode, request):
     request.getfixturevalue("no_model")
     second, encoder = encode(weights, VALUES[::-1])
     assert second[::-1].tobytes() == first.tobytes()
-    assert encoder.describe() == {"name": "clip", "model": "tiny-quickgelu", "weights": "tiny (1).safetensors", "width": 32,
+    assert encoder.describe() == {"name": "clip", "model": "tiny-quickgelu",
+                                  "weights": "tiny (1).safetensors", "width": 32,
                                   "sha256": clip_text._sha256(weights)}
 
 
@@ -171,12 +188,16 @@ def test_models_and_files_do_not_share_vectors(model, weights, encode, encoded, 
 def test_processes_share_a_cache(weights, encode, tmp_path):
     """Connections exclude each other in the same way, whether of one process or of several."""
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(lambda _: encode(weights, [f"value {number}" for number in range(200)]), range(4)))
+        made = list(pool.map(lambda _: encode(weights,
+                                              [f"value {number}" for number in range(200)]),
+                             range(4)))
     assert {vectors.tobytes() for vectors, _ in made} == {made[0][0].tobytes()}
-    assert not any("of text vectors" in note or "not cached" in note for _, encoder in made for note in encoder.notes)
+    assert not any("of text vectors" in note or "not cached" in note for _, encoder in made
+                   for note in encoder.notes)
 
 
-@pytest.mark.parametrize("damage", ["not a database", "truncated", "a vector changed", "a vector cut"])
+@pytest.mark.parametrize("damage",
+                         ["not a database", "truncated", "a vector changed", "a vector cut"])
 def test_a_damaged_cache_is_made_again(weights, encode, encoded, tmp_path, damage):
     first = encode(weights)[0]
     path = tmp_path / "cache" / "vectors.sqlite"
@@ -203,7 +224,8 @@ def test_without_a_place_for_the_cache_the_run_goes_on(weights, encode, encoded,
     encoder.encode(VALUES)
     assert encoded == list(dict.fromkeys(VALUES))
     assert vectors.tobytes() == encode(weights)[0].tobytes()
-    assert sum("text vectors are not cached" in note and "text.cache=FOLDER" in note for note in encoder.notes) == 1
+    assert sum("text vectors are not cached" in note and "text.cache=FOLDER" in note
+               for note in encoder.notes) == 1
 
 
 def test_the_cache_is_in_the_users_cache_folder(weights, tmp_path, monkeypatch):
@@ -220,10 +242,12 @@ def test_another_width_is_told(model, tmp_path):
 
 def test_offline_says_which_file_to_get(encode, monkeypatch):
     def unreachable(source):
-        raise FileNotFoundError("Failed to download file (x) for y. Last error: no network\nmore lines")
+        raise FileNotFoundError("Failed to download file (x) for y. Last error: no network\nmore "
+                                "lines")
     monkeypatch.setattr(open_clip, "download_pretrained", unreachable)
     monkeypatch.setattr(clip_text, "_unreachable", lambda url: None)
-    for weights, file in (("openai", "/ViT-B-16.pt"), ("laion2b_s34b_b88k", "open_clip_model.safetensors of ")):
+    for weights, file in (("openai", "/ViT-B-16.pt"),
+                          ("laion2b_s34b_b88k", "open_clip_model.safetensors of ")):
         with pytest.raises(PrepareError) as error:
             encode(weights, model="ViT-B-16")
         message = str(error.value)
@@ -236,7 +260,8 @@ def test_offline_says_which_file_to_get(encode, monkeypatch):
 
 @pytest.fixture
 def no_network(monkeypatch, tmp_path):
-    """No host has an address, no proxy is set, and the caches of open_clip and the hub are empty; the hosts that were asked for."""
+    """No host has an address, no proxy is set, and the caches of open_clip and the hub are empty;
+    the hosts that were asked for."""
     asked = []
 
     def resolve(host, *arguments, **options):
@@ -250,15 +275,18 @@ def no_network(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(("model", "weights", "host"), [
-    ("ViT-B-16", "openai", "huggingface.co"), ("ViT-B-16", "laion2b_s34b_b88k", "huggingface.co"), ("RN50", "cc12m", "github.com"),
+    ("ViT-B-16", "openai", "huggingface.co"), ("ViT-B-16", "laion2b_s34b_b88k", "huggingface.co"),
+    ("RN50", "cc12m", "github.com"),
 ])
-def test_without_a_network_it_ends_at_once_and_asks_once(encode, no_network, monkeypatch, capfd, caplog, model, weights, host):
+def test_without_a_network_it_ends_at_once_and_asks_once(encode, no_network, monkeypatch, capfd,
+                                                         caplog, model, weights, host):
     monkeypatch.setattr(clip_text.constants, "ENDPOINT", "https://huggingface.co")
     if host == "github.com":
         source = {"url": "https://github.com/weights.pt"}
         monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: source)
     start = time.monotonic()
-    with pytest.raises(PrepareError, match=rf"cannot be downloaded \({host} cannot be reached: Name or service not known\); get ") as error:
+    with pytest.raises(PrepareError,
+                       match=rf"cannot be downloaded \({host} cannot be reached: Name or service not known\); get ") as error:
         encode(weights, model=model)
     assert time.monotonic() - start < 5
     assert "\n" not in str(error.value)
@@ -275,22 +303,27 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(no_network, monkeypat
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(clip_text, "_PATIENCE", 0.1)
-    assert clip_text._unreachable("https://a.example") == "a.example cannot be reached: no answer within 0.1 s"
+    assert clip_text._unreachable(
+        "https://a.example") == "a.example cannot be reached: no answer within 0.1 s"
     answer.set()
 
 
 def test_a_proxy_is_reached_in_the_place_of_the_host(no_network, monkeypatch):
     monkeypatch.setattr(clip_text, "getproxies", lambda: {"https": "http://proxy.example:3128"})
     monkeypatch.setattr(clip_text, "proxy_bypass", lambda host: host == "inside.example")
-    assert clip_text._unreachable("https://a.example").startswith("proxy.example cannot be reached")
-    assert clip_text._unreachable("https://inside.example").startswith("inside.example cannot be reached")
+    assert clip_text._unreachable("https://a.example").startswith(
+        "proxy.example cannot be reached")
+    assert clip_text._unreachable("https://inside.example").startswith(
+        "inside.example cannot be reached")
 
 
 def test_without_a_network_a_file_of_the_hubs_cache_serves(no_network, tmp_path):
     encoder = clip_text.ClipText("ViT-B-16", "openai")
     repository = encoder._clip.get_pretrained_cfg(encoder.model, "openai")["hf_hub"].strip("/")
     folder = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
-    for path, text in ((folder / "refs/main", "0" * 40), (folder / "snapshots" / ("0" * 40) / "open_clip_model.safetensors", "weights")):
+    for path, text in ((folder / "refs/main", "0" * 40),
+                       (folder / "snapshots" / ("0" * 40) / "open_clip_model.safetensors",
+                        "weights")):
         path.parent.mkdir(parents=True)
         path.write_text(text)
     assert encoder._download() == path
@@ -304,7 +337,8 @@ def test_without_open_clip_the_remedy_is_named(monkeypatch):
             raise ModuleNotFoundError("No module named 'open_clip'")
         return real(name, *arguments)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(PrepareError, match=r"^text=clip: open_clip cannot be imported .*; pip install -r requirements-optional.txt, or"):
+    with pytest.raises(PrepareError,
+                       match=r"^text=clip: open_clip cannot be imported .*; pip install -r requirements-optional.txt, or"):
         text_encoder("clip")
 
 
@@ -315,23 +349,31 @@ class Pickled:
 @pytest.mark.parametrize(("make", "name", "message"), [
     ("absent.pt", None, "text.weights={path}: no such file; give the path"),
     ("folder.d", None, "text.weights={path}: a folder; give the file of weights in it"),
-    ("openia", None, "text.weights=openia: no tag of ViT-B-16-quickgelu and no file; its tags are: openai, laion400m_e31"),
+    ("openia", None, "text.weights=openia: no tag of ViT-B-16-quickgelu and no file; its tags "
+                     "are: openai, laion400m_e31"),
     ("empty.pt", None, "{path}: cannot be read (empty file)"),
     ("damaged.safetensors", None, "{path}: cannot be read as safetensors ("),
     ("pickle.pt", None, "{path}: holds pickled Python objects, refused for safety"),
     ("list.pt", None, "{path}: holds no state dict"),
-    ("script.pt", "tiny", "{path}: a TorchScript archive that is not one of OpenAI's own, refused for safety"),
-    ("weights.pt", "tiny-wide", "{path}: not the weights of tiny-wide: text_projection is [32, 32], expected [32, 48]"),
-    ("deeper.pt", "tiny", "{path}: not the weights of tiny: transformer.resblocks.9.x is [1], expected absent"),
+    ("script.pt", "tiny", "{path}: a TorchScript archive that is not one of OpenAI's own, "
+                          "refused for safety"),
+    ("weights.pt", "tiny-wide", "{path}: not the weights of tiny-wide: text_projection is [32, "
+                                "32], expected [32, 48]"),
+    ("deeper.pt", "tiny", "{path}: not the weights of tiny: transformer.resblocks.9.x is [1], "
+                          "expected absent"),
     ("nan.pt", "tiny", "text.weights={path}: the text vectors are not finite"),
-    ("weights.pt", "ViT-B16", "text.model=ViT-B16: unknown model of open_clip; choose one such as ViT-B-16"),
-    ("weights.pt", "ViT-B-16-SigLIP", "text.model=ViT-B-16-SigLIP: needs more files than its weights; choose one such as ViT-B-16"),
-    ("described.pt", "tiny", "text.model=tiny: {folder}/open_clip_config.json says that these weights were trained with quickgelu; "
-                             "pass text.model=tiny-quickgelu"),
+    ("weights.pt", "ViT-B16", "text.model=ViT-B16: unknown model of open_clip; choose one such "
+                              "as ViT-B-16"),
+    ("weights.pt", "ViT-B-16-SigLIP", "text.model=ViT-B-16-SigLIP: needs more files than its "
+                                      "weights; choose one such as ViT-B-16"),
+    ("described.pt", "tiny", "text.model=tiny: {folder}/open_clip_config.json says that these "
+                             "weights were trained with quickgelu; pass "
+                             "text.model=tiny-quickgelu"),
 ])
 def test_bad_input(make, name, message, model, weights, encode, tmp_path):
     path, tower = tmp_path / make, model.state_dict()
-    contents = {"pickle.pt": Pickled(), "list.pt": [1, 2], "weights.pt": tower, "described.pt": tower,
+    contents = {"pickle.pt": Pickled(), "list.pt": [1, 2], "weights.pt": tower,
+                "described.pt": tower,
                 "deeper.pt": tower | {"transformer.resblocks.9.x": torch.zeros(1)},
                 "nan.pt": {name: tensor * torch.nan for name, tensor in tower.items()}}
     if make in contents:
@@ -343,7 +385,8 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
     elif make in ("empty.pt", "damaged.safetensors"):
         path.write_bytes(b"" if make == "empty.pt" else weights.read_bytes()[:200])
     if make == "described.pt":
-        path.with_name("open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
+        path.with_name("open_clip_config.json").write_text(
+            json.dumps({"model_cfg": {"quick_gelu": True}}))
     with pytest.raises(PrepareError) as error:
         encode("openia" if make == "openia" else path, model=name)
     assert str(error.value).startswith(message.format(path=path, folder=tmp_path))
@@ -351,7 +394,9 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
 
 
 def test_a_fresh_process_can_import_open_clip():
-    """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this process may have given it."""
+    """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this
+    process may have given it."""
     code = "from datasets.prepare.text.encoder import text_encoder; text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')"
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                         check=False)
     assert "gone.pt: no such file" in run.stderr.splitlines()[-1]

@@ -44,7 +44,8 @@ def test_a_vector_does_not_depend_on_its_company():
 def test_every_machine_and_run_gives_the_same_signs():
     """Tiles of several machines are trained on together, so the vectors may never change."""
     signs = np.sign(text_encoder("hash").encode(VALUES)).astype(np.int8)
-    assert hashlib.sha256(signs.tobytes()).hexdigest() == "f4dc3573db7e0a02b693f2233904fafa55da667ee4a38141e00a245702496c2e"
+    assert hashlib.sha256(
+        signs.tobytes()).hexdigest() == "f4dc3573db7e0a02b693f2233904fafa55da667ee4a38141e00a245702496c2e"
 
 
 def test_the_metadata_names_it():
@@ -53,8 +54,10 @@ def test_the_metadata_names_it():
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (("clop",), "text=clop: unknown text encoder; choose one of hash, clip"),
-    (("hash", None, "w.pt"), "text.weights=w.pt: text=hash has no weights; add text=clip, or leave it out"),
-    (("hash", "ViT-B-16"), "text.model=ViT-B-16: text=hash has no model; add text=clip, or leave it out"),
+    (("hash", None, "w.pt"), "text.weights=w.pt: text=hash has no weights; add text=clip, or "
+                             "leave it out"),
+    (("hash", "ViT-B-16"), "text.model=ViT-B-16: text=hash has no model; add text=clip, or leave "
+                           "it out"),
 ])
 def test_bad_input(arguments, message):
     with pytest.raises(PrepareError) as error:
