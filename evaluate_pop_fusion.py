@@ -12,8 +12,8 @@ loop is `fit` in evaluation/run.py.
 from typing import Any
 
 from evaluation.defaults import implied
+from evaluation.keys import RegressionConfig
 from utils.cli.command import script
-from utils.config import RegressionConfig
 
 
 def evaluate_pop_fusion(cfg: RegressionConfig) -> dict[str, Any]:

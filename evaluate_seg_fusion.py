@@ -13,8 +13,8 @@ loop is `fit` in evaluation/run.py.
 from typing import Any
 
 from evaluation.defaults import implied
+from evaluation.keys import SegmentationConfig
 from utils.cli.command import script
-from utils.config import SegmentationConfig
 
 
 def evaluate_seg_fusion(cfg: SegmentationConfig) -> dict[str, Any]:

@@ -11,8 +11,8 @@ the city in the colours of its features: docs/features.md. The same command cont
 was stopped.
 """
 
+from inference.keys import ExtractConfig
 from utils.cli.command import script
-from utils.config import ExtractConfig
 
 
 @script("extract_features", ExtractConfig)

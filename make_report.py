@@ -13,10 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from reports import REPORT, write_report
+from reports.keys import MakeReportConfig
 from reports.poster import FORMATS, save_poster
 from reports.scene import is_scene
 from utils.cli.command import script
-from utils.config import MakeReportConfig
 from utils.errors import ConfigError
 from utils.files import replacing
 

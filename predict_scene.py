@@ -8,8 +8,8 @@
 The same command continues a run that was stopped. What the files are stands in docs/maps.md.
 """
 
+from inference.keys import PredictConfig
 from utils.cli.command import script
-from utils.config import PredictConfig
 
 
 @script("predict_scene", PredictConfig)

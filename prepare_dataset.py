@@ -8,9 +8,9 @@
 
 from dataclasses import asdict
 
+from datasets.keys import PrepareConfig
 from datasets.prepare.pipeline import prepare_tiles
 from utils.cli.command import script
-from utils.config import PrepareConfig
 
 
 @script("prepare_dataset", PrepareConfig)

@@ -11,11 +11,11 @@ The same command continues a run that was stopped. Outputs are in save_root_dir/
 
 from datasets.sample_city.tiles import ensure_sample
 from training.devices import launch
+from training.keys import TrainConfig
 from training.pretraining import PretrainingRun
 from training.schedule import learning_rate, set_learning_rate
 from training.summary import add_picture, report
 from utils.cli.command import script
-from utils.config import TrainConfig
 
 
 def train(cfg: TrainConfig) -> None:

@@ -24,11 +24,11 @@ import torch
 from datasets.sample_city.tiles import ensure_sample_tiles
 from evaluation import job
 from evaluation import results as evaluation_results
+from evaluation.keys import SegmentationConfig
 from evaluation.problem import Segmentation
 from models import build_rose
 from utils.checkpoint import save_checkpoint
 from utils.cli.command import read_config
-from utils.config import SegmentationConfig
 
 
 class Settings(NamedTuple):

@@ -27,13 +27,13 @@ from benchmarks.prepare import Peak
 from datasets.prepare.grid import TileGrid
 from datasets.targets import CLASSES
 from inference.features.run import extract
+from inference.keys import ExtractConfig
 from inference.maps.land_use import OVERLAP
 from inference.maps.run import map_scene
 from models import build_rose
 from training.finetuned import build_downstream, save_finetuned
 from utils.checkpoint import save_checkpoint
 from utils.cli.command import configured
-from utils.config import ExtractConfig
 from utils.tables import markdown_table
 
 ENCODER = "test_vit"

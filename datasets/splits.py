@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.keys import SplitsConfig
 from datasets.spatial_blocks import (
     DRAWS,
     GUARD,
@@ -35,7 +36,6 @@ from datasets.stores.tile import TOTALS
 from datasets.targets import CLASSES
 from datasets.tiles import TileDataset
 from utils.cli.command import script
-from utils.config import SplitsConfig
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
 

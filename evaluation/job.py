@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning_fabric.utilities import rank_zero_only
 
+from evaluation.keys import EvaluateConfig
 from evaluation.probe_features import remove_features
 from evaluation.problem import Problem
 from evaluation.results import finish, read_result, summarise
@@ -13,7 +14,6 @@ from evaluation.run import RESULTS, Run, fit
 from evaluation.setup import Setup
 from reports import REPORT, write_report
 from training.devices import launch
-from utils.config import EvaluateConfig
 from utils.outputs import write_json
 from utils.stopping import StopRequest
 from utils.tables import label_of, text_table

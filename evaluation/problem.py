@@ -12,10 +12,10 @@ from datasets import TileDataset
 from datasets.labelled import LabelledTiles
 from datasets.targets import CLASSES, UNITS, UNKNOWN
 from evaluation.baselines import regression_baselines, segmentation_baselines
+from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
 from models.downstream import Downstream
 from models.heads import TargetScale
-from utils.config import RegressionConfig, SegmentationConfig
 from utils.errors import ConfigError, TileError
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
 from datasets.sample_city.tiles import ensure_sample
+from evaluation.keys import EvaluateConfig
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose
@@ -27,7 +28,6 @@ from training.compatibility import (
     node_width,
 )
 from training.finetuned import build_downstream, fill_decoder, purpose_of
-from utils.config import EvaluateConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.files import sha256_of
 

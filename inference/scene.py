@@ -19,10 +19,10 @@ from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.encoder import TextEncoder, text_encoder
 from datasets.stores.tile import GEOMETRY_WIDTH
+from inference.keys import SceneKeys
 from models.network_file import trained_on
 from models.rose import Rose
 from training.compatibility import check_text
-from utils.config import SceneKeys
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
 from utils.progress import say

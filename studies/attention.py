@@ -24,6 +24,7 @@ from models.rose import Rose
 from studies.attention_figures import shares_figure, tile_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
+from studies.keys import AttentionConfig
 from training.attention import attention_mass, patch_attention, patch_coverage
 from training.compatibility import (
     check_image_size,
@@ -34,7 +35,6 @@ from training.compatibility import (
 from training.devices import launch_single
 from training.reconstruction import sample_indices
 from utils.cli.command import script
-from utils.config import AttentionConfig
 from utils.errors import ConfigError, TileError
 
 DRAWN = 4  # objects

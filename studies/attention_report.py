@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from datasets import TileDataset
 from studies.attention_mass import ObjectAttention
-from utils.config import AttentionConfig
+from studies.keys import AttentionConfig
 from utils.drawing import save_figure
 from utils.files import sha256_of
 from utils.outputs import write_csv, write_json

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.defaults import implied
+from evaluation.keys import EvaluateConfig, RegressionConfig, SegmentationConfig
+from studies.keys import StudyConfig
 from utils.cli.command import read_config
-from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig, StudyConfig, keys_of
+from utils.config import keys_of
 from utils.errors import ConfigError
 
 MODES = keys_of(EvaluateConfig)["mode"].metadata["choices"]

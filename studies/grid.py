@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.job import evaluate
+from evaluation.keys import EvaluateConfig, RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation
 from evaluation.results import read_result
 from evaluation.setup import Setup
 from training.devices import launch
 from utils.cli.command import message_of
-from utils.config import EvaluateConfig, RegressionConfig, SegmentationConfig
 from utils.errors import RoseError
 from utils.tables import mean_std
 

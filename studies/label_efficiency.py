@@ -14,9 +14,10 @@ what is finished.
 from dataclasses import replace
 from pathlib import Path
 
+from evaluation.keys import EvaluateConfig
 from studies.command import IN_WORDS, base_config, check_modes, check_several
+from studies.keys import LabelEfficiencyConfig
 from utils.cli.command import script
-from utils.config import EvaluateConfig, LabelEfficiencyConfig
 from utils.errors import TileError
 
 LISTS = "osm-train*.txt"

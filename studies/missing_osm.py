@@ -16,9 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evaluation.keys import EvaluateConfig
 from studies.command import IN_WORDS, base_config, check_several, chosen_modalities
+from studies.keys import MissingOsmConfig
 from utils.cli.command import script
-from utils.config import EvaluateConfig, MissingOsmConfig
 from utils.errors import ConfigError
 
 if TYPE_CHECKING:

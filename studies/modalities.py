@@ -13,8 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.command import IN_WORDS, base_config, chosen_modalities
+from studies.keys import ModalitiesConfig
 from utils.cli.command import script
-from utils.config import ModalitiesConfig
 
 
 @script("modalities", ModalitiesConfig, forward=True)

@@ -10,7 +10,7 @@ from typing import Any
 from evaluation.figures import study_figure
 from studies.command import QUESTIONS, Question
 from studies.grid import Outcome
-from utils.config import StudyConfig
+from studies.keys import StudyConfig
 from utils.drawing import save_figure
 from utils.files import replacing
 from utils.outputs import write_csv, write_json

@@ -6,15 +6,11 @@ import subprocess
 from pathlib import Path
 
 from evaluation.defaults import implied
+from evaluation.keys import RegressionConfig, SegmentationConfig
+from inference.keys import ExtractConfig, PredictConfig
+from reports.keys import MakeReportConfig
+from training.keys import TrainConfig
 from utils.cli.command import read_config
-from utils.config import (
-    ExtractConfig,
-    MakeReportConfig,
-    PredictConfig,
-    RegressionConfig,
-    SegmentationConfig,
-    TrainConfig,
-)
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = {"train_rose": TrainConfig, "evaluate_seg_fusion": SegmentationConfig,

@@ -21,9 +21,9 @@ from models import linear
 from tests.evaluation import evaluating
 from tests.processes import environment
 from tests.random_tiles import random_tile, write_compact, write_release
+from training.keys import TrainConfig
 from utils.checkpoint import read_checkpoint
 from utils.cli.command import read_config
-from utils.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["image_size=64", "image_encoder=test_vit", "num_workers=0", "accelerator=cpu",

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 import train_rose
 from models.network_file import load_rose, trained_on
 from tests.processes import environment
+from training.keys import TrainConfig
 from utils.checkpoint import read_checkpoint
 from utils.cli.command import read_config
-from utils.config import TrainConfig
 from utils.errors import RoseError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,8 +13,8 @@ from lightning_fabric.strategies import ModelParallelStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from training.keys import MachineConfig
 from training.sharding import shard
-from utils.config import MachineConfig
 from utils.errors import ConfigError, RoseError, one_line
 
 

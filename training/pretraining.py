@@ -20,12 +20,12 @@ from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
 from training.devices import compile_in_place, end_all, gather, together
+from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
 from training.records import Recorder
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, own_share, whole
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
-from utils.config import TrainConfig
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import remove_unfinished, replacing
 from utils.stopping import StopRequest, not_finite

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from datasets.keys import PrepareConfig
 from datasets.splits import SplitRules
-from utils.config import PrepareConfig, check_keys
+from utils.config import check_keys
 from utils.errors import ConfigError
 from utils.recipes import resolve_recipe
 

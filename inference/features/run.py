@@ -27,6 +27,7 @@ from inference.features.sources import (
     patches_seen,
     wanted_of,
 )
+from inference.keys import ExtractConfig
 from inference.parts import Parts
 from inference.result_folder import PARTS, ResultFolder
 from inference.scene import request_of
@@ -37,7 +38,6 @@ from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
 from utils.cli.command import configured
-from utils.config import ExtractConfig
 from utils.errors import ConfigError
 from utils.files import sha256_of
 from utils.progress import progress_bar, say

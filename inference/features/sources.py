@@ -21,12 +21,12 @@ from datasets.prepare.scene_tiles import SceneTiles
 from datasets.sample_city.tiles import ensure_sample
 from inference.features.areas import Area, areas_of
 from inference.features.encode import REPRESENTATIONS, Wanted
+from inference.keys import ExtractConfig
 from inference.predict import band_loader
 from inference.scene import BY_BATCH, Reader, identity_of, open_scene, scene_name
 from models.rose import Rose
 from training.compatibility import check_node_width, check_tiles_text, node_width
 from training.loader import device_loader
-from utils.config import ExtractConfig
 from utils.errors import ConfigError
 from utils.files import states
 

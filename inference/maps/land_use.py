@@ -16,13 +16,13 @@ from datasets.prepare.grid import TileGrid
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.targets import UNKNOWN
 from inference.geotiff import Content, Ground, write_geotiff
+from inference.keys import PredictConfig
 from inference.maps.blend import RowBlend, blending_window
 from inference.parts import Strips
 from inference.pictures import class_layer
 from inference.predict import PredictedBand
 from inference.scene import Opening
 from models.downstream import Segmenter
-from utils.config import PredictConfig
 from utils.errors import ConfigError
 from utils.files import replacing
 from utils.style import class_colours, rgb

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.prepare.scene_tiles import SceneTiles
+from inference.keys import PredictConfig
 from inference.maps.land_use import LandUseMap
 from inference.maps.totals import TotalsMap
 from inference.parts import Strips
@@ -19,7 +20,6 @@ from training.compatibility import check_side
 from training.devices import launch_single
 from training.finetuned import BEST, load_finetuned
 from utils.cli.command import configured
-from utils.config import PredictConfig
 from utils.errors import CheckpointError, PrepareError
 from utils.files import sha256_of, states
 from utils.progress import progress_bar, say

@@ -18,6 +18,7 @@ from datasets.prepare.grid import TileGrid
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.targets import UNITS
 from inference.geotiff import Content, Ground, write_geotiff
+from inference.keys import PredictConfig
 from inference.maps.geopackage import as_geopackage, check_holdable
 from inference.maps.zones import COVERED, zone_totals
 from inference.parts import Strips
@@ -25,7 +26,6 @@ from inference.pictures import amount_layer
 from inference.predict import PredictedBand
 from inference.scene import Opening
 from models.downstream import Regressor
-from utils.config import PredictConfig
 from utils.errors import CheckpointError, ConfigError
 from utils.files import replacing
 from utils.progress import say

@@ -10,9 +10,9 @@ import pytest
 from datasets import TileDataset
 from evaluation.defaults import implied
 from evaluation.job import evaluate_and_tell
+from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation
 from utils.cli.command import read_config
-from utils.config import RegressionConfig, SegmentationConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2", "epochs=2", "lr=1e-3", "lr_multi=10"]

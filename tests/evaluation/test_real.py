@@ -24,13 +24,13 @@ from datasets.stores.tile import AREA, CENTROID, CORNERS, GEOMETRY_WIDTH, LABEL,
 from datasets.targets import CLASSES
 from datasets.tiles import collate
 from evaluation.job import evaluate
+from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation
 from tests.conftest import SHARED
 from tests.geolink_tiles import write_geolink_tiles
 from tests.pretrained import save_pretrained
 from training.finetuned import load_finetuned
 from utils.cli.command import read_config
-from utils.config import RegressionConfig, SegmentationConfig
 
 DATA = Path(os.environ.get("ROSE_REAL_DATA", SHARED / "data"))
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}; set "

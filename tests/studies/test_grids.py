@@ -16,11 +16,12 @@ from PIL import Image
 
 from datasets import TileDataset
 from evaluation import job
+from evaluation.keys import RegressionConfig
 from evaluation.problem import Regression
 from studies.command import base_config
+from studies.keys import ModalitiesConfig
 from tests.pretrained import save_pretrained
 from utils.cli.command import read_config
-from utils.config import ModalitiesConfig, RegressionConfig
 from utils.errors import RoseError
 
 LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1),

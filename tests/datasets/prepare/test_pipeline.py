@@ -13,6 +13,7 @@ from affine import Affine
 from PIL import Image
 
 from datasets import TileDataset
+from datasets.keys import PrepareConfig
 from datasets.prepare import bands
 from datasets.prepare.settings import Settings
 from datasets.prepare.text.encoder import HashText
@@ -27,7 +28,6 @@ from tests.datasets.prepare.places import (
     write_raster,
 )
 from utils.cli.command import read_config
-from utils.config import PrepareConfig
 from utils.errors import PrepareError
 
 Usage = namedtuple("Usage", "total used free")

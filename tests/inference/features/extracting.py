@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from inference.features.run import extract
+from inference.keys import ExtractConfig
 from utils.cli.command import read_config
-from utils.config import ExtractConfig
 
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2"]
 UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000],

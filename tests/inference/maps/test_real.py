@@ -15,11 +15,11 @@ import rasterio
 from affine import Affine
 
 from inference.features.run import extract
+from inference.keys import ExtractConfig
 from tests.conftest import SHARED
 from tests.inference.maps.scenes import pixels_of, predict, write_model
 from tests.pretrained import save_pretrained
 from utils.cli.command import configured
-from utils.config import ExtractConfig
 from utils.errors import RoseError
 
 DATA = Path(os.environ.get("ROSE_REAL_DATA", SHARED / "data"))

@@ -7,16 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from datasets.keys import ConvertConfig, PrepareConfig, SampleCityConfig, SplitsConfig, TextConfig
+from training.keys import TrainConfig
 from utils.cli.command import read_config, script
-from utils.config import (
-    ConvertConfig,
-    PrepareConfig,
-    SampleCityConfig,
-    SplitsConfig,
-    TextConfig,
-    TrainConfig,
-    keys_of,
-)
+from utils.config import keys_of
 from utils.errors import ConfigError
 from utils.recipes import RECIPES, resolve_recipe
 
