@@ -23,6 +23,7 @@ from inference.keys import SceneKeys
 from models.network_file import trained_on
 from models.rose import Rose
 from training.compatibility import check_text
+from utils.config import result_values
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
 from utils.progress import say
@@ -32,9 +33,6 @@ NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at ho
 BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code "
             "does (osm_norm_scope=batch): what it says of a tile depends on batch_size, and on "
             "the tile's neighbours")
-# Keys that change no result: where and with how much at a time a run works, and paths, for which
-# the state or the digest of files stands.
-FREE = ("out", "overwrite", "batch_size", "num_workers", "checkpoint", "raster", "osm", "layers")
 WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
@@ -149,11 +147,12 @@ def scene_name(raster: str) -> str:
                                                 for letter in "*?[") else path.name
 
 
-def request_of(cfg: Any, free: Sequence[str] = (), **more: Any) -> dict[str, Any]:
-    """All that results depend on, as JSON knows it: the keys of `cfg` but for those that are
-    `free` or FREE, and `more`."""
-    keys = {name: value for name, value in asdict(cfg).items() if name not in (*FREE, *free)}
-    return json.loads(json.dumps({**keys, **more}))
+def request_of(cfg: Any, **more: Any) -> dict[str, Any]:
+    """Return all that results depend on, as JSON knows it: keys of `cfg`, and `more`.
+
+    Paths are not among them: the state or the digest of their files is, in `more`.
+    """
+    return json.loads(json.dumps({**result_values(cfg), **more}))
 
 
 def identity_of(files: Sequence[Path], reader: Reader, batch_size: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from inference.features.sources import (
     patches_seen,
     wanted_of,
 )
-from inference.keys import ExtractConfig
+from inference.keys import EXTRACT, ExtractConfig
 from inference.parts import Parts
 from inference.result_folder import PARTS, ResultFolder
 from inference.scene import request_of
@@ -37,22 +37,20 @@ from reports import REPORT, write_report
 from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
-from utils.cli.command import configured
+from utils.cli.compose import configured
 from utils.errors import ConfigError
 from utils.files import sha256_of
 from utils.progress import progress_bar, say
 from utils.work_folder import WorkFolder
 
 # keys beside those of a scene that change no vector, or that a digest stands for
-_FREE = ("save_root_dir", "sample_tiles", "data_root")
 _CACHE_MB = 128  # of blocks that GDAL may hold
 
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
     """`extract` with the values of configs/extract_features.yaml, and in their place `keys`, which
     are the keys of extract_features.py."""
-    return extract(configured("extract_features", ExtractConfig,
-                              {"checkpoint": checkpoint, "out": out, **keys}))
+    return extract(configured(EXTRACT, checkpoint=checkpoint, out=out, **keys))
 
 
 def extract(cfg: ExtractConfig) -> dict[str, Any]:
@@ -92,7 +90,7 @@ class _Extraction:
         """The record of the results, made unless they are there."""
         folder = ResultFolder(WorkFolder(Path(self.cfg.out), "extracting", "extracting features"),
                               FEATURES)
-        request = request_of(self.cfg, _FREE, checkpoint_sha256=sha256_of(self.checkpoint),
+        request = request_of(self.cfg, checkpoint_sha256=sha256_of(self.checkpoint),
                              **self.ready.identity)
         with folder.held():
             return folder.begin(request, self.cfg.overwrite) or self._make(folder, request)

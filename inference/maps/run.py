@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.prepare.scene_tiles import SceneTiles
-from inference.keys import PredictConfig
+from inference.keys import PREDICT, PredictConfig
 from inference.maps.land_use import LandUseMap
 from inference.maps.totals import TotalsMap
 from inference.parts import Strips
@@ -19,7 +19,7 @@ from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
 from training.devices import launch_single
 from training.finetuned import BEST, load_finetuned
-from utils.cli.command import configured
+from utils.cli.compose import configured
 from utils.errors import CheckpointError, PrepareError
 from utils.files import sha256_of, states
 from utils.progress import progress_bar, say
@@ -54,8 +54,7 @@ def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path,
               **keys: Any) -> SceneMap:
     """`run` with the values of configs/predict_scene.yaml, and in their place `keys`, which are
     the keys of predict_scene.py."""
-    return run(configured("predict_scene", PredictConfig,
-                          {"raster": raster, "checkpoint": checkpoint, "out": out, **keys}))
+    return run(configured(PREDICT, raster=raster, checkpoint=checkpoint, out=out, **keys))
 
 
 def run(cfg: PredictConfig) -> SceneMap:
