@@ -41,7 +41,7 @@ class EvaluateConfig(MachineKeys):
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
-    task: str = in_trained("", "set by the choice task=")
+    task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here hold")
     batch_size: int = in_trained(16, "tiles per device and step", least=1)
     lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0)
     lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0)
