@@ -1,8 +1,8 @@
 """Raster + OSM -> the tiles of one city.
 
 OSM objects are spooled to disk, their tag values encoded once, and bands of tiles made from the
-spool, by this process or by many. Every step leaves its result in the workplace, so that a run
-which was stopped goes on where it was.
+spool, by this process or by many. Every step leaves its result in the city's folder, so that a
+run which was stopped is resumed.
 """
 
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from datasets.prepare.bands import BandReport
-from datasets.prepare.city_folder import Workplace
+from datasets.prepare.city_folder import CityFolder
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
@@ -114,35 +114,18 @@ class _Preparation:
 
     def run(self) -> PrepareSummary:
         """Make the city, or what a stopped run left to make of it."""
-        place = Workplace(self.settings.folder, self.settings.city)
+        work = CityFolder(self.settings.folder, self.settings.city)
         request = {"keys": self.settings.of_result(), "sources": states(self._files()),
                    "versions": versions()}
-        place.hold()
-        try:
-            continues = place.claim(request, self.settings.layout, self.settings.overwrite)
-            if place.discarded:
+        with work.held():
+            work.claim(request, self.settings.layout, self.settings.overwrite)
+            if work.discarded:
                 self._say(["the work of a stopped run with other keys or other sources was "
                            "thrown away"])
-            if not place.moved and not place.moving:
-                self._make_or_clear(place, continues)
-            return self._finish(place)
-        finally:
-            place.let_go()
-
-    def _make_or_clear(self, place: Workplace, continues: bool) -> None:
-        """`_make`; work that was not even begun does not stay, nor is a full disk blamed on
-        nobody."""
-        try:
-            self._make(place)
-        except PrepareError:
-            if not continues and not place.worth_keeping:
-                place.abandon()
-            raise
-        except OSError as error:
-            if error.filename is not None:
-                raise
-            raise PrepareError(f"{place.out}: cannot be written ({error.strerror or error}). Free "
-                               "space there; the same command then goes on where it stopped.") from error
+            if not work.finished.is_dir():
+                self._make(work)
+                work.publish()
+            return self._finish(work)
 
     def _say(self, notes: Iterable[str]) -> None:
         for note in notes if self.progress else ():
@@ -154,14 +137,14 @@ class _Preparation:
         return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path,
                 *of_targets]
 
-    def _make(self, place: Workplace) -> None:
+    def _make(self, work: CityFolder) -> None:
         """All that stands between the sources and tiles that are ready to be moved."""
-        _check_space(place, self.grid)
-        job = self._build_job(place.folder)
+        _check_space(work, self.grid)
+        job = self._build_job(work.folder)
         self._make_bands(job)
         total = _total(job)
         if not total.tiles:
-            place.abandon()
+            work.abandon()
             raise PrepareError(f"{self.settings.raster}: no tile can be made: "
                                f"{listed(total.skipped)}. Pass imagery and OSM data that overlap, "
                                "or allow more with keep_empty=true, or a max_nodata above "
@@ -169,9 +152,9 @@ class _Preparation:
         meta = self._meta(job, total)
         if self.settings.layout == "compact":
             join_parts(map(job.part, range(self.grid.bands)),
-                       place.made / "cities" / self.settings.city, job.text, meta)
+                       work.made / "cities" / self.settings.city, job.text, meta)
         else:
-            write_release_meta(place.made, self.settings.city, meta, job.text)
+            write_release_meta(work.made, self.settings.city, meta, job.text)
 
     def _build_job(self, folder: Path) -> Job:
         of_tiles = {name: getattr(self.settings, name) for name in TileRules.__dataclass_fields__}
@@ -194,12 +177,9 @@ class _Preparation:
             for number in make_bands(job.folder, missing, workers, self.settings.scheduler):
                 bar.update(sizes[number])
 
-    def _finish(self, place: Workplace) -> PrepareSummary:
-        """Move the tiles to their place, list them by split, and say what was made."""
-        if not place.moved:
-            place.put_in_place()
-        place.release_marker()
-        job = open_job(str(place.finished.resolve()))
+    def _finish(self, work: CityFolder) -> PrepareSummary:
+        """List the tiles by split, and return what was made."""
+        job = open_job(str(work.finished.resolve()))
         spool = job.spool
         summary = PrepareSummary(
             self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid,
@@ -207,7 +187,7 @@ class _Preparation:
             len(spool.labels.values), spool.repaired, spool.outside, spool.dropped,
             self._list_tiles(),
         )
-        place.clear()
+        work.clear()
         return summary
 
     def _list_tiles(self) -> str:
@@ -271,11 +251,11 @@ def _target_arguments(settings: Settings) -> dict[str, dict]:
     return arguments
 
 
-def _check_space(place: Workplace, grid: TileGrid) -> None:
+def _check_space(work: CityFolder, grid: TileGrid) -> None:
     needed = int(grid.tiles * grid.tile_px**2 * 3 * LEAST_SHARE)
-    free = shutil.disk_usage(place.out).free + place.size
+    free = shutil.disk_usage(work.out).free + work.size
     if free < needed:
-        raise PrepareError(f"{place.out}: the disk has {free / 1e9:.1f} GB free, but {grid.tiles} "
+        raise PrepareError(f"{work.out}: the disk has {free / 1e9:.1f} GB free, but {grid.tiles} "
                            f"tiles need {needed / 1e9:.1f} GB or more. Free space, choose another "
                            "out=, or a coarser resolution=.")
 

@@ -26,10 +26,10 @@ def undisturbed(place):
     ("compact", "datasets.prepare.staging", "describe_job", 1),
     ("compact", "datasets.prepare.engine", "make_band", 2),
     ("compact", "datasets.prepare.pipeline", "join_parts", 1),
-    ("compact", "datasets.prepare.city_folder", "_remove_city", 1),
+    ("compact", "utils.work_folder", "_put_away", 1),
     ("compact", "datasets.prepare.pipeline", "checksums", 1),
     ("release", "datasets.prepare.engine", "make_band", 2),
-    ("release", "datasets.prepare.city_folder", "_remove_city", 1),
+    ("release", "utils.work_folder", "_put_away", 1),
 ])
 def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
     kill(place, layout, module, name, count)
@@ -41,10 +41,20 @@ def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
                          [("release", 1), ("release", 5), ("release", 12), ("compact", 1)])
 def test_a_kill_while_tiles_are_moved_leaves_a_dataset_that_is_refused_until_the_move_is_finished(
     place, undisturbed, layout, moves):
-    kill(place, layout, "datasets.prepare.city_folder", "_move", moves)
+    kill(place, layout, "utils.work_folder", "_move_file", moves)
     with pytest.raises(TileError,
                        match=r"the preparation of c was interrupted.*run prepare_dataset.py for it again"):
         TileDataset(place.folder / "out", image_size=64)
+    prepare(place, keep_empty=True, layout=layout)
+    assert contents(place.folder / "out") == undisturbed[layout]
+
+
+@pytest.mark.parametrize(("before", "layout"), [("compact", "release"), ("release", "compact"),
+                                                ("release", "release")])
+def test_a_kill_while_a_city_is_replaced_leaves_nothing_of_the_old_one(place, undisturbed, before,
+                                                                       layout):
+    prepare(place, layout=before)
+    kill(place, layout, "utils.work_folder", "_move_file", 1)
     prepare(place, keep_empty=True, layout=layout)
     assert contents(place.folder / "out") == undisturbed[layout]
 
@@ -75,7 +85,8 @@ def test_a_full_disk_keeps_the_work(place, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("datasets.prepare.bands.write_part", full)
         with pytest.raises(PrepareError,
-                           match=r"out: cannot be written \(No space left on device\).*the same command then goes on"):
+                           match=r"out: cannot be written \(No space left on device\). Free "
+                                 r"space there and run the same command again; it keeps"):
             prepare(place)
     assert [path.name for path in (place.folder / "out").iterdir()] == [".preparing-c"]
     assert prepare(place).tiles == 4
@@ -98,7 +109,7 @@ def test_traces_of_a_finished_run_do_not_answer_for_another_request(place, undis
 
 def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
     prepare(place, city="b")
-    kill(place, "compact", "datasets.prepare.city_folder", "_move", 1)
+    kill(place, "compact", "utils.work_folder", "_move_file", 1)
     with pytest.raises(PrepareError, match="holds a dataset of another kind, layout=compact with "
                                            "b"):
         prepare(place, keep_empty=True, layout="release")
