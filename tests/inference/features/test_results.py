@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.parts import Parts
+from inference.pieces import Parts
 from inference.result_folder import ResultFolder
 from tests.inference.features.extracting import run
 from tests.pretrained import save_pretrained

@@ -15,7 +15,7 @@ import pytest
 
 from inference.features.run import extract_features
 from inference.maps.run import map_scene
-from inference.parts import Strips
+from inference.pieces import Strips
 from inference.scene import scene_name
 from tests.inference.maps.scenes import (
     noise,
@@ -226,7 +226,7 @@ def test_statistics_that_a_gis_writes_beside_a_raster_change_nothing(place, tmp_
 
 def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path):
     """Killed while map.tif is written, as the out-of-memory killer does it."""
-    code = ("import os, signal\nfrom utils.scene import geotiff\ngeotiff._in_blocks = lambda "
+    code = ("import os, signal\nfrom inference import geotiff\ngeotiff._in_blocks = lambda "
             "strips: os.kill(os.getpid(), signal.SIGKILL)\nfrom inference.maps.run import "
             f"map_scene\nmap_scene({str(place / 'city.tif')!r}, "
             f"{str(place / 'classes.safetensors')!r}, {str(tmp_path / 'map')!r}, num_workers=2)")
