@@ -9,24 +9,21 @@ The same command continues a run that was stopped, and reports again what is fin
 loop is `fit` in evaluation/run.py.
 """
 
-from typing import Any
-
-from evaluation.defaults import implied
-from evaluation.keys import RegressionConfig
-from utils.cli.command import script
+from evaluation.keys import REGRESSION, RegressionConfig
+from utils.cli.command import command
+from utils.cli.program import Outcome
 
 
-def evaluate_pop_fusion(cfg: RegressionConfig) -> dict[str, Any]:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
-    # for
-    from evaluation.job import evaluate_and_tell
+def evaluate_pop_fusion(cfg: RegressionConfig) -> Outcome:
+    # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
+    from evaluation.job import evaluate_and_tell, figures_of
     from evaluation.problem import Regression
 
-    return evaluate_and_tell(cfg, Regression(cfg))
+    summary = evaluate_and_tell(cfg, Regression(cfg))
+    return Outcome(summary["mean"][summary["chosen_by"]], figures_of(summary))
 
 
-main = script("evaluate_pop_fusion", RegressionConfig, implied=implied,
-              folder="save_path")(evaluate_pop_fusion)
+main = command(REGRESSION)(evaluate_pop_fusion)
 
 if __name__ == "__main__":
     main()

@@ -10,24 +10,21 @@ The same command continues a run that was stopped, and reports again what is fin
 loop is `fit` in evaluation/run.py.
 """
 
-from typing import Any
-
-from evaluation.defaults import implied
-from evaluation.keys import SegmentationConfig
-from utils.cli.command import script
+from evaluation.keys import SEGMENTATION, SegmentationConfig
+from utils.cli.command import command
+from utils.cli.program import Outcome
 
 
-def evaluate_seg_fusion(cfg: SegmentationConfig) -> dict[str, Any]:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
-    # for
-    from evaluation.job import evaluate_and_tell
+def evaluate_seg_fusion(cfg: SegmentationConfig) -> Outcome:
+    # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
+    from evaluation.job import evaluate_and_tell, figures_of
     from evaluation.problem import Segmentation
 
-    return evaluate_and_tell(cfg, Segmentation(cfg))
+    summary = evaluate_and_tell(cfg, Segmentation(cfg))
+    return Outcome(summary["mean"][summary["chosen_by"]], figures_of(summary))
 
 
-main = script("evaluate_seg_fusion", SegmentationConfig, implied=implied,
-              folder="save_path")(evaluate_seg_fusion)
+main = command(SEGMENTATION)(evaluate_seg_fusion)
 
 if __name__ == "__main__":
     main()

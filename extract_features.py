@@ -11,14 +11,13 @@ the city in the colours of its features: docs/features.md. The same command cont
 was stopped.
 """
 
-from inference.keys import ExtractConfig
-from utils.cli.command import script
+from inference.keys import EXTRACT, ExtractConfig
+from utils.cli.command import command
 
 
-@script("extract_features", ExtractConfig)
+@command(EXTRACT)
 def main(cfg: ExtractConfig) -> None:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
-    # for
+    # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from inference.features.run import extract, in_words
 
     print(in_words(cfg.out, extract(cfg)))

@@ -13,15 +13,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from reports import REPORT, write_report
-from reports.keys import MakeReportConfig
+from reports.keys import MAKE_REPORT, MakeReportConfig
 from reports.poster import FORMATS, save_poster
 from reports.scene import is_scene
-from utils.cli.command import script
+from utils.cli.command import command
 from utils.errors import ConfigError
 from utils.files import replacing
 
 
-@script("make_report", MakeReportConfig, positional=("runs",))
+@command(MAKE_REPORT)
 def main(cfg: MakeReportConfig) -> None:
     if not cfg.runs:
         raise ConfigError("runs=[]: no folder given; name one or several: python make_report.py "

@@ -8,14 +8,13 @@
 The same command continues a run that was stopped. What the files are stands in docs/maps.md.
 """
 
-from inference.keys import PredictConfig
-from utils.cli.command import script
+from inference.keys import PREDICT, PredictConfig
+from utils.cli.command import command
 
 
-@script("predict_scene", PredictConfig)
+@command(PREDICT)
 def main(cfg: PredictConfig) -> None:
-    # the network's libraries take seconds to load, which --help and a mistyped key need not wait
-    # for
+    # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from inference.maps.run import run
 
     print(run(cfg))

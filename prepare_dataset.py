@@ -6,15 +6,17 @@
     osm=osm.gpkg out=data/city city=mytown text=clip labels=landuse.tif population=grid.gpkg
 """
 
-from dataclasses import asdict
-
-from datasets.keys import PrepareConfig
-from datasets.prepare.pipeline import prepare_tiles
-from utils.cli.command import script
+from datasets.keys import PREPARE, PrepareConfig
+from utils.cli.command import command
 
 
-@script("prepare_dataset", PrepareConfig)
+@command(PREPARE)
 def main(cfg: PrepareConfig) -> None:
+    # libraries of geometry load for seconds, which --help and a mistyped key need not wait for
+    from dataclasses import asdict
+
+    from datasets.prepare.pipeline import prepare_tiles
+
     print(prepare_tiles(**asdict(cfg)))
 
 

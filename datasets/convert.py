@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.keys import ConvertConfig
+from datasets.keys import CONVERT, ConvertConfig
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.compact import CITIES, CompactTiles, join_parts, write_part
 from datasets.stores.open import open_store
 from datasets.stores.release import ReleaseTiles, write_release_meta, write_release_tile
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
-from utils.cli.command import script
+from utils.cli.command import command
 from utils.errors import ConfigError, TileError
 from utils.progress import say_if_slow
 from utils.work_folder import WorkFolder
@@ -27,7 +27,7 @@ from utils.work_folder import WorkFolder
 _PART = 512  # tiles in memory at once
 
 
-@script("convert", ConvertConfig, positional=("src", "dst"))
+@command(CONVERT)
 def main(cfg: ConvertConfig) -> None:
     print(convert(cfg.src, cfg.dst, cfg.layout, cfg.overwrite))
 

@@ -13,12 +13,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from datasets.keys import SplitsConfig
+from datasets.keys import SPLITS, SplitConfig, SplitsConfig
 from datasets.spatial_blocks import (
     DRAWS,
     GUARD,
@@ -35,7 +35,7 @@ from datasets.stores.open import open_store
 from datasets.stores.tile import TOTALS
 from datasets.targets import CLASSES
 from datasets.tiles import TileDataset
-from utils.cli.command import script
+from utils.cli.command import command
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
 
@@ -45,20 +45,13 @@ MANY = 0.2     # tiles left out
 ROLES = {TRAIN: "training", VAL: "validation", TEST: "test", GUARD: "left out"}
 
 
-@dataclass(frozen=True)
-class SplitRules:
-    """How tiles are dealt: the keys of configs/split/blocks.yaml, and its values.
+@dataclass
+class SplitRules(SplitConfig):
+    """How tiles are dealt: the keys of `split`.
 
     Raises:
         ConfigError: shares that leave no training tiles, or an impossible value.
     """
-
-    val: float = 0.15
-    test: float = 0.15
-    block: int = 8
-    guard: int = 1
-    seed: int = 0
-    train_sizes: Sequence[int] = (50, 100, 200, 500, 1000)
 
     def __post_init__(self) -> None:
         if min(self.val, self.test) < 0 or self.val + self.test >= 1:
@@ -446,11 +439,9 @@ def _lists(root: Path) -> list[Path]:
                               *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
 
 
-@script("splits", SplitsConfig)
+@command(SPLITS)
 def main(cfg: SplitsConfig) -> None:
-    split = cfg.split
-    print(write_splits(cfg.data_path, SplitRules(split.val, split.test, split.block, split.guard,
-                                                 split.seed, split.train_sizes)))
+    print(write_splits(cfg.data_path, SplitRules(**asdict(cfg.split))))
 
 
 if __name__ == "__main__":

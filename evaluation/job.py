@@ -1,5 +1,6 @@
 """An evaluation from its keys to its results: all seeds, then what they give in words."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,14 @@ def evaluate_and_tell(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
     summary = evaluate(cfg, problem)
     rank_zero_only(print)(in_words(summary))
     return summary
+
+
+def figures_of(summary: dict[str, Any]) -> dict[str, float]:
+    """Return the mean of each figure, followed by its standard deviation where there are several seeds."""
+    spread = summary["std"]
+    return {key: number for name, mean in summary["mean"].items()
+            for key, number in ((name, mean), (f"{name}_std", spread[name]))
+            if not (key.endswith("_std") and math.isnan(number))}
 
 
 def in_words(summary: dict[str, Any]) -> str:

@@ -1,58 +1,146 @@
-"""The keys of evaluation."""
-from dataclasses import dataclass
+"""The keys of evaluate_seg_fusion.py and evaluate_pop_fusion.py."""
 
-from training.keys import MachineConfig
-from utils.config import key, recipe_key
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.keys import SAMPLE, MachineKeys, in_data, in_network, in_outputs
+from utils.cli.program import Choice, Program
+from utils.config import recipe_key, section
+
+in_trained, in_judged = section("what is trained"), section("how it is judged")
+TASK = "the rates of the paper for each of its datasets"
+RECIPE = Choice("recipe", None, "release: the authors' protocol and accidents; null: the "
+                                "checkpoint's own, and the honest protocol")
 
 
 @dataclass
-class EvaluateConfig(MachineConfig):
-    """Keys that evaluate_seg_fusion.py and evaluate_pop_fusion.py share."""
+class EvaluateConfig(MachineKeys):
+    """Keys that both evaluations share."""
 
-    task: str = key()
-    data_root: str = key(why="the folder of a tile dataset with targets; prepare_dataset.py "
-                             "makes one")
-    cities: list[str] | None = key()
-    train_file: str = key()
-    val_file: str = key()
-    test_file: str | None = key()
-    checkpoint: str | None = key()
-    mode: str = key(choices=("finetune", "linear", "scratch"))
-    image_encoder: str | None = key()
-    pretrained: bool = key()
-    epochs: int = key(least=0)
-    batch_size: int = key(least=1)
-    lr: float = key(above=0)
-    lr_multi: float = key(above=0)
-    linear_lr: float = key(above=0)
-    weight_decay: float = key(least=0)
-    cache_features: bool = key()
-    recipe: str | None = key()
-    protocol: str = recipe_key("protocol")
-    osm_norm_scope: str | None = recipe_key("osm_norm_scope")
-    fine_input: str | None = recipe_key("fine_input")
-    remove_ratio: float = key(least=0, most=1)
-    remove_while_training: bool = key()
-    seeds: list[int] = key()
-    save_root_dir: str = key()
-    save_path: str | None = key()
-    resume: str = key(choices=("auto", "never"))
-    sample_tiles: int | None = key(least=1)
+    data_root: str = in_data(
+        meaning="folder of a tile dataset with targets; if not given, the sample city",
+        why="the folder of a tile dataset with targets; prepare_dataset.py makes one",
+        result=False)
+    cities: list[str] | None = in_data(None, "only tiles of these cities; null: all")
+    train_file: str = in_data("osm-train-all.txt", "the lists in data_root, a line NAME.png for each "
+                                                "tile; osm-train100.txt: fewer labels")
+    val_file: str = in_data("val.txt", "chooses the epoch")
+    test_file: str | None = in_data("test.txt", "measured once, at the end; may be absent")
+    checkpoint: str | None = in_network(
+        None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
+              "last run in save_root_dir", result=False)
+    mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; scratch: "
+                                    "all, from random weights",
+                        choices=("finetune", "linear", "scratch"))
+    image_encoder: str | None = in_network(
+        None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
+    pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
+    osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
+                                            section="network")
+    fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
+                                        section="network")
+    task: str = in_trained("", "set by the choice task=")
+    batch_size: int = in_trained(16, "tiles per device and step", least=1)
+    lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0)
+    lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0)
+    linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0)
+    weight_decay: float = in_trained(0.01, "of Adam", least=0)
+    epochs: int = in_trained(30, "0: measure a fine-tuned checkpoint as it is", least=0)
+    cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of in "
+                                         "every epoch; the figures are the same", result=False)
+    recipe: str | None = in_judged(None, "set by the choice recipe=")
+    protocol: str = recipe_key("protocol", section="how it is judged")
+    remove_ratio: float = in_judged(0.0, "share of the OSM objects removed from each reported tile "
+                                      "(noise study)", least=0, most=1)
+    remove_while_training: bool = in_judged(False, "also from the training and validation tiles")
+    seeds: list[int] = in_judged([0], "a run each; several give mean and standard deviation",
+                              result=False)
+    save_root_dir: str = in_outputs("runs", "where the outputs go", result=False)
+    save_path: str | None = in_outputs(None, "folder of the outputs; null: by task, modality and "
+                                          "mode in save_root_dir", result=False)
+    resume: str = in_outputs("auto", "auto: continue what is in the folder, report what is finished; "
+                                  "never: refuse it", choices=("auto", "never"), result=False)
 
 
 @dataclass
 class SegmentationConfig(EvaluateConfig):
     """Keys of evaluate_seg_fusion.py."""
 
-    modality: str = key(choices=("image", "fusion", "fine"))
-    decoder: str = key(choices=("linear", "mask_transformer"))
-    classes: list[str] | None = key()
+    modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
+                                      "ones more", choices=("image", "fusion", "fine"))
+    decoder: str = in_trained("linear", "what makes classes of tokens",
+                           choices=("linear", "mask_transformer"))
+    classes: list[str] | None = in_trained(None, "names of the classes, in the order of the labels' "
+                                              "values; null: the nine of land use")
 
 
 @dataclass
 class RegressionConfig(EvaluateConfig):
     """Keys of evaluate_pop_fusion.py."""
 
-    target: str = key(choices=("pop", "co2"))
-    modality: str = key(choices=("image", "osm", "fusion"))
-    target_scale: str = key(choices=("none", "standard", "log1p"))
+    target: str = in_trained("pop", "people, or tonnes of CO2", choices=("pop", "co2"))
+    modality: str = in_trained("fusion", "image, OSM objects, or both",
+                            choices=("image", "osm", "fusion"))
+    target_scale: str = in_trained(
+        "none", "units of training. none: the target's (the release); standard: mean 0, "
+                "deviation 1; log1p: the same, of its logarithm",
+        choices=("none", "standard", "log1p"))
+    lr: float = in_trained(1e-5, "of the encoders, decaying step by step", above=0)
+    lr_multi: float = in_trained(1e5, "the head's rate is lr times this; made for target_scale=none",
+                              above=0)
+    linear_lr: float = in_trained(1.0, "the head's rate with mode=linear; made for target_scale=none",
+                               above=0)
+    batch_size: int = in_trained(4, "tiles per device and step", least=1)
+
+
+_SAMPLE_TILES = ["sample_tiles=12",
+                 "data_root='${save_root_dir}/sample_city_${sample_tiles}/tiles'", "num_workers=0"]
+
+
+def implied(given: Mapping[str, str]) -> list[str]:
+    """Return the overrides that follow from the keys given, and from those not given.
+
+    Without tiles: the sample city, with rates that suit it unless a task is given. For CO2 without
+    a task: the rates of a CO2 task.
+    """
+    overrides = []
+    if "data_root" not in given:
+        overrides += _SAMPLE_TILES if "task" in given else ["experiment=sample"]
+    if given.get("target") == "co2" and "task" not in given:
+        overrides.append("task=co2")
+    return overrides
+
+
+NAMED_BY = ("task", "target", "modality", "decoder", "mode", "epochs", "protocol", "remove_ratio",
+            "remove_while_training")
+
+
+def default_folder(cfg: Any) -> str:
+    """Return the folder of an evaluation: `save_path`, or what is evaluated and how."""
+    if cfg.save_path is not None:
+        return cfg.save_path
+    target = getattr(cfg, "target", "")
+    decoder = getattr(cfg, "decoder", "linear")
+    parts = [
+        cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality,
+        "" if decoder == "linear" else decoder, cfg.mode if cfg.epochs else "measured",
+        "" if cfg.protocol == "honest" else cfg.protocol,
+        f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
+        "while_training" if cfg.remove_while_training else "",
+    ]
+    return str(Path(cfg.save_root_dir, "_".join(part for part in parts if part)))
+
+
+SEGMENTATION = Program(
+    "evaluate_seg_fusion", SegmentationConfig, "Land-use segmentation.",
+    "python evaluate_seg_fusion.py data_root=D checkpoint=C",
+    choices=(RECIPE, Choice("task", "seg", TASK), SAMPLE), implied=implied,
+    folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY,
+    direction="maximize")
+REGRESSION = Program(
+    "evaluate_pop_fusion", RegressionConfig, "Population and CO2 of tiles.",
+    "python evaluate_pop_fusion.py data_root=D target=co2",
+    choices=(RECIPE, Choice("task", "pop", TASK), SAMPLE), implied=implied,
+    folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY)

@@ -3,7 +3,6 @@ folder."""
 
 import hashlib
 import json
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from lightning_fabric import Fabric
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
 from datasets.sample_city.tiles import ensure_sample
-from evaluation.keys import EvaluateConfig
+from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
@@ -27,16 +26,12 @@ from training.compatibility import (
     last_run,
     node_width,
 )
+from utils.config import result_values
 from utils.errors import CheckpointError, ConfigError
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
 GRAPH_IN_DIM = 524  # of the paper: what `build_rose` takes where it is told nothing
 OPTIONAL_TEST = "test.txt"  # a dataset may do without it; a list of another name was asked for
-# Keys that change no figure: where and on what a run works, and which seeds there are beside its
-# own.
-_FREE = ("accelerator", "devices", "num_nodes", "compile", "num_workers", "seeds", "save_root_dir",
-         "save_path", "resume", "sample_tiles",
-         "checkpoint", "cache_features", "data_root")
 
 
 class Setup:
@@ -73,8 +68,7 @@ class Setup:
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.tiles(self.reported, cfg.seeds[0]))
         self.features: dict[str, FrozenFeatures] = {}
-        self.folder = Path(cfg.save_path) if cfg.save_path else Path(
-            cfg.save_root_dir) / default_name(cfg)
+        self.folder = Path(default_folder(cfg))
 
     def tiles(self, part: str, seed: int) -> LabelledTiles:
         """The tiles of a list with their targets, and without the OSM objects that `remove_ratio`
@@ -104,7 +98,7 @@ class Setup:
 
     def identity(self, seed: int) -> dict[str, Any]:
         """All that a run's figures depend on, as JSON knows it."""
-        values = {name: value for name, value in asdict(self.cfg).items() if name not in _FREE}
+        values = result_values(self.cfg)
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.checkpoint_sha256,
                    "tiles_and_targets": self.tiles_and_targets}
@@ -193,21 +187,6 @@ class Setup:
                               or (self.dataset.root / OPTIONAL_TEST).is_file()):
             lists["test"] = read_list(self.dataset, cfg.test_file, "test_file")
         return lists
-
-
-def default_name(cfg: EvaluateConfig) -> str:
-    """The folder of an evaluation that was given none: what is evaluated and how, as far as it
-    tells one from others."""
-    target = getattr(cfg, "target", "")
-    decoder = getattr(cfg, "decoder", "linear")
-    parts = [
-        cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality,
-        "" if decoder == "linear" else decoder,
-        cfg.mode if cfg.epochs else "measured", "" if cfg.protocol == "honest" else cfg.protocol,
-        f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
-        "while_training" if cfg.remove_while_training else "",
-    ]
-    return "_".join(part for part in parts if part)
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:

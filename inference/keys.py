@@ -1,68 +1,113 @@
-"""The keys of inference."""
+"""The keys of predict_scene.py and extract_features.py."""
+
 from dataclasses import dataclass
 
-from datasets.keys import TextConfig
+from datasets.keys import (
+    OSM,
+    RASTER,
+    TEXT,
+    ImageryKeys,
+    TextConfig,
+    in_how,
+    in_inputs,
+    in_outputs,
+    in_tiles,
+)
+from training.keys import (
+    SAMPLE,
+    accelerator_key,
+    in_network,
+    precision_key,
+    sample_key,
+    workers_key,
+)
+from utils.cli.program import Choice, Program
 from utils.config import key, recipe_key
+
+RECIPE = Choice("recipe", None, "how OSM becomes graphs, rose or release; null: as in training")
 
 
 @dataclass
-class SceneKeys:
-    """Keys that say how a scene is read, beside `raster`; as in PrepareConfig, with null where a
-    checkpoint may know."""
+class SceneKeys(ImageryKeys):
+    """Keys that say how a scene is read, beside `raster`; null where a checkpoint may know."""
 
-    osm: str | None = key()
-    bands: list[int] | None = key()
-    raster_crs: str | None = key()
-    resolution: float | None = key(above=0)
-    stretch: list[float] = key()
-    nodata: str = key()
-    layers: str | None = key()
-    text: TextConfig = key()
-    recipe: str | None = key()
-    relation_codes: str | None = recipe_key("relation_codes")
-    coordinates: str | None = recipe_key("coordinates")
+    osm: str | None = in_inputs(None, f"{OSM}; null: none, every tile counts as one without objects",
+                             result=False)
+    layers: str | None = in_inputs(None, "your own table of which tags are which layer; null: "
+                                      "configs/osm_layers.yaml", result=False)
+    text: TextConfig = key(TextConfig())
+    recipe: str | None = in_tiles(None, "set by the choice recipe=")
+    relation_codes: str | None = recipe_key("relation_codes", None, "null: as in training",
+                                            section="tiles")
+    coordinates: str | None = recipe_key("coordinates", None, "null: as in training",
+                                         section="tiles")
+    overwrite: bool = in_outputs(False, "replace the results that out has", result=False)
+    batch_size: int = in_how(16, "tiles that the network sees at a time: fewer need less memory",
+                          least=1, result=False)
+    num_workers: int = workers_key()
+    accelerator: str = accelerator_key(result=True)
+    precision: str = precision_key()
 
 
 @dataclass
 class PredictConfig(SceneKeys):
     """Keys of predict_scene.py."""
 
-    raster: str = key(why="a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as "
-                          "'chips/*.tif'")
-    checkpoint: str = key(why="a fine-tuned model: the best.safetensors of an evaluation, or its "
-                              "folder")
-    out: str = key(why="the folder of the map to make")
-    overwrite: bool = key()
-    tile_px: int | None = key(least=1)
-    overlap: float | None = key(least=0, below=1)
-    probabilities: bool = key()
-    zones: str | None = key()
-    batch_size: int = key(least=1)
-    num_workers: int = key(least=0)
-    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
-    precision: str = key(choices=("32-true", "bf16-mixed", "16-mixed"))
+    raster: str = in_inputs(meaning=RASTER, why=RASTER, result=False)
+    checkpoint: str = in_inputs(
+        meaning="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
+        why="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
+        result=False)
+    zones: str | None = in_inputs(None, "for a model of people or CO2: polygons, such as districts, "
+                                     "to sum up as well (GeoPackage, GeoParquet, GeoJSON, "
+                                     "Shapefile)")
+    out: str = in_outputs(meaning="the folder of the map", why="the folder of the map to make",
+                       result=False)
+    probabilities: bool = in_outputs(False, "for a model of land use: write each class's "
+                                         "probability, too, as a Cloud-Optimised GeoTIFF")
+    tile_px: int | None = in_tiles(None, "a tile's side in pixels; null: as in training", least=1)
+    overlap: float | None = in_tiles(None, "share of a tile's side that the next one covers again; "
+                                        "null: 0.5; of people and CO2 always 0, or they would "
+                                        "count twice", least=0, below=1)
 
 
 @dataclass
 class ExtractConfig(SceneKeys):
     """Keys of extract_features.py."""
 
-    data_root: str | None = key()
-    cities: list[str] | None = key()
-    raster: str | None = key()
-    checkpoint: str | None = key()
-    osm_norm_scope: str | None = recipe_key("osm_norm_scope")
-    fine_input: str | None = recipe_key("fine_input")
-    out: str = key(why="the folder of the features to make")
-    overwrite: bool = key()
-    representations: list[str] | None = key()
-    fusion: str = key(choices=("global", "fine"))
-    tiles: bool = key()
-    patches: bool = key()
-    image_size: int = key(least=1)
-    batch_size: int = key(least=1)
-    num_workers: int = key(least=0)
-    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
-    precision: str = key(choices=("32-true", "bf16-mixed", "16-mixed"))
-    save_root_dir: str = key()
-    sample_tiles: int | None = key(least=1)
+    data_root: str | None = in_inputs(None, "folder of a tile dataset, in either layout",
+                                      result=False)
+    cities: list[str] | None = in_inputs(None, "of a dataset: only tiles of these cities; null: all")
+    raster: str | None = in_inputs(None, f"a scene: {RASTER}", result=False)
+    sample_tiles: int | None = sample_key()
+    checkpoint: str | None = in_network(
+        None, "a file of train_rose.py, the folder of its run, a best.safetensors, or the "
+              "authors'; null: the last run in save_root_dir", result=False)
+    osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
+                                            section="network")
+    fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
+                                        section="network")
+    out: str = in_outputs(meaning="the folder of the features", result=False,
+                       why="the folder of the features to make")
+    representations: list[str] | None = in_outputs(
+        None, "such as [rs,fused]. rs: of the image (remote sensing); osm: of the objects; fused: "
+              "of both; null: all that there is")
+    fusion: str = in_outputs("global", "of fused: global: the image meets one summary of all "
+                                    "objects; fine: every object, the nearer ones more",
+                          choices=("global", "fine"))
+    tiles: bool = in_outputs(True, "a vector of each tile: tiles.parquet")
+    patches: bool = in_outputs(True, "a vector of each patch: patches_*.tif; with fused also "
+                                  "fused_pca.tif and pictures")
+    save_root_dir: str = in_outputs("runs", "where pretraining runs lie", result=False)
+    image_size: int = in_tiles(224, "side in pixels: of the dataset's tiles, or of those that a "
+                                 "scene is cut to", least=1)
+
+
+PREDICT = Program(
+    "predict_scene", PredictConfig, "A map of a whole scene.",
+    "python predict_scene.py raster=R osm=O checkpoint=C out=D", choices=(RECIPE, TEXT),
+    folder=("", "out"))
+EXTRACT = Program(
+    "extract_features", ExtractConfig, "Features of tiles and patches.",
+    "python extract_features.py data_root=D checkpoint=C out=F", choices=(RECIPE, TEXT, SAMPLE),
+    folder=("", "out"))

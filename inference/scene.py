@@ -22,6 +22,7 @@ from inference.keys import SceneKeys
 from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import check_text
+from utils.config import result_values
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
 from utils.progress import say, say_if_slow
@@ -31,8 +32,6 @@ NEAR = 1.25  # ratio of two ground sizes of a pixel up to which they count as eq
 BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code "
             "does (osm_norm_scope=batch): what it says of a tile depends on batch_size, and on "
             "the tile's neighbours")
-# keys that change no result, and paths of files whose state or digest is in the request
-FREE = ("out", "overwrite", "batch_size", "num_workers", "checkpoint", "raster", "osm", "layers")
 WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
@@ -124,11 +123,12 @@ def scene_name(raster: str) -> str:
     return path.name
 
 
-def request_of(cfg: Any, free: Sequence[str] = (), **more: Any) -> dict[str, Any]:
-    """Return all that results depend on, as JSON holds it: `more`, and the keys of `cfg` but for
-    those in `free` and FREE."""
-    keys = {name: value for name, value in asdict(cfg).items() if name not in (*FREE, *free)}
-    return json.loads(json.dumps({**keys, **more}))
+def request_of(cfg: Any, **more: Any) -> dict[str, Any]:
+    """Return all that results depend on, as JSON holds it: keys of `cfg`, and `more`.
+
+    Paths are not among them: the state or the digest of their files is, in `more`.
+    """
+    return json.loads(json.dumps({**result_values(cfg), **more}))
 
 
 class _NoText:

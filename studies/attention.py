@@ -24,7 +24,7 @@ from models.rose import Rose
 from studies.attention_figures import shares_figure, tile_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
-from studies.keys import AttentionConfig
+from studies.keys import ATTENTION, AttentionConfig
 from training.attention import attention_mass, patch_attention, patch_coverage
 from training.compatibility import (
     check_image_size,
@@ -34,7 +34,7 @@ from training.compatibility import (
 )
 from training.devices import launch_single
 from training.reconstruction import sample_indices
-from utils.cli.command import script
+from utils.cli.command import command
 from utils.errors import ConfigError, TileError
 
 DRAWN = 4  # objects
@@ -42,12 +42,7 @@ DRAWN = 4  # objects
 LARGEST_DRAWN = 1 / 8
 
 
-def implied(given: dict[str, str]) -> list[str]:
-    """The sample city for those who have no tiles."""
-    return [] if {"data_root", "experiment"} & given.keys() else ["experiment=sample"]
-
-
-@script("attention", AttentionConfig, implied=implied)
+@command(ATTENTION)
 def main(cfg: AttentionConfig) -> None:
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch_single(cfg.accelerator)

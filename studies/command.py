@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evaluation.defaults import implied
-from evaluation.keys import EvaluateConfig, RegressionConfig, SegmentationConfig
-from studies.keys import StudyConfig
-from utils.cli.command import read_config
-from utils.config import keys_of
+from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
+from studies.keys import MODES, StudyConfig
+from utils.cli.compose import read
+from utils.cli.program import Program
+from utils.config import choices_of
 from utils.errors import ConfigError
 
-MODES = keys_of(EvaluateConfig)["mode"].metadata["choices"]
 IN_WORDS = {"finetune": "pretrained, fine-tuned", "linear": "pretrained, linear probe",
             "scratch": "from scratch"}
 # Keys of an evaluation that every study sets, and what says so in its place.
@@ -26,27 +25,25 @@ class Question:
 
     Attributes:
         title: in words.
-        script: the evaluation that answers it, whose keys `schema` has; `overrides` say which of
-            its answers is meant.
+        program: the evaluation that answers it; `overrides` say which of its answers is meant.
         score: the figure that is plotted.
     """
 
     title: str
-    script: str
-    schema: type[EvaluateConfig]
+    program: Program
     overrides: tuple[str, ...]
     score: str
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """All that can be asked."""
-        return keys_of(self.schema)["modality"].metadata["choices"]
+        return choices_of(self.program.schema, "modality")
 
 
 QUESTIONS = {
-    "seg": Question("land use", "evaluate_seg_fusion", SegmentationConfig, (), "miou"),
-    "pop": Question("population", "evaluate_pop_fusion", RegressionConfig, ("target=pop",), "r2"),
-    "co2": Question("CO2 emission", "evaluate_pop_fusion", RegressionConfig, ("target=co2",),
+    "seg": Question("land use", SEGMENTATION, (), "miou"),
+    "pop": Question("population", REGRESSION, ("target=pop",), "r2"),
+    "co2": Question("CO2 emission", REGRESSION, ("target=co2",),
                     "r2"),
 }
 
@@ -71,7 +68,7 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
         if instead:
             raise ConfigError(f"{override.lstrip('+')}: the study sets {name} itself, from "
                               f"{instead}=; give that key instead")
-    cfg = read_config(question.script, question.schema, [*rest, *question.overrides], implied)
+    cfg = read(question.program, *rest, *question.overrides)
     if "TORCHELASTIC_RUN_ID" in os.environ or cfg.num_nodes != 1 or cfg.devices not in ("auto",
                                                                                         "1"):
         raise ConfigError(f"devices={cfg.devices} num_nodes={cfg.num_nodes}: a study makes its "

@@ -1,55 +1,111 @@
-"""The keys of studies."""
-from dataclasses import dataclass
+"""The keys of the studies."""
 
-from utils.config import key
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.keys import EvaluateConfig
+from training.keys import SAMPLE, accelerator_key, in_data, in_network, in_outputs, sample_key
+from utils.cli.program import Program
+from utils.config import choices_of, section
+
+MODES = choices_of(EvaluateConfig, "mode")
+in_asked, in_drawn = section("what is asked"), section("what is drawn")
+
+
+def out_key(study: str) -> Any:
+    """State `out` of a study."""
+    return in_outputs(f"runs/{study}_${{problem}}", "folder of the outputs: a table, a plot, and a "
+                                                 "folder for each cell")
 
 
 @dataclass
 class AttentionConfig:
     """Keys of `python -m studies.attention`."""
 
-    checkpoint: str | None = key()
-    data_root: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one")
-    cities: list[str] | None = key()
-    image_size: int = key(least=1)
-    max_tiles: int | None = key(least=1)
-    batch_size: int = key(least=1)
-    tile: str | None = key()
-    nodes: list[int] | None = key()
-    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
-    save_root_dir: str = key()
-    save_path: str = key()
-    sample_tiles: int | None = key(least=1)
+    checkpoint: str | None = in_network(
+        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, or "
+              "a run's folder; null: the newest")
+    data_root: str = in_data(meaning="a tile dataset, in either layout",
+                          why="the folder of a tile dataset; prepare_dataset.py makes one")
+    cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. [singapore,chicago]; "
+                                          "null: all")
+    image_size: int = in_data(224, "side of the tiles in pixels", least=1)
+    max_tiles: int | None = in_data(None, "for the number, so many tiles, evenly over the dataset; "
+                                       "null: all", least=1)
+    batch_size: int = in_data(16, "tiles at once", least=1)
+    sample_tiles: int | None = sample_key()
+    tile: str | None = in_drawn(None, "name of a tile; null: one with several large objects")
+    nodes: list[int] | None = in_drawn(None, "row numbers of its objects, e.g. [0,7]; null: the "
+                                          "largest of different tags, up to an eighth of the tile")
+    accelerator: str = accelerator_key()
+    save_root_dir: str = in_outputs("runs", "where pretraining runs lie")
+    save_path: str = in_outputs("${save_root_dir}/attention", "folder of attention.csv, results.json "
+                                                           "and figures/")
 
 
 @dataclass
 class StudyConfig:
-    """Keys that the studies which train models share; the evaluation's go on to it."""
+    """Keys of the studies that train models; other keys go to the evaluations they make."""
 
-    problem: str = key(choices=("seg", "pop", "co2"))
-    seeds: list[int] = key()
-    out: str = key()
+    problem: str = in_asked("seg", "seg: land use; pop: population; co2: CO2 emission",
+                         choices=("seg", "pop", "co2"))
+    seeds: list[int] = in_asked([0, 1, 2], "a run each; the results are their mean and standard "
+                                        "deviation")
+    out: str = in_outputs()
 
 
 @dataclass
 class LabelEfficiencyConfig(StudyConfig):
     """Keys of `python -m studies.label_efficiency`."""
 
-    train_files: list[str] | None = key()
-    modes: list[str] = key()
+    train_files: list[str] | None = in_asked(
+        None, "lists of training tiles in data_root, e.g. [osm-train50.txt,osm-train-all.txt]; "
+              "null: all osm-train*.txt")
+    modes: list[str] = in_asked(["finetune", "scratch"],
+                                f"how each is used: {', '.join(MODES)}")
+    out: str = out_key("label_efficiency")
 
 
 @dataclass
 class MissingOsmConfig(StudyConfig):
     """Keys of `python -m studies.missing_osm`."""
 
-    modalities: list[str] | None = key()
-    ratios: list[float] = key()
-    while_training: bool = key()
+    modalities: list[str] | None = in_asked(None, "e.g. [image,fusion]; null: all that the problem "
+                                               "has; image reads no OSM, and is drawn as a "
+                                               "reference")
+    ratios: list[float] = in_asked([0, 0.25, 0.5, 0.75, 1], "shares of the OSM objects removed from "
+                                                         "each reported tile; 0 is always there "
+                                                         "unless while_training")
+    while_training: bool = in_asked(False, "also from the training and validation tiles: a training "
+                                        "for each ratio")
+    out: str = out_key("missing_osm")
 
 
 @dataclass
 class ModalitiesConfig(StudyConfig):
     """Keys of `python -m studies.modalities`."""
 
-    modalities: list[str] | None = key()
+    modalities: list[str] | None = in_asked(
+        None, "e.g. [image,fusion]; null: all that the problem has")
+    out: str = out_key("modalities")
+
+
+def study(name: str, schema: type, title: str) -> Program:
+    """Return the program of a study that trains models; unknown keys go to the evaluations."""
+    return Program(name, schema, title, f"python -m studies.{name} data_root=D checkpoint=C",
+                   folder=("", "out"), forward=True)
+
+
+def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
+    return [] if {"data_root", "experiment"} & given.keys() else ["experiment=sample"]
+
+
+ATTENTION = Program(
+    "attention", AttentionConfig, "Where OSM objects look in the image, drawn and as one number.",
+    "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,), implied=_sample_without_tiles,
+    folder=("", "save_path"))
+LABEL_EFFICIENCY = study("label_efficiency", LabelEfficiencyConfig,
+                         "Train shares, pretrained and from scratch.")
+MISSING_OSM = study("missing_osm", MissingOsmConfig, "Robustness to missing OSM objects.")
+MODALITIES = study("modalities", ModalitiesConfig, "Modality comparison.")

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from evaluation.keys import EvaluateConfig
 from studies.command import IN_WORDS, base_config, check_modes, check_several
-from studies.keys import LabelEfficiencyConfig
-from utils.cli.command import script
+from studies.keys import LABEL_EFFICIENCY, LabelEfficiencyConfig
+from utils.cli.command import command
 from utils.errors import TileError
 
 LISTS = "osm-train*.txt"
 
 
-@script("label_efficiency", LabelEfficiencyConfig, forward=True)
+@command(LABEL_EFFICIENCY)
 def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
     check_modes(cfg.modes)
     base = base_config(cfg, rest, {"mode": "modes", "train_file": "train_files"})

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from evaluation.keys import EvaluateConfig
 from studies.command import IN_WORDS, base_config, check_several, chosen_modalities
-from studies.keys import MissingOsmConfig
-from utils.cli.command import script
+from studies.keys import MISSING_OSM, MissingOsmConfig
+from utils.cli.command import command
 from utils.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 WITHOUT_OSM = "image"  # the modality that reads none
 
 
-@script("missing_osm", MissingOsmConfig, forward=True)
+@command(MISSING_OSM)
 def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     check_ratios(cfg.ratios)
     modalities = chosen_modalities(cfg)

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from studies.command import IN_WORDS, base_config, chosen_modalities
-from studies.keys import ModalitiesConfig
-from utils.cli.command import script
+from studies.keys import MODALITIES, ModalitiesConfig
+from utils.cli.command import command
 
 
-@script("modalities", ModalitiesConfig, forward=True)
+@command(MODALITIES)
 def main(cfg: ModalitiesConfig, rest: list[str]) -> None:
     modalities = chosen_modalities(cfg)
     base = base_config(cfg, rest, {"modality": "modalities"})

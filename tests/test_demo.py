@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 from evaluation.defaults import implied
+
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from inference.keys import ExtractConfig, PredictConfig
 from reports.keys import MakeReportConfig

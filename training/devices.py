@@ -13,7 +13,7 @@ from lightning_fabric.strategies import ModelParallelStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from training.keys import MachineConfig
+from training.keys import MachineKeys
 from training.sharding import shard
 from utils.errors import ConfigError, RoseError, one_line
 
@@ -27,7 +27,7 @@ class Autocast(MixedPrecision):
         return data
 
 
-def launch(cfg: MachineConfig) -> Fabric:
+def launch(cfg: MachineKeys) -> Fabric:
     """Fabric with the devices, precision and strategy of `cfg`, its processes started.
 
     Raises:
@@ -61,12 +61,12 @@ def launch(cfg: MachineConfig) -> Fabric:
 def launch_single(accelerator: str, precision: str = "32-true") -> Fabric:
     """Fabric with one device, for a network that is used and not trained; errors as of
     `launch`."""
-    return launch(MachineConfig(image_size=1, precision=precision, accelerator=accelerator,
+    return launch(MachineKeys(image_size=1, precision=precision, accelerator=accelerator,
                                 devices="1", num_nodes=1, strategy="auto",
                                 compile=False, num_workers=0))
 
 
-def _precision(cfg: MachineConfig) -> MixedPrecision | None:
+def _precision(cfg: MachineKeys) -> MixedPrecision | None:
     if cfg.precision == "32-true":
         return None
     device = "cuda" if cfg.accelerator != "cpu" and torch.cuda.is_available() else "cpu"

@@ -1,58 +1,114 @@
-"""The keys of training."""
+"""The keys of train_rose.py, and those of every script that runs a network."""
+
 from dataclasses import dataclass
+from typing import Any
 
-from utils.config import key, recipe_key
+from utils.cli.program import Choice, Program
+from utils.config import recipe_key, section
+
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
+SAMPLE = Choice("experiment", None, "sample: the generated city")
+RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
+                                  "its accidents (utils/recipes.py)")
+
+in_data, in_schedule, in_network, in_outputs, in_machine = map(
+    section, ("data", "schedule", "network", "outputs", "machine"))
+
+
+def accelerator_key(result: bool = False) -> Any:
+    """State `accelerator`."""
+    return in_machine("auto", "auto: a GPU where there is one", choices=ACCELERATORS, result=result)
+
+
+def precision_key(**rules: Any) -> Any:
+    """State `precision`."""
+    return in_machine("32-true", "bf16-mixed is fast on GPUs, and on CPUs with bf16 instructions",
+                   choices=PRECISIONS, **rules)
+
+
+def workers_key() -> Any:
+    """State `num_workers`."""
+    return in_machine(2, "processes that load tiles; results do not depend on it", least=0,
+                   result=False)
+
+
+def sample_key() -> Any:
+    """State `sample_tiles`."""
+    return in_data(None, "generate the sample city, so many tiles a side, where the dataset does "
+                      "not exist", least=1, result=False)
 
 
 @dataclass
-class MachineConfig:
-    """Keys that every script which runs a network shares."""
+class MachineKeys:
+    """Keys of every script that trains a network."""
 
-    image_size: int = key(least=1)
-    precision: str = key(choices=("32-true", "bf16-mixed", "16-mixed"))
-    accelerator: str = key(choices=("auto", "cpu", "cuda", "gpu", "mps"))
-    devices: str = key()
-    num_nodes: int = key(least=1)
-    strategy: str = key(choices=("auto", "ddp"))
-    compile: bool = key()
-    num_workers: int = key(least=0)
+    image_size: int = in_data(224, "side of the tiles in pixels", least=1)
+    sample_tiles: int | None = sample_key()
+    accelerator: str = accelerator_key()
+    devices: str = in_machine("auto", "auto, or how many", result=False)
+    num_nodes: int = in_machine(1, "hosts; torchrun sets it itself: docs/many_machines.md", least=1,
+                             result=False)
+    strategy: str = in_machine("auto", "ddp on several devices: each has the whole network",
+                            choices=("auto", "ddp"))
+    precision: str = precision_key()
+    compile: bool = in_machine(False, "torch.compile: slower to start, faster from then on; needs a "
+                                   "C++ compiler", result=False)
+    num_workers: int = workers_key()
 
 
 @dataclass
-class TrainConfig(MachineConfig):
+class TrainConfig(MachineKeys):
     """Keys of train_rose.py."""
 
-    strategy: str = key(choices=("auto", "ddp", "fsdp"))
-    seed: int = key(least=0, below=2**32)
-    data_path: str = key(why="the folder of a tile dataset; prepare_dataset.py makes one, and "
-                             "experiment=sample needs none")
-    cities: list[str] | None = key()
-    batch_size: int = key(least=1)
-    accumulate: int = key(least=1)
-    checkpoint_activations: bool = key()
-    total_epoch: int = key(least=1)
-    max_steps: int | None = key(least=1)
-    schedule: list[int] = key()
-    lr: float | None = key(above=0)
-    blr: float = key(above=0)
-    cos: bool = key()
-    weight_decay: float = key(least=0)
-    recipe: str = key()
-    osm_norm_scope: str = recipe_key("osm_norm_scope")
-    node_mask_scope: str = recipe_key("node_mask_scope")
-    augment: str = recipe_key("augment")
-    lr_decay: str = recipe_key("lr_decay")
-    relation_edges: bool = key()
-    image_encoder: str = key()
-    pretrained: bool = key()
-    graph_in_dim: int = key(least=16)
-    graph_out_dim: int = key(least=1)
-    img_mask_ratio: float = key(above=0, below=1)
-    osm_mask_ratio: float = key(above=0, below=1)
-    save_root_dir: str = key()
-    save_dir: str = key()
-    resume: str = key()
-    log_every: int = key(least=1)
-    save_every: int = key(least=1)
-    picture_every: int = key(least=1)
-    sample_tiles: int | None = key(least=1)
+    data_path: str = in_data(
+        meaning="folder of a tile dataset, in either layout",
+        why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample "
+            "needs none", result=False)
+    cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. [singapore,chicago]; "
+                                          "null: all")
+    batch_size: int = in_data(64, "tiles per device and batch", least=1, result=False)
+    accumulate: int = in_data(1, "batches per step: as a larger batch_size, without its memory",
+                           least=1, result=False)
+    total_epoch: int = in_schedule(120, "epochs", least=1, result=False)
+    max_steps: int | None = in_schedule(None, "stop after so many steps in all; null: run all epochs",
+                                     least=1, result=False)
+    schedule: list[int] = in_schedule([90, 110], "lr x0.1 from these epochs on (lr_decay), counted "
+                                              "from 1")
+    cos: bool = in_schedule(False, "a half cosine over total_epoch instead")
+    lr_decay: str = recipe_key("lr_decay", section="schedule")
+    lr: float | None = in_schedule(None, "null: blr * batch_size * accumulate * devices / 256",
+                                above=0)
+    blr: float = in_schedule(1.5e-4, "base learning rate", above=0)
+    weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0)
+    image_encoder: str = in_network("vit_base_patch16_224", "any plain ViT of timm")
+    pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
+    graph_in_dim: int = in_network(524, "node width without the label code", least=16)
+    graph_out_dim: int = in_network(128, "width of a node's embedding", least=1)
+    img_mask_ratio: float = in_network(0.75, "share of patches masked", above=0, below=1)
+    osm_mask_ratio: float = in_network(0.15, "share of OSM objects masked", above=0, below=1)
+    recipe: str = in_network("rose", "set by the choice recipe=")
+    osm_norm_scope: str = recipe_key("osm_norm_scope", section="network")
+    node_mask_scope: str = recipe_key("node_mask_scope", section="network")
+    augment: str = recipe_key("augment", section="network")
+    relation_edges: bool = recipe_key("relation_edges", section="network")
+    save_root_dir: str = in_outputs("runs", "all outputs go to save_root_dir/save_dir", result=False)
+    save_dir: str = in_outputs("rose", "folder of this run", result=False)
+    resume: str = in_outputs("auto", "auto: continue what is in the folder; never: refuse it; or the "
+                                  "path of a checkpoint", result=False)
+    log_every: int = in_outputs(50, "steps per line of loss_record.txt", least=1, result=False)
+    save_every: int = in_outputs(5, "epochs per checkpoint", least=1, result=False)
+    picture_every: int = in_outputs(5, "epochs per reconstruction picture in TensorBoard", least=1,
+                                 result=False)
+    seed: int = in_machine(0, "on a CPU the same seed gives the same weights", least=0, below=2**32)
+    strategy: str = in_machine(
+        "auto", "ddp on several devices: each has the whole network; fsdp: each a share of "
+                "weights, gradients and optimiser", choices=("auto", "ddp", "fsdp"), result=False)
+    checkpoint_activations: bool = in_machine(
+        False, "keep less for the backward pass and compute it again: less memory, slower",
+        result=False)
+
+
+TRAIN = Program(
+    "train_rose", TrainConfig, "Pretraining.", "python train_rose.py data_path=D batch_size=32",
+    choices=(RECIPE, SAMPLE), folder=("save_root_dir", "save_dir"))

@@ -26,17 +26,10 @@ from training.records import Recorder
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, own_share, whole
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
+from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import remove_unfinished, replacing
 from utils.stopping import StopRequest, not_finite
-
-# A continued run must agree with its checkpoint in these, or its steps would not be those of one
-# run.
-_FIXED = ("seed", "image_size", "cities", "recipe", "augment", "node_mask_scope", "osm_norm_scope",
-          "relation_edges",
-          "image_encoder", "graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio",
-          "lr", "blr", "weight_decay", "schedule",
-          "lr_decay", "cos", "precision")
 
 
 class Step:
@@ -283,7 +276,7 @@ class PretrainingRun:
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
         now, then = asdict(self.cfg), checkpoint["config"]
         # a half cosine ends where it was told to
-        fixed = (*_FIXED, "total_epoch") if self.cfg.cos else _FIXED
+        fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
         changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
                    if now[key] != then.get(key)]
         if checkpoint["tiles"] != self._fingerprint():

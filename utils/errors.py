@@ -36,3 +36,13 @@ def one_line(error: Exception) -> str:
     """What an error of a library says, in one short line."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()),
                 type(error).__name__)[:160]
+
+
+def message_of(error: RoseError | OSError) -> str:
+    """Return what `error` says, in one line."""
+    if isinstance(error, OSError):  # a full disk, a folder that may not be written
+        return (f"{error.filename or 'input or output'}: {error.strerror or one_line(error)}; "
+                "free space, or give another path")
+    # an error from a data loading process carries that process's traceback before its own line
+    message = [line for line in str(error).splitlines() if line.strip()][-1]
+    return message.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")

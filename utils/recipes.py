@@ -5,6 +5,7 @@ by `recipe=` and by the key itself, on a command line and in Python. (The log's 
 epoch is always a true mean, whatever the recipe.)
 """
 
+import re
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -43,6 +44,14 @@ class Recipe:
     relation_edges: bool = False
     protocol: Literal["honest", "release"] = "honest"
     fine_input: Literal["single", "double"] = "single"
+
+
+
+
+def meaning_of(name: str) -> str:
+    """Return what a key of a recipe means, from the docstring of `Recipe`."""
+    attribute = re.search(rf"^ {{8}}{name}: (.*?)(?=^ {{8}}\w+:|\Z)", Recipe.__doc__, re.DOTALL | re.MULTILINE)
+    return " ".join(attribute[1].split())
 
 
 RECIPES = {

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     # slow to import, and most scripts need no more than `end_workers`
     from lightning_fabric import Fabric
@@ -38,6 +36,8 @@ class StopRequest:
         """True on all processes after the step at which any of them was asked to stop."""
         if fabric.world_size == 1:
             return self.received is not None
+        import torch  # slow to load, and every command needs `end_workers`
+
         flag = torch.tensor(float(self.received is not None), device=fabric.device)
         return bool(fabric.all_reduce(flag, reduce_op="sum") > 0)
 

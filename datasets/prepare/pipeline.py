@@ -9,7 +9,7 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tqdm import tqdm
@@ -57,7 +57,7 @@ def prepare_tiles(
         out: folder of the dataset; tiles are called `{city}_{col}_{row}`.
         city: letters, digits, `_` and `-`.
         progress: show a progress bar, and say what is going on.
-        keys: the other fields of `settings.Settings`, which are the keys of prepare_dataset.py.
+        keys: the other keys of prepare_dataset.py.
 
     Returns:
         What was made; with `dry_run`, what would be made.
@@ -67,10 +67,10 @@ def prepare_tiles(
             made.
         ConfigError: an impossible value.
     """
-    settings = Settings(raster, osm, out, city, **keys)
+    settings = Settings.of(raster=raster, osm=osm, out=out, city=city, **keys)
     if settings.scheduler:
         check_scheduler(settings.scheduler)
-    layers, encoder = load_layers(settings.layers), text_encoder(**settings.text)
+    layers, encoder = load_layers(settings.layers), text_encoder(**asdict(settings.text))
     with open_mosaic(
         settings.raster, bands=settings.bands, raster_crs=settings.raster_crs,
         resolution=settings.resolution,
@@ -196,7 +196,7 @@ class _Preparation:
         said = ""
         if self.targets:
             try:
-                return str(write_splits(self.settings.folder, SplitRules(**self.settings.split)))
+                return str(write_splits(self.settings.folder, SplitRules(**asdict(self.settings.split))))
             except TileError as error:
                 said = f"no lists of training and test tiles: {error}"
         if dropped := drop_missing(self.settings.folder):

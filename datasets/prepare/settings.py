@@ -1,70 +1,40 @@
 """What one preparation is asked to do."""
 
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.keys import PrepareConfig
+from datasets.keys import TEXTS, PrepareConfig, TextConfig
 from datasets.splits import SplitRules
-from utils.config import check_keys
+from utils.config import check_type, check_values, is_group, keys_of, result_values
 from utils.errors import ConfigError
 from utils.recipes import resolve_recipe
 
-# Keys that change who does the work, where it goes, or the lists made in the end, not the tiles.
-_OTHER = ("out", "overwrite", "workers", "scheduler", "dry_run", "split")
-_GROUPS, _PATHS = ("text", "split"), ("raster", "osm", "out", "labels", "population", "co2",
-                                      "layers")
-
+_PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
 # Keys that say more of another.
 _LONE = {"label_map": "labels", "label_column": "labels", "population_column": "population",
          "co2_column": "co2"}
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The keys of prepare_dataset.py; what each means stands in configs/prepare_dataset.yaml,
-    whose values are the defaults here.
+@dataclass
+class Settings(PrepareConfig):
+    """The keys of prepare_dataset.py, resolved and checked.
+
+    In the place of a text encoder's or the split's keys, its name or a dict is welcome.
 
     Raises:
         ConfigError: an impossible value.
     """
 
-    raster: str
-    osm: str
-    out: str
-    city: str
-    overwrite: bool = False
-    bands: list[int] | None = None
-    raster_crs: str | None = None
-    resolution: float | None = None
-    stretch: list[float] = field(default_factory=lambda: [2, 98])
-    nodata: str = "file"
-    max_nodata: float = 0.1
-    tile_px: int = 224
-    stride: int | None = None
-    keep_empty: bool = False
-    layers: str | None = None
-    text: str | dict[str, Any] = "hash"
-    labels: str | None = None
-    label_map: Any = None
-    label_column: str | None = None
-    population: str | None = None
-    population_unit: str = "count"
-    population_column: str | None = None
-    co2: str | None = None
-    co2_unit: str = "count"
-    co2_column: str | None = None
-    split: dict[str, Any] = field(default_factory=lambda: asdict(SplitRules()))
-    layout: str = "compact"
-    workers: int | None = None
-    scheduler: str | None = None
-    dry_run: bool = False
-    recipe: str = "rose"
-    relation_codes: str | None = None
-    coordinates: str | None = None
-
     def __post_init__(self) -> None:
+        self.text = _text_keys(self.text)
+        if isinstance(self.split, dict):
+            self.split = SplitRules(**self.split)
+        self.stride = self.tile_px if self.stride is None else self.stride
+        for name in _PATHS:
+            if getattr(self, name) is not None:
+                setattr(self, name, str(getattr(self, name)))
         if not re.fullmatch(r"[\w-]+", self.city):
             raise ConfigError(f"city={self.city!r}: expected letters, digits, _ and - only, no "
                               "spaces, as it begins the name of every tile")
@@ -75,24 +45,30 @@ class Settings:
             if getattr(self, lone) is not None and not getattr(self, source):
                 raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it "
                                   "could describe; add one, or leave this out")
-        chosen = resolve_recipe(self.recipe, relation_codes=self.relation_codes,
-                                coordinates=self.coordinates)
-        resolved = {
-            "relation_codes": chosen.relation_codes, "coordinates": chosen.coordinates,
-            "stride": self.tile_px if self.stride is None else self.stride,
-            "text": {"name": self.text} if isinstance(self.text, str) else self.text,
-            **{name: str(value) for name in _PATHS if (value := getattr(self, name)) is not None},
-        }
-        for name, value in resolved.items():
-            object.__setattr__(self, name, value)
-        check_keys({name: value for name, value in vars(self).items()
-                    if name not in _GROUPS + _PATHS}, PrepareConfig)
-        SplitRules(**self.split)
+        for name, item in keys_of(PrepareConfig).items():
+            if "." not in name and not is_group(item):
+                check_type(PrepareConfig, name, getattr(self, name))
+        check_values(self)
+
+    @classmethod
+    def of(cls, recipe: str = "rose", **keys: Any) -> "Settings":
+        """Return the settings of `keys`, and of a recipe where they do not say otherwise."""
+        names = ("relation_codes", "coordinates")
+        chosen = resolve_recipe(recipe, **{name: keys.pop(name, None) for name in names})
+        return cls(recipe=recipe, **{name: getattr(chosen, name) for name in names}, **keys)
 
     @property
     def folder(self) -> Path:
+        """The dataset's folder."""
         return Path(self.out)
 
     def of_result(self) -> dict[str, Any]:
-        """The keys that the tiles depend on."""
-        return {name: value for name, value in asdict(self).items() if name not in _OTHER}
+        """Return the keys that the tiles depend on."""
+        return result_values(self)
+
+
+def _text_keys(text: str | dict[str, Any] | TextConfig) -> TextConfig:
+    if isinstance(text, TextConfig):
+        return text
+    given = {"name": text} if isinstance(text, str) else text
+    return TextConfig(**{**asdict(TEXTS.get(given.get("name"), TextConfig())), **given})

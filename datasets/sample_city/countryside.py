@@ -5,7 +5,23 @@ from __future__ import annotations
 import math
 
 from datasets.sample_city.buildings import shade, vary
-from datasets.sample_city.geometry import Polygon, area, blob, centre, clipped, contains, contains_any, divide, edges, inset, long_axis, lots, ragged, rectangle, split
+from datasets.sample_city.geometry import (
+    Polygon,
+    area,
+    blob,
+    centre,
+    clipped,
+    contains,
+    contains_any,
+    divide,
+    edges,
+    inset,
+    long_axis,
+    lots,
+    ragged,
+    rectangle,
+    split,
+)
 from datasets.sample_city.site import LAWN, SOIL, Site
 
 CROPS = (((156, 147, 104), "barley"), ((118, 125, 80), "beet"), ((178, 163, 122), "stubble"),

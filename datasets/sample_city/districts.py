@@ -9,8 +9,8 @@ import numpy as np
 import shapely
 from pyogrio.raw import write
 
-from datasets.sample_city.plan import Plan
 from datasets.sample_city.osm import clip, constant_date
+from datasets.sample_city.plan import Plan
 
 
 def write_districts(path: Path, plan: Plan, west: float, south: float, crs: str) -> None:

@@ -6,7 +6,20 @@ from __future__ import annotations
 import math
 
 from datasets.sample_city.buildings import ROOFS, vary
-from datasets.sample_city.geometry import Polygon, area, centre, contains, cut, edges, frontage, inset, long_axis, lots, rectangle, split
+from datasets.sample_city.geometry import (
+    Polygon,
+    area,
+    centre,
+    contains,
+    cut,
+    edges,
+    frontage,
+    inset,
+    long_axis,
+    lots,
+    rectangle,
+    split,
+)
 from datasets.sample_city.site import ASPHALT, LAWN, PAVING, SOIL, Site
 
 

@@ -9,7 +9,19 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from datasets.sample_city.buildings import raise_building, shade, vary
-from datasets.sample_city.geometry import Point, Polygon, area, blob, centre, contains, divide, edges, inset, long_axis, rectangle
+from datasets.sample_city.geometry import (
+    Point,
+    Polygon,
+    area,
+    blob,
+    centre,
+    contains,
+    divide,
+    edges,
+    inset,
+    long_axis,
+    rectangle,
+)
 from datasets.sample_city.plan import Plan, Quarter
 from datasets.sample_city.record import Scene
 

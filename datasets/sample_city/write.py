@@ -17,13 +17,13 @@ from tqdm import tqdm
 from datasets.sample_city import countryside, quarters
 from datasets.sample_city.districts import write_districts
 from datasets.sample_city.geometry import area, inset
+from datasets.sample_city.osm import build_layers, write_layers
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import TILE, Plan, make_plan
 from datasets.sample_city.record import Scene
 from datasets.sample_city.site import Site
 from datasets.sample_city.statistics import CELL, Areas
 from datasets.sample_city.streets import build_streets
-from datasets.sample_city.osm import build_layers, write_layers
 from datasets.targets import UNKNOWN
 from utils.errors import RoseError
 from utils.files import replacing

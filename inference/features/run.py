@@ -26,7 +26,7 @@ from inference.features.sources import (
     patches_seen,
     selection_of,
 )
-from inference.keys import ExtractConfig
+from inference.keys import EXTRACT, ExtractConfig
 from inference.pieces import Parts
 from inference.result_folder import ResultFolder
 from inference.scene import request_of
@@ -36,20 +36,17 @@ from reports import REPORT, write_report
 from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
-from utils.cli.command import configured
+from utils.cli.compose import configured
 from utils.errors import ConfigError
 from utils.progress import progress_bar, say, say_if_slow
 
-# keys beside those of a scene that change no vector, or that a digest stands for
-_FREE = ("save_root_dir", "sample_tiles", "data_root")
 _CACHE_MB = 128  # of blocks that GDAL may hold
 
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
     """Extract features (see `extract`) with the keys of extract_features.py that are given, and
     defaults for the others."""
-    return extract(configured("extract_features", ExtractConfig,
-                              {"checkpoint": checkpoint, "out": out, **keys}))
+    return extract(configured(EXTRACT, checkpoint=checkpoint, out=out, **keys))
 
 
 def extract(cfg: ExtractConfig) -> dict[str, Any]:
@@ -92,7 +89,7 @@ class _Extraction:
         """Return the record of the results, made unless they are there."""
         work = ResultFolder(Path(self.cfg.out), "extracting", "extracting features", FEATURES)
         with say_if_slow(f"reading {self.network.path}"):
-            request = request_of(self.cfg, _FREE, checkpoint_sha256=self.network.sha256,
+            request = request_of(self.cfg, checkpoint_sha256=self.network.sha256,
                                  **self.source.identity)
         with work.held():
             return work.start(request, self.cfg.overwrite) or self._make(work, request)

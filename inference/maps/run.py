@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.prepare.scene_tiles import SceneTiles
-from inference.keys import PredictConfig
+from inference.keys import PREDICT, PredictConfig
 from inference.maps.kind import MapKind
 from inference.maps.land_use import LandUseMap
 from inference.maps.totals import TotalsMap
@@ -21,7 +21,7 @@ from reports import REPORT, write_report
 from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
 from training.devices import launch_single
-from utils.cli.command import configured
+from utils.cli.compose import configured
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
 from utils.progress import progress_bar, say, say_if_slow
@@ -61,8 +61,7 @@ def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path,
               **keys: Any) -> SceneMap:
     """Map a scene (see `run`) with the keys of predict_scene.py that are given, and defaults for
     the others."""
-    return run(configured("predict_scene", PredictConfig,
-                          {"raster": raster, "checkpoint": checkpoint, "out": out, **keys}))
+    return run(configured(PREDICT, raster=raster, checkpoint=checkpoint, out=out, **keys))
 
 
 def run(cfg: PredictConfig) -> SceneMap:

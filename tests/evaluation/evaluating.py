@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 
 import pytest
+from evaluation.defaults import implied
 
 from datasets import TileDataset
-from evaluation.defaults import implied
 from evaluation.job import evaluate_and_tell
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation

@@ -1,1 +1,1 @@
-"""utils/cli."""
+"""The command line: programs described beside their keys, run by Hydra, with plain errors."""

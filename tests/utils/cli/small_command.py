@@ -1,73 +1,68 @@
-"""A script with groups of its own in a folder of configs of its own, for tests of the command
-line."""
+"""A program with choices in a folder of configs of its own, for tests of the command line."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from utils.cli import command as cli
-from utils.cli import help as cli_help
+from utils.cli.program import Choice, Program
 from utils.config import key, recipe_key
 
 FILES = {
-    "probe.yaml": """# A probe. python probe.py task=land
-defaults:
-  - probe_schema
-  - _self_
-  - recipe: null               # null: the checkpoint's own
-  - task/seg@_global_: land    # what to learn
-  - experiment/seg@_global_: null    # sample: the generated city
-
-data_root: ???                 # a dataset
-lr: 1.0e-4                     # of a step
-seed: 0
-modality: fusion
-save_root_dir: runs
-save_path: null                # null: by the task
-devices: auto
-num_nodes: 1
-accelerator: cpu
-
-protocol: null
-fine_input: null               # as pretrained
-""",
-    "task/seg/land.yaml": "# Land use.\nlr: 2.0e-4\n",
-    "task/seg/land_sz.yaml": "# Land use in Suzhou.\nlr: 3.0e-4\n",
-    "task/pop/people.yaml": "# Of another script.\nlr: 4.0e-4\n",
-    "experiment/seg/sample.yaml": "# The sample city.\ndata_root: ${save_root_dir}/city\nlr: "
-                                  "5.0e-4\n",
+    "probe/task/land.yaml": "# @package _global_\n# Land use.\ntask: land\nlr: 2.0e-4\n",
+    "probe/task/land_sz.yaml": "# @package _global_\n# Land use in Suzhou.\ntask: land_sz\n"
+                               "lr: 3.0e-4\n",
+    "other/task/people.yaml": "# @package _global_\n# Of another script.\nlr: 4.0e-4\n",
+    "probe/experiment/sample.yaml": "# @package _global_\n# The sample city.\n"
+                                    "data_root: ${save_root_dir}/city\nlr: 5.0e-4\n",
 }
 
 
 @dataclass
 class ProbeConfig:
-    task: str = key()
-    data_root: str = key(why="a dataset")
-    lr: float = key(above=0)
-    seed: int = key(least=0)
-    modality: str = key(choices=("image", "fusion"))
-    save_root_dir: str = key()
-    save_path: str | None = key()
-    devices: str = key()
-    num_nodes: int = key(least=1)
-    accelerator: str = key()
-    recipe: str | None = key()
-    protocol: str | None = recipe_key("protocol")
-    fine_input: str | None = recipe_key("fine_input")
+    data_root: str = key(meaning="a dataset", why="a dataset")
+    task: str = key("")
+    lr: float = key(1e-4, "of a step", above=0)
+    seed: int = key(0, least=0)
+    modality: str = key("fusion", choices=("image", "fusion"))
+    save_root_dir: str = key("runs")
+    save_path: str | None = key(None, "null: by the task")
+    devices: str = key("auto")
+    num_nodes: int = key(1, least=1)
+    accelerator: str = key("cpu")
+    recipe: str | None = key(None)
+    protocol: str | None = recipe_key("protocol", None)
+    fine_input: str | None = recipe_key("fine_input", None, "as pretrained")
+
+
+def sample_without_data(given: dict[str, str]) -> list[str]:
+    """Return the overrides that a command line implies: the sample city without data."""
+    return [] if "data_root" in given else ["experiment=sample"]
+
+
+def probe_folder(cfg: Any) -> str:
+    """Return the folder of a run: `save_path`, or one by the task."""
+    return cfg.save_path or f"{cfg.save_root_dir}/probe_{cfg.task}"
+
+
+PROBE = Program(
+    "probe", ProbeConfig, "A probe.", "python probe.py task=land",
+    choices=(Choice("recipe", None, "null: the checkpoint's own"),
+             Choice("task", "land", "what to learn"),
+             Choice("experiment", None, "sample: the generated city")),
+    folder=("", "save_path"), default_folder=probe_folder, named_by=("task",))
+
+
+def probe(**changes: Any) -> Program:
+    """Return the program with some of its attributes changed."""
+    return replace(PROBE, **changes)
 
 
 def use_small_configs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make `probe` of ProbeConfig the only script there is, with its configs in `folder`."""
+    """Put the files of `probe` into `folder`, and read them there."""
     for name, text in FILES.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    for module in (cli, cli_help):
-        monkeypatch.setattr(module, "CONFIG_DIR", folder)
-    cli_help.groups_of.cache_clear()
-
-
-def sample_without_data(given: dict[str, str]) -> list[str]:
-    """Overrides implied by a command line: the sample city where no data are named."""
-    return [] if "data_root" in given else ["experiment=sample"]
+    monkeypatch.setattr("utils.cli.program.CONFIG_DIR", folder)

@@ -3,14 +3,17 @@
 import pytest
 from omegaconf import OmegaConf
 
-from tests.utils.cli.small_command import ProbeConfig, sample_without_data, use_small_configs
-from utils.cli.command import guarded, read_config, script
+from tests.utils.cli.small_command import probe as program
+from tests.utils.cli.small_command import sample_without_data, use_small_configs
+from utils.cli.command import command, guarded
+from utils.cli.compose import read
 from utils.errors import ConfigError, RoseError
 
 
 @pytest.fixture(autouse=True)
 def small_configs(tmp_path, monkeypatch):
     use_small_configs(tmp_path / "configs", monkeypatch)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -21,7 +24,7 @@ def run(monkeypatch, capsys):
         received, code = [], 0
         monkeypatch.setattr("sys.argv", ["probe.py", *arguments])
         try:
-            script("probe", ProbeConfig, **options)(lambda *given: received.append(given))()
+            command(program(**options))(lambda *given: received.append(given))()
         except SystemExit as stop:
             code = stop.code
         return received, *capsys.readouterr(), code
@@ -29,7 +32,7 @@ def run(monkeypatch, capsys):
 
 
 def probe(*overrides, implied=None):
-    return read_config("probe", ProbeConfig, list(overrides), implied)
+    return read(program(implied=implied), *overrides)
 
 
 def test_a_group_of_a_script_is_known_by_its_first_part():
@@ -97,10 +100,10 @@ def test_help_has_the_choices_of_this_script_and_says_each_key_once(run):
     assert any(line.startswith("protocol=null [honest | release] choose the best epoch")
                for line in lines)
     assert [line for line in lines
-            if line.startswith("fine_input=")] == ["fine_input=null as pretrained"]
-    assert "--multirun" not in output
+            if line.startswith("fine_input=")] == [
+                "fine_input=null [single | double] as pretrained"]
     assert "handed on" not in output
-    _, output, *_ = run("--help", folder="save_path", forward=True)
+    _, output, *_ = run("--help", forward=True)
     assert "--multirun" in output
     assert "handed on" in output
 

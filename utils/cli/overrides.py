@@ -1,0 +1,80 @@
+"""Overrides `key=value` in Hydra's grammar."""
+
+import re
+from functools import cache
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import HydraException
+
+from utils.config import keys_of
+from utils.errors import ConfigError
+
+
+@cache
+def _parser() -> OverridesParser:
+    return OverridesParser.create()
+
+
+def parsed(override: str) -> Override | None:
+    """Return an override as Hydra reads it; None if its grammar does not know it."""
+    try:
+        return _parser().parse_override(override)
+    except (HydraException, ValueError):
+        return None
+
+
+def split_override(override: str, schema: type) -> tuple[str, str]:
+    """Return key and value of `override`; the value of a removed key `~key` is "".
+
+    Raises:
+        ConfigError: it is not key=value.
+    """
+    name, separator, value = override.lstrip("+~").partition("=")
+    if not separator and not override.startswith("~"):
+        raise ConfigError(f"{override}: not of the form key=value, such as "
+                          f"{next(iter(keys_of(schema)))}=..., without spaces around =")
+    return name, value
+
+
+def plain(value: str) -> str:
+    """Return what the value of an override says, as a reader writes it: without quotes."""
+    override = parsed(f"key={value}")
+    said = override.value() if override and not override.is_sweep_override() else value
+    return said if isinstance(said, str) else value.lower() if isinstance(said, bool) else value
+
+
+def in_quotes(value: str) -> str:
+    """Return `value` as a quoted text of Hydra's grammar.
+
+    Backslashes count only before a quote there.
+    """
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + ("\\'" if end[2] else ""),
+                        value) + "'"
+
+
+def quote(override: str, sweeps: bool = False) -> str:
+    """Return `override` with its value in quotes if Hydra's grammar would stumble over it.
+
+    Args:
+        sweeps: several values (`a,b`) are wanted; else they are one text, as a path with commas.
+    """
+    name, separator, value = override.partition("=")
+    if not separator or value[:1] in ("[", "{") or name.startswith("hydra"):
+        return override
+    read = parsed(override)
+    stumbles = read is None or (read.is_sweep_override() and not sweeps)
+    return f"{name}={in_quotes(value)}" if stumbles else override
+
+
+def values_of(override: str) -> list[str] | None:
+    """Return the values that an override gives its key, in Hydra's grammar; None if only one.
+
+    An interval has no list of values, and gives an empty one.
+    """
+    read = parsed(override)
+    if read is None or not read.is_sweep_override():
+        return None
+    if read.value_type in (ValueType.INTERVAL_SWEEP, ValueType.GLOB_CHOICE_SWEEP):
+        return []
+    return list(read.sweep_string_iterator())
