@@ -33,8 +33,8 @@ def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:
     for name in map(str, frame.columns):
         free = _free(name, taken) if name != shape and name.casefold() in seen else name
         if free != name:
-            notes.append(f"its column {name} is called {free}: a GeoPackage does not tell "
-                         "capitals, and there is one of that name already")
+            notes.append(f"its column {name} is called {free}: a GeoPackage does not "
+                         "distinguish capitals, and there is one of that name already")
         seen |= {free.casefold()} - {shape}
         taken.add(free.casefold())
         names.append(free)

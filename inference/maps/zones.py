@@ -40,7 +40,8 @@ _POLYGONAL = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoDataFrame:
     """Return totals of zones: the sum over tiles of total * area(tile and zone) / area(tile).
 
-    Areas are true ones, whatever the two CRSs. Zones may overlap, and each counts in full.
+    A tile's total is taken as spread evenly over it. Areas are true ones, whatever the two CRSs.
+    Zones may overlap, and each counts in full.
 
     Args:
         zones: a file with one layer of polygons, in any CRS.

@@ -9,7 +9,7 @@ import shapely
 import torch
 from affine import Affine
 
-from inference.maps.run import map_scene
+from inference import map_scene
 from models import build_rose
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead
@@ -29,8 +29,7 @@ def write_raster(path: Path, pixels: np.ndarray, crs: str = UTM,
     """Imagery [h, w, 3] uint8 as a GeoTIFF."""
     height, width, _ = pixels.shape
     with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=3,
-                       dtype="uint8", crs=crs, transform=CRS[crs],
-                       nodata=nodata) as file:
+                       dtype="uint8", crs=crs, transform=CRS[crs], nodata=nodata) as file:
         file.write(np.moveaxis(pixels, -1, 0))
     return path
 
@@ -46,9 +45,8 @@ def write_objects(path: Path, raster: Path, count: int = 12, move: float = 0) ->
         left, bottom, right, top = file.bounds
         crs = file.crs
     random = np.random.default_rng(1)
-    x, y = left + (right - left) * (random.uniform(0, 0.9, count)
-                                    + move), bottom + (top - bottom) * random.uniform(0, 0.9,
-                                                                                      count)
+    x = left + (right - left) * (random.uniform(0, 0.9, count) + move)
+    y = bottom + (top - bottom) * random.uniform(0, 0.9, count)
     boxes = shapely.box(x, y, x + (right - left) / 20, y + (top - bottom) / 20)
     gpd.GeoDataFrame({"building": ["yes"] * count}, geometry=boxes, crs=crs).to_file(path)
     return path

@@ -94,7 +94,7 @@ def test_zones_of_a_finished_map_need_the_network_no_more(mapped, model, tmp_pat
         pd.testing.assert_frame_equal(gpd.read_file(plain / name), gpd.read_file(out / name))
 
 
-def test_what_comes_of_cut_tiles_is_told_apart(mapped):
+def test_the_total_of_cut_tiles_is_given_apart(mapped):
     _, _, out = mapped
     tiles, lines = gpd.read_file(out / "tiles.gpkg"), json.loads((out / "scene.json").read_text())[
         "lines"]
@@ -171,7 +171,7 @@ def test_zones_may_have_any_columns(model, tmp_path, case, suffix):
                   zones=write_zones(tmp_path / f"zones{suffix}", raster, **given))
     zones, said = gpd.read_file(out / "zones.gpkg"), json.loads((out / "scene.json").read_text())
     assert zones.drop(columns=["geometry", "population", "covered"]).to_dict("list") == expected
-    assert any("does not tell capitals" in line for line in said["lines"]) == (case == "capitals")
+    assert any("does not distinguish capitals" in line for line in said["lines"]) == (case == "capitals")
     assert zones.population.sum() == pytest.approx(
         gpd.read_file(out / "tiles.gpkg").population.sum(), rel=1e-3)
 
