@@ -28,7 +28,7 @@ from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.summary import PrepareSummary
 from datasets.prepare.targets.land_use import LandUse
 from datasets.prepare.targets.zonal import Zonal
-from datasets.prepare.text.encoder import TextEncoder, text_encoder
+from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.splits import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta

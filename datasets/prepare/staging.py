@@ -18,7 +18,7 @@ from datasets.prepare.job import Job, TileRules, describe_job, open_job, spool_f
 from datasets.prepare.osm.objects import Census, OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
 from datasets.prepare.osm.tags import LayerTable
-from datasets.prepare.text.encoder import TextEncoder
+from datasets.prepare.text.registry import TextEncoder
 from utils.errors import PrepareError
 from utils.files import replacing
 
