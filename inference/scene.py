@@ -16,7 +16,7 @@ from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
-from datasets.prepare.text.encoder import TextEncoder, text_encoder
+from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
 from models.network_file import NetworkFile

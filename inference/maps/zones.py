@@ -9,15 +9,7 @@ import shapely
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import SEGMENTS, Bounds, moved, no_overlap, outlines
-from datasets.prepare.geo.vector_io import (
-    READ_ERRORS,
-    check_path,
-    is_parquet,
-    parquet_file,
-    quietly,
-    reason,
-    usable_crs,
-)
+from datasets.prepare.geo.vector_io import checked_crs, is_parquet, open_layers, reading
 from datasets.prepare.targets.area_weighting import (
     PACIFIC,
     SLIVER,
@@ -90,39 +82,26 @@ def _read_zones(path: Path) -> gpd.GeoDataFrame:
     if not path.exists():
         raise PrepareError(f"{path}: no such file. Pass zones= a file of polygons (GeoPackage, "
                            "GeoParquet, GeoJSON, Shapefile).")
-    try:
-        frame = quietly(_read_parquet if is_parquet(path) else _read_layer, path)
-    except READ_ERRORS as error:
-        raise PrepareError(f"{path}: cannot be read as polygons ({reason(error)}). Pass zones= a "
-                           "GeoPackage, GeoParquet, GeoJSON or Shapefile.") from error
-    if usable_crs(frame.crs and frame.crs.to_wkt()) is None:
-        raise PrepareError(f"{path}: no coordinate reference system, so the zones cannot be "
-                           "placed on the imagery. Give them one: `python -c \"import geopandas "
-                           f"as g; g.read_file('{path}').set_crs('EPSG:32648', "
-                           f"allow_override=True).to_file('{path.stem}_crs.gpkg')\"` (with the "
-                           "EPSG code of your data).")
+    with reading(path, "cannot be read as polygons",
+                 "Pass zones= a GeoPackage, GeoParquet, GeoJSON or Shapefile."):
+        layers = [layer for layer in open_layers(path) if layer.polygonal]
+        if len(layers) > 1:
+            raise PrepareError(f"{path}: holds {len(layers)} layers of polygons "
+                               f"({', '.join(layer.name for layer in layers)}), expected one. "
+                               "Save the right layer as a file of its own and pass that as "
+                               "zones=.")
+        if not layers:
+            raise _no_polygon(path)
+        frame = (_read_parquet(path) if is_parquet(path)
+                 else pyogrio.read_dataframe(path, layer=layers[0].name))
+    checked_crs(path, frame.crs and frame.crs.to_wkt(), "zones")
     return frame
 
 
 def _read_parquet(path: Path) -> gpd.GeoDataFrame:
-    parquet_file(path)
     frame = gpd.read_parquet(path)
     numbered = frame.index.names == [None] and frame.index.dtype.kind in "iu"
     return frame if numbered else frame.reset_index(allow_duplicates=True)
-
-
-def _read_layer(path: Path) -> gpd.GeoDataFrame:
-    check_path(path)
-    polygonal = ("Polygon", "Surface", "Unknown", "Collection")
-    layers = [name for name, kind in pyogrio.list_layers(path)
-              if kind and any(word in kind for word in polygonal)]
-    if len(layers) > 1:
-        raise PrepareError(f"{path}: holds {len(layers)} layers of polygons "
-                           f"({', '.join(layers)}), expected one. Save the right layer as a file "
-                           "of its own and pass that as zones=.")
-    if not layers:
-        raise _no_polygon(path)
-    return pyogrio.read_dataframe(path, layer=layers[0])
 
 
 def _no_polygon(path: Path) -> PrepareError:
