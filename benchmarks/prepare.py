@@ -33,7 +33,7 @@ from rasterio.windows import Window
 from benchmarks.generated import NORTH, TILE, WEST, rectangles, write_city
 from datasets.prepare.graph import tile_graphs
 from datasets.prepare.pipeline import prepare_tiles
-from datasets.prepare.text.encoder import HashText
+from datasets.prepare.text.hashed import HashText
 from utils.recipes import resolve_recipe
 from utils.tables import markdown_table
 

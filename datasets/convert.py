@@ -1,15 +1,13 @@
-"""One layout of a dataset into the other.
+"""Convert a dataset from one layout to the other.
 
-    python -m datasets.convert SRC DST                    # the compact layout to the release's, or the release's to the compact
-    python -m datasets.convert SRC DST overwrite=true     # in the place of a dataset that DST holds
+    python -m datasets.convert SRC DST                  # compact to release, or release to compact
+    python -m datasets.convert SRC DST overwrite=true   # replace the dataset that DST holds
 
-Both layouts give the same tensors to the bit. Every tile is read with all its checks, lists of
-tiles and what else lies in the root of SRC come along, and DST appears when it is complete.
+Both layouts give the same tensors, bit for bit. Every tile is read with all its checks; lists of
+tiles and other files in the root of SRC come along. DST appears when it is complete.
 """
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,8 @@ from datasets.stores.release import ReleaseTiles, write_release_meta, write_rele
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.cli.command import command
 from utils.errors import ConfigError, TileError
+from utils.progress import say_if_slow
+from utils.work_folder import WorkFolder
 
 _PART = 512  # tiles in memory at once
 
@@ -34,40 +34,48 @@ def main(cfg: ConvertConfig) -> None:
 
 def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwrite: bool = False,
             progress: bool = True) -> str:
-    """Make the dataset `dst` of the dataset `src`, in the layout that `src` does not have.
+    """Convert the dataset `src` to the layout that it does not have; return what was made, in a
+    line.
 
     Args:
         src: a dataset.
         dst: folder to make; on any failure it stays as it was.
-        layout: "compact" or "release", to be refused where it is the layout of `src`; None for the
-            other one.
+        layout: "compact" or "release", refused where it is the layout of `src`; None: the other
+            one.
         overwrite: replace a dataset that `dst` holds.
         progress: show a progress bar.
-
-    Returns:
-        What was made, in a line.
 
     Raises:
         TileError: `src` cannot be read.
         ConfigError: `dst` or `layout` is impossible.
+        PrepareError: `dst` cannot be written, or another run is making it.
     """
     src, dst = Path(src), Path(dst)
-    tiles = open_store(src)
-    made = "release" if isinstance(tiles, CompactTiles) else "compact"
-    if layout not in (None, made):
+    with say_if_slow(f"opening {src}"):
+        tiles = open_store(src)
+    target = "release" if isinstance(tiles, CompactTiles) else "compact"
+    if layout not in (None, target):
         raise ConfigError(f"layout={layout}: {src} has this layout already, expected "
-                          f"layout={made}; or copy the folder as it is")
+                          f"layout={target}; or copy the folder as it is")
     _check_destination(src, dst, overwrite)
-    with _staged(dst) as folder, tqdm(total=len(tiles), unit="tile", desc=f"to {made}",
-                                      disable=not progress) as bar:
-        if isinstance(tiles, CompactTiles):
-            _write_release(tiles, folder, bar)
-        else:
-            _write_compact(tiles, folder, bar)
-        for path in src.iterdir():
-            if path.is_file() and not path.name.startswith("."):
-                shutil.copyfile(path, folder / path.name)
-    return f"{dst}: {len(tiles)} tiles in the {made} layout, {_size(dst) / 1e6:.1f} MB; {src} has {_size(src) / 1e6:.1f} MB"
+    name = dst.absolute().name
+    work = WorkFolder(dst.absolute().parent, f"converting-{name}", f"making {name}", key="dst")
+    with work.held(resumable=False):
+        folder = work.empty() / name
+        folder.mkdir()
+        with tqdm(total=len(tiles), unit="tile", desc=f"to {target}", disable=not progress) as bar:
+            if isinstance(tiles, CompactTiles):
+                _write_release(tiles, folder, bar)
+            else:
+                _write_compact(tiles, folder, bar)
+        with say_if_slow(f"putting {dst} in its place"):
+            for path in src.iterdir():
+                if path.is_file() and not path.name.startswith("."):
+                    shutil.copyfile(path, folder / path.name)
+            work.install([name], replaced=[name])
+            work.clear()
+        return (f"{dst}: {len(tiles)} tiles in the {target} layout, {_size(dst) / 1e6:.1f} MB; "
+                f"{src} has {_size(src) / 1e6:.1f} MB")
 
 
 def _write_release(tiles: CompactTiles, folder: Path, bar: tqdm) -> None:
@@ -83,14 +91,13 @@ def _write_compact(tiles: ReleaseTiles, folder: Path, bar: tqdm) -> None:
     indices: dict[str, list[int]] = {}
     for index, name in enumerate(tiles.names):
         indices.setdefault(city_of(name) or NO_CITY, []).append(index)
-    for city, places in indices.items():
+    for city, own in indices.items():
         table = TextTable(tiles.text_table(city))
         parts = []
-        for first in range(0, len(places), _PART):
+        for first in range(0, len(own), _PART):
             parts.append(folder / f".part-{first}")
-            write_part(parts[-1],
-                       (_read_tile(tiles, index, table, bar)
-                        for index in places[first:first + _PART]))
+            write_part(parts[-1], (_read_tile(tiles, index, table, bar)
+                                   for index in own[first:first + _PART]))
         join_parts(parts, folder / CITIES / city, table.vectors(), tiles.meta.get(city, {}))
         for part in parts:
             part.unlink()
@@ -115,32 +122,32 @@ def _read_tile(tiles: ReleaseTiles, index: int, table: "TextTable", bar: tqdm) -
     totals = {quantity: tiles.total(index, quantity) for quantity in TOTALS}
     bar.update()
     text, geometry = np.split(x[:, :-1], [x.shape[1] - 1 - GEOMETRY_WIDTH], axis=1)
-    return Tile(name, image, geometry, table.index(text, name), label, graph.edge_index.numpy(),
-                graph.edge_attr[:, 0].numpy(),
+    return Tile(name, image, geometry, table.index(text, name), label,
+                graph.edge_index.numpy(), graph.edge_attr[:, 0].numpy(),
                 None if land_use is None else land_use.numpy(),
                 {key: total for key, total in totals.items() if total is not None})
 
 
 class TextTable:
-    """Distinct text vectors, to the bit, in the order of their first appearance.
+    """Text vectors that differ in any bit, in the order of their first appearance.
 
     Args:
         start: float32 [values, width], the vectors to begin with.
     """
 
     def __init__(self, start: np.ndarray | None = None):
-        self._rows: list[bytes] = []
-        self._place: dict[bytes, int] = {}
-        self._width: int | None = None
-        for row in start if start is not None else ():
-            self._place.setdefault(row.tobytes(), len(self._rows))
-            self._rows.append(row.tobytes())
-        if start is not None:
-            self._width = start.shape[1]
+        self._rows: dict[bytes, int] = {}
+        self._width = None if start is None else start.shape[1]
+        # a vector that `start` holds twice keeps both rows, and is known by the first
+        self._stored = [] if start is None else [row.tobytes() for row in start]
+        for number, row in enumerate(self._stored):
+            self._rows.setdefault(row, number)
 
     def index(self, text: np.ndarray, name: str) -> np.ndarray:
-        """Rows of the table for vectors [n, width], new ones added: int64 [n]. `name` is that of
-        the tile, for a message.
+        """Return the rows of the table, int64 [n], for vectors [n, width]; new ones are added.
+
+        Args:
+            name: of the tile, for a message.
 
         Raises:
             TileError: the vectors have another width than those before.
@@ -153,14 +160,14 @@ class TextTable:
         return np.array([self._add(row.tobytes()) for row in text], np.int64)
 
     def vectors(self) -> np.ndarray:
-        """float32 [values, width]."""
-        return np.frombuffer(b"".join(self._rows), np.float32).reshape(-1, self._width)
+        """Return the table, float32 [values, width]."""
+        return np.frombuffer(b"".join(self._stored), np.float32).reshape(-1, self._width)
 
-    def _add(self, row: bytes) -> int:
-        place = self._place.setdefault(row, len(self._rows))
-        if place == len(self._rows):
-            self._rows.append(row)
-        return place
+    def _add(self, vector: bytes) -> int:
+        row = self._rows.setdefault(vector, len(self._stored))
+        if row == len(self._stored):
+            self._stored.append(vector)
+        return row
 
 
 def _check_destination(src: Path, dst: Path, overwrite: bool) -> None:
@@ -176,25 +183,6 @@ def _check_destination(src: Path, dst: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ConfigError(f"dst={dst}: already holds a dataset, expected none; pass "
                           "overwrite=true to replace it, or choose another dst")
-
-
-@contextmanager
-def _staged(dst: Path) -> Iterator[Path]:
-    """A hidden folder beside `dst` that takes its name when the block ends well; else `dst` stays
-    as it was."""
-    staging, old = (dst.with_name(f".{prefix}-{dst.name}")
-                    for prefix in ("converting", "replaced"))
-    shutil.rmtree(staging, ignore_errors=True)  # what a killed run left behind
-    staging.mkdir(parents=True)
-    try:
-        yield staging
-        if dst.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            dst.rename(old)
-        staging.rename(dst)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _size(folder: Path) -> int:

@@ -1,1 +1,18 @@
-"""inference."""
+"""Maps and features of whole scenes and datasets: `maps/` turns outputs of fine-tuned networks into
+rasters and tables, `features/` writes what a pretrained network knows of tiles and patches, and
+both share the opened scene, the numbered pieces of a run, GeoTIFFs and the folder of results.
+
+Nothing here trains, and it may not import `evaluation`: a network comes from a file. The names
+below are imported on demand: the command line must not wait for torch.
+"""
+
+from importlib import import_module
+
+_HOME = {"extract_features": "features.run", "map_scene": "maps.run"}
+__all__ = ["extract_features", "map_scene"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

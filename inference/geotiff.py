@@ -1,4 +1,4 @@
-"""GeoTIFFs that are written strip by strip: tiled, compressed, with overviews, whole or absent."""
+"""GeoTIFFs written strip by strip: tiled, compressed, with overviews, whole or absent."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ from tqdm import tqdm
 from utils.files import failing_as, replacing
 from utils.progress import passing_bar, say_stage
 
-BLOCK = 512          # pixels along a side of a block
-LEAST_OVERVIEW = 256  # pixels along the longer side, to which overviews go down
+BLOCK = 512           # pixels along a side of a block
+LEAST_OVERVIEW = 256  # pixels along the longer side of the coarsest overview
 WRITE_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError)
-_CACHE_MB = 128      # of blocks that GDAL may hold
+_CACHE_MB = 128       # of blocks that GDAL may hold
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Ground:
 
 @dataclass(frozen=True)
 class Content:
-    """What a raster's pixels say.
+    """What a raster's pixels mean.
 
     Attributes:
         dtype, nodata: as in rasterio.
         bands: a name for each band.
         tags: of the whole raster.
         colours: red, green, blue and opacity of values, for one band of uint8.
-        overviews: how pixels are joined to coarser ones.
+        overviews: how coarser pixels follow from finer ones.
     """
 
     dtype: str
@@ -55,24 +55,21 @@ class Content:
 
 def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content,
                   cloud_optimised: bool = False) -> None:
-    """Write strips [bands, rows, width], which follow each other from the top, as one GeoTIFF.
+    """Write strips [bands, rows, width], from the top, as one GeoTIFF.
 
     Args:
         cloud_optimised: lay the file out for reading over a network (COG).
     """
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB,
-                      GDAL_NUM_THREADS="ALL_CPUS"), replacing(path) as part, failing_as(path,
-                                                                                        *WRITE_ERRORS):
+    write = _write_cloud_optimised if cloud_optimised else _write
+    with (rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"),
+          replacing(path) as temporary, failing_as(path, *WRITE_ERRORS)):
         with passing_bar(None, path.name, "row", ground.height) as bar:
-            if cloud_optimised:
-                _write_cloud_optimised(part, strips, ground, content, bar)
-            else:
-                _write(part, strips, ground, content, bar)
-        check_written(part, path.name)
+            write(temporary, strips, ground, content, bar)
+        check_written(temporary, path.name)
 
 
 def check_written(path: Path, name: str) -> None:
-    """Read the GeoTIFF at `path` once: where a disk was full, GDAL has said nothing when it wrote.
+    """Read the GeoTIFF at `path` once: GDAL writes to a full disk without an error.
 
     Args:
         name: that it will have.
@@ -81,8 +78,8 @@ def check_written(path: Path, name: str) -> None:
         RasterioIOError: a block is missing or cut off.
     """
     with rasterio.open(path) as file:
-        for _, window in passing_bar(list(file.block_windows(1)), f"{name}, read once more",
-                                     "block"):
+        windows = [window for _, window in file.block_windows(1)]
+        for window in passing_bar(windows, f"{name}, read once more", "block"):
             file.read(window=window)
 
 
@@ -91,9 +88,8 @@ def build_overviews(file: rasterio.io.DatasetWriter, resampling: Resampling) -> 
     that length."""
     longest = max(file.width, file.height)
     if longest > LEAST_OVERVIEW:
-        file.build_overviews([2**level
-                              for level in range(1, 1 + (longest // LEAST_OVERVIEW).bit_length())],
-                             resampling)
+        levels = (longest // LEAST_OVERVIEW).bit_length()
+        file.build_overviews([2**level for level in range(1, 1 + levels)], resampling)
 
 
 def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Ground,
@@ -103,8 +99,7 @@ def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Gro
         _write(plain, strips, ground, content, bar, overviews=False)
         say_stage(bar, "laid out for a network")
         copy(plain, path, driver="COG", COMPRESS="DEFLATE", BLOCKSIZE=BLOCK, BIGTIFF="IF_SAFER",
-             RESAMPLING=content.overviews.name,
-             NUM_THREADS="ALL_CPUS")
+             RESAMPLING=content.overviews.name, NUM_THREADS="ALL_CPUS")
     finally:
         plain.unlink(missing_ok=True)
 
@@ -112,10 +107,9 @@ def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Gro
 def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm,
            overviews: bool = True) -> None:
     with rasterio.open(
-        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform, width=ground.width,
-        height=ground.height,
-        count=len(content.bands), dtype=content.dtype, nodata=content.nodata, tiled=True,
-        blockxsize=BLOCK, blockysize=BLOCK,
+        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform,
+        width=ground.width, height=ground.height, count=len(content.bands), dtype=content.dtype,
+        nodata=content.nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
         compress="deflate", BIGTIFF="IF_SAFER",
     ) as file:
         file.update_tags(**content.tags)
@@ -134,13 +128,13 @@ def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Co
 
 
 def _in_blocks(strips: Iterable[np.ndarray]) -> Iterable[np.ndarray]:
-    """The same rows, BLOCK of them at a time, so that no block is compressed twice."""
-    held: list[np.ndarray] = []
+    """Yield the same rows, BLOCK of them at a time, so that no block is compressed twice."""
+    waiting: list[np.ndarray] = []
     for strip in strips:
-        held.append(strip)
-        while sum(part.shape[1] for part in held) >= BLOCK:
-            rows = np.concatenate(held, axis=1)
+        waiting.append(strip)
+        while sum(rows.shape[1] for rows in waiting) >= BLOCK:
+            rows = np.concatenate(waiting, axis=1)
             yield rows[:, :BLOCK]
-            held = [rows[:, BLOCK:]]
-    if sum(part.shape[1] for part in held):
-        yield np.concatenate(held, axis=1)
+            waiting = [rows[:, BLOCK:]]
+    if sum(rows.shape[1] for rows in waiting):
+        yield np.concatenate(waiting, axis=1)

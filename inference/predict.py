@@ -22,10 +22,10 @@ Network = Callable[[Tensor, Batch], Tensor]
 
 
 class PredictedBand(NamedTuple):
-    """A band of tiles and what a network says of them.
+    """A band of tiles and the network's outputs for them.
 
     Attributes:
-        row, cols, valid, tiles: as of a `SceneBand` of n tiles.
+        row, cols, valid, tiles: as in a `SceneBand` of n tiles.
         objects: [n] number of OSM objects; None for n = 0, as `outputs`.
         outputs: [n, ...] on the CPU.
     """
@@ -39,7 +39,7 @@ class PredictedBand(NamedTuple):
 
 
 class BatchedBand(NamedTuple):
-    """A band whose images and graphs, in its order, are in batches.
+    """A band whose images and graphs are in batches, in its order.
 
     Attributes:
         band: without them.
@@ -52,30 +52,30 @@ class BatchedBand(NamedTuple):
 
 @torch.inference_mode()
 def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: int,
-                    batch_size: int, num_workers: int,
-                    ) -> Iterator[PredictedBand]:
-    """What `network` says of the tiles of the bands from `first` on.
+                    batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
+    """Yield the outputs of `network` for the bands from `first` on.
 
     Args:
         network: normalised images [B, 3, t, t] and their graphs -> [B, ...], on the device of
             `fabric`.
     """
-    for band, batches in band_loader(scene, range(first, len(scene)), batch_size, num_workers,
-                                     fabric):
+    bands = range(first, len(scene))
+    for band, batches in band_loader(scene, bands, batch_size, num_workers, fabric):
         outputs, objects = [], []
         for images, graphs in batches:
             objects.append(graphs.ptr.diff())
             with fabric.autocast():
                 outputs.append(network(normalise(images.to(fabric.device)),
                                        graphs.to(fabric.device)).float().cpu())
-        said = (torch.cat(parts) if parts else None for parts in (objects, outputs))
-        yield PredictedBand(band.row, band.cols, band.valid, band.tiles, *said)
+        yield PredictedBand(band.row, band.cols, band.valid, band.tiles,
+                            torch.cat(objects) if objects else None,
+                            torch.cat(outputs) if outputs else None)
 
 
 def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
                 fabric: Fabric) -> DataLoader:
-    """Chosen bands of a scene, each a BatchedBand, cut by `num_workers` processes, or by this one
-    where that is 0."""
+    """Return a loader of a scene's bands, each a BatchedBand, cut by `num_workers` processes, or
+    by this one if that is 0."""
     return DataLoader(Subset(scene, bands), batch_size=None,
                       num_workers=min(num_workers, len(bands)),
                       collate_fn=partial(_in_batches, size=batch_size),
@@ -84,8 +84,8 @@ def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_wo
 
 
 def _in_batches(band: SceneBand, size: int) -> BatchedBand:
-    """A band's tiles in batches, joined where they are cut: one graph is shipped faster than many,
-    and with fewer open files."""
+    """Join a band's tiles to batches in the worker: one graph is shipped faster than many, and
+    with fewer open files."""
     samples = list(zip(band.images, band.graphs, strict=True))
     batches = [collate(samples[start:start + size]) for start in range(0, len(samples), size)]
     return BatchedBand(band._replace(images=band.images[:0], graphs=[]), batches)
@@ -97,13 +97,13 @@ def _start_worker(worker: int) -> None:
 
 
 def counted(bands: Iterator[PredictedBand], bar: tqdm) -> Iterator[PredictedBand]:
-    """The bands, their tiles counted by a progress bar."""
+    """Yield the bands, and count their tiles on a progress bar."""
     for band in bands:
         yield band
         bar.update(band.tiles)
 
 
 def rows_of(bands: Iterator[PredictedBand]) -> Iterator[tuple[int, Iterator[PredictedBand]]]:
-    """The bands of each row of tiles, row by row and band by band: what a network says of a row
-    may be larger than the row's map."""
+    """Yield each row of tiles with its bands, one band at a time: the outputs of a row may be
+    larger than the row's map."""
     return groupby(bands, key=attrgetter("row"))

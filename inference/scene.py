@@ -1,8 +1,7 @@
-"""A scene made ready: its imagery opened, its OSM objects read, the work on it held in a hidden
-folder of the results."""
+"""A scene opened for a network: imagery, OSM objects, and the tiles that are cut of both."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,19 +16,19 @@ from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
-from datasets.prepare.text.encoder import TextEncoder, text_encoder
+from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
-from models.network_file import trained_on
+from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import check_text
 from utils.config import result_values
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
-from utils.progress import say
+from utils.progress import say, say_if_slow
 from utils.recipes import resolve_recipe
 
-NEAR = 1.25  # ratio of two ground sizes of a pixel up to which a model is at home
+NEAR = 1.25  # ratio of two ground sizes of a pixel up to which they count as equal
 BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code "
             "does (osm_norm_scope=batch): what it says of a tile depends on batch_size, and on "
             "the tile's neighbours")
@@ -37,38 +36,103 @@ WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
 @dataclass(frozen=True)
-class Reader:
-    """The network that a scene is read for.
+class Scene:
+    """A scene whose imagery is open, before any work is done.
 
     Attributes:
-        source: the checkpoint, for messages.
-        node_width: columns of its nodes, label included.
-        takes_osm: whether it looks at OSM at all.
-        patch: side of a patch in pixels.
-        by_batch: what it says of a tile's objects depends on the tiles of their batch.
-        tiles: what it was trained on, as `TileDataset.describe` has it; empty where that is not
-            known.
+        mosaic, grid: imagery and its tiles.
+        files: every file that is read.
+        by_batch: whether outputs of the network depend on which tiles share a batch.
+        notes: what the user should know.
     """
 
-    source: str
-    node_width: int
-    takes_osm: bool
-    patch: int
+    mosaic: Mosaic
+    grid: TileGrid
+    files: list[Path]
     by_batch: bool
-    tiles: dict[str, Any]
+    notes: list[str]
+    _rules: TileRules
+    _objects: Objects
 
-    @classmethod
-    def of(cls, rose: Rose, checkpoint: Path, takes_osm: bool) -> "Reader":
-        """The reader that `rose`, read from `checkpoint`, is."""
-        encoder = rose.osm_encoder
-        return cls(str(checkpoint), encoder.in_dim + 1, takes_osm, rose.image_encoder.patch,
-                   takes_osm and encoder.norm_scope == "batch",
-                   trained_on(checkpoint))
+    def identity(self, batch_size: int) -> dict[str, Any]:
+        """Return what distinguishes the network's outputs for this scene from those for others."""
+        return {"sources": states(self.files), **({"batch_size": batch_size} if self.by_batch
+                                                  else {})}
+
+    def tiles(self, folder: Path) -> SceneTiles:
+        """Read the objects into `folder`, unless a stopped run did; return the tiles.
+
+        Raises:
+            PrepareError: the objects cannot be read, or none lies on the raster.
+        """
+        return SceneTiles(build_job(folder, self._rules, self.grid, self.mosaic, self._objects, {},
+                                    say, progress=True).folder)
 
 
-class NoText:
-    """Stands for a text encoder where there are no objects: vectors of a network's width, of no
-    value."""
+@contextmanager
+def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, reads_osm: bool,
+               tile_px: int, stride: int, edges: str) -> Iterator[Scene]:
+    """Open the scene at `raster` for a network.
+
+    Args:
+        network, rose: the network's file, and its Rose.
+        reads_osm: whether OSM objects reach its outputs.
+        tile_px, stride, edges: of the tiles, as in `TileGrid`.
+
+    Raises:
+        RoseError: a source cannot be used.
+    """
+    layers = load_layers(cfg.layers)
+    osm = cfg.osm if reads_osm else None
+    width = rose.osm_encoder.in_dim - GEOMETRY_WIDTH
+    encoder = _NoText(width) if osm is None else text_encoder(**asdict(cfg.text))
+    if osm is not None:
+        _check_text(encoder, width, network)
+    by_batch = depends_on_batch(rose, reads_osm)
+    with say_if_slow(f"opening {raster}"):
+        opened = open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs,
+                             resolution=cfg.resolution, stretch=tuple(cfg.stretch),
+                             nodata=cfg.nodata)
+    with opened as mosaic:
+        patch = rose.image_encoder.patch
+        if min(mosaic.width, mosaic.height) < patch:
+            raise PrepareError(f"{raster}: has {mosaic.width} x {mosaic.height} pixels, expected "
+                               f"more than the {patch} x {patch} of a patch, the least that "
+                               f"{network.path} sees; pass more imagery, or a finer resolution=")
+        grid = TileGrid.over(mosaic, tile_px, stride, edges)
+        files = [*mosaic.files,
+                 *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
+        notes = [*mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
+                 *_notes_on_size(mosaic, grid, network.tiles.get("metres_per_pixel"))]
+        yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
+                    Objects(osm, layers, encoder, WITHOUT_OSM))
+
+
+def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
+    """Return whether outputs for a tile depend on the other tiles of the batch."""
+    return reads_osm and rose.osm_encoder.norm_scope == "batch"
+
+
+def scene_name(raster: str) -> str:
+    """Return what to call the scene at `raster`: the file, or for a glob the folder."""
+    path = Path(raster)
+    if path.name in ("", ".."):  # as of the folder "."
+        path = path.resolve()
+    if any(letter in path.name for letter in "*?["):
+        return path.parent.name or "scene"
+    return path.name
+
+
+def request_of(cfg: Any, **more: Any) -> dict[str, Any]:
+    """Return all that results depend on, as JSON holds it: keys of `cfg`, and `more`.
+
+    Paths are not among them: the state or the digest of their files is, in `more`.
+    """
+    return json.loads(json.dumps({**result_values(cfg), **more}))
+
+
+class _NoText:
+    """A text encoder for a network without objects: it gives the width of the vectors."""
 
     name = "none"
 
@@ -76,144 +140,63 @@ class NoText:
         self.width, self.notes = width, []
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """[0, width] float32 of no values."""
+        """Return [0, width] float32."""
         return np.empty((0, self.width), np.float32)
 
     def describe(self) -> dict[str, Any]:
-        """Its name and width."""
+        """Return its name and width."""
         return {"name": self.name, "width": self.width}
 
 
-@dataclass(frozen=True)
-class Opening:
-    """A scene whose imagery is open, before any work is done.
-
-    Attributes:
-        mosaic, grid: imagery and its tiles.
-        files: every file that is read.
-        notes: what the user should know.
-        prepare: reads the objects and describes the work in a folder, unless that is done, and
-            gives the scene's tiles.
-    """
-
-    mosaic: Mosaic
-    grid: TileGrid
-    files: list[Path]
-    notes: list[str]
-    prepare: Callable[[Path], SceneTiles]
-
-
-@contextmanager
-def open_scene(cfg: SceneKeys, raster: str, reader: Reader, tile_px: int, stride: int,
-               edges: str) -> Iterator[Opening]:
-    """The scene at `raster`, read as `cfg` and the network that it is for want it.
-
-    Args:
-        tile_px, stride, edges: of the tiles (`TileGrid`).
-
-    Raises:
-        RoseError: a source cannot be used; preparing and reading raise it, too.
-    """
-    layers = load_layers(cfg.layers)
-    osm = cfg.osm if reader.takes_osm else None
-    encoder = text_encoder(**asdict(cfg.text)) if osm is not None else NoText(reader.node_width
-                                                                              - GEOMETRY_WIDTH - 1)
-    if osm is not None:
-        _check_text(encoder, cfg, reader)
-    rules = _rules(cfg, reader)
-    with open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs, resolution=cfg.resolution,
-                     stretch=tuple(cfg.stretch),
-                     nodata=cfg.nodata) as mosaic:
-        _check_size(raster, mosaic, reader)
-        grid = TileGrid.over(mosaic, tile_px, stride, edges)
-        files = [*mosaic.files,
-                 *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
-        objects = Objects(osm, layers, encoder, WITHOUT_OSM)
-
-        def prepare(folder: Path) -> SceneTiles:
-            return SceneTiles(build_job(folder, rules, grid, mosaic, objects, {}, say,
-                                        progress=True).folder)
-
-        yield Opening(mosaic, grid, files, [*mosaic.warnings, *_notes(cfg, reader, mosaic, grid)],
-                      prepare)
-
-
-def scene_name(raster: str) -> str:
-    """What to call the scene at `raster`: the file, or for a glob the folder."""
-    path = Path(raster)
-    if path.name in ("", ".."):  # as of the folder "."
-        path = path.resolve()
-    return (path.parent.name or "scene") if any(letter in path.name
-                                                for letter in "*?[") else path.name
-
-
-def request_of(cfg: Any, **more: Any) -> dict[str, Any]:
-    """Return all that results depend on, as JSON knows it: keys of `cfg`, and `more`.
-
-    Paths are not among them: the state or the digest of their files is, in `more`.
-    """
-    return json.loads(json.dumps({**result_values(cfg), **more}))
-
-
-def identity_of(files: Sequence[Path], reader: Reader, batch_size: int) -> dict[str, Any]:
-    """What tells tiles that are read from some files, and what a network says of them, from
-    others."""
-    return {"sources": states(files), **({"batch_size": batch_size} if reader.by_batch else {})}
-
-
-def _rules(cfg: SceneKeys, reader: Reader) -> TileRules:
-    """How graphs are made: as the keys say, else as the model's own tiles were, else as
-    recipe=rose."""
-    known = {name: getattr(cfg, name) or reader.tiles.get(name)
+def _rules(cfg: SceneKeys, trained_on: dict[str, Any]) -> TileRules:
+    """Return how graphs are made: as the keys say, else as for the tiles that the network was
+    trained on, else as recipe=rose."""
+    known = {name: getattr(cfg, name) or trained_on.get(name)
              for name in ("relation_codes", "coordinates")}
     recipe = resolve_recipe(cfg.recipe or "rose", **known)
     return TileRules("scene", keep_empty=True, max_nodata=1.0, layout="compact",
-                     relation_codes=recipe.relation_codes,
-                     coordinates=recipe.coordinates)
+                     relation_codes=recipe.relation_codes, coordinates=recipe.coordinates)
 
 
-def _check_size(raster: str, mosaic: Mosaic, reader: Reader) -> None:
-    """Raises PrepareError where there is less to see than a patch."""
-    if min(mosaic.width, mosaic.height) < reader.patch:
-        raise PrepareError(f"{raster}: has {mosaic.width} x {mosaic.height} pixels, expected more "
-                           f"than the {reader.patch} x {reader.patch} of a patch, the least that "
-                           f"{reader.source} sees; pass more imagery, or a finer resolution=")
-
-
-def _check_text(encoder: TextEncoder, cfg: SceneKeys, reader: Reader) -> None:
-    """Raises CheckpointError where tags are described in another way than to the network in its
-    training."""
-    width = reader.node_width - GEOMETRY_WIDTH - 1
+def _check_text(encoder: TextEncoder, width: int, network: NetworkFile) -> None:
+    """Raise CheckpointError unless `encoder` describes tags as the network knows them."""
     if encoder.width != width:
-        raise CheckpointError(f"{reader.source}: reads text vectors of {width} numbers, and those "
+        raise CheckpointError(f"{network.path}: reads text vectors of {width} numbers, and those "
                               f"of text={encoder.name} have {encoder.width}; choose text= as for "
                               "the tiles that it was trained on")
-    check_text(reader.source, reader.tiles, encoder.name, "pass text={}")
+    check_text(network.path, network.tiles, encoder.name, "pass text={}")
 
 
-def _notes(cfg: SceneKeys, reader: Reader, mosaic: Mosaic, grid: TileGrid) -> list[str]:
-    """What the user should know before the work is begun."""
-    notes = []
-    if not reader.takes_osm and cfg.osm is not None:
-        notes.append(f"the model looks at the image alone, so {cfg.osm} is not read")
-    if reader.takes_osm and cfg.osm is None:
-        notes.append("no osm= is given: the model, which was trained with OSM, sees every tile "
-                     "as one without objects; expect less of it")
-    if reader.by_batch and cfg.osm is not None:
-        notes.append(BY_BATCH)
-    if min(mosaic.width, mosaic.height) < grid.tile_px:
+def _notes_on_osm(cfg: SceneKeys, reads_osm: bool, by_batch: bool) -> list[str]:
+    if not reads_osm:
+        return [] if cfg.osm is None else [f"the model looks at the image alone, so {cfg.osm} is "
+                                           "not read"]
+    if cfg.osm is None:
+        return ["no osm= is given: the model, which was trained with OSM, sees every tile as one "
+                "without objects; expect less of it"]
+    return [BY_BATCH] if by_batch else []
+
+
+def _notes_on_size(mosaic: Mosaic, grid: TileGrid, trained: list[float] | None) -> list[str]:
+    """Return notes on a raster smaller than a tile, and on pixels of another size on the ground
+    than in training.
+
+    Args:
+        trained: least and largest metres per pixel of the training's tiles; None: not known.
+    """
+    notes, shorter, side = [], min(mosaic.width, mosaic.height), grid.tile_px
+    if shorter < side:
         notes.append(f"the raster, {mosaic.width} x {mosaic.height} pixels, is smaller than a "
-                     f"tile of {grid.tile_px} x {grid.tile_px}: the model sees the rest of the "
-                     "tile as ground without imagery")
-    here, trained = max(mosaic.metres_per_pixel), reader.tiles.get("metres_per_pixel")
-    if trained and not trained[0] / NEAR <= here <= trained[1] * NEAR:
-        size = f"{trained[0]:.3g}" if trained[1] < trained[
-            0] * 1.01 else f"{trained[0]:.3g} to {trained[1]:.3g}"
-        side = min(mosaic.width, mosaic.height) * here / trained[0]
-        remedy = (f"; resolution={trained[0]:.3g} resamples the imagery" if side >= grid.tile_px
-                  else
-                  f"; the whole raster would be {side:.0f} pixels of that size, and a tile has "
-                  f"{grid.tile_px}")
-        notes.append(f"a pixel is {here:.3g} m here, and was {size} m where the model was "
-                     f"trained: what it sees, and the ground of a tile, have other sizes{remedy}")
-    return notes
+                     f"tile of {side} x {side}: the model sees the rest of the tile as ground "
+                     "without imagery")
+    here = max(mosaic.metres_per_pixel)
+    if not trained or trained[0] / NEAR <= here <= trained[1] * NEAR:
+        return notes
+    least, largest = trained
+    size = f"{least:.3g}" if largest < least * 1.01 else f"{least:.3g} to {largest:.3g}"
+    resampled = shorter * here / least
+    remedy = (f"resolution={least:.3g} resamples the imagery" if resampled >= side else
+              f"the whole raster would be {resampled:.0f} pixels of that size, and a tile has "
+              f"{side}")
+    return [*notes, f"a pixel is {here:.3g} m here, and was {size} m where the model was trained: "
+                    f"what it sees, and the ground of a tile, have other sizes; {remedy}"]

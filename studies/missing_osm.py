@@ -75,7 +75,7 @@ def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -
 def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfig:
     """The evaluation of the model that `trained` leaves for a seed, on reported tiles without a
     share of their objects."""
-    from training.finetuned import BEST
+    from models.network_file import BEST
 
     checkpoint = str(Path(trained.save_path, f"seed_{seed}",
                           BEST)) if trained.epochs else trained.checkpoint

@@ -2,20 +2,22 @@
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _TEMPORARY = ".writing-"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to it when the block ends well; on any failure
-    `path` stays as it was.
+    """Yield a temporary path beside `path`, and rename it to `path` when the block ends well; on
+    any failure `path` stays as it was.
 
-    A process that is killed meanwhile leaves the temporary file; `remove_unfinished` clears it.
+    A process that is killed in the block leaves the temporary file; `remove_unfinished` clears it.
     """
     temporary = path.with_name(f"{_TEMPORARY}{path.name}")
     try:
@@ -32,8 +34,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def failing_as(path: Path, *errors: type[Exception]) -> Iterator[None]:
-    """What libraries raise of their own where a file cannot be written, as OSError of `path`,
-    which every script ends with one line."""
+    """Re-raise a library's write error as an OSError that names `path`, which every script prints
+    as one line."""
     try:
         yield
     except errors as error:
@@ -43,34 +45,36 @@ def failing_as(path: Path, *errors: type[Exception]) -> Iterator[None]:
                       str(path)) from error
 
 
-def sha256_of(path: Path) -> str:
-    """The SHA-256 digest of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed process left of files it was writing in `folder`."""
+    """Delete files that a killed process was writing in `folder`."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 digest of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """Return the SHA-256 digest, in hexadecimal, of bytes, or of any other value as JSON with
+    sorted keys."""
+    data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True).encode()
+    return hashlib.sha256(data).hexdigest()
 
 
 def states(paths: Iterable[Path]) -> dict[str, list[int]]:
-    """Size and time of change of each file by its path: equal as long as nobody touched them."""
+    """Return size and time of change of each file by its path: equal as long as no file
+    changes."""
     return {str(file): [file.stat().st_size, file.stat().st_mtime_ns]
             for file in sorted(_distinct(paths))}
 
 
 def checksums(paths: Iterable[Path]) -> list[dict]:
-    """Name, bytes and SHA-256 of each file, sorted by name."""
+    """Return name, bytes and SHA-256 of each file, sorted by name."""
     files = sorted(_distinct(paths), key=lambda file: (file.name, file))
-    return [{"file": file.name, "bytes": file.stat().st_size, "sha256": _sha256(file)}
+    return [{"file": file.name, "bytes": file.stat().st_size, "sha256": sha256_of(file)}
             for file in files]
 
 
@@ -79,13 +83,14 @@ def _distinct(paths: Iterable[Path]) -> set[Path]:
 
 
 def _files(path: Path) -> list[Path]:
-    """A file with its companions (of the same name: a Shapefile's .dbf, .shx, .prj)."""
+    """Return a file with its companions: those of a Shapefile are .dbf, .shx, .prj of its name."""
     if path.suffix.lower() == ".shp":
         return [entry for entry in path.parent.iterdir() if entry.stem == path.stem
                 and entry.is_file()]
     return [path]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -11,8 +11,7 @@ from utils.files import replacing
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows under the columns of all of them, in the order in which they first come; what a row
-    lacks stays empty."""
+    """Write rows under the columns of all of them; what a row lacks stays empty."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns_of(rows))
         writer.writeheader()
@@ -20,12 +19,12 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The columns of all rows, in the order in which they first come."""
+    """Return the columns of all rows, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Numbers that are not finite become null."""
+    """Write a value as JSON; numbers that are not finite become null."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(_finite(value), indent=2, ensure_ascii=False) + "\n",
                              encoding="utf-8")

@@ -1,49 +1,149 @@
-"""A hidden folder in which a piece of work goes on until all of it is done: what a stopped run
-leaves there the same command takes up."""
+"""Results that are whole or absent: made in a hidden folder, then moved to their place."""
 
 import json
 import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from utils.errors import PrepareError
+from utils.errors import PrepareError, RoseError
 from utils.files import replacing
 
-_REQUEST = "request.json"
+_REQUEST, _PLAN, _REPLACED = "request.json", "moves.json", "replaced"
 
 
 class WorkFolder:
-    """The work on one thing inside a folder of results.
+    """Work on results that appear in `out` when all of them are ready.
+
+    `held` locks the work, `begin` resumes or discards what a stopped run left, and the run makes
+    its results in `made`. `install` writes a plan of all moves before the first one: where a run
+    is killed among them, the next run finds the plan and completes it. `clear` removes the rest.
 
     Args:
         out: folder of the results.
-        name: of the thing, in file names.
-        doing: what a run does with it, for a message, such as "preparing amsterdam".
+        name: of the work, in the names of its hidden files.
+        doing: what a run does, for messages, such as "preparing amsterdam".
+        key: key of the command line that names `out`.
 
     Attributes:
-        folder: of the work; stays when the work is stopped.
-        discarded: work that a stopped run of another request left was thrown away.
+        folder: of the work; stays when a run is stopped.
+        parts: folder in it of finished parts, which a later run need not make again.
+        made: folder in it of the results, laid out as in `out`.
+        finished: name of `folder` once its results are in their place.
+        discarded: the work of another request was thrown away.
     """
 
-    def __init__(self, out: Path, name: str, doing: str):
-        self.out, self.doing = out, doing
-        self.folder = out / f".{name}"
-        self._lock = FileLock(out / f".lock-{name}")
+    def __init__(self, out: Path, name: str, doing: str, key: str = "out"):
+        self.out, self.doing, self.key = out, doing, key
+        self.folder, self.finished = out / f".{name}", out / f".finished-{name}"
+        self.parts, self.made = self.folder / "parts", self.folder / "made"
         self.discarded = False
+        self._fresh = False
+        self._lock = FileLock(out / f".lock-{name}")
 
     @property
     def worth_keeping(self) -> bool:
-        """Some of the work is done: `folder` holds more than its request."""
-        return self.folder.is_dir() and any(path.name != _REQUEST
-                                            for path in self.folder.iterdir())
+        """Whether a part is finished."""
+        return any(self.parts.glob("*"))
 
-    def hold(self) -> None:
-        """Have the work alone until `let_go`, or until the process ends, in whatever way.
+    @contextmanager
+    def held(self, resumable: bool = True) -> Iterator[None]:
+        """Hold the lock during the block; first complete the moves of a run that was killed.
+
+        New work without a finished part does not outlive an error. Without `resumable`, no work
+        outlives the block.
 
         Raises:
-            PrepareError: another run has it, or `out` cannot be written.
+            PrepareError: another run holds the lock, or `out` cannot be written.
         """
+        self._acquire()
+        try:
+            if self._plan.is_file():
+                self._move()
+            yield
+        except RoseError:
+            if self._fresh and not self.worth_keeping:
+                self.abandon()
+            raise
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            raise PrepareError(f"{self.out}: cannot be written ({error.strerror or error}). Free "
+                               "space there and run the same command again; it keeps what is "
+                               "done.") from error
+        finally:
+            if not resumable:
+                self.abandon()
+            self._release()
+
+    def begin(self, request: dict) -> bool:
+        """Make the folder ready for a request; return True where work of the same request is
+        resumed."""
+        # "moving": an earlier version was stopped among its moves, and left no plan of them
+        if self.asked(self.folder, request) and not (self.folder / "moving").exists():
+            return True
+        self.discarded, self._fresh = self.worth_keeping, True
+        try:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir(parents=True)
+            with replacing(self.folder / _REQUEST) as temporary:
+                temporary.write_text(_text_of(request), encoding="utf-8")
+        except OSError as error:
+            raise cannot_write(self.out, error, self.key) from error
+        return False
+
+    def asked(self, folder: Path, request: dict) -> bool:
+        """Return whether the work in `folder` is that of a request."""
+        path = folder / _REQUEST
+        return path.is_file() and path.read_text(encoding="utf-8") == _text_of(request)
+
+    def empty(self) -> Path:
+        """Return `made` with nothing in it."""
+        shutil.rmtree(self.made, ignore_errors=True)
+        self.made.mkdir(parents=True, exist_ok=True)
+        return self.made
+
+    def install(self, moves: Sequence[str], replaced: Sequence[str]) -> None:
+        """Move results to their place.
+
+        Args:
+            moves: paths in `made`, which they get in `out`; moved in this order, so that a record
+                which says that all is there comes last. A path may be a whole folder.
+            replaced: paths in `out` to remove first, in this order; missing ones are passed over.
+                A folder that is moved must be among them where it exists.
+        """
+        with replacing(self._plan) as temporary:
+            temporary.write_text(json.dumps({"moves": moves, "replaced": replaced}),
+                                 encoding="utf-8")
+        self._move()
+
+    def abandon(self) -> None:
+        """Remove the work, unless its results are on their way to their place."""
+        if not self._plan.is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove what is left of work whose results are in their place."""
+        shutil.rmtree(self.finished, ignore_errors=True)
+
+    @property
+    def _plan(self) -> Path:
+        return self.folder / _PLAN
+
+    def _move(self) -> None:
+        """Carry out the plan, or what a killed run left of it."""
+        plan = json.loads(self._plan.read_text(encoding="utf-8"))
+        waiting = [path for path in plan["moves"] if (self.made / path).exists()]
+        moved = {*plan["moves"]}.difference(waiting)
+        _put_away(self.out, [path for path in plan["replaced"] if path not in moved],
+                  self.folder / _REPLACED)
+        for path in waiting:
+            _move_file(self.made / path, self.out / path)
+        self.folder.rename(self.finished)
+
+    def _acquire(self) -> None:
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             self._lock.acquire(blocking=False)
@@ -51,55 +151,42 @@ class WorkFolder:
             raise PrepareError(f"{self.out}: another run is {self.doing} there; wait for it to "
                                "end, or stop it.") from error
         except OSError as error:
-            raise cannot_write(self.out, error) from error
+            raise cannot_write(self.out, error, self.key) from error
 
-    def let_go(self) -> None:
-        """Another run may have the work now; `out` is removed if there is nothing in it."""
-        # while it is held: afterwards it may be another run's
+    def _release(self) -> None:
+        # while the lock is held: afterwards the file may be another run's
         Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
         if self.out.is_dir() and not any(self.out.iterdir()):
             self.out.rmdir()
 
-    def begin(self, request: dict) -> bool:
-        """Make the folder ready for a request; True where a stopped run of the same request left
-        work to go on with.
 
-        Raises:
-            PrepareError: `out` cannot be written.
-        """
-        text = request_text(request)
-        if self.asked(self.folder) == text:
-            return True
-        self.discarded = self.worth_keeping
-        try:
-            shutil.rmtree(self.folder, ignore_errors=True)  # what another request left
-            self.folder.mkdir(parents=True)
-            with replacing(self.folder / _REQUEST) as part:
-                part.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise cannot_write(self.out, error) from error
-        return False
-
-    def abandon(self) -> None:
-        """Remove the work: nothing there is worth going on with, or all of it is done."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    @staticmethod
-    def asked(folder: Path) -> str | None:
-        """The request whose work a folder holds, as `request_text` has it."""
-        path = folder / _REQUEST
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+def cannot_write(out: Path, error: OSError, key: str = "out") -> PrepareError:
+    """Return the error of a folder that cannot be made or written."""
+    if out.is_file():
+        return PrepareError(f"{out}: is a file, expected a folder, or none yet. Pass another "
+                            f"{key}=.")
+    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass {key}= a "
+                        "folder that you may write to, or free space there.")
 
 
-def request_text(request: dict) -> str:
-    """What is asked for, as text that is equal for equal requests."""
+def _text_of(request: dict) -> str:
+    """Return text that is equal for equal requests."""
     return json.dumps(request, sort_keys=True, default=str)
 
 
-def cannot_write(out: Path, error: OSError) -> PrepareError:
-    if out.is_file():
-        return PrepareError(f"{out}: is a file, expected a folder, or none yet. Pass another "
-                            "out=.")
-    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass out= a "
-                        "folder that you may write to, or free space there.")
+def _put_away(out: Path, paths: Sequence[str], replaced: Path) -> None:
+    """Move paths in `out`, and folders that become empty, out of the readers' way: a rename takes
+    no time, and whole folders go at once."""
+    for path in paths:
+        if (out / path).exists():
+            (replaced / path).parent.mkdir(parents=True, exist_ok=True)
+            (out / path).rename(replaced / path)
+    for folder in sorted({(out / path).parent for path in paths} - {out}, reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _move_file(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)

@@ -1,33 +1,26 @@
-"""Where a city's tiles are made, and how they come into the dataset.
+"""The hidden folder in which a city's tiles are made, and how they come into the dataset.
 
-Work goes on in a hidden folder inside `out` and stays there when it is stopped, so that the same
-command continues. When all is ready the tiles are moved to their place. Meanwhile a marker says
-so: a process killed just then leaves a dataset that is refused until the same command has finished
-the move.
+While tiles are moved, a marker in the dataset says so: readers refuse it until the same command
+has completed the moves.
 """
 
 import re
-import shutil
 from pathlib import Path
 
 from datasets.prepare.job import made_folder
 from datasets.stores.open import UNFINISHED
 from datasets.stores.release import release_folders
 from utils.errors import PrepareError
-from utils.work_folder import WorkFolder, request_text
+from utils.work_folder import WorkFolder
 
-_MOVING = "moving"
 OTHER = {"compact": "release", "release": "compact"}
 
 
-class Workplace(WorkFolder):
-    """The work on one city in a dataset.
+class CityFolder(WorkFolder):
+    """The work on one city of a dataset.
 
     Attributes:
-        folder, discarded: as of any `WorkFolder`.
-        finished: what that folder is called when its tiles are in their place.
-        made: a folder in it for what will be moved: `cities/CITY`, or the folders of the release's
-            layout.
+        made: holds `cities/CITY`, or the folders of the release's layout.
     """
 
     def __init__(self, out: Path, city: str):
@@ -37,40 +30,23 @@ class Workplace(WorkFolder):
         self.made = made_folder(self.folder)
         self._marker = out / f"{UNFINISHED}{city}"
 
-    def claim(self, request: dict, layout: str, overwrite: bool) -> bool:
-        """Make the folder ready for a request; True where a stopped run of the same request left
-        work to go on with.
+    def claim(self, request: dict, layout: str, overwrite: bool) -> None:
+        """Make the folder ready for a request, unless its tiles are in their place already.
 
         Raises:
             PrepareError: `out` holds this city or another layout already, or cannot be written.
         """
-        text = request_text(request)
         if self.finished.is_dir():
-            if self.asked(self.finished) == text:
-                return True
-            self.release_marker()  # whole and in its place: only its traces were not removed
+            self._marker.unlink(missing_ok=True)
+            if self.asked(self.finished, request):
+                return
             self.clear()
         self._refuse(layout, overwrite)
-        return self.begin(request)
-
-    def _refuse(self, layout: str, overwrite: bool) -> None:
-        own = [] if self._marker.exists() else [path.name
-                                                for path in _tiles_of(self.out,
-                                                                      self.city)]  # half moved: nobody used it
-        if own and not overwrite:
-            found = f"{len(own)} tiles of {self.city}" if own != [
-                self.city] else f"the city {self.city}"
-            raise PrepareError(f"{self.out}: already holds {found}, expected none. Pass "
-                               "overwrite=true to replace it, or choose another city= or out=.")
-        if others := _cities_in(self.out, OTHER[layout]) - {self.city}:
-            raise PrepareError(f"{self.out}: holds a dataset of another kind, "
-                               f"layout={OTHER[layout]} with {', '.join(sorted(others)[:5])}; one "
-                               f"folder has one layout. Pass layout={OTHER[layout]}, or choose "
-                               "another out=.")
+        self.begin(request)
 
     @property
     def worth_keeping(self) -> bool:
-        """Some band of tiles is made."""
+        """Whether a band of tiles is finished."""
         return any(self.folder.glob("reports/*.json"))
 
     @property
@@ -78,66 +54,52 @@ class Workplace(WorkFolder):
         """Bytes of the work so far."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
-    @property
-    def moved(self) -> bool:
-        """The tiles are in their place; what comes after is not done yet."""
-        return self.finished.is_dir()
+    def publish(self) -> None:
+        """Move what was made into `out`, in place of what it holds of this city."""
+        self._marker.touch()
+        moves = sorted(path.relative_to(self.made).as_posix() for path in self.made.glob("*/*"))
+        self.install(moves, _files_of(self.out, self.city))
 
-    @property
-    def moving(self) -> bool:
-        return (self.folder / _MOVING).exists()
-
-    def put_in_place(self) -> None:
-        """Move what was made into `out`, in place of what it has of this city; goes on where it
-        was stopped."""
-        if not self.moving:
-            self._marker.touch()
-            _remove_city(self.out, self.city)
-            (self.folder / _MOVING).touch()
-        for part in sorted(path for path in self.made.iterdir() if path.is_dir()):
-            for path in sorted(part.iterdir()):
-                _move(path, self.out / part.name)
-        self.folder.rename(self.finished)
-
-    def release_marker(self) -> None:
-        """From now on the dataset can be read."""
+    def _move(self) -> None:
+        super()._move()
         self._marker.unlink(missing_ok=True)
 
-    def clear(self) -> None:
-        """Remove the traces of the work."""
-        shutil.rmtree(self.finished)
-
-
-def _move(path: Path, folder: Path) -> None:
-    folder.mkdir(exist_ok=True)
-    path.replace(folder / path.name)
+    def _refuse(self, layout: str, overwrite: bool) -> None:
+        if others := _cities_in(self.out, OTHER[layout]) - {self.city}:
+            raise PrepareError(f"{self.out}: holds a dataset of another kind, "
+                               f"layout={OTHER[layout]} with {', '.join(sorted(others)[:5])}; one "
+                               f"folder has one layout. Pass layout={OTHER[layout]}, or choose "
+                               "another out=.")
+        # tiles that were only half moved have never been used
+        tiles = [] if self._marker.exists() else _tiles_of(self.out, self.city)
+        if tiles and not overwrite:
+            held = (f"the city {self.city}" if tiles[0].name == self.city
+                    else f"{len(tiles)} tiles of {self.city}")
+            raise PrepareError(f"{self.out}: already holds {held}, expected none. Pass "
+                               "overwrite=true to replace it, or choose another city= or out=.")
 
 
 def _tiles_of(out: Path, city: str) -> list[Path]:
-    """The city's folder in the compact layout, or its images in the release's."""
+    """Return the city's folder in the compact layout, or its images in the release's."""
     compact = out / "cities" / city
-    name = re.compile(rf"{re.escape(city)}_\d+_\d+\.png")
-    images = [path for path in (out / "img").iterdir()
-              if name.fullmatch(path.name)] if (out / "img").is_dir() else []
-    return [compact] if (compact / "meta.json").exists() else images
+    if (compact / "meta.json").exists():
+        return [compact]
+    return [path for path in out.glob("img/*.png") if _is_tile(path, city)]
+
+
+def _files_of(out: Path, city: str) -> list[str]:
+    """Return all paths in a dataset that belong to a city, in either layout."""
+    tiles = [path.relative_to(out).as_posix() for folder in release_folders(out)
+             for path in folder.glob("*") if _is_tile(path, city)]
+    return [f"cities/{city}", *tiles, f"meta/{city}.json", f"meta/{city}.text.npy"]
+
+
+def _is_tile(path: Path, city: str) -> bool:
+    return re.fullmatch(rf"{re.escape(city)}_\d+_\d+", path.stem) is not None
 
 
 def _cities_in(out: Path, layout: str) -> set[str]:
     if layout == "compact":
         return {path.parent.name for path in out.glob("cities/*/meta.json")}
-    images = (re.fullmatch(r"(.+)_\d+_\d+", path.stem) for path in out.glob("img/*.png"))
-    return {match[1] for match in images if match}
-
-
-def _remove_city(out: Path, city: str) -> None:
-    shutil.rmtree(out / "cities" / city, ignore_errors=True)
-    name = re.compile(rf"{re.escape(city)}_\d+_\d+")
-    for folder in filter(Path.is_dir, release_folders(out)):
-        for path in folder.iterdir():
-            if name.fullmatch(path.stem):
-                path.unlink()
-    for suffix in (".json", ".text.npy"):
-        (out / "meta" / f"{city}{suffix}").unlink(missing_ok=True)
-    for folder in filter(Path.is_dir, (*release_folders(out), out / "cities")):
-        if not any(folder.iterdir()):
-            folder.rmdir()  # an empty one would say that the dataset has both layouts
+    names = (re.fullmatch(r"(.+)_\d+_\d+", path.stem) for path in out.glob("img/*.png"))
+    return {name[1] for name in names if name}

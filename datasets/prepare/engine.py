@@ -1,5 +1,7 @@
-"""Who makes the bands: this process, several processes of this machine, or a Dask cluster. The
-bands and their bytes are the same."""
+"""Make the bands in this process, in several processes of this machine, or on a Dask cluster.
+
+The bands have the same bytes in all cases.
+"""
 
 import multiprocessing
 import os
@@ -16,18 +18,18 @@ from pathlib import Path
 from datasets.prepare.bands import make_band
 from utils.errors import ConfigError, PrepareError, one_line
 
-SMALL = 256  # tiles up to which starting processes costs more than it saves
+SMALL = 256  # up to so many tiles, starting processes costs more than it saves
 CLUSTER_TIMEOUT_S = 20
 
 
 def make_bands(folder: Path, bands: Sequence[int], workers: int,
                scheduler: str | None) -> Iterator[int]:
-    """Make bands of the job in `folder`; their numbers come as they are done, in any order.
+    """Make bands of the job in `folder`; yield each number when it is done, in any order.
 
     Args:
-        workers: processes; 1 works in this one.
-        scheduler: address of a Dask scheduler, whose workers then do it. They must see `folder`
-            and the sources under the same paths, and find this project (start them in its folder).
+        workers: number of processes; with 1 this process does the work.
+        scheduler: address of a Dask scheduler, whose workers then do the work. They must see
+            `folder` and the sources under the same paths, and be started in this project's folder.
 
     Raises:
         PrepareError: a band cannot be made, a worker died, or the scheduler cannot be used.
@@ -43,20 +45,22 @@ def make_bands(folder: Path, bands: Sequence[int], workers: int,
 
 
 def check_scheduler(scheduler: str) -> None:
-    """Raises ConfigError where there is no Dask."""
+    """Raise ConfigError if Dask is not installed."""
     if not find_spec("distributed"):
         raise ConfigError(f"scheduler={scheduler}: needs Dask, which is not installed; pip "
                           "install -r requirements-optional.txt")
 
 
 def default_workers(tiles: int) -> int:
-    """As many processes as this one may use cores, but one for a small area."""
-    return 1 if tiles <= SMALL else len(os.sched_getaffinity(0)) if hasattr(os,
-                                                                            "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of cores that this process may use, but 1 for a small area."""
+    if tiles <= SMALL:
+        return 1
+    usable = getattr(os, "sched_getaffinity", None)  # not on every system
+    return len(usable(0)) if usable else os.cpu_count() or 1
 
 
 def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]:
-    # a server forks workers from one process that has imported everything and holds no threads:
+    # a server forks workers from a process that has imported everything and holds no threads:
     # quick, and their pages are shared
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
@@ -69,25 +73,25 @@ def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]
             yield done.result()
     except BrokenProcessPool as error:
         raise PrepareError(f"workers={workers}: a worker process ended without a word, most "
-                           "likely for want of memory; run the same command again, which goes on "
+                           "likely for want of memory; run the same command again, which resumes "
                            f"where it stopped, with workers={max(1, workers // 2)}") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
 def _start_server() -> None:
-    """Start the server of workers deaf to Ctrl-C, which is its parent's to answer."""
+    """Start the server of workers so that it ignores Ctrl-C, which its parent handles."""
     if threading.current_thread() is not threading.main_thread():
         return  # only the main thread may choose
-    answer = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         forkserver.ensure_running()
     finally:
-        signal.signal(signal.SIGINT, answer)
+        signal.signal(signal.SIGINT, handler)
 
 
 def _start_worker() -> None:
-    """A worker leaves Ctrl-C to its parent, and ends when that is killed."""
+    """Make a worker ignore Ctrl-C, which its parent handles, and end when its parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -125,7 +129,7 @@ def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]
 
 
 def _check_cluster(client, job: str, scheduler: str) -> None:
-    """A cluster whose workers cannot see the job is told apart from one that fails at it."""
+    """Raise PrepareError if a worker cannot import this project or does not see the job."""
     workers = client.run(_sees, job, on_error="return")
     if not workers:
         raise PrepareError(f"scheduler={scheduler}: has no workers; start some with `dask worker "

@@ -1,5 +1,4 @@
-"""A dry run: what a preparation would make, measured on a few of its bands, and a picture of
-raster, objects and tiles."""
+"""A dry run: forecast a preparation from a few of its bands, and draw raster, objects and tiles."""
 
 import tempfile
 import time
@@ -24,17 +23,16 @@ SAMPLED_BANDS = 5
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a preparation would make.
+    """The expected result of a preparation.
 
     Attributes:
-        city: first part of the tiles' names.
+        city: prefix of the tiles' names.
         grid: of the tiles.
         metres: ground size of a pixel, x and y.
         objects: OSM objects by layer.
-        tiles, bytes, seconds: expected of the whole; `sampled` says on how many of the grid's
-            tiles that was measured.
-        workers: processes that the time holds for.
-        picture: raster, objects and tiles.
+        tiles, bytes, seconds: expected of the whole, as measured on `sampled` of the grid's tiles.
+        workers: number of processes that `seconds` assumes.
+        picture: path of the picture of raster, objects and tiles.
     """
 
     city: str
@@ -72,12 +70,12 @@ def _duration(seconds: float) -> str:
 
 
 def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
-             build_job: Callable[[Path], Job]) -> Forecast:
-    """Read the objects, make a few bands in a temporary folder there, and draw
-    `out/CITY_preview.png`.
+             build_job: Callable[[Path], Job], say: Callable[[str], None]) -> Forecast:
+    """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`.
 
     Args:
         build_job: reads the objects and describes the work in a folder.
+        say: tells the user of a stage of the work.
     """
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
@@ -88,10 +86,10 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
         started = time.perf_counter()
         job = build_job(Path(temporary))
         reading = time.perf_counter() - started
-        bands = np.unique(np.linspace(0, grid.bands - 1,
-                                      SAMPLED_BANDS).round().astype(int)).tolist()
+        numbers = np.linspace(0, grid.bands - 1, SAMPLED_BANDS).round().astype(int)
+        say("making a few bands of tiles to measure time and bytes")
         started, report, sampled = time.perf_counter(), BandReport(), 0
-        for number in bands:
+        for number in np.unique(numbers).tolist():
             band = grid.band(make_band(str(job.folder), number))
             report.add(BandReport.read(job.report(number)))
             sampled += band.last - band.first
@@ -101,6 +99,7 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
         workers = settings.workers or (1 if settings.scheduler else default_workers(grid.tiles))
         scale = grid.tiles / sampled
         picture = settings.folder / f"{settings.city}_preview.png"
+        say(f"drawing {picture}")
         draw_preview(picture, mosaic, grid, job.spool, settings.city)
         return Forecast(
             settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts),

@@ -1,5 +1,4 @@
-"""The grid of tiles over a raster, and its bands: neighbouring tiles of one row that are prepared
-together."""
+"""The grid of tiles over a raster, and its bands: neighbouring tiles of a row, made together."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -11,15 +10,14 @@ from affine import Affine
 
 from datasets.prepare.imagery.mosaic import Mosaic
 
-# Enough to spread the costs of a band, little enough that memory depends neither on the raster's
-# width nor on the tiles' size.
+# Enough to spread the costs of a band, and so few that memory depends neither on the raster's
+# width nor on the tile size.
 BAND_TILES, BAND_PIXELS = 64, 64 * 224 * 224
 
 
 @dataclass(frozen=True)
 class Band:
-    """Tiles `first` .. `last - 1` of a row; `number` counts the bands from the top left, row by
-    row."""
+    """Tiles `first` .. `last - 1` of a row; `number` counts bands row by row from the top left."""
 
     number: int
     row: int
@@ -36,10 +34,10 @@ class TileGrid:
         width, height: of the raster, in pixels.
         tile_px: side of a tile.
         stride: pixels from one tile to the next.
-        edges: what becomes of a tile that the raster's edge cuts: there is none ("drop"), it
-            reaches beyond the raster ("exceed"), or it is moved inwards ("shift"). The first two
-            begin at the raster's top-left corner. With "shift" tiles lie on a lattice of the CRS,
-            not of the raster, so that rasters which overlap have the same tiles where they do.
+        edges: a tile that the raster's edge cuts is left out ("drop"), reaches beyond the raster
+            ("exceed") or is moved inwards ("shift"). The first two begin at the raster's top-left
+            corner. With "shift" tiles lie on a lattice of the CRS, not of the raster, so that
+            overlapping rasters share tiles.
     """
 
     transform: tuple[float, float, float, float, float, float]
@@ -56,13 +54,12 @@ class TileGrid:
 
     @cached_property
     def lefts(self) -> np.ndarray:
-        """Pixels from the raster's left edge to that of each column of tiles: [columns],
-        ascending."""
+        """Pixels from the raster's left edge to each column of tiles: [columns], ascending."""
         return self._starts(self.width, self.transform[2] / self.transform[0])
 
     @cached_property
     def tops(self) -> np.ndarray:
-        """Pixels from the raster's top edge to that of each row of tiles: [rows], ascending."""
+        """Pixels from the raster's top edge to each row of tiles: [rows], ascending."""
         return self._starts(self.height, self.transform[5] / self.transform[4])
 
     @property
@@ -79,14 +76,13 @@ class TileGrid:
 
     @property
     def partial(self) -> int:
-        """Tiles that the raster's right or bottom edge would cut and of which, with edges="drop",
-        none is made."""
+        """Number of tiles cut by the raster's right or bottom edge; edges="drop" makes none."""
         columns, rows = (self._covering(side) for side in (self.width, self.height))
         return columns * rows - self.tiles
 
     def _starts(self, side: int, origin: float) -> np.ndarray:
-        """Where tiles begin along a side of the raster, which itself begins `origin` pixels from
-        that of the CRS."""
+        """Return where tiles begin along a side of the raster, `origin` pixels from the CRS's
+        origin."""
         room = side - self.tile_px
         if self.edges == "drop":
             return np.arange(max(0, room // self.stride + 1)) * self.stride
@@ -96,13 +92,13 @@ class TileGrid:
         return np.unique(np.arange(first, side, self.stride).clip(0, max(room, 0)))
 
     def _covering(self, side: int) -> int:
-        """Tiles, cut ones too, that cover a side of the raster as far as the stride lets them."""
+        """Return the number of tiles, cut ones included, along a side of the raster."""
         return max(1, min(math.ceil((side - self.tile_px) / self.stride) + 1,
                           math.ceil(side / self.stride)))
 
     @property
     def band_tiles(self) -> int:
-        """Tiles of a whole band."""
+        """Number of tiles of a whole band."""
         return max(1, min(BAND_TILES, BAND_PIXELS // (self.tile_px * self.stride)))
 
     @property
@@ -114,13 +110,15 @@ class TileGrid:
         return self.rows * self.bands_of_a_row
 
     def band(self, number: int) -> Band:
-        row, part = divmod(number, self.bands_of_a_row)
-        return Band(number, row, part * self.band_tiles,
-                    min(self.columns, (part + 1) * self.band_tiles))
+        row, index = divmod(number, self.bands_of_a_row)
+        first = index * self.band_tiles
+        return Band(number, row, first, min(self.columns, first + self.band_tiles))
 
     def bounds(self, row: int, cols: np.ndarray) -> np.ndarray:
-        """minx, miny, maxx, maxy of tiles of one row: [tiles, 4]; neighbours that touch share
-        their edge exactly."""
+        """Return minx, miny, maxx, maxy of tiles of one row: [tiles, 4].
+
+        Touching neighbours share their edge exactly.
+        """
         grid = Affine(*self.transform)
         left, top = self.lefts[cols], self.tops[row]
         x0, x1 = grid.c + left * grid.a, grid.c + (left + self.tile_px) * grid.a
@@ -128,8 +126,10 @@ class TileGrid:
         return np.stack([x0, np.full(len(left), y1), x1, np.full(len(left), y0)], axis=1)
 
     def rows_of(self, bottom: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and last row whose tiles may meet what lies between two heights in CRS units;
-        first > last where none does."""
+        """Return the first and last row whose tiles may reach between two heights in CRS units.
+
+        If none does, first > last.
+        """
         grid = Affine(*self.transform)
         above, below = (top - grid.f) / grid.e, (bottom - grid.f) / grid.e  # pixels downwards
         hair = 1e-6 * self.stride  # rounding must not lose a row

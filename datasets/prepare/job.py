@@ -1,5 +1,4 @@
-"""What a worker needs to make a band of tiles: a folder that describes the work, opened once in
-each process."""
+"""A folder that describes the work on a city; each process opens it once and makes its bands."""
 
 import functools
 import json
@@ -23,7 +22,7 @@ TOTALS = {"pop": "population", "CO2": "co2"}
 
 @dataclass(frozen=True)
 class TileRules:
-    """How tiles are made: the keys of prepare_dataset.py of the same names."""
+    """The keys of prepare_dataset.py that decide how tiles are made."""
 
     city: str
     keep_empty: bool
@@ -39,10 +38,10 @@ class TileRules:
 
 @dataclass(frozen=True)
 class Job:
-    """A city's work, as its folder has it.
+    """The work on a city, as its folder describes it.
 
     Attributes:
-        folder: holds job.json, the spool of objects, text.npy, and the parts as they are made.
+        folder: holds job.json, the spool of objects, text.npy, and the finished parts.
         crs: of the raster, as WKT.
         text: [values, width] text vectors of `spool.labels.values`.
         totals: the sources of population and CO2, by the folder of the release's layout.
@@ -59,20 +58,20 @@ class Job:
     totals: dict[str, Zonal]
 
     def part(self, band: int) -> Path:
-        """The tiles of a band."""
+        """Return the path of a band's tiles."""
         return self.folder / "parts" / f"{band:07d}.part"
 
     def report(self, band: int) -> Path:
-        """The counts of a band; there once its tiles are."""
+        """Return the path of a band's counts, which is written after its tiles."""
         return self.folder / "reports" / f"{band:07d}.json"
 
     def name(self, band: Band, number: int) -> str:
-        """Of the band's tile `number`."""
+        """Return the name of the band's tile `number`."""
         return f"{self.rules.city}_{band.first + number}_{band.row}"
 
     @property
     def release_root(self) -> Path:
-        """Where tiles of the release's layout are written first."""
+        """Folder that tiles of the release's layout are written to first."""
         return made_folder(self.folder)
 
 
@@ -81,38 +80,37 @@ def spool_folder(folder: Path) -> Path:
 
 
 def made_folder(folder: Path) -> Path:
-    """What will be moved into the dataset, laid out as there."""
+    """Return the folder of what will be moved into the dataset, in the same layout."""
     return folder / "tiles"
 
 
 def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, text: np.ndarray,
                  sources: dict) -> None:
-    """Write what `open_job` reads; the spool must be there already.
+    """Write what `open_job` reads; the spool must exist already.
 
     Args:
-        sources: the arguments of `LandUse` under "label" and of `Zonal` under "pop" and "CO2",
-            where there are such sources.
+        sources: the arguments of `LandUse` under "label" and of `Zonal` under "pop" and "CO2", for
+            the sources that there are.
     """
     for name in ("parts", "reports"):
         (folder / name).mkdir(exist_ok=True)
-    with replacing(folder / "text.npy") as part, part.open("wb") as file:
+    with replacing(folder / "text.npy") as temporary, temporary.open("wb") as file:
         np.save(file, text)
     described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(),
                  "sources": sources,
-                 # of this work: another run may describe another one in a folder of the same name
-                 "id": uuid.uuid4().hex}
-    with replacing(folder / "job.json") as part:
-        part.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+                 "id": uuid.uuid4().hex}  # another run may use a folder of the same name
+    with replacing(folder / "job.json") as temporary:
+        temporary.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
 
 
 def open_job(folder: str) -> Job:
-    """The job described in a folder; a process opens it once."""
+    """Return the job described in a folder; a process opens it once."""
     return _opened(folder, (Path(folder) / "job.json").read_text(encoding="utf-8"))
 
 
 def forget_job() -> None:
-    """For a process that was forked: it opens the job's files anew, for two that read by one
-    handle disturb each other."""
+    """Make a forked process open the job's files anew: two readers of one handle disturb each
+    other."""
     _opened.cache_clear()
 
 
@@ -122,8 +120,8 @@ def _opened(folder: str, description: str) -> Job:
     mosaic, sources = Mosaic.from_dict(described["mosaic"]), described["sources"]
     return Job(
         path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]),
-        mosaic.crs.to_wkt(), mosaic,
-        Spool(spool_folder(path)), np.load(path / "text.npy", mmap_mode="r"),
+        mosaic.crs.to_wkt(), mosaic, Spool(spool_folder(path)),
+        np.load(path / "text.npy", mmap_mode="r"),
         LandUse(**sources["label"]) if "label" in sources else None,
         {kind: Zonal(**sources[kind]) for kind in TOTALS if kind in sources},
     )

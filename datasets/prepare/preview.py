@@ -1,5 +1,5 @@
-"""A quick look at a preparation: the raster, the outlines of the OSM objects in a colour for each
-layer, and the grid of tiles."""
+"""A preview of a preparation: the raster, the outlines of OSM objects by layer, the grid of tiles.
+"""
 
 import io
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from utils.files import replacing
 from utils.style import LAYER_COLOURS
 
 SIDE_PX = 1400  # longer side of the drawn raster
-LEAST_PX = 160  # shorter side, of a long and narrow raster
+LEAST_PX = 160  # shorter side of a long and narrow raster, at least
 PAGE_PX = 800  # least width of the page: the title and the legend need it
-ONE_ROW_PX = 1100  # width of the page from which the legend is one row
+ONE_ROW_PX = 1100  # least width of a page whose legend is one row
 LEFT, RIGHT, TOP, ROW, BOTTOM = 80, 30, 105, 22, 60  # margins in pixels, and a row of the legend
 DPI, SMALLER_DPI = 100, (84, 70, 58)
 LARGEST = 1_500_000  # bytes of the picture
-MOST_LINES = 60  # tiles across up to which every tile's edge is drawn
+MOST_LINES = 60  # up to so many tiles across, every tile's edge is drawn
 OPACITY = 0.15  # of an object inside its outline
-WIDE_UP_TO = 1.0  # metres of a drawn pixel up to which outlines are two pixels wide
-CHUNK = 20_000
-NO_IMAGERY, PAGE_OF_LEGEND, VEIL = 0.92, "#5A5A5A", 0.6
+WIDE_UP_TO = 1.0  # metres; outlines are two pixels wide if a drawn pixel is not larger
+CHUNK = 20_000  # objects drawn at once
+NO_IMAGERY, LEGEND_GROUND, VEIL = 0.92, "#5A5A5A", 0.6
 
 
 @dataclass(frozen=True)
 class _Page:
-    """Where the raster lies on the page, in pixels; `metres` is its width and height on the
-    ground."""
+    """The raster's position on the page, in pixels; `metres` is its width and height on the ground.
+    """
 
     metres: tuple[float, float]
 
@@ -53,15 +53,14 @@ class _Page:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """left, bottom, width, height of the raster as parts of the page, as matplotlib has it."""
+        """left, bottom, width, height of the raster as fractions of the page, as in matplotlib."""
         (width, height), (page_width, page_height) = self.raster, self.size
         left = LEFT + (page_width - LEFT - RIGHT - width) / 2
         return left / page_width, BOTTOM / page_height, width / page_width, height / page_height
 
 
 def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city: str) -> None:
-    """Write the picture as a PNG of at most 1.5 MB; objects are drawn in chunks, so any number of
-    them will do."""
+    """Write the picture as a PNG of at most 1.5 MB; draw any number of objects, chunk by chunk."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -78,20 +77,19 @@ def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city:
     _title(figure, page, city, crs_name(mosaic.crs), grid, pixel, every)
     _legend(figure, page, spool)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
-        part.write_bytes(_png(figure))
+    with replacing(path) as temporary:
+        temporary.write_bytes(_png(figure))
     pyplot.close(figure)
 
 
 def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
-    """The raster with the objects over it: [h, w, 3] uint8"""
+    """Return the raster with the objects over it: [h, w, 3] uint8."""
     from matplotlib.colors import to_rgb
 
     rgb, valid = mosaic.thumbnail(SIDE_PX)
-    # so that outlines over a small raster are thin
-    finer = max(1, round(SIDE_PX / max(valid.shape)))
-    picture = np.where(valid[..., None], rgb / np.float32(255),
-                       np.float32(NO_IMAGERY)).repeat(finer, 0).repeat(finer, 1)
+    picture = np.where(valid[..., None], rgb / np.float32(255), np.float32(NO_IMAGERY))
+    finer = max(1, round(SIDE_PX / max(valid.shape)))  # thin outlines over a small raster
+    picture = picture.repeat(finer, 0).repeat(finer, 1)
     height, width = picture.shape[:2]
     transform = mosaic.transform @ Affine.scale(mosaic.width / width, mosaic.height / height)
     layers = list(spool.counts)
@@ -101,49 +99,45 @@ def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
         outline[:, :, 1:] |= outline[:, :, :-1]
     for masks, opacity in ((inside, OPACITY), (outline, 1)):
         for name, colour in LAYER_COLOURS.items():
-            mask = masks[layers.index(name)]
-            picture[mask] = (1 - opacity) * picture[mask] + opacity * np.array(to_rgb(colour),
-                                                                               np.float32)
+            mask, ink = masks[layers.index(name)], np.array(to_rgb(colour), np.float32)
+            picture[mask] = (1 - opacity) * picture[mask] + opacity * ink
     return np.rint(255 * picture).astype(np.uint8)
 
 
 def _layer_masks(spool: Spool, layers: int, transform: Affine,
                  shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Where each layer has an object, and where an object's outline: 2 x [layers, h, w] bool"""
+    """Return where each layer has an object, and where an outline: 2 x [layers, h, w] bool."""
     inside, outline = np.zeros((2, layers, *shape), bool)
     for start in range(0, len(spool), CHUNK):
         members = np.arange(start, min(start + CHUNK, len(spool)))
         geometry, layer = spool.geometries(members), spool.layers(members)
         for index in np.unique(layer):
             shapes = geometry[layer == index]
-            for masks, drawn in ((inside, shapes), (outline, boundary(shapes))):
-                masks[index] |= rasterize(drawn.tolist(), out_shape=shape, transform=transform,
+            for masks, lines in ((inside, shapes), (outline, boundary(shapes))):
+                masks[index] |= rasterize(lines.tolist(), out_shape=shape, transform=transform,
                                           dtype="uint8") > 0
     return inside, outline
 
 
 def _draw_grid(axes, grid: TileGrid, pixel: list[float]) -> int:
-    """Draw tiles, of which only every n-th where there are many, and veil what no whole tile
-    covers. Returns n.
+    """Draw every n-th tile's edges, veil the ground outside whole tiles, and return n.
 
     Args:
         pixel: width and height of a pixel in the units of the axes.
     """
     every = max(1, -(-max(grid.columns, grid.rows) // MOST_LINES))
-    (width, right), (height, bottom) = (
-        (side * size, ((count - 1) * grid.stride + grid.tile_px) * size)
-        for side, count, size in zip((grid.width, grid.height), (grid.columns, grid.rows), pixel,
-                                     strict=True)
-    )
+    width, height = grid.width * pixel[0], grid.height * pixel[1]
+    right, bottom = (((count - 1) * grid.stride + grid.tile_px) * size
+                     for count, size in zip((grid.columns, grid.rows), pixel, strict=True))
     for x, y in (([right, width], [0, 0, height, height]),
                  ([0, right], [bottom, bottom, height, height])):
         axes.fill([x[0], x[1], x[1], x[0]], y, color="#808080", alpha=VEIL, linewidth=0)
-    for colour, wide in (("white", 2.0), ("black", 0.8)):  # to be seen on dark and on light ground
+    for colour, thickness in (("white", 2.0), ("black", 0.8)):  # visible on dark and light ground
         for lines, draw, end, size in ((grid.columns, axes.vlines, bottom, pixel[0]),
                                        (grid.rows, axes.hlines, right, pixel[1])):
             starts = np.arange(0, lines, every) * grid.stride
             draw(np.append(starts, (lines - 1) * grid.stride + grid.tile_px) * size, 0, end,
-                 color=colour, linewidth=wide, alpha=0.8)
+                 color=colour, linewidth=thickness, alpha=0.8)
     axes.set(xlim=(0, width), ylim=(height, 0))
     return every
 
@@ -151,8 +145,9 @@ def _draw_grid(axes, grid: TileGrid, pixel: list[float]) -> int:
 def _title(figure, page: _Page, city: str, crs: str, grid: TileGrid, pixel: tuple[float, float],
            every: int) -> None:
     tile = _metres(*(grid.tile_px * side for side in pixel))
-    drawn = f" (one line in {every} is drawn)" if every > 1 else ""
-    about = f"{crs}  |  {_metres(*pixel)} per pixel  |  {grid.columns} x {grid.rows} tiles of {grid.tile_px} pixels, {tile}{drawn}"
+    lines = f" (one line in {every} is drawn)" if every > 1 else ""
+    about = (f"{crs}  |  {_metres(*pixel)} per pixel  |  {grid.columns} x {grid.rows} tiles of "
+             f"{grid.tile_px} pixels, {tile}{lines}")
     left, height = page.box[0], page.size[1]
     figure.text(left, 1 - 34 / height, city, fontsize=17, weight="bold")
     figure.text(left, 1 - 60 / height, about, fontsize=10)
@@ -164,7 +159,7 @@ def _metres(across: float, down: float) -> str:
 
 
 def _legend(figure, page: _Page, spool: Spool) -> None:
-    """Outlines as they look on the raster, on a dark ground as many rasters have it."""
+    """Draw the legend on a dark ground, with outlines like those on the raster."""
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
 
@@ -173,26 +168,25 @@ def _legend(figure, page: _Page, spool: Spool) -> None:
                      label=label) for colour, label in colours]
     handles.append(Patch(facecolor="#909090", edgecolor="none", label="no whole tile"))
     corner = page.box[0], page.box[1] + page.box[3] + 6 / page.size[1]
+    rows = 1 if page.size[0] >= ONE_ROW_PX else 2
     figure.legend(
         handles=handles, loc="lower left", bbox_to_anchor=corner, borderaxespad=0, fancybox=False,
-        framealpha=1,
-        ncols=-(-len(handles) // (1 if page.size[0] >= ONE_ROW_PX else 2)), fontsize=10,
-        handlelength=1.6, columnspacing=1.3,
-        facecolor=PAGE_OF_LEGEND, edgecolor="none", labelcolor="white",
+        framealpha=1, ncols=-(-len(handles) // rows), fontsize=10, handlelength=1.6,
+        columnspacing=1.3, facecolor=LEGEND_GROUND, edgecolor="none", labelcolor="white",
     )
 
 
 def _png(figure) -> bytes:
-    """The picture in 256 colours, those of the layers among them, at the highest resolution at
-    which it is small enough."""
+    """Return the picture in 256 colours, the layers' among them, at the finest resolution that is
+    small enough."""
     from matplotlib.colors import to_rgb
 
-    own = [round(255 * part) for colour in (*LAYER_COLOURS.values(), "black", PAGE_OF_LEGEND)
-           for part in to_rgb(colour)]
+    own = [round(255 * value) for colour in (*LAYER_COLOURS.values(), "black", LEGEND_GROUND)
+           for value in to_rgb(colour)]
     for dpi in (DPI, *SMALLER_DPI):
-        drawn, packed = io.BytesIO(), io.BytesIO()
-        figure.savefig(drawn, dpi=dpi, format="png")
-        picture, palette = Image.open(drawn).convert("RGB"), Image.new("P", (1, 1))
+        drawing, packed = io.BytesIO(), io.BytesIO()
+        figure.savefig(drawing, dpi=dpi, format="png")
+        picture, palette = Image.open(drawing).convert("RGB"), Image.new("P", (1, 1))
         palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)]
                            + own)
         picture.quantize(palette=palette, dither=Image.Dither.NONE).save(packed, "png",

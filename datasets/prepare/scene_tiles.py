@@ -1,5 +1,4 @@
-"""A scene as tiles: the imagery and the OSM objects of a whole raster, row of tiles by row of
-tiles, cut when they are asked for."""
+"""A scene as tiles: imagery and OSM objects of a whole raster, cut row by row when requested."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +22,11 @@ class SceneBand(NamedTuple):
 
     Attributes:
         row: of the grid.
-        cols: of the grid, of the n tiles.
+        cols: the n tiles' columns in the grid.
         images: [n, 3, t, t] uint8, 0 where there is no imagery.
-        graphs: n graphs as a TileDataset has them; without nodes where there is no object.
+        graphs: n graphs like a TileDataset's; a tile without objects has no nodes.
         valid: [n, t, t] bool, where there is imagery.
-        tiles: number of tiles in the band, those left out too.
+        tiles: number of tiles in the band, those left out included.
     """
 
     row: int
@@ -42,10 +41,10 @@ class SceneTiles(Dataset):
     """The tiles of a scene, `scene[number] -> SceneBand`: bands row by row from the top left.
 
     Args:
-        folder: a job that `staging.build_job` has described; each process opens it for itself.
+        folder: a job described by `staging.build_job`; each process opens it for itself.
 
     Raises:
-        PrepareError: reading a band raises it where a source is damaged there.
+        PrepareError: when reading a band, if a source is damaged there.
     """
 
     def __init__(self, folder: str | Path):
@@ -66,40 +65,39 @@ class SceneTiles(Dataset):
         job = self.job
         band, side = job.grid.band(number), job.grid.tile_px
         count = band.last - band.first
-        found = [cut for cut in band_imagery(job, band, np.ones(count, bool)) if cut[2].any()]
-        if not found:
+        cuts = [cut for cut in band_imagery(job, band, np.ones(count, bool)) if cut[2].any()]
+        if not cuts:
             empty = torch.empty(0, 3, side, side, dtype=torch.uint8)
-            return SceneBand(band.row, [], empty, [], torch.empty(0, side, side, dtype=torch.bool),
-                             count)
+            return SceneBand(band.row, [], empty, [], empty[:, 0].bool(), count)
         graphs = band_graphs(job, band)
-        places, images, valid = zip(*found, strict=True)
-        tiles = [Tile(name=job.name(band, place), image=np.moveaxis(image, -1, 0),
-                      **graphs.of(place, job.spool.labels.text))
-                 for place, image in zip(places, images, strict=True)]
+        numbers, images, valid = zip(*cuts, strict=True)
+        tiles = [Tile(name=job.name(band, number), image=np.moveaxis(image, -1, 0),
+                      **graphs.of(number, job.spool.labels.text))
+                 for number, image in zip(numbers, images, strict=True)]
         return SceneBand(
-            band.row, [band.first + place for place in places],
+            band.row, [band.first + number for number in numbers],
             torch.from_numpy(np.stack([tile.image for tile in tiles])),
             [tile.graph(job.text) for tile in tiles], torch.from_numpy(np.stack(valid)), count,
         )
 
     @property
     def transform(self) -> Affine:
-        """Of the raster, as in rasterio."""
+        """The raster's transform, as in rasterio."""
         return self.job.mosaic.transform
 
     @property
     def crs(self) -> str:
-        """Of the raster, as WKT."""
+        """The raster's CRS, as WKT."""
         return self.job.crs
 
     @property
     def width(self) -> int:
-        """Of the raster, in pixels."""
+        """The raster's width in pixels."""
         return self.grid.width
 
     @property
     def height(self) -> int:
-        """Of the raster, in pixels."""
+        """The raster's height in pixels."""
         return self.grid.height
 
     @property
@@ -108,8 +106,10 @@ class SceneTiles(Dataset):
         return self.job.mosaic.bounds
 
     def pixel_area(self, top: int, rows: int) -> float:
-        """True area in square metres of a pixel in the middle of some rows of pixels: it changes
-        with the latitude in most CRS."""
+        """Return the true area in square metres of a pixel in the middle of some rows of pixels.
+
+        It changes with latitude in most CRSs.
+        """
         mosaic = self.job.mosaic
         across, down = metres_per_pixel(mosaic.crs, mosaic.transform @ Affine.translation(0, top),
                                         self.width, rows)

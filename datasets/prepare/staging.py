@@ -1,5 +1,5 @@
-"""What comes before the first tile: the OSM objects on disk, their values encoded once, and the
-work described for whoever does it."""
+"""Steps before the first tile: spool the OSM objects, encode their values once, describe the work.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +18,7 @@ from datasets.prepare.job import Job, TileRules, describe_job, open_job, spool_f
 from datasets.prepare.osm.objects import Census, OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
 from datasets.prepare.osm.tags import LayerTable
-from datasets.prepare.text.encoder import TextEncoder
+from datasets.prepare.text.registry import TextEncoder
 from utils.errors import PrepareError
 from utils.files import replacing
 
@@ -27,13 +27,12 @@ _HALF_TURN = 180  # degrees
 
 @dataclass(frozen=True)
 class Objects:
-    """Where OSM objects come from, and what is made of their tags.
+    """The source of OSM objects, and how their tags are read.
 
     Attributes:
-        osm: a vector file or a folder of them (see `objects.read_objects`); None: there are no
-            objects.
-        without: what to do where none lies on the raster, the end of a message's last sentence;
-            None: that is no fault.
+        osm: a vector file or a folder of them (see `objects.read_objects`); None: no objects.
+        without: the remedy if no object lies on the raster, as the end of a sentence; None: that
+            is no fault.
     """
 
     osm: str | None
@@ -43,15 +42,14 @@ class Objects:
 
 
 def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, objects: Objects,
-              sources: dict,
-              say: Callable[[Sequence[str]], None], progress: bool) -> Job:
+              sources: dict, say: Callable[[Sequence[str]], None], progress: bool) -> Job:
     """Read the objects and encode their values, unless a stopped run did, and describe the work.
 
     Args:
         folder: of the work.
-        sources: as of `job.describe_job`.
-        say: is given notes for the user.
-        progress: show a progress bar.
+        sources: as in `job.describe_job`.
+        say: receives notes for the user.
+        progress: show a progress bar, and name each step.
 
     Raises:
         PrepareError: the objects cannot be read, or none lies on the raster.
@@ -60,33 +58,49 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, ob
     if not Spool.finished(spool):
         _read_objects(spool, grid, mosaic, objects, progress)
     if not (folder / "job.json").exists():
-        vectors = objects.encoder.encode(Spool(spool).labels.values)
+        values = Spool(spool).labels.values
+        announce(f"encoding {len(values)} tag values with text={objects.encoder.name}",
+                 progress and bool(values))
+        vectors = objects.encoder.encode(values)
         say(objects.encoder.notes)
-        with replacing(folder / "text.json") as part:
-            part.write_text(json.dumps(objects.encoder.describe(), ensure_ascii=False),
-                            encoding="utf-8")
+        with replacing(folder / "text.json") as temporary:
+            temporary.write_text(json.dumps(objects.encoder.describe(), ensure_ascii=False),
+                                 encoding="utf-8")
         describe_job(folder, rules, grid, mosaic, np.asarray(vectors), sources)
     return open_job(str(folder.resolve()))
+
+
+def announce(step: str, progress: bool) -> None:
+    """Name the step that comes next, past any progress bar."""
+    if progress:
+        tqdm.write(step)
 
 
 def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
                   progress: bool) -> None:
     spool.mkdir(parents=True, exist_ok=True)
-    crs, census = _crs_of_objects(mosaic) if objects.osm is not None else None, Census()
+    census, names = Census(), objects.layers.names
+    if objects.osm is None:
+        write_spool(spool, [], census, names, grid)
+        return
+    crs = _crs_of_objects(mosaic)
     with tqdm(unit=" features", desc="OSM", leave=False, mininterval=0,
-              disable=not progress or objects.osm is None) as bar:
-        chunks = [] if objects.osm is None else read_objects(
-            objects.osm, crs, mosaic.bounds, objects.layers, census, bar.update, scratch=spool)
-        write_spool(spool, _without_wraps(chunks) if crs is not None and crs.is_geographic
-                    else chunks, census, objects.layers.names, grid)
-    if objects.osm is not None and objects.without is not None and not len(Spool(spool)):
+              disable=not progress) as bar:
+        chunks = read_objects(objects.osm, crs, mosaic.bounds, objects.layers, census, bar.update,
+                              scratch=spool)
+        if crs.is_geographic:
+            chunks = _without_wraps(chunks)
+        write_spool(spool, chunks, census, names, grid)
+    if objects.without is not None and not len(Spool(spool)):
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds,
                                               objects.without))
 
 
 def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
-    """Objects in degrees but for those that lie across the CRS's cut, on the far side of the
-    Earth, and seem to go around it."""
+    """Yield objects in degrees, without those that cross the CRS's cut.
+
+    They lie on the far side of the Earth and seem to reach around it.
+    """
     for chunk in chunks:
         west, _, east, _ = shapely.bounds(chunk.geometry).T
         kept = east - west < _HALF_TURN
@@ -94,19 +108,20 @@ def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
 
 
 def _crs_of_objects(mosaic: Mosaic) -> CRS:
-    """The raster's CRS, but for a cut at the antimeridian: a raster in degrees may go on beyond
-    180, and objects begin anew at -180 there.
+    """Return the raster's CRS without a cut at the antimeridian.
+
+    A raster in degrees may continue beyond 180, where objects restart at -180.
 
     Raises:
-        PrepareError: the raster goes on beyond the end of a projected CRS.
+        PrepareError: the raster reaches beyond the end of a projected CRS.
     """
     crs = CRS.from_wkt(mosaic.crs.to_wkt())
-    found = uncut(mosaic.bounds, crs)
-    if found is None:
+    whole = uncut(mosaic.bounds, crs)
+    if whole is None:
         west, south, east, north = mosaic.bounds
         zone = utm_zone((west + east) / 2, (south + north) / 2, crs)
         raise PrepareError(f"{mosaic.files[0]}: x from {west:.10g} to {east:.10g} goes beyond the "
                            f"end of {crs.name}, which has no place for OSM objects there. Warp "
                            f"the imagery to a CRS that goes on: `gdalwarp -t_srs {zone} "
                            f"{mosaic.files[0]} warped.tif`.")
-    return found
+    return whole

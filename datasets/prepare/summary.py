@@ -1,4 +1,4 @@
-"""What one preparation made and left out, in words."""
+"""The summary of a preparation: what it made and left out, in words."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,16 +15,14 @@ class PrepareSummary:
     """What one run made and left out.
 
     Attributes:
-        out, city: where the tiles are, and the first part of their names.
+        out, city: folder of the dataset, and prefix of the tiles' names.
         metres: ground size of a pixel, x and y.
         grid: of the tiles.
         report: counts over all bands.
         objects: OSM objects that overlap the raster, by layer.
         values: number of distinct tag values over all layers.
-        repaired: objects whose geometry was invalid.
-        outside: features of the OSM source that lie outside the raster.
-        dropped: objects left out, by reason.
-        splits: the report of the lists of tiles, where there are targets.
+        repaired, outside, dropped: as in the `Census` of the OSM objects.
+        splits: the report of the lists of tiles, if there are targets.
     """
 
     out: Path
@@ -63,10 +61,10 @@ class PrepareSummary:
         return self.dropped + self.report.dropped
 
     def __str__(self) -> str:
-        across = (self.grid.tile_px * side for side in self.metres)
+        width, height = (self.grid.tile_px * side for side in self.metres)
         lines = [
             f"{self.city}: made in {self.out}",
-            f"  tiles        {self.tiles}, {' x '.join(f'{side:.0f}' for side in across)} m each "
+            f"  tiles        {self.tiles}, {width:.0f} x {height:.0f} m each "
             f"({self.metres[0]:.3g} m a pixel)",
             f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
             f"  edges        {self.edges}",

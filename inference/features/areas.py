@@ -1,5 +1,4 @@
-"""The ground of tiles: where on the map a city's tiles lie, or a scene's, and the patches in
-them."""
+"""Where on the map the tiles of a city or a scene lie, and their patches."""
 
 import math
 import re
@@ -23,7 +22,7 @@ class Area:
 
     Attributes:
         name: the city's, or the scene's.
-        crs: as WKT or an authority's code; None: it is not known where the tiles lie.
+        crs: as WKT or an authority's code; None: where the tiles lie is not known.
         transform: from pixels to units of the CRS, or to tiles where there is none.
         width, height: of the raster in pixels.
         columns, rows: of the grid of tiles.
@@ -45,14 +44,14 @@ class Area:
     metres_per_pixel: tuple[float, float] | None
 
     def outlines(self, cells: np.ndarray) -> np.ndarray:
-        """Polygons [n] of tiles, by column and row on the grid [n, 2]."""
+        """Return polygons [n] of tiles, by column and row on the grid [n, 2]."""
         corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]]) * self.tile_px
         x, y = np.moveaxis(cells[:, None] * self.stride + corners, -1, 0)           # [n, 5] pixels
         a, b, c, d, e, f = self.transform[:6]
         return shapely.polygons(np.stack([a * x + b * y + c, d * x + e * y + f], axis=-1))
 
     def patches(self, patch: int) -> "PatchGrid":
-        """The grid of its patches of `patch` pixels a side."""
+        """Return the grid of its patches of `patch` pixels a side."""
         rows, columns = math.ceil(self.height / patch), math.ceil(self.width / patch)
         return PatchGrid(rows, columns, self.tile_px // patch,
                          self.transform @ Affine.scale(patch))
@@ -76,20 +75,22 @@ class PatchGrid:
 
     @property
     def pixels_a_patch(self) -> int:
-        """Of a picture of the area, which large areas have less of: see `picture_places`."""
+        """Pixels a side that a patch has in a picture of the area; fewer for large areas."""
         return max(1, LONGEST // max(self.rows, self.columns))
 
     def picture_places(self, scale: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and columns that a picture of at most LONGEST pixels a side shows, of the area at
-        `scale` pixels a patch."""
+        """Return the rows and columns, of the area at `scale` pixels a patch, that a picture of at
+        most LONGEST pixels a side shows."""
         shrink = min(1.0, LONGEST / (max(self.rows, self.columns) * scale))
-        return tuple(((np.arange(max(1, round(count * scale * shrink))) + 0.5) / shrink).astype(
-            np.int64).clip(max=count * scale - 1)
-                     for count in (self.rows, self.columns))
+
+        def shown(patches: int) -> np.ndarray:
+            centres = (np.arange(max(1, round(patches * scale * shrink))) + 0.5) / shrink
+            return centres.astype(np.int64).clip(max=patches * scale - 1)
+        return shown(self.rows), shown(self.columns)
 
 
 def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
-    """The cities of a dataset, and area, column and row of each tile: int [tiles, 3].
+    """Return the cities of a dataset, and area, column and row of each tile: int [tiles, 3].
 
     Raises:
         TileError: a tile's name does not say where it lies.
@@ -102,32 +103,31 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
         raise TileError(f"{tiles.root}: the city {strange!r} in its tiles' names cannot name a "
                         "folder, expected letters, digits, spaces, _, - and . only; rename the "
                         "tiles, or choose others with cities=")
-    names, place = np.array(tiles.names), np.zeros((len(cities), 3), np.int64)
-    areas = []
+    names, cells, areas = np.array(tiles.names), np.zeros((len(cities), 3), np.int64), []
     for number, city in enumerate(sorted(set(cities))):
         own = np.array([city == other for other in cities])
-        cells = places_of(names[own].tolist())                                             # [n, 2]
-        areas.append(_area(city, tiles.meta.get(city) or {}, cells, tiles.image_size))
-        place[own] = np.column_stack([np.full(len(cells), number), cells - areas[-1].first])
-    return areas, place
+        positions = places_of(names[own].tolist())                                         # [n, 2]
+        areas.append(_area(city, tiles.meta.get(city) or {}, positions, tiles.image_size))
+        cells[own, 0], cells[own, 1:] = number, positions - areas[-1].first
+    return areas, cells
 
 
-def _area(city: str, meta: dict, cells: np.ndarray, tile_px: int) -> Area:
+def _area(city: str, meta: dict, positions: np.ndarray, tile_px: int) -> Area:
     known = all(meta.get(key) for key in ("crs", "transform", "raster_size", "tile_px", "stride"))
-    first = (0, 0) if known else tuple(cells.min(0).tolist())
-    columns, rows = (cells.max(0) - first + 1).tolist()
+    first = (0, 0) if known else tuple(positions.min(0).tolist())
+    columns, rows = (positions.max(0) - first + 1).tolist()
     if known:
         metres = meta.get("metres_per_pixel")
         return Area(city, meta["crs"], Affine(*meta["transform"]), *meta["raster_size"], columns,
-                    rows, first, meta["tile_px"],
-                    meta["stride"], tuple(metres) if metres else None)
+                    rows, first, meta["tile_px"], meta["stride"],
+                    tuple(metres) if metres else None)
     tiles = Affine(1 / tile_px, 0, first[0], 0, -1 / tile_px, -first[1])
     return Area(city, None, tiles, columns * tile_px, rows * tile_px, columns, rows, first,
                 tile_px, tile_px, None)
 
 
 def check_patches(areas: list[Area]) -> None:
-    """Raises ConfigError where the tiles of an area overlap, or leave gaps between them."""
+    """Raise ConfigError if the tiles of an area overlap, or leave gaps between them."""
     for area in areas:
         if area.stride != area.tile_px:
             raise ConfigError(f"patches=true: the tiles of {area.name} are {area.tile_px} pixels "

@@ -1,12 +1,11 @@
 """Principal components of more vectors than memory holds: exact moments in one pass, projections
-and their spread in another."""
+and their percentiles in another."""
 
 from typing import NamedTuple
 
 import numpy as np
 
-# of the histogram of projections, which reaches so many standard deviations to either side
-BINS, REACH = 20_000, 20.0
+BINS, REACH = 20_000, 20.0  # of the histogram; REACH standard deviations to either side
 LOW, HIGH = 2, 98           # percentiles that become 0 and 1
 
 
@@ -32,8 +31,8 @@ class Moments:
         vectors = vectors.astype(np.float64)
         mean = vectors.mean(0)
         centred, shift, count = vectors - mean, mean - self.mean, self.count + len(vectors)
-        self.scatter += centred.T @ centred + np.outer(shift,
-                                                       shift) * (self.count * len(vectors) / count)
+        between = np.outer(shift, shift) * (self.count * len(vectors) / count)
+        self.scatter += centred.T @ centred + between
         self.mean += shift * (len(vectors) / count)
         self.count = count
 
@@ -56,7 +55,7 @@ class Components(NamedTuple):
 
     @classmethod
     def of(cls, moments: Moments, count: int = 3) -> "Components":
-        """The first `count` components, largest variance first."""
+        """Return the first `count` components, largest variance first."""
         values, vectors = np.linalg.eigh(moments.scatter)
         values, axes = values[::-1].clip(min=0), vectors[:, ::-1][:, :count]
         largest = axes[np.abs(axes).argmax(0), np.arange(count)]
@@ -65,7 +64,7 @@ class Components(NamedTuple):
                    values[:count] / max(values.sum(), np.finfo(float).tiny))
 
     def project(self, vectors: np.ndarray) -> np.ndarray:
-        """[n, k] float32 coordinates of vectors [n, D]."""
+        """Return float32 coordinates [n, k] of vectors [n, D]."""
         return ((vectors - self.mean) @ self.axes).astype(np.float32)
 
 
@@ -79,20 +78,21 @@ class Spread:
 
     def add(self, projected: np.ndarray) -> None:
         """Take in projections [n, k]."""
-        # [n, k]
-        places = ((projected / self.reach + 1) / 2 * BINS).clip(0, BINS - 1).astype(np.int64)
-        for counts, column in zip(self.counts, places.T, strict=True):
+        bins = ((projected / self.reach + 1) / 2 * BINS).clip(0, BINS - 1).astype(np.int64)
+        for counts, column in zip(self.counts, bins.T, strict=True):
             counts += np.bincount(column, minlength=BINS)
 
     def limits(self) -> tuple[np.ndarray, np.ndarray]:
-        """The LOW and HIGH percentiles, [k] each."""
+        """Return the LOW and HIGH percentiles, [k] each."""
         shares = self.counts.cumsum(1) / np.maximum(self.counts.sum(1, keepdims=True), 1)
-        edges = [(np.array([np.searchsorted(row, percent / 100) for row in shares])
-                  + 0.5) / BINS * 2 - 1 for percent in (LOW, HIGH)]
-        return edges[0] * self.reach, edges[1] * self.reach
+
+        def percentile(percent: float) -> np.ndarray:
+            bins = np.array([np.searchsorted(row, percent / 100) for row in shares])
+            return ((bins + 0.5) / BINS * 2 - 1) * self.reach
+        return percentile(LOW), percentile(HIGH)
 
 
 def scaled(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Projections [..., k] with `limits` at 0 and 1, what lies beyond clipped; nan stays."""
+    """Return projections [..., k] with `limits` at 0 and 1, clipped to them; nan stays."""
     low, high = limits
     return ((projected - low) / np.maximum(high - low, np.finfo(np.float32).tiny)).clip(0, 1)

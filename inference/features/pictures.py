@@ -8,8 +8,8 @@ import rasterio
 from PIL import Image
 
 from inference.features.areas import Area, PatchGrid
-from inference.parts import Parts
 from inference.pictures import FIGURES, NO_IMAGERY, QUALITY, save_picture
+from inference.pieces import Parts
 from reports.record import SceneRecord
 
 IMAGERY, COLOURS = "imagery.jpg", "fused_pca.png"

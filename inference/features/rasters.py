@@ -1,5 +1,5 @@
-"""GeoTIFFs whose pixel is a patch: its vectors, a band for each dimension, and their first three
-components as colours."""
+"""GeoTIFFs with a pixel for each patch: its vectors, a band for each dimension, and their first
+three components as colours."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,13 +13,11 @@ from rasterio.windows import Window
 from inference.features.areas import Area, PatchGrid
 from inference.features.pca import HIGH, LOW, Components, Moments, Spread, scaled
 from inference.geotiff import WRITE_ERRORS, build_overviews, check_written
-from inference.parts import Parts
+from inference.pieces import Parts
 from utils.files import failing_as, replacing
 from utils.progress import passing_bar
 
-# pixels of a GeoTIFF's block: few enough to read the vector of one patch, enough to read a whole
-# band
-BLOCK = 64
+BLOCK = 64    # pixels along a side of a block: a compromise of reading one vector and one band
 WINDOW = 128  # patches a side that are in memory at once
 WHAT = {
     "rs": "RS representation of each patch: image tokens of Rose",
@@ -37,34 +35,33 @@ class PatchRaster:
     grid: PatchGrid
 
     def _profile(self, bands: int, dtype: str) -> dict:
-        # a block for each band: what reads one dimension of a whole city does not decode all the
-        # others
-        return {"driver": "GTiff", "dtype": dtype, "count": bands, "width": self.grid.columns,
-                "height": self.grid.rows,
-                "crs": self.area.crs, "transform": self.grid.transform, "tiled": True,
-                "blockxsize": BLOCK, "blockysize": BLOCK,
+        # a block for each band: reading one dimension of a city does not decode all the others
+        return {"driver": "GTiff", "dtype": dtype, "count": bands,
+                "width": self.grid.columns, "height": self.grid.rows,
+                "crs": self.area.crs, "transform": self.grid.transform,
+                "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
                 "compress": "deflate", "interleave": "band", "bigtiff": "if_safer",
                 "num_threads": "all_cpus"}
 
     def windows(self, what: str) -> Iterable[Window]:
-        """Squares of WINDOW patches that cover the area, with a bar that says what is done with
-        them."""
+        """Return squares of WINDOW patches that cover the area, with a bar that says `what` is
+        done with them."""
         rows, columns = self.grid.rows, self.grid.columns
-        found = [Window(left, top, min(WINDOW, columns - left), min(WINDOW, rows - top))
-                 for top in range(0, rows, WINDOW) for left in range(0, columns, WINDOW)]
-        return passing_bar(found, what, "window")
+        windows = [Window(left, top, min(WINDOW, columns - left), min(WINDOW, rows - top))
+                   for top in range(0, rows, WINDOW) for left in range(0, columns, WINDOW)]
+        return passing_bar(windows, what, "window")
 
-    def write_vectors(self, path: Path, parts: Parts, places: np.ndarray, name: str, width: int,
+    def write_vectors(self, path: Path, parts: Parts, located: np.ndarray, name: str, width: int,
                       tags: dict[str, str],
                       see: Callable[[np.ndarray], None] | None = None) -> None:
         """Write the vectors `name`_patches of all parts, whole or not at all; the bands are
         `name`_0 ...
 
         Args:
-            places: of `Parts.places`.
+            located: of `Parts.locate`.
             width: of a vector.
-            tags: what the file says of itself.
-            see: is given all vectors that are known, [n, width] at a time.
+            tags: of the whole raster.
+            see: is given all known vectors, [n, width] at a time.
         """
         profile = self._profile(width, "float32") | {"nodata": np.nan, "predictor": 3, "zlevel": 1,
                                                      "photometric": "minisblack"}
@@ -73,32 +70,28 @@ class PatchRaster:
                 raster.update_tags(**tags)
                 raster.descriptions = [f"{name}_{number}" for number in range(width)]
                 for window in self.windows(path.name):
-                    # [h, w, width]
-                    vectors = self._gather(parts, places, f"{name}_patches", width, window)
+                    vectors = self._gather(parts, located, f"{name}_patches", width, window)
                     raster.write(vectors.transpose(2, 0, 1), window=window)
                     if see:
                         see(vectors[~np.isnan(vectors[..., 0])])
             check_written(temporary, path.name)
 
-    def _gather(self, parts: Parts, places: np.ndarray, name: str, width: int,
+    def _gather(self, parts: Parts, located: np.ndarray, name: str, width: int,
                 window: Window) -> np.ndarray:
-        """[h, w, width] vectors of a window's patches, nan where there are none."""
-        side, (rows, columns) = self.grid.side, places.shape[:2]
-        top, left, bottom, right = window.row_off, window.col_off, window.row_off + window.height, window.col_off + window.width
-        found = np.full((window.height, window.width, width), np.nan, np.float32)
+        """Return vectors [h, w, width] of a window's patches, nan where there are none."""
+        side, (rows, columns) = self.grid.side, located.shape[:2]
+        top, left = window.row_off, window.col_off
+        bottom, right = top + window.height, left + window.width
+        vectors = np.full((window.height, window.width, width), np.nan, np.float32)
         for row in range(top // side, min(rows, -(-bottom // side))):
+            to_y, from_y = _overlap(row, side, top, bottom)
             for column in range(left // side, min(columns, -(-right // side))):
-                part, tile = places[row, column].tolist()
-                if part < 0:
-                    continue
-                (target_y, source_y), (target_x, source_x) = _overlap(row, side, top,
-                                                                      bottom), _overlap(column,
-                                                                                        side, left,
-                                                                                        right)
-                found[target_y, target_x] = parts.read(part, name,
-                                                       tile).reshape(side, side,
-                                                                     width)[source_y, source_x]
-        return found
+                part, tile = located[row, column].tolist()
+                if part >= 0:
+                    to_x, from_x = _overlap(column, side, left, right)
+                    own = parts.read(part, name, tile).reshape(side, side, width)
+                    vectors[to_y, to_x] = own[from_y, from_x]
+        return vectors
 
     def project(self, path: Path, components: Components, spread: Spread, out: Path) -> None:
         """Write the components of the vectors in the GeoTIFF at `path` to `out`, float32 [rows,
@@ -107,17 +100,16 @@ class PatchRaster:
         projected = np.lib.format.open_memmap(out, "w+", np.float32, shape)
         with rasterio.open(path) as raster:
             for window in self.windows(f"components of {path.name}"):
-                values = components.project(raster.read(window=window).transpose(1, 2,
-                                                                                 0).reshape(-1,
-                                                                                            raster.count))
+                vectors = raster.read(window=window).reshape(raster.count, -1).T       # [h * w, D]
+                values = components.project(vectors)
                 spread.add(values[~np.isnan(values[:, 0])])
                 projected[window.toslices()] = values.reshape(window.height, window.width, -1)
         projected.flush()
 
     def write_colours(self, path: Path, projected: Path, limits: tuple[np.ndarray, np.ndarray],
                       tags: dict[str, str]) -> None:
-        """Write the components at `projected` as red, green, blue and, where there are none,
-        transparency."""
+        """Write the components at `projected` as red, green and blue, transparent where there are
+        none."""
         source = np.load(projected, mmap_mode="r")
         with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
             with rasterio.open(temporary, "w", **self._profile(4, "uint8"),
@@ -133,8 +125,8 @@ class PatchRaster:
 
 
 def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """uint8 [h, w, 4] red, green, blue, alpha of components [h, w, 3]; transparent where they are
-    nan."""
+    """Return uint8 [h, w, 4] red, green, blue, alpha of components [h, w, 3]; transparent where
+    they are nan."""
     known = ~np.isnan(projected[..., :1])                                               # [h, w, 1]
     colours = np.where(known, scaled(projected, limits) * 255, 0).round().astype(np.uint8)
     return np.concatenate([colours, known.astype(np.uint8) * 255], axis=-1)
@@ -142,17 +134,17 @@ def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np
 
 def write_fused_colours(rasters: list[tuple[PatchRaster, Path, Path]], moments: Moments,
                         scratch: Path) -> Components:
-    """Write the first components of all areas' fused patches as colours, the same colour for the
-    same vector everywhere.
+    """Write the first components of all areas' fused patches as colours; the same vector has the
+    same colour everywhere. Return the components.
 
     Args:
         rasters: of each area, with its GeoTIFF of vectors and the one to write.
         moments: of all these vectors.
-        scratch: a folder for components in between.
+        scratch: a folder for intermediate files.
     """
     components = Components.of(moments)
-    spread, projected = Spread(components), [scratch / f"components_{number}.npy"
-                                             for number in range(len(rasters))]
+    spread = Spread(components)
+    projected = [scratch / f"components_{number}.npy" for number in range(len(rasters))]
     for (raster, vectors, _), file in zip(rasters, projected, strict=True):
         raster.project(vectors, components, spread, file)
     for (raster, _, colours), file in zip(rasters, projected, strict=True):
@@ -162,14 +154,14 @@ def write_fused_colours(rasters: list[tuple[PatchRaster, Path, Path]], moments: 
 
 
 def _overlap(tile: int, side: int, low: int, high: int) -> tuple[slice, slice]:
-    """Of tile number `tile` of `side` patches, what lies from `low` to `high`: counted from low,
-    and from the tile's own first."""
+    """Return which patches of tile number `tile`, of `side` patches, lie from `low` to `high`:
+    counted from low, and from the tile's own first."""
     first, last = max(tile * side, low), min((tile + 1) * side, high)
     return slice(first - low, last - low), slice(first - tile * side, last - tile * side)
 
 
 def colour_tags(components: Components) -> dict[str, str]:
-    """What the colours are."""
+    """Return tags that say what the colours are."""
     shares = ", ".join(f"{share:.1%}" for share in components.explained)
     return {"what": f"first three principal components of the fused patches, percentiles {LOW} "
                     f"and {HIGH} at 0 and 255; they explain {shares} of the variance"}

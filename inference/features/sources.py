@@ -1,13 +1,10 @@
-"""Where the tiles come from whose features are extracted: a dataset. Batches never cross the parts
-that are written of them."""
+"""The tiles whose features are extracted: those of a dataset or of a scene, in parts. A batch never
+crosses from one part to another."""
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,18 +14,19 @@ from torch.utils.data import Dataset, Subset
 from torch_geometric.data import Batch
 
 from datasets import TileDataset, collate, normalise
-from datasets.prepare.scene_tiles import SceneTiles
 from datasets.sample_city.tiles import ensure_sample
 from inference.features.areas import Area, areas_of
-from inference.features.encode import REPRESENTATIONS, Wanted
+from inference.features.encode import REPRESENTATIONS, Selection
 from inference.keys import ExtractConfig
 from inference.predict import band_loader
-from inference.scene import BY_BATCH, Reader, identity_of, open_scene, scene_name
+from inference.scene import BY_BATCH, Scene, depends_on_batch, open_scene, scene_name
+from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import check_node_width, check_tiles_text, node_width
 from training.loader import device_loader
 from utils.errors import ConfigError
-from utils.files import states
+from utils.files import digest_of, states
+from utils.progress import say_if_slow
 
 PART_TILES = 64
 
@@ -38,14 +36,14 @@ class Chunk(NamedTuple):
 
     Attributes:
         part: that they belong to.
-        place: int32 [B, 3], area, column and row on the area's grid.
+        cells: int32 [B, 3], area, column and row on the area's grid.
         images: [B, 3, H, W] normalised.
         graphs: of B tiles, with their names.
         valid: bool [B, H, W], where there is imagery; None: everywhere.
     """
 
     part: int
-    place: np.ndarray
+    cells: np.ndarray
     images: Tensor
     graphs: Batch
     valid: Tensor | None
@@ -55,49 +53,56 @@ class DatasetSource:
     """The tiles of a dataset, city by city and row by row.
 
     Attributes:
+        name: of the dataset.
+        notes: what the user should know.
+        identity: what distinguishes these tiles from others.
         areas: the cities.
-        parts: how many parts the tiles make, each of whole batches, but for the last.
-        tiles: how many there are.
+        parts: number of parts; each but the last is made of whole batches.
+        tiles: number of tiles.
     """
 
-    def __init__(self, dataset: TileDataset, batch_size: int):
+    def __init__(self, dataset: TileDataset, batch_size: int, by_batch: bool):
         self.dataset, self.batch_size = dataset, batch_size
-        self.areas, place = areas_of(dataset)
-        order = np.lexsort((place[:, 1], place[:, 2], place[:, 0]))
-        self.place, self._pixels = place[order].astype(np.int32), _Pixels(dataset, order.tolist())
-        self.tiles = len(dataset)
-        self._of_part = max(1, PART_TILES // batch_size) * batch_size
-        self.parts = -(-self.tiles // self._of_part)
+        self.name, self.tiles = str(dataset.root), len(dataset)
+        self.areas, cells = areas_of(dataset)
+        self.notes = [f"it is not known where {area.name} lies: its outlines and patches are in "
+                      "tiles, counted from the city's first, without a CRS"
+                      for area in self.areas if area.crs is None] + [BY_BATCH] * by_batch
+        order = np.lexsort((cells[:, 1], cells[:, 2], cells[:, 0]))
+        self.cells = cells[order].astype(np.int32)
+        self._pixels = _Pixels(dataset, order.tolist())
+        self._tiles_of_part = max(1, PART_TILES // batch_size) * batch_size
+        self.parts = -(-self.tiles // self._tiles_of_part)
+        files = [dataset.names, dataset.meta, states(dataset.store.files())]
+        self.identity = {"data_root": str(dataset.root.resolve()), "batch_size": batch_size,
+                         "tiles_sha256": digest_of(files)}
 
-    def identity(self) -> dict:
-        """What tells these tiles from others."""
-        said = [self.dataset.names, self.dataset.meta, states(self.dataset.store.files())]
-        # parts are made of whole batches
-        return {"data_root": str(self.dataset.root.resolve()), "batch_size": self.batch_size,
-                "tiles_sha256": hashlib.sha256(json.dumps(said,
-                                                          sort_keys=True).encode()).hexdigest()}
+    def prepare(self, folder: Path) -> None:
+        """Nothing comes before the first tile."""
 
     def tiles_of(self, parts: Sequence[int]) -> int:
-        """Number of tiles in some parts."""
-        return sum(len(self._places(part)) for part in parts)
+        """Return the number of tiles in some parts."""
+        return sum(len(self._rows(part)) for part in parts)
 
     def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
-        """The tiles of some parts, given in ascending order, batch by batch."""
-        places = [place for part in parts for place in self._places(part)]
-        loader = device_loader(fabric, Subset(self._pixels, places), self.batch_size, collate,
+        """Yield the tiles of some parts, given in ascending order, batch by batch."""
+        rows = [row for part in parts for row in self._rows(part)]
+        loader = device_loader(fabric, Subset(self._pixels, rows), self.batch_size, collate,
                                num_workers)
         first = 0
         for images, graphs in loader:
-            own = places[first:first + len(images)]
-            yield Chunk(own[0] // self._of_part, self.place[own], images, graphs, None)
+            own = rows[first:first + len(images)]
+            yield Chunk(own[0] // self._tiles_of_part, self.cells[own], images, graphs, None)
             first += len(images)
 
-    def _places(self, part: int) -> range:
-        return range(part * self._of_part, min((part + 1) * self._of_part, self.tiles))
+    def _rows(self, part: int) -> range:
+        """Return the rows of `cells` that are in a part."""
+        size = self._tiles_of_part
+        return range(part * size, min((part + 1) * size, self.tiles))
 
 
 class _Pixels(Dataset):
-    """Tiles of a dataset as they are stored, in an order of their own."""
+    """Tiles of a dataset as they are stored, in another order."""
 
     def __init__(self, dataset: TileDataset, order: list[int]):
         self.dataset, self.order = dataset, order
@@ -105,83 +110,70 @@ class _Pixels(Dataset):
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, place: int) -> tuple:
-        return self.dataset.read(self.order[place])
+    def __getitem__(self, row: int) -> tuple:
+        return self.dataset.read(self.order[row])
 
 
 class SceneSource:
     """The tiles of a scene; a part is a band of it.
 
-    Attributes: as of DatasetSource.
+    Attributes: as in DatasetSource.
     """
 
-    def __init__(self, scene: SceneTiles, name: str, batch_size: int):
+    def __init__(self, scene: Scene, raster: str, batch_size: int):
         self.scene, self.batch_size = scene, batch_size
-        grid, mosaic = scene.grid, scene.job.mosaic
-        self.areas = [Area(name, mosaic.crs.to_string(), scene.transform, scene.width,
-                           scene.height, grid.columns, grid.rows, (0, 0),
-                           grid.tile_px, grid.stride, tuple(mosaic.metres_per_pixel))]
-        self.parts, self.tiles = len(scene), grid.tiles
+        self.name, self.notes, self.identity = raster, scene.notes, scene.identity(batch_size)
+        grid, mosaic = scene.grid, scene.mosaic
+        self.areas = [Area(Path(scene_name(raster)).stem, mosaic.crs.to_string(),
+                           mosaic.transform, grid.width, grid.height, grid.columns, grid.rows,
+                           (0, 0), grid.tile_px, grid.stride, tuple(mosaic.metres_per_pixel))]
+        self.parts, self.tiles = grid.bands, grid.tiles
+
+    def prepare(self, folder: Path) -> None:
+        """Read the OSM objects into `folder`, unless a stopped run did."""
+        self._tiles = self.scene.tiles(folder)
 
     def tiles_of(self, parts: Sequence[int]) -> int:
-        """Number of tiles in some parts, those without imagery too."""
+        """Return the number of tiles in some parts, those without imagery included."""
         bands = map(self.scene.grid.band, parts)
         return sum(band.last - band.first for band in bands)
 
     def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
-        """The tiles of some parts that have imagery, batch by batch."""
-        for part, (band, batches) in zip(parts, band_loader(self.scene, parts, self.batch_size,
-                                                            num_workers, fabric), strict=True):
+        """Yield the tiles of some parts that have imagery, batch by batch."""
+        loader = band_loader(self._tiles, parts, self.batch_size, num_workers, fabric)
+        for part, (band, batches) in zip(parts, loader, strict=True):
             first = 0
             for images, graphs in batches:
                 own = slice(first, first + len(images))
-                place = np.array([[0, column, band.row] for column in band.cols[own]], np.int32)
-                yield Chunk(part, place, normalise(images.to(fabric.device)),
+                cells = np.array([[0, column, band.row] for column in band.cols[own]], np.int32)
+                yield Chunk(part, cells, normalise(images.to(fabric.device)),
                             graphs.to(fabric.device), band.valid[own].to(fabric.device))
                 first += len(images)
 
 
 def patches_seen(valid: Tensor, patch: int) -> Tensor:
-    """bool [B, L], whether a patch has any imagery, of valid [B, H, W]."""
+    """Return bool [B, L], whether a patch has any imagery, of valid [B, H, W]."""
     return torch.nn.functional.max_pool2d(valid[:, None].float(), patch).flatten(1) > 0
 
 
-@dataclass(frozen=True)
-class Ready:
-    """Tiles whose features can be extracted.
-
-    Attributes:
-        name: of where they come from.
-        identity: what tells them from others.
-        notes: what the user should know.
-        prepare: does in a folder what must come before the first tile, unless it is done, and
-            gives the tiles.
-    """
-
-    name: str
-    identity: dict[str, Any]
-    notes: list[str]
-    prepare: Callable[[Path], DatasetSource | SceneSource]
-
-
-def wanted_of(cfg: ExtractConfig) -> Wanted:
-    """What is made of each tile; raises ConfigError where nothing is, or it is not known how."""
-    asked = cfg.representations
-    if asked is None:
-        asked = [name for name in REPRESENTATIONS if name != "osm" or cfg.raster is None
-                 or cfg.osm is not None]
-    if not asked or len(set(asked)) != len(asked) or not set(asked) <= set(REPRESENTATIONS):
-        raise ConfigError(f"representations=[{','.join(asked)}]: expected one or more of "
+def selection_of(cfg: ExtractConfig) -> Selection:
+    """Return what is made of each tile; raise ConfigError if that is nothing, or unknown."""
+    names = cfg.representations
+    if names is None:
+        objects = cfg.raster is None or cfg.osm is not None
+        names = [name for name in REPRESENTATIONS if name != "osm" or objects]
+    if not names or len(set(names)) != len(names) or not set(names) <= set(REPRESENTATIONS):
+        raise ConfigError(f"representations=[{','.join(names)}]: expected one or more of "
                           f"{', '.join(REPRESENTATIONS)}, each once")
     if not cfg.tiles and not cfg.patches:
         raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of "
                           "them out")
-    ordered = tuple(name for name in REPRESENTATIONS if name in asked)
-    return Wanted(ordered, cfg.fusion, cfg.tiles, cfg.patches)
+    ordered = tuple(name for name in REPRESENTATIONS if name in names)
+    return Selection(ordered, cfg.fusion, cfg.tiles, cfg.patches)
 
 
-def check_sources(cfg: ExtractConfig, wanted: Wanted) -> None:
-    """Raises ConfigError unless there is one source, with what is wanted of it."""
+def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
+    """Raise ConfigError unless there is one source, which has what is selected."""
     if cfg.data_root is None and cfg.raster is None:
         raise ConfigError("data_root= and raster=: neither is given; pass data_root= for a tile "
                           "dataset, raster= and osm= for a scene, or experiment=sample for the "
@@ -192,8 +184,8 @@ def check_sources(cfg: ExtractConfig, wanted: Wanted) -> None:
     if cfg.raster is None and cfg.osm is not None:
         raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass "
                           "raster= instead of data_root=")
-    if cfg.raster is not None and cfg.osm is None and "osm" in wanted.representations:
-        raise ConfigError(f"representations=[{','.join(wanted.representations)}]: osm needs "
+    if cfg.raster is not None and cfg.osm is None and "osm" in selection.representations:
+        raise ConfigError(f"representations=[{','.join(selection.representations)}]: osm needs "
                           f"objects, and raster={cfg.raster} comes without; pass osm=, or leave "
                           "osm out of representations")
     if cfg.raster is not None and cfg.cities:
@@ -202,37 +194,30 @@ def check_sources(cfg: ExtractConfig, wanted: Wanted) -> None:
 
 
 @contextmanager
-def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted,
-                fabric: Fabric) -> Iterator[Ready]:
-    """The tiles that `cfg` names.
+def open_source(cfg: ExtractConfig, network: NetworkFile, rose: Rose, selection: Selection,
+                fabric: Fabric) -> Iterator[DatasetSource | SceneSource]:
+    """Open the tiles that `cfg` names.
 
     Raises:
         RoseError: they cannot be used, or the network cannot take them.
     """
-    reader = Reader.of(rose, checkpoint, wanted.osm)
     if cfg.raster is None:
-        yield _dataset(cfg, rose, checkpoint, reader, fabric)
+        yield _open_dataset(cfg, network, rose, selection, fabric)
         return
-    with open_scene(cfg, cfg.raster, reader, cfg.image_size, cfg.image_size, "exceed") as opening:
-        name = Path(scene_name(cfg.raster)).stem
-        yield Ready(cfg.raster, identity_of(opening.files, reader, cfg.batch_size), opening.notes,
-                    lambda folder: SceneSource(opening.prepare(folder), name, cfg.batch_size))
+    with open_scene(cfg, cfg.raster, network, rose, selection.reads_osm, cfg.image_size,
+                    cfg.image_size, "exceed") as scene:
+        yield SceneSource(scene, cfg.raster, cfg.batch_size)
 
 
-def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader,
-             fabric: Fabric) -> Ready:
+def _open_dataset(cfg: ExtractConfig, network: NetworkFile, rose: Rose, selection: Selection,
+                  fabric: Fabric) -> DatasetSource:
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
-    tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
-    if reader.takes_osm:
-        check_node_width(checkpoint, tiles.node_width, tiles)
-        check_tiles_text(checkpoint, tiles)
-    else:
-        tiles.node_width = node_width(tiles)  # the objects do not reach the network
-    tiles.store.image(0, cfg.image_size)  # of another size it is an error now, in one line
-    source = DatasetSource(tiles, cfg.batch_size)
-    notes = [f"it is not known where {area.name} lies: its outlines and patches are in tiles, "
-             "counted from the city's first, without a CRS"
-             for area in source.areas if area.crs is None]
-    if reader.by_batch:
-        notes.append(BY_BATCH)
-    return Ready(str(tiles.root), source.identity(), notes, lambda folder: source)
+    with say_if_slow(f"opening {cfg.data_root}"):
+        tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
+        if selection.reads_osm:
+            check_node_width(network.path, tiles.node_width, tiles)
+            check_tiles_text(network, tiles)
+        else:
+            tiles.node_width = node_width(tiles)  # the objects do not reach the network
+        tiles.store.image(0, cfg.image_size)  # an image of another size is an error here
+        return DatasetSource(tiles, cfg.batch_size, depends_on_batch(rose, selection.reads_osm))

@@ -13,8 +13,9 @@ from pyproj import CRS, Transformer
 
 from inference.features.areas import Area
 from inference.features.pca import HIGH, LOW, Components, Moments, scaled
-from inference.parts import Parts
+from inference.pieces import Parts
 from utils.files import replacing
+from utils.progress import passing_bar
 
 ROW_GROUP = 1024  # tiles
 WGS84 = "EPSG:4326"
@@ -22,8 +23,8 @@ PCA_COLUMNS = ("fused_pca_1", "fused_pca_2", "fused_pca_3")
 
 
 def table_crs(areas: list[Area]) -> str | None:
-    """The CRS of all outlines: that of the areas, or EPSG:4326 where they have several; None where
-    one of them has none."""
+    """Return the CRS of all outlines: that of the areas, EPSG:4326 where they have several, None
+    where one of them has none."""
     if any(area.crs is None for area in areas):
         return None
     first = CRS.from_user_input(areas[0].crs)
@@ -32,29 +33,28 @@ def table_crs(areas: list[Area]) -> str | None:
 
 def write_table(path: Path, parts: Parts, areas: list[Area],
                 representations: tuple[str, ...]) -> None:
-    """Write all parts' tiles to `path`, whole or not at all."""
+    """Write the tiles of all parts to `path`, whole or not at all."""
     crs = table_crs(areas)
     colours = _tile_colours(parts) if "fused" in representations else None
     schema = _schema(areas, crs, representations, colours is not None)
     done = 0
     with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-        for group in _groups(parts):
+        for group in passing_bar(_groups(parts), path.name, "group"):
             rows = _rows(parts, group, areas, crs, representations)
             if colours is not None:
-                rows |= dict(zip(PCA_COLUMNS, colours[done:done + len(rows["tile"])].T,
-                                 strict=True))
+                own = colours[done:done + len(rows["tile"])]
+                rows |= dict(zip(PCA_COLUMNS, own.T, strict=True))
             done += len(rows["tile"])
-            writer.write_table(pa.table([pa.array(rows[name], kind) if not pa.types.is_list(kind)
-                                         else _lists(rows[name])
-                                         for name, kind in zip(schema.names, schema.types,
-                                                               strict=True)], schema=schema))
+            columns = [_lists(rows[field.name]) if pa.types.is_list(field.type)
+                       else pa.array(rows[field.name], field.type) for field in schema]
+            writer.write_table(pa.table(columns, schema=schema))
 
 
 def _tile_colours(parts: Parts) -> np.ndarray:
-    """[tiles, 3] the first components of the tiles' fused vectors, LOW and HIGH percentile at 0
-    and 1."""
+    """Return [tiles, 3], the first components of the tiles' fused vectors, with the LOW and HIGH
+    percentile at 0 and 1."""
     moments = None
-    for number, _ in parts:
+    for number, _ in passing_bar(parts, "components of tiles", "part"):
         vectors = parts.read(number, "fused")
         moments = moments or Moments(vectors.shape[1])
         moments.add(vectors)
@@ -65,7 +65,7 @@ def _tile_colours(parts: Parts) -> np.ndarray:
 
 
 def _groups(parts: Parts) -> Iterator[list[tuple[int, list[str]]]]:
-    """Parts in groups of ROW_GROUP tiles or a few more."""
+    """Yield parts in groups of ROW_GROUP tiles or a few more."""
     group: list[tuple[int, list[str]]] = []
     for part in parts:
         group.append(part)
@@ -78,32 +78,33 @@ def _groups(parts: Parts) -> Iterator[list[tuple[int, list[str]]]]:
 
 def _rows(parts: Parts, group: list[tuple[int, list[str]]], areas: list[Area], crs: str | None,
           representations: tuple[str, ...]) -> dict:
-    read = {name: np.concatenate([parts.read(number, name) for number, _ in group])
-            for name in ("place", "objects", *representations)}
-    place = read.pop("place")
-    outlines = np.empty(len(place), object)
-    for number in np.unique(place[:, 0]):
-        own, area = place[:, 0] == number, areas[number]
-        outlines[own] = _in_crs(area.outlines(place[own, 1:]), area.crs, crs)
-    first = np.array([area.first for area in areas])[place[:, 0]]
+    arrays = {name: np.concatenate([parts.read(number, name) for number, _ in group])
+              for name in ("place", "objects", *representations)}
+    of_area, columns, rows = arrays.pop("place").T
+    outlines = np.empty(len(of_area), object)
+    for number in np.unique(of_area):
+        own, area = of_area == number, areas[number]
+        cells = np.column_stack([columns[own], rows[own]])
+        outlines[own] = _in_crs(area.outlines(cells), area.crs, crs)
+    first = np.array([area.first for area in areas])[of_area]
     return {
         "tile": [name for _, names in group for name in names],
-        "city": [areas[number].name for number in place[:, 0]],
-        "col": place[:, 1] + first[:, 0], "row": place[:, 2] + first[:, 1],
-        "geometry": shapely.to_wkb(outlines), **read,
+        "city": [areas[number].name for number in of_area],
+        "col": columns + first[:, 0], "row": rows + first[:, 1],
+        "geometry": shapely.to_wkb(outlines), **arrays,
     }
 
 
-def _in_crs(outlines: np.ndarray, own: str | None, wanted: str | None) -> np.ndarray:
-    if wanted is None or own == wanted:
+def _in_crs(outlines: np.ndarray, own: str | None, target: str | None) -> np.ndarray:
+    if target is None or own == target:
         return outlines
-    return shapely.transform(outlines, Transformer.from_crs(own, wanted, always_xy=True).transform,
+    return shapely.transform(outlines, Transformer.from_crs(own, target, always_xy=True).transform,
                              interleaved=False)
 
 
 def _schema(areas: list[Area], crs: str | None, representations: tuple[str, ...],
             coloured: bool) -> pa.Schema:
-    """Columns, and the metadata of GeoParquet 1.0; a CRS of null says that it is not known."""
+    """Return columns and the metadata of GeoParquet 1.0, where a CRS of null means unknown."""
     column = {"encoding": "WKB", "geometry_types": ["Polygon"],
               "crs": CRS.from_user_input(crs).to_json_dict() if crs else None}
     geo = {"version": "1.0.0", "primary_column": "geometry", "columns": {"geometry": column}}
@@ -117,7 +118,7 @@ def _schema(areas: list[Area], crs: str | None, representations: tuple[str, ...]
 
 
 def _lists(vectors: np.ndarray) -> pa.Array:
-    """A list for each row of [n, D]."""
+    """Return a list for each row of [n, D]."""
     count, width = vectors.shape
     return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * width),
                                     pa.array(vectors.reshape(-1)))

@@ -1,23 +1,23 @@
-"""Overlapping maps of tiles blended to one map without seams, of which only the rows of pixels
-still open are held."""
+"""Overlapping maps of tiles, blended to one map without seams; only rows of pixels that are still
+open are in memory."""
 
 import torch
 from torch import Tensor
 
 
 def blending_window(side: int, overlap: int) -> Tensor:
-    """Weight of a tile's pixels, float32 [side, side]: 1 inside, falling smoothly over `overlap`
-    pixels towards each edge.
+    """Return the weight of a tile's pixels, float32 [side, side]: 1 inside, falling smoothly over
+    `overlap` pixels towards each edge.
 
     w(d) = sin^2(pi/2 * (d + 1/2) / overlap) at d < overlap pixels from an edge, in both directions
-    multiplied; two tiles that share so many pixels then weigh 1 together everywhere. Of an overlap
-    beyond half a tile, half a tile counts.
+    multiplied: the weights of two tiles with this overlap add up to 1. An overlap of more than
+    half a tile counts as half a tile.
     """
     overlap = min(overlap, side // 2)
     if not overlap:
         return torch.ones(side, side)
-    place = torch.arange(side)
-    distance = torch.minimum(place, side - 1 - place)
+    pixel = torch.arange(side)
+    distance = torch.minimum(pixel, side - 1 - pixel)
     ramp = torch.sin(torch.pi / 2 * ((distance + 0.5) / overlap).clamp(max=1)).square()
     return torch.outer(ramp, ramp)
 
@@ -31,7 +31,7 @@ class RowBlend:
         channels: of a map.
         width: of the whole, in pixels.
         window: [side, side] weights of a tile's pixels, all above 0.
-        top: first row of pixels that is held.
+        top: first row of pixels in memory.
     """
 
     def __init__(self, channels: int, width: int, window: Tensor, top: int):
@@ -41,7 +41,7 @@ class RowBlend:
         self._weights = torch.zeros(side, width)
 
     def add(self, left: int, maps: Tensor, valid: Tensor) -> None:
-        """Add a tile whose top is that of the rows held.
+        """Add a tile whose top is that of the rows in memory.
 
         Args:
             left: of the tile; it may reach beyond the whole.
@@ -54,12 +54,11 @@ class RowBlend:
         self._sums[:, :, left:left + width].addcmul_(maps[:, :, :width], weights)
 
     def finish(self, rows: int) -> tuple[Tensor, Tensor]:
-        """The uppermost `rows` rows, to which no further tile adds; the rows below are held from
-        now on.
+        """Return the uppermost `rows` rows, to which no further tile adds, and forget them.
 
         Returns:
-            Mean [channels, rows, width], and where any tile had a pixel that counts, [rows, width]
-            bool; elsewhere the mean is 0.
+            Mean [channels, rows, width], and bool [rows, width], where any tile had a pixel that
+            counts; elsewhere the mean is 0.
         """
         weights = self._weights[:rows]
         known = weights > 0

@@ -13,16 +13,16 @@ from pandas.api.types import is_object_dtype
 from datasets.prepare.geo.vector_io import READ_ERRORS, reason
 from utils.errors import PrepareError
 
-# what pyogrio raises of types and values
+# raised by pyogrio for types and values
 _UNHOLDABLE = (*READ_ERRORS, NotImplementedError, OverflowError, TypeError, ValueError)
 
 
 def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:
-    """The table as a GeoPackage can hold it, and what it lacks or calls otherwise, in plain
-    sentences.
+    """Return the table as a GeoPackage can hold it, and notes on columns that are left out or
+    renamed.
 
-    A GeoPackage has one geometry column, does not tell capitals in names, and has texts for lists
-    and the like, which become JSON.
+    A GeoPackage has one geometry column, does not distinguish capitals in names, and has texts
+    for lists and dictionaries, which become JSON.
     """
     shape = frame.geometry.name
     further = [name for name, kind in frame.dtypes.items() if isinstance(kind, GeometryDtype)
@@ -33,8 +33,8 @@ def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:
     for name in map(str, frame.columns):
         free = _free(name, taken) if name != shape and name.casefold() in seen else name
         if free != name:
-            notes.append(f"its column {name} is called {free}: a GeoPackage does not tell "
-                         "capitals, and there is one of that name already")
+            notes.append(f"its column {name} is called {free}: a GeoPackage does not "
+                         "distinguish capitals, and there is one of that name already")
         seen |= {free.casefold()} - {shape}
         taken.add(free.casefold())
         names.append(free)
@@ -45,28 +45,28 @@ def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:
 
 
 def check_holdable(path: Path, frame: gpd.GeoDataFrame) -> None:
-    """Raises PrepareError where a GeoPackage cannot hold the table, which comes from `path`, with
-    the columns to blame."""
+    """Raise PrepareError, with the columns to blame, if a GeoPackage cannot hold the table, which
+    comes from `path`."""
     try:
         as_geopackage(frame, path.stem)
     except _UNHOLDABLE as error:
         columns = [name for name in frame.columns if name != frame.geometry.name
                    and not _is_held(frame[[name, frame.geometry.name]])]
-        raise PrepareError(f"{path}: a GeoPackage cannot hold "
-                           f"{'its column ' + ', '.join(columns) if columns else 'it'} "
-                           f"({reason(error)}), and the totals are written as one. Leave such "
-                           "columns out of the file, or make texts or plain numbers of them.") from error
+        blamed = f"its column {', '.join(columns)}" if columns else "it"
+        raise PrepareError(f"{path}: a GeoPackage cannot hold {blamed} ({reason(error)}), and the "
+                           "totals are written as one. Leave such columns out of the file, or "
+                           "make texts or plain numbers of them.") from error
 
 
 def as_geopackage(frame: gpd.GeoDataFrame, layer: str) -> bytes:
-    """The bytes of a GeoPackage with one layer. It is made in memory, for pyogrio takes a `!` in a
-    path for the end of an archive's name.
+    """Return the bytes of a GeoPackage with one layer. It is made in memory because pyogrio takes a
+    `!` in a path for the end of an archive's name.
 
     Raises:
         FieldError, NotImplementedError or another error of pyogrio: it cannot hold a column.
     """
     taken, data = _folded(frame), io.BytesIO()
-    # the names of its own columns give way
+    # columns of the format itself are renamed
     own = {"FID": _free("fid", taken), "GEOMETRY_NAME": _free("geom", taken)}
     frame.to_file(data, driver="GPKG", layer=layer, layer_options=own)
     return data.getvalue()
@@ -81,12 +81,12 @@ def _is_held(frame: gpd.GeoDataFrame) -> bool:
 
 
 def _folded(frame: gpd.GeoDataFrame) -> set[str]:
-    """The names of all columns but the geometry's, as a GeoPackage compares them."""
+    """Return the names of all columns but the geometry's, as a GeoPackage compares them."""
     return {str(name).casefold() for name in frame.columns if name != frame.geometry.name}
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The first of name, name_2, name_3 .. that is not taken."""
+    """Return the first of name, name_2, name_3 ... that is not taken."""
     number, free = 1, name
     while free.casefold() in taken:
         number += 1
@@ -95,14 +95,15 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """JSON of a list, a dictionary or an array, bytes in hexadecimal; any other value as it is."""
+    """Return a list, a dictionary or an array as JSON, bytes in hexadecimal, other values as they
+    are."""
     if isinstance(value, list | tuple | dict | np.ndarray):
         return json.dumps(value, ensure_ascii=False, default=_json)
     return value.hex() if isinstance(value, bytes) else value
 
 
 def _json(value: Any) -> Any:
-    """What JSON does not know: arrays and numbers of NumPy, bytes, and the rest as text."""
+    """Return what JSON does not know as what it knows; the last resort is text."""
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,5 +1,5 @@
 """A fine-tuned model over a whole scene: a map with the raster's georeference, made strip by
-strip, that goes on where it was stopped."""
+strip, so that a stopped run resumes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,53 +7,60 @@ from typing import Any
 
 from datasets.prepare.scene_tiles import SceneTiles
 from inference.keys import PREDICT, PredictConfig
+from inference.maps.kind import MapKind
 from inference.maps.land_use import LandUseMap
 from inference.maps.totals import TotalsMap
-from inference.parts import Strips
 from inference.pictures import imagery_layer
+from inference.pieces import Strips
 from inference.predict import counted, predicted_bands, rows_of
-from inference.result_folder import PARTS, ResultFolder
-from inference.scene import Opening, Reader, identity_of, open_scene, request_of, scene_name
+from inference.result_folder import ResultFolder
+from inference.scene import Scene, open_scene, request_of, scene_name
+from models.heads import Head, RegressionHead, SegmentationHead
+from models.network_file import BEST, NetworkFile
 from reports import REPORT, write_report
 from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
 from training.devices import launch_single
-from training.finetuned import BEST, load_finetuned
 from utils.cli.compose import configured
 from utils.errors import CheckpointError, PrepareError
-from utils.files import sha256_of, states
-from utils.progress import progress_bar, say
-from utils.work_folder import WorkFolder
+from utils.files import states
+from utils.progress import progress_bar, say, say_if_slow
 
+# the kind of map that networks with a head make
+KINDS: dict[type[Head], type[MapKind]] = {
+    SegmentationHead: LandUseMap,
+    RegressionHead: TotalsMap,
+}
 TILE_PX = 224
 
 
 @dataclass(frozen=True)
 class SceneMap:
-    """A map that is made.
+    """A finished map.
 
     Attributes:
         out: folder of its files.
-        said: what its scene.json says.
+        record: what its scene.json holds.
     """
 
     out: Path
-    said: dict[str, Any]
+    record: dict[str, Any]
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.said['title']}:", *(f"  {line}" for line in self.said["lines"]),
+        return "\n".join([f"{self.record['title']}:",
+                          *(f"  {line}" for line in self.record["lines"]),
                           f"Outputs in {self.out}: {', '.join(self.files)}, {REPORT}"])
 
     @property
     def files(self) -> dict[str, Path]:
         """The files of the map, by name."""
-        return {file["name"]: self.out / file["name"] for file in self.said["files"]}
+        return {file["name"]: self.out / file["name"] for file in self.record["files"]}
 
 
 def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path,
               **keys: Any) -> SceneMap:
-    """`run` with the values of configs/predict_scene.yaml, and in their place `keys`, which are
-    the keys of predict_scene.py."""
+    """Map a scene (see `run`) with the keys of predict_scene.py that are given, and defaults for
+    the others."""
     return run(configured(PREDICT, raster=raster, checkpoint=checkpoint, out=out, **keys))
 
 
@@ -63,94 +70,94 @@ def run(cfg: PredictConfig) -> SceneMap:
     A model of classes gives map.tif, on the pixels of the raster; a model of totals totals.tif,
     tiles.gpkg and, with `zones`, zones.gpkg. Memory is that of a row of tiles. Nothing appears in
     `out` before all strips are made; a stopped run leaves them in a hidden folder there, and the
-    same call goes on with them and gives the same bytes.
+    same call resumes and gives the same bytes.
 
     Raises:
         RoseError: an input cannot be used, `out` holds another map, or cannot be written.
     """
-    checkpoint = find_finetuned(Path(cfg.checkpoint))
-    model, purpose = load_finetuned(checkpoint)
-    product = {"segmentation": LandUseMap,
-               "regression": TotalsMap}[purpose["problem"]](model, purpose, cfg)
-    reader = Reader.of(model.rose, checkpoint, takes_osm=purpose["modality"] != "image")
-    tile_px = cfg.tile_px or reader.tiles.get("tile_px", TILE_PX)
-    check_side("tile_px", tile_px, model.rose.image_encoder.patch, checkpoint,
+    network = NetworkFile(find_finetuned(Path(cfg.checkpoint)))
+    with say_if_slow(f"reading {network.path}"):
+        model, checkpoint_sha256 = network.downstream(), network.sha256
+    kind = KINDS[type(network.head)](model, network.head, cfg)
+    tile_px = cfg.tile_px or network.tiles.get("tile_px", TILE_PX)
+    check_side("tile_px", tile_px, model.rose.image_encoder.patch, network.path,
                "pass tile_px={}, or leave it out")
-    stride = max(1, round(tile_px * (1 - product.overlap)))
-    with open_scene(cfg, cfg.raster, reader, tile_px, stride, product.edges) as opening:
-        product.check(opening)
-        folder = ResultFolder(WorkFolder(Path(cfg.out), "mapping", "mapping a scene"), SCENE)
-        request = request_of(cfg, checkpoint_sha256=sha256_of(checkpoint),
-                             **identity_of(opening.files, reader, cfg.batch_size),
+    stride = max(1, round(tile_px * (1 - kind.overlap)))
+    with open_scene(cfg, cfg.raster, network, model.rose, model.modality.reads_osm, tile_px,
+                    stride, kind.edges) as scene:
+        kind.check(scene)
+        work = ResultFolder(Path(cfg.out), "mapping", "mapping a scene", SCENE)
+        request = request_of(cfg, checkpoint_sha256=checkpoint_sha256,
+                             **scene.identity(cfg.batch_size),
                              zones=states([Path(cfg.zones)] if cfg.zones else []))
-        with folder.held():
-            said = folder.begin(request, cfg.overwrite, product.afterwards)
-            if said is None:
-                say(opening.notes)
-                said = _make(cfg, product, opening, folder, request)
-    return SceneMap(folder.out, said)
+        with work.held():
+            record = work.start(request, cfg.overwrite, kind.afterwards)
+            if record is None:
+                say(scene.notes)
+                record = _make(cfg, kind, scene, work, request)
+    return SceneMap(work.out, record)
 
 
-def _make(cfg: PredictConfig, product: LandUseMap | TotalsMap, opening: Opening,
-          folder: ResultFolder,
+def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
           request: dict[str, Any]) -> dict[str, Any]:
-    """Make the map, or what a stopped run left to make of it; what its scene.json says."""
-    scene = opening.prepare(folder.work.folder)
-    strips = Strips(folder.work.folder / PARTS, scene.grid.rows)
-    if not strips.done and (found := folder.alike(request, product.afterwards)):
-        for number, strip in enumerate(product.again(folder.out, found, scene.grid)):
+    """Make the map, or what a stopped run left of it; return its record."""
+    tiles = scene.tiles(work.folder)
+    strips = Strips(work.parts, tiles.grid.rows)
+    if not strips.done and (record := work.similar(request, kind.afterwards)):
+        for number, strip in enumerate(kind.strips_of(work.out, record, tiles.grid)):
             strips.write(number, strip)
     if strips.done < strips.count:
-        _make_strips(cfg, product, scene, strips)
-    made = folder.empty()
-    imagery, shape = imagery_layer(opening.mosaic, made)
-    title = f"{product.title} of {scene_name(cfg.raster)}"
-    said = product.write(strips, scene, made, title, shape)
-    if said is None:
-        folder.work.abandon()
+        _make_strips(cfg, kind, tiles, strips)
+    made = work.empty()
+    with say_if_slow("drawing the imagery"):
+        imagery, shape = imagery_layer(scene.mosaic, made)
+    title = f"{kind.title} of {scene_name(cfg.raster)}"
+    written = kind.write(strips, tiles, made, title, shape)
+    if written is None:
+        work.abandon()
         raise PrepareError(f"{cfg.raster}: no pixel has imagery, expected some to map; if pixels "
                            "of the nodata value are imagery, pass nodata=none")
-    across, down = opening.mosaic.metres_per_pixel
-    said = SceneRecord(product.kind, title, said["headline"], [*said["lines"], *opening.notes],
-                       (scene.width * across, scene.height * down),
-                       [imagery, *said["layers"]], said["tables"],
-                       said["files"]).write(made, request=request, **said["more"])
-    write_report([made], made / REPORT)
-    folder.publish(said)
-    return said
+    across, down = scene.mosaic.metres_per_pixel
+    record = SceneRecord(kind.name, title, written.headline, [*written.lines, *scene.notes],
+                         (tiles.width * across, tiles.height * down), [imagery, *written.layers],
+                         written.tables, written.files).write(made, request=request,
+                                                              **written.more)
+    with say_if_slow(f"writing {REPORT}"):
+        write_report([made], made / REPORT)
+    work.publish(record)
+    return record
 
 
-def _make_strips(cfg: PredictConfig, product: LandUseMap | TotalsMap, scene: SceneTiles,
-                 strips: Strips) -> None:
-    """The strips that are still to be made, by this process and those that cut tiles for it."""
-    fabric, grid, first = launch_single(cfg.accelerator, cfg.precision), scene.grid, strips.done
+def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: Strips) -> None:
+    """Make the missing strips in this process; others cut tiles for it."""
+    fabric, grid, first = launch_single(cfg.accelerator, cfg.precision), tiles.grid, strips.done
     if first:
         say([f"going on with the work of a stopped run: {first} of {strips.count} rows of tiles "
              "are done"])
-    product.model.to(fabric.device).eval()
-    row = product.first_row(grid, first)
-    bands = predicted_bands(scene, product.network, fabric, row * grid.bands_of_a_row,
+    kind.model.to(fabric.device).eval()
+    row = kind.first_row(grid, first)
+    bands = predicted_bands(tiles, kind.network, fabric, row * grid.bands_of_a_row,
                             cfg.batch_size, cfg.num_workers)
     with progress_bar(grid.tiles, row * grid.columns, "tile") as bar:
-        made = product.strips(grid, rows_of(counted(bands, bar)), first)
-        for number, strip in enumerate(made, start=first):
+        new = kind.strips(grid, rows_of(counted(bands, bar)), first)
+        for number, strip in enumerate(new, start=first):
             strips.write(number, strip)
 
 
 def find_finetuned(path: Path) -> Path:
-    """The fine-tuned model at `path`: itself, or, of the folder of an evaluation or of one of its
-    seeds, the first that is in it.
+    """Return the fine-tuned model at `path`: the file itself, or the first one in the folder of an
+    evaluation or of one of its seeds.
 
     Raises:
         CheckpointError: there is none.
     """
     if not path.is_dir():
         return path
-    found = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
-    if not found:
+    files = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
+    if not files:
         raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), "
                               "expected the folder of an evaluation; make one with "
                               "evaluate_seg_fusion.py or evaluate_pop_fusion.py")
-    if len(found) > 1:
-        say([f"{path} holds {len(found)} models, of a seed each; {found[0]} is taken"])
-    return found[0]
+    if len(files) > 1:
+        say([f"{path} holds {len(files)} models, of a seed each; {files[0]} is taken"])
+    return files[0]

@@ -9,15 +9,7 @@ import shapely
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import SEGMENTS, Bounds, moved, no_overlap, outlines
-from datasets.prepare.geo.vector_io import (
-    READ_ERRORS,
-    check_path,
-    is_parquet,
-    parquet_file,
-    quietly,
-    reason,
-    usable_crs,
-)
+from datasets.prepare.geo.vector_io import checked_crs, is_parquet, open_layers, reading
 from datasets.prepare.targets.area_weighting import (
     PACIFIC,
     SLIVER,
@@ -28,24 +20,20 @@ from inference.maps.geopackage import holdable
 from utils.errors import PrepareError
 
 COVERED = "covered"
-MOST_PIECES = 4096   # of an edge along the longest side of any zone
-# than the tiles' ground in all zones: more than straight edges in different CRSs make of zones
-# side by side
-_MORE = 1.001
-# pieces of the scene's outline that a cut in the zones' CRS makes very long, and the next is as
-# long as it should be
-_LEAPS = 2
+MOST_PIECES = 4096       # of an edge along the longest side of any zone
+AREA_TOLERANCE = 1.001   # reprojected zones side by side may share ground by this factor
+LEAPS = 2                # pieces of the scene's outline that a cut in the zones' CRS makes long
 _GREENWICH = shapely.LineString([(0, -90), (0, 90)])
-# PACIFIC is cut there, and so are zones
+# PACIFIC is cut at Greenwich, and so are zones
 _BESIDE_GREENWICH = shapely.union_all(shapely.box([-360, 1e-9], -90, [-1e-9, 360], 90))
 _POLYGONAL = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
 
 
 def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoDataFrame:
-    """Totals of zones from those of tiles, each tile's spread evenly over it: sum over tiles of
-    total * area(tile and zone) / area(tile).
+    """Return totals of zones: the sum over tiles of total * area(tile and zone) / area(tile).
 
-    Areas are true ones, whatever the two CRSs. Zones may overlap, and each counts in full.
+    A tile's total is taken as spread evenly over it. Areas are true ones, whatever the two CRSs.
+    Zones may overlap, and each counts in full.
 
     Args:
         zones: a file with one layer of polygons, in any CRS.
@@ -54,14 +42,14 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
 
     Returns:
         The zones in the file's order and CRS with all their columns, as a GeoPackage holds them
-        (`geopackage.holdable`), and with two more: `value`, nan where no tile with a value lies in
-        the zone, and `covered`, the share of the zone's area that such tiles cover, 0..1. A total
-        speaks of that share alone. Invalid polygons are repaired, and features without a polygon
-        left out; `attrs["notes"]` says how many, and what became of columns, in plain sentences.
+        (`geopackage.holdable`), and two more: `value`, nan where no tile with a value lies in the
+        zone, and `covered`, the share of the zone's area that such tiles cover, 0..1. A total
+        counts that share alone. Invalid polygons are repaired, and features without a polygon
+        left out; `attrs["notes"]` says how many, and which columns are left out or renamed.
 
     Raises:
-        PrepareError: no such file, none that can be read, no polygons, several layers of them, no
-            CRS, columns called like the new ones, or no zone overlaps a tile.
+        PrepareError: the file is missing or cannot be read, has no polygons, several layers of
+            them, no CRS, or columns named like the new ones, or no zone overlaps a tile.
     """
     frame = _read_zones(zones)
     _check_columns(zones, frame, value)
@@ -69,19 +57,19 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
     scene = tuple(tiles.total_bounds.tolist())
     ground = equal_area_at(scene, CRS(tiles.crs))
     frame, shapes = _placed(zones, frame, _longest_edge(frame, scene, CRS(tiles.crs)), ground)
-    parts = _equal_area(tiles.geometry.to_numpy(), CRS(tiles.crs), _longest_side(tiles) / SEGMENTS,
-                        ground)
-    if not shapely.STRtree(parts).query(shapes, predicate="intersects").size:
+    sources = _equal_area(tiles.geometry.to_numpy(), CRS(tiles.crs),
+                          _longest_side(tiles) / SEGMENTS, ground)
+    if not shapely.STRtree(sources).query(shapes, predicate="intersects").size:
         raise no_overlap(zones, "zones", tuple(frame.total_bounds.tolist()), CRS(frame.crs), scene,
                          CRS(tiles.crs))
     totals = tiles[value].to_numpy(np.float64)
     known = np.isfinite(totals)
-    areas, zone_areas = shapely.area(parts[known]), shapely.area(shapes)
-    sums, shared = area_weighted_sums(shapes, parts[known], totals[known], areas)
-    # by a neighbour's edge, which is straight in its CRS only
+    areas, zone_areas = shapely.area(sources[known]), shapely.area(shapes)
+    sums, shared = area_weighted_sums(shapes, sources[known], totals[known], areas)
+    # an edge is straight in its own CRS only, so neighbours may seem to overlap by a sliver
     grazed = shared <= SLIVER * np.minimum(zone_areas, areas.max(initial=0))
     frame.attrs["notes"] += [f"{zones.name}: {note}" for note in renamed]
-    if shared.sum() > areas.sum() * _MORE:
+    if shared.sum() > areas.sum() * AREA_TOLERANCE:
         frame.attrs["notes"].append(f"{zones.name}: zones overlap, and each counts in full, so "
                                     "together they have more than there is")
     frame[value] = np.where(grazed, np.nan, sums)
@@ -90,43 +78,30 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
 
 
 def _read_zones(path: Path) -> gpd.GeoDataFrame:
-    """The only layer of polygons."""
+    """Return the only layer of polygons."""
     if not path.exists():
         raise PrepareError(f"{path}: no such file. Pass zones= a file of polygons (GeoPackage, "
                            "GeoParquet, GeoJSON, Shapefile).")
-    try:
-        frame = quietly(_read_parquet if is_parquet(path) else _read_layer, path)
-    except READ_ERRORS as error:
-        raise PrepareError(f"{path}: cannot be read as polygons ({reason(error)}). Pass zones= a "
-                           "GeoPackage, GeoParquet, GeoJSON or Shapefile.") from error
-    if usable_crs(frame.crs and frame.crs.to_wkt()) is None:
-        raise PrepareError(f"{path}: no coordinate reference system, so the zones cannot be "
-                           "placed on the imagery. Give them one: `python -c \"import geopandas "
-                           f"as g; g.read_file('{path}').set_crs('EPSG:32648', "
-                           f"allow_override=True).to_file('{path.stem}_crs.gpkg')\"` (with the "
-                           "EPSG code of your data).")
+    with reading(path, "cannot be read as polygons",
+                 "Pass zones= a GeoPackage, GeoParquet, GeoJSON or Shapefile."):
+        layers = [layer for layer in open_layers(path) if layer.polygonal]
+        if len(layers) > 1:
+            raise PrepareError(f"{path}: holds {len(layers)} layers of polygons "
+                               f"({', '.join(layer.name for layer in layers)}), expected one. "
+                               "Save the right layer as a file of its own and pass that as "
+                               "zones=.")
+        if not layers:
+            raise _no_polygon(path)
+        frame = (_read_parquet(path) if is_parquet(path)
+                 else pyogrio.read_dataframe(path, layer=layers[0].name))
+    checked_crs(path, frame.crs and frame.crs.to_wkt(), "zones")
     return frame
 
 
 def _read_parquet(path: Path) -> gpd.GeoDataFrame:
-    parquet_file(path)
     frame = gpd.read_parquet(path)
     numbered = frame.index.names == [None] and frame.index.dtype.kind in "iu"
     return frame if numbered else frame.reset_index(allow_duplicates=True)
-
-
-def _read_layer(path: Path) -> gpd.GeoDataFrame:
-    check_path(path)
-    layers = [name for name, kind in pyogrio.list_layers(path)
-              if kind
-              and any(word in kind for word in ("Polygon", "Surface", "Unknown", "Collection"))]
-    if len(layers) > 1:
-        raise PrepareError(f"{path}: holds {len(layers)} layers of polygons "
-                           f"({', '.join(layers)}), expected one. Save the right layer as a file "
-                           "of its own and pass that as zones=.")
-    if not layers:
-        raise _no_polygon(path)
-    return pyogrio.read_dataframe(path, layer=layers[0])
 
 
 def _no_polygon(path: Path) -> PrepareError:
@@ -135,8 +110,8 @@ def _no_polygon(path: Path) -> PrepareError:
 
 
 def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
-    """Raises PrepareError where there is no polygon, or a column in the way of a new one, also for
-    formats that do not tell capitals."""
+    """Raise PrepareError if there is no polygon, or a column named like a new one, in any capitals:
+    some formats do not distinguish them."""
     taken = [name for name in frame.columns if str(name).casefold() in (value.casefold(), COVERED)]
     if taken:
         raise PrepareError(f"{path}: has a column {taken[0]} already, where the totals of the "
@@ -148,24 +123,24 @@ def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
 
 
 def _longest_edge(frame: gpd.GeoDataFrame, scene: Bounds, crs: CRS) -> float:
-    """Of the zones' outlines, in their units, so that an edge is as good as straight in other
-    CRSs; one for all, for edges are shared."""
+    """Return the length of an edge, in the zones' units, that is nearly straight in other CRSs; one
+    for all zones, as neighbours share edges."""
     outline = moved(outlines(np.array([scene]))[0], crs, CRS(frame.crs))
     pieces = np.hypot(*np.diff(outline[np.isfinite(outline).all(1)], axis=0).T)
-    piece = np.sort(pieces)[-_LEAPS - 1] if len(pieces) > _LEAPS else 0
+    piece = np.sort(pieces)[-LEAPS - 1] if len(pieces) > LEAPS else 0
     return max(piece / 4, _longest_side(frame) / MOST_PIECES)
 
 
 def _longest_side(frame: gpd.GeoDataFrame) -> float:
-    """Width or height of the largest geometry."""
+    """Return the width or height of the largest geometry."""
     bounds = frame.bounds.to_numpy()                                                       # [n, 4]
     return float(np.nanmax(bounds[:, 2:] - bounds[:, :2]))
 
 
 def _placed(path: Path, frame: gpd.GeoDataFrame, longest: float,
             ground: CRS) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    """The features that have a polygon and a place, mended, with notes on both; and their shapes
-    [n] in `ground`."""
+    """Return the features that have a polygon which can be placed, repaired, with notes on both;
+    and their shapes [n] in `ground`."""
     frame, polygonal = frame.copy(), _polygonal(frame)
     broken = polygonal & ~shapely.is_valid(frame.geometry.to_numpy())
     geometry = frame.geometry.to_numpy().copy()
@@ -185,21 +160,20 @@ def _placed(path: Path, frame: gpd.GeoDataFrame, longest: float,
 
 
 def _polygonal(frame: gpd.GeoDataFrame) -> np.ndarray:
-    """Which features [n] have a polygon that is not empty."""
+    """Return which features [n] have a polygon that is not empty."""
     geometry = frame.geometry.to_numpy()
     return np.isin(shapely.get_type_id(geometry), _POLYGONAL) & ~shapely.is_empty(geometry)
 
 
 def _equal_area(geometry: np.ndarray, crs: CRS, longest: float, ground: CRS) -> np.ndarray:
-    """Geometries [n] of `crs` in `ground`, their edges divided into pieces no longer than
-    `longest`, and valid."""
+    """Return geometries [n] of `crs` in `ground`, valid, with edges divided into pieces no longer
+    than `longest`."""
     if ground == PACIFIC and crs.is_geographic:
         split = shapely.intersects(geometry, _GREENWICH)
         geometry = geometry.copy()
         geometry[split] = shapely.intersection(geometry[split], _BESIDE_GREENWICH)
-    shapes = shapely.transform(shapely.segmentize(geometry,
-                                                  longest), lambda points: moved(points, crs,
-                                                                                 ground))
+    shapes = shapely.transform(shapely.segmentize(geometry, longest),
+                               lambda points: moved(points, crs, ground))
     broken = np.isfinite(shapely.bounds(shapes)).all(1) & ~shapely.is_valid(shapes)
     shapes[broken] = shapely.make_valid(shapes[broken], method="structure", keep_collapsed=False)
     return shapes

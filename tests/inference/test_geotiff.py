@@ -24,7 +24,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 strips = [np.random.default_rng(0).integers(0, 255, (1, 1024, 1024), np.uint8)]
 ground = Ground("EPSG:32633", Affine(1, 0, 0, 0, -1, 0), 1024, 1024)
 try:
-    write_geotiff(Path(sys.argv[1]), strips, ground, Content("uint8", 255, ["class"], {}), sys.argv[2] == "cog")
+    write_geotiff(Path(sys.argv[1]), strips, ground, Content("uint8", 255, ["class"], {}),
+                  sys.argv[2] == "cog")
 except OSError as error:
     print(error.filename, error.strerror)
 """
@@ -32,7 +33,7 @@ except OSError as error:
 
 @pytest.mark.parametrize("kind", ["plain", "cog"])
 def test_a_full_disk_leaves_nothing_and_is_an_error_that_scripts_can_say(tmp_path, kind):
-    """A file that may not grow stands for a disk that is full; GDAL itself says nothing of it."""
+    """A file that may not grow stands for a disk that is full; GDAL itself reports nothing."""
     command = [sys.executable, "-c", FULL, str(tmp_path / "map.tif"), kind]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith(f"{tmp_path / 'map.tif'} cannot be written ("), ran.stderr
@@ -60,11 +61,10 @@ def test_on_a_terminal_a_bar_follows_the_rows_and_goes(tmp_path, monkeypatch, ca
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     write_slowly(tmp_path / "map.tif", cloud_optimised)
     shown = [text.strip() for text in capsys.readouterr().err.split("\r")]
-    assert [text[:13] for text in shown if "2048 [" in text] == ["map.tif:  25%", "map.tif:  50%",
-                                                                 "map.tif:  75%", "map.tif: 100%",
-                                                                "map.tif: 100%"]
+    assert [text[:13] for text in shown if "2048 [" in text] == [
+        "map.tif:  25%", "map.tif:  50%", "map.tif:  75%", "map.tif: 100%", "map.tif: 100%"]
     assert last in [text for text in shown if text][-1]
-    assert shown[-1] == ""                                            # nothing of it stays
+    assert shown[-1] == ""                                            # the bar is gone
 
 
 def test_files_that_are_written_at_once_have_no_bar(tmp_path, capsys):

@@ -1,5 +1,4 @@
-"""The files of a mosaic: finding them, and refusing those that cannot be placed on the ground or
-have no colours."""
+"""The files of a mosaic: find them, and refuse those without a place on the ground or colours."""
 
 import glob
 import math
@@ -21,27 +20,27 @@ from utils.errors import ConfigError, PrepareError, one_line
 
 SUFFIXES = (".tif", ".tiff")
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
-# Several processes read at once, so each keeps little; and the folder is not listed again for each
-# of its files.
+# Several processes read at once, so each keeps little; folders are not listed once per file.
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64,
                 "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+# and their names in a VRT
 PIXEL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16",
-               "uint32": "UInt32", "int32": "Int32",
-               "float32": "Float32", "float64": "Float64"}  # and what a VRT calls them
+               "uint32": "UInt32", "int32": "Int32", "float32": "Float32", "float64": "Float64"}
+# elements of an .aux.xml that change how pixels are read
 _MATTERS = re.compile(
-    rb"<(SRS|GeoTransform|GCPList|NoDataValue|ColorInterp|ColorTable|Offset|Scale)\b")  # to reading, in .aux.xml
+    rb"<(SRS|GeoTransform|GCPList|NoDataValue|ColorInterp|ColorTable|Offset|Scale)\b")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the pixels of every file are taken.
+    """How the pixels of every file are read.
 
     Attributes:
-        bands: those of red, green and blue, from 1; None: by colour interpretation, else the first
+        bands: of red, green and blue, from 1; None: by colour interpretation, else the first
             three, or a palette's colours.
         crs: of files that have none.
-        nodata: "file": as each file says (alpha, mask, nodata); "none": every pixel counts; else
-            the value that pixels without imagery have in all three bands, whatever the files say.
+        nodata: "file": as each file states (alpha, mask, nodata); "none": every pixel counts; else
+            the value of pixels without imagery in all three bands, whatever the files state.
     """
 
     bands: tuple[int, int, int] | None = None
@@ -51,7 +50,7 @@ class Reading:
     @classmethod
     def of(cls, bands: Iterable[int] | None, raster_crs: str | None,
            nodata: str | float) -> "Reading":
-        """Raises ConfigError for a value that cannot be meant."""
+        """Return the reading that keys describe; raise ConfigError for an impossible value."""
         reading = cls(None if bands is None else tuple(bands), raster_crs, str(nodata))
         if reading.bands is not None and (len(reading.bands) != 3 or min(reading.bands) < 1):
             raise ConfigError(f"bands={list(reading.bands)}: expected three band numbers from 1, "
@@ -64,7 +63,7 @@ class Reading:
         return reading
 
     def given_crs(self) -> CRS | None:
-        """`crs`, understood. Raises ConfigError where it is none of a place on Earth."""
+        """Return `crs` parsed; raise ConfigError if it is none of a place on Earth."""
         if self.crs is None:
             return None
         try:
@@ -80,13 +79,14 @@ class Reading:
 
 @dataclass(frozen=True)
 class RasterFile:
-    """What is to be known of a file before its pixels are read.
+    """A file as known before its pixels are read.
 
     Attributes:
-        path: of the file; crs, transform, width, height: its grid, as in rasterio.
+        path: of the file.
+        crs, transform, width, height: its grid, as in rasterio.
         dtype: of the pixels of its three bands.
-        nodata: that the three bands share, if they do and it counts.
-        files: of this raster, those that lie beside it or that a VRT is made of included.
+        nodata: the value that the three bands share, if they do and it counts.
+        files: of this raster, those beside it and a VRT's own sources included.
     """
 
     path: Path
@@ -105,8 +105,8 @@ class _TooFewBands(PrepareError):
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """GDAL with little memory, silent about files without georeference: an error says it
-    better."""
+    """Give GDAL little memory, and hide its warnings on files without georeference: our errors
+    say more."""
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -114,8 +114,8 @@ def gdal() -> Iterator[None]:
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Raises PrepareError where GDAL fails within: the file is known by now, so its pixels cannot
-    be decoded."""
+    """Raise PrepareError if GDAL fails inside: the file was opened before, so its pixels are
+    damaged."""
     try:
         yield
     except RasterioError as error:
@@ -125,8 +125,9 @@ def damage_named(path: Path) -> Iterator[None]:
 
 
 def raster_files(raster: str | Path) -> list[Path]:
-    """The sorted files that a path, a folder or a glob names; of a folder its GeoTIFFs or, where
-    it has none, its VRTs.
+    """Return the sorted files that a path, a folder or a glob names.
+
+    Of a folder these are its GeoTIFFs or, if it has none, its VRTs.
 
     Raises:
         PrepareError: there are none.
@@ -135,53 +136,51 @@ def raster_files(raster: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        entries = sorted(path.iterdir())
-        found = [entry for entry in entries
-                 if entry.suffix.lower() in SUFFIXES] or [e for e in entries
-                                                          if e.suffix.lower() == ".vrt"]
-        expected = f"the folder holds no GeoTIFF ({', '.join(SUFFIXES)})"
-        deeper = None if found else next((file for file in path.rglob("*")
+        tiffs, vrts = ([entry for entry in sorted(path.iterdir())
+                        if entry.suffix.lower() in suffixes] for suffixes in (SUFFIXES, (".vrt",)))
+        files = tiffs or vrts
+        fault = f"the folder holds no GeoTIFF ({', '.join(SUFFIXES)})"
+        deeper = None if files else next((file for file in path.rglob("*")
                                           if file.suffix.lower() in SUFFIXES), None)
         if deeper:
-            raise PrepareError(f"{raster}: {expected} itself, and its subfolders are not "
+            raise PrepareError(f"{raster}: {fault} itself, and its subfolders are not "
                                "searched; pass a quoted glob such as "
                                f"'{path}/**/*{deeper.suffix}'.")
     else:
-        found = sorted(Path(match) for match in glob.glob(str(raster), recursive=True)
+        files = sorted(Path(match) for match in glob.glob(str(raster), recursive=True)
                        if Path(match).is_file())
-        expected = "no such file or folder, and as a glob it matches nothing"
-    if not found:
-        raise PrepareError(f"{raster}: {expected}. Pass raster= one GeoTIFF or VRT, a folder of "
+        fault = "no such file or folder, and as a glob it matches nothing"
+    if not files:
+        raise PrepareError(f"{raster}: {fault}. Pass raster= one GeoTIFF or VRT, a folder of "
                            "GeoTIFFs, or a quoted glob such as 'chips/*.tif'.")
-    return found
+    return files
 
 
 def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
-    """What files are, in their order.
+    """Return what `inspect` knows of files, in their order.
 
     Raises:
-        PrepareError: as `inspect`; and where only some of them have three bands, that the others
-            are no imagery.
+        PrepareError: as `inspect`; or only some of the files have three bands, so the others are
+            no imagery.
     """
-    found, too_few = [], None
+    files, too_few = [], None
     for path in paths:
         try:
-            found.append(inspect(path, reading))
+            files.append(inspect(path, reading))
         except _TooFewBands as error:
             too_few = too_few or (path, error)
-        if found and too_few:
+        if files and too_few:
             raise PrepareError(f"{too_few[0]}: has too few bands for red, green and blue, but "
-                               f"{found[0].path} has them; raster= also matches files that are no "
+                               f"{files[0].path} has them; raster= also matches files that are no "
                                "imagery. Narrow it to the imagery by a quoted glob that only its "
-                               "names match."
-                               ) from too_few[1]
+                               "names match.") from too_few[1]
     if too_few:
         raise too_few[1]
-    return found
+    return files
 
 
 def inspect(path: Path, reading: Reading) -> RasterFile:
-    """What a file is.
+    """Return what a file is, without its pixels.
 
     Raises:
         PrepareError: it is no raster, has no place on the ground, lacks a band, or its pixels are
@@ -192,15 +191,13 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
             crs = _crs(path, dataset, reading)
             bands = colour_bands(path, dataset, reading)
             files = tuple(_files(path, dataset))
-            palette = is_palette(dataset, reading)
-            dtype = "uint8" if palette else str(
-                np.result_type(*(dataset.dtypes[band - 1] for band in bands)))
-            nodata = {dataset.nodatavals[band - 1]
-                      for band in bands} if reading.nodata == "file" and not palette else {None}
-            found = RasterFile(
-                path, crs, dataset.transform, dataset.width, dataset.height, dtype,
-                nodata.pop() if len(nodata) == 1 else None, files
-            )
+            dtype, nodata = "uint8", {None}
+            if not is_palette(dataset, reading):
+                dtype = str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))
+                if reading.nodata == "file":
+                    nodata = {dataset.nodatavals[band - 1] for band in bands}
+            file = RasterFile(path, crs, dataset.transform, dataset.width, dataset.height, dtype,
+                              nodata.pop() if len(nodata) == 1 else None, files)
     except RasterioError as error:
         raise PrepareError(f"{path}: not a readable raster ({one_line(error)}). Pass GeoTIFFs; "
                            f"`rio info {path}` must succeed.") from error
@@ -208,18 +205,21 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
         raise PrepareError(f"{path}: the raster's pixels are {dtype}, which has no order from "
                            f"dark to bright; expected one of {', '.join(PIXEL_TYPES)}. Convert it "
                            f"with `rio convert {path} float.tif --dtype float32`.")
-    return found
+    return file
 
 
 def is_palette(dataset: rasterio.DatasetReader, reading: Reading) -> bool:
-    """Whether the pixels are places in a table of colours, to be looked up there."""
+    """Return whether pixels are indices into a table of colours, to be looked up there."""
     return reading.bands is None and ColorInterp.palette in dataset.colorinterp[:1]
 
 
 def colour_bands(path: Path, dataset: rasterio.DatasetReader,
                  reading: Reading) -> tuple[int, int, int]:
-    """The bands of red, green and blue, from 1 (of a palette: its one band, three times). Raises
-    PrepareError where one is missing."""
+    """Return the bands of red, green and blue, from 1; of a palette its one band, three times.
+
+    Raises:
+        PrepareError: one is missing.
+    """
     if is_palette(dataset, reading):
         return 1, 1, 1
     if reading.bands is not None:
@@ -240,7 +240,7 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader,
 
 
 def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
-    """The CRS of a file that has a place on the ground."""
+    """Return the CRS of a file; raise PrepareError if the file has no place on the ground."""
     own, given = dataset.crs, reading.given_crs()
     if own is None and dataset.gcps[0]:
         raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground "
@@ -268,7 +268,7 @@ def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
 
 
 def _is_pixel_value(text: str) -> bool:
-    """Whether it is a number that pixels can have; infinity would be none of any integer type."""
+    """Return whether text is a number that pixels can have; no integer type has infinity."""
     try:
         return not math.isinf(float(text))
     except ValueError:
@@ -280,16 +280,16 @@ def _is_on_earth(crs: CRS) -> bool:
 
 
 def crs_name(crs: CRS) -> str:
-    """A CRS in few words: its code, or else its name."""
+    """Return a short text for a CRS: its code, else its name."""
     code = crs.to_epsg()
     return f"EPSG:{code}" if code else crs.to_dict(projjson=True).get("name", crs.to_string())
 
 
 def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
-    """The file itself, those beside it (mask, overviews, metadata) and those that a VRT is made
-    of; VRTs of VRTs included.
+    """Return the file, those beside it (mask, overviews, metadata) and a VRT's sources, nested
+    VRTs included.
 
-    Files of mere statistics are none of them: a GIS that opens the raster writes one.
+    Files of mere statistics are left out: a GIS that opens the raster writes one.
     """
     files = [path]
     for name in dataset.files:
@@ -297,8 +297,8 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
         if file.is_file() and not file.samefile(path):
             if not _is_statistics(file):
                 files.append(file)
-        elif not file.exists() and dataset.driver == "VRT" and not name.startswith(
-            "/vsi") and "://" not in name:
+        elif not (file.exists() or dataset.driver != "VRT" or name.startswith("/vsi")
+                  or "://" in name):
             raise PrepareError(f"{path}: the VRT names {name}, and there is no such file. Put it "
                                "there, or make the VRT again.")
     for file in [file for file in files[1:] if file.suffix.lower() == ".vrt"]:
@@ -308,6 +308,5 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
 
 
 def _is_statistics(file: Path) -> bool:
-    """Whether a file of GDAL's metadata (.aux.xml) says nothing of what the pixels are and where
-    they lie."""
+    """Return whether a file is GDAL metadata (.aux.xml) that changes no pixel and no place."""
     return file.name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())

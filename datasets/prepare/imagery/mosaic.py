@@ -1,11 +1,9 @@
-"""Imagery: one GeoTIFF, a VRT, or many files seen as one mosaic of 8-bit RGB on one grid, read
-window by window.
+"""One mosaic of 8-bit RGB on one grid, from a GeoTIFF, a VRT or many files, read window by window.
 
 The grid is the first file's (in sorted order), north up: its CRS, pixel size and pixel lattice,
-over the extent of all files; with `resolution`, the pixel size that has so many metres on the
-ground. A file whose pixels fall on that grid is read untouched; any other, in another CRS, of
-another pixel size, rotated or flipped, is resampled to it as it is read. Nothing is ever held as a
-whole.
+over the extent of all files; with `resolution`, pixels of that size in metres on the ground. A
+file whose pixels fall on the grid is read untouched. Any other (another CRS or pixel size, rotated
+or flipped) is resampled as it is read. No file is ever held as a whole.
 """
 
 from collections import OrderedDict
@@ -34,10 +32,10 @@ from datasets.prepare.imagery.placement import (
     check_near,
     grid_at,
     is_north_up,
+    located,
     metres_per_pixel,
     moved_to_origin,
     north_up,
-    place,
     resampling_warnings,
     shifted,
 )
@@ -51,22 +49,21 @@ from datasets.prepare.imagery.view import open_view, read_view
 from utils.errors import ConfigError, PrepareError
 
 MAX_OPEN = 64
-# pixels of a file in one of the mosaic, from which they are averaged and not interpolated
+# file pixels per mosaic pixel above which they are averaged, not interpolated
 AVERAGED_FROM = 1.05
-# so small, and X- and YSCALE fixed below, that a pixel is the same in whatever window it is read
+# so small, and with X- and YSCALE fixed below, a pixel is the same in any window
 WARP_ERROR_PX = 0.001
 
 
 class Mosaic:
-    """Files on one grid; made by `open_mosaic`, or from the dictionary of another. A context
-    manager that closes its files.
+    """Files on one grid, from `open_mosaic` or the dictionary of another mosaic.
+
+    A context manager that closes its files.
 
     Attributes:
         crs, transform, width, height: of the whole grid, as in rasterio.
-        sources: the files, in the order in which they are pasted; where two have imagery the first
-            is kept.
-        files: every file that is read, those beside a raster and those that a VRT is made of
-            included.
+        sources: the files, in the order they are pasted; where two have imagery the first stays.
+        files: every file that is read, those beside a raster and a VRT's own sources included.
         stretch: [low, high] of red, green and blue, the values that become 0 and 255; None for
             8-bit imagery.
         warnings: what the user should know, in sentences.
@@ -75,9 +72,8 @@ class Mosaic:
     def __init__(self, crs: CRS, transform: Affine, sources: Sequence[Source], reading: Reading,
                  stretch: list[list[float]] | None = None, files: Sequence[Path] = (),
                  warnings: Sequence[str] = ()):
-        self.crs, self.transform, self.sources, self.reading = crs, transform, list(
-            sources), reading
-        self.stretch, self.files, self.warnings = stretch, list(files), list(warnings)
+        self.crs, self.transform, self.reading, self.stretch = crs, transform, reading, stretch
+        self.sources, self.files, self.warnings = list(sources), list(files), list(warnings)
         self._rectangles = np.array([(s.col, s.row, s.col + s.width, s.row + s.height)
                                      for s in sources])  # [sources, 4]
         self.width, self.height = map(int, self._rectangles[:, 2:].max(0))
@@ -94,31 +90,32 @@ class Mosaic:
         return metres_per_pixel(self.crs, self.transform, self.width, self.height)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Pixels of a window: RGB [h, w, 3] uint8, 0 where there is no imagery, and whether there
-        is [h, w] bool.
+        """Return a window's RGB [h, w, 3] uint8, 0 without imagery, and valid [h, w] bool.
 
         Raises:
             PrepareError: a file cannot be decoded there.
         """
-        left, top, height, width = int(window.col_off), int(window.row_off), int(
-            window.height), int(window.width)
-        image = _Image(height, width, self.stretch)
-        first_col, first_row, last_col, last_row = self._rectangles.T
-        hit = (first_col < left + width) & (last_col > left) & (first_row < top
-                                                                + height) & (last_row > top)
+        left, top = int(window.col_off), int(window.row_off)
+        right, bottom = left + int(window.width), top + int(window.height)
+        image = _Image(bottom - top, right - left, self.stretch)
+        first_col, first_row, end_col, end_row = self._rectangles.T
+        hit = (first_col < right) & (end_col > left) & (first_row < bottom) & (end_row > top)
         with gdal():
             for source in (self.sources[index] for index in np.flatnonzero(hit)):
-                c0, c1 = max(left, source.col), min(left + width, source.col + source.width)
-                r0, r1 = max(top, source.row), min(top + height, source.row + source.height)
+                c0, c1 = max(left, source.col), min(right, source.col + source.width)
+                r0, r1 = max(top, source.row), min(bottom, source.row + source.height)
                 with damage_named(source.path):
-                    found = read_view(self._reader(source),
-                                      Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
-                image.paste(np.s_[r0 - top:r1 - top, c0 - left:c1 - left], *found)
+                    values, valid = read_view(
+                        self._reader(source),
+                        Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
+                image.paste(np.s_[r0 - top:r1 - top, c0 - left:c1 - left], values, valid)
         return image.rgb, image.valid
 
     def thumbnail(self, max_side: int) -> tuple[np.ndarray, np.ndarray]:
-        """The whole, decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid [h, w]
-        bool; overviews serve where they fit.
+        """Return the whole decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid
+        [h, w] bool.
+
+        Overviews are used where they fit.
 
         Raises:
             PrepareError: a file cannot be decoded.
@@ -138,13 +135,13 @@ class Mosaic:
                                     *read_view(view, shape=(r1 - r0, c1 - c0)))
                         continue
                 small = Source(source.path, c0, r0, c1 - c0, r1 - r0, source.step * step)
-                with damage_named(source.path), self._open(small, grid,
-                                                           Resampling.nearest) as view:
+                with (damage_named(source.path),
+                      self._open(small, grid, Resampling.nearest) as view):
                     image.paste(np.s_[r0:r1, c0:c1], *read_view(view))
         return image.rgb, image.valid
 
     def to_dict(self) -> dict:
-        """Everything that `from_dict` needs, for JSON; paths are absolute."""
+        """Return what `from_dict` needs, for JSON; paths are absolute."""
         return {
             "crs": self.crs.to_wkt(), "transform": list(self.transform)[:6],
             "reading": asdict(self.reading), "stretch": self.stretch,
@@ -155,12 +152,11 @@ class Mosaic:
 
     @classmethod
     def from_dict(cls, described: dict) -> "Mosaic":
-        """The same mosaic in another process; files are opened when they are read, and not
-        inspected again."""
+        """Return the same mosaic in another process; its files are not inspected again."""
         reading = described["reading"]
         return cls(
             CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
-            [Source(Path(path), *place) for path, *place in described["sources"]],
+            [Source(Path(path), *rest) for path, *rest in described["sources"]],
             Reading(reading["bands"] and tuple(reading["bands"]), reading["crs"],
                     reading["nodata"]),
             described["stretch"], [Path(file) for file in described["files"]],
@@ -190,35 +186,33 @@ class Mosaic:
 
     def _open(self, source: Source, grid: Affine,
               resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
-        """A view of a file, resampled to its rectangle of `grid` where its own pixels are not the
-        grid's."""
+        """Return a view of a file, resampled to its rectangle of `grid` unless its own pixels are
+        the grid's."""
         view = open_view(source.path, self.reading, source.step)
         if not source.step:
             return view
         return WarpedVRT(
             view, crs=self.crs, transform=shifted(grid, source.col, source.row),
-            width=source.width, height=source.height,
-            resampling=resampling, add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1",
-            YSCALE="1",
-        )
+            width=source.width, height=source.height, resampling=resampling,
+            add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1", YSCALE="1")
 
 
 class _Image:
-    """An image [h, w] that is filled file by file; what is there stays."""
+    """An image [h, w] filled file by file; pixels already there stay."""
 
     def __init__(self, height: int, width: int, stretch: list[list[float]] | None):
         self._bands = np.zeros((3, height, width), np.uint8)
         self.valid = np.zeros((height, width), bool)
         self._stretch = stretch
 
-    def paste(self, part: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
-        """Fill what is empty of a part with values [3, h, w] where any band has one [3, h, w]
-        bool."""
+    def paste(self, area: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
+        """Fill the empty pixels of an area with values [3, h, w] where any band has one, by
+        has_value [3, h, w] bool."""
         if self._stretch:
             values = np.where(has_value, apply_stretch(values, self._stretch), 0)
-        fresh = has_value.any(0) & ~self.valid[part]
-        np.copyto(self._bands[:, *part], values, casting="unsafe", where=fresh)
-        self.valid[part] |= fresh
+        fresh = has_value.any(0) & ~self.valid[area]
+        np.copyto(self._bands[:, *area], values, casting="unsafe", where=fresh)
+        self.valid[area] |= fresh
 
     @property
     def rgb(self) -> np.ndarray:
@@ -228,49 +222,48 @@ class _Image:
 
 def open_mosaic(
     raster: str | Path, *, bands: Iterable[int] | None = None, raster_crs: str | None = None,
-    resolution: float | None = None,
-    stretch: Iterable[float] = (2, 98), nodata: str | float = "file",
+    resolution: float | None = None, stretch: Iterable[float] = (2, 98),
+    nodata: str | float = "file",
 ) -> Mosaic:
-    """The imagery at `raster`, as a context manager.
+    """Open the imagery at `raster`, as a context manager.
 
     Args:
         raster: a GeoTIFF, a VRT, a folder of GeoTIFFs, or a glob such as `chips/*.tif`.
         bands: of red, green and blue, from 1; None: by colour interpretation, else the first
             three; a palette is looked up.
         raster_crs: CRS of files that have none.
-        resolution: metres per pixel on the ground; None: as the first file is.
-        stretch: the two percentiles, over all files, that become 0 and 255 where pixels are not
-            8-bit.
+        resolution: metres per pixel on the ground; None: the first file's.
+        stretch: two percentiles over all files that become 0 and 255, unless pixels are 8-bit.
         nodata: "file", "none" or a value, as in `Reading`.
 
     Raises:
-        ConfigError: an argument of impossible value.
-        PrepareError: nothing there, a file that is no raster, has no place on the ground, or lacks
-            a band, or files that lie too far apart; the message names the file and a remedy.
+        ConfigError: an impossible value.
+        PrepareError: no such file; one that is no raster, has no place on the ground or lacks a
+            band; or files too far apart. The message names the file and a remedy.
     """
     percentiles, reading = check_percentiles(stretch), Reading.of(bands, raster_crs, nodata)
     if resolution is not None and not resolution > 0:
         raise ConfigError(f"resolution={resolution}: expected metres per pixel, above 0")
     with gdal():
         files = inspect_all(raster_files(raster), reading)
-        _check_alike(files)
+        _check_depth(files)
         crs, grid = files[0].crs, north_up(files[0])
-        sources, grid = moved_to_origin([place(file, crs, grid) for file in files], grid)
+        sources, grid = moved_to_origin([located(file, crs, grid) for file in files], grid)
         check_near(files, sources)
         warnings = resampling_warnings(files, sources)
         if resolution is not None:
-            wanted = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
-                             max(s.row + s.height for s in sources))
-            sources, grid = moved_to_origin([place(file, crs, wanted) for file in files], wanted)
+            grid = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
+                           max(s.row + s.height for s in sources))
+            sources, grid = moved_to_origin([located(file, crs, grid) for file in files], grid)
         eight_bit = files[0].dtype == "uint8"
-        stretched = None if eight_bit else find_stretch(files, reading, percentiles)
+        limits = None if eight_bit else find_stretch(files, reading, percentiles)
         warnings.extend(filter(None, [nodata_warning(files, reading)]))
-    return Mosaic(crs, grid, sources, reading, stretched,
+    return Mosaic(crs, grid, sources, reading, limits,
                   list(dict.fromkeys(name for file in files for name in file.files)), warnings)
 
 
-def _check_alike(files: Sequence[RasterFile]) -> None:
-    """8-bit colours mean the same in every file; others only by a stretch of their own."""
+def _check_depth(files: Sequence[RasterFile]) -> None:
+    """Raise PrepareError if only some files are 8-bit: others are 8-bit by a stretch alone."""
     first = files[0]
     other = next((file for file in files if (file.dtype == "uint8") != (first.dtype == "uint8")),
                  None)
@@ -282,7 +275,9 @@ def _check_alike(files: Sequence[RasterFile]) -> None:
 
 
 def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
-    """First and one past the last pixel, one at least, of a side of `end` pixels after decimation
-    by `step`."""
+    """Return the first and one past the last pixel of a side of `end` pixels decimated by `step`.
+
+    There is at least one pixel.
+    """
     first = min(round(start / step), end - 1)
     return first, min(end, max(first + 1, round((start + size) / step)))

@@ -18,10 +18,10 @@ from utils.errors import PrepareError
 # Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift
 # they are placed, not resampled.
 SNAP_PX = 0.25
-# A pixel size this near to the wanted one is kept: UTM's own metres are off by up to a thousandth.
+# A pixel size within this of `resolution` is kept: UTM's own metres are off by up to a thousandth.
 SAME_RESOLUTION = 2e-3
-# Files in one city are no mosaic where they cover less than this share of a grid of at least so
-# many pixels (20 km at 0.2 m).
+# Files are no mosaic if they cover less than this fraction of a grid with at least this many
+# pixels (20 km at 0.2 m).
 LEAST_COVERED, LARGE_GRID = 5e-3, 1e10
 
 
@@ -30,8 +30,8 @@ class Source:
     """One file and the rectangle of the mosaic's pixels that it covers.
 
     Attributes:
-        step: 0 where the file's own pixels are the mosaic's; else it is resampled, and a pixel of
-            the mosaic is so many of its wide.
+        step: 0 if the file's own pixels are the mosaic's; else the file is resampled, and this is
+            the width of a mosaic pixel in file pixels.
     """
 
     path: Path
@@ -48,19 +48,18 @@ def _projected(crs: CRS) -> pyproj.CRS:
 
 
 def metres_per_pixel(crs: CRS, transform: Affine, width: int, height: int) -> tuple[float, float]:
-    """Width and height on the ground of the pixel at the centre of a raster, in metres along the
-    ellipsoid; nan off the Earth."""
+    """Return width and height of the central pixel in metres along the ellipsoid; nan off the
+    Earth."""
     col, row = width / 2, height / 2
-    ends = np.array([transform @ end for end in ((col - 8, row), (col + 8, row), (col, row - 8),
-                                                 (col, row + 8))])
+    ends = np.array([transform @ (col + right, row + down)
+                     for right, down in ((-8, 0), (8, 0), (0, -8), (0, 8))])
     lon, lat = moved(ends, _projected(crs), DEGREES).T
     across, down = DEGREES.get_geod().inv(lon[::2], lat[::2], lon[1::2], lat[1::2])[2] / 16
     return float(across), float(down)
 
 
 def north_up(file: RasterFile) -> Affine:
-    """The file's grid, or for a rotated or flipped file the north-up grid of the same pixel size
-    over it."""
+    """Return the file's grid; for a rotated or flipped file a north-up grid of its pixel size."""
     grid = file.transform
     if is_north_up(grid):
         return grid
@@ -69,8 +68,7 @@ def north_up(file: RasterFile) -> Affine:
 
 
 def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) -> Affine:
-    """The grid from the same corner whose pixels are `resolution` metres wide and high on the
-    ground at the centre of the raster.
+    """Return the grid from the same corner with pixels of `resolution` metres at the centre.
 
     Raises:
         PrepareError: that centre is no place on Earth.
@@ -87,12 +85,12 @@ def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) 
 
 
 def shifted(grid: Affine, col: int, row: int) -> Affine:
-    """The north-up grid whose first pixel is pixel (col, row) of `grid`."""
+    """Return the north-up grid whose first pixel is pixel (col, row) of `grid`."""
     return Affine(grid.a, 0, grid.c + col * grid.a, 0, grid.e, grid.f + row * grid.e)
 
 
-def place(file: RasterFile, crs: CRS, grid: Affine) -> Source:
-    """Where a file lies on a grid, in whole pixels (negative to the west and north of its corner).
+def located(file: RasterFile, crs: CRS, grid: Affine) -> Source:
+    """Return a file's rectangle on a grid, in whole pixels, negative west and north of its corner.
 
     Raises:
         PrepareError: the file has no such place in the grid's CRS.
@@ -109,8 +107,7 @@ def place(file: RasterFile, crs: CRS, grid: Affine) -> Source:
         if max(abs(left - col), abs(top - row), abs(right - col - file.width),
                abs(bottom - row - file.height)) <= SNAP_PX:
             return Source(file.path, col, row, file.width, file.height, 0)
-    # A warp fills the pixels whose centre lies inside the file; 0.01 px is what rounding may take
-    # from it.
+    # A warp fills the pixels whose centre lies inside the file, but for 0.01 px of rounding.
     col, row = math.ceil(left - 0.51), math.ceil(top - 0.51)
     width, height = max(1, math.floor(right + 0.49) - col), max(1, math.floor(bottom + 0.49) - row)
     return Source(file.path, col, row, width, height,
@@ -118,15 +115,17 @@ def place(file: RasterFile, crs: CRS, grid: Affine) -> Source:
 
 
 def _step(file: RasterFile, crs: CRS, grid: Affine, width: int, height: int) -> float:
-    """How many pixels of a file a pixel of a grid over it is wide. Raises PrepareError where one
-    of them has no size on Earth."""
+    """Return the width of a pixel of a grid over a file, in file pixels.
+
+    Raise PrepareError if one of them has no size on Earth.
+    """
     if file.crs == crs:
         return math.sqrt(abs(grid.determinant / file.transform.determinant))
     own = metres_per_pixel(file.crs, file.transform, file.width, file.height)
-    wanted = metres_per_pixel(crs, grid, width, height)
-    if not min(*own, *wanted) > 0:
+    target = metres_per_pixel(crs, grid, width, height)
+    if not min(*own, *target) > 0:
         raise _no_place(file, crs)
-    return math.sqrt(wanted[0] * wanted[1] / (own[0] * own[1]))
+    return math.sqrt(target[0] * target[1] / (own[0] * own[1]))
 
 
 def _no_place(file: RasterFile, crs: CRS) -> PrepareError:
@@ -136,16 +135,18 @@ def _no_place(file: RasterFile, crs: CRS) -> PrepareError:
 
 
 def moved_to_origin(sources: Sequence[Source], grid: Affine) -> tuple[list[Source], Affine]:
-    """The sources and their grid, with the first pixel where the westernmost and northernmost of
-    them begin."""
+    """Return sources and grid with the first pixel where the westernmost and northernmost begin.
+    """
     col, row = min(source.col for source in sources), min(source.row for source in sources)
     return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step)
             for s in sources], shifted(grid, col, row)
 
 
 def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
-    """Raises PrepareError where the files lie so far apart that their grid is next to empty.
-    `sources` begin at the grid's origin."""
+    """Raise PrepareError if the files lie so far apart that their grid is almost empty.
+
+    `sources` begin at the grid's origin.
+    """
     pixels = max(s.col + s.width for s in sources) * max(s.row + s.height for s in sources)
     covered = sum(source.width * source.height for source in sources) / pixels
     if pixels < LARGE_GRID or covered >= LEAST_COVERED:
@@ -162,23 +163,23 @@ def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
                        "a city of its own.")
 
 
-def _metres(centres: np.ndarray, place: int) -> np.ndarray:
-    """Distances along the ellipsoid from one of the centres [files, 2], longitude and latitude, to
-    all: [files]"""
+def _metres(centres: np.ndarray, index: int) -> np.ndarray:
+    """Return distances along the ellipsoid from one of the centres [files, 2] (longitude,
+    latitude) to all: [files]."""
     lon, lat = centres.T
-    start = np.broadcast_to(centres[place][:, None], (2, len(centres)))
+    start = np.broadcast_to(centres[index][:, None], (2, len(centres)))
     return DEGREES.get_geod().inv(*start, lon, lat)[2]
 
 
 def resampling_warnings(files: Sequence[RasterFile], sources: Sequence[Source]) -> list[str]:
-    """Which files are resampled though nobody asked for it, and why: a sentence for each
-    reason."""
+    """Return which files are resampled though no key asks for it: a sentence for each reason."""
     reasons: dict[str, list[Path]] = {}
     for file, source in zip(files, sources, strict=True):
         if source.step:
             reasons.setdefault(_why_resampled(file, files[0]), []).append(file.path)
-    return [f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {reason}."
-            for reason, paths in reasons.items()]
+    more = {reason: f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            for reason, paths in reasons.items()}
+    return [f"{paths[0]}{more[reason]}: {reason}." for reason, paths in reasons.items()]
 
 
 def _why_resampled(file: RasterFile, first: RasterFile) -> str:
@@ -190,12 +191,12 @@ def _why_resampled(file: RasterFile, first: RasterFile) -> str:
 
 
 def is_north_up(grid: Affine) -> bool:
-    """Whether rows run west to east and columns north to south."""
+    """Return whether rows run west to east and columns north to south."""
     return max(abs(grid.b), abs(grid.d)) <= 1e-9 * abs(grid.a) and grid.a > 0 > grid.e
 
 
 def _bounds(file: RasterFile) -> tuple[float, float, float, float]:
-    """minx, miny, maxx, maxy of a file, however it is turned."""
-    x, y = zip(*(file.transform @ corner for corner in ((0, 0), (file.width, 0), (0, file.height),
-                                                        (file.width, file.height))), strict=True)
+    """Return minx, miny, maxx, maxy of a file, rotated or not."""
+    corners = ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))
+    x, y = zip(*(file.transform @ corner for corner in corners), strict=True)
     return min(x), min(y), max(x), max(y)

@@ -1,7 +1,6 @@
-"""Imagery of more than 8 bits made 8-bit by a stretch that is the same all over the mosaic; and
-nodata that hits imagery.
+"""Make imagery of more than 8 bits 8-bit, by one stretch of all files; find nodata inside imagery.
 
-Both look at a sample that depends on the files alone, so every run says the same.
+Both use a sample that depends on the files alone, so every run gives the same answer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,11 +20,11 @@ WINDOW_PX = 64  # no side of a window is much smaller, if it is not the file's
 SAMPLED_WINDOWS = 12
 # Specks of nodata are looked for in fewer and larger windows.
 SEARCHED_FILES, SEARCHED_PIXELS, SEARCHED_WINDOWS = 9, 9_000_000, 3
-SPECK_SHARE = 1e-3
+SPECK_FRACTION = 1e-3
 
 
 def check_percentiles(stretch: Iterable[float]) -> tuple[float, float]:
-    """The percentiles that become black and white. Raises ConfigError."""
+    """Return the percentiles that become black and white; raise ConfigError if they cannot."""
     bounds = tuple(map(float, stretch))
     if len(bounds) != 2 or not 0 <= bounds[0] < bounds[1] <= 100:
         raise ConfigError(f"stretch={list(bounds)}: expected two rising percentiles between 0 and "
@@ -35,29 +34,29 @@ def check_percentiles(stretch: Iterable[float]) -> tuple[float, float]:
 
 def find_stretch(files: Sequence[RasterFile], reading: Reading,
                  percentiles: tuple[float, float]) -> list[list[float]]:
-    """The values of each band that become 0 and 255, from about 2 million pixels: windows spread
-    over at most 200 files.
+    """Return the values of each band that become 0 and 255.
+
+    The sample is about 2 million pixels: windows spread over at most 200 files.
 
     Returns:
         [low, high] of red, green and blue; [0, 1] of a band without any valid pixel in the sample.
     """
     chosen = _spread(files, SAMPLED_FILES)
-    share = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
-    found: list[list[np.ndarray]] = [[], [], []]
+    fraction = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
+    windows: list[list[np.ndarray]] = [[], [], []]
     for file in chosen:
         with damage_named(file.path), open_view(file.path, reading) as view:
-            for window in _windows(file, share):
+            for window in _windows(file, fraction):
                 values, valid = read_view(view, window)
                 for band in range(3):
-                    found[band].append(values[band][valid[band]])
-    samples = [np.concatenate(parts) for parts in found]
+                    windows[band].append(values[band][valid[band]])
+    samples = [np.concatenate(pixels) for pixels in windows]
     return [[float(value) for value in np.percentile(sample, percentiles)] if sample.size
             else [0.0, 1.0] for sample in samples]
 
 
 def apply_stretch(values: np.ndarray, stretch: Sequence[Sequence[float]]) -> np.ndarray:
-    """Bands [3, h, w] of any type as uint8: low and below 0, high and above 255. A band of one
-    value becomes 0."""
+    """Return bands [3, h, w] as uint8: 0 up to low, 255 from high; a band of one value is 0."""
     stretched = np.empty(values.shape, np.uint8)
     # one at a time, as each takes eight times its bytes
     for band, (low, high) in enumerate(stretch):
@@ -69,8 +68,10 @@ def apply_stretch(values: np.ndarray, stretch: Sequence[Sequence[float]]) -> np.
 
 
 def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
-    """What to tell the user where 8-bit files give a nodata value that their imagery has too, as
-    white roofs have 255."""
+    """Return a warning if 8-bit files state a nodata value that their imagery has too.
+
+    White roofs, for example, have 255.
+    """
     suspects = [file for file in files if file.dtype == "uint8" and file.nodata is not None
                 and 0 <= file.nodata <= 255]
     if not suspects:
@@ -78,47 +79,47 @@ def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
     chosen = _spread(suspects, SEARCHED_FILES)
     specks = imagery = 0
     for file in chosen:
+        fraction = min(1.0, SEARCHED_PIXELS / len(chosen) / (file.width * file.height))
         with damage_named(file.path), open_view(file.path, reading) as view:
-            for window in _windows(file,
-                                   min(1.0,
-                                       SEARCHED_PIXELS / len(chosen) / (file.width * file.height)),
-                                   SEARCHED_WINDOWS):
+            for window in _windows(file, fraction, SEARCHED_WINDOWS):
                 missing = ~read_view(view, window)[1].any(0)
                 specks += int(_enclosed(missing).sum())
                 imagery += int((~missing).sum())
-    share = specks / max(specks + imagery, 1)
-    if share < SPECK_SHARE:
+    fraction = specks / max(specks + imagery, 1)
+    if fraction < SPECK_FRACTION:
         return None
     value = int(chosen[0].nodata)
-    return (f"{chosen[0].path}: nodata is {value}, but {share:.2%} of the imagery's pixels have "
+    return (f"{chosen[0].path}: nodata is {value}, but {fraction:.2%} of the imagery's pixels have "
             f"this value too, in specks{' such as white roofs' if value == 255 else ''}; they are "
             "taken for gaps and drawn black. Pass nodata=none if every pixel counts.")
 
 
 def _enclosed(missing: np.ndarray) -> np.ndarray:
-    """The small patches of `missing` [h, w] bool that do not reach the window's edge."""
-    # what reaches the edge belongs to the frame, which is large
+    """Return the small patches of `missing` [h, w] bool that do not touch the window's edge."""
+    # patches that touch the edge join the frame, which is large
     framed = np.pad(missing, 1, constant_values=True).astype(np.uint8)
     large = sieve(framed, size=2 * sum(missing.shape), connectivity=8)
     return missing & (large[1:-1, 1:-1] == 0)
 
 
-def _windows(file: RasterFile, share: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
-    """Windows at even distances that hold a share of a file's pixels; the whole where that is all;
-    at most `most` x `most`."""
-    side = 1 if share == 1 else max(1,
-                                    min(most,
-                                        int((share * file.width * file.height) ** 0.5) // WINDOW_PX))
-    width, height = (max(1, round(size * share ** 0.5 / side))
+def _windows(file: RasterFile, fraction: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
+    """Yield at most `most` x `most` windows at even distances with a fraction of a file's pixels.
+
+    A fraction of 1 is one window, the whole file.
+    """
+    length = int((fraction * file.width * file.height) ** 0.5)
+    side = 1 if fraction == 1 else max(1, min(most, length // WINDOW_PX))
+    width, height = (max(1, round(size * fraction ** 0.5 / side))
                      for size in (file.width, file.height))
     for row in range(side):
         for col in range(side):
-            left, top = (file.width - width) * (col + 0.5) / side, (file.height
-                                                                    - height) * (row + 0.5) / side
+            left = (file.width - width) * (col + 0.5) / side
+            top = (file.height - height) * (row + 0.5) / side
             yield Window(round(left), round(top), width, height)
 
 
 def _spread(items: Sequence, count: int) -> list:
-    """At most `count` items at even distances."""
-    return list(items) if len(items) <= count else [items[index * len(items) // count]
-                                                    for index in range(count)]
+    """Return at most `count` items at even distances."""
+    if len(items) <= count:
+        return list(items)
+    return [items[index * len(items) // count] for index in range(count)]

@@ -1,8 +1,7 @@
-"""One raster file seen as three bands of colour, and a fourth where the file has an alpha band or
-a mask.
+"""One raster file as three bands of colour, and a fourth if it has an alpha band or a mask.
 
-The view is a virtual raster (GDAL's VRT), so palettes, chosen bands and what counts as no imagery
-are settled before any resampling.
+The view is a virtual raster (GDAL's VRT), so palettes, chosen bands and missing imagery are
+settled before any resampling.
 """
 
 import math
@@ -18,19 +17,20 @@ from rasterio.windows import Window
 from datasets.prepare.imagery.files import PIXEL_TYPES, Reading, colour_bands, is_palette
 
 _ALL_OPAQUE = "<ScaleOffset>255</ScaleOffset><ScaleRatio>0</ScaleRatio>"
-_OPAQUE = "<LUT>0:0,1:255</LUT>"  # whatever is not 0 counts as imagery, in alpha bands of any type
+_OPAQUE = "<LUT>0:0,1:255</LUT>"  # all but 0 counts as imagery, in alpha bands of any type
 
 
 def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.DatasetReader:
-    """The view of a file.
+    """Open the view of a file.
+
+    With a step, the view is of the coarsest overview still as fine as the result. It also has a
+    frame without imagery: a warp drops the pixels that a file's edge cuts, which would leave a gap
+    between two files.
 
     Args:
-        path, reading: the file, and how its pixels are taken.
-        step: 0: the file's own pixels. Else they are going to be resampled, and a pixel of the
-            result is so many of them wide: where the file has overviews, the coarsest that is
-            still as fine as the result is viewed, and a frame without imagery is laid around it,
-            as a warp gives up the pixels that a file's edge cuts, and a gap between any two files
-            with them.
+        path, reading: the file, and how its pixels are read.
+        step: 0: the file's own pixels; else they will be resampled, and this is the width of a
+            result pixel in file pixels.
     """
     with rasterio.open(path) as dataset:
         level = _overview_level(dataset, step)
@@ -44,18 +44,17 @@ def read_view(
     view: rasterio.DatasetReader, window: Window | None = None,
     shape: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels of a view, or of a view that was warped.
+    """Return the pixels of a view, warped or not.
 
     Args:
-        view: as `open_view` gives it.
+        view: from `open_view`.
         window: of the view's pixels; None: all.
         shape: h, w to decimate to (nearest neighbours, from an overview where one fits); None: the
             window's own.
 
     Returns:
         values: [3, h, w] in the file's type, 0 where a band has none.
-        valid: [3, h, w] bool, where each band has a value; a pixel holds imagery where any of its
-            bands has.
+        valid: [3, h, w] bool, where each band has a value; a pixel has imagery if any band has.
     """
     nearest = Resampling.nearest
     values = view.read([1, 2, 3], window=window, out_shape=shape and (3, *shape),
@@ -80,63 +79,69 @@ def _overview_level(dataset: rasterio.DatasetReader, step: float) -> int | None:
 
 def _describe(path: Path, dataset: rasterio.DatasetReader, reading: Reading, level: int | None,
               frame: int) -> str:
-    """The view as VRT XML, with a frame of so many pixels around the file's own."""
-    options = "" if level is None else f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>'
+    """Return the view as VRT XML, with a frame of `frame` pixels around the file's own."""
+    options = ("" if level is None else
+               f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>')
     size = f'xSize="{dataset.width}" ySize="{dataset.height}"'
-    source = (f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(str(path.absolute()))}</SourceFilename>{options}'
-              f'<SourceBand>{{}}</SourceBand><SrcRect xOff="0" yOff="0" {size}/><DstRect xOff="{frame}" yOff="{frame}" {size}/>{{}}'
-              f"</ComplexSource>")
+    source = (f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(str(path.absolute()))}'
+              f'</SourceFilename>{options}<SourceBand>{{}}</SourceBand>'
+              f'<SrcRect xOff="0" yOff="0" {size}/>'
+              f'<DstRect xOff="{frame}" yOff="{frame}" {size}/>{{}}</ComplexSource>')
     if is_palette(dataset, reading):
-        drawn = _palette_bands(dataset, reading, source)
+        bands = _palette_bands(dataset, reading, source)
     else:
-        drawn = _colour_bands(dataset, colour_bands(path, dataset, reading), reading, source)
-    if frame and len(drawn) == 3 and "<NoDataValue>" not in drawn[0]:
-        drawn.append(_band(4, "Byte", source.format(1, _ALL_OPAQUE)))
+        bands = _colour_bands(dataset, colour_bands(path, dataset, reading), reading, source)
+    if frame and len(bands) == 3 and "<NoDataValue>" not in bands[0]:
+        bands.append(_band(4, "Byte", source.format(1, _ALL_OPAQUE)))
     crs = reading.given_crs() or dataset.crs
-    grid = ", ".join(repr(float(value))
-                     for value in (dataset.transform @ Affine.translation(-frame,
-                                                                          -frame)).to_gdal())
-    return (f'<VRTDataset rasterXSize="{dataset.width + 2 * frame}" rasterYSize="{dataset.height + 2 * frame}">'
-            f"<SRS>{escape(crs.to_wkt())}</SRS><GeoTransform>{grid}</GeoTransform>{''.join(drawn)}</VRTDataset>")
+    grid = (dataset.transform @ Affine.translation(-frame, -frame)).to_gdal()
+    return (f'<VRTDataset rasterXSize="{dataset.width + 2 * frame}" '
+            f'rasterYSize="{dataset.height + 2 * frame}"><SRS>{escape(crs.to_wkt())}</SRS>'
+            f"<GeoTransform>{', '.join(repr(float(value)) for value in grid)}</GeoTransform>"
+            f"{''.join(bands)}</VRTDataset>")
 
 
-def _band(place: int, dtype: str, source: str, nodata: float | None = None) -> str:
-    meaning = ("Red", "Green", "Blue", "Alpha")[place - 1]
+def _band(number: int, dtype: str, source: str, nodata: float | None = None) -> str:
+    meaning = ("Red", "Green", "Blue", "Alpha")[number - 1]
     missing = "" if nodata is None else f"<NoDataValue>{nodata!r}</NoDataValue>"
-    return f'<VRTRasterBand dataType="{dtype}" band="{place}">{missing}<ColorInterp>{meaning}</ColorInterp>{source}</VRTRasterBand>'
+    return (f'<VRTRasterBand dataType="{dtype}" band="{number}">{missing}'
+            f"<ColorInterp>{meaning}</ColorInterp>{source}</VRTRasterBand>")
 
 
 def _colour_bands(dataset: rasterio.DatasetReader, bands: tuple[int, int, int], reading: Reading,
                   source: str) -> list[str]:
-    """Red, green and blue, and where an alpha band or a mask says that there is imagery."""
+    """Return red, green and blue, and opacity if the file has an alpha band or a mask."""
     dtype = PIXEL_TYPES[str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))]
-    drawn = [
-        _band(place, dtype, source.format(band, ""), _nodata(dataset, band, reading, dtype))
-        for place, band in enumerate(bands, start=1)
+    colours = [
+        _band(number, dtype, source.format(band, ""), _nodata(dataset, band, reading, dtype))
+        for number, band in enumerate(bands, start=1)
     ]
     opacity = _opacity_band(dataset, bands[0]) if reading.nodata == "file" else None
-    return [*drawn, _band(4, "Byte", source.format(opacity, _OPAQUE))] if opacity else drawn
+    return [*colours, _band(4, "Byte", source.format(opacity, _OPAQUE))] if opacity else colours
 
 
 def _palette_bands(dataset: rasterio.DatasetReader, reading: Reading, source: str) -> list[str]:
-    """Red, green and blue of the table of colours, and where the table or the file's nodata says
-    that there is imagery."""
-    part_of_table = "<ColorTableComponent>{}</ColorTableComponent>"
+    """Return red, green and blue of the table of colours, and opacity by table or nodata."""
+    component = "<ColorTableComponent>{}</ColorTableComponent>"
     nodata = None if reading.nodata in ("file", "none") else float(reading.nodata)
-    drawn = [_band(part, "Byte", source.format(1, part_of_table.format(part)), nodata)
-             for part in (1, 2, 3)]
+    bands = [_band(number, "Byte", source.format(1, component.format(number)), nodata)
+             for number in (1, 2, 3)]
     if reading.nodata == "file":
         missing = "" if dataset.nodata is None else f"<NODATA>{dataset.nodata!r}</NODATA>"
-        drawn.append(_band(4, "Byte", source.format(1, missing + part_of_table.format(4))))
-    return drawn
+        bands.append(_band(4, "Byte", source.format(1, missing + component.format(4))))
+    return bands
 
 
 def _nodata(dataset: rasterio.DatasetReader, band: int, reading: Reading,
             dtype: str) -> float | None:
-    """The value that means no imagery in a band, if its type can hold it; of floats without one,
-    nan."""
-    nodata = dataset.nodatavals[band
-                                - 1] if reading.nodata == "file" else None if reading.nodata == "none" else float(reading.nodata)
+    """Return the value that means no imagery in a band, if its type can hold it.
+
+    Without one, floats have nan.
+    """
+    if reading.nodata == "file":
+        nodata = dataset.nodatavals[band - 1]
+    else:
+        nodata = None if reading.nodata == "none" else float(reading.nodata)
     if dtype.startswith("Float"):
         return float("nan") if nodata is None else nodata
     if nodata is None or not float(nodata).is_integer():
@@ -146,7 +151,7 @@ def _nodata(dataset: rasterio.DatasetReader, band: int, reading: Reading,
 
 
 def _opacity_band(dataset: rasterio.DatasetReader, band: int) -> str | None:
-    """Where the file keeps what is opaque: its alpha band, else its mask."""
+    """Return the band of the file's opacity: its alpha band, else its mask, else None."""
     if ColorInterp.alpha in dataset.colorinterp:
         return str(dataset.colorinterp.index(ColorInterp.alpha) + 1)
     return f"mask,{band}" if MaskFlags.per_dataset in dataset.mask_flag_enums[band - 1] else None

@@ -1,8 +1,8 @@
-"""OSM objects of a raster's extent, from any source, as valid polygons in the raster's CRS.
+"""OSM objects on a raster, from any source, as valid polygons in the raster's CRS.
 
-Chunk by chunk: read tagged features, keep those near the raster, reproject them, give points and
-lines a shape in metres, repair, keep what overlaps the raster, and keep equal geometries of a
-layer once. Only the digests of the objects kept stay in memory.
+Chunk by chunk: read tagged features, keep those near the raster, reproject them, widen points and
+lines, repair, keep what overlaps the raster, and keep equal geometries of a layer once. Only the
+digests of the kept objects stay in memory.
 """
 
 import functools
@@ -15,20 +15,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import shapely
-from pyproj import CRS, Transformer
+from pyproj import CRS
 
+from datasets.prepare.geo.crs import DEGREES, Bounds, moved_shapes, transformer
 from datasets.prepare.osm import osm_files, vector_files
 from datasets.prepare.osm.osm_files import OsmFile, is_osm_file
 from datasets.prepare.osm.tags import LayerTable, Tagged, listed
-from datasets.prepare.osm.vector_files import VectorLayer, vector_layers
+from datasets.prepare.osm.vector_files import FORMATS, TaggedLayer, tagged_layers
 from utils.errors import PrepareError
 
-Box = tuple[float, float, float, float]
 _POINTS, _LINES = (0, 4), (1, 2, 5)  # shapely's type ids, single and multi
 _MULTIPOLYGON, _GEOMETRY_COLLECTION = 6, 7
 _DISC_QUADRANT, _ROAD_QUADRANT = 8, 4  # segments of a quarter circle
 _DEGREE_M = 110_000  # of latitude, and of longitude at the equator, at least
-_FORMATS = "an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shapefile, or a folder of them"
 
 
 @dataclass(frozen=True)
@@ -51,37 +50,36 @@ class OsmObjects:
 
 @dataclass
 class Census:
-    """What a reading came upon; filled while `read_objects` goes on.
+    """Counts of a reading, filled while `read_objects` yields.
 
     Attributes:
         repaired: objects whose geometry was invalid.
-        dropped: objects that cannot be used, by reason; those that lie outside for sure are not
-            counted here.
+        dropped: objects that cannot be used, by reason, without those surely outside.
         outside: features of the sources that lie outside the raster.
-        extent: west, south, east, north in EPSG:4326 of all that the sources hold; known when a
-            reading has ended without any object.
+        extent: west, south, east, north in EPSG:4326 of the whole sources; set when a reading
+            ends without any object.
         files: every file that was read.
         layers: number of layers that have tags and features.
-        empty: whether the sources hold no feature at all, as the answer to a query that found
-            nothing does.
+        empty: whether the sources hold no feature at all, like the answer to a query without
+            results.
     """
 
     repaired: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     outside: int = 0
-    extent: Box | None = None
+    extent: Bounds | None = None
     files: list[Path] = field(default_factory=list)
     layers: int = 0
     empty: bool = False
 
 
 def read_objects(
-    osm: str | Path, crs: object, bounds: Box, table: LayerTable, census: Census,
-    progress: Callable[[int], object] | None = None,
-    scratch: Path | None = None,
+    osm: str | Path, crs: object, bounds: Bounds, table: LayerTable, census: Census,
+    progress: Callable[[int], object] | None = None, scratch: Path | None = None,
 ) -> Iterator[OsmObjects]:
-    """Objects of `osm` that overlap a raster, in chunks of at most about 50,000 features; those
-    without a tag of `table` are passed over.
+    """Yield the objects of `osm` that overlap a raster and have a tag of `table`.
+
+    A chunk holds at most about 50,000 features.
 
     Args:
         osm: a file of vectors or of OpenStreetMap, or a folder of them.
@@ -94,33 +92,34 @@ def read_objects(
     Raises:
         PrepareError: no such source, not readable, no CRS, or no tags that the table knows.
     """
-    place = _Place(CRS.from_user_input(crs), bounds, table, census)
+    extent = _Extent(CRS.from_user_input(crs), bounds, table, census)
     sources = _sources(Path(osm), table, scratch)
     census.layers, census.empty = len(sources), not sources
     census.files = [file for source in sources for file in source.files]
-    any_found = False
+    total = 0
     for source in sources:
-        window = place.window_in(source.crs)
-        read = 0
+        window, read = extent.window_in(source.crs), 0
         for tagged in source.chunks(window):
-            objects = place.objects(tagged, source.crs, window)
+            objects = extent.objects(tagged, source.crs, window)
             read += tagged.read
             if progress:
                 progress(tagged.read)
             if len(objects):
-                any_found = True
+                total += len(objects)
                 yield objects
-        # a source with an index gives only what is near
+        # a source with an index yields only what is near
         census.outside += max(source.count - read, 0)
     census.dropped = +census.dropped
-    if not any_found:
-        census.extent = _extent(sources)
+    if not total:
+        census.extent = _extent_in_degrees(sources)
 
 
-def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Box,
+def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bounds,
                        without: str) -> str:
-    """Why a finished reading gave no object, and what to do; `without`: how to do without objects,
-    as the end of a sentence."""
+    """Return why a finished reading gave no object, and the remedy.
+
+    `without` says how to do without objects, as the end of a sentence.
+    """
     remedy = f"Pass the OSM data of the raster's place, {without}."
     if census.empty:
         return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. The "
@@ -130,28 +129,27 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Box
     if census.extent is None:
         return (f"{osm}: holds no object in any of its {census.layers} usable layers{unusable}, "
                 f"expected some. {remedy}")
-    raster = _transformed_bounds(bounds, CRS.from_user_input(crs), CRS.from_epsg(4326))
-    found, expected = (", ".join(f"{value:.5f}" for value in box)
-                       for box in (census.extent, raster))
+    raster = _moved_bounds(bounds, CRS.from_user_input(crs), DEGREES)
+    own, expected = (", ".join(f"{value:.5f}" for value in box)
+                     for box in (census.extent, raster))
     return (f"{osm}: no usable OSM object overlaps the raster{unusable}. Extent of the OSM data "
-            f"{found}, of the raster {expected} (west, south, east, north in EPSG:4326). {remedy}")
+            f"{own}, of the raster {expected} (west, south, east, north in EPSG:4326). {remedy}")
 
 
-def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[VectorLayer | OsmFile]:
-    """Every layer with tags, by file name; none where there are no features, which then need no
-    tags.
+def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[TaggedLayer | OsmFile]:
+    """Return every layer with tags, by file name; none if the files hold no features at all.
 
     Raises:
-        PrepareError: there is none though there are features, or a file is not readable.
+        PrepareError: there are features, but no layer has tags; or a file is not readable.
     """
     sources, columns, features = [], [], 0
     for file in source_files(path):
         if is_osm_file(file):
             sources.append(OsmFile(file, table, scratch))
         else:
-            layers, found, count = vector_layers(file, table)
+            layers, names, count = tagged_layers(file, table)
             sources += layers
-            columns += found
+            columns += names
             features += count
     if features and not sources:
         raise PrepareError(_no_tags(path, sorted(set(columns)), table))
@@ -159,24 +157,22 @@ def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[Vector
 
 
 def source_files(path: Path) -> list[Path]:
-    """The files that `osm=` names. Raises PrepareError where there is none."""
-    if path.is_dir():
-        found = sorted(filter(_is_source, path.iterdir()))
-        if not found:
-            deeper = next(filter(_is_source, path.rglob("*")), None)
-            if deeper:
-                raise PrepareError(f"{path}: the folder itself holds no vector file, and its "
-                                   "subfolders are not searched; pass one of them, such as "
-                                   f"osm={deeper.parent}, or put the city's files into one "
-                                   "folder.")
-            suffixes = ", ".join(vector_files.SUFFIXES + osm_files.SUFFIXES)
-            raise PrepareError(f"{path}: the folder holds no vector file; expected files ending "
-                               f"in {suffixes}. Put the city's files there, or pass osm= one "
-                               "file.")
-        return found
+    """Return the files that `osm=` names, or raise PrepareError if there is none."""
     if not path.exists():
-        raise PrepareError(f"{path}: no such file or folder. Pass osm= {_FORMATS}.")
-    return [path]
+        raise PrepareError(f"{path}: no such file or folder. Pass osm= {FORMATS}.")
+    if not path.is_dir():
+        return [path]
+    files = sorted(filter(_is_source, path.iterdir()))
+    if files:
+        return files
+    deeper = next(filter(_is_source, path.rglob("*")), None)
+    if deeper:
+        raise PrepareError(f"{path}: the folder itself holds no vector file, and its subfolders "
+                           "are not searched; pass one of them, such as "
+                           f"osm={deeper.parent}, or put the city's files into one folder.")
+    suffixes = ", ".join(vector_files.SUFFIXES + osm_files.SUFFIXES)
+    raise PrepareError(f"{path}: the folder holds no vector file; expected files ending in "
+                       f"{suffixes}. Put the city's files there, or pass osm= one file.")
 
 
 def _is_source(path: Path) -> bool:
@@ -184,11 +180,11 @@ def _is_source(path: Path) -> bool:
 
 
 def _no_tags(path: Path, columns: list[str], table: LayerTable) -> str:
-    found = ", ".join(columns[:20]) + (" ..." if len(columns) > 20 else "") if columns else "none"
+    names = ", ".join(columns[:20]) + (" ..." if len(columns) > 20 else "") or "none"
     attributes = path.with_suffix(".dbf")
     if path.suffix.lower() == ".shp" and not attributes.exists():
-        found += f" (its attributes {attributes.name} are missing: put that file beside it)"
-    return (f"{path}: no column names OSM tags; columns found: {found}. Expected text columns "
+        names += f" (its attributes {attributes.name} are missing: put that file beside it)"
+    return (f"{path}: no column names OSM tags; columns found: {names}. Expected text columns "
             f"called {', '.join(table.layer_of_key)}, or {vector_files.LABEL} with "
             f"key:value;key:value, or {vector_files.PACKED[0]} with an hstore, or "
             f"{vector_files.POINTER} that names the column of the value. Rename yours, or pass "
@@ -196,30 +192,31 @@ def _no_tags(path: Path, columns: list[str], table: LayerTable) -> str:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A raster's extent, and what was kept there so far."""
+class _Extent:
+    """A raster's extent, and the objects kept there so far."""
 
     crs: CRS
-    bounds: Box
+    bounds: Bounds
     table: LayerTable
     census: Census
     _digests: dict[int, np.ndarray] = field(default_factory=dict)  # sorted, by layer
 
-    def window_in(self, crs: CRS) -> Box | None:
-        """Bounds in `crs` of the raster and the reach of discs and roads around it; None where
-        that has no finite bounds there."""
-        degrees = CRS.from_epsg(4326)
-        west, south, east, north = _transformed_bounds(self.bounds, self.crs, degrees)
+    def window_in(self, crs: CRS) -> Bounds | None:
+        """Return the bounds in `crs` of the raster and the reach of discs and roads around it.
+
+        Return None if they are not finite there.
+        """
+        west, south, east, north = _moved_bounds(self.bounds, self.crs, DEGREES)
         margin = self.table.margin_m / _DEGREE_M
         south, north = max(south - margin, -90), min(north + margin, 90)
         margin /= max(math.cos(math.radians(max(abs(south), abs(north)))), 1e-6)
         west, east = (-180, 180) if west > east else (max(west - margin, -180),
                                                       min(east + margin, 180))
-        window = _transformed_bounds((west, south, east, north), degrees, crs)
+        window = _moved_bounds((west, south, east, north), DEGREES, crs)
         return window if np.isfinite(window).all() and window[0] <= window[2] else None
 
-    def objects(self, tagged: Tagged, crs: CRS, window: Box | None) -> OsmObjects:
-        """The polygons of one chunk that overlap the raster and were not there before."""
+    def objects(self, tagged: Tagged, crs: CRS, window: Bounds | None) -> OsmObjects:
+        """Return the polygons of one chunk that overlap the raster and are not yet known."""
         count = self.census.dropped
         count.update(tagged.dropped)
         geometry = shapely.from_wkb(tagged.wkb, on_invalid="ignore")
@@ -228,11 +225,11 @@ class _Place:
         count["without geometry"] += int(missing.sum())
         self.census.outside += int(far.sum())
 
-        taken = ~(missing | far)
-        rows = taken[tagged.owner]
-        owner = (np.cumsum(taken) - 1)[tagged.owner[rows]]
-        rule, value, geometry = tagged.rule[rows], tagged.value[rows], geometry[taken]
-        shaped = _transformed(geometry, crs, self.crs)[owner]  # [tags], as all that follows
+        usable = ~(missing | far)
+        rows = usable[tagged.owner]
+        owner = (np.cumsum(usable) - 1)[tagged.owner[rows]]
+        rule, value, geometry = tagged.rule[rows], tagged.value[rows], geometry[usable]
+        shaped = moved_shapes(geometry, crs, self.crs)[owner]  # [tags], as all that follows
         self._widen(shaped, geometry[owner], rule, value, crs)
 
         near = _boxes_meet(shaped, self.bounds)
@@ -249,45 +246,46 @@ class _Place:
 
     def _widen(self, shaped: np.ndarray, geometry: np.ndarray, rule: np.ndarray, value: np.ndarray,
                crs: CRS) -> None:
-        """Put what the rules make of points and lines into `shaped`; the others are left out
-        later. All [n]; `geometry` is in `crs`."""
+        """Put the shapes that the rules make of points and lines into `shaped`.
+
+        All are [n]; `geometry` is in `crs`. Points and lines without a rule stay, to be left out.
+        """
+        rules = self.table.rules
         points, lines = _is_kind(geometry, _POINTS), _is_kind(geometry, _LINES)
-        rings = np.flatnonzero(
-            lines & np.array([rule.lines == "ring" for rule in self.table.rules])[rule])
+        rings = np.flatnonzero(lines & np.array([row.lines == "ring" for row in rules])[rule])
         shaped[rings] = _rings_to_polygons(shaped[rings])
-        radius = np.array([rule.radius_m or np.nan for rule in self.table.rules])[rule]
+        radius = np.array([row.radius_m or np.nan for row in rules])[rule]
         discs = np.flatnonzero(points & np.isfinite(radius))
         shaped[discs] = self._buffered(geometry[discs], radius[discs], _DISC_QUADRANT, crs)
-        roads = np.flatnonzero(lines & np.array([rule.lines == "buffer"
-                                                 for rule in self.table.rules])[rule])
+        roads = np.flatnonzero(lines & np.array([row.lines == "buffer" for row in rules])[rule])
         width = np.array([self.table.width_m.get(kind, self.table.default_width_m)
                           for kind in value[roads]])
         shaped[roads] = self._buffered(geometry[roads], width / 2, _ROAD_QUADRANT, crs)
 
     def _buffered(self, geometry: np.ndarray, metres: np.ndarray, quadrant: int,
                   crs: CRS) -> np.ndarray:
-        return _transformed(shapely.buffer(_transformed(geometry, crs, self._metric), metres,
-                                           quad_segs=quadrant), self._metric, self.crs)
+        wide = shapely.buffer(moved_shapes(geometry, crs, self._metric), metres,
+                              quad_segs=quadrant)
+        return moved_shapes(wide, self._metric, self.crs)
 
     @functools.cached_property
     def _metric(self) -> CRS:
-        """An equal-area projection around the raster's centre: lengths are true to 0.1 % within
-        500 km of it, at the poles too."""
+        """An equal-area projection around the raster's centre.
+
+        Lengths are true to 0.1 % within 500 km of it, at the poles too.
+        """
         west, south, east, north = self.bounds
-        centre = Transformer.from_crs(self.crs, 4326,
-                                      always_xy=True).transform((west + east) / 2,
-                                                                (south + north) / 2)
-        return CRS.from_dict({"proj": "laea", "lon_0": centre[0], "lat_0": centre[1],
-                              "datum": "WGS84", "units": "m"})
+        lon, lat = transformer(self.crs, DEGREES).transform((west + east) / 2, (south + north) / 2)
+        return CRS.from_dict({"proj": "laea", "lon_0": lon, "lat_0": lat, "datum": "WGS84",
+                              "units": "m"})
 
     def _repaired(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Valid polygons of each geometry, and which of them have an area and meet the raster. [n]
-        -> [n], [n] bool"""
+        """Return valid polygons [n], and which of them have an area and meet the raster [n]."""
         invalid = ~shapely.is_valid(geometry)
         geometry[invalid] = shapely.make_valid(geometry[invalid])
         geometry = polygonal_part(geometry)
-        single = np.flatnonzero(_is_kind(geometry, (_MULTIPOLYGON,
-                                         )) & (shapely.get_num_geometries(geometry) == 1))
+        single = np.flatnonzero(_is_kind(geometry, (_MULTIPOLYGON,))
+                                & (shapely.get_num_geometries(geometry) == 1))
         # so that it equals the same shape from another source
         geometry[single] = shapely.get_geometry(geometry[single], 0)
         flat = shapely.is_empty(geometry)
@@ -303,69 +301,61 @@ class _Place:
         return geometry, meets
 
     def _unseen(self, layer: np.ndarray, geometry: np.ndarray) -> np.ndarray:
-        """Places of the geometries that their layer did not have before, whichever vertex they
-        begin with. [n] -> [kept]"""
+        """Return the indices of the geometries that are new in their layer: [n] -> [kept].
+
+        Equal geometries may begin with different vertices.
+        """
         digest = pd.util.hash_array(shapely.to_wkb(shapely.normalize(geometry)), categorize=False)
-        kept = []
+        kept = [np.array([], dtype=np.int64)]
         for index in np.unique(layer):
-            places = np.flatnonzero(layer == index)
+            members = np.flatnonzero(layer == index)
             seen = self._digests.get(index, np.array([], dtype=np.uint64))
-            places = places[~np.isin(digest[places], seen)]
-            places = places[np.sort(np.unique(digest[places], return_index=True)[1])]
-            self._digests[index] = np.concatenate([seen, digest[places]])
-            kept.append(places)
-        kept = np.sort(np.concatenate(kept)) if kept else np.array([], dtype=np.int64)
+            members = members[~np.isin(digest[members], seen)]
+            members = members[np.sort(np.unique(digest[members], return_index=True)[1])]
+            self._digests[index] = np.concatenate([seen, digest[members]])
+            kept.append(members)
+        kept = np.sort(np.concatenate(kept))
         self.census.dropped["repeated in their layer"] += len(layer) - len(kept)
         return kept
 
 
-def _extent(sources: list[VectorLayer | OsmFile]) -> Box | None:
-    boxes = [(source.crs, source.bounds()) for source in sources]
-    degrees = [_transformed_bounds(box, crs, CRS.from_epsg(4326)) for crs, box in boxes
-               if box is not None]
-    return tuple(
-        shapely.total_bounds(shapely.box(*np.transpose(degrees))).tolist()) if degrees else None
+def _extent_in_degrees(sources: list[TaggedLayer | OsmFile]) -> Bounds | None:
+    boxes = [(source.bounds(), source.crs) for source in sources]
+    degrees = [_moved_bounds(box, crs, DEGREES) for box, crs in boxes if box is not None]
+    if not degrees:
+        return None
+    return tuple(shapely.total_bounds(shapely.box(*np.transpose(degrees))).tolist())
 
 
-def _transformed_bounds(box: Box, source: CRS, target: CRS) -> Box:
-    return Transformer.from_crs(source, target,
-                                always_xy=True).transform_bounds(*box, densify_pts=21)
-
-
-def _transformed(geometry: np.ndarray, source: CRS, target: CRS) -> np.ndarray:
-    """In another CRS and without heights; what lies outside the target's domain gets infinite
-    coordinates. [n] -> [n]"""
-    if source.equals(target, ignore_axis_order=True):
-        return shapely.force_2d(geometry)
-    return shapely.transform(geometry,
-                             Transformer.from_crs(source, target, always_xy=True).transform,
-                             interleaved=False)
+def _moved_bounds(box: Bounds, source: CRS, target: CRS) -> Bounds:
+    """Return a box in another CRS, with west > east if it crosses the antimeridian."""
+    return transformer(source, target).transform_bounds(*box, densify_pts=21)
 
 
 def _is_kind(geometry: np.ndarray, type_ids: tuple[int, ...]) -> np.ndarray:
     return np.isin(shapely.get_type_id(geometry), type_ids)
 
 
-def _boxes_meet(geometry: np.ndarray, box: Box | None) -> np.ndarray:
-    """[n] bool: the geometry's box overlaps `box`; with None, all that have one."""
-    west, south, east, north = shapely.bounds(geometry).T
-    left, bottom, right, top = (-np.inf, -np.inf, np.inf, np.inf) if box is None else box
-    return (west < right) & (east > left) & (south < top) & (north > bottom) & np.isfinite(
-        west + south + east + north)
+def _boxes_meet(geometry: np.ndarray, box: Bounds | None) -> np.ndarray:
+    """Return which geometries have a box that overlaps `box`, if given: [n] bool."""
+    bounds = shapely.bounds(geometry)
+    finite = np.isfinite(bounds.sum(1))
+    return finite if box is None else finite & ((bounds[:, :2] < box[2:])
+                                                & (bounds[:, 2:] > box[:2])).all(1)
 
 
-def _boxes_inside(geometry: np.ndarray, box: Box) -> np.ndarray:
+def _boxes_inside(geometry: np.ndarray, box: Bounds) -> np.ndarray:
     west, south, east, north = shapely.bounds(geometry).T
     left, bottom, right, top = box
     return ~((west < left) | (east > right) | (south < bottom) | (north > top))
 
 
 def _rings_to_polygons(lines: np.ndarray) -> np.ndarray:
-    """Closed lines of one part become polygons; the others stay. [n] -> [n]"""
+    """Turn closed lines of one part into polygons, and leave the others: [n] -> [n]."""
     lines = lines.copy()
     single = shapely.get_geometry(lines, 0)
-    ring = (shapely.get_num_geometries(lines)
-            == 1) & shapely.is_closed(single) & (shapely.get_num_coordinates(single) >= 4)
+    ring = ((shapely.get_num_geometries(lines) == 1) & shapely.is_closed(single)
+            & (shapely.get_num_coordinates(single) >= 4))
     if ring.any():
         coordinates, owner = shapely.get_coordinates(single[ring], return_index=True)
         lines[ring] = shapely.polygons(shapely.linearrings(coordinates, indices=owner))
@@ -373,8 +363,10 @@ def _rings_to_polygons(lines: np.ndarray) -> np.ndarray:
 
 
 def polygonal_part(geometry: np.ndarray) -> np.ndarray:
-    """The polygons of each geometry: itself if it is polygonal, those of a collection as one
-    MultiPolygon, else empty. [n] -> [n]"""
+    """Return the polygonal part of each geometry: [n] -> [n].
+
+    Polygons stay; the polygons of a collection become one MultiPolygon; others become empty.
+    """
     geometry = geometry.copy()
     geometry[_is_kind(geometry, _POINTS + _LINES)] = shapely.Polygon()
     mixed = np.flatnonzero(_is_kind(geometry, (_GEOMETRY_COLLECTION,)))
@@ -384,8 +376,6 @@ def polygonal_part(geometry: np.ndarray) -> np.ndarray:
         parts, inner = shapely.get_parts(parts, return_index=True)
         polygons = _is_kind(parts, (3,))
         geometry[mixed] = shapely.Polygon()
-        owner = owner[inner][polygons]
-        geometry[mixed[np.unique(owner)]] = shapely.multipolygons(parts[polygons],
-                                                                  indices=np.unique(owner,
-                                                                                    return_inverse=True)[1])
+        owners, index = np.unique(owner[inner][polygons], return_inverse=True)
+        geometry[mixed[owners]] = shapely.multipolygons(parts[polygons], indices=index)
     return geometry

@@ -1,7 +1,6 @@
-"""The OSM objects of a city on disk, between their reading and the making of tiles.
+"""The OSM objects of a city on disk, written while they are read and read while tiles are made.
 
-Objects come in chunks, in the order of their source, and are asked for by row of tiles: no process
-ever holds all of them.
+Objects come in chunks, in source order, and are read by row of tiles: no process holds all.
 
     wkb.bin, ends.bin     geometries, and where each ends
     bounds.bin            minx, miny, maxx, maxy
@@ -30,13 +29,12 @@ _INDEX = "objects.json"
 
 @dataclass(frozen=True)
 class Labels:
-    """Distinct values of each layer, sorted, layers concatenated in order; a label code is a place
-    in these lists.
+    """Distinct values of each layer, sorted, layers in order; a label code is an index into these.
 
     Attributes:
         layers, names: layer name and tag value of each code.
         values: the distinct tag values, sorted; each has one text vector.
-        text: [codes] place of each code's value in `values`.
+        text: [codes] index of each code's value in `values`.
     """
 
     layers: list[str]
@@ -47,8 +45,10 @@ class Labels:
 
 def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
                 layers: tuple[str, ...], grid: TileGrid) -> None:
-    """Store objects as they come, and what their reading counted; a folder without `objects.json`
-    is unfinished and is written anew."""
+    """Store objects chunk by chunk, and the counts of their reading.
+
+    A folder without `objects.json` is unfinished and is written anew.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     seen: dict[str, int] = {}
     pairs: Counter = Counter()
@@ -77,31 +77,30 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
     for (layer, _), count in pairs.items():
         counts[layers[layer]] += count
     index = {"layers": list(layers), "values": names, "codes": distinct, "counts": counts,
-             "repaired": census.repaired,
-             "outside": census.outside,
+             "repaired": census.repaired, "outside": census.outside,
              "dropped": {reason: int(count) for reason, count in census.dropped.items() if count}}
-    with replacing(folder / _INDEX) as part:
-        part.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+    with replacing(folder / _INDEX) as temporary:
+        temporary.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
 
 
 def _index_rows(folder: Path, grid: TileGrid) -> None:
-    """For every row of tiles the objects whose bounds meet it, ascending."""
+    """Write the objects whose bounds meet each row of tiles, ascending."""
     bounds = _read(folder, "bounds").reshape(-1, 4)
     first, last = grid.rows_of(bounds[:, 1], bounds[:, 3])
     count = np.maximum(last - first + 1, 0)
     member = np.repeat(np.arange(len(bounds)), count)
-    row = np.arange(len(member)) - np.repeat(np.cumsum(count) - count,
-                                             count) + np.repeat(first, count)
-    order = np.argsort(row, kind="stable")
-    member[order].astype(_TYPES["rows"]).tofile(folder / "rows.bin")
-    np.cumsum(np.bincount(row, minlength=grid.rows)).astype(_TYPES["row_ends"]).tofile(
-        folder / "row_ends.bin")
+    within = np.arange(len(member)) - np.repeat(np.cumsum(count) - count, count)
+    row = within + np.repeat(first, count)
+    member[np.argsort(row, kind="stable")].astype(_TYPES["rows"]).tofile(folder / "rows.bin")
+    ends = np.cumsum(np.bincount(row, minlength=grid.rows))
+    ends.astype(_TYPES["row_ends"]).tofile(folder / "row_ends.bin")
 
 
 def _read(folder: Path, name: str) -> np.ndarray:
     path = folder / f"{name}.bin"
-    return np.memmap(path, dtype=_TYPES[name],
-                     mode="r") if path.stat().st_size else np.empty(0, _TYPES[name])
+    if not path.stat().st_size:  # cannot be mapped
+        return np.empty(0, _TYPES[name])
+    return np.memmap(path, dtype=_TYPES[name], mode="r")
 
 
 class Spool:
@@ -110,21 +109,19 @@ class Spool:
     Attributes:
         labels: the label codes of all objects.
         counts: number of objects by layer name.
-        repaired, outside, dropped: what the reading counted.
+        repaired, outside, dropped: as in the `Census` of their reading.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
         index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
         self.counts = index["counts"]
-        self.repaired, self.outside, self.dropped = index["repaired"], index["outside"], Counter(
-            index["dropped"])
+        self.repaired, self.outside = index["repaired"], index["outside"]
+        self.dropped = Counter(index["dropped"])
         names = [name for _, name in index["codes"]]
-        values = sorted(set(names))
-        place = {value: number for number, value in enumerate(values)}
-        text = np.array([place[name] for name in names], dtype=np.int64)
+        values, text = np.unique(np.array(names, dtype=object), return_inverse=True)
         self.labels = Labels([index["layers"][layer] for layer, _ in index["codes"]], names,
-                             values, text)
+                             values.tolist(), text)
         self._code = _code_table(index)
         self._arrays = {name: _read(folder, name) for name in _TYPES}
         self._bounds = self._arrays["bounds"].reshape(-1, 4)
@@ -137,8 +134,10 @@ class Spool:
         return len(self._bounds)
 
     def of_row(self, row: int, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
-        """Geometries and label codes [n] of what may meet a row of tiles between two x, by layer
-        and then as in the source."""
+        """Return geometries and label codes [n] of objects that may meet a row between two x.
+
+        They are ordered by layer, then as in the source.
+        """
         ends = self._arrays["row_ends"]
         members = self._arrays["rows"][(ends[row - 1] if row else 0):ends[row]]
         bounds = self._bounds[members]
@@ -149,26 +148,25 @@ class Spool:
         return self.geometries(members), self._code[layer, self._arrays["value"][members]]
 
     def layers(self, members: np.ndarray) -> np.ndarray:
-        """Index of the layer of objects by their place in the spool: [n]"""
+        """Return the layer index of objects given by their index in the spool: [n]."""
         return self._arrays["layer"][members]
 
     def geometries(self, members: np.ndarray) -> np.ndarray:
-        """Geometries by their place in the spool: [n]"""
+        """Return the geometries of objects given by their index in the spool: [n]."""
         ends = self._arrays["ends"]
+        starts = np.where(members > 0, ends[members - 1], 0)
         with (self.folder / "wkb.bin").open("rb") as file:
             wkb = []
-            for stop, start in zip(ends[members].tolist(),
-                                   np.where(members > 0, ends[members - 1], 0).tolist(),
-                                   strict=True):
+            for start, stop in zip(starts.tolist(), ends[members].tolist(), strict=True):
                 file.seek(start)
                 wkb.append(file.read(stop - start))
         return np.asarray(shapely.from_wkb(wkb), dtype=object).reshape(-1)
 
 
 def _code_table(index: dict) -> np.ndarray:
-    """Label code by layer and value index: [layers, values]"""
-    place = {name: number for number, name in enumerate(index["values"])}
-    table = np.full((len(index["layers"]), len(place)), -1, dtype=np.int64)
+    """Return the label code of each layer and value index: [layers, values]."""
+    column = {name: number for number, name in enumerate(index["values"])}
+    table = np.full((len(index["layers"]), len(column)), -1, dtype=np.int64)
     for code, (layer, name) in enumerate(index["codes"]):
-        table[layer, place[name]] = code
+        table[layer, column[name]] = code
     return table

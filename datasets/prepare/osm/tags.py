@@ -1,8 +1,7 @@
 """The table of layers, and the tags that a source's text columns hold.
 
 The table (`configs/osm_layers.yaml`, or the user's own) has one rule per OSM key: its layer, the
-values it takes, and what its points and lines become. A tag that no rule takes is not seen by
-anything after this file.
+values it takes, and what its points and lines become. Tags without a rule end here.
 """
 
 import functools
@@ -32,7 +31,7 @@ Pairs = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of the objects with one OSM key.
+    """The rule for objects with one OSM key.
 
     Attributes:
         layer: index into the layer names.
@@ -76,30 +75,31 @@ class LayerTable:
 
     @property
     def margin_m(self) -> float:
-        """How far a disc or a widened line reaches beyond its point or centre line at most."""
+        """The farthest that a disc or a widened line reaches beyond its point or centre line."""
         radii = [rule.radius_m for rule in self.rules if rule.radius_m is not None]
-        widths = [self.default_width_m,
-                  *self.width_m.values()] if any(rule.lines == "buffer"
-                                                 for rule in self.rules) else []
-        return max([0, *radii, *(width / 2 for width in widths)])
+        if any(rule.lines == "buffer" for rule in self.rules):
+            radii += [width / 2 for width in (self.default_width_m, *self.width_m.values())]
+        return max([0, *radii])
 
     def key_for(self, name: str) -> str | None:
-        """The key that a file or column called `name` stands for: that key, or the first one of
-        the layer of that name."""
+        """Return the key that a file or column `name` stands for: that key, or the first one of
+        that layer."""
         name = name.casefold()
         if name in self.rule_of_key:
             return name
         return next((rule.key for rule in self.rules if LAYERS[rule.layer] == name), None)
 
     def matches(self, pairs: Pairs) -> list[tuple[int, str]]:
-        """Rule index and value of the tags (key, value) that a rule takes; keys in any case, blank
-        values are no tags."""
-        found = []
+        """Return rule index and value of the tags (key, value) that a rule takes.
+
+        Keys may be in any case; blank values are no tags.
+        """
+        matched = []
         for key, value in pairs:
             rule, value = self.rule_of_key.get(key.strip().casefold()), value.strip()
             if rule is not None and value and self.rules[rule].takes(value):
-                found.append((rule, value))
-        return found
+                matched.append((rule, value))
+        return matched
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,13 @@ class Tagged:
     """One chunk of a source: the features that a rule takes, and one row for each of their tags.
 
     Attributes:
-        read: features that the source gave for this chunk, those without a tag that counts
-            included.
+        read: features read for this chunk, those without a tag that counts included.
         wkb: [features] object, well-known binary in bytes or hexadecimal; None where there is no
             geometry.
         owner: [tags] feature of each tag, ascending.
         rule: [tags] index of the tag's rule.
         value: [tags] object, the tag's value.
-        dropped: features that cannot be had, by reason.
+        dropped: features that cannot be read, by reason.
     """
 
     read: int
@@ -126,40 +125,43 @@ class Tagged:
 
 
 def listed(counts: Mapping[str, int]) -> str:
-    """Counts in words: `3 points, 1 empty geometry`; those of zero are left out."""
+    """Return counts in words, without those of zero: `3 points, 1 empty geometry`."""
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "none"
 
 
 def tag_rows(codes: np.ndarray, words: list[str], parse: Callable[[str], Pairs],
              table: LayerTable) -> tuple[np.ndarray, ...]:
-    """The tags of a text column, given as place [n] of each row in its distinct words (below 0: no
-    text); each word is parsed once.
+    """Return the tags of a text column; each distinct word is parsed once.
+
+    Args:
+        codes: [n] index of each row's word; -1: no text.
+        words: the column's distinct words.
 
     Returns:
-        owner [tags] row that each tag belongs to, ascending; rule [tags] its rule; value [tags]
-        its value, object.
+        owner: [tags] row that each tag belongs to, ascending.
+        rule: [tags] its rule.
+        value: [tags] its value, object.
     """
-    found = [table.matches(parse(word)) for word in words]
-    rule = np.array([rule for tags in found for rule, _ in tags], dtype=np.int64)
-    value = np.array([value for tags in found for _, value in tags], dtype=object)
-    # the last one is that of code -1
-    size = np.array([len(tags) for tags in found] + [0], dtype=np.int64)
+    matches = [table.matches(parse(word)) for word in words]
+    rule = np.array([rule for tags in matches for rule, _ in tags], dtype=np.int64)
+    value = np.array([value for tags in matches for _, value in tags], dtype=object)
+    size = np.array([len(tags) for tags in matches] + [0], dtype=np.int64)  # the last: of code -1
     start = np.concatenate([[0], np.cumsum(size[:-1])])
     count = size[codes]
     owner = np.repeat(np.arange(len(codes)), count)
-    inside = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
-    place = start[codes][owner] + inside
-    return owner, rule[place], value[place]
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count)
+    index = start[codes][owner] + within
+    return owner, rule[index], value[index]
 
 
 def label_pairs(text: str) -> Pairs:
-    """Tags of `key:value;key:value`; a value may hold a colon."""
+    """Return the tags of `key:value;key:value`; a value may hold a colon."""
     return [(key, value) for key, _, value in (pair.partition(":") for pair in text.split(";"))]
 
 
 def packed_pairs(text: str) -> Pairs:
-    """Tags of an hstore (`"key"=>"value","key"=>"value"`), as GDAL and osm2pgsql write it, or of a
-    JSON object, as HOT exports do."""
+    """Return the tags of an hstore (`"key"=>"value","key"=>"value"`, as GDAL and osm2pgsql write
+    it) or of a JSON object (as HOT exports do)."""
     if text.lstrip().startswith("{"):
         try:
             return [(key, value) for key, value in json.loads(text).items()
@@ -170,7 +172,7 @@ def packed_pairs(text: str) -> Pairs:
 
 
 def load_layers(path: str | Path | None = None) -> LayerTable:
-    """The table of layers in `path`; None: `configs/osm_layers.yaml`.
+    """Return the table of layers in `path`; None: `configs/osm_layers.yaml`.
 
     Raises:
         ConfigError: no such file, not YAML, or a row with an unknown name, a wrong type or an
@@ -192,21 +194,20 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
     rules = tuple(_rule(path, key, row) for key, row in content["keys"].items())
     widths = _widths(path, content.get("width_m"),
                      needed=any(rule.lines == "buffer" for rule in rules))
-    return LayerTable(path, rules,
-                      {value: width for value, width in widths.items() if value != "default"},
-                      widths["default"])
+    default = widths.pop("default")
+    return LayerTable(path, rules, widths, default)
 
 
-def _check_names(path: Path, where: str, found: Any, allowed: tuple[str, ...],
+def _check_names(path: Path, where: str, values: Any, allowed: tuple[str, ...],
                  needed: tuple[str, ...]) -> None:
-    if not isinstance(found, dict):
-        raise ConfigError(f"layers={path}: {where} is {found!r}; expected the names "
+    if not isinstance(values, dict):
+        raise ConfigError(f"layers={path}: {where} is {values!r}; expected the names "
                           f"{', '.join(allowed)} with values")
-    unknown = [name for name in found if name not in allowed]
+    unknown = [name for name in values if name not in allowed]
     if unknown:
         raise ConfigError(f"layers={path}: unknown name {unknown[0]!r} in {where}; allowed are "
                           f"{', '.join(allowed)}")
-    missing = [name for name in needed if name not in found]
+    missing = [name for name in needed if name not in values]
     if missing:
         raise ConfigError(f"layers={path}: {where} lacks {missing[0]}; needed are "
                           f"{', '.join(needed)}")
@@ -221,8 +222,8 @@ def _rule(path: Path, key: Any, row: Any) -> Rule:
         if row[name] not in allowed:
             raise ConfigError(f"layers={path}: {where}.{name}={row[name]!r}: choose one of "
                               f"{', '.join(allowed)}")
-    radius = None if row["points"] == "drop" else _metres(path, f"{where}.points", row["points"],
-                                                          " or drop")
+    radius = (None if row["points"] == "drop"
+              else _metres(path, f"{where}.points", row["points"], " or drop"))
     if "only" in row and "except" in row:
         raise ConfigError(f"layers={path}: {where} has both only and except; give one of them")
     only, without = (_values(path, f"{where}.{name}", row[name]) if name in row else None
@@ -232,15 +233,15 @@ def _rule(path: Path, key: Any, row: Any) -> Rule:
 
 
 def _metres(path: Path, where: str, value: Any, also: str = "") -> float:
-    if isinstance(value, bool) or not isinstance(value,
-                                                 int | float) or not 0 < value < float("inf"):
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < float("inf"):
         raise ConfigError(f"layers={path}: {where}={value!r}: expected metres above 0{also}")
     return float(value)
 
 
 def _values(path: Path, where: str, values: Any) -> frozenset[str]:
-    if not isinstance(values, list) or not values or not all(isinstance(value, str)
-                                                             for value in values):
+    texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
+    if not texts or not values:
         raise ConfigError(f"layers={path}: {where}={values!r}: expected a list of values such as "
                           "[water, wood]; put yes, no and numbers in quotes, as YAML takes them "
                           "for something else")

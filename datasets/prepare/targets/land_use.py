@@ -1,5 +1,5 @@
-"""Land use of a tile, one class a pixel, from a raster of classes or from polygons with a class
-column."""
+"""Land use of tiles, one class a pixel, from a raster of classes or polygons with a class column.
+"""
 
 import re
 from collections import Counter, OrderedDict
@@ -27,10 +27,9 @@ from utils.errors import PrepareError, one_line
 
 USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse", "category",
                  "code", "fclass", "gridcode")
-# quoted as typed, or bash makes two arguments of it
-_EXAMPLE = "'label_map={11:residential,12:8}'"
+_EXAMPLE = "'label_map={11:residential,12:8}'"  # quoted, or bash splits it
 _LISTED = 12              # values named in a message
-_OUTSIDE = float(-2**53)  # what a cell without data becomes while it is resampled; no class number
+_OUTSIDE = float(-2**53)  # a cell without data while resampling; no class number
 _CHUNK = (32, 8)          # tiles whose polygons are read at once
 _CHUNKS = 8               # of them held
 _ALIGNED = 1e-3           # pixels that two grids may be apart and count as one
@@ -43,12 +42,12 @@ class LandUse:
         path: a raster of one band of whole numbers, in any CRS and on any grid, or polygons
             (GeoPackage, GeoParquet, GeoJSON, Shapefile).
         label_map: the source's values (numbers, or text) -> 0..8, a class's name, or 9, 255 or
-            null for "unknown"; a mapping, or the path of a yaml or json file of one. None: the
-            values are the classes' numbers, or names, already.
+            null for "unknown"; a mapping, or the path of a yaml or json file with one. None: the
+            values are class numbers or names already.
         column: the polygons' class column; None takes the only one of a usual name.
 
     Attributes:
-        files: what it is read from.
+        files: every file that is read.
         notes: what the user should know; filled by `check`.
 
     Raises:
@@ -68,16 +67,16 @@ class LandUse:
         self._source = source or TargetPolygons(self.path, "labels", "label_column", column,
                                                 _usual_columns)
         self._chunks: OrderedDict[tuple, tuple[shapely.STRtree, list[str]]] = OrderedDict()
-        self.files = self._source.files + ([Path(label_map)] if isinstance(label_map, str | Path)
-                                           else [])
+        map_files = [Path(label_map)] if isinstance(label_map, str | Path) else []
+        self.files = self._source.files + map_files
 
     def check(self, crs: Any, bounds: Bounds, transform: Affine | None = None) -> None:
         """Look through the source inside the imagery, before any tile is made.
 
         Args:
             crs, bounds: of the imagery.
-            transform: of the imagery's grid; `notes` then says of a raster of the same CRS, too,
-                that its grid is another.
+            transform: of the imagery's grid; `notes` then also names a raster of the same CRS
+                whose grid is another.
 
         Raises:
             PrepareError: no overlap, values that are no classes and have no map, or a map that
@@ -85,32 +84,32 @@ class LandUse:
         """
         crs = CRS.from_user_input(crs)
         if isinstance(self._source, TargetRaster):
-            found, unit = self._count_cells(bounds, crs), "pixels"
-            if crs != self._source.crs or (transform is not None
-                                           and not _on_one_grid(self._source.transform,
-                                                                transform)):
+            counts, unit = self._count_cells(bounds, crs), "pixels"
+            if crs != self._source.crs or not (
+                    transform is None or _on_one_grid(self._source.transform, transform)):
                 self._note(f"{self.path.name}: on another grid than the imagery; resampled by "
                            "nearest neighbour")
         else:
-            found, unit = Counter(map(_text, self._source.overlap(bounds, crs))), "polygons"
+            counts, unit = Counter(map(_text, self._source.overlap(bounds, crs))), "polygons"
             self.notes += self._source.notes
-        self._look_up(list(found))
-        unnamed = Counter({value: count for value, count in found.items() if value
+        self._look_up(list(counts))
+        unnamed = Counter({value: count for value, count in counts.items() if value
                            and value not in self._classes})
-        if unnamed and not set(found) & set(self._classes):
+        if unnamed and not set(counts) & set(self._classes):
             raise PrepareError(f"{self.path}: label_map names none of the values inside the "
                                f"imagery, which are {_listing(list(unnamed))}; it names "
                                f"{_listing(list(self._classes))}. Map them to 0..8 or to "
                                f"{', '.join(CLASSES)}.")
         if unnamed:
+            values = ", ".join(f"{value} ({count})"
+                               for value, count in unnamed.most_common(_LISTED))
             self._note(f"{self.path.name}: {unnamed.total()} {unit} of values that label_map does "
-                       "not name are unknown: "
-                       f"{', '.join(f'{value} ({count})' for value, count in unnamed.most_common(_LISTED))}")
-        if found[""]:
-            self._note(f"{self.path.name}: {found['']} {unit} without a value are unknown")
+                       f"not name are unknown: {values}")
+        if counts[""]:
+            self._note(f"{self.path.name}: {counts['']} {unit} without a value are unknown")
 
     def tile(self, bounds: Bounds, crs: Any, side: int) -> np.ndarray:
-        """Classes of the pixels of a tile: uint8 [side, side], 0..8, or 255 where unknown.
+        """Return the classes of a tile's pixels: uint8 [side, side], 0..8, or 255 for unknown.
 
         Args:
             bounds, crs: of the tile.
@@ -132,7 +131,7 @@ class LandUse:
             self.notes.append(note)
 
     def _resampled(self, grid: Affine, crs: CRS, side: int) -> tuple[np.ndarray, list[str]]:
-        """Values on a tile's grid, as places [side, side] in the list of distinct ones."""
+        """Return the values on a tile's grid: indices [side, side] into a list of distinct ones."""
         cells = np.full((side, side), _OUTSIDE)
         try:
             reproject(
@@ -148,61 +147,62 @@ class LandUse:
 
     def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS,
                side: int) -> tuple[np.ndarray, list[str]]:
-        """Polygons burnt into a tile's pixels by their centres, the file's later ones over its
-        earlier ones; as `_resampled`."""
+        """Return values like `_resampled`, from polygons that contain a pixel's centre.
+
+        The file's later polygons are burnt over its earlier ones.
+        """
         tree, values = self._near(bounds, crs)
-        # its cuts fall outside the tile
+        # a box so large that its cuts fall outside the tile
         box = shapely.box(*bounds).buffer(abs(grid.a) + abs(grid.e), join_style="mitre")
         members = np.sort(tree.query(box))
-        # of a forest as large as a county, only this
+        # a forest may be as large as a county
         shapes = shapely.intersection(tree.geometries[members], box)
         solid = shapely.area(shapes) > 0
         distinct = ["", *dict.fromkeys(values[member] for member in members[solid])]
-        place = {value: index for index, value in enumerate(distinct)}
-        burnt = [(shape, place[values[member]])
+        code = {value: index for index, value in enumerate(distinct)}
+        burnt = [(shape, code[values[member]])
                  for shape, member in zip(shapes[solid], members[solid], strict=True)]
         if not burnt:
             return np.zeros((side, side), np.int32), distinct
         return rasterize(burnt, (side, side), fill=0, transform=grid, dtype="int32"), distinct
 
     def _near(self, bounds: Bounds, crs: CRS) -> tuple[shapely.STRtree, list[str]]:
-        """Polygons around a tile and their values: a window of many tiles is read at once, and few
-        are held."""
+        """Return the polygons around a tile and their values.
+
+        Read a window of many tiles at once, and hold a few such windows.
+        """
         size = np.array([bounds[2] - bounds[0], bounds[3] - bounds[1]])
-        column, row = np.floor(np.add(bounds[:2],
-                                      bounds[2:]) / 2 / size / _CHUNK).astype(int).tolist()
+        middle = np.add(bounds[:2], bounds[2:]) / 2
+        column, row = np.floor(middle / size / _CHUNK).astype(int).tolist()
         key = (column, row, *size.round(9).tolist(), crs)
         if key not in self._chunks:
             if len(self._chunks) == _CHUNKS:
                 self._chunks.popitem(last=False)
-            low, high = np.multiply((column, row),
-                                    _CHUNK) * size - 2 * size, np.multiply((column + 1, row + 1),
-                                                                           _CHUNK) * size + 2 * size
+            low = np.multiply((column, row), _CHUNK) * size - 2 * size
+            high = np.multiply((column + 1, row + 1), _CHUNK) * size + 2 * size
             geometry, values = self._source.read((*low.tolist(), *high.tolist()), crs)
-            self._chunks[key] = shapely.STRtree(geometry), [_text(value)
-                                                            for value in values.tolist()]
+            self._chunks[key] = shapely.STRtree(geometry), list(map(_text, values.tolist()))
         self._chunks.move_to_end(key)
         return self._chunks[key]
 
     def _count_cells(self, bounds: Bounds, crs: CRS) -> Counter[str]:
-        """Pixels of each value of the raster inside the imagery; those without data have the value
-        ""."""
-        found: Counter[str] = Counter()
+        """Count the raster's pixels inside the imagery by value, those without data as ""."""
+        counts: Counter[str] = Counter()
         for strip in self._source.strips(self._source.overlap(bounds, crs)):
             values, valid = self._source.read(strip)
             for value, count in pd.Series(values[valid]).value_counts().items():
-                found[_text(value)] += count
-            found[""] += int((~valid).sum())
-        return found
+                counts[_text(value)] += count
+            counts[""] += int((~valid).sum())
+        return counts
 
     def _look_up(self, values: Sequence[str]) -> np.ndarray:
-        """The class of each value: uint8 [n].
+        """Return the class of each value: uint8 [n].
 
         Raises:
             PrepareError: one is no class, and there is no map.
         """
-        if not self._mapped and (wrong := [value for value in values if value
-                                           and value not in self._classes]):
+        wrong = [value for value in values if value and value not in self._classes]
+        if wrong and not self._mapped:
             raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use "
                                f"classes, which are 0..8 ({', '.join(CLASSES)}; 9 and 255 are "
                                "unknown). Say what yours mean with label_map=, such as "
@@ -212,16 +212,17 @@ class LandUse:
 
 
 def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
-    """A map of land use, or the yaml or json file of one, with its keys as text and its classes as
-    numbers, 255 for unknown.
+    """Return a map of land use with its keys as text and its classes as numbers, 255 for unknown.
+
+    Args:
+        label_map: the map, or the path of a yaml or json file with one.
 
     Raises:
         PrepareError: no such file, no mapping, or a class that does not exist.
     """
     where = "label_map"
     if isinstance(label_map, str | Path):
-        where = f"{label_map}"
-        label_map = _load_map(Path(label_map))
+        where, label_map = f"{label_map}", _load_map(Path(label_map))
     if not isinstance(label_map, Mapping) or not label_map:
         raise PrepareError(f"{where}: found {label_map!r}, expected a map from the source's "
                            f"values to classes, such as {_EXAMPLE} or, in a file, lines such as "
@@ -258,15 +259,15 @@ def _class_number(where: str, value: Any, name: Any) -> int:
 
 
 def _own_values() -> dict[str, int]:
-    """What our own classes are written as: numbers and names."""
+    """Return the class of each number and name that a class may be written as."""
     numbers = {str(number): number for number in range(len(CLASSES))}
-    return numbers | {name: number for number, name in enumerate(CLASSES)} | {str(value): UNKNOWN
-                                                                              for value in IGNORED}
+    names = {name: number for number, name in enumerate(CLASSES)}
+    return numbers | names | {str(value): UNKNOWN for value in IGNORED}
 
 
 def _text(value: Any) -> str:
-    """A value as the keys of a map are written: 12, 12.0 and "12" are one, upper and lower case
-    too; "" is none."""
+    """Return a value as text like a map's keys: 12, 12.0 and "12" are one, as are upper and lower
+    case; "" is none."""
     if value is None or value != value:  # nan
         return ""
     if isinstance(value, float) and value.is_integer():
@@ -277,16 +278,16 @@ def _text(value: Any) -> str:
 def _listing(values: list[str]) -> str:
     ordered = sorted(values, key=lambda value: (not value.lstrip("-").isdigit(),
                                                 len(value) if value.isdigit() else 0, value))
-    return ", ".join(ordered[:_LISTED]) + (f" and {len(ordered) - _LISTED} more"
-                                           if len(ordered) > _LISTED else "")
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return ", ".join(ordered[:_LISTED]) + more
 
 
-def _usual_columns(columns: dict[str, bool]) -> list[str]:
+def _usual_columns(columns: dict[str, str]) -> list[str]:
     return [name for name in columns if name.casefold() in USUAL_COLUMNS]
 
 
 def _on_one_grid(one: Affine, other: Affine) -> bool:
-    """Whether the pixels of two north-up or rotated grids of one CRS coincide."""
+    """Return whether the pixels of two grids of one CRS, rotated or not, coincide."""
     step = ~one @ other
     shift = np.array([step.c, step.f])
     return bool(np.allclose([step.a, step.b, step.d, step.e], [1, 0, 0, 1], atol=1e-6)

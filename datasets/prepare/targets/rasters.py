@@ -1,5 +1,4 @@
-"""Rasters that say what is on the ground, one value a cell, in any CRS and on any grid; read by
-windows."""
+"""Rasters of one value a cell, in any CRS and on any grid, read by windows."""
 
 import math
 import warnings
@@ -29,10 +28,10 @@ class TargetRaster:
 
     Attributes:
         crs, transform, shape, dtype: of the raster; shape is (rows, columns).
-        files: all that it is made of: a VRT's own sources, side files.
+        files: all that it consists of: a VRT's own sources, side files.
 
     Raises:
-        RasterioError: it is no raster.
+        RasterioError: not a raster.
         PrepareError: several bands, or no CRS.
     """
 
@@ -47,8 +46,8 @@ class TargetRaster:
             raise PrepareError(f"{path}: the raster has {source.count} bands, expected one with "
                                f"the values of {key}. Take the right one with `rio stack --bidx 1 "
                                f"{path} one_band.tif`.")
-        self.crs, self.transform, self.shape = CRS.from_wkt(
-            source.crs.to_wkt()), source.transform, source.shape
+        self.crs = CRS.from_wkt(source.crs.to_wkt())
+        self.transform, self.shape = source.transform, source.shape
         self.dtype, self.files = np.dtype(source.dtypes[0]), [Path(name) for name in source.files]
 
     @cached_property
@@ -58,8 +57,10 @@ class TargetRaster:
             return rasterio.open(self.path)
 
     def window(self, points: np.ndarray) -> Window | None:
-        """The cells that the box of points [n, 2], in cells from the first (column, row), touches;
-        None where it touches none."""
+        """Return the cells that the box of points [n, 2] touches; None if there are none.
+
+        Points are (column, row), in cells from the raster's first.
+        """
         points = points[np.isfinite(points).all(1)]
         if not len(points):
             return None
@@ -67,16 +68,16 @@ class TargetRaster:
         rows, columns = self.shape
         left, right = max(0, math.floor(left)), min(columns, math.ceil(right))
         top, bottom = max(0, math.floor(top)), min(rows, math.ceil(bottom))
-        return Window(left, top, right - left,
-                      bottom - top) if right > left and bottom > top else None
+        if right <= left or bottom <= top:
+            return None
+        return Window(left, top, right - left, bottom - top)
 
     def cells(self, bounds: np.ndarray, crs: CRS) -> np.ndarray:
-        """The outlines of boxes [m, 4] of another CRS, in cells from the raster's first: [m,
-        points, 2] (column, row)."""
+        """Return the outlines of boxes [m, 4] of another CRS: [m, points, 2] (column, row)."""
         return mapped(~self.transform, moved(outlines(bounds), crs, self.crs))
 
     def overlap(self, bounds: Bounds, crs: CRS) -> Window:
-        """The cells that a box of another CRS touches.
+        """Return the cells that a box of another CRS touches.
 
         Raises:
             PrepareError: there are none.
@@ -88,22 +89,21 @@ class TargetRaster:
         return window
 
     def strips(self, window: Window) -> Iterator[Window]:
-        """`window` in strips of rows, none larger than memory bears."""
+        """Yield `window` in strips of rows of at most MAX_CELLS."""
         rows = max(1, MAX_CELLS // window.width)
         end = window.row_off + window.height
         for top in range(window.row_off, end, rows):
             yield Window(window.col_off, top, window.width, min(rows, end - top))
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Cells of a window: values [h, w] and whether they are data [h, w] bool (nodata and masks
-        say where not).
+        """Return a window's values [h, w] and [h, w] bool, False for nodata and masked cells.
 
         Raises:
             PrepareError: they cannot be decoded.
         """
         try:
-            return self.dataset.read(1,
-                                     window=window), self.dataset.read_masks(1, window=window) > 0
+            values = self.dataset.read(1, window=window)
+            return values, self.dataset.read_masks(1, window=window) > 0
         except RasterioError as error:
             raise self.damaged(error) from error
 
@@ -113,7 +113,7 @@ class TargetRaster:
 
 
 def open_raster(path: Path, key: str) -> TargetRaster | None:
-    """The raster at `path`; None where it is a file of another kind.
+    """Return the raster at `path`; None if it is a file of another kind.
 
     Raises:
         PrepareError: no such file, or a raster that cannot be used.

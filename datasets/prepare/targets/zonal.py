@@ -1,5 +1,5 @@
-"""Population or CO2 of tiles: sums over rasters and census cells, each cell weighted by the share
-of it that lies in the tile."""
+"""Population or CO2 of tiles: sums over rasters and census cells, each cell weighted by the
+fraction of it that lies in the tile."""
 
 import re
 from functools import cached_property
@@ -18,13 +18,14 @@ from datasets.prepare.geo.crs import (
     DEGREES,
     Bounds,
     box_in,
+    degrees_text,
     is_cut,
     mapped,
     moved,
     near_antimeridian,
     outlines,
-    place,
 )
+from datasets.prepare.geo.vector_io import NUMBER
 from datasets.prepare.targets.area_weighting import (
     EQUAL_AREA,
     PACIFIC,
@@ -36,8 +37,7 @@ from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import MAX_CELLS, open_raster
 from utils.errors import PrepareError
 
-# that a density's value is for
-SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}
+SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # of a density's unit area
 
 
 class Zonal:
@@ -47,12 +47,11 @@ class Zonal:
         path: a raster of one band, in any CRS, or polygons with a column of values (GeoPackage,
             GeoParquet, GeoJSON, Shapefile).
         name: the key that named it, population or co2, for messages.
-        unit: what a value is: count, the total of its cell, or a density per_km2, per_hectare or
-            per_m2.
+        unit: count, the total of a cell; or a density per_km2, per_hectare or per_m2.
         column: the polygons' column; None takes the only one of numbers.
 
     Attributes:
-        files: what it is read from.
+        files: every file that is read.
         notes: what the user should know; filled by `check`.
 
     Raises:
@@ -62,9 +61,8 @@ class Zonal:
     def __init__(self, path: str | Path, name: str, unit: str = "count",
                  column: str | None = None):
         self.path, self.name, self.unit, self.notes = Path(path), name, unit, []
-        self._source = open_raster(self.path, name) or TargetPolygons(self.path, name,
-                                                                      f"{name}_column", column,
-                                                                      _numeric_columns)
+        self._source = open_raster(self.path, name) or TargetPolygons(
+            self.path, name, f"{name}_column", column, _numeric_columns)
         if isinstance(self._source, TargetPolygons) and not self._source.numeric:
             raise PrepareError(f"{path}: the column {self._source.column} holds text, expected "
                                f"numbers. Pass {name}_column= another column.")
@@ -85,34 +83,33 @@ class Zonal:
             self.notes += self._source.notes
             return
         window = self._source.overlap(bounds, crs)
-        if self._turn is None and is_cut(self._source.cells(np.array([bounds], dtype=float),
-                                                            crs)[0]):
+        outline = self._source.cells(np.array([bounds], dtype=float), crs)[0]
+        if self._turn is None and is_cut(outline):
             raise PrepareError(f"{self.path}: its CRS, {self._source.crs.name}, is cut inside the "
                                f"imagery, so {self.name} cannot be summed there. Pass "
                                f"{self.name}= a raster in degrees (EPSG:4326), or prepare the "
                                "imagery on each side of the cut as a city of its own.")
         for strip in self._source.strips(window):
             self._read(strip)
-        said = " ".join(text for text in (self._source.dataset.descriptions[0],
-                                          self._source.dataset.units[0]) if text)
-        if self.unit == "count" and re.search(r"\bper\b|/|densit", said, re.IGNORECASE):
+        band = self._source.dataset
+        description = " ".join(filter(None, (band.descriptions[0], band.units[0])))
+        if self.unit == "count" and re.search(r"\bper\b|/|densit", description, re.IGNORECASE):
             self.notes.append(
-                f'{self.path.name}: its band is described as "{said}", but {self.name}_unit=count takes each value for the '
-                              f"total of its cell; pass {self.name}_unit=per_km2 (or per_hectare, per_m2) if it is a density")
+                f'{self.path.name}: its band is described as "{description}", but '
+                f"{self.name}_unit=count takes each value for the total of its cell; pass "
+                f"{self.name}_unit=per_km2 (or per_hectare, per_m2) if it is a density")
 
     def totals_and_cover(self, bounds: np.ndarray, crs: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The total of each tile, and how much of the tile it speaks of: a tile that is covered in
-        part has the total of that part.
+        """Return each tile's total, and the fraction of the tile that it is the total of.
 
         Args:
-            bounds: [m, 4] of the tiles, near each other, such as some of one row: what lies
-                between them is read at once.
-            crs: theirs.
+            bounds: [m, 4] of tiles near each other, such as some of one row: what lies between
+                them is read at once.
+            crs: of the bounds.
 
         Returns:
-            float64 [m], nan where the source has no value anywhere in the tile; and the share of
-            each tile's area, float64 [m], 0..1, where it has one (of polygons that overlap, each
-            counts).
+            Totals, float64 [m], nan where the source has no value in the tile; and the fraction of
+            each tile's area that has a value, float64 [m], 0..1 (overlapping polygons each count).
 
         Raises:
             PrepareError: a value is negative or not a number, or the file is damaged.
@@ -130,16 +127,19 @@ class Zonal:
         return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
 
     def _over_turns(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`_over_cells`; of a raster in degrees, of all turns of the Earth by which a tile may lie
-        on it: it is cut at some meridian."""
+        """Return `_over_cells`, for a raster in degrees summed over turns of the Earth.
+
+        Such a raster is cut at some meridian, so a tile may lie on it a turn to either side.
+        """
         if self._turn is None:
             return self._over_cells(rings)
         rings = np.where(np.isfinite(rings), rings, np.nan)
-        anchor = rings[np.isfinite(rings).all(2)][:1]                                      # [1, 2]
+        anchor = rings[np.isfinite(rings).all(2)][:1]                               # [1, 2]
         if not len(anchor):
             return self._over_cells(rings)
-        turns = np.rint((rings - anchor) @ self._turn / (self._turn @ self._turn))    # [m, points]
-        rings = rings - turns[..., None] * self._turn    # in one piece, and the tiles side by side
+        turns = np.rint((rings - anchor) @ self._turn / (self._turn @ self._turn))  # [m, points]
+        # each ring in one piece, and the tiles side by side
+        rings = rings - turns[..., None] * self._turn
         totals, covers = zip(*(self._over_cells(rings + turn * self._turn) for turn in (-1, 0, 1)),
                              strict=True)
         cover = np.sum(covers, axis=0)
@@ -147,14 +147,18 @@ class Zonal:
 
     @cached_property
     def _turn(self) -> np.ndarray | None:
-        """360 degrees in cells of the raster (columns, rows); None of a projected one."""
+        """360 degrees in cells of the raster (columns, rows); None of a projected raster."""
+        if not self._source.crs.is_geographic:
+            return None
         transform = ~self._source.transform
-        return np.array([transform.a,
-                         transform.d]) * 360 if self._source.crs.is_geographic else None
+        return np.array([transform.a, transform.d]) * 360
 
     def _over_cells(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Sums over tiles given by their outlines [m, points, 2] in the raster's cells, of a
-        density the mean, nodata counting as 0; and the shares that are covered."""
+        """Return the sums over tiles, and the fraction of each that is covered.
+
+        Tiles are given by their outlines [m, points, 2] in the raster's cells. Of a density return
+        the mean instead, with nodata as 0.
+        """
         window = self._source.window(rings.reshape(-1, 2))
         if window is None:
             return np.full(len(rings), np.nan), np.zeros(len(rings))
@@ -164,9 +168,8 @@ class Zonal:
             return tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
         total, cover = np.full(len(rings), np.nan), np.zeros(len(rings))
         finite = np.isfinite(rings).all((1, 2))
-        tiles = shapely.polygons((rings[finite] - (window.col_off,
-                                                   window.row_off + window.height)) * (1,
-                                                                                       -1))  # y upwards
+        corner = window.col_off, window.row_off + window.height
+        tiles = shapely.polygons((rings[finite] - corner) * (1, -1))  # y upwards
         sums, covered = _exact_sums(self._read(window), tiles)
         sums = sums if self.unit == "count" else sums / shapely.area(tiles)
         total[finite] = np.where(covered > 0, sums, np.nan)
@@ -174,14 +177,14 @@ class Zonal:
         return total, cover
 
     def _read(self, window: Window) -> np.ndarray:
-        """Values of a window, float64 [h, w], nan where the raster has none."""
+        """Return the values of a window, float64 [h, w], nan where the raster has none."""
         values, valid = self._source.read(window)
         values = values.astype(np.float64)
         wrong = valid & _impossible(values)
         if wrong.any():
             row, column = np.argwhere(wrong)[0].tolist()
             centre = np.array([window.col_off + column + 0.5, window.row_off + row + 0.5])
-            where = place(*mapped(self._source.transform, centre), self._source.crs)
+            where = degrees_text(*mapped(self._source.transform, centre), self._source.crs)
             nodata = f"{values[row, column]:.9g}"
             raise PrepareError(f"{self.path}: the value at {where} is {nodata}, expected "
                                f"{self.name} of 0 or more. If it marks cells without data, say so "
@@ -209,34 +212,33 @@ class Zonal:
         return total, cover
 
     def _check_polygons(self, geometry: np.ndarray, values: np.ndarray, crs: CRS) -> np.ndarray:
-        """The values as float64 [n]."""
+        """Return the values as float64 [n]; raise PrepareError if one is impossible."""
         values = values.astype(np.float64)
         wrong = np.flatnonzero(_impossible(values))
         if len(wrong):
             inside = shapely.point_on_surface(geometry[wrong[0]])
-            found = "missing" if np.isnan(values[wrong[0]]) else f"{values[wrong[0]]:.9g}"
+            value = "missing" if np.isnan(values[wrong[0]]) else f"{values[wrong[0]]:.9g}"
             raise PrepareError(f"{self.path}: {self._source.column} of the polygon at "
-                               f"{place(inside.x, inside.y, crs)} is {found}, as of {len(wrong)} "
-                               "there, expected 0 or more. Leave such polygons out of the file, "
-                               "or set their values.")
+                               f"{degrees_text(inside.x, inside.y, crs)} is {value}, as of "
+                               f"{len(wrong)} there, expected 0 or more. Leave such polygons out "
+                               "of the file, or set their values.")
         return values
 
 
 def _impossible(values: np.ndarray) -> np.ndarray:
-    """Where values are negative, infinite or not a number."""
+    """Return where values are negative, infinite or not a number."""
     values = np.asarray(values, dtype=np.float64)
     return ~np.isfinite(values) | (values < 0)
 
 
 def _exact_sums(cells: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sum of the cells in each tile, and the number of cells with data, each cell counted by the
-    share of it that is covered.
+    """Return the sum and the number of cells with data in each tile, weighted by their overlap.
 
     Args:
         cells: float64 [h, w], nan without data; cell (row 0, column 0) spans x 0..1 and y h-1..h.
         tiles: [m] shapely Polygons in these units.
     """
-    # any CRS that both have: exactextract compares them
+    # any CRS for both: exactextract compares them
     frame = gpd.GeoDataFrame(geometry=tiles, crs=EQUAL_AREA)
     result = exact_extract(NumPyRasterSource(cells, srs_wkt=EQUAL_AREA.to_wkt()), frame,
                            ["sum", "count"], output="pandas")
@@ -244,14 +246,14 @@ def _exact_sums(cells: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _true_areas(bounds: np.ndarray, crs: CRS) -> np.ndarray:
-    """Geodesic areas of tiles [m, 4] in square metres."""
+    """Return the geodesic areas of tiles [m, 4] in square metres."""
     rings = moved(outlines(bounds), crs, DEGREES)
     geod = DEGREES.get_geod()
     return np.array([abs(geod.polygon_area_perimeter(ring[:, 0], ring[:, 1])[0])
                      for ring in rings])
 
 
-def _numeric_columns(columns: dict[str, bool]) -> list[str]:
-    """Columns of numbers but those that number the features."""
-    return [name for name, numeric in columns.items() if numeric
+def _numeric_columns(columns: dict[str, str]) -> list[str]:
+    """Return the columns of numbers, without those that number the features."""
+    return [name for name, kind in columns.items() if kind == NUMBER
             and name.casefold() not in ("id", "fid", "gid", "objectid", "ogc_fid")]

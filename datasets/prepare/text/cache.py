@@ -1,5 +1,4 @@
-"""Text vectors that are kept on disk: each value is encoded once by each model, whatever the run
-and the city."""
+"""Text vectors on disk: each model encodes each value once, whatever the run and the city."""
 
 import os
 import sqlite3
@@ -11,49 +10,48 @@ from typing import Any
 
 import numpy as np
 
-from datasets.prepare.text.clip import ClipText
+from datasets.prepare.text.registry import TextEncoder
 from utils.errors import one_line
 
-_TABLE = "CREATE TABLE IF NOT EXISTS vectors (identity TEXT, value BLOB, vector BLOB, checksum INTEGER, PRIMARY KEY (identity, value))"
+_TABLE = """CREATE TABLE IF NOT EXISTS vectors (identity TEXT, value BLOB, vector BLOB,
+    checksum INTEGER, PRIMARY KEY (identity, value))"""
 _READ = "SELECT vector, checksum FROM vectors WHERE identity = ? AND value = ?"
 _WRITE = "INSERT OR IGNORE INTO vectors VALUES (?, ?, ?, ?)"
 _WAIT = 60  # seconds for another process to finish writing
 
 
 class CachedText:
-    """A text encoder whose vectors are looked up first; the model behind it is loaded only for a
-    value that nobody has encoded.
+    """Look up the vectors of a text encoder; load its model only for a value never encoded before.
 
-    A cache that cannot be used never stops a run: a damaged one is made again, one that cannot be
-    written is done without. `notes` says so.
+    A cache that cannot be used never stops a run: a damaged one is replaced, and without a
+    writable one the vectors are encoded anew. `notes` says so.
 
     Attributes:
         name, width: the encoder's.
         notes: what the user should know, the encoder's notes among them.
     """
 
-    def __init__(self, encoder: ClipText, folder: Path | str | None = None):
-        """Nothing is read or written yet.
+    def __init__(self, encoder: TextEncoder, identity: str, folder: Path | str | None = None):
+        """Read and write nothing yet.
 
         Args:
-            encoder: what encodes a value that is not in the cache; its `identity` keeps the
-                vectors of several models apart.
+            encoder: encodes the values that are not in the cache.
+            identity: what its vectors depend on; keeps the vectors of several models apart.
             folder: of the cache; None: rose/text in the user's cache folder.
         """
         self.name, self.width = encoder.name, encoder.width
         self.notes = list(encoder.notes)
-        self._encoder = encoder
-        self._file = (Path(folder).expanduser() if folder else default_folder()) / "vectors.sqlite"
+        self._encoder, self._identity = encoder, identity
+        self._file = (Path(folder).expanduser() if folder else _default_folder()) / "vectors.sqlite"
         self._known: dict[str, np.ndarray] = {}
         self._usable = True
 
     def describe(self) -> dict[str, Any]:
-        """What the metadata of a dataset says about its text vectors."""
+        """Return what a dataset records of its text vectors."""
         return self._encoder.describe()
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """Text vectors of the values: [len(values), width] float32. Each distinct value is encoded
-        once.
+        """Return text vectors [len(values), width] float32; encode each distinct value once.
 
         Raises:
             PrepareError: a value is new and the model cannot be loaded.
@@ -63,7 +61,7 @@ class CachedText:
         if missing:
             vectors = self._encoder.encode(missing)
             self._keep(missing, vectors)
-            # another process may have been first: all go on with the same bytes
+            # another process may have been first: all continue with the same bytes
             self._look_up(missing)
             self._known = dict(zip(missing, vectors, strict=True)) | self._known
         if not len(values):
@@ -76,7 +74,7 @@ class CachedText:
     def _look_up(self, values: Sequence[str]) -> None:
         def read(database: sqlite3.Connection) -> None:
             for value in self._unknown(values):
-                row = database.execute(_READ, (self._encoder.identity, _bytes(value))).fetchone()
+                row = database.execute(_READ, (self._identity, _bytes(value))).fetchone()
                 if row is None:
                     continue
                 vector, checksum = row
@@ -86,17 +84,17 @@ class CachedText:
         self._with_database(read)
 
     def _keep(self, values: Sequence[str], vectors: np.ndarray) -> None:
+        encoded = [vector.astype("<f4").tobytes() for vector in vectors]
+        rows = [(self._identity, _bytes(value), data, zlib.crc32(data))
+                for value, data in zip(values, encoded, strict=True)]
+
         def write(database: sqlite3.Connection) -> None:
             with database:  # one transaction: all of them, or none
-                encoded = [(value, vector.astype("<f4").tobytes())
-                           for value, vector in zip(values, vectors, strict=True)]
-                database.executemany(_WRITE,
-                                     [(self._encoder.identity, _bytes(value), data,
-                                       zlib.crc32(data)) for value, data in encoded])
+                database.executemany(_WRITE, rows)
         self._with_database(write)
 
     def _with_database(self, use: Callable[[sqlite3.Connection], None]) -> None:
-        """Read or write the cache; after a fault the run goes on with a new cache, or without."""
+        """Read or write the cache; after a fault continue with a new cache, or without one."""
         if not self._usable:
             return
         try:
@@ -104,8 +102,8 @@ class CachedText:
             with closing(sqlite3.connect(self._file, timeout=_WAIT)) as database:
                 database.execute(_TABLE)
                 use(database)
-        except (sqlite3.OperationalError,
-                OSError) as error:  # no such folder, read-only, locked for long, a full disk
+        # no such folder, read-only, locked for long, a full disk
+        except (sqlite3.OperationalError, OSError) as error:
             self._usable = False
             self.notes.append(f"{self._file}: text vectors are not cached ({one_line(error)}); "
                               "text.cache=FOLDER names another place")
@@ -125,8 +123,7 @@ class CachedText:
                               "are not cached")
 
 
-def default_folder() -> Path:
-    """rose/text in the user's cache folder."""
+def _default_folder() -> Path:
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(base) / "rose" / "text"
 

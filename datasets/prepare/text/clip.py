@@ -1,15 +1,13 @@
 """CLIP's text vectors of tag values, as the paper's, through open_clip.
 
-Only the text tower is built and kept, in float32, and only when a value is asked for. Two
-activations occur in CLIP models, GELU and OpenAI's approximation of it, "quickgelu"; nothing in a
-file of weights tells which one it was trained with, and the wrong one gives vectors that look
-right and are not. Hence: a tag decides by itself, so do OpenAI's own files (known by their
-SHA-256); for any other file the name of the model decides, checked against the
-open_clip_config.json beside it where there is one.
+Only the text tower is built, in float32, when a value must be encoded. CLIP models have one of two
+activations, GELU or OpenAI's approximation "quickgelu". A file of weights does not say which, and
+the wrong one gives plausible, wrong vectors. A tag decides by itself, and so do OpenAI's own files
+(known by their SHA-256). For any other file the model's name decides, checked against the
+open_clip_config.json beside the file if there is one.
 """
 
 import difflib
-import hashlib
 import json
 import socket
 import threading
@@ -26,15 +24,24 @@ import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
 
+from datasets.prepare.text.cache import CachedText
+from datasets.prepare.text.registry import ENCODERS
 from datasets.prepare.text.weights import TextWeightsFault, read_text_weights
 from utils.errors import PrepareError, one_line
+from utils.files import sha256_of
 
-MODEL, WEIGHTS = "ViT-B-16-quickgelu", "openai"  # the paper's: CLIP ViT-B/16
+_OPENAI = "openai"     # the tag of OpenAI's own weights
 _QUICK = "-quickgelu"
-_BATCH, _STEP = 16, 8                            # values and token lengths encoded together
-_PATIENCE = 4                                    # seconds to reach the host of the weights
-# the image tower, which nobody asks: as small as may be
+_BATCH, _STEP = 16, 8  # values and token lengths encoded together
+_PATIENCE = 4          # seconds to reach the host of the weights
+# the image tower, which is never used: as small as may be
 _VISION = {"layers": 1, "width": 64, "image_size": 32, "patch_size": 32}
+
+
+def load(cache: Path | str | None, model: str, weights: str) -> CachedText:
+    """Return the cached encoder of a model; see `ClipText`."""
+    encoder = ClipText(model, weights)
+    return CachedText(encoder, encoder.identity, cache)
 
 
 class ClipText:
@@ -44,14 +51,14 @@ class ClipText:
         name: "clip".
         model: name of the open_clip model, with "-quickgelu" where the weights need it.
         width: length of a text vector.
-        identity: what its vectors depend on: model and weights (tag, or SHA-256 of the file).
+        identity: model and weights (tag, or SHA-256 of the file), which its vectors depend on.
         notes: what the user should know.
     """
 
     name = "clip"
 
-    def __init__(self, model: str = MODEL, weights: str = WEIGHTS):
-        """Find the model and its weights; neither is loaded or downloaded yet.
+    def __init__(self, model: str, weights: str):
+        """Find the model and its weights; load and download nothing yet.
 
         Args:
             model: a model of open_clip.
@@ -78,13 +85,14 @@ class ClipText:
         self._tower: nn.Module | None = None
 
     def describe(self) -> dict[str, Any]:
-        """What the metadata of a dataset says about its text vectors."""
+        """Return what a dataset records of its text vectors."""
         return {"name": self.name, "model": self.model, "weights": self.weights,
                 "sha256": self.sha256, "width": self.width}
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """Text vectors of the values, not normalised: [len(values), width] float32. A vector does
-        not depend on the other values.
+        """Return text vectors [len(values), width] float32, not normalised.
+
+        A vector does not depend on the other values.
 
         Raises:
             PrepareError: the weights cannot be downloaded or read, or belong to another model.
@@ -106,19 +114,19 @@ class ClipText:
     def _check_model(self, model: str) -> None:
         known = [name for name in self._clip.list_models() if self._stands_alone(name)]
         if model not in known:
-            close = difflib.get_close_matches(model, known, n=3) or [MODEL]
-            reason = "needs more files than its weights" if model in self._clip.list_models() else "unknown model of open_clip"
+            close = (difflib.get_close_matches(model, known, n=3)
+                     or [ENCODERS[self.name].defaults["model"]])
+            reason = ("needs more files than its weights" if model in self._clip.list_models()
+                      else "unknown model of open_clip")
             raise PrepareError(f"text.model={model}: {reason}; choose one such as "
                                f"{', '.join(close)}")
 
     def _stands_alone(self, model: str) -> bool:
-        """Whether text tower and tokenizer are open_clip's own, so that the weights are all that
-        is needed."""
+        """Return whether text tower and tokenizer are open_clip's own and need only weights."""
         config = self._clip.get_model_config(model)
-        others = "multimodal_cfg" in config or any(config["text_cfg"].get(key)
-                                                   for key in ("hf_model_name",
-                                                               "hf_tokenizer_name"))
-        return not others and "siglip" not in model.lower()
+        hugging_face = [key for key in ("hf_model_name", "hf_tokenizer_name")
+                        if config["text_cfg"].get(key)]
+        return not ("multimodal_cfg" in config or hugging_face or "siglip" in model.lower())
 
     def _is_tag(self, model: str, tag: str) -> bool:
         return any(tag in self._clip.list_pretrained_tags_by_model(name)
@@ -163,19 +171,18 @@ class ClipText:
         return model
 
     def _files_of_openai(self) -> set[str]:
-        urls = [self._clip.get_pretrained_url(model, WEIGHTS)
-                for model in self._clip.list_pretrained_models_by_tag(WEIGHTS)]
+        urls = [self._clip.get_pretrained_url(model, _OPENAI)
+                for model in self._clip.list_pretrained_models_by_tag(_OPENAI)]
         return {url.split("/")[-2] for url in urls if url}
 
     def _notes(self) -> list[str]:
         notes = []
-        told = self._path is None or self.sha256 in self._files_of_openai() or self._path.with_name(
-            "open_clip_config.json").is_file()
-        if not told and f"{self.model.removesuffix(_QUICK)}{_QUICK}" in self._clip.list_models():
-            quick = self.model.endswith(_QUICK)
-            other, makers = (self.model.removesuffix(_QUICK),
-                             "LAION and DataComp") if quick else (f"{self.model}{_QUICK}",
-                                                                  "OpenAI")
+        certain = (self._path is None or self.sha256 in self._files_of_openai()
+                   or self._path.with_name("open_clip_config.json").is_file())
+        plain = self.model.removesuffix(_QUICK)
+        if not certain and plain + _QUICK in self._clip.list_models():
+            other, makers = ((plain, "LAION and DataComp") if self.model.endswith(_QUICK)
+                             else (plain + _QUICK, "OpenAI"))
             notes.append(f"{self._path}: taken as weights of {self.model}; for weights of "
                          f"{makers} pass text.model={other}")
         if self.width != 512:
@@ -184,10 +191,9 @@ class ClipText:
         return notes
 
     def _load(self) -> nn.Module:
-        """The text tower with its weights, for inference.
+        """Return the text tower with its weights, for inference.
 
-        Its state is compared by name and shape with the file first, so that another model's file
-        is told from a damaged one.
+        Compare names and shapes with the file first: another model's file is not a damaged one.
         """
         path = self._path or self._download()
         tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"],
@@ -198,11 +204,11 @@ class ClipText:
             raise PrepareError(f"{path}: {error}") from error
         expected = tower.state_dict()
         for name in [*expected, *state]:
-            found, wanted = (list(table[name].shape) if name in table else "absent"
+            shape, needed = (list(table[name].shape) if name in table else "absent"
                              for table in (state, expected))
-            if found != wanted:
-                raise PrepareError(f"{path}: not the weights of {self.model}: {name} is {found}, "
-                                   f"expected {wanted}; give the file's own model with "
+            if shape != needed:
+                raise PrepareError(f"{path}: not the weights of {self.model}: {name} is {shape}, "
+                                   f"expected {needed}; give the file's own model with "
                                    "text.model=")
         tower.load_state_dict({name: tensor.float() for name, tensor in state.items()})
         return tower.eval().requires_grad_(False)
@@ -210,15 +216,16 @@ class ClipText:
     def _download(self) -> Path:
         source = self._clip.get_pretrained_cfg(self.model, self.weights)
         repository = source.get("hf_hub", "").strip("/")
-        where = source.get(
-            "url") or f"open_clip_model.safetensors of {repository} (`hf download {repository}`)"
+        where = (source.get("url")
+                 or f"open_clip_model.safetensors of {repository} (`hf download {repository}`)")
         silence = _unreachable(constants.ENDPOINT if repository else source["url"])
         try:
             with _hub_offline() if silence else nullcontext():
-                if silence and not repository and not (
-                    Path("~/.cache/clip").expanduser() / Path(source["url"]).name).is_file():
-                    # without a timeout of its own, the download would wait for minutes
-                    raise ConnectionError(silence)
+                if silence and not repository:
+                    downloaded = Path("~/.cache/clip").expanduser() / Path(source["url"]).name
+                    if not downloaded.is_file():
+                        # the download has no timeout of its own and would wait for minutes
+                        raise ConnectionError(silence)
                 return Path(self._clip.download_pretrained(source))
         except (OSError, RuntimeError, ValueError) as error:
             raise PrepareError(f"text.weights={self.weights}: the weights of {self.model} cannot "
@@ -228,26 +235,27 @@ class ClipText:
 
 
 def _unreachable(url: str) -> str | None:
-    """Why the host of a URL, or the proxy to it, cannot be reached; None where it can. Says it in
-    seconds, without a retry."""
+    """Return why the host of a URL, or the proxy to it, cannot be reached; None if it can.
+
+    The answer comes in seconds, without a retry.
+    """
     target, proxies = urlsplit(url), getproxies()
-    if not proxy_bypass(target.hostname) and (proxy := proxies.get(target.scheme)
-                                              or proxies.get("all")):
+    proxy = proxies.get(target.scheme) or proxies.get("all")
+    if proxy and not proxy_bypass(target.hostname):
         target = urlsplit(proxy)
     if not target.hostname:
         return None
+    address = target.hostname, target.port or (80 if target.scheme == "http" else 443)
     fault = [f"no answer within {_PATIENCE} s"]
 
     def connect() -> None:
         try:
-            socket.create_connection((target.hostname, target.port
-                                      or (80 if target.scheme == "http" else 443)),
-                                     _PATIENCE).close()
+            socket.create_connection(address, _PATIENCE).close()
             fault.clear()
         except OSError as error:
             fault[0] = error.strerror or one_line(error)
 
-    # asking for the host's address knows no timeout
+    # looking up the host's address has no timeout
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
     thread.join(_PATIENCE)
@@ -256,8 +264,7 @@ def _unreachable(url: str) -> str | None:
 
 @contextmanager
 def _hub_offline() -> Iterator[None]:
-    """Inside, the hub gives what its cache holds and asks nobody: it would ask again and again,
-    and say so each time."""
+    """Make the hub answer from its cache alone; else it retries and logs each attempt."""
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         yield
@@ -278,25 +285,26 @@ def _open_clip() -> ModuleType:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise PrepareError(f"{path}: cannot be read ({error.strerror}); give a readable file of "
                            "weights as text.weights=") from error
 
 
 def _is_causal(tower: nn.Module) -> bool:
-    """Whether no token sees those after it, and the vector is read at the end of the text: then
-    the padding can be left out."""
+    """Return whether padding can be left out.
+
+    It can if no token sees those after it and the vector is read at the end of the text.
+    """
     return tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type == "argmax"
 
 
 def _batches(tokens: Tensor, causal: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of values of about the same length, and their tokens.
+    """Yield rows of values of about the same length, and their tokens.
 
-    Every batch of a length has the same shape, filled up with padding, so that no vector depends
-    on the others in its batch. Most tag values are a few tokens long: without the padding to the
-    model's 77 they take a tenth of the time, and give the same vectors.
+    Every batch of a length has the same shape, filled up with padding, so no vector depends on the
+    others in its batch. Most tag values are a few tokens long: without the padding to the model's
+    77 they take a tenth of the time and give the same vectors.
 
     Args:
         tokens: [n, context] int64; the last token of a text is the highest.
@@ -317,9 +325,8 @@ def _batches(tokens: Tensor, causal: bool) -> Iterator[tuple[Tensor, Tensor]]:
 
 @torch.no_grad()
 def _forward(tower: nn.Module, tokens: Tensor) -> Tensor:
-    """Text vectors [b, width] of tokens [b, length]."""
-    mask = tower.attn_mask
-    length = tokens.shape[1]
+    """Return the text vectors [b, width] of tokens [b, length]."""
+    mask, length = tower.attn_mask, tokens.shape[1]
     if mask is not None and length < mask.shape[0]:
         tower.attn_mask = mask[:length, :length]
     try:

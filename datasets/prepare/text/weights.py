@@ -1,5 +1,4 @@
-"""The text tower's part of a file of CLIP weights, read without ever running code that is not
-OpenAI's own."""
+"""Read the text tower from a file of CLIP weights without running code that is not OpenAI's."""
 
 import warnings
 import zipfile
@@ -18,18 +17,18 @@ _OTHERS = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_
 
 
 class TextWeightsFault(Exception):
-    """A file that holds no weights of a text tower; the message says why and what to do, without
-    the file's name."""
+    """A file holds no weights of a text tower; the message says why and the remedy, not the file.
+    """
 
 
 def read_text_weights(path: Path, trusted: bool = False) -> dict[str, Tensor]:
-    """Weights of the text tower by the names that open_clip's TextTransformer has for them.
+    """Return the text tower's weights under the names of open_clip's TextTransformer.
 
     Args:
         path: safetensors, a state dict of torch.save (alone or as "state_dict" of a checkpoint),
             or a TorchScript archive.
-        trusted: the file is known to be OpenAI's; only then is a TorchScript archive, which is a
-            program, opened.
+        trusted: the file is known to be OpenAI's. A TorchScript archive is a program and is
+            opened only then.
 
     Raises:
         TextWeightsFault: the file is damaged, or holds something else.
@@ -55,7 +54,7 @@ def _text_name(name: str) -> str:
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()
+            return {name: file.get_tensor(name) for name in file.keys()  # noqa: SIM118
                     if not _text_name(name).startswith(_OTHERS)}
     except (SafetensorError, OSError) as error:
         raise TextWeightsFault(f"cannot be read as safetensors ({one_line(error)}); get the file "
@@ -66,12 +65,12 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = load_tensors(path)
     except FileFault as error:
-        raise TextWeightsFault(
-            f"{error}; give the weights as safetensors or as a state dict") from error
+        raise TextWeightsFault(f"{error}; give the weights as safetensors or as a state "
+                               "dict") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not content or not all(isinstance(tensor, Tensor)
-                                                               for tensor in content.values()):
+    tensors = content.values() if isinstance(content, dict) else []
+    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise TextWeightsFault("holds no state dict; give the weights of a CLIP model")
     return content
 

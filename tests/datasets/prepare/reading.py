@@ -6,7 +6,8 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 
-from datasets.prepare.osm.objects import Box, Census, read_objects
+from datasets.prepare.geo.crs import Bounds
+from datasets.prepare.osm.objects import Census, read_objects
 from datasets.prepare.osm.tags import LayerTable, load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST
 
@@ -33,7 +34,7 @@ class Reading:
         return self.geometry[place]
 
 
-def read(path: Path, crs: object = UTM, bounds: Box = BOUNDS,
+def read(path: Path, crs: object = UTM, bounds: Bounds = BOUNDS,
          table: LayerTable | None = None) -> Reading:
     table, census = table or load_layers(), Census()
     chunks = list(read_objects(path, crs, bounds, table, census))

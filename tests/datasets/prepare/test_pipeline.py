@@ -16,7 +16,7 @@ from datasets import TileDataset
 from datasets.keys import PrepareConfig
 from datasets.prepare import bands
 from datasets.prepare.settings import Settings
-from datasets.prepare.text.encoder import HashText
+from datasets.prepare.text.hashed import HashText
 from tests.datasets.prepare.places import (
     NORTH,
     UTM,

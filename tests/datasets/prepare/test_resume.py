@@ -26,10 +26,10 @@ def undisturbed(place):
     ("compact", "datasets.prepare.staging", "describe_job", 1),
     ("compact", "datasets.prepare.engine", "make_band", 2),
     ("compact", "datasets.prepare.pipeline", "join_parts", 1),
-    ("compact", "datasets.prepare.city_folder", "_remove_city", 1),
+    ("compact", "utils.work_folder", "_put_away", 1),
     ("compact", "datasets.prepare.pipeline", "checksums", 1),
     ("release", "datasets.prepare.engine", "make_band", 2),
-    ("release", "datasets.prepare.city_folder", "_remove_city", 1),
+    ("release", "utils.work_folder", "_put_away", 1),
 ])
 def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
     kill(place, layout, module, name, count)
@@ -41,10 +41,20 @@ def test_a_killed_run_goes_on(place, undisturbed, layout, module, name, count):
                          [("release", 1), ("release", 5), ("release", 12), ("compact", 1)])
 def test_a_kill_while_tiles_are_moved_leaves_a_dataset_that_is_refused_until_the_move_is_finished(
     place, undisturbed, layout, moves):
-    kill(place, layout, "datasets.prepare.city_folder", "_move", moves)
-    with pytest.raises(TileError,
-                       match=r"the preparation of c was interrupted.*run prepare_dataset.py for it again"):
+    kill(place, layout, "utils.work_folder", "_move_file", moves)
+    with pytest.raises(TileError, match=r"the preparation of c was interrupted.*run "
+                                        r"prepare_dataset.py for it again"):
         TileDataset(place.folder / "out", image_size=64)
+    prepare(place, keep_empty=True, layout=layout)
+    assert contents(place.folder / "out") == undisturbed[layout]
+
+
+@pytest.mark.parametrize(("before", "layout"), [("compact", "release"), ("release", "compact"),
+                                                ("release", "release")])
+def test_a_kill_while_a_city_is_replaced_leaves_nothing_of_the_old_one(place, undisturbed, before,
+                                                                       layout):
+    prepare(place, layout=before)
+    kill(place, layout, "utils.work_folder", "_move_file", 1)
     prepare(place, keep_empty=True, layout=layout)
     assert contents(place.folder / "out") == undisturbed[layout]
 
@@ -75,7 +85,8 @@ def test_a_full_disk_keeps_the_work(place, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("datasets.prepare.bands.write_part", full)
         with pytest.raises(PrepareError,
-                           match=r"out: cannot be written \(No space left on device\).*the same command then goes on"):
+                           match=r"out: cannot be written \(No space left on device\). Free "
+                                 r"space there and run the same command again; it keeps"):
             prepare(place)
     assert [path.name for path in (place.folder / "out").iterdir()] == [".preparing-c"]
     assert prepare(place).tiles == 4
@@ -98,7 +109,7 @@ def test_traces_of_a_finished_run_do_not_answer_for_another_request(place, undis
 
 def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
     prepare(place, city="b")
-    kill(place, "compact", "datasets.prepare.city_folder", "_move", 1)
+    kill(place, "compact", "utils.work_folder", "_move_file", 1)
     with pytest.raises(PrepareError, match="holds a dataset of another kind, layout=compact with "
                                            "b"):
         prepare(place, keep_empty=True, layout="release")
@@ -107,17 +118,19 @@ def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
 def test_other_lists_do_not_cost_the_work(place, capsys):
     kill(place, "compact", "datasets.prepare.pipeline", "join_parts", 1)
     prepare(place, keep_empty=True, split={"seed": 1}, progress=True)
-    assert "going on with the work of a stopped run: 6 of 6 tiles are done" in capsys.readouterr().out
+    resumed = "going on with the work of a stopped run: 6 of 6 tiles are done"
+    assert resumed in capsys.readouterr().out
     kill(place, "compact", "datasets.prepare.pipeline", "join_parts", 1)
     prepare(place, keep_empty=True, max_nodata=0.9, overwrite=True, progress=True)
-    assert "the work of a stopped run with other keys or other sources was thrown away" in capsys.readouterr().out
+    discarded = "the work of a stopped run with other keys or other sources was thrown away"
+    assert discarded in capsys.readouterr().out
 
 
 def test_two_runs_of_one_city_do_not_meet(place):
     out = place.folder / "out"
     out.mkdir()
-    with FileLock(out / ".lock-preparing-c"), pytest.raises(PrepareError, match=
-        "out: another run is preparing c there; wait for it"):
+    with FileLock(out / ".lock-preparing-c"), pytest.raises(
+            PrepareError, match="out: another run is preparing c there; wait for it"):
         prepare(place)
     assert prepare(place).tiles == 4
 
@@ -157,8 +170,8 @@ def test_a_worker_that_dies_is_told(place, monkeypatch):
             pass
 
     monkeypatch.setattr("datasets.prepare.engine.ProcessPoolExecutor", Broken)
-    with pytest.raises(PrepareError,
-                       match=r"a worker process ended without a word, most likely for want of memory.*workers=2"):
+    with pytest.raises(PrepareError, match=r"a worker process ended without a word, most likely "
+                                           r"for want of memory.*workers=2"):
         list(make_bands(place.folder, [0, 1, 2, 3], workers=4, scheduler=None))
 
 
@@ -190,6 +203,6 @@ def test_a_cluster_whose_workers_die_is_told(place, monkeypatch):
 
     monkeypatch.setattr(distributed, "Client", Client)
     monkeypatch.setattr(distributed, "as_completed", die)
-    with pytest.raises(PrepareError,
-                       match=r"scheduler=tcp://there:1: workers died at their work.*goes on where it stopped"):
+    with pytest.raises(PrepareError, match=r"scheduler=tcp://there:1: workers died at their "
+                                           r"work.*goes on where it stopped"):
         list(make_bands(place.folder, [0], workers=1, scheduler="tcp://there:1"))

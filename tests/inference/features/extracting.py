@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from inference.features.run import extract
-from inference.keys import ExtractConfig
-from utils.cli.command import read_config
+from inference.keys import EXTRACT
+from utils.cli.compose import read
 
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2"]
 UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000],
@@ -13,5 +13,4 @@ UTM = {"crs": "EPSG:32633", "transform": [0.5, 0, 400000, 0, -0.5, 5800000],
 
 
 def run(checkpoint: Path, out: Path, *overrides: str) -> dict:
-    return extract(read_config("extract_features", ExtractConfig,
-                               [*SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides]))
+    return extract(read(EXTRACT, *SMALL, f"checkpoint={checkpoint}", f"out={out}", *overrides))

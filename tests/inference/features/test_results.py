@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.parts import Parts
+from inference.pieces import Parts
 from inference.result_folder import ResultFolder
 from tests.inference.features.extracting import run
 from tests.pretrained import save_pretrained
@@ -106,10 +106,10 @@ def test_a_scene_without_objects_has_vectors_of_the_image_and_notes_that_say_so(
     record = run(tmp_path / f"known{suffix}", tmp_path / "out",
                  f"raster={sample_tiles.parent / 'raw/city.tif'}", "patches=false")
     assert record["representations"] == ["rs", "fused"]
-    said = capsys.readouterr().out
+    shown = capsys.readouterr().out
     for note in ("no osm= is given: the model, which was trained with OSM",
-        "a pixel is 1 m here, and was 2 m where the model was trained"):
-        assert note in said
+                 "a pixel is 1 m here, and was 2 m where the model was trained"):
+        assert note in shown
         assert any(note in line for line in record["notes"])
 
 
@@ -123,8 +123,8 @@ def assert_same(out: Path, whole: Path) -> None:
 
 BAD = {
     "no source": ([], "data_root= and raster=: neither is given"),
-    "two sources": (["data_root=TILES", "raster=RAW/city.tif"], "data_root=.* and raster=.*: one "
-                                                                "of them is enough"),
+    "two sources": (["data_root=TILES", "raster=RAW/city.tif"],
+                    "data_root=.* and raster=.*: one of them is enough"),
     "objects for a dataset": (["data_root=TILES", "osm=RAW/osm.gpkg"],
                               "osm=.*: a dataset has its own objects"),
     "osm of nothing": (["raster=RAW/city.tif", "representations=[osm]"],
@@ -143,24 +143,23 @@ BAD = {
     "no run": (["data_root=TILES", "checkpoint=null", "save_root_dir=EMPTY"],
                "EMPTY: holds no pretraining run"),
     "nodes of another width": (["data_root=TILES", "checkpoint=NARROW"],
-        "narrow.safetensors: reads nodes of 101 columns.*have 525"),
+                               "narrow.safetensors: reads nodes of 101 columns.*have 525"),
     "text of another width": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "checkpoint=NARROW"],
                               "narrow.*: reads text vectors of 88"),
     "no such dataset": (["data_root=EMPTY/gone"], "gone: does not exist"),
     "no such raster": (["raster=EMPTY/gone.tif", "osm=RAW/osm.gpkg"], "gone.tif"),
-    "no such city": (["data_root=TILES", "cities=[oslo]"], "no tile of cities=oslo; the cities "
-                                                           "found are: sample"),
-    "another image size": (["data_root=TILES", "image_size=256"], "images have 224 x 224 pixels, "
-                                                                  "expected 256 x 256; pass "
-                                                                  "image_size=224"),
+    "no such city": (["data_root=TILES", "cities=[oslo]"],
+                     "no tile of cities=oslo; the cities found are: sample"),
+    "another image size": (["data_root=TILES", "image_size=256"],
+                           "images have 224 x 224 pixels, expected 256 x 256; pass image_size=224"),
     "no multiple of the patch": (["data_root=TILES", "image_size=225"],
-        "image_size=225: no multiple of 16.*prepare tiles of such a size"),
-    "no multiple of the patch, a scene": (["raster=RAW/city.tif", "osm=RAW/osm.gpkg",
-                                           "image_size=225"],
-                                          "image_size=225: no multiple of 16.*; pass "
-                                          "image_size=224, or leave it out"),
+                                 "image_size=225: no multiple of 16.*prepare tiles of such a size"),
+    "no multiple of the patch, a scene": (
+        ["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "image_size=225"],
+        "image_size=225: no multiple of 16.*; pass image_size=224, or leave it out"),
     "a city that names no folder": (["data_root=STRANGE"],
-                                    r"strange: the city 'Rio:' in its tiles' names cannot name a folder"),
+                                    r"strange: the city 'Rio:' in its tiles' names cannot name a "
+                                    "folder"),
     "other results": (["data_root=TILES", "out=WHOLE", "fusion=fine"],
                       r"WHOLE: holds other results: fusion=fine \(there global\)"),
     "other files": (["data_root=TILES", "out=RAW"],

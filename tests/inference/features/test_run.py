@@ -34,22 +34,22 @@ GRID = (14, 14)  # patches of a tile
 @torch.inference_mode()
 def expected(tiles: TileDataset, checkpoint: Path,
              fusion: str = "global") -> dict[str, np.ndarray]:
-    """What the network says of each tile, in one batch."""
+    """Return the network's vectors of each tile, in one batch."""
     rose = load_rose(checkpoint).eval()
     images, graphs = collate([tiles[index] for index in range(len(tiles))])
     tokens, fused = rose.encode_image(images), rose.fuse(images, graphs, fusion)
     of_tile = fused[:, 0] if fusion == "global" else fused.mean(1)
-    found = {"rs": tokens[:, 0], "rs_patches": tokens[:, 1:],
-             "osm": rose.encode_osm(graphs, GRID)[1], "fused": of_tile,
-             "fused_patches": fused[:, -196:]}
-    return {name: value.numpy() for name, value in found.items()}
+    vectors = {"rs": tokens[:, 0], "rs_patches": tokens[:, 1:],
+               "osm": rose.encode_osm(graphs, GRID)[1], "fused": of_tile,
+               "fused_patches": fused[:, -196:]}
+    return {name: value.numpy() for name, value in vectors.items()}
 
 
 def patches(path: Path, column: int, row: int) -> np.ndarray:
     """[L, D] of a tile, from a GeoTIFF."""
     with rasterio.open(path) as raster:
-        return raster.read(window=((14 * row, 14 * row + 14),
-                                   (14 * column, 14 * column + 14))).reshape(raster.count, -1).T
+        window = ((14 * row, 14 * row + 14), (14 * column, 14 * column + 14))
+        return raster.read(window=window).reshape(raster.count, -1).T
 
 
 @pytest.mark.parametrize("fusion", ["global", "fine"])
@@ -59,14 +59,14 @@ def test_vectors_are_those_of_the_network(sample_tiles, checkpoint, whole, tmp_p
         out = tmp_path / "fine"
         run(checkpoint, out, f"data_root={sample_tiles}", "fusion=fine", "representations=[fused]")
     tiles = TileDataset(sample_tiles)
-    truth, table = expected(tiles, checkpoint,
-                            fusion), gpd.read_parquet(out / "tiles.parquet").set_index("tile")
+    truth = expected(tiles, checkpoint, fusion)
+    table = gpd.read_parquet(out / "tiles.parquet").set_index("tile")
     assert sorted(table.index) == tiles.names
     for name in ("rs", "osm", "fused") if fusion == "global" else ("fused",):
         np.testing.assert_allclose(np.stack(table.loc[tiles.names, name]), truth[name], atol=1e-5)
         for tile, vectors in zip(tiles.names, truth.get(f"{name}_patches", ()), strict=False):
-            place = table.loc[tile, ["col", "row"]]
-            np.testing.assert_allclose(patches(out / f"patches_{name}.tif", *place), vectors,
+            cell = table.loc[tile, ["col", "row"]]
+            np.testing.assert_allclose(patches(out / f"patches_{name}.tif", *cell), vectors,
                                        atol=1e-5)
     assert table.loc[tiles.names, "objects"].tolist() == [len(tiles[index][1].x)
                                                           for index in range(len(tiles))]
@@ -93,8 +93,8 @@ def test_patches_of_osm_are_means_weighted_by_nearness(sample_tiles, checkpoint,
 
 def test_files_lie_where_the_raster_does(sample_tiles, whole):
     with rasterio.open(sample_tiles.parent / "raw" / "city.tif") as raster:
-        corner, crs, pixel, bounds = raster.transform * (0,
-                                                         0), raster.crs, raster.transform.a, raster.bounds
+        corner, crs = raster.transform * (0, 0), raster.crs
+        pixel, bounds = raster.transform.a, raster.bounds
     for name in ("patches_rs.tif", "patches_osm.tif", "patches_fused.tif", "fused_pca.tif"):
         with rasterio.open(whole / name) as raster:
             assert raster.crs == crs
@@ -141,8 +141,8 @@ def test_colours_are_the_principal_components(whole):
 
 
 def test_pictures_show_the_same_ground(sample_tiles, whole):
-    imagery, colours = Image.open(whole / "figures/imagery.jpg"), Image.open(
-        whole / "figures/fused_pca.png")
+    imagery = Image.open(whole / "figures/imagery.jpg")
+    colours = Image.open(whole / "figures/fused_pca.png")
     assert imagery.size == colours.size == (672, 672)  # 42 patches of all their 16 pixels
     with rasterio.open(sample_tiles.parent / "raw" / "city.tif") as raster:
         truth = raster.read().transpose(1, 2, 0).astype(float)
@@ -160,15 +160,15 @@ def test_a_scene_gives_the_same_as_its_tiles(sample_tiles, checkpoint, whole, tm
     raw = sample_tiles.parent / "raw"
     run(checkpoint, tmp_path / "scene", f"raster={raw / 'city.tif'}", f"osm={raw / 'osm.gpkg'}",
         "num_workers=1")
-    ours, theirs = (gpd.read_parquet(folder / "tiles.parquet").set_index(["col",
-                                                                          "row"]).sort_index()
-                    for folder in (tmp_path / "scene", whole))
+    ours, theirs = (
+        gpd.read_parquet(folder / "tiles.parquet").set_index(["col", "row"]).sort_index()
+        for folder in (tmp_path / "scene", whole))
     assert ours.crs == theirs.crs
     assert ours.geometry.geom_equals(theirs.geometry).all()
     for name in ("rs", "osm", "fused"):
         np.testing.assert_allclose(np.stack(ours[name]), np.stack(theirs[name]), atol=1e-5)
-        with rasterio.open(tmp_path / "scene" / f"patches_{name}.tif") as one, rasterio.open(
-            whole / f"patches_{name}.tif") as other:
+        with (rasterio.open(tmp_path / "scene" / f"patches_{name}.tif") as one,
+              rasterio.open(whole / f"patches_{name}.tif") as other):
             assert (one.transform, one.crs) == (other.transform, other.crs)
             np.testing.assert_allclose(one.read(), other.read(), atol=1e-5)
 
@@ -181,8 +181,8 @@ def test_a_scene_may_end_within_a_tile_and_within_a_patch(checkpoint, tmp_path):
         raster.write(draw.integers(1, 255, (3, 250, 300), dtype=np.uint8))
     run(checkpoint, tmp_path / "out", f"raster={tmp_path / 'odd.tif'}", "representations=[rs]")
     with rasterio.open(tmp_path / "out" / "patches_rs.tif") as raster:
-        assert (raster.shape, tuple(raster.transform)[:6]) == ((16, 19),
-                                                               (32, 0, 400000, 0, -32, 5800000))
+        assert raster.shape == (16, 19)
+        assert tuple(raster.transform)[:6] == (32, 0, 400000, 0, -32, 5800000)
         assert not np.isnan(raster.read()).any()
     assert len(gpd.read_parquet(tmp_path / "out" / "tiles.parquet")) == 4
 
@@ -289,8 +289,8 @@ def test_a_city_is_not_mistaken_for_one_whose_name_begins_as_its_own(checkpoint,
                       meta=UTM)
     run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}")
     for city in ("york", "york new"):
-        said = json.loads((tmp_path / "out" / city / "scene.json").read_text())
-        assert all((tmp_path / "out" / city / file["name"]).is_file() for file in said["files"])
+        record = json.loads((tmp_path / "out" / city / "scene.json").read_text())
+        assert all((tmp_path / "out" / city / file["name"]).is_file() for file in record["files"])
 
 
 def test_tiles_of_unknown_place_are_on_their_own_grid(checkpoint, tmp_path):
@@ -320,7 +320,7 @@ def test_overlapping_tiles_have_vectors_of_tiles_alone(cities, checkpoint, tmp_p
         run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}", "cities=[oslo]")
     run(checkpoint, tmp_path / "out", f"data_root={tmp_path / 'tiles'}", "cities=[oslo]",
         "patches=false")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["features.json",
-                                                                          "tiles.parquet"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["features.json", "tiles.parquet"]
     table = gpd.read_parquet(tmp_path / "out" / "tiles.parquet").set_index("tile")
     assert table.geometry["oslo_1_0"].bounds == (400056, 5799888, 400168, 5800000)

@@ -9,9 +9,11 @@ import shapely
 import torch
 from affine import Affine
 
-from inference.maps.run import map_scene
+from inference import map_scene
 from models import build_rose
-from training.finetuned import build_downstream, save_finetuned
+from models.decoders import TargetScale
+from models.heads import RegressionHead, SegmentationHead
+from models.network_file import save_finetuned
 
 CLASSES = ["water", "green", "farmland"]
 CRS = {  # pixels of about half a metre in Berlin; those in degrees are not square
@@ -27,8 +29,7 @@ def write_raster(path: Path, pixels: np.ndarray, crs: str = UTM,
     """Imagery [h, w, 3] uint8 as a GeoTIFF."""
     height, width, _ = pixels.shape
     with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=3,
-                       dtype="uint8", crs=crs, transform=CRS[crs],
-                       nodata=nodata) as file:
+                       dtype="uint8", crs=crs, transform=CRS[crs], nodata=nodata) as file:
         file.write(np.moveaxis(pixels, -1, 0))
     return path
 
@@ -44,9 +45,8 @@ def write_objects(path: Path, raster: Path, count: int = 12, move: float = 0) ->
         left, bottom, right, top = file.bounds
         crs = file.crs
     random = np.random.default_rng(1)
-    x, y = left + (right - left) * (random.uniform(0, 0.9, count)
-                                    + move), bottom + (top - bottom) * random.uniform(0, 0.9,
-                                                                                      count)
+    x = left + (right - left) * (random.uniform(0, 0.9, count) + move)
+    y = bottom + (top - bottom) * random.uniform(0, 0.9, count)
     boxes = shapely.box(x, y, x + (right - left) / 20, y + (top - bottom) / 20)
     gpd.GeoDataFrame({"building": ["yes"] * count}, geometry=boxes, crs=crs).to_file(path)
     return path
@@ -58,12 +58,11 @@ def write_model(path: Path, problem: str = "segmentation", modality: str = "fusi
     """A fine-tuned model with random weights, as an evaluation leaves it; `build` goes to its
     Rose."""
     torch.manual_seed(seed)
-    purpose = {"problem": problem, "modality": modality}
-    purpose |= ({"decoder": "linear", "classes": CLASSES} if problem == "segmentation"
-                else {"target": "pop", "target_scale": "standard", "mean": 100.0, "std": 30.0})
-    model = build_downstream(build_rose("test_vit", **build), purpose)
+    head = (SegmentationHead(modality, "linear", tuple(CLASSES)) if problem == "segmentation"
+            else RegressionHead(modality, "pop", TargetScale("standard", 100.0, 30.0)))
+    model = head.build(build_rose("test_vit", **build))
     torch.nn.init.normal_(next(model.decoder.parameters()), std=0.3)
-    save_finetuned(path, model, purpose, tiles)
+    save_finetuned(path, model, head, tiles)
     return path
 
 

@@ -14,12 +14,10 @@ import pytest
 import rasterio
 from affine import Affine
 
-from inference.features.run import extract
-from inference.keys import ExtractConfig
+from inference import extract_features
 from tests.conftest import SHARED
 from tests.inference.maps.scenes import pixels_of, predict, write_model
 from tests.pretrained import save_pretrained
-from utils.cli.command import configured
 from utils.errors import RoseError
 
 DATA = Path(os.environ.get("ROSE_REAL_DATA", SHARED / "data"))
@@ -94,8 +92,8 @@ def test_the_objects_of_the_place_are_found(models, tmp_path):
 def test_chips_without_any_object_are_mapped_without(models, tmp_path):
     keys = {"raster": DATA / "banepa_nepal/predict/oam",
             "checkpoint": models / "totals.safetensors", "resolution": 0.5}
-    with pytest.raises(RoseError,
-                       match=r"no usable OSM object overlaps the raster.*or leave osm= out, to do without OSM"):
+    with pytest.raises(RoseError, match=r"no usable OSM object overlaps the raster.*or leave osm= "
+                                        r"out, to do without OSM"):
         predict(out=tmp_path / "map", osm=DATA / BUILDINGS, **keys)
     assert objects_in(predict(out=tmp_path / "map", **keys)) == 0
 
@@ -109,12 +107,11 @@ def test_pairs_of_raster_and_osm(models, tmp_path, name):
     assert_on_its_raster(out / "probabilities.tif", raster)
     assert objects_in(predict(raster, models / "totals.safetensors", tmp_path / "totals",
                               osm=osm)) > 10
-    record = extract(configured("extract_features", ExtractConfig, {
-        "raster": raster, "osm": osm, "checkpoint": models / "rose.safetensors",
-        "out": tmp_path / "features", "num_workers": 0}))
+    record = extract_features(models / "rose.safetensors", tmp_path / "features", raster=raster,
+                              osm=osm, num_workers=0)
     assert record["areas"][0]["name"] == name
-    with rasterio.open(tmp_path / "features/patches_osm.tif") as patches, rasterio.open(
-        raster) as there:
+    with (rasterio.open(tmp_path / "features/patches_osm.tif") as patches,
+          rasterio.open(raster) as there):
         assert (patches.crs, patches.transform) == (there.crs, there.transform @ Affine.scale(16))
         assert np.isfinite(patches.read(1)).any()
 

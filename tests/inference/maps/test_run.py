@@ -1,5 +1,4 @@
-"""predict_scene.py as a command: what it says, what it refuses, and how it goes on after a
-stop."""
+"""predict_scene.py as a command: its messages, what it refuses, and how it resumes."""
 
 import os
 import re
@@ -13,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from inference.features.run import extract_features
-from inference.maps.run import map_scene
-from inference.parts import Strips
+from inference import extract_features, map_scene
+from inference.pieces import Strips
 from inference.scene import scene_name
 from tests.inference.maps.scenes import (
     noise,
@@ -130,11 +128,11 @@ def test_what_a_user_should_know_is_said_and_written_down(place, tmp_path, capsy
     made = map_scene(**{"raster": place / "city.tif", "checkpoint": place / "classes.safetensors",
                         "osm": place / "osm.gpkg", **paths},
                      out=tmp_path / "map", num_workers=0)
-    assert pixels_of(made.files["map.tif"]).shape[1:] == pixels_of(paths.get("raster",
-                                                                             place / "city.tif")).shape[1:]
-    said = capsys.readouterr()
+    raster = paths.get("raster", place / "city.tif")
+    assert pixels_of(made.files["map.tif"]).shape[1:] == pixels_of(raster).shape[1:]
+    shown = capsys.readouterr()
     if message:
-        assert re.search(message, said.out + said.err)
+        assert re.search(message, shown.out + shown.err)
         assert re.search(message, str(made))
 
 
@@ -149,8 +147,8 @@ STOPPED = {"classes": {"probabilities": True, "overlap": 0.75}, "totals": {"tile
 
 @pytest.fixture
 def stopped(monkeypatch):
-    """Runs a map until its fourth strip is to be written; gives the numbers of all strips that
-    were, then and afterwards."""
+    """Return a function that runs a map until its fourth strip is to be written, and returns the
+    numbers of all strips that are written, then and afterwards."""
     def run(**keys) -> list[int]:
         write, made = Strips.write, []
 
@@ -212,33 +210,34 @@ def test_statistics_that_a_gis_writes_beside_a_raster_change_nothing(place, tmp_
     given = {"raster": raster, "checkpoint": place / "totals.safetensors", "out": tmp_path / "map",
              **STOPPED["totals"]}
     made = stopped(**given)
-    beside, statistics = tmp_path / "city.tif.aux.xml", "<Metadata><MDI key=\"STATISTICS_MEAN\">127</MDI></Metadata>"
-    beside.write_text("<PAMDataset><PAMRasterBand "
-                      f"band=\"1\">{statistics}</PAMRasterBand></PAMDataset>")
+    beside = tmp_path / "city.tif.aux.xml"
+    band = ("<PAMDataset><PAMRasterBand band=\"1\">{}<Metadata><MDI key=\"STATISTICS_MEAN\">127"
+            "</MDI></Metadata></PAMRasterBand></PAMDataset>")
+    beside.write_text(band.format(""))
     predict(**given)
     assert made[4] == 3
-    beside.write_text("<PAMDataset><PAMRasterBand "
-                      f"band=\"1\"><NoDataValue>7</NoDataValue>{statistics}</PAMRasterBand></PAMDataset>")
-    with pytest.raises(RoseError,
-                       match=r"holds other results: .*city.tif.aux.xml was not read for them; choose another out="):
+    beside.write_text(band.format("<NoDataValue>7</NoDataValue>"))
+    with pytest.raises(RoseError, match=r"holds other results: .*city.tif.aux.xml was not read for "
+                                        "them; choose another out="):
         predict(**given)
 
 
 def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path):
     """Killed while map.tif is written, as the out-of-memory killer does it."""
-    code = ("import os, signal\nfrom utils.scene import geotiff\ngeotiff._in_blocks = lambda "
-            "strips: os.kill(os.getpid(), signal.SIGKILL)\nfrom inference.maps.run import "
-            f"map_scene\nmap_scene({str(place / 'city.tif')!r}, "
-            f"{str(place / 'classes.safetensors')!r}, {str(tmp_path / 'map')!r}, num_workers=2)")
+    paths = [str(path) for path in (place / "city.tif", place / "classes.safetensors",
+                                    tmp_path / "map")]
+    code = ("import os, signal\n"
+            "from inference import geotiff, map_scene\n"
+            "geotiff._in_blocks = lambda strips: os.kill(os.getpid(), signal.SIGKILL)\n"
+            f"map_scene(*{paths!r}, num_workers=2)")
     killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
-                            check=False,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+                            check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert killed.returncode == -9, killed.stderr
     assert not (tmp_path / "map/map.tif").exists()
     out = predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map",
                   num_workers=2, batch_size=16)
-    assert sorted(path.name for path in out.iterdir()) == ["figures", "map.qml", "map.tif",
-                                                           "report.html", "scene.json"]
+    names = sorted(path.name for path in out.iterdir())
+    assert names == ["figures", "map.qml", "map.tif", "report.html", "scene.json"]
 
 
 def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch,
@@ -251,14 +250,14 @@ def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_p
         patched.setattr(Strips, "write", None)
         predict(probabilities=True, **keys)
     assert first.stat().st_mtime_ns == before
-    with pytest.raises(RoseError,
-                       match=r"map: holds other results: probabilities=false \(there true.*overwrite=true"):
+    with pytest.raises(RoseError, match=r"map: holds other results: probabilities=false \(there "
+                                        "true.*overwrite=true"):
         predict(**keys)
-    with pytest.raises(RoseError,
-                       match=r"map: holds other results: .*osm.gpkg was not read for them.*overwrite=true"):
+    with pytest.raises(RoseError, match=r"map: holds other results: .*osm.gpkg was not read for "
+                                        "them.*overwrite=true"):
         predict(probabilities=True, osm=place / "osm.gpkg", **keys)
-    with pytest.raises(RoseError,
-                       match=r"other results: checkpoint_sha256=[0-9a-f]{8} \(there [0-9a-f]{8}\)"):
+    with pytest.raises(RoseError, match=r"other results: checkpoint_sha256=[0-9a-f]{8} \(there "
+                                        r"[0-9a-f]{8}\)"):
         predict(probabilities=True, **keys | {"checkpoint": place / "by_batch.safetensors"})
     predict(overwrite=True, **keys)
     assert not (tmp_path / "map/probabilities.tif").exists()

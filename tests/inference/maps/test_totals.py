@@ -12,6 +12,7 @@ import shapely
 from datasets import TileDataset, collate
 from datasets.prepare.pipeline import prepare_tiles
 from inference.maps.run import _make_strips
+from models.network_file import NetworkFile
 from tests.inference.maps.scenes import (
     CRS,
     noise,
@@ -21,7 +22,6 @@ from tests.inference.maps.scenes import (
     write_objects,
     write_raster,
 )
-from training.finetuned import load_finetuned
 from utils.errors import PrepareError
 
 
@@ -94,7 +94,7 @@ def test_zones_of_a_finished_map_need_the_network_no_more(mapped, model, tmp_pat
         pd.testing.assert_frame_equal(gpd.read_file(plain / name), gpd.read_file(out / name))
 
 
-def test_what_comes_of_cut_tiles_is_told_apart(mapped):
+def test_the_total_of_cut_tiles_is_given_apart(mapped):
     _, _, out = mapped
     tiles, lines = gpd.read_file(out / "tiles.gpkg"), json.loads((out / "scene.json").read_text())[
         "lines"]
@@ -126,7 +126,7 @@ def test_tiles_lie_where_the_raster_has_them(mapped):
 def test_a_whole_tile_has_the_estimate_that_its_prepared_tile_has(mapped, model, tmp_path):
     raster, osm, out = mapped
     prepare_tiles(raster, osm, tmp_path / "tiles", "c", keep_empty=True, progress=False)
-    dataset, (network, _) = TileDataset(tmp_path / "tiles"), load_finetuned(model)
+    dataset, network = TileDataset(tmp_path / "tiles"), NetworkFile(model).downstream()
     expected = network(*collate([dataset[index] for index in range(len(dataset))]))[:, 0].tolist()
     tiles = gpd.read_file(out / "tiles.gpkg")
     found = {f"c_{tile.column}_{tile.row}": (tile.population, tile.objects)
@@ -171,7 +171,8 @@ def test_zones_may_have_any_columns(model, tmp_path, case, suffix):
                   zones=write_zones(tmp_path / f"zones{suffix}", raster, **given))
     zones, said = gpd.read_file(out / "zones.gpkg"), json.loads((out / "scene.json").read_text())
     assert zones.drop(columns=["geometry", "population", "covered"]).to_dict("list") == expected
-    assert any("does not tell capitals" in line for line in said["lines"]) == (case == "capitals")
+    renamed = any("does not distinguish capitals" in line for line in said["lines"])
+    assert renamed == (case == "capitals")
     assert zones.population.sum() == pytest.approx(
         gpd.read_file(out / "tiles.gpkg").population.sum(), rel=1e-3)
 

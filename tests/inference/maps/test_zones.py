@@ -215,8 +215,8 @@ def test_columns_that_a_geopackage_cannot_hold_are_renamed_or_left_out(tmp_path)
         "n": 1, "N_3": 2, "n_2": 3, "fid": "a", "geom": 4, "Geometry": 5}
     assert zones.attrs["notes"] == [
         "zones.parquet: its geometry column centre is left out: a GeoPackage holds one",
-        "zones.parquet: its column N is called N_3: a GeoPackage does not tell capitals, and "
-        "there is one of that name already",
+        "zones.parquet: its column N is called N_3: a GeoPackage does not distinguish "
+        "capitals, and there is one of that name already",
     ]
 
 

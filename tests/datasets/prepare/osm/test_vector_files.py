@@ -256,6 +256,6 @@ def test_a_path_that_the_reader_takes_for_an_archive_is_refused_by_its_character
     frame.to_file(tmp_path / "plain.gpkg")
     (tmp_path / "plain.gpkg").rename(tmp_path / name)
     with pytest.raises(PrepareError, match=r"a!b\.\w+: its path has a !.* Rename"):
-        vector_files.vector_layers(tmp_path / name, load_layers())
+        vector_files.tagged_layers(tmp_path / name, load_layers())
     frame.to_parquet(tmp_path / "a!b.parquet")
-    assert len(vector_files.vector_layers(tmp_path / "a!b.parquet", load_layers())[0]) == 1
+    assert len(vector_files.tagged_layers(tmp_path / "a!b.parquet", load_layers())[0]) == 1

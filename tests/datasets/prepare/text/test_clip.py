@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 import datasets.prepare.text.clip as clip_text
 import utils.torchvision_import  # noqa: F401  (first: open_clip imports torchvision)
-from datasets.prepare.text.encoder import text_encoder
+from datasets.prepare.text.registry import text_encoder
 from utils.errors import PrepareError
 
 open_clip = pytest.importorskip("open_clip")
@@ -396,7 +396,7 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
 def test_a_fresh_process_can_import_open_clip():
     """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this
     process may have given it."""
-    code = "from datasets.prepare.text.encoder import text_encoder; text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')"
+    code = "from datasets.prepare.text.registry import text_encoder; text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                          check=False)
     assert "gone.pt: no such file" in run.stderr.splitlines()[-1]

@@ -1,12 +1,24 @@
-"""The hashed text vectors: the same everywhere, alike for alike words, as long as CLIP's."""
+"""The registry of text encoders, and the hashed vectors: the same on every machine, close for
+similar words, as long as CLIP's."""
 
 import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from datasets.prepare.text.encoder import text_encoder
+from datasets.prepare.text.registry import (
+    ENCODERS,
+    EncoderFile,
+    text_encoder,
+    text_encoder_names,
+)
 from utils.errors import PrepareError
+
+ROOT = Path(__file__).resolve().parents[4]
 
 VALUES = ["residential", "residential_area", "motorway", "yes", "", "école", "stadtpark; süd"]
 
@@ -63,3 +75,22 @@ def test_bad_input(arguments, message):
     with pytest.raises(PrepareError) as error:
         text_encoder(*arguments)
     assert str(error.value) == message
+
+
+def test_a_new_encoder_is_one_file_and_one_line(monkeypatch):
+    toy = SimpleNamespace(load=lambda cache, **keys: (cache, keys))
+    monkeypatch.setitem(sys.modules, "toy_text", toy)
+    monkeypatch.setitem(ENCODERS, "toy", EncoderFile("toy_text", {"model": "small"}))
+    assert text_encoder_names() == ("hash", "clip", "toy")
+    assert text_encoder("toy", cache="folder") == ("folder", {"model": "small"})
+    assert text_encoder("toy", "large") == (None, {"model": "large"})
+    with pytest.raises(PrepareError, match="text.weights=w: text=toy has no weights; add text=clip"):
+        text_encoder("toy", weights="w")
+
+
+def test_naming_the_encoders_imports_none():
+    code = ("import sys, datasets.prepare.text.registry as registry; registry.text_encoder_names();"
+            "print({'torch', 'open_clip', 'huggingface_hub', 'pandas'} & sys.modules.keys())")
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                         check=True)
+    assert run.stdout.strip() == "set()"

@@ -1,0 +1,98 @@
+"""What a kind of map is: how outputs for tiles become strips, and strips become files."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from datasets.prepare.grid import TileGrid
+from datasets.prepare.scene_tiles import SceneTiles
+from inference.keys import PredictConfig
+from inference.pieces import Strips
+from inference.predict import PredictedBand
+from inference.scene import Scene
+from models.downstream import Downstream
+from models.heads import Head
+
+
+@dataclass(frozen=True)
+class WrittenMap:
+    """What scene.json says of a map's files; `headline` to `files` as in `SceneRecord`.
+
+    Attributes:
+        more: further entries.
+    """
+
+    lines: list[str]
+    layers: list[dict[str, Any]]
+    files: list[dict[str, str]]
+    headline: Sequence[tuple[str, str, str]] = ()
+    tables: Sequence[dict[str, Any]] = ()
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+class MapKind(ABC):
+    """A kind of map, made by networks with one kind of head.
+
+    A map is made in strips from the top, one for each row of tiles; what a strip holds is the
+    kind's own affair.
+
+    Args:
+        model: the network.
+        head: what it was fine-tuned for.
+        cfg: keys of predict_scene.py.
+
+    Attributes:
+        name: in scene.json.
+        title: of the map.
+        edges: of the `TileGrid`.
+        overlap: share of a tile's side that neighbours have in common.
+        afterwards: keys that matter only when all strips are made.
+
+    Raises:
+        ConfigError: a key that belongs to another kind of map.
+    """
+
+    name: ClassVar[str]
+    edges: ClassVar[str]
+    afterwards: ClassVar[tuple[str, ...]] = ()
+    title: str
+    overlap: float
+
+    def __init__(self, model: Downstream, head: Head, cfg: PredictConfig):
+        self.model = model
+
+    def check(self, scene: Scene) -> None:  # noqa: B027
+        """Raise PrepareError if a source of the map's own cannot be used, before any work."""
+
+    @abstractmethod
+    def network(self, images: Tensor, graphs: Batch) -> Tensor:
+        """Return the outputs [B, ...] for normalised images [B, 3, t, t] and their graphs."""
+
+    def first_row(self, grid: TileGrid, strip: int) -> int:
+        """Return the first row of tiles that the strip and those below it depend on."""
+        return strip
+
+    @abstractmethod
+    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]],
+               first: int) -> Iterator[np.ndarray]:
+        """Yield the strips from `first` on, of the rows of tiles from `first_row` on."""
+
+    def strips_of(self, out: Path, record: dict[str, Any], grid: TileGrid) -> Iterator[np.ndarray]:
+        """Yield the strips of the finished map in `out`, or none if they do not follow from its
+        files."""
+        return iter(())
+
+    @abstractmethod
+    def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
+              shape: tuple[int, int]) -> WrittenMap | None:
+        """Write the map's files; return None if no tile has imagery.
+
+        Args:
+            shape: height and width of the scene's pictures.
+        """

@@ -1,0 +1,109 @@
+"""Numbered files that are whole or absent, so that a stopped run resumes after the last one: rows
+of pixels on their way to a map, vectors of tiles on their way to tables and rasters."""
+
+import functools
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import zstandard
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from utils.files import failing_as, remove_unfinished, replacing
+
+_LEVEL = 1  # of compression: classes shrink to a fiftieth in no time
+_OPEN = 16  # parts at once; their pages count as memory until they are needed for something else
+
+
+class Pieces:
+    """A folder of pieces, made if it is missing, and cleared of what a killed process was writing.
+
+    Args:
+        count: of all pieces.
+    """
+
+    suffix: str
+
+    def __init__(self, folder: Path, count: int):
+        self.folder, self.count = folder, count
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(folder)
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the pieces that are still to be made."""
+        return [number for number in range(self.count) if not self._path(number).is_file()]
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"{number:07d}{self.suffix}"
+
+
+class Strips(Pieces):
+    """Strips of a map, [bands, rows, columns] each, from the top."""
+
+    suffix = ".npy.zst"
+
+    @property
+    def done(self) -> int:
+        """The number of strips that are there, without a gap from the top."""
+        return min(self.missing(), default=self.count)
+
+    def write(self, number: int, strip: np.ndarray) -> None:
+        """Write a strip, whole or not at all."""
+        plain = io.BytesIO()
+        np.save(plain, strip, allow_pickle=False)
+        with replacing(self._path(number)) as temporary:
+            temporary.write_bytes(zstandard.compress(plain.getbuffer(), _LEVEL))
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield all strips from the top."""
+        for number in range(self.count):
+            yield np.load(io.BytesIO(zstandard.decompress(self._path(number).read_bytes())),
+                          allow_pickle=False)
+
+
+class Parts(Pieces):
+    """Parts of a dataset or a scene, in the order of rows, then columns.
+
+    A part holds n tiles: `place` int32 [n, 3] (area, column and row on the area's grid of tiles),
+    `objects` int32 [n], with patches `thumbnail` uint8 [n, s, s, 3], and float32 vectors [n, D]
+    or [n, L, D] by name.
+    """
+
+    suffix = ".safetensors"
+
+    def __init__(self, folder: Path, count: int):
+        super().__init__(folder, count)
+        self._open = functools.lru_cache(_OPEN)(lambda number: safe_open(self._path(number),
+                                                                         framework="numpy"))
+
+    def write(self, number: int, names: list[str], arrays: dict[str, np.ndarray]) -> None:
+        """Write a part, whole or not at all; `names` are those of its tiles."""
+        path = self._path(number)
+        with replacing(path) as temporary, failing_as(path, SafetensorError):
+            save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()},
+                      temporary, {"names": json.dumps(names)})
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield the number of each part that holds tiles, and the names of these."""
+        for number in range(self.count):
+            if names := json.loads(self._open(number).metadata()["names"]):
+                yield number, names
+
+    def read(self, number: int, name: str, tile: int | None = None) -> np.ndarray:
+        """Return an array of a part, or its row `tile` alone."""
+        array = self._open(number).get_slice(name)
+        return array[:] if tile is None else array[tile:tile + 1][0]
+
+    def locate(self, area: int, columns: int, rows: int) -> np.ndarray:
+        """Return where the tiles of an area are, [rows, columns, 2]: the number of the part and the
+        row in it; -1 where there is no tile."""
+        located = np.full((rows, columns, 2), -1, np.int32)
+        for number, _ in self:
+            cells = self.read(number, "place")
+            own = np.flatnonzero(cells[:, 0] == area)
+            located[cells[own, 2], cells[own, 1]] = np.column_stack([np.full_like(own, number),
+                                                                     own])
+        return located

@@ -1,0 +1,141 @@
+"""Work that is whole or absent: whenever a run is killed, the next one leaves all of the new
+results and nothing of the old ones."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.random_tiles import contents
+from utils import work_folder
+from utils.errors import PrepareError
+from utils.work_folder import WorkFolder
+
+OLD = {"record.json": "old", "table": "old", "figures/a": "old", "city/x": "old", "theirs": "-"}
+NEW = {"record.json": "new", "map": "new", "figures/b": "new", "city/y": "new"}
+AFTER = {**NEW, "theirs": "-"}
+
+
+class Killed(BaseException):
+    """Ends a run as a kill does: nothing catches it."""
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+def results(root: Path) -> dict[str, str]:
+    return {name: text.decode() for name, text in contents(root).items()
+            if not name.startswith(".")}
+
+
+def make(out: Path, request: str = "new") -> WorkFolder:
+    """Make NEW in `out` in place of OLD, unless a killed run had got as far as its moves."""
+    work = WorkFolder(out, "working", "working")
+    with work.held():
+        if not work.finished.is_dir():
+            work.begin({"request": request})
+            write(work.empty(), NEW)
+            work.install(["map", "figures/b", "city", "record.json"],
+                         ["record.json", "table", "figures/a", "city"])
+        work.clear()
+    return work
+
+
+@pytest.mark.parametrize("step", range(12))
+def test_a_killed_run_is_completed(tmp_path, monkeypatch, step):
+    """Killed before each rename in turn: 4 put away the old results, 4 move the new ones."""
+    write(tmp_path, OLD)
+    steps, rename, replace = [], Path.rename, Path.replace
+
+    def killing(move):
+        def counted(path, target):
+            steps.append(path)
+            if len(steps) == step + 1:
+                raise Killed
+            return move(path, target)
+        return counted
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", killing(rename))
+        patched.setattr(Path, "replace", killing(replace))
+        try:
+            make(tmp_path)
+        except Killed:
+            shown = results(tmp_path)
+            record = shown.get("record.json")
+            assert record is None or shown == {"old": OLD, "new": AFTER}[record]
+            assert len({name for name in shown if name.startswith("city/")}) <= 1
+    make(tmp_path)
+    assert results(tmp_path) == AFTER
+    assert not list(tmp_path.glob(".*"))
+    assert step < len(steps) or step == 11
+
+
+def test_work_of_the_same_request_is_resumed_and_other_work_discarded(tmp_path):
+    work = WorkFolder(tmp_path, "working", "working")
+    with work.held():
+        assert not work.begin({"request": 1})
+        work.parts.mkdir()
+        (work.parts / "0").write_text("a part")
+    again = WorkFolder(tmp_path, "working", "working")
+    with again.held():
+        assert again.begin({"request": 1})
+        assert (again.parts / "0").is_file()
+        assert not again.begin({"request": 2})
+    assert again.discarded
+    assert not again.worth_keeping
+
+
+def test_moves_that_an_earlier_version_left_undone_are_made_again(tmp_path):
+    work = WorkFolder(tmp_path, "working", "working")
+    work.begin({"request": 1})
+    (work.folder / "moving").touch()
+    assert not work.begin({"request": 1})
+
+
+@pytest.mark.parametrize("parts", [0, 1])
+def test_an_error_leaves_work_only_where_a_part_is_finished(tmp_path, parts):
+    out = tmp_path / "out"
+    work = WorkFolder(out, "working", "working")
+
+    def fail() -> None:
+        with work.held():
+            work.begin({})
+            write(work.parts, {str(number): "" for number in range(parts)})
+            raise PrepareError("bad")
+
+    with pytest.raises(PrepareError, match="bad"):
+        fail()
+    assert out.exists() == bool(parts)
+
+
+def test_two_runs_do_not_meet(tmp_path):
+    other = WorkFolder(tmp_path, "working", "working", key="dst")
+    with WorkFolder(tmp_path, "working", "working").held(), pytest.raises(
+        PrepareError, match="another run is working there; wait for it to end"), other.held():
+        pass
+    with other.held():
+        assert (tmp_path / ".lock-working").exists()
+    assert not tmp_path.exists()
+
+
+def test_a_kill_of_work_that_cannot_be_resumed_keeps_results_on_their_way(tmp_path, monkeypatch):
+    work = WorkFolder(tmp_path, "working", "working")
+
+    def killing(*_):
+        raise Killed
+
+    def run() -> None:
+        with work.held(resumable=False):
+            write(work.empty(), NEW)
+            work.install(["record.json"], [])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work_folder, "_move_file", killing)
+        with pytest.raises(Killed):
+            run()
+    assert (work.made / "record.json").is_file()
+    with work.held(resumable=False):
+        pass
+    assert (tmp_path / "record.json").is_file()
