@@ -20,7 +20,7 @@ def registered(monkeypatch):
     """The lines that a newcomer adds."""
     lines = ((registry.DECODERS, "two_layers", "tests.toys:TwoLayers"),
              (registry.MODALITIES, "beside",
-              registry.Modality("tests.toys:Beside", ("tokens", "vector"), ("image", "osm"))),
+              registry.Modality("tests.toys:BESIDE", ("tokens", "vector"), ("image", "osm"))),
              (registry.IMAGE_ENCODERS, "shallow", "tests.toys:shallow_vit"))
     for table, name, line in lines:
         monkeypatch.setitem(table, name, line)

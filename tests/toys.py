@@ -17,25 +17,17 @@ class TwoLayers(nn.Sequential):
         super().__init__(nn.Linear(width, 8), nn.GELU(), nn.Linear(8, num_classes))
 
 
-class Beside(Representation):
-    """The image's tokens or CLS token, beside the mean of the tile's node embeddings."""
+def beside(rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
+    """[B, 1 + L, D + out_dim] image tokens beside the mean of the tile's node embeddings."""
+    tokens, nodes, _ = rose.encode(images, graphs)
+    mean = global_mean_pool(nodes, graphs.batch, graphs.num_graphs)               # [B, out_dim]
+    return torch.cat([tokens, mean[:, None].expand(-1, tokens.shape[1], -1)], dim=2)
 
-    parameters = ("image_encoder.", "osm_encoder.conv.", "osm_encoder.norm.")
 
-    def width(self, rose: Rose) -> int:
-        return rose.width + rose.osm_encoder.out_dim
-
-    def tokens(self, rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
-        return self._all_tokens(rose, images, graphs)[:, 1:]
-
-    def vector(self, rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
-        return self._all_tokens(rose, images, graphs)[:, 0]
-
-    def _all_tokens(self, rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
-        """[B, 1 + L, width]."""
-        tokens, nodes, _ = rose.encode(images, graphs)
-        mean = global_mean_pool(nodes, graphs.batch, graphs.num_graphs)           # [B, out_dim]
-        return torch.cat([tokens, mean[:, None].expand(-1, tokens.shape[1], -1)], dim=2)
+BESIDE = Representation(
+    ("image_encoder.", "osm_encoder.conv.", "osm_encoder.norm."),
+    tokens=lambda *batch: beside(*batch)[:, 1:], vector=lambda *batch: beside(*batch)[:, 0],
+    width=lambda rose: rose.width + rose.osm_encoder.out_dim)
 
 
 def shallow_vit(pretrained: bool) -> VisionTransformer:
