@@ -5,7 +5,6 @@ norm and softmax sum over nodes.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATConv, LayerNorm
@@ -132,13 +131,16 @@ class OsmEncoder(nn.Module):
             raise ModelError(f"graphs.x: shape {list(graphs.x.shape)}; expected [N, "
                              f"{self.in_dim + 1}] (graph_in_dim={self.in_dim} columns and a label "
                              "code)")
+        if self.relation_edges:
+            codes = graphs.edge_attr.reshape(-1)                                         # [E]
+            wrong = codes[(codes < FIRST_RELATION) | (codes >= FIRST_RELATION + RELATION_CODES)]
+            if wrong.numel():
+                raise ModelError(f"graphs.edge_attr: relation code {wrong[0]:g}; with "
+                                 "relation_edges=true every edge needs 2, 3, 4 or 5")
 
     def _relations(self, graphs: Batch) -> Tensor | None:
+        """Return [E, 4], the relation of each edge as a one-hot; None if it is not used."""
         if not self.relation_edges:
             return None
-        codes = graphs.edge_attr.reshape(-1).long() - FIRST_RELATION                     # [E]
-        wrong = codes[(codes < 0) | (codes >= RELATION_CODES)]
-        if wrong.numel():
-            raise ModelError(f"graphs.edge_attr: relation code {int(wrong[0]) + FIRST_RELATION}; "
-                             "with relation_edges=true every edge needs 2, 3, 4 or 5")
-        return F.one_hot(codes, RELATION_CODES).to(graphs.x.dtype)                       # [E, 4]
+        codes = graphs.edge_attr.reshape(-1, 1).long() - FIRST_RELATION                  # [E, 1]
+        return (codes == torch.arange(RELATION_CODES, device=codes.device)).to(graphs.x.dtype)
