@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.registry import decoder_names, regression_modalities, segmentation_modalities
 from training.keys import SAMPLE, MachineKeys, in_data, in_network, in_outputs
 from utils.cli.program import Choice, Program
 from utils.config import recipe_key, section
@@ -69,9 +70,9 @@ class SegmentationConfig(EvaluateConfig):
     """Keys of evaluate_seg_fusion.py."""
 
     modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
-                                      "ones more", choices=("image", "fusion", "fine"))
+                                      "ones more", choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens",
-                           choices=("linear", "mask_transformer"))
+                           choices=decoder_names)
     classes: list[str] | None = in_trained(None, "names of the classes, in the order of the labels' "
                                               "values; null: the nine of land use")
 
@@ -82,7 +83,7 @@ class RegressionConfig(EvaluateConfig):
 
     target: str = in_trained("pop", "people, or tonnes of CO2", choices=("pop", "co2"))
     modality: str = in_trained("fusion", "image, OSM objects, or both",
-                            choices=("image", "osm", "fusion"))
+                            choices=regression_modalities)
     target_scale: str = in_trained(
         "none", "units of training. none: the target's (the release); standard: mean 0, "
                 "deviation 1; log1p: the same, of its logarithm",
