@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
@@ -70,8 +71,12 @@ def _composed(program: Program, overrides: Sequence[str]) -> DictConfig:
     """Return the values of Hydra's overrides, and of those that they imply."""
     overrides = check_all(program, with_implied(program, overrides))
     program.register()
+    running, one = GlobalHydra.instance().hydra, GlobalHydra.instance()
+    one.clear()  # a study, itself a program, reads the config of another one
     try:
         with hydra.initialize_config_dir(str(program.config_dir), version_base="1.3"):
             return hydra.compose(program.name, overrides=overrides)
     except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
         raise ConfigError(explained(program, error)) from error
+    finally:
+        one.hydra = running
