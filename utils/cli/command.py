@@ -71,6 +71,9 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
     """Check the command line, then leave it to Hydra."""
     parser = get_args_parser()
     args = _parsed(parser, arguments)
+    if args.experimental_rerun:
+        raise ConfigError("--experimental-rerun: reads a pickle, and loading one can run any code; "
+                          "use --config-dir RUN/.hydra --config-name config instead")
     if args.help:
         from utils.cli.help import help_text
 

@@ -194,6 +194,7 @@ def test_a_named_key_leaves_the_others_in_order(run):
     (["a", "b", "c"], "c: not of the form key=value"),
     (["a", "b", "sorce=c"], "sorce=c: unknown key; did you mean src?"),
     (["a", "b", "--fast"], "--fast: unknown option"),
+    (["a", "b", "--experimental-rerun", "x.pickle"], "--experimental-rerun: reads a pickle"),
 ])
 def test_bad_arguments_without_keys(run, arguments, message):
     cfg, output, errors, code = run(CONVERT, arguments)
