@@ -56,7 +56,10 @@ def prepare_grid(program: Program, overrides: Sequence[str]) -> list[str]:
     os.environ["PYTHONPATH"] = os.pathsep.join(paths)  # for the processes of a launcher
     names = ",".join(name for name, is_fixed in fixed.items()
                      if is_fixed and parsed(f"key=[{name}]"))
-    return [*overrides, f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
+    own = [f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
+    if "hydra/sweeper=optuna" in overrides:  # a given direction comes later and wins
+        own.append(f"hydra.sweeper.direction={program.direction}")
+    return [*own, *overrides]
 
 
 def check_first(program: Program, overrides: Sequence[str]) -> None:
