@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import all as everything
 from benchmarks import gpu, step_time
+from benchmarks.machine import about_machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROWS = {
@@ -53,7 +54,7 @@ def test_a_trial_has_every_row(name, compiled):
 def test_the_page_is_made_of_all_sections():
     assert set(everything.SECTIONS) <= set(ROWS)
     found = {name: [f"what {name} found"] for name in everything.SECTIONS}
-    page = everything.document(everything.machine_lines(), found, quick=False)
+    page = everything.document(about_machine(), found, quick=False)
     assert page.startswith("# Results of the benchmarks\n")
     for name, heading in everything.SECTIONS.items():
         assert f"## {heading}\n\n`python benchmarks/{name}.py`\n\nwhat {name} found\n" in page
@@ -62,7 +63,7 @@ def test_the_page_is_made_of_all_sections():
 
 
 def test_the_machine_is_described_without_its_name():
-    described = "\n".join(everything.machine_lines())
+    described = "\n".join(about_machine())
     for fact in ("Processor: ", " cores", "Memory: ", "GPU: ", "Python 3.", "torch 2.",
                  "torch_geometric 2."):
         assert fact in described
