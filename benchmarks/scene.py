@@ -31,7 +31,9 @@ from inference.keys import ExtractConfig
 from inference.maps.land_use import OVERLAP
 from inference.maps.run import map_scene
 from models import build_rose
-from training.finetuned import build_downstream, save_finetuned
+from models.decoders import TargetScale
+from models.heads import RegressionHead, SegmentationHead
+from models.network_file import save_finetuned
 from utils.checkpoint import save_checkpoint
 from utils.cli.command import configured
 from utils.tables import markdown_table
@@ -39,11 +41,9 @@ from utils.tables import markdown_table
 ENCODER = "test_vit"
 OBJECTS = 300_000 / 20_000**2  # a pixel
 WORKERS = 2
-PURPOSES: dict[str, dict[str, Any]] = {
-    "classes": {"problem": "segmentation", "modality": "fusion", "decoder": "linear",
-                "classes": list(CLASSES)},
-    "totals": {"problem": "regression", "modality": "fusion", "target": "pop",
-               "target_scale": "standard", "mean": 100.0, "std": 30.0},
+HEADS = {
+    "classes": SegmentationHead("fusion", "linear", tuple(CLASSES)),
+    "totals": RegressionHead("fusion", "pop", TargetScale("standard", 100.0, 30.0)),
 }
 
 
@@ -112,9 +112,8 @@ def write_models(folder: Path) -> None:
     """Write checkpoints with random weights, under the names that the cases use."""
     torch.manual_seed(0)
     build = {"image_encoder": ENCODER}
-    for name, purpose in PURPOSES.items():
-        save_finetuned(folder / f"{name}.safetensors",
-                       build_downstream(build_rose(**build), purpose), purpose)
+    for name, head in HEADS.items():
+        save_finetuned(folder / f"{name}.safetensors", head.build(build_rose(**build)), head)
     save_checkpoint(folder / "features.tar",
                     {"model": build_rose(**build).state_dict(), "build": build})
 

@@ -52,12 +52,6 @@ def collate_features(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, 
     return stack(features), stack(targets)
 
 
-def is_exact(model: Downstream, modality: str) -> bool:
-    """Whether a tile's representation is the same in every batch: not where the OSM encoder's norm
-    takes in the whole batch (release)."""
-    return modality == "image" or model.rose.osm_encoder.norm_scope == "tile"
-
-
 @torch.no_grad()
 def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, fabric: Fabric,
                      path: Path) -> FrozenFeatures:

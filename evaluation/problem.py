@@ -2,6 +2,7 @@
 beat."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from datasets.targets import CLASSES, UNITS, UNKNOWN
 from evaluation.baselines import regression_baselines, segmentation_baselines
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
+from models.decoders import TargetScale
 from models.downstream import Downstream
-from models.heads import TargetScale
+from models.heads import RegressionHead, SegmentationHead
 from utils.errors import ConfigError, TileError
 
 
@@ -27,6 +29,7 @@ class Segmentation:
         score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1
             where less is.
         detail: columns of what is said of each tile.
+        head: what a model is for; that of a regression has its scale after `learn`.
         seen: what `learn` has read, by which a result knows its targets again.
     """
 
@@ -39,6 +42,7 @@ class Segmentation:
         if len(set(self.classes)) != len(self.classes) or not 2 <= len(self.classes) < UNKNOWN:
             raise ConfigError(f"classes=[{','.join(self.classes)}]: expected 2 to {UNKNOWN - 1} "
                               "different names, in the order of the labels' values")
+        self.head = SegmentationHead(cfg.modality, cfg.decoder, self.classes)
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
               seed: int = 0) -> LabelledTiles:
@@ -58,15 +62,6 @@ class Segmentation:
                                 "tiles has a class, expected values from 0 to "
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
-
-    def purpose(self) -> dict[str, Any]:
-        """What a model is for, as `training.finetuned.build_downstream` takes it."""
-        return self.asked()
-
-    def asked(self) -> dict[str, Any]:
-        """What the keys say of a model's purpose."""
-        return {"problem": self.name, "modality": self.cfg.modality, "decoder": self.cfg.decoder,
-                "classes": list(self.classes)}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0,
@@ -123,6 +118,7 @@ class Regression:
         self.cfg = cfg
         self.unit = UNITS[cfg.target]
         self.title = f"Regression of {self.unit}"
+        self.head = RegressionHead(cfg.modality, cfg.target, TargetScale(cfg.target_scale))
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
               seed: int = 0) -> LabelledTiles:
@@ -140,16 +136,7 @@ class Regression:
         if self.cfg.target_scale == "log1p" and lowest <= -1:
             raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than "
                             "-1, for log(1 + it) to exist; use target_scale=standard")
-        self.scale = TargetScale.fit(self.cfg.target_scale, self.train)
-
-    def purpose(self) -> dict[str, Any]:
-        """What a model is for, as `training.finetuned.build_downstream` takes it."""
-        return {**self.asked(), "mean": self.scale.mean, "std": self.scale.std}
-
-    def asked(self) -> dict[str, Any]:
-        """What the keys say of a model's purpose."""
-        return {"problem": self.name, "modality": self.cfg.modality, "target": self.cfg.target,
-                "target_scale": self.cfg.target_scale}
+        self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
     def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
         """Mean squared error of estimates [B, 1] in units of training and totals [B]."""
@@ -184,7 +171,7 @@ class Regression:
         """What a reader of a result must know."""
         seed, (lowest, highest) = result["seed"], result["estimates"]
         if lowest == highest and len(self.truth) > 1:
-            stuck = self.scale.name == "none" and not highest
+            stuck = self.head.scale.name == "none" and not highest
             remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10" if stuck else ""
             return [f"seed {seed} estimates {highest:.4g} for every tile{remedy}"]
         if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:

@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.pictures import save_pictures
 from evaluation.run import PREDICTIONS, RESULTS, STATE, Measured, Run, check_identity
 from evaluation.setup import Setup
-from training.finetuned import BEST
+from models.network_file import BEST
 from utils.errors import CheckpointError
 from utils.outputs import write_csv, write_json
 from utils.tables import mean_std
@@ -29,7 +29,7 @@ def finish(run: Run) -> dict[str, Any]:
         "figures": measured.figures, "loss": measured.loss,
         "val": _figures_of_best(run, measured.figures),
         **run.problem.extras(measured.metrics, measured.details),
-        "weights": BEST if run.best else str(run.setup.checkpoint),
+        "weights": BEST if run.best else str(run.setup.network.path),
         "identity": run.setup.identity(run.seed),
     }
     if run.fabric.is_global_zero:
@@ -76,8 +76,8 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
         "per_seed": {str(seed): result["figures"] for seed, result in results.items()},
         "val_per_seed": {str(seed): result["val"] for seed, result in results.items()},
         "baselines": setup.problem.baselines(), "remarks": list(dict.fromkeys(remarks)),
-        "checkpoint": {"path": str(setup.checkpoint), "sha256": setup.checkpoint_sha256}
-        if setup.checkpoint_sha256 else None,
+        "checkpoint": {"path": str(setup.trained.path), "sha256": setup.trained.sha256}
+        if setup.trained else None,
         "network": setup.build, "config": asdict(setup.cfg), "versions": versions(_NETWORK),
     }
 

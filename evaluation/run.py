@@ -21,12 +21,11 @@ from evaluation.probe_features import (
     FrozenFeatures,
     collate_features,
     extract_features,
-    is_exact,
 )
 from evaluation.setup import Setup
 from models.downstream import Downstream
+from models.network_file import BEST, save_finetuned
 from training.devices import compile_in_place, end_all, gather
-from training.finetuned import BEST, save_finetuned
 from training.loader import DeviceLoader, device_loader
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
 from utils.checkpoint import read_safetensors
@@ -96,8 +95,8 @@ class Run:
         for method in ("outputs", "decode"):
             # so that processes share gradients however the model is called
             self.model.mark_forward_method(method)
-        self.cached = self.cfg.mode == "linear" and self.cfg.cache_features and is_exact(model,
-                                                                                         self.cfg.modality)
+        self.cached = (self.cfg.mode == "linear" and self.cfg.cache_features
+                       and not self.network.by_batch)
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
@@ -238,8 +237,7 @@ class Run:
             score - self.best["score"]) > 0:
             self.best = {"epoch": self.epoch, "score": score}
             if self.fabric.is_global_zero:
-                save_finetuned(self.folder / BEST, self.network,
-                               self.setup.finetuned or self.problem.purpose(),
+                save_finetuned(self.folder / BEST, self.network, self.setup.head,
                                self.setup.dataset.describe())
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         if self.fabric.is_global_zero:

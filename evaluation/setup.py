@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
@@ -17,9 +16,10 @@ from datasets.sample_city.tiles import ensure_sample
 from evaluation.keys import EvaluateConfig
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
-from models import build_rose
+from models import build_rose, registry
 from models.downstream import Downstream
-from models.network_file import fill_rose, read_network
+from models.heads import Head, differences
+from models.network_file import NetworkFile
 from training.compatibility import (
     check_node_width,
     check_tiles_text,
@@ -27,9 +27,7 @@ from training.compatibility import (
     last_run,
     node_width,
 )
-from training.finetuned import build_downstream, fill_decoder, purpose_of
 from utils.errors import CheckpointError, ConfigError
-from utils.files import sha256_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
 GRAPH_IN_DIM = 524  # of the paper: what `build_rose` takes where it is told nothing
@@ -50,11 +48,10 @@ class Setup:
         lists: "train", "val" and, where there is one, "test" -> indices of tiles.
         reported: the list that the result is of: "test" with protocol=honest where there is one,
             else "val".
-        checkpoint: the file that says what the network is like, and has its weights; None for
-            random weights without one.
-        weights: of the network; None: random ones.
-        finetuned: what the checkpoint was fine-tuned for; None where it is a pretrained network.
+        network: the file whose network is evaluated; None for random weights without one.
         build: arguments of `build_rose`.
+        trained: `network`; None if its weights are not used.
+        finetuned: the head that `trained` has; None for a pretrained network.
         folder: of the evaluation; each seed has one in it.
         features: of a linear probe's lists, once they are known.
 
@@ -65,11 +62,10 @@ class Setup:
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
         _check(cfg)
-        self.checkpoint = _choose_checkpoint(cfg)
-        self.finetuned = purpose_of(
-            self.checkpoint) if self.checkpoint and cfg.mode != "scratch" else None
-        self.weights, self.build = self._network()
-        self._check_purpose()
+        self.network, self.build = self._choose_network()
+        self.trained = None if cfg.mode == "scratch" else self.network
+        self.finetuned = self.trained and self.trained.head
+        self._check_head()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
         self.dataset = self._open_tiles()
         self.lists = self._read_lists()
@@ -88,14 +84,19 @@ class Setup:
                                   else 0.0, seed)
 
     def build_model(self) -> Downstream:
-        """A model as it is before training: with a checkpoint's weights, or random ones."""
-        rose = build_rose(**self.build)
-        if self.weights is not None:
-            fill_rose(rose, self.weights, str(self.checkpoint))
-        model = build_downstream(rose, self.finetuned or self.problem.purpose())
+        """Return a model as it is before training: with a checkpoint's weights, or random
+        ones."""
         if self.finetuned:
-            fill_decoder(model, self.checkpoint)
+            model = self.trained.downstream()
+        else:
+            model = self.head.build(self.trained.rose() if self.trained
+                                    else build_rose(**self.build))
         return model.freeze() if self.cfg.mode == "linear" else model
+
+    @property
+    def head(self) -> Head:
+        """What a model is for."""
+        return self.finetuned or self.problem.head
 
     def seed_folder(self, seed: int) -> Path:
         """Where a seed's outputs go."""
@@ -118,18 +119,16 @@ class Setup:
                  for indices in self.lists.values()]
         return hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()
 
-    @cached_property
+    @property
     def checkpoint_sha256(self) -> str | None:
-        """Of the checkpoint's file; None where its weights are not used."""
-        if self.weights is None:
-            return None
-        return sha256_of(self.checkpoint)
+        """Of the checkpoint's file; None if its weights are not used."""
+        return self.trained and self.trained.sha256
 
     def remarks(self) -> list[str]:
         """What a reader of the figures must know of the lists."""
         remarks = []
-        if self.checkpoint_sha256 and self.checkpoint.stem == "last":
-            remarks.append(f"{self.checkpoint} is of a pretraining run that was stopped before "
+        if self.trained and self.trained.path.stem == "last":
+            remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
         if self.reported == "val":
             why = "as protocol=release has it" if self.cfg.protocol == "release" else f"there is no {self.cfg.test_file}"
@@ -145,49 +144,44 @@ class Setup:
                                "better than on new tiles")
         return remarks
 
-    def _network(self) -> tuple[dict[str, Tensor] | None, dict[str, Any]]:
-        """Weights, None for random ones, and arguments of `build_rose`."""
-        cfg = self.cfg
+    def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
+        """Return the network's file, if there is one, and the arguments of `build_rose`."""
+        cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
         choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input")
                    if getattr(cfg, name) is not None}
-        if self.checkpoint is None:
+        if checkpoint is None:
             encoder = cfg.image_encoder or SCRATCH_ENCODER
             return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
                           "pretrained": cfg.pretrained, **choices}
-        weights, build = read_network(self.checkpoint, cfg.image_encoder, **choices)
-        return (None,
-                {**build, "pretrained": cfg.pretrained}) if cfg.mode == "scratch" else (weights,
-                                                                                        build)
+        network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
+        return network, {**network.build, "pretrained": cfg.pretrained}
 
     def _open_tiles(self) -> TileDataset:
         """The tiles, whose nodes are as wide as the network's; from scratch without a checkpoint,
         the network's are as wide as theirs."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         tiles.node_width = node_width(tiles)
-        if self.checkpoint is None:
+        if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
         else:
-            check_node_width(self.checkpoint, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1,
+            check_node_width(self.network.path, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1,
                              tiles)
-            if self.weights is not None and self.cfg.modality != "image":
-                check_tiles_text(self.checkpoint, tiles)
+            if self.trained and registry.MODALITIES[self.cfg.modality].reads_osm:
+                check_tiles_text(self.trained, tiles)
         return tiles
 
-    def _check_purpose(self) -> None:
-        """A fine-tuned model goes on as what it is."""
+    def _check_head(self) -> None:
+        """Raise RoseError if a fine-tuned model is asked to be something else, or if there is none
+        to measure."""
         if self.finetuned is None:
             if self.cfg.epochs == 0:
-                found = "mode=scratch takes none" if self.cfg.mode == "scratch" else f"{self.checkpoint} holds none"
+                found = f"{self.trained.path} holds none" if self.trained else "mode=scratch takes none"
                 raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {found}; "
                                   "give the best.safetensors of an evaluation as checkpoint=, or "
                                   "more epochs")
             return
-        wanted, there = self.problem.asked(), self.finetuned
-        keys = list(wanted) if there["problem"] == self.problem.name else ["problem"]
-        differing = [f"{key}={_brief(there[key])} (asked {_brief(wanted[key])})" for key in keys
-                     if there[key] != wanted[key]]
-        if differing:
-            raise CheckpointError(f"{self.checkpoint}: holds a model fine-tuned for something "
+        if differing := differences(self.finetuned, self.problem.head):
+            raise CheckpointError(f"{self.trained.path}: holds a model fine-tuned for something "
                                   f"else: {', '.join(differing)}; ask for what it is, or give a "
                                   "checkpoint of train_rose.py")
 
@@ -237,7 +231,3 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
                           "takes those of a checkpoint")
-
-
-def _brief(value: Any) -> str:
-    return f"{len(value)} classes [{','.join(value)}]" if isinstance(value, list) else str(value)

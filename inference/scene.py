@@ -20,7 +20,7 @@ from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.encoder import TextEncoder, text_encoder
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
-from models.network_file import trained_on
+from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import check_text
 from utils.errors import CheckpointError, PrepareError
@@ -60,12 +60,11 @@ class Reader:
     tiles: dict[str, Any]
 
     @classmethod
-    def of(cls, rose: Rose, checkpoint: Path, takes_osm: bool) -> "Reader":
-        """The reader that `rose`, read from `checkpoint`, is."""
+    def of(cls, rose: Rose, network: NetworkFile, takes_osm: bool) -> "Reader":
+        """The reader that `rose`, read from `network`, is."""
         encoder = rose.osm_encoder
-        return cls(str(checkpoint), encoder.in_dim + 1, takes_osm, rose.image_encoder.patch,
-                   takes_osm and encoder.norm_scope == "batch",
-                   trained_on(checkpoint))
+        return cls(str(network.path), encoder.in_dim + 1, takes_osm, rose.image_encoder.patch,
+                   takes_osm and encoder.norm_scope == "batch", network.tiles)
 
 
 class NoText:

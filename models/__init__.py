@@ -1,15 +1,23 @@
-"""The network: encoders, the spatially guided blocks, heads, release names, and networks read from
-their files.
+"""The network: encoders, spatially guided blocks, modalities, decoders, the authors' parameter
+names, and networks on disk.
 
-Nothing here may know of tiles on disk, of runs or of keys: it takes tensors and graphs, and gives
-tensors.
+A file here takes and returns tensors and graphs, or reads and writes a network's own file. It may
+not know of tiles on disk, of runs, or of command lines. The names below are imported on demand:
+a command line asks `models.registry` for its choices, and must not wait for torch and timm.
 """
 
-import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
-from models.downstream import build_regressor, build_segmenter
-from models.network_file import load_rose
-from models.release import load_release_state_dict
-from models.rose import Rose, RoseOutput, build_rose
+from importlib import import_module
 
-__all__ = ["Rose", "RoseOutput", "build_regressor", "build_rose", "build_segmenter",
-           "load_release_state_dict", "load_rose"]
+_HOME = {
+    "NetworkFile": "network_file", "Rose": "rose", "RoseOutput": "rose",
+    "build_regressor": "downstream", "build_rose": "rose", "build_segmenter": "downstream",
+    "load_release_state_dict": "release", "load_rose": "network_file",
+}
+__all__ = ["NetworkFile", "Rose", "RoseOutput", "build_regressor", "build_rose",
+           "build_segmenter", "load_release_state_dict", "load_rose"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,6 +1,9 @@
 """A ViT's block over several sets of tokens at once, with fewer copies and less memory than
 timm's."""
 
+import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
+
+# isort: split
 import timm.models.vision_transformer as timm_vit
 import torch.nn.functional as F
 from timm.layers import Mlp
@@ -84,6 +87,12 @@ def through(block: nn.Module, sets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return block(*sets) if isinstance(block,
                                       Block) and len(sets) > 1 else tuple(block(tokens)
                                                                           for tokens in sets)
+
+
+def vit_block(width: int, heads: int, dropout: float = 0.0) -> timm_vit.Block:
+    """Return a timm block whose MLP is 4 * width wide, with `dropout` in attention and MLP."""
+    return timm_vit.Block(width, heads, mlp_ratio=4, qkv_bias=True, proj_drop=dropout,
+                          attn_drop=dropout, norm_layer=nn.LayerNorm)
 
 
 def _is_plain(block: nn.Module) -> bool:

@@ -1,53 +1,37 @@
 """Land-use segmentation and regression (population, CO2) on the representations of a Rose."""
 
-from collections.abc import Callable
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models.heads import RegressionHead, TargetScale, build_decoder
+from models import registry
+from models.decoders import ScalarDecoder, TargetScale, build_decoder
+from models.modalities import Representation
 from models.rose import Rose
 from utils.errors import ModelError
 
-# The parts of a Rose that each modality passes through, as prefixes of parameter names.
-_IMAGE = ("image_encoder.",)
-_OSM = ("osm_encoder.conv.", "osm_encoder.norm.")
-_READOUT = (*_OSM, "osm_encoder.readout.")
-_GLOBAL = (*_IMAGE, *_READOUT, "graph_token_proj.", "token_proj.", "image_block.")
-_FINE = (*_IMAGE, *_OSM, "token_proj.", "node_proj.", "osm_block.self_attn.",
-         "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2.")
-
-# modality -> (parts, [B, L, D] tokens without CLS)
-_TOKENS: dict[str, tuple[tuple[str, ...], Callable]] = {
-    "image": (_IMAGE, lambda rose, images, graphs: rose.encode_image(images)[:, 1:]),
-    "fusion": (_GLOBAL, lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 1:]),
-    "fine": (_FINE, lambda rose, images, graphs: rose.fuse(images, graphs, "fine")),
-}
-
-# modality -> (parts, [B, width] summary of a tile)
-_SUMMARY: dict[str, tuple[tuple[str, ...], Callable]] = {
-    "image": (_IMAGE, lambda rose, images, graphs: rose.encode_image(images)[:, 0]),
-    "fusion": (_GLOBAL, lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0]),
-    "osm": (_READOUT, lambda rose, images, graphs: rose.encode_osm(graphs,
-                                                                   rose.check(images, graphs))[1]),
-}
-
 
 class Downstream(nn.Module):
-    """A Rose and a decoder on one of its representations.
+    """A Rose, one of its modalities, and a decoder.
 
     The parameters of `rose` off this modality's path are frozen, in the Rose itself, so that every
     trainable one receives a gradient.
+
+    Attributes:
+        modality: its line of the registry.
+        frozen: the decoder alone is trained.
     """
 
-    def __init__(self, rose: Rose, parts: tuple[str, ...],
-                 represent: Callable[[Rose, Tensor, Batch], Tensor], decoder: nn.Module):
+    gives: str  # what the decoder reads: "tokens" or "vector"
+
+    def __init__(self, rose: Rose, modality: str, representation: Representation,
+                 decoder: nn.Module):
         super().__init__()
-        self.rose, self.decoder, self._represent = rose, decoder, represent
+        self.rose, self.decoder, self._representation = rose, decoder, representation
+        self.modality = registry.MODALITIES[modality]
         self.frozen = False
         for name, parameter in rose.named_parameters():
-            parameter.requires_grad_(name.startswith(parts))
+            parameter.requires_grad_(name.startswith(representation.parameters))
 
     def freeze(self) -> "Downstream":
         """Train the decoder alone from now on: a probe of what the Rose knows."""
@@ -56,89 +40,102 @@ class Downstream(nn.Module):
         return self.train(self.training)
 
     def train(self, mode: bool = True) -> "Downstream":
-        """As of any module; a frozen Rose stays as it is in use."""
+        """Set the mode as for any module, but keep a frozen Rose in evaluation mode."""
         super().train(mode)
         if self.frozen:
             self.rose.eval()
         return self
 
+    @property
+    def by_batch(self) -> bool:
+        """Whether what it says of a tile depends on the other tiles of the batch: where it reads
+        OSM, and the encoder's norm takes in the whole batch (release)."""
+        return self.modality.reads_osm and self.rose.osm_encoder.norm_scope == "batch"
+
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
-        """What the decoder is given for images [B, 3, H, W] and their graphs: tokens [B, L, D], or
-        summaries [B, width]."""
-        return self._represent(self.rose, images, graphs)
+        """Return the decoder's input for images [B, 3, H, W] and their graphs: tokens [B, L, D],
+        or vectors [B, D]."""
+        return getattr(self._representation, self.gives)(self.rose, images, graphs)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
-        """What a loss is taken of: `decode` of `represent`."""
+        """Return `decode` of `represent`: what a loss is taken of."""
         return self.decode(self.represent(images, graphs), images.shape[2:])
 
 
 class Segmenter(Downstream):
     """Tokens -> class scores per token -> bilinear to the image's size (Rose section 4.1)."""
 
+    gives = "tokens"
+
     def decode(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B, classes, H, W] logits of tokens [B, L, D] of images of `size` H, W."""
+        """Return [B, classes, H, W] logits of tokens [B, L, D] of images of `size` H, W."""
         scores = self.decoder(tokens)                                             # [B, L, classes]
         patch = self.rose.image_encoder.patch
-        # [B, classes, rows, columns]
-        maps = scores.transpose(1, 2).unflatten(2, (size[0] // patch, size[1] // patch))
+        grid = (size[0] // patch, size[1] // patch)
+        maps = scores.transpose(1, 2).unflatten(2, grid)               # [B, classes, rows, columns]
         return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
-        """[B, classes, H, W] logits of images [B, 3, H, W] and the PyG Batch of their graphs."""
+        """Return [B, classes, H, W] logits of images [B, 3, H, W] and the PyG Batch of their
+        graphs."""
         return self.outputs(images, graphs)
 
 
 class Regressor(Downstream):
-    """A tile's summary -> a number that is never negative (Rose sections 4.2, 4.3)."""
+    """A tile's vector -> a number that is never negative (Rose sections 4.2, 4.3)."""
 
-    def decode(self, summaries: Tensor, size: tuple[int, int]) -> Tensor:
-        """[B, 1] estimates in units of training, of summaries [B, width]; the size of the images
-        does not matter."""
-        return self.decoder(summaries)
+    gives = "vector"
+
+    def decode(self, vectors: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return [B, 1] estimates in units of training, of vectors [B, D]; `size` is not used."""
+        return self.decoder(vectors)
 
     def estimates(self, outputs: Tensor) -> Tensor:
-        """[B, 1] in original units, of `outputs` in units of training."""
+        """Return [B, 1] in original units, of `outputs` in units of training."""
         return self.decoder.scale.unscale(outputs.double()).clamp(min=0)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
-        """[B, 1] estimates for images [B, 3, H, W] and the PyG Batch of their graphs, in original
-        units."""
+        """Return [B, 1] estimates in original units for images [B, 3, H, W] and the PyG Batch of
+        their graphs."""
         outputs = self.outputs(images, graphs)
         return self.estimates(outputs).to(outputs.dtype)
 
 
 def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear",
                     num_classes: int = 9) -> Segmenter:
-    """A segmenter on `rose`, whose parameters it shares.
+    """Return a segmenter on `rose`, whose parameters it shares.
 
     Args:
-        modality: "image" (RS alone), "fusion" (global fusion) or "fine" (fine fusion).
-        decoder: "linear" or "mask_transformer".
+        modality: one of `segmentation_modalities`: "image" (RS alone), "fusion" (global fusion),
+            "fine" (fine fusion).
+        decoder: one of `decoder_names`: "linear", "mask_transformer".
 
     Raises:
         ModelError: unknown modality or decoder.
     """
-    parts, represent = _choose(_TOKENS, modality)
-    return Segmenter(rose, parts, represent, build_decoder(decoder, rose.width, num_classes))
+    representation = _choose(modality, registry.segmentation_modalities())
+    return Segmenter(rose, modality, representation,
+                     build_decoder(decoder, representation.width(rose), num_classes))
 
 
 def build_regressor(rose: Rose, modality: str = "fusion",
                     scale: TargetScale | None = None) -> Regressor:
-    """A regressor on `rose`, whose parameters it shares.
+    """Return a regressor on `rose`, whose parameters it shares.
 
     Args:
-        modality: "image" (CLS), "fusion" (CLS of the global fusion) or "osm" (readout).
+        modality: one of `regression_modalities`: "image" (CLS), "osm" (readout), "fusion" (CLS of
+            the global fusion).
         scale: the units in which it is trained; None: the original ones.
 
     Raises:
         ModelError: unknown modality.
     """
-    parts, represent = _choose(_SUMMARY, modality)
-    width = 2 * rose.osm_encoder.out_dim if modality == "osm" else rose.width
-    return Regressor(rose, parts, represent, RegressionHead(width, scale))
+    representation = _choose(modality, registry.regression_modalities())
+    return Regressor(rose, modality, representation,
+                     ScalarDecoder(representation.width(rose), scale))
 
 
-def _choose(table: dict, modality: str) -> tuple:
-    if modality not in table:
-        raise ModelError(f"modality={modality}: choose one of {', '.join(table)}")
-    return table[modality]
+def _choose(modality: str, choices: tuple[str, ...]) -> Representation:
+    if modality not in choices:
+        raise ModelError(f"modality={modality}: choose one of {', '.join(choices)}")
+    return registry.load(registry.MODALITIES[modality].home)()

@@ -1,148 +1,91 @@
-"""Decoders that turn tokens into class scores, and the regression head."""
+"""What a fine-tuned model is for: one value that builds it, is compared with what is asked, and is
+stored in the model's file."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import torch
-import torch.nn.functional as F
-from timm.models.vision_transformer import Block
-from torch import Tensor, nn
-
-from utils.errors import ModelError
-
-HEAD_WIDTH = 64
-
-
-class LinearDecoder(nn.Module):
-    """One Linear per token: [B, L, D] -> [B, L, classes]."""
-
-    def __init__(self, width: int, num_classes: int):
-        super().__init__()
-        self.head = nn.Linear(width, num_classes)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, classes]."""
-        return self.head(tokens)
-
-
-class MaskTransformer(nn.Module):
-    """Segmenter's mask transformer (Strudel et al., ICCV 2021): patches and learned class tokens
-    attend to each other.
-
-    scores = LayerNorm_classes(normalise(patches @ Pp) @ normalise(classes @ Pc)'), both
-    L2-normalised over the width.
-
-    Args:
-        width: D, a multiple of 64.
-        layers: pre-norm blocks, 2 in the paper.
-        dropout: in attention, its projection and the MLP.
-
-    Raises:
-        ModelError: D is no multiple of 64.
-    """
-
-    def __init__(self, width: int, num_classes: int, layers: int = 2, dropout: float = 0.1):
-        super().__init__()
-        if width % HEAD_WIDTH:
-            raise ModelError(f"decoder=mask_transformer: token width {width} is no multiple of "
-                             f"{HEAD_WIDTH}; choose decoder=linear")
-        self.proj_dec = nn.Linear(width, width)
-        self.cls_emb = nn.Parameter(torch.randn(1, num_classes, width) * 0.02)
-        self.blocks = nn.Sequential(*(
-            Block(width, width // HEAD_WIDTH, mlp_ratio=4, qkv_bias=True, proj_drop=dropout,
-                  attn_drop=dropout, norm_layer=nn.LayerNorm)
-            for _ in range(layers)
-        ))
-        self.decoder_norm = nn.LayerNorm(width)
-        self.proj_patch = nn.Parameter(torch.randn(width, width) * width**-0.5)
-        self.proj_classes = nn.Parameter(torch.randn(width, width) * width**-0.5)
-        self.mask_norm = nn.LayerNorm(num_classes)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """[B, L, D] -> [B, L, classes]."""
-        length = tokens.shape[1]
-        x = torch.cat([self.proj_dec(tokens), self.cls_emb.expand(len(tokens), -1, -1)], dim=1)
-        x = self.decoder_norm(self.blocks(x))
-        patches = F.normalize(x[:, :length] @ self.proj_patch, dim=-1)
-        classes = F.normalize(x[:, length:] @ self.proj_classes, dim=-1)
-        return self.mask_norm(patches @ classes.transpose(1, 2))
-
-
-DECODERS = {"linear": LinearDecoder, "mask_transformer": MaskTransformer}
-
-
-def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
-    """Decoder `name` from tokens of `width` to `num_classes` scores.
-
-    Raises:
-        ModelError: unknown name.
-    """
-    if name not in DECODERS:
-        raise ModelError(f"decoder={name}: choose one of {', '.join(DECODERS)}")
-    return DECODERS[name](width, num_classes)
+from models.decoders import TargetScale
+from models.downstream import Regressor, Segmenter, build_regressor, build_segmenter
+from models.rose import Rose
 
 
 @dataclass(frozen=True)
-class TargetScale:
-    """The units in which a regression is trained: z = (f(y) - mean) / std with f the identity, or
-    log(1 + y).
+class SegmentationHead:
+    """A class for every pixel.
 
     Attributes:
-        name: "none" (the release: z = y), "standard", or "log1p".
-        mean, std: of f(y) over the training tiles.
+        modality, decoder: names in models/registry.py.
+        classes: their names, in the order of the labels' values.
     """
 
-    name: str = "none"
-    mean: float = 0.0
-    std: float = 1.0
+    problem: ClassVar[str] = "segmentation"
+    modality: str
+    decoder: str
+    classes: tuple[str, ...]
 
-    @staticmethod
-    def fit(name: str, totals: Tensor) -> "TargetScale":
-        """The scale `name` for the totals [n] of the training tiles; with "log1p" they are above
-        -1.
+    def build(self, rose: Rose) -> Segmenter:
+        """Return an untrained segmenter on `rose`."""
+        return build_segmenter(rose, self.modality, self.decoder, len(self.classes))
 
-        Raises:
-            ModelError: unknown name.
-        """
-        if name not in SCALES:
-            raise ModelError(f"target_scale={name}: choose one of {', '.join(SCALES)}")
-        if name == "none":
-            return TargetScale()
-        if name == "log1p":
-            totals = totals.log1p()
-        spread = totals.std(correction=0).item()
-        return TargetScale(name, totals.mean().item(), spread if spread > 0 else 1.0)
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What a user chooses of it, by key."""
+        return {"modality": self.modality, "decoder": self.decoder, "classes": list(self.classes)}
 
-    def scale(self, totals: Tensor) -> Tensor:
-        """Original units -> units of training."""
-        return ((totals.log1p() if self.name == "log1p" else totals) - self.mean) / self.std
-
-    def unscale(self, z: Tensor) -> Tensor:
-        """Units of training -> original units."""
-        y = z * self.std + self.mean
-        return y.clamp(max=LARGEST_LOG).expm1() if self.name == "log1p" else y
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON, for `read_head`."""
+        return {"problem": self.problem, **self.choices}
 
 
-SCALES = ("none", "standard", "log1p")
-LARGEST_LOG = 50.0  # e^50, 5e21: no total is as large, and squares of it are finite
+@dataclass(frozen=True)
+class RegressionHead:
+    """One number for a tile.
 
-
-class RegressionHead(nn.Linear):
-    """One Linear to a scalar, then ReLU: an estimate is never negative (Rose section 4).
-
-    Without a scale the weight is 1 and the bias 0 at the start, and the ReLU is trained through,
-    as in the paper. In units of training weight and bias start at 0, so that every tile's first
-    estimate is the mean of the training tiles, and the ReLU is left to the estimate in original
-    units: a head whose outputs all fall below what 0 people are would have no gradient to come
-    back by.
+    Attributes:
+        modality: name in models/registry.py.
+        target: "pop" or "co2".
+        scale: the units in which it is trained.
     """
 
-    def __init__(self, width: int, scale: TargetScale | None = None):
-        super().__init__(width, 1)
-        self.scale = scale or TargetScale()
-        nn.init.constant_(self.weight, 1.0 if self.scale.name == "none" else 0.0)
-        nn.init.zeros_(self.bias)
+    problem: ClassVar[str] = "regression"
+    modality: str
+    target: str
+    scale: TargetScale
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, width] -> [B, 1] in units of training."""
-        z = super().forward(x)
-        return z.relu() if self.scale.name == "none" else z
+    def build(self, rose: Rose) -> Regressor:
+        """Return an untrained regressor on `rose`."""
+        return build_regressor(rose, self.modality, self.scale)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What a user chooses of it, by key; mean and std of the scale follow from the tiles."""
+        return {"modality": self.modality, "target": self.target, "target_scale": self.scale.name}
+
+    def describe(self) -> dict[str, Any]:
+        """Return it as JSON, for `read_head`."""
+        return {"problem": self.problem, **self.choices, "mean": self.scale.mean,
+                "std": self.scale.std}
+
+
+Head = SegmentationHead | RegressionHead
+
+
+def read_head(stored: dict[str, Any]) -> Head:
+    """Return the head that `describe` gave."""
+    if stored["problem"] == SegmentationHead.problem:
+        return SegmentationHead(stored["modality"], stored["decoder"], tuple(stored["classes"]))
+    scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
+    return RegressionHead(stored["modality"], stored["target"], scale)
+
+
+def differences(head: Head, asked: Head) -> list[str]:
+    """Return `key=value (asked value)` for each choice of `head` that is not the one asked for."""
+    stored, requested = head.choices, asked.choices
+    if head.problem != asked.problem:
+        stored, requested = {"problem": head.problem}, {"problem": asked.problem}
+    return [f"{key}={_brief(stored[key])} (asked {_brief(requested[key])})" for key in requested
+            if stored[key] != requested[key]]
+
+
+def _brief(value: Any) -> str:
+    return f"{len(value)} classes [{','.join(value)}]" if isinstance(value, list) else str(value)

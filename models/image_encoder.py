@@ -1,6 +1,9 @@
 """The image encoder: a timm ViT's patch projection and blocks, with Rose's own CLS token, fixed
 positions and final norm."""
 
+import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
+
+# isort: split
 import timm
 import torch
 from timm.layers import PatchEmbed
@@ -8,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models import registry
 from models.block import adopt, through
 from models.linear import linear
 from models.position import token_code
@@ -92,10 +96,15 @@ class ImageEncoder(nn.Module):
 
 
 def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
+    registered = registry.IMAGE_ENCODERS.get(name)
     try:
-        vit = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
-    except Exception as error:  # timm and the hub raise many kinds; each becomes one line that says which step failed
-        if not timm.is_model(name.split(".")[0]):
+        # timm and the hub raise many kinds of error; each becomes one line
+        if registered:
+            vit = registry.load(registered)(pretrained)
+        else:
+            vit = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
+    except Exception as error:
+        if not registered and not timm.is_model(name.split(".")[0]):
             raise ModelError(f"image_encoder={name}: timm knows no such model; for example "
                              "vit_base_patch16_224, vit_small_patch16_224, "
                              "vit_tiny_patch16_224") from error
@@ -104,7 +113,8 @@ def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
                              "choose another ViT") from error
         raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded "
                          f"({one_line(error)}); fetch them on a machine with a network (timm "
-                         "keeps them in the Hugging Face cache), or set pretrained=false") from error
+                         "keeps them in the Hugging Face cache), or set "
+                         "pretrained=false") from error
     if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
         raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a "
                          "timm VisionTransformer such as vit_base_patch16_224")

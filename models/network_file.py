@@ -1,12 +1,15 @@
 """A network on disk, of any kind."""
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from models.release import is_release_state_dict, load_release_state_dict, load_strictly
+from models.downstream import Downstream
+from models.heads import Head, read_head
+from models.release import convert_release_state_dict, is_release_state_dict, load_strictly
 from models.rose import Rose, build_rose
 from utils.checkpoint import (
     FINETUNED_FORMAT,
@@ -15,112 +18,169 @@ from utils.checkpoint import (
     read_metadata,
     read_safetensors,
     read_tar,
+    write_weights,
 )
 from utils.errors import CheckpointError
+from utils.files import sha256_of
 
+BEST = "best.safetensors"
+_EXPECTED = ("expected the best.safetensors of an evaluation, such as evaluate_seg_fusion.py "
+             "makes of a pretrained network")
 _RELEASE_ENCODERS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
 
 
-def trained_on(path: Path) -> dict[str, Any]:
-    """What `TileDataset.describe` said of the tiles that the network of a checkpoint of any kind
-    was trained on; empty if it is not known.
+class NetworkFile:
+    """A file with a network: a run's NAME.tar or NAME.safetensors, a fine-tuned model's
+    best.safetensors, or the authors' state dict.
+
+    Everything is read when it is first asked for, and kept: the description without the weights,
+    the weights once.
+
+    Args:
+        image_encoder: timm name; needed only for an authors' file whose ViT is not one of the four
+            standard widths.
+        overrides: arguments of `build_rose` that replace those stored with the weights, such as
+            fine_input. The authors' files store none; for them `recipe` is "release" unless given.
 
     Raises:
-        CheckpointError: missing or damaged.
+        CheckpointError: from every attribute and method, if the file is missing, damaged or of
+            unknown kind.
     """
-    if path.suffix == ".safetensors":
-        return json.loads(read_metadata(path).get("tiles", "{}"))
-    return read_tar(path, lazy=True).get("trained_on", {})
+
+    def __init__(self, path: str | Path, image_encoder: str | None = None, **overrides: Any):
+        self.path = Path(path)
+        self._image_encoder, self._overrides = image_encoder, overrides
+
+    @cached_property
+    def build(self) -> dict[str, Any]:
+        """The arguments of `build_rose` for the network.
+
+        Raises:
+            CheckpointError: the file's image encoder is another one than asked for, or unknown.
+        """
+        build = self._description.get("build")
+        if build is None:
+            build = _release_build(self.weights, self._image_encoder, self.path)
+        elif self._image_encoder not in (None, build["image_encoder"]):
+            raise CheckpointError(f"{self.path}: was made with image_encoder="
+                                  f"{build['image_encoder']}, not {self._image_encoder}; leave "
+                                  "image_encoder out, or give a checkpoint of that encoder")
+        return {**build, **self._overrides, "pretrained": False}
+
+    @cached_property
+    def head(self) -> Head | None:
+        """What the network was fine-tuned for; None for a pretrained one."""
+        purpose = self._description.get("purpose")
+        return purpose and read_head(purpose)
+
+    @property
+    def tiles(self) -> dict[str, Any]:
+        """What `TileDataset.describe` said of the tiles that the network was trained on; empty if
+        that is not known."""
+        return self._description.get("tiles", {})
+
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """The parameters under the names they have in the file, on the CPU."""
+        if self.path.suffix == ".safetensors":
+            if not self._description:
+                raise CheckpointError(f"{self.path}: safetensors without Rose's description of "
+                                      "its network; expected a file that train_rose.py wrote")
+            return read_safetensors(self.path)[0]
+        state = read_tar(self.path)
+        if state.get("format") == FORMAT:
+            return state["model"]
+        for wrapper in ("state_dict", "model"):
+            inner = state.get(wrapper)
+            state = inner if isinstance(inner, dict) else state
+        if not is_release_state_dict(state):
+            raise CheckpointError(f"{self.path}: neither a checkpoint of train_rose.py nor a state "
+                                  "dict of the release (no img_mask_token); its first names are "
+                                  f"{', '.join(map(str, list(state)[:3]))}")
+        return state
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file."""
+        return sha256_of(self.path)
+
+    def rose(self) -> Rose:
+        """Return the Rose, also that of a fine-tuned model.
+
+        Raises:
+            CheckpointError: the weights do not fit the network.
+        """
+        rose, weights = build_rose(**self.build), self.weights
+        if is_release_state_dict(weights):
+            weights = convert_release_state_dict(weights)
+        elif self.head is not None:
+            weights = {name.removeprefix("rose."): value for name, value in weights.items()
+                       if name.startswith("rose.")}
+        load_strictly(rose, weights, str(self.path))
+        return rose
+
+    def downstream(self) -> Downstream:
+        """Return the fine-tuned model, in evaluation mode.
+
+        Raises:
+            CheckpointError: the file holds none, or its weights do not fit.
+        """
+        if not self.path.is_file():
+            raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
+        if self.path.suffix != ".safetensors" or self.head is None:
+            raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
+        model = self.head.build(build_rose(**self.build))
+        load_strictly(model, self.weights, str(self.path))
+        return model.eval()
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
+        """What the file says of its network, without the weights; empty if nothing is known."""
+        if self.path.suffix == ".safetensors":
+            metadata = read_metadata(self.path)
+            if metadata.get("format") not in (WEIGHTS_FORMAT, FINETUNED_FORMAT):
+                return {}
+            return {name: json.loads(metadata[name]) for name in ("build", "purpose", "tiles")
+                    if name in metadata}
+        state = read_tar(self.path, lazy=True)
+        if state.get("format") != FORMAT:
+            return {}
+        return {"build": state["build"], "tiles": state.get("trained_on", {})}
 
 
 def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> Rose:
-    """A Rose with the weights of a checkpoint of any kind: a run's NAME.tar, NAME.safetensors (of
-    a fine-tuned model, too: its Rose), or the authors' bare state dict.
+    """Return the Rose in a file; arguments and errors as of `NetworkFile`."""
+    return NetworkFile(path, image_encoder, **overrides).rose()
+
+
+def save_finetuned(path: str | Path, model: Downstream, head: Head,
+                   tiles: dict[str, Any] | None = None) -> None:
+    """Write a fine-tuned model, whole or not at all.
 
     Args:
-        image_encoder: timm name; needed only for an authors' checkpoint whose ViT is not one of
-            the four standard widths.
-        overrides: arguments of `build_rose` that replace those stored with the weights, such as
-            fine_input; for the authors' checkpoints, which store none, `recipe` is "release"
-            unless given.
-
-    Raises:
-        CheckpointError: missing, damaged, of unknown kind, or not fitting the network.
+        head: built the model.
+        tiles: what it was trained on, as of `TileDataset.describe`.
     """
-    weights, build = read_network(path, image_encoder, **overrides)
-    rose = build_rose(**build)
-    fill_rose(rose, weights, str(path))
-    return rose
+    description = {"build": model.rose.build, "purpose": head.describe(), "tiles": tiles or {}}
+    write_weights(Path(path), model.state_dict(),
+                  {"format": FINETUNED_FORMAT}
+                  | {name: json.dumps(value) for name, value in description.items()})
 
 
-def read_network(path: str | Path, image_encoder: str | None = None,
-                 **overrides: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The weights that `load_rose` loads, and the arguments of `build_rose` for them. Arguments
-    and errors as there."""
-    path = Path(path)
-    weights, build = _read_weights(path)
-    if build is None:
-        build = {"image_encoder": image_encoder or _guess_encoder(weights, path),
-                 "recipe": "release", **_release_widths(weights)}
-    elif image_encoder not in (None, build["image_encoder"]):
-        raise CheckpointError(f"{path}: was made with image_encoder={build['image_encoder']}, not "
-                              f"{image_encoder}; leave image_encoder out, or give a checkpoint of "
-                              "that encoder")
-    return weights, {**build, **overrides, "pretrained": False}
+def _release_build(weights: dict[str, Tensor], image_encoder: str | None,
+                   path: Path) -> dict[str, Any]:
+    """Return the arguments of `build_rose` as far as the shapes of the authors' weights tell."""
+    def shape(name: str) -> tuple[int, ...] | None:
+        tensor = weights.get(name, weights.get(f"module.{name}"))
+        return None if tensor is None else tensor.shape
 
-
-def fill_rose(rose: Rose, weights: dict[str, Tensor], source: str) -> None:
-    """Load `weights` of `read_network`; raises CheckpointError, which names their `source`, where
-    they do not fit."""
-    if is_release_state_dict(weights):
-        load_release_state_dict(rose, weights)
-    else:
-        load_strictly(rose, weights, source)
-
-
-def _read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """The parameters in a checkpoint, and the arguments of `build_rose` where it stores them."""
-    if path.suffix == ".safetensors":
-        return _read_rose_safetensors(path)
-    state = read_tar(path)
-    if state.get("format") == FORMAT:
-        return state["model"], state["build"]
-    for wrapper in ("state_dict", "model"):
-        inner = state.get(wrapper)
-        state = inner if isinstance(inner, dict) else state
-    if not is_release_state_dict(state):
-        raise CheckpointError(f"{path}: neither a checkpoint of train_rose.py nor a state dict of "
-                              "the release (no img_mask_token); its first names are "
-                              f"{', '.join(map(str, list(state)[:3]))}")
-    return state, None
-
-
-def _read_rose_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    weights, metadata = read_safetensors(path)
-    if metadata.get("format") not in (WEIGHTS_FORMAT, FINETUNED_FORMAT):
-        raise CheckpointError(f"{path}: safetensors without Rose's description of its network; "
-                              "expected a file that train_rose.py wrote")
-    if metadata["format"] == FINETUNED_FORMAT:
-        weights = {name.removeprefix("rose."): value for name, value in weights.items()
-                   if name.startswith("rose.")}
-    return weights, json.loads(metadata["build"])
-
-
-def _guess_encoder(release: dict[str, Tensor], path: Path) -> str:
-    projection = _of_release(release, "img_encoder.patch_embed.proj.weight")
-    if projection is None or projection.shape[0] not in _RELEASE_ENCODERS:
-        width = "unknown" if projection is None else projection.shape[0]
-        raise CheckpointError(f"{path}: a ViT of width {width} is none of "
-                              f"{list(_RELEASE_ENCODERS)}; name it with image_encoder=")
-    return f"{_RELEASE_ENCODERS[projection.shape[0]]}_patch{projection.shape[-1]}_224"
-
-
-def _release_widths(release: dict[str, Tensor]) -> dict[str, int]:
-    mask_token, norm = _of_release(release,
-                                   "osm_mask_token"), _of_release(release, "osm_norm.weight")
-    widths = {"graph_in_dim": mask_token, "graph_out_dim": norm}
-    return {key: tensor.shape[-1] for key, tensor in widths.items() if tensor is not None}
-
-
-def _of_release(release: dict[str, Tensor], name: str) -> Tensor | None:
-    return release.get(name, release.get(f"module.{name}"))
+    if image_encoder is None:
+        projection = shape("img_encoder.patch_embed.proj.weight")
+        if projection is None or projection[0] not in _RELEASE_ENCODERS:
+            width = "unknown" if projection is None else projection[0]
+            raise CheckpointError(f"{path}: a ViT of width {width} is none of "
+                                  f"{list(_RELEASE_ENCODERS)}; name it with image_encoder=")
+        image_encoder = f"{_RELEASE_ENCODERS[projection[0]]}_patch{projection[-1]}_224"
+    widths = {"graph_in_dim": shape("osm_mask_token"), "graph_out_dim": shape("osm_norm.weight")}
+    return {"image_encoder": image_encoder, "recipe": "release",
+            **{key: size[-1] for key, size in widths.items() if size is not None}}

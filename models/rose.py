@@ -4,12 +4,11 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
-import timm.models.vision_transformer as timm_vit
 import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models.block import DecoderBlock
+from models.block import DecoderBlock, vit_block
 from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
@@ -143,8 +142,7 @@ class Rose(nn.Module):
 
         self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
         self.image_block = ImageFromOsmBlock(width)
-        self.image_decoder = DecoderBlock(timm_vit.Block(width, HEADS, mlp_ratio=4, qkv_bias=True,
-                                                         norm_layer=nn.LayerNorm))
+        self.image_decoder = DecoderBlock(vit_block(width, HEADS))
         self.image_decoder_norm = nn.LayerNorm(width)
         self.image_pred = Linear(width, 3 * self.image_encoder.patch**2)
 

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from datasets import TileDataset, collate
 from datasets.sample_city.tiles import ensure_sample
 from datasets.stores.tile import CORNERS, LABEL
-from models.network_file import load_rose
+from models.network_file import NetworkFile
 from models.rose import Rose
 from studies.attention_figures import shares_figure, tile_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
@@ -51,11 +51,12 @@ def implied(given: dict[str, str]) -> list[str]:
 def main(cfg: AttentionConfig) -> None:
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch_single(cfg.accelerator)
-    rose = load_rose(checkpoint).to(fabric.device).eval()
+    network = NetworkFile(checkpoint)
+    rose = network.rose().to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
     check_node_width(checkpoint, tiles.node_width, tiles)
-    check_tiles_text(checkpoint, tiles)
+    check_tiles_text(network, tiles)
     check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
     drawn = tile_asked_for(tiles, cfg)
     objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)),

@@ -2,12 +2,13 @@
 asked."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.defaults import implied
 from evaluation.keys import EvaluateConfig, RegressionConfig, SegmentationConfig
+from models.registry import regression_modalities, segmentation_modalities
 from studies.keys import StudyConfig
 from utils.cli.command import read_config
 from utils.config import keys_of
@@ -29,6 +30,7 @@ class Question:
         script: the evaluation that answers it, whose keys `schema` has; `overrides` say which of
             its answers is meant.
         score: the figure that is plotted.
+        modalities: returns all that can be asked for.
     """
 
     title: str
@@ -36,18 +38,16 @@ class Question:
     schema: type[EvaluateConfig]
     overrides: tuple[str, ...]
     score: str
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """All that can be asked."""
-        return keys_of(self.schema)["modality"].metadata["choices"]
+    modalities: Callable[[], tuple[str, ...]]
 
 
 QUESTIONS = {
-    "seg": Question("land use", "evaluate_seg_fusion", SegmentationConfig, (), "miou"),
-    "pop": Question("population", "evaluate_pop_fusion", RegressionConfig, ("target=pop",), "r2"),
+    "seg": Question("land use", "evaluate_seg_fusion", SegmentationConfig, (), "miou",
+                    segmentation_modalities),
+    "pop": Question("population", "evaluate_pop_fusion", RegressionConfig, ("target=pop",), "r2",
+                    regression_modalities),
     "co2": Question("CO2 emission", "evaluate_pop_fusion", RegressionConfig, ("target=co2",),
-                    "r2"),
+                    "r2", regression_modalities),
 }
 
 
@@ -84,7 +84,7 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
 def chosen_modalities(study: Any) -> list[str]:
     """Those asked for; null: all that the problem has. Raises ConfigError for one that it does not
     have."""
-    choices = QUESTIONS[study.problem].modalities
+    choices = QUESTIONS[study.problem].modalities()
     if study.modalities is None:
         return list(choices)
     check_several("modalities", study.modalities)

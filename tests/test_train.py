@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 import train_rose
-from models.network_file import load_rose, trained_on
+from models.network_file import NetworkFile, load_rose
 from tests.processes import environment
 from training.keys import TrainConfig
 from utils.checkpoint import read_checkpoint
@@ -123,7 +123,7 @@ def test_what_a_run_says(whole, sample_tiles):
 
 def test_a_checkpoint_says_what_tiles_its_network_knows(whole):
     for name in ("model_2.tar", "model_2.safetensors"):
-        said = trained_on(whole / name)
+        said = NetworkFile(whole / name).tiles
         assert (said["tile_px"], said["text"]["name"]) == (224, "hash")
         assert said["metres_per_pixel"] == pytest.approx([1, 1], rel=1e-3)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import TileDataset
-from models.network_file import trained_on
+from models.network_file import NetworkFile
 from utils.checkpoint import newest_checkpoint
 from utils.errors import CheckpointError, ConfigError
 
@@ -59,12 +59,12 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
                               "on such tiles, or tiles made with the text embedding of its own")
 
 
-def check_tiles_text(checkpoint: Path, tiles: TileDataset) -> None:
-    """Raises CheckpointError where the tags of `tiles` are described in another way than to the
-    network of `checkpoint` in its training."""
+def check_tiles_text(network: NetworkFile, tiles: TileDataset) -> None:
+    """Raise CheckpointError if the text vectors of `tiles` are of another encoder than those that
+    the network was trained on."""
     here = tiles.describe().get("text", {}).get("name")
-    check_text(checkpoint, trained_on(checkpoint), here, "prepare the tiles with text={}, or "
-                                                         "choose another checkpoint")
+    check_text(network.path, network.tiles, here,
+               "prepare the tiles with text={}, or choose another checkpoint")
 
 
 def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,

@@ -6,6 +6,7 @@ needed to build the network. The authors' checkpoints are read too.
 """
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, "
                               "last.tar or .safetensors)")
     try:
-        state = load_tensors(path, mmap=lazy)
+        # torch.save's older files cannot be mapped
+        state = load_tensors(path, mmap=lazy and zipfile.is_zipfile(path))
     except FileFault as fault:
         with path.open("rb") as file:
             if file.read(1) not in _FIRST_BYTES:

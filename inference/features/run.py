@@ -31,7 +31,7 @@ from inference.keys import ExtractConfig
 from inference.parts import Parts
 from inference.result_folder import PARTS, ResultFolder
 from inference.scene import request_of
-from models.network_file import load_rose
+from models.network_file import NetworkFile
 from models.rose import Rose
 from reports import REPORT, write_report
 from reports.record import FEATURES, SCENE
@@ -39,7 +39,6 @@ from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
 from utils.cli.command import configured
 from utils.errors import ConfigError
-from utils.files import sha256_of
 from utils.progress import progress_bar, say
 from utils.work_folder import WorkFolder
 
@@ -67,14 +66,15 @@ def extract(cfg: ExtractConfig) -> dict[str, Any]:
     fabric = launch_single(cfg.accelerator, cfg.precision)
     choices = {name: value for name in ("osm_norm_scope", "fine_input")
                if (value := getattr(cfg, name)) is not None}
-    rose = load_rose(checkpoint, **choices).to(fabric.device).eval()
+    network = NetworkFile(checkpoint, **choices)
+    rose = network.rose().to(fabric.device).eval()
     if cfg.raster is None:
         check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
     else:
         check_side("image_size", cfg.image_size, rose.image_encoder.patch, checkpoint,
                    "pass image_size={}, or leave it out")
-    with open_source(cfg, rose, checkpoint, wanted, fabric) as ready:
-        return _Extraction(cfg, wanted, fabric, rose, checkpoint, ready).run()
+    with open_source(cfg, rose, network, wanted, fabric) as ready:
+        return _Extraction(cfg, wanted, fabric, rose, network, ready).run()
 
 
 @dataclass
@@ -85,14 +85,14 @@ class _Extraction:
     wanted: Wanted
     fabric: Fabric
     rose: Rose
-    checkpoint: Path
+    network: NetworkFile
     ready: Ready
 
     def run(self) -> dict[str, Any]:
         """The record of the results, made unless they are there."""
         folder = ResultFolder(WorkFolder(Path(self.cfg.out), "extracting", "extracting features"),
                               FEATURES)
-        request = request_of(self.cfg, _FREE, checkpoint_sha256=sha256_of(self.checkpoint),
+        request = request_of(self.cfg, _FREE, checkpoint_sha256=self.network.sha256,
                              **self.ready.identity)
         with folder.held():
             return folder.begin(request, self.cfg.overwrite) or self._make(folder, request)
@@ -112,7 +112,7 @@ class _Extraction:
                               "features of; see nodata= and bands=")
         folder.empty()
         with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
-            described = {"checkpoint": str(self.checkpoint), "source": self.ready.name,
+            described = {"checkpoint": str(self.network.path), "source": self.ready.name,
                          "notes": self.ready.notes}
             written = FeatureFiles(folder.made, parts, source.areas, self.wanted, self.rose,
                                    described).write()

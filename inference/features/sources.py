@@ -24,6 +24,7 @@ from inference.features.encode import REPRESENTATIONS, Wanted
 from inference.keys import ExtractConfig
 from inference.predict import band_loader
 from inference.scene import BY_BATCH, Reader, identity_of, open_scene, scene_name
+from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import check_node_width, check_tiles_text, node_width
 from training.loader import device_loader
@@ -202,16 +203,16 @@ def check_sources(cfg: ExtractConfig, wanted: Wanted) -> None:
 
 
 @contextmanager
-def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted,
+def open_source(cfg: ExtractConfig, rose: Rose, network: NetworkFile, wanted: Wanted,
                 fabric: Fabric) -> Iterator[Ready]:
     """The tiles that `cfg` names.
 
     Raises:
         RoseError: they cannot be used, or the network cannot take them.
     """
-    reader = Reader.of(rose, checkpoint, wanted.osm)
+    reader = Reader.of(rose, network, wanted.osm)
     if cfg.raster is None:
-        yield _dataset(cfg, rose, checkpoint, reader, fabric)
+        yield _dataset(cfg, rose, network, reader, fabric)
         return
     with open_scene(cfg, cfg.raster, reader, cfg.image_size, cfg.image_size, "exceed") as opening:
         name = Path(scene_name(cfg.raster)).stem
@@ -219,13 +220,13 @@ def open_source(cfg: ExtractConfig, rose: Rose, checkpoint: Path, wanted: Wanted
                     lambda folder: SceneSource(opening.prepare(folder), name, cfg.batch_size))
 
 
-def _dataset(cfg: ExtractConfig, rose: Rose, checkpoint: Path, reader: Reader,
+def _dataset(cfg: ExtractConfig, rose: Rose, network: NetworkFile, reader: Reader,
              fabric: Fabric) -> Ready:
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
     if reader.takes_osm:
-        check_node_width(checkpoint, tiles.node_width, tiles)
-        check_tiles_text(checkpoint, tiles)
+        check_node_width(network.path, tiles.node_width, tiles)
+        check_tiles_text(network, tiles)
     else:
         tiles.node_width = node_width(tiles)  # the objects do not reach the network
     tiles.store.image(0, cfg.image_size)  # of another size it is an error now, in one line

@@ -23,6 +23,7 @@ from inference.pictures import class_layer
 from inference.predict import PredictedBand
 from inference.scene import Opening
 from models.downstream import Segmenter
+from models.heads import SegmentationHead
 from utils.errors import ConfigError
 from utils.files import replacing
 from utils.style import class_colours, rgb
@@ -39,7 +40,7 @@ class LandUseMap:
 
     Args:
         model: the network.
-        classes: their names.
+        head: what it is for.
         cfg: keys `overlap`, `probabilities`.
 
     Raises:
@@ -49,13 +50,13 @@ class LandUseMap:
     kind, title, edges = "land_use", "Land use", "shift"
     afterwards = ()
 
-    def __init__(self, model: Segmenter, purpose: dict[str, Any], cfg: PredictConfig):
+    def __init__(self, model: Segmenter, head: SegmentationHead, cfg: PredictConfig):
         if cfg.zones is not None:
             raise ConfigError(f"zones={cfg.zones}: {cfg.checkpoint} finds classes, and zones have "
                               "totals of people or CO2; give a checkpoint of "
                               "evaluate_pop_fusion.py, or leave zones= out")
-        self.model, self.classes, self.probabilities = model, list(
-            purpose["classes"]), cfg.probabilities
+        self.model, self.classes = model, list(head.classes)
+        self.probabilities = cfg.probabilities
         self.overlap = OVERLAP if cfg.overlap is None else cfg.overlap
 
     def check(self, opening: Opening) -> None:

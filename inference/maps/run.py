@@ -14,14 +14,14 @@ from inference.pictures import imagery_layer
 from inference.predict import counted, predicted_bands, rows_of
 from inference.result_folder import PARTS, ResultFolder
 from inference.scene import Opening, Reader, identity_of, open_scene, request_of, scene_name
+from models.network_file import BEST, NetworkFile
 from reports import REPORT, write_report
 from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
 from training.devices import launch_single
-from training.finetuned import BEST, load_finetuned
 from utils.cli.command import configured
 from utils.errors import CheckpointError, PrepareError
-from utils.files import sha256_of, states
+from utils.files import states
 from utils.progress import progress_bar, say
 from utils.work_folder import WorkFolder
 
@@ -70,10 +70,10 @@ def run(cfg: PredictConfig) -> SceneMap:
         RoseError: an input cannot be used, `out` holds another map, or cannot be written.
     """
     checkpoint = find_finetuned(Path(cfg.checkpoint))
-    model, purpose = load_finetuned(checkpoint)
-    product = {"segmentation": LandUseMap,
-               "regression": TotalsMap}[purpose["problem"]](model, purpose, cfg)
-    reader = Reader.of(model.rose, checkpoint, takes_osm=purpose["modality"] != "image")
+    network = NetworkFile(checkpoint)
+    model, head = network.downstream(), network.head
+    product = {"segmentation": LandUseMap, "regression": TotalsMap}[head.problem](model, head, cfg)
+    reader = Reader.of(model.rose, network, model.modality.reads_osm)
     tile_px = cfg.tile_px or reader.tiles.get("tile_px", TILE_PX)
     check_side("tile_px", tile_px, model.rose.image_encoder.patch, checkpoint,
                "pass tile_px={}, or leave it out")
@@ -81,7 +81,7 @@ def run(cfg: PredictConfig) -> SceneMap:
     with open_scene(cfg, cfg.raster, reader, tile_px, stride, product.edges) as opening:
         product.check(opening)
         folder = ResultFolder(WorkFolder(Path(cfg.out), "mapping", "mapping a scene"), SCENE)
-        request = request_of(cfg, checkpoint_sha256=sha256_of(checkpoint),
+        request = request_of(cfg, checkpoint_sha256=network.sha256,
                              **identity_of(opening.files, reader, cfg.batch_size),
                              zones=states([Path(cfg.zones)] if cfg.zones else []))
         with folder.held():

@@ -26,6 +26,7 @@ from inference.pictures import amount_layer
 from inference.predict import PredictedBand
 from inference.scene import Opening
 from models.downstream import Regressor
+from models.heads import RegressionHead
 from utils.errors import CheckpointError, ConfigError
 from utils.files import replacing
 from utils.progress import say
@@ -45,7 +46,7 @@ class TotalsMap:
 
     Args:
         model: the network.
-        purpose: what it is for.
+        head: what it is for.
         cfg: key `zones`.
 
     Raises:
@@ -56,7 +57,7 @@ class TotalsMap:
     kind, edges, overlap = "totals", "exceed", 0.0
     afterwards = ("zones",)
 
-    def __init__(self, model: Regressor, purpose: dict[str, Any], cfg: PredictConfig):
+    def __init__(self, model: Regressor, head: RegressionHead, cfg: PredictConfig):
         if cfg.probabilities:
             raise ConfigError(f"probabilities=true: {cfg.checkpoint} estimates totals, which have "
                               "none; give a checkpoint of evaluate_seg_fusion.py, or leave "
@@ -65,13 +66,13 @@ class TotalsMap:
             raise ConfigError(f"overlap={cfg.overlap}: {cfg.checkpoint} estimates totals of "
                               "tiles, and what two tiles share would count twice; leave overlap= "
                               "out")
-        if purpose["modality"] == "osm" and cfg.osm is None:
+        if not model.modality.reads_image and cfg.osm is None:
             raise CheckpointError(f"{cfg.checkpoint}: reads OSM alone, and there is no osm= to "
                                   "read; pass the place's OSM data, or a checkpoint of another "
                                   "modality")
         self.model, self.zones = model, cfg.zones and Path(cfg.zones)
-        self.title = _TITLE[purpose["target"]]
-        self.column, self.unit = _COLUMN[purpose["target"]], UNITS[purpose["target"]]
+        self.title = _TITLE[head.target]
+        self.column, self.unit = _COLUMN[head.target], UNITS[head.target]
         self.counted = self.unit.removesuffix(" a tile")
 
     def check(self, opening: Opening) -> None:

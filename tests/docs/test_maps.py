@@ -9,16 +9,15 @@ import torch
 
 from datasets.targets import CLASSES
 from models import build_rose
+from models.decoders import TargetScale
+from models.heads import RegressionHead, SegmentationHead
+from models.network_file import save_finetuned
 from tests.pages import Page
-from training.finetuned import build_downstream, save_finetuned
 
 PAGE = Page("docs/maps.md")
-PURPOSES = {
-    "seg_fusion_finetune": {"problem": "segmentation", "modality": "fusion", "decoder": "linear",
-                            "classes": list(CLASSES)},
-    "co2_fusion_finetune": {"problem": "regression", "modality": "fusion", "target": "co2",
-                            "target_scale": "standard",
-                            "mean": 9.0, "std": 3.0},
+HEADS = {
+    "seg_fusion_finetune": SegmentationHead("fusion", "linear", tuple(CLASSES)),
+    "co2_fusion_finetune": RegressionHead("fusion", "co2", TargetScale("standard", 9.0, 3.0)),
 }
 
 
@@ -27,11 +26,11 @@ def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sample_tiles.parent / "raw", "city")
     torch.manual_seed(0)
-    for name, purpose in PURPOSES.items():
-        model = build_downstream(build_rose("test_vit"), purpose)
+    for name, head in HEADS.items():
+        model = head.build(build_rose("test_vit"))
         torch.nn.init.normal_(next(model.decoder.parameters()), std=0.3)
         Path("runs", name, "seed_0").mkdir(parents=True)
-        save_finetuned(Path("runs", name, "seed_0/best.safetensors"), model, purpose)
+        save_finetuned(Path("runs", name, "seed_0/best.safetensors"), model, head)
     assert PAGE.scripts == ["predict_scene.py"] * 2
     PAGE.run_commands()
     files = {path.name for folder in ("landuse", "co2") for path in Path("maps", folder).iterdir()

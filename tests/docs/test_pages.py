@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from models import build_rose
+from models.heads import SegmentationHead
+from models.network_file import save_finetuned
 from tests.pages import ROOT, Page, run_command
-from training.finetuned import build_downstream, save_finetuned
 from utils.checkpoint import save_checkpoint
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,9 +61,8 @@ def test_the_python_of_readme_and_evaluation_runs(sample_tiles, tmp_path, monkey
     rose = build_rose(**build)
     save_checkpoint(Path("runs/sample/model_44.tar"),
                     {"model": rose.state_dict(), "build": build, "global_step": 1})
-    purpose = {"problem": "segmentation", "modality": "fusion", "decoder": "linear",
-               "classes": [f"class {place}" for place in range(9)]}
-    save_finetuned("best.safetensors", build_downstream(rose, purpose), purpose)
+    head = SegmentationHead("fusion", "linear", tuple(f"class {index}" for index in range(9)))
+    save_finetuned("best.safetensors", head.build(rose), head)
     Path("runs/sample_seg_fusion_finetune/seed_0").mkdir(parents=True)
     Path("best.safetensors").rename("runs/sample_seg_fusion_finetune/seed_0/best.safetensors")
     names = Page("README.md").run_python()

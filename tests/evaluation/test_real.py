@@ -26,10 +26,10 @@ from datasets.tiles import collate
 from evaluation.job import evaluate
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation
+from models.network_file import NetworkFile
 from tests.conftest import SHARED
 from tests.geolink_tiles import write_geolink_tiles
 from tests.pretrained import save_pretrained
-from training.finetuned import load_finetuned
 from utils.cli.command import read_config
 
 DATA = Path(os.environ.get("ROSE_REAL_DATA", SHARED / "data"))
@@ -87,7 +87,7 @@ def counted(root: Path, folder: Path, labels: dict[str, np.ndarray], classes: in
     Args:
         labels: by tile, uint8 [H, W]; values from `classes` on are no class.
     """
-    model, _ = load_finetuned(folder / "seed_0" / "best.safetensors")
+    model = NetworkFile(folder / "seed_0" / "best.safetensors").downstream()
     tiles, matrix = TileDataset(root), np.zeros((classes, classes), np.int64)
     with torch.no_grad():
         predicted = model.outputs(*collate([tiles[tiles.names.index(name)]

@@ -13,10 +13,9 @@ from datasets import TileDataset, collate
 from evaluation.probe_features import extract_features
 from evaluation.problem import Segmentation
 from models import build_rose, build_segmenter
-from models.network_file import load_rose
+from models.network_file import NetworkFile, load_rose
 from tests.evaluation.evaluating import ROOT, SCRIPTS, configure, known, rows, run, stored
 from tests.release_names import release_of
-from training.finetuned import load_finetuned
 
 
 def test_what_a_segmentation_leaves(whole, checkpoint):
@@ -78,12 +77,12 @@ def test_every_way_runs(tiles, checkpoint, tmp_path, problem, modality, decoder,
                 "epochs=1", *more)
     assert all(math.isfinite(value) for name, value in found["mean"].items()
                if name in ("miou", "f1", "mae", "rmse", "r2"))
-    _, purpose = load_finetuned(tmp_path / "seed_0" / "best.safetensors")
-    before, after = load_rose(checkpoint), load_rose(tmp_path / "seed_0" / "best.safetensors")
+    best = NetworkFile(tmp_path / "seed_0" / "best.safetensors")
+    before, after = load_rose(checkpoint), best.rose()
     moved = {name for name, value in after.named_parameters()
              if not torch.equal(value, before.get_parameter(name))}
     assert bool(moved) == (mode != "linear")
-    assert purpose["modality"] == modality
+    assert best.head.modality == modality
 
 
 PRESETS = {  # method: batch, epochs, finetune lr, lr_multi, linear lr, decoder

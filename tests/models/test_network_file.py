@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from models import build_rose, build_segmenter
-from models.network_file import load_rose
+from models.heads import SegmentationHead
+from models.network_file import NetworkFile, load_rose, save_finetuned
 from models.release import load_release_state_dict, our_name
 from tests.release_names import release_of
-from training.finetuned import build_downstream, load_finetuned, save_finetuned
 from utils.checkpoint import newest_checkpoint, read_checkpoint, save_checkpoint
 from utils.errors import CheckpointError
 from utils.files import remove_unfinished, replacing
@@ -60,13 +60,14 @@ def test_a_rose_knows_what_it_is_built_of(saved, tmp_path):
     again = build_rose(**loaded.build)
     assert (again.build, again.fine_input, again.osm_encoder.norm_scope) == (loaded.build,
                                                                              "double", "batch")
-    purpose = {"problem": "segmentation", "modality": "fine", "decoder": "linear",
-               "classes": ["water", "land"]}
-    model = build_downstream(loaded, purpose)
-    save_finetuned(tmp_path / "tuned.safetensors", model, purpose)
-    back, found = load_finetuned(tmp_path / "tuned.safetensors")
+    head = SegmentationHead("fine", "linear", ("water", "land"))
+    model = head.build(loaded)
+    save_finetuned(tmp_path / "tuned.safetensors", model, head)
+    file = NetworkFile(tmp_path / "tuned.safetensors")
+    back = file.downstream()
     assert same(back, model)
-    assert (back.rose.build, found) == (loaded.build, purpose)
+    assert same(file.rose(), loaded)
+    assert (back.rose.build, file.head) == (loaded.build, head)
 
 
 @pytest.mark.parametrize("old_pyg", [False, True])

@@ -206,8 +206,7 @@ def test_initialisation():
     (lambda rose: build_segmenter(rose, "osm"), "modality=osm: choose one of image, fusion, fine"),
     (lambda rose: build_segmenter(rose, "image", "unet"), "decoder=unet: choose one of linear, "
                                                           "mask_transformer"),
-    (lambda rose: build_regressor(rose, "fine"), "modality=fine: choose one of image, fusion, "
-                                                 "osm"),
+    (lambda rose: build_regressor(rose, "fine"), "modality=fine: choose one of image, osm, fusion"),
 ])
 def test_what_does_not_fit_is_refused(call, message, rose):
     with pytest.raises(ModelError, match=message):

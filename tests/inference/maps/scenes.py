@@ -11,7 +11,9 @@ from affine import Affine
 
 from inference.maps.run import map_scene
 from models import build_rose
-from training.finetuned import build_downstream, save_finetuned
+from models.decoders import TargetScale
+from models.heads import RegressionHead, SegmentationHead
+from models.network_file import save_finetuned
 
 CLASSES = ["water", "green", "farmland"]
 CRS = {  # pixels of about half a metre in Berlin; those in degrees are not square
@@ -58,12 +60,11 @@ def write_model(path: Path, problem: str = "segmentation", modality: str = "fusi
     """A fine-tuned model with random weights, as an evaluation leaves it; `build` goes to its
     Rose."""
     torch.manual_seed(seed)
-    purpose = {"problem": problem, "modality": modality}
-    purpose |= ({"decoder": "linear", "classes": CLASSES} if problem == "segmentation"
-                else {"target": "pop", "target_scale": "standard", "mean": 100.0, "std": 30.0})
-    model = build_downstream(build_rose("test_vit", **build), purpose)
+    head = (SegmentationHead(modality, "linear", tuple(CLASSES)) if problem == "segmentation"
+            else RegressionHead(modality, "pop", TargetScale("standard", 100.0, 30.0)))
+    model = head.build(build_rose("test_vit", **build))
     torch.nn.init.normal_(next(model.decoder.parameters()), std=0.3)
-    save_finetuned(path, model, purpose, tiles)
+    save_finetuned(path, model, head, tiles)
     return path
 
 

@@ -13,6 +13,8 @@ import torch
 from datasets import normalise
 from inference.maps.land_use import LandUseMap
 from models import build_rose
+from models.heads import SegmentationHead
+from models.network_file import save_finetuned
 from tests.inference.maps.scenes import (
     CLASSES,
     CRS,
@@ -23,7 +25,6 @@ from tests.inference.maps.scenes import (
     write_objects,
     write_raster,
 )
-from training.finetuned import build_downstream, save_finetuned
 from utils.style import class_colours, rgb
 
 
@@ -197,9 +198,8 @@ def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
     """Blue is water: a head trained for a moment on random blue boxes finds one that straddles
     tiles, to a few pixels."""
     torch.manual_seed(0)
-    purpose = {"problem": "segmentation", "modality": "image", "decoder": "linear",
-               "classes": ["water", "green"]}
-    net = build_downstream(build_rose("test_vit"), purpose)
+    head = SegmentationHead("image", "linear", ("water", "green"))
+    net = head.build(build_rose("test_vit"))
     optimizer = torch.optim.Adam(net.parameters(), 3e-3)
     random = np.random.default_rng(0)
     for _ in range(40):
@@ -214,7 +214,7 @@ def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-    save_finetuned(tmp_path / "best.safetensors", net, purpose)
+    save_finetuned(tmp_path / "best.safetensors", net, head)
     truth = np.ones((500, 620), np.int64)
     truth[150:330, 170:400] = 0
     raster = write_raster(tmp_path / "city.tif", _coloured(truth, random))

@@ -12,6 +12,7 @@ import shapely
 from datasets import TileDataset, collate
 from datasets.prepare.pipeline import prepare_tiles
 from inference.maps.run import _make_strips
+from models.network_file import NetworkFile
 from tests.inference.maps.scenes import (
     CRS,
     noise,
@@ -21,7 +22,6 @@ from tests.inference.maps.scenes import (
     write_objects,
     write_raster,
 )
-from training.finetuned import load_finetuned
 from utils.errors import PrepareError
 
 
@@ -126,7 +126,7 @@ def test_tiles_lie_where_the_raster_has_them(mapped):
 def test_a_whole_tile_has_the_estimate_that_its_prepared_tile_has(mapped, model, tmp_path):
     raster, osm, out = mapped
     prepare_tiles(raster, osm, tmp_path / "tiles", "c", keep_empty=True, progress=False)
-    dataset, (network, _) = TileDataset(tmp_path / "tiles"), load_finetuned(model)
+    dataset, network = TileDataset(tmp_path / "tiles"), NetworkFile(model).downstream()
     expected = network(*collate([dataset[index] for index in range(len(dataset))]))[:, 0].tolist()
     tiles = gpd.read_file(out / "tiles.gpkg")
     found = {f"c_{tile.column}_{tile.row}": (tile.population, tile.objects)

@@ -1,0 +1,74 @@
+"""The decoders, modalities and image encoders that keys can name: one line each.
+
+A line says where a thing is written, as "module:attribute". It is imported when a network is
+built, so that a command line knows its choices before it imports any library of networks.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+# name -> class(width, num_classes) from tokens [B, L, width] to scores [B, L, num_classes]
+DECODERS = {
+    "linear": "models.decoders:LinearDecoder",
+    "mask_transformer": "models.mask_transformer:MaskTransformer",
+}
+
+# name -> function(pretrained) that returns a timm VisionTransformer; timm's own names need no line
+IMAGE_ENCODERS: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Modality:
+    """What a decoder reads of a tile.
+
+    Attributes:
+        home: "module:class" of its `models.modalities.Representation`.
+        gives: "tokens" for segmentation, "vector" for regression, or both.
+        reads: "image", "osm", or both.
+    """
+
+    home: str
+    gives: tuple[str, ...]
+    reads: tuple[str, ...]
+
+    @property
+    def reads_image(self) -> bool:
+        return "image" in self.reads
+
+    @property
+    def reads_osm(self) -> bool:
+        return "osm" in self.reads
+
+
+MODALITIES = {
+    "image": Modality("models.modalities:Image", ("tokens", "vector"), ("image",)),
+    "osm": Modality("models.modalities:Osm", ("vector",), ("osm",)),
+    "fusion": Modality("models.modalities:GlobalFusion", ("tokens", "vector"), ("image", "osm")),
+    "fine": Modality("models.modalities:FineFusion", ("tokens",), ("image", "osm")),
+}
+
+
+def decoder_names() -> tuple[str, ...]:
+    """Return the choices of decoder=."""
+    return tuple(DECODERS)
+
+
+def segmentation_modalities() -> tuple[str, ...]:
+    """Return the choices of modality= for segmentation."""
+    return _giving("tokens")
+
+
+def regression_modalities() -> tuple[str, ...]:
+    """Return the choices of modality= for regression."""
+    return _giving("vector")
+
+
+def _giving(what: str) -> tuple[str, ...]:
+    return tuple(name for name, modality in MODALITIES.items() if what in modality.gives)
+
+
+def load(home: str) -> Any:
+    """Import and return the attribute of a module that `home`, "module:attribute", names."""
+    module, _, attribute = home.partition(":")
+    return getattr(import_module(module), attribute)
