@@ -11,7 +11,7 @@ import pytest
 from models import build_rose
 from models.heads import SegmentationHead
 from models.network_file import save_finetuned
-from tests.pages import ROOT, Page, run_command
+from tests.pages import ROOT, Page, joined, run_command
 from utils.checkpoint import save_checkpoint
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,11 +23,11 @@ COMMAND = re.compile(
 
 
 def commands_of(path: Path) -> list[str]:
-    """The command lines in a page, or in what a script says of itself."""
+    """Return the command lines in a page, or in a script's docstring."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         text = ast.get_docstring(ast.parse(text)) or ""
-    lines = [found.split(" #")[0].strip() for found in COMMAND.findall(text)]
+    lines = [line.split(" #")[0].strip() for line in COMMAND.findall(joined(text))]
     return [line for line in lines if "..." not in line]
 
 
