@@ -23,11 +23,11 @@ from benchmarks.command import parse
 from datasets.sample_city.tiles import ensure_sample_tiles
 from evaluation import job
 from evaluation import results as evaluation_results
-from evaluation.keys import SegmentationConfig
+from evaluation.keys import SEGMENTATION
 from evaluation.problem import Segmentation
 from models import build_rose
 from utils.checkpoint import save_checkpoint
-from utils.cli.command import read_config
+from utils.cli.compose import read
 
 
 class Settings(NamedTuple):
@@ -64,12 +64,11 @@ def lines(settings: Settings) -> list[str]:
 
 def probe(root: Path, settings: Settings, cached: str) -> tuple[float, dict[str, float]]:
     """Return seconds and figures of a probe of the network in `root`."""
-    cfg = read_config("evaluate_seg_fusion", SegmentationConfig, [
-        f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
-        f"save_path={root / cached}", "mode=linear", "num_workers=0",
-        f"modality={settings.modality}", f"epochs={settings.epochs}", f"cache_features={cached}",
-        "accelerator=cpu",
-    ])
+    cfg = read(
+        SEGMENTATION, f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
+        f"save_path={root / cached}", "mode=linear", f"modality={settings.modality}",
+        f"epochs={settings.epochs}", f"cache_features={cached}", "num_workers=0",
+        "accelerator=cpu")
     started = time.perf_counter()
     with torch.random.fork_rng():
         summary = job.evaluate(cfg, Segmentation(cfg))

@@ -26,16 +26,13 @@ from benchmarks.generated import NORTH, TILE, WEST, write_city
 from benchmarks.measure import Peak
 from datasets.prepare.grid import TileGrid
 from datasets.targets import CLASSES
-from inference.features.run import extract
-from inference.keys import ExtractConfig
+from inference import extract_features, map_scene
 from inference.maps.land_use import OVERLAP
-from inference.maps.run import map_scene
 from models import build_rose
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead
 from models.network_file import save_finetuned
 from utils.checkpoint import save_checkpoint
-from utils.cli.command import configured
 from utils.tables import markdown_table
 
 ENCODER = "test_vit"
@@ -127,10 +124,7 @@ def measured(folder: Path, side: int, case: Case) -> list[str]:
             "num_workers": WORKERS, **case.keys}
     started = time.perf_counter()
     with Peak() as peak:
-        if case.model == "features":
-            extract(configured("extract_features", ExtractConfig, keys))
-        else:
-            map_scene(**keys)
+        (extract_features if case.model == "features" else map_scene)(**keys)
     seconds = time.perf_counter() - started
     tiles = tiles_of(side, height, case)
     return [case.what, f"{side} x {height}", f"{tiles}", f"{seconds:.0f}",
