@@ -211,7 +211,7 @@ def activation_bytes(encoder: Encoder, load: Load, half: bool) -> float:
     hidden, size, width = whole - shown, 2 if half else FP32, encoder.width
     token = 2 * width * FP32 + (4 * width + encoder.hidden) * size
     blocks = encoder.depth * (shown + whole) * token
-    # of which the hidden patches alone go on
+    # only the hidden patches continue
     decoder = whole * width * (FP32 + 2 * size) + hidden * width * (FP32 + 6 * size)
     return blocks + decoder
 
@@ -258,8 +258,8 @@ def flops_table(rose: Rose, encoder: Encoder, load: Load) -> list[str]:
     parts, small = forward_flops(encoder, load), load._replace(batch=min(load.batch, 4))
     forward, both = counted_flops(rose, small)
     unit, total = vit_flops(encoder), training_flops(encoder, load)
-    rows = [[part, f"{flops / 1e9:.3f}", f"{flops / sum(parts.values()):.1%}"]
-            for part, flops in parts.items()]
+    rows = [[name, f"{flops / 1e9:.3f}", f"{flops / sum(parts.values()):.1%}"]
+            for name, flops in parts.items()]
     rows += [["forward", f"{sum(parts.values()) / 1e9:.3f}", "100.0%"],
              ["forward and backward", f"{total / 1e9:.3f}", ""],
              ["a plain ViT's forward and backward", f"{unit / 1e9:.3f}", ""]]
@@ -271,8 +271,8 @@ def flops_table(rose: Rose, encoder: Encoder, load: Load) -> list[str]:
 
 
 def bytes_table(rose: Rose, encoder: Encoder, load: Load, parameters: int) -> list[str]:
-    rows = [[f"to the device: {part}", f"{size:,}"]
-            for part, size in sent_bytes(encoder, load).items()]
+    rows = [[f"to the device: {name}", f"{size:,}"]
+            for name, size in sent_bytes(encoder, load).items()]
     rows += [["to the device, a tile", f"{sum(sent_bytes(encoder, load).values()):,}"],
              ["graph of a tile on disk, compact layout", f"{stored_bytes(load):,}"]]
     small = load._replace(batch=min(load.batch, 4))
@@ -283,7 +283,7 @@ def bytes_table(rose: Rose, encoder: Encoder, load: Load, parameters: int) -> li
                   f"{formula:,.0f}"],
                  [f"kept for the backward pass, a tile, {kind}: all of the network, measured",
                   f"{measured:,.0f}"]]
-    rows += [[part, f"{size:,}"] for part, size in model_bytes(parameters).items()]
+    rows += [[name, f"{size:,}"] for name, size in model_bytes(parameters).items()]
     rows += [[f"sent by each of {gpus} GPUs to average gradients, a step",
               f"{all_reduce_bytes(parameters, gpus):,.0f}"]
              for gpus in (2, 8, 64)]

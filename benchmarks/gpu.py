@@ -80,7 +80,7 @@ class Measured(NamedTuple):
 def main() -> None:
     settings = parse(__doc__, Settings, Settings._field_defaults)
     if settings.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu.py: no CUDA GPU is at hand; run it where one is, or pass "
+        sys.exit("benchmarks/gpu.py: no CUDA GPU is available; run it on a machine with one, or pass "
                  "--device cpu with a small --encoder and --batch")
     print("\n".join([*about_machine(), "", *lines(settings), "", "The loader:", "",
                      *loader.results(settings.device == "cpu")]))

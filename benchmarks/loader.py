@@ -217,7 +217,7 @@ def noisy_tiles(tiles: TileDataset) -> NoisyTiles:
 
 
 def normalised_sample(noisy: NoisyTiles, key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Return a sample of NoisyTiles with its image normalised where it is read."""
+    """Return a sample of NoisyTiles whose image the worker normalises."""
     image, *others = noisy[key]
     return normalise(image), *others
 

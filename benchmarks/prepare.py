@@ -85,7 +85,7 @@ def comparison(folder: Path, settings: Settings) -> list[str]:
     if settings.text:
         rows.append(text_row(folder, settings))
     return [
-        f"Medians of {settings.repeats}, {OBJECTS} objects a tile, text=hash where not said "
+        f"Medians of {settings.repeats}, {OBJECTS} objects a tile, text=hash unless stated "
         "otherwise:", "",
         markdown_table(["what", "times the plain form's speed", "ms", "plain form, ms"], rows), "",
         f"A tile of {settings.large} x {settings.large} takes {growth:.2f} times the time of one "

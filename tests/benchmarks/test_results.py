@@ -45,21 +45,21 @@ def compiled(monkeypatch) -> list:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_trial_has_every_row(name, compiled):
-    found = "\n".join(importlib.import_module(f"benchmarks.{name}").results(True))
+    text = "\n".join(importlib.import_module(f"benchmarks.{name}").results(True))
     for row in ROWS[name]:
-        assert row in found, f"{name}: no {row!r} in\n{found}"
+        assert row in text, f"{name}: no {row!r} in\n{text}"
     assert bool(compiled) == (name in ("step_time", "gpu"))
 
 
 def test_the_page_is_made_of_all_sections():
     assert set(everything.SECTIONS) <= set(ROWS)
-    found = {name: [f"what {name} found"] for name in everything.SECTIONS}
-    page = everything.document(about_machine(), found, quick=False)
+    sections = {name: [f"what {name} found"] for name in everything.SECTIONS}
+    page = everything.document(about_machine(), sections, quick=False)
     assert page.startswith("# Results of the benchmarks\n")
     for name, heading in everything.SECTIONS.items():
         assert f"## {heading}\n\n`python benchmarks/{name}.py`\n\nwhat {name} found\n" in page
     assert "mean nothing" not in page
-    assert "mean nothing" in everything.document([], found, quick=True)
+    assert "mean nothing" in everything.document([], sections, quick=True)
 
 
 def test_the_machine_is_described_without_its_name():
@@ -75,5 +75,5 @@ def test_the_gpu_benchmark_says_when_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SystemExit,
-                       match=r"^benchmarks/gpu.py: no CUDA GPU is at hand; .* pass --device cpu "):
+                       match=r"^benchmarks/gpu.py: no CUDA GPU is available; .* pass --device cpu "):
         gpu.main()
