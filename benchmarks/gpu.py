@@ -80,8 +80,8 @@ class Measured(NamedTuple):
 def main() -> None:
     settings = parse(__doc__, Settings, Settings._field_defaults)
     if settings.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu.py: no CUDA GPU is available; run it on a machine with one, or pass "
-                 "--device cpu with a small --encoder and --batch")
+        sys.exit("benchmarks/gpu.py: no CUDA GPU is available; run it on a machine with one, or "
+                 "pass --device cpu with a small --encoder and --batch")
     print("\n".join([*about_machine(), "", *lines(settings), "", "The loader:", "",
                      *loader.results(settings.device == "cpu")]))
 

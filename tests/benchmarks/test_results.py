@@ -74,6 +74,6 @@ def test_the_machine_is_described_without_its_name():
 def test_the_gpu_benchmark_says_when_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit,
-                       match=r"^benchmarks/gpu.py: no CUDA GPU is available; .* pass --device cpu "):
+    with pytest.raises(SystemExit, match=(r"^benchmarks/gpu.py: no CUDA GPU is available; "
+                                          r".* pass --device cpu ")):
         gpu.main()
