@@ -1,10 +1,10 @@
-# make pretrain   the sample city, a small Rose on it, and what was learned: two minutes after the install
+# make pretrain   a small Rose on the sample city: two minutes after the install
 # make evaluate   land use and population with that network: a minute
-# make demo       all of Rose on the sample city, from raw files to maps and a page of everything: five minutes
+# make demo       all of Rose on the sample city, from raw files to maps and one page: five minutes
 # make test       all tests
 # make lint       style
-# make bench      all benchmarks to benchmarks/results.md; half an hour on 2 cores that do nothing else
-# make bench-gpu  pretraining steps on one CUDA GPU; ARGS="--batch 128" for others than the usual ones
+# make bench      all benchmarks to benchmarks/results.md; half an hour on 2 idle cores
+# make bench-gpu  pretraining steps on one CUDA GPU; ARGS="--batch 128" changes the options
 # make prepare RASTER=city.tif OSM=osm.gpkg OUT=data/mine CITY=mine   tiles of your own city
 
 PYTHON ?= python3
@@ -22,15 +22,22 @@ evaluate: $(READY)
 	$(BIN)/python evaluate_seg_fusion.py
 	$(BIN)/python evaluate_pop_fusion.py
 
-CITY_FILES = runs/sample_city_12/raw
+SAMPLE = runs/sample_city_12/raw
+SCENE = raster=$(SAMPLE)/city.tif osm=$(SAMPLE)/osm.gpkg
+ZONES = zones=$(SAMPLE)/districts.gpkg
+LANDUSE = runs/sample_seg_fusion_finetune
+PEOPLE = runs/sample_pop_fusion_finetune
+FEATURES = fusion=fine out=runs/demo/features
+PAGE = out=runs/demo/report.html picture=runs/demo/maps.jpg title="Rose on the sample city"
+RUNS = runs/demo/landuse runs/demo/people runs/demo/features $(LANDUSE) $(PEOPLE) runs/sample
 demo: $(READY)
 	$(BIN)/python train_rose.py experiment=sample
 	$(BIN)/python evaluate_seg_fusion.py
 	$(BIN)/python evaluate_pop_fusion.py
-	$(BIN)/python predict_scene.py raster=$(CITY_FILES)/city.tif osm=$(CITY_FILES)/osm.gpkg checkpoint=runs/sample_seg_fusion_finetune out=runs/demo/landuse overlap=0.75
-	$(BIN)/python predict_scene.py raster=$(CITY_FILES)/city.tif osm=$(CITY_FILES)/osm.gpkg checkpoint=runs/sample_pop_fusion_finetune out=runs/demo/people zones=$(CITY_FILES)/districts.gpkg
-	$(BIN)/python extract_features.py raster=$(CITY_FILES)/city.tif osm=$(CITY_FILES)/osm.gpkg checkpoint=runs/sample fusion=fine out=runs/demo/features
-	$(BIN)/python make_report.py runs/demo/landuse runs/demo/people runs/demo/features runs/sample_seg_fusion_finetune runs/sample_pop_fusion_finetune runs/sample out=runs/demo/report.html picture=runs/demo/maps.jpg title="Rose on the sample city"
+	$(BIN)/python predict_scene.py $(SCENE) checkpoint=$(LANDUSE) out=runs/demo/landuse overlap=0.75
+	$(BIN)/python predict_scene.py $(SCENE) checkpoint=$(PEOPLE) out=runs/demo/people $(ZONES)
+	$(BIN)/python extract_features.py $(SCENE) checkpoint=runs/sample $(FEATURES)
+	$(BIN)/python make_report.py $(RUNS) $(PAGE)
 
 test: $(TESTABLE)
 	$(BIN)/python -m pytest
@@ -44,15 +51,18 @@ bench: $(TESTABLE)
 bench-gpu: $(READY)
 	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
+NEEDS = make prepare needs RASTER= OSM= OUT= CITY=
 prepare: $(READY)
-	$(foreach name,RASTER OSM OUT CITY,$(if $($(name)),,$(error make prepare needs RASTER= OSM= OUT= CITY=, and $(name) is missing)))
+	$(foreach name,RASTER OSM OUT CITY,$(if $($(name)),,$(error $(NEEDS), and $(name) is missing)))
 	$(BIN)/python prepare_dataset.py raster='$(RASTER)' osm='$(OSM)' out='$(OUT)' city='$(CITY)'
 
 install: $(READY)
 
+TOO_OLD = 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0] + \
+	'; name another with PYTHON='
 # a new requirements.txt, or an install that broke off, installs again
 $(READY): requirements.txt
-	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, this is ' + sys.version.split()[0] + '; name another with PYTHON=')"
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and $(TOO_OLD))"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	rm -f .venv/.installed-* && touch $@

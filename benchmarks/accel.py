@@ -1,22 +1,20 @@
-"""What torch-scatter brings to the OSM encoder, the part of Rose that is made of PyG's scatter
-operations.
+"""Measure what torch-scatter brings to the OSM encoder, which is made of PyG's scatter operations.
 
     pip install --no-build-isolation -r requirements-accel.txt      # minutes: it compiles
     python benchmarks/accel.py                                      # half a minute on 2 cores
 
-PyG uses torch-scatter for some operations where it is installed. Forward and backward passes with
-it and without take turns within one process, by PyG's own switch, and the calls that reach
-torch-scatter are counted: where there are none, the ratio is the machine's noise.
+PyG uses torch-scatter for some operations if it is installed. Forward and backward passes with it
+and without it alternate within one process, by PyG's own switch. The calls that reach
+torch-scatter are counted: if there are none, the ratio is the machine's noise.
 """
 
 import importlib.util
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -24,62 +22,46 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 import torch_geometric.typing as pyg
 
-from benchmarks.measure import random_graphs
+from benchmarks.measure import random_graphs, ratio_of, take_turns
 from models.osm_encoder import OsmEncoder
 from utils.tables import markdown_table
 
 GRID = (14, 14)
 ENTRIES = ("scatter", "scatter_max", "segment_csr")  # what PyG calls of torch-scatter
-MISSING = "torch-scatter is not installed, so there is nothing to compare (`pip install --no-build-isolation -r requirements-accel.txt`)."
-
-
-class Settings(NamedTuple):
-    """Tiles a batch, nodes a tile, and repeats."""
-
-    batch: int
-    nodes: tuple[int, ...]
-    repeats: int
-
-
-FULL, QUICK = Settings(64, (60, 500), 15), Settings(2, (10,), 1)
-
-
-def main() -> None:
-    print("\n".join(results(quick=False)))
 
 
 def results(quick: bool) -> list[str]:
-    """Lines of Markdown; `quick` is a trial with two tiles."""
+    """Return lines of Markdown; `quick` is a trial with two tiles."""
     if importlib.util.find_spec("torch_scatter") is None:
-        return [MISSING]
-    settings = QUICK if quick else FULL
+        return ["torch-scatter is not installed, so there is nothing to compare "
+                "(`pip install --no-build-isolation -r requirements-accel.txt`)."]
+    batch, counts, repeats = (2, (10,), 1) if quick else (64, (60, 500), 15)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return [f"OSM encoder and readout, forward and backward, {settings.batch} tiles, {device}, "
-            f"median of {settings.repeats} repeats:", "",
+    return [f"OSM encoder and readout, forward and backward, {batch} tiles, {device}, "
+            f"median of {repeats} repeats:", "",
             markdown_table(["nodes a tile", "without, ms", "with, ms", "with / without",
                             "calls of torch-scatter"],
-                           [row(settings, nodes, device) for nodes in settings.nodes])]
+                           [row(batch, nodes, repeats, device) for nodes in counts])]
 
 
-def row(settings: Settings, nodes: int, device: str) -> list[str | float]:
-    """Of the table."""
-    step = encoder_step(settings.batch, nodes, device)
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for repeat in range(settings.repeats + 1):
-        for used in times:
-            with torch_scatter_used(used):
-                seconds = seconds_of(step, device)
-            if repeat:  # the first warms up
-                times[used].append(seconds)
-    with torch_scatter_used(True), counted_calls() as calls:
-        step()
-    without, with_it = statistics.median(times[False]), statistics.median(times[True])
-    ratio = statistics.median([one / other
-                               for one, other in zip(times[True], times[False], strict=True)])
-    return [nodes, f"{without * 1e3:.2f}", f"{with_it * 1e3:.2f}", f"{ratio:.2f}", len(calls)]
+def row(batch: int, nodes: int, repeats: int, device: str) -> list[str | float]:
+    """Return a row of the table."""
+    step = encoder_step(batch, nodes, device)
+
+    def run(used: bool) -> None:
+        with torch_scatter_used(used):
+            step()
+
+    times = take_turns({used: partial(run, used) for used in (False, True)}, repeats,
+                       device=device)
+    with counted_calls() as calls:
+        run(True)
+    return [nodes, *(f"{statistics.median(times[used]) * 1e3:.2f}" for used in (False, True)),
+            ratio_of(times[True], times[False])[0], len(calls)]
 
 
 def encoder_step(batch: int, nodes: int, device: str) -> Callable[[], None]:
+    """Return a forward and backward pass of the OSM encoder."""
     torch.manual_seed(0)
     encoder, graphs = OsmEncoder().to(device), random_graphs(batch, nodes).to(device)
 
@@ -90,24 +72,16 @@ def encoder_step(batch: int, nodes: int, device: str) -> Callable[[], None]:
     return step
 
 
-def seconds_of(step: Callable[[], None], device: str) -> float:
-    started = time.perf_counter()
-    step()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
 @contextmanager
 def torch_scatter_used(used: bool) -> Iterator[None]:
-    """PyG with torch-scatter, or as if it were not installed."""
+    """Let PyG use torch-scatter while the block runs, or hide it."""
     with mock.patch.object(pyg, "WITH_TORCH_SCATTER", used):
         yield
 
 
 @contextmanager
 def counted_calls() -> Iterator[list[str]]:
-    """The names of the operations of torch-scatter that PyG calls while the block runs."""
+    """Note the operations of torch-scatter that PyG calls while the block runs."""
     calls: list[str] = []
 
     def noted(name: str) -> Callable:
@@ -121,4 +95,4 @@ def counted_calls() -> Iterator[list[str]]:
 
 
 if __name__ == "__main__":
-    main()
+    print("\n".join(results(quick=False)))

@@ -1,20 +1,23 @@
-"""Every benchmark, one after the other, and what they found: benchmarks/results.md.
+"""Run every benchmark, one after the other, and write what they measure to benchmarks/results.md.
 
-    python benchmarks/all.py                             # `make bench`; half an hour on 2 cores that do nothing else
-    python benchmarks/all.py --quick --out trial.md      # tiny networks and cities: shows that all runs, its figures mean nothing
+    python benchmarks/all.py                         # `make bench`; half an hour on 2 idle cores
+    python benchmarks/all.py --quick --out trial.md  # tiny networks: shows that everything runs
 
-Each benchmark runs in a process of its own, which keeps nothing of the one before; results.md is
-written when all have ended well.
+Each benchmark runs in a process of its own, which keeps nothing of the one before. results.md is
+written after all have ended well.
 """
 
-import argparse
 import importlib
 import multiprocessing
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.command import parse
+from utils.files import replacing
 
 SECTIONS = {  # module -> heading
     "step_time": "Steps of training",
@@ -25,49 +28,51 @@ SECTIONS = {  # module -> heading
     "scene": "Maps and features of whole scenes",
     "accel": "torch-scatter",
 }
-OUT = Path(__file__).resolve().parent / "results.md"
+
+
+class Settings(NamedTuple):
+    """Which benchmarks run, and where the page goes.
+
+    Attributes:
+        quick: tiny networks and cities, whose figures mean nothing.
+        out: the page.
+    """
+
+    quick: bool = False
+    out: Path = Path(__file__).resolve().parent / "results.md"
 
 
 def main() -> None:
-    from utils.files import replacing
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="tiny networks and cities")
-    parser.add_argument("--out", type=Path, default=OUT)
-    args = parser.parse_args()
+    settings = parse(__doc__, Settings, Settings._field_defaults)
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"),
                              max_tasks_per_child=1) as processes:
-        machine = processes.submit(machine_lines).result()
-        parts = {name: processes.submit(section, name, args.quick) for name in SECTIONS}
-        for name, part in parts.items():
-            print("\n".join([f"## {SECTIONS[name]}", "", *part.result(), ""]), flush=True)
-    with replacing(args.out) as path:
-        path.write_text(document(machine, {name: part.result() for name, part in parts.items()},
-                                 args.quick), encoding="utf-8")
+        machine = processes.submit(call, "machine", "about_machine").result()
+        pending = {name: processes.submit(call, name, "results", settings.quick)
+                   for name in SECTIONS}
+        sections = {}
+        for name, section in pending.items():
+            sections[name] = section.result()
+            print("\n".join([f"## {SECTIONS[name]}", "", *sections[name], ""]), flush=True)
+    with replacing(settings.out) as path:
+        path.write_text(document(machine, sections, settings.quick), encoding="utf-8")
 
 
-def machine_lines() -> list[str]:
-    from benchmarks.machine import about_machine
-
-    return about_machine()
-
-
-def section(name: str, quick: bool) -> list[str]:
-    """What a benchmark has found, in lines of Markdown. It is imported here: other benchmarks
-    would add to its memory."""
-    return importlib.import_module(f"benchmarks.{name}").results(quick)
+def call(module: str, name: str, *arguments: bool) -> list[str]:
+    """Import a module of the benchmarks in this process alone, whose memory the others would add
+    to, and return what its function gives."""
+    return getattr(importlib.import_module(f"benchmarks.{module}"), name)(*arguments)
 
 
 def document(machine: list[str], sections: dict[str, list[str]], quick: bool) -> str:
-    """The whole page."""
+    """Return the whole page."""
     lines = ["# Results of the benchmarks", "",
-             "Written by `make bench`. What is compared takes turns in one process, or has a "
-             "process of its own each; seconds are those of this machine.", ""]
+             "Written by `make bench`. Measurements that are compared alternate in one process,",
+             "or each has a process of its own; seconds are those of this machine.", ""]
     if quick:
         lines += ["A trial with tiny networks and cities: the figures mean nothing.", ""]
     lines += [*machine, ""]
-    for name, found in sections.items():
-        lines += [f"## {SECTIONS[name]}", "", f"`python benchmarks/{name}.py`", "", *found, ""]
+    for name, section in sections.items():
+        lines += [f"## {SECTIONS[name]}", "", f"`python benchmarks/{name}.py`", "", *section, ""]
     return "\n".join(lines)
 
 

@@ -1,9 +1,9 @@
-"""Rose as the method is written down, batched but without any of our shortcuts: what a
-straightforward implementation computes.
+"""Compute Rose as the method is written down, batched but without any of our shortcuts, as a
+straightforward implementation would.
 
-Two separate passes of the image through timm's blocks; the mask token copied to its 147 places
-before the cross-attention block; that block's four lines with all their projections, attention by
-a softmax over explicit scores, and one copy of the tile's image tokens for each masked node.
+The image passes through timm's blocks twice. The mask token is copied to its 147 positions before
+the cross-attention block. That block's four lines have all their projections, attention by a
+softmax over explicit scores, and one copy of the tile's image tokens for each masked node.
 `tests/models/direct.py` writes the same in loops, for its outputs; this one is for its speed, also
 on a GPU.
 """
@@ -26,12 +26,11 @@ from models.rose import Rose
 
 
 class DirectRose(nn.Module):
-    """The losses of a `Rose`, with its parameters, the direct way.
+    """The losses of a `Rose`, computed the direct way with its parameters.
 
     Args:
-        rose: whose parameters are taken; those of its ViT blocks are copied, into timm's own
-            blocks.
-        encoder: the timm name it was built with.
+        rose: the network; the parameters of its ViT blocks are copied into timm's own blocks.
+        encoder: the timm name that it was built with.
     """
 
     def __init__(self, rose: Rose, encoder: str):
@@ -50,7 +49,7 @@ class DirectRose(nn.Module):
 
     def forward(self, images: Tensor, graphs: Any, image_mask: Tensor,
                 node_mask: Tensor) -> Tensor:
-        """Sum of both losses, for arguments of `Rose.forward`, both masks given."""
+        """Return the sum of both losses, for the arguments of `Rose.forward` with both masks."""
         rose, grid = self.rose, self.rose.image_encoder.grid(images)
         codes = token_code(rose.width, grid, images.device)                            # [1 + L, D]
         image_pred = self._image_from_osm(images, graphs, image_mask, grid, codes)
@@ -62,7 +61,7 @@ class DirectRose(nn.Module):
 
     def _image_from_osm(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int],
                         codes: Tensor) -> Tensor:
-        """[B, L, p * p * 3]"""
+        """Return [B, L, p * p * 3]."""
         rose = self.rose
         visible = plain(rose.token_proj, self._encode(images, mask))                # [B, 1 + V, D]
         shown = torch.cat([mask.new_ones(len(mask), 1), ~mask], dim=1)                 # [B, 1 + L]
@@ -75,7 +74,7 @@ class DirectRose(nn.Module):
 
     def _osm_from_image(self, images: Tensor, graphs: Any, mask: Tensor, grid: tuple[int, int],
                         codes: Tensor) -> Tensor:
-        """[M, F]"""
+        """Return [M, F]."""
         rose, nodes = self.rose, mask.nonzero()[:, 0]
         embeddings, = rose.osm_encoder(graphs, grid, mask)
         positions = node_code(rose.width, rose.osm_encoder.centroids(graphs)[nodes], grid)
@@ -87,7 +86,7 @@ class DirectRose(nn.Module):
         return plain(rose.osm_pred, rose.osm_decoder_norm(keys[:, 0]))
 
     def _encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
-        """[B, 1 + V, D] tokens of the visible patches, of all without a mask."""
+        """Return [B, 1 + V, D] tokens of the visible patches; of all patches without a mask."""
         encoder = self.rose.image_encoder
         patches = encoder.embed(images)                                                 # [B, L, D]
         if mask is not None:
@@ -101,10 +100,10 @@ def cross(
     own: nn.ModuleList | None = None, q2k: nn.ModuleList | None = None,
     k2q: nn.ModuleList | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The four lines of the method: Q [B, Tq, D] and K [B, Tk, D].
+    """Compute the four lines of the method and return Q [B, Tq, D] and K [B, Tk, D].
 
     Args:
-        own, q2k, k2q: projections of queries and keys of those attentions of `block` that have
+        own, q2k, k2q: projections of queries and keys, for the attentions of `block` that have
             none.
     """
     keys = block.norm1(keys + attend(block.self_attn, keys + key_pe, keys + key_pe, keys, own))
@@ -115,7 +114,7 @@ def cross(
 
 def attend(attn: Attention | SingleKeyAttention, q: Tensor, k: Tensor, v: Tensor,
            projections: nn.ModuleList | None) -> Tensor:
-    """[B, Tq, D] multi-head attention of q [B, Tq, D] over k and v [B, Tk, D]."""
+    """Return [B, Tq, D], multi-head attention of q [B, Tq, D] over k and v [B, Tk, D]."""
     q_proj, k_proj = projections or (attn.q_proj, attn.k_proj)
     q, k, v = (plain(layer, x).unflatten(-1, (HEADS, -1)).transpose(1, 2)
                for layer, x in ((q_proj, q), (k_proj, k), (attn.v_proj, v)))
@@ -124,5 +123,5 @@ def attend(attn: Attention | SingleKeyAttention, q: Tensor, k: Tensor, v: Tensor
 
 
 def plain(layer: nn.Linear, x: Tensor) -> Tensor:
-    """PyTorch's own Linear."""
+    """Apply PyTorch's own Linear."""
     return F.linear(x, layer.weight, layer.bias)

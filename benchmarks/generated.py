@@ -1,5 +1,5 @@
-"""A generated city of any size for benchmarks: textured imagery and rotated buildings, quick to
-make and about as hard as a real one."""
+"""Generate a city of any size: textured imagery and rotated buildings, quick to make and about as
+hard as a real one."""
 
 from pathlib import Path
 
@@ -18,8 +18,8 @@ BUILDINGS = ("yes", "house", "residential", "apartments", "garage", "commercial"
 
 def write_city(folder: Path, width: int, height: int, objects: int,
                seed: int = 0) -> tuple[Path, Path]:
-    """city.tif of width x height pixels of 1 m, and osm.gpkg with so many objects evenly over it:
-    nine buildings to one land use."""
+    """Write city.tif of width x height pixels of 1 m, and osm.gpkg with `objects` objects evenly
+    over it: nine buildings to one land use. Return both paths."""
     folder.mkdir(parents=True, exist_ok=True)
     raster, osm = folder / "city.tif", folder / "osm.gpkg"
     draw = np.random.default_rng(seed)
@@ -36,15 +36,14 @@ def write_city(folder: Path, width: int, height: int, objects: int,
 
 
 def _write_raster(path: Path, width: int, height: int, draw: np.random.Generator) -> None:
-    """One noisy texture, repeated: smooth fields, sharp edges, grain."""
+    """Write one noisy texture, repeated: smooth fields, sharp edges, grain."""
     side = 1024
     fields = np.kron(draw.integers(40, 200, (side // 32, side // 32, 3)), np.ones((32, 32, 1)))
     texture = np.clip(fields + draw.normal(0, 6, fields.shape), 0, 255).astype(np.uint8)
     with rasterio.open(path, "w", driver="GTiff", width=width, height=height, count=3,
-                       dtype="uint8", crs=CRS, tiled=True, blockxsize=512,
-                       blockysize=512, transform=Affine(1, 0, WEST, 0, -1, NORTH),
-                       compress="deflate", predictor=2, zlevel=1,
-                       BIGTIFF="IF_SAFER", photometric="RGB") as target:
+                       dtype="uint8", crs=CRS, transform=Affine(1, 0, WEST, 0, -1, NORTH),
+                       tiled=True, blockxsize=512, blockysize=512, compress="deflate",
+                       predictor=2, zlevel=1, BIGTIFF="IF_SAFER", photometric="RGB") as target:
         for row in range(0, height, side):
             for col in range(0, width, side):
                 window = Window(col, row, min(side, width - col), min(side, height - row))
@@ -54,8 +53,8 @@ def _write_raster(path: Path, width: int, height: int, draw: np.random.Generator
 
 def rectangles(width: float, height: float, sizes: np.ndarray,
                draw: np.random.Generator) -> np.ndarray:
-    """Rectangles of these sizes [n, 2] in metres, turned and placed at random over the city:
-    [n]"""
+    """Return [n] rectangles of these sizes [n, 2] in metres, turned and placed at random over the
+    city."""
     angle = draw.uniform(0, np.pi, len(sizes))
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)],
                     axis=1).reshape(-1, 1, 2, 2)

@@ -1,22 +1,20 @@
-"""Pretraining steps on one CUDA GPU: tiles a second, share of the card's matrix peak, memory, and
-where the time goes.
+"""Measure pretraining steps on one CUDA GPU: tiles a second, share of the card's matrix peak,
+memory, and the costliest kernels.
 
-    python benchmarks/gpu.py                             # ViT-B/16, batch 256, 60 nodes a tile, bf16 and compiled; some minutes
-    python benchmarks/gpu.py --device cpu --encoder test_vit --batch 2 --steps 1      # a trial without a GPU
+    python benchmarks/gpu.py                # ViT-B/16, batch 256, 60 nodes a tile; some minutes
+    python benchmarks/gpu.py --device cpu --encoder test_vit --batch 2 --steps 1   # without a GPU
 
-A step is a forward and a backward pass, a look at the losses and a step of AdamW (fused), on tiles
-that are on the device already; the loader's tiles a second stand beside it. The peak is that of a
-large bf16 matrix product in the same run. FLOPs are those of the method (benchmarks/cost.py), so
-that what is computed twice does not count as work. The direct form (benchmarks/direct.py) is
-measured in turns with ours, at the largest batch that fits, in fp32 (PyTorch's default: no TF32)
-and, to tell precision from method, in bf16.
+A step is a forward and a backward pass, reading the losses and a step of AdamW (fused), on tiles
+that are on the device already; the loader's tiles a second follow. The peak is that of a large
+bf16 matrix product in the same run. FLOPs are those of the method (benchmarks/cost.py): what is
+computed twice does not count as work. The direct form (benchmarks/direct.py) alternates with ours,
+at the largest batch that fits, in fp32 (PyTorch's default: no TF32) and, to separate precision
+from method, in bf16.
 """
 
-import argparse
 import gc
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -27,9 +25,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import cost, loader
+from benchmarks.command import parse
 from benchmarks.direct import DirectRose
 from benchmarks.machine import about_machine
-from benchmarks.measure import random_graphs, random_images
+from benchmarks.measure import random_graphs, random_images, ratios, synchronise, take_turns
 from models import build_rose
 from models.compiled import compile_network
 from models.masking import draw_image_mask, draw_node_mask
@@ -37,7 +36,7 @@ from training.schedule import build_optimizer
 from utils.tables import markdown_table
 
 KERNELS = 10
-WARM_UP = 3  # steps: compilation, and the allocator's first look
+WARM_UP = 3  # steps: compilation, and the allocator's first requests
 
 
 class Settings(NamedTuple):
@@ -60,15 +59,18 @@ class Row(NamedTuple):
     direct: bool = False
 
 
-ROWS = (Row("Rose, bf16, compiled", half=True, compiled=True), Row("Rose, bf16", half=True),
-        Row("Rose, fp32", half=False),
-        Row("direct form, bf16", half=True, direct=True),
-        Row("direct form, fp32", half=False, direct=True))
+ROWS = (
+    Row("Rose, bf16, compiled", half=True, compiled=True),
+    Row("Rose, bf16", half=True),
+    Row("Rose, fp32", half=False),
+    Row("direct form, bf16", half=True, direct=True),
+    Row("direct form, fp32", half=False, direct=True),
+)
 
 
 class Measured(NamedTuple):
-    """Tiles a second of each round, the batch that fitted, and peak memory in MiB (0 where it is
-    not known)."""
+    """Tiles a second of each round, the batch that fitted, and peak memory in MiB (0 if not
+    known)."""
 
     speeds: list[float]
     batch: int
@@ -76,41 +78,33 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    args = parse()
-    if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("benchmarks/gpu.py: no CUDA GPU is at hand; run it where one is, or pass "
-                 "--device cpu with a small --encoder and --batch")
-    print("\n".join([*about_machine(), "", *lines(args), "", "The loader:", "",
-                     *loader.results(args.device == "cpu")]))
+    settings = parse(__doc__, Settings, Settings._field_defaults)
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("benchmarks/gpu.py: no CUDA GPU is available; run it on a machine with one, or "
+                 "pass --device cpu with a small --encoder and --batch")
+    print("\n".join([*about_machine(), "", *lines(settings), "", "The loader:", "",
+                     *loader.results(settings.device == "cpu")]))
 
 
 def results(quick: bool) -> list[str]:
-    """Lines of Markdown; `quick` is a trial on the CPU with a tiny network."""
+    """Return lines of Markdown; `quick` is a trial on the CPU with a tiny network."""
     return lines(Settings("test_vit", batch=2, nodes=10, device="cpu", steps=1, rounds=1) if quick
                  else Settings())
-
-
-def parse() -> Settings:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in Settings()._asdict().items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    return Settings(**vars(parser.parse_args()))
 
 
 def lines(settings: Settings) -> list[str]:
     peak = matrix_peak(settings.device)
     measured = measure(settings)
     direct = measured[ROWS[-1]].speeds
+    encoder = cost.encoder_of(build_rose(settings.encoder))
     rows = []
-    for row, found in measured.items():
-        flops = cost.training_flops(cost.encoder_of(build_rose(settings.encoder)),
-                                    load_of(settings, found.batch))
-        speed = statistics.median(found.speeds)
-        gain = statistics.median([one / other
-                                  for one, other in zip(found.speeds, direct, strict=True)])
-        memory = f"{found.memory:.0f}" if found.memory else "-"
-        rows.append([row.name, found.batch, f"{speed:.0f}", f"{speed * flops / peak:.1%}",
-                     f"{gain:.1f}", memory])
+    for row, (speeds, batch, memory) in measured.items():
+        load = cost.Load(settings.nodes, 5 * settings.nodes, batch)
+        speed = statistics.median(speeds)
+        rows.append([row.name, batch, f"{speed:.0f}",
+                     f"{speed * cost.training_flops(encoder, load) / peak:.1%}",
+                     f"{statistics.median(ratios(speeds, direct)):.1f}",
+                     f"{memory:.0f}" if memory else "-"])
     return [
         f"{settings.encoder}, {settings.nodes} nodes a tile, {settings.device}, medians of "
         f"{settings.rounds} x {settings.steps} steps; matrix peak measured: {peak / 1e12:.1f} "
@@ -121,36 +115,30 @@ def lines(settings: Settings) -> list[str]:
     ]
 
 
-def load_of(settings: Settings, batch: int) -> cost.Load:
-    return cost.Load(settings.nodes, 5 * settings.nodes, batch)
-
-
 def matrix_peak(device: str) -> float:
-    """FLOP/s of a large bf16 matrix product, the best of ten."""
+    """Return the FLOP/s of a large bf16 matrix product, the best of ten."""
     size = 8192 if device == "cuda" else 512
     a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    seconds = [seconds_of(lambda: a @ b, device) for _ in range(13)][3:]
-    return 2 * size**3 / min(seconds)
+    seconds = take_turns({"product": lambda: a @ b}, repeats=10, warm_up=3, device=device)
+    return 2 * size**3 / min(seconds["product"])
 
 
 def measure(settings: Settings) -> dict[Row, Measured]:
-    """Every way in turns, each alone on the device while it runs."""
-    found: dict[Row, Measured] = {}
+    """Measure every row in turns, each alone on the device while it runs."""
+    measured = {row: Measured([], settings.batch, 0.0) for row in ROWS}
     for _ in range(settings.rounds):
-        for row in ROWS:
-            batch = found[row].batch if row in found else settings.batch
-            speed, batch, memory = fitting(lambda batch, row=row: speed_of(row, settings, batch),
-                                           batch)
-            before = found[row].speeds if row in found else []
-            found[row] = Measured([*before, speed], batch, memory)
-    return found
+        for row, (speeds, batch, _) in measured.items():
+            speed, batch, memory = largest_fitting(row, settings, batch)
+            measured[row] = Measured([*speeds, speed], batch, memory)
+    return measured
 
 
-def fitting(run: Callable[[int], tuple[float, float]], batch: int) -> tuple[float, int, float]:
-    """What `run` gives for the largest batch that fits on the device, halved until it does."""
+def largest_fitting(row: Row, settings: Settings, batch: int) -> tuple[float, int, float]:
+    """Return tiles a second, batch and peak memory of the largest batch that fits on the device:
+    halve it until it does."""
     while True:
         try:
-            speed, memory = run(batch)
+            speed, memory = speed_of(row, settings, batch)
         except torch.cuda.OutOfMemoryError:
             if batch == 1:
                 raise
@@ -161,31 +149,20 @@ def fitting(run: Callable[[int], tuple[float, float]], batch: int) -> tuple[floa
 
 
 def speed_of(row: Row, settings: Settings, batch: int) -> tuple[float, float]:
-    """Tiles a second, and peak memory in MiB."""
+    """Return tiles a second, and peak memory in MiB."""
     step = warm_step(row, settings, batch)
-    if settings.device == "cuda":
+    on_gpu = settings.device == "cuda"
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    seconds = seconds_of(lambda: [step() for _ in range(settings.steps)], settings.device)
-    memory = torch.cuda.max_memory_allocated() / 2**20 if settings.device == "cuda" else 0.0
-    return settings.steps * batch / seconds, memory
-
-
-def seconds_of(run: Callable[[], object], device: str) -> float:
-    """Seconds until the device has done what `run` asks of it."""
-    synchronise(device)
-    started = time.perf_counter()
-    run()
-    synchronise(device)
-    return time.perf_counter() - started
-
-
-def synchronise(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+    times = take_turns({"steps": lambda: [step() for _ in range(settings.steps)]}, repeats=1,
+                       warm_up=0, device=settings.device)
+    memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else 0.0
+    return settings.steps * batch / times["steps"][0], memory
 
 
 def warm_step(row: Row, settings: Settings, batch: int) -> Callable[[], None]:
-    """A training step that ran a few times, on a device that holds nothing of the steps before."""
+    """Return a training step that ran a few times, on a device that holds nothing of earlier
+    steps."""
     gc.collect()
     torch.compiler.reset()
     if settings.device == "cuda":
@@ -197,7 +174,7 @@ def warm_step(row: Row, settings: Settings, batch: int) -> Callable[[], None]:
 
 
 def training_step(row: Row, settings: Settings, batch: int) -> Callable[[], None]:
-    """Forward, backward and AdamW, with masks drawn anew."""
+    """Return a step of forward, backward and AdamW, with masks drawn anew."""
     device = torch.device(settings.device)
     torch.manual_seed(0)
     rose = build_rose(settings.encoder)
@@ -205,8 +182,8 @@ def training_step(row: Row, settings: Settings, batch: int) -> Callable[[], None
     if row.compiled:
         compile_network(rose)
     optimizer = build_optimizer(model, 1e-5, 0.05)
-    images, graphs = random_images(batch).to(device), random_graphs(batch,
-                                                                    settings.nodes).to(device)
+    images = random_images(batch).to(device)                              # [B, 3, 224, 224]
+    graphs = random_graphs(batch, settings.nodes).to(device)
     rows, columns = rose.image_encoder.grid(images)
 
     def step() -> None:
@@ -216,25 +193,23 @@ def training_step(row: Row, settings: Settings, batch: int) -> Callable[[], None
             out = model(images, graphs, image_mask, node_mask)
         loss = out if row.direct else out.loss
         loss.backward()
-        # a run looks at its losses, and so waits for them, before the optimiser's step
-        loss.item()
+        loss.item()  # a run reads its losses, and so waits for them, before the optimiser's step
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return step
 
 
 def costliest_kernels(settings: Settings) -> list[str]:
-    """A table of the kernels that one way's steps spend most time in."""
+    """Return a table of the kernels that the first row's steps spend most time in."""
     on_gpu = settings.device == "cuda"
     step = warm_step(ROWS[0], settings, settings.batch)
-    with profile(activities=[ProfilerActivity.CPU,
-                             *([ProfilerActivity.CUDA] if on_gpu else [])]) as profiler:
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
+    with profile(activities=activities) as profiler:
         for _ in range(settings.steps):
             step()
         synchronise(settings.device)
     spent = [(event.self_device_time_total if on_gpu else event.self_cpu_time_total, event.count,
-              event.key)
-             for event in profiler.key_averages()]
+              event.key) for event in profiler.key_averages()]
     whole = sum(time for time, *_ in spent)
     rows = [[name[:90], f"{count / settings.steps:g}", f"{time / settings.steps / 1e3:.2f}",
              f"{time / whole:.1%}"]

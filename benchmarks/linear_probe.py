@@ -1,14 +1,12 @@
-"""How much faster a linear probe is when the frozen network runs once instead of in every epoch,
-and that its figures are the same.
+"""Measure how much faster a linear probe is when the frozen network runs once, not every epoch.
 
-    python benchmarks/linear_probe.py                                    # ViT-S, 36 tiles of the sample city, 30 epochs; minutes on 2 cores
+    python benchmarks/linear_probe.py                      # ViT-S, 36 tiles, 30 epochs; minutes
     python benchmarks/linear_probe.py --encoder test_vit --epochs 5
 
-Both probes run one after the other in this process, from their keys to their results, pictures
-left out.
+Both probes run one after the other in this process, from their keys to their results, without
+pictures. Their figures are compared, too.
 """
 
-import argparse
 import math
 import sys
 import tempfile
@@ -21,14 +19,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from benchmarks.command import parse
 from datasets.sample_city.tiles import ensure_sample_tiles
 from evaluation import job
 from evaluation import results as evaluation_results
-from evaluation.keys import SegmentationConfig
+from evaluation.keys import SEGMENTATION
 from evaluation.problem import Segmentation
 from models import build_rose
 from utils.checkpoint import save_checkpoint
-from utils.cli.command import read_config
+from utils.cli.compose import read
 
 
 class Settings(NamedTuple):
@@ -40,49 +39,41 @@ class Settings(NamedTuple):
     epochs: int = 30
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in Settings()._asdict().items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    print("\n".join(lines(Settings(**vars(parser.parse_args())))))
-
-
 def results(quick: bool) -> list[str]:
-    """Lines of Markdown; `quick` is a trial with a tiny network."""
+    """Return lines of Markdown; `quick` is a trial with a tiny network."""
     return lines(Settings("test_vit", tiles=4, epochs=2) if quick else Settings())
 
 
 def lines(settings: Settings) -> list[str]:
-    with tempfile.TemporaryDirectory() as folder, mock.patch.object(evaluation_results,
-                                                                    "save_pictures"):
+    with (tempfile.TemporaryDirectory() as folder,
+          mock.patch.object(evaluation_results, "save_pictures")):
         root = Path(folder)
         ensure_sample_tiles(root / "tiles", tiles=settings.tiles)
         build = {"image_encoder": settings.encoder}
         save_checkpoint(root / "model_1.tar",
                         {"model": build_rose(**build).state_dict(), "build": build})
-        (with_cache, figures), (without, others) = (probe(root, settings, cached)
-                                                    for cached in ("true", "false"))
-    furthest = max(abs(figures[name] - others[name]) for name in figures
-                   if not math.isnan(figures[name]))
+        seconds, figures = probe(root, settings, "true")
+        plain_seconds, plain_figures = probe(root, settings, "false")
+    difference = max(abs(value - plain_figures[name]) for name, value in figures.items()
+                     if not math.isnan(value))
     return [f"{settings.encoder}, modality {settings.modality}, {settings.epochs} epochs: "
-            f"{without:.1f} s with the network in every epoch, {with_cache:.1f} s with its "
-            f"features computed once: {without / with_cache:.1f} times faster; the figures differ "
-            f"by {furthest:.1e} at most."]
+            f"{plain_seconds:.1f} s with the network in every epoch, {seconds:.1f} s with its "
+            f"features computed once: {plain_seconds / seconds:.1f} times faster; the figures "
+            f"differ by {difference:.1e} at most."]
 
 
 def probe(root: Path, settings: Settings, cached: str) -> tuple[float, dict[str, float]]:
-    """Seconds and figures of a probe of the network in `root`."""
-    cfg = read_config("evaluate_seg_fusion", SegmentationConfig, [
-        f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
-        f"save_path={root / cached}", "mode=linear", "num_workers=0",
-        f"modality={settings.modality}", f"epochs={settings.epochs}", f"cache_features={cached}",
-        "accelerator=cpu",
-    ])
-    start = time.perf_counter()
+    """Return seconds and figures of a probe of the network in `root`."""
+    cfg = read(
+        SEGMENTATION, f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
+        f"save_path={root / cached}", "mode=linear", f"modality={settings.modality}",
+        f"epochs={settings.epochs}", f"cache_features={cached}", "num_workers=0",
+        "accelerator=cpu")
+    started = time.perf_counter()
     with torch.random.fork_rng():
         summary = job.evaluate(cfg, Segmentation(cfg))
-    return time.perf_counter() - start, summary["mean"]
+    return time.perf_counter() - started, summary["mean"]
 
 
 if __name__ == "__main__":
-    main()
+    print("\n".join(lines(parse(__doc__, Settings, Settings._field_defaults))))

@@ -1,23 +1,21 @@
-"""Feeding: tiles a second through loaders, and where a tile's time goes.
+"""Measure how fast loaders feed tiles, and where a tile's time goes.
 
-    python benchmarks/loader.py                                        # a generated city of 512 tiles; some minutes
-    python benchmarks/loader.py --data D --batch-size 256 --workers 16 # your tiles instead, in either layout
+    python benchmarks/loader.py                                 # generates 512 tiles; some minutes
+    python benchmarks/loader.py --data D --batch-size 256 --workers 16      # your own tiles
 
-The compact layout is compared with the release's, both with the same tiles and equal tensors;
-decoding alone with all that pretraining asks of a loader (augment=aligned, masks, batches on the
-device); bytes that workers ship with the floats of normalised images. What is compared takes turns
-within one process, since a machine's speed drifts; torch runs on one thread, as in the workers of
-a DataLoader. The files are read once before, so that the comparison is one of decoding, not of
-disks. Images are lossless in both layouts, so it is the graphs that shrink.
+Three comparisons: the compact layout with the release's, both with the same tiles and equal
+tensors; decoding alone with all that pretraining asks of a loader (augment=aligned, masks, batches
+on the device); bytes that workers ship with the floats of normalised images. The measurements
+alternate within one process, since a machine's speed drifts. torch runs on one thread, as in the
+workers of a DataLoader. The files are read once before, so that decoding is compared, not disks.
+Images are lossless in both layouts: only the graphs shrink.
 """
 
-import argparse
 import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -31,6 +29,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.command import parse
+from benchmarks.measure import ratio_of, take_turns, torch_threads
 from datasets import AugmentedTiles, EpochSampler, TileDataset, collate, normalise
 from datasets.augment import apply_to_graph, apply_to_image, draw
 from datasets.convert import convert
@@ -49,10 +49,10 @@ class Settings(NamedTuple):
     """What is measured, and how often.
 
     Attributes:
-        data: a dataset to measure with, in either layout; None generates a city of `tiles` tiles
-            with `nodes` nodes each.
+        data: a dataset in either layout; without it, a city of `tiles` tiles with `nodes` nodes
+            each is generated.
         workers: numbers of loader processes; 0 reads in the process that asks.
-        repeats: of every measurement, one more to warm up.
+        repeats: of every measurement, after one to warm up.
     """
 
     data: Path | None = None
@@ -63,37 +63,15 @@ class Settings(NamedTuple):
     repeats: int = 5
 
 
-def main() -> None:
-    print("\n".join(lines(parse())))
-
-
 def results(quick: bool) -> list[str]:
-    """Lines of Markdown; `quick` is a trial with a tiny city."""
+    """Return lines of Markdown; `quick` is a trial with a tiny city."""
     return lines(Settings(tiles=12, nodes=10, batch_size=4, workers=(0, 1), repeats=1) if quick
                  else Settings())
 
 
-def parse() -> Settings:
-    defaults = Settings()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="a dataset to measure with, in either layout; "
-                                                  "a city is generated without one")
-    parser.add_argument("--workers", type=int, nargs="+", default=defaults.workers)
-    for name in ("tiles", "nodes", "batch_size", "repeats"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int,
-                            default=getattr(defaults, name))
-    args = parser.parse_args()
-    return Settings(**vars(args) | {"workers": tuple(args.workers)})
-
-
 def lines(settings: Settings) -> list[str]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            return _lines(settings, both_layouts(settings, Path(folder)))
-    finally:
-        torch.set_num_threads(before)
+    with torch_threads(1), tempfile.TemporaryDirectory() as folder:
+        return _lines(settings, both_layouts(settings, Path(folder)))
 
 
 def _lines(settings: Settings, roots: dict[str, Path]) -> list[str]:
@@ -108,24 +86,24 @@ def _lines(settings: Settings, roots: dict[str, Path]) -> list[str]:
         "What pretraining asks of a loader (augment=aligned), on the compact layout.", "",
         loaders_table(tiles["compact"], settings), "",
         "Where a tile's time goes, each part alone on one core.", "",
-        parts_table(tiles["compact"], settings),
+        time_table(tiles["compact"], settings),
     ]
 
 
 # ---- what is read
 
 def both_layouts(settings: Settings, folder: Path) -> dict[str, Path]:
-    """Layout -> folder of the dataset."""
-    given = settings.data or write_city(folder / "release", settings.tiles, settings.nodes)
+    """Return layout -> folder of the dataset."""
+    source = settings.data or write_city(folder / "release", settings.tiles, settings.nodes)
     other = folder / "other"
-    convert(given, other, progress=False)
-    compact, release = (given, other) if (given / "cities").is_dir() else (other, given)
+    convert(source, other, progress=False)
+    compact, release = (source, other) if (source / "cities").is_dir() else (other, source)
     return {"release": release, "compact": compact}
 
 
 def write_city(root: Path, tiles: int, nodes: int) -> Path:
-    """Tiles in the release's layout: about five neighbours a node, and images as smooth and as
-    noisy as aerial photographs."""
+    """Write tiles in the release's layout: about five neighbours a node, and images as smooth and
+    as noisy as aerial photographs."""
     draw = np.random.default_rng(0)
     text = draw.normal(size=(VALUES, 512)).astype(np.float32)
     for number in range(tiles):
@@ -141,8 +119,8 @@ def write_city(root: Path, tiles: int, nodes: int) -> Path:
 
 
 def aerial_image(draw: np.random.Generator) -> np.ndarray:
-    """uint8 [3, 224, 224]: blocks of colour, light and shade common to the channels, and the
-    sensor's noise."""
+    """Return uint8 [3, 224, 224]: blocks of colour, light and shade common to the channels, and
+    the sensor's noise."""
     colour = np.kron(draw.integers(60, 180, (3, 14, 14)), np.ones((16, 16)))
     shade = np.kron(draw.normal(0, 12, (56, 56)), np.ones((4, 4))) + draw.normal(0, 5, (224, 224))
     return (colour + shade + draw.normal(0, 1.5, (3, 224, 224))).clip(0, 255).astype(np.uint8)
@@ -157,27 +135,27 @@ def count_graphs(tiles: TileDataset) -> tuple[int, int]:
 
 def bytes_table(roots: dict[str, Path]) -> str:
     sizes = {layout: split_bytes(root) for layout, root in roots.items()}
-    rows = [[part, f"{sizes['release'][part]:,}", f"{sizes['compact'][part]:,}",
-        f"{sizes['compact'][part] / sizes['release'][part]:.3f}"]
-            for part in ("images", "graphs", "all")]
+    rows = [[kind, f"{sizes['release'][kind]:,}", f"{sizes['compact'][kind]:,}",
+             f"{sizes['compact'][kind] / sizes['release'][kind]:.3f}"]
+            for kind in ("images", "graphs", "all")]
     return markdown_table(["bytes", "release", "compact", "share"], rows)
 
 
 def split_bytes(root: Path) -> dict[str, int]:
+    """Return the bytes of a dataset's images, of its graphs, and of all files."""
     sizes = {path: path.stat().st_size for path in root.rglob("*") if path.is_file()}
-    images = sum(size for path, size in sizes.items() if path.parent.name == "img"
-                 or path.name == "images.bin")
+    images = sum(size for path, size in sizes.items()
+                 if path.parent.name == "img" or path.name == "images.bin")
     return {"images": images, "graphs": sum(sizes.values()) - images, "all": sum(sizes.values())}
 
 
 def layouts_table(tiles: dict[str, TileDataset], settings: Settings) -> str:
     rows = []
     for workers in settings.workers:
-        speeds = measure({
-            layout: (len(dataset),
-                     DataLoader(Mapped(len(dataset), dataset.read), settings.batch_size,
-                                collate_fn=collate,
-                                num_workers=workers, persistent_workers=workers > 0))
+        speeds = tiles_a_second({
+            layout: (len(dataset), DataLoader(
+                Mapped(len(dataset), dataset.read), settings.batch_size, collate_fn=collate,
+                num_workers=workers, persistent_workers=workers > 0))
             for layout, dataset in tiles.items()
         }, settings.repeats)
         rows.append([workers, *(f"{statistics.median(speeds[layout]):.0f}" for layout in tiles),
@@ -189,7 +167,7 @@ def layouts_table(tiles: dict[str, TileDataset], settings: Settings) -> str:
 # ---- what pretraining asks for
 
 class Mapped(Dataset):
-    """`count` samples, each what `read` gives for its key."""
+    """`count` samples; `read` makes one from its key."""
 
     def __init__(self, count: int, read: Callable[[Any], Any]):
         self.count, self.read = count, read
@@ -204,8 +182,8 @@ class Mapped(Dataset):
 def loaders_table(tiles: TileDataset, settings: Settings) -> str:
     rows = []
     for workers in settings.workers:
-        speeds = measure(pretraining_loaders(tiles, min(settings.batch_size, len(tiles)), workers),
-                         settings.repeats)
+        loaders = pretraining_loaders(tiles, min(settings.batch_size, len(tiles)), workers)
+        speeds = tiles_a_second(loaders, settings.repeats)
         for name, runs in speeds.items():
             speed = statistics.median(runs)
             rows.append([name, workers, f"{speed:.0f}", f"{speed / max(workers, 1):.0f}",
@@ -216,61 +194,67 @@ def loaders_table(tiles: TileDataset, settings: Settings) -> str:
 
 def pretraining_loaders(tiles: TileDataset, batch_size: int,
                         workers: int) -> dict[str, tuple[int, Iterable]]:
-    """Name -> (tiles, loader), with batches on a GPU where there is one."""
+    """Return name -> (tiles, loader), with batches on a GPU if there is one."""
     fabric = Fabric(accelerator="auto", devices=1)
     sampler = EpochSampler(tiles, batch_size, SEED)
-    noisy = NoisyTiles(AugmentedTiles(tiles, "aligned", SEED), (tiles.image_size // PATCH) ** 2)
-    as_floats = Mapped(len(tiles), partial(normalised_sample, noisy))
+    as_bytes = Mapped(len(tiles), tiles.read)
+    as_floats = Mapped(len(tiles), partial(normalised_sample, noisy_tiles(tiles)))
+    collate_floats = partial(collate_masked, **RATIOS)
     return {
-        "decoding only, uint8": (len(tiles), device_loader(fabric, Mapped(len(tiles), tiles.read),
-                                                           batch_size, collate, workers)),
+        "decoding only, uint8": (
+            len(tiles), device_loader(fabric, as_bytes, batch_size, collate, workers)),
         "pretraining, uint8": (len(sampler), pretraining_loader(
             fabric, tiles, sampler, batch_size=batch_size, seed=SEED, augment="aligned",
             patch=PATCH, num_workers=workers, **RATIOS)),
-        "pretraining, float32": (len(sampler),
-                                 device_loader(fabric, as_floats, batch_size,
-                                               partial(collate_masked, **RATIOS), workers,
-                                               sampler)),
+        "pretraining, float32": (len(sampler), device_loader(
+            fabric, as_floats, batch_size, collate_floats, workers, sampler)),
     }
 
 
+def noisy_tiles(tiles: TileDataset) -> NoisyTiles:
+    """Return the tiles as pretraining reads them, augmented and with the noise of their masks."""
+    return NoisyTiles(AugmentedTiles(tiles, "aligned", SEED), (tiles.image_size // PATCH) ** 2)
+
+
 def normalised_sample(noisy: NoisyTiles, key: tuple[int, int]) -> tuple[Tensor, ...]:
-    """As NoisyTiles gives it, its image normalised where it is read."""
+    """Return a sample of NoisyTiles whose image the worker normalises."""
     image, *others = noisy[key]
     return normalise(image), *others
 
 
 # ---- where a tile's time goes
 
-def parts_table(tiles: TileDataset, settings: Settings) -> str:
-    batch_size, count = min(settings.batch_size, len(tiles)), min(len(tiles),
-                                                                  4 * settings.batch_size)
+def time_table(tiles: TileDataset, settings: Settings) -> str:
+    batch_size = min(settings.batch_size, len(tiles))
+    count = min(4 * settings.batch_size, len(tiles))
     keys = [(0, index) for index in range(count)]
-    noisy = NoisyTiles(AugmentedTiles(tiles, "aligned", SEED), (tiles.image_size // PATCH) ** 2)
-    read = [tiles.read(index) for _, index in keys]
-    drawn = [draw(keyed_generator(SEED, *key), tiles.image_size) for key in keys]
+    noisy = noisy_tiles(tiles)
+    samples = [(*tiles.read(index), draw(keyed_generator(SEED, 0, index), tiles.image_size))
+               for _, index in keys]  # image, graph, augmentation
     batches = [[noisy[key] for key in keys[first:first + batch_size]]
                for first in range(0, count, batch_size)]
     collated = [collate_masked(batch, **RATIOS) for batch in batches]
     for batch in collated:
         for large in (batch.images, batch.graphs.x):
             large.share_memory_()  # where a worker makes them
-    samples = list(zip(read, drawn, strict=True))
-    seconds = time_parts({
+    steps = {
         "decode the image": (lambda key: tiles.store.image(key[1], tiles.image_size), keys),
         "decode the graph": (lambda key: tiles.store.graph(key[1], tiles.node_width), keys),
-        "draw the augmentation": (lambda key: draw(keyed_generator(SEED, *key), tiles.image_size),
-                                  keys),
-        "augment the image": (lambda sample: apply_to_image(sample[0][0], sample[1]), samples),
-        "augment the graph": (lambda sample: apply_to_graph(sample[0][1], sample[1]), samples),
-        "draw the masks": (lambda key: torch.rand(noisy.patches,
-                                                  generator=keyed_generator(SEED, *key, MASKS)),
-                           keys),
+        "draw the augmentation": (
+            lambda key: draw(keyed_generator(SEED, *key), tiles.image_size), keys),
+        "augment the image": (lambda sample: apply_to_image(sample[0], sample[2]), samples),
+        "augment the graph": (lambda sample: apply_to_graph(sample[1], sample[2]), samples),
+        "draw the masks": (
+            lambda key: torch.rand(noisy.patches, generator=keyed_generator(SEED, *key, MASKS)),
+            keys),
         "collate, with masks": (lambda batch: collate_masked(batch, **RATIOS), batches),
         "ship to another process": (
             lambda batch: ForkingPickler.loads(ForkingPickler.dumps(batch)), collated),
         "normalise, on the CPU": (lambda batch: normalise(batch.images), collated),
-    }, settings.repeats)
+    }
+    times = take_turns({name: partial(call_for_each, function, arguments)
+                        for name, (function, arguments) in steps.items()}, settings.repeats)
+    seconds = {name: statistics.median(runs) for name, runs in times.items()}
     whole = sum(seconds.values())
     rows = [[name, f"{1e6 * total / count:.0f}", f"{total / whole:.1%}"]
             for name, total in seconds.items()]
@@ -278,44 +262,25 @@ def parts_table(tiles: TileDataset, settings: Settings) -> str:
                           [*rows, ["all", f"{1e6 * whole / count:.0f}", "100%"]])
 
 
-def time_parts(parts: Mapping[str, tuple[Callable[[Any], object], Sequence[Any]]],
-               repeats: int) -> dict[str, float]:
-    """Seconds that each function takes for all its arguments: medians of repeats, in which the
-    functions take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in parts}
-    for repeat in range(repeats + 1):
-        for name, (function, arguments) in parts.items():
-            start = time.perf_counter()
-            for argument in arguments:
-                function(argument)
-            if repeat:  # the first warms up
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(runs) for name, runs in seconds.items()}
+def call_for_each(function: Callable[[Any], object], arguments: Iterable) -> None:
+    for argument in arguments:
+        function(argument)
 
 
-# ---- measuring
-
-def measure(loaders: Mapping[str, tuple[int, Iterable]], repeats: int) -> dict[str, list[float]]:
-    """Tiles a second of every repeat, the loaders, each given with its number of tiles, in turn;
-    workers are started before."""
-    speeds: dict[str, list[float]] = {name: [] for name in loaders}
-    for repeat in range(repeats + 1):
-        for name, (count, loader) in loaders.items():
-            start = time.perf_counter()
-            for _ in loader:
-                pass
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if repeat:  # the first warms up
-                speeds[name].append(count / (time.perf_counter() - start))
-    return speeds
+def exhaust(loader: Iterable) -> None:
+    for _ in loader:
+        pass
 
 
-def ratio_of(runs: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
-    """The median of the ratios of each repeat, and their range."""
-    ratios = [run / other for run, other in zip(runs, base, strict=True)]
-    return f"{statistics.median(ratios):.2f}", f"{min(ratios):.2f} to {max(ratios):.2f}"
+def tiles_a_second(loaders: Mapping[str, tuple[int, Iterable]],
+                   repeats: int) -> dict[str, list[float]]:
+    """Return the tiles a second of every repeat of each loader, given with its number of tiles;
+    the repeat that warms up starts the workers."""
+    times = take_turns({name: partial(exhaust, loader) for name, (_, loader) in loaders.items()},
+                       repeats, device="cuda" if torch.cuda.is_available() else "cpu")
+    return {name: [loaders[name][0] / seconds for seconds in runs]
+            for name, runs in times.items()}
 
 
 if __name__ == "__main__":
-    main()
+    print("\n".join(lines(parse(__doc__, Settings, Settings._field_defaults))))

@@ -1,5 +1,5 @@
-"""What a measurement was made with: processor, memory, GPU and versions, without names of hosts or
-paths."""
+"""Describe what a measurement was made with: processor, memory, GPU and versions, without names of
+hosts or paths."""
 
 import os
 import platform
@@ -9,44 +9,42 @@ from pathlib import Path
 import torch
 
 LIBRARIES = ("torch", "torchvision", "torch_geometric", "torch-scatter", "timm",
-             "lightning-fabric", "numpy", "shapely", "rasterio",
-             "zstandard")
+             "lightning-fabric", "numpy", "shapely", "rasterio", "zstandard")
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # what matters for matrix products
 
 
 def about_machine() -> list[str]:
-    """Lines of Markdown."""
+    """Return lines of Markdown."""
     flags = cpu_info("flags").split()
-    known = [name for name in INSTRUCTIONS if name in flags]
+    instructions = " ".join(name for name in INSTRUCTIONS if name in flags)
     gpus = [torch.cuda.get_device_name(device) for device in range(torch.cuda.device_count())]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [
-        f"- Processor: {cpu_info('model name') or platform.machine()}, {os.cpu_count()} "
-        f"cores{', ' + ' '.join(known) if known else ''}",
-        f"- Memory: {memory_gib():.0f} GiB",
+        f"- Processor: {cpu_info('model name') or platform.machine()}, {os.cpu_count()} cores"
+        f"{', ' * bool(instructions)}{instructions}",
+        f"- Memory: {memory:.0f} GiB",
         f"- GPU: {', '.join(gpus) or 'none'}",
         f"- {platform.system()}, Python {platform.python_version()}, {', '.join(installed())}",
     ]
 
 
 def installed() -> list[str]:
-    """The libraries that results depend on, each with its version, without those that are not
-    there."""
-    found = []
+    """Return the libraries that results depend on, each with its version; leave out those that are
+    not installed."""
+    names = []
     for name in LIBRARIES:
         try:
-            found.append(f"{name} {version(name)}")
+            names.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return found
+    return names
 
 
 def cpu_info(field: str) -> str:
-    """A field of the first processor in /proc/cpuinfo; empty where there is no such."""
+    """Return a field of the first processor in /proc/cpuinfo, or "" if there is none."""
     path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.is_file() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip()
-                 == field), "")
-
-
-def memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            return value.strip()
+    return ""

@@ -1,13 +1,15 @@
-"""Steps of training on random tiles, compared in time and memory: what the benchmarks of the
-network share."""
+"""Measure time and memory in turns, and compare steps of training on random tiles."""
 
-import argparse
 import multiprocessing
+import os
 import statistics
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ from torch_geometric.data import Batch, Data
 
 from utils.tables import markdown_table
 
+Name = TypeVar("Name", bound=Hashable)
 Step = Callable[[], None]
 Build = Callable[[], Step]  # can be pickled: it is also called in a process of its own
 
@@ -24,11 +27,11 @@ class Settings(NamedTuple):
 
     Attributes:
         encoder: name of a timm ViT.
-        batch: tiles a step.
-        repeats: of every step, one more to warm up.
+        batch: tiles in a step.
+        repeats: of every step, after one to warm up.
         threads: of torch.
-        nodes: OSM nodes a tile; the benchmark runs with each.
-        memory: measure memory, too: a process for each figure, which takes seconds to start.
+        nodes: OSM nodes in a tile; the benchmark runs with each number.
+        memory: measure memory, too, in a process for each figure, which takes seconds to start.
     """
 
     encoder: str
@@ -44,7 +47,7 @@ class Case(NamedTuple):
 
     Attributes:
         name: its row in the table.
-        build: what makes the step.
+        build: makes the step.
         units: names of the cases whose time is the unit of each column of units; peak memory is
             compared with the first's.
         memory: measure peak memory too, in a process of its own.
@@ -56,62 +59,44 @@ class Case(NamedTuple):
     memory: bool = True
 
 
-def parse(description: str, defaults: Settings) -> Settings:
-    """`defaults` as the command line changes them."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--encoder", default=defaults.encoder)
-    parser.add_argument("--batch", type=int, default=defaults.batch)
-    parser.add_argument("--repeats", type=int, default=defaults.repeats)
-    parser.add_argument("--threads", type=int, default=defaults.threads)
-    parser.add_argument("--nodes", type=int, nargs="+", default=defaults.nodes,
-                        help="OSM nodes a tile")
-    args = parser.parse_args()
-    return Settings(args.encoder, args.batch, args.repeats, args.threads, tuple(args.nodes),
-                    defaults.memory)
-
-
 def compare(cases: Sequence[Case], units: Sequence[str], settings: Settings) -> str:
-    """A Markdown table: seconds and peak memory of each case, and both in units of those of the
-    cases that it names.
+    """Return a Markdown table of seconds and peak memory of each case, also in units of the cases
+    that it names.
 
-    Times alternate within one process, and units are medians over repeats of the ratio of two
-    times of one repeat, since a machine's speed drifts; each peak of memory is that of a process
-    of its own, which does nothing else.
+    Times alternate within one process. Units are medians of the ratios of two times of one repeat,
+    since a machine's speed drifts. Each peak of memory is that of a process that does nothing
+    else.
 
     Args:
         cases: to measure, in this order.
         units: heads of the columns of units, as many as each case names.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
-        times = measure_times({case.name: case.build for case in cases}, settings.repeats)
-    finally:
-        torch.set_num_threads(before)
-    peaks = {case.name: peak_memory(case.build, settings.threads) for case in cases if case.memory
-             and settings.memory}
+    with torch_threads(settings.threads):
+        times = take_turns({case.name: case.build() for case in cases}, settings.repeats)
+    peaks = {case.name: peak_memory(case.build, settings.threads) for case in cases
+             if case.memory and settings.memory}
     head = ["step", "seconds", *units, "of each repeat", "peak MiB", "share"]
     return markdown_table(head, [_row(case, times, peaks) for case in cases])
 
 
 def _row(case: Case, times: Mapping[str, list[float]],
          peaks: Mapping[str, float]) -> list[str | float]:
-    ratios = [[run / unit for run, unit in zip(times[case.name], times[name], strict=True)]
-              for name in case.units]
-    medians = [f"{statistics.median(runs):.2f}" for runs in ratios]
+    medians, ranges = zip(*(ratio_of(times[case.name], times[unit]) for unit in case.units),
+                          strict=True)
     peak, whole = peaks.get(case.name), peaks.get(case.units[0])
     memory = ["", ""] if peak is None or whole is None else [f"{peak:.0f}", f"{peak / whole:.2f}"]
-    return [case.name, f"{statistics.median(times[case.name]):.3g}", *medians,
-            f"{min(ratios[0]):.2f} to {max(ratios[0]):.2f}", *memory]
+    return [case.name, f"{statistics.median(times[case.name]):.3g}", *medians, ranges[0], *memory]
 
+
+# ---- random tiles
 
 def random_images(tiles: int) -> Tensor:
-    """[tiles, 3, 224, 224], the same for every step."""
+    """Return [tiles, 3, 224, 224], the same for every step."""
     return torch.randn(tiles, 3, 224, 224, generator=torch.Generator().manual_seed(0))
 
 
 def random_graphs(tiles: int, nodes: int) -> Batch:
-    """Tiles of `nodes` nodes with about five neighbours each."""
+    """Return tiles of `nodes` nodes with about five neighbours each."""
     draw = torch.Generator().manual_seed(1)
     return Batch.from_data_list([
         Data(x=torch.rand(nodes, 525, generator=draw),
@@ -121,21 +106,59 @@ def random_graphs(tiles: int, nodes: int) -> Batch:
     ])
 
 
-def measure_times(steps: Mapping[str, Build], repeats: int) -> dict[str, list[float]]:
-    """Seconds of every repeat of every step, alternating."""
-    built = {name: build() for name, build in steps.items()}
-    times: dict[str, list[float]] = {name: [] for name in built}
-    for repeat in range(repeats + 1):
-        for name, step in built.items():
-            start = time.perf_counter()
-            step()
-            if repeat:  # the first warms up
-                times[name].append(time.perf_counter() - start)
+# ---- time
+
+def take_turns(runs: Mapping[Name, Callable[[], object]], repeats: int, warm_up: int = 1,
+               device: str = "cpu") -> dict[Name, list[float]]:
+    """Return the seconds of every repeat of every run.
+
+    The runs alternate. The first `warm_up` repeats do not count, and a time ends when `device` has
+    done its work.
+    """
+    times: dict[Name, list[float]] = {name: [] for name in runs}
+    for repeat in range(warm_up + repeats):
+        for name, run in runs.items():
+            synchronise(device)
+            started = time.perf_counter()
+            run()
+            synchronise(device)
+            if repeat >= warm_up:
+                times[name].append(time.perf_counter() - started)
     return times
 
 
+def synchronise(device: str) -> None:
+    """Wait until the device has done its work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def ratios(runs: Sequence[float], base: Sequence[float]) -> list[float]:
+    """Return the ratio of each repeat."""
+    return [run / other for run, other in zip(runs, base, strict=True)]
+
+
+def ratio_of(runs: Sequence[float], base: Sequence[float]) -> tuple[str, str]:
+    """Return the median of the repeats' ratios, and their range."""
+    values = ratios(runs, base)
+    return f"{statistics.median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Run torch on `count` threads while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# ---- memory, on Linux
+
 def peak_memory(build: Build, threads: int) -> float:
-    """Peak resident MiB of a fresh process that runs a step twice; on Linux."""
+    """Return the peak resident MiB of a fresh process that runs a step twice."""
     context = multiprocessing.get_context("spawn")
     receive, send = context.Pipe(duplex=False)
     process = context.Process(target=_report_peak, args=(build, threads, send))
@@ -146,18 +169,54 @@ def peak_memory(build: Build, threads: int) -> float:
     return peak
 
 
-def _report_peak(build: Build, threads: int,
-                 send: "multiprocessing.connection.Connection") -> None:
+def _report_peak(build: Build, threads: int, send: Connection) -> None:
     torch.set_num_threads(threads)
     step = build()
     for _ in range(2):
         step()
-    send.send(resident_peak())
+    # unlike getrusage's figure, the peak of this process, not at least that of its parent
+    send.send(_kib(Path("/proc/self/status"), "VmHWM:") / 1024)
 
 
-def resident_peak() -> float:
-    """Largest resident MiB of this process so far; unlike getrusage's figure, not that of the
-    parent at least."""
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) for line in status.splitlines()
-                if line.startswith("VmHWM:")) / 1024
+class Peak:
+    """Sample the proportional set sizes of this process and all below it while the block runs.
+
+    Attributes:
+        gib: largest sum, in GiB; a page that several processes share counts once.
+    """
+
+    def __enter__(self) -> "Peak":
+        self.gib, self._stop = 0.0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.2):
+            sizes = (_kib(Path(f"/proc/{process}/smaps_rollup"), "Pss:")
+                     for process in _family(os.getpid()))
+            self.gib = max(self.gib, sum(sizes) / 2**20)
+
+
+def _family(process: int) -> list[int]:
+    """Return a process and all below it."""
+    family = [process]
+    for one in family:
+        try:
+            family += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+        except OSError:
+            continue  # it ended
+    return family
+
+
+def _kib(path: Path, field: str) -> int:
+    """Return a field of a process's file, or 0 if the process ended."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)

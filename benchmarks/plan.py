@@ -1,5 +1,5 @@
-"""What bounds a pretraining on many tiles and GPUs, and how long it takes, from rates that were
-measured on one.
+"""Compute what bounds a pretraining on many tiles and GPUs, and how long it takes, from rates that
+were measured on one.
 
     python benchmarks/plan.py --tiles 1000000 --gpus 8 --step 500 --worker 400 --stored 98000
 
@@ -8,29 +8,28 @@ second that one loader worker feeds and `--stored`, bytes of a tile on disk (bot
 benchmarks/loader.py). None has a default: what was not measured is yours to assume, by name.
 """
 
-import argparse
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.command import parse
 from benchmarks.cost import Encoder, Load, all_reduce_bytes, sent_bytes
 from utils.tables import markdown_table
 
 PARAMETERS = 103_167_640  # of a Rose with ViT-B/16 (benchmarks/cost.py)
 BACKWARD = 2 / 3          # share of a step during which gradients can travel
-DAY = 86_400
 
 
 class Plan(NamedTuple):
-    """A pretraining; what is said of a GPU is its share of the host that it is in.
+    """A pretraining; the figures of a GPU are its share of its host.
 
     Attributes:
         tiles, epochs, gpus, batch: of the run; tiles a batch and GPU.
         step: tiles a second that one GPU trains, its data given.
         worker: tiles a second that one loader worker feeds.
-        workers: of each GPU.
+        workers: loader workers of each GPU.
         stored: bytes of a tile on disk.
         disk: MB a second that storage gives each GPU.
         network: Gbit a second that each GPU sends while it receives as many.
@@ -49,29 +48,27 @@ class Plan(NamedTuple):
 
 
 def limits(plan: Plan) -> dict[str, float]:
-    """Tiles a second and GPU that each part allows, were the others free."""
-    found = {"step": plan.step, "decode": plan.workers * plan.worker,
+    """Return the tiles a second and GPU that each resource allows, were the others free."""
+    rates = {"step": plan.step, "decode": plan.workers * plan.worker,
              "disk": plan.disk * 1e6 / plan.stored}
     if plan.gpus > 1:
         seconds = all_reduce_bytes(PARAMETERS, plan.gpus) * 8 / (plan.network * 1e9)
-        found["network"] = BACKWARD * plan.batch / seconds
-    return found
+        rates["network"] = BACKWARD * plan.batch / seconds
+    return rates
 
 
 def bound(plan: Plan) -> tuple[str, float]:
-    """The part that allows least, and its tiles a second and GPU."""
-    found = limits(plan)
-    name = min(found, key=found.__getitem__)
-    return name, found[name]
+    """Return the resource that allows least, and its tiles a second and GPU."""
+    return min(limits(plan).items(), key=lambda limit: limit[1])
 
 
 def days(plan: Plan) -> float:
-    """Of the whole pretraining."""
-    return plan.tiles * plan.epochs / (plan.gpus * bound(plan)[1]) / DAY
+    """Return the days of the whole pretraining."""
+    return plan.tiles * plan.epochs / (plan.gpus * bound(plan)[1]) / 86_400
 
 
 def lines(plan: Plan) -> list[str]:
-    """Markdown: what each part allows, and what follows."""
+    """Return lines of Markdown: what each resource allows, and what follows."""
     gradients = all_reduce_bytes(PARAMETERS, plan.gpus)
     given = {"step": "as given", "decode": f"{plan.workers} workers x {plan.worker:g}",
              "disk": f"{plan.disk:g} MB/s, {plan.stored:,.0f} bytes a tile",
@@ -91,18 +88,10 @@ def lines(plan: Plan) -> list[str]:
     ]
 
 
-def main() -> None:
-    print("\n".join(lines(read(sys.argv[1:]))))
-
-
 def read(arguments: list[str]) -> Plan:
-    """The plan of a command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, kind in Plan.__annotations__.items():
-        default = Plan._field_defaults.get(name)
-        parser.add_argument(f"--{name}", type=kind, default=default, required=default is None)
-    return Plan(**vars(parser.parse_args(arguments)))
+    """Return the plan of a command line."""
+    return parse(__doc__, Plan, Plan._field_defaults, arguments)
 
 
 if __name__ == "__main__":
-    main()
+    print("\n".join(lines(read(sys.argv[1:]))))

@@ -1,14 +1,13 @@
-"""Maps and features of whole scenes: time, and the memory of all processes, which must not grow
-with the scene's height.
+"""Make maps and features of whole scenes: time, and the memory of all processes, which must not
+grow with the scene's height.
 
-    python benchmarks/scene.py                   # scenes of up to 20,000 x 20,000 pixels and 300,000 objects: 15 minutes on 2 cores
-    python benchmarks/scene.py --folder /large   # where they go, if the temporary folder has less than 10 GB
+    python benchmarks/scene.py                   # 15 minutes on 2 cores
+    python benchmarks/scene.py --folder /large   # if the temporary folder has less than 10 GB
 
-The networks are the smallest encoder with random weights: what they find means nothing, what it
-takes to write it down is the same.
+The scenes have up to 20,000 x 20,000 pixels and 300,000 objects. The networks are the smallest
+encoder with random weights: their maps mean nothing, but take as long to write.
 """
 
-import argparse
 import multiprocessing
 import sys
 import tempfile
@@ -22,20 +21,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 
+from benchmarks.command import parse
 from benchmarks.generated import NORTH, TILE, WEST, write_city
-from benchmarks.prepare import Peak
+from benchmarks.measure import Peak
 from datasets.prepare.grid import TileGrid
 from datasets.targets import CLASSES
-from inference.features.run import extract
-from inference.keys import ExtractConfig
+from inference import extract_features, map_scene
 from inference.maps.land_use import OVERLAP
-from inference.maps.run import map_scene
 from models import build_rose
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead
 from models.network_file import save_finetuned
 from utils.checkpoint import save_checkpoint
-from utils.cli.command import configured
 from utils.tables import markdown_table
 
 ENCODER = "test_vit"
@@ -48,12 +45,12 @@ HEADS = {
 
 
 class Case(NamedTuple):
-    """What is made of a scene.
+    """A map or features of a scene.
 
     Attributes:
-        what: for the table.
+        what: its name in the table.
         model: the checkpoint's name.
-        height: of the scene in quarters of its width.
+        height: of the scene, in quarters of its width.
         keys: of predict_scene.py or extract_features.py.
     """
 
@@ -75,20 +72,20 @@ CASES = (
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", help="where the generated scenes go")
-    print("\n".join(in_folder(20_000, alone, parser.parse_args().folder)))
+class Settings(NamedTuple):
+    """`folder` holds the generated scenes while the benchmark runs."""
+
+    folder: Path | None = None
 
 
 def results(quick: bool) -> list[str]:
-    """Lines of Markdown; `quick` is a trial with tiny scenes, all in this process."""
+    """Return lines of Markdown; `quick` is a trial with tiny scenes, all in this process."""
     return in_folder(500, measured) if quick else in_folder(20_000, alone)
 
 
 def in_folder(side: int, measure: Callable[[Path, int, Case], list[str]],
-              parent: str | None = None) -> list[str]:
-    """A table of what `measure` finds of all cases, on scenes `side` pixels wide."""
+              parent: Path | None = None) -> list[str]:
+    """Return a table of what `measure` gives for all cases, on scenes `side` pixels wide."""
     with tempfile.TemporaryDirectory(prefix="rose-benchmark-", dir=parent) as name:
         folder = Path(name)
         write_models(folder)
@@ -103,13 +100,13 @@ def in_folder(side: int, measure: Callable[[Path, int, Case], list[str]],
 
 
 def alone(folder: Path, side: int, case: Case) -> list[str]:
-    """`measured` in a process of its own, which keeps nothing of the case before."""
+    """Call `measured` in a process of its own, which keeps nothing of the case before."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         return process.submit(measured, folder, side, case).result()
 
 
 def write_models(folder: Path) -> None:
-    """Checkpoints of the names that cases have for them, with random weights."""
+    """Write checkpoints with random weights, under the names that the cases use."""
     torch.manual_seed(0)
     build = {"image_encoder": ENCODER}
     for name, head in HEADS.items():
@@ -119,7 +116,7 @@ def write_models(folder: Path) -> None:
 
 
 def measured(folder: Path, side: int, case: Case) -> list[str]:
-    """A row of the table."""
+    """Return a row of the table."""
     height = side * case.height // 4
     city, out = folder / f"city{case.height}", folder / "out" / f"{case.what}_{case.height}"
     keys = {"raster": city / "city.tif", "osm": city / "osm.gpkg",
@@ -127,10 +124,7 @@ def measured(folder: Path, side: int, case: Case) -> list[str]:
             "num_workers": WORKERS, **case.keys}
     started = time.perf_counter()
     with Peak() as peak:
-        if case.model == "features":
-            extract(configured("extract_features", ExtractConfig, keys))
-        else:
-            map_scene(**keys)
+        (extract_features if case.model == "features" else map_scene)(**keys)
     seconds = time.perf_counter() - started
     tiles = tiles_of(side, height, case)
     return [case.what, f"{side} x {height}", f"{tiles}", f"{seconds:.0f}",
@@ -138,12 +132,13 @@ def measured(folder: Path, side: int, case: Case) -> list[str]:
 
 
 def tiles_of(side: int, height: int, case: Case) -> int:
-    """How many tiles a case makes of its scene."""
-    stride = TILE if case.model != "classes" else round(
-        TILE * (1 - case.keys.get("overlap", OVERLAP)))
+    """Return how many tiles a case cuts its scene into."""
+    overlap = case.keys.get("overlap", OVERLAP) if case.model == "classes" else 0.0
+    stride = round(TILE * (1 - overlap))
     edges = "shift" if case.model == "classes" else "exceed"
     return TileGrid((1, 0, WEST, 0, -1, NORTH), side, height, TILE, stride, edges).tiles
 
 
 if __name__ == "__main__":
-    main()
+    settings = parse(__doc__, Settings, Settings._field_defaults)
+    print("\n".join(in_folder(20_000, alone, settings.folder)))

@@ -1,17 +1,17 @@
-"""Time and memory of training steps, in units of a plain ViT's forward and backward pass on the
-same images.
+"""Measure time and memory of training steps, in units of a plain ViT's forward and backward pass
+on the same images.
 
-    python benchmarks/step_time.py                       # ViT-B/16, batch 8, 10 to 500 nodes a tile; about a quarter of an hour on 2 cores
+    python benchmarks/step_time.py        # ViT-B/16, batch 8; a quarter of an hour on 2 cores
     python benchmarks/step_time.py --encoder vit_small_patch16_224 --repeats 3
 
-Pretraining first, then land use by fine and by global fusion and population by global fusion
-(batch halved), each a forward and a backward pass. Times alternate within one process; each peak
-of memory is that of a process of its own.
+Pretraining comes first, then land use by fine and by global fusion and population by global fusion
+(batch halved), each a forward and a backward pass, with 10 to 500 nodes a tile. Times alternate
+within one process; each peak of memory is that of a process of its own.
 
-Two units: the plain ViT in fp32 as timm computes it, and the same pass through Rose's kernels
-(`models/linear.py`), which on some CPUs are faster than PyTorch's. The first says what a user
-gains, the second what the method costs beside its ViT. Counted in multiplications, the two image
-passes alone are 1.25 units, and the whole pretraining step 1.35 (docs/scaling.md).
+There are two units: the plain ViT in fp32 as timm computes it, and the same pass through Rose's
+kernels (`models/linear.py`), which on some CPUs are faster than PyTorch's. The first says what a
+user gains, the second what the method costs beside its ViT. Counted in multiplications, the two
+image passes alone are 1.25 units, and the whole pretraining step 1.35 (docs/scaling.md).
 """
 
 import sys
@@ -25,7 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.measure import Case, Settings, Step, compare, parse, random_graphs, random_images
+from benchmarks.command import parse
+from benchmarks.measure import Case, Settings, Step, compare, random_graphs, random_images
 from models import build_regressor, build_rose, build_segmenter
 
 CLASSES = 9
@@ -38,17 +39,13 @@ TASKS = {"fusion": "land use, global fusion", "fine": "land use, fine fusion",
          "population": "population, global fusion"}
 
 
-def main() -> None:
-    print("\n".join(lines(parse(__doc__.splitlines()[0], FULL))))
-
-
 def results(quick: bool) -> list[str]:
-    """Lines of Markdown; `quick` is a trial with a tiny network."""
+    """Return lines of Markdown; `quick` is a trial with a tiny network."""
     return lines(QUICK if quick else FULL)
 
 
 def lines(settings: Settings) -> list[str]:
-    """Two tables: pretraining, and downstream with half the batch."""
+    """Return two tables: pretraining, and downstream with half the batch."""
     half = settings._replace(batch=max(settings.batch // 2, 1),
                              repeats=max(settings.repeats - 1, 1))
     return [
@@ -66,7 +63,7 @@ def about(settings: Settings) -> str:
 
 
 def plain(settings: Settings) -> list[Case]:
-    """The units, and what half precision alone makes of the first."""
+    """Return the units, and the first one in half precision."""
     size = settings.encoder, settings.batch
     return [Case(PLAIN, partial(plain_step, *size, "fp32"), (PLAIN, OURS)),
             Case(OURS, partial(our_plain_step, *size), (PLAIN, OURS)),
@@ -75,54 +72,54 @@ def plain(settings: Settings) -> list[Case]:
 
 
 def pretraining(settings: Settings) -> list[Case]:
-    """Every number of nodes in both precisions; compiled, and with activations computed again, at
-    the middle one."""
+    """Return every number of nodes in both precisions, and the middle one compiled and with
+    activations computed again."""
     build = partial(pretraining_step, settings.encoder, settings.batch)
     cases = [Case(f"Rose, {nodes} nodes, {precision}", partial(build, nodes, precision),
                   (PLAIN, OURS),
                   memory=nodes == MIDDLE or (nodes == max(settings.nodes) and precision == "fp32"))
              for precision in ("fp32", "bf16") for nodes in settings.nodes]
     cases += [Case(f"Rose, {MIDDLE} nodes, {precision}, compiled",
-                   partial(build, MIDDLE, precision, "compiled"), (PLAIN, OURS),
-                   memory=False) for precision in ("fp32", "bf16")]
+                   partial(build, MIDDLE, precision, "compiled"), (PLAIN, OURS), memory=False)
+              for precision in ("fp32", "bf16")]
     return [*cases, Case(f"Rose, {MIDDLE} nodes, fp32, activations again",
                          partial(build, MIDDLE, "fp32", "again"), (PLAIN, OURS))]
 
 
 def downstream(settings: Settings) -> list[Case]:
-    """Every task and number of nodes in fp32, and in bf16 at the middle one."""
+    """Return every task with every number of nodes in fp32, and with the middle one in bf16."""
     build = partial(downstream_step, settings.encoder, settings.batch)
     return [Case(f"{words}, {nodes} nodes, {precision}", partial(build, task, nodes, precision),
-                 (PLAIN, OURS),
-                 memory=precision == "fp32" and nodes == max(settings.nodes))
+                 (PLAIN, OURS), memory=precision == "fp32" and nodes == max(settings.nodes))
             for task, words in TASKS.items()
             for precision, counts in (("fp32", settings.nodes), ("bf16", (MIDDLE,)))
             for nodes in counts]
 
 
 def plain_step(encoder: str, batch: int, precision: str) -> Step:
-    """The ViT as timm computes it."""
+    """Return a step of the ViT as timm computes it."""
     vit, images = timm_vit(encoder), random_images(batch)
     return training_step(vit, lambda: vit(images).square().mean(), precision)
 
 
 def our_plain_step(encoder: str, batch: int) -> Step:
-    """The same pass by Rose's image encoder."""
+    """Return the same step by Rose's image encoder."""
     rose, images = rose_of(encoder), random_images(batch)
     return training_step(rose, lambda: rose.encode_image(images).square().mean(), "fp32")
 
 
 def pretraining_step(encoder: str, batch: int, nodes: int, precision: str, way: str = "") -> Step:
-    """`way`: "compiled", "again" (activations computed again in the backward pass), or neither."""
+    """Return a step of pretraining; `way` is "compiled", "again" (activations computed again in
+    the backward pass), or neither."""
     rose, images, graphs = rose_of(encoder, way), random_images(batch), random_graphs(batch, nodes)
     return training_step(rose, lambda: rose(images, graphs).loss, precision)
 
 
 def downstream_step(encoder: str, batch: int, task: str, nodes: int,
                     precision: str = "fp32") -> Step:
-    """A step of one of `TASKS`."""
-    model, images, graphs = downstream_of(encoder,
-                                          task), random_images(batch), random_graphs(batch, nodes)
+    """Return a step of one of `TASKS`."""
+    model = downstream_of(encoder, task)
+    images, graphs = random_images(batch), random_graphs(batch, nodes)
     draw = torch.Generator().manual_seed(2)
     if task == "population":
         totals = torch.rand(batch, 1, generator=draw)
@@ -134,7 +131,7 @@ def downstream_step(encoder: str, batch: int, task: str, nodes: int,
 
 
 def training_step(model: nn.Module, loss_of: Callable[[], Tensor], precision: str) -> Step:
-    """A forward and a backward pass, gradients made anew."""
+    """Return a forward and a backward pass whose gradients are made anew."""
     def step() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
             loss = loss_of()
@@ -152,7 +149,7 @@ def timm_vit(encoder: str) -> nn.Module:
 
 @cache
 def rose_of(encoder: str, way: str = "") -> nn.Module:
-    """One network for all steps of a kind: a process would not hold one for each."""
+    """Build one network for all steps of a kind: a process could not hold one for each."""
     rose = build_rose(encoder)
     rose.checkpoint_activations = way == "again"
     if way == "compiled":
@@ -165,10 +162,10 @@ def rose_of(encoder: str, way: str = "") -> nn.Module:
 @cache
 def downstream_of(encoder: str, task: str) -> nn.Module:
     rose = build_rose(encoder)
-    return build_regressor(rose, "fusion") if task == "population" else build_segmenter(rose, task,
-                                                                                        "linear",
-                                                                                        CLASSES)
+    if task == "population":
+        return build_regressor(rose, "fusion")
+    return build_segmenter(rose, task, "linear", CLASSES)
 
 
 if __name__ == "__main__":
-    main()
+    print("\n".join(lines(parse(__doc__, Settings, FULL._asdict()))))

@@ -47,9 +47,9 @@ class Page:
 
     @property
     def commands(self) -> list[str]:
-        """The lines of its blocks of shell, without comments."""
+        """The commands of its blocks of shell, without comments."""
         lines = [line.split(" #")[0].strip() for block in self.of("sh")
-                 for line in block.text.splitlines()]
+                 for line in joined(block.text).splitlines()]
         return [line for line in lines if line]
 
     @property
@@ -84,6 +84,11 @@ class Page:
         for block in self.of("python"):
             exec(compile("\n" * (block.line - 1) + block.text, str(self.path), "exec"), names)
         return names
+
+
+def joined(text: str) -> str:
+    """Return the text with lines that a backslash continues on one line, as the shell does."""
+    return re.sub(r"\\\n\s*", "", text)
 
 
 def run_command(command: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks import cost, plan
 from models import build_rose
+from tests.pages import joined
 
 PAGE = (Path(__file__).resolve().parent.parent.parent / "docs" / "scaling.md").read_text(
     encoding="utf-8")
@@ -37,10 +38,10 @@ def test_the_parameters_are_those_of_the_network():
 
 
 def test_the_page_shows_what_its_commands_print():
-    found = re.findall(r"^    python benchmarks/plan.py (.*)\n\n((?:\|.*\n)+\n.*\n.*\n)", PAGE,
-                       re.MULTILINE)
-    assert len(found) == 3
-    for arguments, shown in found:
+    outputs = re.findall(r"^    python benchmarks/plan.py (.*)\n\n((?:\|.*\n)+\n.*\n.*\n)",
+                         joined(PAGE), re.MULTILINE)
+    assert len(outputs) == 3
+    for arguments, shown in outputs:
         assert shown == "\n".join(plan.lines(plan.read(arguments.split()))) + "\n", arguments
 
 

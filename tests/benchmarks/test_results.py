@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks import all as everything
 from benchmarks import gpu, step_time
+from benchmarks.machine import about_machine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 ROWS = {
@@ -44,25 +45,25 @@ def compiled(monkeypatch) -> list:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_trial_has_every_row(name, compiled):
-    found = "\n".join(importlib.import_module(f"benchmarks.{name}").results(True))
+    text = "\n".join(importlib.import_module(f"benchmarks.{name}").results(True))
     for row in ROWS[name]:
-        assert row in found, f"{name}: no {row!r} in\n{found}"
+        assert row in text, f"{name}: no {row!r} in\n{text}"
     assert bool(compiled) == (name in ("step_time", "gpu"))
 
 
 def test_the_page_is_made_of_all_sections():
     assert set(everything.SECTIONS) <= set(ROWS)
-    found = {name: [f"what {name} found"] for name in everything.SECTIONS}
-    page = everything.document(everything.machine_lines(), found, quick=False)
+    sections = {name: [f"what {name} found"] for name in everything.SECTIONS}
+    page = everything.document(about_machine(), sections, quick=False)
     assert page.startswith("# Results of the benchmarks\n")
     for name, heading in everything.SECTIONS.items():
         assert f"## {heading}\n\n`python benchmarks/{name}.py`\n\nwhat {name} found\n" in page
     assert "mean nothing" not in page
-    assert "mean nothing" in everything.document([], found, quick=True)
+    assert "mean nothing" in everything.document([], sections, quick=True)
 
 
 def test_the_machine_is_described_without_its_name():
-    described = "\n".join(everything.machine_lines())
+    described = "\n".join(about_machine())
     for fact in ("Processor: ", " cores", "Memory: ", "GPU: ", "Python 3.", "torch 2.",
                  "torch_geometric 2."):
         assert fact in described
@@ -73,6 +74,6 @@ def test_the_machine_is_described_without_its_name():
 def test_the_gpu_benchmark_says_when_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["gpu.py"])
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    with pytest.raises(SystemExit,
-                       match=r"^benchmarks/gpu.py: no CUDA GPU is at hand; .* pass --device cpu "):
+    with pytest.raises(SystemExit, match=(r"^benchmarks/gpu.py: no CUDA GPU is available; "
+                                          r".* pass --device cpu ")):
         gpu.main()

@@ -26,9 +26,9 @@ def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys)
     assert Path("scene_features/tiles.parquet").is_file()
     assert len(PAGE.of("python")) == 4
     PAGE.run_python()
-    said = capsys.readouterr().out
-    assert "mean error, people a tile:" in said
-    assert "9 tiles: ['tiles.parquet']" in said
+    output = capsys.readouterr().out
+    assert "mean error, people a tile:" in output
+    assert "9 tiles: ['tiles.parquet']" in output
     with rasterio.open("features/kinds.tif") as kinds, rasterio.open(
         "features/patches_fused.tif") as patches:
         assert (kinds.transform, kinds.crs, kinds.shape) == (patches.transform, patches.crs,

@@ -37,11 +37,11 @@ def test_the_page_does_what_it_says(sample_tiles, tmp_path, monkeypatch, capsys)
              if path.is_file()}
     assert files == {name for name in files
                      if f"| `{name}` |" in PAGE.text}, "a file is missing in the table"
-    made = Path("maps/landuse/map.tif").stat().st_mtime_ns
+    written = Path("maps/landuse/map.tif").stat().st_mtime_ns
     names = PAGE.run_python()
-    assert Path(
-        "maps/landuse/map.tif").stat().st_mtime_ns == made, "the page says that it is not made again"
-    assert f"at row 100, column 200: {names['names'][names['classes'][100, 200]]}" in capsys.readouterr().out
+    assert Path("maps/landuse/map.tif").stat().st_mtime_ns == written, "the map was made again"
+    name = names["names"][names["classes"][100, 200]]
+    assert f"at row 100, column 200: {name}" in capsys.readouterr().out
     residential = gpd.read_file("maps/residential.gpkg")
     assert residential.area.sum() == pytest.approx(
         (names["classes"] == CLASSES.index("residential")).sum())  # a pixel is a square metre

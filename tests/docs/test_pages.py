@@ -11,24 +11,25 @@ import pytest
 from models import build_rose
 from models.heads import SegmentationHead
 from models.network_file import save_finetuned
-from tests.pages import ROOT, Page, run_command
+from tests.pages import ROOT, Page, joined, run_command
 from utils.checkpoint import save_checkpoint
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCRIPTS = [path for folder in (ROOT, ROOT / "studies", ROOT / "datasets")
            for path in sorted(folder.glob("*.py"))]
+SHOWING = ("--help", "--cfg", "--info")
 COMMAND = re.compile(
     r"^(?:    )?(?:python|torchrun(?: --\S+)*) ((?:-m (?:datasets|studies)\.\w+|\w+\.py) .*)$",
     re.MULTILINE)
 
 
 def commands_of(path: Path) -> list[str]:
-    """The command lines in a page, or in what a script says of itself."""
+    """Return the command lines in a page, or in a script's docstring."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         text = ast.get_docstring(ast.parse(text)) or ""
-    lines = [found.split(" #")[0].strip() for found in COMMAND.findall(text)]
-    return [line for line in lines if "..." not in line]
+    lines = [line.split(" #")[0].strip() for line in COMMAND.findall(joined(text))]
+    return [line for line in lines if "..." not in line and "--config-dir" not in line]
 
 
 SHOWN = {f"{path.relative_to(ROOT)}: {line}": line for path in (*PAGES, *SCRIPTS)
@@ -37,11 +38,12 @@ SHOWN = {f"{path.relative_to(ROOT)}: {line}": line for path in (*PAGES, *SCRIPTS
 
 @pytest.mark.parametrize("command", SHOWN.values(), ids=SHOWN.keys())
 def test_a_command_has_keys_that_its_script_knows(command, capsys):
-    grid = " --multirun" in f" {command}"
-    if grid:  # the values of a grid are shown one run at a time
-        command = re.sub(r"(=[^\[,\s]+),\S+", r"\1", command.replace("--multirun ", ""))
-    run_command(f"python {command} --cfg job")
-    assert capsys.readouterr().out
+    if " --multirun" in command:  # the values of a grid are shown one run at a time
+        command = re.sub(r" '\w+=\w+\(.*?'", "", command.replace("--multirun ", ""))
+        command = re.sub(r"(=[^\[,\s]+),\S+", r"\1", command)
+    shows = any(flag in command for flag in SHOWING)
+    run_command(f"python {command}{'' if shows else ' --cfg job'}")
+    assert capsys.readouterr().out or "--info" in command  # Hydra logs that
 
 
 def test_enough_commands_are_found():

@@ -21,9 +21,8 @@ def test_the_page_leads_from_raw_files_to_a_map(tmp_path, monkeypatch):
     assert made.names == converted.names == names["tiles"].names
     assert len(made) == 36
     assert made.total(0, "pop") == converted.total(0, "pop")
-    assert {path.name for path in (tmp_path / "data/mycity").glob("*.txt")} >= {"val.txt",
-                                                                                "test.txt",
-                                                                                "osm-train-all.txt"}
+    lists = {path.name for path in (tmp_path / "data/mycity").glob("*.txt")}
+    assert lists >= {"val.txt", "test.txt", "osm-train-all.txt"}
     assert list((tmp_path / "runs/mycity").glob("model_*.safetensors"))
     for folder in ("seg_fusion_finetune", "co2_fusion_finetune"):
         assert (tmp_path / "runs" / folder / "seed_0" / "best.safetensors").is_file()
