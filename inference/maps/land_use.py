@@ -24,6 +24,7 @@ from models.downstream import Segmenter
 from models.heads import SegmentationHead
 from utils.errors import ConfigError
 from utils.files import replacing
+from utils.progress import say_if_slow
 from utils.style import class_colours, rgb
 
 MAP, PROBABILITIES = "map.tif", "probabilities.tif"
@@ -104,8 +105,9 @@ class LandUseMap(MapKind):
                           Content("uint8", UNKNOWN, self.classes, tags), cloud_optimised=True)
             files.append({"name": PROBABILITIES, "what": "per cent of each class, a band each "
                                                          "(Cloud-Optimised GeoTIFF)"})
-        return WrittenMap([self._in_words(areas)],
-                          [class_layer(out / MAP, self.classes, areas, shape)], files)
+        with say_if_slow(f"drawing {MAP}"):
+            layer = class_layer(out / MAP, self.classes, areas, shape)
+        return WrittenMap([self._in_words(areas)], [layer], files)
 
     def _counted(self, strips: Strips, tiles: SceneTiles,
                  areas: np.ndarray) -> Iterator[np.ndarray]:
