@@ -19,7 +19,7 @@ from inference.maps.blend import RowBlend, blending_window
 from inference.maps.kind import MapKind, WrittenMap
 from inference.pictures import class_layer
 from inference.pieces import Strips
-from inference.predict import PredictedBand
+from inference.predict import Rows
 from models.downstream import Segmenter
 from models.heads import SegmentationHead
 from utils.errors import ConfigError
@@ -56,8 +56,7 @@ class LandUseMap(MapKind):
         """Return the first row of tiles that reach into the strip."""
         return int(np.searchsorted(grid.tops, grid.tops[strip] - grid.tile_px, side="right"))
 
-    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]],
-               first: int) -> Iterator[np.ndarray]:
+    def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
         """Yield the strips from `first` on, of the rows of tiles from `first_row` on."""
         window, blend = blending_window(grid.tile_px, grid.tile_px - grid.stride), None
         ends = [*grid.tops[1:].tolist(), grid.height]
