@@ -71,12 +71,10 @@ class LandUseMap(MapKind):
                 yield strip
 
     def _strip(self, mean: Tensor, known: Tensor) -> np.ndarray:
-        best = torch.where(known, mean.argmax(0), UNKNOWN).to(torch.uint8)[None]  # [1, rows, width]
-        if not self.probabilities:
-            return best.numpy()
-        per_cent = [torch.where(known, (100 * plane).round(), UNKNOWN).to(torch.uint8)
-                    for plane in mean]                                          # C x [rows, width]
-        return torch.stack([*best, *per_cent]).numpy()
+        def coded(plane: Tensor) -> Tensor:
+            return torch.where(known, plane, UNKNOWN).to(torch.uint8)             # [rows, width]
+        per_cent = [coded((100 * plane).round()) for plane in mean] if self.probabilities else []
+        return torch.stack([coded(mean.argmax(0)), *per_cent]).numpy()
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
