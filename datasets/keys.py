@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.prepare.text.registry import ENCODERS
 from utils.cli.program import Choice, Program
 from utils.config import key, recipe_key, section
 
@@ -44,10 +45,8 @@ class TextConfig:
                                    "user's cache folder")
 
 
-TEXTS = {
-    "clip": TextConfig("clip", "ViT-B-16-quickgelu", "openai"),
-    "hash": TextConfig("hash"),
-}
+TEXTS = {name: TextConfig(name, encoder.defaults.get("model"), encoder.defaults.get("weights"))
+         for name, encoder in sorted(ENCODERS.items())}
 TEXT = Choice("text", "hash", "hash: words and letters, needs nothing; clip: CLIP's text tower "
                               "through open_clip, as the paper", options=TEXTS)
 

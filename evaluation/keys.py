@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.registry import decoder_names, regression_modalities, segmentation_modalities
 from training.keys import SAMPLE, MachineKeys, in_data, in_network, in_outputs
 from utils.cli.program import Choice, Program
 from utils.config import recipe_key, section
@@ -41,7 +42,7 @@ class EvaluateConfig(MachineKeys):
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
-    task: str = in_trained("", "set by the choice task=")
+    task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here hold")
     batch_size: int = in_trained(16, "tiles per device and step", least=1)
     lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0)
     lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0)
@@ -69,9 +70,9 @@ class SegmentationConfig(EvaluateConfig):
     """Keys of evaluate_seg_fusion.py."""
 
     modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
-                                      "ones more", choices=("image", "fusion", "fine"))
+                                      "ones more", choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens",
-                           choices=("linear", "mask_transformer"))
+                           choices=decoder_names)
     classes: list[str] | None = in_trained(None, "names of the classes, in the order of the labels' "
                                               "values; null: the nine of land use")
 
@@ -82,7 +83,7 @@ class RegressionConfig(EvaluateConfig):
 
     target: str = in_trained("pop", "people, or tonnes of CO2", choices=("pop", "co2"))
     modality: str = in_trained("fusion", "image, OSM objects, or both",
-                            choices=("image", "osm", "fusion"))
+                            choices=regression_modalities)
     target_scale: str = in_trained(
         "none", "units of training. none: the target's (the release); standard: mean 0, "
                 "deviation 1; log1p: the same, of its logarithm",

@@ -1,4 +1,4 @@
-"""A ViT's block over several sets of tokens at once, with fewer copies and less memory than
+"""A ViT block over several sets of tokens at once, with fewer copies and less memory than
 timm's."""
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
@@ -18,8 +18,8 @@ class Block(nn.Module):
     """The pre-norm block of a plain ViT: x + proj(attention(qkv(norm1(x)))), then x +
     fc2(gelu(fc1(norm2(x)))).
 
-    It takes the parts of a timm block, with their names; the function is the same. Use `adopt` to
-    make one.
+    It takes over the modules of a timm block under their names and computes the same function.
+    `adopt` makes one.
     """
 
     def __init__(self, block: timm_vit.Block):
@@ -28,11 +28,11 @@ class Block(nn.Module):
         self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
 
     def forward(self, *sets: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Each set [B, T, D] through the block; B and T may differ. One set comes back as itself,
-        several as a tuple.
+        """Return each set [B, T, D] after the block; B and T may differ between sets. One set is
+        returned as a tensor, several as a tuple.
 
-        The sets share a call, and so the weights that fsdp fetches for it, but no product: packed
-        into one tall matrix for the MLP they took as long with small ViTs, and 5 to 7 % longer
+        The sets share a call, and with it the weights that fsdp fetches, but no product: packing
+        them into one tall matrix for the MLP was no faster with small ViTs, and 5 to 7 % slower
         with a ViT-B in float32 on two CPU cores.
         """
         sets = tuple(tokens + self.ls1(self._attend(tokens)) for tokens in sets)
@@ -40,24 +40,23 @@ class Block(nn.Module):
         return sets if len(sets) > 1 else sets[0]
 
     def _attend(self, tokens: Tensor) -> Tensor:
-        """[B, T, D] what each token takes from the others of its image."""
+        """Return [B, T, D], what each token takes from the others of its image."""
         return self._mix(*self._project(tokens))
 
     def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """Queries, keys and values [B, T, heads, d] each, of tokens [B, T, D]."""
+        """Return queries, keys and values [B, T, heads, d] of tokens [B, T, D]."""
         attn = self.attn
-        return norm_linear(tokens, self.norm1,
-                           attn.qkv).unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
+        qkv = norm_linear(tokens, self.norm1, attn.qkv)                               # [B, T, 3 D]
+        return qkv.unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """[B, Q, D] attention of queries [B, Q, heads, d] over keys and values [B, T, heads,
-        d]."""
+        """Return [B, Q, D], attention of queries [B, Q, heads, d] over keys and values
+        [B, T, heads, d]."""
         attn = self.attn
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        # [B, heads, Q, d]
         mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)
-        return linear(attn.norm(mixed.transpose(1, 2).flatten(2)), attn.proj.weight,
-                      attn.proj.bias)
+        mixed = attn.norm(mixed.transpose(1, 2).flatten(2))                              # [B, Q, D]
+        return linear(mixed, attn.proj.weight, attn.proj.bias)
 
     def _feed_forward(self, tokens: Tensor) -> Tensor:
         """[..., D] -> [..., D]."""
@@ -65,28 +64,28 @@ class Block(nn.Module):
 
 
 class DecoderBlock(Block):
-    """A block some of whose tokens are wanted alone: all of them are keys, but only those are
-    queries."""
+    """A block that computes some of its output tokens only: all tokens are keys, but only those
+    are queries."""
 
-    def forward(self, tokens: Tensor, wanted: Tensor) -> Tensor:
-        """[B, Q, D] the rows `wanted` [B, Q] of what the block makes of tokens [B, T, D]."""
+    def forward(self, tokens: Tensor, rows: Tensor) -> Tensor:
+        """Return [B, Q, D], the `rows` [B, Q] of the block's output for tokens [B, T, D]."""
         q, k, v = self._project(tokens)
-        q = take_tokens(q.flatten(2), wanted).unflatten(-1, q.shape[2:])
-        tokens = take_tokens(tokens, wanted) + self.ls1(self._mix(q, k, v))
+        q = take_tokens(q.flatten(2), rows).unflatten(-1, q.shape[2:])
+        tokens = take_tokens(tokens, rows) + self.ls1(self._mix(q, k, v))
         return tokens + self._feed_forward(tokens)
 
 
 def adopt(block: nn.Module) -> nn.Module:
-    """A `Block` with the parts of a timm `block`; the block itself where it does anything else
-    than `Block` does."""
+    """Return a `Block` with the modules of a timm `block`, or `block` itself if it computes
+    anything that `Block` does not."""
     return Block(block) if _is_plain(block) else block
 
 
 def through(block: nn.Module, sets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Every set [B, T, D] through a block that `adopt` gave."""
-    return block(*sets) if isinstance(block,
-                                      Block) and len(sets) > 1 else tuple(block(tokens)
-                                                                          for tokens in sets)
+    """Return every set [B, T, D] after a block of `adopt`."""
+    if isinstance(block, Block) and len(sets) > 1:
+        return block(*sets)
+    return tuple(block(tokens) for tokens in sets)
 
 
 def vit_block(width: int, heads: int, dropout: float = 0.0) -> timm_vit.Block:
@@ -96,9 +95,9 @@ def vit_block(width: int, heads: int, dropout: float = 0.0) -> timm_vit.Block:
 
 
 def _is_plain(block: nn.Module) -> bool:
-    """No stochastic depth, dropout, gate, or part of another kind."""
-    if type(block) is not timm_vit.Block or type(block.attn) is not Attention or type(
-        block.mlp) is not Mlp:
+    """Whether a block has no stochastic depth, dropout, gate, or module of another kind."""
+    if (type(block) is not timm_vit.Block or type(block.attn) is not Attention
+            or type(block.mlp) is not Mlp):
         return False
     attn, mlp = block.attn, block.mlp
     drops = [module for module in block.modules() if isinstance(module, nn.Dropout)]

@@ -1,5 +1,4 @@
-"""torch.compile for the parts of a network that are worth it, each a graph of its own without
-breaks."""
+"""torch.compile for the modules where it pays, each a graph of its own without breaks."""
 
 from typing import Any
 
@@ -10,19 +9,19 @@ from models.block import Block
 from models.fusion import ImageFromOsmBlock, OsmFromImageBlock
 from models.osm_encoder import OsmEncoder, Readout
 
-# Parts that see as many rows as a batch has nodes: compiled once for any number of them, and anew
-# for 0 or 1 of something (nodes, edges, masked nodes, tiles), which torch.compile treats apart.
-# The limit is above all such cases together, in training and in use.
+# Modules whose number of rows varies: compiled once for any number, and again for 0 or 1 nodes,
+# edges, masked nodes or tiles, which torch.compile specialises on. _GRAPHS exceeds the number of
+# such cases, in training and in use.
 _OF_NODES = (OsmEncoder, Readout, OsmFromImageBlock)
 _GRAPHS = 64
 
 
 def compile_network(network: nn.Module, **options: Any) -> None:
-    """Compile, in place, the ViT blocks, the OSM encoder and the cross-attention blocks in
-    `network`, when they are first called.
+    """Let the ViT blocks, the OSM encoder and the cross-attention blocks of `network` compile
+    themselves, in place, when they are first called.
 
-    All blocks of a ViT share one compiled graph. Names and numbers of the parameters stay, so
-    checkpoints are as without.
+    All blocks of a ViT share one compiled graph. Parameters keep their names, so checkpoints do
+    not change.
 
     Args:
         options: of `torch.compile`, such as mode or backend.

@@ -138,4 +138,4 @@ def build_regressor(rose: Rose, modality: str = "fusion",
 def _choose(modality: str, choices: tuple[str, ...]) -> Representation:
     if modality not in choices:
         raise ModelError(f"modality={modality}: choose one of {', '.join(choices)}")
-    return registry.load(registry.MODALITIES[modality].home)()
+    return registry.load(registry.MODALITIES[modality].home)

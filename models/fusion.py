@@ -1,5 +1,5 @@
-"""The spatially guided cross-attention block (Rose section 3.2.3), in the two exact forms its two
-uses allow.
+"""The spatially guided cross-attention block (Rose section 3.2.3), in two exact forms for its two
+uses.
 
 The block, post-norm, from queries Q and keys K with position codes q_pe and k_pe:
 
@@ -11,9 +11,8 @@ The block, post-norm, from queries Q and keys K with position codes q_pe and k_p
 Each A is multi-head attention with its own projections, A_self in width D, the other two in width
 D / 2. Rose calls the block with a single query (the graph token: `ImageFromOsmBlock`) or with a
 single key per query set (one OSM node: `OsmFromImageBlock`). Attention to a single key does not
-depend on query and key projections, so those do not exist here; the rest is reordered so that
-nothing is computed, or kept for the backward pass, more often than the result needs. Both classes
-compute the same function as the lines above.
+depend on query and key projections, so they do not exist here. The rest is reordered so that
+nothing is computed, or kept for the backward pass, twice. Both classes compute the function above.
 """
 
 import math
@@ -30,8 +29,8 @@ HEADS = 8
 
 
 class Attention(nn.Module):
-    """Projections of multi-head attention from width `dim` through `inner` and back; how they are
-    applied is the block's affair."""
+    """Projections of multi-head attention from width `dim` to `inner` and back; the blocks apply
+    them."""
 
     def __init__(self, dim: int, inner: int, heads: int = HEADS):
         super().__init__()
@@ -43,52 +42,52 @@ class Attention(nn.Module):
         self.out_proj = Linear(inner, dim)
 
     def split(self, x: Tensor) -> Tensor:
-        """[..., T, inner] -> [..., heads, T, inner / heads]."""
+        """Return [..., heads, T, inner / heads] of [..., T, inner]."""
         return x.unflatten(-1, (self.heads, -1)).transpose(-2, -3)
 
     def join(self, x: Tensor) -> Tensor:
-        """[..., heads, T, inner / heads] -> [..., T, dim], through the output projection."""
+        """Return [..., T, dim], the output projection of [..., heads, T, inner / heads]."""
         return self.out_proj(x.transpose(-2, -3).flatten(-2))
 
     def guide(self, q: Tensor) -> Tensor:
-        """[B, heads, S, dim] that scores unprojected keys as `q` [B, heads, S, d] scores projected
-        ones: q . (Wk k) = (Wk' q) . k.
+        """Return [B, heads, S, dim], which scores unprojected keys as `q` [B, heads, S, d] scores
+        projected ones: q . (Wk k) = (Wk' q) . k.
 
-        With few queries this is far less work than projecting every key; the key bias is left out.
+        With few queries this is far less work than projecting every key. The key bias is left out.
         """
         return torch.einsum("bhsd,hdc->bhsc", q, self.k_proj.weight.unflatten(0, (self.heads, -1)))
 
     def finish(self, mixed: Tensor) -> Tensor:
-        """[B, S, dim] of each head's weighted mean of unprojected values [B, heads, S, dim]: sum_t
-        p_t (Wv v_t) = Wv (sum_t p_t v_t)."""
-        out = torch.einsum("bhsc,hdc->bshd", mixed,
-                           self.v_proj.weight.unflatten(0, (self.heads, -1)))
+        """Return [B, S, dim] from each head's weighted mean of unprojected values
+        [B, heads, S, dim]: sum_t p_t (Wv v_t) = Wv (sum_t p_t v_t)."""
+        weight = self.v_proj.weight.unflatten(0, (self.heads, -1))                       # [h, d, D]
+        out = torch.einsum("bhsc,hdc->bshd", mixed, weight)
         return self.out_proj(out.flatten(-2) + self.v_proj.bias)
 
     def from_few_queries(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """[B, S, dim] attention of queries [B, S, dim] over T keys and values [B, T, dim], neither
-        of which is projected.
+        """Return [B, S, dim], attention of queries [B, S, dim] over T unprojected keys and values
+        [B, T, dim].
 
-        PyTorch's fused attention takes projected ones: S = 1 query would pay for 2 T projections.
+        PyTorch's fused attention needs them projected: S = 1 query would pay for 2 T projections.
         The softmax is in float32 at least.
         """
         q = self.split(self.q_proj(queries))                                         # [B, h, S, d]
         bias = torch.einsum("bhsd,hd->bhs", q, self.k_proj.bias.unflatten(0, (self.heads, -1)))
         scores = heads_times(self.guide(q), keys.transpose(1, 2)) + bias[..., None]  # [B, h, S, T]
-        scores = scores.to(torch.promote_types(scores.dtype,
-                                               torch.float32)) / math.sqrt(q.shape[-1])
-        return self.finish(heads_times(scores.softmax(-1), values))
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)
+        return self.finish(heads_times(weights, values))
 
 
 def heads_times(a: Tensor, b: Tensor) -> Tensor:
-    """[B, heads, S, Y]: `a` [B, heads, S, X] times `b` [B, X, Y], without the copy of `b` per head
-    that broadcasting would make."""
+    """Return [B, heads, S, Y], `a` [B, heads, S, X] times `b` [B, X, Y], without a copy of `b` for
+    each head as broadcasting makes."""
     return (a.flatten(1, 2) @ b).unflatten(1, a.shape[1:3])
 
 
 class SingleKeyAttention(nn.Module):
-    """Multi-head attention whose only key gets all the weight: out(v(value)), whatever the
-    query."""
+    """Multi-head attention to one key, which gets all the weight whatever the query:
+    out(v(value))."""
 
     def __init__(self, dim: int, inner: int):
         super().__init__()
@@ -96,12 +95,11 @@ class SingleKeyAttention(nn.Module):
         self.out_proj = Linear(inner, dim)
 
     def forward(self, value: Tensor) -> Tensor:
-        """[..., dim] -> [..., dim]."""
         return self.out_proj(self.v_proj(value))
 
 
 class _Norms(nn.Module):
-    """What the two forms of the block share: LN 1 to 4 and the last Linear."""
+    """The modules that both forms of the block have: LN 1 to 4 and the last Linear."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -118,18 +116,15 @@ class ImageFromOsmBlock(_Norms):
         self.q2k_attn = Attention(dim, dim // 2)
         self.k2q_attn = SingleKeyAttention(dim, dim // 2)
 
-    def forward(
-        self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor,
-        fill: Callable | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The block, for a batch of tiles.
+    def forward(self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor,
+                fill: Callable | None = None) -> tuple[Tensor, Tensor]:
+        """Apply the block to a batch of tiles.
 
         Args:
             query: [B, 1, D] graph token, with position code query_pe [B, 1, D].
             tokens: [B, V, D] image tokens.
             key_pe: [T, D] position codes of all T tokens.
-            fill: a `MaskFill` that makes all T tokens out of the V given; None when they are all
-                given.
+            fill: a `MaskFill` that makes all T tokens from the V given; None if V = T.
 
         Returns:
             Q [B, 1, D] and K [B, T, D].
@@ -144,13 +139,12 @@ class ImageFromOsmBlock(_Norms):
 
     def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable) -> Tensor:
         attn = self.self_attn
-        # the position codes are the same for every image: project them once, not once per image
-        # [B, T, D]
+        # every image has the same position codes: project them once                  [B, T, D]
         q = fill(tokens, lambda x: linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)
         k = fill(tokens, lambda x: linear(x, attn.k_proj.weight)) + attn.k_proj(key_pe)
         v = fill(tokens, attn.v_proj)
-        return attn.join(F.scaled_dot_product_attention(attn.split(q), attn.split(k),
-                                                        attn.split(v)))
+        q, k, v = map(attn.split, (q, k, v))
+        return attn.join(F.scaled_dot_product_attention(q, k, v))
 
 
 def _apply(tokens: Tensor, linear: Callable | None = None) -> Tensor:
@@ -161,10 +155,11 @@ class OsmFromImageBlock(_Norms):
     """The block with the image tokens of a tile as queries and one OSM node as the only key, for
     many nodes at once.
 
-    After A_q2k, query t of node m is LN2(x_t + a_m), a_m = out(v(K_m)): taken literally a tensor
-    [nodes, T, D]. With xc = x - mean(x), ac = a - mean(a) and LN2's gain g and bias b it is g *
-    (xc_t + ac_m) / s_mt + b with s_mt^2 = (|xc_t|^2 + |ac_m|^2 + 2 xc_t . ac_m) / D + eps, so
-    every linear map of it splits into a part per patch, a part per node and the scalars s.
+    After A_q2k, query t of node m is LN2(x_t + a_m), a_m = out(v(K_m)), literally a tensor
+    [nodes, T, D]. With xc = x - mean(x), ac = a - mean(a) and LN2's gain g and bias b it equals
+    g * (xc_t + ac_m) / s_mt + b, s_mt^2 = (|xc_t|^2 + |ac_m|^2 + 2 xc_t . ac_m) / D + eps.
+    Every linear map of it therefore splits into a term per patch, a term per node, and the
+    scalars s.
     """
 
     def __init__(self, dim: int):
@@ -175,7 +170,7 @@ class OsmFromImageBlock(_Norms):
 
     def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor,
                 pad: "NodePadding") -> tuple[Tensor, Tensor]:
-        """The block, for nodes of many tiles at once.
+        """Apply the block to the nodes of many tiles.
 
         Args:
             tokens: [B, T, D] image tokens, with position codes token_pe [T, D].
@@ -197,14 +192,14 @@ class OsmFromImageBlock(_Norms):
                   + (guide * node).sum(-1, keepdim=True)) * scale + q @ constant.transpose(-1, -2)
         weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)                      # [B, h, S, T]
         scaled = weights * scale
-        mixed = (heads_times(scaled, patch)
-                 + scaled.sum(-1, keepdim=True) * node) * gain + bias            # [B, h, S, D]
+        mixed = heads_times(scaled, patch) + scaled.sum(-1, keepdim=True) * node     # [B, h, S, D]
+        mixed = mixed * gain + bias
         keys = self.norm3(keys + pad.back(attn.finish(mixed)))
         return self.norm4(self.mlp(keys)), pad.back(weights.transpose(1, 2))
 
     def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
-        """Weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) / sum_m w_mt
-        (fine fusion).
+        """Return the weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) /
+        sum_m w_mt (fine fusion).
 
         Args:
             tokens: [B, T, D] image tokens.
@@ -223,30 +218,29 @@ class OsmFromImageBlock(_Norms):
         return mixed * self.norm2.weight + self.norm2.bias
 
     def _message(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
-        """K after LN1, and what each node adds to every query of its tile; [M, D] both."""
+        """Return K after LN1, and what each node adds to every query of its tile; [M, D] both."""
         keys = self.norm1(nodes + self.self_attn(nodes))
         return keys, self.q2k_attn(keys)
 
     def _factors(self, tokens: Tensor, message: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Centred x [B, T, D] and a [B, S, D], and 1 / s [B, S, T].
+        """Return centred x [B, T, D] and a [B, S, D], and 1 / s [B, S, T].
 
-        s is formed in float32 whatever the autocast: where a is close to -x, half-precision
-        statistics cost an order of magnitude of error.
+        s is computed in float32 whatever the autocast: if a is close to -x, half-precision
+        statistics are an order of magnitude less exact.
         """
         with torch.autocast(tokens.device.type, enabled=False):
             x, a = (rows.to(torch.promote_types(rows.dtype, torch.float32))
                     for rows in (tokens, message))
             patch, node = x - x.mean(-1, keepdim=True), a - a.mean(-1, keepdim=True)
-            square = patch.square().sum(-1)[:,
-                                            None] + node.square().sum(-1)[...,
-                                                                          None] + 2 * node @ patch.transpose(1, 2)
+            square = (patch.square().sum(-1)[:, None] + node.square().sum(-1)[..., None]
+                      + 2 * node @ patch.transpose(1, 2))
             variance = (square / x.shape[-1]).clamp(min=0)                              # [B, S, T]
             return patch, node, (variance + self.norm2.eps).rsqrt()
 
 
 def node_mean(nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
-    """Weighted mean of the nodes of each tile: sum_m w_mt n_m / sum_m w_mt, with the weights of
-    the fine fusion.
+    """Return the weighted mean of the nodes of each tile, sum_m w_mt n_m / sum_m w_mt, with the
+    weights of the fine fusion.
 
     Args:
         nodes: [M, F] OSM nodes.
@@ -264,8 +258,8 @@ class NodePadding:
     """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest
     tile's node count, at least 1.
 
-    Made apart from the block, since S must be known on the CPU: a GPU is waited for here, and
-    torch.compile could not look through it.
+    It is made outside the block because S must be known on the CPU: it waits for the GPU here, and
+    torch.compile could not trace it.
 
     Args:
         batch: [M] tile of each node, ascending.
@@ -281,11 +275,10 @@ class NodePadding:
         self.alone = (counts == 0)[:, None] & first           # [B, S] an empty tile's message is 0
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """[M, ...] -> [B, S, ...], zero where padded."""
-        padded = rows.new_zeros(self.tiles * self.slots,
-                                *rows.shape[1:]).index_copy(0, self.index, rows)
-        return padded.unflatten(0, (self.tiles, self.slots))
+        """Return [B, S, ...] of [M, ...], zero where padded."""
+        padded = rows.new_zeros(self.tiles * self.slots, *rows.shape[1:])
+        return padded.index_copy(0, self.index, rows).unflatten(0, (self.tiles, self.slots))
 
     def back(self, padded: Tensor) -> Tensor:
-        """[B, S, ...] -> [M, ...]."""
+        """Return [M, ...] of [B, S, ...]."""
         return padded.flatten(0, 1)[self.index]

@@ -1,5 +1,5 @@
-"""The image encoder: a timm ViT's patch projection and blocks, with Rose's own CLS token, fixed
-positions and final norm."""
+"""The image encoder: patch projection and blocks of a timm ViT, with a CLS token, fixed positions
+and a final norm of Rose's own."""
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
@@ -21,25 +21,26 @@ from utils.errors import ModelError, one_line
 class ImageEncoder(nn.Module):
     """ViT over 16 x 16 (or other) patches with fixed sine-cosine positions (Rose section 3.2.1).
 
-    Not used of the timm model, and so not kept: its cls_token, pos_embed and final norm.
+    The timm model's own cls_token, pos_embed and final norm are dropped.
 
     Args:
-        name: a timm VisionTransformer, "vit_base_patch16_224" in the paper.
-        pretrained: load timm's weights for it, the patch projection included.
+        name: of models/registry.py, or a timm VisionTransformer: "vit_base_patch16_224" in the
+            paper.
+        pretrained: load timm's weights, the patch projection included.
 
     Attributes:
-        checkpoint_activations: compute each block again in the backward pass: a third more time
-            for the encoder, a fraction of its memory.
+        checkpoint_activations: recompute each block in the backward pass, which takes a third
+            more time in the encoder and a fraction of its memory.
 
     Raises:
-        ModelError: `name` is unknown to timm, is no plain ViT, or its weights cannot be had.
+        ModelError: `name` is unknown, is no plain ViT, or its weights cannot be loaded.
     """
 
     def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False):
         super().__init__()
         vit = _create_vit(name, pretrained)
         self.patch_embed = vit.patch_embed
-        self.norm_pre = vit.norm_pre  # identity, but for ViTs of the CLIP family
+        self.norm_pre = vit.norm_pre  # identity, except in ViTs of the CLIP family
         self.blocks = nn.Sequential(*map(adopt, vit.blocks))
         self.width: int = vit.embed_dim
         self.patch: int = vit.patch_embed.patch_size[0]
@@ -48,7 +49,7 @@ class ImageEncoder(nn.Module):
         self.checkpoint_activations = False
 
     def grid(self, images: Tensor) -> tuple[int, int]:
-        """(rows, columns) of patches of [B, 3, H, W] `images`.
+        """Return (rows, columns) of patches of images [B, 3, H, W].
 
         Raises:
             ModelError: not [B, 3, H, W], or H or W is no multiple of the patch side.
@@ -62,37 +63,37 @@ class ImageEncoder(nn.Module):
         return height // self.patch, width // self.patch
 
     def patchify(self, images: Tensor) -> Tensor:
-        """[B, L, p * p * 3] pixels of each patch of images [B, 3, H, W] in row-major order: row,
-        column, channel last."""
-        rows, cols = self.grid(images)
-        p = self.patch
-        return images.unflatten(3, (cols, p)).unflatten(2, (rows, p)).permute(0, 2, 4, 3, 5,
-                                                                              1).flatten(3).flatten(
-                                                                                  1, 2)
+        """Return [B, L, p * p * 3] pixels of each patch of images [B, 3, H, W] in row-major order:
+        row, column, channel last."""
+        (rows, cols), p = self.grid(images), self.patch
+        patches = images.unflatten(3, (cols, p)).unflatten(2, (rows, p))
+        return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
     def embed(self, images: Tensor) -> Tensor:
-        """[B, L, D] projected patches plus their position codes, of images [B, 3, H, W]."""
+        """Return [B, L, D], projected patches plus position codes, of images [B, 3, H, W]."""
         return self.embed_patches(self.patchify(images), self.grid(images))
 
     def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
-        """`embed` of images given as the pixels [B, L, p * p * 3] of a grid (rows, columns) of
+        """Return `embed` of images given as pixels [B, L, p * p * 3] of a grid (rows, columns) of
         patches."""
         projection = self.patch_embed.proj
-        # [D, p * p * 3], channel last as the pixels
-        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)
+        weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [D, p * p * 3], channel last
         patches = linear(pixels, weight, projection.bias)
         return self.patch_embed.norm(patches) + token_code(self.width, grid, pixels.device)[1:]
 
     def encode(self, *patch_sets: Tensor) -> list[Tensor]:
-        """[B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may differ
-        between sets."""
-        sets = tuple(self.norm_pre(torch.cat([self.cls_token.expand(len(patches), -1, -1),
-                                              patches], dim=1)) for patches in patch_sets)
-        again = self.checkpoint_activations and torch.is_grad_enabled()
+        """Return [B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may
+        differ between sets."""
+        sets = tuple(self.norm_pre(self._prepend_cls(patches)) for patches in patch_sets)
+        recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks:
-            sets = checkpoint(through, block, sets,
-                              use_reentrant=False) if again else through(block, sets)
+            sets = (checkpoint(through, block, sets, use_reentrant=False) if recompute
+                    else through(block, sets))
         return [self.norm(tokens) for tokens in sets]
+
+    def _prepend_cls(self, patches: Tensor) -> Tensor:
+        """Return [B, 1 + V, D] of patches [B, V, D]."""
+        return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
 
 
 def _create_vit(name: str, pretrained: bool) -> VisionTransformer:

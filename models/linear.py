@@ -1,13 +1,12 @@
-"""Linear maps of many rows: by the fastest kernel at hand, and without keeping for the backward
-pass what is quickly made again.
+"""Linear maps of many rows: by the fastest kernel, and with less memory for the backward pass.
 
-y = W f(x) + b, where f is nothing, a LayerNorm or a GELU. PyTorch keeps f(x) for the gradient of
-W; here it is computed once more from x, which is kept anyway: in a ViT that is 6 of the 16
-activations of width D that each block holds for a token, for about 1 % of the time.
+y = W f(x) + b, where f is the identity, a LayerNorm or a GELU. PyTorch keeps f(x) for the gradient
+of W; here f(x) is recomputed from x, which is kept anyway. In a ViT this saves 6 of the 16
+activations of width D that each block holds for a token, and costs about 1 % of the time.
 
-On a CPU, float32 products go to oneDNN where that is known to be faster than MKL, PyTorch's
-choice: on AMD's processors MKL does without AVX-512, and takes about twice as long
-(benchmarks/step_time.py). Both round as float32 does.
+On a CPU, float32 products go to oneDNN if it is known to be faster than MKL, PyTorch's choice: on
+AMD's processors MKL does not use AVX-512 and takes about twice as long (benchmarks/step_time.py).
+Both round as float32 does.
 """
 
 import platform
@@ -26,39 +25,38 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @cache
 def is_amd() -> bool:
-    """Whether the processor is AMD's, on which Intel's MKL leaves the widest vector instructions
-    unused."""
+    """Whether the processor is AMD's, whose widest vector instructions Intel's MKL does not
+    use."""
     words = _CPUINFO.read_text() if _CPUINFO.is_file() else platform.processor()
     return "AuthenticAMD" in words
 
 
 _ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
-# multiplications below which PyTorch's own, shorter way is as fast, and there is little to keep
+# below so many multiplications PyTorch's own way is as fast, and there is little memory to save
 FEWEST_PRODUCTS = 2**25
 
 
 class Linear(nn.Linear):
-    """torch.nn.Linear by `linear`."""
+    """torch.nn.Linear computed by `linear`: [..., in] -> [..., out]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out]."""
         return linear(x, self.weight, self.bias)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """W x + b, [..., out], for rows x [..., in]; under autocast in its precision."""
+    """Return W x + b, [..., out], for rows x [..., in], in the precision of the autocast."""
     return _Linear.apply(x, weight, bias) if _is_large(x, weight) else F.linear(x, weight, bias)
 
 
 def norm_linear(x: Tensor, norm: nn.LayerNorm, layer: nn.Linear) -> Tensor:
-    """`layer(norm(x))`, [..., out], for rows x [..., in]; statistics in float32."""
+    """Return `layer(norm(x))`, [..., out], for rows x [..., in]; statistics in float32."""
     if _is_large(x, layer.weight):
         return _NormLinear.apply(x, norm.weight, norm.bias, norm.eps, layer.weight, layer.bias)
     return F.linear(norm(x), layer.weight, layer.bias)
 
 
 def gelu_linear(x: Tensor, layer: nn.Linear) -> Tensor:
-    """`layer(gelu(x))`, [..., out], for rows x [..., in], with the exact GELU."""
+    """Return `layer(gelu(x))`, [..., out], for rows x [..., in], with the exact GELU."""
     if _is_large(x, layer.weight):
         return _GeluLinear.apply(x, layer.weight, layer.bias)
     return F.linear(F.gelu(x), layer.weight, layer.bias)
@@ -79,19 +77,15 @@ class _Linear(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        return _input_gradient(grad,
-                               weight) if wanted[0] else None, *_parameter_gradients(grad, x,
-                                                                                     weight,
-                                                                                     *wanted[1:3])
+        needed = ctx.needs_input_grad
+        return (_input_gradient(grad, weight) if needed[0] else None,
+                *_parameter_gradients(grad, x, weight, *needed[1:3]))
 
 
 class _NormLinear(Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor,
-        bias: Tensor | None
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gain: Tensor, shift: Tensor, eps: float, weight: Tensor,
+                bias: Tensor | None) -> Tensor:
         normed, mean, rstd = torch.native_layer_norm(x, gain.shape, gain, shift, eps)
         ctx.save_for_backward(x, gain, shift, mean, rstd, weight)
         ctx.eps, ctx.precision = eps, _precision(x)
@@ -101,13 +95,14 @@ class _NormLinear(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, gain, shift, mean, rstd, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        normed = F.layer_norm(x, gain.shape, gain, shift,
-                              ctx.eps).to(ctx.precision) if wanted[4] else x
-        of_weight, of_bias = _parameter_gradients(grad, normed, weight, wanted[4], wanted[5])
+        needed = ctx.needs_input_grad
+        normed = x
+        if needed[4]:
+            normed = F.layer_norm(x, gain.shape, gain, shift, ctx.eps).to(ctx.precision)
+        of_weight, of_bias = _parameter_gradients(grad, normed, weight, needed[4], needed[5])
         of_normed = _input_gradient(grad, weight).to(x.dtype)
         of_norm = torch.ops.aten.native_layer_norm_backward(of_normed, x, gain.shape, mean, rstd,
-                                                            gain, shift, list(wanted[:3]))
+                                                            gain, shift, list(needed[:3]))
         return *of_norm, None, of_weight, of_bias
 
 
@@ -122,37 +117,38 @@ class _GeluLinear(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        wanted = ctx.needs_input_grad
-        parameters = _parameter_gradients(grad, F.gelu(x) if wanted[1] else x, weight,
-                                          *wanted[1:3])
-        return torch.ops.aten.gelu_backward(_input_gradient(grad, weight),
-                                            x) if wanted[0] else None, *parameters
+        needed = ctx.needs_input_grad
+        of_x = None
+        if needed[0]:
+            of_x = torch.ops.aten.gelu_backward(_input_gradient(grad, weight), x)
+        return of_x, *_parameter_gradients(grad, F.gelu(x) if needed[1] else x, weight,
+                                           *needed[1:3])
 
 
 def _precision(x: Tensor) -> torch.dtype:
-    """That of a product of `x`: the autocast's where there is one."""
+    """Return the precision of a product of `x`: that of the autocast, which does not touch
+    float64."""
     kind = x.device.type
-    # which autocast leaves alone
     cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return torch.get_autocast_dtype(kind) if cast else x.dtype
 
 
 def _input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
-    """[..., in] of an output's gradient [..., out]."""
+    """Return [..., in] for an output's gradient [..., out]."""
     return _product(grad, weight.T)
 
 
 def _parameter_gradients(grad: Tensor, x: Tensor, weight: Tensor, of_weight: bool,
                          of_bias: bool) -> tuple[Tensor | None, Tensor | None]:
-    """Those of weight [out, in] and bias [out], where wanted, from the output's gradient [...,
-    out] and the input x [..., in]."""
+    """Return the gradients of weight [out, in] and bias [out], None if not needed, from the
+    output's gradient [..., out] and the input x [..., in]."""
     rows = grad.reshape(-1, grad.shape[-1])                                              # [R, out]
     return (_product(rows.T, x.reshape(-1, x.shape[-1]).T).to(weight.dtype) if of_weight else None,
             rows.sum(0, dtype=weight.dtype) if of_bias else None)
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """W x + b in the precision of `x`, by the faster kernel."""
+    """Return W x + b in the precision of `x`, by the faster kernel."""
     weight, bias = weight.to(x.dtype), bias if bias is None else bias.to(x.dtype)
     if x.device.type == "cpu" and x.dtype == torch.float32 and _ONEDNN_IS_FASTER:
         return (_opaque if torch.compiler.is_compiling() else _onednn)(x, weight, bias)
@@ -163,7 +159,7 @@ def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-# for torch.compile, which takes the operator's weight for a constant
+# for torch.compile, which would treat the operator's weight as a constant
 _opaque = torch.library.custom_op("rose::onednn_linear", _onednn, mutates_args=(),
                                   device_types="cpu")
 

@@ -1,4 +1,4 @@
-"""Random masks of image patches and OSM nodes, and the tokens that stand in for masked patches."""
+"""Random masks of image patches and OSM nodes, and the tokens that replace masked patches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from utils.errors import ModelError
 
 
 def draw_image_mask(batch_size: int, patches: int, ratio: float, device: torch.device) -> Tensor:
-    """`image_mask_of` noise drawn from the device's own generator: [B, L] bool, True = masked."""
+    """Return `image_mask_of` noise from the device's own generator: [B, L] bool, True = masked."""
     return image_mask_of(torch.rand(batch_size, patches, device=device), ratio)
 
 
 def image_mask_of(noise: Tensor, ratio: float) -> Tensor:
-    """Masks a random share of each image's patches, equally many in each (Rose section 3.3).
+    """Mask a random share of each image's patches, the same number in each (Rose section 3.3).
 
     Args:
         noise: [B, L] uniform; a row's mask depends on that row alone.
@@ -25,35 +25,33 @@ def image_mask_of(noise: Tensor, ratio: float) -> Tensor:
         [B, L] bool, True = masked; int(L * (1 - ratio)) patches stay visible, at least one, and at
         least one is masked.
     """
-    order = noise.argsort(dim=1, stable=True)
-    # argsort of noise is itself a random permutation
+    order = noise.argsort(dim=1, stable=True)  # itself a random permutation
     return order >= visible_count(noise.shape[1], ratio)
 
 
 def visible_count(patches: int, ratio: float) -> int:
-    """Number of patches that stay visible when `ratio` of them is masked."""
+    """Return the number of patches that stay visible when `ratio` of them is masked."""
     return min(max(int(patches * (1 - ratio)), 1), patches - 1)
 
 
 def draw_node_mask(batch: Tensor, num_graphs: int, ratio: float, scope: str) -> Tensor:
-    """`node_mask_of` noise drawn from the device's own generator: [N] bool, True = masked."""
+    """Return `node_mask_of` noise from the device's own generator: [N] bool, True = masked."""
     return node_mask_of(torch.rand(len(batch), device=batch.device, dtype=torch.float64), batch,
                         num_graphs, ratio, scope)
 
 
 def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float,
                  scope: str) -> Tensor:
-    """Masks a random share of the OSM nodes, at least one wherever there is one: those with the
-    least noise.
+    """Mask a random share of the OSM nodes, those with the least noise; at least one if there is
+    any.
 
     Args:
         noise: [N] uniform.
         batch: [N] tile of each node, ascending.
         num_graphs: tiles in the batch, those without a node included.
         ratio: share to mask, in (0, 1).
-        scope: "tile" masks the share in each tile, so that a tile's mask depends on its own noise
-            alone; "batch" (release) masks it in the batch as a whole, so that a tile's mask
-            depends on which tiles share its batch.
+        scope: "tile" masks the share in each tile, by its own noise alone; "batch" (release)
+            masks it in the whole batch, so that a tile's mask depends on the other tiles.
 
     Returns:
         [N] bool, True = masked.
@@ -71,7 +69,7 @@ def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float,
 
 
 def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
-    """Number of visible patches per image of a mask that a caller chose.
+    """Return the number of visible patches per image of a mask that a caller chose.
 
     Raises:
         ModelError: wrong shape or type, rows that mask different numbers of patches, or a row with
@@ -92,45 +90,47 @@ def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
 
 
 def split_mask(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-    """Ascending positions of the visible [B, V] and of the masked patches [B, L - V] of `mask` [B,
-    L], V = `visible` in every row."""
+    """Return ascending positions of the visible [B, V] and of the masked patches [B, L - V] of
+    `mask` [B, L], V = `visible` in every row."""
     order = mask.byte().argsort(dim=1, stable=True)
     return order[:, :visible], order[:, visible:]
 
 
 def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """[B, V, D] rows `index` [B, V] of [B, L, D] `tokens`."""
+    """Return [B, V, D], the rows `index` [B, V] of `tokens` [B, L, D].
+
+    The gradient of `index_select` is a sum by rows.
+    """
     count, length = tokens.shape[:2]
-    # of all images' rows in a line
     rows = index + torch.arange(0, count * length, length, device=index.device)[:, None]
-    # whose gradient is a sum by rows
     return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)
 
 
 @dataclass(frozen=True)
 class MaskFill:
-    """Puts visible tokens back in their places and one mask token everywhere else.
+    """Puts visible tokens back at their positions, and one mask token everywhere else.
 
     A per-token linear map commutes with the filling, so it is applied to the visible tokens and
-    once to the mask token, never to the many copies of it: with three quarters of an image masked
-    that is a quarter of the work, and exact.
+    once to the mask token, not to its many copies: with three quarters of an image masked that is
+    a quarter of the work, and exact.
 
     Attributes:
         mask_token: [1, 1, D].
-        place: [B, V] position of each visible token.
-        length: positions in all.
+        position: [B, V], of each visible token.
+        length: number of positions.
     """
 
     mask_token: Tensor
-    place: Tensor
+    position: Tensor
     length: int
 
     def __call__(self, visible: Tensor,
                  linear: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """[B, length, E]: `linear` (identity if None) of the filled tokens, from `visible` [B, V,
-        D]."""
+        """Return [B, length, E], `linear` (identity if None) of the filled tokens, from `visible`
+        [B, V, D]."""
         token = self.mask_token
         if linear is not None:
             visible, token = linear(visible), linear(token)
         filled = token.to(visible.dtype).expand(len(visible), self.length, -1)
-        return filled.scatter(1, self.place[..., None].expand(-1, -1, visible.shape[-1]), visible)
+        index = self.position[..., None].expand(-1, -1, visible.shape[-1])               # [B, V, E]
+        return filled.scatter(1, index, visible)

@@ -1,12 +1,10 @@
-"""The OSM encoder: graph attention over the objects of each tile, and the readout that sums a tile
-up.
+"""The OSM encoder: graph attention over the objects of each tile, and the readout of a tile.
 
-All of it is computed in float32, whatever the autocast: it is a small part of the work, and both
-its norm and its softmax sum over nodes.
+Everything is computed in float32, whatever the autocast: it is a small share of the work, and both
+norm and softmax sum over nodes.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATConv, LayerNorm
@@ -24,8 +22,8 @@ class Readout(nn.Module):
     `Set2Set(width, steps)`.
 
     query = LSTM([query, read]); read = sum of the set's members weighted by softmax(member .
-    query). The LSTM is taken step by step, as it is used: torch.nn.LSTM costs more for sequences
-    of one, and cannot be compiled.
+    query). The LSTM runs step by step: torch.nn.LSTM is slower for sequences of one, and cannot be
+    compiled.
     """
 
     def __init__(self, width: int, steps: int):
@@ -34,10 +32,10 @@ class Readout(nn.Module):
         self.lstm = nn.ParameterDict(dict(nn.LSTM(2 * width, width).named_parameters()))
 
     def forward(self, x: Tensor, index: Tensor, sets: int) -> Tensor:
-        """[sets, 2 * width] of members x [N, width] of the sets `index` [N]; an empty set reads
-        0."""
-        weights = [self.lstm[name] for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0",
-                                                "bias_hh_l0")]
+        """Return [sets, 2 * width] of members x [N, width] of the sets `index` [N]; an empty set
+        reads 0."""
+        weights = [self.lstm[f"{name}_l0"]
+                   for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         query = cell = read = x.new_zeros(sets, x.shape[1])
         for _ in range(self.steps):
             query, cell = torch.lstm_cell(torch.cat([query, read], dim=1), (query, cell), *weights)
@@ -51,12 +49,12 @@ class OsmEncoder(nn.Module):
     grid (Rose section 3.2.2).
 
     h = LayerNorm(GATConv(x + P(in_dim, columns * cx, rows * cy))), where x are the first `in_dim`
-    columns of a node (the label code that follows is never read), the rows of masked nodes
-    replaced by one learned vector.
+    columns of a node, and one learned vector in the rows of masked nodes. The label code, the last
+    column, is never read.
 
     Args:
-        in_dim: node width F without the label code; its last two columns are the centroid. 524 in
-            the paper.
+        in_dim: node width F without the label code, 524 in the paper; its last two columns are the
+            centroid.
         out_dim: embedding width, 128 in the paper.
         norm_scope: "tile" normalises each tile's nodes by their own statistics, "batch" (release)
             by those of the whole batch.
@@ -69,18 +67,18 @@ class OsmEncoder(nn.Module):
         self.in_dim, self.out_dim = in_dim, out_dim
         self.norm_scope, self.relation_edges = norm_scope, relation_edges
         self.mask_token = nn.Parameter(torch.zeros(1, in_dim))
-        # fill_value: a self loop has no relation
-        self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=RELATION_CODES if relation_edges
-                            else None, fill_value=0.0)
+        edge_dim = RELATION_CODES if relation_edges else None
+        self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=edge_dim,
+                            fill_value=0.0)  # a self loop has no relation
         self.norm = LayerNorm(out_dim, mode="graph")
         self.readout = Readout(out_dim, steps=5)
 
     def forward(self, graphs: Batch, grid: tuple[int, int],
                 *node_masks: Tensor | None) -> tuple[Tensor, ...]:
-        """[N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]) for each of `node_masks`,
-        which are computed together.
+        """Return [N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]) for each of
+        `node_masks`, all computed in one pass.
 
-        A mask [N] bool hides the nodes that are True, None hides nothing.
+        A mask [N] bool hides the nodes that are True; None hides none.
         """
         with torch.autocast(graphs.x.device.type, enabled=False):
             return self._embed(graphs, grid, node_masks)
@@ -90,38 +88,38 @@ class OsmEncoder(nn.Module):
         x, count, copies = self.features(graphs), len(graphs.x), range(len(node_masks))  # [N, F]
         token = self.mask_token.to(x.dtype)
         x = torch.cat([x if mask is None else torch.where(mask[:, None], token, x)
-                       for mask in node_masks])     # [copies * N, F]
+                       for mask in node_masks])                                    # [copies * N, F]
         x = x + node_code(self.in_dim, self.centroids(graphs), grid).repeat(len(node_masks), 1)
         relations = self._relations(graphs)
+        if relations is not None:
+            relations = relations.repeat(len(node_masks), 1)
         edges = torch.cat([graphs.edge_index + copy * count for copy in copies], dim=1)
-        x = self.conv(x, edges, relations if relations is None
-                      else relations.repeat(len(node_masks), 1))       # [copies * N, out_dim]
-        if not count:  # every parameter has a gradient, if only of 0: DDP waits for all of them
+        x = self.conv(x, edges, relations)                                   # [copies * N, out_dim]
+        if not count:  # DDP waits for the gradient of every parameter, even if it is 0
             x = x + 0 * sum(parameter.sum() for parameter in self.conv.parameters())
-        if self.norm_scope == "batch" and count:              # there are no statistics of no nodes
-            return tuple(self.norm(part) for part in x.split(count))
+        if self.norm_scope == "batch" and count:  # no nodes have no statistics
+            return tuple(self.norm(nodes) for nodes in x.split(count))
         tiles = graphs.num_graphs
         x = self.norm(x, torch.cat([graphs.batch + copy * tiles for copy in copies]),
                       tiles * len(node_masks))
         return x.split(count) if count else tuple(x for _ in copies)
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
-        """[B, 2 * out_dim] readout of node embeddings [N, out_dim]; a tile without nodes has that
-        of the empty set."""
+        """Return the readout [B, 2 * out_dim] of node embeddings [N, out_dim]; a tile without
+        nodes has that of the empty set."""
         with torch.autocast(nodes.device.type, enabled=False):
             return self.readout(nodes, graphs.batch, graphs.num_graphs)
 
     def features(self, graphs: Batch) -> Tensor:
-        """[N, in_dim] what the network sees of the nodes, and what it reconstructs."""
+        """Return [N, in_dim], what the network sees and reconstructs of the nodes."""
         return graphs.x[:, : self.in_dim]
 
     def centroids(self, graphs: Batch) -> Tensor:
-        """[N, 2] centroids x, y in tile units. A masked node keeps its place: the mask hides what
-        it is, not where."""
+        """Return [N, 2] centroids x, y in tile units. A mask hides what a node is, not where."""
         return graphs.x[:, self.in_dim - 2 : self.in_dim]
 
     def check(self, graphs: Batch, batch_size: int | None = None) -> None:
-        """Raises ModelError when `graphs` is not a PyG Batch (of `batch_size` tiles) with nodes of
+        """Raise ModelError if `graphs` is not a PyG Batch (of `batch_size` tiles) with nodes of
         this encoder's width."""
         if getattr(graphs, "batch", None) is None or not isinstance(graphs, Batch):
             raise ModelError(f"graphs: {type(graphs).__name__}; expected a torch_geometric Batch, "
@@ -133,14 +131,16 @@ class OsmEncoder(nn.Module):
             raise ModelError(f"graphs.x: shape {list(graphs.x.shape)}; expected [N, "
                              f"{self.in_dim + 1}] (graph_in_dim={self.in_dim} columns and a label "
                              "code)")
+        if self.relation_edges:
+            codes = graphs.edge_attr.reshape(-1)                                         # [E]
+            wrong = codes[(codes < FIRST_RELATION) | (codes >= FIRST_RELATION + RELATION_CODES)]
+            if wrong.numel():
+                raise ModelError(f"graphs.edge_attr: relation code {wrong[0]:g}; with "
+                                 "relation_edges=true every edge needs 2, 3, 4 or 5")
 
     def _relations(self, graphs: Batch) -> Tensor | None:
+        """Return [E, 4], the relation of each edge as a one-hot; None if it is not used."""
         if not self.relation_edges:
             return None
-        codes = graphs.edge_attr.reshape(-1).long() - FIRST_RELATION                     # [E]
-        if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < RELATION_CODES:
-            wrong = int(codes.max() if codes.max() >= RELATION_CODES
-                        else codes.min()) + FIRST_RELATION
-            raise ModelError(f"graphs.edge_attr: relation code {wrong}; with relation_edges=true "
-                             "every edge needs 2, 3, 4 or 5")
-        return F.one_hot(codes, RELATION_CODES).to(graphs.x.dtype)                       # [E, 4]
+        codes = graphs.edge_attr.reshape(-1, 1).long() - FIRST_RELATION                  # [E, 1]
+        return (codes == torch.arange(RELATION_CODES, device=codes.device)).to(graphs.x.dtype)

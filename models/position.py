@@ -1,5 +1,4 @@
-"""Fixed sine-cosine position codes, shared by image patches and OSM nodes, as tensors on the
-data's device."""
+"""Fixed sine-cosine position codes of image patches and OSM nodes, on the data's device."""
 
 from functools import lru_cache
 
@@ -10,8 +9,8 @@ from utils.errors import ModelError
 
 
 def position_code(width: int, u: Tensor, v: Tensor) -> Tensor:
-    """P(width, u, v): half the width codes the column u, half the row v (Rose section 3.2; the MAE
-    table, continuous).
+    """Return P(width, u, v): half the width codes the column u, half the row v (Rose section 3.2;
+    MAE's table, continuous).
 
     The 1-D code of width m is [sin(s * omega_k)..., cos(s * omega_k)...], omega_k = 10000 ** (-k /
     (m / 2)), k = 0 .. m / 2 - 1.
@@ -43,25 +42,22 @@ def _code_1d(width: int, position: Tensor) -> Tensor:
 @torch.inference_mode(False)  # a table made during inference must still serve training
 @lru_cache(maxsize=32)
 def token_code(width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Codes of the CLS token (zeros) and of every patch in row-major order: patch (row r, column
-    c) has u = c, v = r.
+    """Return the codes of the CLS token (zeros) and of every patch in row-major order: patch (row
+    r, column c) has u = c, v = r.
 
     Args:
         grid: (rows, columns) of patches.
 
     Returns:
-        [1 + rows * columns, width] float32; computed once per grid and device, not to be written
-        to.
+        [1 + rows * columns, width] float32, computed once per grid and device: do not write to it.
     """
-    rows, cols = grid
-    v, u = torch.meshgrid(torch.arange(rows, device=device), torch.arange(cols, device=device),
-                          indexing="ij")
+    v, u = torch.meshgrid(*(torch.arange(count, device=device) for count in grid), indexing="ij")
     patches = position_code(width, u.reshape(-1), v.reshape(-1))  # [L, width]
     return torch.cat([patches.new_zeros(1, width), patches])
 
 
 def node_code(width: int, centroids: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Codes of OSM nodes on the patch grid: u = columns * x, v = rows * y.
+    """Return the codes of OSM nodes on the patch grid: u = columns * x, v = rows * y.
 
     Args:
         centroids: [N, 2] x, y in tile units (0 to 1, x right, y down).

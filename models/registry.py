@@ -11,7 +11,7 @@ from typing import Any
 # name -> class(width, num_classes) from tokens [B, L, width] to scores [B, L, num_classes]
 DECODERS = {
     "linear": "models.decoders:LinearDecoder",
-    "mask_transformer": "models.mask_transformer:MaskTransformer",
+    "mask_transformer": "models.decoders:MaskTransformer",
 }
 
 # name -> function(pretrained) that returns a timm VisionTransformer; timm's own names need no line
@@ -23,7 +23,7 @@ class Modality:
     """What a decoder reads of a tile.
 
     Attributes:
-        home: "module:class" of its `models.modalities.Representation`.
+        home: "module:attribute" of its `models.modalities.Representation`.
         gives: "tokens" for segmentation, "vector" for regression, or both.
         reads: "image", "osm", or both.
     """
@@ -42,10 +42,10 @@ class Modality:
 
 
 MODALITIES = {
-    "image": Modality("models.modalities:Image", ("tokens", "vector"), ("image",)),
-    "osm": Modality("models.modalities:Osm", ("vector",), ("osm",)),
-    "fusion": Modality("models.modalities:GlobalFusion", ("tokens", "vector"), ("image", "osm")),
-    "fine": Modality("models.modalities:FineFusion", ("tokens",), ("image", "osm")),
+    "image": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image",)),
+    "osm": Modality("models.modalities:OSM", ("vector",), ("osm",)),
+    "fusion": Modality("models.modalities:GLOBAL_FUSION", ("tokens", "vector"), ("image", "osm")),
+    "fine": Modality("models.modalities:FINE_FUSION", ("tokens",), ("image", "osm")),
 }
 
 

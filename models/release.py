@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from utils.errors import CheckpointError
 
-# (pattern in the release, our name or None for what our network rightly does not have), first
-# match wins
+# (pattern in the release, our name or None for what our network need not have); first match wins
 _ROSE = [
     (r"(cross_)?img_pos_embed", None),                              # fixed tables, recomputed here
     (r"img_encoder\.(cls_token|pos_embed|norm\..*)", None),             # of timm's ViT, never used
@@ -42,8 +41,8 @@ _ROSE = [
 
 
 def our_name(release_name: str) -> str | None:
-    """Our parameter name for one of the authors'; None for a parameter that cannot influence any
-    output and that we do not have."""
+    """Return our name for a parameter of the authors; None for one that cannot influence any
+    output, which we do not have."""
     if release_name.startswith("decoder."):
         return release_name
     for pattern, ours in _ROSE:
@@ -54,16 +53,17 @@ def our_name(release_name: str) -> str | None:
 
 
 def convert_release_state_dict(release: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' state dict under our names, without what we do not have; a `module.` prefix
-    (DataParallel) is taken off."""
+    """Return the authors' state dict under our names, without the prefix `module.` (DataParallel)
+    and the parameters that we do not have."""
     if all(name.startswith("module.") for name in release):
         release = {name.removeprefix("module."): value for name, value in release.items()}
-    return {name: value
-            for name, value in ((our_name(key), value) for key, value in release.items()) if name}
+    renamed = {our_name(name): value for name, value in release.items()}
+    renamed.pop(None, None)
+    return renamed
 
 
 def is_release_state_dict(state: dict) -> bool:
-    """True if the names are the authors'."""
+    """Whether the names are the authors'."""
     return any(key.removeprefix("module.") == "img_mask_token" for key in state)
 
 
@@ -71,9 +71,8 @@ def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) 
     """Load the authors' parameters into a Rose, or (with `decoder.` names) into a segmenter or
     regressor.
 
-    Strict: parameters that cannot influence any output (projections of attention to a single key,
-    the ViT's own cls_token, pos_embed and norm) are dropped by name; any other difference is an
-    error.
+    Parameters that cannot influence any output (projections of attention to a single key, the
+    ViT's own cls_token, pos_embed and norm) are dropped by name. Any other difference is an error.
 
     Raises:
         CheckpointError: a missing, unexpected or wrongly shaped name; all are listed.
@@ -86,7 +85,7 @@ def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) 
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """`module.load_state_dict(state)` whose error is one line that lists every name that does not
+    """Call `module.load_state_dict(state)`, with one line that lists every name that does not
     fit.
 
     Raises:

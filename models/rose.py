@@ -1,4 +1,4 @@
-"""Rose: two encoders, two spatially guided blocks, and joint mask-reconstruction."""
+"""Rose: two encoders, two spatially guided blocks, and the loss of joint mask-reconstruction."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -27,12 +27,12 @@ from utils.errors import ModelError
 from utils.recipes import resolve_recipe
 
 FUSION_TEMPERATURE = 0.5
-# keys of a recipe that concern the network
+# the keys of a recipe that concern the network
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")
 
 
 class Encoded(NamedTuple):
-    """What both encoders make of a batch, before the modalities meet.
+    """A batch after both encoders, before the modalities meet.
 
     Attributes:
         tokens: [B, 1 + L, D] of the image, CLS first.
@@ -55,8 +55,8 @@ class RoseOutput(NamedTuple):
         osm_pred: [masked nodes, F] features of the masked nodes in ascending order.
         image_mask: [B, L] bool, True = masked.
         node_mask: [N] bool, True = masked.
-        predict_image: gives `image_pred`; the loss needs the masked patches alone, so the others
-            are decoded when they are asked for.
+        predict_image: returns `image_pred`. The loss needs the masked patches alone, so the others
+            are decoded on demand.
     """
 
     image_loss: Tensor
@@ -68,18 +68,18 @@ class RoseOutput(NamedTuple):
 
     @property
     def image_pred(self) -> Tensor:
-        """[B, L, p * p * 3] pixels of every patch: row, column, channel last; with a graph where
+        """[B, L, p * p * 3] pixels of every patch: row, column, channel last; with a graph if
         gradients are on."""
         return self.predict_image()
 
     def cpu(self) -> "RoseOutput":
-        """The same on the CPU, with every patch decoded."""
+        """Return it on the CPU, with every patch decoded."""
         image = self.image_pred.cpu()
         return RoseOutput(*(value.cpu() for value in self[:-1]), predict_image=lambda: image)
 
     @property
     def loss(self) -> Tensor:
-        """Sum of both losses; what is minimised."""
+        """The sum of both losses, which is minimised."""
         return self.image_loss + self.osm_loss
 
 
@@ -97,8 +97,7 @@ class Rose(nn.Module):
         osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
 
     Attributes:
-        build: the arguments of `build_rose` that make such a network, for whoever stores its
-            weights.
+        build: the arguments of `build_rose` that make such a network, to store with its weights.
 
     Raises:
         ModelError: the encoder, a width or a ratio is impossible.
@@ -124,9 +123,8 @@ class Rose(nn.Module):
                                  "excluded")
         self.build = {
             "image_encoder": image_encoder, "graph_in_dim": graph_in_dim,
-            "graph_out_dim": graph_out_dim,
-            "img_mask_ratio": img_mask_ratio, "osm_mask_ratio": osm_mask_ratio,
-            "osm_norm_scope": osm_norm_scope,
+            "graph_out_dim": graph_out_dim, "img_mask_ratio": img_mask_ratio,
+            "osm_mask_ratio": osm_mask_ratio, "osm_norm_scope": osm_norm_scope,
             "node_mask_scope": node_mask_scope, "relation_edges": relation_edges,
             "fine_input": fine_input,
         }
@@ -136,7 +134,7 @@ class Rose(nn.Module):
         self.image_encoder = ImageEncoder(image_encoder, pretrained)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
         self.width = width = self.image_encoder.width
-        self.token_proj = Linear(width, width)          # image tokens on their way to either block
+        self.token_proj = Linear(width, width)                     # image tokens, for either block
         self.graph_token_proj = Linear(2 * graph_out_dim, width)
         self.node_proj = Linear(graph_out_dim, width)
 
@@ -152,8 +150,8 @@ class Rose(nn.Module):
         self._initialise(keep_patch_projection=pretrained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
-        """Xavier-uniform Linear with zero bias, LayerNorm 1 / 0, tokens normal(0.02) everywhere
-        outside the ViT's blocks."""
+        """Initialise everything outside the ViT's blocks: Linear Xavier-uniform with zero bias,
+        LayerNorm 1 / 0, tokens normal(0.02)."""
         inside = set(self.image_encoder.blocks.modules())
         for module in self.modules():
             if isinstance(module, nn.Linear) and module not in inside:
@@ -167,13 +165,13 @@ class Rose(nn.Module):
 
     def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
                 node_mask: Tensor | None = None) -> RoseOutput:
-        """Masks both modalities, each in a pass of its own, and reconstructs each by referring to
+        """Mask both modalities, each in a pass of its own, and reconstruct each by referring to
         both (Rose section 3.3).
 
         Args:
             images: [B, 3, H, W] normalised images.
-            graphs: PyG Batch of B tiles, x [N, F + 1]; tiles without nodes are welcome.
-            image_mask: [B, L] bool, True = masked, equally many a row; drawn if None.
+            graphs: PyG Batch of B tiles, x [N, F + 1]; tiles may have no nodes.
+            image_mask: [B, L] bool, True = masked, the same number a row; drawn if None.
             node_mask: [N] bool, True = masked; drawn if None.
 
         Raises:
@@ -195,11 +193,10 @@ class Rose(nn.Module):
                              f"expected bool of shape {list(graphs.batch.shape)}")
 
         shown, hidden = split_mask(image_mask, visible)                        # [B, V], [B, L - V]
-        # [B, L, D], shared by both passes
+        # both passes share the embedded patches [B, L, D], and each encoder runs once
         patches = self.image_encoder.embed_patches(pixels, grid)
         shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
-        # [N, 128], in one pass too
-        masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)
+        masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)            # [N, 128]
         osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid)
         keys = self._image_from_osm(shown_tokens, shown, length,
                                     self.osm_encoder.read_out(nodes, graphs), grid)
@@ -211,24 +208,24 @@ class Rose(nn.Module):
         return RoseOutput(image_loss, osm_loss, osm_pred, image_mask, node_mask, whole)
 
     def patchify(self, images: Tensor) -> Tensor:
-        """[B, L, p * p * 3] pixels of each patch in row-major order: row, column, channel last."""
+        """Return [B, L, p * p * 3] pixels of each patch in row-major order: row, column, channel
+        last."""
         return self.image_encoder.patchify(images)
 
     def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
-        """[B, 3, H, W] images of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
+        """Return images [B, 3, H, W] of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
         p = self.image_encoder.patch
-        return pixels.unflatten(1, grid).unflatten(3, (p, p, 3)).permute(0, 5, 1, 3, 2,
-                                                                         4).flatten(4).flatten(2,
-                                                                                               3)
+        patches = pixels.unflatten(1, grid).unflatten(3, (p, p, 3))  # [B, rows, columns, p, p, 3]
+        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
     def encode_image(self, images: Tensor) -> Tensor:
-        """RS representation: [B, 1 + L, D] image tokens, CLS first."""
+        """Return the RS representation: [B, 1 + L, D] image tokens, CLS first."""
         return self.image_encoder.encode(self.image_encoder.embed(images))[0]
 
     def encode_osm(self, graphs: Batch,
                    grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
-        """OSM representation: node embeddings [N, graph_out_dim] and the readout [B, 2 *
-        graph_out_dim].
+        """Return the OSM representation: node embeddings [N, graph_out_dim] and the readout
+        [B, 2 * graph_out_dim].
 
         Args:
             grid: (rows, columns) of patches that node positions refer to; by default that of the
@@ -239,12 +236,12 @@ class Rose(nn.Module):
         return nodes, self.osm_encoder.read_out(nodes, graphs)
 
     def fuse(self, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
-        """RS-OSM representation (method: two fusions).
+        """Return the RS-OSM representation (method: two fusions).
 
         Args:
-            mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token;
-                "fine" gives [B, L, D], each patch the mean of what it becomes by each node of its
-                tile, weighted by nearness in position code.
+            mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token.
+                "fine" gives [B, L, D]: each patch refers to each node of its tile, and the results
+                are averaged, weighted by nearness in position code.
 
         Raises:
             ModelError: unknown mode, or shapes that do not fit.
@@ -252,22 +249,21 @@ class Rose(nn.Module):
         return self.fuse_encoded(self.encode(images, graphs), images, graphs, mode)
 
     def encode(self, images: Tensor, graphs: Batch) -> Encoded:
-        """RS and OSM representations of a batch, for whoever wants them beside what `fuse_encoded`
-        makes of them."""
+        """Return the RS and OSM representations of a batch, as `fuse_encoded` takes them."""
         return Encoded(self.encode_image(images),
                        *self.encode_osm(graphs, self.check(images, graphs)))
 
     def fuse_encoded(self, encoded: Encoded, images: Tensor, graphs: Batch,
                      mode: str = "global") -> Tensor:
-        """`fuse`, of a batch that is encoded already."""
+        """Return `fuse` of a batch that is encoded already."""
         if mode not in ("global", "fine"):
             raise ModelError(f"mode={mode}: choose global or fine")
         grid = self.check(images, graphs)
         tokens = self.token_proj(encoded.tokens)                                    # [B, 1 + L, D]
         if mode == "global":
             token = self.graph_token_proj(encoded.readout)[:, None]                     # [B, 1, D]
-            return self.image_block(token, tokens, token,
-                                    token_code(self.width, grid, images.device))[1]
+            positions = token_code(self.width, grid, images.device)
+            return self.image_block(token, tokens, token, positions)[1]
         patches = tokens[:, 1:]                                                         # [B, L, D]
         if self.fine_input == "double":
             patches = self.token_proj(patches)
@@ -276,19 +272,20 @@ class Rose(nn.Module):
                                    NodePadding(graphs.batch, len(images)))
 
     def osm_patches(self, nodes: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """OSM representation of each patch: [B, L, graph_out_dim], the mean of its tile's node
-        embeddings [N, graph_out_dim].
+        """Return the OSM representation of each patch: [B, L, graph_out_dim], the mean of its
+        tile's node embeddings [N, graph_out_dim].
 
         The mean is weighted as in the fine fusion, by nearness in position code. The paper has no
-        such representation; this is the fine fusion without the image. It is nan in a tile without
-        objects.
+        such representation; it is the fine fusion without the image. A tile without objects gives
+        nan.
         """
         with torch.autocast(nodes.device.type, enabled=False):
             return node_mean(nodes, self._nearness(graphs, grid),
                              NodePadding(graphs.batch, graphs.num_graphs))
 
     def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
-        """[len(nodes), heads, 1 + L] attention of chosen nodes over their tile's image tokens.
+        """Return [len(nodes), heads, 1 + L], attention of chosen nodes over their tile's image
+        tokens.
 
         Args:
             nodes: indices into the batch's N nodes, in any order.
@@ -306,42 +303,39 @@ class Rose(nn.Module):
 
     def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, readout: Tensor,
                         grid: tuple[int, int]) -> Tensor:
-        """[B, 1 + L, D] what the decoder is given: from tokens [B, 1 + V, D] of the visible
+        """Return the decoder's input [B, 1 + L, D], from tokens [B, 1 + V, D] of the visible
         patches [B, V] of L, and the OSM readout."""
         tokens = self.token_proj(tokens)
-        # CLS is never masked
-        place = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)
-        fill = MaskFill(self.image_mask_token, place, 1 + length)
+        position = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)  # CLS is visible
+        fill = MaskFill(self.image_mask_token, position, 1 + length)
         token = self.graph_token_proj(readout)[:, None]                                 # [B, 1, D]
         positions = token_code(self.width, grid, tokens.device)                        # [1 + L, D]
         _, keys = self.image_block(token, tokens, token, positions, fill)
         return keys + positions
 
     def _decode(self, keys: Tensor, patches: Tensor) -> Tensor:
-        """[B, Q, p * p * 3] pixels of some `patches` [B, Q], from the decoder's input [B, 1 + L,
-        D]."""
+        """Return [B, Q, p * p * 3] pixels of some `patches` [B, Q], from the decoder's input
+        [B, 1 + L, D]."""
         return self.image_pred(self.image_decoder_norm(self.image_decoder(keys, patches + 1)))
 
     def _whole_image(self, keys: Tensor, shown: Tensor, hidden: Tensor,
                      hidden_pred: Tensor) -> Tensor:
-        """[B, L, p * p * 3] pixels of every patch, those of the hidden ones [B, L - V, p * p * 3]
-        being known."""
+        """Return [B, L, p * p * 3] pixels of every patch, given those of the hidden ones
+        [B, L - V, p * p * 3]."""
         pixels = torch.cat([self._decode(keys, shown), hidden_pred], dim=1)
         return take_tokens(pixels, torch.cat([shown, hidden], dim=1).argsort(dim=1))
 
     def _osm_from_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, node_mask: Tensor,
                         grid: tuple[int, int]) -> Tensor:
-        """[M, F] features of the masked nodes, from embeddings [N, 128] made without them and
-        tokens [B, 1 + L, D] of the whole image."""
+        """Return [M, F] features of the masked nodes, from embeddings [N, 128] with them masked
+        and tokens [B, 1 + L, D] of the whole image."""
         keys, _ = self._attend_image(tokens, embeddings, graphs, node_mask.nonzero()[:, 0], grid)
         return self.osm_pred(self.osm_decoder_norm(keys))
 
-    def _attend_image(
-        self, tokens: Tensor, embeddings: Tensor, graphs: Batch, nodes: Tensor,
-        grid: tuple[int, int]
-    ) -> tuple[Tensor, Tensor]:
-        """The OSM block for nodes [M] (ascending) with image tokens [B, 1 + L, D]: K [M, D] and
-        attention [M, heads, 1 + L]."""
+    def _attend_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, nodes: Tensor,
+                      grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Apply the OSM block to nodes [M] (ascending) and image tokens [B, 1 + L, D]; return K
+        [M, D] and attention [M, heads, 1 + L]."""
         node_pe = node_code(self.width, self.osm_encoder.centroids(graphs)[nodes], grid)
         token_pe = token_code(self.width, grid, tokens.device)
         pad = NodePadding(graphs.batch[nodes], len(tokens))
@@ -349,9 +343,10 @@ class Rose(nn.Module):
                               node_pe, pad)
 
     def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """[N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the patches."""
+        """Return [N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the
+        patches."""
         nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
-        # fixed codes: nothing is gained by rounding them
+        # the codes are fixed, so rounding them gains nothing
         with torch.autocast(nodes.device.type, enabled=False):
             raw = nodes @ token_code(self.width, grid, nodes.device)[1:].T               # [N, L]
         low, high = raw.amin(1, keepdim=True), raw.amax(1, keepdim=True)
@@ -360,8 +355,7 @@ class Rose(nn.Module):
 
     @property
     def checkpoint_activations(self) -> bool:
-        """Whether the image encoder computes its blocks again in the backward pass instead of
-        keeping what is in them."""
+        """Whether the image encoder recomputes its blocks in the backward pass."""
         return self.image_encoder.checkpoint_activations
 
     @checkpoint_activations.setter
@@ -369,7 +363,7 @@ class Rose(nn.Module):
         self.image_encoder.checkpoint_activations = value
 
     def check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
-        """The (rows, columns) of patches of a batch; raises ModelError where images and graphs do
+        """Return (rows, columns) of patches of a batch; raise ModelError if images and graphs do
         not fit each other or the network."""
         grid = self.image_encoder.grid(images)
         self.osm_encoder.check(graphs, len(images))
@@ -378,19 +372,18 @@ class Rose(nn.Module):
 
 def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False,
                recipe: str = "rose", **overrides: Any) -> Rose:
-    """A Rose as the method describes it (`recipe="rose"`) or as the released code behaves
+    """Return a Rose as the method describes it (`recipe="rose"`) or as the released code behaves
     (`recipe="release"`).
 
     Args:
-        overrides: any argument of `Rose`; one of None keeps the recipe's, or the default, value.
+        overrides: any argument of `Rose`; None keeps the recipe's value, or the default.
 
     Raises:
-        ConfigError: unknown recipe, or a value its keys do not take.
+        ConfigError: unknown recipe, or a value that its keys do not take.
         ModelError: an argument that `Rose` refuses or does not know.
     """
     overrides = {key: value for key, value in overrides.items() if value is not None}
-    chosen = resolve_recipe(recipe,
-                            **{key: overrides.pop(key) for key in MODEL_KEYS if key in overrides})
+    chosen = resolve_recipe(recipe, **{key: overrides.pop(key, None) for key in MODEL_KEYS})
     known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
     for key in overrides:
         if key not in known:
@@ -400,6 +393,6 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
                 **overrides)
 
 
-def _squared_error(found: Tensor, target: Tensor) -> Tensor:
-    """In float32 at least, whatever the autocast."""
-    return (found.to(torch.promote_types(found.dtype, torch.float32)) - target).square()
+def _squared_error(estimate: Tensor, target: Tensor) -> Tensor:
+    """Return it in float32 at least, whatever the autocast."""
+    return (estimate.to(torch.promote_types(estimate.dtype, torch.float32)) - target).square()

@@ -122,7 +122,7 @@ def _checked(cfg: EvaluateConfig) -> EvaluateConfig:
     setup = Setup(cfg, launch(cfg), _problem(cfg))
     for seed in cfg.seeds:
         read_result(setup, seed)
-    return replace(cfg, checkpoint=str(setup.checkpoint) if setup.checkpoint else None)
+    return replace(cfg, checkpoint=str(setup.network.path) if setup.network else None)
 
 
 def _problem(cfg: EvaluateConfig) -> Segmentation | Regression:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evaluation.keys import EvaluateConfig
+from models.registry import MODALITIES
 from studies.command import IN_WORDS, base_config, check_several, chosen_modalities
 from studies.keys import MISSING_OSM, MissingOsmConfig
 from utils.cli.command import command
@@ -25,16 +26,15 @@ from utils.errors import ConfigError
 if TYPE_CHECKING:
     from studies.grid import Cell
 
-WITHOUT_OSM = "image"  # the modality that reads none
-
 
 @command(MISSING_OSM)
 def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     check_ratios(cfg.ratios)
     modalities = chosen_modalities(cfg)
-    reading = [modality for modality in modalities if modality != WITHOUT_OSM]
+    reading = [modality for modality in modalities if MODALITIES[modality].reads_osm]
+    others = [modality for modality in modalities if modality not in reading]
     if not reading:
-        raise ConfigError(f"modalities=[{WITHOUT_OSM}]: reads no OSM objects that could be "
+        raise ConfigError(f"modalities=[{','.join(others)}]: reads no OSM objects that could be "
                           "missing; add one that does, such as fusion")
     base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios",
                                    "remove_while_training": "while_training"})
@@ -51,13 +51,13 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
         "missing_osm", "Missing OSM", IN_WORDS[base.mode],
         Path(cfg.out, "while_training" if cfg.while_training else ""), cfg, rest,
         outcomes, f"share of the OSM objects removed from the {where} tiles",
-        [f"{WITHOUT_OSM} reads no OSM objects: its figures hold for every ratio"]
-        if WITHOUT_OSM in modalities else [])
+        [f"{modality} reads no OSM objects: its figures hold for every ratio"
+         for modality in others])
     report.write({modality: report.points("remove_ratio", modality=modality)
                   for modality in reading},
-                 reference={f"{WITHOUT_OSM} alone, {with_std(mean, std)}": mean
-                            for _, mean, std in report.points("remove_ratio",
-                                                              modality=WITHOUT_OSM)})
+                 reference={f"{modality} alone, {with_std(mean, std)}": mean
+                            for modality in others
+                            for _, mean, std in report.points("remove_ratio", modality=modality)})
 
 
 def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -> list["Cell"]:
@@ -66,7 +66,7 @@ def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -
     from studies.grid import Cell
 
     trained = trained_cell(cfg, base, modality, 0.0)
-    ratios = [] if modality == WITHOUT_OSM else sorted({*cfg.ratios} - {0})
+    ratios = sorted({*cfg.ratios} - {0}) if MODALITIES[modality].reads_osm else []
     return [trained, *(Cell({"modality": modality, "remove_ratio": ratio},
                             tuple(measuring(trained.runs[0], ratio, seed) for seed in cfg.seeds),
                             measures=True) for ratio in ratios)]
@@ -87,7 +87,7 @@ def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfi
 
 def trained_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -> list["Cell"]:
     """Of one modality: a cell for each ratio, whose training tiles lack the objects, too."""
-    ratios = [0.0] if modality == WITHOUT_OSM else sorted(cfg.ratios)
+    ratios = sorted(cfg.ratios) if MODALITIES[modality].reads_osm else [0.0]
     return [trained_cell(cfg, base, modality, ratio) for ratio in ratios]
 
 

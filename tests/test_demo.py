@@ -5,13 +5,12 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from evaluation.defaults import implied
-
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from inference.keys import ExtractConfig, PredictConfig
 from reports.keys import MakeReportConfig
 from training.keys import TrainConfig
-from utils.cli.command import read_config
+from utils.cli.compose import read
+from utils.cli.program import PROGRAMS
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMAS = {"train_rose": TrainConfig, "evaluate_seg_fusion": SegmentationConfig,
@@ -33,8 +32,7 @@ def test_every_command_is_understood_and_takes_what_one_before_it_made():
         runs = [argument for argument in arguments if "=" not in argument]
         keyed = [argument for argument in arguments
                  if "=" in argument] + ([f"runs=[{','.join(runs)}]"] if runs else [])
-        cfg = read_config(name, SCHEMAS[name], keyed, implied if name.startswith("evaluate")
-                          else None)
+        cfg = read(PROGRAMS[name], *keyed)
         needed = {*runs,
                   *([cfg.checkpoint] if name in ("predict_scene", "extract_features") else [])}
         assert needed <= made, f"{script}: {needed - made}"

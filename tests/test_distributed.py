@@ -21,9 +21,9 @@ from models import linear
 from tests.evaluation import evaluating
 from tests.processes import environment
 from tests.random_tiles import random_tile, write_compact, write_release
-from training.keys import TrainConfig
+from training.keys import TRAIN
 from utils.checkpoint import read_checkpoint
-from utils.cli.command import read_config
+from utils.cli.compose import read
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["image_size=64", "image_encoder=test_vit", "num_workers=0", "accelerator=cpu",
@@ -61,8 +61,7 @@ def train(tiles: Path, folder: Path, *overrides: str) -> str:
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patched, redirect_stdout(said):
         patched.setattr(linear, "FEWEST_PRODUCTS", 1)
-        train_rose.train(read_config("train_rose", TrainConfig,
-                                     command(tiles, folder, *overrides)[1:]))
+        train_rose.train(read(TRAIN, *command(tiles, folder, *overrides)[1:]))
     return said.getvalue()
 
 

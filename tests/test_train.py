@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 import train_rose
 from models.network_file import NetworkFile, load_rose
 from tests.processes import environment
-from training.keys import TrainConfig
+from training.keys import TRAIN
 from utils.checkpoint import read_checkpoint
-from utils.cli.command import read_config
+from utils.cli.compose import read
 from utils.errors import RoseError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,8 +49,7 @@ def train(tiles: Path, folder: Path, *overrides: str) -> None:
     pictures."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("training.summary.save_figure", lambda *_: None)
-        train_rose.train(read_config("train_rose", TrainConfig,
-                                     [*command(tiles, folder)[2:], *overrides]))
+        train_rose.train(read(TRAIN, *command(tiles, folder)[2:], *overrides))
 
 
 def interrupted(tiles: Path, folder: Path, number: signal.Signals, lines: int,
@@ -278,9 +277,8 @@ def test_bad_input_is_one_line(whole, sample_tiles, tmp_path, case):
     overrides = [override.replace("RUN", str(folder)).replace("WHOLE", str(whole))
                  for override in overrides]
     with pytest.raises(RoseError, match=message) as error:
-        train_rose.train(read_config("train_rose", TrainConfig,
-                                     [*command(sample_tiles, folder)[2:], "total_epoch=4",
-                                      *overrides]))
+        train_rose.train(read(TRAIN, *command(sample_tiles, folder)[2:], "total_epoch=4",
+                                      *overrides))
     assert "\n" not in str(error.value)
 
 

@@ -25,7 +25,7 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", 
 
 
 def key(
-    default: Any = NOT_GIVEN, meaning: str = "", *, section: str = "", choices: Sequence[str] = (),
+    default: Any = NOT_GIVEN, meaning: str = "", *, section: str = "", choices: Sequence[str] | Callable[[], Sequence[str]] = (),
     above: float | None = None, least: float | None = None, below: float | None = None,
     most: float | None = None, result: bool = True, why: str = "",
 ) -> Any:
@@ -35,13 +35,13 @@ def key(
         default: its value if none is given; without one the key must be given.
         meaning: what `--help` says of it.
         section: the heading under which `--help` lists it.
-        choices: the only values allowed.
+        choices: the only values allowed, or a function that returns them.
         above, least, below, most: bounds; `above` and `below` exclude the bound itself.
         result: whether results depend on the key. False: where, or with how much at a time, a
             run works.
         why: what to give, in the message for a key that must be given and is not.
     """
-    metadata = {"meaning": meaning, "section": section, "choices": tuple(choices), "above": above,
+    metadata = {"meaning": meaning, "section": section, "choices": choices, "above": above,
                 "least": least, "below": below, "most": most, "result": result, "why": why}
     if isinstance(default, list | dict) or dataclasses.is_dataclass(default):
         copy = partial(dataclasses.replace, default) if dataclasses.is_dataclass(default) else (
@@ -84,7 +84,13 @@ def keys_of(schema: type) -> dict[str, Field]:
 
 def choices_of(schema: type, name: str) -> tuple[str, ...]:
     """Return the values that the key `name` may have."""
-    return keys_of(schema)[name].metadata["choices"]
+    return allowed(keys_of(schema)[name])
+
+
+def allowed(item: Field) -> tuple[str, ...]:
+    """Return the values that a key may have; empty if its type allows all."""
+    choices = item.metadata.get("choices", ())
+    return tuple(choices() if callable(choices) else choices)
 
 
 def result_keys(schema: type) -> list[str]:
@@ -135,8 +141,9 @@ def check_rule(name: str, value: Any, item: Field) -> None:
         raise ConfigError(f"{name}=: no value given; write {name}=..., without spaces around =")
     if value is None or not rule:
         return
-    if rule["choices"] and value not in rule["choices"]:
-        raise ConfigError(f"{name}={value}: choose one of {', '.join(rule['choices'])}")
+    choices = allowed(item)
+    if choices and value not in choices:
+        raise ConfigError(f"{name}={value}: choose one of {', '.join(choices)}")
     bounds = [(words.format(rule[bound]), holds(value, rule[bound]))
               for bound, words, holds in _BOUNDS if rule[bound] is not None]
     if not all(kept for _, kept in bounds):

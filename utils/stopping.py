@@ -51,7 +51,8 @@ def outlast_signals(worker: int) -> None:
 
 def end_workers() -> None:
     """End data loading processes that an error left behind, at once."""
-    children = multiprocessing.active_children()
+    children = [child for child in multiprocessing.active_children()
+                if not type(child).__module__.startswith("joblib")]  # these it ends itself
     if children:
         # torch's handler would report their end as a fault
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

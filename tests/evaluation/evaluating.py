@@ -6,18 +6,16 @@ import math
 from pathlib import Path
 
 import pytest
-from evaluation.defaults import implied
 
 from datasets import TileDataset
 from evaluation.job import evaluate_and_tell
-from evaluation.keys import RegressionConfig, SegmentationConfig
+from evaluation.keys import REGRESSION, SEGMENTATION
 from evaluation.problem import Regression, Segmentation
-from utils.cli.command import read_config
+from utils.cli.compose import read
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALL = ["num_workers=0", "accelerator=cpu", "batch_size=2", "epochs=2", "lr=1e-3", "lr_multi=10"]
-SCRIPTS = {"seg": ("evaluate_seg_fusion", SegmentationConfig, Segmentation),
-           "pop": ("evaluate_pop_fusion", RegressionConfig, Regression)}
+SCRIPTS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
 LISTS = {"osm-train-all.txt": range(5), "one.txt": [0], "val.txt": [5, 6], "test.txt": [7, 8]}
 
 
@@ -28,8 +26,7 @@ def write_lists(root: Path, lists: dict[str, list[int]]) -> None:
 
 
 def configure(problem: str, *overrides: str):
-    config, schema, _ = SCRIPTS[problem]
-    return read_config(config, schema, list(overrides), implied)
+    return read(SCRIPTS[problem][0], *overrides)
 
 
 def run(problem: str, *overrides: str, pictures: bool = False) -> dict:
@@ -38,7 +35,7 @@ def run(problem: str, *overrides: str, pictures: bool = False) -> dict:
     with pytest.MonkeyPatch.context() as patched:
         if not pictures:
             patched.setattr("evaluation.results.save_pictures", lambda *_: None)
-        return evaluate_and_tell(cfg, SCRIPTS[problem][2](cfg))
+        return evaluate_and_tell(cfg, SCRIPTS[problem][1](cfg))
 
 
 def rows(path: Path) -> list[dict[str, str]]:

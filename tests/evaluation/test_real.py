@@ -24,13 +24,13 @@ from datasets.stores.tile import AREA, CENTROID, CORNERS, GEOMETRY_WIDTH, LABEL,
 from datasets.targets import CLASSES
 from datasets.tiles import collate
 from evaluation.job import evaluate
-from evaluation.keys import RegressionConfig, SegmentationConfig
+from evaluation.keys import REGRESSION, SEGMENTATION
 from evaluation.problem import Regression, Segmentation
 from models.network_file import NetworkFile
 from tests.conftest import SHARED
 from tests.geolink_tiles import write_geolink_tiles
 from tests.pretrained import save_pretrained
-from utils.cli.command import read_config
+from utils.cli import compose
 
 DATA = Path(os.environ.get("ROSE_REAL_DATA", SHARED / "data"))
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DATA}; set "
@@ -38,16 +38,14 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data at {DAT
                                                           "holds it")
 SMALL = ["image_encoder=test_vit", "accelerator=cpu", "num_workers=0", "batch_size=8", "lr=1e-3",
          "lr_multi=10", "epochs=1"]
-PROBLEMS = {"seg": ("evaluate_seg_fusion", SegmentationConfig, Segmentation),
-            "pop": ("evaluate_pop_fusion", RegressionConfig, Regression)}
+PROBLEMS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
 
 
 def run(problem: str, root: Path, folder: Path, *overrides: str, drawn: bool = False) -> dict:
     """What an evaluation gives; its pictures, which take most of its time, where they are to be
     `drawn`."""
-    config, schema, kind = PROBLEMS[problem]
-    cfg = read_config(config, schema,
-                      [*SMALL, f"data_root={root}", f"save_path={folder}", *overrides])
+    program, kind = PROBLEMS[problem]
+    cfg = compose.read(program, *SMALL, f"data_root={root}", f"save_path={folder}", *overrides)
     with pytest.MonkeyPatch.context() as patch:
         if not drawn:
             patch.setattr("evaluation.results.save_pictures", lambda *_: None)

@@ -88,3 +88,12 @@ def test_segmentation(pair, modality):
 def test_names_stay(pair):
     plain, compiled = pair
     assert list(compiled.state_dict()) == list(plain.state_dict())
+
+
+def test_relation_edges():
+    plain, compiled = (randomise(build_rose(SMALL, relation_edges=True)) for _ in range(2))
+    compile_network(compiled, backend="aot_eager")
+    graphs = random_graphs([4, 3], edges_per_node=2)
+    nodes, readout = compiled.encode_osm(graphs)
+    torch.testing.assert_close(nodes, plain.encode_osm(graphs)[0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(readout, plain.encode_osm(graphs)[1], rtol=1e-5, atol=1e-5)

@@ -16,12 +16,12 @@ from PIL import Image
 
 from datasets import TileDataset
 from evaluation import job
-from evaluation.keys import RegressionConfig
+from evaluation.keys import REGRESSION
 from evaluation.problem import Regression
 from studies.command import base_config
 from studies.keys import ModalitiesConfig
 from tests.pretrained import save_pretrained
-from utils.cli.command import read_config
+from utils.cli.compose import read
 from utils.errors import RoseError
 
 LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1),
@@ -130,10 +130,10 @@ def test_missing_osm_measures_each_seeds_model_without_training_it_again(study, 
                           for folder in (f"osm_removed_1/model_of_seed_{seed}", "osm"))
         assert removed == pytest.approx([removed[0]] * 3)
         assert np.ptp(whole) > 1e-3 * abs(removed[0])
-    cfg = read_config("evaluate_pop_fusion", RegressionConfig, [
-        f"data_root={tiles}", f"checkpoint={out}/osm/seed_1/best.safetensors", "modality=osm",
+    cfg = read(
+        REGRESSION, f"data_root={tiles}", f"checkpoint={out}/osm/seed_1/best.safetensors", "modality=osm",
         "epochs=0", "target_scale=standard",
-        f"save_path={tmp_path}/alone", "accelerator=cpu", "num_workers=0"])
+        f"save_path={tmp_path}/alone", "accelerator=cpu", "num_workers=0")
     alone = job.evaluate(cfg, Regression(cfg))
     # ratio 0 is what the training reported
     assert alone["mean"] == pytest.approx(results["cells"][1]["per_seed"]["1"])

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import ValueType
 
 from utils.cli.overrides import in_quotes, parsed, plain, split_override, values_of
 from utils.cli.program import Choice, Program
-from utils.config import check_rule, check_type, keys_of
+from utils.config import check_rule, check_type, keys_of, not_given
 from utils.errors import ConfigError
 
 _KEY = re.compile(r"[+~]*[A-Za-z_][\w.@/]*")
@@ -80,6 +80,9 @@ def check_all(
         elif name in keys:
             if not override.startswith("~"):
                 _check_value(program, name, override, value, sweeps)
+            elif "." in name:
+                raise ConfigError(f"{override}: a key of a group cannot be removed; set a value, "
+                                  "or null where a key may be empty")
             checked[override] = override
         elif not (choice or (override.startswith("+") and own and (own / name).is_dir())):
             raise unknown_key(name, plain(value), program.schema, program.choices)
@@ -138,8 +141,10 @@ def _check_choice(program: Program, choice: Choice, override: str, value: str, s
 
 def _check_value(program: Program, name: str, override: str, value: str, sweeps: bool) -> None:
     """Raise ConfigError if a key cannot have a value, or one of the values of a grid."""
-    if "${" in value or value == "???":
+    if "${" in value:
         return
+    if value == "???":
+        raise not_given(name, keys_of(program.schema)[name])
     several = values_of(override) if sweeps else None
     if sweeps and (read := parsed(override)) and read.value_type == ValueType.GLOB_CHOICE_SWEEP:
         raise ConfigError(f"{name}={value}: its values cannot be listed; give them as {name}=a,b "

@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from utils.cli.checks import check_all, forwarded, named, with_implied
 from utils.cli.compose import explained, typed
@@ -70,6 +71,9 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
     """Check the command line, then leave it to Hydra."""
     parser = get_args_parser()
     args = _parsed(parser, arguments)
+    if args.experimental_rerun:
+        raise ConfigError("--experimental-rerun: reads a pickle, and loading one can run any code; "
+                          "use --config-dir RUN/.hydra --config-name config instead")
     if args.help:
         from utils.cli.help import help_text
 
@@ -79,18 +83,19 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
     if not args.shell_completion:
         args.overrides, rest = _checked(program, args)
     if args.multirun:
-        from utils.cli.grid import prepare_grid
+        from utils.cli.grid import check_first, prepare_grid
 
+        if not (args.config_dir or args.config_name or args.config_path):
+            check_first(program, args.overrides)
         args.overrides = prepare_grid(program, args.overrides)
     job = _Job(program, task, tuple(rest))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here as they are
     program.register()
-    folder = str(program.config_dir) if program.config_dir.is_dir() else None
     before, sys.argv[1:] = sys.argv[1:], _flags(parser, args) + args.overrides
     try:
-        hydra.main(config_path=folder, config_name=program.name, version_base="1.3")(
-            _named_like(task, job))()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        hydra.main(config_path=str(program.config_dir), config_name=program.name,
+                   version_base="1.3")(_named_like(task, job))()
+    except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
         if job.started:
             raise
         raise ConfigError(explained(program, error)) from error

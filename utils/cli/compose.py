@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
 
 from utils.cli.checks import check_all, unknown_key, with_implied
 from utils.cli.overrides import quote
@@ -58,6 +60,8 @@ def explained(program: Program, error: Exception) -> str:
     if "full_key: " in text and "not in" in text:
         name = text.split("full_key: ")[1].split()[0]
         source = text.split("'")[1] if text.startswith("In '") else ""
+        if name.startswith("hydra."):
+            return f"{name}: no key of Hydra's; --cfg hydra shows them"
         file = f"{source}: " if source and source != program.name else ""
         return f"{file}{unknown_key(name, '...', program.schema, program.choices)}"
     return " ".join(text.split())
@@ -67,11 +71,12 @@ def _composed(program: Program, overrides: Sequence[str]) -> DictConfig:
     """Return the values of Hydra's overrides, and of those that they imply."""
     overrides = check_all(program, with_implied(program, overrides))
     program.register()
-    folder = program.config_dir
+    running, one = GlobalHydra.instance().hydra, GlobalHydra.instance()
+    one.clear()  # a study, itself a program, reads the config of another one
     try:
-        opened = (hydra.initialize_config_dir(str(folder), version_base="1.3")
-                  if folder.is_dir() else hydra.initialize(None, version_base="1.3"))
-        with opened:
+        with hydra.initialize_config_dir(str(program.config_dir), version_base="1.3"):
             return hydra.compose(program.name, overrides=overrides)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
         raise ConfigError(explained(program, error)) from error
+    finally:
+        one.hydra = running

@@ -20,6 +20,7 @@ from filelock import FileLock
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from utils.cli.compose import read
 from utils.cli.overrides import parsed, split_override, values_of
 from utils.cli.program import CONFIG_DIR, Outcome, Program, run_name, swept_values
 from utils.errors import ConfigError, RoseError, message_of
@@ -56,6 +57,17 @@ def prepare_grid(program: Program, overrides: Sequence[str]) -> list[str]:
     names = ",".join(name for name, is_fixed in fixed.items()
                      if is_fixed and parsed(f"key=[{name}]"))
     return [*overrides, f"hydra.job.config.override_dirname.exclude_keys=[{names}]"]
+
+
+def check_first(program: Program, overrides: Sequence[str]) -> None:
+    """Raise ConfigError if a grid's first run lacks a value, before any run starts."""
+    first = []
+    for override in overrides:
+        values = values_of(override)
+        if values != [] and not override.startswith("hydra"):
+            name = override.partition("=")[0]
+            first.append(override if values is None else f"{name}={values[0]}")
+    read(program, *first)
 
 
 def run_of_grid(call: Callable[[], Any], config: DictConfig) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from utils.cli.program import Choice, Program
-from utils.config import is_group, keys_of
+from utils.config import allowed, is_group, keys_of
 
 WIDTH, INDENT = 100, 36  # of the text, and of the meanings in it
 _INTRODUCTION = ("key=value sets any key below, which otherwise has the value shown; ??? stands "
@@ -72,7 +72,7 @@ def _default(item: Field) -> Any:
 
 
 def _meaning(item: Field) -> str:
-    choices, meaning = item.metadata["choices"], item.metadata["meaning"]
+    choices, meaning = allowed(item), item.metadata["meaning"]
     return f"[{' | '.join(choices)}] {meaning}".strip() if choices else meaning
 
 

@@ -91,10 +91,16 @@ class Program:
     def __post_init__(self) -> None:
         PROGRAMS[self.name] = self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Be known in the process that a launcher starts, too."""
+        self.__dict__.update(state)
+        PROGRAMS[self.name] = self
+
     @property
     def config_dir(self) -> Path:
-        """The folder of its choices among files; it may not exist."""
-        return CONFIG_DIR / self.name
+        """The folder of its choices among files, or if it has none, that of all programs."""
+        own = CONFIG_DIR / self.name
+        return own if own.is_dir() else CONFIG_DIR
 
     def choice(self, name: str) -> Choice | None:
         """Return the choice of that name, None if there is none."""
