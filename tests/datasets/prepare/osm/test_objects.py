@@ -8,7 +8,13 @@ import shapely
 from pyproj import CRS, Geod
 
 from datasets.prepare.osm import vector_files
-from datasets.prepare.osm.objects import Census, no_overlap_message, polygonal_part, read_objects
+from datasets.prepare.osm.objects import (
+    Census,
+    no_overlap_message,
+    polygonal_part,
+    read_objects,
+    source_files,
+)
 from datasets.prepare.osm.tags import load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST, metres, square
 from tests.datasets.prepare.reading import BOUNDS, read, write
@@ -121,7 +127,7 @@ def test_identical_geometries_of_a_layer_are_kept_once_over_all_files(tmp_path):
     objects = read(tmp_path)
     assert objects.listing == [("building", "yes"), ("amenity", "school"), ("building", "barn")]
     assert objects.census.dropped == {"repeated in their layer": 2}
-    assert [file.name for file in objects.census.files] == ["a.gpkg", "b.gpkg"]
+    assert [file.name for file in source_files(tmp_path)] == ["a.gpkg", "b.gpkg"]
 
 
 def test_multipolygons_stay_whole_and_keep_their_holes(tmp_path):

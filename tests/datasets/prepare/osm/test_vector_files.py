@@ -1,6 +1,7 @@
 """Every kind of vector file, and every way in which it may name tags."""
 
 import json
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import shapely
 
 from datasets.prepare.osm import vector_files
+from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST, metres, square
 from tests.datasets.prepare.reading import BOUNDS, read, write
 from utils.errors import PrepareError
+from utils.files import checksums
 
 KEYS = ["building", "landuse", "highway"]
 
@@ -217,8 +220,8 @@ def test_attributes_that_are_cut_off(tmp_path):
 
 def test_the_files_of_a_shapefile(tmp_path):
     path = write(tmp_path / "a.shp", {"building": ["yes"]}, [square(0, 0, 5)])
-    assert {file.suffix for file in read(path).census.files} == {".shp", ".shx", ".dbf", ".prj",
-                                                                 ".cpg"}
+    recorded = {Path(entry["file"]).suffix for entry in checksums(source_files(path))}
+    assert recorded == {".shp", ".shx", ".dbf", ".prj", ".cpg"}
 
 
 @pytest.mark.parametrize(("name", "count"), [("a702502933_US_21", 42), ("n4503852781_DE_", 15)])
