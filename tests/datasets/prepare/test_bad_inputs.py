@@ -62,10 +62,11 @@ def raster_without_geotransform(place):
 
 
 def vrt_without_its_file(place):
+    band = ('<VRTRasterBand dataType="Byte"><SimpleSource><SourceFilename relativeToVRT="1">'
+            "gone.tif</SourceFilename></SimpleSource></VRTRasterBand>")
     (place.folder / "lost.vrt").write_text(
-        f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{UTM}</SRS><GeoTransform>5e5,1,0,5e6,0,-1</GeoTransform>' + 3 * (
-            '<VRTRasterBand dataType="Byte"><SimpleSource><SourceFilename relativeToVRT="1">gone.tif</SourceFilename></SimpleSource>'
-            "</VRTRasterBand>") + "</VRTDataset>")
+        f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{UTM}</SRS>'
+        f"<GeoTransform>5e5,1,0,5e6,0,-1</GeoTransform>{3 * band}</VRTDataset>")
     return {"raster": place.folder / "lost.vrt"}
 
 
@@ -169,7 +170,7 @@ def out_is_a_file(place):
 
 
 def cells(place, values) -> str:
-    """Four census cells over the place, with these values."""
+    """Write four census cells over the raster, with these values."""
     shapes = [square(x, y, 40) for x in (0, 40) for y in (0, 40)]
     gpd.GeoDataFrame({"people": values}, geometry=shapes,
                      crs=UTM).to_file(place.folder / "cells.gpkg")

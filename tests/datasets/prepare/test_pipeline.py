@@ -78,8 +78,8 @@ def test_both_layouts_hold_the_same_tensors(place):
 
 def test_a_folder_has_one_layout(place):
     prepare(place, layout="release")
-    with pytest.raises(PrepareError,
-                       match=r"out: holds a dataset of another kind, layout=release with c; .* Pass layout=release"):
+    message = r"holds a dataset of another kind, layout=release with c; .* Pass layout=release"
+    with pytest.raises(PrepareError, match=f"out: {message}"):
         prepare(place, city="d")
     assert prepare(place, overwrite=True).tiles == 4  # the only city there, in the other layout
     assert [path.name for path in (place.folder / "out").iterdir()] == ["cities"]
@@ -88,10 +88,10 @@ def test_a_folder_has_one_layout(place):
         prepare(place, city="d", layout="release")
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_work(place, monkeypatch):
+def test_a_disk_that_is_too_small_is_refused_before_the_work(place, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(10**6, 10**6, 10**3))
-    with pytest.raises(PrepareError,
-                       match=r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"):
+    message = r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"
+    with pytest.raises(PrepareError, match=message):
         prepare(place)
     assert not (place.folder / "out").exists()
 

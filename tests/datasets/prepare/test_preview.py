@@ -20,7 +20,7 @@ LAYERS = load_layers().names
 
 
 def drawn(folder, image, layers=(), shapes=(), tile_px=64):
-    """The picture [h, w, 3] of an image with objects."""
+    """Return the picture [h, w, 3] of an image with objects."""
     with open_mosaic(write_raster(folder / "a.tif", image)) as mosaic:
         grid = TileGrid.over(mosaic, tile_px, tile_px)
         layer = np.array([LAYERS.index(name) for name in layers], dtype=np.int64)

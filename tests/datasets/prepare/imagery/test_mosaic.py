@@ -23,7 +23,7 @@ def read_all(path):
 
 
 def cut(folder, image, side=40, transform=lambda row, col, side: grid(col, row)):
-    """Chips of an image, each with its own georeference."""
+    """Write chips of an image, each with its own georeference."""
     for row in range(0, image.shape[0], side):
         for col in range(0, image.shape[1], side):
             write_raster(folder / f"chip_{row}_{col}.tif", image[row:row + side, col:col + side],
@@ -115,7 +115,7 @@ def test_imagery_of_a_later_file_fills_the_gaps_of_an_earlier(tmp_path):
 
 
 def lattice(side: int = 64) -> np.ndarray:
-    """A smooth picture whose place can be told from its colours: red grows eastwards, green
+    """Return a smooth picture whose colours reveal the position: red grows eastwards, green
     southwards."""
     row, col = np.mgrid[:side, :side] * (250 / side)
     return np.stack([col, row, np.full_like(row, 99)], axis=-1).astype(np.uint8)
@@ -137,19 +137,19 @@ def test_a_vrt_is_read_and_its_files_are_listed(tmp_path):
 
 
 def write_vrt(path, names, widths=(40, 40)):
-    """Files of 40 rows side by side, as one VRT of three bands."""
+    """Write a VRT of three bands over files of 40 rows side by side."""
     bands = ""
     for band in (1, 2, 3):
         bands += f'<VRTRasterBand dataType="Byte" band="{band}">'
         for index, name in enumerate(names):
             size = f'yOff="0" xSize="{widths[index]}" ySize="40"'
-            bands += (f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>{band}</SourceBand>'
-                      f'<SrcRect xOff="0" {size}/><DstRect xOff="{sum(widths[:index])}" {size}/></SimpleSource>')
+            bands += (f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename>'
+                      f'<SourceBand>{band}</SourceBand><SrcRect xOff="0" {size}/>'
+                      f'<DstRect xOff="{sum(widths[:index])}" {size}/></SimpleSource>')
         bands += "</VRTRasterBand>"
     transform = ", ".join(map(str, grid().to_gdal()))
-    path.write_text(
-        f'<VRTDataset rasterXSize="80" rasterYSize="40"><SRS>{UTM}</SRS><GeoTransform>{transform}</GeoTransform>'
-                    f"{bands}</VRTDataset>")
+    path.write_text(f'<VRTDataset rasterXSize="80" rasterYSize="40"><SRS>{UTM}</SRS>'
+                    f"<GeoTransform>{transform}</GeoTransform>{bands}</VRTDataset>")
 
 
 def test_a_vrt_without_its_file(tmp_path):
@@ -287,8 +287,7 @@ def test_pixels_are_averaged_and_no_seam_is_left_between_chips(tmp_path):
 
 
 def with_overviews(path, image):
-    """A raster whose overviews are of another colour than itself, so that it shows which of them
-    was read."""
+    """Write a raster whose overviews have another colour, so that pixels show what was read."""
     write_raster(path, image, tiled=True, blockxsize=128, blockysize=128)
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4], Resampling.average)
@@ -370,7 +369,7 @@ def test_damaged_pixels_are_named(tmp_path, options, dtype):
 
 
 def far_apart(folder):
-    """Chips of 2 km at 15 and at 45 degrees east."""
+    """Write chips of 2 km at 15 and at 45 degrees east."""
     write_raster(folder / "a.tif", pixels(20, 20), Affine(1e-5, 0, 15, 0, -1e-5, 50), "EPSG:4326")
     write_raster(folder / "b.tif", pixels(20, 20), Affine(1e-5, 0, 15.001, 0, -1e-5, 50),
                  "EPSG:4326")

@@ -18,7 +18,7 @@ def read_all(mosaic):
 
 
 def ramp(dtype, low, high, shape=(100, 100)):
-    """Evenly spread values, another order in each band: [h, w, 3]."""
+    """Return evenly spread values, in another order in each band: [h, w, 3]."""
     values = np.linspace(low, high, shape[0] * shape[1]).astype(dtype)
     return np.stack([np.random.default_rng(band).permutation(values).reshape(shape)
                      for band in range(3)], axis=-1)
@@ -162,7 +162,7 @@ def test_apply_stretch():
 
 
 def town(roofs: int, collar: int = 0) -> np.ndarray:
-    """300 x 300 pixels with saturated roofs of 6 x 6 and a white collar on the left."""
+    """Return 300 x 300 pixels with saturated roofs of 6 x 6 and a white collar on the left."""
     image = pixels(300, 300).clip(0, 254)
     for roof in range(roofs):
         row, col = divmod(roof, 20)

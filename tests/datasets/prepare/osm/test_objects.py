@@ -25,7 +25,7 @@ HOLE = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (6, 3), (6, 6
 
 def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> tuple[float, float, float,
                                                                              float]:
-    """Bounds in `crs` of a box around a place."""
+    """Return the bounds in `crs` of a box around a point."""
     box = shapely.box(lon - degrees, lat - degrees, lon + degrees, lat + degrees)
     return tuple(gpd.GeoSeries([box], crs=4326).to_crs(crs).total_bounds)
 
@@ -196,8 +196,8 @@ def test_an_empty_layer_does_not_hide_features_without_tags(tmp_path):
 def test_subfolders_are_not_searched(tmp_path):
     (tmp_path / "osm/north").mkdir(parents=True)
     write(tmp_path / "osm/north/a.gpkg", {"building": ["yes"]}, [square(0, 0, 5)])
-    with pytest.raises(PrepareError,
-                       match=r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north") as raised:
+    message = r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north"
+    with pytest.raises(PrepareError, match=message) as raised:
         read(tmp_path / "osm")
     assert "\n" not in str(raised.value)
 
@@ -207,7 +207,8 @@ def test_a_folder_of_several_formats(tmp_path):
     gpd.GeoDataFrame({"leisure": ["park"]}, geometry=[square(20, 0, 5)],
                      crs=UTM).to_crs(3857).to_parquet(tmp_path / "b.parquet")
     (tmp_path / "c.osm").write_text(
-        '<osm version="0.6"><node id="1" lat="49.6523" lon="15.0005"><tag k="amenity" v="cafe"/></node></osm>')
+        '<osm version="0.6"><node id="1" lat="49.6523" lon="15.0005">'
+        '<tag k="amenity" v="cafe"/></node></osm>')
     (tmp_path / "notes.txt").write_text("")
     assert read(tmp_path).listing == [("building", "yes"), ("leisure", "park"),
                                       ("amenity", "cafe")]

@@ -1,4 +1,4 @@
-"""CLIP's text vectors: those of open_clip, encoded once, kept on disk, and what is said when the
+"""CLIP's text vectors: equal to open_clip's, encoded once, kept on disk; and the messages when the
 weights are not at hand."""
 
 import builtins
@@ -234,10 +234,11 @@ def test_the_cache_is_in_the_users_cache_folder(weights, tmp_path, monkeypatch):
     assert (tmp_path / "mine/rose/text/vectors.sqlite").is_file()
 
 
-def test_another_width_is_told(model, tmp_path):
+def test_another_width_is_noted(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "tiny.pt")
     notes = text_encoder("clip", "tiny-quickgelu", str(tmp_path / "tiny.pt")).notes
-    assert "text.model=tiny-quickgelu makes text vectors of width 32: train with graph_in_dim=44" in notes
+    assert ("text.model=tiny-quickgelu makes text vectors of width 32: train with graph_in_dim=44"
+            in notes)
 
 
 def test_offline_says_which_file_to_get(encode, monkeypatch):
@@ -285,8 +286,8 @@ def test_without_a_network_it_ends_at_once_and_asks_once(encode, no_network, mon
         source = {"url": "https://github.com/weights.pt"}
         monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: source)
     start = time.monotonic()
-    with pytest.raises(PrepareError,
-                       match=rf"cannot be downloaded \({host} cannot be reached: Name or service not known\); get ") as error:
+    silence = rf"\({host} cannot be reached: Name or service not known\)"
+    with pytest.raises(PrepareError, match=rf"cannot be downloaded {silence}; get ") as error:
         encode(weights, model=model)
     assert time.monotonic() - start < 5
     assert "\n" not in str(error.value)
@@ -337,8 +338,9 @@ def test_without_open_clip_the_remedy_is_named(monkeypatch):
             raise ModuleNotFoundError("No module named 'open_clip'")
         return real(name, *arguments)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(PrepareError,
-                       match=r"^text=clip: open_clip cannot be imported .*; pip install -r requirements-optional.txt, or"):
+    message = (r"^text=clip: open_clip cannot be imported .*; "
+               r"pip install -r requirements-optional.txt, or")
+    with pytest.raises(PrepareError, match=message):
         text_encoder("clip")
 
 
@@ -396,7 +398,8 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
 def test_a_fresh_process_can_import_open_clip():
     """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this
     process may have given it."""
-    code = "from datasets.prepare.text.registry import text_encoder; text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')"
+    code = ("from datasets.prepare.text.registry import text_encoder; "
+            "text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                          check=False)
     assert "gone.pt: no such file" in run.stderr.splitlines()[-1]
