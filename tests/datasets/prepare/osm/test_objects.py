@@ -7,6 +7,7 @@ import pytest
 import shapely
 from pyproj import CRS, Geod
 
+from datasets.prepare.geo.crs import Bounds
 from datasets.prepare.osm import vector_files
 from datasets.prepare.osm.objects import (
     Census,
@@ -23,17 +24,15 @@ from utils.errors import PrepareError
 HOLE = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (6, 3), (6, 6), (3, 6)]])
 
 
-def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> tuple[float, float, float,
-                                                                             float]:
+def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> Bounds:
     """Return the bounds in `crs` of a box around a point."""
     box = shapely.box(lon - degrees, lat - degrees, lon + degrees, lat + degrees)
     return tuple(gpd.GeoSeries([box], crs=4326).to_crs(crs).total_bounds)
 
 
 def area_on_the_ground(shape, crs: str) -> float:
-    return abs(Geod(ellps="WGS84").geometry_area_perimeter(gpd.GeoSeries([shape],
-                                                                         crs=crs).to_crs(4326)[0])[
-                                                                             0])
+    degrees = gpd.GeoSeries([shape], crs=crs).to_crs(4326)[0]
+    return abs(Geod(ellps="WGS84").geometry_area_perimeter(degrees)[0])
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3395", "EPSG:32635"])
@@ -131,9 +130,8 @@ def test_identical_geometries_of_a_layer_are_kept_once_over_all_files(tmp_path):
 
 
 def test_multipolygons_stay_whole_and_keep_their_holes(tmp_path):
-    shape = shapely.transform(
-        shapely.MultiPolygon([HOLE, shapely.box(20, 0, 25, 5)]), lambda xy: xy
-        + np.array([WEST, NORTH - 20]))
+    shape = shapely.transform(shapely.MultiPolygon([HOLE, shapely.box(20, 0, 25, 5)]),
+                              lambda xy: xy + np.array([WEST, NORTH - 20]))
     objects = read(write(tmp_path / "a.gpkg", {"landuse": ["forest"]}, [shape]))
     assert shapely.equals(objects.geometry[0], shape)
     assert objects.geometry[0].area == pytest.approx(72 + 25)

@@ -233,8 +233,8 @@ def test_a_real_pbf(shared):
 
 def test_holes_of_real_multipolygons(shared):
     path = shared / "data/helsinki_pop/Helsinki.osm.pbf"
-    areas = osmium.FileProcessor(str(path)).with_areas(
-        osmium.filter.KeyFilter("building")).with_filter(osmium.filter.KeyFilter("building"))
+    keys = osmium.filter.KeyFilter("building")
+    areas = osmium.FileProcessor(str(path)).with_areas(keys).with_filter(keys)
     expected = sum(area.num_rings()[1] for area in areas if area.is_area())
     objects = read(path, *WORLD)
     buildings = objects.geometry[[layer == "building" for layer in objects.layers]]

@@ -89,9 +89,9 @@ def to_the_layout_of_the_release(frame, folder):
     for key, name, pointer in (("building", "building", "building"),
                                ("landuse", "landuse", "fclass"), ("highway", "road", "highway")):
         rows = frame[frame[key].notna()]
-        gpd.GeoDataFrame({pointer: rows[key], "f_tag": pointer, "name": "x"},
-                         geometry=rows.geometry, crs=frame.crs).to_file(
-            folder / "release" / f"{name}.shp")
+        layer = gpd.GeoDataFrame({pointer: rows[key], "f_tag": pointer, "name": "x"},
+                                 geometry=rows.geometry, crs=frame.crs)
+        layer.to_file(folder / "release" / f"{name}.shp")
     return folder / "release"
 
 

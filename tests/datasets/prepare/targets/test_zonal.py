@@ -113,9 +113,8 @@ def test_a_density_is_multiplied_by_true_area_in_any_crs(tmp_path, unit, square_
 
 def test_a_rotated_and_scaled_raster(tmp_path):
     values = np.random.default_rng(0).integers(0, 50, (10, 10)).astype(np.int16)
-    turned = rasterio.Affine.translation(WEST,
-                                         NORTH) @ rasterio.Affine.rotation(
-                                             30) @ rasterio.Affine.scale(10, -10)
+    turned = (rasterio.Affine.translation(WEST, NORTH) @ rasterio.Affine.rotation(30)
+              @ rasterio.Affine.scale(10, -10))
     path = write_cells(tmp_path / "pop.tif", values, turned)
     with rasterio.open(path, "r+") as raster:
         raster.scales, raster.offsets = (0.5,), (1.0,)

@@ -101,8 +101,8 @@ def test_the_vectors_are_those_of_open_clip(model, weights, encode):
 def test_the_activation_follows_the_model(model, weights, encode):
     quick, plain = encode(weights)[0], encode(weights, model="tiny")[0]
     assert np.abs(quick - plain).max() > 1e-3
-    assert "for weights of OpenAI pass text.model=tiny-quickgelu" in " ".join(
-        encode(weights, model="tiny")[1].notes)
+    notes = " ".join(encode(weights, model="tiny")[1].notes)
+    assert "for weights of OpenAI pass text.model=tiny-quickgelu" in notes
 
 
 @pytest.mark.parametrize(("model", "weights", "used"), [
@@ -304,18 +304,17 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(no_network, monkeypat
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(clip_text, "_PATIENCE", 0.1)
-    assert clip_text._unreachable(
-        "https://a.example") == "a.example cannot be reached: no answer within 0.1 s"
+    fault = clip_text._unreachable("https://a.example")
+    assert fault == "a.example cannot be reached: no answer within 0.1 s"
     answer.set()
 
 
 def test_a_proxy_is_reached_in_the_place_of_the_host(no_network, monkeypatch):
     monkeypatch.setattr(clip_text, "getproxies", lambda: {"https": "http://proxy.example:3128"})
     monkeypatch.setattr(clip_text, "proxy_bypass", lambda host: host == "inside.example")
-    assert clip_text._unreachable("https://a.example").startswith(
-        "proxy.example cannot be reached")
-    assert clip_text._unreachable("https://inside.example").startswith(
-        "inside.example cannot be reached")
+    outside, inside = map(clip_text._unreachable, ("https://a.example", "https://inside.example"))
+    assert outside.startswith("proxy.example cannot be reached")
+    assert inside.startswith("inside.example cannot be reached")
 
 
 def test_without_a_network_a_file_of_the_hubs_cache_serves(no_network, tmp_path):
