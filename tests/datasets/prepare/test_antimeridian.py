@@ -73,13 +73,13 @@ def graphs(folder, raster, osm):
 @pytest.mark.parametrize("osm_crs", ["EPSG:4326", "EPSG:3857", "EPSG:32701"])
 @pytest.mark.parametrize("crs", ELSEWHERE)
 def test_a_scene_has_the_objects_of_both_sides(tmp_path, crs, osm_crs):
-    found = graphs(tmp_path / "there", write_scene(tmp_path / "there.tif", crs, 180),
-                   write_osm(tmp_path / "there.gpkg", 180, osm_crs))
+    crossing = graphs(tmp_path / "there", write_scene(tmp_path / "there.tif", crs, 180),
+                      write_osm(tmp_path / "there.gpkg", 180, osm_crs))
     other, longitude = ELSEWHERE[crs]
     expected = graphs(tmp_path / "here", write_scene(tmp_path / "here.tif", other, longitude),
                       write_osm(tmp_path / "here.gpkg", longitude))
-    assert [len(graph.x) for graph in found] == [4, 5]
-    for graph, same in zip(found, expected, strict=True):
+    assert [len(graph.x) for graph in crossing] == [4, 5]
+    for graph, same in zip(crossing, expected, strict=True):
         np.testing.assert_allclose(graph.x[:, COLUMNS], same.x[:, COLUMNS], atol=2e-3)
         assert graph.edge_index.tolist() == same.edge_index.tolist()
 

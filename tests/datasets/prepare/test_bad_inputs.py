@@ -274,16 +274,16 @@ CASES = [
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided",
                             "ignore::rasterio.errors.NotGeoreferencedWarning")
-@pytest.mark.parametrize(("spoil", "parts"), CASES,
-                         ids=[f"{case.__name__.strip('<>')}-{parts[0]}" for case, parts in CASES])
-def test_message(place, spoil, parts):
+@pytest.mark.parametrize(("spoil", "phrases"), CASES, ids=[
+    f"{case.__name__.strip('<>')}-{phrases[0]}" for case, phrases in CASES])
+def test_message(place, spoil, phrases):
     arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out",
                  "city": "c", "tile_px": 64, **spoil(place)}
     with pytest.raises(RoseError) as raised:
         prepare_tiles(**arguments, progress=False)
     message = str(raised.value)
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
     assert "\n" not in message
     assert not list(place.folder.rglob(".preparing-*"))
     assert not list(place.folder.rglob("*.png"))

@@ -125,14 +125,14 @@ def test_lists_do_not_name_tiles_that_are_no_more(place):
     assert sorted(listed) == [f"{name}.png" for name in TILES]
 
 
-def test_a_tile_that_the_census_covers_in_part_is_told(place):
+def test_a_tile_that_the_census_covers_in_part_is_counted(place):
     people = gpd.GeoDataFrame({"people": [10.0, 20.0]},
                               geometry=[square(0, 0, 32), square(32, 0, 16)], crs=UTM)
     people.to_file(place.folder / "people.gpkg")
     summary = prepare(place, keep_empty=True, population=str(place.folder / "people.gpkg"))
     assert (summary.report.partly["pop"], summary.report.without["pop"]) == (1, 4)
-    assert "pop          30.0 in all (4 tiles without a value; 1 tiles covered in part)" in str(
-        summary)
+    assert ("pop          30.0 in all (4 tiles without a value; 1 tiles covered in part)"
+            in str(summary))
 
 
 def test_a_dry_run_makes_nothing_but_a_picture(place):

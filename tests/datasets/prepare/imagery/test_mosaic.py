@@ -47,9 +47,9 @@ def test_a_mosaic_of_chips_equals_the_uncut_raster(tmp_path, pattern):
     with open_mosaic(cut(tmp_path, image) / pattern) as mosaic:
         assert mosaic.transform == grid()
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
-        part, _ = mosaic.read(Window(33, 21, 64, 64))
+        crop, _ = mosaic.read(Window(33, 21, 64, 64))
     np.testing.assert_array_equal(rgb, image)
-    np.testing.assert_array_equal(part, image[21:85, 33:97])
+    np.testing.assert_array_equal(crop, image[21:85, 33:97])
     assert valid.all()
 
 
@@ -189,8 +189,8 @@ def test_a_file_of_another_crs_is_warped_to_the_first(tmp_path):
                  nodata=0)
     with open_mosaic(tmp_path) as mosaic:
         (warning,) = mosaic.warnings
-        assert all(part in warning for part in ("b.tif", "CRS EPSG:4326", "warped to EPSG:32633",
-                                                "a.tif"))
+        for phrase in ("b.tif", "CRS EPSG:4326", "warped to EPSG:32633", "a.tif"):
+            assert phrase in warning
         assert mosaic.crs.to_epsg() == 32633
         rgb, valid = mosaic.read(Window(0, 0, 64, 64))
     np.testing.assert_array_equal(rgb[:, :32], image[:, :32])
@@ -252,9 +252,9 @@ def test_resolution_in_true_metres(tmp_path, crs, transform, metres, resolution)
                       - 80 * own / resolution).max() <= 0.52
         np.testing.assert_allclose(mosaic.bounds[::3], bounds[::3])
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
-        part, _ = mosaic.read(Window(3, 5, 11, 9))
+        crop, _ = mosaic.read(Window(3, 5, 11, 9))
     assert valid.all()
-    np.testing.assert_array_equal(part, rgb[5:14, 3:14])  # whatever the window
+    np.testing.assert_array_equal(crop, rgb[5:14, 3:14])  # whatever the window
     row, col = np.mgrid[:mosaic.height, :mosaic.width] + 0.5
     # pixels of the file
     expected = np.stack([col * resolution / own[0], row * resolution / own[1]], axis=-1) - 0.5
@@ -389,7 +389,7 @@ def deeper(folder):
     return folder / "chips"
 
 
-@pytest.mark.parametrize(("make", "options", "parts"), [
+@pytest.mark.parametrize(("make", "options", "phrases"), [
     (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "one place at a time",
                      "city of its own"]),
     (targets_beside, {}, ["a_co2.tif", "city.tif has them", "files that are no imagery",
@@ -399,10 +399,10 @@ def deeper(folder):
     (deeper, {}, ["chips: the folder holds no GeoTIFF", "subfolders are not searched",
                   "chips/**/*.tif'"]),
 ])
-def test_files_that_are_no_mosaic(tmp_path, make, options, parts):
+def test_files_that_are_no_mosaic(tmp_path, make, options, phrases):
     with pytest.raises(PrepareError) as raised:
         open_mosaic(make(tmp_path), **options)
-    assert all(part in str(raised.value) for part in parts)
+    assert all(phrase in str(raised.value) for phrase in phrases)
     assert "\n" not in str(raised.value)
 
 

@@ -59,7 +59,7 @@ def test_one_band_made_grey(tmp_path):
     np.testing.assert_array_equal(rgb, image.repeat(3, axis=2))
 
 
-@pytest.mark.parametrize(("options", "parts"), [
+@pytest.mark.parametrize(("options", "phrases"), [
     ({"bands": [1, 2]}, ["bands=[1, 2]", "three band numbers", "[1,1,1]"]),
     ({"bands": [0, 1, 2]}, ["bands=[0, 1, 2]", "from 1"]),
     ({"nodata": "zero"}, ["nodata=zero", "file, none, or a number"]),
@@ -71,10 +71,10 @@ def test_one_band_made_grey(tmp_path):
     ({"stretch": [98, 2]}, ["stretch=[98.0, 2.0]", "between 0 and 100"]),
     ({"stretch": [2]}, ["stretch=[2.0]", "two rising percentiles"]),
 ])
-def test_impossible_values(tmp_path, options, parts):
+def test_impossible_values(tmp_path, options, phrases):
     with pytest.raises(ConfigError) as raised:
         open_mosaic(write_raster(tmp_path / "a.tif", pixels(9, 8)), **options)
-    assert all(part in str(raised.value) for part in parts)
+    assert all(phrase in str(raised.value) for phrase in phrases)
     assert "\n" not in str(raised.value)
 
 

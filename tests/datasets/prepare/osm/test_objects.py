@@ -221,12 +221,12 @@ def test_one_layer_without_tags_does_not_hide_the_others(tmp_path):
 
 
 def test_polygonal_part():
-    line, inner = shapely.LineString([(0, 0), (1, 1)]), shapely.MultiPolygon([square(0, 0, 1),
-                                                                              square(2, 0, 1)])
+    line = shapely.LineString([(0, 0), (1, 1)])
+    inner = shapely.MultiPolygon([square(0, 0, 1), square(2, 0, 1)])
     given = np.array([HOLE, line, inner, shapely.GeometryCollection([line, HOLE, inner]),
                       shapely.GeometryCollection([line])], dtype=object)
-    parts = polygonal_part(given)
-    assert shapely.area(parts).tolist() == pytest.approx([72, 0, 2, 74, 0])
-    assert [part.geom_type for part in parts] == ["Polygon", "Polygon", "MultiPolygon",
-                                                  "MultiPolygon", "Polygon"]
+    polygons = polygonal_part(given)
+    assert shapely.area(polygons).tolist() == pytest.approx([72, 0, 2, 74, 0])
+    assert [polygon.geom_type for polygon in polygons] == [
+        "Polygon", "Polygon", "MultiPolygon", "MultiPolygon", "Polygon"]
     assert given[1] is line

@@ -20,7 +20,7 @@ METRES_2 = 111_412 * 55_660  # of a square degree near 60 degrees north, roughly
 
 
 class Drawing:
-    """OSM XML, drawn on a grid of 0.001 degrees around 25 E, 60.2 N; one node for each place of
+    """OSM XML, drawn on a grid of 0.001 degrees around 25 E, 60.2 N; one node for each point of
     the grid."""
 
     def __init__(self) -> None:
@@ -250,7 +250,7 @@ def test_a_real_xml_extract(shared):
                                       "lines": 1}
 
 
-def test_temporary_files_lie_where_they_are_told_and_do_not_stay(tmp_path, drawing, monkeypatch):
+def test_temporary_files_lie_in_the_given_folder_and_do_not_stay(tmp_path, drawing, monkeypatch):
     scratch, seen = tmp_path / "scratch", []
     scratch.mkdir()
     path = drawing.write(tmp_path / "a.osm")

@@ -61,7 +61,7 @@ def test_a_tile_half_outside_the_raster_is_unknown_there(tmp_path):
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:25832"])
-def test_another_grid_is_resampled_by_nearest_neighbour_and_said(tmp_path, crs):
+def test_another_grid_is_resampled_by_nearest_neighbour_with_a_note(tmp_path, crs):
     plain = write_classes(tmp_path / "plain.tif", QUARTERS)
     nearest = rasterio.enums.Resampling.nearest
     with (rasterio.open(plain) as source,
@@ -78,7 +78,7 @@ def test_another_grid_is_resampled_by_nearest_neighbour_and_said(tmp_path, crs):
     expected = QUARTERS[68:132, 68:132]
     assert (tile == expected).mean() > 0.95   # the lines between the quarters may move by a pixel
     inner = np.s_[:28, :28], np.s_[:28, 36:], np.s_[36:, :28], np.s_[36:, 36:]
-    assert [np.unique(tile[part]).tolist() for part in inner] == [[0], [4], [8], [255]]
+    assert [np.unique(tile[quarter]).tolist() for quarter in inner] == [[0], [4], [8], [255]]
 
 
 def test_coarser_pixels_of_the_same_crs_are_said_where_the_grid_is_known(tmp_path):
@@ -166,13 +166,13 @@ def test_many_tiles_are_served_by_few_reads_and_nothing_is_missing_at_the_edges_
     tiles = {(col, row): source.tile(tile_bounds(col, row), UTM, SIDE) for row in range(4)
              for col in range(30)}
     assert len(reads) <= 6
-    for place in tiles:
+    for col, row in tiles:
         everything = rasterio.features.rasterize(
             zip(shapes, classes, strict=True), (SIDE, SIDE), fill=255,
-            transform=rasterio.transform.from_bounds(*tile_bounds(*place), SIDE, SIDE),
+            transform=rasterio.transform.from_bounds(*tile_bounds(col, row), SIDE, SIDE),
             dtype="uint8",
         )
-        np.testing.assert_array_equal(tiles[place], everything)
+        np.testing.assert_array_equal(tiles[col, row], everything)
 
 
 def test_polygons_without_class_and_of_unnamed_classes_are_counted(tmp_path):
@@ -300,11 +300,11 @@ CASES = {
                             "ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_message(tmp_path, case):
-    make, parts = CASES[case]
+    make, phrases = CASES[case]
     arguments = make(tmp_path)
     with pytest.raises(PrepareError) as raised:
         LandUse(**arguments).check(UTM, BOUNDS)
     message = str(raised.value)
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
     assert "\n" not in message

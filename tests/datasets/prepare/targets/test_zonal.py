@@ -288,22 +288,22 @@ CASES = {
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_message(tmp_path, case):
-    make, parts = CASES[case]
+    make, phrases = CASES[case]
     arguments = make(tmp_path)
     with pytest.raises(PrepareError) as raised:
         Zonal(name="population", **arguments).check(UTM, BOUNDS)
     message = str(raised.value)
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("case", ["negative", "nan", "census_null"])
 def test_a_worker_that_was_spared_the_check_says_it_too(tmp_path, case):
-    make, parts = CASES[case]
+    make, phrases = CASES[case]
     with pytest.raises(PrepareError) as raised:
         totals_of(Zonal(name="population", **make(tmp_path)), [BOUNDS], UTM)
-    assert all(part in str(raised.value) for part in parts)
+    assert all(phrase in str(raised.value) for phrase in phrases)
 
 
 def test_nan_that_is_the_nodata_value_is_fine(tmp_path):
