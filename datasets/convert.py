@@ -74,8 +74,8 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
                     shutil.copyfile(path, folder / path.name)
             work.install([name], replaced=[name])
             work.clear()
-        return (f"{dst}: {len(tiles)} tiles in the {target} layout, {_size(dst) / 1e6:.1f} MB; "
-                f"{src} has {_size(src) / 1e6:.1f} MB")
+            return (f"{dst}: {len(tiles)} tiles in the {target} layout, {_size(dst) / 1e6:.1f} "
+                    f"MB; {src} has {_size(src) / 1e6:.1f} MB")
 
 
 def _write_release(tiles: CompactTiles, folder: Path, bar: tqdm) -> None:
@@ -98,7 +98,8 @@ def _write_compact(tiles: ReleaseTiles, folder: Path, bar: tqdm) -> None:
             parts.append(folder / f".part-{first}")
             write_part(parts[-1], (_read_tile(tiles, index, table, bar)
                                    for index in own[first:first + _PART]))
-        join_parts(parts, folder / CITIES / city, table.vectors(), tiles.meta.get(city, {}))
+        with say_if_slow(f"joining the tiles of {city}"):
+            join_parts(parts, folder / CITIES / city, table.vectors(), tiles.meta.get(city, {}))
         for part in parts:
             part.unlink()
 

@@ -1,5 +1,5 @@
-"""Maps and features of whole scenes and datasets: `maps/` turns outputs of fine-tuned networks into
-rasters and tables, `features/` writes what a pretrained network knows of tiles and patches, and
+"""Maps and features of whole scenes and datasets. `maps/` turns outputs of fine-tuned networks
+into rasters and tables; `features/` writes a pretrained network's vectors of tiles and patches;
 both share the opened scene, the numbered pieces of a run, GeoTIFFs and the folder of results.
 
 Nothing here trains, and it may not import `evaluation`: a network comes from a file. The names

@@ -1,8 +1,10 @@
 """GeoTIFFs written strip by strip: tiled, compressed, with overviews, whole or absent."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
@@ -65,18 +67,21 @@ def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, cont
           replacing(path) as temporary, failing_as(path, *WRITE_ERRORS)):
         with passing_bar(None, path.name, "row", ground.height) as bar:
             write(temporary, strips, ground, content, bar)
-        check_written(temporary, path.name)
+        _check_written(temporary, path.name)
 
 
-def check_written(path: Path, name: str) -> None:
-    """Read the GeoTIFF at `path` once: GDAL writes to a full disk without an error.
+@contextmanager
+def new_geotiff(path: Path, **profile: Any) -> Iterator[rasterio.io.DatasetWriter]:
+    """Open a GeoTIFF for writing, whole or not at all; `profile` as in rasterio."""
+    with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
+        with rasterio.open(temporary, "w", driver="GTiff", **profile) as file:
+            yield file
+        _check_written(temporary, path.name)
 
-    Args:
-        name: that it will have.
 
-    Raises:
-        RasterioIOError: a block is missing or cut off.
-    """
+def _check_written(path: Path, name: str) -> None:
+    """Read the GeoTIFF at `path`, which will be called `name`, once: GDAL writes to a full disk
+    without an error, and raises one where a block is missing or cut off."""
     with rasterio.open(path) as file:
         windows = [window for _, window in file.block_windows(1)]
         for window in passing_bar(windows, f"{name}, read once more", "block"):

@@ -98,8 +98,8 @@ class Parts(Pieces):
         return array[:] if tile is None else array[tile:tile + 1][0]
 
     def locate(self, area: int, columns: int, rows: int) -> np.ndarray:
-        """Return where the tiles of an area are, [rows, columns, 2]: the number of the part and the
-        row in it; -1 where there is no tile."""
+        """Return where the tiles of an area are, [rows, columns, 2]: number of the part, row in
+        the part; -1 where there is no tile."""
         located = np.full((rows, columns, 2), -1, np.int32)
         for number, _ in self:
             cells = self.read(number, "place")

@@ -38,17 +38,7 @@ class PredictedBand(NamedTuple):
     outputs: Tensor | None
 
 
-class BatchedBand(NamedTuple):
-    """A band whose images and graphs are in batches, in its order.
-
-    Attributes:
-        band: without them.
-        batches: images [B, 3, t, t] uint8 and their graphs.
-    """
-
-    band: SceneBand
-    batches: list[tuple[Tensor, Batch]]
-
+Rows = Iterator[tuple[int, Iterator[PredictedBand]]]
 
 @torch.inference_mode()
 def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: int,
@@ -74,8 +64,12 @@ def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: 
 
 def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
                 fabric: Fabric) -> DataLoader:
-    """Return a loader of a scene's bands, each a BatchedBand, cut by `num_workers` processes, or
-    by this one if that is 0."""
+    """Return a loader of a scene's bands, cut by `num_workers` processes, or by this one if that
+    is 0.
+
+    It yields each band without its images and graphs, and these in batches, in the band's order:
+    images [B, 3, t, t] uint8 and their graphs.
+    """
     return DataLoader(Subset(scene, bands), batch_size=None,
                       num_workers=min(num_workers, len(bands)),
                       collate_fn=partial(_in_batches, size=batch_size),
@@ -83,12 +77,12 @@ def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_wo
                       worker_init_fn=_start_worker)
 
 
-def _in_batches(band: SceneBand, size: int) -> BatchedBand:
+def _in_batches(band: SceneBand, size: int) -> tuple[SceneBand, list[tuple[Tensor, Batch]]]:
     """Join a band's tiles to batches in the worker: one graph is shipped faster than many, and
     with fewer open files."""
     samples = list(zip(band.images, band.graphs, strict=True))
     batches = [collate(samples[start:start + size]) for start in range(0, len(samples), size)]
-    return BatchedBand(band._replace(images=band.images[:0], graphs=[]), batches)
+    return band._replace(images=band.images[:0], graphs=[]), batches
 
 
 def _start_worker(worker: int) -> None:
@@ -103,7 +97,7 @@ def counted(bands: Iterator[PredictedBand], bar: tqdm) -> Iterator[PredictedBand
         bar.update(band.tiles)
 
 
-def rows_of(bands: Iterator[PredictedBand]) -> Iterator[tuple[int, Iterator[PredictedBand]]]:
+def rows_of(bands: Iterator[PredictedBand]) -> Rows:
     """Yield each row of tiles with its bands, one band at a time: the outputs of a row may be
     larger than the row's map."""
     return groupby(bands, key=attrgetter("row"))

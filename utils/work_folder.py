@@ -58,7 +58,14 @@ class WorkFolder:
         Raises:
             PrepareError: another run holds the lock, or `out` cannot be written.
         """
-        self._acquire()
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(blocking=False)
+        except Timeout as error:
+            raise PrepareError(f"{self.out}: another run is {self.doing} there; wait for it to "
+                               "end, or stop it.") from error
+        except OSError as error:
+            raise cannot_write(self.out, error, self.key) from error
         try:
             if self._plan.is_file():
                 self._move()
@@ -76,7 +83,11 @@ class WorkFolder:
         finally:
             if not resumable:
                 self.abandon()
-            self._release()
+            # while the lock is held: afterwards the file may be another run's
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+            if self.out.is_dir() and not any(self.out.iterdir()):
+                self.out.rmdir()
 
     def begin(self, request: dict) -> bool:
         """Make the folder ready for a request; return True where work of the same request is
@@ -142,23 +153,6 @@ class WorkFolder:
         for path in waiting:
             _move_file(self.made / path, self.out / path)
         self.folder.rename(self.finished)
-
-    def _acquire(self) -> None:
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise PrepareError(f"{self.out}: another run is {self.doing} there; wait for it to "
-                               "end, or stop it.") from error
-        except OSError as error:
-            raise cannot_write(self.out, error, self.key) from error
-
-    def _release(self) -> None:
-        # while the lock is held: afterwards the file may be another run's
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
-        if self.out.is_dir() and not any(self.out.iterdir()):
-            self.out.rmdir()
 
 
 def cannot_write(out: Path, error: OSError, key: str = "out") -> PrepareError:

@@ -12,7 +12,7 @@ from rasterio.windows import Window
 
 from datasets.prepare.graph import tile_graphs
 from datasets.prepare.grid import Band
-from datasets.prepare.job import Job, open_job
+from datasets.prepare.job import Job, made_folder, open_job
 from datasets.prepare.osm.objects import polygonal_part
 from datasets.prepare.targets.zonal import Zonal
 from datasets.stores.compact import write_part
@@ -77,10 +77,8 @@ class BandGraphs:
     edge_starts: np.ndarray
 
     def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the graph's fields of the `Tile` that is the band's tile `number`.
-
-        `text` [codes] is the text row of each label code.
-        """
+        """Return the graph's fields of the `Tile` that is the band's tile `number`. `text` [codes]
+        is the text row of each label code."""
         nodes = slice(*self.clips.starts[number:number + 2])
         links = slice(*self.edge_starts[number:number + 2])
         label = self.clips.code[nodes]
@@ -114,7 +112,7 @@ def make_band(folder: str, number: int) -> int:
             write_part(job.part(number), tiles)
         else:
             for tile in tiles:
-                write_release_tile(job.release_root, tile, job.text)
+                write_release_tile(made_folder(job.folder), tile, job.text)
         with replacing(job.report(number)) as temporary:
             temporary.write_text(json.dumps(vars(report)), encoding="utf-8")
     return number
@@ -157,9 +155,7 @@ def band_graphs(job: Job, band: Band) -> BandGraphs:
 def band_imagery(job: Job, band: Band,
                  kept: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield number in the band, RGB [side, side, 3] uint8 and valid [side, side] bool of tiles.
-
-    One read serves all. `kept` [tiles] is True for the tiles to read.
-    """
+    One read serves all. `kept` [tiles] is True for the tiles to read."""
     numbers = np.flatnonzero(kept)
     if not len(numbers):
         return
@@ -208,10 +204,8 @@ def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
 
 
 def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Cut polygons to boxes, and drop lines and points: [n] and [n, 4] or [4] -> [n].
-
-    Polygons inside their box stay unchanged.
-    """
+    """Cut polygons to boxes, and drop lines and points: [n] and [n, 4] or [4] -> [n]. Polygons
+    inside their box stay unchanged."""
     own, cut = shapely.bounds(geometry), geometry.copy()
     bounds = np.broadcast_to(bounds, own.shape)
     crossing = ~((own[:, :2] >= bounds[:, :2]) & (own[:, 2:] <= bounds[:, 2:])).all(axis=1)

@@ -115,10 +115,8 @@ class TileGrid:
         return Band(number, row, first, min(self.columns, first + self.band_tiles))
 
     def bounds(self, row: int, cols: np.ndarray) -> np.ndarray:
-        """Return minx, miny, maxx, maxy of tiles of one row: [tiles, 4].
-
-        Touching neighbours share their edge exactly.
-        """
+        """Return minx, miny, maxx, maxy of tiles of one row: [tiles, 4]. Touching neighbours share
+        their edge exactly."""
         grid = Affine(*self.transform)
         left, top = self.lefts[cols], self.tops[row]
         x0, x1 = grid.c + left * grid.a, grid.c + (left + self.tile_px) * grid.a
@@ -126,10 +124,8 @@ class TileGrid:
         return np.stack([x0, np.full(len(left), y1), x1, np.full(len(left), y0)], axis=1)
 
     def rows_of(self, bottom: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first and last row whose tiles may reach between two heights in CRS units.
-
-        If none does, first > last.
-        """
+        """Return the first and last row whose tiles may reach between two heights in CRS units. If
+        none does, first > last."""
         grid = Affine(*self.transform)
         above, below = (top - grid.f) / grid.e, (bottom - grid.f) / grid.e  # pixels downwards
         hair = 1e-6 * self.stride  # rounding must not lose a row

@@ -69,11 +69,6 @@ class Job:
         """Return the name of the band's tile `number`."""
         return f"{self.rules.city}_{band.first + number}_{band.row}"
 
-    @property
-    def release_root(self) -> Path:
-        """Folder that tiles of the release's layout are written to first."""
-        return made_folder(self.folder)
-
 
 def spool_folder(folder: Path) -> Path:
     return folder / "objects"

@@ -196,10 +196,8 @@ class _Preparation:
         return summary
 
     def _list_tiles(self) -> str:
-        """Write the lists of tiles if there are targets, and return their report.
-
-        A city too small for lists is a whole dataset all the same.
-        """
+        """Write the lists of tiles if there are targets, and return their report. A city too small
+        for lists is a whole dataset all the same."""
         report = ""
         if self.targets:
             announce("listing tiles for training and test", self.progress)
@@ -214,10 +212,8 @@ class _Preparation:
         return report
 
     def _meta(self, job: Job, total: BandReport) -> dict:
-        """Return the dataset's record of the city.
-
-        It suffices to locate every tile, to read every label code, and to make the city again.
-        """
+        """Return the dataset's record of the city. It suffices to locate every tile, to read every
+        label code, and to make the city again."""
         grid, spool = job.grid, job.spool
         skipped = total.skipped + Counter(partial=grid.partial)
         return {

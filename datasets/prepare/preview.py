@@ -189,8 +189,8 @@ def _png(figure) -> bytes:
         picture, palette = Image.open(drawing).convert("RGB"), Image.new("P", (1, 1))
         palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)]
                            + own)
-        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(packed, "png",
-                                                                         optimize=True)
+        picture = picture.quantize(palette=palette, dither=Image.Dither.NONE)
+        picture.save(packed, "png", optimize=True)
         if packed.tell() <= LARGEST:
             break
     return packed.getvalue()

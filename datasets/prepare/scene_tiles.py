@@ -107,9 +107,7 @@ class SceneTiles(Dataset):
 
     def pixel_area(self, top: int, rows: int) -> float:
         """Return the true area in square metres of a pixel in the middle of some rows of pixels.
-
-        It changes with latitude in most CRSs.
-        """
+        It changes with latitude in most CRSs."""
         mosaic = self.job.mosaic
         across, down = metres_per_pixel(mosaic.crs, mosaic.transform @ Affine.translation(0, top),
                                         self.width, rows)

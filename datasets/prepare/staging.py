@@ -97,10 +97,8 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
 
 
 def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
-    """Yield objects in degrees, without those that cross the CRS's cut.
-
-    They lie on the far side of the Earth and seem to reach around it.
-    """
+    """Yield objects in degrees, without those that cross the CRS's cut. They lie on the far side
+    of the Earth and seem to reach around it."""
     for chunk in chunks:
         west, _, east, _ = shapely.bounds(chunk.geometry).T
         kept = east - west < _HALF_TURN
@@ -110,7 +108,7 @@ def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
 def _crs_of_objects(mosaic: Mosaic) -> CRS:
     """Return the raster's CRS without a cut at the antimeridian.
 
-    A raster in degrees may continue beyond 180, where objects restart at -180.
+    A raster in degrees may reach beyond 180, where objects restart at -180.
 
     Raises:
         PrepareError: the raster reaches beyond the end of a projected CRS.
@@ -122,6 +120,6 @@ def _crs_of_objects(mosaic: Mosaic) -> CRS:
         zone = utm_zone((west + east) / 2, (south + north) / 2, crs)
         raise PrepareError(f"{mosaic.files[0]}: x from {west:.10g} to {east:.10g} goes beyond the "
                            f"end of {crs.name}, which has no place for OSM objects there. Warp "
-                           f"the imagery to a CRS that goes on: `gdalwarp -t_srs {zone} "
+                           f"the imagery to a CRS that continues: `gdalwarp -t_srs {zone} "
                            f"{mosaic.files[0]} warped.tif`.")
     return whole

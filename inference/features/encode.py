@@ -67,7 +67,8 @@ def represent(rose: Rose, images: Tensor, graphs: Batch,
         if selection.patches:
             vectors["osm_patches"] = rose.osm_patches(nodes, graphs, grid)
     if "fused" in selection.representations:
-        fused = rose.fuse_encoded(Encoded(tokens, nodes, readout), images, graphs, selection.fusion)
+        encoded = Encoded(tokens, nodes, readout)
+        fused = rose.fuse_encoded(encoded, images, graphs, selection.fusion)
         fine = selection.fusion == "fine"
         vectors |= {"fused": fused.mean(1) if fine else fused[:, 0],
                     "fused_patches": fused if fine else fused[:, 1:]}

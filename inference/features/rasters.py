@@ -12,9 +12,8 @@ from rasterio.windows import Window
 
 from inference.features.areas import Area, PatchGrid
 from inference.features.pca import HIGH, LOW, Components, Moments, Spread, scaled
-from inference.geotiff import WRITE_ERRORS, build_overviews, check_written
+from inference.geotiff import build_overviews, new_geotiff
 from inference.pieces import Parts
-from utils.files import failing_as, replacing
 from utils.progress import passing_bar
 
 BLOCK = 64    # pixels along a side of a block: a compromise of reading one vector and one band
@@ -36,7 +35,7 @@ class PatchRaster:
 
     def _profile(self, bands: int, dtype: str) -> dict:
         # a block for each band: reading one dimension of a city does not decode all the others
-        return {"driver": "GTiff", "dtype": dtype, "count": bands,
+        return {"dtype": dtype, "count": bands,
                 "width": self.grid.columns, "height": self.grid.rows,
                 "crs": self.area.crs, "transform": self.grid.transform,
                 "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
@@ -65,16 +64,14 @@ class PatchRaster:
         """
         profile = self._profile(width, "float32") | {"nodata": np.nan, "predictor": 3, "zlevel": 1,
                                                      "photometric": "minisblack"}
-        with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
-            with rasterio.open(temporary, "w", **profile) as raster:
-                raster.update_tags(**tags)
-                raster.descriptions = [f"{name}_{number}" for number in range(width)]
-                for window in self.windows(path.name):
-                    vectors = self._gather(parts, located, f"{name}_patches", width, window)
-                    raster.write(vectors.transpose(2, 0, 1), window=window)
-                    if see:
-                        see(vectors[~np.isnan(vectors[..., 0])])
-            check_written(temporary, path.name)
+        with new_geotiff(path, **profile) as raster:
+            raster.update_tags(**tags)
+            raster.descriptions = [f"{name}_{number}" for number in range(width)]
+            for window in self.windows(path.name):
+                vectors = self._gather(parts, located, f"{name}_patches", width, window)
+                raster.write(vectors.transpose(2, 0, 1), window=window)
+                if see:
+                    see(vectors[~np.isnan(vectors[..., 0])])
 
     def _gather(self, parts: Parts, located: np.ndarray, name: str, width: int,
                 window: Window) -> np.ndarray:
@@ -111,17 +108,14 @@ class PatchRaster:
         """Write the components at `projected` as red, green and blue, transparent where there are
         none."""
         source = np.load(projected, mmap_mode="r")
-        with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
-            with rasterio.open(temporary, "w", **self._profile(4, "uint8"),
-                               photometric="rgb") as raster:
-                raster.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue,
-                                      ColorInterp.alpha)
-                raster.update_tags(**tags)
-                for window in self.windows(path.name):
-                    raster.write(coloured(source[window.toslices()], limits).transpose(2, 0, 1),
-                                 window=window)
-                build_overviews(raster, Resampling.average)
-            check_written(temporary, path.name)
+        with new_geotiff(path, **self._profile(4, "uint8"), photometric="rgb") as raster:
+            raster.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue,
+                                  ColorInterp.alpha)
+            raster.update_tags(**tags)
+            for window in self.windows(path.name):
+                colours = coloured(source[window.toslices()], limits)
+                raster.write(colours.transpose(2, 0, 1), window=window)
+            build_overviews(raster, Resampling.average)
 
 
 def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

@@ -123,8 +123,8 @@ class _Extraction:
         return record
 
     def _check_space(self, work: ResultFolder, parts: Parts) -> None:
-        """Raise ConfigError if the disk has surely too little room: all vectors lie there twice, as
-        parts and as files."""
+        """Raise ConfigError if the disk has too little room for all vectors twice, as parts and as
+        files."""
         if not self.selection.patches:
             return
         tokens = (self.cfg.image_size // self.rose.image_encoder.patch) ** 2

@@ -1,5 +1,5 @@
-"""The tiles whose features are extracted: those of a dataset or of a scene, in parts. A batch never
-crosses from one part to another."""
+"""The tiles whose features are extracted: those of a dataset or of a scene, in parts of whole
+batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +57,7 @@ class DatasetSource:
         notes: what the user should know.
         identity: what distinguishes these tiles from others.
         areas: the cities.
-        parts: number of parts; each but the last is made of whole batches.
+        parts: number of parts.
         tiles: number of tiles.
     """
 

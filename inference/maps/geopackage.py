@@ -59,8 +59,8 @@ def check_holdable(path: Path, frame: gpd.GeoDataFrame) -> None:
 
 
 def as_geopackage(frame: gpd.GeoDataFrame, layer: str) -> bytes:
-    """Return the bytes of a GeoPackage with one layer. It is made in memory because pyogrio takes a
-    `!` in a path for the end of an archive's name.
+    """Return the bytes of a GeoPackage with one layer, made in memory: pyogrio takes a `!` in a
+    path for the end of an archive's name.
 
     Raises:
         FieldError, NotImplementedError or another error of pyogrio: it cannot hold a column.

@@ -1,4 +1,4 @@
-"""What a kind of map is: how outputs for tiles become strips, and strips become files."""
+"""A kind of map: how outputs for tiles become strips, and strips become files."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from datasets.prepare.grid import TileGrid
 from datasets.prepare.scene_tiles import SceneTiles
 from inference.keys import PredictConfig
 from inference.pieces import Strips
-from inference.predict import PredictedBand
+from inference.predict import Rows
 from inference.scene import Scene
 from models.downstream import Downstream
 from models.heads import Head
@@ -37,10 +37,8 @@ class WrittenMap:
 
 
 class MapKind(ABC):
-    """A kind of map, made by networks with one kind of head.
-
-    A map is made in strips from the top, one for each row of tiles; what a strip holds is the
-    kind's own affair.
+    """A kind of map, made by networks with one kind of head, in strips from the top: one for each
+    row of tiles. Each kind decides what a strip holds.
 
     Args:
         model: the network.
@@ -79,8 +77,7 @@ class MapKind(ABC):
         return strip
 
     @abstractmethod
-    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]],
-               first: int) -> Iterator[np.ndarray]:
+    def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
         """Yield the strips from `first` on, of the rows of tiles from `first_row` on."""
 
     def strips_of(self, out: Path, record: dict[str, Any], grid: TileGrid) -> Iterator[np.ndarray]:

@@ -19,11 +19,12 @@ from inference.maps.blend import RowBlend, blending_window
 from inference.maps.kind import MapKind, WrittenMap
 from inference.pictures import class_layer
 from inference.pieces import Strips
-from inference.predict import PredictedBand
+from inference.predict import Rows
 from models.downstream import Segmenter
 from models.heads import SegmentationHead
 from utils.errors import ConfigError
 from utils.files import replacing
+from utils.progress import say_if_slow
 from utils.style import class_colours, rgb
 
 MAP, PROBABILITIES = "map.tif", "probabilities.tif"
@@ -55,8 +56,7 @@ class LandUseMap(MapKind):
         """Return the first row of tiles that reach into the strip."""
         return int(np.searchsorted(grid.tops, grid.tops[strip] - grid.tile_px, side="right"))
 
-    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]],
-               first: int) -> Iterator[np.ndarray]:
+    def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
         """Yield the strips from `first` on, of the rows of tiles from `first_row` on."""
         window, blend = blending_window(grid.tile_px, grid.tile_px - grid.stride), None
         ends = [*grid.tops[1:].tolist(), grid.height]
@@ -71,12 +71,10 @@ class LandUseMap(MapKind):
                 yield strip
 
     def _strip(self, mean: Tensor, known: Tensor) -> np.ndarray:
-        best = torch.where(known, mean.argmax(0), UNKNOWN).to(torch.uint8)[None]  # [1, rows, width]
-        if not self.probabilities:
-            return best.numpy()
-        per_cent = [torch.where(known, (100 * plane).round(), UNKNOWN).to(torch.uint8)
-                    for plane in mean]                                          # C x [rows, width]
-        return torch.stack([*best, *per_cent]).numpy()
+        def coded(plane: Tensor) -> Tensor:
+            return torch.where(known, plane, UNKNOWN).to(torch.uint8)             # [rows, width]
+        per_cent = [coded((100 * plane).round()) for plane in mean] if self.probabilities else []
+        return torch.stack([coded(mean.argmax(0)), *per_cent]).numpy()
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
@@ -104,8 +102,9 @@ class LandUseMap(MapKind):
                           Content("uint8", UNKNOWN, self.classes, tags), cloud_optimised=True)
             files.append({"name": PROBABILITIES, "what": "per cent of each class, a band each "
                                                          "(Cloud-Optimised GeoTIFF)"})
-        return WrittenMap([self._in_words(areas)],
-                          [class_layer(out / MAP, self.classes, areas, shape)], files)
+        with say_if_slow(f"drawing {MAP}"):
+            layer = class_layer(out / MAP, self.classes, areas, shape)
+        return WrittenMap([self._in_words(areas)], [layer], files)
 
     def _counted(self, strips: Strips, tiles: SceneTiles,
                  areas: np.ndarray) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ from inference.maps.kind import MapKind, WrittenMap
 from inference.maps.zones import COVERED, zone_totals
 from inference.pictures import amount_layer
 from inference.pieces import Strips
-from inference.predict import PredictedBand
+from inference.predict import Rows
 from inference.scene import Scene
 from models.downstream import Regressor
 from models.heads import RegressionHead
@@ -82,8 +82,7 @@ class TotalsMap(MapKind):
         """Return totals [B, 1] in their own units."""
         return self.model(images, graphs)
 
-    def strips(self, grid: TileGrid, rows: Iterator[tuple[int, Iterator[PredictedBand]]],
-               first: int) -> Iterator[np.ndarray]:
+    def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
         """Yield the strips from `first` on, a row of tiles each."""
         for _, bands in rows:
             strip = np.full((3, 1, grid.columns), np.nan)

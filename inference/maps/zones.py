@@ -110,8 +110,8 @@ def _no_polygon(path: Path) -> PrepareError:
 
 
 def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
-    """Raise PrepareError if there is no polygon, or a column named like a new one, in any capitals:
-    some formats do not distinguish them."""
+    """Raise PrepareError if there is no polygon, or a column named like a new one, whatever the
+    capitals: some formats do not distinguish them."""
     taken = [name for name in frame.columns if str(name).casefold() in (value.casefold(), COVERED)]
     if taken:
         raise PrepareError(f"{path}: has a column {taken[0]} already, where the totals of the "
@@ -123,8 +123,8 @@ def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
 
 
 def _longest_edge(frame: gpd.GeoDataFrame, scene: Bounds, crs: CRS) -> float:
-    """Return the length of an edge, in the zones' units, that is nearly straight in other CRSs; one
-    for all zones, as neighbours share edges."""
+    """Return the length of an edge, in the zones' units, that is nearly straight in other CRSs.
+    Neighbours share edges, so all zones have the same one."""
     outline = moved(outlines(np.array([scene]))[0], crs, CRS(frame.crs))
     pieces = np.hypot(*np.diff(outline[np.isfinite(outline).all(1)], axis=0).T)
     piece = np.sort(pieces)[-LEAPS - 1] if len(pieces) > LEAPS else 0

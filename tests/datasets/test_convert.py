@@ -32,6 +32,10 @@ def opened(root: Path, **options) -> TileDataset:
     return TileDataset(root, image_size=SIDE, **options)
 
 
+def visible(root: Path) -> dict[str, bytes]:
+    return {name: data for name, data in contents(root).items() if name != ".hidden"}
+
+
 @pytest.fixture
 def cities(tmp_path) -> tuple[Path, Path]:
     """Two cities in both layouts, with lists beside them; one of the two has nothing said of
@@ -51,13 +55,9 @@ def test_compact_to_release_and_back_is_equal_in_bytes(cities, tmp_path):
     message = run(cities[0], tmp_path / "there")
     assert f"{tmp_path / 'there'}: 26 tiles in the release layout" in message
     assert_same_tiles(opened(tmp_path / "there"), opened(cities[0]))
-    assert contents(tmp_path / "there") == {name: content
-                                            for name, content in contents(cities[1]).items()
-                                            if name != ".hidden"}
+    assert contents(tmp_path / "there") == visible(cities[1])
     run(tmp_path / "there", tmp_path / "back")
-    assert contents(tmp_path / "back") == {name: content
-                                           for name, content in contents(cities[0]).items()
-                                           if name != ".hidden"}
+    assert contents(tmp_path / "back") == visible(cities[0])
 
 
 def test_release_to_compact_and_back_is_equal_in_tensors(cities, tmp_path, monkeypatch):
@@ -95,11 +95,10 @@ def test_data_like_the_authors_converts(tmp_path):
     assert_same_tiles(tiles, opened(tmp_path / "authors"))
     assert tiles.total(0, "pop") == 12.5
     assert tiles.land_use(0).max() <= 8
-    assert sorted(path.name for path in (tmp_path / "compact" / "cities").iterdir()) == ["@",
-                                                                                         "hong_kong_2"]
-    assert opened(tmp_path / "compact", cities=["hong_kong_2"]).names == ["hong_kong_2_10_3",
-                                                                          "hong_kong_2_9_3",
-                                                                          "hong_kong_2_9_4"]
+    names = sorted(path.name for path in (tmp_path / "compact" / "cities").iterdir())
+    assert names == ["@", "hong_kong_2"]
+    assert opened(tmp_path / "compact", cities=["hong_kong_2"]).names == [
+        "hong_kong_2_10_3", "hong_kong_2_9_3", "hong_kong_2_9_4"]
     with pytest.raises(TileError, match="the cities found are: hong_kong_2;"):
         opened(tmp_path / "compact", cities=["@"])
     run(tmp_path / "compact", tmp_path / "back")
@@ -208,8 +207,8 @@ def test_a_failure_leaves_the_old_dataset_as_it_was(cities, tmp_path):
 def test_what_a_killed_run_left_is_no_dataset_and_is_cleared(cities, tmp_path, monkeypatch):
     # as if nothing could clean up any more
     monkeypatch.setattr(convert.shutil, "rmtree", lambda *args, **options: None)
-    monkeypatch.setattr(convert,
-                        "join_parts", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(convert, "join_parts",
+                        lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(cities[1], tmp_path / "made")
     assert (tmp_path / ".converting-made").is_dir()
@@ -221,8 +220,8 @@ def test_what_a_killed_run_left_is_no_dataset_and_is_cleared(cities, tmp_path, m
 
 
 def test_identical_vectors_of_a_table_are_one_to_the_tiles(tmp_path):
-    """Two values may have one vector, as CLIP does not tell capitals apart; the way there and back
-    must not depend on which is meant."""
+    """Two values may have one vector, as CLIP ignores capitals; the way there and back must not
+    depend on which is meant."""
     table = np.ones((3, 4), np.float32)
     tile = replace(random_tile("lima_0_0", 3, 0, side=SIDE), text=np.array([2, 0, 1]))
     compact.write_part(tmp_path / "part", [tile])

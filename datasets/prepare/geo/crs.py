@@ -46,10 +46,8 @@ def mapped(transform: Affine, points: np.ndarray) -> np.ndarray:
 
 
 def outlines(bounds: np.ndarray) -> np.ndarray:
-    """Return boxes [m, 4] as closed rings [m, 4 * SEGMENTS + 1, 2].
-
-    Boxes that share a side share its points exactly.
-    """
+    """Return boxes [m, 4] as closed rings [m, 4 * SEGMENTS + 1, 2]. Boxes that share a side share
+    its points exactly."""
     rising = np.arange(SEGMENTS) / SEGMENTS
     falling, zero, one = 1 - rising, np.zeros(SEGMENTS), np.ones(SEGMENTS)
     fraction = np.stack([np.concatenate([rising, one, falling, zero, [0]]),
@@ -59,10 +57,8 @@ def outlines(bounds: np.ndarray) -> np.ndarray:
 
 
 def box_in(bounds: Bounds, source: CRS, target: CRS) -> Bounds | None:
-    """Return a box in another CRS; None if it has no such place.
-
-    If the target CRS is cut inside the box, the result spans that CRS from end to end.
-    """
+    """Return a box in another CRS; None if it has no such place. If the target CRS is cut inside
+    the box, the result spans that CRS from end to end."""
     points = moved(outlines(np.array([bounds], dtype=float))[0], source, target)
     points = points[np.isfinite(points).all(1)]
     if not len(points):
@@ -90,10 +86,8 @@ def near_antimeridian(bounds: Bounds, crs: CRS) -> bool:
 
 
 def uncut(bounds: Bounds, crs: CRS) -> CRS | None:
-    """Return a CRS with the coordinates of `crs` in a box, and without a cut there.
-
-    Return None if the box is no place of a projected `crs`.
-    """
+    """Return a CRS with the coordinates of `crs` in a box, and without a cut there. Return None if
+    the box is no place of a projected `crs`."""
     if crs.is_geographic:
         # a raster across the antimeridian has its middle at about 180, and may reach on to 181
         middle = (bounds[0] + bounds[2]) / 2
@@ -127,10 +121,16 @@ def degrees_text(x: float, y: float, crs: CRS) -> str:
 def no_overlap(path: Path, key: str, own: Bounds | None, own_crs: CRS, bounds: Bounds,
                crs: CRS) -> PrepareError:
     """Return the error of a source that lies elsewhere, with both extents."""
-    degrees = [box and box_in(box, box_crs, DEGREES)
-               for box, box_crs in ((own, own_crs), (bounds, crs))]
+    return PrepareError(f"{path}: does not overlap the imagery. "
+                        f"{extents_text(key, own, own_crs, bounds, crs)} Pass {key}= data of the "
+                        "imagery's place.")
+
+
+def extents_text(name: str, own: Bounds | None, own_crs: CRS, bounds: Bounds, crs: CRS) -> str:
+    """Return a sentence on the extents of a source and of the raster, for a message."""
+    boxes = [box and box_in(box, box_crs, DEGREES)
+             for box, box_crs in ((own, own_crs), (bounds, crs))]
     source, raster = (", ".join(f"{value:.5f}" for value in box) if box else "unknown"
-                      for box in degrees)
-    return PrepareError(f"{path}: does not overlap the imagery. Extent of {key} {source}, of the "
-                        f"imagery {raster} (west, south, east, north in EPSG:4326). Pass {key}= "
-                        "data of the imagery's place.")
+                      for box in boxes)
+    return (f"Extent of {name} {source}, of the raster {raster} (west, south, east, north in "
+            "EPSG:4326).")

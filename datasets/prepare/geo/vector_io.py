@@ -16,14 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
-from pyogrio.errors import (
-    CRSError,
-    DataLayerError,
-    DataSourceError,
-    FeatureError,
-    FieldError,
-    GeometryError,
-)
+from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS
 from pyproj.exceptions import CRSError as ProjError
 from shapely.errors import GEOSException
@@ -32,10 +25,7 @@ from datasets.prepare.geo.crs import Bounds
 from utils.errors import PrepareError, one_line
 
 PARQUET = (".parquet", ".geoparquet", ".pq")
-READ_ERRORS = (
-    CRSError, DataLayerError, DataSourceError, FeatureError, FieldError, GeometryError,
-    GEOSException, pa.ArrowException, OSError,
-)
+READ_ERRORS = (DataLayerError, DataSourceError, GEOSException, pa.ArrowException, OSError)
 TEXT, NUMBER, OTHER = "text", "number", "other"  # what a column holds
 _GDAL_KINDS = {"OFTString": TEXT, "OFTInteger": NUMBER, "OFTInteger64": NUMBER, "OFTReal": NUMBER}
 _POLYGONAL = ("Polygon", "Surface", "Unknown", "Collection")  # in GDAL's name of a geometry type

@@ -276,8 +276,6 @@ def _check_depth(files: Sequence[RasterFile]) -> None:
 
 def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
     """Return the first and one past the last pixel of a side of `end` pixels decimated by `step`.
-
-    There is at least one pixel.
-    """
+    There is at least one pixel."""
     first = min(round(start / step), end - 1)
     return first, min(end, max(first + 1, round((start + size) / step)))

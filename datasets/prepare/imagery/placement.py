@@ -115,10 +115,8 @@ def located(file: RasterFile, crs: CRS, grid: Affine) -> Source:
 
 
 def _step(file: RasterFile, crs: CRS, grid: Affine, width: int, height: int) -> float:
-    """Return the width of a pixel of a grid over a file, in file pixels.
-
-    Raise PrepareError if one of them has no size on Earth.
-    """
+    """Return the width of a pixel of a grid over a file, in file pixels. Raise PrepareError if one
+    of them has no size on Earth."""
     if file.crs == crs:
         return math.sqrt(abs(grid.determinant / file.transform.determinant))
     own = metres_per_pixel(file.crs, file.transform, file.width, file.height)
@@ -143,10 +141,8 @@ def moved_to_origin(sources: Sequence[Source], grid: Affine) -> tuple[list[Sourc
 
 
 def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
-    """Raise PrepareError if the files lie so far apart that their grid is almost empty.
-
-    `sources` begin at the grid's origin.
-    """
+    """Raise PrepareError if the files lie so far apart that their grid is almost empty. `sources`
+    begin at the grid's origin."""
     pixels = max(s.col + s.width for s in sources) * max(s.row + s.height for s in sources)
     covered = sum(source.width * source.height for source in sources) / pixels
     if pixels < LARGE_GRID or covered >= LEAST_COVERED:

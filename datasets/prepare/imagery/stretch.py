@@ -68,10 +68,8 @@ def apply_stretch(values: np.ndarray, stretch: Sequence[Sequence[float]]) -> np.
 
 
 def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
-    """Return a warning if 8-bit files state a nodata value that their imagery has too.
-
-    White roofs, for example, have 255.
-    """
+    """Return a warning if 8-bit files state a nodata value that their imagery has too. White
+    roofs, for example, have 255."""
     suspects = [file for file in files if file.dtype == "uint8" and file.nodata is not None
                 and 0 <= file.nodata <= 255]
     if not suspects:
@@ -104,9 +102,7 @@ def _enclosed(missing: np.ndarray) -> np.ndarray:
 
 def _windows(file: RasterFile, fraction: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
     """Yield at most `most` x `most` windows at even distances with a fraction of a file's pixels.
-
-    A fraction of 1 is one window, the whole file.
-    """
+    A fraction of 1 is one window, the whole file."""
     length = int((fraction * file.width * file.height) ** 0.5)
     side = 1 if fraction == 1 else max(1, min(most, length // WINDOW_PX))
     width, height = (max(1, round(size * fraction ** 0.5 / side))

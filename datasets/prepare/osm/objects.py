@@ -17,7 +17,7 @@ import pandas as pd
 import shapely
 from pyproj import CRS
 
-from datasets.prepare.geo.crs import DEGREES, Bounds, moved_shapes, transformer
+from datasets.prepare.geo.crs import DEGREES, Bounds, extents_text, moved_shapes, transformer
 from datasets.prepare.osm import osm_files, vector_files
 from datasets.prepare.osm.osm_files import OsmFile, is_osm_file
 from datasets.prepare.osm.tags import LayerTable, Tagged, listed
@@ -58,7 +58,6 @@ class Census:
         outside: features of the sources that lie outside the raster.
         extent: west, south, east, north in EPSG:4326 of the whole sources; set when a reading
             ends without any object.
-        files: every file that was read.
         layers: number of layers that have tags and features.
         empty: whether the sources hold no feature at all, like the answer to a query without
             results.
@@ -68,7 +67,6 @@ class Census:
     dropped: Counter[str] = field(default_factory=Counter)
     outside: int = 0
     extent: Bounds | None = None
-    files: list[Path] = field(default_factory=list)
     layers: int = 0
     empty: bool = False
 
@@ -95,7 +93,6 @@ def read_objects(
     extent = _Extent(CRS.from_user_input(crs), bounds, table, census)
     sources = _sources(Path(osm), table, scratch)
     census.layers, census.empty = len(sources), not sources
-    census.files = [file for source in sources for file in source.files]
     total = 0
     for source in sources:
         window, read = extent.window_in(source.crs), 0
@@ -116,10 +113,8 @@ def read_objects(
 
 def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bounds,
                        without: str) -> str:
-    """Return why a finished reading gave no object, and the remedy.
-
-    `without` says how to do without objects, as the end of a sentence.
-    """
+    """Return why a finished reading gave no object, and the remedy. `without` says how to do
+    without objects, as the end of a sentence."""
     remedy = f"Pass the OSM data of the raster's place, {without}."
     if census.empty:
         return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. The "
@@ -129,11 +124,9 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bou
     if census.extent is None:
         return (f"{osm}: holds no object in any of its {census.layers} usable layers{unusable}, "
                 f"expected some. {remedy}")
-    raster = _moved_bounds(bounds, CRS.from_user_input(crs), DEGREES)
-    own, expected = (", ".join(f"{value:.5f}" for value in box)
-                     for box in (census.extent, raster))
-    return (f"{osm}: no usable OSM object overlaps the raster{unusable}. Extent of the OSM data "
-            f"{own}, of the raster {expected} (west, south, east, north in EPSG:4326). {remedy}")
+    extents = extents_text("the OSM data", census.extent, DEGREES, bounds,
+                           CRS.from_user_input(crs))
+    return f"{osm}: no usable OSM object overlaps the raster{unusable}. {extents} {remedy}"
 
 
 def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[TaggedLayer | OsmFile]:
@@ -203,15 +196,13 @@ class _Extent:
 
     def window_in(self, crs: CRS) -> Bounds | None:
         """Return the bounds in `crs` of the raster and the reach of discs and roads around it.
-
-        Return None if they are not finite there.
-        """
+        Return None if they are not finite there."""
         west, south, east, north = _moved_bounds(self.bounds, self.crs, DEGREES)
         margin = self.table.margin_m / _DEGREE_M
         south, north = max(south - margin, -90), min(north + margin, 90)
         margin /= max(math.cos(math.radians(max(abs(south), abs(north)))), 1e-6)
-        west, east = (-180, 180) if west > east else (max(west - margin, -180),
-                                                      min(east + margin, 180))
+        west, east = ((-180, 180) if west > east
+                      else (max(west - margin, -180), min(east + margin, 180)))
         window = _moved_bounds((west, south, east, north), DEGREES, crs)
         return window if np.isfinite(window).all() and window[0] <= window[2] else None
 
@@ -246,10 +237,8 @@ class _Extent:
 
     def _widen(self, shaped: np.ndarray, geometry: np.ndarray, rule: np.ndarray, value: np.ndarray,
                crs: CRS) -> None:
-        """Put the shapes that the rules make of points and lines into `shaped`.
-
-        All are [n]; `geometry` is in `crs`. Points and lines without a rule stay, to be left out.
-        """
+        """Put the shapes that the rules make of points and lines into `shaped`. All are [n];
+        `geometry` is in `crs`. Points and lines without a rule stay, to be left out."""
         rules = self.table.rules
         points, lines = _is_kind(geometry, _POINTS), _is_kind(geometry, _LINES)
         rings = np.flatnonzero(lines & np.array([row.lines == "ring" for row in rules])[rule])
@@ -270,10 +259,8 @@ class _Extent:
 
     @functools.cached_property
     def _metric(self) -> CRS:
-        """An equal-area projection around the raster's centre.
-
-        Lengths are true to 0.1 % within 500 km of it, at the poles too.
-        """
+        """An equal-area projection around the raster's centre. Lengths are true to 0.1 % within
+        500 km of it, at the poles too."""
         west, south, east, north = self.bounds
         lon, lat = transformer(self.crs, DEGREES).transform((west + east) / 2, (south + north) / 2)
         return CRS.from_dict({"proj": "laea", "lon_0": lon, "lat_0": lat, "datum": "WGS84",
@@ -301,10 +288,8 @@ class _Extent:
         return geometry, meets
 
     def _unseen(self, layer: np.ndarray, geometry: np.ndarray) -> np.ndarray:
-        """Return the indices of the geometries that are new in their layer: [n] -> [kept].
-
-        Equal geometries may begin with different vertices.
-        """
+        """Return the indices of the geometries that are new in their layer: [n] -> [kept]. Equal
+        geometries may begin with different vertices."""
         digest = pd.util.hash_array(shapely.to_wkb(shapely.normalize(geometry)), categorize=False)
         kept = [np.array([], dtype=np.int64)]
         for index in np.unique(layer):
@@ -363,10 +348,8 @@ def _rings_to_polygons(lines: np.ndarray) -> np.ndarray:
 
 
 def polygonal_part(geometry: np.ndarray) -> np.ndarray:
-    """Return the polygonal part of each geometry: [n] -> [n].
-
-    Polygons stay; the polygons of a collection become one MultiPolygon; others become empty.
-    """
+    """Return the polygonal part of each geometry: [n] -> [n]. Polygons stay; the polygons of a
+    collection become one MultiPolygon; others become empty."""
     geometry = geometry.copy()
     geometry[_is_kind(geometry, _POINTS + _LINES)] = shapely.Polygon()
     mixed = np.flatnonzero(_is_kind(geometry, (_GEOMETRY_COLLECTION,)))

@@ -53,10 +53,6 @@ class OsmFile:
     def crs(self) -> CRS:
         return DEGREES
 
-    @property
-    def files(self) -> list[Path]:
-        return [self.path]
-
     def bounds(self) -> Bounds | None:
         """Return the bounds of all features read so far; None if there is none."""
         if not self._boxes:
@@ -184,10 +180,8 @@ def _objects(path: Path, kinds: osmium.osm.osm_entity_bits,
 
 
 def _in_order(path: Path, folder: Path) -> Path:
-    """Return the file itself, or a copy in `folder` with its objects in order.
-
-    Areas need the order, and editors and Overpass write any.
-    """
+    """Return the file itself, or a copy in `folder` with its objects in order. Areas need the
+    order, and editors and Overpass write any."""
     with osmium.io.Reader(str(path), NOTHING) as reader:
         if reader.header().get("sorting") == "Type_then_ID":
             return path

@@ -45,10 +45,8 @@ class Labels:
 
 def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
                 layers: tuple[str, ...], grid: TileGrid) -> None:
-    """Store objects chunk by chunk, and the counts of their reading.
-
-    A folder without `objects.json` is unfinished and is written anew.
-    """
+    """Store objects chunk by chunk, and the counts of their reading. A folder without
+    `objects.json` is unfinished and is written anew."""
     folder.mkdir(parents=True, exist_ok=True)
     seen: dict[str, int] = {}
     pairs: Counter = Counter()
@@ -134,10 +132,8 @@ class Spool:
         return len(self._bounds)
 
     def of_row(self, row: int, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return geometries and label codes [n] of objects that may meet a row between two x.
-
-        They are ordered by layer, then as in the source.
-        """
+        """Return geometries and label codes [n] of objects that may meet a row between two x. They
+        are ordered by layer, then as in the source."""
         ends = self._arrays["row_ends"]
         members = self._arrays["rows"][(ends[row - 1] if row else 0):ends[row]]
         bounds = self._bounds[members]

@@ -90,10 +90,8 @@ class LayerTable:
         return next((rule.key for rule in self.rules if LAYERS[rule.layer] == name), None)
 
     def matches(self, pairs: Pairs) -> list[tuple[int, str]]:
-        """Return rule index and value of the tags (key, value) that a rule takes.
-
-        Keys may be in any case; blank values are no tags.
-        """
+        """Return rule index and value of the tags (key, value) that a rule takes. Keys may be in
+        any case; blank values are no tags."""
         matched = []
         for key, value in pairs:
             rule, value = self.rule_of_key.get(key.strip().casefold()), value.strip()

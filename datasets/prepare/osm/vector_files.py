@@ -46,7 +46,6 @@ FORMATS = ("an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shape
            "of them")
 POINTER, LABEL, PACKED = "f_tag", "label", ("other_tags", "all_tags", "tags")
 _GEOMETRY = "geometry of the feature"  # what its column is called here, whatever GDAL calls it
-_SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _SHAPEFILE_NAME = 10  # letters of a column's name that a Shapefile keeps
 _UNREADABLE = ("not a readable vector file",
                f"Get the file again if it should be one, or pass osm= {FORMATS}.")
@@ -133,10 +132,8 @@ class TaggedLayer:
 
     def _pointed_rows(self, batch: pa.RecordBatch, pointer: str,
                       dropped: Counter[str]) -> list[tuple[np.ndarray, ...]]:
-        """Return the tags of rows whose column `pointer` names the column of their value.
-
-        If it names no OSM key, the file's name does.
-        """
+        """Return the tags of rows whose column `pointer` names the column of their value. If it
+        names no OSM key, the file's name does."""
         codes, names = _words(batch.column(pointer))
         none = np.array([], dtype=np.int64)
         rows = [(none, none, none.astype(object))]
@@ -156,12 +153,6 @@ class TaggedLayer:
     def bounds(self) -> Bounds | None:
         """Return the bounds of all features, in `crs`; None if there is none."""
         return self.layer.bounds()
-
-    @property
-    def files(self) -> list[Path]:
-        if self.path.suffix.lower() != ".shp":
-            return [self.path]
-        return [file for file in map(self.path.with_suffix, _SHAPEFILE_PARTS) if file.exists()]
 
 
 def tagged_layers(path: Path, table: LayerTable) -> tuple[list[TaggedLayer], list[str], int]:
@@ -206,10 +197,8 @@ def _one_pair(key: str, value: str) -> Pairs:
 
 
 def _words(column: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return each row's index [n] in the column's distinct texts (-1: none), and those texts.
-
-    Text that is no UTF-8 is read as Latin-1.
-    """
+    """Return each row's index [n] in the column's distinct texts (-1: none), and those texts. Text
+    that is no UTF-8 is read as Latin-1."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     coded = column.cast(pa.large_binary()).dictionary_encode()

@@ -45,10 +45,8 @@ def area_weighted_sums(
 
 def _shared_areas(first: np.ndarray, second: np.ndarray, i: np.ndarray,
                   j: np.ndarray) -> np.ndarray:
-    """Return the areas of the intersections of `first[i]` and `second[j]`: [pairs].
-
-    Most often one lies in the other; only the rest is cut.
-    """
+    """Return the areas of the intersections of `first[i]` and `second[j]`: [pairs]. Most often one
+    lies in the other; only the rest is cut."""
     shapely.prepare(first)
     shapely.prepare(second)
     inner = shapely.contains_properly(second[j], first[i])

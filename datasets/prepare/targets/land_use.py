@@ -147,10 +147,8 @@ class LandUse:
 
     def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS,
                side: int) -> tuple[np.ndarray, list[str]]:
-        """Return values like `_resampled`, from polygons that contain a pixel's centre.
-
-        The file's later polygons are burnt over its earlier ones.
-        """
+        """Return values like `_resampled`, from polygons that contain a pixel's centre. The file's
+        later polygons are burnt over its earlier ones."""
         tree, values = self._near(bounds, crs)
         # a box so large that its cuts fall outside the tile
         box = shapely.box(*bounds).buffer(abs(grid.a) + abs(grid.e), join_style="mitre")
@@ -167,10 +165,8 @@ class LandUse:
         return rasterize(burnt, (side, side), fill=0, transform=grid, dtype="int32"), distinct
 
     def _near(self, bounds: Bounds, crs: CRS) -> tuple[shapely.STRtree, list[str]]:
-        """Return the polygons around a tile and their values.
-
-        Read a window of many tiles at once, and hold a few such windows.
-        """
+        """Return the polygons around a tile and their values. Read a window of many tiles at once,
+        and hold a few such windows."""
         size = np.array([bounds[2] - bounds[0], bounds[3] - bounds[1]])
         middle = np.add(bounds[:2], bounds[2:]) / 2
         column, row = np.floor(middle / size / _CHUNK).astype(int).tolist()

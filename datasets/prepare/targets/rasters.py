@@ -57,10 +57,8 @@ class TargetRaster:
             return rasterio.open(self.path)
 
     def window(self, points: np.ndarray) -> Window | None:
-        """Return the cells that the box of points [n, 2] touches; None if there are none.
-
-        Points are (column, row), in cells from the raster's first.
-        """
+        """Return the cells that the box of points [n, 2] touches; None if there are none. Points
+        are (column, row), in cells from the raster's first."""
         points = points[np.isfinite(points).all(1)]
         if not len(points):
             return None

@@ -127,10 +127,8 @@ class Zonal:
         return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
 
     def _over_turns(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `_over_cells`, for a raster in degrees summed over turns of the Earth.
-
-        Such a raster is cut at some meridian, so a tile may lie on it a turn to either side.
-        """
+        """Return `_over_cells`, for a raster in degrees summed over turns of the Earth. Such a
+        raster is cut at some meridian, so a tile may lie on it a turn to either side."""
         if self._turn is None:
             return self._over_cells(rings)
         rings = np.where(np.isfinite(rings), rings, np.nan)
@@ -166,15 +164,12 @@ class Zonal:
             half = len(rings) // 2
             pieces = [self._over_cells(rings[:half]), self._over_cells(rings[half:])]
             return tuple(np.concatenate(parts) for parts in zip(*pieces, strict=True))
-        total, cover = np.full(len(rings), np.nan), np.zeros(len(rings))
         finite = np.isfinite(rings).all((1, 2))
         corner = window.col_off, window.row_off + window.height
         tiles = shapely.polygons((rings[finite] - corner) * (1, -1))  # y upwards
         sums, covered = _exact_sums(self._read(window), tiles)
         sums = sums if self.unit == "count" else sums / shapely.area(tiles)
-        total[finite] = np.where(covered > 0, sums, np.nan)
-        cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
-        return total, cover
+        return _of_all(finite, sums, covered, tiles)
 
     def _read(self, window: Window) -> np.ndarray:
         """Return the values of a window, float64 [h, w], nan where the raster has none."""
@@ -197,19 +192,15 @@ class Zonal:
         ground = equal_area_at((*bounds[:, :2].min(0), *bounds[:, 2:].max(0)), crs)
         rings = moved(outlines(bounds), crs, ground)  # [m, points, 2]
         finite = np.isfinite(rings).all((1, 2))
-        total, cover = np.full(len(bounds), np.nan), np.zeros(len(bounds))
         if not finite.any():
-            return total, cover
+            return np.full(len(bounds), np.nan), np.zeros(len(bounds))
         points = rings[finite].reshape(-1, 2)
         geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()),
                                              ground)
         values = self._check_polygons(geometry, values, ground)
         tiles = shapely.polygons(rings[finite])
         per = shapely.area(geometry) if self.unit == "count" else SQUARE_METRES[self.unit]
-        sums, covered = area_weighted_sums(tiles, geometry, values, per)
-        total[finite] = np.where(covered > 0, sums, np.nan)
-        cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
-        return total, cover
+        return _of_all(finite, *area_weighted_sums(tiles, geometry, values, per), tiles)
 
     def _check_polygons(self, geometry: np.ndarray, values: np.ndarray, crs: CRS) -> np.ndarray:
         """Return the values as float64 [n]; raise PrepareError if one is impossible."""
@@ -223,6 +214,16 @@ class Zonal:
                                f"{len(wrong)} there, expected 0 or more. Leave such polygons out "
                                "of the file, or set their values.")
         return values
+
+
+def _of_all(finite: np.ndarray, sums: np.ndarray, covered: np.ndarray,
+            tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return total and covered fraction of all tiles [m] from sums and covered areas of the finite
+    ones; nan and 0 for the others and for tiles without a value."""
+    total, cover = np.full(len(finite), np.nan), np.zeros(len(finite))
+    total[finite] = np.where(covered > 0, sums, np.nan)
+    cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
+    return total, cover
 
 
 def _impossible(values: np.ndarray) -> np.ndarray:

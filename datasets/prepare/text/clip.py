@@ -191,10 +191,8 @@ class ClipText:
         return notes
 
     def _load(self) -> nn.Module:
-        """Return the text tower with its weights, for inference.
-
-        Compare names and shapes with the file first: another model's file is not a damaged one.
-        """
+        """Return the text tower with its weights, for inference. Compare names and shapes with the
+        file first: another model's file is not a damaged one."""
         path = self._path or self._download()
         tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"],
                                           self.config.get("quick_gelu", False)).text
@@ -235,10 +233,8 @@ class ClipText:
 
 
 def _unreachable(url: str) -> str | None:
-    """Return why the host of a URL, or the proxy to it, cannot be reached; None if it can.
-
-    The answer comes in seconds, without a retry.
-    """
+    """Return why the host of a URL, or the proxy to it, cannot be reached; None if it can. The
+    answer comes in seconds, without a retry."""
     target, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(target.scheme) or proxies.get("all")
     if proxy and not proxy_bypass(target.hostname):
@@ -292,10 +288,8 @@ def _sha256(path: Path) -> str:
 
 
 def _is_causal(tower: nn.Module) -> bool:
-    """Return whether padding can be left out.
-
-    It can if no token sees those after it and the vector is read at the end of the text.
-    """
+    """Return whether padding can be left out. It can if no token sees those after it and the
+    vector is read at the end of the text."""
     return tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type == "argmax"
 
 

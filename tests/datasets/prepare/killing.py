@@ -10,12 +10,12 @@ from tests.datasets.prepare.places import Place
 
 
 def kill(place: Place, layout: str, module: str, name: str, count: int) -> None:
-    """Prepare the place into its folder out, all tiles, in a process that is killed when
-    `module.name` is called for the count-th time."""
+    """Prepare all tiles into the folder out, in a process that is killed when `module.name` is
+    called for the count-th time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
-    arguments = str(place.raster), str(place.osm), str(
-        place.folder / "out"), layout, module, name, count
+    arguments = (str(place.raster), str(place.osm), str(place.folder / "out"), layout, module,
+                 name, count)
     process = context.Process(target=_prepare_and_die, args=arguments)
     process.start()
     process.join()

@@ -17,7 +17,7 @@ WORLD = ("EPSG:4326", (-180, -89, 180, 89))
 
 @dataclass
 class Reading:
-    """Layer names, values [n] and shapes [n] of all objects, in order, and what was counted."""
+    """Layer names, values [n] and shapes [n] of all objects, in order, and the census."""
 
     layers: list[str]
     values: list[str]
@@ -29,9 +29,9 @@ class Reading:
         return list(zip(self.layers, self.values, strict=True))
 
     def one(self, layer: str, value: str):
-        """The shape of the only object of that layer and value."""
-        (place,) = [place for place, found in enumerate(self.listing) if found == (layer, value)]
-        return self.geometry[place]
+        """Return the shape of the only object with that layer and value."""
+        (index,) = [index for index, pair in enumerate(self.listing) if pair == (layer, value)]
+        return self.geometry[index]
 
 
 def read(path: Path, crs: object = UTM, bounds: Bounds = BOUNDS,

@@ -25,13 +25,18 @@ ELSEWHERE = {"EPSG:4326": ("EPSG:4326", 170), "EPSG:4167": ("EPSG:4167", 170),
 
 
 def write_scene(path, crs: str, longitude: float):
-    """Imagery of 2 x 1 tiles that meet at a longitude, which in degrees go on beyond 180."""
-    x, y = (longitude, LATITUDE) if CRS(crs).is_geographic else Transformer.from_crs(4326, crs,
-                                                                                     always_xy=True).transform(
-        longitude, LATITUDE)
+    """Write imagery of 2 x 1 tiles that meet at a longitude; in degrees it continues beyond 180."""
+    x, y = point_at(longitude, crs)
     pixel = STEP if CRS(crs).is_geographic else 0.5
     return write_raster(path, pixels(SIDE, 2 * SIDE),
                         Affine(pixel, 0, x - SIDE * pixel, 0, -pixel, y), crs)
+
+
+def point_at(longitude: float, crs: str) -> tuple[float, float]:
+    """Return x, y in `crs` of a longitude at LATITUDE; longitudes of a geographic CRS stay."""
+    if CRS(crs).is_geographic:
+        return longitude, LATITUDE
+    return Transformer.from_crs(4326, crs, always_xy=True).transform(longitude, LATITUDE)
 
 
 def wrapped(longitude):
@@ -39,7 +44,7 @@ def wrapped(longitude):
 
 
 def write_osm(path, longitude: float, crs: str = "EPSG:4326"):
-    """Three buildings and a tree on each side, which lie in -180 .. 180, and a road on one that
+    """Write three buildings and a tree on each side, in -180 .. 180, and a road on one side that
     ends on the line."""
     def at(east, south):
         return float(wrapped(longitude + east * STEP)), LATITUDE - south * STEP
@@ -59,7 +64,7 @@ def write_osm(path, longitude: float, crs: str = "EPSG:4326"):
 
 
 def graphs(folder, raster, osm):
-    """Graphs of the two tiles, west and east."""
+    """Return the graphs of the two tiles, west and east."""
     prepare_tiles(raster, osm, folder, "c", tile_px=SIDE, keep_empty=True, progress=False)
     tiles = TileDataset(folder, image_size=SIDE)
     return [tiles.read(tiles.names.index(name))[1] for name in ("c_0_0", "c_1_0")]
@@ -68,13 +73,13 @@ def graphs(folder, raster, osm):
 @pytest.mark.parametrize("osm_crs", ["EPSG:4326", "EPSG:3857", "EPSG:32701"])
 @pytest.mark.parametrize("crs", ELSEWHERE)
 def test_a_scene_has_the_objects_of_both_sides(tmp_path, crs, osm_crs):
-    found = graphs(tmp_path / "there", write_scene(tmp_path / "there.tif", crs, 180),
-                   write_osm(tmp_path / "there.gpkg", 180, osm_crs))
+    crossing = graphs(tmp_path / "there", write_scene(tmp_path / "there.tif", crs, 180),
+                      write_osm(tmp_path / "there.gpkg", 180, osm_crs))
     other, longitude = ELSEWHERE[crs]
     expected = graphs(tmp_path / "here", write_scene(tmp_path / "here.tif", other, longitude),
                       write_osm(tmp_path / "here.gpkg", longitude))
-    assert [len(graph.x) for graph in found] == [4, 5]
-    for graph, same in zip(found, expected, strict=True):
+    assert [len(graph.x) for graph in crossing] == [4, 5]
+    for graph, same in zip(crossing, expected, strict=True):
         np.testing.assert_allclose(graph.x[:, COLUMNS], same.x[:, COLUMNS], atol=2e-3)
         assert graph.edge_index.tolist() == same.edge_index.tolist()
 
@@ -90,8 +95,8 @@ def test_an_object_that_crosses_the_line_is_in_one_piece(tmp_path):
     """In a CRS that is not cut there; imagery up to 180 degrees must not see it as an object
     around the Earth."""
     to_utm = Transformer.from_crs(4326, 32760, always_xy=True).transform
-    west, south, east, north = 180 - 10 * STEP, LATITUDE - 30 * STEP, 180 + 10 * STEP, LATITUDE - 20 * STEP
-    shape = shapely.transform(shapely.box(west, south, east, north), to_utm, interleaved=False)
+    box = shapely.box(180 - 10 * STEP, LATITUDE - 30 * STEP, 180 + 10 * STEP, LATITUDE - 20 * STEP)
+    shape = shapely.transform(box, to_utm, interleaved=False)
     gpd.GeoDataFrame({"building": ["yes"]}, geometry=[shape],
                      crs=32760).to_file(tmp_path / "osm.gpkg")
     for width, shares in ((2 * SIDE, [100 / SIDE ** 2] * 2), (SIDE, [100 / SIDE ** 2])):
@@ -125,9 +130,8 @@ def test_a_raster_beyond_the_end_of_a_projection_is_refused_with_a_remedy(tmp_pa
 
 
 def tiles_at_180(crs: str) -> np.ndarray:
-    """Bounds of 4 x 2 tiles of about 1 km about 180 degrees."""
-    x, y = (180, LATITUDE) if CRS(crs).is_geographic else Transformer.from_crs(4326, crs,
-                                                                               always_xy=True).transform(180, LATITUDE)
+    """Return the bounds of 4 x 2 tiles of about 1 km around 180 degrees."""
+    x, y = point_at(180, crs)
     side = 0.01 if CRS(crs).is_geographic else 1000
     return np.array([(x + (c - 1.5) * side, y - r * side, x + (c - 0.5) * side, y + (1 - r) * side)
                      for r in (0, 1) for c in range(4)])
@@ -171,8 +175,8 @@ def test_census_polygons_of_the_far_side_alone_are_found_and_checked(tmp_path, c
     np.testing.assert_allclose(cover.reshape(2, 4), [[0, 0.5, 1, 1]] * 2, atol=0.02)
     gpd.GeoDataFrame({"people": [-5.0]}, geometry=[shapely.box(-180, -17.5, -179.5, -16.5)],
                      crs=4326).to_file(tmp_path / "wrong.gpkg")
-    with pytest.raises(PrepareError,
-                       match=r"people of the polygon at longitude -179\..* is -5, .* expected 0 or more"):
+    message = r"people of the polygon at longitude -179\..* is -5, .* expected 0 or more"
+    with pytest.raises(PrepareError, match=message):
         people_of(Zonal(tmp_path / "wrong.gpkg", "population"), tiles_at_180(crs), crs)
 
 

@@ -62,10 +62,11 @@ def raster_without_geotransform(place):
 
 
 def vrt_without_its_file(place):
+    band = ('<VRTRasterBand dataType="Byte"><SimpleSource><SourceFilename relativeToVRT="1">'
+            "gone.tif</SourceFilename></SimpleSource></VRTRasterBand>")
     (place.folder / "lost.vrt").write_text(
-        f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{UTM}</SRS><GeoTransform>5e5,1,0,5e6,0,-1</GeoTransform>' + 3 * (
-            '<VRTRasterBand dataType="Byte"><SimpleSource><SourceFilename relativeToVRT="1">gone.tif</SourceFilename></SimpleSource>'
-            "</VRTRasterBand>") + "</VRTDataset>")
+        f'<VRTDataset rasterXSize="9" rasterYSize="9"><SRS>{UTM}</SRS>'
+        f"<GeoTransform>5e5,1,0,5e6,0,-1</GeoTransform>{3 * band}</VRTDataset>")
     return {"raster": place.folder / "lost.vrt"}
 
 
@@ -169,7 +170,7 @@ def out_is_a_file(place):
 
 
 def cells(place, values) -> str:
-    """Four census cells over the place, with these values."""
+    """Write four census cells over the raster, with these values."""
     shapes = [square(x, y, 40) for x in (0, 40) for y in (0, 40)]
     gpd.GeoDataFrame({"people": values}, geometry=shapes,
                      crs=UTM).to_file(place.folder / "cells.gpkg")
@@ -273,16 +274,16 @@ CASES = [
 
 @pytest.mark.filterwarnings("ignore:'crs' was not provided",
                             "ignore::rasterio.errors.NotGeoreferencedWarning")
-@pytest.mark.parametrize(("spoil", "parts"), CASES,
-                         ids=[f"{case.__name__.strip('<>')}-{parts[0]}" for case, parts in CASES])
-def test_message(place, spoil, parts):
+@pytest.mark.parametrize(("spoil", "phrases"), CASES, ids=[
+    f"{case.__name__.strip('<>')}-{phrases[0]}" for case, phrases in CASES])
+def test_message(place, spoil, phrases):
     arguments = {"raster": place.raster, "osm": place.osm, "out": place.folder / "out",
                  "city": "c", "tile_px": 64, **spoil(place)}
     with pytest.raises(RoseError) as raised:
         prepare_tiles(**arguments, progress=False)
     message = str(raised.value)
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
     assert "\n" not in message
     assert not list(place.folder.rglob(".preparing-*"))
     assert not list(place.folder.rglob("*.png"))

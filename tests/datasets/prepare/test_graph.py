@@ -52,7 +52,7 @@ def test_pack(pack, recipe, suffix):
 
 
 def reference_code(a, b, release: bool) -> int | None:
-    """What a does to b, a being the earlier of the two, by the definitions of the predicates."""
+    """Return the relation of a to b, the later one, by the definitions of the predicates."""
     if not a.intersects(b):
         return None
     if a.touches(b):
@@ -82,7 +82,7 @@ def test_relations_agree_with_a_double_loop(relation_codes):
 
 
 def code_by_matrix(a, b) -> int | None:
-    """What a does to b, by the DE-9IM matrix of a relative to b."""
+    """Return the relation of a to b, by the DE-9IM matrix of a relative to b."""
     matrix = a.relate(b)
     if matrix[0] == matrix[1] == matrix[3] == matrix[4] == "F":
         return None

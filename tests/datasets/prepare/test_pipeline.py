@@ -78,8 +78,8 @@ def test_both_layouts_hold_the_same_tensors(place):
 
 def test_a_folder_has_one_layout(place):
     prepare(place, layout="release")
-    with pytest.raises(PrepareError,
-                       match=r"out: holds a dataset of another kind, layout=release with c; .* Pass layout=release"):
+    message = r"holds a dataset of another kind, layout=release with c; .* Pass layout=release"
+    with pytest.raises(PrepareError, match=f"out: {message}"):
         prepare(place, city="d")
     assert prepare(place, overwrite=True).tiles == 4  # the only city there, in the other layout
     assert [path.name for path in (place.folder / "out").iterdir()] == ["cities"]
@@ -88,10 +88,10 @@ def test_a_folder_has_one_layout(place):
         prepare(place, city="d", layout="release")
 
 
-def test_a_disk_that_is_too_small_is_told_before_the_work(place, monkeypatch):
+def test_a_disk_that_is_too_small_is_refused_before_the_work(place, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(10**6, 10**6, 10**3))
-    with pytest.raises(PrepareError,
-                       match=r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"):
+    message = r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"
+    with pytest.raises(PrepareError, match=message):
         prepare(place)
     assert not (place.folder / "out").exists()
 
@@ -125,14 +125,14 @@ def test_lists_do_not_name_tiles_that_are_no_more(place):
     assert sorted(listed) == [f"{name}.png" for name in TILES]
 
 
-def test_a_tile_that_the_census_covers_in_part_is_told(place):
+def test_a_tile_that_the_census_covers_in_part_is_counted(place):
     people = gpd.GeoDataFrame({"people": [10.0, 20.0]},
                               geometry=[square(0, 0, 32), square(32, 0, 16)], crs=UTM)
     people.to_file(place.folder / "people.gpkg")
     summary = prepare(place, keep_empty=True, population=str(place.folder / "people.gpkg"))
     assert (summary.report.partly["pop"], summary.report.without["pop"]) == (1, 4)
-    assert "pop          30.0 in all (4 tiles without a value; 1 tiles covered in part)" in str(
-        summary)
+    assert ("pop          30.0 in all (4 tiles without a value; 1 tiles covered in part)"
+            in str(summary))
 
 
 def test_a_dry_run_makes_nothing_but_a_picture(place):

@@ -20,7 +20,7 @@ LAYERS = load_layers().names
 
 
 def drawn(folder, image, layers=(), shapes=(), tile_px=64):
-    """The picture [h, w, 3] of an image with objects."""
+    """Return the picture [h, w, 3] of an image with objects."""
     with open_mosaic(write_raster(folder / "a.tif", image)) as mosaic:
         grid = TileGrid.over(mosaic, tile_px, tile_px)
         layer = np.array([LAYERS.index(name) for name in layers], dtype=np.int64)
@@ -41,7 +41,7 @@ def test_outlines_have_the_colour_of_their_layer_and_hide_little(tmp_path, monke
     monkeypatch.setattr(preview, "CHUNK", chunk)
     grey = np.full((140, 140, 3), 60, np.uint8)
     names = ["building", "leisure", "nature", "amenity", "landuse"]
-    shapes = [square(5 + 12 * place, 20, 10) for place in range(5)]
+    shapes = [square(5 + 12 * index, 20, 10) for index in range(5)]
     without, with_objects = drawn(tmp_path, grey), drawn(tmp_path, grey, names, shapes)
     for name in names:
         # four sides of 10 m on 70 m, two pixels wide
@@ -50,8 +50,8 @@ def test_outlines_have_the_colour_of_their_layer_and_hide_little(tmp_path, monke
 
 def test_what_no_whole_tile_covers_is_veiled(tmp_path):
     black = drawn(tmp_path, np.zeros((100, 100, 3), np.uint8))
-    veiled = (np.abs(black - round(128 * preview.VEIL)).max(-1) < 8).mean() * black.shape[
-        0] * black.shape[1] / 1400 ** 2
+    veil = np.abs(black - round(128 * preview.VEIL)).max(-1) < 8
+    veiled = veil.mean() * black.shape[0] * black.shape[1] / 1400 ** 2
     assert veiled == pytest.approx(1 - 0.64 ** 2, abs=0.03)
 
 

@@ -151,9 +151,11 @@ BAD = {
     "no such city": (["data_root=TILES", "cities=[oslo]"],
                      "no tile of cities=oslo; the cities found are: sample"),
     "another image size": (["data_root=TILES", "image_size=256"],
-                           "images have 224 x 224 pixels, expected 256 x 256; pass image_size=224"),
+                           "images have 224 x 224 pixels, expected 256 x 256; pass "
+                           "image_size=224"),
     "no multiple of the patch": (["data_root=TILES", "image_size=225"],
-                                 "image_size=225: no multiple of 16.*prepare tiles of such a size"),
+                                 "image_size=225: no multiple of 16.*prepare tiles of such a "
+                                 "size"),
     "no multiple of the patch, a scene": (
         ["raster=RAW/city.tif", "osm=RAW/osm.gpkg", "image_size=225"],
         "image_size=225: no multiple of 16.*; pass image_size=224, or leave it out"),

@@ -36,8 +36,8 @@ def model(tmp_path_factory):
 @pytest.fixture
 def by_colour(monkeypatch):
     """In place of a network: each pixel's most intense colour is its class."""
-    monkeypatch.setattr(LandUseMap,
-                        "network", lambda self, images, graphs: (8 * images).softmax(1))
+    monkeypatch.setattr(LandUseMap, "network",
+                        lambda self, images, graphs: (8 * images).softmax(1))
 
 
 @pytest.fixture(scope="module", params=CRS)
@@ -69,12 +69,11 @@ def test_classes_have_names_and_colours_and_no_class_is_where_no_imagery_is(mapp
     with rasterio.open(out / "map.tif") as file:
         assert (file.nodata, file.profile["tiled"],
                 file.profile["compress"]) == (255, True, "deflate")
-        assert [file.tags()[f"CLASS_{place}"] for place in range(3)] == CLASSES
+        assert [file.tags()[f"CLASS_{value}"] for value in range(3)] == CLASSES
         table = file.colormap(1)
         assert file.overviews(1) == [2]
-    assert [table[place][:3] for place in range(3)] == [tuple(colour)
-                                                        for colour in rgb(
-                                                            class_colours(CLASSES)).tolist()]
+    colours = rgb(class_colours(CLASSES)).tolist()
+    assert [table[value][:3] for value in range(3)] == [tuple(colour) for colour in colours]
     assert table[255][3] == 0
     entries = ElementTree.parse(out / "map.qml").getroot().iter("paletteEntry")
     assert [(entry.get("value"), entry.get("label"), entry.get("color")) for entry in entries] == [
@@ -123,8 +122,7 @@ def test_each_pixel_gets_the_class_of_its_own_place(by_colour, model, tmp_path, 
 
 
 def test_overviews_hold_classes_that_are_there(by_colour, model, tmp_path):
-    """Red and blue are the first class and the last; what lies between them in number is
-    nowhere."""
+    """Red and blue are the first class and the last; the one between does not appear."""
     pixels = np.where(np.random.default_rng(0).random((500, 1100, 1)) < 0.5, [200, 20, 20],
                       [20, 20, 200]).astype(np.uint8)
     out = predict(write_raster(tmp_path / "city.tif", pixels), model, tmp_path / "map")
@@ -158,8 +156,8 @@ def test_hectares_shrink_towards_the_pole(by_colour, model, tmp_path):
 
 
 def test_what_tiles_disagree_on_changes_smoothly(model, tmp_path, monkeypatch):
-    """Each tile says one thing of all its pixels, another one than its neighbours: no edge of a
-    tile is to be seen."""
+    """Each tile has one value for all its pixels, another one than its neighbours: no edge of a
+    tile is visible."""
     def of_brightness(self, images, graphs):
         share = (2 * images.mean((1, 2, 3))).sigmoid()[:, None, None].expand(-1, *images.shape[2:])
         return torch.stack([share, 1 - share, torch.zeros_like(share)], 1)
@@ -180,14 +178,13 @@ def test_a_map_does_not_depend_on_where_the_raster_begins(model, tmp_path):
     whole = write_raster(tmp_path / "whole.tif", pixels)
     osm = write_objects(tmp_path / "osm.gpkg", whole)
     with rasterio.open(whole) as file:
-        profile, transform = file.profile, file.window_transform(rasterio.windows.Window(37, 53, 1,
-                                                                                         1))
+        profile = file.profile
+        transform = file.window_transform(rasterio.windows.Window(37, 53, 1, 1))
     with rasterio.open(tmp_path / "part.tif", "w",
                        **{**profile, "width": 723, "height": 647, "transform": transform}) as file:
         file.write(np.moveaxis(pixels[53:, 37:], -1, 0))
-    one, other = (pixels_of(predict(tmp_path / f"{name}.tif", model, tmp_path / name,
-                                    osm=osm) / "map.tif")[0]
-                  for name in ("whole", "part"))
+    one, other = (pixels_of(predict(tmp_path / f"{name}.tif", model, tmp_path / name, osm=osm)
+                            / "map.tif")[0] for name in ("whole", "part"))
     inside = np.s_[224:-224, 224:-224]
     assert len(np.unique(other)) > 1
     # batches differ, and so may the last bit of two equal probabilities
@@ -207,9 +204,9 @@ def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
         for label in labels:
             (x, y), (w, h) = random.integers(0, 11, 2), random.integers(2, 10, 2)
             label[y:y + h, x:x + w] = 0
-        images = torch.from_numpy(_coloured(labels.repeat(16, 1).repeat(16, 2),
-                                            random)).movedim(-1, 1)
-        true = torch.from_numpy(labels.repeat(16, 1).repeat(16, 2))
+        large = labels.repeat(16, 1).repeat(16, 2)
+        images = torch.from_numpy(_coloured(large, random)).movedim(-1, 1)
+        true = torch.from_numpy(large)
         loss = torch.nn.functional.cross_entropy(net(normalise(images), None), true)
         loss.backward()
         optimizer.step()
@@ -218,11 +215,11 @@ def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
     truth = np.ones((500, 620), np.int64)
     truth[150:330, 170:400] = 0
     raster = write_raster(tmp_path / "city.tif", _coloured(truth, random))
-    found = pixels_of(predict(raster, tmp_path / "best.safetensors",
-                              tmp_path / "map") / "map.tif")[0]
-    both, either = ((found == 0) & (truth == 0)).sum(), ((found == 0) | (truth == 0)).sum()
+    out = predict(raster, tmp_path / "best.safetensors", tmp_path / "map")
+    water = pixels_of(out / "map.tif")[0] == 0
+    both, either = (water & (truth == 0)).sum(), (water | (truth == 0)).sum()
     assert both / either > 0.85
-    rows, columns = np.nonzero(found == 0)
+    rows, columns = np.nonzero(water)
     assert abs(np.array([rows.mean(), columns.mean()]) - [239.5, 284.5]).max() < 4
 
 

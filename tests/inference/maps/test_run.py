@@ -61,19 +61,18 @@ def place(tmp_path_factory) -> Path:
     ({"checkpoint": "missing.safetensors"}, "missing.safetensors: no such file"),
     ({"checkpoint": "pretrained"}, "pretrained: holds no fine-tuned model "
                                    ".*evaluate_seg_fusion.py"),
-    ({"checkpoint": "pretrained/model_1.safetensors"}, "model_1.safetensors: holds no fine-tuned "
-                                                       "model; expected the best.safetensors"),
-    ({"checkpoint": "pretrained/model_1.tar"}, "model_1.tar: holds no fine-tuned model; expected "
-                                               "the best.safetensors of an evaluation"),
+    ({"checkpoint": "pretrained/model_1.safetensors"},
+     "model_1.safetensors: holds no fine-tuned model; expected the best.safetensors"),
+    ({"checkpoint": "pretrained/model_1.tar"},
+     "model_1.tar: holds no fine-tuned model; expected the best.safetensors of an evaluation"),
     ({"checkpoint": "city.tif"}, "city.tif: holds no fine-tuned model; expected the "
                                  "best.safetensors of an evaluation"),
     ({"zones": "osm.gpkg"}, "zones=.*osm.gpkg: .*classes.safetensors finds "
                             "classes.*evaluate_pop_fusion.py, or leave zones= out"),
-    ({"checkpoint": "totals.safetensors", "probabilities": True}, "probabilities=true: .* "
-                                                                  "estimates "
-                                                                  "totals.*evaluate_seg_fusion.py"),
-    ({"checkpoint": "totals.safetensors", "overlap": 0.5}, "overlap=0.5: .*would count twice; "
-                                                           "leave overlap= out"),
+    ({"checkpoint": "totals.safetensors", "probabilities": True},
+     "probabilities=true: .* estimates totals.*evaluate_seg_fusion.py"),
+    ({"checkpoint": "totals.safetensors", "overlap": 0.5},
+     "overlap=0.5: .*would count twice; leave overlap= out"),
     ({"checkpoint": "totals.safetensors", "zones": "missing.gpkg"},
      "missing.gpkg: no such file. Pass zones="),
     ({"checkpoint": "totals.safetensors", "zones": "elsewhere.gpkg"},
@@ -217,8 +216,8 @@ def test_statistics_that_a_gis_writes_beside_a_raster_change_nothing(place, tmp_
     predict(**given)
     assert made[4] == 3
     beside.write_text(band.format("<NoDataValue>7</NoDataValue>"))
-    with pytest.raises(RoseError, match=r"holds other results: .*city.tif.aux.xml was not read for "
-                                        "them; choose another out="):
+    with pytest.raises(RoseError, match=r"holds other results: .*city.tif.aux.xml was not read "
+                                        "for them; choose another out="):
         predict(**given)
 
 

@@ -1,5 +1,5 @@
-"""Totals of zones: nothing is lost or counted twice, whatever the two CRSs, and what a total does
-not speak of is said."""
+"""Totals of zones: nothing is lost or counted twice, whatever the two CRSs, and notes say what a
+total leaves out."""
 
 import geopandas as gpd
 import numpy as np
@@ -40,8 +40,8 @@ def write_zones(path, shapes, crs=UTM, **columns):
 def partition(bounds, count: int = 12) -> list[shapely.Polygon]:
     """Voronoi cells of random points, which cover `bounds` and more without overlapping."""
     west, south, east, north = bounds
-    points = np.random.default_rng(1).random((count, 2)) * (east - west,
-                                                            north - south) + (west, south)
+    shares = np.random.default_rng(1).random((count, 2))
+    points = shares * (east - west, north - south) + (west, south)
     around = shapely.box(*bounds).buffer(0.1 * max(east - west, north - south))
     return list(shapely.get_parts(shapely.voronoi_polygons(shapely.multipoints(points),
                                                            extend_to=around)))
@@ -97,17 +97,15 @@ def test_unknown_tiles_and_zones_elsewhere(tmp_path):
     tiles = tiles_in(UTM, np.array([10.0] * 10 + [np.nan] * 9 + [np.inf]), cut=0)
     high, low = (shapely.box(WEST, NORTH - row * SIDE - 2 * SIDE, WEST + 5 * SIDE,
                              NORTH - row * SIDE) for row in (0, 2))
-    both, away, beside = high.union(low), shapely.box(0, 0, 9,
-                                                      9), shapely.transform(
-                                                          high, lambda points: points
-                                                          - (5 * SIDE, 0))
+    both, away = high.union(low), shapely.box(0, 0, 9, 9)
+    beside = shapely.transform(high, lambda points: points - (5 * SIDE, 0))
     zones = zone_totals(write_zones(tmp_path / "zones.gpkg", [high, low, both, away, beside]),
                         tiles, "people")
     np.testing.assert_allclose(zones.people, [100, np.nan, 100, np.nan, np.nan], rtol=1e-6)
     np.testing.assert_allclose(zones.covered, [1, 0, 0.5, 0, 0], atol=1e-4)
     tiles["people"] = np.nan
-    assert zone_totals(tmp_path / "zones.gpkg", tiles,
-                       "people")[["people", "covered"]].isna().sum().tolist() == [5, 0]
+    zones = zone_totals(tmp_path / "zones.gpkg", tiles, "people")
+    assert zones[["people", "covered"]].isna().sum().tolist() == [5, 0]
 
 
 def test_a_zone_much_larger_or_much_smaller_than_the_scene(tmp_path):
@@ -134,7 +132,7 @@ def test_what_is_no_zone_is_left_out_and_what_is_broken_is_repaired(tmp_path):
     assert zones.is_valid.all()
     assert zones.attrs["notes"] == [
         "zones.gpkg: 3 of 5 zones left out: no polygon, or none that can be placed",
-            "zones.gpkg: 1 of 5 zones repaired: an outline that crosses itself",
+        "zones.gpkg: 1 of 5 zones repaired: an outline that crosses itself",
     ]
 
 
@@ -198,8 +196,8 @@ def test_a_scene_on_the_antimeridian_is_in_one_piece(tmp_path, crs):
                      crs=crs).to_file(tmp_path / "whole.gpkg")
     sides = [shapely.box(179.9, -17.1, 180, -16.9), shapely.box(-180, -17.1, -179.9, -16.9)]
     gpd.GeoDataFrame({"id": [1, 2]}, geometry=sides, crs=4326).to_file(tmp_path / "sides.gpkg")
-    whole, halves = zone_totals(tmp_path / "whole.gpkg", tiles,
-                                "people"), zone_totals(tmp_path / "sides.gpkg", tiles, "people")
+    whole, halves = (zone_totals(tmp_path / f"{name}.gpkg", tiles, "people")
+                     for name in ("whole", "sides"))
     assert whole["people"].tolist() == pytest.approx([40])
     assert halves["people"].sum() == pytest.approx(40)
     assert halves["people"].tolist() == pytest.approx([20, 20], rel=0.01)
@@ -243,10 +241,9 @@ def test_tiles_inside_a_zone_count_as_if_they_were_cut(tmp_path):
         sums, covered = area_weighted_sums(targets, sources[case], values[case], per[case])
         np.testing.assert_allclose(sums, (shared * values).sum(1), rtol=1e-12)
         np.testing.assert_allclose(covered, shared.sum(1), rtol=1e-12)
-    again = area_weighted_sums(shapely.from_wkb(shapely.to_wkb(targets)), sources, values, per)
-    assert [part.tobytes() for part in again] == [part.tobytes()
-                                                  for part in area_weighted_sums(targets, sources,
-                                                                                 values, per)]
+    copies = shapely.from_wkb(shapely.to_wkb(targets))
+    one, other = (area_weighted_sums(shapes, sources, values, per) for shapes in (targets, copies))
+    assert [array.tobytes() for array in one] == [array.tobytes() for array in other]
     # sources that hold several targets whole
     turned, _ = area_weighted_sums(sources, targets, np.ones(len(targets)), 1.0)
     np.testing.assert_allclose(turned, shared.sum(0), rtol=1e-12)

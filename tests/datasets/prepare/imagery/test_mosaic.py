@@ -23,7 +23,7 @@ def read_all(path):
 
 
 def cut(folder, image, side=40, transform=lambda row, col, side: grid(col, row)):
-    """Chips of an image, each with its own georeference."""
+    """Write chips of an image, each with its own georeference."""
     for row in range(0, image.shape[0], side):
         for col in range(0, image.shape[1], side):
             write_raster(folder / f"chip_{row}_{col}.tif", image[row:row + side, col:col + side],
@@ -47,9 +47,9 @@ def test_a_mosaic_of_chips_equals_the_uncut_raster(tmp_path, pattern):
     with open_mosaic(cut(tmp_path, image) / pattern) as mosaic:
         assert mosaic.transform == grid()
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
-        part, _ = mosaic.read(Window(33, 21, 64, 64))
+        crop, _ = mosaic.read(Window(33, 21, 64, 64))
     np.testing.assert_array_equal(rgb, image)
-    np.testing.assert_array_equal(part, image[21:85, 33:97])
+    np.testing.assert_array_equal(crop, image[21:85, 33:97])
     assert valid.all()
 
 
@@ -115,7 +115,7 @@ def test_imagery_of_a_later_file_fills_the_gaps_of_an_earlier(tmp_path):
 
 
 def lattice(side: int = 64) -> np.ndarray:
-    """A smooth picture whose place can be told from its colours: red grows eastwards, green
+    """Return a smooth picture whose colours reveal the position: red grows eastwards, green
     southwards."""
     row, col = np.mgrid[:side, :side] * (250 / side)
     return np.stack([col, row, np.full_like(row, 99)], axis=-1).astype(np.uint8)
@@ -137,19 +137,19 @@ def test_a_vrt_is_read_and_its_files_are_listed(tmp_path):
 
 
 def write_vrt(path, names, widths=(40, 40)):
-    """Files of 40 rows side by side, as one VRT of three bands."""
+    """Write a VRT of three bands over files of 40 rows side by side."""
     bands = ""
     for band in (1, 2, 3):
         bands += f'<VRTRasterBand dataType="Byte" band="{band}">'
         for index, name in enumerate(names):
             size = f'yOff="0" xSize="{widths[index]}" ySize="40"'
-            bands += (f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename><SourceBand>{band}</SourceBand>'
-                      f'<SrcRect xOff="0" {size}/><DstRect xOff="{sum(widths[:index])}" {size}/></SimpleSource>')
+            bands += (f'<SimpleSource><SourceFilename relativeToVRT="1">{name}</SourceFilename>'
+                      f'<SourceBand>{band}</SourceBand><SrcRect xOff="0" {size}/>'
+                      f'<DstRect xOff="{sum(widths[:index])}" {size}/></SimpleSource>')
         bands += "</VRTRasterBand>"
     transform = ", ".join(map(str, grid().to_gdal()))
-    path.write_text(
-        f'<VRTDataset rasterXSize="80" rasterYSize="40"><SRS>{UTM}</SRS><GeoTransform>{transform}</GeoTransform>'
-                    f"{bands}</VRTDataset>")
+    path.write_text(f'<VRTDataset rasterXSize="80" rasterYSize="40"><SRS>{UTM}</SRS>'
+                    f"<GeoTransform>{transform}</GeoTransform>{bands}</VRTDataset>")
 
 
 def test_a_vrt_without_its_file(tmp_path):
@@ -189,8 +189,8 @@ def test_a_file_of_another_crs_is_warped_to_the_first(tmp_path):
                  nodata=0)
     with open_mosaic(tmp_path) as mosaic:
         (warning,) = mosaic.warnings
-        assert all(part in warning for part in ("b.tif", "CRS EPSG:4326", "warped to EPSG:32633",
-                                                "a.tif"))
+        for phrase in ("b.tif", "CRS EPSG:4326", "warped to EPSG:32633", "a.tif"):
+            assert phrase in warning
         assert mosaic.crs.to_epsg() == 32633
         rgb, valid = mosaic.read(Window(0, 0, 64, 64))
     np.testing.assert_array_equal(rgb[:, :32], image[:, :32])
@@ -252,9 +252,9 @@ def test_resolution_in_true_metres(tmp_path, crs, transform, metres, resolution)
                       - 80 * own / resolution).max() <= 0.52
         np.testing.assert_allclose(mosaic.bounds[::3], bounds[::3])
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
-        part, _ = mosaic.read(Window(3, 5, 11, 9))
+        crop, _ = mosaic.read(Window(3, 5, 11, 9))
     assert valid.all()
-    np.testing.assert_array_equal(part, rgb[5:14, 3:14])  # whatever the window
+    np.testing.assert_array_equal(crop, rgb[5:14, 3:14])  # whatever the window
     row, col = np.mgrid[:mosaic.height, :mosaic.width] + 0.5
     # pixels of the file
     expected = np.stack([col * resolution / own[0], row * resolution / own[1]], axis=-1) - 0.5
@@ -287,8 +287,7 @@ def test_pixels_are_averaged_and_no_seam_is_left_between_chips(tmp_path):
 
 
 def with_overviews(path, image):
-    """A raster whose overviews are of another colour than itself, so that it shows which of them
-    was read."""
+    """Write a raster whose overviews have another colour, so that pixels show what was read."""
     write_raster(path, image, tiled=True, blockxsize=128, blockysize=128)
     with rasterio.open(path, "r+") as dataset:
         dataset.build_overviews([2, 4], Resampling.average)
@@ -370,7 +369,7 @@ def test_damaged_pixels_are_named(tmp_path, options, dtype):
 
 
 def far_apart(folder):
-    """Chips of 2 km at 15 and at 45 degrees east."""
+    """Write chips of 2 km at 15 and at 45 degrees east."""
     write_raster(folder / "a.tif", pixels(20, 20), Affine(1e-5, 0, 15, 0, -1e-5, 50), "EPSG:4326")
     write_raster(folder / "b.tif", pixels(20, 20), Affine(1e-5, 0, 15.001, 0, -1e-5, 50),
                  "EPSG:4326")
@@ -390,7 +389,7 @@ def deeper(folder):
     return folder / "chips"
 
 
-@pytest.mark.parametrize(("make", "options", "parts"), [
+@pytest.mark.parametrize(("make", "options", "phrases"), [
     (far_apart, {}, ["a.tif and ", "c.tif lie 2,1", " km apart", "one place at a time",
                      "city of its own"]),
     (targets_beside, {}, ["a_co2.tif", "city.tif has them", "files that are no imagery",
@@ -400,10 +399,10 @@ def deeper(folder):
     (deeper, {}, ["chips: the folder holds no GeoTIFF", "subfolders are not searched",
                   "chips/**/*.tif'"]),
 ])
-def test_files_that_are_no_mosaic(tmp_path, make, options, parts):
+def test_files_that_are_no_mosaic(tmp_path, make, options, phrases):
     with pytest.raises(PrepareError) as raised:
         open_mosaic(make(tmp_path), **options)
-    assert all(part in str(raised.value) for part in parts)
+    assert all(phrase in str(raised.value) for phrase in phrases)
     assert "\n" not in str(raised.value)
 
 

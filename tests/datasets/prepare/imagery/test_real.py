@@ -58,8 +58,8 @@ def test_prepared(edgecases, name, options, width, height, metres, share, warnin
         rgb, valid = mosaic.read(Window(0, 0, mosaic.width, mosaic.height))
         assert (mosaic.width, mosaic.height) == (width, height)
         assert mosaic.metres_per_pixel == pytest.approx((metres, metres), rel=2e-3)
-        assert [bool(warning and warning in said)
-                for said in mosaic.warnings] == ([True] if warning else [])
+        assert [bool(warning and warning in message)
+                for message in mosaic.warnings] == ([True] if warning else [])
     assert valid.mean() == pytest.approx(share, abs=1e-3)
     assert not rgb[~valid].any()
     with rasterio.open(path) as dataset:
@@ -71,11 +71,11 @@ def test_prepared(edgecases, name, options, width, height, metres, share, warnin
             assert np.percentile(rgb, (2, 50, 98)) == pytest.approx((0, 72, 255), abs=4)
 
 
-@pytest.mark.parametrize(("name", "options", "parts"), REFUSED)
-def test_refused(edgecases, name, options, parts):
+@pytest.mark.parametrize(("name", "options", "phrases"), REFUSED)
+def test_refused(edgecases, name, options, phrases):
     with pytest.raises(PrepareError) as raised:
         open_mosaic(edgecases / f"{name}.tif", **options)
-    assert all(part in str(raised.value) for part in (f"{name}.tif", *parts))
+    assert all(phrase in str(raised.value) for phrase in (f"{name}.tif", *phrases))
     assert "\n" not in str(raised.value)
 
 

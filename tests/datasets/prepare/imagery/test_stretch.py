@@ -18,7 +18,7 @@ def read_all(mosaic):
 
 
 def ramp(dtype, low, high, shape=(100, 100)):
-    """Evenly spread values, another order in each band: [h, w, 3]."""
+    """Return evenly spread values, in another order in each band: [h, w, 3]."""
     values = np.linspace(low, high, shape[0] * shape[1]).astype(dtype)
     return np.stack([np.random.default_rng(band).permutation(values).reshape(shape)
                      for band in range(3)], axis=-1)
@@ -120,17 +120,19 @@ def test_few_pixels_of_few_files_are_sampled_and_always_the_same(tmp_path, monke
     open_view, read_view = stretch_module.open_view, stretch_module.read_view
     monkeypatch.setattr(stretch_module, "open_view", lambda path, reading: opened.append(path.stem)
                         or open_view(path, reading))
-    monkeypatch.setattr(stretch_module,
-                        "read_view", lambda view, part: read.append(part.width * part.height)
-                        or read_view(view, part))
-    found = []
+
+    def counted(view, window):
+        read.append(window.width * window.height)
+        return read_view(view, window)
+    monkeypatch.setattr(stretch_module, "read_view", counted)
+    stretches = []
     for _ in range(2):
         with open_mosaic(tmp_path) as mosaic:
-            found.append(mosaic.stretch)
+            stretches.append(mosaic.stretch)
     assert opened == ["0", "3", "6"] * 2
     assert sum(read) <= 2 * 2_100
-    assert found[0] == found[1]
-    np.testing.assert_allclose(found[0], [[200, 9800]] * 3, atol=250)
+    assert stretches[0] == stretches[1]
+    np.testing.assert_allclose(stretches[0], [[200, 9800]] * 3, atol=250)
 
 
 def test_a_stretch_is_known_to_other_processes(tmp_path):
@@ -162,7 +164,7 @@ def test_apply_stretch():
 
 
 def town(roofs: int, collar: int = 0) -> np.ndarray:
-    """300 x 300 pixels with saturated roofs of 6 x 6 and a white collar on the left."""
+    """Return 300 x 300 pixels with saturated roofs of 6 x 6 and a white collar on the left."""
     image = pixels(300, 300).clip(0, 254)
     for roof in range(roofs):
         row, col = divmod(roof, 20)
@@ -177,7 +179,7 @@ def test_white_roofs_that_equal_nodata_are_warned_about(tmp_path):
         (warning,) = mosaic.warnings
         assert not read_all(mosaic)[1].all()
     share = 100 * 36 / (300 * 280)
-    assert all(part in warning for part in ("a.tif", "nodata is 255", f"{share:.2%}",
+    assert all(phrase in warning for phrase in ("a.tif", "nodata is 255", f"{share:.2%}",
                                             "white roofs", "nodata=none"))
     with open_mosaic(path, nodata="none") as mosaic:
         assert mosaic.warnings == []
@@ -197,9 +199,11 @@ def test_true_gaps_are_not(tmp_path, roofs, collar, nodata):
 def test_a_large_raster_is_looked_at_in_windows(tmp_path, monkeypatch):
     monkeypatch.setattr(stretch_module, "SEARCHED_PIXELS", 9 * 64 ** 2)
     sizes, read_view = [], stretch_module.read_view
-    monkeypatch.setattr(stretch_module,
-                        "read_view", lambda view, part: sizes.append((part.width, part.height))
-                        or read_view(view, part))
+
+    def counted(view, window):
+        sizes.append((window.width, window.height))
+        return read_view(view, window)
+    monkeypatch.setattr(stretch_module, "read_view", counted)
     with open_mosaic(write_raster(tmp_path / "a.tif", town(400), nodata=255)) as mosaic:
         assert "white roofs" in mosaic.warnings[0]
     assert sizes == [(64, 64)] * 9

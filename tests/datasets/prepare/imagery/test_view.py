@@ -23,16 +23,16 @@ def with_meaning(path, *meanings):
     return path
 
 
-
-
 def source(band):
-    return f'<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename><SourceBand>{band}</SourceBand></SimpleSource>'
+    return ('<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename>'
+            f"<SourceBand>{band}</SourceBand></SimpleSource>")
 
 
 def write_vrt(path, bands, side):
-    """A VRT of square size, at the place of `write_raster`."""
+    """Write a square VRT with the georeference of `write_raster`."""
+    transform = ", ".join(map(str, grid().to_gdal()))
     path.write_text(f'<VRTDataset rasterXSize="{side}" rasterYSize="{side}"><SRS>{UTM}</SRS>'
-                    f"<GeoTransform>{', '.join(map(str, grid().to_gdal()))}</GeoTransform>{bands}</VRTDataset>")
+                    f"<GeoTransform>{transform}</GeoTransform>{bands}</VRTDataset>")
     return path
 
 
@@ -59,7 +59,7 @@ def test_one_band_made_grey(tmp_path):
     np.testing.assert_array_equal(rgb, image.repeat(3, axis=2))
 
 
-@pytest.mark.parametrize(("options", "parts"), [
+@pytest.mark.parametrize(("options", "phrases"), [
     ({"bands": [1, 2]}, ["bands=[1, 2]", "three band numbers", "[1,1,1]"]),
     ({"bands": [0, 1, 2]}, ["bands=[0, 1, 2]", "from 1"]),
     ({"nodata": "zero"}, ["nodata=zero", "file, none, or a number"]),
@@ -71,10 +71,10 @@ def test_one_band_made_grey(tmp_path):
     ({"stretch": [98, 2]}, ["stretch=[98.0, 2.0]", "between 0 and 100"]),
     ({"stretch": [2]}, ["stretch=[2.0]", "two rising percentiles"]),
 ])
-def test_impossible_values(tmp_path, options, parts):
+def test_impossible_values(tmp_path, options, phrases):
     with pytest.raises(ConfigError) as raised:
         open_mosaic(write_raster(tmp_path / "a.tif", pixels(9, 8)), **options)
-    assert all(part in str(raised.value) for part in parts)
+    assert all(phrase in str(raised.value) for phrase in phrases)
     assert "\n" not in str(raised.value)
 
 
@@ -104,8 +104,9 @@ def test_a_palette_is_looked_up(tmp_path):
 def test_a_transparent_colour_of_a_palette_is_no_imagery(tmp_path):
     indices = np.random.default_rng(1).integers(0, 2, (40, 40), dtype=np.uint8)
     write_raster(tmp_path / "a.tif", indices[..., None])
-    band = (f'<VRTRasterBand dataType="Byte" band="1"><ColorInterp>Palette</ColorInterp><ColorTable>'
-            f'<Entry c1="9" c2="9" c3="9" c4="0"/><Entry c1="200" c2="10" c3="30" c4="255"/></ColorTable>{source(1)}</VRTRasterBand>')
+    band = ('<VRTRasterBand dataType="Byte" band="1"><ColorInterp>Palette</ColorInterp>'
+            '<ColorTable><Entry c1="9" c2="9" c3="9" c4="0"/>'
+            f'<Entry c1="200" c2="10" c3="30" c4="255"/></ColorTable>{source(1)}</VRTRasterBand>')
     rgb, valid = read_all(write_vrt(tmp_path / "a.vrt", band, 40))
     np.testing.assert_array_equal(valid, indices > 0)
     assert (rgb[valid] == [200, 10, 30]).all()
@@ -128,8 +129,7 @@ def test_the_nodata_of_a_palette(tmp_path):
 
 
 def hole_raster(path, kind, dtype=np.uint8):
-    """40 x 40 pixels, of which 10 x 12 hold no imagery, though their colours are bright unless
-    `kind` is nodata."""
+    """Write 40 x 40 pixels, 10 x 12 of them without imagery but bright, unless `kind` is nodata."""
     image = pixels(40, 40, bands=4 if kind == "alpha" else 3).astype(dtype)
     hole = np.zeros((40, 40), bool)
     hole[10:20, 8:20] = True
@@ -214,8 +214,8 @@ def test_gaps_do_not_bleed_into_what_is_averaged(tmp_path):
 def test_a_nodata_value_that_the_type_cannot_hold_means_nothing(tmp_path):
     image = pixels(20, 20)
     write_raster(tmp_path / "a.tif", image)
-    bands = "".join(
-        f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>-9999</NoDataValue>{source(band)}</VRTRasterBand>'
+    bands = "".join(f'<VRTRasterBand dataType="Byte" band="{band}">'
+                    f"<NoDataValue>-9999</NoDataValue>{source(band)}</VRTRasterBand>"
                     for band in (1, 2, 3))
     rgb, valid = read_all(write_vrt(tmp_path / "a.vrt", bands, 20))
     np.testing.assert_array_equal(rgb, image)
@@ -223,8 +223,8 @@ def test_a_nodata_value_that_the_type_cannot_hold_means_nothing(tmp_path):
 
 
 def test_a_band_that_is_missing(tmp_path):
-    with pytest.raises(PrepareError,
-                       match=r"a.tif: bands=\[1,2,5\], but the raster has 3 band\(s\). Choose three of 1..3"):
+    message = r"a.tif: bands=\[1,2,5\], but the raster has 3 band\(s\). Choose three of 1..3"
+    with pytest.raises(PrepareError, match=message):
         read_all(write_raster(tmp_path / "a.tif", pixels(9, 9)), bands=[1, 2, 5])
 
 

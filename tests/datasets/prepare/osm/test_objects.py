@@ -7,8 +7,15 @@ import pytest
 import shapely
 from pyproj import CRS, Geod
 
+from datasets.prepare.geo.crs import Bounds
 from datasets.prepare.osm import vector_files
-from datasets.prepare.osm.objects import Census, no_overlap_message, polygonal_part, read_objects
+from datasets.prepare.osm.objects import (
+    Census,
+    no_overlap_message,
+    polygonal_part,
+    read_objects,
+    source_files,
+)
 from datasets.prepare.osm.tags import load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST, metres, square
 from tests.datasets.prepare.reading import BOUNDS, read, write
@@ -17,17 +24,15 @@ from utils.errors import PrepareError
 HOLE = shapely.Polygon([(0, 0), (9, 0), (9, 9), (0, 9)], [[(3, 3), (6, 3), (6, 6), (3, 6)]])
 
 
-def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> tuple[float, float, float,
-                                                                             float]:
-    """Bounds in `crs` of a box around a place."""
+def around(lon: float, lat: float, crs: str, degrees: float = 0.02) -> Bounds:
+    """Return the bounds in `crs` of a box around a point."""
     box = shapely.box(lon - degrees, lat - degrees, lon + degrees, lat + degrees)
     return tuple(gpd.GeoSeries([box], crs=4326).to_crs(crs).total_bounds)
 
 
 def area_on_the_ground(shape, crs: str) -> float:
-    return abs(Geod(ellps="WGS84").geometry_area_perimeter(gpd.GeoSeries([shape],
-                                                                         crs=crs).to_crs(4326)[0])[
-                                                                             0])
+    degrees = gpd.GeoSeries([shape], crs=crs).to_crs(4326)[0]
+    return abs(Geod(ellps="WGS84").geometry_area_perimeter(degrees)[0])
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:3395", "EPSG:32635"])
@@ -121,13 +126,12 @@ def test_identical_geometries_of_a_layer_are_kept_once_over_all_files(tmp_path):
     objects = read(tmp_path)
     assert objects.listing == [("building", "yes"), ("amenity", "school"), ("building", "barn")]
     assert objects.census.dropped == {"repeated in their layer": 2}
-    assert [file.name for file in objects.census.files] == ["a.gpkg", "b.gpkg"]
+    assert [file.name for file in source_files(tmp_path)] == ["a.gpkg", "b.gpkg"]
 
 
 def test_multipolygons_stay_whole_and_keep_their_holes(tmp_path):
-    shape = shapely.transform(
-        shapely.MultiPolygon([HOLE, shapely.box(20, 0, 25, 5)]), lambda xy: xy
-        + np.array([WEST, NORTH - 20]))
+    shape = shapely.transform(shapely.MultiPolygon([HOLE, shapely.box(20, 0, 25, 5)]),
+                              lambda xy: xy + np.array([WEST, NORTH - 20]))
     objects = read(write(tmp_path / "a.gpkg", {"landuse": ["forest"]}, [shape]))
     assert shapely.equals(objects.geometry[0], shape)
     assert objects.geometry[0].area == pytest.approx(72 + 25)
@@ -190,8 +194,8 @@ def test_an_empty_layer_does_not_hide_features_without_tags(tmp_path):
 def test_subfolders_are_not_searched(tmp_path):
     (tmp_path / "osm/north").mkdir(parents=True)
     write(tmp_path / "osm/north/a.gpkg", {"building": ["yes"]}, [square(0, 0, 5)])
-    with pytest.raises(PrepareError,
-                       match=r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north") as raised:
+    message = r"osm: the folder itself holds no vector.*subfolders are not searched.*osm=.*north"
+    with pytest.raises(PrepareError, match=message) as raised:
         read(tmp_path / "osm")
     assert "\n" not in str(raised.value)
 
@@ -201,7 +205,8 @@ def test_a_folder_of_several_formats(tmp_path):
     gpd.GeoDataFrame({"leisure": ["park"]}, geometry=[square(20, 0, 5)],
                      crs=UTM).to_crs(3857).to_parquet(tmp_path / "b.parquet")
     (tmp_path / "c.osm").write_text(
-        '<osm version="0.6"><node id="1" lat="49.6523" lon="15.0005"><tag k="amenity" v="cafe"/></node></osm>')
+        '<osm version="0.6"><node id="1" lat="49.6523" lon="15.0005">'
+        '<tag k="amenity" v="cafe"/></node></osm>')
     (tmp_path / "notes.txt").write_text("")
     assert read(tmp_path).listing == [("building", "yes"), ("leisure", "park"),
                                       ("amenity", "cafe")]
@@ -216,12 +221,12 @@ def test_one_layer_without_tags_does_not_hide_the_others(tmp_path):
 
 
 def test_polygonal_part():
-    line, inner = shapely.LineString([(0, 0), (1, 1)]), shapely.MultiPolygon([square(0, 0, 1),
-                                                                              square(2, 0, 1)])
+    line = shapely.LineString([(0, 0), (1, 1)])
+    inner = shapely.MultiPolygon([square(0, 0, 1), square(2, 0, 1)])
     given = np.array([HOLE, line, inner, shapely.GeometryCollection([line, HOLE, inner]),
                       shapely.GeometryCollection([line])], dtype=object)
-    parts = polygonal_part(given)
-    assert shapely.area(parts).tolist() == pytest.approx([72, 0, 2, 74, 0])
-    assert [part.geom_type for part in parts] == ["Polygon", "Polygon", "MultiPolygon",
-                                                  "MultiPolygon", "Polygon"]
+    polygons = polygonal_part(given)
+    assert shapely.area(polygons).tolist() == pytest.approx([72, 0, 2, 74, 0])
+    assert [polygon.geom_type for polygon in polygons] == [
+        "Polygon", "Polygon", "MultiPolygon", "MultiPolygon", "Polygon"]
     assert given[1] is line

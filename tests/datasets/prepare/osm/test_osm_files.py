@@ -20,7 +20,7 @@ METRES_2 = 111_412 * 55_660  # of a square degree near 60 degrees north, roughly
 
 
 class Drawing:
-    """OSM XML, drawn on a grid of 0.001 degrees around 25 E, 60.2 N; one node for each place of
+    """OSM XML, drawn on a grid of 0.001 degrees around 25 E, 60.2 N; one node for each point of
     the grid."""
 
     def __init__(self) -> None:
@@ -31,25 +31,25 @@ class Drawing:
             self.nodes[x, y] = (next(self.ids), tags)
         return self.nodes[x, y][0]
 
-    def way(self, *places: tuple[float, float], **tags: str) -> int:
-        return self.way_of([self.node(*place) for place in places], **tags)
+    def way(self, *points: tuple[float, float], **tags: str) -> int:
+        return self.way_of([self.node(*point) for point in points], **tags)
 
     def way_of(self, nodes: list[int], **tags: str) -> int:
-        name, places = next(self.ids), "".join(f'<nd ref="{node}"/>' for node in nodes)
-        self.lines.append(f'<way id="{name}" version="1">{places}{xml(tags)}</way>')
+        name, members = next(self.ids), "".join(f'<nd ref="{node}"/>' for node in nodes)
+        self.lines.append(f'<way id="{name}" version="1">{members}{xml(tags)}</way>')
         return name
 
     def relation(self, *members: tuple[str, int], **tags: str) -> None:
         inside = "".join(f'<member type="way" ref="{name}" role="{role}"/>'
                          for role, name in members)
-        self.lines.append(
-            f'<relation id="{next(self.ids)}" version="1">{inside}{xml({"type": "multipolygon", **tags})}</relation>')
+        inside += xml({"type": "multipolygon", **tags})
+        self.lines.append(f'<relation id="{next(self.ids)}" version="1">{inside}</relation>')
 
     def text(self, nodes_last: bool = False) -> str:
-        nodes = [f'<node id="{name}" version="1" lon="{25 + x / 1000}" lat="{60.2 + y / 1000}">{xml(tags)}</node>'
-                 for (x, y), (name, tags) in self.nodes.items()]
-        parts = self.lines[::-1] + nodes[::-1] if nodes_last else nodes + self.lines
-        return f'<?xml version="1.0"?><osm version="0.6" generator="test">{"".join(parts)}</osm>'
+        nodes = [f'<node id="{name}" version="1" lon="{25 + x / 1000}" lat="{60.2 + y / 1000}">'
+                 f"{xml(tags)}</node>" for (x, y), (name, tags) in self.nodes.items()]
+        lines = self.lines[::-1] + nodes[::-1] if nodes_last else nodes + self.lines
+        return f'<?xml version="1.0"?><osm version="0.6" generator="test">{"".join(lines)}</osm>'
 
     def write(self, path, **options):
         path.write_text(self.text(**options))
@@ -184,7 +184,8 @@ def test_no_object_near_the_raster(drawing, tmp_path):
     objects = read(path, CRS, bounds)
     assert objects.listing == []
     message = no_overlap_message(path, objects.census, CRS, bounds, "or do without")
-    assert "Extent of the OSM data 25.00000, 60.20000, 25.03400, 60.22900, of the raster 10.00000, 48.00000, 11.00000, 49.00000" in message
+    assert ("Extent of the OSM data 25.00000, 60.20000, 25.03400, 60.22900, of the raster "
+            "10.00000, 48.00000, 11.00000, 49.00000") in message
 
 
 def test_a_file_without_any_tag(tmp_path):
@@ -206,10 +207,10 @@ def test_nothing_is_left_in_the_temporary_folder(drawing, tmp_path, monkeypatch)
     ("cut.osm", b'<osm version="0.6"><node id="1" '),
     ("junk.osm.gz", b"junk"), ("junk.osm.bz2", b"junk"),
 ])
-def test_a_damaged_file_is_told_in_one_line(tmp_path, name, content):
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(PrepareError,
-                       match=rf"{name}: not a readable OpenStreetMap file \(.*get the file again") as raised:
+    message = rf"{name}: not a readable OpenStreetMap file \(.*get the file again"
+    with pytest.raises(PrepareError, match=message) as raised:
         read(tmp_path / name, CRS, BOUNDS)
     assert "\n" not in str(raised.value)
 
@@ -232,8 +233,8 @@ def test_a_real_pbf(shared):
 
 def test_holes_of_real_multipolygons(shared):
     path = shared / "data/helsinki_pop/Helsinki.osm.pbf"
-    areas = osmium.FileProcessor(str(path)).with_areas(
-        osmium.filter.KeyFilter("building")).with_filter(osmium.filter.KeyFilter("building"))
+    keys = osmium.filter.KeyFilter("building")
+    areas = osmium.FileProcessor(str(path)).with_areas(keys).with_filter(keys)
     expected = sum(area.num_rings()[1] for area in areas if area.is_area())
     objects = read(path, *WORLD)
     buildings = objects.geometry[[layer == "building" for layer in objects.layers]]
@@ -249,7 +250,7 @@ def test_a_real_xml_extract(shared):
                                       "lines": 1}
 
 
-def test_temporary_files_lie_where_they_are_told_and_do_not_stay(tmp_path, drawing, monkeypatch):
+def test_temporary_files_lie_in_the_given_folder_and_do_not_stay(tmp_path, drawing, monkeypatch):
     scratch, seen = tmp_path / "scratch", []
     scratch.mkdir()
     path = drawing.write(tmp_path / "a.osm")

@@ -53,7 +53,7 @@ def test_a_table_of_ones_own(tmp_path):
     assert objects.census.dropped == {"lines": 1}
 
 
-@pytest.mark.parametrize(("table", "parts"), [
+@pytest.mark.parametrize(("table", "phrases"), [
     ("keys: [", ["not YAML"]),
     ("", ["the file is None", "keys, width_m"]),
     ({"layers": {}}, ["unknown name 'layers'", "keys, width_m"]),
@@ -92,14 +92,14 @@ def test_a_table_of_ones_own(tmp_path):
     ({"keys": {"road": BUILDING}, "width_m": {"default": 1, 5: 1}},
      ["width_m has the value 5", "in quotes"]),
 ])
-def test_a_wrong_table_is_told_in_one_line(tmp_path, table, parts):
+def test_a_wrong_table_is_refused_in_one_line(tmp_path, table, phrases):
     with pytest.raises(ConfigError) as raised:
         load_layers(table_file(tmp_path, table))
     message = str(raised.value)
     assert message.startswith(f"layers={tmp_path / 'mine.yaml'}: ")
     assert "\n" not in message
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
 
 
 def test_a_missing_table(tmp_path):

@@ -1,6 +1,7 @@
 """Every kind of vector file, and every way in which it may name tags."""
 
 import json
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -8,10 +9,12 @@ import pytest
 import shapely
 
 from datasets.prepare.osm import vector_files
+from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST, metres, square
 from tests.datasets.prepare.reading import BOUNDS, read, write
 from utils.errors import PrepareError
+from utils.files import checksums
 
 KEYS = ["building", "landuse", "highway"]
 
@@ -21,7 +24,7 @@ def tags_of(row) -> dict[str, str]:
 
 
 def with_one_column(frame, name: str, text):
-    """The frame with its tags in one text column."""
+    """Return the frame with its tags in one text column."""
     return gpd.GeoDataFrame({name: [text(tags_of(row)) for _, row in frame.iterrows()]},
                             geometry=frame.geometry, crs=frame.crs)
 
@@ -65,7 +68,7 @@ def to_label_column(frame, folder):
 
 
 def to_other_tags(frame, folder):
-    """As ogr2ogr writes OSM: some keys are columns, the rest is an hstore."""
+    """Write OSM like ogr2ogr: some keys are columns, the rest is an hstore."""
     rest = with_one_column(frame.assign(building=None), "other_tags", hstore)
     rest.assign(building=frame["building"]).to_file(folder / "ogr.gpkg")
     return folder / "ogr.gpkg"
@@ -81,14 +84,14 @@ def to_json_tags(frame, folder):
 
 
 def to_the_layout_of_the_release(frame, folder):
-    """Shapefiles called like the layers, whose f_tag names the column of the value."""
+    """Write Shapefiles called like the layers, whose f_tag names the column of the value."""
     (folder / "release").mkdir()
     for key, name, pointer in (("building", "building", "building"),
                                ("landuse", "landuse", "fclass"), ("highway", "road", "highway")):
         rows = frame[frame[key].notna()]
-        gpd.GeoDataFrame({pointer: rows[key], "f_tag": pointer, "name": "x"},
-                         geometry=rows.geometry, crs=frame.crs).to_file(
-            folder / "release" / f"{name}.shp")
+        layer = gpd.GeoDataFrame({pointer: rows[key], "f_tag": pointer, "name": "x"},
+                                 geometry=rows.geometry, crs=frame.crs)
+        layer.to_file(folder / "release" / f"{name}.shp")
     return folder / "release"
 
 
@@ -201,8 +204,8 @@ def test_text_that_is_not_in_the_stated_encoding(tmp_path):
 def test_a_lost_index_is_restored_on_request(tmp_path, monkeypatch):
     path = write(tmp_path / "a.shp", {"building": ["yes"]}, [square(0, 0, 5)])
     path.with_suffix(".shx").unlink()
-    with pytest.raises(PrepareError,
-                       match=r"a\.shp: the Shapefile's index a\.shx is missing.*SHAPE_RESTORE_SHX=YES"):
+    message = r"a\.shp: the Shapefile's index a\.shx is missing.*SHAPE_RESTORE_SHX=YES"
+    with pytest.raises(PrepareError, match=message):
         read(path)
     monkeypatch.setenv("SHAPE_RESTORE_SHX", "YES")
     assert read(path).listing == [("building", "yes")]
@@ -217,8 +220,8 @@ def test_attributes_that_are_cut_off(tmp_path):
 
 def test_the_files_of_a_shapefile(tmp_path):
     path = write(tmp_path / "a.shp", {"building": ["yes"]}, [square(0, 0, 5)])
-    assert {file.suffix for file in read(path).census.files} == {".shp", ".shx", ".dbf", ".prj",
-                                                                 ".cpg"}
+    recorded = {Path(entry["file"]).suffix for entry in checksums(source_files(path))}
+    assert recorded == {".shp", ".shx", ".dbf", ".prj", ".cpg"}
 
 
 @pytest.mark.parametrize(("name", "count"), [("a702502933_US_21", 42), ("n4503852781_DE_", 15)])

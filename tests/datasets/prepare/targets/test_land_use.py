@@ -61,10 +61,11 @@ def test_a_tile_half_outside_the_raster_is_unknown_there(tmp_path):
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:25832"])
-def test_another_grid_is_resampled_by_nearest_neighbour_and_said(tmp_path, crs):
+def test_another_grid_is_resampled_by_nearest_neighbour_with_a_note(tmp_path, crs):
     plain = write_classes(tmp_path / "plain.tif", QUARTERS)
-    with rasterio.open(plain) as source, rasterio.vrt.WarpedVRT(source, crs=crs,
-                                                                resampling=rasterio.enums.Resampling.nearest) as warped:
+    nearest = rasterio.enums.Resampling.nearest
+    with (rasterio.open(plain) as source,
+          rasterio.vrt.WarpedVRT(source, crs=crs, resampling=nearest) as warped):
         values, transform = warped.read(1), warped.transform
     assert set(np.unique(values)) <= {0, 4, 8, 255}
     land_use = LandUse(write_classes(tmp_path / "lu.tif", values, transform, crs, nodata=255))
@@ -77,7 +78,7 @@ def test_another_grid_is_resampled_by_nearest_neighbour_and_said(tmp_path, crs):
     expected = QUARTERS[68:132, 68:132]
     assert (tile == expected).mean() > 0.95   # the lines between the quarters may move by a pixel
     inner = np.s_[:28, :28], np.s_[:28, 36:], np.s_[36:, :28], np.s_[36:, 36:]
-    assert [np.unique(tile[part]).tolist() for part in inner] == [[0], [4], [8], [255]]
+    assert [np.unique(tile[quarter]).tolist() for quarter in inner] == [[0], [4], [8], [255]]
 
 
 def test_coarser_pixels_of_the_same_crs_are_said_where_the_grid_is_known(tmp_path):
@@ -98,7 +99,8 @@ def test_a_raster_map_by_numbers_and_names_and_what_it_does_not_name(tmp_path):
     source.check(UTM, BOUNDS, grid())
     tile = source.tile(BOUNDS, UTM, 200)
     assert (tile[0, 0], tile[0, 199], tile[199, 0], tile[199, 199]) == (4, 7, 255, 255)
-    assert any("10000 pixels of values that label_map does not name are unknown: 23000 (10000)" in note for note in source.notes)
+    assert any("10000 pixels of values that label_map does not name are unknown: 23000 (10000)"
+               in note for note in source.notes)
     assert any("10000 pixels without a value" in note for note in source.notes)
 
 
@@ -145,8 +147,8 @@ def test_later_polygons_lie_over_earlier_ones_whatever_the_index_answers(tmp_pat
     assert (LandUse(path).tile(tile_bounds(0, 0), UTM, SIDE) == order[-1]).all()
 
 
-def test_many_tiles_are_served_by_few_reads_and_nothing_is_missing_at_the_edges_of_a_read(tmp_path,
-                                                                                          monkeypatch):
+def test_many_tiles_are_served_by_few_reads_and_nothing_is_missing_at_the_edges_of_a_read(
+        tmp_path, monkeypatch):
     rng = np.random.default_rng(2)
     shapes = [shapely.Point(WEST + x, NORTH - y).buffer(rng.uniform(3, 30))
               for x, y in rng.uniform((0, 0), (980, 160), (300, 2))]
@@ -164,13 +166,13 @@ def test_many_tiles_are_served_by_few_reads_and_nothing_is_missing_at_the_edges_
     tiles = {(col, row): source.tile(tile_bounds(col, row), UTM, SIDE) for row in range(4)
              for col in range(30)}
     assert len(reads) <= 6
-    for place in tiles:
+    for col, row in tiles:
         everything = rasterio.features.rasterize(
             zip(shapes, classes, strict=True), (SIDE, SIDE), fill=255,
-            transform=rasterio.transform.from_bounds(*tile_bounds(*place), SIDE, SIDE),
+            transform=rasterio.transform.from_bounds(*tile_bounds(col, row), SIDE, SIDE),
             dtype="uint8",
         )
-        np.testing.assert_array_equal(tiles[place], everything)
+        np.testing.assert_array_equal(tiles[col, row], everything)
 
 
 def test_polygons_without_class_and_of_unnamed_classes_are_counted(tmp_path):
@@ -298,11 +300,11 @@ CASES = {
                             "ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_message(tmp_path, case):
-    make, parts = CASES[case]
+    make, phrases = CASES[case]
     arguments = make(tmp_path)
     with pytest.raises(PrepareError) as raised:
         LandUse(**arguments).check(UTM, BOUNDS)
     message = str(raised.value)
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
     assert "\n" not in message

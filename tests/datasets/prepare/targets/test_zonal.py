@@ -113,9 +113,8 @@ def test_a_density_is_multiplied_by_true_area_in_any_crs(tmp_path, unit, square_
 
 def test_a_rotated_and_scaled_raster(tmp_path):
     values = np.random.default_rng(0).integers(0, 50, (10, 10)).astype(np.int16)
-    turned = rasterio.Affine.translation(WEST,
-                                         NORTH) @ rasterio.Affine.rotation(
-                                             30) @ rasterio.Affine.scale(10, -10)
+    turned = (rasterio.Affine.translation(WEST, NORTH) @ rasterio.Affine.rotation(30)
+              @ rasterio.Affine.scale(10, -10))
     path = write_cells(tmp_path / "pop.tif", values, turned)
     with rasterio.open(path, "r+") as raster:
         raster.scales, raster.offsets = (0.5,), (1.0,)
@@ -289,22 +288,22 @@ CASES = {
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("case", CASES)
 def test_message(tmp_path, case):
-    make, parts = CASES[case]
+    make, phrases = CASES[case]
     arguments = make(tmp_path)
     with pytest.raises(PrepareError) as raised:
         Zonal(name="population", **arguments).check(UTM, BOUNDS)
     message = str(raised.value)
-    for part in parts:
-        assert part in message
+    for phrase in phrases:
+        assert phrase in message
     assert "\n" not in message
 
 
 @pytest.mark.parametrize("case", ["negative", "nan", "census_null"])
 def test_a_worker_that_was_spared_the_check_says_it_too(tmp_path, case):
-    make, parts = CASES[case]
+    make, phrases = CASES[case]
     with pytest.raises(PrepareError) as raised:
         totals_of(Zonal(name="population", **make(tmp_path)), [BOUNDS], UTM)
-    assert all(part in str(raised.value) for part in parts)
+    assert all(phrase in str(raised.value) for phrase in phrases)
 
 
 def test_nan_that_is_the_nodata_value_is_fine(tmp_path):

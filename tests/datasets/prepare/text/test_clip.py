@@ -1,4 +1,4 @@
-"""CLIP's text vectors: those of open_clip, encoded once, kept on disk, and what is said when the
+"""CLIP's text vectors: equal to open_clip's, encoded once, kept on disk; and the messages when the
 weights are not at hand."""
 
 import builtins
@@ -101,8 +101,8 @@ def test_the_vectors_are_those_of_open_clip(model, weights, encode):
 def test_the_activation_follows_the_model(model, weights, encode):
     quick, plain = encode(weights)[0], encode(weights, model="tiny")[0]
     assert np.abs(quick - plain).max() > 1e-3
-    assert "for weights of OpenAI pass text.model=tiny-quickgelu" in " ".join(
-        encode(weights, model="tiny")[1].notes)
+    notes = " ".join(encode(weights, model="tiny")[1].notes)
+    assert "for weights of OpenAI pass text.model=tiny-quickgelu" in notes
 
 
 @pytest.mark.parametrize(("model", "weights", "used"), [
@@ -234,10 +234,11 @@ def test_the_cache_is_in_the_users_cache_folder(weights, tmp_path, monkeypatch):
     assert (tmp_path / "mine/rose/text/vectors.sqlite").is_file()
 
 
-def test_another_width_is_told(model, tmp_path):
+def test_another_width_is_noted(model, tmp_path):
     torch.save(model.state_dict(), tmp_path / "tiny.pt")
     notes = text_encoder("clip", "tiny-quickgelu", str(tmp_path / "tiny.pt")).notes
-    assert "text.model=tiny-quickgelu makes text vectors of width 32: train with graph_in_dim=44" in notes
+    assert ("text.model=tiny-quickgelu makes text vectors of width 32: train with graph_in_dim=44"
+            in notes)
 
 
 def test_offline_says_which_file_to_get(encode, monkeypatch):
@@ -285,8 +286,8 @@ def test_without_a_network_it_ends_at_once_and_asks_once(encode, no_network, mon
         source = {"url": "https://github.com/weights.pt"}
         monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda model, tag: source)
     start = time.monotonic()
-    with pytest.raises(PrepareError,
-                       match=rf"cannot be downloaded \({host} cannot be reached: Name or service not known\); get ") as error:
+    silence = rf"\({host} cannot be reached: Name or service not known\)"
+    with pytest.raises(PrepareError, match=rf"cannot be downloaded {silence}; get ") as error:
         encode(weights, model=model)
     assert time.monotonic() - start < 5
     assert "\n" not in str(error.value)
@@ -303,18 +304,17 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(no_network, monkeypat
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     monkeypatch.setattr(clip_text, "_PATIENCE", 0.1)
-    assert clip_text._unreachable(
-        "https://a.example") == "a.example cannot be reached: no answer within 0.1 s"
+    fault = clip_text._unreachable("https://a.example")
+    assert fault == "a.example cannot be reached: no answer within 0.1 s"
     answer.set()
 
 
 def test_a_proxy_is_reached_in_the_place_of_the_host(no_network, monkeypatch):
     monkeypatch.setattr(clip_text, "getproxies", lambda: {"https": "http://proxy.example:3128"})
     monkeypatch.setattr(clip_text, "proxy_bypass", lambda host: host == "inside.example")
-    assert clip_text._unreachable("https://a.example").startswith(
-        "proxy.example cannot be reached")
-    assert clip_text._unreachable("https://inside.example").startswith(
-        "inside.example cannot be reached")
+    outside, inside = map(clip_text._unreachable, ("https://a.example", "https://inside.example"))
+    assert outside.startswith("proxy.example cannot be reached")
+    assert inside.startswith("inside.example cannot be reached")
 
 
 def test_without_a_network_a_file_of_the_hubs_cache_serves(no_network, tmp_path):
@@ -337,8 +337,9 @@ def test_without_open_clip_the_remedy_is_named(monkeypatch):
             raise ModuleNotFoundError("No module named 'open_clip'")
         return real(name, *arguments)
     monkeypatch.setattr(builtins, "__import__", absent)
-    with pytest.raises(PrepareError,
-                       match=r"^text=clip: open_clip cannot be imported .*; pip install -r requirements-optional.txt, or"):
+    message = (r"^text=clip: open_clip cannot be imported .*; "
+               r"pip install -r requirements-optional.txt, or")
+    with pytest.raises(PrepareError, match=message):
         text_encoder("clip")
 
 
@@ -396,7 +397,8 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
 def test_a_fresh_process_can_import_open_clip():
     """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this
     process may have given it."""
-    code = "from datasets.prepare.text.registry import text_encoder; text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')"
+    code = ("from datasets.prepare.text.registry import text_encoder; "
+            "text_encoder('clip', 'ViT-B-16-quickgelu', 'gone.pt')")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                          check=False)
     assert "gone.pt: no such file" in run.stderr.splitlines()[-1]
