@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.figures import study_figure
 from studies.command import QUESTIONS, Question
+from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
 from utils.drawing import save_figure

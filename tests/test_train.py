@@ -48,7 +48,7 @@ def train(tiles: Path, folder: Path, *overrides: str) -> None:
     """The same in this process, whose start would take most of the time, and without saving
     pictures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("training.summary.save_figure", lambda *_: None)
+        patched.setattr("training.summary.save_figures", lambda *_: None)
         train_rose.train(read_config("train_rose", TrainConfig,
                                      [*command(tiles, folder)[2:], *overrides]))
 

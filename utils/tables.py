@@ -82,6 +82,20 @@ def format_number(value: float) -> str:
     return f"{value:.3e}" if exponent < -4 or exponent > 8 else f"{value:.{max(3 - exponent, 0)}f}"
 
 
+def format_share(share: float) -> str:
+    """Return whole percents, without calling anything 0% or 100% that is not."""
+    text = f"{share:.0%}"
+    return {"0%": "<1%", "100%": ">99%"}.get(text, text) if 0 < share < 1 else text
+
+
+def format_count(count: float) -> str:
+    """Return a count in at most five characters: 950, 12.3k, 4.56M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:.3g}{unit}"
+    return f"{count:.0f}"
+
+
 def label_of(name: str) -> str:
     """A figure's name as it is written in prose: mIoU, F1, IoU of a class, MAE, RMSE, R², and the
     std of any."""

@@ -40,6 +40,8 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
      ["scene.json", "not of the form #4a98d3"]),
     (scene, replace("scene.json", '["south", null, "1%"]', '["south"]'), ["scene.json", "Zones"]),
     (scene, remove("figures/map.png"), ["figures/map.png", "missing", "expected a picture"]),
+    (pretraining, write("figures/loss.svg", "<svg>"),
+     ["figures/loss.svg", "no <svg> with a viewBox", "expected a picture"]),
     (scene, write("figures/map.png", "no picture"),
      ["figures/map.png", "cannot identify image file", "expected a picture"]),
     (pretraining, remove("config.yaml"), ["config.yaml", "missing", "the keys of the run"]),
