@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from reports import write_report
 from tests.reports.folders import pretraining, regression, scene, segmentation
+from utils.drawing import themed_svg
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                None)
@@ -122,13 +124,13 @@ def browse(page: Path, *options: str) -> tuple[str, str]:
     return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
-def run_in(page: Path, code: str) -> dict:
-    """What `code` writes, as JSON, into an element of the id "results"."""
-    # it would stop the code
+def run_in(page: Path, code: str, *options: str) -> dict:
+    """Return what `code` writes, as JSON, into an element of the id "results"."""
+    # Without the policy, which would stop the code.
     source = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
     changed = page.with_name("checked.html")
     changed.write_text(source.replace("</body>", f"<script>{code}</script></body>"))
-    document, console = browse(changed)
+    document, console = browse(changed, *options)
     assert "Uncaught" not in console
     return json.loads(html.unescape(re.search(r'<pre id="results">(.*?)</pre>', document,
                                               re.DOTALL)[1]))
@@ -176,6 +178,30 @@ def test_a_map_has_the_shape_of_its_ground_and_its_pictures_fill_it(tmp_path):
     assert found["pictures"] == [pytest.approx([width, height], rel=1e-3)] * 3
     assert found["metres"] == pytest.approx(250 / width, rel=1e-2)
     assert found["metres"] == pytest.approx(334 / height, rel=1e-2)
+
+
+@pytest.mark.parametrize(("scheme", "dark"), [(0, True), (1, False)])
+def test_the_ink_of_a_figure_is_light_on_dark_pages_and_dark_on_light_ones(tmp_path, scheme, dark):
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().set_title("a title")
+    folder = pretraining(tmp_path / "run")
+    (folder / "figures" / "loss.svg").write_text(themed_svg(figure))
+    write_report([folder], tmp_path / "page.html")
+    brightness = """
+      const image = document.querySelector("figure.picture img"), canvas = document.createElement("canvas");
+      image.decode().then(() => {
+        [canvas.width, canvas.height] = [image.width, image.height];
+        const context = canvas.getContext("2d");
+        context.drawImage(image, 0, 0);
+        const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data, inks = [];
+        for (let at = 0; at < pixels.length; at += 4) if (pixels[at + 3] > 250) inks.push(pixels[at]);
+        const results = { count: inks.length, least: Math.min(...inks), most: Math.max(...inks) };
+        document.body.append(Object.assign(document.createElement("pre"), { id: "results", textContent: JSON.stringify(results) }));
+      });"""
+    ink = run_in(tmp_path / "page.html", brightness,
+                 f"--blink-settings=preferredColorScheme={scheme}")
+    assert ink["count"] > 50
+    assert ink["least"] > 200 if dark else ink["most"] < 60
 
 
 def test_a_page_does_what_it_promises(page):
