@@ -51,7 +51,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """
     count, truth, predicted = len(classes), confusion.sum(1), confusion.sum(0)
     shares = confusion / np.maximum(truth, 1)[:, None]                                     # [C, C]
-    side = 2.2 + 0.62 * count
+    side = 2.5 + 0.6 * count
     figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axes = figure.subplots()
     drawn = axes.imshow(np.ma.masked_equal(shares, 0), cmap=SHARES, vmin=0, vmax=1)
