@@ -100,10 +100,11 @@ def test_what_a_run_leaves(whole):
     settings = OmegaConf.load(whole / "config.yaml")
     assert (settings.total_epoch, settings.image_encoder,
             settings.augment) == (3, "test_vit", "aligned")
-    assert {path.name for path in (whole / "figures").iterdir()} == {"loss.png",
-                                                                     "reconstruction_image.png",
-                                                                     "reconstruction_osm.png"}
+    assert {path.name for path in (whole / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("loss", "reconstruction_image", "reconstruction_osm")
+        for kind in ("png", "svg")}
     page = (whole / "report.html").read_text()
+    assert page.count("data:image/svg+xml,") == 3
     assert page.count("<polygon") == sum(len(tile["objects"])
                                          for tile in json.loads(
                                              (whole / "attention.json").read_text())["tiles"]) > 0
