@@ -25,7 +25,6 @@ from utils.style import (
     NO_VALUE,
     OSM_COLOUR,
     SEQUENTIAL,
-    SERIES_COLOURS,
     SHARES,
     class_colours,
     painted,

@@ -1,4 +1,4 @@
-"""Figures of a pretraining run. Each function returns a matplotlib Figure and draws no window."""
+"""Figures of a pretraining run. Each function returns a matplotlib Figure, shown nowhere."""
 
 from collections.abc import Sequence
 
