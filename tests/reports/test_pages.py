@@ -61,7 +61,7 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
     return Page(path)
 
 
-@pytest.mark.parametrize(("kind", "said"), [
+@pytest.mark.parametrize(("kind", "texts"), [
     ("pretraining", ["6 steps. The record ends in epoch 1.", "25.0 with the mean colour",
                      "18.0% 9.0% 2.00 x", "house",
                      "25% by always the commonest of 7"]),
@@ -72,9 +72,9 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
     ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -",
                "map.tif"]),
 ])
-def test_a_page_says_what_its_folder_holds(tmp_path, kind, said):
+def test_a_page_says_what_its_folder_holds(tmp_path, kind, texts):
     page = page_of(KINDS[kind](tmp_path / "run"))
-    assert [words for words in said if words not in page.text] == []
+    assert [words for words in texts if words not in page.text] == []
 
 
 def test_maps_of_the_same_title_are_told_apart_by_their_folders(tmp_path):
