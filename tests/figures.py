@@ -1,9 +1,11 @@
 """Figures as tests look at them."""
 
 import warnings
+from collections.abc import Iterable
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 
 def laid_out(figure: Figure) -> Figure:
@@ -18,5 +20,11 @@ def laid_out(figure: Figure) -> Figure:
     return figure
 
 
+def words(texts: Iterable[Text]) -> list[str]:
+    """Return what is written in tick labels or in a legend."""
+    return [text.get_text() for text in texts]
+
+
 def texts(axes: Axes) -> list[str]:
-    return [text.get_text() for text in axes.texts]
+    """Return what is written within axes."""
+    return words(axes.texts)

@@ -1,5 +1,4 @@
-"""The figures: what they show is right, nothing is cut off or warned of, also at the extremes of
-what they are given."""
+"""Figures show what is right, cut off nothing and warn of nothing, at the extremes as well."""
 
 import math
 
@@ -16,7 +15,7 @@ from evaluation.figures import (
     scatter_figure,
     tiles_figure,
 )
-from tests.figures import laid_out, texts
+from tests.figures import laid_out, texts, words
 from utils.style import CLASS_COLOURS
 
 NAN = math.nan
@@ -24,56 +23,54 @@ FIGURES = {"mae": 1.0, "rmse": 2.0, "r2": 0.5}
 
 
 def test_confusion_shows_shares_of_rows_and_names_what_is_absent():
-    axes = laid_out(confusion_figure(np.array([[996, 4, 0], [500, 1500, 0], [0, 0, 0]]),
-                                  ("a", "b", "c"))).axes[0]
+    pixels = np.array([[996, 4, 0], [500, 1500, 0], [0, 0, 0]])
+    axes = laid_out(confusion_figure(pixels, ("a", "b", "c"))).axes[0]
     assert texts(axes) == [">99%\n996", "<1%\n4", "25%\n500", "75%\n1.5k"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a\n1k", "b\n2k",
-                                                                      "c\n(absent)"]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b", "c\n(never)"]
+    assert words(axes.get_yticklabels()) == ["a\n1k", "b\n2k", "c\n(absent)"]
+    assert words(axes.get_xticklabels()) == ["a", "b", "c\n(never)"]
     assert axes.get_title() == "Classes taken for each other: 83% of 3,000 pixels right"
 
 
 @pytest.mark.parametrize("count", [2, 15])
 def test_confusion_of_any_number_of_classes(count):
-    laid_out(confusion_figure(np.random.default_rng(0).integers(0, 10**9, (count, count)),
-                           [f"a class {i}" for i in range(count)]))
+    pixels = np.random.default_rng(0).integers(0, 10**9, (count, count))
+    laid_out(confusion_figure(pixels, [f"a class {i}" for i in range(count)]))
 
 
 def test_confusion_without_a_known_pixel():
-    assert "no pixel of a known class" in laid_out(confusion_figure(np.zeros((9, 9), int),
-                                                                 CLASSES)).axes[0].get_title()
+    figure = laid_out(confusion_figure(np.zeros((9, 9), int), CLASSES))
+    assert "no pixel of a known class" in figure.axes[0].get_title()
 
 
 def tiles(count: int, classes: int, side: int = 32):
     truth = np.arange(side * side).reshape(side, side) * classes // (side * side)
     names = [f"x_{i}_0" for i in range(count)]
-    return np.zeros((count, side, side, 3),
-                    np.uint8), np.stack([truth] * count), np.stack([truth.T] * count), names
+    images = np.zeros((count, side, side, 3), np.uint8)
+    return images, np.stack([truth] * count), np.stack([truth.T] * count), names
 
 
 @pytest.mark.parametrize(("count", "shown", "classes"),
                          [(1, 1, 2), (3, 3, 15), (5, 5, 9), (11, 8, 15)])
 def test_up_to_eight_tiles(count, shown, classes):
     figure = laid_out(tiles_figure(*tiles(count, classes), [f"class {i}" for i in range(classes)]))
-    assert sorted(axes.get_ylabel() for axes in figure.axes
-                  if axes.get_ylabel()) == [f"x_{i}_0" for i in range(shown)]
+    labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert sorted(labels) == [f"x_{i}_0" for i in range(shown)]
     pictures = [axes for axes in figure.axes if axes.images]
     assert len(pictures) == 3 * shown
     assert np.ptp([axes.get_position().width for axes in pictures]) < 1e-6
 
 
 def test_tiles_in_the_colours_of_their_classes_with_the_share_of_right_pixels():
-    images, truth, predicted, names = tiles(1, 2)
+    images, truth, predicted, tile_names = tiles(1, 2)
     truth[0, 0], predicted[0, :16], predicted[0, 16:] = UNKNOWN, 0, 1
     predicted[0, 31] = 0
-    figure = laid_out(tiles_figure(images, truth, predicted, names, ("green", "water")))
+    figure = laid_out(tiles_figure(images, truth, predicted, tile_names, ("green", "water")))
     assert figure.axes[2].get_xlabel() == "97% right"  # 30 of 31 known rows
-    true, guess = (figure.axes[place].images[0].get_array() for place in (1, 2))
+    true, guess = (axes.images[0].get_array() for axes in figure.axes[1:3])
     assert np.allclose(true[1, 0] / 255, to_rgb(CLASS_COLOURS["green"]), atol=0.01)
     assert np.allclose(guess[20, 0] / 255, to_rgb(CLASS_COLOURS["water"]), atol=0.01)
     assert len(np.unique(true[0])) == 2  # stripes
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["green", "water",
-                                                                           "unknown"]
+    assert words(figure.legends[0].get_texts()) == ["green", "water", "unknown"]
 
 
 def test_a_tile_of_which_nothing_is_known_and_long_names():
@@ -81,7 +78,7 @@ def test_a_tile_of_which_nothing_is_known_and_long_names():
     classes = ["a class with a name that takes the whole width of the page, as a sentence would: "
                "a, b or c", *CLASSES[1:]]
     figure = laid_out(tiles_figure(images, np.full_like(truth, UNKNOWN), predicted,
-                                ["a_town_with_a_very_long_name_120_3400"], classes))
+                                   ["a_town_with_a_very_long_name_120_3400"], classes))
     assert figure.axes[2].get_xlabel() == "no pixel of a known class"
     assert figure.axes[0].get_ylabel().endswith("_120_3400")
 
@@ -92,7 +89,7 @@ def test_scatter_has_equal_axes_and_the_line_of_equality():
     axes, = figure.axes
     assert axes.get_xlim() == axes.get_ylim()
     assert np.array_equal(*axes.lines[0].get_data())
-    points, = (part for part in axes.collections if isinstance(part, PathCollection))
+    points, = (drawn for drawn in axes.collections if isinstance(drawn, PathCollection))
     assert np.array_equal(points.get_offsets(), np.stack([true, estimate], 1))
     assert figure.get_suptitle().startswith("MAE 1.000, RMSE 2.000, R² 0.5000")
 
@@ -100,11 +97,11 @@ def test_scatter_has_equal_axes_and_the_line_of_equality():
 def test_scatter_of_many_and_widely_spread_totals():
     rng = np.random.default_rng(0)
     true = rng.lognormal(3, 1.4, 30000)
-    figure = laid_out(scatter_figure(true, true * rng.lognormal(0, 0.3, 30000), "people a tile",
-                                  FIGURES))
+    estimate = true * rng.lognormal(0, 0.3, 30000)
+    figure = laid_out(scatter_figure(true, estimate, "people a tile", FIGURES))
     panels = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in panels] == ["30,000 tiles",
-                                                     "28,500 tiles: the 95% with the least totals"]
+    assert [axes.get_title() for axes in panels] == [
+        "30,000 tiles", "28,500 tiles: the 95% with the least totals"]
     assert all(isinstance(axes.collections[0], PolyCollection) for axes in panels)
     assert sum(panels[0].collections[0].get_array()) == 30000
 
@@ -136,8 +133,7 @@ def test_error_map_puts_tiles_at_their_places():
     assert squares.get_array().tolist() == [-10, None]
     assert squares.get_clim() == (-10, 10)
     assert first.get_ylim()[0] > first.get_ylim()[1]  # rows go down
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["no tile",
-                                                                           "tile without a value"]
+    assert words(figure.legends[0].get_texts()) == ["no tile", "tile without a value"]
 
 
 def test_no_error_map_without_places():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studies.figures import study_figure
-from tests.figures import laid_out, texts
+from tests.figures import laid_out, texts, words
 
 NAN = math.nan
 
@@ -17,12 +17,11 @@ def test_study_lines_with_their_deviations():
                                 "title", reference={"baseline": 0.1}))
     axes, = figure.axes
     assert axes.get_xscale() == "log"
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.01", "0.5", "1"]
+    assert words(axes.get_xticklabels()) == ["0.01", "0.5", "1"]
     line, _, (bars,) = axes.containers[0]
     assert line.get_xdata().tolist() == [0.01, 0.5, 1.0]
     assert np.allclose(bars.get_segments()[-1], [[1.0, 0.5], [1.0, 0.7]])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pretrained", "scratch",
-                                                                           "baseline"]
+    assert words(figure.legends[0].get_texts()) == ["pretrained", "scratch", "baseline"]
 
 
 def test_study_from_nothing_to_everything_is_linear():
@@ -35,7 +34,7 @@ def test_study_bars_stand_beside_each_other():
     figure = laid_out(study_figure(series, "modality", "R²", "title", categorical=True,
                                 reference={"mean": 0.0}))
     axes, = figure.axes
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["image", "fusion"]
+    assert words(axes.get_xticklabels()) == ["image", "fusion"]
     assert [text for text in texts(axes) if text] == ["0.4000", "no value", "-0.3000"]
     centres = [bar.get_x() + bar.get_width() / 2 for bar in axes.patches]
     assert np.allclose(centres, [-0.2, 0.8, 1.2])
