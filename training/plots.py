@@ -48,7 +48,7 @@ def _draw_line(axes: Axes, rows: Sequence[dict[str, float]], name: str, title: s
     axes.set(xlabel="step")
     axes.set_title(f"{title}: {format_number(values[0])} at first, {format_number(values[-1])} at "
                    "last", fontsize=FIGURE_FONT + 1)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.06 * max(values) or 1)
     axes.grid(alpha=0.3)
 
 

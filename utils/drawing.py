@@ -13,16 +13,19 @@ from PIL import Image
 
 from utils.files import replacing
 from utils.progress import passing_bar
+from utils.style import DARK_PAGE
 
 FIGURE_FONT = 9
-HALO = "#111111"        # behind text over imagery, light and dark pages alike
+HALO = "#111111"        # behind text over imagery; black would become light on dark pages
 WEBP_QUALITY = 84
-LARGE = 20_000          # bytes from which a picture within an SVG is packed again
+PHOTOGRAPH = 20_000     # bytes from which a picture within an SVG is taken for a photograph
 _DPI, _SVG_DPI = 130, 110
 _RC = {"svg.fonttype": "none", "svg.hashsalt": "rose", "font.sans-serif": ["DejaVu Sans"]}
 _FONT = " font-family: 'DejaVu Sans', sans-serif;"  # as matplotlib repeats it in every text
+_LIGHTER = "".join(f'[style*="{name}: {colour}"]{{{name}:{lighter}!important}}'
+                   for colour, lighter in DARK_PAGE.items() for name in ("fill", "stroke"))
 _THEME = ("svg{color:#1c2226;fill:currentColor;font-family:'DejaVu Sans',Verdana,sans-serif}"
-          "@media(prefers-color-scheme:dark){svg{color:#e7ebec}}*{")
+          f"@media(prefers-color-scheme:dark){{svg{{color:#e7ebec}}{_LIGHTER}}}*{{")
 _PNG = re.compile(r"data:image/png;base64,\s*([A-Za-z0-9+/=]+)")
 
 
@@ -50,8 +53,9 @@ def save_figures(figures: Mapping[str, Figure | None], folder: Path) -> None:
 def themed_svg(figure: Figure) -> str:
     """Return a figure as SVG that suits light and dark pages.
 
-    Its ground is clear, and what is black in the figure takes a light colour where the reader
-    prefers dark pages. Photographs in it are WebP. The figure's white axes stay clear afterwards.
+    Its ground is clear. For readers who prefer dark pages, what is black in the figure becomes
+    light, and DARK_PAGE applies. Photographs in it are WebP. The figure's axes, if they are white,
+    are clear afterwards.
     """
     for axes in figure.axes:
         if axes.get_facecolor() == (1, 1, 1, 1):
@@ -66,12 +70,12 @@ def themed_svg(figure: Figure) -> str:
     return _PNG.sub(_packed, svg.replace("*{", _THEME, 1))
 
 
-def _packed(found: re.Match) -> str:
-    """Return the data URI of a PNG as it is or, if that is smaller, of a WebP."""
-    data = base64.b64decode(found[1])
-    packed = webp(Image.open(BytesIO(data))) if len(data) > LARGE else data
+def _packed(png: re.Match) -> str:
+    """Return the data URI of a PNG, or of a WebP if that is smaller and it is a photograph."""
+    data = base64.b64decode(png[1])
+    packed = webp(Image.open(BytesIO(data))) if len(data) > PHOTOGRAPH else data
     if len(packed) >= len(data):
-        return f"data:image/png;base64,{found[1]}"
+        return f"data:image/png;base64,{png[1]}"
     return f"data:image/webp;base64,{base64.b64encode(packed).decode()}"
 
 

@@ -27,6 +27,7 @@ UNKNOWN_COLOUR, UNKNOWN_EDGE = "#ececec", "#b0b0b0"  # of the same in a legend, 
 NO_TILE, NO_VALUE = "#d2d2d2", "#6f6f6f"         # ground without a tile, a tile without a value
 
 IMAGE_COLOUR, OSM_COLOUR = "#2a6f97", "#bc6c25"
+DARK_PAGE = {IMAGE_COLOUR: "#74a6c6", OSM_COLOUR: "#d79a60"}  # what they become on dark pages
 SERIES_COLOURS = (IMAGE_COLOUR, OSM_COLOUR, "#56b893", "#9a7fe8", "#8f2e1c", "#2b3236")
 TRUE_COLOUR, GUESS_COLOUR = "#ffffff", "#ffd60a"  # outlines over imagery
 OBJECT_COLOUR = "#40e0ff"                        # of the chosen object, over imagery and heat

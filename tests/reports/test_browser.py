@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from reports import write_report
 from tests.reports.folders import pretraining, regression, scene, segmentation
 from utils.drawing import themed_svg
+from utils.style import OSM_COLOUR
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                None)
@@ -221,28 +222,35 @@ def test_a_map_has_the_shape_of_its_ground_and_its_pictures_fill_it(tmp_path):
     assert measured["metres"] == pytest.approx(334 / height, rel=1e-2)
 
 
-@pytest.mark.parametrize(("scheme", "dark"), [(0, True), (1, False)])
-def test_the_ink_of_a_figure_is_light_on_dark_pages_and_dark_on_light_ones(tmp_path, scheme, dark):
+@pytest.mark.parametrize("scheme", [0, 1], ids=["dark", "light"])
+def test_the_ink_of_a_figure_is_light_on_dark_pages_and_dark_on_light_ones(tmp_path, scheme):
     figure = Figure(figsize=(3, 2))
-    figure.subplots().set_title("a title")
+    axes = figure.subplots()
+    axes.set_title("a title")
+    axes.plot([0, 1], color=OSM_COLOUR, linewidth=9)
     folder = pretraining(tmp_path / "run")
     (folder / "figures" / "loss.svg").write_text(themed_svg(figure))
     write_report([folder], tmp_path / "page.html")
-    brightness = """
+    count = """
       const image = document.querySelector("figure.picture img");
       const canvas = document.createElement("canvas");
       image.decode().then(() => {
         [canvas.width, canvas.height] = [image.width, image.height];
         const context = canvas.getContext("2d");
         context.drawImage(image, 0, 0);
-        const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
-        const reds = pixels.filter((red, at) => at % 4 === 0 && pixels[at + 3] > 250);
-        tell({ count: reds.length, least: Math.min(...reds), most: Math.max(...reds) });
+        const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data, colours = {};
+        for (let at = 0; at < pixels.length; at += 4) {
+          const colour = pixels.slice(at, at + 4).join();
+          colours[colour] = (colours[colour] ?? 0) + 1;
+        }
+        tell(colours);
       });"""
-    ink = run_in(tmp_path / "page.html", brightness,
-                 f"--blink-settings=preferredColorScheme={scheme}")
-    assert ink["count"] > 50
-    assert ink["least"] > 200 if dark else ink["most"] < 60
+    pixels = run_in(tmp_path / "page.html", count,
+                    f"--blink-settings=preferredColorScheme={scheme}")
+    light, dark = ("231,235,236,255", "215,154,96,255"), ("28,34,38,255", "188,108,37,255")
+    expected, others = (light, dark) if scheme == 0 else (dark, light)
+    assert all(pixels.get(colour, 0) > 20 for colour in expected)
+    assert not any(colour in pixels for colour in others)
 
 
 def test_a_page_does_what_it_promises(page):

@@ -22,11 +22,11 @@ def figure(**options) -> Figure:
 
 def test_ground_is_clear_and_black_is_the_ink_of_the_page():
     svg = themed_svg(figure())
-    assert "#ffffff" not in svg
-    assert "#000000" not in svg
+    assert not re.search("(fill|stroke): (#ffffff|#000000)", svg)
     assert svg.count("stroke: currentColor") > 4  # of the frame alone
-    assert "#2a6f97" in svg
-    assert "@media(prefers-color-scheme:dark){svg{color:#e7ebec}}" in svg
+    assert svg.count("stroke: #2a6f97") == 2  # of the line and of the rule
+    assert "@media(prefers-color-scheme:dark){svg{color:#e7ebec}" in svg
+    assert '[style*="stroke: #2a6f97"]{stroke:#74a6c6!important}' in svg
 
 
 def test_the_ground_that_a_figure_gave_its_axes_stays():
