@@ -1,21 +1,17 @@
-"""Show runs as one page for the browser, which is complete in itself: losses, figures, maps, and
-where objects look.
+"""Show runs as one page for the browser, complete in itself: losses, figures, maps, attention.
 
-    python make_report.py runs/rose                                          # report.html of one run
-    python make_report.py runs/rose runs/sample_seg_fusion_finetune maps/city out=city.html title="My city"
+    python make_report.py runs/rose                        # report.html of one run
+    python make_report.py runs/rose runs/sample_seg_fusion_finetune maps/city out=city.html
 
 A run is the folder of a pretraining, an evaluation or a map. Each writes such a page of its own;
-this joins them.
+this script joins them, under a title of your own with title="My city".
 """
 
 import os
 from contextlib import ExitStack
 from pathlib import Path
 
-from reports import REPORT, write_report
 from reports.keys import MAKE_REPORT, MakeReportConfig
-from reports.poster import FORMATS, save_poster
-from reports.scene import is_scene
 from utils.cli.command import command
 from utils.errors import ConfigError
 from utils.files import replacing
@@ -23,6 +19,11 @@ from utils.files import replacing
 
 @command(MAKE_REPORT)
 def main(cfg: MakeReportConfig) -> None:
+    # Imported here, so that keys are checked without waiting for matplotlib.
+    from reports.page import REPORT, write_report
+    from reports.poster import save_poster
+    from reports.scene import is_scene
+
     if not cfg.runs:
         raise ConfigError("runs=[]: no folder given; name one or several: python make_report.py "
                           "runs/rose")
@@ -32,18 +33,17 @@ def main(cfg: MakeReportConfig) -> None:
     if cfg.picture:
         _check_picture(Path(cfg.picture), maps)
     with ExitStack() as both:
-        if cfg.picture:
-            # it appears when the page is there, too
-            part = both.enter_context(replacing(Path(cfg.picture)))
-            save_poster(maps, part)
+        if cfg.picture:  # it appears when the page is there, too
+            save_poster(maps, both.enter_context(replacing(Path(cfg.picture))))
         write_report(folders, out, cfg.title)
     print(f"{out}: {len(folders)} run{'s' * (len(folders) > 1)}, {out.stat().st_size / 1e6:.1f} "
           "MB; open it in a browser")
 
 
 def _check_picture(path: Path, maps: list[Path]) -> None:
-    """Raises ConfigError where there is nothing to draw, or no picture can be written to
-    `path`."""
+    """Raise ConfigError if there is nothing to draw, or no picture can be written to `path`."""
+    from reports.poster import FORMATS
+
     if not maps:
         raise ConfigError(f"picture={path}: none of the runs is a map; give a folder of "
                           "predict_scene.py or extract_features.py, or leave picture= out")
@@ -54,7 +54,7 @@ def _check_picture(path: Path, maps: list[Path]) -> None:
 
 
 def _check_place(key: str, path: Path, example: str) -> None:
-    """Raises ConfigError where no file can be written to `path`."""
+    """Raise ConfigError if no file can be written to `path`."""
     if path.is_dir():
         raise ConfigError(f"{key}={path}: is a folder, expected the name of a file; give one in "
                           f"it, such as {path / example}")

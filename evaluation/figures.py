@@ -1,16 +1,13 @@
-"""Figures of an evaluation and of the studies. Arrays in, a matplotlib Figure out; nothing here
-touches a display."""
+"""Figures of an evaluation: arrays in, a matplotlib Figure out. Nothing here touches a display."""
 
 import math
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.colors import Colormap, Normalize
-from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -28,29 +25,24 @@ from utils.style import (
     NO_VALUE,
     OSM_COLOUR,
     SEQUENTIAL,
-    SERIES_COLOURS,
     SHARES,
     class_colours,
     painted,
 )
-from utils.tables import format_number, label_of
+from utils.tables import format_count, format_number, format_share, label_of
 
-SERIES_MARKERS = "os^DvP"
 SHOWN_TILES, SHOWN_CITIES = 8, 6
 NAME_LENGTH = 26          # characters that fit beside a tile
-TITLE_WIDTH = 80          # characters across a study's plot
 EDGE = 0.3                # of a tile, around a city
 PANEL, NARROW = 4.2, 1.6  # inches: longer side of a city's map, least width of any
-# tiles from which a scatter of widely spread totals gets a second panel, of this share of them
-FEW, MOST = 20, 0.95
+FEW, MOST = 20, 0.95      # tiles from which widely spread totals get a second panel, their share
 MANY = 3000               # tiles from which a scatter shows how many lie together
-WIDE_LOSSES = 50          # times as great as the least: a logarithmic axis
-WIDE_X = 16               # the same for what a study varies
-LABELLED_BARS = 18
+SHAPES = 500              # most points or squares that an SVG holds as shapes, not as pixels
+WIDE = 50                 # greatest loss over least loss that makes the axis logarithmic
 
 
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Which class was taken for which: each row in shares of its pixels, with their numbers.
+    """Return which class was taken for which: each row in shares of its pixels, and their counts.
 
     Args:
         confusion: [C, C] numbers of pixels, rows truth, columns prediction.
@@ -58,21 +50,23 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """
     count, truth, predicted = len(classes), confusion.sum(1), confusion.sum(0)
     shares = confusion / np.maximum(truth, 1)[:, None]                                     # [C, C]
-    side = 2.2 + 0.72 * count
+    side = 2.5 + 0.6 * count
     figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.imshow(shares, cmap=SHARES, vmin=0, vmax=1)
+    drawn = axes.imshow(np.ma.masked_equal(shares, 0), cmap=SHARES, vmin=0, vmax=1)
     _write_cells(axes, confusion, shares)
-    below = [name if predicted[place] else f"{name}\n(never)"
-             for place, name in enumerate(classes)]
-    beside = [f"{name}\n{_short(truth[place]) if truth[place] else '(absent)'}"
-              for place, name in enumerate(classes)]
+    below = [name if pixels else f"{name}\n(never)"
+             for name, pixels in zip(classes, predicted, strict=True)]
+    beside = [f"{name}\n{format_count(pixels) if pixels else '(absent)'}"
+              for name, pixels in zip(classes, truth, strict=True)]
     axes.set_xticks(range(count), below, rotation=40, ha="right", rotation_mode="anchor",
                     fontsize=FIGURE_FONT)
     axes.set_yticks(range(count), beside, fontsize=FIGURE_FONT)
     axes.set(xlabel="predicted class", ylabel="true class, and its pixels")
     total = truth.sum()
-    right = f"{_percent(np.trace(confusion) / total)} of {total:,.0f} pixels right" if total else "no pixel of a known class"
+    right = "no pixel of a known class"
+    if total:
+        right = f"{format_share(np.trace(confusion) / total)} of {total:,.0f} pixels right"
     axes.set_title(f"Classes taken for each other: {right}", fontsize=FIGURE_FONT + 1)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.7, ticks=(0, 0.5, 1))
     bar.set_label("share of the true class's pixels", fontsize=FIGURE_FONT)
@@ -81,8 +75,7 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
 
 
 def _write_cells(axes: Axes, confusion: np.ndarray, shares: np.ndarray) -> None:
-    """Share and number in each cell that has any, rows of absent classes hatched, white lines
-    between."""
+    """Write share and count into each cell that has any; hatch the rows of absent classes."""
     count = len(confusion)
     for row in range(count):
         if not confusion[row].any():
@@ -91,22 +84,21 @@ def _write_cells(axes: Axes, confusion: np.ndarray, shares: np.ndarray) -> None:
             continue
         for column in range(count):
             if confusion[row, column]:
-                text = f"{_percent(shares[row, column])}\n{_short(confusion[row, column])}"
-                axes.text(column, row, text, ha="center", va="center", fontsize=7.5,
-                          linespacing=1.3,
-                          color="white" if shares[row, column] > 0.55 else "#222222")
+                share, pixels = shares[row, column], confusion[row, column]
+                axes.text(column, row, f"{format_share(share)}\n{format_count(pixels)}",
+                          ha="center", va="center", fontsize=7.5, linespacing=1.3,
+                          color="white" if share > 0.55 else "#222222")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xticks(np.arange(count + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(count + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.grid(which="minor", alpha=0.3)
     axes.tick_params(which="minor", length=0)
 
 
 def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray,
                  names: Sequence[str], classes: Sequence[str]) -> Figure:
-    """Image, true classes and predicted classes of up to eight tiles, with the share of right
-    pixels below each prediction.
+    """Return image, true and predicted classes of up to eight tiles, with the share that is right.
 
     Args:
         images: [n, H, W, 3] uint8.
@@ -149,12 +141,14 @@ def _shortened(name: str) -> str:
 
 def _share_right(truth: np.ndarray, predicted: np.ndarray) -> str:
     known = truth != UNKNOWN
-    return f"{_percent((truth == predicted)[known].mean())} right" if known.any() else "no pixel of a known class"
+    if not known.any():
+        return "no pixel of a known class"
+    return f"{format_share((truth == predicted)[known].mean())} right"
 
 
 def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str,
                    figures: Mapping[str, float]) -> Figure:
-    """Estimated against true totals of the tiles, with the line on which they are equal.
+    """Return estimated over true totals of the tiles, with the line on which they are equal.
 
     Args:
         true, estimate: [n].
@@ -176,29 +170,30 @@ def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str,
         axes.set_title(f"{_tiles(near.sum())}{which}", fontsize=FIGURE_FONT + 1)
     words = ", ".join(f"{label_of(name)} {format_number(figures[name])}"
                       for name in ("mae", "rmse", "r2") if not math.isnan(figures[name]))
-    left_out = f"\nnot drawn, for a value is not finite: {_tiles(np.count_nonzero(~shown))}" if not shown.all() else ""
+    left_out = ""
+    if not shown.all():
+        left_out = f"\nnot drawn, for a value is not finite: {_tiles(np.count_nonzero(~shown))}"
     figure.suptitle(f"{words}\ndashed: estimated = true{left_out}", fontsize=FIGURE_FONT + 1)
     return figure
 
 
 def _draw_pairs(axes: Axes, true: np.ndarray, estimate: np.ndarray) -> None:
     low, high = _limits(np.concatenate([true, estimate]))
-    axes.plot((low, high), (low, high), color=LINE, linestyle="--", linewidth=1, zorder=3)
+    axes.plot((low, high), (low, high), color="black", linestyle="--", linewidth=1, zorder=3)
     if len(true) < MANY:
         size, alpha = np.clip(5000 / max(len(true), 1), 8, 45), 0.85 if len(true) < 100 else 0.45
         axes.scatter(true, estimate, s=size, alpha=alpha, color=IMAGE_COLOUR, linewidths=0,
-                     zorder=4)
+                     zorder=4, rasterized=len(true) > SHAPES)
     else:
         drawn = axes.hexbin(true, estimate, gridsize=55, extent=(low, high) * 2, bins="log",
-                            mincnt=1, cmap=f"{SEQUENTIAL}_r", linewidths=0)
+                            mincnt=1, cmap=f"{SEQUENTIAL}_r", linewidths=0, rasterized=True)
         axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label="tiles")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.grid(alpha=0.3)
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """From a little below 0, or below the least value where it is negative, to a little above the
-    greatest."""
+    """Return ends a little below 0, or below a negative least value, and above the greatest."""
     low, high = min(0.0, values.min(initial=0)), values.max(initial=0)
     margin = 0.03 * (high - low) or 0.5
     return low - margin, high + margin
@@ -208,15 +203,14 @@ def error_map_figure(
     names: Sequence[str], values: np.ndarray, label: str, diverging: bool,
     among: Sequence[str] | None = None,
 ) -> Figure | None:
-    """Tiles at their places in their city, coloured by their values; None where no tile's name has
-    a place.
+    """Return tiles at their places in their city, coloured by value; None if no name has a place.
 
     Args:
         names: of the tiles; those of the form {city}_{col}_{row} are drawn.
         values: [n], nan where there is none.
         label: of the values, with their unit.
         diverging: the values' sign matters: two colours, white at 0.
-        among: the names of all tiles, by which places are told where `names` are few.
+        among: the names of all tiles, by which places are recognised if `names` are few.
     """
     places: dict[str, list[int]] = {}
     for index, name in enumerate(names):
@@ -230,12 +224,11 @@ def error_map_figure(
     located = {city: places_of([names[index] for index in places[city]],
                                among and [name for name in among if city_of(name) == city])
                for city in shown}                                         # [n, (column, row)] each
-    figure, panels = _map_panels([np.ptp(place, axis=0) + 1 + 2 * EDGE
-                                  for place in located.values()])
+    figure, panels = _map_panels([np.ptp(at, axis=0) + 1 + 2 * EDGE for at in located.values()])
     colours = colormaps[DIVERGING if diverging else SEQUENTIAL].with_extremes(bad=NO_VALUE)
-    for axes, (city, place) in zip(panels, located.items(), strict=True):
-        drawn = _draw_places(axes, place, values[places[city]], norm, colours)
-        axes.set_title(f"{city}\n{_tiles(len(place))}", fontsize=FIGURE_FONT + 1)
+    for axes, (city, at) in zip(panels, located.items(), strict=True):
+        drawn = _draw_places(axes, at, values[places[city]], norm, colours)
+        axes.set_title(f"{city}\n{_tiles(len(at))}", fontsize=FIGURE_FONT + 1)
     figure.colorbar(drawn, ax=panels, shrink=0.8, label=label, extend=extend, panchor=False)
     handles = [Patch(facecolor=NO_TILE, label="no tile"),
                Patch(facecolor=NO_VALUE, label="tile without a value")]
@@ -249,16 +242,15 @@ def error_map_figure(
 
 
 def _map_panels(extents: Sequence[np.ndarray]) -> tuple[Figure, list[Axes]]:
-    """Axes in the proportions of cities of these extents (columns, rows), at most three beside
-    each other."""
+    """Return axes in the proportions of cities with these extents (columns, rows)."""
     count = len(extents)
     columns = 2 if count == 4 else min(count, 3)
     rows = -(-count // columns)
     sides = np.zeros((rows * columns, 2))
     sides[:count] = np.maximum([PANEL * extent / extent.max() for extent in extents],
                                (NARROW, 0.5))
-    widths, heights = sides.reshape(rows, columns,
-                                    2).max(0)[:, 0], sides.reshape(rows, columns, 2).max(1)[:, 1]
+    cells = sides.reshape(rows, columns, 2)
+    widths, heights = cells.max(0)[:, 0], cells.max(1)[:, 1]
     figure = Figure(figsize=(widths.sum() + 0.6 * columns + 1.3, heights.sum() + 0.9 * rows + 0.6),
                     layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, width_ratios=widths,
@@ -268,15 +260,16 @@ def _map_panels(extents: Sequence[np.ndarray]) -> tuple[Figure, list[Axes]]:
     return figure, list(grid.flat[:count])
 
 
-def _draw_places(axes: Axes, place: np.ndarray, values: np.ndarray, norm: Normalize,
+def _draw_places(axes: Axes, places: np.ndarray, values: np.ndarray, norm: Normalize,
                  colours: Colormap) -> PolyCollection:
-    """Squares at places [n, (column, row)]."""
-    corners = place[:, None] + np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5),
-                                         (-0.5, 0.5)])                       # [n, 4, 2]
-    drawn = PolyCollection(corners, cmap=colours, norm=norm, edgecolors="none", antialiased=False)
+    """Draw squares at places [n, (column, row)]."""
+    square = np.array([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)])
+    corners = places[:, None] + square                                       # [n, 4, 2]
+    drawn = PolyCollection(corners, cmap=colours, norm=norm, edgecolors="none", antialiased=False,
+                           rasterized=len(places) > SHAPES)
     drawn.set_array(np.ma.masked_invalid(values))
     axes.add_collection(drawn)
-    (left, top), (right, bottom) = place.min(0) - 0.5 - EDGE, place.max(0) + 0.5 + EDGE
+    (left, top), (right, bottom) = places.min(0) - 0.5 - EDGE, places.max(0) + 0.5 + EDGE
     axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor=NO_TILE,
              xlabel="column", ylabel="row")
     for axis in (axes.xaxis, axes.yaxis):
@@ -286,8 +279,7 @@ def _draw_places(axes: Axes, place: np.ndarray, values: np.ndarray, norm: Normal
 
 
 def _scale(values: np.ndarray, diverging: bool) -> tuple[Normalize, str]:
-    """Colours for all but the outermost hundredth of the values, and at which ends of the bar some
-    lie beyond it."""
+    """Return colours for all but the outermost hundredth, and at which ends values lie beyond."""
     known = values[np.isfinite(values)]
     if not len(known):
         return Normalize(-1 if diverging else 0, 1), "neither"
@@ -304,7 +296,7 @@ def _scale(values: np.ndarray, diverging: bool) -> tuple[Normalize, str]:
 
 
 def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: int) -> Figure:
-    """Losses and the score over the epochs, with the chosen epoch marked.
+    """Return losses and the score over the epochs, with the chosen epoch marked.
 
     Args:
         rows: of metrics.csv: epoch, train_loss, val_loss and the score.
@@ -324,9 +316,8 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
     right.plot([best_epoch], [chosen], marker="*", markersize=14, color=GUESS_COLOUR,
                markeredgecolor=LINE, linestyle="none")
     left.set(xlabel="epoch", ylabel="loss", title="loss")
-    right.set(xlabel="epoch", ylabel=label_of(score), title=f"{label_of(score)} on val: "
-                                                            f"{format_number(chosen)} in epoch "
-                                                            f"{best_epoch}")
+    title = f"{label_of(score)} on val: {format_number(chosen)} in epoch {best_epoch}"
+    right.set(xlabel="epoch", ylabel=label_of(score), title=title)
     for axes in (left, right):
         axes.axvline(best_epoch, color="#888888", linestyle=":", linewidth=1, label="chosen epoch")
         axes.title.set_fontsize(FIGURE_FONT + 1)
@@ -334,96 +325,12 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
         axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     losses = np.array([[row["train_loss"], row["val_loss"]] for row in rows])
-    if np.nanmin(losses, initial=np.inf) > 0 and np.nanmax(losses,
-                                                           initial=0) > WIDE_LOSSES * np.nanmin(
-                                                               losses, initial=np.inf):
+    least, greatest = np.nanmin(losses, initial=np.inf), np.nanmax(losses, initial=0)
+    if 0 < WIDE * least < greatest:
         left.set_yscale("log")
-    left.legend(fontsize=FIGURE_FONT)
+    left.legend(fontsize=FIGURE_FONT, frameon=False)
     return figure
-
-
-def study_figure(
-    series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str, ylabel: str,
-    title: str,
-    categorical: bool = False, reference: Mapping[str, float] | None = None,
-) -> Figure:
-    """A study's numbers over what was varied, one line a series, or bars where x has no order;
-    error bars are standard deviations.
-
-    Args:
-        series: label -> (x, mean, std) for each x; a nan std has no bar, a nan mean no point.
-        categorical: x are names.
-        reference: label -> a value that is the same for all x, as a baseline's.
-    """
-    xs = list(dict.fromkeys(x for points in series.values() for x, _, _ in points))
-    figure = Figure(figsize=(max(7.0, 1.6 + 0.34 * len(xs) * (len(series) + 1)) if categorical
-                             else 7.5, 4.8), layout="constrained")
-    axes = figure.subplots()
-    (_draw_bars if categorical else _draw_lines)(axes, series, xs)
-    for place, (label, value) in enumerate((reference or {}).items()):
-        axes.axhline(value, color="#222222", linestyle=("--", ":", "-.")[place % 3], linewidth=1.2,
-                     label=label, zorder=4)
-    axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.set_title(fill(title, TITLE_WIDTH), fontsize=FIGURE_FONT + 2)
-    axes.spines[["top", "right"]].set_visible(False)
-    handles = axes.get_legend_handles_labels()[0]
-    handles = [*handles[-len(series):], *handles[: -len(series)]]  # the series first
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4),
-                  frameon=False, fontsize=FIGURE_FONT)
-    return figure
-
-
-def _draw_lines(axes: Axes, series: Mapping[str, Sequence[tuple[float, float, float]]],
-                xs: Sequence[float]) -> None:
-    wide = min(xs) > 0 and max(xs) / min(xs) >= WIDE_X
-    for place, (label, points) in enumerate(series.items()):
-        x, mean, std = np.array(sorted(points), float).T
-        axes.errorbar(x, mean, std, label=label, color=SERIES_COLOURS[place % 6],
-                      marker=SERIES_MARKERS[place % 6], markersize=5, capsize=3,
-                      linewidth=1.6, elinewidth=1, zorder=3)
-    if wide:
-        axes.set_xscale("log")
-    if len(xs) <= 12:
-        axes.set_xticks(sorted(xs), [f"{x:g}" for x in sorted(xs)])
-        axes.set_xticks([], minor=True)
-    axes.grid(alpha=0.3)
-
-
-def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float]]],
-               xs: Sequence[str]) -> None:
-    width = 0.8 / len(series)
-    for place, (label, points) in enumerate(series.items()):
-        at = np.array([xs.index(x) for x, _, _ in points]) + (place
-                                                              - (len(series) - 1) / 2) * width
-        mean, std = np.array([point[1:] for point in points], float).T
-        bars: BarContainer = axes.bar(at, mean, width * 0.92, yerr=std, label=label,
-                                      color=SERIES_COLOURS[place % 6], capsize=3,
-                                      error_kw={"elinewidth": 1}, zorder=2)
-        if len(series) * len(xs) <= LABELLED_BARS:
-            axes.bar_label(bars,
-                           ["" if math.isnan(value) else format_number(value) for value in mean],
-                           fontsize=7, padding=2)
-        for x in at[np.isnan(mean)]:
-            axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center",
-                          fontsize=7)
-    axes.set_xticks(range(len(xs)), xs)
-    axes.axhline(0, color="#222222", linewidth=0.8)
-    axes.grid(axis="y", alpha=0.3)
 
 
 def _tiles(count: int) -> str:
     return f"{count:,} tile" if count == 1 else f"{count:,} tiles"
-
-
-def _percent(share: float) -> str:
-    """Whole percents, without calling anything 0% or 100% that is not."""
-    text = f"{share:.0%}"
-    return {"0%": "<1%", "100%": ">99%"}.get(text, text) if 0 < share < 1 else text
-
-
-def _short(number: float) -> str:
-    """A count in at most five characters: 950, 12.3k, 4.56M."""
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number >= 0.9995 * size:
-            return f"{number / size:.3g}{unit}"
-    return f"{number:.0f}"

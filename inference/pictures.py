@@ -1,5 +1,4 @@
-"""The pictures of a scene, and what scene.json says of them: all of one size, over the same
-ground."""
+"""The pictures of a scene, all of the same ground and size, and their entries in scene.json."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from PIL import Image
 from rasterio.enums import Resampling
 
@@ -20,22 +20,25 @@ FIGURES = "figures"
 LONGEST = 1600       # pixels along a picture's longer side
 SHOWN_COLOURS = 9    # of a scale
 OPACITY = 0.7
-NO_IMAGERY = 238    # grey
-QUALITY = 85
+NO_IMAGERY = 238     # grey
+QUALITY = 85         # of a JPEG
 
 
 def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Draw the imagery; what scene.json says of it, and height and width that all pictures of the
-    scene have."""
+    """Draw the imagery.
+
+    Returns:
+        Its layer for scene.json, and height and width of all pictures of the scene.
+    """
     image, valid = mosaic.thumbnail(LONGEST)
     image = np.where(valid[..., None], image, np.uint8(NO_IMAGERY))
-    return {"name": "imagery", "file": save_picture(Image.fromarray(image), out, "imagery.jpg",
-                                                    quality=QUALITY)}, valid.shape
+    file = save_picture(Image.fromarray(image), out, "imagery.jpg", quality=QUALITY)
+    return {"name": "imagery", "file": file}, valid.shape
 
 
 def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
                 shape: tuple[int, int]) -> dict[str, Any]:
-    """Draw the classes of the raster at `path`.
+    """Draw the classes of the raster at `path` and return their layer for scene.json.
 
     Args:
         areas: [C] square metres of each.
@@ -44,10 +47,10 @@ def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
     with rasterio.open(path) as file:
         labels = file.read(1, out_shape=shape, resampling=Resampling.nearest)
     colours = class_colours(classes)
-    picture = Image.fromarray(labels)  # a palette keeps it small
-    picture.putpalette(np.concatenate([rgb(colours),
-                                       np.zeros((UNKNOWN + 1 - len(colours), 3),
-                                                np.uint8)]).tobytes())
+    palette = np.zeros((UNKNOWN + 1, 3), np.uint8)
+    palette[: len(colours)] = rgb(colours)
+    picture = Image.fromarray(labels)
+    picture.putpalette(palette.tobytes())  # keeps the file small
     shares = areas / max(areas.sum(), 1e-9)
     legend = [{"name": name, "colour": colour, "share": round(float(share), 4),
                "hectares": round(float(area) / 1e4, 4)}
@@ -58,7 +61,7 @@ def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
 
 def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: Path,
                  shape: tuple[int, int]) -> dict[str, Any]:
-    """Draw amounts.
+    """Draw amounts and return their layer for scene.json.
 
     Args:
         name: of the layer.
@@ -67,26 +70,24 @@ def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: 
         shape: height and width of the picture.
     """
     known = np.isfinite(values)
-    low, high = (float(values[known].min()),
-                 float(values[known].max())) if known.any() else (0.0, 1.0)
-    low = min(low, 0.0)
+    low, high = 0.0, 1.0
+    if known.any():
+        low, high = min(float(values[known].min()), 0.0), float(values[known].max())
     shares = (np.where(known, values, low) - low) / ((high - low) or 1)
-    painted = (255 * colormaps[SEQUENTIAL](shares)).astype(np.uint8)           # [rows, columns, 4]
-    painted[~known] = 0
+    cells = (255 * colormaps[SEQUENTIAL](shares)).astype(np.uint8)             # [rows, columns, 4]
+    cells[~known] = 0
     rows, columns = (np.minimum((np.arange(side) + 0.5) // cell_px, count - 1).astype(int)
                      for side, count in zip(shape, values.shape, strict=True))
-    steps = 255 * colormaps[SEQUENTIAL](np.linspace(0, 1, SHOWN_COLOURS))[:, :3]
-    colours = [f"#{red:02x}{green:02x}{blue:02x}"
-               for red, green, blue in steps.round().astype(int)]
-    return {"name": name, "file": save_picture(Image.fromarray(painted[np.ix_(rows, columns)]),
-                                               out, "totals.png"), "opacity": OPACITY,
+    colours = list(map(to_hex, colormaps[SEQUENTIAL](np.linspace(0, 1, SHOWN_COLOURS))))
+    file = save_picture(Image.fromarray(cells[np.ix_(rows, columns)]), out, "totals.png")
+    return {"name": name, "file": file, "opacity": OPACITY,
             "scale": {"low": low, "high": high, "colours": colours, "unit": unit}}
 
 
 def save_picture(picture: Image.Image, out: Path, name: str, **options: Any) -> str:
-    """Write a picture into the folder of figures; its path from `out`."""
+    """Write a picture into the folder of figures and return its path from `out`."""
     folder = out / FIGURES
     folder.mkdir(exist_ok=True)
-    with replacing(folder / name) as part:
-        picture.save(part, format="JPEG" if name.endswith(".jpg") else "PNG", **options)
+    with replacing(folder / name) as temporary:
+        picture.save(temporary, format="JPEG" if name.endswith(".jpg") else "PNG", **options)
     return f"{FIGURES}/{name}"

@@ -1,5 +1,4 @@
-"""HTML as nested calls. Whatever is not markup already is escaped, so that no name of a tile, tag
-or file can become markup."""
+"""HTML as nested calls. Text is escaped, so that no name of a tile, tag or file becomes markup."""
 
 import html
 import json
@@ -16,25 +15,26 @@ class Markup(str):
 
 
 def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
-    """`<name attributes>children</name>`; children are texts, numbers, markup, or iterables of
-    these.
+    """Return `<name attributes>children</name>`.
 
-    An underscore at the end of an attribute's name is dropped, others become hyphens; True is an
-    attribute without a value, None and False none at all.
+    Args:
+        children: texts, numbers, markup, or iterables of these.
+        attributes: an underscore at the end of a name is dropped, others become hyphens; True is
+            an attribute without a value, None and False are left out.
     """
-    given = "".join(_attribute(key, value) for key, value in attributes.items()
-                    if value is not None and value is not False)
-    return Markup(f"<{name}{given}>") if name in _VOID else Markup(
-        f"<{name}{given}>{joined(children)}</{name}>")
+    written = "".join(_attribute(key, value) for key, value in attributes.items()
+                      if value is not None and value is not False)
+    end = "" if name in _VOID else f"{joined(children)}</{name}>"
+    return Markup(f"<{name}{written}>{end}")
 
 
 def joined(children: Iterable[Any]) -> Markup:
-    """Markup of all children, one after the other; None adds nothing."""
+    """Return the markup of all children, one after the other; None adds nothing."""
     return Markup("".join(_escaped(child) for child in children))
 
 
 def script_json(value: Any, **attributes: Any) -> Markup:
-    """Data for a page's scripts: in a script element, where nothing can end the element early."""
+    """Return data for a page's scripts in a script element, which no data can end early."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"),
                       allow_nan=False).replace("<", "\\u003c")
     return element("script", Markup(text), type="application/json", **attributes)

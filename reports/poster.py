@@ -1,4 +1,4 @@
-"""All maps of a place side by side: one picture for a page that shows no more."""
+"""All maps of a place side by side in one picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +12,7 @@ from PIL import Image
 
 from reports.scene import Layer, scene_layers, scene_size
 from utils.drawing import FIGURE_FONT, bare, save_figure
+from utils.tables import format_share
 
 PANEL = 4.3          # inches along a panel's longer side
 ACROSS = 2           # panels in a row
@@ -20,8 +21,7 @@ FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".pdf", ".svg")
 
 
 def save_poster(folders: Sequence[Path], path: Path) -> None:
-    """Draw the imagery of the first scene and the maps of all, each over its imagery and as wide
-    and high as the ground is.
+    """Draw the imagery of the first scene, and all maps over their imagery in the ground's shape.
 
     Args:
         folders: of scenes.
@@ -58,7 +58,7 @@ def _draw(axes: Axes, size: tuple[float, float], ground: Layer, layer: Layer | N
         axes.imshow(picture.convert("RGBA"), extent=extent, interpolation="nearest",
                     alpha=layer.opacity)
     if layer.legend:
-        handles = [Patch(facecolor=colour, label=f"{name} {share:.0%}")
+        handles = [Patch(facecolor=colour, label=f"{name} {format_share(share)}")
                    for name, colour, share, _ in layer.legend]
         axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0),
                     ncols=LEGEND_COLUMNS, frameon=False, fontsize=FIGURE_FONT)

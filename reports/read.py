@@ -4,26 +4,32 @@ import base64
 import csv
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from PIL import Image
 
+from utils.drawing import webp
 from utils.errors import ReportError, one_line
 
-LARGE = 120_000        # bytes from which a picture is packed anew
-WEBP_QUALITY = 84
+LARGE = 120_000        # bytes from which a PNG is packed again; small maps stay exact
 _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+_VIEW = re.compile(r'<svg[^>]* viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Whatever is not as it should be in `path` while the block takes it apart is a ReportError;
-    `what`: what it should be."""
+    """Raise ReportError for whatever the block cannot make of `path`.
+
+    Args:
+        what: what the file should hold.
+    """
     try:
         yield
     except FileNotFoundError as error:
@@ -36,7 +42,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
+    """Return the object in a JSON file."""
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise TypeError(f"holds a {type(value).__name__}")
@@ -44,7 +50,7 @@ def json_object(path: Path) -> dict[str, Any]:
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """The rows of a table whose header has `columns`, maybe among others."""
+    """Return the rows of a table whose header has `columns`, maybe among others."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
@@ -54,29 +60,31 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def number(value: float | str | None) -> float:
-    """A figure of a JSON file or of a table; nan where there is none."""
+    """Return a number of a JSON file or of a table; nan if it has none."""
     return math.nan if value is None or value == "" else float(value)
 
 
-def picture(path: Path) -> tuple[str, int, int]:
-    """A picture as a data URI, and its width and height; a large PNG becomes a WebP where that is
-    smaller.
+def picture(path: Path, large: int = LARGE) -> tuple[str, int, int]:
+    """Return a picture as a data URI, and its width and height in pixels of a page.
+
+    A PNG of more than `large` bytes becomes a WebP if that is smaller.
 
     Raises:
         ReportError: there is no such picture, or it cannot be read.
     """
     with reading(path, "a picture"):
+        if path.suffix == ".svg":
+            text = path.read_text(encoding="utf-8")
+            if not (view := _VIEW.search(text)):
+                raise ValueError("no <svg> with a viewBox")
+            width, height = (round(float(side) * 4 / 3) for side in view.groups())  # from points
+            return f"data:image/svg+xml,{quote(text, safe='/:;,=+ ()')}", width, height
         data = path.read_bytes()
         try:
             with Image.open(BytesIO(data)) as image:
                 kind, size, loaded = image.format, image.size, image.copy()
         except (OSError, Image.DecompressionBombError) as error:
             raise ValueError(one_line(error)) from error
-        if kind == "PNG" and len(data) > LARGE:
-            packed = BytesIO()
-            loaded.convert("RGBA" if "transparency" in loaded.info or loaded.mode in ("RGBA", "LA")
-                           else "RGB").save(
-                packed, "WEBP", quality=WEBP_QUALITY, method=4)
-            if packed.tell() < len(data):
-                data, kind = packed.getvalue(), "WEBP"
+        if kind == "PNG" and len(data) > large and len(packed := webp(loaded)) < len(data):
+            data, kind = packed, "WEBP"
         return f"data:{_MIME[kind]};base64,{base64.b64encode(data).decode()}", *size

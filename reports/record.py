@@ -1,6 +1,4 @@
-"""scene.json: what a report needs to know of the pictures of a scene, of whatever command they
-are."""
-
+"""The records that pages are made of: their names, and scene.json of every command."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,8 +8,10 @@ from typing import Any
 from utils.outputs import write_json
 
 SCENE = "scene.json"
-# beside it, or above those of several cities: the record of extracted features
-FEATURES = "features.json"
+FEATURES = "features.json"              # beside it, or above those of several cities
+ATTENTION = "attention.json"            # training/attention.py
+ATTENTION_FORMAT = "rose-attention-1"
+RECONSTRUCTION = "reconstruction.json"  # training/summary.py
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,7 @@ class SceneRecord:
     files: Sequence[dict[str, str]]
 
     def write(self, folder: Path, **more: Any) -> dict[str, Any]:
-        """Write SCENE into `folder`, with `more` in it; what it holds."""
-        said = {**asdict(self), **more}
-        write_json(folder / SCENE, said)
-        return said
-
-
-ATTENTION = "attention.json"            # training/attention.py
-ATTENTION_FORMAT = "rose-attention-1"
-RECONSTRUCTION = "reconstruction.json"  # training/summary.py
+        """Write SCENE into `folder`, with `more` in it, and return what it holds."""
+        record = {**asdict(self), **more}
+        write_json(folder / SCENE, record)
+        return record

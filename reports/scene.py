@@ -7,24 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.blocks import Block, Section, swatch, table
 from reports.markup import Markup, element
-from reports.parts import Block, Section, swatch, table
 from reports.read import json_object, number, picture, reading
 from reports.record import SCENE
 from utils.tables import format_number
 
 _KINDS = {"land_use": "Map of land use", "totals": "Map of totals", "features": "Features"}
-_BUTTONS = (("in", "zoom in", "M8 3v10M3 8h10"), ("out", "zoom out", "M3 8h10"),
-            ("home", "show all", "M3 8l5-5 5 5M4.5 7v6h7V7"),
-            # what each does, in words, and its sign
-            ("full", "full screen", "M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3"))
+_BUTTONS = (  # what each does, in words, and its sign
+    ("in", "zoom in", "M8 3v10M3 8h10"), ("out", "zoom out", "M3 8h10"),
+    ("home", "show all", "M3 8l5-5 5 5M4.5 7v6h7V7"),
+    ("full", "full screen", "M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3"))
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture of a scene; `legend` holds (name, colour, share, hectares) of classes, `scale`
-    (low, high, colours, unit) of values."""
+    """A picture of a scene.
+
+    Attributes:
+        legend: (name, colour, share, hectares) of each class.
+        scale: (low, high, colours, unit) of amounts.
+    """
 
     name: str
     file: Path
@@ -34,39 +38,39 @@ class Layer:
 
 
 def is_scene(folder: Path) -> bool:
-    """Whether a folder holds a scene's maps."""
+    """Return whether a folder holds a scene's maps."""
     return (folder / SCENE).is_file()
 
 
 def scene_section(folder: Path) -> Section:
-    """The section of the scene in `folder`.
+    """Return the section of the scene in `folder`.
 
     Raises:
         ReportError: scene.json or one of its pictures is missing or cannot be read.
     """
     size = scene_size(folder)
     with reading(folder / SCENE, "the layers of a scene"):
-        found = json_object(folder / SCENE)
-        tables = [_table(item) for item in found["tables"]]
-        files = [(str(item["name"]), str(item["what"])) for item in found["files"]]
+        record = json_object(folder / SCENE)
+        tables = [_table(item) for item in record["tables"]]
+        files = [(str(item["name"]), str(item["what"])) for item in record["files"]]
         headline = [(str(what), str(figure), str(remark))
-                    for what, figure, remark in found["headline"]]
-        kind, title, lines = _KINDS[found["kind"]], str(found["title"]), [str(line)
-                                                                          for line in found[
-                                                                              "lines"]]
+                    for what, figure, remark in record["headline"]]
+        kind, title = _KINDS[record["kind"]], str(record["title"])
+        lines = [str(line) for line in record["lines"]]
     layers = scene_layers(folder)
     blocks = [Block("Map", [map_viewer(layers, size)])]
     blocks += [Block(name, [table(columns, rows)]) for name, columns, rows in tables]
     if files:
-        blocks.append(Block("Files",
-                            [table(["file", "what it holds"],
-                                   [[element("code", name), what] for name, what in files])]))
+        rows = [[element("code", name), what] for name, what in files]
+        blocks.append(Block("Files", [table(["file", "what it holds"], rows)]))
     return Section(kind, title, folder, lines, _headline(headline, layers, *size), blocks)
 
 
 def scene_size(folder: Path) -> tuple[float, float]:
-    """Width and height in metres of the ground that the scene in `folder` shows; errors as of
-    `scene_section`."""
+    """Return width and height in metres of the ground that the scene in `folder` shows.
+
+    Raises ReportError as `scene_section` does.
+    """
     with reading(folder / SCENE, "the layers of a scene"):
         width, height = (float(side) for side in json_object(folder / SCENE)["size_metres"])
         if not (0 < width < math.inf and 0 < height < math.inf):
@@ -75,7 +79,10 @@ def scene_size(folder: Path) -> tuple[float, float]:
 
 
 def scene_layers(folder: Path) -> list[Layer]:
-    """The layers of the scene in `folder`, the lowest first; errors as of `scene_section`."""
+    """Return the layers of the scene in `folder`, the lowest first.
+
+    Raises ReportError as `scene_section` does.
+    """
     with reading(folder / SCENE, "the layers of a scene"):
         layers = [_layer(folder, item) for item in json_object(folder / SCENE)["layers"]]
         if not layers:
@@ -84,7 +91,7 @@ def scene_layers(folder: Path) -> list[Layer]:
 
 
 def _table(item: Mapping[str, Any]) -> tuple[str, list[str], list[list[str | float | None]]]:
-    """Title, names of the columns and rows."""
+    """Return title, names of the columns, and rows."""
     columns = [str(name) for name in item["columns"]]
     rows = [[cell if cell is None or isinstance(cell, int | float) else str(cell) for cell in row]
             for row in item["rows"]]
@@ -113,29 +120,28 @@ def _colour(value: str) -> str:
 
 def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], width: float,
               height: float) -> list[tuple[str, str, str]]:
-    stated = [*own, ("ground shown", f"{width * height / 1e6:,.3g} km²",
-        f"{width / 1000:,.3g} x {height / 1000:,.3g} km")]
+    headline = [*own, ("ground shown", f"{width * height / 1e6:,.3g} km²",
+                       f"{width / 1000:,.3g} x {height / 1000:,.3g} km")]
     shares = [entry for layer in layers for entry in layer.legend if not math.isnan(entry[2])]
     if shares:
         name, _, share, _ = max(shares, key=lambda entry: entry[2])
-        stated.append(("commonest class", name, f"{share:.1%} of the map"))
-    return stated
+        headline.append(("commonest class", name, f"{share:.1%} of the map"))
+    return headline
 
 
 def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
-    """Pictures of the same ground, one over the other, the first at the bottom; map.js adds
-    moving, zooming and switching.
+    """Return pictures of the same ground, one over the other, the first at the bottom.
 
     They are stretched to the ground's shape: the pixels of a raster in degrees are not square.
+    map.js adds moving, zooming and switching.
 
     Args:
         size: of the ground, width and height in metres.
     """
-    pictures = [picture(layer.file) for layer in layers]
-    images = [element("img", src=uri, alt=f"{layer.name}, seen from above",
-                      style=f"opacity:{layer.opacity}", data_layer=place,
-                      draggable="false", class_="crisp" if layer.legend or layer.scale else None)
-              for place, (layer, (uri, *_)) in enumerate(zip(layers, pictures, strict=True))]
+    images = [element("img", src=picture(layer.file)[0], alt=f"{layer.name}, seen from above",
+                      style=f"opacity:{layer.opacity}", data_layer=index, draggable="false",
+                      class_="crisp" if layer.legend or layer.scale else None)
+              for index, layer in enumerate(layers)]
     bar = _round_below(size[0] / 4)
     signs = [element("svg", element("path", d=path), viewBox="0 0 16 16", aria_hidden="true")
              for *_, path in _BUTTONS]
@@ -151,15 +157,14 @@ def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
         class_="frame", tabindex="0", role="application", style=f"--ratio:{size[0] / size[1]:.4f}",
         data_metres=size[0],
         aria_label="Map. Arrow keys move it, plus and minus zoom, 0 shows all.")
-    panels = [_panel(place, layer) for place, layer in reversed(list(enumerate(layers)))]
+    panels = [_panel(index, layer) for index, layer in reversed(list(enumerate(layers)))]
     return element("div", frame, element("div", panels, class_="side"), class_="map")
 
 
-def _panel(place: int, layer: Layer) -> Markup:
-    box = element("input", type="checkbox", checked=True, data_layer=place, class_="needs-script")
+def _panel(index: int, layer: Layer) -> Markup:
+    box = element("input", type="checkbox", checked=True, data_layer=index, class_="needs-script")
     fade = element("input", type="range", min="0", max="100", value=round(layer.opacity * 100),
-                   data_layer=place,
-                   aria_label=f"opacity of {layer.name}")
+                   data_layer=index, aria_label=f"opacity of {layer.name}")
     return element("fieldset",
                    element("legend", element("label", box, layer.name, class_="switch")),
                    element("label", element("span", "opacity"), fade,
@@ -182,14 +187,13 @@ def _scale(layer: Layer) -> Markup | None:
         return None
     low, high, colours, unit = layer.scale
     ends = [element("span", text) for text in (format_number(low), unit, format_number(high))]
-    return element("div",
-                   element("div", class_="ramp",
-                           style=f"background:linear-gradient(90deg,{','.join(colours)})"),
-                   element("div", ends, class_="ends"), class_="colour-scale")
+    ramp = element("div", class_="ramp",
+                   style=f"background:linear-gradient(90deg,{','.join(colours)})")
+    return element("div", ramp, element("div", ends, class_="ends"), class_="colour-scale")
 
 
 def _round_below(metres: float) -> float:
-    """The greatest of 1, 2, 5, 10 ... that is at most `metres`."""
+    """Return the greatest of 1, 2, 5, 10 ... that is at most `metres`."""
     size = 10.0 ** math.floor(math.log10(metres))
-    found = next(factor * size for factor in (5, 2, 1) if factor * size <= metres)
-    return int(found) if found >= 1 else found
+    length = next(factor * size for factor in (5, 2, 1) if factor * size <= metres)
+    return int(length) if length >= 1 else length

@@ -21,7 +21,7 @@ from datasets.sample_city.tiles import ensure_sample
 from datasets.stores.tile import CORNERS, LABEL
 from models.network_file import NetworkFile
 from models.rose import Rose
-from studies.attention_figures import shares_figure, tile_figure
+from studies.attention_figures import shares_figure, tile_attention_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
 from studies.keys import ATTENTION, AttentionConfig
@@ -136,8 +136,8 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
                                                 -1).numpy(), corners[chosen].unflatten(1,
                                                                                        (4,
                                                                                         2)).numpy()
-    return tile_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
-                       patches.mean((0, 1)).numpy(), grid, captions)
+    return tile_attention_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
+                                 patches.mean((0, 1)).numpy(), grid, captions)
 
 
 if __name__ == "__main__":

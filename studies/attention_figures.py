@@ -1,5 +1,4 @@
-"""Figures of the attention study. Each function returns a matplotlib Figure; nothing here touches
-a display."""
+"""Figures of the attention study. Each function returns a matplotlib Figure, shown nowhere."""
 
 from collections.abc import Sequence
 
@@ -7,25 +6,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Polygon
 from matplotlib.patheffects import withStroke
 
 from studies.attention_mass import ObjectAttention
+from utils.drawing import FIGURE_FONT as FONT
 from utils.style import HEAT, IMAGE_COLOUR, OBJECT_COLOUR, OSM_COLOUR, QUIET
 
-FONT = 9
 FAINT = 1 / 2    # of uniform attention: the lowest colour
 MOST_TIMES = 64  # the highest colour, at most
 
 
-def tile_figure(
+def tile_attention_figure(
     name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray, everyone: np.ndarray,
-    grid: tuple[int, int],
-    captions: Sequence[str],
+    grid: tuple[int, int], captions: Sequence[str],
 ) -> Figure:
-    """The tile with the outlines of n objects, and a row an object: its attention, mean of the
-    heads and each head alone.
+    """Return a tile with the outlines of n objects, and a row an object with its attention.
+
+    A row shows the mean of the heads and each head alone.
 
     Args:
         name: of the tile.
@@ -55,26 +55,26 @@ def tile_figure(
     bar.set_ticks(ticks, labels=["1/2", *(f"{tick:g}" for tick in ticks[1:])])
     bar.minorticks_off()
     bar.set_label("attention on a patch; 1: evenly spread", fontsize=FONT)
-    for row, part in enumerate(right.subfigures(rows, 1)[:count]):
-        part.suptitle(f"{row + 1}  {captions[row]}", fontsize=FONT + 1, x=0.01, ha="left")
-        _show_object(part, times[row], outlines[row], scale, image)
+    for row, strip in enumerate(right.subfigures(rows, 1)[:count]):
+        strip.suptitle(f"{row + 1}  {captions[row]}", fontsize=FONT + 1, x=0.01, ha="left")
+        _show_object(strip, times[row], outlines[row], scale, image)
     return figure
 
 
 def _highest(times: np.ndarray) -> float:
-    """The end of the colour scale, a power of 2 that nearly all of `times` lie below."""
+    """Return the end of the colour scale: a power of 2 above nearly all of `times`."""
     return float(np.clip(2 ** np.ceil(np.log2(np.quantile(times, 0.995))), 2, MOST_TIMES))
 
 
-def _show_object(part: SubFigure, times: np.ndarray, outline: np.ndarray, scale: LogNorm,
+def _show_object(strip: SubFigure, times: np.ndarray, outline: np.ndarray, scale: LogNorm,
                  image: np.ndarray) -> None:
-    """A row: the heads' mean over the tile, and each of `times` [heads, rows, columns]."""
+    """Draw the heads' mean over the tile, and each of `times` [heads, rows, columns]."""
     columns = -(-len(times) // 2)
-    cells = part.add_gridspec(2, 1 + columns, width_ratios=(2.2, *[1] * columns))
-    _show_heat(part.add_subplot(cells[:, 0]), times.mean(0), scale, "mean of the heads", image,
+    cells = strip.add_gridspec(2, 1 + columns, width_ratios=(2.2, *[1] * columns))
+    _show_heat(strip.add_subplot(cells[:, 0]), times.mean(0), scale, "mean of the heads", image,
                outline)
     for head, heat in enumerate(times):
-        axes = part.add_subplot(cells[head // columns, 1 + head % columns])
+        axes = strip.add_subplot(cells[head // columns, 1 + head % columns])
         _show_heat(axes, heat, scale, f"head {head + 1}", image, outline, opacity=1)
 
 
@@ -105,8 +105,7 @@ def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -
 
 
 def shares_figure(objects: ObjectAttention, summary: dict) -> Figure:
-    """Attention share against box share of all objects with a box, and the lift by object size and
-    by head.
+    """Return attention share over box share of all objects, and the lift by size and by head.
 
     Args:
         objects: at least one of them with a box that covers some of its tile.
@@ -144,13 +143,13 @@ def _show_cloud(axes: Axes, objects: ObjectAttention, summary: dict) -> None:
 
 
 def _show_sizes(axes: Axes, sizes: Sequence[dict]) -> None:
-    places = np.arange(len(sizes))
+    ticks = np.arange(len(sizes))
     bars = (("by the object itself", "lift", OSM_COLOUR, -0.2),
             ("by the tile's other objects", "lift_of_others", QUIET, 0.2))
     for label, key, colour, shift in bars:
         values = [size[key] for size in sizes]
-        _label(axes, axes.bar(places + shift, values, 0.38, color=colour, label=label))
-    axes.set_xticks(places, [f"{size['patches']}\n{size['objects']}" for size in sizes],
+        _label(axes, axes.bar(ticks + shift, values, 0.38, color=colour, label=label))
+    axes.set_xticks(ticks, [f"{size['patches']}\n{size['objects']}" for size in sizes],
                     fontsize=FONT - 1)
     axes.set_xlabel("size of the box in patches; number of objects")
     axes.set_title("lift by size: attention on the box\n/ the box's share of the tile",
@@ -159,16 +158,16 @@ def _show_sizes(axes: Axes, sizes: Sequence[dict]) -> None:
 
 
 def _show_heads(axes: Axes, summary: dict) -> None:
-    names = [f"{head['head']}" for head in summary["heads"]] + ["mean"]
-    bars = axes.bar(names, [*(head["lift"] for head in summary["heads"]), summary["lift"]],
-                    color=[OSM_COLOUR] * len(summary["heads"]) + [IMAGE_COLOUR])
-    _label(axes, bars)
+    heads = summary["heads"]
+    _label(axes, axes.bar([*(str(head["head"]) for head in heads), "mean"],
+                          [*(head["lift"] for head in heads), summary["lift"]],
+                          color=[OSM_COLOUR] * len(heads) + [IMAGE_COLOUR]))
     axes.set_xlabel("attention head")
     axes.set_title("lift by head, all objects", fontsize=FONT + 1)
     _uniform(axes)
 
 
-def _label(axes: Axes, bars) -> None:
+def _label(axes: Axes, bars: BarContainer) -> None:
     axes.bar_label(bars, fmt="%.2f", fontsize=FONT - 2, padding=1,
                    bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.3})
 

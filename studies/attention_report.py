@@ -1,5 +1,4 @@
-"""What the attention study leaves: a table of objects, its figures in numbers and pictures, and
-what they say in words."""
+"""What the attention study leaves: a table of objects, numbers, pictures, and words on them."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,15 +15,14 @@ from utils.outputs import write_csv, write_json
 
 COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift",
            "attention_share_of_others")
-# a lift this near to what it is compared with, or within two standard errors, counts as equal
-NOTABLE = 0.05
+NOTABLE = 0.05  # a lift counts as equal to another within this, or within two standard errors
 
 
 def write(
     cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
-    tiles: TileDataset, figures: dict[str, Figure]
+    tiles: TileDataset, figures: dict[str, Figure],
 ) -> None:
-    """attention.csv, results.json and figures/ in save_path, each whole or not at all."""
+    """Write attention.csv, results.json and figures/ into save_path, each whole or absent."""
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
@@ -36,8 +34,8 @@ def write(
     ])
     write_json(folder / "results.json", {
         **summary, "tiles_with_objects": len(np.unique(objects.tile)),
-        "checkpoint": str(checkpoint),
-        "checkpoint_sha256": sha256_of(checkpoint), "config": asdict(cfg),
+        "checkpoint": str(checkpoint), "checkpoint_sha256": sha256_of(checkpoint),
+        "config": asdict(cfg),
     })
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{name}.png")
@@ -45,7 +43,7 @@ def write(
 
 def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
              figures: dict[str, Figure]) -> str:
-    """What was found, whichever way it falls."""
+    """Return in words what was measured, and where it lies."""
     lines = ["", f"Where {len(objects)} OSM objects of {len(np.unique(objects.tile))} tiles look "
                  f"in the image, by {checkpoint}:"]
     if summary["objects"]:
@@ -62,9 +60,8 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
             f"  by head: from {heads[0]['lift']:.2f} (head {heads[0]['head']}) to "
             f"{heads[-1]['lift']:.2f} (head {heads[-1]['head']})",
             f"  {'box, in patches':18}{'objects':>9}{'lift':>8}{'of others':>11}",
-            *("  "
-              f"{size['patches']:18}{size['objects']:9}{size['lift']:8.2f}{size['lift_of_others']:11.2f}"
-              for size in summary["sizes"]),
+            *(f"  {size['patches']:18}{size['objects']:9}{size['lift']:8.2f}"
+              f"{size['lift_of_others']:11.2f}" for size in summary["sizes"]),
             verdict(summary),
         ]
     if summary["without_box"]:
@@ -78,11 +75,12 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
 
 
 def verdict(summary: dict) -> str:
-    """The conclusion, in a sentence."""
+    """Return the conclusion, in a sentence."""
     lift, others = summary["lift"], summary["lift_of_others"]
     margin = max(NOTABLE, 2 * summary["lift_standard_error"])  # NOTABLE where the latter is nan
     if lift < 1 + margin:
-        return "So objects look at their own place no more than chance would have it: this checkpoint does not tie objects to their place."
+        return ("So objects look at their own place no more than chance would have it: this "
+                "checkpoint does not tie objects to their place.")
     if lift < others + margin:
         return (f"So objects look at such places {lift:.2f} times as much as chance would have "
                 "it, but hardly more at their own than other objects do: little ties them to it.")

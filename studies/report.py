@@ -1,5 +1,4 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md with its table, results.json,
-and figures/NAME.png."""
+"""What a study leaves: NAME.csv with a row a run and seed, NAME.md, results.json, its figure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,28 +6,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.figures import study_figure
 from studies.command import QUESTIONS, Question
+from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
 from utils.drawing import save_figure
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
-from utils.tables import label_of, markdown_table, with_std
+from utils.tables import format_number, label_of, markdown_table, with_std
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcomes of a study, and how they are shown.
+    """The outcomes of a study, and how to show them.
 
     Attributes:
         name, title: of the study.
         how: what all its models have in common.
-        folder: where its outputs go.
+        folder: of its outputs.
         xlabel: what the plot's x are.
-        asked: the overrides of the evaluation that the command line had.
+        asked: the evaluation's overrides on the command line.
         notes: what else a reader of the figures must know.
     """
 
@@ -53,30 +52,31 @@ class Report:
         seeds = len(self.study.seeds)
         spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
         tiles = first.summaries[0]["tiles"][first.reported]
-        return f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} tiles, {spread}"
+        return (f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} "
+                f"tiles, {spread}")
 
     def points(self, x: str, **keys: str) -> list[_POINT]:
-        """The score of the outcomes that have these `keys`, over their key `x`."""
-        chosen = [outcome for outcome in self.outcomes
-                  if keys.items() <= outcome.cell.keys.items()]
-        return [(outcome.cell.keys[x], *outcome.spread[self.question.score]) for outcome in chosen]
+        """Return the score of the outcomes that have these `keys`, over their key `x`."""
+        return [(outcome.cell.keys[x], *outcome.spread[self.question.score])
+                for outcome in self.outcomes if keys.items() <= outcome.cell.keys.items()]
 
     def write(
         self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False,
         reference: Mapping[str, float] | None = None,
     ) -> None:
-        """Write all outputs, each whole or not at all, and print the table.
+        """Write all outputs, each whole or absent, and print the table.
 
         Args:
             series: label -> points of a line, or of bars where x is `categorical`.
-            reference: label -> a score that is drawn across the plot, beside that of the best
+            reference: label -> a score to draw across the plot, beside that of the best
                 prediction without a model.
         """
         score, reported = self.question.score, self.outcomes[0].reported
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
                               self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
-        picture, table = self.folder / "figures" / f"{self.name}.png", self.folder / f"{self.name}.md"
+        picture = self.folder / "figures" / f"{self.name}.png"
+        table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", self._rows())
         write_json(self.folder / "results.json", self._summary())
@@ -87,32 +87,27 @@ class Report:
               f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
 
     def _rows(self) -> list[dict[str, Any]]:
-        """Of the CSV."""
-        return [
-            {**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
-            for outcome in self.outcomes for seed, figures in outcome.per_seed.items()
-        ]
+        """Return the rows of the CSV."""
+        return [{**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
+                for outcome in self.outcomes for seed, figures in outcome.per_seed.items()]
 
     def _text(self) -> str:
-        """The table in Markdown, and what a reader of it must know."""
+        """Return the table in Markdown, and what a reader of it must know."""
         columns = [name for name in self.outcomes[0].spread if not name.startswith("iou_")]
-        several = len(self.study.seeds) > 1
-        keys = list(self.outcomes[0].cell.keys)
-        rows = [[*outcome.cell.labels.values(), *(with_std(mean, std if several else None)
-                                                for mean, std in (outcome.spread[name]
-                                                                  for name in columns))]
-                for outcome in self.outcomes]
-        table = markdown_table([*(key.replace("_", " ") for key in keys), *map(label_of, columns)],
-                               rows)
-        baselines = self.outcomes[-1].summaries[0]["baselines"]
-        notes = [f"without a model, {label}: "
-                 f"{', '.join(f'{label_of(name)} {with_std(values[name], None)}' for name in columns)}"
-                 for label, values in baselines.items()]
-        return "\n".join([table, "",
+        rows = []
+        for outcome in self.outcomes:
+            spread = [outcome.spread[name] for name in columns]  # std is nan for a single seed
+            rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
+        keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
+        notes = []
+        for label, values in self.outcomes[-1].summaries[0]["baselines"].items():
+            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns]
+            notes.append(f"without a model, {label}: {', '.join(figures)}")
+        return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
 
     def _remarks(self) -> list[str]:
-        """Those of the outcomes, each with the cells that it is of unless it is of all."""
+        """Return the outcomes' remarks, each with its cells unless all cells have it."""
         cells: dict[str, list[str]] = {}
         for outcome in self.outcomes:
             for remark in outcome.remarks:
@@ -121,13 +116,15 @@ class Report:
                 for remark, names in cells.items()]
 
     def _baseline(self) -> dict[str, float]:
-        """The best prediction without a model, by name; of the last outcome, whose training list
-        is the largest where they differ."""
-        baselines = self.outcomes[-1].summaries[0]["baselines"]
-        scores = {f"no model: {label}": values[self.question.score]
-                  for label, values in baselines.items()}
+        """Return the best prediction without a model, by name.
+
+        It is of the last outcome, whose training list is the largest where they differ.
+        """
+        scores = {f"no model: {label}": values[self.question.score] for label, values
+                  in self.outcomes[-1].summaries[0]["baselines"].items()}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
-        return dict([max(known.items(), key=lambda item: item[1])]) if known else {}
+        best = max(known, key=known.get, default=None)
+        return {best: known[best]} if known else {}
 
     def _summary(self) -> dict[str, Any]:
         first = self.outcomes[0].summaries[0]

@@ -48,7 +48,7 @@ def train(tiles: Path, folder: Path, *overrides: str) -> None:
     """The same in this process, whose start would take most of the time, and without saving
     pictures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("training.summary.save_figure", lambda *_: None)
+        patched.setattr("training.summary.save_figures", lambda *_: None)
         train_rose.train(read(TRAIN, *command(tiles, folder)[2:], *overrides))
 
 
@@ -99,10 +99,11 @@ def test_what_a_run_leaves(whole):
     settings = OmegaConf.load(whole / "config.yaml")
     assert (settings.total_epoch, settings.image_encoder,
             settings.augment) == (3, "test_vit", "aligned")
-    assert {path.name for path in (whole / "figures").iterdir()} == {"loss.png",
-                                                                     "reconstruction_image.png",
-                                                                     "reconstruction_osm.png"}
+    assert {path.name for path in (whole / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("loss", "reconstruction_image", "reconstruction_osm")
+        for kind in ("png", "svg")}
     page = (whole / "report.html").read_text()
+    assert page.count("data:image/svg+xml,") == 3
     assert page.count("<polygon") == sum(len(tile["objects"])
                                          for tile in json.loads(
                                              (whole / "attention.json").read_text())["tiles"]) > 0

@@ -1,11 +1,11 @@
-"""Figures of a pretraining run. Each function returns a matplotlib Figure; nothing here touches a
-display."""
+"""Figures of a pretraining run. Each function returns a matplotlib Figure, shown nowhere."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 from matplotlib.patheffects import withStroke
@@ -16,41 +16,55 @@ from datasets.plot import draw_objects
 from datasets.stores.tile import CORNERS
 from datasets.tiles import denormalise
 from models import RoseOutput
-from utils.drawing import FIGURE_FONT, bare
-from utils.style import GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, TRUE_COLOUR
+from utils.drawing import FIGURE_FONT, HALO, bare
+from utils.style import GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, QUIET, TRUE_COLOUR
+from utils.tables import format_number
+
+POINTS = 500  # most of a line; more rows are averaged in equal stretches
 
 
 def loss_figure(rows: Sequence[dict[str, float]]) -> Figure:
-    """Both losses and the learning rate over the steps, from the rows of metrics.csv."""
-    steps = [row["global_step"] for row in rows]
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, name, title, colour in zip(figure.subplots(1, 2), ("image_loss", "osm_loss"),
-                                         ("image from OSM", "OSM from image"),
-                                         (IMAGE_COLOUR, OSM_COLOUR), strict=True):
-        values = [row[name] for row in rows]
-        axes.plot(steps, values, color=colour, marker="o" if len(rows) < 20 else None,
-                  markersize=3)
-        axes.set(xlabel="step", ylabel="mean squared error")
-        axes.set_title(f"{title}: {values[0]:.4g} at first, {values[-1]:.4g} at last",
-                       fontsize=FIGURE_FONT + 1)
-        axes.set_ylim(bottom=0)
-        axes.grid(alpha=0.3)
+    """Return losses, learning rate and speed over the steps, from the rows of metrics.csv."""
+    figure = Figure(figsize=(9, 5.8), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.1)  # inches
+    losses, others = figure.subplots(2, 2, height_ratios=(1.6, 1))
+    _draw_line(losses[0], rows, "image_loss", "image from OSM", IMAGE_COLOUR)
+    _draw_line(losses[1], rows, "osm_loss", "OSM from image", OSM_COLOUR)
+    _draw_line(others[0], rows, "lr", "learning rate", QUIET)
+    _draw_line(others[1], rows, "samples_per_second", "tiles a second", QUIET)
+    for axes in losses:
+        axes.set_ylabel("mean squared error")
         _mark_epochs(axes, rows)
     return figure
+
+
+def _draw_line(axes: Axes, rows: Sequence[dict[str, float]], name: str, title: str,
+               colour: str) -> None:
+    values = [row[name] for row in rows]
+    stretches = np.array_split(np.arange(len(rows)), min(len(rows), POINTS))
+    axes.plot([rows[stretch[-1]]["global_step"] for stretch in stretches],
+              [np.take(values, stretch).mean() for stretch in stretches], color=colour,
+              marker="o" if len(rows) < 20 else None, markersize=3)
+    axes.set(xlabel="step")
+    axes.set_title(f"{title}: {format_number(values[0])} at first, {format_number(values[-1])} at "
+                   "last", fontsize=FIGURE_FONT + 1)
+    axes.set_ylim(0, 1.06 * max(values) or 1)
+    axes.grid(alpha=0.3)
 
 
 def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
     last = {row["epoch"]: row["global_step"] for row in rows}
     top = axes.secondary_xaxis("top")
-    chosen = sorted(last)[:: max(len(last) // 6, 1)]
-    top.set_xticks([last[epoch] for epoch in chosen], [f"{epoch:.0f}" for epoch in chosen],
+    marked = sorted(last)[:: max(len(last) // 6, 1)]
+    top.set_xticks([last[epoch] for epoch in marked], [f"{epoch:.0f}" for epoch in marked],
                    fontsize=7)
     top.set_xlabel("epochs done", fontsize=7)
 
 
 def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unpatchify) -> Figure:
-    """One row a tile: its OSM objects, the image, what Rose saw of it, and its reconstruction with
-    the true patches framed.
+    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction.
+
+    The true patches of the reconstruction are framed.
 
     Args:
         images: [B, 3, H, W] normalised.
@@ -85,8 +99,7 @@ def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unp
 
 def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: RoseOutput,
                captions: Sequence[Sequence[str]]) -> Figure:
-    """What is explained of each feature group, and hidden objects with their true and their
-    reconstructed boxes.
+    """Return what is explained of each feature group, and the boxes of hidden objects.
 
     Args:
         explained: feature group -> share of its variance.
@@ -97,16 +110,16 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
                                    squeeze=False)[0]
     names = list(explained)[::-1]
     bars.barh(names, [max(explained[name], 0) for name in names], color=OSM_COLOUR)
-    for place, name in enumerate(names):
+    for row, name in enumerate(names):
         text = f"{explained[name]:.2f}" if explained[name] > 0 else "not yet"
-        bars.text(max(explained[name], 0) + 0.02, place, text, va="center", fontsize=FIGURE_FONT)
+        bars.text(max(explained[name], 0) + 0.02, row, text, va="center", fontsize=FIGURE_FONT)
     bars.set(xlim=(0, 1.25), xticks=(0, 0.5, 1))
     bars.set_xlabel("share explained\n1: exact, 0: the mean object", fontsize=FIGURE_FONT - 1)
     bars.set_title("OSM from image,\nby feature group", fontsize=FIGURE_FONT)
     bars.spines[["top", "right"]].set_visible(False)
     masked = out.node_mask.nonzero()[:, 0]
     for tile, axes in enumerate(cells):
-        axes.imshow(denormalise(images[tile]).numpy(), alpha=0.85)
+        axes.imshow(denormalise(images[tile]).numpy())
         mine = (graphs.batch[masked] == tile).nonzero()[:, 0]
         for number, index in enumerate(mine.tolist(), start=1):
             # a prediction has no label column: count its corners from its own end
@@ -128,11 +141,18 @@ def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int,
     axes.add_patch(Polygon(points, fill=False, edgecolor=colour, linestyle=style, linewidth=1.2))
     if text:
         x, y = points[:, 0].max() + 1, points[:, 1].min()  # at its upper right corner, not over it
-        edge = [withStroke(linewidth=2, foreground="black")]
+        edge = [withStroke(linewidth=2, foreground=HALO)]
         axes.text(np.clip(x, 2, size - 14), np.clip(y, 12, size - 2), text, color=colour,
                   fontsize=8, va="bottom", path_effects=edge)
 
 
 def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
-    """[B, L] per patch -> [B, H, W] per pixel."""
+    """Return a mask [B, L] of patches as [B, H, W] of pixels."""
     return mask.unflatten(1, grid).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
+
+
+def to_picture(figure: Figure) -> Tensor:
+    """Return the pixels of a figure, uint8 [H, W, 3]."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return torch.from_numpy(np.array(canvas.buffer_rgba())[..., :3])

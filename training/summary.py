@@ -1,4 +1,4 @@
-"""The end of a pretraining run: figures, and in plain words what was learned and where it lies."""
+"""The end of a pretraining run: figures, a page, and in plain words what was learned."""
 
 from dataclasses import asdict
 
@@ -13,7 +13,7 @@ from models.rose import Rose
 from reports import REPORT, write_report
 from reports.record import RECONSTRUCTION
 from training.attention import write_attention
-from training.plots import image_figure, loss_figure, osm_figure
+from training.plots import image_figure, loss_figure, osm_figure, to_picture
 from training.pretraining import PretrainingRun
 from training.reconstruction import (
     SAMPLED_TILES,
@@ -24,8 +24,9 @@ from training.reconstruction import (
     sample_indices,
 )
 from training.records import read_metrics
-from utils.drawing import save_figure, to_picture
+from utils.drawing import save_figures
 from utils.outputs import write_json
+from utils.tables import format_number
 
 SHOWN_TILES, SHOWN_GRAPHS = 4, 3
 LISTED_OBJECTS = 8
@@ -33,7 +34,7 @@ TELLING = 40  # objects: enough to hide some of them, few enough to see each
 
 
 def add_picture(run: PretrainingRun) -> None:
-    """A reconstruction of the same tiles every time, for TensorBoard."""
+    """Show TensorBoard the reconstruction of the same tiles every time."""
     rose = run.network()
     if rose:
         picture = image_figure(*shown(rose, run, SHOWN_TILES), *_geometry(rose))
@@ -41,11 +42,11 @@ def add_picture(run: PretrainingRun) -> None:
 
 
 def report(run: PretrainingRun) -> None:
-    """Write figures/ and the page that shows the run, and print the summary; on the first process
-    only."""
+    """Write figures/ and the page of the run, and print the summary; on the first process only."""
     rose = run.network()
     if rose is None:
         return
+    run.fabric.print("Measuring what was learned, then drawing figures/ and the page")
     measured = measure_reconstruction(rose, run.tiles, run.cfg.seed)
     figures = {"reconstruction_image": image_figure(*shown(rose, run, SHOWN_TILES),
                                                     *_geometry(rose))}
@@ -55,8 +56,7 @@ def report(run: PretrainingRun) -> None:
         images, graphs, out = shown(rose, run, SHOWN_GRAPHS)
         figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out,
                                                    _captions(run.tiles, graphs, out))
-    for name, figure in figures.items():
-        save_figure(figure, run.folder / "figures" / f"{name}.png")
+    save_figures(figures, run.folder / "figures")
     write_json(run.folder / RECONSTRUCTION, asdict(measured))
     write_attention(rose, run.tiles, telling_tiles(run.tiles, SHOWN_TILES), run.folder)
     write_report([run.folder], run.folder / REPORT)
@@ -64,41 +64,41 @@ def report(run: PretrainingRun) -> None:
 
 
 def shown(rose: Rose, run: PretrainingRun, count: int) -> tuple[Tensor, Batch, RoseOutput]:
-    """`count` telling tiles, spread over the dataset, and their reconstruction with always the
-    same masks."""
+    """Return `count` telling tiles and their reconstruction, always with the same masks."""
     return reconstruct(rose, run.tiles, telling_tiles(run.tiles, count), run.cfg.seed)
 
 
 def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
-    """Indices of `count` tiles: from each of as many equal stretches of the dataset, the one with
-    nearest to TELLING objects."""
+    """Return the index of one tile from each of `count` equal stretches of the dataset.
+
+    It is the one whose number of objects is nearest to TELLING, among a dozen candidates.
+    """
     count = min(count, len(tiles))
-    chosen = []
-    for part in range(count):
-        first, last = part * len(tiles) // count, (part + 1) * len(tiles) // count
+    indices = []
+    for stretch in range(count):
+        first, last = stretch * len(tiles) // count, (stretch + 1) * len(tiles) // count
         candidates = range(first, last, max((last - first) // 12, 1))
-        chosen.append(min(candidates,
-                          key=lambda index: abs(len(tiles.read(index)[1].x) - TELLING)))
-    return chosen
+        indices.append(min(candidates,
+                           key=lambda index: abs(len(tiles.read(index)[1].x) - TELLING)))
+    return indices
 
 
 def summary(run: PretrainingRun, measured: Reconstruction) -> str:
-    """What was learned, in words."""
-    first, last = run.record.first, run.record.latest
+    """Return in words what was learned."""
     better = round(100 * (1 - measured.pixel_error / measured.pixel_error_mean_colour))
-    compared = "no better than" if not better else f"{abs(better)}% {'less' if better > 0 else 'more'} than"
+    compared = f"{abs(better)}% {'less' if better > 0 else 'more'} than"
     lines = [
         "",
         f"Pretraining is done: {run.global_step} steps on {len(run.tiles)} tiles.",
-        f"  loss, image from OSM: {first[0]:.4f} in the first line of the record, {last[0]:.4f} "
-        "in the last",
-        f"  loss, OSM from image: {first[1]:.4f} in the first line of the record, {last[1]:.4f} "
-        "in the last",
+        *(f"  loss, {name}: {format_number(first)} in the first line of the record, "
+          f"{format_number(last)} in the last"
+          for name, first, last in zip(("image from OSM", "OSM from image"), run.record.first,
+                                       run.record.latest, strict=True)),
         f"What it learned, tried on {measured.tiles} of its tiles with new masks:",
         f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by "
         f"{measured.pixel_error:.1f} grey values of 255,",
-        f"    {compared} the mean colour of what is visible would be "
-        f"({measured.pixel_error_mean_colour:.1f})",
+        f"    {compared if better else 'no better than'} the mean colour of what is visible "
+        f"would be ({measured.pixel_error_mean_colour:.1f})",
     ]
     if measured.objects:
         lines += [
@@ -125,7 +125,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
         "speed; tensorboard --logdir: as curves)",
         f"  {run.last_saved.name:{len(weights)}}  to continue the run",
         f"  {weights}  the weights alone; in Python: "
-        f"models.network_file.load_rose(\"{run.folder / weights}\")",
+        f"models.load_rose(\"{run.folder / weights}\")",
         "What it is worth, on tiles with labels: python evaluate_seg_fusion.py "
         f"data_root={run.cfg.data_path} checkpoint={run.folder}, and evaluate_pop_fusion.py",
     ]
@@ -137,7 +137,7 @@ def _in_words(tiles: TileDataset, code: int) -> str:
 
 
 def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[str]]:
-    """Per tile, for its masked nodes: number, true tag, guessed tag."""
+    """Return for each tile the lines of its masked nodes: number, true tag, guessed tag."""
     captions: list[list[str]] = []
     for tile, name in enumerate(graphs.name):
         mine = graphs.batch == tile
@@ -147,20 +147,19 @@ def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[s
         guessed = tags.nearest(out.osm_pred[mine[out.node_mask]])
         lines = []
         for number, (true, guess) in enumerate(zip(true_tags, guessed, strict=True), start=1):
-            verdict = "guessed right" if true == guess else f"guessed {_word(int(tags.codes[guess]), names)}"
-            lines.append(f"{number} {_word(int(tags.codes[true]), names)}: {verdict}")
-        captions.append(lines[:LISTED_OBJECTS]
-                        + [f"and {len(lines) - LISTED_OBJECTS} more"] * (
-                            len(lines) > LISTED_OBJECTS))
+            verdict = "right" if true == guess else _word(int(tags.codes[guess]), names)
+            lines.append(f"{number} {_word(int(tags.codes[true]), names)}: guessed {verdict}")
+        if len(lines) > LISTED_OBJECTS:
+            lines[LISTED_OBJECTS:] = [f"and {len(lines) - LISTED_OBJECTS} more"]
+        captions.append(lines)
     return captions
 
 
 def _nodes_of_city(tiles: TileDataset, city: str | None) -> Tensor:
-    """[N, F + 1] nodes of a sample of the city's tiles: a label code means something within its
-    city only."""
+    """Return nodes [N, F + 1] of some tiles of the city, the range of its label codes."""
     indices = [index for index, name in enumerate(tiles.names) if city_of(name) == city]
-    return torch.cat([tiles.read(indices[place])[1].x
-                      for place in sample_indices(indices, SAMPLED_TILES)])
+    return torch.cat([tiles.read(indices[sampled])[1].x
+                      for sampled in sample_indices(indices, SAMPLED_TILES)])
 
 
 def _word(code: int, names: list[str] | None) -> str:

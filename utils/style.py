@@ -1,10 +1,9 @@
-"""The colours of all figures, maps and pages, each stated here alone: what has a colour here has
-the same one wherever it is shown.
+"""The colours of all figures, maps and pages, each stated here alone.
 
-The nine land-use classes are told apart by colour-blind readers, too: any two of them differ by at
-least LEAST_DIFFERENCE (CIEDE2000), seen as they are and as with protanopia, deuteranopia and
-tritanopia. So do the series of plots and the layers of OSM objects. For more than nine classes no
-such palette is known; further classes are told apart by those who see all colours.
+Colour-blind readers can distinguish the nine land-use classes: any two differ by at least
+LEAST_DIFFERENCE (CIEDE2000) in normal vision, protanopia, deuteranopia and tritanopia. So do the
+series of plots and the layers of OSM objects. No such palette is known for more than nine classes;
+further ones differ in normal vision.
 """
 
 import colorsys
@@ -12,17 +11,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# of any two classes, of any two series and of any two layers, for every reader; 1 is just to be
-# seen
-LEAST_DIFFERENCE = 14
+LEAST_DIFFERENCE = 14  # of any two classes, series or layers, for every reader; 1 is just visible
 
 # Land use as maps colour it: water blue, plants green, fields yellow, built-up land warm, streets
 # dark.
 CLASS_COLOURS = {
     "water": "#4aa8ea", "green": "#2a8257", "farmland": "#f9e15c", "undeveloped": "#b3a692",
-    "residential": "#e2812a",
-    "commercial": "#c2251f", "institution": "#8c5aa6", "industrial": "#4f2a20",
-    "transport": "#434853",
+    "residential": "#e2812a", "commercial": "#c2251f", "institution": "#8c5aa6",
+    "industrial": "#4f2a20", "transport": "#434853",
 }
 FURTHER_COLOURS = ("#00a6a6", "#b5d33d", "#f7a8c4", "#1f3f8b", "#9c9fd8", "#7a8b2c", "#e0489e",
                    "#8fd0b8", "#5c0f3c", "#d9b310")
@@ -31,12 +27,12 @@ UNKNOWN_COLOUR, UNKNOWN_EDGE = "#ececec", "#b0b0b0"  # of the same in a legend, 
 NO_TILE, NO_VALUE = "#d2d2d2", "#6f6f6f"         # ground without a tile, a tile without a value
 
 IMAGE_COLOUR, OSM_COLOUR = "#2a6f97", "#bc6c25"
+DARK_PAGE = {IMAGE_COLOUR: "#74a6c6", OSM_COLOUR: "#d79a60"}  # what they become on dark pages
 SERIES_COLOURS = (IMAGE_COLOUR, OSM_COLOUR, "#56b893", "#9a7fe8", "#8f2e1c", "#2b3236")
 TRUE_COLOUR, GUESS_COLOUR = "#ffffff", "#ffd60a"  # outlines over imagery
-OBJECT_COLOUR = "#40e0ff"              # of an object that is spoken of, over grey imagery and heat
+OBJECT_COLOUR = "#40e0ff"                        # of the chosen object, over imagery and heat
 OSM_GROUND = "#f4f1ea"                           # below objects drawn without imagery
-# saturation and value; of 21 label codes each
-LABEL_TONES = ((0.55, 0.85), (0.9, 0.6), (0.35, 1.0))
+LABEL_TONES = ((0.55, 0.85), (0.9, 0.6), (0.35, 1.0))  # saturation, value; of 21 codes each
 QUIET, LINE = "#999999", "#444444"               # bars beside those that matter, and thin lines
 
 # matplotlib's maps of colours: of amounts, and of differences with a sign
@@ -51,30 +47,30 @@ LAYER_COLOURS = {
 
 
 def class_colours(classes: Sequence[str]) -> list[str]:
-    """A colour for each class, as #rrggbb: its own where the class is one of the nine of land use,
-    others for further classes."""
+    """Return a colour #rrggbb for each class: the nine of land use have their own."""
     further = [name for name in classes if name not in CLASS_COLOURS]
-    colours = {name: FURTHER_COLOURS[place] if place < len(FURTHER_COLOURS)
-               else label_colour(place) for place, name in enumerate(further)}
+    colours = {name: FURTHER_COLOURS[index] if index < len(FURTHER_COLOURS)
+               else label_colour(index) for index, name in enumerate(further)}
     return [CLASS_COLOURS.get(name) or colours[name] for name in classes]
 
 
 def label_colour(code: int) -> str:
-    """A colour for a label code, as #rrggbb; codes near each other get hues far apart, those whose
-    hues return another tone."""
+    """Return a colour #rrggbb for a label code.
+
+    Neighbouring codes get hues far apart; codes whose hue comes again get another tone.
+    """
     red_green_blue = colorsys.hsv_to_rgb(code * 0.618034 % 1, *LABEL_TONES[code // 21 % 3])
-    return "#" + "".join(f"{round(255 * part):02x}" for part in red_green_blue)
+    return "#" + "".join(f"{round(255 * channel):02x}" for channel in red_green_blue)
 
 
 def rgb(colours: Sequence[str]) -> np.ndarray:
-    """Colours #rrggbb as numbers, uint8 [n, 3]."""
+    """Return colours #rrggbb as numbers, uint8 [n, 3]."""
     return np.array([list(bytes.fromhex(colour[1:])) for colour in colours],
                     np.uint8).reshape(-1, 3)
 
 
 def painted(labels: np.ndarray, colours: Sequence[str]) -> np.ndarray:
-    """Classes [H, W] in their colours, uint8 [H, W, 3]; striped grey where the class is unknown,
-    that is beyond the colours."""
+    """Return classes [H, W] in their colours, uint8 [H, W, 3]; those beyond are striped grey."""
     height, width = labels.shape
     table = rgb(colours)                                                                   # [C, 3]
     diagonal = np.add.outer(np.arange(height), np.arange(width)) // max(width // 28, 1) % 2

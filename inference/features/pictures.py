@@ -1,5 +1,4 @@
-"""Pictures of an area for scene.json: its imagery, and the colours of its fused patches, of the
-same ground and size."""
+"""Pictures of an area for scene.json, of the same ground and size: imagery and fused patches."""
 
 from pathlib import Path
 
@@ -17,12 +16,12 @@ IMAGERY, COLOURS = "imagery.jpg", "fused_pca.png"
 
 def draw_area(folder: Path, grid: PatchGrid, parts: Parts, places: np.ndarray, colours: Path,
               patch: int) -> list[str]:
-    """Write both pictures to `folder`; their names in it.
+    """Write both pictures to `folder` and return their names in it.
 
     Args:
         places: of `Parts.places`.
         colours: the area's GeoTIFF of colours.
-        patch: side of a patch in pixels, the most that it has in a picture.
+        patch: side of a patch in pixels of the imagery; in a picture it has no more.
     """
     scale = min(grid.pixels_a_patch, patch)
     rows, columns = grid.picture_places(scale)
@@ -35,7 +34,7 @@ def draw_area(folder: Path, grid: PatchGrid, parts: Parts, places: np.ndarray, c
 
 def write_scene(folder: Path, area: Area, grid: PatchGrid, lines: list[str],
                 files: list[dict[str, str]], patch: int) -> None:
-    """Write scene.json, which says of the area's pictures what a report needs to know.
+    """Write scene.json with what a report needs to know of the area's pictures.
 
     Args:
         lines: sentences beside the pictures.
@@ -50,30 +49,33 @@ def write_scene(folder: Path, area: Area, grid: PatchGrid, lines: list[str],
 
 
 def _sampled(raster: rasterio.DatasetReader, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """[H, W, bands] pixels at `rows` [H] and `columns` [W]; read in stretches of rows."""
-    found = np.empty((len(rows), len(columns), raster.count), raster.dtypes[0])
+    """Return pixels [H, W, bands] at `rows` [H] and `columns` [W], read in stretches of rows."""
+    sampled = np.empty((len(rows), len(columns), raster.count), raster.dtypes[0])
     for first in range(0, raster.height, 256):
         last = min(first + 256, raster.height)
         own = np.flatnonzero((rows >= first) & (rows < last))
         if len(own):
             pixels = raster.read(window=((first, last), (0, raster.width)))         # [bands, h, w]
-            found[own] = pixels[:, rows[own] - first][:, :, columns].transpose(1, 2, 0)
-    return found
+            sampled[own] = pixels[:, rows[own] - first][:, :, columns].transpose(1, 2, 0)
+    return sampled
 
 
 def _imagery(parts: Parts, places: np.ndarray, side: int, rows: np.ndarray,
              columns: np.ndarray) -> np.ndarray:
-    """[H, W, 3] of the tiles' thumbnails, at `rows` [H] and `columns` [W] of an area whose tiles
-    are `side` pixels wide."""
-    found = np.full((len(rows), len(columns), 3), NO_IMAGERY, np.uint8)
+    """Return the tiles' thumbnails [H, W, 3] at `rows` [H] and `columns` [W] of their area.
+
+    Args:
+        side: of a tile, in pixels of the area.
+    """
+    imagery = np.full((len(rows), len(columns), 3), NO_IMAGERY, np.uint8)
     for row, column in np.argwhere(places[..., 0] >= 0).tolist():
-        y, x = np.searchsorted(rows, [row * side, (row + 1) * side]), np.searchsorted(columns,
-                                                                                      [column * side, (column + 1) * side])
-        if y[0] < y[1] and x[0] < x[1]:
-            thumbnail = parts.read(int(places[row, column, 0]), "thumbnail",
-                                   int(places[row, column, 1]))
-            step = len(thumbnail) / side                         # those of a small city are shared
-            inside_y = ((rows[slice(*y)] - row * side + 0.5) * step).astype(int)
-            inside_x = ((columns[slice(*x)] - column * side + 0.5) * step).astype(int)
-            found[slice(*y), slice(*x)] = thumbnail[inside_y][:, inside_x]
-    return found
+        top, bottom = np.searchsorted(rows, [row * side, (row + 1) * side])
+        left, right = np.searchsorted(columns, [column * side, (column + 1) * side])
+        if top < bottom and left < right:
+            number, tile = places[row, column].tolist()
+            thumbnail = parts.read(number, "thumbnail", tile)
+            scale = len(thumbnail) / side                 # a small city's pixels are shared
+            y = ((rows[top:bottom] - row * side + 0.5) * scale).astype(int)
+            x = ((columns[left:right] - column * side + 0.5) * scale).astype(int)
+            imagery[top:bottom, left:right] = thumbnail[y][:, x]
+    return imagery

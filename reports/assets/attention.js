@@ -1,29 +1,36 @@
 // The attention of a chosen map object as heat over the patches of its tile.
 document.querySelectorAll(".attention").forEach(block => {
   const data = JSON.parse(block.querySelector("script").textContent);
-  const stage = block.querySelector(".stage"), svg = stage.querySelector("svg"), canvas = stage.querySelector("canvas");
-  const opacity = block.querySelector("[data-opacity]"), relative = block.querySelector("[data-relative]");
-  const output = block.querySelector("output"), peakName = block.querySelector("[data-peak]");
-  const ramp = data.ramp.map(colour => [1, 3, 5].map(start => parseInt(colour.slice(start, start + 2), 16)));
+  const [stage, svg, canvas, opacity, relative, output, peakName] = [
+    ".stage", ".stage svg", ".stage canvas", "[data-opacity]", "[data-relative]", "output",
+    "[data-peak]",
+  ].map(name => block.querySelector(name));
+  const channel = (colour, start) => parseInt(colour.slice(start, start + 2), 16);
+  const ramp = data.ramp.map(colour => [1, 3, 5].map(start => channel(colour, start)));
   const mean = attention(data.mean);
   let chosen = -1;
 
   // In multiples of attention spread evenly over the patches.
   function attention([peak, levels]) {
-    return Uint8Array.from(atob(levels), letter => letter.charCodeAt(0)).reduce((all, level) => (all.push(level / 255 * peak), all), []);
+    return [...atob(levels)].map(letter => letter.charCodeAt(0) / 255 * peak);
   }
 
   function draw() {
-    const context = canvas.getContext("2d"), picture = context.createImageData(data.cols, data.rows);
+    const context = canvas.getContext("2d");
+    const picture = context.createImageData(data.cols, data.rows);
     if (chosen >= 0) {
       const own = attention(data.objects[chosen]);
-      const values = relative.checked ? own.map((value, patch) => Math.max(value - mean[patch], 0)) : own;
+      const above = own.map((value, patch) => Math.max(value - mean[patch], 0));
+      const values = relative.checked ? above : own;
       const peak = Math.max(...values, 1e-9);
       values.forEach((value, patch) => {
         const share = value / peak, colour = ramp[Math.round(share * (ramp.length - 1))];
-        picture.data.set([...colour, 255 * opacity.value / 100 * Math.min(1.8 * share, 1)], 4 * patch);
+        const alpha = 255 * opacity.value / 100 * Math.min(1.8 * share, 1);
+        picture.data.set([...colour, alpha], 4 * patch);
       });
-      peakName.textContent = relative.checked ? `${peak.toFixed(2)} above the mean, in units of even attention` : `${peak.toFixed(1)} x even attention`;
+      peakName.textContent = relative.checked
+        ? `${peak.toFixed(2)} above the mean, in units of even attention`
+        : `${peak.toFixed(1)} x even attention`;
     }
     context.putImageData(picture, 0, 0);
   }

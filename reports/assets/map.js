@@ -1,16 +1,19 @@
-// A scene's layers: moved by pointer and keys, zoomed by wheel, pinch, keys and buttons, switched and faded one by one.
+// A scene's layers: moved by pointer and keys, zoomed by wheel, pinch, keys and buttons, switched
+// and faded one by one.
 document.querySelectorAll(".map").forEach(map => {
-  const frame = map.querySelector(".frame"), layers = map.querySelector(".layers"), hint = map.querySelector(".hint");
-  const bar = map.querySelector(".scale-bar i"), length = map.querySelector(".scale-bar span");
+  const [frame, layers, hint, bar, length] = [
+    ".frame", ".layers", ".hint", ".scale-bar i", ".scale-bar span",
+  ].map(name => map.querySelector(name));
   const pointers = new Map(), most = 24;
   let zoom = 1, left = 0, top = 0, fading = 0;
 
-  function place() {
-    const room = (size, whole) => size < whole ? [whole - size, 0] : [(whole - size) / 2, (whole - size) / 2];
-    const [lowX, highX] = room(frame.clientWidth, layers.offsetWidth * zoom).map(value => -value);
-    const [lowY, highY] = room(frame.clientHeight, layers.offsetHeight * zoom).map(value => -value);
-    left = Math.min(Math.max(left, Math.min(lowX, highX)), Math.max(lowX, highX));
-    top = Math.min(Math.max(top, Math.min(lowY, highY)), Math.max(lowY, highY));
+  // An offset within the frame: layers that are smaller than it stand in its middle.
+  const within = (offset, size, whole) =>
+    size < whole ? Math.min(Math.max(offset, size - whole), 0) : (size - whole) / 2;
+
+  function show() {
+    left = within(left, frame.clientWidth, layers.offsetWidth * zoom);
+    top = within(top, frame.clientHeight, layers.offsetHeight * zoom);
     layers.style.transform = `translate(${left}px, ${top}px) scale(${zoom})`;
     layers.classList.toggle("near", zoom > 3);
     const metres = frame.dataset.metres / (layers.offsetWidth * zoom);   // a pixel
@@ -25,26 +28,28 @@ document.querySelectorAll(".map").forEach(map => {
     left = x - (x - left) * next / zoom;
     top = y - (y - top) * next / zoom;
     zoom = next;
-    place();
+    show();
   }
 
   function moveBy(x, y) {
     left += x;
     top += y;
-    place();
+    show();
   }
 
   function home() {
     [zoom, left, top] = [1, 0, 0];
-    place();
+    show();
   }
 
   const actions = {
     in: () => zoomBy(1.5), out: () => zoomBy(1 / 1.5), home,
-    full: () => document.fullscreenElement ? document.exitFullscreen() : frame.requestFullscreen(),
+    full: () => document.fullscreenElement ? document.exitFullscreen()
+      : frame.requestFullscreen(),
   };
   const keys = {
-    "+": actions.in, "=": actions.in, "-": actions.out, 0: home, Home: home, ArrowLeft: () => moveBy(60, 0), ArrowRight: () => moveBy(-60, 0),
+    "+": actions.in, "=": actions.in, "-": actions.out, 0: home, Home: home,
+    ArrowLeft: () => moveBy(60, 0), ArrowRight: () => moveBy(-60, 0),
     ArrowUp: () => moveBy(0, 60), ArrowDown: () => moveBy(0, -60),
   };
   frame.addEventListener("keydown", event => {
@@ -57,7 +62,8 @@ document.querySelectorAll(".map").forEach(map => {
     if (button) actions[button.dataset.do]();
   });
   frame.addEventListener("wheel", event => {
-    if (!event.ctrlKey && !frame.contains(document.activeElement)) {   // the page goes on scrolling past a map that was not chosen
+    // The page scrolls on past a map that is not chosen.
+    if (!event.ctrlKey && !frame.contains(document.activeElement)) {
       hint.classList.add("on");
       clearTimeout(fading);
       fading = setTimeout(() => hint.classList.remove("on"), 900);
@@ -77,20 +83,26 @@ document.querySelectorAll(".map").forEach(map => {
   frame.addEventListener("pointermove", event => {
     const from = pointers.get(event.pointerId);
     if (!from) return;
-    const to = [event.clientX, event.clientY], other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
+    const to = [event.clientX, event.clientY];
+    const other = [...pointers].find(([id]) => id !== event.pointerId)?.[1];
     if (other) {
-      const apart = point => Math.hypot(point[0] - other[0], point[1] - other[1]), box = frame.getBoundingClientRect();
-      zoomBy(apart(to) / Math.max(apart(from), 1), (to[0] + other[0]) / 2 - box.left, (to[1] + other[1]) / 2 - box.top);
+      const apart = point => Math.hypot(point[0] - other[0], point[1] - other[1]);
+      const box = frame.getBoundingClientRect();
+      zoomBy(apart(to) / Math.max(apart(from), 1), (to[0] + other[0]) / 2 - box.left,
+        (to[1] + other[1]) / 2 - box.top);
       moveBy((to[0] - from[0]) / 2, (to[1] - from[1]) / 2);
     } else {
       moveBy(to[0] - from[0], to[1] - from[1]);
     }
     pointers.set(event.pointerId, to);
   });
-  for (const end of ["pointerup", "pointercancel"]) frame.addEventListener(end, event => pointers.delete(event.pointerId));
+  for (const end of ["pointerup", "pointercancel"]) {
+    frame.addEventListener(end, event => pointers.delete(event.pointerId));
+  }
   frame.addEventListener("dblclick", event => {
     const box = frame.getBoundingClientRect();
-    if (!event.target.closest("button")) zoomBy(2, event.clientX - box.left, event.clientY - box.top);
+    if (event.target.closest("button")) return;
+    zoomBy(2, event.clientX - box.left, event.clientY - box.top);
   });
 
   map.querySelectorAll("input[data-layer]").forEach(input => {
@@ -100,6 +112,6 @@ document.querySelectorAll(".map").forEach(map => {
       else image.hidden = !input.checked;
     });
   });
-  new ResizeObserver(place).observe(frame);
-  place();
+  new ResizeObserver(show).observe(frame);
+  show();
 });

@@ -1,6 +1,5 @@
 """The picture of a tile shows what is known of it, and no more."""
 
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from datasets import TileDataset
 from datasets.stores.tile import CORNERS
 from datasets.targets import CLASSES
+from tests.figures import laid_out
 from tests.random_tiles import random_tile, write_compact, write_release
 from utils.style import CLASS_COLOURS, label_colour, rgb
 
@@ -37,14 +37,8 @@ def tiles(request, tmp_path) -> TileDataset:
 
 
 def drawn(tiles: TileDataset, index: int):
-    """Its panels with a picture, and the lines of its legends."""
-    figure = tiles.plot(index)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure.draw_without_rendering()
-        extent = figure.get_tightbbox()
-    assert min(extent.x0, extent.y0) > -0.05
-    assert extent.y1 < figure.get_figheight() + 0.05
+    """Return the picture of a tile, its panels by title, and the lines of its legends."""
+    figure = laid_out(tiles.plot(index))
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
     legends = [text.get_text() for axes in figure.axes if (legend := axes.get_legend())
                for text in legend.get_texts()]
@@ -60,9 +54,8 @@ def test_all_that_is_known_is_shown(tiles):
     image, graph = tiles.read(0)
     assert (panels["image"].images[0].get_array() == image.movedim(0, -1).numpy()).all()
     boxes = panels["5 OSM objects"].patches
-    assert sorted(box.get_facecolor()[:3]
-                  for box in boxes) == sorted(tuple(rgb([label_colour(code)])[0] / 255)
-                                              for code in (0, 0, 1, 2, 0))
+    colours = [tuple(rgb([label_colour(code)])[0] / 255) for code in (0, 0, 1, 2, 0)]
+    assert sorted(box.get_facecolor()[:3] for box in boxes) == sorted(colours)
     corners = graph.x[:, CORNERS].reshape(-1, 4, 2).numpy() * 32
     assert {tuple(box.get_xy()[0]) for box in boxes} == {tuple(corner) for corner in corners[:, 0]}
     picture = panels["land use"].images[0].get_array()

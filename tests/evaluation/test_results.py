@@ -29,10 +29,9 @@ def test_what_a_segmentation_leaves(whole, checkpoint):
                                                                     "predictions.csv",
                                                                     "results.json",
                                                                    "figures"}
-    assert {path.name for path in (whole / "seed_0" / "figures").iterdir()} == {"confusion.png",
-                                                                                "tiles.png",
-                                                                                "error_map.png",
-                                                                                "curves.png"}
+    assert {path.name for path in (whole / "seed_0" / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("confusion", "tiles", "error_map", "curves")
+        for kind in ("png", "svg")}
     assert "Classes taken for each other" in (whole / "report.html").read_text()
     found = stored(whole)
     assert (found["seeds"], found["reported"], found["tiles"]) == ([0], "test",
@@ -55,9 +54,8 @@ def test_what_a_regression_leaves(tiles, checkpoint, tmp_path, capsys):
     dataset = TileDataset(tiles)
     assert true.tolist() == [dataset.total(index, "CO2") for index in (7, 8)]
     assert found["mean"]["mae"] == pytest.approx(np.abs(true - estimate).mean())
-    assert {path.name for path in (tmp_path / "seed_0" / "figures").iterdir()} == {"scatter.png",
-                                                                                   "error_map.png",
-                                                                                   "curves.png"}
+    assert {path.name for path in (tmp_path / "seed_0" / "figures").iterdir()} == {
+        f"{name}.{kind}" for name in ("scatter", "error_map", "curves") for kind in ("png", "svg")}
     said = capsys.readouterr().out
     for part in ("Regression of tonnes of CO2 a tile on 2 test tiles, trained on 5", "this model",
                  "training mean", str(tmp_path)):

@@ -1,5 +1,4 @@
-"""The pictures of a scene: each shows what its map holds, at its place, and in the shape of the
-ground."""
+"""Each picture of a scene shows what its map holds, where it lies, in the shape of the ground."""
 
 import json
 import re
@@ -22,8 +21,10 @@ ACROSS, DOWN = 5.58, 11.14  # metres of 1e-4 degrees at 60 degrees north, along 
 
 @pytest.fixture(scope="module")
 def far_north(tmp_path_factory) -> Path:
-    """The map of a scene in degrees, of 2.5 km x 3.3 km on 448 x 300 pixels, with a red disk of 1
-    km radius on green ground."""
+    """Return the map of a scene in degrees: a red disk of 1 km radius on green ground.
+
+    The ground is 2.5 km x 3.3 km on 448 x 300 pixels.
+    """
     folder = tmp_path_factory.mktemp("north")
     y, x = np.mgrid[:300, :448] - np.array([150, 224])[:, None, None]
     pixels = np.full((300, 448, 3), (40, 120, 40), np.uint8)
@@ -64,22 +65,21 @@ def test_the_picture_of_classes_is_clear_where_no_imagery_is(tmp_path):
     known = classes != 255
     np.testing.assert_array_equal(shown[..., 3], np.where(known, 255, 0))
     assert (~known).sum() == 50 * 200
-    np.testing.assert_array_equal(shown[known][:, :3],
-                                  rgb(class_colours(["water", "green", "farmland"]))[
-                                      classes[known]])
+    colours = rgb(class_colours(["water", "green", "farmland"]))
+    np.testing.assert_array_equal(shown[known][:, :3], colours[classes[known]])
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 800), (800, 300)])
 def test_each_total_is_drawn_on_its_own_tile(tmp_path, monkeypatch, height, width):
-    monkeypatch.setattr(TotalsMap,
-                        "network", lambda self, images, graphs: images.mean((1, 2, 3))[:, None])
+    monkeypatch.setattr(TotalsMap, "network",
+                        lambda self, images, graphs: images.mean((1, 2, 3))[:, None])
     raster = write_raster(tmp_path / "city.tif", noise(height, width))
     out = predict(raster, write_model(tmp_path / "best.safetensors", "regression"),
                   tmp_path / "map")
     totals = pixels_of(out / "totals.tif")[0].astype(float)              # [rows, columns] of tiles
     scale = json.loads((out / "scene.json").read_text())["layers"][1]["scale"]
-    colours = (255 * colormaps[SEQUENTIAL](
-        (totals - scale["low"]) / (scale["high"] - scale["low"]))).astype(np.uint8)
+    shares = (totals - scale["low"]) / (scale["high"] - scale["low"])
+    colours = (255 * colormaps[SEQUENTIAL](shares)).astype(np.uint8)
     expected = colours.repeat(224, 0).repeat(224, 1)[:height, :width]
     with Image.open(out / "figures" / "totals.png") as picture:
         shown = np.asarray(picture)

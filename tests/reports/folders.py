@@ -15,13 +15,15 @@ from PIL import Image
 from reports.record import ATTENTION, ATTENTION_FORMAT, RECONSTRUCTION, SceneRecord
 
 HOSTILE = "</script><script>alert('x')</script>\"><img src=x onerror=alert(1)>"
+SVG = '<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 30 15"></svg>'
 GRID, SIDE = 4, 32
 CLASSES = ("water", "green", "harbour")
 
 
 def pretraining(folder: Path, tag: str = "house", tile: str = "town_0_0") -> Path:
     """A pretraining run of 6 recorded steps, with the attention of two tiles of two objects."""
-    _pictures(folder, "reconstruction_image", "reconstruction_osm")
+    _pictures(folder, "loss", "reconstruction_image", "reconstruction_osm")
+    (folder / "figures" / "loss.svg").write_text(SVG)
     (folder / "loss_record.txt").write_text("epoch [1/1]\n")
     (folder / "config.yaml").write_text("data_path: tiles\ntotal_epoch: 1\nlr: null\nschedule: "
                                         "[90, 110]\n")
@@ -64,7 +66,7 @@ def regression(folder: Path, tile: str = "town_0_0") -> Path:
     _csv(folder / "seed_0" / "predictions.csv", [
         {"tile": tile, "true": 3.0, "estimate": 1.0},
         {"tile": "town_0_1", "true": 4.0, "estimate": 9.0}])
-    _pictures(folder / "seed_0", "scatter", "error_map")
+    _pictures(folder / "seed_0", "scatter", "error_map", "curves")
     return folder
 
 

@@ -27,7 +27,7 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     return change
 
 
-@pytest.mark.parametrize(("make", "damage", "said"), [
+@pytest.mark.parametrize(("make", "damage", "message"), [
     (scene, remove("scene.json"),
      ["holds no run", "scene.json", "results.json", "loss_record.txt"]),
     (scene, write("scene.json", '{"kind": "land_use"'),
@@ -40,6 +40,8 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
      ["scene.json", "not of the form #4a98d3"]),
     (scene, replace("scene.json", '["south", null, "1%"]', '["south"]'), ["scene.json", "Zones"]),
     (scene, remove("figures/map.png"), ["figures/map.png", "missing", "expected a picture"]),
+    (pretraining, write("figures/loss.svg", "<svg>"),
+     ["figures/loss.svg", "no <svg> with a viewBox", "expected a picture"]),
     (scene, write("figures/map.png", "no picture"),
      ["figures/map.png", "cannot identify image file", "expected a picture"]),
     (pretraining, remove("config.yaml"), ["config.yaml", "missing", "the keys of the run"]),
@@ -59,7 +61,7 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     (regression, write("seed_0/predictions.csv", "tile,true,estimate\na,1,many\n"),
      ["predictions.csv", "many"]),
 ])
-def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, damage, said):
+def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, damage, message):
     folder, page = make(tmp_path / "run"), tmp_path / "page.html"
     page.write_text("an older page")
     damage(folder)
@@ -71,11 +73,11 @@ def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, 
     assert out == ""
     assert err.startswith(f"error: {folder}")
     assert err.count("\n") == 1
-    assert [words for words in said if words not in err] == []
+    assert [words for words in message if words not in err] == []
     assert page.read_text() == "an older page"
 
 
-@pytest.mark.parametrize(("arguments", "said"), [
+@pytest.mark.parametrize(("arguments", "message"), [
     (["nowhere"], "nowhere: no such folder"), (["{seed}"], "this is one seed of {run}"),
     (["runs=[]"], "no folder given"),
     ([], "runs: no value given"),
@@ -85,7 +87,7 @@ def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, 
     (["{cities}"], "{cities}: holds features but no picture of them, expected scene.json; "
                    "give the folders of its cities in it, lima, oslo"),
 ])
-def test_bad_commands_end_with_one_line(tmp_path, monkeypatch, capsys, arguments, said):
+def test_bad_commands_end_with_one_line(tmp_path, monkeypatch, capsys, arguments, message):
     run = segmentation(tmp_path / "run")
     for folder in ("vectors", "cities"):
         (tmp_path / folder).mkdir()
@@ -99,5 +101,5 @@ def test_bad_commands_end_with_one_line(tmp_path, monkeypatch, capsys, arguments
     with pytest.raises(SystemExit) as stopped:
         make_report.main()
     assert stopped.value.code == 2
-    assert said.format(**names) in capsys.readouterr().err
+    assert message.format(**names) in capsys.readouterr().err
     assert not (tmp_path / "page.html").exists()

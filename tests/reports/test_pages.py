@@ -5,16 +5,16 @@ import re
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from PIL import Image
 
 import make_report
 from reports import write_report
-from reports.chart import Axis, Series, line_chart
 from reports.markup import script_json
 from reports.read import LARGE, picture
-from tests.reports.folders import HOSTILE, pretraining, regression, scene, segmentation
+from tests.reports.folders import HOSTILE, SVG, pretraining, regression, scene, segmentation
 
 KINDS = {"pretraining": pretraining, "segmentation": segmentation, "regression": regression,
          "scene": scene}
@@ -61,20 +61,20 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
     return Page(path)
 
 
-@pytest.mark.parametrize(("kind", "said"), [
+@pytest.mark.parametrize(("kind", "texts"), [
     ("pretraining", ["6 steps. The record ends in epoch 1.", "25.0 with the mean colour",
                      "18.0% 9.0% 2.00 x", "house",
                      "25% by always the commonest of 7"]),
     ("segmentation", ["0.4000 ± 0.0100", "class prior", "best baseline 0.1000",
                       "85% of 100 pixels right", "absent", "seed 1", "ab" * 32]),
-    ("regression", ["R² -0.5000", "training mean", "town_0_1: true 4.000, estimated 9.000",
+    ("regression", ["R² -0.5000", "training mean", "town_0_1 4.000 9.000 town_0_0 3.000 1.000",
                     "no better than the mean"]),
     ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -",
                "map.tif"]),
 ])
-def test_a_page_says_what_its_folder_holds(tmp_path, kind, said):
+def test_a_page_says_what_its_folder_holds(tmp_path, kind, texts):
     page = page_of(KINDS[kind](tmp_path / "run"))
-    assert [words for words in said if words not in page.text] == []
+    assert [words for words in texts if words not in page.text] == []
 
 
 def test_maps_of_the_same_title_are_told_apart_by_their_folders(tmp_path):
@@ -167,6 +167,19 @@ def test_a_model_measured_without_training_has_no_curves(tmp_path):
     assert "validation" not in page.text
 
 
+def test_a_page_shows_the_figures_that_suit_its_ground_and_those_of_older_runs(tmp_path):
+    folder = pretraining(tmp_path / "run")
+    page = page_of(folder)
+    new, *older = page.of("img")[:3]
+    assert new["src"].startswith("data:image/svg+xml,")
+    assert unquote(new["src"]).endswith(SVG)
+    assert (new["width"], new["height"]) == ("40", "20")
+    assert all(image["src"].startswith("data:image/png;base64,") for image in older)
+    assert [figure["class"] for figure in page.of("figure")] == ["picture", *["picture card"] * 2]
+    (folder / "figures" / "loss.svg").unlink()
+    assert page_of(folder).of("figure")[0]["class"] == "picture card"
+
+
 def test_large_pictures_are_packed_and_keep_their_transparency(tmp_path):
     path, noise = tmp_path / "noise.png", Image.effect_noise((500, 500), 60)
     Image.merge("RGBA",
@@ -178,27 +191,8 @@ def test_large_pictures_are_packed_and_keep_their_transparency(tmp_path):
     assert size == [500, 500]
 
 
-def test_lines_break_where_a_value_is_missing_and_long_runs_are_thinned():
-    broken = line_chart("loss", "step", [1, 2, 3, 4, 5],
-                        [Series("loss", "image", [1, 2, float("nan"), 4, 5])])
-    assert broken.count("<polyline") == 2
-    long = line_chart("loss", "step", range(1, 5001), [Series("loss", "image", [1.0] * 5000)])
-    assert len(re.search(r'points="([^"]*)"', long)[1].split()) == 500
-
-
 def test_data_cannot_end_the_script_that_holds_it():
     assert script_json({"name": HOSTILE}).count("<") == 2
-
-
-def test_epochs_have_no_ticks_between_them():
-    assert Axis(1, 2, 0, 100, whole=True).ticks() == [1, 2]
-
-
-@pytest.mark.parametrize(("low", "high", "ticks"), [
-    (0, 1, [0, 0.2, 0.4, 0.6, 0.8, 1]), (-3, 12, [0, 5, 10]),
-    (0, 2e-5, [0, 5e-6, 1e-5, 1.5e-5, 2e-5])])
-def test_ticks_are_round(low, high, ticks):
-    assert Axis(low, high, 0, 100).ticks() == pytest.approx(ticks)
 
 
 def test_the_command_joins_folders(tmp_path, monkeypatch, capsys):

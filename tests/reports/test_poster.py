@@ -33,7 +33,7 @@ def test_every_format_that_is_offered_can_be_written(tmp_path, monkeypatch, endi
     assert [path.name for path in (tmp_path / "new").iterdir()] == [f"m{ending}"]
 
 
-@pytest.mark.parametrize(("picture", "out", "said"), [
+@pytest.mark.parametrize(("picture", "out", "message"), [
     ("maps.bmp", "page.html", "picture={tmp}/maps.bmp: no format that can be written, expected a "
                               "name that ends with .png, .jpg"),
     ("maps", "page.html", "picture={tmp}/maps: no format that can be written"),
@@ -46,9 +46,8 @@ def test_every_format_that_is_offered_can_be_written(tmp_path, monkeypatch, endi
     ("maps.png", "file/page.html", "out={tmp}/file/page.html: {tmp}/file is no folder that can "
                                    "be written to"),
 ])
-def test_a_place_that_cannot_be_written_is_refused_before_anything_is_written(tmp_path,
-                                                                              monkeypatch, capsys,
-                                                                              picture, out, said):
+def test_a_path_that_cannot_be_written_is_refused_before_anything_is_written(
+        tmp_path, monkeypatch, capsys, picture, out, message):
     folder = scene(tmp_path / "map")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "file").write_text("")
@@ -58,17 +57,17 @@ def test_a_place_that_cannot_be_written_is_refused_before_anything_is_written(tm
         make_report.main()
     error = capsys.readouterr().err
     assert raised.value.code == 2
-    assert error.startswith(f"error: {said.format(tmp=tmp_path)}")
+    assert error.startswith(f"error: {message.format(tmp=tmp_path)}")
     assert error.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png", "map"]
 
 
-@pytest.mark.parametrize("failing", ["save_poster", "write_report"])
+@pytest.mark.parametrize("failing", ["reports.poster.save_poster", "reports.page.write_report"])
 def test_there_is_a_page_with_its_picture_or_neither(tmp_path, monkeypatch, failing):
     def full(*_):
         raise OSError(28, "No space left on device", "a file")
     folder = scene(tmp_path / "map")
-    monkeypatch.setattr(make_report, failing, full)
+    monkeypatch.setattr(failing, full)
     monkeypatch.setattr(sys, "argv",
                         ["make_report.py", str(folder), f"out={tmp_path / 'page.html'}",
                          f"picture={tmp_path / 'maps.png'}"])
@@ -85,5 +84,6 @@ def test_a_picture_without_a_map_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as raised:
         make_report.main()
     assert raised.value.code == 2
-    assert "maps.png: none of the runs is a map; give a folder of predict_scene.py" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "maps.png: none of the runs is a map; give a folder of predict_scene.py" in error
     assert not (tmp_path / "page.html").exists()

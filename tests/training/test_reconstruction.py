@@ -6,9 +6,8 @@ import torch
 from datasets import TileDataset
 from datasets.stores.tile import LABEL
 from models import build_rose
-from training.plots import image_figure
+from training.plots import image_figure, to_picture
 from training.reconstruction import Tags, measure_reconstruction, reconstruct, sample_indices
-from utils.drawing import to_picture
 
 
 class Oracle(torch.nn.Module):

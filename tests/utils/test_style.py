@@ -1,4 +1,4 @@
-"""Colours are told apart by all readers: measured as they see them."""
+"""All readers can distinguish the colours: measured as they see them."""
 
 import numpy as np
 import pytest
@@ -18,9 +18,9 @@ from utils.style import (
     rgb,
 )
 
-# Machado, Oliveira and Fernandes, A Physiologically-based Model for Simulation of Color Vision
-# Deficiency (IEEE TVCG 15, 2009), severity 1: what takes linear RGB to the linear RGB that looks
-# the same to such a reader.
+# From linear RGB to the linear RGB that looks the same to such a reader: Machado, Oliveira and
+# Fernandes, A Physiologically-based Model for Simulation of Color Vision Deficiency (IEEE TVCG 15,
+# 2009), severity 1.
 VISIONS = {
     "normal": np.eye(3),
     "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
@@ -35,7 +35,7 @@ XYZ = np.array([[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721
 
 
 def seen(colours, vision) -> np.ndarray:
-    """CIELAB [n, 3] of colours #rrggbb as a reader sees them."""
+    """Return colours #rrggbb as a reader sees them, in CIELAB [n, 3]."""
     srgb = rgb(colours) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     # of the white point's X, Y, Z
@@ -46,31 +46,29 @@ def seen(colours, vision) -> np.ndarray:
 
 
 def difference(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """CIEDE2000 [n] of CIELAB colours [n, 3] (Sharma, Wu and Dalal 2005)."""
+    """Return CIEDE2000 [n] of CIELAB colours [n, 3] (Sharma, Wu and Dalal 2005)."""
     (light, a, b), (light2, a2, b2) = one.T, other.T
     mean = (np.hypot(a, b) + np.hypot(a2, b2)) / 2
     stretch = 1.5 - np.sqrt(mean**7 / (mean**7 + 25.0**7)) / 2
     chroma, chroma2 = np.hypot(stretch * a, b), np.hypot(stretch * a2, b2)
-    hue, hue2 = np.degrees(np.arctan2(b,
-                                      stretch * a)) % 360, np.degrees(np.arctan2(b2,
-                                                                                 stretch * a2)) % 360
+    hue = np.degrees(np.arctan2(b, stretch * a)) % 360
+    hue2 = np.degrees(np.arctan2(b2, stretch * a2)) % 360
     turn = (hue2 - hue + 180) % 360 - 180
     light_mean, mean, middle = (light + light2) / 2, (chroma + chroma2) / 2, (hue + turn / 2) % 360
     cosines = np.cos(np.radians([middle - 30, 2 * middle, 3 * middle + 6, 4 * middle - 63]))
     tone = 1 + np.array([-0.17, 0.24, 0.32, -0.20]) @ cosines
-    lighter = (light2
-               - light) / (1 + 0.015 * (light_mean
-                                        - 50) ** 2 / np.sqrt(20 + (light_mean - 50) ** 2))
+    off = (light_mean - 50) ** 2
+    lighter = (light2 - light) / (1 + 0.015 * off / np.sqrt(20 + off))
     fuller = (chroma2 - chroma) / (1 + 0.045 * mean)
-    other_hue = 2 * np.sqrt(chroma * chroma2) * np.sin(np.radians(turn / 2)) / (
-        1 + 0.015 * mean * tone)
-    blues = -2 * np.sqrt(mean**7 / (mean**7 + 25.0**7)) * np.sin(
-        np.radians(60 * np.exp(-((middle - 275) / 25) ** 2)))
+    other_hue = 2 * np.sqrt(chroma * chroma2) * np.sin(np.radians(turn / 2))
+    other_hue /= 1 + 0.015 * mean * tone
+    angle = np.radians(60 * np.exp(-((middle - 275) / 25) ** 2))
+    blues = -2 * np.sqrt(mean**7 / (mean**7 + 25.0**7)) * np.sin(angle)
     return np.sqrt(lighter**2 + fuller**2 + other_hue**2 + blues * fuller * other_hue)
 
 
 def least_difference(colours, vision) -> tuple[float, tuple[str, str]]:
-    """Of any two of the colours, and which two."""
+    """Return the least difference of any two of the colours, and which two."""
     lab = seen(colours, vision)
     first, second = np.triu_indices(len(lab), 1)
     apart = difference(lab[first], lab[second])

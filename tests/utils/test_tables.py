@@ -1,11 +1,19 @@
-"""Numbers in tables: digits that mean something, columns that stand under each other, nothing
-hidden."""
+"""Numbers alone and in tables: digits that mean something, aligned columns, nothing hidden."""
 
 import math
 
 import pytest
 
-from utils.tables import format_number, label_of, markdown_table, mean_std, text_table, with_std
+from utils.tables import (
+    format_count,
+    format_number,
+    format_share,
+    label_of,
+    markdown_table,
+    mean_std,
+    text_table,
+    with_std,
+)
 
 NAN = math.nan
 
@@ -14,11 +22,22 @@ NAN = math.nan
     (0.54321, "0.5432"), (12.345678, "12.35"), (123456.7, "123457"), (9.9996, "10.00"),
     (99999.6, "100000"), (1.0, "1.000"), (0.0, "0"),
     (-0.8, "-0.8000"), (-12345.6, "-12346"), (0.0001234567, "0.0001235"), (1.2345e-5, "1.234e-05"),
-    (123456789.0, "123456789"),
-    (1.5e12, "1.500e+12"), (16, "16"), (NAN, "-"), (math.inf, "inf"),
+    (123456789.0, "123456789"), (1.5e12, "1.500e+12"), (16, "16"), (NAN, "-"), (math.inf, "inf"),
 ])
 def test_four_significant_digits(value, text):
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.0, "0%"), (0.004, "<1%"), (0.126, "13%"),
+                                             (0.996, ">99%"), (1.0, "100%")])
+def test_shares_are_whole_percents_and_nothing_is_called_all_or_none_that_is_not(share, text):
+    assert format_share(share) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(950, "950"), (999.6, "1k"), (12345, "12.3k"),
+                                             (4.56e6, "4.56M"), (2e9, "2G")])
+def test_counts_have_at_most_five_characters(count, text):
+    assert format_count(count) == text
 
 
 def test_mean_and_deviation_leave_nan_out():
