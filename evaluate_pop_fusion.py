@@ -16,11 +16,11 @@ from utils.cli.program import Outcome
 
 def evaluate_pop_fusion(cfg: RegressionConfig) -> Outcome:
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
-    from evaluation.job import evaluate_and_tell, figures_of
+    from evaluation.job import evaluate_and_tell, figures_of, score_of
     from evaluation.problem import Regression
 
     summary = evaluate_and_tell(cfg, Regression(cfg))
-    return Outcome(summary["mean"][summary["chosen_by"]], figures_of(summary))
+    return Outcome(score_of(summary), figures_of(summary))
 
 
 main = command(REGRESSION)(evaluate_pop_fusion)

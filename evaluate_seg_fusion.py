@@ -17,11 +17,11 @@ from utils.cli.program import Outcome
 
 def evaluate_seg_fusion(cfg: SegmentationConfig) -> Outcome:
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
-    from evaluation.job import evaluate_and_tell, figures_of
+    from evaluation.job import evaluate_and_tell, figures_of, score_of
     from evaluation.problem import Segmentation
 
     summary = evaluate_and_tell(cfg, Segmentation(cfg))
-    return Outcome(summary["mean"][summary["chosen_by"]], figures_of(summary))
+    return Outcome(score_of(summary), figures_of(summary))
 
 
 main = command(SEGMENTATION)(evaluate_seg_fusion)

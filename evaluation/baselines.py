@@ -1,5 +1,5 @@
-"""What constant predictions reach, to be printed beside a model's figures: a model that is no
-better has learnt nothing."""
+"""Figures of constant predictions, printed beside a model's: a model that is no better has learnt
+nothing."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from evaluation.metrics import Protocol, RegressionMetrics, segmentation_figures
 
 def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: Sequence[str],
                            protocol: Protocol) -> dict[str, dict[str, float]]:
-    """Figures of two segmentations that do not look at the image.
+    """Return the figures of two segmentations that do not look at the image.
 
-    "majority class (NAME)" calls every pixel by the class that most training pixels have. "class
+    "majority class (NAME)" gives every pixel the commonest class of the training pixels. "class
     prior" draws each pixel's class by the shares of the training pixels; its figures are those of
-    the confusion matrix to be expected.
+    the expected confusion matrix.
 
     Args:
-        train_counts: [C] known pixels of each class, in the training tiles; some pixel is known.
-        truth_counts: [C] likewise, in the tiles that are judged.
+        train_counts: [C] known pixels of each class in the training tiles; some pixel is known.
+        truth_counts: [C] the same in the tiles that are judged.
         classes: C names.
         protocol: of `segmentation_figures`.
     """
@@ -28,12 +28,13 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
     always[commonest] = 1
     shares = {f"majority class ({classes[commonest]})": always,
               "class prior": train_counts.double() / train_counts.sum()}
-    return {label: segmentation_figures(torch.outer(truth_counts.double(), share), classes,
-                                        protocol) for label, share in shares.items()}
+    truth = truth_counts.double()
+    return {label: segmentation_figures(torch.outer(truth, share), classes, protocol)
+            for label, share in shares.items()}
 
 
 def regression_baselines(train: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
-    """Figures of estimating the training tiles' mean, or their median, for every tile.
+    """Return the figures of estimating the training tiles' mean, or median, for every tile.
 
     Args:
         train: [n] float64, totals of the training tiles.

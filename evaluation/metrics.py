@@ -1,8 +1,8 @@
-"""What an evaluation reports: IoU and F1 of a segmentation, MAE, RMSE and R2 of an estimated total
-(Rose section 5.1).
+"""The figures of an evaluation: IoU and F1 of a segmentation, MAE, RMSE and R2 of an estimated
+total (Rose section 5.1).
 
-Counts and sums are kept by torchmetrics, which adds them up over all processes before a figure is
-made of them, so that a figure does not depend on how the tiles were batched or shared.
+torchmetrics keeps counts and sums, and adds them up over all processes before it computes a
+figure, so a figure does not depend on batches or processes.
 """
 
 import math
@@ -26,9 +26,9 @@ class SegmentationMetrics:
     """Figures of `segmentation_figures` from one confusion matrix.
 
     Args:
-        classes: names, in the order of their numbers.
+        classes: names, in the order of their values.
         protocol: which definitions to follow.
-        device: of the logits to come.
+        device: of the logits.
     """
 
     def __init__(self, classes: Sequence[str], protocol: Protocol,
@@ -43,18 +43,17 @@ class SegmentationMetrics:
 
         Args:
             logits: [B, C, H, W].
-            target: [B, H, W] whole numbers, a class or UNKNOWN; any number of pixels may be
-                unknown.
+            target: [B, H, W] whole numbers, a class or UNKNOWN.
         """
         self._matrix.update(logits, target)
 
     def confusion(self) -> Tensor:
-        """Pixels by true class (rows) and predicted class (columns), of all processes: int64 [C,
-        C]."""
+        """Return int64 [C, C], pixels of all processes by true class (rows) and predicted class
+        (columns)."""
         return self._matrix.compute()
 
     def compute(self) -> dict[str, float]:
-        """The figures of all that was added, in all processes."""
+        """Return the figures of everything added, in all processes."""
         return segmentation_figures(self.confusion(), self.classes, self.protocol)
 
     def reset(self) -> None:
@@ -63,12 +62,13 @@ class SegmentationMetrics:
 
 def segmentation_figures(confusion: Tensor, classes: Sequence[str],
                          protocol: Protocol) -> dict[str, float]:
-    """Figures of a confusion matrix: "miou", "f1" (macro), then "iou_NAME" of each class.
+    """Return the figures of a confusion matrix: "miou", "f1" (macro), then "iou_NAME" of each
+    class.
 
-    IoU = TP / (TP + FP + FN). Under `honest`, F1 = 2 TP / (2 TP + FP + FN), and a class that
-    neither the truth nor the prediction has is nan and left out of both means. Under `release`
-    such a class has IoU 0, and F1 = 2 P R / (P + R) of precision P and recall R is nan, and left
-    out of the mean, for every class without a right pixel. A mean of nothing is nan.
+    IoU = TP / (TP + FP + FN). With `honest`, F1 = 2 TP / (2 TP + FP + FN); a class absent from
+    truth and prediction is nan and left out of both means. With `release`, such a class has IoU 0;
+    F1 = 2 P R / (P + R) of precision P and recall R, which is nan, and left out of the mean, for
+    every class without a right pixel. A mean of nothing is nan.
 
     Args:
         confusion: [C, C] of any type, rows truth, columns prediction.
@@ -90,17 +90,17 @@ def segmentation_figures(confusion: Tensor, classes: Sequence[str],
 
 
 def absent_classes(confusion: Tensor, classes: Sequence[str]) -> list[str]:
-    """Names of the classes that neither the truth nor the prediction has; `confusion` [C, C]."""
-    absent = confusion.sum(0) + confusion.sum(1) == 0
-    return [name for name, gone in zip(classes, absent.tolist(), strict=True) if gone]
+    """Return the names of the classes absent from truth and prediction; `confusion` [C, C]."""
+    counts = confusion.sum(0) + confusion.sum(1)
+    return [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]
 
 
 class RegressionMetrics:
     """MAE, RMSE and R2 in the units of the targets, from sums in float64.
 
     Args:
-        device: of the estimates to come.
-        alone: leave other processes out, as for figures that every process has whole.
+        device: of the estimates.
+        alone: do not add other processes' values: every process has all of them.
     """
 
     def __init__(self, device: torch.device | str = "cpu", alone: bool = False) -> None:
@@ -115,8 +115,8 @@ class RegressionMetrics:
             metric.update(estimate, target)
 
     def compute(self) -> dict[str, float]:
-        """"mae", "rmse" and "r2" of all that was added, in all processes; r2 is nan for fewer than
-        two tiles, or equal targets."""
+        """Return "mae", "rmse" and "r2" of everything added, in all processes; r2 is nan for fewer
+        than two tiles, or equal targets."""
         return {name: metric.compute().item() for name, metric in self._metrics.items()}
 
     def reset(self) -> None:
@@ -132,8 +132,8 @@ class _RootMeanSquaredError(MeanSquaredError):
 class _Determination(R2Score):
     """R2 = 1 - sum of squared errors / sum of squared deviations of the targets from their mean.
 
-    torchmetrics' own gives 0 or 1 where one of the sums is below 1e-4, as it is for targets in
-    large units, and where it is not defined.
+    torchmetrics' own gives 0 or 1 if one of the sums is below 1e-4, as for targets in large units,
+    and if R2 is not defined.
     """
 
     def __init__(self, **kwargs: bool) -> None:

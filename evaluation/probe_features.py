@@ -1,5 +1,4 @@
-"""What a frozen network says of each tile, computed once and read from disk in every epoch of a
-linear probe."""
+"""A frozen network's representations of tiles, computed once for all epochs of a linear probe."""
 
 import math
 import os
@@ -22,16 +21,15 @@ FOLDER = ".features"
 
 
 class FrozenFeatures(Dataset):
-    """Representations of tiles with their targets: `features[i]` or `features[epoch, i]` gives
+    """Representations of tiles with their targets: `features[i]` or `features[epoch, i]` is
     `(representation, target)`.
 
-    The representations lie in a memory-mapped file that all processes of a machine share, so that
-    memory stays flat.
+    The representations are in a memory-mapped file that all processes of a machine share.
 
     Args:
-        tiles: what they are of.
+        tiles: that are represented.
         path: of the file.
-        shape: of one tile's representation, [L, D] or [width].
+        shape: of one tile's representation, [L, D] or [D].
     """
 
     def __init__(self, tiles: LabelledTiles, path: Path, shape: Sequence[int]):
@@ -42,20 +40,20 @@ class FrozenFeatures(Dataset):
         return len(self.tiles)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        place = place_of(key)
-        return torch.from_numpy(self.values[place].copy()), self.tiles.target_of(place)
+        index = place_of(key)
+        return torch.from_numpy(self.values[index].copy()), self.tiles.target_of(index)
 
 
 def collate_features(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Samples to a batch: representations [B, ...] and targets [B, ...]."""
+    """Return a batch of samples: representations [B, ...] and targets [B, ...]."""
     features, targets = zip(*samples, strict=True)
     return stack(features), stack(targets)
 
 
 @torch.no_grad()
-def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, fabric: Fabric,
+def compute_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, fabric: Fabric,
                      path: Path) -> FrozenFeatures:
-    """The representations of all `tiles`, each process computing those that its `loader` gives.
+    """Return the representations of all `tiles`; each process computes those of its `loader`.
 
     Args:
         model: frozen, on its device.
@@ -65,27 +63,28 @@ def extract_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
     """
     model.eval()
     images, graphs, _ = collate_labelled([tiles[0]])
-    shape = model.represent(normalise(images.to(fabric.device)),
-                            graphs.to(fabric.device)).shape[1:]
+    images, graphs = normalise(images.to(fabric.device)), graphs.to(fabric.device)
+    shape = model.represent(images, graphs).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
     with fabric.rank_zero_first():
         if fabric.is_global_zero:
             _reserve(path, 4 * len(tiles) * math.prod(shape))
         values = np.memmap(path, np.float32, "r+", shape=(len(tiles), *shape))
-    place = fabric.global_rank
+    first = fabric.global_rank
     for images, graphs, _ in loader:
         with fabric.autocast():
             features = model.represent(images, graphs).float().cpu().numpy()
-        values[place:place + len(features) * fabric.world_size:fabric.world_size] = features
-        place += len(features) * fabric.world_size
+        end = first + len(features) * fabric.world_size
+        values[first:end:fabric.world_size] = features
+        first = end
     values.flush()
     fabric.barrier()
     return FrozenFeatures(tiles, path, shape)
 
 
 def _reserve(path: Path, size: int) -> None:
-    """An empty file of `size` bytes; a full disk is an error now, and not a crash when the memory
-    map is written."""
+    """Write an empty file of `size` bytes: a full disk is an error now, not a crash when the
+    memory map is written."""
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, size)
 

@@ -1,5 +1,5 @@
-"""The two downstream problems: what a target is, how a model is built and judged, and what it must
-beat."""
+"""The two downstream problems: what a target is, how a model is built and judged, and which
+baselines it must beat."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from evaluation.baselines import regression_baselines, segmentation_baselines
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
 from models.decoders import TargetScale
-from models.downstream import Downstream
+from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
 from utils.errors import ConfigError, TileError
 
@@ -26,11 +26,10 @@ class Segmentation:
     mIoU.
 
     Attributes:
-        score: the figure by which an epoch is chosen; `better` is 1 where more of it is better, -1
-            where less is.
-        detail: columns of what is said of each tile.
-        head: what a model is for; that of a regression has its scale after `learn`.
-        seen: what `learn` has read, by which a result knows its targets again.
+        score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
+        detail: columns that describe each tile.
+        head: what a model is for; the scale of a regression is fitted by `learn`.
+        seen: the targets that `learn` read, which identify a result.
     """
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
@@ -46,14 +45,13 @@ class Segmentation:
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
               seed: int = 0) -> LabelledTiles:
-        """The tiles with their labels."""
+        """Return the tiles with their labels."""
         return LabelledTiles(dataset, indices, "land_use", len(self.classes), remove_ratio, seed)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
-        """Take from the targets what the model's set-up and the baselines need; every label is
-        read, and so checked, here."""
-        self.shares, chosen, self.truth = (tiles.class_counts()
-                                           for tiles in (train, val, reported))  # [C] pixels each
+        """Read and check every label, and keep what the baselines need."""
+        # [C] pixels each
+        self.shares, chosen, self.truth = (tiles.class_counts() for tiles in (train, val, reported))
         self.seen = [counts.tolist() for counts in (self.shares, chosen, self.truth)]
         for counts, what in ((self.shares, "training"), (chosen, "validation"),
                              (self.truth, "test")):
@@ -63,50 +61,53 @@ class Segmentation:
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
 
-    def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
-        """Mean cross-entropy over the known pixels of logits [B, C, H, W] and labels [B, H, W]; 0,
-        with a graph, where none is known."""
-        return F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN,
-                               reduction="sum") / max(self.weight(target), 1)
+    def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
+        """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
+        [B, H, W]; 0, with a graph, if none is known."""
+        total = F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum")
+        return total / max(self.weight(target), 1)
 
     def weight(self, target: Tensor) -> int:
-        """What a batch's loss is the mean of: its known pixels."""
+        """Return the number of known pixels, over which a batch's loss is the mean."""
         return int((target != UNKNOWN).sum())
 
     def metrics(self, device: torch.device) -> SegmentationMetrics:
-        """To be updated with `judged` outputs and targets."""
+        """Return metrics of `judged` outputs and targets."""
         return SegmentationMetrics(self.classes, self.cfg.protocol, device)
 
-    def judged(self, outputs: Tensor, model: Downstream) -> Tensor:
-        """What metrics take of a model's outputs."""
+    def judged(self, outputs: Tensor, model: Segmenter) -> Tensor:
+        """Return what metrics take of a model's outputs: the logits."""
         return outputs
 
     def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
-        """`detail` of each tile: the share of its known pixels that is right (nan where none is
-        known), and how many are known."""
+        """Return `detail` of each tile: the share of its known pixels that is right (nan if none
+        is known), and how many are known."""
         known = (target != UNKNOWN).flatten(1).sum(1)
         right = (judged.argmax(1) == target).flatten(1).sum(1)
         return [[r / k if k else torch.nan, k]
                 for r, k in zip(right.tolist(), known.tolist(), strict=True)]
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Figures of predictions that know the classes' shares and nothing else."""
+        """Return the figures of predictions that know the classes' shares and nothing else."""
         return segmentation_baselines(self.shares, self.truth, self.classes, self.cfg.protocol)
 
     def extras(self, metrics: SegmentationMetrics, details: list[list[float]]) -> dict[str, Any]:
-        """What else a result says: the confusion matrix, rows the truth."""
+        """Return what else a result holds: the confusion matrix, rows the truth."""
         return {"confusion": metrics.confusion().tolist()}
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
-        """What a reader of a result must know."""
+        """Return what a reader of a result must know."""
         absent = absent_classes(torch.tensor(result["confusion"]), self.classes)
-        how = "count as 0 in mIoU" if self.cfg.protocol == "release" else "are left out of the means"
-        return [f"absent from truth and prediction: {', '.join(absent)}; such classes {how}"] if absent else []
+        if not absent:
+            return []
+        how = ("count as 0 in mIoU" if self.cfg.protocol == "release"
+               else "are left out of the means")
+        return [f"absent from truth and prediction: {', '.join(absent)}; such classes {how}"]
 
 
 class Regression:
     """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared
-    error in units of training, judged by RMSE (whose order over one list of tiles is that of R2).
+    error in units of training, judged by RMSE (which orders models as R2 does).
 
     Attributes: as of `Segmentation`.
     """
@@ -122,13 +123,12 @@ class Regression:
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
               seed: int = 0) -> LabelledTiles:
-        """The tiles with their totals."""
+        """Return the tiles with their totals."""
         return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target],
                              remove_ratio=remove_ratio, seed=seed)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
-        """Take from the targets what the model's set-up and the baselines need; every total is
-        read, and so checked, here."""
+        """Read and check every total, fit the scale, and keep what the baselines need."""
         # float64 [n], [v], [m]
         self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))
         self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
@@ -138,41 +138,43 @@ class Regression:
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
-    def loss(self, outputs: Tensor, target: Tensor, model: Downstream) -> Tensor:
-        """Mean squared error of estimates [B, 1] in units of training and totals [B]."""
+    def loss(self, outputs: Tensor, target: Tensor, model: Regressor) -> Tensor:
+        """Return the mean squared error of estimates [B, 1] in units of training and totals
+        [B]."""
         return F.mse_loss(outputs[:, 0].float(), model.decoder.scale.scale(target).float())
 
     def weight(self, target: Tensor) -> int:
-        """What a batch's loss is the mean of: its tiles."""
+        """Return the number of tiles, over which a batch's loss is the mean."""
         return len(target)
 
     def metrics(self, device: torch.device) -> RegressionMetrics:
-        """To be updated with `judged` outputs and targets."""
+        """Return metrics of `judged` outputs and targets."""
         return RegressionMetrics(device)
 
-    def judged(self, outputs: Tensor, model: Downstream) -> Tensor:
-        """What metrics take of a model's outputs: estimates [B, 1] in original units."""
+    def judged(self, outputs: Tensor, model: Regressor) -> Tensor:
+        """Return what metrics take of a model's outputs: estimates [B, 1] in original units."""
         return model.estimates(outputs)
 
     def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
-        """`detail` of each tile."""
+        """Return `detail` of each tile."""
         return torch.stack([target.double(), judged[:, 0].double()], 1).tolist()
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Figures of the same estimate for every tile."""
+        """Return the figures of the same estimate for every tile."""
         return regression_baselines(self.train, self.truth)
 
     def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
-        """What else a result says: the least and the largest estimate."""
+        """Return what else a result holds: the least and the largest estimate."""
         estimates = [estimate for _, estimate in details]
         return {"estimates": [min(estimates), max(estimates)]}
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
-        """What a reader of a result must know."""
+        """Return what a reader of a result must know."""
         seed, (lowest, highest) = result["seed"], result["estimates"]
         if lowest == highest and len(self.truth) > 1:
-            stuck = self.head.scale.name == "none" and not highest
-            remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10" if stuck else ""
+            remedy = ""
+            if self.head.scale.name == "none" and not highest:
+                remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10"
             return [f"seed {seed} estimates {highest:.4g} for every tile{remedy}"]
         if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
             return [f"seed {seed} is no better than the training tiles' mean for every tile"]

@@ -1,11 +1,10 @@
-"""What a finished run leaves (results.json of a seed's folder), and what all seeds together give
+"""The result of a finished run (results.json of a seed's folder), and of all seeds together
 (results.json of the evaluation's)."""
 
 import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from evaluation.pictures import save_pictures
@@ -21,8 +20,10 @@ _NETWORK = ("torchvision", "timm", "torch_geometric", "lightning-fabric", "torch
 
 
 def finish(run: Run) -> dict[str, Any]:
-    """Measure the best epoch's model on the reported tiles and write what it gives; called by all
-    processes, written by the first."""
+    """Measure the best epoch's model on the reported tiles, write the result, and return it.
+
+    All processes call it; the first one writes.
+    """
     measured = run.measure(run.setup.reported)
     result = {
         "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0,
@@ -35,30 +36,35 @@ def finish(run: Run) -> dict[str, Any]:
     if run.fabric.is_global_zero:
         _write_predictions(run, measured)
         save_pictures(run, measured)
-        # a folder that has it is finished, so it comes last
-        write_json(run.folder / RESULTS, result)
+        write_json(run.folder / RESULTS, result)  # last: a folder that has it is finished
         (run.folder / STATE).unlink(missing_ok=True)
     run.fabric.barrier()
     return result
 
 
 def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
-    """The result of a seed that is finished already; None where it is not.
+    """Return the result of a seed, null as nan among the figures; None if it is not finished.
 
     Raises:
-        CheckpointError: the folder holds another run's, or one that cannot be read.
+        CheckpointError: the folder holds another run's result, or an unreadable one.
     """
     path = setup.seed_folder(seed) / RESULTS
     if not path.is_file() or setup.cfg.resume == "never":
         return None
-    result = read_json(path)
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        result["figures"] = {name: math.nan if number is None else number
+                             for name, number in result["figures"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path}: is no result of an evaluation ({type(error).__name__}); "
+                              "remove the folder to evaluate again") from error
     check_identity(path, result.get("identity", {}), setup.identity(seed))
     return result
 
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Mean and standard deviation over the seeds, beside the baselines and all that one needs to
-    know to cite them."""
+    """Return mean and standard deviation over the seeds, the baselines, and what is needed to cite
+    them."""
     spread = {name: mean_std([result["figures"][name] for result in results.values()])
               for name in next(iter(results.values()))["figures"]}
     remarks = [*setup.remarks(),
@@ -82,24 +88,8 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
     }
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What `finish` wrote, null as nan among the figures.
-
-    Raises:
-        CheckpointError: it cannot be read.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-        figures = {name: math.nan if number is None else number
-                   for name, number in value["figures"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: is no result of an evaluation ({type(error).__name__}); "
-                              "remove the folder to evaluate again") from error
-    return {**value, "figures": figures}
-
-
 def _figures_of_best(run: Run, names: Iterable[str]) -> dict[str, float] | None:
-    """Those on val of the epoch that was chosen; None for a model that was not trained."""
+    """Return the chosen epoch's figures on val; None for a model that was not trained."""
     return next(({name: row[name] for name in names} for row in run.rows
                  if row["epoch"] == run.best["epoch"]), None)
 

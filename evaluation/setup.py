@@ -1,5 +1,4 @@
-"""What all runs of an evaluation share: the tiles of each list, the network's weights, and the
-folder."""
+"""What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import hashlib
 import json
@@ -30,8 +29,8 @@ from utils.config import result_values
 from utils.errors import CheckpointError, ConfigError
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
-GRAPH_IN_DIM = 524  # of the paper: what `build_rose` takes where it is told nothing
-OPTIONAL_TEST = "test.txt"  # a dataset may do without it; a list of another name was asked for
+GRAPH_IN_DIM = 524  # the default of `build_rose`
+OPTIONAL_TEST = "test.txt"  # a dataset may lack it; a list of another name must exist
 
 
 class Setup:
@@ -39,16 +38,16 @@ class Setup:
 
     Attributes:
         cfg, fabric, problem: what is evaluated, where, and as what.
-        dataset: all tiles.
-        lists: "train", "val" and, where there is one, "test" -> indices of tiles.
-        reported: the list that the result is of: "test" with protocol=honest where there is one,
-            else "val".
         network: the file whose network is evaluated; None for random weights without one.
         build: arguments of `build_rose`.
         trained: `network`; None if its weights are not used.
         finetuned: the head that `trained` has; None for a pretrained network.
+        dataset: all tiles.
+        lists: "train", "val" and, if there is one, "test" -> indices of tiles.
+        reported: the list that the result is of: "test" with protocol=honest if there is one, else
+            "val".
         folder: of the evaluation; each seed has one in it.
-        features: of a linear probe's lists, once they are known.
+        features: of a linear probe's lists, once they are computed.
 
     Raises:
         RoseError: data, lists or checkpoint cannot be used as asked.
@@ -65,17 +64,21 @@ class Setup:
         self.dataset = self._open_tiles()
         self.lists = self._read_lists()
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
-        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
-                      self.tiles(self.reported, cfg.seeds[0]))
+        problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
+    @property
+    def head(self) -> Head:
+        """What a model is for."""
+        return self.finetuned or self.problem.head
+
     def tiles(self, part: str, seed: int) -> LabelledTiles:
-        """The tiles of a list with their targets, and without the OSM objects that `remove_ratio`
-        takes for a run's seed."""
-        removed = part == self.reported or self.cfg.remove_while_training
-        return self.problem.tiles(self.dataset, self.lists[part], self.cfg.remove_ratio if removed
-                                  else 0.0, seed)
+        """Return the tiles of a list with their targets, and without the OSM objects that
+        `remove_ratio` removes for a run's seed."""
+        removes = part == self.reported or self.cfg.remove_while_training
+        return self.problem.tiles(self.dataset, self.lists[part],
+                                  self.cfg.remove_ratio if removes else 0.0, seed)
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random
@@ -83,49 +86,39 @@ class Setup:
         if self.finetuned:
             model = self.trained.downstream()
         else:
-            model = self.head.build(self.trained.rose() if self.trained
-                                    else build_rose(**self.build))
+            rose = self.trained.rose() if self.trained else build_rose(**self.build)
+            model = self.head.build(rose)
         return model.freeze() if self.cfg.mode == "linear" else model
 
-    @property
-    def head(self) -> Head:
-        """What a model is for."""
-        return self.finetuned or self.problem.head
-
     def seed_folder(self, seed: int) -> Path:
-        """Where a seed's outputs go."""
+        """Return the folder of a seed's outputs."""
         return self.folder / f"seed_{seed}"
 
     def identity(self, seed: int) -> dict[str, Any]:
-        """All that a run's figures depend on, as JSON knows it."""
+        """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
         values |= {"seed": seed, "device_count": self.fabric.world_size,
-                   "checkpoint_sha256": self.checkpoint_sha256,
+                   "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
-        return json.loads(json.dumps({**values,
-                                      **{f"build.{name}": value
-                                         for name, value in self.build.items()}}))
+        values |= {f"build.{name}": value for name, value in self.build.items()}
+        return json.loads(json.dumps(values))
 
     @cached_property
     def tiles_and_targets(self) -> str:
-        """A digest of the lists' tiles and of what `learn` has read of their targets."""
+        """A digest of the lists' tiles and of the targets that `learn` read."""
         names = [[self.dataset.names[index] for index in indices]
                  for indices in self.lists.values()]
         return hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()
 
-    @property
-    def checkpoint_sha256(self) -> str | None:
-        """Of the checkpoint's file; None if its weights are not used."""
-        return self.trained and self.trained.sha256
-
     def remarks(self) -> list[str]:
-        """What a reader of the figures must know of the lists."""
+        """Return what a reader of the figures must know of the checkpoint and the lists."""
         remarks = []
         if self.trained and self.trained.path.stem == "last":
             remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
         if self.reported == "val":
-            why = "as protocol=release has it" if self.cfg.protocol == "release" else f"there is no {self.cfg.test_file}"
+            why = ("as protocol=release has it" if self.cfg.protocol == "release"
+                   else f"there is no {self.cfg.test_file}")
             remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the "
                            "figures are better than on new tiles")
         uses = [("train", part, "trained the model") for part in sorted({"val", self.reported})]
@@ -151,8 +144,8 @@ class Setup:
         return network, {**network.build, "pretrained": cfg.pretrained}
 
     def _open_tiles(self) -> TileDataset:
-        """The tiles, whose nodes are as wide as the network's; from scratch without a checkpoint,
-        the network's are as wide as theirs."""
+        """Open the tiles and check that the network can read their nodes; a network from scratch
+        without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         tiles.node_width = node_width(tiles)
         if self.network is None:
@@ -160,21 +153,20 @@ class Setup:
         else:
             check_node_width(self.network.path, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1,
                              tiles)
-            if self.trained and registry.MODALITIES[self.cfg.modality].reads_osm:
-                check_tiles_text(self.trained, tiles)
+        if self.trained and registry.MODALITIES[self.cfg.modality].reads_osm:
+            check_tiles_text(self.trained, tiles)
         return tiles
 
     def _check_head(self) -> None:
         """Raise RoseError if a fine-tuned model is asked to be something else, or if there is none
         to measure."""
-        if self.finetuned is None:
-            if self.cfg.epochs == 0:
-                found = f"{self.trained.path} holds none" if self.trained else "mode=scratch takes none"
-                raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {found}; "
-                                  "give the best.safetensors of an evaluation as checkpoint=, or "
-                                  "more epochs")
-            return
-        if differing := differences(self.finetuned, self.problem.head):
+        if self.finetuned is None and self.cfg.epochs == 0:
+            missing = (f"{self.trained.path} holds none" if self.trained
+                       else "mode=scratch takes none")
+            raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {missing}; "
+                              "give the best.safetensors of an evaluation as checkpoint=, or "
+                              "more epochs")
+        if self.finetuned and (differing := differences(self.finetuned, self.problem.head)):
             raise CheckpointError(f"{self.trained.path}: holds a model fine-tuned for something "
                                   f"else: {', '.join(differing)}; ask for what it is, or give a "
                                   "checkpoint of train_rose.py")
@@ -190,17 +182,17 @@ class Setup:
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
-    """None where random weights need none: mode=scratch with an encoder named, or with no run to
-    take the network's shape from."""
-    alone = cfg.mode == "scratch" and cfg.checkpoint is None
-    if alone and (cfg.image_encoder is not None or last_run(cfg.save_root_dir) is None):
+    """Return None if random weights need no file: mode=scratch with an encoder named, or without
+    a run that says what the network is like."""
+    if cfg.mode == "scratch" and cfg.checkpoint is None and (
+            cfg.image_encoder is not None or last_run(cfg.save_root_dir) is None):
         return None
     return find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
 
 
 def _check(cfg: EvaluateConfig) -> None:
-    if not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds) or min(cfg.seeds) < 0 or max(
-        cfg.seeds) >= 2**32:
+    if (not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds)
+            or not 0 <= min(cfg.seeds) <= max(cfg.seeds) < 2**32):
         raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "
                           f"{2**32 - 1}, such as [0,1,2]")
     target = getattr(cfg, "target", None)

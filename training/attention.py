@@ -1,5 +1,5 @@
-"""The attention of OSM objects on the patches of their tile: what of it falls inside a box
-(attention study, Rose section 5.4)."""
+"""The attention of OSM objects on the patches of their tile, and its share inside a box (attention
+study, Rose section 5.4)."""
 
 import base64
 import io
@@ -19,41 +19,43 @@ from models.rose import Rose
 from reports.record import ATTENTION, ATTENTION_FORMAT
 from utils.outputs import write_json
 
+MOST_OBJECTS = 250   # of a tile; the largest
+JPEG_QUALITY = 88
+DIGITS = 4           # of shares and of corners
+
 
 def patch_coverage(corners: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Share of each patch's area that a rotated box covers.
+    """Return the share of each patch's area that a rotated box covers.
 
     Args:
-        corners: [n, 8] x1 y1 .. x4 y4 in tile units, in any order; parts outside the tile cover no
-            patch.
+        corners: [n, 8] x1 y1 .. x4 y4 in tile units, in any order; a box may reach beyond the
+            tile.
         grid: (rows, columns) of patches.
 
     Returns:
-        [n, L] float64 in [0, 1]; its mean over the patches is the share of the tile that the box
-        covers.
+        [n, L] float64 in [0, 1]; its mean over the patches is the covered share of the tile.
     """
     rows, cols = grid
     boxes = shapely.convex_hull(shapely.multipoints(corners.double().numpy().reshape(-1, 4, 2)))
     row, col = np.divmod(np.arange(rows * cols), cols)
     patches = shapely.box(col / cols, row / rows, (col + 1) / cols, (row + 1) / rows)
     node, patch = shapely.STRtree(patches).query(boxes, predicate="intersects")
+    overlap = shapely.area(shapely.intersection(boxes[node], patches[patch]))
     coverage = torch.zeros(len(boxes), rows * cols, dtype=torch.float64)
-    coverage[node,
-             patch] = torch.from_numpy(
-                 shapely.area(shapely.intersection(boxes[node], patches[patch]))) * rows * cols
+    coverage[node, patch] = torch.from_numpy(overlap) * rows * cols
     return coverage.clamp(max=1)
 
 
 def patch_attention(attention: Tensor) -> Tensor:
-    """[n, heads, L] attention [n, heads, 1 + L] without the CLS token, each head's summing to 1
-    again; float64."""
+    """Return [n, heads, L] float64, attention [n, heads, 1 + L] without the CLS token, scaled to
+    sum to 1 in each head."""
     patches = attention[..., 1:].double()
     return patches / patches.sum(-1, keepdim=True)
 
 
 def attention_mass(patches: Tensor, coverage: Tensor) -> Tensor:
-    """Share of each head's attention inside the own box: mass_nh = sum_t coverage_nt A_nht;
-    uniform attention has the box's share.
+    """Return the share of each head's attention inside the object's box: mass_nh = sum_t
+    coverage_nt A_nht. Uniform attention has the box's share of the tile.
 
     Args:
         patches: [n, heads, L] of `patch_attention`.
@@ -65,14 +67,9 @@ def attention_mass(patches: Tensor, coverage: Tensor) -> Tensor:
     return torch.einsum("nhl,nl->nh", patches, coverage)
 
 
-MOST_OBJECTS = 250   # of a tile; the largest
-JPEG_QUALITY = 88
-DIGITS = 4           # of shares and of corners
-
-
 def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], folder: Path) -> None:
-    """attention.json in `folder`: of the tiles `indices`, those with objects, the image and where
-    each object looks."""
+    """Write attention.json into `folder`: image and attention of each object, for those of the
+    tiles `indices` that have objects."""
     records = [_of_tile(rose, tiles, index) for index in indices if len(tiles.read(index)[1].x)]
     write_json(folder / ATTENTION, {"format": ATTENTION_FORMAT, "tiles": records})
 
@@ -86,10 +83,10 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
     attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
                                    torch.arange(len(graphs.x), device=device)).cpu()
     rose.train(was_training)
-    # [N, heads, L], [N, L]
-    patches, coverage = patch_attention(attention), patch_coverage(graphs.x[:, CORNERS], grid)
-    # [N, L], [N], [N]
-    looks, own, box = patches.mean(1), attention_mass(patches, coverage).mean(1), coverage.mean(1)
+    patches = patch_attention(attention)                                         # [N, heads, L]
+    coverage = patch_coverage(graphs.x[:, CORNERS], grid)                        # [N, L]
+    looks, box = patches.mean(1), coverage.mean(1)                               # [N, L], [N]
+    own = attention_mass(patches, coverage).mean(1)                              # [N]
     largest = box.argsort(descending=True, stable=True)[:MOST_OBJECTS].tolist()
     return {
         "name": tiles.names[index], "grid": list(grid), "image": _jpeg(tiles.read(index)[0]),
@@ -105,8 +102,8 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
 
 
 def _quantised(looks: Tensor) -> dict[str, Any]:
-    """Attention [L] in 255ths of its peak, and the peak as a multiple of attention spread evenly
-    over the patches."""
+    """Return attention [L] in 255ths of its peak, and the peak as a multiple of uniform
+    attention."""
     peak = looks.max()
     levels = (looks / peak * 255).round().to(torch.uint8)                                # [L]
     return {"peak": round(peak.item() * len(looks), DIGITS),
@@ -114,7 +111,7 @@ def _quantised(looks: Tensor) -> dict[str, Any]:
 
 
 def _jpeg(image: Tensor) -> str:
-    """uint8 [3, H, W] as the base64 of a JPEG."""
+    """Return an image, uint8 [3, H, W], as the base64 of a JPEG."""
     file = io.BytesIO()
     Image.fromarray(image.movedim(0, -1).numpy()).save(file, "JPEG", quality=JPEG_QUALITY)
     return base64.b64encode(file.getvalue()).decode()

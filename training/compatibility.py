@@ -1,4 +1,4 @@
-"""Whether a checkpoint fits the tiles at hand."""
+"""Which checkpoint to use, and whether it fits the tiles."""
 
 from pathlib import Path
 from typing import Any
@@ -8,11 +8,12 @@ from models.network_file import NetworkFile
 from utils.checkpoint import newest_checkpoint
 from utils.errors import CheckpointError, ConfigError
 
-MAKE = "make one with `make pretrain` (or python train_rose.py experiment=sample), or give checkpoint=PATH"
+MAKE = ("make one with `make pretrain` (or python train_rose.py experiment=sample), or give "
+        "checkpoint=PATH")
 
 
 def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
-    """`checkpoint` itself; where it is a run's folder, the newest in it; where it is None, the
+    """Return `checkpoint` itself; if it is a run's folder, the newest in it; if it is None, the
     newest of the last pretraining run.
 
     Raises:
@@ -37,7 +38,8 @@ def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
 
 
 def last_run(save_root_dir: str) -> Path | None:
-    """The folder of the pretraining run, alone or of a grid, that wrote a checkpoint last."""
+    """Return the folder of the pretraining run, alone or of a grid, that last wrote a
+    checkpoint."""
     files = [file for depth in ("*", "*/*") for name in ("model_*", "last.*")
              for file in Path(save_root_dir).glob(f"{depth}/{name}")
              if file.suffix in (".tar", ".safetensors")]
@@ -45,18 +47,18 @@ def last_run(save_root_dir: str) -> Path | None:
 
 
 def node_width(tiles: TileDataset) -> int:
-    """Columns of the tiles' nodes, label included."""
+    """Return the number of columns of the tiles' nodes, label included."""
     return tiles.store.graph(0).x.shape[1]
 
 
 def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
-    """Raises CheckpointError where the network of `checkpoint`, which reads nodes of `width`
-    columns, cannot take the tiles."""
-    found = node_width(tiles)
-    if found != width:
+    """Raise CheckpointError if the network of `checkpoint`, which reads nodes of `width` columns,
+    cannot read those of the tiles."""
+    own = node_width(tiles)
+    if own != width:
         raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and "
-                              f"those of {tiles.root} have {found}; choose a checkpoint trained "
-                              "on such tiles, or tiles made with the text embedding of its own")
+                              f"those of {tiles.root} have {own}; choose a checkpoint trained on "
+                              "such tiles, or tiles made with the text embedding of its own")
 
 
 def check_tiles_text(network: NetworkFile, tiles: TileDataset) -> None:
@@ -69,12 +71,12 @@ def check_tiles_text(network: NetworkFile, tiles: TileDataset) -> None:
 
 def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
                remedy: str) -> None:
-    """Raises CheckpointError where the network of `checkpoint` has met other text vectors than
-    those of `here`, the name of an encoder.
+    """Raise CheckpointError if the network of `checkpoint` was trained with other text vectors
+    than those of the encoder `here`.
 
     Args:
-        known: what it was trained on, as `TileDataset.describe` has it.
-        remedy: words, with {} for the name of the encoder that it knows.
+        known: the tiles that it was trained on, as of `TileDataset.describe`.
+        remedy: for the message, with {} for the name of its own encoder.
     """
     trained = known.get("text")
     if trained and here and trained["name"] != here:
@@ -84,16 +86,16 @@ def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
 
 
 def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:
-    """Raises ConfigError where the network of `checkpoint`, whose patches have `patch` pixels a
-    side, cannot take a dataset's images."""
-    check_side("image_size", image_size, patch, checkpoint, "prepare tiles of such a size "
-                                                            "(tile_px={}), or choose a "
-                                                            "checkpoint of another patch side")
+    """Raise ConfigError if the network of `checkpoint`, whose patches have `patch` pixels a side,
+    cannot take a dataset's images."""
+    check_side("image_size", image_size, patch, checkpoint,
+               "prepare tiles of such a size (tile_px={}), or choose a checkpoint of another "
+               "patch side")
 
 
 def check_side(key: str, side: int, patch: int, checkpoint: Path, remedy: str) -> None:
-    """Raises ConfigError where `side`, the value of `key`, is not made of whole patches; `remedy`
-    has {} for the nearest one that is."""
+    """Raise ConfigError if `side`, the value of `key`, is not made of whole patches; `remedy` has
+    {} for the nearest side that is."""
     if side % patch:
         fit = max(round(side / patch), 1) * patch
         raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {checkpoint}; "

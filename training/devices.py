@@ -1,4 +1,4 @@
-"""Processes and devices: started once, and asked for what each of them knows."""
+"""Processes and devices: how they start, exchange values and end together."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies import ModelParallelStrategy
+from lightning_fabric.utilities import rank_zero_only
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
@@ -23,12 +24,11 @@ class Autocast(MixedPrecision):
     and float16 would round them."""
 
     def convert_input(self, data: Any) -> Any:
-        """The data as they are."""
         return data
 
 
 def launch(cfg: MachineKeys) -> Fabric:
-    """Fabric with the devices, precision and strategy of `cfg`, its processes started.
+    """Return Fabric with the devices, precision and strategy of `cfg`, and start its processes.
 
     Raises:
         ConfigError: no such device, strategy or precision here.
@@ -38,15 +38,13 @@ def launch(cfg: MachineKeys) -> Fabric:
                           "accelerator=auto, or cpu")
     devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
     hosts = cfg.num_nodes
-    # torchrun has started the processes; there are as many as it says
-    if "TORCHELASTIC_RUN_ID" in os.environ:
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         hosts = int(os.environ["WORLD_SIZE"]) // devices
     strategy = ModelParallelStrategy(shard) if cfg.strategy == "fsdp" else cfg.strategy
     try:
         fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts,
                         strategy=strategy, plugins=_precision(cfg))
-        # before anything of several processes begins
         if cfg.strategy == "fsdp" and strategy.num_processes * hosts == 1:
             raise ConfigError("strategy=fsdp: shares a network among several devices, and here "
                               "is one; use strategy=auto, or more devices")
@@ -59,11 +57,8 @@ def launch(cfg: MachineKeys) -> Fabric:
 
 
 def launch_single(accelerator: str, precision: str = "32-true") -> Fabric:
-    """Fabric with one device, for a network that is used and not trained; errors as of
-    `launch`."""
-    return launch(MachineKeys(image_size=1, precision=precision, accelerator=accelerator,
-                                devices="1", num_nodes=1, strategy="auto",
-                                compile=False, num_workers=0))
+    """Return Fabric with one device, for a network that is not trained; errors as of `launch`."""
+    return launch(MachineKeys(precision=precision, accelerator=accelerator, devices="1"))
 
 
 def _precision(cfg: MachineKeys) -> MixedPrecision | None:
@@ -80,15 +75,15 @@ def _precision(cfg: MachineKeys) -> MixedPrecision | None:
 
 
 def compile_in_place(module: nn.Module, device: torch.device) -> None:
-    """Compile of `module` what is worth it, before Fabric sets it up.
+    """Let the modules compile themselves where it pays, before Fabric sets `module` up.
 
     Raises:
         ConfigError: torch.compile does not work here.
     """
     from models.compiled import compile_network
 
-    try:
-        # fails now, with one line, and not in the middle of the first step
+    rank_zero_only(print)("Compiling the network; the first step takes a minute or more")
+    try:  # now, rather than in the middle of the first step
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except RuntimeError as error:
         raise ConfigError(f"compile=true: torch.compile does not work here ({one_line(error)}); "
@@ -97,8 +92,8 @@ def compile_in_place(module: nn.Module, device: torch.device) -> None:
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:
-    """`value` of every process, in their order. Processes of one run only; nothing of it reaches a
-    file."""
+    """Return the `value` of every process, in their order. Only processes of one run exchange
+    these objects; they never reach a file."""
     if fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
@@ -108,11 +103,11 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 @contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """What all processes do, each for itself and without a word to the others, and none goes on
-    from unless all can.
+    """Run the block on every process without communication; continue only if it succeeded
+    everywhere.
 
     Raises:
-        RoseError, OSError: of the first process that met one; the others exit with code 2.
+        RoseError, OSError: on the first process that met one; the others exit with code 2.
     """
     fault = None
     try:
@@ -127,7 +122,7 @@ def together(fabric: Fabric) -> Iterator[None]:
 
 
 def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:
-    """End all processes, which all have seen that one of them cannot go on: `rank` raises its
+    """End all processes after all have learned that one cannot continue: `rank` raises its
     `error`, the others exit with code 2."""
     if fabric.global_rank == rank:
         raise error

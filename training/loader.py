@@ -1,9 +1,9 @@
-"""Tiles on their way to the network: read, augmented and masked by workers, shipped as uint8,
-normalised on the device.
+"""Batches of tiles: read, augmented and masked by workers, shipped as uint8, normalised on the
+device.
 
-Everything random about a tile, its masks included, is drawn from (seed, epoch, tile) where the
-tile is read, so that a step has the same masks on any number of devices, with any number of
-workers, and in any number of batches.
+Everything random about a tile, its masks included, is drawn from (seed, epoch, tile) when it is
+read. A step therefore has the same masks on any number of devices, with any number of workers, and
+in any number of batches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,10 +26,10 @@ MASKS = 1  # the stream of a tile's mask noise, beside that of its augmentation
 
 
 class PretrainingBatch(NamedTuple):
-    """A batch of B tiles with N nodes in all, and what is hidden of it.
+    """A batch of B tiles with N nodes in total, and its masks.
 
     Attributes:
-        images: [B, 3, H, W], uint8 as a worker ships them, normalised float32 on the device.
+        images: [B, 3, H, W], uint8 from a worker, normalised float32 on the device.
         graphs: of the tiles.
         image_mask: [B, L] bool, True = masked.
         node_mask: [N] bool, True = masked.
@@ -62,15 +62,14 @@ class NoisyTiles(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Data, Tensor, Tensor]:
         image, graph = self.tiles[key]
         generator = keyed_generator(self.tiles.seed, *key, MASKS)
-        return image, graph, torch.rand(self.patches,
-                                        generator=generator), torch.rand(len(graph.x),
-                                                                         generator=generator)
+        patches, nodes = (torch.rand(count, generator=generator)
+                          for count in (self.patches, len(graph.x)))
+        return image, graph, patches, nodes
 
 
 def collate_masked(samples: Sequence[tuple[Tensor, Data, Tensor, Tensor]], img_mask_ratio: float,
-                   osm_mask_ratio: float,
-                   node_mask_scope: str) -> PretrainingBatch:
-    """Tiles of NoisyTiles to a batch, masked as `models/masking.py` says."""
+                   osm_mask_ratio: float, node_mask_scope: str) -> PretrainingBatch:
+    """Return a batch of samples of NoisyTiles, masked by models/masking.py."""
     images, graphs, patch_noise, node_noise = zip(*samples, strict=True)
     images, graphs = collate(list(zip(images, graphs, strict=True)))
     node_mask = node_mask_of(torch.cat(node_noise), graphs.batch, graphs.num_graphs,
@@ -80,14 +79,13 @@ def collate_masked(samples: Sequence[tuple[Tensor, Data, Tensor, Tensor]], img_m
 
 
 class DeviceLoader:
-    """Batches of a DataLoader on a device, their uint8 images normalised there, as `TileDataset`
-    normalises them.
+    """Batches of a DataLoader on a device, with uint8 images normalised there as `TileDataset`
+    does.
 
     A batch is copied to a GPU while the step before it is computed.
 
     Args:
-        loader: of tuples that begin with images, uint8 [B, 3, H, W], or with anything that is not
-            uint8.
+        loader: of tuples whose first item may be images, uint8 [B, 3, H, W].
         device: to copy to.
     """
 
@@ -99,20 +97,18 @@ class DeviceLoader:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        batches = self._copied_ahead() if self.device.type == "cuda" else map(self._copied,
-                                                                              self.loader)
-        for batch in batches:
+        ahead = self.device.type == "cuda"
+        for batch in self._copied_ahead() if ahead else map(self._copied, self.loader):
             first = batch[0]
-            yield _like(batch,
-                        [normalise(first) if first.dtype == torch.uint8 else first, *batch[1:]])
+            images = normalise(first) if first.dtype == torch.uint8 else first
+            yield _same_kind(batch, [images, *batch[1:]])
 
     def _copied(self, batch: Sequence[Any]) -> Sequence[Any]:
-        return _like(batch,
-                     [part.to(self.device, non_blocking=self.device.type == "cuda")
-                      for part in batch])
+        return _same_kind(batch, [item.to(self.device, non_blocking=self.device.type == "cuda")
+                                  for item in batch])
 
     def _copied_ahead(self) -> Iterator[Sequence[Any]]:
-        """Each batch, once the copy of the next one has been asked for on a stream of its own."""
+        """Yield each batch after starting to copy the next one on a stream of its own."""
         copies, ahead = torch.cuda.Stream(self.device), None
         for batch in self.loader:
             with torch.cuda.stream(copies):
@@ -124,33 +120,32 @@ class DeviceLoader:
             yield self._arrived(*ahead)
 
     def _arrived(self, batch: Sequence[Any], copied: torch.cuda.Event) -> Sequence[Any]:
-        """The batch, for kernels that the current stream gets from now on."""
+        """Return the batch, ready for later kernels of the current stream."""
         stream = torch.cuda.current_stream(self.device)
         stream.wait_event(copied)
-        for part in batch:
-            part.record_stream(stream)  # its memory is not given away before they are done
+        for item in batch:
+            item.record_stream(stream)  # keeps its memory until they are done
         return batch
 
 
-def _like(batch: Sequence[Any], parts: list[Any]) -> Sequence[Any]:
-    """The parts as a batch of the same kind."""
-    return batch._make(parts) if isinstance(batch, PretrainingBatch) else tuple(parts)
+def _same_kind(batch: Sequence[Any], items: list[Any]) -> Sequence[Any]:
+    """Return the items as a batch of the same type."""
+    return batch._make(items) if isinstance(batch, PretrainingBatch) else tuple(items)
 
 
 def device_loader(fabric: Fabric, data: Dataset, batch_size: int, collate_fn: Callable,
-                  num_workers: int,
-                  sampler: EpochSampler | None = None) -> DeviceLoader:
-    """Batches of `data` on this process's device, in the order of the sampler, or of the data
-    without one.
+                  num_workers: int, sampler: EpochSampler | None = None) -> DeviceLoader:
+    """Return batches of `data` on this process's device, in the order of the sampler, or of the
+    data without one.
 
-    Memory is pinned for a GPU, and workers live as long as the loader, which may be iterated over
-    any number of times, each time from the position of the sampler.
+    Memory is pinned for a GPU. Workers live as long as the loader; each iteration begins at the
+    position of the sampler.
     """
     loader = DataLoader(
         data, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate_fn,
         persistent_workers=num_workers > 0,
         pin_memory=fabric.device.type == "cuda", worker_init_fn=outlast_signals,
-        generator=torch.Generator(),  # its own: an iterator must not advance the run's randomness
+        generator=torch.Generator(),  # else an iterator would advance the run's randomness
     )
     return DeviceLoader(fabric.setup_dataloaders(loader, use_distributed_sampler=False,
                                                  move_to_device=False), fabric.device)
@@ -160,12 +155,12 @@ def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler
                        batch_size: int, seed: int, augment: str, patch: int,
                        img_mask_ratio: float, osm_mask_ratio: float, node_mask_scope: str,
                        num_workers: int) -> DeviceLoader:
-    """Batches of augmented and masked tiles for pretraining, each a PretrainingBatch on this
-    process's device.
+    """Return batches of augmented and masked tiles for pretraining, each a PretrainingBatch on
+    this process's device.
 
     Args:
-        sampler: of this process; its position is where the next iteration begins.
-        batch_size: tiles of a batch; the sampler must have been made with it.
+        sampler: of this process, with the same batch_size.
+        batch_size: tiles of a batch.
         seed: of augmentation and masks.
         augment: one of datasets.augment.AUGMENTS.
         patch: side of a patch in pixels, which divides the tiles' image size.
@@ -173,6 +168,6 @@ def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler
     """
     data = NoisyTiles(AugmentedTiles(tiles, augment, seed),
                       patches=(tiles.image_size // patch) ** 2)
-    masked = partial(collate_masked, img_mask_ratio=img_mask_ratio, osm_mask_ratio=osm_mask_ratio,
-                     node_mask_scope=node_mask_scope)
-    return device_loader(fabric, data, batch_size, masked, num_workers, sampler)
+    collate_fn = partial(collate_masked, img_mask_ratio=img_mask_ratio,
+                         osm_mask_ratio=osm_mask_ratio, node_mask_scope=node_mask_scope)
+    return device_loader(fabric, data, batch_size, collate_fn, num_workers, sampler)

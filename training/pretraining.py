@@ -1,5 +1,5 @@
 """The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The
-method's loop is in train_rose.py."""
+loop is in train_rose.py."""
 
 import hashlib
 import math
@@ -33,31 +33,31 @@ from utils.stopping import StopRequest, not_finite
 
 
 class Step:
-    """One step of the optimiser: its batches on this process, and its losses, which depend on the
-    step's tiles and not on how they were dealt to processes and batches.
+    """One step of the optimiser: its batches on this process, and its losses, which do not depend
+    on how the step's tiles are dealt to processes and batches.
 
     The image loss is the mean over the masked patches of all batches on all processes, the OSM
-    loss that over all their masked nodes.
+    loss the mean over all their masked nodes.
 
     Args:
-        run: that the step is of.
+        run: that takes the step.
         batches: of this process, `accumulate` of them.
-        masked: masked nodes of the step on all processes, a float.
+        masked: number of masked nodes of the step on all processes, a float.
     """
 
     def __init__(self, run: "PretrainingRun", batches: list[PretrainingBatch], masked: Tensor):
         self.run, self.batches, self.masked = run, batches, masked.clamp(min=1)
-        self.losses = torch.zeros(2, device=masked.device)  # [image, OSM] of the batches done
+        self.losses = torch.zeros(2, device=masked.device)  # [image, OSM], summed over batches
 
     def __iter__(self) -> Iterator[PretrainingBatch]:
-        """The batches; processes share their gradients in the backward pass of the last."""
+        """Yield the batches; processes share gradients in the backward pass of the last."""
         for number, batch in enumerate(self.batches, start=1):
-            with self.run.fabric.no_backward_sync(self.run.rose,
-                                                  enabled=number < len(self.batches)):
+            unfinished = number < len(self.batches)
+            with self.run.fabric.no_backward_sync(self.run.rose, enabled=unfinished):
                 yield batch
 
     def loss(self, out: RoseOutput) -> Tensor:
-        """What a batch adds to the step's loss, times the number of processes, over which
+        """Return a batch's share of the step's loss, times the number of processes, over which
         gradients are averaged."""
         nodes = out.node_mask.sum() * self.run.fabric.world_size / self.masked
         both = torch.stack([out.image_loss / len(self.batches), out.osm_loss * nodes])
@@ -66,18 +66,20 @@ class Step:
 
     @property
     def names(self) -> list[str]:
-        """Of the tiles of this process."""
+        """The names of this process's tiles."""
         return [name for batch in self.batches for name in batch.graphs.name]
 
 
 class PretrainingRun:
-    """Data, network, optimiser and record of a run in save_root_dir/save_dir, continued where a
-    checkpoint left it.
+    """Data, network, optimiser and record of a run in save_root_dir/save_dir, continued from its
+    checkpoint.
 
     Attributes:
         fabric: devices and precision.
-        rose, optimizer: set up by it.
+        rose, optimizer: set up by Fabric.
         base_lr: learning rate of the first epoch.
+        epoch: counted from 1.
+        step, global_step: steps done in the epoch, and in the run.
         folder: of the run's outputs.
 
     Raises:
@@ -95,22 +97,21 @@ class PretrainingRun:
                                         self.fabric.global_rank, self.fabric.world_size,
                                         accumulate=cfg.accumulate)
             self.build = build_arguments(cfg)
+            fabric.print(f"Building {cfg.image_encoder}")
             rose = build_rose(**self.build, pretrained=cfg.pretrained)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.loader = pretraining_loader(
                 fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
-                augment=cfg.augment,
-                patch=rose.image_encoder.patch, img_mask_ratio=cfg.img_mask_ratio,
-                osm_mask_ratio=cfg.osm_mask_ratio,
+                augment=cfg.augment, patch=rose.image_encoder.patch,
+                img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
                 node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
-            self.base_lr = cfg.lr if cfg.lr is not None else base_learning_rate(cfg.blr,
-                                                                                self.tiles_per_step)
+            self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
+                            else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
                                    cfg.max_steps or sys.maxsize)
             self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
-                                   cfg.log_every, self.total_steps,
-                                   self.tiles_per_step, enabled=self.fabric.is_global_zero)
-            # epoch counted from 1; steps done in it and in all
+                                   cfg.log_every, self.total_steps, self.tiles_per_step,
+                                   enabled=self.fabric.is_global_zero)
             self.epoch, self.step, self.global_step = 1, 0, 0
             self.last_saved: Path | None = None
             checkpoint = self._checkpoint_to_continue()
@@ -119,8 +120,8 @@ class PretrainingRun:
         if cfg.compile:
             compile_in_place(rose, fabric.device)
         self.rose = fabric.setup_module(rose)
-        self.optimizer = fabric.setup_optimizers(build_optimizer(rose, self.base_lr,
-                                                                 cfg.weight_decay))
+        optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay)
+        self.optimizer = fabric.setup_optimizers(optimizer)
         self._continue(checkpoint)
 
     def __enter__(self) -> "PretrainingRun":
@@ -132,7 +133,7 @@ class PretrainingRun:
 
     @property
     def tiles_per_step(self) -> int:
-        """Over all batches of a step on all processes."""
+        """Tiles of a step, in all its batches on all processes."""
         return self.cfg.batch_size * self.cfg.accumulate * self.fabric.world_size
 
     @property
@@ -141,17 +142,18 @@ class PretrainingRun:
         return self.global_step >= self.total_steps
 
     def epochs(self) -> Iterator[int]:
-        """The epochs that are left, the one stopped in first; ends at the last step of the run."""
+        """Yield the epochs that are left, beginning with the one stopped in, until the last step
+        of the run."""
         while not self.finished:
             yield self.epoch
 
     def steps(self) -> Iterator[Step]:
-        """The steps that are left of the epoch; ends early at the last step of the run, or when it
-        is asked to stop.
+        """Yield the steps that are left of the epoch; end early at the last step of the run, or
+        when asked to stop.
 
         Raises:
-            RoseError, OSError: a tile cannot be read; on the process that reads it, while the
-                others exit with code 2.
+            RoseError, OSError: on the process that cannot read a tile; the others exit with code
+                2.
         """
         self.sampler.set_position(self.epoch, self.step)
         batches = iter(self.loader)
@@ -162,42 +164,41 @@ class PretrainingRun:
             yield step
 
     def check(self, step: Step) -> list[float]:
-        """[image, OSM] losses of a step about to be taken.
+        """Return the [image, OSM] losses of a step about to be taken.
 
         Raises:
-            RoseError: one is not finite; on the first process, while the others exit with code 2.
+            RoseError: on the first process, if one is not finite; the others exit with code 2.
         """
         losses = self.fabric.all_reduce(step.losses.clone()).tolist()
         if not all(map(math.isfinite, losses)):  # on one process, so on all
-            found = [item for item in gather(self.fabric, (step.losses.tolist(), step.names))
-                     if not all(map(math.isfinite, item[0]))]
-            names = [name for _, batch in found for name in batch]
-            image, osm = found[0][0] if found else losses
-            end_all(self.fabric,
-                    RoseError(not_finite(f"image {image}, OSM {osm}", names, self.epoch,
-                                         self.step + 1, self.last_saved,
-                                         "lower blr, or use precision=32-true")))
+            faulty = [item for item in gather(self.fabric, (step.losses.tolist(), step.names))
+                      if not all(map(math.isfinite, item[0]))]
+            names = [name for _, batch in faulty for name in batch]
+            image, osm = faulty[0][0] if faulty else losses
+            end_all(self.fabric, RoseError(not_finite(
+                f"image {image}, OSM {osm}", names, self.epoch, self.step + 1, self.last_saved,
+                "lower blr, or use precision=32-true")))
         return losses
 
     def count(self, losses: list[float]) -> None:
-        """Record a step that was taken."""
+        """Record a step."""
         self.step, self.global_step = self.step + 1, self.global_step + 1
         self.record.step(self.epoch, self.step, self.global_step, losses,
                          self.optimizer.param_groups[0]["lr"])
 
     def end_epoch(self) -> None:
-        """Save when it is time to: every `save_every` epochs, at the end of the run, and when it
-        was asked to stop."""
-        whole = self.step == self.sampler.steps_per_epoch
+        """Save every `save_every` epochs, at the end of the run, and when asked to stop; then
+        exit."""
+        complete = self.step == self.sampler.steps_per_epoch
         epoch = self.epoch
-        if whole:
+        if complete:
             self.epoch, self.step = self.epoch + 1, 0
-        asked = self.stop.agreed(self.fabric)
-        if whole and (epoch % self.cfg.save_every == 0 or epoch == self.cfg.total_epoch):
+        stopping = self.stop.agreed(self.fabric)
+        if complete and (epoch % self.cfg.save_every == 0 or epoch == self.cfg.total_epoch):
             self._save(f"model_{epoch}.tar")
-        elif asked or self.finished:
+        elif stopping or self.finished:
             self._save("last.tar")
-        if asked and not self.finished:
+        if stopping and not self.finished:
             self.record.close()
             self.fabric.print(f"Stopped by {self.stop.received} in epoch {epoch} after step "
                               f"{self.global_step} of {self.total_steps}; saved "
@@ -205,7 +206,7 @@ class PretrainingRun:
             sys.exit(0)
 
     def network(self) -> Rose | None:
-        """Rose as it is, whole, on the first process, and None on others. All must call it."""
+        """Return the whole Rose on the first process, None on the others. All must call it."""
         if not is_sharded(self.rose):
             return self.rose.module if self.fabric.is_global_zero else None
         state = whole(self.rose.module.state_dict(), keep=self.fabric.is_global_zero)
@@ -216,31 +217,31 @@ class PretrainingRun:
         return rose.to(self.fabric.device)
 
     def _next_step(self, batches: Iterator[PretrainingBatch]) -> Step | None:
-        """The step of the next batches; None where any process was asked to stop."""
+        """Return the step of the next batches; None if any process was asked to stop."""
         alone = self.fabric.world_size == 1
         if alone and self.stop.received:
             return None
-        fault, taken = None, []
+        fault, own = None, []
         try:
-            taken = list(islice(batches, self.cfg.accumulate))
+            own = list(islice(batches, self.cfg.accumulate))
         except (RoseError, OSError) as error:
             if alone:
                 raise
             fault = error
-        masked = sum((batch.node_mask.sum() for batch in taken),
+        masked = sum((batch.node_mask.sum() for batch in own),
                      torch.zeros((), device=self.fabric.device))
         if alone:
-            return Step(self, taken, masked)
-        told = torch.tensor([float(self.stop.received is not None), float(fault is not None)],
-                            device=self.fabric.device)
-        masked, asked, faults = self.fabric.all_reduce(torch.stack([masked, *told]),
-                                                       reduce_op="sum")
+            return Step(self, own, masked)
+        flags = torch.tensor([float(self.stop.received is not None), float(fault is not None)],
+                             device=self.fabric.device)
+        masked, stopping, faults = self.fabric.all_reduce(torch.stack([masked, *flags]),
+                                                          reduce_op="sum")
         if faults:
             end_all(self.fabric, fault, rank=gather(self.fabric, fault is not None).index(True))
-        return None if asked else Step(self, taken, masked)
+        return None if stopping else Step(self, own, masked)
 
     def _fingerprint(self) -> str:
-        """A digest of the tiles' names, in order."""
+        """Return a digest of the tiles' names, in order."""
         return hashlib.sha256("\n".join(self.tiles.names).encode()).hexdigest()
 
     def _checkpoint_to_continue(self) -> dict[str, Any] | None:
@@ -249,8 +250,8 @@ class PretrainingRun:
                 raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                                   "another save_dir=, or resume=auto to continue")
             return None
-        self.last_saved = newest_checkpoint(self.folder) if self.cfg.resume == "auto" else Path(
-            self.cfg.resume)
+        self.last_saved = (newest_checkpoint(self.folder) if self.cfg.resume == "auto"
+                           else Path(self.cfg.resume))
         if self.last_saved is None:
             return None
         checkpoint = read_checkpoint(self.last_saved)
@@ -259,8 +260,8 @@ class PretrainingRun:
         return checkpoint
 
     def _check_folder(self, checkpoint: dict[str, Any]) -> None:
-        """A run that is continued from elsewhere needs a folder of its own; one that goes back
-        must not meet what it leaves behind."""
+        """Raise ConfigError if a run continued from elsewhere has no folder of its own, or if the
+        folder holds later checkpoints than the one continued."""
         newest = newest_checkpoint(self.folder)
         if self._elsewhere() and (newest or (self.folder / "loss_record.txt").exists()):
             raise ConfigError(f"{self.folder}: holds a run of its own, and "
@@ -271,11 +272,12 @@ class PretrainingRun:
                               "further out of the folder")
 
     def _elsewhere(self) -> bool:
+        """Whether the run is continued from another folder."""
         return self.last_saved.parent.resolve() != self.folder.resolve()
 
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
         now, then = asdict(self.cfg), checkpoint["config"]
-        # a half cosine ends where it was told to
+        # a half cosine depends on its end
         fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
         changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
                    if now[key] != then.get(key)]
@@ -295,7 +297,7 @@ class PretrainingRun:
                                   "or start anew with save_dir=")
 
     def _continue(self, checkpoint: dict[str, Any] | None) -> None:
-        self._check_alike(checkpoint)
+        self._check_same_everywhere(checkpoint)
         if self.fabric.is_global_zero:
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.folder)
@@ -313,8 +315,8 @@ class PretrainingRun:
                               f"{self.global_step} of {self.total_steps} steps done.")
         self.record.start(self.global_step, checkpoint["record"], keep_files=not self._elsewhere())
 
-    def _check_alike(self, checkpoint: dict[str, Any] | None) -> None:
-        """All processes must see the same tiles, and the same checkpoint."""
+    def _check_same_everywhere(self, checkpoint: dict[str, Any] | None) -> None:
+        """Raise ConfigError if processes see other tiles, or another checkpoint."""
         seen = gather(self.fabric, (self._fingerprint(), checkpoint and checkpoint["global_step"]))
         for what, values in zip((f"data_path={self.cfg.data_path}", self.folder),
                                 zip(*seen, strict=True), strict=True):
@@ -342,18 +344,17 @@ class PretrainingRun:
                 "model": weights, "build": self.build, "optimizer": optimizer,
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "epoch": self.epoch, "step": self.step, "global_step": self.global_step,
-                "devices": self.fabric.world_size,
-                "record": self.record.state_dict(), "config": asdict(self.cfg),
-                "tiles": self._fingerprint(),
+                "devices": self.fabric.world_size, "record": self.record.state_dict(),
+                "config": asdict(self.cfg), "tiles": self._fingerprint(),
                 "label_names": self.tiles.label_names, "trained_on": self.tiles.describe(),
             })
-            if name != "last.tar":  # it holds an older step than this one
+            if name != "last.tar":  # which holds an older step
                 for outdated in ("last.tar", "last.safetensors"):
                     (self.folder / outdated).unlink(missing_ok=True)
 
 
 def _fitting(tiles: int, devices: int, batch_size: int) -> str:
-    """Values that make steps of so many tiles on so many devices."""
+    """Return values that make steps of `tiles` on `devices`."""
     if tiles % devices:
         return f"use a number of devices that divides {tiles}"
     own = tiles // devices
@@ -362,7 +363,7 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
 
 
 def build_arguments(cfg: TrainConfig) -> dict[str, Any]:
-    """The arguments of `build_rose` that make the network of `cfg`; stored with its weights."""
+    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights."""
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
             "osm_mask_ratio")
     values = asdict(cfg)

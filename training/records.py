@@ -1,8 +1,10 @@
-"""What a pretraining run writes down while it runs: loss_record.txt, metrics.csv, TensorBoard and
-the progress bar."""
+"""The record of a pretraining run: loss_record.txt, metrics.csv, TensorBoard and the progress
+bar."""
 
 import csv
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samp
 
 
 class Recorder:
-    """The record of a run, one line per `log_every` steps and one for what remains of an epoch or
-    of the run, each the true mean over its steps.
+    """The record of a run: one line per `log_every` steps and one for the rest of an epoch or of
+    the run, each the mean over its steps.
 
     loss_record.txt has the release's format: `epoch [e/E]\\t Step [s/S]\\t Loss1: image\\t Loss2:
     osm`. The record can be put back to a checkpoint's position, so that a continued run leaves the
@@ -24,50 +26,50 @@ class Recorder:
 
     Args:
         folder: the run's folder.
-        total_epoch, steps_per_epoch: of the run.
+        total_epoch, steps_per_epoch, total_steps: of the run.
         log_every: steps a line.
-        total_steps: at which the run ends; for the progress bar.
         samples_per_step: tiles in a step, over all devices.
-        enabled: False on all processes but the first: nothing is written there.
+        enabled: False on all processes except the first: they write nothing.
+
+    Attributes:
+        first, latest: [image, OSM] losses of the first and the latest line; None before it.
     """
 
-    def __init__(
-        self, folder: Path, total_epoch: int, steps_per_epoch: int, log_every: int,
-        total_steps: int, samples_per_step: int, enabled: bool
-    ):
+    def __init__(self, folder: Path, total_epoch: int, steps_per_epoch: int, log_every: int,
+                 total_steps: int, samples_per_step: int, enabled: bool):
         self.folder, self.total_epoch, self.steps_per_epoch = folder, total_epoch, steps_per_epoch
-        self.log_every, self.total_steps, self.samples_per_step = log_every, total_steps, samples_per_step
-        self.enabled = enabled
+        self.log_every, self.total_steps = log_every, total_steps
+        self.samples_per_step, self.enabled = samples_per_step, enabled
         self.sums, self.count, self.first, self.latest = [0.0, 0.0], 0, None, None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the record stands, for a checkpoint."""
+        """Return the position of the record, for a checkpoint."""
         sizes = {path.name: path.stat().st_size for path in self._files() if path.exists()}
         return {"sums": self.sums, "count": self.count, "first": self.first, "latest": self.latest,
                 "sizes": sizes}
 
     def start(self, global_step: int, state: dict[str, Any] | None = None,
               keep_files: bool = False) -> None:
-        """Open the record at `global_step`, and put it back to `state` where a run is continued.
+        """Open the record at `global_step`, put back to `state` if the run is continued.
 
         Args:
-            keep_files: the folder's files are those of `state` and are cut back to its position;
-                otherwise they begin anew.
+            keep_files: cut the folder's files, which are those of `state`, back to its position;
+                otherwise begin them anew.
         """
         if state is not None:
-            self.sums, self.count, self.first, self.latest = list(state["sums"]), state[
-                "count"], state["first"], state["latest"]
+            self.sums, self.count = list(state["sums"]), state["count"]
+            self.first, self.latest = state["first"], state["latest"]
         if not self.enabled:
             return
         for path in self._files():
             with path.open("ab") as file:
-                file.truncate(min(state["sizes"].get(path.name, 0), path.stat().st_size)
-                              if keep_files else 0)
+                size = state["sizes"].get(path.name, 0) if keep_files else 0
+                file.truncate(min(size, path.stat().st_size))
         if not self._files()[1].stat().st_size:
             self._append_metrics(COLUMNS)
         self.clock = time.perf_counter()
-        self.board = SummaryWriter(str(self.folder), purge_step=global_step + 1 if global_step
-                                   else None)
+        self.board = SummaryWriter(str(self.folder),
+                                   purge_step=global_step + 1 if global_step else None)
         self.bar = progress_bar(self.total_steps, global_step, "step")
 
     def step(self, epoch: int, step: int, global_step: int, losses: list[float],
@@ -80,16 +82,17 @@ class Recorder:
             self.bar.set_postfix_str(f"image {losses[0]:.4f}, OSM {losses[1]:.5f}, "
                                      f"{self._rate():.1f} tiles/s", refresh=False)
             self.bar.update()
-        if step % self.log_every == 0 or step == self.steps_per_epoch or global_step == self.total_steps:
+        if (step % self.log_every == 0 or step == self.steps_per_epoch
+                or global_step == self.total_steps):
             self._line(epoch, step, global_step, lr)
 
     def picture(self, name: str, image: Tensor, global_step: int) -> None:
-        """A [H, W, 3] uint8 picture for TensorBoard."""
+        """Show a [H, W, 3] uint8 picture in TensorBoard."""
         if self.enabled:
             self.board.add_image(name, image, global_step, dataformats="HWC")
 
     def close(self) -> None:
-        """End the bar and flush TensorBoard; nothing is lost when it is called twice."""
+        """End the bar and flush TensorBoard; may be called twice."""
         if self.enabled:
             self.bar.close()
             self.board.close()
@@ -112,9 +115,10 @@ class Recorder:
             self.board.add_scalar(name, value, global_step)
 
     def _rate(self) -> float:
-        """Tiles a second since the last line."""
-        return self.count * self.samples_per_step / max(time.perf_counter() - self.clock,
-                                                        1e-9) if self.enabled else 0.0
+        """Return tiles a second since the last line."""
+        if not self.enabled:
+            return 0.0
+        return self.count * self.samples_per_step / max(time.perf_counter() - self.clock, 1e-9)
 
     def _append_metrics(self, row: Any) -> None:
         with self._files()[1].open("a", newline="") as file:
@@ -125,6 +129,15 @@ class Recorder:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of metrics.csv."""
+    """Return the rows of metrics.csv."""
     with (folder / "metrics.csv").open(newline="") as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def last_epoch_losses(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
+    """Return the mean image and OSM loss over the last epoch of `read_metrics`."""
+    rows = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
+    ends = [0.0, *(row["step"] for row in rows)]
+    steps = [end - start for start, end in pairwise(ends)]
+    return tuple(sum(row[name] * count for row, count in zip(rows, steps, strict=True)) / ends[-1]
+                 for name in ("image_loss", "osm_loss"))

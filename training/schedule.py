@@ -1,5 +1,5 @@
-"""Optimisers and their learning rates: over the epochs of pretraining (Rose section 4.1.2), over
-the steps of a downstream task."""
+"""Optimisers and their learning rates: by epoch in pretraining (Rose section 4.1.2), by step in a
+downstream task."""
 
 import math
 from collections.abc import Sequence
@@ -16,44 +16,40 @@ POLYNOMIAL_POWER = 0.9
 
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW, betas (0.9, 0.95), without weight decay on 1-D parameters and biases. Frozen
+    """Return AdamW, betas (0.9, 0.95), without weight decay on 1-D parameters and biases. Frozen
     parameters are left out.
 
     Args:
-        module: on its device, and shared among devices where it is to be.
+        module: on its device, and sharded if it is to be.
     """
-    trained = [(name, parameter) for name, parameter in module.named_parameters()
-               if parameter.requires_grad]
-    plain = [parameter for name, parameter in trained if parameter.ndim <= 1
-             or name.endswith(".bias")]
-    decayed = [parameter for name, parameter in trained
-               if not (parameter.ndim <= 1 or name.endswith(".bias"))]
+    decayed, plain = [], []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            group = plain if parameter.ndim <= 1 or name.endswith(".bias") else decayed
+            group.append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay},
               {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Put `optimizer` into a `state` that holds whole tensors, whatever its parameters' sharing
-    and the implementation that made it."""
+    """Load a `state` of whole tensors, whether or not the parameters are sharded, and whichever
+    implementation wrote it."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     shares = {number: {name: share_of(value, parameters[number]) for name, value in values.items()}
               for number, values in state["state"].items()}
-    optimizer.load_state_dict({"state": shares,
-                               "param_groups": [{**group, "fused": True}
-                                                for group in state["param_groups"]]})
+    groups = [{**group, "fused": True} for group in state["param_groups"]]
+    optimizer.load_state_dict({"state": shares, "param_groups": groups})
 
 
 def base_learning_rate(blr: float, batch: int) -> float:
-    """blr * batch / 256 for `batch` tiles a step over all devices."""
+    """Return blr * batch / 256 for `batch` tiles a step over all devices."""
     return blr * batch / REFERENCE_BATCH
 
 
-def learning_rate(
-    base: float, epoch: int, total_epoch: int, schedule: Sequence[int], decay: str = "persistent",
-    cos: bool = False
-) -> float:
-    """The learning rate of an epoch.
+def learning_rate(base: float, epoch: int, total_epoch: int, schedule: Sequence[int],
+                  decay: str = "persistent", cos: bool = False) -> float:
+    """Return the learning rate of an epoch.
 
     Args:
         base: that of the first epoch.
@@ -79,8 +75,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float,
                                weight_decay: float) -> torch.optim.Adam:
-    """Adam with one rate for the encoder and another for what is read off it. Frozen parameters
-    are left out."""
+    """Return Adam with one rate for the encoder and another for the head. Frozen parameters are
+    left out."""
     groups = [([p for p in module.parameters() if p.requires_grad], rate)
               for module, rate in ((encoder, lr), (head, head_lr))]
     return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate}

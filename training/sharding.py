@@ -1,8 +1,8 @@
 """strategy=fsdp: weights, gradients and optimiser state in equal shares, one on each device
 (FSDP2, `torch.distributed.fsdp.fully_shard`).
 
-A checkpoint holds them whole, as it does without sharding, so that any number of devices and
-either strategy can go on from it.
+A checkpoint holds them whole, as without sharding, so any number of devices and either strategy
+can continue from it.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard(rose: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Share a whole Rose, equal on all processes, among them. A block of the ViT is together on a
-    device only while it is at work, the rest during a step.
+    """Shard a whole Rose, equal on all processes, among them. A block of the ViT is whole on a
+    device only while it computes, the rest during a step.
 
     Args:
-        mesh: of Fabric's; its kind of device is used.
+        mesh: Fabric's; its kind of device is used.
     """
     everyone = init_device_mesh(mesh.device_type, (torch.distributed.get_world_size(),))
     for block in (*rose.image_encoder.blocks, rose.image_decoder):
@@ -29,13 +29,13 @@ def shard(rose: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether the parameters of `module` are shares."""
+    """Whether the parameters of `module` are sharded."""
     return any(isinstance(parameter, DTensor) for parameter in module.parameters())
 
 
 def whole(state: Any, keep: bool) -> Any:
-    """A state dict with the shares in it put together on the CPU. All processes must call it;
-    those without `keep` get None for them."""
+    """Return a state dict whose shares are joined on the CPU. All processes must call it; those
+    without `keep` get None in place of shared tensors."""
     if isinstance(state, dict):
         return {name: whole(value, keep) for name, value in state.items()}
     if isinstance(state, DTensor):
@@ -45,13 +45,13 @@ def whole(state: Any, keep: bool) -> Any:
 
 
 def own_share(parameter: Tensor) -> Tensor:
-    """What this process holds of a parameter: all of it where it is not shared."""
+    """Return this process's share of a parameter, or all of it if it is not sharded."""
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter
 
 
 def share_of(value: Tensor, parameter: Tensor) -> Tensor:
-    """Of a whole tensor of a parameter's shape, what belongs to this process's share of it; all of
-    it where it is not shared."""
+    """Return the part of a whole tensor, of a parameter's shape, that belongs to this process's
+    share of the parameter; all of it if that is not sharded."""
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from datasets import TileDataset, collate
-from evaluation.probe_features import extract_features
+from evaluation.probe_features import compute_features
 from evaluation.problem import Segmentation
 from models import build_rose, build_segmenter
 from models.network_file import NetworkFile, load_rose
@@ -191,9 +191,9 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
 
     def counting(model, tiles, loader, fabric, path):
         extracted.append(path.stem)
-        return extract_features(model, tiles, loader, fabric, path)
+        return compute_features(model, tiles, loader, fabric, path)
 
-    monkeypatch.setattr("evaluation.run.extract_features", counting)
+    monkeypatch.setattr("evaluation.run.compute_features", counting)
     for cached in ("true", "false"):
         run(problem, f"data_root={tiles}", f"checkpoint={checkpoint}",
             f"save_path={tmp_path / cached}", f"modality={modality}",
@@ -215,7 +215,7 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
 
 def test_features_that_depend_on_the_batch_are_not_cached(tiles, checkpoint, tmp_path,
                                                           monkeypatch):
-    monkeypatch.setattr("evaluation.run.extract_features", lambda *_: pytest.fail("kept"))
+    monkeypatch.setattr("evaluation.run.compute_features", lambda *_: pytest.fail("kept"))
     run("seg", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}",
         "mode=linear", "recipe=release", "epochs=1")
 

@@ -92,6 +92,7 @@ def test_names_stay(pair):
 
 def test_relation_edges():
     plain, compiled = (randomise(build_rose(SMALL, relation_edges=True)) for _ in range(2))
+    compiled.load_state_dict(plain.state_dict())
     compile_network(compiled, backend="aot_eager")
     graphs = random_graphs([4, 3], edges_per_node=2)
     nodes, readout = compiled.encode_osm(graphs)

@@ -217,6 +217,6 @@ def test_foreign_safetensors(tmp_path):
 
 
 def test_another_width_is_refused_with_both_shapes(saved):
-    with pytest.raises(CheckpointError,
-                       match=r"model_3.tar: does not fit the network .*\[16, 32\] instead of \[8, 32\]"):
+    with pytest.raises(CheckpointError, match=r"model_3.tar: does not fit the network "
+                                              r".*\[16, 32\] instead of \[8, 32\]"):
         load_rose(saved[0] / "model_3.tar", graph_out_dim=8)

@@ -50,8 +50,8 @@ def test_losses_are_the_mean_over_what_was_hidden(rose):
 def test_forward_changes_none_of_its_inputs(rose):
     images, graphs = random_images(2), random_graphs([5, 9])
     before, graphs_before = images.clone(), copy.deepcopy(graphs)
-    for call in (lambda: rose(images, graphs), lambda: rose.fuse(images, graphs,
-                                                                 "fine"), lambda: rose.osm_attention(images, graphs, [1])):
+    for call in (lambda: rose(images, graphs), lambda: rose.fuse(images, graphs, "fine"),
+                 lambda: rose.osm_attention(images, graphs, [1])):
         call()
         assert torch.equal(images, before)
         for key in ("x", "edge_index", "edge_attr", "batch"):
