@@ -11,16 +11,15 @@ def hashed(rows: np.ndarray, cols: np.ndarray, seed: int) -> np.ndarray:
     r = rows.astype(np.int64).astype(np.uint32)[:, None] * np.uint32(0x9E3779B1)
     c = cols.astype(np.int64).astype(np.uint32)[None] * np.uint32(0x85EBCA77)
     h = (r ^ c) + np.uint32((seed * 0xC2B2AE3D + 0x27D4EB2F) & 0xFFFFFFFF)
-    h ^= h >> np.uint32(15)
-    h *= np.uint32(0x2C1B3C6D)
-    h ^= h >> np.uint32(12)
-    h *= np.uint32(0x297A2D39)
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39)):
+        h ^= h >> np.uint32(shift)
+        h *= np.uint32(factor)
     h ^= h >> np.uint32(15)
     return h.astype(np.float32) * np.float32(2.0**-31) - np.float32(1)
 
 
-def spline(start: int, count: int, period: float) -> tuple[np.ndarray, np.ndarray,
-                                                           list[np.ndarray]]:
+def spline(start: int, count: int,
+           period: float) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
     """Cubic B-spline between lattice points for `count` pixels from `start`: lattice indices,
     first of four taps, weight of each tap."""
     position = (np.arange(start, start + count) + 0.5) / period
@@ -43,9 +42,9 @@ def smooth_noise(row: int, col: int, shape: tuple[int, int], period: float,
     without seams between windows."""
     rows, first_row, down = spline(row, shape[0], period)
     cols, first_col, across = spline(col, shape[1], period)
-    tall = stretch(hashed(rows, cols, seed) * np.float32(3.6), first_row, down)      # [h, lattice]
-    # [h, w]
-    return np.ascontiguousarray(stretch(np.ascontiguousarray(tall.T), first_col, across).T)
+    tall = stretch(hashed(rows, cols, seed) * np.float32(3.6), first_row, down)  # [h, lattice]
+    wide = stretch(np.ascontiguousarray(tall.T), first_col, across)              # [w, h]
+    return np.ascontiguousarray(wide.T)                                          # [h, w]
 
 
 def white_noise(row: int, col: int, shape: tuple[int, int], seed: int) -> np.ndarray:
