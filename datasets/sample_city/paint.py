@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-from datasets.sample_city.noise import smooth_noise, white_noise
 from datasets.sample_city.plan import Plan
 from datasets.sample_city.record import MATERIAL, MapRings, Scene, Window
 
@@ -17,14 +16,18 @@ LONGEST = 46.0          # metres; no shadow reaches further
 MARGIN = 56             # pixels around a window that its shadows and its blur need
 TONES = 12              # shades of tree crowns
 
-# Per material: amplitudes of grain (1 px), fine (3 px), middle (11 px) and coarse (47 px)
-# brightness noise, and of the dry-green hue noise.
-TEXTURE = {"grass": (5.0, 3.6, 3.4, 5.0, 6.0), "canopy": (8.0, 8.0, 5.0, 4.0, 4.0),
-           "soil": (5.0, 5.5, 6.0, 7.0, 4.0), "crop": (4.0, 2.8, 3.2, 6.0, 4.5),
-           "asphalt": (3.6, 2.4, 3.0, 3.4, 0.6), "paving": (5.0, 3.6, 2.4, 2.4, 1.0),
-           "water": (1.6, 1.8, 1.6, 4.5, 2.0), "roof": (4.0, 2.6, 2.0, 1.6, 0.8),
-           "gravel": (6.0, 4.6, 4.6, 4.4, 1.6), "car": (2.0, 0.0, 0.0, 0.0, 0.0),
-           "scrub": (8.0, 8.5, 6.5, 5.0, 6.0), "line": (4.0, 4.0, 2.0, 0.0, 0.0)}
+PERIOD = 1024           # pixels after which noise repeats
+# Noise fields and over how many pixels they vary.
+NOISE = {"grain": 0, "fine": 2.6, "middle": 11, "coarse": 47, "dry": 29, "season": 160,
+         "drift": 500, "warmth": 700, "red": 0, "green": 0, "blue": 0}
+# Per material: amplitudes of grain, fine, middle and coarse brightness noise, and of the dry-green
+# hue noise.
+TEXTURE = {"grass": (3.0, 3.6, 3.4, 5.0, 6.0), "canopy": (4.8, 8.0, 5.0, 4.0, 4.0),
+           "soil": (3.0, 5.5, 6.0, 7.0, 4.0), "crop": (2.4, 2.8, 3.2, 6.0, 4.5),
+           "asphalt": (2.1, 2.4, 3.0, 3.4, 0.6), "paving": (3.0, 3.6, 2.4, 2.4, 1.0),
+           "water": (0.9, 1.8, 1.6, 4.5, 2.0), "roof": (2.4, 2.6, 2.0, 1.6, 0.8),
+           "gravel": (3.5, 4.6, 4.6, 4.4, 1.6), "car": (1.2, 0.0, 0.0, 0.0, 0.0),
+           "scrub": (4.8, 8.5, 6.5, 5.0, 6.0), "line": (2.4, 4.0, 2.0, 0.0, 0.0)}
 
 
 @dataclass
@@ -32,11 +35,11 @@ class Canvas:
     """The scene in map metres, ready to be painted window by window."""
 
     side: float
-    seed: int
     sun: complex                # towards the sun, map axes
     surfaces: MapRings          # level, material, r, g, b, crop rows x, y in radians per metre
     buildings: MapRings         # level, storeys, use
     trees: np.ndarray           # [t, 4] x, y, radius, tone; small ones first
+    noise: dict[str, np.ndarray]        # periodic fields [PERIOD, PERIOD] of unit deviation
 
 
 def make_canvas(scene: Scene, plan: Plan, seed: int) -> Canvas:
@@ -46,8 +49,21 @@ def make_canvas(scene: Scene, plan: Plan, seed: int) -> Canvas:
     surfaces.numbers[:, 5], surfaces.numbers[:, 6] = rows.real, rows.imag
     trees = np.array(scene.trees).reshape(-1, 4)
     trees[:, :2] = plan.warp(trees[:, 0] + 1j * trees[:, 1]).view(float).reshape(-1, 2)
-    return Canvas(plan.side, seed, scene.sun * plan.warp.turn, surfaces,
-                  scene.buildings.on_map(plan.warp), trees[np.argsort(trees[:, 2], kind="stable")])
+    noise = {name: make_noise([seed, k], period) for k, (name, period) in enumerate(NOISE.items())}
+    return Canvas(plan.side, scene.sun * plan.warp.turn, surfaces,
+                  scene.buildings.on_map(plan.warp), trees[np.argsort(trees[:, 2])], noise)
+
+
+def make_noise(seed: list[int], period: float) -> np.ndarray:
+    """Return Gaussian noise that varies over `period` pixels, float32 [PERIOD, PERIOD]; its
+    opposite edges meet."""
+    field = np.random.default_rng(seed).standard_normal((PERIOD, PERIOD), np.float32)
+    if period:
+        y, x = np.fft.fftfreq(PERIOD)[:, None], np.fft.rfftfreq(PERIOD)
+        spectrum = np.fft.rfft2(field) * np.exp(-(2.6 * period) ** 2 * (x**2 + y**2))
+        spectrum[0, 0] = 0
+        field = np.fft.irfft2(spectrum)
+    return (field / field.std()).astype(np.float32)
 
 
 def paint_window(canvas: Canvas, row: int, col: int, shape: tuple[int, int]) -> np.ndarray:
@@ -63,11 +79,14 @@ def paint_window(canvas: Canvas, row: int, col: int, shape: tuple[int, int]) -> 
     draw_trees(canvas, window, pen, len(chosen) + 1)
     colour, material, frequency, covered = look_up(canvas.surfaces.numbers[chosen], ids)
     shadow = draw_shadows(canvas, window, (w, h)) * (1 - covered)            # [h, w]
-    light = texture(canvas, row, col, material, frequency)
-    colour += light[..., None] * (0.6 + 0.4 * colour / 128)
-    colour += hue(canvas, row, col, material)
+    y, x = np.arange(row, row + h), np.arange(col, col + w)
+    noise = {name: field[np.ix_(y % PERIOD, x % PERIOD)] for name, field in canvas.noise.items()}
+    colour += texture(material, noise) * (0.6 + 0.4 * colour / 128)
+    crops = material == MATERIAL["crop"]
+    phase = x * frequency[..., 0] - y[:, None] * frequency[..., 1]
+    colour[crops] += 5.5 * np.cos(phase[crops])[:, None]
     colour *= 1 - shadow[..., None] * np.array([0.56, 0.51, 0.43], np.float32)
-    return develop(canvas, row, col, colour)[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    return develop(colour, noise)[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def circle(pen: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: int) -> None:
@@ -124,48 +143,32 @@ def draw_shadows(canvas: Canvas, window: Window, size: tuple[int, int]) -> np.nd
     for ring, height in zip(canvas.buildings.pixels(near, window, 2), storeys, strict=True):
         far = ring + away * min(LONGEST, height * SHADOW)
         pen.polygon(far.ravel().tolist(), fill=255)
-        walls = np.concatenate([ring, far, np.roll(far, 1, 0), np.roll(ring, 1, 0)], 1)
-        for wall in walls.tolist():
-            pen.polygon(wall, fill=255)
+        ends = np.concatenate([ring, far], 1).tolist()
+        for k, (a, b, c, d) in enumerate(ends):
+            pen.polygon([a, b, c, d, *ends[k - 1][2:], *ends[k - 1][:2]], fill=255)
     for x, y, r, _ in tree_pixels(canvas, window, 20):
         circle(pen, x + 0.75 * r * away[0], y + 0.75 * r * away[1], r, 225)
     return np.asarray(image.reduce(2), dtype=np.float32) / 255
 
 
-def texture(canvas: Canvas, row: int, col: int, material: np.ndarray,
-            frequency: np.ndarray) -> np.ndarray:
-    """Brightness texture of every pixel: grain and noise of four sizes, as strong as its material
-    has them, and crop rows."""
-    shape, seed = material.shape, canvas.seed * 16
-    table = np.array([TEXTURE[name] for name in MATERIAL], dtype=np.float32)
-    light = table[:, 0][material] * white_noise(row, col, shape, seed + 1)
-    for k, period in ((1, 2.6), (2, 11.0), (3, 47.0)):
-        light += table[:, k][material] * smooth_noise(row, col, shape, period, seed + 1 + k)
-    field = np.nonzero(material == MATERIAL["crop"])
-    phase = (field[1] + col) * frequency[field][:, 0] - (field[0] + row) * frequency[field][:, 1]
-    light[field] += 5.5 * np.cos(phase)
-    return light
+def texture(material: np.ndarray, noise: dict[str, np.ndarray]) -> np.ndarray:
+    """What noise adds to each pixel's colour [h, w, 3]: brightness of four grains and a slow change
+    between lush and dry, as strong as its material has them."""
+    table = np.array([TEXTURE[name] for name in MATERIAL], np.float32).T
+    light = sum(amplitude[material] * noise[name]
+                for amplitude, name in zip(table, ("grain", "fine", "middle", "coarse"),
+                                           strict=False))
+    dry = table[4][material] * (0.7 * noise["dry"] + 0.8 * noise["season"])
+    return light[..., None] + dry[..., None] * np.array([1.0, 0.45, -0.1], np.float32)
 
 
-def hue(canvas: Canvas, row: int, col: int, material: np.ndarray) -> np.ndarray:
-    """Slow change between lush and dry, [h, w, 3]."""
-    shape, seed = material.shape, canvas.seed * 16
-    amount = np.array([TEXTURE[name][4] for name in MATERIAL], dtype=np.float32)[material]
-    dry = amount * (0.7 * smooth_noise(row, col, shape, 29.0, seed + 7)
-                    + 0.8 * smooth_noise(row, col, shape, 160.0, seed + 8))
-    return dry[..., None] * np.array([1.0, 0.45, -0.1], np.float32)
-
-
-def develop(canvas: Canvas, row: int, col: int, colour: np.ndarray) -> np.ndarray:
-    """Camera: slight blur, illumination that drifts over the scene, haze, contrast, sensor noise;
-    uint8 [h, w, 3]."""
-    shape, seed = colour.shape[:2], canvas.seed * 16
+def develop(colour: np.ndarray, noise: dict[str, np.ndarray]) -> np.ndarray:
+    """Camera: slight blur, illumination that drifts over the scene, haze, sensor noise; uint8
+    [h, w, 3]."""
     for axis in (0, 1):
         colour = 0.66 * colour + 0.17 * (np.roll(colour, 1, axis) + np.roll(colour, -1, axis))
-    drift = 1 + 0.035 * smooth_noise(row, col, shape, 900.0, seed + 11)
-    warm = 0.018 * smooth_noise(row, col, shape, 1300.0, seed + 12)
-    colour *= drift[..., None] * (1 + warm[..., None] * np.array([1.0, 0.1, -1.2], np.float32))
-    colour = 8 + 0.99 * colour + np.array([0.0, 0.6, 3.0], np.float32)
-    for band in range(3):
-        colour[..., band] += 2.0 * white_noise(row, col, shape, seed + 13 + band)
+    drift, warmth = 1 + 0.035 * noise["drift"][..., None], 0.018 * noise["warmth"][..., None]
+    colour *= drift * (1 + warmth * np.array([1.0, 0.1, -1.2], np.float32))
+    sensor = np.stack([noise["red"], noise["green"], noise["blue"]], 2)
+    colour = colour * 0.99 + 1.2 * sensor + np.array([8, 8.6, 11], np.float32)
     return np.clip(colour + 0.5, 0, 255).astype(np.uint8)

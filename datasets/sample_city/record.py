@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import random
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import ImageDraw
 
-from datasets.sample_city.geometry import Line, dense
+from datasets.sample_city.geometry import Line
 from datasets.targets import CLASSES, UNKNOWN
 
 MATERIALS = ("grass", "canopy", "soil", "crop", "asphalt", "paving", "water", "roof", "gravel",
@@ -37,21 +37,27 @@ class Rings:
 
     def add(self, ring: Iterable[complex], level: float, *numbers: float) -> None:
         """Append a polygon; higher levels cover lower ones."""
-        points = list(ring)
-        for z in dense([*points, points[0]], BEND)[:-1]:
-            self.flat.extend((z.real, z.imag))
+        self.flat.extend([v for z in ring for v in (z.real, z.imag)])
         self.ends.append(len(self.flat) // 2)
         self.numbers.extend((level, *numbers))
 
-    def on_map(self, warp) -> MapRings:
-        """The polygons in map metres."""
-        points = warp(np.asarray(self.flat).view(complex)).view(float).reshape(-1, 2)
-        starts = np.concatenate([[0], np.asarray(self.ends, np.int64)])
-        boxes = np.concatenate([low_high.reduceat(points, starts[:-1])
-                                for low_high in (np.minimum, np.maximum)],
-                               1) if len(self) else np.zeros((0, 4))
-        numbers = np.asarray(self.numbers, np.float32).reshape(len(self), -1)
-        return MapRings(points, starts, boxes, numbers)
+    def on_map(self, warp: Callable[[np.ndarray], np.ndarray]) -> MapRings:
+        """The polygons in map metres, with more vertices on long edges so that they can bend."""
+        corners = np.array(self.flat).view(complex)
+        starts = np.concatenate([[0], np.array(self.ends, int)])
+        following = np.roll(corners, -1)
+        following[starts[1:] - 1] = corners[starts[:-1]]
+        sides = following - corners
+        counts = np.maximum(1, (abs(sides) / BEND).astype(int))
+        firsts = np.concatenate([[0], np.cumsum(counts)])
+        fractions = (np.arange(firsts[-1]) - np.repeat(firsts[:-1], counts)) / np.repeat(counts,
+                                                                                         counts)
+        dense = np.repeat(corners, counts) + np.repeat(sides, counts) * fractions
+        points, starts = warp(dense).view(float).reshape(-1, 2), firsts[starts]
+        boxes = np.concatenate([reduce(points, starts[:-1]) for reduce in (
+            np.minimum.reduceat, np.maximum.reduceat)], 1) if len(self) else np.zeros((0, 4))
+        return MapRings(points, starts, boxes,
+                        np.array(self.numbers, np.float32).reshape(len(self), -1))
 
 
 @dataclass(frozen=True)
