@@ -92,7 +92,7 @@ def lake(site: Site, ring: Ground) -> None:
     beach = blob(ring.centre + short * (0.33 - 0.05j), 26, site.rng, 1.5, cmath.rect(1, 1.4))
     scene.surface(beach, "soil", (192, 176, 142), 3.3)
     scene.osm("natural", "beach", beach)
-    water = site.pond(ring.centre, 0.4 * short)
+    water = site.pond(ring.centre, 0.37 * short)
     site.grove(ring, 130, avoid=[water, beach])
 
 

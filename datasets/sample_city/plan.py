@@ -20,11 +20,17 @@ TILE = 224
 RURAL = {"farmland", "scrub", "forest"}
 # Half width in metres of the corridor that each kind of line takes from the quarters beside it.
 CORRIDOR = {"motorway": 24.0, "rail": 15.0, "primary": 12.5, "secondary": 9.5, "tertiary": 7.5,
-            "unclassified": 4.5, "track": 2.5, "none": 0.6}
-# Kinds of quarters in the order in which they choose their places, and their fractions.
-QUOTAS = {"core": 0.08, "yard": 0.04, "industry": 0.09, "farmland": 0.14, "campus": 0.06,
-          "park": 0.04, "brownfield": 0.04, "lake": 0.03, "forest": 0.06, "scrub": 0.04,
-          "business": 0.04, "slabs": 0.07, "terraces": 0.10, "detached": 1.0}
+            "residential": 5.5, "service": 5.0, "unclassified": 4.5, "track": 2.5, "none": 0.6}
+# Kinds of quarters in the order in which they choose their places: their fraction, then what makes
+# a place good: how urban it is, or how near to an ideal, chance, railway, motorway, river beside it.
+WISHES = {"core": (0.08, 1, None, 0, 0, -1, 0), "yard": (0.04, 1, None, 0, 3, 0, -2),
+          "industry": (0.09, -0.5, None, 0.3, 0.8, 0.7, 0),
+          "farmland": (0.14, -1, None, 0.1, 0, 0, 0), "campus": (0.06, 0, 0.55, 1, 0, 0, 0),
+          "park": (0.04, 0.8, None, 0.5, 0, 0, 0), "brownfield": (0.04, 0, 0.4, 1, 0.4, 0, 0),
+          "lake": (0.03, 0, 0.4, 1, 0, 0, -1), "forest": (0.06, -1, None, 0.2, 0, 0, 0),
+          "scrub": (0.04, -1, None, 0.3, 0, 0, 0), "business": (0.04, 0, 0.5, 1, 0, 0, 0),
+          "slabs": (0.07, 0.5, None, 1, 0, 0, 0), "terraces": (0.10, 1, None, 0.3, 0, 0, 0),
+          "detached": (1.0, 0, None, 0, 0, 0, 0)}
 ESSENTIAL = {"core", "yard", "industry", "farmland", "campus", "park", "brownfield", "terraces"}
 HAMLET = ("terraces", "core", "park", "detached", "campus", "industry", "farmland", "slabs",
           "brownfield")
@@ -138,25 +144,13 @@ def choose_kinds(cells: dict[Index, complex], inside: set[Index], lines: dict,
                         lines[False, c[1] + 1])
 
     noise = {c: rng.random() for c in free}
-    wishes = {
-        "core": lambda c: score[c] - beside(c, "motorway"),
-        "yard": lambda c: 3 * beside(c, "rail") + score[c] - 2 * beside(c, "river"),
-        "industry": lambda c: 0.8 * beside(c, "rail") + 0.7 * beside(c, "motorway")
-        - 0.5 * score[c] + 0.3 * noise[c],
-        "farmland": lambda c: -score[c] + 0.1 * noise[c],
-        "campus": lambda c: noise[c] - abs(score[c] - 0.55),
-        "business": lambda c: noise[c] - abs(score[c] - 0.5),
-        "park": lambda c: 0.5 * noise[c] + 0.8 * score[c],
-        "lake": lambda c: noise[c] - abs(score[c] - 0.4) - beside(c, "river"),
-        "brownfield": lambda c: noise[c] + 0.4 * beside(c, "rail") - abs(score[c] - 0.4),
-        "forest": lambda c: -score[c] + 0.2 * noise[c],
-        "scrub": lambda c: -score[c] + 0.3 * noise[c],
-        "slabs": lambda c: 0.5 * score[c] + noise[c],
-        "terraces": lambda c: score[c] + 0.3 * noise[c], "detached": lambda c: 0.0}
     total = len(free)
-    for kind, fraction in QUOTAS.items():
+    for kind, (fraction, urban, ideal, chance, rail, motorway, river) in WISHES.items():
+        wish = {c: noise[c] * chance + rail * beside(c, "rail") + motorway * beside(c, "motorway")
+                + river * beside(c, "river")
+                + (urban * score[c] if ideal is None else -abs(score[c] - ideal)) for c in free}
         count = max(math.floor(fraction * total + 0.5), int(kind in ESSENTIAL))
-        for c in sorted(free, key=wishes[kind], reverse=True)[:count]:
+        for c in sorted(free, key=wish.get, reverse=True)[:count]:
             kinds[c] = kind
             free.remove(c)
     return kinds

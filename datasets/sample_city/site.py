@@ -3,6 +3,7 @@ pitches, pools."""
 
 from __future__ import annotations
 
+import cmath
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import shapely
 
 from datasets.sample_city.buildings import Colour, raise_building, shade, vary
 from datasets.sample_city.geometry import Ground, Line, blob, dense, rectangle
-from datasets.sample_city.plan import Plan, Quarter
+from datasets.sample_city.plan import CORRIDOR, Plan, Quarter
 from datasets.sample_city.record import Scene
 
 LAWN = ((104, 118, 72), (114, 124, 80), (96, 112, 70), (122, 126, 84), (110, 116, 78),
@@ -33,13 +34,12 @@ def polygon(ring: Iterable[complex]) -> shapely.Polygon:
     return shapely.Polygon([(z.real, z.imag) for z in ring])
 
 
-def fit(ground: Ground, z: complex, u: complex, length: float, depth: float,
-        margin: float = 2.0) -> Ground:
+def fit(ground: Ground, z: complex, u: complex, length: float, depth: float) -> Ground:
     """Return a rectangle centred on z, as large as fits the ground up to the given size; nothing
     below a third of it."""
     for scale in (1.0, 0.85, 0.7, 0.55, 0.4):
         box = rectangle(z, u, length * scale, depth * scale)
-        if ground.contains(box, margin):
+        if ground.contains(box, 2):
             return box
     return Ground()
 
@@ -83,12 +83,11 @@ class Site:
                 self.scene.roads.append((run, kind, self.scene.known("highway")))
             run = []
 
-    def blocks(self, ring: Ground, largest: float, half: float = 5.5,
-               kind: str = "residential") -> list[Ground]:
+    def blocks(self, ring: Ground, largest: float, kind: str = "residential") -> list[Ground]:
         """Divide a quarter into blocks of at most `largest` m2 and record the streets between
         them."""
         lines: list[Line] = []
-        blocks = ring.divide(largest, half, self.rng, lines)
+        blocks = ring.divide(largest, CORRIDOR[kind], self.rng, lines)
         for line in lines:
             self.street(line, kind)
         return blocks
@@ -150,15 +149,19 @@ class Site:
                 steps = np.cumsum(self.numbers.uniform(1.8, 5, int(length / 1.8)))
                 self.plant(start + u * (steps[steps < length] + 1.4j), 1.1, 2.3)
 
-    def car(self, z: complex, u: complex, truck: bool = False) -> None:
-        """Put a parked or driving car (or lorry) there, with windscreen and a little shadow."""
-        size = (self.rng.uniform(9, 14), 2.6) if truck else (4.4, 1.9)
-        shadow = rectangle(z - 0.8 * self.scene.sun, u, *size)
+    def vehicle(self, z: complex, u: complex, length: float, width: float, rgb: Colour) -> None:
+        """Put a vehicle there, with a little shadow."""
+        shadow = rectangle(z - 0.3 * width * self.scene.sun, u, length, width)
         self.scene.surface(shadow, "car", (62, 62, 66), 6.4)
-        self.scene.surface(rectangle(z, u, *size), "car", self.rng.choice(CARS), 6.5)
-        if not truck:
-            screen = rectangle(z + 0.7 * u, u, 0.8, 1.6)
-            self.scene.surface(screen, "car", (48, 52, 58), 6.6)
+        self.scene.surface(rectangle(z, u, length, width), "car", rgb, 6.5)
+
+    def car(self, z: complex, u: complex, truck: bool = False) -> None:
+        """Put a parked or driving car there, with its windscreen, or a lorry."""
+        if truck:
+            self.vehicle(z, u, self.rng.uniform(9, 14), 2.6, self.rng.choice(CARS))
+        else:
+            self.vehicle(z, u, 4.4, 1.9, self.rng.choice(CARS))
+            self.scene.surface(rectangle(z + 0.7 * u, u, 0.8, 1.6), "car", (48, 52, 58), 6.6)
 
     def parking(self, ring: Ground, full: float = 0.6, mapped: bool = True) -> None:
         """Lay out a car park: asphalt, stall lines, rows of cars, a few trees on islands."""
@@ -212,7 +215,8 @@ class Site:
 
     def pond(self, z: complex, radius: float) -> Line:
         """Dig a pond or lake with a pale shore and reeds; return its outline."""
-        water = blob(z, radius, self.rng, self.rng.uniform(1.05, 1.3))
+        turn = cmath.rect(1, self.rng.uniform(0, 3.1))
+        water = blob(z, radius, self.rng, self.rng.uniform(1.05, 1.25), turn)
         shore = [z + (point - z) * (1 + 2.6 / radius) for point in water]
         self.scene.surface(shore, "soil", (136, 128, 100), 3.4)
         self.scene.surface(water, "water", (62, 82, 84), 3.5)

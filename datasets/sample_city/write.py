@@ -8,6 +8,7 @@ import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,14 @@ UNITS = {"population": "persons per square kilometre",
          "co2": "tonnes of CO2 per square kilometre and year"}
 SUN = 1j * cmath.rect(1, -math.radians(146))    # it stands in the south-east, 146 degrees azimuth
 DISTRICTS = {                               # what fills a quarter, and its land use
-    "core": (quarters.core, "commercial"),
+    "core": (partial(quarters.build_up, style=quarters.CORE), "commercial"),
     "business": (quarters.business, "commercial"),
     "campus": (quarters.campus, "institution"),
-    "industry": (quarters.industry, "industrial"),
+    "industry": (partial(quarters.build_up, style=quarters.INDUSTRY), "industrial"),
     "yard": (quarters.yard, "transport"),
-    "slabs": (quarters.slabs, "residential"),
-    "terraces": (quarters.terraces, "residential"),
-    "detached": (quarters.detached, "residential"),
+    "slabs": (partial(quarters.build_up, style=quarters.SLABS), "residential"),
+    "terraces": (partial(quarters.build_up, style=quarters.TERRACES), "residential"),
+    "detached": (partial(quarters.build_up, style=quarters.DETACHED), "residential"),
     "park": (countryside.park, "green"),
     "lake": (countryside.lake, "green"),
     "forest": (countryside.forest, "green"),
