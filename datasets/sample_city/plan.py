@@ -22,7 +22,7 @@ RURAL = {"farmland", "scrub", "forest"}
 CORRIDOR = {"motorway": 24.0, "rail": 15.0, "primary": 12.5, "secondary": 9.5, "tertiary": 7.5,
             "residential": 5.5, "service": 5.0, "unclassified": 4.5, "track": 2.5, "none": 0.6}
 # Kinds of quarters in the order in which they choose their places: their fraction, then what makes
-# a place good: how urban it is, or how near to an ideal, chance, railway, motorway, river beside it.
+# places good: being urban, or being near an ideal of it, chance, railway, motorway, river beside.
 WISHES = {"core": (0.08, 1, None, 0, 0, -1, 0), "yard": (0.04, 1, None, 0, 3, 0, -2),
           "industry": (0.09, -0.5, None, 0.3, 0.8, 0.7, 0),
           "farmland": (0.14, -1, None, 0.1, 0, 0, 0), "campus": (0.06, 0, 0.55, 1, 0, 0, 0),
@@ -75,6 +75,9 @@ class River:
 
     def near(self, points: np.ndarray, margin: float) -> np.ndarray:
         """True within `margin` metres of the water."""
+        reach = sum(a for a, _, _ in self.waves) + 2 * self.half_width + 2 * margin
+        if (abs(points.imag - self.base) > reach).all():
+            return np.zeros(len(points), bool)
         x = points.real
         slope = sum(a * k * np.cos(k * x + p) for a, k, p in self.waves)
         return abs(points.imag - self.at(x)) / np.hypot(1, slope) < self.half(x) + margin

@@ -61,14 +61,15 @@ def build_up(site: Site, ring: Ground, style: Style) -> None:
             scene.osm("landuse", rng.choice(style.landuse), block)
         rgb = rng.choice(ROOFS[style.roofs[0]])
         setback, depth = rng.uniform(*style.setback), rng.uniform(*style.depth)
-        for lot in block.lots(rng.uniform(*style.lot), rng):
-            build_lot(site, lot, style, rgb, setback, depth)
+        houses = [build_lot(site, lot, style, rgb, setback, depth)
+                  for lot in block.lots(rng.uniform(*style.lot), rng)]
+        site.grove(block, *style.trees, avoid=filter(None, houses))
 
 
 def build_lot(site: Site, lot: Ground, style: Style, rgb: Colour, setback: float,
-              depth: float) -> None:
-    """Build on one lot: ground, a house along the street, what belongs to it, trees. Houses that
-    share walls also share the colour of their roofs."""
+              depth: float) -> Ground:
+    """Build on one lot: ground, a house along the street, what belongs to it; return the house.
+    Houses that share walls also share the colour of their roofs."""
     rng = site.rng
     site.paint(lot, rng.choice(style.ground), 1.1, spread=8)
     box, roof, value = Ground(), rng.choice(style.roofs), rng.choice(style.values)
@@ -86,9 +87,8 @@ def build_lot(site: Site, lot: Ground, style: Style, rgb: Colour, setback: float
         for extra in style.extras:
             if rng.random() < 0.3:
                 extra(site, lot, box)
-    if rng.random() < 0.6:
-        site.grove(lot, *style.trees, avoid=[box] if box else [])
     site.hedge(lot, style.hedge)
+    return box
 
 
 def beside_street(lot: Ground, setback: float, depth: float, width: float | None = None,

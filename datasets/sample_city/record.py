@@ -43,6 +43,8 @@ class Rings:
 
     def on_map(self, warp: Callable[[np.ndarray], np.ndarray]) -> MapRings:
         """The polygons in map metres, with more vertices on long edges so that they can bend."""
+        if not len(self):
+            return MapRings(np.zeros((0, 2)), np.zeros(1, int), np.zeros((0, 4)), np.zeros((0, 8)))
         corners = np.array(self.flat).view(complex)
         starts = np.concatenate([[0], np.array(self.ends, int)])
         following = np.roll(corners, -1)
@@ -54,10 +56,10 @@ class Rings:
                                                                                          counts)
         dense = np.repeat(corners, counts) + np.repeat(sides, counts) * fractions
         points, starts = warp(dense).view(float).reshape(-1, 2), firsts[starts]
-        boxes = np.concatenate([reduce(points, starts[:-1]) for reduce in (
-            np.minimum.reduceat, np.maximum.reduceat)], 1) if len(self) else np.zeros((0, 4))
-        return MapRings(points, starts, boxes,
-                        np.array(self.numbers, np.float32).reshape(len(self), -1))
+        boxes = np.concatenate([np.minimum.reduceat(points, starts[:-1]),
+                                np.maximum.reduceat(points, starts[:-1])], 1)
+        numbers = np.array(self.numbers, np.float32).reshape(len(self), -1)
+        return MapRings(points, starts, boxes, numbers)
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class MapRings:
         x0, y0, x1, y1 = self.boxes.T
         near = np.flatnonzero((x0 < window[2] + margin) & (x1 > window[0] - margin)
                               & (y0 < window[3] + margin) & (y1 > window[1] - margin))
-        return near[np.argsort(self.numbers[near, 0], kind="stable")] if len(near) else near
+        return near[np.argsort(self.numbers[near, 0], kind="stable")]
 
     def pixels(self, indices: np.ndarray, window: Window, scale: int) -> Iterator[np.ndarray]:
         """Yield the vertices [n, 2] of chosen polygons in pixels of 1 / `scale` metres."""

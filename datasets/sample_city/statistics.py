@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -23,46 +22,8 @@ ROAD_TONNES = {"motorway": 0.30, "primary": 0.11, "secondary": 0.07, "tertiary":
                "residential": 0.008, "service": 0.006}
 
 
-@dataclass
-class Statistics:
-    """Land-use areas and sources of people and CO2 in map metres."""
-
-    side: float
-    areas: MapRings             # level, land-use class
-    buildings: MapRings         # level, storeys, use
-    roads: MapRings             # level, tonnes of CO2
-
-    def labels(self, row: int, col: int, shape: tuple[int, int]) -> np.ndarray:
-        """Land-use classes of a window, uint8 [h, w]; 255 where nobody knows."""
-        image = Image.new("L", shape[::-1], CLASS["undeveloped"])
-        self._draw(image, row, col, self.areas, self.areas.numbers[:, 1].astype(int))
-        return np.asarray(image)
-
-    def densities(self, row: int, col: int,
-                  shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Persons and tonnes of CO2 a year per square kilometre in each cell of a window, float64
-        [h / 56, w / 56] each."""
-        persons, tonnes = Image.new("F", shape[::-1]), Image.new("F", shape[::-1])
-        self._draw(tonnes, row, col, self.roads, self.roads.numbers[:, 1])
-        storeys, uses = self.buildings.numbers[:, 1], self.buildings.numbers[:, 2].astype(int)
-        result = []
-        for image, rates in ((persons, PERSONS), (tonnes, TONNES)):
-            rate = np.array([rates[use] for use in USES], np.float32)
-            self._draw(image, row, col, self.buildings, storeys * rate[uses])
-            cells = np.asarray(image).reshape(shape[0] // CELL, CELL, shape[1] // CELL, CELL)
-            result.append(cells.mean((1, 3), dtype=np.float64) * 1e6)
-        return result[0], result[1]
-
-    def _draw(self, image: Image.Image, row: int, col: int, rings: MapRings,
-              values: np.ndarray) -> None:
-        window = (col, self.side - row - image.height, col + image.width, self.side - row)
-        near = rings.near(window)
-        rings.draw(ImageDraw.Draw(image), near, values[near].tolist(), window)
-
-
-def make_statistics(scene: Scene, plan: Plan, seed: int) -> Statistics:
-    """Collect what the scene's areas, buildings and roads say; nobody knows some blocks, and
-    strips along some borders."""
+def forget(scene: Scene, plan: Plan, seed: int) -> None:
+    """Record what nobody knows: strips along some borders of quarters, and some blocks."""
     rng = random.Random(f"labels {seed}")
     small = min(1.0, plan.side / 1200)
     for quarter in plan.quarters:
@@ -74,9 +35,41 @@ def make_statistics(scene: Scene, plan: Plan, seed: int) -> Statistics:
             half = small * rng.uniform(30, 55)
             corners = (-1 - 1j, 1 - 0.8j, 0.9 + 1j, -1 + 0.9j)
             scene.area([quarter.ring.centre + half * z for z in corners], "unknown", 6)
+
+
+def land_use(scene: Scene, plan: Plan) -> np.ndarray:
+    """Classes of the whole city, uint8 [side, side]; 255 where nobody knows."""
+    image = Image.new("L", (int(plan.side),) * 2, CLASS["undeveloped"])
+    areas = scene.areas.on_map(plan.warp)
+    draw(image, areas, areas.numbers[:, 1].astype(int))
+    return np.asarray(image)
+
+
+def density(scene: Scene, plan: Plan, per_floor: dict[str, float],
+            per_road: dict[str, float]) -> np.ndarray:
+    """What buildings and roads sum to per square kilometre in each cell, [side / 56, side / 56].
+
+    Args:
+        per_floor: per m2 of floor of each use.
+        per_road: per m2 of road of each class; the others count nothing.
+    """
+    image = Image.new("F", (int(plan.side),) * 2)
     roads = Rings()
     for line, kind, _ in scene.roads:
-        if kind in ROAD_TONNES:
-            roads.add(ribbon(line, LOOK[kind][0]), 0, ROAD_TONNES[kind])
-    return Statistics(plan.side, *(rings.on_map(plan.warp)
-                                   for rings in (scene.areas, scene.buildings, roads)))
+        if kind in per_road:
+            roads.add(ribbon(line, LOOK[kind][0]), per_road[kind])
+    roads = roads.on_map(plan.warp)
+    draw(image, roads, roads.numbers[:, 0])
+    buildings = scene.buildings.on_map(plan.warp)
+    rates = np.array([per_floor[use] for use in USES], np.float32)
+    draw(image, buildings, buildings.numbers[:, 1] * rates[buildings.numbers[:, 2].astype(int)])
+    cells = int(plan.side) // CELL
+    pixels = np.asarray(image).reshape(cells, CELL, cells, CELL)
+    return pixels.mean((1, 3), dtype=np.float64) * 1e6
+
+
+def draw(image: Image.Image, rings: MapRings, values: np.ndarray) -> None:
+    """Fill polygons on an image of the whole city, each with its value."""
+    window = (0, 0, image.width, image.height)
+    near = rings.near(window)
+    rings.draw(ImageDraw.Draw(image), near, values[near].tolist(), window)

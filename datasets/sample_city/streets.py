@@ -4,6 +4,7 @@ knows."""
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def pave(scene: Scene, line: Line, kind: str, rng: random.Random) -> None:
         scene.surface([end + half * 1j ** (k / 3) for k in range(12)], material, rgb, level)
     if kind not in LIFT:
         return
-    total = sum(abs(b - a) for a, b in zip(line, line[1:], strict=False))
+    total = sum(abs(b - a) for a, b in pairwise(line))
     for z, u, s in along(line, 9.0):
         for t in (-3.4, 0, 3.4) if kind == "primary" else (0,):
             if 14 < s < total - 14:

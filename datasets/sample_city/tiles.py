@@ -1,8 +1,8 @@
 """The sample city as a tile dataset, made on first use."""
 
-from lightning_fabric import Fabric
-
 from pathlib import Path
+
+from lightning_fabric import Fabric
 
 from datasets.stores.open import UNFINISHED
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import cmath
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,15 +22,21 @@ from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import TILE, Plan, make_plan
 from datasets.sample_city.record import Scene
 from datasets.sample_city.site import Site
-from datasets.sample_city.statistics import CELL, Statistics, make_statistics
+from datasets.sample_city.statistics import (
+    CELL,
+    PERSONS,
+    ROAD_TONNES,
+    TONNES,
+    density,
+    forget,
+    land_use,
+)
 from datasets.sample_city.streets import build_streets
 from datasets.targets import UNKNOWN
 from utils.errors import RoseError
 from utils.files import replacing
 
 BLOCK = 4 * TILE                            # pixels painted at a time
-UNITS = {"population": "persons per square kilometre",
-         "co2": "tonnes of CO2 per square kilometre and year"}
 SUN = 1j * cmath.rect(1, -math.radians(146))    # it stands in the south-east, 146 degrees azimuth
 DISTRICTS = {                               # what fills a quarter, and its land use
     "core": (partial(quarters.build_up, style=quarters.CORE), "commercial"),
@@ -95,20 +100,31 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
              "districts": out / "districts.gpkg"}
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
-    statistics = make_statistics(scene, plan, seed)
+    forget(scene, plan, seed)
     with replacing(paths["osm"]) as part:
         written = write_layers(part, build_layers(scene, plan))
     with replacing(paths["districts"]) as part:
         write_districts(part, plan)
-    canvas = make_canvas(scene, plan, seed)
-    windows = list(blocks(tiles * TILE))
-    with replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8",
+    canvas, side = make_canvas(scene, plan, seed), tiles * TILE
+    corners = [(row, col) for row in range(0, side, BLOCK) for col in range(0, side, BLOCK)]
+    with replacing(paths["image"]) as part, raster(part, side, 3, "uint8",
                                                    photometric="RGB") as target:
-        for window in tqdm(windows, desc="painting", disable=not progress):
-            rgb = paint_window(canvas, window.row_off, window.col_off,
-                               (window.height, window.width))
-            target.write(rgb.transpose(2, 0, 1), window=window)
-    write_labels(paths, statistics, windows, tiles, seed)
+        for row, col in tqdm(corners, desc="painting", disable=not progress):
+            shape = min(BLOCK, side - row), min(BLOCK, side - col)
+            target.write(paint_window(canvas, row, col, shape).transpose(2, 0, 1),
+                         window=Window(col, row, *shape[::-1]))
+    with replacing(paths["landuse"]) as part, raster(part, side, 1, "uint8",
+                                                     nodata=UNKNOWN) as target:
+        target.write(land_use(scene, plan), 1)
+    for k, (name, unit, rates) in enumerate((
+            ("population", "persons per square kilometre", (PERSONS, {})),
+            ("co2", "tonnes of CO2 per square kilometre and year", (TONNES, ROAD_TONNES)))):
+        values = density(scene, plan, *rates)
+        noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, values.shape))   # 10 %
+        with replacing(paths[name]) as part, raster(part, len(values), 1, "float32",
+                                                    CELL) as target:
+            target.write((values * noise).astype(np.float32), 1)
+            target.set_band_description(1, unit)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
 
 
@@ -127,35 +143,6 @@ def build_scene(plan: Plan, seed: int) -> Scene:
     scene.drop, scene.memory = 0.0, random.Random(f"mappers {seed}")
     build_streets(scene, plan, random.Random(f"streets {seed}"))
     return scene
-
-
-def write_labels(paths: dict[str, Path], statistics: Statistics, windows: list[Window], tiles: int,
-                 seed: int) -> None:
-    """Write the land-use raster and the two density rasters; densities carry multiplicative noise
-    of about 10 %."""
-    cells = tiles * TILE // CELL
-    density = {name: np.zeros((cells, cells)) for name in UNITS}
-    with replacing(paths["landuse"]) as part, raster(part, tiles * TILE, 1, "uint8",
-                                                     nodata=UNKNOWN) as target:
-        for window in windows:
-            where = window.row_off, window.col_off, (window.height, window.width)
-            target.write(statistics.labels(*where), 1, window=window)
-            rows, cols = (slice(index.start // CELL, index.stop // CELL)
-                          for index in window.toslices())
-            for name, values in zip(UNITS, statistics.densities(*where), strict=True):
-                density[name][rows, cols] = values
-    for k, (name, unit) in enumerate(UNITS.items()):
-        noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, (cells, cells)))
-        with replacing(paths[name]) as part, raster(part, cells, 1, "float32", CELL) as target:
-            target.write((density[name] * noise).astype(np.float32), 1)
-            target.set_band_description(1, unit)
-
-
-def blocks(side: int) -> Iterator[Window]:
-    """Windows that cover a square raster, whole tiles each."""
-    for row in range(0, side, BLOCK):
-        for col in range(0, side, BLOCK):
-            yield Window(col, row, min(BLOCK, side - col), min(BLOCK, side - row))
 
 
 def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, **options):
