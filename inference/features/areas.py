@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from datasets.stores.city import city_of, places_of
+from datasets.stores.city import city_of, grid_cells
 from datasets.tiles import TileDataset
 from inference.pictures import LONGEST
 from utils.errors import ConfigError, TileError
@@ -106,7 +106,7 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
     areas = []
     for number, city in enumerate(sorted(set(cities))):
         own = np.array([city == other for other in cities])
-        cells = places_of(names[own].tolist())                                             # [n, 2]
+        cells = grid_cells(names[own].tolist())                                             # [n, 2]
         areas.append(_area(city, tiles.meta.get(city) or {}, cells, tiles.image_size))
         place[own] = np.column_stack([np.full(len(cells), number), cells - areas[-1].first])
     return areas, place
