@@ -246,8 +246,8 @@ def drop_missing(root: str | Path) -> int:
         for path, lines in lists.items():
             if any(line.strip() for line in lines):
                 text = "".join(f"{line}\n" for line in lines)
-                stack.enter_context(replacing(path)).write_text(text, encoding="utf-8",
-                                                                errors="surrogateescape")
+                temporary = stack.enter_context(replacing(path))
+                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         for path, lines in lists.items():
             if not any(line.strip() for line in lines):
                 path.unlink()
@@ -327,8 +327,8 @@ def _deal(
     roles, blocks = np.full(len(dataset.names), -1), {}
     for city, members in cities.items():
         names = [dataset.names[member] for member in members]
-        roles[members], blocks[city] = _deal_city(dataset.root, city, names, targets.of(members),
-                                                  rules, guards[city])
+        roles[members], blocks[city] = _deal_city(
+            dataset.root, city, names, targets.of(members), rules, guards[city])
     return roles, blocks
 
 
@@ -446,8 +446,9 @@ def _lists(root: Path) -> list[Path]:
 @script("splits", SplitsConfig)
 def main(cfg: SplitsConfig) -> None:
     split = cfg.split
-    print(write_splits(cfg.data_path, SplitRules(split.val, split.test, split.block, split.guard,
-                                                 split.seed, split.train_sizes)))
+    rules = SplitRules(split.val, split.test, split.block, split.guard, split.seed,
+                       split.train_sizes)
+    print(write_splits(cfg.data_path, rules))
 
 
 if __name__ == "__main__":

@@ -57,8 +57,8 @@ class _Joint:
         self.parts, self.folder, self.text = parts, folder, text
         names: list[str] = []
         shapes, labels, whole = set(), [0], True
-        counts: dict[str, list[np.ndarray]] = {"images": [], "land_use": [], "nodes": [],
-                                               "edges": []}
+        counts: dict[str, list[np.ndarray]] = {
+            unit: [] for unit in ("images", "land_use", "nodes", "edges")}
         totals: dict[str, list[np.ndarray]] = {name: [] for name in TOTALS}
         for path in parts:
             with Part(path) as part:
@@ -98,8 +98,8 @@ class _Joint:
 
     def write_small(self) -> None:
         """Write the files that are read whole when a dataset is opened."""
-        (self.folder / "names.txt").write_text("".join(f"{name}\n" for name in self.names),
-                                               encoding="utf-8")
+        lines = "".join(f"{name}\n" for name in self.names)
+        (self.folder / "names.txt").write_text(lines, encoding="utf-8")
         arrays = {"text": self.text, "image_starts": self.starts["images"],
                   "node_starts": self.starts["nodes"], "edge_starts": self.starts["edges"]}
         if self.starts["land_use"][-1]:

@@ -66,10 +66,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
                                strict=True):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["city.tif", "co2.tif",
-                                                                  "districts.gpkg", "landuse.tif",
-                                                                  "osm.gpkg",
-                                                              "population.tif"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg", "population.tif"]
 
 
 def test_layers_are_valid_and_inside_the_image(city):
@@ -167,9 +165,8 @@ def test_people_live_where_floors_are_residential(city):
     assert people[industry > 0.9].max() == 0
     assert emission[industry > 0.9].mean() > 2 * emission[home > 0.9].mean()
     frame = layer(city, "building")
-    homes = inside(city,
-                   frame.geometry[frame["building"].isin(["house", "detached", "terrace",
-                                                          "apartments", "residential"])])
+    homes = inside(city, frame.geometry[frame["building"].isin(
+        ["house", "detached", "terrace", "apartments", "residential"])])
     floor = homes.reshape(20, 56, 20, 56).mean((1, 3))
     assert np.corrcoef(floor.ravel(), people.ravel())[0, 1] > 0.6
 
