@@ -1,4 +1,4 @@
-"""Open quarters: park, forest, lake, fields, brownfield and scrub."""
+"""Open quarters: park and lake, forest, fields, brownfield and scrub."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import shapely
 
 from datasets.sample_city.buildings import Colour, shade
-from datasets.sample_city.geometry import Ground, Line, blob, ragged, rectangle
+from datasets.sample_city.geometry import Ground, Line, blob, rectangle
 from datasets.sample_city.site import LAWN, Site, fit, polygon
 
 # Crop, its colour, and metres between its rows.
@@ -16,13 +16,14 @@ CROPS = (("barley", (156, 147, 104), 5.5), ("beet", (118, 125, 80), 3.6),
          ("stubble", (178, 163, 122), 5.5), ("ploughed", (136, 118, 95), 4.2),
          ("ploughed", (154, 136, 110), 4.2), ("maize", (100, 115, 72), 3.2),
          ("rape", (160, 152, 104), 5.5), ("meadow", (112, 122, 82), math.inf))
+# Houses of a farmyard: place in its box, length, depth, use, value of the OSM tag building.
 BARNS = ((-0.2, 0.1, 16, 10, "residential", "farm"), (0.1, 0.2, 34, 14, "other", "barn"),
          (0.14, -0.22, 28, 15, "other", "barn"), (-0.24, -0.24, 20, 10, "other", "shed"))
 
 
 def patches(site: Site, ring: Ground, count: int, sizes: tuple[float, float],
             materials: tuple[str, ...]) -> None:
-    """Irregular patches of other growth or ground."""
+    """Paint irregular patches of other growth or ground."""
     rng = site.rng
     for _ in range(count):
         patch = blob(ring.scatter(rng, 0.45), rng.uniform(*sizes), rng, rng.uniform(1, 1.6),
@@ -33,20 +34,17 @@ def patches(site: Site, ring: Ground, count: int, sizes: tuple[float, float],
 
 def park(site: Site, ring: Ground) -> None:
     """Lawns, groves, curved paths, a pond, pitches and a wood."""
-    rng, scene = site.rng, site.scene
-    site.paint(ring, "grass", 0, LAWN[0])
-    scene.osm("leisure", "park", ring, "Stadtpark")
+    rng, short = site.rng, ring.axis[2]
+    site.ground(ring, "grass", 0, LAWN[0], osm=("leisure", "park", "Stadtpark"))
     patches(site, ring, 9, (18, 46), ("grass",))
-    short = ring.axis[2]
     open_ground: list[Ground | Line] = []
     for spot in ((-0.27, 0.2), (0.27, 0.22), (0.28, -0.22)):
         box = rectangle(ring.at(*spot), ring.u, 106, 70)
         if rng.random() < 0.6 and ring.contains(box, 2) and site.dry(box):
             site.pitch(box.centre, ring.u)
             open_ground.append(box)
-    pond = ring.at(-0.22, -0.2)
-    if site.dry(blob(pond, 0.2 * short, rng)):
-        open_ground.append(site.pond(pond, min(50, 0.16 * short)))
+    if site.dry(blob(ring.at(-0.22, -0.2), 0.2 * short, rng)):
+        open_ground.append(site.pond(ring.at(-0.22, -0.2), min(50, 0.16 * short)))
     paths(site, ring, open_ground)
     if rng.random() < 0.8:
         site.house(rectangle(ring.at(0.05), ring.u, 22, 12), "hip", 2, "other", "pavilion")
@@ -54,19 +52,18 @@ def park(site: Site, ring: Ground) -> None:
     wood = blob(ring.at(0.02, 0.3), 0.17 * short, rng, 1.4, ring.u)
     wood = [z for z in wood if ring.contains([z], 1)]
     if len(wood) > 8 and site.dry(wood):
-        site.woodland(wood)
-        scene.osm("natural", "wood", wood)
+        site.woodland(wood, ("natural", "wood"))
 
 
 def paths(site: Site, ring: Ground, avoid: list[Ground | Line]) -> None:
-    """Curved footways from the middle of each side to the next one, but none across `avoid`."""
+    """Lay curved footways from the middle of each side to the next one, but none across `avoid`."""
     middles = [edge.start + edge.u * edge.length / 2 for edge in ring.edges]
     for k, here in enumerate(middles):
         there, bend = middles[k - 1], 0.5 * ring.centre + 0.25 * (here + middles[k - 1])
         line = [(1 - t) ** 2 * here + 2 * t * (1 - t) * bend + t**2 * there
                 for t in (k / 14 for k in range(15))]
-        way = shapely.LineString([(z.real, z.imag) for z in line])
-        if not any(polygon(other).intersects(way) for other in avoid):
+        footway = shapely.LineString([(z.real, z.imag) for z in line])
+        if not any(polygon(other).intersects(footway) for other in avoid):
             site.street(line, "footway")
 
 
@@ -76,29 +73,25 @@ def forest(site: Site, ring: Ground) -> None:
     tag = site.rng.choice((("landuse", "forest"), ("natural", "wood")))
     *parts, line = ring.split(ring.u, site.rng.uniform(0.35, 0.65), 4.5)
     site.street(line, "track")
-    for part in filter(None, parts):
-        wood = ragged(part, 40, site.rng)
-        site.woodland(wood)
-        site.scene.osm(*tag, wood)
-    site.grove(ring, 22)
+    for part in parts:
+        if wood := part.inset(site.rng.uniform(4, 20)):
+            site.woodland(wood, tag)
+    site.grove(ring, 40)
 
 
 def lake(site: Site, ring: Ground) -> None:
     """A lake in parkland, a beach on its shore."""
-    scene, short = site.scene, ring.axis[2]
-    site.paint(ring, "grass", 0, LAWN[2])
-    if site.rng.random() < 0.7:
-        scene.osm("leisure", "park", ring)
-    beach = blob(ring.centre + short * (0.33 - 0.05j), 26, site.rng, 1.5, cmath.rect(1, 1.4))
-    scene.surface(beach, "soil", (192, 176, 142), 3.3)
-    scene.osm("natural", "beach", beach)
+    short = ring.axis[2]
+    site.ground(ring, "grass", 0, LAWN[2], osm=("leisure", "park"))
+    beach = blob(ring.centre + short * (0.33 - 0.05j), 26, site.rng, 1.5, 1j)
+    site.ground(beach, "soil", 3.3, (192, 176, 142), osm=("natural", "beach"))
     water = site.pond(ring.centre, 0.37 * short)
     site.grove(ring, 130, avoid=[water, beach])
 
 
 def farmland(site: Site, ring: Ground) -> None:
     """Field parcels with crop rows and tramlines, hedges between some, a farmyard, a copse."""
-    rng, scene = site.rng, site.scene
+    rng = site.rng
     site.paint(ring, "grass", 0, (118, 120, 76))
     for k, block in enumerate(ring.divide(rng.uniform(22000, 60000), 1.2, rng, [])):
         if k == 0 and rng.random() < 0.7 and block.area > 6000:
@@ -107,30 +100,28 @@ def farmland(site: Site, ring: Ground) -> None:
         for field in block.lots(rng.uniform(50, 120), rng) if rng.random() < 0.8 else [block]:
             crop, rgb, period = rng.choice(CROPS)
             plough(site, field, crop, shade(rgb, rng.gauss(1, 0.05)), period)
-            scene.osm("landuse", "meadow" if crop == "meadow" else "farmland", field)
             if rng.random() < 0.3:
                 site.hedge(field, 0.35)
-    copse = blob(ring.centre + complex(rng.uniform(-70, 70), rng.uniform(-70, 70)),
-                 rng.uniform(16, 34), rng, 1.3)
+    copse = blob(ring.scatter(rng, 0.2), rng.uniform(16, 34), rng, 1.3)
     if rng.random() < 0.5 and ring.contains(copse, 3):
-        site.woodland(copse)
-        scene.area(copse, "green", 2)
-        scene.osm("natural", "wood", copse)
+        site.woodland(copse, ("natural", "wood"))
+        site.scene.area(copse, "green", 2)
 
 
 def plough(site: Site, field: Ground, crop: str, rgb: Colour, period: float) -> None:
     """One field: rows along its long side, tramlines, a headland where the tractor turns."""
+    scene, rng = site.scene, site.rng
     u, long, short = field.axis
     rows = 1j * u * math.tau / period
     material = "grass" if crop == "meadow" else "crop"
     inner = field.inset(9)
-    site.scene.surface(field.inset(0.8), material, shade(rgb, 0.96), 1, 1j * rows)
-    site.scene.surface(inner, material, rgb, 1.1, rows)
-    for _ in range(site.rng.randrange(3)):
-        patch = blob(field.scatter(site.rng, 0.3), site.rng.uniform(7, 24), site.rng, 1.4, u)
+    scene.surface(field.inset(0.8), material, shade(rgb, 0.96), 1, 1j * rows)
+    scene.surface(inner, material, rgb, 1.1, rows)
+    scene.osm("landuse", "meadow" if crop == "meadow" else "farmland", field)
+    for _ in range(rng.randrange(3)):
+        patch = blob(field.scatter(rng, 0.3), rng.uniform(7, 24), rng, 1.4, u)
         if inner and inner.contains(patch):
-            tone = shade(rgb, site.rng.choice((0.94, 1.06, 1.1)))
-            site.scene.surface(patch, material, tone, 1.2, rows)
+            scene.surface(patch, material, shade(rgb, rng.choice((0.94, 1.06, 1.1))), 1.2, rows)
     if crop in ("meadow", "ploughed"):
         return
     for k in range(-int(short / 42), int(short / 42) + 1):
@@ -138,13 +129,12 @@ def plough(site: Site, field: Ground, crop: str, rgb: Colour, period: float) -> 
             tramline = rectangle(field.centre + 1j * u * (k * 21 + side), u, long * 0.94, 0.6)
             for edge in inner.edges:
                 tramline = tramline.cut(edge.start, edge.u)
-            site.scene.surface(tramline, "soil", shade(rgb, 0.82), 1.3)
+            scene.surface(tramline, "soil", shade(rgb, 0.82), 1.3)
 
 
 def farmyard(site: Site, ring: Ground) -> None:
     """Farmhouse, barns, a yard and a few trees."""
-    site.paint(ring, "gravel", 1, (150, 140, 122))
-    site.scene.osm("landuse", "farmyard", ring)
+    site.ground(ring, "gravel", 1, (150, 140, 122), osm=("landuse", "farmyard"))
     for s, t, length, depth, use, value in BARNS:
         site.house(fit(ring, ring.at(s, t), ring.u, length, depth), "gable", 2, use, value)
     site.grove(ring, 40)
@@ -153,17 +143,15 @@ def farmyard(site: Site, ring: Ground) -> None:
 
 def brownfield(site: Site, ring: Ground) -> None:
     """Cleared ground: bare soil, old slabs, wheel tracks, pioneer scrub; here and there a ruin."""
-    rng, scene = site.rng, site.scene
-    site.paint(ring, "scrub", 0)
-    site.paint(ragged(ring, 34, rng), "soil", 0.5)
-    scene.osm("landuse", rng.choice(("brownfield", "construction", "brownfield")), ring)
+    rng = site.rng
+    value = rng.choice(("brownfield", "construction", "brownfield"))
+    site.ground(ring, "scrub", 0, osm=("landuse", value))
+    site.paint(ring.inset(rng.uniform(6, 16)), "soil", 0.5)
     waste(site, ring, 34)
     for block in ring.divide(26000, 0.5, rng, []):
-        _, long, short = block.axis
-        slab = rectangle(block.centre, block.u, long * rng.uniform(0.25, 0.5),
-                         short * rng.uniform(0.25, 0.5))
-        if rng.random() < 0.6 and site.dry(slab):
-            scene.surface(slab, "paving", (156, 150, 140), 1.4)
+        slab = fit(block, block.centre, block.u, rng.uniform(30, 80), rng.uniform(20, 60))
+        if rng.random() < 0.6:
+            site.scene.surface(slab, "paving", (156, 150, 140), 1.4)
         if rng.random() < 0.3:
             site.house(rectangle(block.at(0.3), block.u, 26, 15), "hall", 2, "other", "ruins")
     site.grove(ring, 16, 1.2, 3.4)
@@ -178,15 +166,13 @@ def waste(site: Site, ring: Ground, count: int) -> None:
         for _ in range(26):
             u *= cmath.rect(1, rng.uniform(-0.25, 0.25))
             for wheel in (-1j, 1j) if ring.contains([z], 4) else ():
-                site.scene.surface(rectangle(z + wheel * u, u, 7.6, 0.8), "soil",
-                                   (178, 160, 132), 1.3)
+                site.paint(rectangle(z + wheel * u, u, 7.6, 0.8), "soil", 1.3, (178, 160, 132))
             z += 7 * u
 
 
 def scrub(site: Site, ring: Ground) -> None:
     """Land that nobody uses: rough grass, bushes, bare earth."""
-    site.paint(ring, "scrub", 0)
-    if site.rng.random() < 0.5:
-        site.scene.osm("natural", site.rng.choice(("scrub", "grassland")), ring)
+    value = site.rng.choice(("scrub", "grassland"))
+    site.ground(ring, "scrub", 0, osm=("natural", value) if site.rng.random() < 0.5 else None)
     waste(site, ring, 46)
     site.grove(ring, 55, 1.0, 3.2)

@@ -16,6 +16,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
+
 Line = list[complex]
 WIDEST = 13.0  # metres; local streets join no line with a wider corridor: motorway, railway, river
 SMALLEST = 60  # m2; smaller pieces of ground are dropped
@@ -181,18 +183,6 @@ def blob(z: complex, radius: float, rng: random.Random, stretch: float = 1.0,
     return outline
 
 
-def ragged(ground: Ground, depth: float, rng: random.Random) -> Line:
-    """A natural edge inside the ground: its outline drawn back by slowly varying 0 to `depth`
-    metres."""
-    waves = [(rng.uniform(28, 70), rng.uniform(0, 6.28)) for _ in range(3)]
-    outline = []
-    for k, z in enumerate(dense([*ground, ground.points[0]], 9)[:-1]):
-        back = depth * (0.5 + sum(math.sin(9 * k / w + phase) for w, phase in waves) / 6)
-        inwards = ground.centre - z
-        outline.append(z + inwards * min(0.8, back / (abs(inwards) or 1)))
-    return outline
-
-
 def dense(line: Line, step: float) -> Line:
     """The same line with vertices about every `step` metres, so that it can bend."""
     points = []
@@ -214,15 +204,13 @@ def along(line: Line, step: float) -> Iterator[tuple[complex, complex, float]]:
         walked += length
 
 
-def beside(line: Line, offset: float | list[float]) -> Line:
+def beside(line: Line, offset: float | np.ndarray) -> Line:
     """A line moved to its left by `offset` metres, one for all points or one for each."""
-    offsets = offset if isinstance(offset, list) else [offset] * len(line)
-    directions = [b - a for a, b in zip(line[:1] + line[:-1], line[1:] + line[-1:], strict=True)]
-    return [z + 1j * u / (abs(u) or 1) * d
-            for z, u, d in zip(line, directions, offsets, strict=True)]
+    points = np.array(line)
+    directions = np.gradient(points)
+    return (points + 1j * directions / abs(directions) * offset).tolist()
 
 
-def ribbon(line: Line, half: float | list[float]) -> Line:
+def ribbon(line: Line, half: float | np.ndarray) -> Line:
     """The polygon within `half` metres of a line, square ends."""
-    minus = [-h for h in half] if isinstance(half, list) else -half
-    return beside(line, minus) + beside(line, half)[::-1]
+    return beside(line, -half) + beside(line, half)[::-1]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from datasets.sample_city.buildings import FLAT, ROOFS, Colour, vary
 from datasets.sample_city.geometry import Ground, rectangle
-from datasets.sample_city.site import ASPHALT, LAWN, Site, fit
+from datasets.sample_city.site import LAWN, Site, fit
 
 Span = tuple[float, float]
 WAGONS = ((120, 84, 66), (96, 100, 104), (140, 138, 130), (84, 98, 90))
@@ -125,12 +125,6 @@ def cars(site: Site, lot: Ground, box: Ground) -> None:
     site.car(start + u * complex(site.rng.uniform(2, length - 2), -2.4), u)
 
 
-def patio(site: Site, lot: Ground, box: Ground) -> None:
-    """A paved place behind the house."""
-    u = lot.front.u
-    site.paint(rectangle(lot.centre + 1j * u * site.rng.uniform(-2, 1), u, 5, 4), "paving", 1.4)
-
-
 def drive(site: Site, lot: Ground, box: Ground) -> None:
     """A drive beside the house, with a garage or a car."""
     start, u, length, _ = lot.front
@@ -147,10 +141,13 @@ def drive(site: Site, lot: Ground, box: Ground) -> None:
 
 def pool(site: Site, lot: Ground, box: Ground) -> None:
     """A pool behind the house."""
-    back = lot.centre + 7j * lot.front.u
-    terrace = rectangle(back, lot.front.u, 11, 7)
+    u = lot.front.u
+    back = lot.centre + 7j * u
+    terrace, basin = rectangle(back, u, 10.5, 6.5), rectangle(back, u, 8, 4)
     if lot.contains(terrace) and not box.contains([back], -6) and site.dry(terrace):
-        site.pool(back, lot.front.u)
+        site.paint(terrace, "paving", 2.2, (190, 184, 172))
+        tag = ("leisure", "swimming_pool") if site.rng.random() < 0.35 else None
+        site.ground(basin, "water", 2.3, (104, 168, 182), tag)
 
 
 def car_park(site: Site, lot: Ground, box: Ground) -> None:
@@ -183,12 +180,9 @@ def square(site: Site, block: Ground) -> None:
     """A paved square or a small green one, with trees and perhaps a church or the town hall."""
     rng, scene = site.rng, site.scene
     if rng.random() < 0.5:
-        site.paint(block, "grass", 1, LAWN[0])
-        scene.osm("leisure", "park", block)
-        scene.area(block, "green", 2)
+        site.ground(block, "grass", 1, LAWN[0], ("leisure", "park"), "green")
     else:
-        site.paint(block, "paving", 1, (172, 164, 150))
-        scene.osm("amenity", "marketplace", block)
+        site.ground(block, "paving", 1, (172, 164, 150), ("amenity", "marketplace"))
     box = rectangle(block.centre, block.u, 34, 16)
     if rng.random() < 0.7 and site.house(box, "gable", 5, "institution",
                                          rng.choice(("church", "public"))):
@@ -200,8 +194,7 @@ def school(site: Site, block: Ground) -> None:
     """School grounds: two flat-roofed wings, a court, trees; amenity=school is mapped on the
     grounds or on the house itself."""
     rng, scene = site.rng, site.scene
-    site.paint(block, "grass", 1)
-    scene.area(block, "institution", 2)
+    site.ground(block, "grass", 1, use="institution")
     value = rng.choice(("school", "school", "kindergarten"))
     on_grounds = rng.random() < 0.6
     wings = [fit(block, block.at(-0.16, 0.12), block.u, min(52, block.axis[1] * 0.4), 15),
@@ -218,12 +211,10 @@ def school(site: Site, block: Ground) -> None:
 
 def pocket_park(site: Site, block: Ground) -> None:
     """A neighbourhood park with a playground and a path."""
-    site.paint(block, "grass", 1, site.rng.choice(LAWN[:3]))
-    site.scene.area(block, "green", 2)
-    site.scene.osm("leisure", site.rng.choice(("park", "garden")), block)
+    value = site.rng.choice(("park", "garden"))
+    site.ground(block, "grass", 1, site.rng.choice(LAWN[:3]), ("leisure", value), "green")
     playground = rectangle(block.at(0.18), block.u, 17, 12)
-    site.scene.surface(playground, "soil", (196, 178, 142), 2)
-    site.scene.osm("leisure", "playground", playground)
+    site.ground(playground, "soil", 2, (196, 178, 142), ("leisure", "playground"))
     site.street(block.split(block.u, 0.4)[2], "footway")
     site.grove(block, 62, avoid=[playground])
 
@@ -236,7 +227,7 @@ CORE = Style(
 TERRACES = Style(
     "residential", ("residential",), 0.4, 5300, "residential", (7, 9), ("grass",), (3, 6),
     (9, 11.5), None, ("row",), (2, 3), ("house", "house", "terrace"), (60, 1.3, 3.6), 0,
-    (patio, cars), (school, pocket_park))
+    (cars,), (school, pocket_park))
 DETACHED = Style(
     "residential", ("residential",), 0.4, 6600, "residential", (15, 21), ("grass",), (5, 8.5),
     (8.5, 12.5), (9.5, 14), ("gable", "gable", "hip"), (1.5, 2.6),
@@ -296,8 +287,7 @@ def business(site: Site, ring: Ground) -> None:
 def yard(site: Site, ring: Ground) -> None:
     """Transport: a railway yard of parallel tracks, the station, car parks and the bus station."""
     rng = site.rng
-    site.paint(ring, "gravel", 0, (128, 121, 112))
-    site.scene.osm("landuse", "railway", ring)
+    site.ground(ring, "gravel", 0, (128, 121, 112), ("landuse", "railway"))
     u = max(site.quarter.ring.edges, key=lambda edge: edge.street).u    # the railway is widest
     tracks, depot, _ = ring.split(1j * u, 0.5)
     for row in range(-14, 15):
@@ -306,8 +296,7 @@ def yard(site: Site, ring: Ground) -> None:
     bus_station, station, *parks = [block for block in site.blocks(depot, 9000, "service")
                                     if site.dry(block, 5)] + [Ground()] * 2
     if bus_station:
-        site.paint(bus_station, "asphalt", 1, ASPHALT[0])
-        site.scene.osm("amenity", "bus_station", bus_station)
+        site.ground(bus_station, "asphalt", 1, osm=("amenity", "bus_station"))
         for platform in (bus_station.centre + 11 * s * u for s in range(-3, 4)):
             site.house(rectangle(platform, 1j * u, 32, 3.2), "flat", 1.3, "other", "roof",
                        (176, 178, 178))

@@ -70,6 +70,15 @@ class Site:
         rgb = rgb or vary(self.rng.choice(COLOURS[material]), self.rng, spread)
         self.scene.surface(ring, material, rgb, level)
 
+    def ground(self, ring: Ground | Line, material: str, level: float, rgb: Colour | None = None,
+               osm: tuple[str, ...] | None = None, use: str | None = None) -> None:
+        """Paint a polygon; give it an OSM tag (layer, value and name) and a land use of its own."""
+        self.paint(ring, material, level, rgb)
+        if osm:
+            self.scene.osm(*osm[:2], ring, *osm[2:])
+        if use:
+            self.scene.area(ring, use, 2)
+
     def street(self, line: Line, kind: str) -> None:
         """Record a street, without the parts that a river takes."""
         points = dense(line, 12)
@@ -127,9 +136,9 @@ class Site:
         free &= ~shapely.contains_xy(taken, x, y)
         self.plant(x[free] + 1j * y[free], smallest, largest)
 
-    def woodland(self, ring: Ground | Line) -> None:
+    def woodland(self, ring: Ground | Line, tag: tuple[str, str]) -> None:
         """Cover a polygon with closed canopy: crowns on a jittered lattice over dark ground."""
-        self.scene.surface(ring, "canopy", (52, 62, 42), 1.5)
+        self.ground(ring, "canopy", 1.5, (52, 62, 42), osm=tag)
         wood = polygon(ring)
         x0, y0, x1, y1 = wood.bounds
         x, y = (axis.ravel() + self.numbers.uniform(-3.3, 3.3, axis.size)
@@ -205,23 +214,13 @@ class Site:
         self.scene.osm("leisure", "pitch", ring)
         return ring
 
-    def pool(self, z: complex, u: complex) -> None:
-        """Build a garden pool on its terrace."""
-        self.scene.surface(rectangle(z, u, 10.5, 6.5), "paving", (190, 184, 172), 2.2)
-        basin = rectangle(z, u, 8, 4)
-        self.scene.surface(basin, "water", (104, 168, 182), 2.3)
-        if self.rng.random() < 0.35:
-            self.scene.osm("leisure", "swimming_pool", basin)
-
     def pond(self, z: complex, radius: float) -> Line:
         """Dig a pond or lake with a pale shore and reeds; return its outline."""
         turn = cmath.rect(1, self.rng.uniform(0, 3.1))
         water = blob(z, radius, self.rng, self.rng.uniform(1.05, 1.25), turn)
         shore = [z + (point - z) * (1 + 2.6 / radius) for point in water]
-        self.scene.surface(shore, "soil", (136, 128, 100), 3.4)
-        self.scene.surface(water, "water", (62, 82, 84), 3.5)
-        self.scene.area(water, "water", 5)
-        self.scene.osm("natural", "water", water)
+        self.paint(shore, "soil", 3.4, (136, 128, 100))
+        self.ground(water, "water", 3.5, (62, 82, 84), ("natural", "water"), "water")
         reeds = np.array(shore)[self.numbers.random(len(shore)) < 0.5]
         self.plant(reeds + self.numbers.uniform(-4, 4, (len(reeds), 2)) @ (1, 1j), 1.6, 4)
         return water

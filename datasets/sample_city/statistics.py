@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from datasets.sample_city.geometry import WIDEST, ribbon
 from datasets.sample_city.plan import Plan
 from datasets.sample_city.record import CLASS, USES, MapRings, Rings, Scene
-from datasets.sample_city.streets import LOOK
+from datasets.sample_city.streets import STREETS
 
 CELL = 56                                   # metres: four cells along a tile
 # Persons, and tonnes of CO2 a year, per m2 of floor and per m2 of road.
@@ -57,7 +57,7 @@ def density(scene: Scene, plan: Plan, per_floor: dict[str, float],
     roads = Rings()
     for line, kind, _ in scene.roads:
         if kind in per_road:
-            roads.add(ribbon(line, LOOK[kind][0]), per_road[kind])
+            roads.add(ribbon(line, STREETS[kind].half), per_road[kind])
     roads = roads.on_map(plan.warp)
     draw(image, roads, roads.numbers[:, 0])
     buildings = scene.buildings.on_map(plan.warp)
