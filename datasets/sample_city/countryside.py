@@ -5,11 +5,9 @@ from __future__ import annotations
 import cmath
 import math
 
-import shapely
-
 from datasets.sample_city.buildings import Colour, shade
 from datasets.sample_city.geometry import Ground, Line, blob, rectangle
-from datasets.sample_city.site import LAWN, Site, fit, polygon
+from datasets.sample_city.site import LAWN, Site, fit
 
 # Crop, its colour, and metres between its rows.
 CROPS = (("barley", (156, 147, 104), 5.5), ("beet", (118, 125, 80), 3.6),
@@ -45,7 +43,8 @@ def park(site: Site, ring: Ground) -> None:
             open_ground.append(box)
     if site.dry(blob(ring.at(-0.22, -0.2), 0.2 * short, rng)):
         open_ground.append(site.pond(ring.at(-0.22, -0.2), min(50, 0.16 * short)))
-    paths(site, ring, open_ground)
+    for axis in (ring.u, 1j * ring.u):
+        site.street(ring.split(axis, 0.5)[2], "footway")
     if rng.random() < 0.8:
         site.house(rectangle(ring.at(0.05), ring.u, 22, 12), "hip", 2, "other", "pavilion")
     site.grove(ring, 95, avoid=open_ground)
@@ -53,18 +52,6 @@ def park(site: Site, ring: Ground) -> None:
     wood = [z for z in wood if ring.contains([z], 1)]
     if len(wood) > 8 and site.dry(wood):
         site.woodland(wood, ("natural", "wood"))
-
-
-def paths(site: Site, ring: Ground, avoid: list[Ground | Line]) -> None:
-    """Lay curved footways from the middle of each side to the next one, but none across `avoid`."""
-    middles = [edge.start + edge.u * edge.length / 2 for edge in ring.edges]
-    for k, here in enumerate(middles):
-        there, bend = middles[k - 1], 0.5 * ring.centre + 0.25 * (here + middles[k - 1])
-        line = [(1 - t) ** 2 * here + 2 * t * (1 - t) * bend + t**2 * there
-                for t in (k / 14 for k in range(15))]
-        footway = shapely.LineString([(z.real, z.imag) for z in line])
-        if not any(polygon(other).intersects(footway) for other in avoid):
-            site.street(line, "footway")
 
 
 def forest(site: Site, ring: Ground) -> None:
@@ -127,9 +114,7 @@ def plough(site: Site, field: Ground, crop: str, rgb: Colour, period: float) -> 
     for k in range(-int(short / 42), int(short / 42) + 1):
         for side in (-0.9, 0.9):
             tramline = rectangle(field.centre + 1j * u * (k * 21 + side), u, long * 0.94, 0.6)
-            for edge in inner.edges:
-                tramline = tramline.cut(edge.start, edge.u)
-            scene.surface(tramline, "soil", shade(rgb, 0.82), 1.3)
+            scene.surface(tramline.clipped(inner), "soil", shade(rgb, 0.82), 1.3)
 
 
 def farmyard(site: Site, ring: Ground) -> None:

@@ -114,6 +114,13 @@ class Ground:
             ground = ground.cut(z + 1j * u * (street if distance is None else distance), u, street)
         return ground
 
+    def clipped(self, frame: Ground) -> Ground:
+        """Keep what lies inside another convex polygon."""
+        ground = self
+        for edge in frame.edges:
+            ground = ground.cut(edge.start, edge.u)
+        return ground
+
     def split(self, u: complex, at: float, street: float = 0.0) -> tuple[Ground, Ground, Line]:
         """Cut across u at the fraction `at` of the extent, a street of half width `street` between.
 

@@ -3,8 +3,6 @@ park, railway yard."""
 
 from __future__ import annotations
 
-import cmath
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -166,42 +164,17 @@ def lorries(site: Site, lot: Ground, box: Ground) -> None:
             site.car(z, 1j * lot.front.u, truck=True)
 
 
-def tanks(site: Site, lot: Ground, box: Ground) -> None:
-    """Round tanks in the corners of a yard."""
-    for corner in lot:
-        z, radius = 0.7 * corner + 0.3 * lot.centre, site.rng.uniform(3.5, 6)
-        if lot.contains([z], 7) and not box.contains([z], -8):
-            tank = tuple(z + cmath.rect(radius, k * math.pi / 9) for k in range(18))
-            site.house(Ground(tank, (0.0,) * 18), "flat", 3, "industrial", "storage_tank",
-                       (196, 196, 190))
-
-
-def square(site: Site, block: Ground) -> None:
-    """A paved square or a small green one, with trees and perhaps a church or the town hall."""
-    rng, scene = site.rng, site.scene
-    if rng.random() < 0.5:
-        site.ground(block, "grass", 1, LAWN[0], ("leisure", "park"), "green")
-    else:
-        site.ground(block, "paving", 1, (172, 164, 150), ("amenity", "marketplace"))
-    box = rectangle(block.centre, block.u, 34, 16)
-    if rng.random() < 0.7 and site.house(box, "gable", 5, "institution",
-                                         rng.choice(("church", "public"))):
-        scene.osm("amenity", rng.choice(("place_of_worship", "townhall")), box)
-    site.grove(block.inset(3), 60, avoid=[box])
-
-
 def school(site: Site, block: Ground) -> None:
     """School grounds: two flat-roofed wings, a court, trees; amenity=school is mapped on the
     grounds or on the house itself."""
     rng, scene = site.rng, site.scene
     site.ground(block, "grass", 1, use="institution")
     value = rng.choice(("school", "school", "kindergarten"))
-    on_grounds = rng.random() < 0.6
     wings = [fit(block, block.at(-0.16, 0.12), block.u, min(52, block.axis[1] * 0.4), 15),
              fit(block, block.at(0.2, -0.16), block.u, 26, 18)]
     for wing in wings:
         site.house(wing, "flat", 2.5, "institution", value if rng.random() < 0.8 else "yes")
-    scene.osm("amenity", value, block if on_grounds else wings[0])
+    scene.osm("amenity", value, block if rng.random() < 0.6 else wings[0])
     court = rectangle(block.at(-0.26, -0.3), block.u, 30, 16)
     if block.contains(court, 1) and site.dry(court):
         site.pitch(court.centre, block.u, large=False)
@@ -223,7 +196,7 @@ CORE = Style(
     "commercial", ("commercial", "retail", "commercial"), 0, 8200, "residential", (22, 34),
     ("paving", "asphalt", "gravel"), (1.5, 3), (13, 22), None, ("flat",) * 4 + ("hip",), (3, 8),
     ("commercial", "office", "retail", "office", "apartments", "hotel", "yes"), (6, 1.6, 3), 0,
-    (shop, cars), (square, Site.parking))
+    (shop, cars), (pocket_park, Site.parking))
 TERRACES = Style(
     "residential", ("residential",), 0.4, 5300, "residential", (7, 9), ("grass",), (3, 6),
     (9, 11.5), None, ("row",), (2, 3), ("house", "house", "terrace"), (60, 1.3, 3.6), 0,
@@ -240,7 +213,7 @@ SLABS = Style(
 INDUSTRY = Style(
     "industrial", ("industrial",), 1, 21000, "service", (48, 74), ("gravel", "asphalt", "soil"),
     (7, 12), (26, 52), (30, 60), ("hall",), (2.4, 4), ("industrial", "warehouse", "yes"),
-    (4, 2.2, 4.8), 0.15, (lorries, lorries, tanks), ())
+    (4, 2.2, 4.8), 0.15, (lorries, lorries), ())
 
 
 def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> None:
@@ -292,15 +265,14 @@ def yard(site: Site, ring: Ground) -> None:
     tracks, depot, _ = ring.split(1j * u, 0.5)
     for row in range(-14, 15):
         if rng.random() < 0.85:
-            track(site, tracks, tracks.centre + 6.2j * u * row, u)
+            track(site, tracks.inset(6), tracks.centre + 6.2j * u * row, u)
     bus_station, station, *parks = [block for block in site.blocks(depot, 9000, "service")
                                     if site.dry(block, 5)] + [Ground()] * 2
     if bus_station:
         site.ground(bus_station, "asphalt", 1, osm=("amenity", "bus_station"))
-        for platform in (bus_station.centre + 11 * s * u for s in range(-3, 4)):
-            site.house(rectangle(platform, 1j * u, 32, 3.2), "flat", 1.3, "other", "roof",
-                       (176, 178, 178))
-            site.car(platform + 4 * u, 1j * u, truck=True)
+        for z in (bus_station.centre + 11 * s * u for s in range(-3, 4)):
+            site.house(rectangle(z, 1j * u, 32, 3.2), "flat", 1.3, "other", "roof")
+            site.car(z + 4 * u, 1j * u, truck=True)
     if station:
         site.house(rectangle(station.centre, u, 60, 22), "hall", 3, "other", "train_station")
     for block in parks:
@@ -310,15 +282,14 @@ def yard(site: Site, ring: Ground) -> None:
 
 def track(site: Site, ring: Ground, middle: complex, u: complex) -> None:
     """One track on its sleepers, here and there a train of wagons."""
-    rng, scene = site.rng, site.scene
+    rng = site.rng
+    for offset, width, material, rgb in ((0, 2.8, "gravel", (104, 96, 88)),
+                                         (-0.75, 0.35, "line", (158, 152, 146)),
+                                         (0.75, 0.35, "line", (158, 152, 146))):
+        rail = rectangle(middle + 1j * u * offset, u, 2000, width).clipped(ring)
+        site.paint(rail, material, 2, rgb)
     wagons, rgb = 0, rng.choice(WAGONS)
     for k in range(-30, 31):
-        z = middle + 14 * k * u
-        if not ring.contains([z], 8):
-            continue
-        scene.surface(rectangle(z, u, 14.2, 2.8), "gravel", (104, 96, 88), 2)
-        for rail in (-0.75j, 0.75j):
-            scene.surface(rectangle(z + rail * u, u, 14.2, 0.35), "line", (158, 152, 146), 2.1)
         wagons = wagons - 1 if wagons else rng.choice((0, 0, 0, 0, 0, 9))
-        if wagons:
-            site.vehicle(z, u, 12.6, 2.9, vary(rgb, rng, 12))
+        if wagons and ring.contains([middle + 14 * k * u], 2):
+            site.vehicle(middle + 14 * k * u, u, 12.6, 2.9, vary(rgb, rng, 12))

@@ -29,7 +29,6 @@ class Profile(NamedTuple):
     trucks: float = 0.0         # fraction of them
     parked: float = 0.0         # probability every 6 m of either kerb
     trees: tuple = ()           # (offset, step, probability, spread, smallest, largest radius)
-    zebra: bool = False         # crossings at both ends
     transport: float = 0.0      # half width of the land-use area
 
 
@@ -44,9 +43,9 @@ def street(half: float, wide: float, rgb: tuple, level: float = 5.0, **more) -> 
 
 STREETS = {
     "primary": street(7.2, 11.0, (112, 112, 113), 5.3, dashes=(-3.4, 0, 3.4), cars=0.1,
-                      trucks=0.07, zebra=True, transport=11.0),
+                      trucks=0.07, transport=11.0),
     "secondary": street(5.6, 8.6, (116, 116, 116), 5.3, dashes=(0,), cars=0.08, trucks=0.07,
-                        zebra=True, transport=8.6),
+                        transport=8.6),
     "tertiary": street(4.3, 6.9, (120, 119, 118), 5.15, dashes=(0,), cars=0.06),
     "residential": street(3.1, 5.0, (124, 123, 121), cars=0.09, parked=0.16),
     "service": street(3.0, 3.0, (128, 126, 123), cars=0.035),
@@ -79,10 +78,6 @@ def pave(site: Site, line: Line, kind: str) -> None:
     for z, u, s in along(line, 9.0) if total > 28 else ():
         for t in profile.dashes if 14 < s < total - 14 else ():
             scene.surface(rectangle(z + 1j * u * t, u, 3.6, 0.4), "line", MARKING, 6)
-    steps = list(along(line, 1.0))
-    for z, u, _ in (steps[12], steps[-13]) if profile.zebra and total > 60 else ():
-        for k in range(-int(profile.half), int(profile.half) + 1):
-            scene.surface(rectangle(z + 1j * u * k, u, 3.2, 0.5), "line", MARKING, 6.1)
     for z, u, _ in along(line, 7.0):
         for lane in profile.lanes:
             if rng.random() < profile.cars:
@@ -96,7 +91,7 @@ def pave(site: Site, line: Line, kind: str) -> None:
         wander = site.numbers.uniform(-spread, spread, (len(points), 2)) @ (1, 1j)
         site.plant(points + wander, *sizes)
     if profile.transport:
-        scene.area(ribbon(line, profile.transport), "transport", 3 if profile.zebra else 4)
+        scene.area(ribbon(line, profile.transport), "transport", 3)
 
 
 def build_streets(scene: Scene, plan: Plan, rng: random.Random) -> None:

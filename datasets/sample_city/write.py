@@ -37,6 +37,8 @@ from utils.errors import RoseError
 from utils.files import replacing
 
 BLOCK = 4 * TILE                            # pixels painted at a time
+FILES = {"image": "city.tif", "osm": "osm.gpkg", "landuse": "landuse.tif",
+         "population": "population.tif", "co2": "co2.tif", "districts": "districts.gpkg"}
 SUN = 1j * cmath.rect(1, -math.radians(146))    # it stands in the south-east, 146 degrees azimuth
 DISTRICTS = {                               # what fills a quarter, and its land use
     "core": (partial(quarters.build_up, style=quarters.CORE), "commercial"),
@@ -95,9 +97,7 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each "
                         "side, at least 1. Try tiles=12.")
     out.mkdir(parents=True, exist_ok=True)
-    paths = {"image": out / "city.tif", "osm": out / "osm.gpkg", "landuse": out / "landuse.tif",
-             "population": out / "population.tif", "co2": out / "co2.tif",
-             "districts": out / "districts.gpkg"}
+    paths = {name: out / file for name, file in FILES.items()}
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
     forget(scene, plan, seed)
