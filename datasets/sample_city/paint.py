@@ -51,7 +51,8 @@ def make_canvas(scene: Scene, plan: Plan, seed: int) -> Canvas:
     trees[:, :2] = plan.warp(trees[:, 0] + 1j * trees[:, 1]).view(float).reshape(-1, 2)
     noise = {name: make_noise([seed, k], period) for k, (name, period) in enumerate(NOISE.items())}
     return Canvas(plan.side, scene.sun * plan.warp.turn, surfaces,
-                  scene.buildings.on_map(plan.warp), trees[np.argsort(trees[:, 2])], noise)
+                  scene.buildings.on_map(plan.warp), trees[np.argsort(trees[:, 2], kind="stable")],
+                  noise)
 
 
 def make_noise(seed: list[int], period: float) -> np.ndarray:
