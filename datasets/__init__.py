@@ -1,20 +1,19 @@
-"""Tiles: reading, augmenting and ordering them, with their targets or without.
+"""Tiles: how they are made (prepare/), stored (stores/), generated (sample_city/), read, augmented,
+ordered, split and drawn, with their targets or without. Networks and training may not live here;
+this room imports nothing but utils.
 
-The names below are loaded when they are asked for: a preparation needs neither torchvision nor a
-data loader, and starts in half the time.
+The names below are loaded on first use: a preparation needs neither torchvision nor a data loader,
+and starts in half the time.
 """
 
 from importlib import import_module
 
 _HOME = {
     "AugmentedTiles": "augment", "EpochSampler": "sampler", "LabelledTiles": "labelled",
-    "TileDataset": "tiles", "collate": "tiles",
-    "collate_labelled": "labelled", "denormalise": "tiles", "normalise": "tiles",
-    "read_list": "labelled",
+    "TileDataset": "tiles", "collate": "tiles", "collate_labelled": "labelled",
+    "denormalise": "tiles", "normalise": "tiles", "read_list": "labelled",
 }
-__all__ = ["AugmentedTiles", "EpochSampler", "LabelledTiles", "TileDataset", "collate",
-           "collate_labelled", "denormalise", "normalise",
-           "read_list"]
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> object:

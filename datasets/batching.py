@@ -1,4 +1,4 @@
-"""Tiles to batches, without the copies and the generality that cost a loader most of its time
+"""Join tiles to batches, without the copies and the generality that cost a loader most of its time
 beside decoding."""
 
 import math
@@ -13,14 +13,14 @@ _KEYS = {"x", "edge_index", "edge_attr", "name"}  # of a tile's graph
 
 
 def stack(tensors: Sequence[Tensor]) -> Tensor:
-    """torch.stack of n tensors of one shape: [n, ...]."""
-    return torch.stack(tensors,
-                       out=_batch_memory((len(tensors), *tensors[0].shape), tensors[0].dtype))
+    """Stack n tensors of one shape: [n, ...]."""
+    shape = (len(tensors), *tensors[0].shape)
+    return torch.stack(tensors, out=_batch_memory(shape, tensors[0].dtype))
 
 
 def _batch_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Not initialised; in a worker of a DataLoader in memory shared with the main process, which
-    spares a copy."""
+    """Return uninitialised memory; in a worker of a DataLoader it is shared with the main process,
+    which spares a copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype)
     storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
@@ -28,12 +28,12 @@ def _batch_memory(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def join_graphs(graphs: list[Data]) -> Batch:
-    """PyG's `Batch.from_data_list(graphs)`; for graphs of a TileDataset in half its time."""
+    """Return PyG's `Batch.from_data_list(graphs)`; for graphs of a TileDataset in half its time."""
     if not all(set(graph.keys()) == _KEYS for graph in graphs):
         return Batch.from_data_list(graphs)
     nodes = torch.tensor([len(graph.x) for graph in graphs])
     edges = torch.tensor([graph.edge_index.shape[1] for graph in graphs])
-    places, none = torch.arange(len(graphs) + 1), torch.zeros(len(graphs), dtype=torch.int64)
+    numbers, none = torch.arange(len(graphs) + 1), torch.zeros(len(graphs), dtype=torch.int64)
     ptr, edge_ptr = _starts(nodes), _starts(edges)
     edge_index = torch.cat([graph.edge_index for graph in graphs], dim=1)
     edge_index += ptr[:-1].repeat_interleave(edges)
@@ -41,21 +41,21 @@ def join_graphs(graphs: list[Data]) -> Batch:
         _base_cls=Data, x=_join([graph.x for graph in graphs]), edge_index=edge_index,
         edge_attr=torch.cat([graph.edge_attr for graph in graphs]),
         name=[graph.name for graph in graphs],
-        batch=places[:-1].repeat_interleave(nodes), ptr=ptr,
+        batch=numbers[:-1].repeat_interleave(nodes), ptr=ptr,
     )
-    # what to_data_list() and get_example() take the batch apart by
+    # by these to_data_list() and get_example() take the batch apart
     batch._num_graphs = len(graphs)
-    batch._slice_dict = {"x": ptr, "edge_index": edge_ptr, "edge_attr": edge_ptr, "name": places}
+    batch._slice_dict = {"x": ptr, "edge_index": edge_ptr, "edge_attr": edge_ptr, "name": numbers}
     batch._inc_dict = {"x": none, "edge_index": ptr[:-1], "edge_attr": none, "name": None}
     return batch
 
 
 def _join(tables: list[Tensor]) -> Tensor:
-    """torch.cat of tables of equal width."""
-    return torch.cat(tables, out=_batch_memory((sum(map(len, tables)), tables[0].shape[1]),
-                                               tables[0].dtype))
+    """Concatenate tables of equal width."""
+    shape = (sum(map(len, tables)), tables[0].shape[1])
+    return torch.cat(tables, out=_batch_memory(shape, tables[0].dtype))
 
 
 def _starts(counts: Tensor) -> Tensor:
-    """[n] to where each begins and the last ends, [n + 1]."""
+    """Return where each of [n] counts begins and the last ends, [n + 1]."""
     return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

@@ -1,18 +1,19 @@
-"""Colour jitter of a tile: torchvision's adjustments of a float image, in one pass of float
-arithmetic in place, and several times as fast.
+"""Colour jitter of a tile: torchvision's adjustments of a float image, in place and several times
+as fast.
 
-All is computed in grey values, 0 to 255, and clipped to them after each adjustment as torchvision
-does; they are rounded once, at the end.
+Values are grey values from 0 to 255. They are clipped after each adjustment, as in torchvision, and
+rounded once, at the end.
 
-How the hue turns without being computed. With M, m and C = M - m the largest, the least and the
-span of a pixel's channels, and d_r the hue's way from red in sixths of the circle, torchvision's
-conversion there and back is
+The hue turns without being computed. Let M, m and C = M - m be the largest, the least and the span
+of a pixel's channels, and d_r the hue's distance from red in sixths of the colour circle. For a
+turn of t sixths, torchvision's conversion there and back is
 
-    r' = m + C clamp(2 - |d_r + t|, 0, 1),      |d_r| = 1 + (g + b - r - m) / C,      sign of d_r = sign of g - b
+    r' = m + C clamp(2 - |d_r + t|, 0, 1)
+    |d_r| = 1 + (g + b - r - m) / C,    sign of d_r = sign of g - b
 
-for a turn of t sixths; green and blue likewise, each with the other two in the order of the
-circle. Times C it needs no division, so that a grey pixel is no special case. Up to |t| = 1 the
-way round the circle's far side matters to no channel, for it is below 2 on none.
+and the same for green and blue, each with the other two in the order of the circle. Multiplied by
+C it needs no division, so a grey pixel is no special case. Up to |t| = 1 the far side of the circle
+matters to no channel, because the clamp is 0 there.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,10 +26,10 @@ WHITE = 255
 
 
 def adjust_colours(image: Tensor, adjustments: Sequence[tuple[str, float]]) -> Tensor:
-    """The image after colour adjustments, one after the other.
+    """Apply colour adjustments, one after the other.
 
     Args:
-        image: uint8 [3, H, W], which is not changed.
+        image: uint8 [3, H, W]; it is not changed.
         adjustments: (name, strength); strengths of "brightness", "contrast" and "saturation" are
             factors >= 0, that of "hue" is a turn of the colour circle from -1/6 to 1/6.
 
@@ -46,19 +47,19 @@ def _brightness(pixels: Tensor, factor: float) -> None:
 
 
 def _contrast(pixels: Tensor, factor: float) -> None:
-    """Away from the image's mean grey."""
+    """Scale the distance from the image's mean grey."""
     mean = (pixels.mean(1) @ pixels.new_tensor(LUMA)).item()
     pixels.mul_(factor).add_(mean * (1 - factor)).clamp_(0, WHITE)
 
 
 def _saturation(pixels: Tensor, factor: float) -> None:
-    """Away from each pixel's grey."""
+    """Scale the distance from each pixel's grey."""
     grey = pixels.new_tensor(LUMA) @ pixels  # [N]
     pixels.mul_(factor).add_(grey, alpha=1 - factor).clamp_(0, WHITE)
 
 
 def _hue(pixels: Tensor, turn: float) -> None:
-    """Round the colour circle, by the formula on top of this file."""
+    """Turn the colour circle, by the formula on top of this file."""
     red, green, blue = pixels
     top = torch.maximum(red, green).clamp_(min=blue)                # [N]
     low = torch.minimum(red, green).clamp_(max=blue)                # [N]

@@ -1,5 +1,4 @@
-"""Tiles with a target: land use by pixel, or a total of the tile such as its population; and lists
-of tiles."""
+"""Tiles with a target: land use by pixel, or a total such as population; and lists of tiles."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,11 +18,10 @@ from datasets.tiles import TileDataset, collate
 from utils.errors import TileError, one_line
 
 Target = Literal["land_use", "pop", "CO2"]
-Key = int | tuple[int, int]  # a tile's place, or an epoch and it
-# the keys of prepare_dataset.py that make the targets
-_SOURCE = {"land_use": "labels", "pop": "population", "CO2": "co2"}
-_FOLDER = {"land_use": "label", "pop": "pop", "CO2": "CO2"}   # where the release's layout has them
-_WRONG = -1  # below all that a label may mean
+Key = int | tuple[int, int]  # a tile's index, or an epoch and an index
+_SOURCE = {"land_use": "labels", "pop": "population", "CO2": "co2"}  # keys of prepare_dataset.py
+_FOLDER = {"land_use": "label", "pop": "pop", "CO2": "CO2"}  # folders of the release's layout
+_WRONG = -1  # below every class
 
 
 class LabelledTiles(Dataset):
@@ -33,29 +31,27 @@ class LabelledTiles(Dataset):
     Image, uint8 [3, image_size, image_size], and graph are those of the dataset's `read`. The
     target is the land use, int64 [image_size, image_size] with values 0..classes-1 and UNKNOWN, or
     the total, a float64 scalar in its own units. With `remove_ratio` a tile always loses the same
-    nodes, whatever the list, batch, epoch or worker, and those that it loses at a ratio it also
-    loses at any larger one.
+    nodes, whatever the list, batch, epoch or worker; a larger ratio removes these and more.
 
     Args:
         dataset: all tiles.
-        indices: of the chosen ones, such as `read_list` gives.
-        target: what to give with each tile.
-        classes: number of land-use classes, below 255; with the nine of `land_use_classes.py`, 9
-            in a label is unknown, too.
-        remove_ratio: share of each tile's nodes that is removed, from 0 to 1 (`remove_nodes`).
-        seed: of the removal, >= 0.
+        indices: indices of the chosen tiles, such as `read_list` returns.
+        target: what to return with each tile.
+        classes: number of land-use classes, below 255; with the nine of targets.py, 9 in a label
+            is unknown, too.
+        remove_ratio: fraction of each tile's nodes to remove, from 0 to 1 (`remove_nodes`).
+        seed: seed of the removal, >= 0.
 
     Attributes:
-        names: of the chosen tiles.
+        names: names of the chosen tiles.
 
     Raises:
-        TileError: reading a tile raises it where the tile is damaged or has no target, the label
-            has another size than the image or a value that is no class, or the total is no number.
+        TileError: reading a tile raises it if the tile is damaged or has no target, the label has
+            another size than the image or a value that is no class, or the total is no number.
     """
 
     def __init__(self, dataset: TileDataset, indices: Sequence[int], target: Target,
-                 classes: int = len(CLASSES),
-                 remove_ratio: float = 0., seed: int = 0) -> None:
+                 classes: int = len(CLASSES), remove_ratio: float = 0., seed: int = 0) -> None:
         self.dataset = dataset
         self.root = dataset.root
         self.indices = list(indices)
@@ -70,7 +66,7 @@ class LabelledTiles(Dataset):
         return len(self.indices)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Data, Tensor]:
-        index = self.indices[place_of(key)]
+        index = self.indices[index_of(key)]
         image, graph = self.dataset.read(index)
         if self.remove_ratio:
             graph = remove_nodes(graph, self.remove_ratio,
@@ -78,24 +74,25 @@ class LabelledTiles(Dataset):
         return image, graph, self._target(index)
 
     def class_counts(self) -> Tensor:
-        """Known pixels of each class in all chosen tiles, int64 [classes]; every label is read,
-        and checked."""
+        """Count the known pixels of each class in all chosen tiles, int64 [classes]; reads and
+        checks every label."""
         counts = torch.zeros(UNKNOWN + 1, dtype=torch.int64)
         for index in self.indices:
             counts += self._land_use(index).flatten().bincount(minlength=len(counts))
         return counts[:self.classes]
 
     def totals(self) -> Tensor:
-        """The targets of all chosen tiles, float64 [len(self)]."""
+        """Return the totals of all chosen tiles, float64 [len(self)]."""
         return torch.tensor([self._total(index) for index in self.indices], dtype=torch.float64)
 
-    def target_of(self, place: int) -> Tensor:
-        """The target of a tile, without its image and graph."""
-        return self._target(self.indices[place])
+    def target_of(self, index: int) -> Tensor:
+        """Return the target of a chosen tile, without its image and graph."""
+        return self._target(self.indices[index])
 
     def _target(self, index: int) -> Tensor:
-        return self._land_use(index) if self.target == "land_use" else torch.tensor(
-            self._total(index), dtype=torch.float64)
+        if self.target == "land_use":
+            return self._land_use(index)
+        return torch.tensor(self._total(index), dtype=torch.float64)
 
     def _land_use(self, index: int) -> Tensor:
         label = self.dataset.land_use(index)
@@ -119,7 +116,7 @@ class LabelledTiles(Dataset):
         return total
 
     def _where(self, index: int) -> str:
-        """The file that has the tile's target in the release's layout, else dataset and tile."""
+        """Name the file of the tile's target in the release's layout, else dataset and tile."""
         name, folder = self.dataset.names[index], _FOLDER[self.target]
         if isinstance(self.dataset.store, ReleaseTiles):
             return f"{self.root / folder / name}{TILE_FOLDERS[folder]}"
@@ -139,29 +136,28 @@ class LabelledTiles(Dataset):
                 "means")
 
 
-def collate_labelled(samples: Sequence[tuple[Tensor, Data, Tensor]]) -> tuple[Tensor, Batch,
-                                                                              Tensor]:
-    """Tiles to a batch: images uint8 [B, 3, H, W], the Batch of `collate`, targets int64 [B, H, W]
-    or float64 [B]."""
+def collate_labelled(
+    samples: Sequence[tuple[Tensor, Data, Tensor]],
+) -> tuple[Tensor, Batch, Tensor]:
+    """Join tiles to a batch: images uint8 [B, 3, H, W], the Batch of `collate`, targets int64
+    [B, H, W] or float64 [B]."""
     images, graphs, targets = zip(*samples, strict=True)
     return *collate(list(zip(images, graphs, strict=True))), stack(targets)
 
 
 def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
-    """The places in `dataset` of the tiles that a list names, a line `NAME.png` or `NAME` each, in
-    the list's order.
+    """Return the indices in `dataset` of the tiles that a list names, in the list's order.
 
-    Blank lines are skipped, and so are tiles of other cities where the dataset was opened with
-    some cities only.
+    Each line is `NAME.png` or `NAME`. Blank lines are skipped, and so are tiles of other cities if
+    the dataset was opened with some cities only.
 
     Args:
-        dataset: the tiles.
         file: the list, below the dataset's folder.
-        key: of the configuration, that names the list, if one does; for the messages.
+        key: the configuration's key that names the list, for messages.
 
     Raises:
-        TileError: the list is missing, empty, names a tile that is not there or one twice, or has
-            none of the dataset's cities.
+        TileError: the list is missing, empty, names a missing tile or one twice, or has none of
+            the dataset's cities.
     """
     path = dataset.root / file
     names = _read_names(path, "write lists with `python -m datasets.splits "
@@ -170,19 +166,19 @@ def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
     if dataset.cities:
         chosen = [name for name in names if city_of(name) in dataset.cities]
         if not chosen:
+            cities = sorted({city_of(name) or name for name in names})
             raise TileError(f"{path}: none of its {len(names)} tiles is of "
                             f"cities={','.join(dataset.cities)}, expected one or more; name "
                             f"another list with {key}=..., or choose among the cities of the "
-                            "list: "
-                            f"{', '.join(sorted({city_of(name) or name for name in names})[:5])}")
+                            f"list: {', '.join(cities[:5])}")
         names = chosen
-    places = {name: place for place, name in enumerate(dataset.names)}
-    if absent := [name for name in names if name not in places]:
+    indices = {name: index for index, name in enumerate(dataset.names)}
+    if absent := [name for name in names if name not in indices]:
         raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} "
                         f"({len(absent)} of {len(names)} names are not), expected names such as "
                         f"{dataset.names[0]}.png; write the lists again with `python -m "
                         f"datasets.splits data_path={dataset.root}`, or remove the lines")
-    return [places[name] for name in names]
+    return [indices[name] for name in names]
 
 
 def _read_names(path: Path, remedy: str) -> list[str]:
@@ -202,13 +198,13 @@ def _read_names(path: Path, remedy: str) -> list[str]:
 
 
 def _check_distinct(path: Path, names: list[str]) -> None:
-    if twice := repeated(sorted(names)):
-        raise TileError(f"{path}: names {twice}.png {names.count(twice)} times, expected every "
+    if name := repeated(sorted(names)):
+        raise TileError(f"{path}: names {name}.png {names.count(name)} times, expected every "
                         "tile once; remove the other lines")
 
 
-def place_of(key: Key) -> int:
-    """A tile's place, of it or of an epoch and it."""
+def index_of(key: Key) -> int:
+    """Return the index of a key, with its epoch or without."""
     return key[1] if isinstance(key, tuple) else key
 
 
@@ -217,7 +213,7 @@ def _unknown_values(classes: int) -> tuple[int, ...]:
 
 
 def _class_table(classes: int) -> Tensor:
-    """What a label's value means, int64 [256]: a class, UNKNOWN, or _WRONG."""
+    """Return what each value of a label means, int64 [256]: a class, UNKNOWN, or _WRONG."""
     table = torch.full((256,), _WRONG)
     table[:classes] = torch.arange(classes)
     table[list(_unknown_values(classes))] = UNKNOWN
@@ -225,15 +221,15 @@ def _class_table(classes: int) -> Tensor:
 
 
 def remove_nodes(graph: Data, ratio: float, generator: Generator) -> Data:
-    """The graph without a random share of its nodes and without every edge that touches one; the
-    given one is not changed.
+    """Return the graph without a random fraction of its nodes and the edges that touch them; the
+    given graph is not changed.
 
-    The rest keeps its order, edges are renumbered. The nodes that one state of the generator
-    removes at a ratio are among those that it removes at any larger one.
+    The remaining nodes keep their order; edges are renumbered. The nodes that one state of the
+    generator removes at a ratio are among those that it removes at any larger ratio.
 
     Args:
-        graph: of one tile, n nodes.
-        ratio: from 0 to 1; `round(ratio * n)` nodes are removed. 0 gives the graph itself, 1 an
+        graph: graph of one tile, n nodes.
+        ratio: from 0 to 1; `round(ratio * n)` nodes are removed. 0 returns the graph itself, 1 an
             empty one: a tile without OSM.
         generator: draws the nodes.
     """

@@ -1,8 +1,8 @@
-"""Square blocks of tiles dealt to training, validation and test, with a guard between them.
+"""Deal square blocks of tiles to training, validation and test, with a guard between them.
 
 Neighbouring tiles resemble each other, so tiles drawn one by one would let a network be tested
-beside what it learnt. Here whole blocks are drawn, and tiles nearer than the guard to a validation
-or test tile are left out of training (and of validation, where they are near a test tile).
+beside what it learnt. Here whole blocks are drawn. Tiles nearer than the guard to a validation or
+test tile are left out of training, and tiles near a test tile out of validation.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,28 @@ import numpy as np
 
 TRAIN, VAL, TEST, GUARD = range(4)
 DRAWS = 500
-FEW = 9                 # blocks of a city: with fewer, other sizes are tried
-MAX_CELLS = 100_000_000  # of the grid of tiles, empty places included
+FEW = 9                  # blocks of a city; with fewer, other sizes are tried
+MAX_CELLS = 100_000_000  # cells of the grid of tiles, empty ones included
 
 
 def deal_blocks(
     cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int,
     guard: int, seed: Sequence[int]
 ) -> tuple[np.ndarray, int] | None:
-    """The best of many draws of blocks.
+    """Return the best of many draws of blocks.
 
-    A draw is better the smaller the sum of these shares is: how far each list's profile is from
+    A draw is better the smaller the sum of these fractions is: how far each list's profile is from
     that of all tiles (total variation, mean over profiles), how far validation and test are from
-    the shares asked for, and how many tiles the guard takes.
+    the requested fractions, and how many tiles the guard takes.
 
     Args:
-        cells: int [n, 2], column and row of each tile on its grid; fewer than MAX_CELLS places.
-        profiles: of each tile, such as its pixels of each class: [n, k] each.
-        val, test: shares of the tiles; 0 makes no such list.
-        block: tiles along a block's side; where they make fewer than FEW blocks, other sizes are
+        cells: int [n, 2], column and row of each tile on its grid of fewer than MAX_CELLS cells.
+        profiles: [n, k] each, such as each tile's pixels of each class.
+        val, test: fractions of the tiles; 0 makes no such list.
+        block: tiles along a block's side; if they make fewer than FEW blocks, other sizes are
             tried, too.
         guard: tiles along a side that are left out.
-        seed: of the places of the blocks' lattice and their order.
+        seed: seed of the lattice's offset and the blocks' order.
 
     Returns:
         [n] TRAIN, VAL, TEST or GUARD, and the block's side that was used; None if every draw left
@@ -54,14 +54,14 @@ def deal_blocks(
 
 
 def misfit(shares: np.ndarray, val: float, test: float) -> float:
-    """How far shares of the tiles [4], by role, are from those asked for; left out, none is asked
-    for."""
+    """Return how far fractions of the tiles [4], by role, are from the requested ones; no tile is
+    requested to be left out."""
     return abs(shares[VAL] - val) + abs(shares[TEST] - test) + shares[GUARD]
 
 
 def _sizes(cells: np.ndarray, block: int) -> list[int]:
-    """Sides of blocks to try. On few blocks the guard and the last block decide what each list
-    gets, and no one size suits every city."""
+    """Return the sides of blocks to try. With few blocks the guard and the last block decide what
+    each list gets, and no one size suits every city."""
     sides = cells.max(0) + 1
     if np.maximum(sides // block, 1).prod() >= FEW:
         return [block]
@@ -87,26 +87,18 @@ def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int,
     return roles
 
 
-def _nearest(ends: np.ndarray, start: int, wanted: float) -> int:
-    """The end of a run of blocks from `start` that holds nearest to `wanted` tiles, at least one
-    block; `start` for none wanted."""
-    if not wanted or start + 1 == len(ends):
+def _nearest(ends: np.ndarray, start: int, tiles: float) -> int:
+    """Return the end of the run of blocks from `start`, at least one, that holds nearest to `tiles`
+    tiles; for 0 tiles return `start`."""
+    if not tiles or start + 1 == len(ends):
         return start
-    return start + 1 + int(np.abs(ends[start + 1:] - ends[start] - wanted).argmin())
+    return start + 1 + int(np.abs(ends[start + 1:] - ends[start] - tiles).argmin())
 
 
 def near(cells: np.ndarray, chosen: np.ndarray, reach: int) -> np.ndarray:
-    """Whether a chosen tile lies within `reach` columns and rows of each tile.
-
-    Args:
-        cells: int [n, 2] >= 0, column and row.
-        chosen: [n] bool.
-
-    Returns:
-        [n] bool.
-    """
-    # one more in front, for the differences of sums
-    grid = np.zeros(cells.max(0) + 2 * reach + 2, np.int64)
+    """Tell whether a chosen tile, [n] bool, lies within `reach` columns and rows of each tile, [n]
+    bool. `cells` is int [n, 2] >= 0, column and row."""
+    grid = np.zeros(cells.max(0) + 2 * reach + 2, np.int64)  # one more in front, for differences
     grid[tuple((cells[chosen] + reach + 1).T)] = 1
     sums = grid.cumsum(0).cumsum(1)
     low, high = cells, cells + 2 * reach + 1
@@ -115,8 +107,8 @@ def near(cells: np.ndarray, chosen: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _imbalance(roles: np.ndarray, profiles: Sequence[np.ndarray]) -> float:
-    """Total variation between the profile of each list and that of all tiles, summed over lists,
-    mean over profiles."""
+    """Return the total variation between the profile of each list and that of all tiles, summed
+    over lists, mean over profiles."""
     distances = [
         np.abs(shares(profile[roles == role]) - shares(profile)).sum() / 2
         for profile in profiles for role in (TRAIN, VAL, TEST) if (roles == role).any()
@@ -125,6 +117,6 @@ def _imbalance(roles: np.ndarray, profiles: Sequence[np.ndarray]) -> float:
 
 
 def shares(profile: np.ndarray) -> np.ndarray:
-    """Sums over tiles [n, k] as shares of their total: [k]; all 0 where there is nothing."""
+    """Return sums over tiles [n, k] as fractions of their total, [k]; all 0 if it is 0."""
     total = profile.sum(0)
     return total / max(total.sum(), 1e-12)

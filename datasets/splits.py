@@ -1,7 +1,7 @@
-"""Lists of training, validation and test tiles, drawn as blocks of neighbouring tiles with a guard
-between them.
+"""Write lists of training, validation and test tiles, drawn as blocks of neighbouring tiles with a
+guard between them.
 
-    python -m datasets.splits data_path=D                                    # 15 % validation, 15 % test
+    python -m datasets.splits data_path=D                        # 15 % validation, 15 % test
     python -m datasets.splits data_path=D split.val=0.2 split.block=6 split.seed=1
 
 Each line of a list is `NAME.png`: val.txt, test.txt, osm-train-all.txt, and osm-train50.txt,
@@ -30,7 +30,7 @@ from datasets.spatial_blocks import (
     misfit,
     shares,
 )
-from datasets.stores.city import city_of, places_of
+from datasets.stores.city import city_of, grid_cells
 from datasets.stores.open import open_store
 from datasets.stores.tile import TOTALS
 from datasets.targets import CLASSES
@@ -39,9 +39,9 @@ from utils.cli.command import command
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
 
-QUANTILES = 5  # groups of tiles by a total, whose shares the lists are to have alike
-FAR = 0.05     # from the share that was asked for
-MANY = 0.2     # tiles left out
+QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
+FAR = 0.05     # distance from a requested fraction that is reported
+MANY = 0.2     # fraction of tiles left out that is reported
 ROLES = {TRAIN: "training", VAL: "validation", TEST: "test", GUARD: "left out"}
 
 
@@ -50,7 +50,7 @@ class SplitRules(SplitConfig):
     """How tiles are dealt: the keys of `split`.
 
     Raises:
-        ConfigError: shares that leave no training tiles, or an impossible value.
+        ConfigError: the fractions leave no training tiles, or a value is impossible.
     """
 
     def __post_init__(self) -> None:
@@ -72,17 +72,16 @@ class SplitSummary:
     Attributes:
         root: the dataset's folder.
         rules: how the tiles were dealt.
-        guard: tiles left out around validation and test, per city: more than `rules.guard` where
+        guard: tiles left out around validation and test, per city: more than `rules.guard` if
             neighbouring tiles overlap.
-        block: tiles along a block's side, per city: another number than `rules.block` where that
-            makes few blocks.
+        block: tiles along a block's side, per city: not `rules.block` if that makes few blocks.
         lists: file name -> names of its tiles.
         guarded: names of the tiles left out between the lists.
-        incomplete: tiles in no list, by the target that they lack.
-        classes: pixels of each class of land use, list in words -> [9]; empty without land use.
-        means: mean of each total, list in words -> total -> number.
-        closer: shares of the tiles [4], by role, with another `split.block`, which come closer to
-            those asked for; none mostly.
+        incomplete: number of tiles in no list, by the target that they lack.
+        classes: name of a role -> pixels of each class of land use [9]; empty without land use.
+        means: name of a role -> total -> its mean.
+        closer: another `split.block` -> fractions of the tiles [4], by role, that come closer to
+            the requested ones; mostly empty.
     """
 
     root: Path
@@ -122,32 +121,34 @@ class SplitSummary:
         return "\n".join(lines)
 
     def _sizes(self) -> dict[str, int]:
-        """Tiles of each list in words, in the order of the roles."""
+        """Return the number of tiles by name of a role, in the order of the roles."""
         return {"training": len(self.lists["osm-train-all.txt"]),
                 "validation": len(self.lists.get("val.txt", [])),
                 "test": len(self.lists.get("test.txt", [])), "left out": len(self.guarded)}
 
     def _shortcomings(self) -> list[str]:
-        """What is not as it should be, and what would help."""
-        lines, got, rules = [], np.array([*self._sizes().values()]), self.rules
-        if _poor(got / got.sum(), rules):
-            remedies = [f"split.block={block} comes closer: {_in_words(shares_)}"
-                        for block, shares_ in self.closer.items()]
+        """Describe what is not as it should be, and what would help."""
+        lines, rules, sizes = [], self.rules, np.array([*self._sizes().values()])
+        fractions = sizes / sizes.sum()
+        if _poor(fractions, rules):
+            remedies = [f"split.block={block} comes closer: {_in_words(others)}"
+                        for block, others in self.closer.items()]
             if max(self.guard.values()) > rules.guard:
                 remedies.append("tiles that do not overlap (stride=tile_px) need a smaller guard")
             elif not remedies:
                 remedies.append("more tiles come closer"
                                 + (", and so does a lower split.guard" if rules.guard else ""))
-            lines.append(f"  shares       validation and test got {_in_words(got / got.sum())}; "
+            lines.append(f"  shares       validation and test got {_in_words(fractions)}; "
                          f"asked were {rules.val:.0%} and {rules.test:.0%}; {'; '.join(remedies)}")
         if self.classes:
-            here = self.classes["all"] > 0
-            absent = {words: [CLASSES[number]
-                              for number in np.flatnonzero(here & (self.classes[words] == 0))]
-                      for words, size in self._sizes().items() if size and words != "left out"}
-            if any(absent.values()):
-                absences = [f"absent in {words}: {', '.join(names)}"
-                            for words, names in absent.items() if names]
+            present = self.classes["all"] > 0
+            absences = []
+            for role, size in self._sizes().items():
+                absent = np.flatnonzero(present & (self.classes[role] == 0))
+                if size and role != "left out" and len(absent):
+                    names = ", ".join(CLASSES[number] for number in absent)
+                    absences.append(f"absent in {role}: {names}")
+            if absences:
                 lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend "
                              "it)")
         return lines
@@ -157,11 +158,12 @@ class SplitSummary:
         total = sum(sizes.values())
         rows = [["", "tiles", "share", *(CLASSES if self.classes else ()),
                  *(f"mean {name}" for name in totals)]]
-        for words, size in {"all": total, **sizes}.items():
-            row = [words, str(size), f"{size / total:.1%}"]
-            row += [f"{share:.1%}" if size else "-"
-                    for share in shares(self.classes[words][None])] if self.classes else []
-            rows.append(row + [f"{self.means[words][name]:.4g}" if size else "-"
+        for role, size in {"all": total, **sizes}.items():
+            row = [role, str(size), f"{size / total:.1%}"]
+            if self.classes:
+                row += [f"{fraction:.1%}" if size else "-"
+                        for fraction in shares(self.classes[role][None])]
+            rows.append(row + [f"{self.means[role][name]:.4g}" if size else "-"
                                for name in totals])
         widths = [max(6, len(name)) for name in rows[0]]
         return [f"  {row[0]:11}"
@@ -171,19 +173,15 @@ class SplitSummary:
 
 
 def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
-    """Deal the tiles of a dataset and write the lists beside them; those of an earlier split are
-    replaced or removed.
+    """Deal the tiles of the dataset at `root` and write the lists beside them; those of an earlier
+    split are replaced or removed.
 
     Only tiles that have every target (land use, population, CO2) that any tile has are dealt. Each
     city is dealt on its own.
 
-    Args:
-        root: folder of the dataset, in either layout.
-        rules: how.
-
     Raises:
-        TileError: no dataset, tiles that are not called `{city}_{col}_{row}`, or a city too small
-            for such blocks.
+        TileError: `root` holds no dataset, tiles are not named `{city}_{col}_{row}`, or a city is
+            too small for such blocks.
     """
     root = Path(root)
     dataset = TileDataset(root)
@@ -207,29 +205,26 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
     lists |= {file: names[roles == role].tolist()
               for file, role in (("val.txt", VAL), ("test.txt", TEST)) if (roles == role).any()}
     _write_lists(root, lists)
-    dealt = {"all": roles >= 0, **{words: roles == role for role, words in ROLES.items()}}
+    dealt = {"all": roles >= 0, **{name: roles == role for role, name in ROLES.items()}}
     return SplitSummary(
         root, rules, guards, blocks, lists, names[roles == GUARD].tolist(), incomplete,
-        classes={words: targets.classes[mask].sum(0) for words, mask in dealt.items()}
-        if targets.classes is not None else {},
-        means={words: targets.means(mask) for words, mask in dealt.items() if mask.any()},
-        closer=_closer(dataset, cities, targets, rules, guards, _shares(roles))
-        if _poor(_shares(roles), rules) else {},
+        classes={} if targets.classes is None else
+        {name: targets.classes[mask].sum(0) for name, mask in dealt.items()},
+        means={name: targets.means(mask) for name, mask in dealt.items() if mask.any()},
+        closer=_closer(dataset, cities, targets, rules, guards, _fractions(roles))
+        if _poor(_fractions(roles), rules) else {},
     )
 
 
 def drop_missing(root: str | Path) -> int:
-    """Remove the lines of tiles that the dataset no longer has from its lists, and lists that
-    become empty.
-
-    Args:
-        root: folder of the dataset, in either layout.
+    """Remove the lines of tiles that the dataset at `root` no longer has from its lists, and lists
+    that become empty.
 
     Returns:
         How many different tiles were removed; with 0 no file is touched.
 
     Raises:
-        TileError: no dataset.
+        TileError: `root` holds no dataset.
     """
     root = Path(root)
     names, dropped, lists = set(open_store(root).names), set(), {}
@@ -244,8 +239,8 @@ def drop_missing(root: str | Path) -> int:
         for path, lines in lists.items():
             if any(line.strip() for line in lines):
                 text = "".join(f"{line}\n" for line in lines)
-                stack.enter_context(replacing(path)).write_text(text, encoding="utf-8",
-                                                                errors="surrogateescape")
+                temporary = stack.enter_context(replacing(path))
+                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         for path, lines in lists.items():
             if not any(line.strip() for line in lines):
                 path.unlink()
@@ -254,8 +249,8 @@ def drop_missing(root: str | Path) -> int:
 
 @dataclass(frozen=True)
 class _Targets:
-    """What the tiles have: pixels of each class [n, 9] (None where no tile has land use), and
-    totals by name [n], nan where missing."""
+    """What the tiles have: pixels of each class [n, 9] (None if no tile has land use), and totals
+    by name [n], nan where missing."""
 
     classes: np.ndarray | None
     totals: dict[str, np.ndarray]
@@ -269,10 +264,10 @@ class _Targets:
 
 
 def _read_targets(dataset: TileDataset) -> _Targets:
-    classes, totals = np.zeros((len(dataset.names),
-                                len(CLASSES))), {name: np.full(len(dataset.names), np.nan)
-                                                 for name in TOTALS}
-    for index in range(len(dataset.names)):
+    tiles = len(dataset.names)
+    classes = np.zeros((tiles, len(CLASSES)))
+    totals = {name: np.full(tiles, np.nan) for name in TOTALS}
+    for index in range(tiles):
         labels = dataset.land_use(index)
         if labels is not None:
             classes[index] = np.bincount(np.asarray(labels).ravel(), minlength=256)[:len(CLASSES)]
@@ -285,7 +280,7 @@ def _read_targets(dataset: TileDataset) -> _Targets:
 
 
 def _complete(targets: _Targets, tiles: int) -> tuple[np.ndarray, Counter[str]]:
-    """Which tiles have every target that there is [n] bool, and how many lack which."""
+    """Tell which tiles have every target that any has, [n] bool, and how many lack which."""
     has = {name: ~np.isnan(values) for name, values in targets.totals.items()}
     if targets.classes is not None:
         has["known land use"] = targets.classes.any(1)
@@ -299,7 +294,7 @@ def _lacking(incomplete: Counter[str]) -> str:
 
 
 def _by_city(root: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Places in `names` of each city's tiles."""
+    """Return the indices in `names` of each city's tiles."""
     cities = [city_of(name) for name in names]
     if None in cities:
         raise TileError(f"{root}: the tile {names[cities.index(None)]} says nothing of its place, "
@@ -311,7 +306,7 @@ def _by_city(root: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _overlap(meta: dict) -> int:
-    """How many tiles further on the pixels of a tile still are."""
+    """Return over how many of the next tiles a tile's pixels extend."""
     side = meta.get("tile_px") or 1
     return math.ceil(side / (meta.get("stride") or side)) - 1
 
@@ -320,50 +315,51 @@ def _deal(
     dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules,
     guards: dict[str, int]
 ) -> tuple[np.ndarray, dict[str, int]]:
-    """The role of each tile of the dataset, -1 for those of no city here, and the block used in
-    each city."""
+    """Return the role of each tile of the dataset, -1 for those of no given city, and the block
+    used in each city."""
     roles, blocks = np.full(len(dataset.names), -1), {}
     for city, members in cities.items():
         names = [dataset.names[member] for member in members]
-        roles[members], blocks[city] = _deal_city(dataset.root, city, names, targets.of(members),
-                                                  rules, guards[city])
+        roles[members], blocks[city] = _deal_city(
+            dataset.root, city, names, targets.of(members), rules, guards[city])
     return roles, blocks
 
 
 def _closer(
     dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets, rules: SplitRules,
-    guards: dict[str, int], got: np.ndarray
+    guards: dict[str, int], fractions: np.ndarray
 ) -> dict[int, np.ndarray]:
-    """The size of blocks that comes notably closer to what was asked for than the shares `got`, if
-    one does, and its shares [4]."""
-    found = {rules.block: got}
+    """Return the size of blocks that comes notably closer to the request than `fractions` [4], if
+    one does, and its fractions."""
+    tried = {rules.block: fractions}
     for block in (max(1, rules.block // 2), 2 * rules.block, 3 * rules.block):
         try:
-            found[block] = _shares(_deal(dataset, cities, targets, replace(rules, block=block),
-                                         guards)[0])
+            roles, _ = _deal(dataset, cities, targets, replace(rules, block=block), guards)
         except TileError:
             continue
-    best = min(found, key=lambda block: misfit(found[block], rules.val, rules.test))
-    gain = misfit(got, rules.val, rules.test) - misfit(found[best], rules.val, rules.test)
-    return {best: found[best]} if gain > FAR else {}
+        tried[block] = _fractions(roles)
+    misfits = {block: misfit(others, rules.val, rules.test) for block, others in tried.items()}
+    best = min(misfits, key=misfits.get)
+    return {best: tried[best]} if misfits[rules.block] - misfits[best] > FAR else {}
 
 
-def _shares(roles: np.ndarray) -> np.ndarray:
+def _fractions(roles: np.ndarray) -> np.ndarray:
     return np.bincount(roles[roles >= 0], minlength=len(ROLES)) / (roles >= 0).sum()
 
 
-def _poor(got: np.ndarray, rules: SplitRules) -> bool:
-    return bool(max(abs(got[VAL] - rules.val), abs(got[TEST] - rules.test)) > FAR
-                or got[GUARD] > MANY)
+def _poor(fractions: np.ndarray, rules: SplitRules) -> bool:
+    distances = abs(fractions[VAL] - rules.val), abs(fractions[TEST] - rules.test)
+    return bool(max(distances) > FAR or fractions[GUARD] > MANY)
 
 
-def _in_words(got: np.ndarray) -> str:
-    return f"{got[VAL]:.0%} and {got[TEST]:.0%}, left out {got[GUARD]:.0%}"
+def _in_words(fractions: np.ndarray) -> str:
+    return (f"{fractions[VAL]:.0%} and {fractions[TEST]:.0%}, left out "
+            f"{fractions[GUARD]:.0%}")
 
 
 def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules,
                guard: int) -> tuple[np.ndarray, int]:
-    cells = places_of(names)                                                               # [n, 2]
+    cells = grid_cells(names)                                                               # [n, 2]
     columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
     if columns * rows > MAX_CELLS:
         raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} "
@@ -372,11 +368,12 @@ def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules
     dealt = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard,
                         [rules.seed, _key(city)])
     if dealt is None:
-        why = f"a guard of {guard}" + (" (neighbouring tiles overlap)" if guard > rules.guard
-                                       else "")
-        remedy = f"Lower split.guard (now {rules.guard})" if 0 < rules.guard == guard else "Give more tiles"
+        why, remedy = f"a guard of {guard}", "Give more tiles"
         if guard > rules.guard:
+            why += " (neighbouring tiles overlap)"
             remedy = "Make tiles that do not overlap (stride=tile_px)"
+        elif guard:
+            remedy = f"Lower split.guard (now {guard})"
         raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} "
                         f"places, are too few for blocks of tiles (split.block={rules.block}) and "
                         f"{why}: each of {DRAWS} draws left training, validation or test empty. "
@@ -385,23 +382,23 @@ def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules
 
 
 def _profiles(targets: _Targets) -> list[np.ndarray]:
-    """What the lists are to have in equal shares: classes, and fifths of the tiles by each
-    total."""
-    return ([] if targets.classes is None else [targets.classes]) + [np.eye(QUANTILES)[_fifths(v)]
-                                                                     for v in targets.totals.values()]
+    """Return what every list should have equal fractions of: classes, and fifths of the tiles by
+    each total."""
+    classes = [] if targets.classes is None else [targets.classes]
+    return classes + [np.eye(QUANTILES)[_fifths(values)] for values in targets.totals.values()]
 
 
 def _fifths(values: np.ndarray) -> np.ndarray:
-    """The fifth [n] of each value, 0 to 4; equal values are in the same."""
+    """Return the fifth [n] of each value, 0 to 4; equal values are in the same."""
     return np.searchsorted(np.quantile(values, np.arange(1, QUANTILES) / QUANTILES), values)
 
 
 def _in_order(names: np.ndarray, targets: _Targets, seed: int) -> list[str]:
-    """Training tiles in an order of which every beginning is a fair sample.
+    """Return training tiles in an order of which every beginning is a fair sample.
 
     Tiles are grouped by their commonest class (without land use, by fifths of a total) and
     shuffled by a hash of seed and name. The first tiles of all groups come first, so that small
-    lists know every group; then each goes on in proportion to its size.
+    lists know every group; then each group follows in proportion to its size.
     """
     if targets.classes is not None:
         group = targets.classes.argmax(1)
@@ -410,11 +407,11 @@ def _in_order(names: np.ndarray, targets: _Targets, seed: int) -> list[str]:
     else:
         group = np.zeros(len(names), int)
     keys = np.array([_key(f"{seed} {name}") for name in names], np.uint64)
-    place = np.empty(len(names))
+    rank = np.empty(len(names))
     for value in np.unique(group):
         members = np.flatnonzero(group == value)
-        place[members[np.argsort(keys[members])]] = np.arange(len(members)) / len(members)
-    return names[np.lexsort((keys, place))].tolist()
+        rank[members[np.argsort(keys[members])]] = np.arange(len(members)) / len(members)
+    return names[np.lexsort((keys, rank))].tolist()
 
 
 def _key(text: str) -> int:
@@ -422,8 +419,8 @@ def _key(text: str) -> int:
 
 
 def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
-    """All lists or, when one cannot be written, none; a list of another split beside them would
-    let training tiles into the test."""
+    """Write all lists or, if one cannot be written, none; a list of another split beside them
+    would let training tiles into the test."""
     with ExitStack() as stack:
         for file, names in lists.items():
             path = stack.enter_context(replacing(root / file))
@@ -434,7 +431,7 @@ def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
 
 
 def _lists(root: Path) -> list[Path]:
-    """The lists that there are."""
+    """Return the existing lists."""
     return [path for path in (root / "val.txt", root / "test.txt",
                               *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
 

@@ -1,5 +1,5 @@
-"""The nine classes of land use, and the value of pixels whose class nobody knows."""
-
+"""What tiles are labelled with: the nine classes of land use, the value of unknown pixels, and the
+units of totals."""
 
 CLASSES = ("water", "green", "farmland", "undeveloped", "residential", "commercial", "institution",
            "industrial", "transport")

@@ -1,10 +1,10 @@
 """A tile dataset: an aerial image and an OSM graph per tile, in either of two layouts.
 
-The compact layout (stores/compact_city.py) is read by memory map, and is what prepare_dataset.py
-makes unless it is told otherwise; the release's (stores/release.py) is that of the Rose authors'
-published data. `python -m datasets.convert SRC DST` makes one of the other, and both give the same
-tensors to the bit. Whatever is wrong with a dataset ends as a TileError of one line: what a
-listing shows to be missing when the dataset is opened, the content of a tile when it is read.
+The compact layout (stores/compact_city.py) is read by memory map; prepare_dataset.py makes it by
+default. The release's layout (stores/release.py) is that of the Rose authors' published data.
+`python -m datasets.convert SRC DST` makes one from the other, and both give the same tensors to the
+bit. Whatever is wrong with a dataset raises a TileError of one line: missing files when the dataset
+is opened, the content of a tile when it is read.
 """
 
 from collections.abc import Sequence
@@ -43,16 +43,16 @@ class TileDataset(Dataset):
         node_width: columns of every node table, label included.
 
     Attributes:
-        cities: those asked for; empty where all are kept.
+        cities: the requested cities; empty if all are kept.
         names: the tiles' names, in the order of the index.
-        label_names: city -> tag values indexed by label code, for the cities that say so (the
-            authors' data does not).
+        label_names: city -> tag values by label code, for cities that have them (the authors' data
+            does not).
         meta: city -> what its maker says of it (CRS, transform, tile_px, stride, sources ...), for
-            the cities that have such a file.
+            cities that have such a file.
 
     Raises:
         TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta
-            file cannot be read. Reading a tile raises it too, where the tile is damaged or not as
+            file cannot be read. Reading a tile raises it too, if the tile is damaged or not as
             described above.
     """
 
@@ -63,7 +63,9 @@ class TileDataset(Dataset):
         self.image_size = image_size
         self.node_width = node_width
         self.store = open_store(self.root, cities)
-        self.names, self.label_names, self.meta = self.store.names, self.store.label_names, self.store.meta
+        self.names: list[str] = self.store.names
+        self.label_names: dict[str, list[str]] = self.store.label_names
+        self.meta: dict[str, dict] = self.store.meta
 
     def __len__(self) -> int:
         return len(self.names)
@@ -73,26 +75,26 @@ class TileDataset(Dataset):
         return normalise(image), graph
 
     def read(self, index: int) -> tuple[Tensor, Data]:
-        """Tile `index` with its image as stored, uint8 [3, image_size, image_size]: what loaders
-        ship, and augmentation starts from."""
+        """Read tile `index` with its image as stored, uint8 [3, image_size, image_size]: what
+        loaders ship, and augmentation starts from."""
         return self.store.image(index, self.image_size), self.store.graph(index, self.node_width)
 
     def land_use(self, index: int) -> Tensor | None:
-        """Classes 0..8, others unknown: uint8 [H, W]; None where the tile has no label."""
+        """Return classes 0..8, others unknown: uint8 [H, W]; None if the tile has no label."""
         return self.store.land_use(index)
 
     def total(self, index: int, name: str) -> float | None:
-        """The tile's sum of `name`, "pop" or "CO2"; None where it has none."""
+        """Return the tile's sum of `name`, "pop" or "CO2"; None if it has none."""
         return self.store.total(index, name)
 
     def tag(self, index: int, code: int) -> str:
-        """The tag value of a label code in tile `index`, as `school`; its number where the tile's
-        city names none."""
+        """Return the tag value of a label code in tile `index`, such as `school`, or its number if
+        the tile's city does not name it."""
         names = self.label_names.get(city_of(self.names[index]) or NO_CITY) or []
         return names[code] if 0 <= code < len(names) else f"tag {code}"
 
     def describe(self) -> dict[str, Any]:
-        """How the tiles were made, as far as it is known and the same for all cities; checkpoints
+        """Return how the tiles were made, as far as known and equal in all cities; checkpoints
         keep it.
 
         Returns:
@@ -101,51 +103,49 @@ class TileDataset(Dataset):
         """
         metas = list(self.meta.values())
         metres = [side for meta in metas for side in meta.get("metres_per_pixel") or ()]
-        said = [{"text": meta.get("text"),
-                 **{name: meta.get("keys", {}).get(name)
-                    for name in ("relation_codes", "coordinates")}}
-                for meta in metas]
-        alike = {name: value for name, value in (said[0] if said else {}).items() if value
-                 and all(one[name] == value for one in said)}
-        return {"tile_px": self.image_size,
-                **({"metres_per_pixel": [min(metres), max(metres)]} if metres else {}), **alike}
+        description = {"tile_px": self.image_size}
+        if metres:
+            description["metres_per_pixel"] = [min(metres), max(metres)]
+        for name in ("text", "relation_codes", "coordinates"):
+            values = [meta.get(name) if name == "text" else meta.get("keys", {}).get(name)
+                      for meta in metas]
+            if values and values[0] and all(value == values[0] for value in values):
+                description[name] = values[0]
+        return description
 
     def plot(self, index: int) -> "Figure":
-        """A matplotlib Figure of tile `index`: image, OSM objects and, where known, land use,
+        """Draw a matplotlib Figure of tile `index`: image, OSM objects and, where known, land use,
         population and CO2.
 
         `dataset.plot(3).savefig("tile.png")` writes it, and a notebook shows it by itself.
         """
-        # matplotlib is for those who look at tiles, not for loaders
-        from datasets.plot import tile_figure
+        from datasets.plot import tile_figure  # loads matplotlib, which loaders do without
 
         image, graph = self.read(index)
-        codes, layers = set(graph.x[:, LABEL].int().tolist()), self.meta.get(city_of(graph.name),
-                                                                             {}).get("label_layers", [])
+        layers = self.meta.get(city_of(graph.name), {}).get("label_layers", [])
         tags = {code: (self.tag(index, code), layers[code] if code < len(layers) else None)
-                for code in codes}
+                for code in set(graph.x[:, LABEL].int().tolist())}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
         return tile_figure(image, graph, tags, self.land_use(index), totals)
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:
-    """Tiles to a batch: images [B, 3, H, W] of the tiles' type and one PyG Batch of B graphs,
+    """Join tiles to a batch: images [B, 3, H, W] of the tiles' type and one PyG Batch of B graphs,
     empty ones included, whose `name` lists the tiles' names."""
     images, graphs = zip(*samples, strict=True)
     return stack(images), join_graphs(list(graphs))
 
 
 def normalise(image: Tensor) -> Tensor:
-    """uint8 [..., 3, H, W] to float32 of the same shape, by ImageNet's mean and std."""
-    return image.float().div_(255).sub_(_channels(IMAGENET_MEAN,
-                                                  image)).div_(_channels(IMAGENET_STD, image))
+    """Normalise uint8 [..., 3, H, W] by ImageNet's mean and std, to float32 of the same shape."""
+    mean, std = _channels(IMAGENET_MEAN, image), _channels(IMAGENET_STD, image)
+    return image.float().div_(255).sub_(mean).div_(std)
 
 
 def denormalise(image: Tensor) -> Tensor:
-    """The inverse of `normalise`, for pictures: float [..., 3, H, W] to uint8 [..., H, W, 3],
-    values outside the range clipped."""
-    pixels = (image.float() * _channels(IMAGENET_STD, image)
-              + _channels(IMAGENET_MEAN, image)) * 255
+    """Invert `normalise`, for pictures: float [..., 3, H, W] to uint8 [..., H, W, 3], clipped."""
+    mean, std = _channels(IMAGENET_MEAN, image), _channels(IMAGENET_STD, image)
+    pixels = (image.float() * std + mean) * 255
     return pixels.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
 
 

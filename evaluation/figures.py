@@ -13,7 +13,7 @@ from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from datasets.plot import class_handles
-from datasets.stores.city import city_of, places_of
+from datasets.stores.city import city_of, grid_cells
 from datasets.targets import UNKNOWN
 from utils.drawing import FIGURE_FONT, bare
 from utils.style import (
@@ -221,7 +221,7 @@ def error_map_figure(
     values = np.asarray(values, float)
     shown = sorted(places, key=lambda city: -len(places[city]))[:SHOWN_CITIES]
     norm, extend = _scale(values[[index for city in shown for index in places[city]]], diverging)
-    located = {city: places_of([names[index] for index in places[city]],
+    located = {city: grid_cells([names[index] for index in places[city]],
                                among and [name for name in among if city_of(name) == city])
                for city in shown}                                         # [n, (column, row)] each
     figure, panels = _map_panels([np.ptp(at, axis=0) + 1 + 2 * EDGE for at in located.values()])

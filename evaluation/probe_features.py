@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from datasets import normalise
 from datasets.batching import stack
-from datasets.labelled import Key, LabelledTiles, collate_labelled, place_of
+from datasets.labelled import Key, LabelledTiles, collate_labelled, index_of
 from models.downstream import Downstream
 
 FOLDER = ".features"
@@ -40,7 +40,7 @@ class FrozenFeatures(Dataset):
         return len(self.tiles)
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor]:
-        index = place_of(key)
+        index = index_of(key)
         return torch.from_numpy(self.values[index].copy()), self.tiles.target_of(index)
 
 

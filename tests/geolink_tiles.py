@@ -1,22 +1,21 @@
-"""The six tiles of Rose's cities that the GeoLink paper published, with the heterogeneous graphs
-of that paper made Rose's own.
+"""The six tiles of Rose's cities that the GeoLink paper published; its heterogeneous graphs become
+Rose's.
 
-A node row of those is its tag's CLIP vector (512) and coordinates in tile units, x right, y down:
-laid over the images, roads lie on roads and roofs on roofs. What the coordinates are is read off
-the numbers:
+A node row of theirs is its tag's CLIP vector (512) and coordinates in tile units, x right, y down:
+laid over the images, roads lie on roads and roofs on roofs. The numbers show what the coordinates
+are:
 
-    point    its place
+    point    its position
     line     centroid, both ends
-    polygon  three points around the centroid, towards 0, -120 and 120 degrees; the centroid. Each is half as far out as the outline's
-             vertices of its third are on average, by all that one can see: the outline of a whole
-                 tile has all three at 0.3536, a
-             quarter of the diagonal, and a square of twice that radius fits the square roofs of
-             the images
+    polygon  three points around the centroid, towards 0, -120 and 120 degrees; the centroid. Each
+             is half as far out as the outline's vertices of its third are on average: the outline
+             of a whole tile has all three at 0.3536, a quarter of the diagonal, and a square of
+             twice that radius fits the square roofs of the images
 
-An outline cannot be had back from this. Here a polygon is the upright square whose corners are as
-far from the centroid as its vertices are on average, exact for the whole tile; a line is a strip
+This does not determine an outline. Here a polygon is the upright square whose corners are as far
+from the centroid as its vertices are on average, exact for the whole tile; a line is a strip
 through its three points; a point is a small square. All are cut by the tile's edge, and keep the
-centroid that the file says.
+centroid of the file.
 
 An edge's attribute is a one-hot of the spatial relation, here by its column: of two polygons 0
 itself, 1 touch, 2 overlap, 3 contains, 4 within (3 and 4 mirror each other, and a tile's outline
@@ -44,7 +43,7 @@ from datasets.stores.release import write_release_meta, write_release_tile
 from datasets.stores.tile import CENTROID, GEOMETRY_WIDTH, Tile
 
 TEXT = 512
-ROAD, PLACE = 2 / 224, 1 / 224  # half the width of a line's strip and of a point's square
+ROAD, SQUARE = 2 / 224, 1 / 224  # half the width of a line's strip and of a point's square
 NODES = ("polygon", "line", "point")
 NONE = 0
 CODES = {  # of the columns of an edge's attribute
@@ -58,14 +57,14 @@ CODES = {  # of the columns of an edge's attribute
 
 
 def read_graph(path: Path) -> HeteroData:
-    """The graph of a file, read without letting it run code."""
+    """Read the graph of a file without letting it run code."""
     with safe_globals([HeteroData, BaseStorage, NodeStorage, EdgeStorage, TensorAttr, EdgeAttr]):
         return torch.load(path, weights_only=True)
 
 
 def write_geolink_tiles(source: Path, root: Path) -> list[str]:
-    """Rose tiles, in the release's layout, of those at `source`; their names, sorted. Labels are
-    left as they are, 9 and 255 included."""
+    """Write the tiles at `source` in the release's layout and return their names, sorted. Labels
+    stay as they are, 9 and 255 included."""
     graphs = {path.stem: read_graph(path) for path in sorted((source / "graph").glob("*.pt"))}
     nodes = {name: np.concatenate([graph[kind].x[:, :TEXT] for kind in NODES])
              for name, graph in graphs.items()}
@@ -87,16 +86,16 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _rows(table: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """Which row of the table each vector is: [n]"""
-    places = {row.tobytes(): place for place, row in enumerate(table)}
-    return np.array([places[row.tobytes()] for row in text], np.int64)
+    """Return the row of the table that each vector is, [n]."""
+    indices = {row.tobytes(): index for index, row in enumerate(table)}
+    return np.array([indices[row.tobytes()] for row in text], np.int64)
 
 
 def _geometry(graph: HeteroData) -> np.ndarray:
-    """The columns AREA to CENTROID of the polygons, lines and points: [n, 12]"""
+    """Return the columns AREA to CENTROID of the polygons, lines and points, [n, 12]."""
     polygons, lines, points = (graph[kind].x[:, TEXT:].double().numpy() for kind in NODES)
     shapes = np.array([*map(_square, polygons), *map(_strip, lines),
-                       *(_around(point, PLACE) for point in points)], dtype=object)
+                       *(_around(point, SQUARE) for point in points)], dtype=object)
     clipped = shapely.intersection(shapely.transform(shapes, lambda xy: xy * (1, -1) + (0, 1)),
                                    shapely.box(0, 0, 1, 1))  # y up, as maps
     rows = build_graph(clipped, np.zeros((len(shapes), 0)), np.zeros(len(shapes)),
@@ -116,15 +115,15 @@ def _strip(line: np.ndarray) -> shapely.Polygon:
     return shapely.LineString([start, middle, end]).buffer(ROAD, cap_style="flat")
 
 
-def _around(place: np.ndarray, half: float) -> shapely.Polygon:
-    return shapely.box(*(place - half), *(place + half))
+def _around(centre: np.ndarray, half: float) -> shapely.Polygon:
+    return shapely.box(*(centre - half), *(centre + half))
 
 
 def _edges(graph: HeteroData) -> tuple[np.ndarray, np.ndarray]:
-    """Edges [2, e] between rows of the joined node table, and their relation codes [e]."""
+    """Return edges [2, e] between rows of the joined node table, and their codes [e]."""
     first = dict(zip(NODES, np.cumsum([0, *(len(graph[kind].x) for kind in NODES)]), strict=False))
-    parts = list(_coded(graph, first))
-    edges, codes = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+    edges, codes = (np.concatenate(arrays, axis=-1)
+                    for arrays in zip(*_coded(graph, first), strict=True))
     order = np.lexsort(edges[::-1])
     return edges[:, order], codes[order]
 

@@ -1,4 +1,4 @@
-"""Random tiles of one city, and what can be compared of two datasets."""
+"""Random tiles of one city, and comparisons of two datasets."""
 
 import json
 from pathlib import Path
@@ -30,8 +30,8 @@ def random_tile(name: str, nodes: int, edges: int, side: int = 224, seed: int = 
 
 
 def random_city(city: str = "lima", count: int = 13, side: int = 224) -> list[Tile]:
-    """Tiles in the order in which bands of rows come; the second has no node, the third no edge,
-    every other one has targets."""
+    """Return tiles in the order of bands of rows; the second has no node, the third no edge, every
+    other one has targets."""
     sizes = [(n * n % 23 + 1, 3 * n % 17) for n in range(count)]
     sizes[1:3] = [(0, 0), (5, 0)]
     return [random_tile(f"{city}_{n % 12}_{n // 12}", *size, side, targets=n % 2 == 0)
@@ -40,7 +40,7 @@ def random_city(city: str = "lima", count: int = 13, side: int = 224) -> list[Ti
 
 def write_compact(root: Path, tiles: list[Tile], city: str = "lima", dealt: int = 4,
                   meta: dict = META) -> Path:
-    """A compact dataset of the tiles, dealt to parts of `dealt` tiles each."""
+    """Write a compact dataset of the tiles, dealt to parts of `dealt` tiles each."""
     root.mkdir(parents=True, exist_ok=True)
     parts = [root.with_name(f"{root.name}-{city}-{first}.part")
              for first in range(0, len(tiles), dealt)]
@@ -53,7 +53,7 @@ def write_compact(root: Path, tiles: list[Tile], city: str = "lima", dealt: int 
 
 
 def write_release(root: Path, tiles: list[Tile], city: str = "lima", meta: dict = META) -> Path:
-    """The same tiles in the release's layout."""
+    """Write the tiles in the release's layout."""
     for tile in tiles:
         write_release_tile(root, tile, TEXT)
     write_release_meta(root, city, meta, TEXT)
@@ -61,7 +61,7 @@ def write_release(root: Path, tiles: list[Tile], city: str = "lima", meta: dict 
 
 
 def assert_same_tiles(one: TileDataset, other: TileDataset) -> None:
-    """Names, tensors and targets are equal to the bit."""
+    """Check that names, tensors and targets are equal to the bit."""
     assert one.names == other.names
     assert one.label_names == other.label_names
     for index in range(len(one)):
@@ -75,16 +75,16 @@ def assert_same_tiles(one: TileDataset, other: TileDataset) -> None:
         land_use, there = one.land_use(index), other.land_use(index)
         assert (land_use is None) == (there is None)
         assert land_use is None or torch.equal(land_use, there)
-        assert [one.total(index, name) for name in ("pop", "CO2")] == [other.total(index, name)
-                                                                       for name in ("pop", "CO2")]
+        for name in ("pop", "CO2"):
+            assert one.total(index, name) == other.total(index, name)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """The bytes of every file in a folder."""
+    """Return the bytes of every file in a folder."""
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*"))
             if path.is_file()}
 
 
 def change_meta(path: Path, **changes: object) -> None:
-    """Other values for keys of a JSON file."""
+    """Give keys of a JSON file other values."""
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))

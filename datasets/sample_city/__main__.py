@@ -1,7 +1,6 @@
-"""Write the sample city's files, to try Rose on.
+"""Write the sample city's raw files.
 
-    python -m datasets.sample_city out=city               # 2688 x 2688 m in about ten seconds
-    python -m datasets.sample_city out=city tiles=3 seed=1
+    python -m datasets.sample_city out=city tiles=12 seed=0
 """
 
 from pathlib import Path
@@ -12,12 +11,14 @@ from utils.cli.command import command
 
 @command(SAMPLE_CITY)
 def main(cfg: SampleCityConfig) -> None:
-    # libraries of geometry load for seconds, which --help need not wait for
+    # libraries of geometry load for seconds, which --help and a mistyped key need not wait for
     from datasets.sample_city.write import write_sample_city
 
-    city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True, overwrite=cfg.overwrite)
+    city = write_sample_city(Path(cfg.out), cfg.tiles, cfg.seed, progress=True,
+                             overwrite=cfg.overwrite)
     objects = ", ".join(f"{count} {layer}" for layer, count in city.written.items())
-    files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population, city.co2, city.districts))
+    files = ", ".join(path.name for path in (city.image, city.osm, city.landuse, city.population,
+                                             city.co2, city.districts))
     print(f"Wrote {files} to {cfg.out}: {cfg.tiles} x {cfg.tiles} tiles of 224 m. "
           f"OSM objects: {objects}; left out on purpose: {sum(city.omitted.values())}.")
 

@@ -3,133 +3,97 @@ halls with skylights."""
 
 from __future__ import annotations
 
-import math
+import random
 
-from datasets.sample_city.geometry import Polygon, centre, contains, inset, rectangle
+from datasets.sample_city.geometry import Ground, rectangle
 from datasets.sample_city.record import Scene
 
-ROOFS = {
-    "tile": ((150, 92, 70), (134, 80, 64), (116, 74, 62), (160, 108, 84), (110, 92, 84),
-             (96, 90, 88), (84, 80, 80), (142, 118, 100)),
-    "flat": ((168, 165, 158), (148, 147, 143), (130, 130, 129), (183, 181, 176), (112, 112, 114),
-             (158, 150, 138), (200, 199, 196),
-             (120, 124, 116), (95, 96, 99)),
-    "hall": ((190, 192, 193), (165, 171, 176), (139, 150, 160), (205, 204, 200), (150, 147, 141),
-             (122, 134, 128), (160, 120, 104)),
-}
+Colour = tuple[float, ...]
+TILES = ((150, 92, 70), (134, 80, 64), (116, 74, 62), (160, 108, 84), (110, 92, 84), (96, 90, 88),
+         (84, 80, 80), (142, 118, 100))
+FLAT = ((168, 165, 158), (148, 147, 143), (130, 130, 129), (183, 181, 176), (112, 112, 114),
+        (158, 150, 138), (200, 199, 196), (120, 124, 116), (95, 96, 99))
+HALL = ((190, 192, 193), (165, 171, 176), (139, 150, 160), (205, 204, 200), (150, 147, 141),
+        (122, 134, 128), (160, 120, 104))
+ROOFS = {"gable": TILES, "hip": TILES, "row": TILES, "flat": FLAT, "hall": HALL}
 
 
-def shade(rgb, factor: float):
-    """A colour made lighter (factor > 1) or darker."""
+def shade(rgb: Colour, factor: float) -> Colour:
+    """Make a colour lighter (factor > 1) or darker."""
     return tuple(min(250.0, c * factor) for c in rgb)
 
 
-def vary(rgb, rng, spread: float = 9.0):
-    """A colour near another one: brightness mostly, hue a little."""
+def vary(rgb: Colour, rng: random.Random, spread: float = 9.0) -> Colour:
+    """Choose a colour near another one: brightness mostly, hue a little."""
     light = rng.gauss(0, spread)
     return tuple(min(245.0, max(12.0, c + light + rng.gauss(0, spread * 0.25))) for c in rgb)
 
 
-def facing(scene: Scene, dx: float, dy: float, tilt: float = 0.2) -> float:
-    """Brightness of a roof face that slopes down towards (dx, dy)."""
-    return 1 + tilt * (dx * scene.sun[0] + dy * scene.sun[1]) / (math.hypot(dx, dy) or 1)
+def pitched(scene: Scene, box: Ground, rgb: Colour, roof: str) -> None:
+    """Paint a gable or hip roof over a rectangle: each face is as bright as it faces the sun.
 
-
-def pitched(scene: Scene, box: Polygon, rgb, hipped: bool, row: bool = False) -> None:
-    """A gable or hip roof over a rectangle: two or four faces, each as bright as it faces the sun.
-
-    The ridge runs along the longer side, or with `row` along the first edge, as in a terrace.
+    The ridge runs along the longer side, or for a "row" along the first edge, as in a terrace.
     """
-    p = [q[:2] for q in box]
-    if not row and math.dist(p[0], p[1]) < math.dist(p[1], p[2]):
-        p = p[1:] + p[:1]
-    long, short = math.dist(p[0], p[1]), math.dist(p[1], p[2])
-    ux, uy = (p[1][0] - p[0][0]) / long, (p[1][1] - p[0][1]) / long
-    back = short / 2 if hipped else 0.0
-    r0 = ((p[3][0] + p[0][0]) / 2 + ux * back, (p[3][1] + p[0][1]) / 2 + uy * back)
-    r1 = ((p[1][0] + p[2][0]) / 2 - ux * back, (p[1][1] + p[2][1]) / 2 - uy * back)
-    faces = [((p[0], p[1], r1, r0), (uy, -ux)), ((p[2], p[3], r0, r1), (-uy, ux))]
-    if hipped:
-        faces += [((p[1], p[2], r1), (ux, uy)), ((p[3], p[0], r0), (-ux, -uy))]
-    for ring, (dx, dy) in faces:
-        scene.surface([(*q, 0.0) for q in ring], "roof", shade(rgb, facing(scene, dx, dy)), 9)
+    a, b, c, d = box
+    if roof != "row" and abs(b - a) < abs(c - b):
+        a, b, c, d = b, c, d, a
+    u = (b - a) / abs(b - a)
+    back = u * abs(c - b) / 2 if roof == "hip" else 0
+    start, end = (d + a) / 2 + back, (b + c) / 2 - back              # of the ridge
+    faces = [((a, b, end, start), -1j * u), ((c, d, start, end), 1j * u)]
+    if roof == "hip":
+        faces += [((b, c, end), u), ((d, a, start), -u)]
+    for ring, downhill in faces:
+        light = 1 + 0.2 * (downhill * scene.sun.conjugate()).real
+        scene.surface(ring, "roof", shade(rgb, light), 9)
 
 
-def flat(scene: Scene, ring: Polygon, rgb, rng, units: int) -> None:
-    """A flat roof: bright parapet, a slightly other surface inside, `units` boxes with their own
-    shadow."""
+def flat(scene: Scene, ring: Ground, rgb: Colour, rng: random.Random) -> None:
+    """Paint a flat roof: bright parapet, duller inside, technical units with their own shadow."""
     scene.surface(ring, "roof", shade(rgb, 1.12), 9)
-    inner = inset(ring, 0.9)
+    inner = ring.inset(0.9)
     scene.surface(inner, "roof", shade(rgb, rng.uniform(0.88, 0.98)), 9.1)
-    if len(inner) < 3:
-        return
-    x, y = centre(inner)
-    ux, uy = _direction(ring)
-    for _ in range(units):
-        corner = rng.choice(inner)
-        t = rng.uniform(0.1, 0.62)
-        cx, cy = x + t * (corner[0] - x), y + t * (corner[1] - y)
-        a, b = rng.uniform(2, 5.5), rng.uniform(1.6, 4)
-        if contains(inner, cx, cy, 3.2):
-            dark = rectangle(cx - 1.3 * scene.sun[0], cy - 1.3 * scene.sun[1], ux, uy, a, b)
-            scene.surface(dark, "roof", shade(rgb, 0.55), 9.2)
-            scene.surface(rectangle(cx, cy, ux, uy, a, b), "roof", shade(vary(rgb, rng, 16), 1.1),
-                          9.3)
+    _, u, length, _ = ring.edges[0]
+    for _ in range(rng.randrange(2, 4 + int(length * ring.edges[1].length / 160)) if inner else 0):
+        z = inner.centre + rng.uniform(0.1, 0.62) * (rng.choice(inner.points) - inner.centre)
+        size = rng.uniform(2, 5.5), rng.uniform(1.6, 4)
+        if inner.contains([z], 3.2):
+            scene.surface(rectangle(z - 1.3 * scene.sun, u, *size), "roof", shade(rgb, 0.55), 9.2)
+            scene.surface(rectangle(z, u, *size), "roof", shade(vary(rgb, rng, 16), 1.1), 9.3)
 
 
-def hall(scene: Scene, box: Polygon, rgb, rng) -> None:
-    """A low industrial roof: two faint slopes, skylight strips across, a few vents."""
-    pitched(scene, box, rgb, False)
-    p = [q[:2] for q in box]
-    if math.dist(p[0], p[1]) < math.dist(p[1], p[2]):
-        p = p[1:] + p[:1]
-    long, short = math.dist(p[0], p[1]), math.dist(p[1], p[2])
-    ux, uy = (p[1][0] - p[0][0]) / long, (p[1][1] - p[0][1]) / long
-    x, y = centre(box)
-    strip, gap = rng.choice((1.15, 1.12, 0.72, 0.8)), rng.uniform(7, 13)
-    if rng.random() < 0.75:
-        for k in range(int(long / gap)):
-            s = (k + 0.5) * gap - long / 2
-            for t in (-0.26, 0.26):
-                scene.surface(rectangle(x + s * ux - t * short * uy, y + s * uy + t * short * ux,
-                                        ux, uy, 1.4, short * 0.3), "roof",
-                              shade(rgb, strip), 9.2)
+def fixtures(scene: Scene, box: Ground, rgb: Colour, rng: random.Random) -> None:
+    """Paint what a hall has on its roof: skylight strips across, a few vents."""
+    u, long, short = box.axis
+    light, gap = rng.choice((1.15, 1.12, 0.72, 0.8)), rng.uniform(7, 13)
+    count = int(long / gap) if rng.random() < 0.75 else 0
+    for k in range(count):
+        for t in (-0.26, 0.26):
+            strip = rectangle(box.at((k + 0.5) * gap / long - 0.5, t), u, 1.4, short * 0.3)
+            scene.surface(strip, "roof", shade(rgb, light), 9.2)
     for _ in range(rng.randrange(6)):
-        s, t = rng.uniform(-0.44, 0.44) * long, rng.uniform(-0.4, 0.4) * short
-        vent = rectangle(x + s * ux - t * uy, y + s * uy + t * ux, ux, uy, 2.2, 2.2)
+        vent = rectangle(box.scatter(rng, 0.42), u, 2.2, 2.2)
         scene.surface(vent, "roof", shade(rgb, rng.choice((0.6, 1.3))), 9.3)
 
 
-def raise_building(scene: Scene, ring: Polygon, roof: str, storeys: float, use: str, value: str,
-                   rng, rgb=None) -> None:
-    """A building: roof, volume for shadow and statistics, and its OSM outline with
-    building=`value`.
+def raise_building(scene: Scene, ring: Ground, roof: str, storeys: float, use: str, value: str,
+                   rng: random.Random, rgb: Colour | None = None) -> None:
+    """Build: roof, volume for shadow and statistics, and the OSM outline with building=`value`.
 
     Args:
         ring: footprint; a rectangle for every roof but "flat".
         roof: gable, hip, row (a gable along the first edge), flat or hall.
     """
-    rgb = vary(rgb or rng.choice(ROOFS["tile" if roof in ("gable", "hip", "row") else roof]), rng)
+    rgb = vary(rgb or rng.choice(ROOFS[roof]), rng)
     if roof == "flat":
-        flat(scene, ring, rgb, rng, rng.randrange(2, 4 + int(_size(ring) / 160)))
-    elif roof == "hall":
-        hall(scene, ring, rgb, rng)
+        flat(scene, ring, rgb, rng)
     else:
-        pitched(scene, ring, rgb, roof == "hip", roof == "row")
-        if rng.random() < 0.5:
-            x, y = centre(ring)
-            ux, uy = _direction(ring)
-            s = rng.uniform(-3, 3)
-            scene.surface(rectangle(x + s * ux, y + s * uy, ux, uy, 1.2, 1.0), "roof",
-                          shade(rgb, 0.6), 9.3)
-    scene.volume(ring, storeys, use)
+        pitched(scene, ring, rgb, "gable" if roof == "hall" else roof)
+    if roof == "hall":
+        fixtures(scene, ring, rgb, rng)
+    elif roof != "flat" and rng.random() < 0.5:
+        u = ring.edges[0].u
+        chimney = rectangle(ring.centre + u * rng.uniform(-3, 3), u, 1.2, 1.0)
+        scene.surface(chimney, "roof", shade(rgb, 0.6), 9.3)
+    scene.building(ring, storeys, use)
     scene.osm("building", value, ring)
-
-
-def _direction(ring: Polygon) -> tuple[float, float]:
-    length = math.dist(ring[0][:2], ring[1][:2]) or 1.0
-    return (ring[1][0] - ring[0][0]) / length, (ring[1][1] - ring[0][1]) / length
-
-
-def _size(ring: Polygon) -> float:
-    return math.dist(ring[0][:2], ring[1][:2]) * math.dist(ring[1][:2], ring[2][:2])

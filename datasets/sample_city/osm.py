@@ -1,7 +1,8 @@
-"""What OpenStreetMap knows of the city: six layers of a GeoPackage."""
+"""What OpenStreetMap knows of the city: six layers of a GeoPackage; and its districts."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,64 +13,63 @@ from pyogrio import set_gdal_config_options
 from pyogrio.raw import write
 
 from datasets.sample_city.plan import Plan
-from datasets.sample_city.record import LAYERS, Scene
+from datasets.sample_city.record import LAYERS, Rings, Scene
+
+CRS = "EPSG:32633"
+WEST, SOUTH = 392_000.0, 5_812_000.0        # south-west corner in CRS metres
+Layer = tuple[np.ndarray, np.ndarray, np.ndarray]       # geometries, tag values, names
 
 
-def build_layers(scene: Scene, plan: Plan, west: float,
-                 south: float) -> dict[str, tuple[np.ndarray, list[str], list[str]]]:
-    """Geometries in CRS units clipped to the scene, tag values and names of each layer."""
-    points, starts = scene.objects.arrays(plan.warp)
-    owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    shapes = shapely.polygons(shapely.linearrings(points,
-                                                  indices=owner)) if len(points) else np.array([],
-                                                                                               object)
-    lines = [shapely.linestrings(plan.warp(np.array(line))) for line, _, known in scene.roads
-             if known]
-    kinds = [kind for _, kind, known in scene.roads if known]
-    shapes = keep_dry(shapes, scene, plan)
-    layer = np.array([t[0] for t in scene.tags], dtype=int)
-    result = {}
-    for code, name in enumerate(LAYERS):
-        if name == "highway":
-            geometry, values, names = np.array(lines, object), kinds, [""] * len(kinds)
-        else:
-            own = np.flatnonzero(layer == code)
-            geometry, values, names = shapes[own], [scene.tags[k][1]
-                                                    for k in own], [scene.tags[k][2] for k in own]
-        result[name] = clip(geometry, values, names, plan.side, west, south)
-    return result
+def polygons(rings: Rings, plan: Plan) -> np.ndarray:
+    """The rings as shapely polygons in map metres, [n] of objects."""
+    shapes = rings.on_map(plan.warp)
+    owner = np.repeat(np.arange(len(rings)), np.diff(shapes.starts))
+    return shapely.polygons(shapely.linearrings(shapes.points, indices=owner))
+
+
+def build_layers(scene: Scene, plan: Plan) -> dict[str, Layer]:
+    """Geometries in CRS units cut to the scene, tag values and names of each layer."""
+    shapes = keep_dry(polygons(scene.objects, plan), scene, plan) if scene.tags else np.array([])
+    tags = np.array(scene.tags, dtype=object).reshape(-1, 3)
+    layers = {}
+    for name in LAYERS[:-1]:
+        own = tags[:, 0] == name
+        layers[name] = clip(shapes[own], tags[own, 1], tags[own, 2], plan.side)
+    known = [(line, kind) for line, kind, known in scene.roads if known]
+    lines = [shapely.linestrings(plan.warp(np.array(line)).view(float).reshape(-1, 2))
+             for line, _ in known]
+    kinds = np.array([kind for _, kind in known], dtype=object)
+    layers["highway"] = clip(np.array(lines, object), kinds, np.full(len(kinds), ""), plan.side)
+    return layers
 
 
 def keep_dry(shapes: np.ndarray, scene: Scene, plan: Plan) -> np.ndarray:
     """Take the rivers out of every area but water; buildings stand clear of them by themselves."""
-    rivers = shapely.make_valid(np.array([shapely.Polygon(plan.warp(np.array(ring)[:, :2]))
-                                          for ring in scene.rivers], object))
-    tree = shapely.STRtree(rivers)
-    river = shapely.union_all(rivers)
-    land = np.array([value != "water" and LAYERS[layer] != "building"
-                     for layer, value, _ in scene.tags], bool)
-    wet = np.intersect1d(np.flatnonzero(land),
-                         tree.query(shapes, predicate="intersects")[0]) if len(shapes) else []
-    shapes[wet] = shapely.difference(shapes[wet], river)
+    banks = Rings()
+    for ring in scene.rivers:
+        banks.add(ring, 0)
+    rivers = shapely.union_all(shapely.make_valid(polygons(banks, plan))) if len(banks) else None
+    land = np.array([value != "water" and layer != "building" for layer, value, _ in scene.tags])
+    wet = land & shapely.intersects(shapes, rivers)
+    shapes[wet] = shapely.difference(shapes[wet], rivers)
     return shapes
 
 
-def clip(geometry: np.ndarray, values: list[str], names: list[str], side: float, west: float,
-         south: float):
+def clip(geometry: np.ndarray, values: np.ndarray, names: np.ndarray, side: float) -> Layer:
     """Cut geometries to the scene's square, drop what is outside or degenerate, split what falls
     apart, move to CRS units."""
     box = shapely.box(0, 0, side, side)
-    near = np.flatnonzero(shapely.intersects(geometry, box)) if len(geometry) else np.zeros(0, int)
+    near = np.flatnonzero(shapely.intersects(geometry, box))
     inside = shapely.within(geometry[near], box)
     cut = geometry[near].copy()
     cut[~inside] = shapely.intersection(shapely.make_valid(cut[~inside]), box)
     parts, source = shapely.get_parts(cut, return_index=True)
-    parts = shapely.transform(parts, lambda xy: np.round(xy + np.array([west, south]), 2))
+    parts = shapely.transform(parts, lambda xy: np.round(xy + np.array([WEST, SOUTH]), 2))
     line = shapely.get_type_id(parts) == 1
     kept = np.where(line, shapely.length(parts), shapely.area(parts)) > 1   # metres, square metres
     kept &= shapely.is_valid(parts)
-    parts, source = parts[kept], near[source[kept]]
-    return parts, [values[k] for k in source], [names[k] for k in source]
+    source = near[source[kept]]
+    return parts[kept], values[source], names[source]
 
 
 @contextmanager
@@ -82,17 +82,32 @@ def constant_date() -> Iterator[None]:
         set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
-def write_layers(path: Path, layers, crs: str) -> dict[str, int]:
-    """Write a GeoPackage whose bytes depend on its content alone; returns objects per layer."""
-    first, count = 100_000_000, {}
+def write_layers(path: Path, layers: dict[str, Layer]) -> dict[str, int]:
+    """Write a GeoPackage whose bytes depend on its content alone; return objects per layer."""
+    first = 100_000_000
     with constant_date():
         for name, (geometry, values, names) in layers.items():
             ids = np.arange(first, first + len(values), dtype=np.int64)
             first += len(values)
-            count[name] = len(values)
             kind = "LineString" if name == "highway" else "Polygon"
-            named = np.array([n or None for n in names], dtype=object)
-            write(path, shapely.to_wkb(geometry), [ids, np.array(values, dtype=object), named],
-                  ["osm_id", name, "name"], layer=name,
-                  driver="GPKG", geometry_type=kind, crs=crs, append=path.exists())
-    return count
+            named = np.array([text or None for text in names], dtype=object)
+            write(path, shapely.to_wkb(geometry), [ids, values, named], ["osm_id", name, "name"],
+                  layer=name, driver="GPKG", geometry_type=kind, crs=CRS, append=path.exists())
+    return {name: len(values) for name, (_, values, _) in layers.items()}
+
+
+def write_districts(path: Path, plan: Plan) -> None:
+    """Write the quarters, cut to the city, which they share out among them, each with a name such
+    as `terraces 3`."""
+    seen: Counter[str] = Counter()
+    names = []
+    for quarter in plan.quarters:
+        seen[quarter.kind] += 1
+        names.append(f"{quarter.kind} {seen[quarter.kind]}")
+    corners = np.array([quarter.ring.points for quarter in plan.quarters])
+    rings = shapely.polygons(plan.warp(corners.ravel()).view(float).reshape(-1, 4, 2))
+    column = np.array(names, dtype=object)
+    geometry, column, _ = clip(rings, column, column, plan.side)
+    with constant_date():
+        write(path, shapely.to_wkb(geometry), [column], ["district"], layer="districts",
+              driver="GPKG", geometry_type="Polygon", crs=CRS)

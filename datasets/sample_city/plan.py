@@ -7,27 +7,34 @@ turned into map metres by one `Warp`.
 
 from __future__ import annotations
 
+import cmath
 import math
 import random
 from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.sample_city.geometry import Point, Polygon, centre
+from datasets.sample_city.geometry import Ground, Line
 
 TILE = 224
 RURAL = {"farmland", "scrub", "forest"}
 # Half width in metres of the corridor that each kind of line takes from the quarters beside it.
 CORRIDOR = {"motorway": 24.0, "rail": 15.0, "primary": 12.5, "secondary": 9.5, "tertiary": 7.5,
-            "residential": 5.5, "service": 3.5,
-            "unclassified": 4.5, "track": 2.5, "none": 0.6}
-QUOTAS = (("core", 0.08), ("yard", 0.04), ("industry", 0.09), ("farmland", 0.14), ("campus", 0.06),
-          ("park", 0.04), ("brownfield", 0.04),
-          ("lake", 0.03), ("forest", 0.06), ("scrub", 0.04), ("business", 0.04), ("slabs", 0.07),
-          ("terraces", 0.10), ("detached", 1.0))
+            "residential": 5.5, "service": 5.0, "unclassified": 4.5, "track": 2.5, "none": 0.6}
+# Kinds of quarters in the order in which they choose their places: their fraction, then what makes
+# places good: being urban, or being near an ideal of it, chance, railway, motorway, river beside.
+WISHES = {"core": (0.08, 1, None, 0, 0, -1, 0), "yard": (0.04, 1, None, 0, 3, 0, -2),
+          "industry": (0.09, -0.5, None, 0.3, 0.8, 0.7, 0),
+          "farmland": (0.14, -1, None, 0.1, 0, 0, 0), "campus": (0.06, 0, 0.55, 1, 0, 0, 0),
+          "park": (0.04, 0.8, None, 0.5, 0, 0, 0), "brownfield": (0.04, 0, 0.4, 1, 0.4, 0, 0),
+          "lake": (0.03, 0, 0.4, 1, 0, 0, -1), "forest": (0.06, -1, None, 0.2, 0, 0, 0),
+          "scrub": (0.04, -1, None, 0.3, 0, 0, 0), "business": (0.04, 0, 0.5, 1, 0, 0, 0),
+          "slabs": (0.07, 0.5, None, 1, 0, 0, 0), "terraces": (0.10, 1, None, 0.3, 0, 0, 0),
+          "detached": (1.0, 0, None, 0, 0, 0, 0)}
 ESSENTIAL = {"core", "yard", "industry", "farmland", "campus", "park", "brownfield", "terraces"}
 HAMLET = ("terraces", "core", "park", "detached", "campus", "industry", "farmland", "slabs",
           "brownfield")
+Index = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -35,54 +42,54 @@ class Warp:
     """Plan metres to map metres: a slow sideways bend of at most about 9 degrees, then a turn
     about the middle of the city."""
 
-    middle: float
-    turn: float
+    middle: complex
+    turn: complex                               # unit vector of the plan's x axis on the map
     phases: tuple[float, float, float, float]
 
-    def __call__(self, xy: np.ndarray) -> np.ndarray:
-        """[n, 2] plan coordinates to [n, 2] map coordinates, rounded to a centimetre as OSM's
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """Complex [n] plan to complex [n] map coordinates, rounded to a centimetre as OSM's
         are."""
-        x, y = (xy - self.middle).T
+        x, y = (points - self.middle).real, (points - self.middle).imag
         p, q, r, s = self.phases
-        bx = x + 22 * np.sin(y / 240 + p) + 45 * np.sin(y / 700 + q)
-        by = y + 22 * np.sin(x / 260 + r) + 45 * np.sin(x / 760 + s)
-        c, d = math.cos(self.turn), math.sin(self.turn)
-        return np.round(np.stack([c * bx - d * by, d * bx + c * by], 1) + self.middle, 2)
+        bent = (x + 22 * np.sin(y / 240 + p) + 45 * np.sin(y / 700 + q)
+                + 1j * (y + 22 * np.sin(x / 260 + r) + 45 * np.sin(x / 760 + s)))
+        return np.round(bent * self.turn + self.middle, 2)
 
 
 @dataclass(frozen=True)
 class River:
-    """A meandering river whose centre line is y = f(x) in plan metres."""
+    """A meandering river whose centre line is y = f(x) in plan metres; all for arrays of x."""
 
     base: float
     waves: tuple[tuple[float, float, float], ...]      # amplitude, wave number, phase
     half_width: float
 
-    def at(self, x: float) -> float:
+    def at(self, x: np.ndarray) -> np.ndarray:
         """Centre line's y at x."""
-        return self.base + sum(a * math.sin(k * x + p) for a, k, p in self.waves)
+        return self.base + sum(a * np.sin(k * x + p) for a, k, p in self.waves)
 
-    def half(self, x: float) -> float:
+    def half(self, x: np.ndarray) -> np.ndarray:
         """Half width in metres at x."""
-        return self.half_width * (1 + 0.16 * math.sin(x / 83 + self.waves[0][2])
-                                  + 0.1 * math.sin(x / 37))
+        return self.half_width * (1 + 0.16 * np.sin(x / 83 + self.waves[0][2])
+                                  + 0.1 * np.sin(x / 37))
 
-    def near(self, x: float, y: float, margin: float) -> bool:
+    def near(self, points: np.ndarray, margin: float) -> np.ndarray:
         """True within `margin` metres of the water."""
-        gap = abs(y - self.at(x))
-        if gap > 4 * (self.half_width + margin):
-            return False
-        slope = sum(a * k * math.cos(k * x + p) for a, k, p in self.waves)
-        return gap / math.hypot(1, slope) < self.half(x) + margin
+        reach = sum(a for a, _, _ in self.waves) + 2 * self.half_width + 2 * margin
+        if (abs(points.imag - self.base) > reach).all():
+            return np.zeros(len(points), bool)
+        x = points.real
+        slope = sum(a * k * np.cos(k * x + p) for a, k, p in self.waves)
+        return abs(points.imag - self.at(x)) / np.hypot(1, slope) < self.half(x) + margin
 
 
 @dataclass(frozen=True)
 class Quarter:
     """A quadrilateral between main roads."""
 
-    index: tuple[int, int]
+    index: Index
     kind: str
-    ring: Polygon
+    ring: Ground
     mapped: bool                 # False in the corner of the region that no OSM mapper has visited
 
 
@@ -93,18 +100,21 @@ class Plan:
     side: float
     warp: Warp
     quarters: list[Quarter]
-    roads: list[tuple[list[Point], str, bool]]         # centre line, class, known to OSM
-    rails: list[list[Point]]
+    roads: list[tuple[Line, str, bool]]                # centre line, class, known to OSM
+    rails: list[Line]
     rivers: list[River]
 
-    def wet(self, x: float, y: float, margin: float) -> bool:
+    def wet(self, points: np.ndarray, margin: float) -> np.ndarray:
         """True within `margin` metres of a river."""
-        return any(r.near(x, y, margin) for r in self.rivers)
+        wet = np.zeros(len(points), bool)
+        for river in self.rivers:
+            wet |= river.near(points, margin)
+        return wet
 
 
 def line_kind(k: int, upright: bool, visible: int) -> str:
-    """What runs along grid line k, counted from the centre: every 16th line is a motorway, a river
-    or a railway."""
+    """Return what runs along grid line k, counted from the centre: every 16th line is a motorway,
+    a river or a railway."""
     aside, k16 = max(1, round(0.28 * visible)) if visible < 16 else 4, (k + 8) % 16 - 8
     if upright and k16 == aside:
         return "rail"
@@ -113,52 +123,37 @@ def line_kind(k: int, upright: bool, visible: int) -> str:
     return "primary" if k % 4 == 0 else "secondary" if k % 2 == 0 else "tertiary"
 
 
-def urbanity(x: float, y: float, centres: list[tuple[float, float, float]]) -> float:
-    """1 in a town centre, falling to 0 far from all of them."""
-    return max(math.exp(-(((x - cx) ** 2 + (y - cy) ** 2) / r**2)) for cx, cy, r in centres)
-
-
-def choose_kinds(cells: dict, lines, centres, rng: random.Random) -> dict[tuple[int, int], str]:
+def choose_kinds(cells: dict[Index, complex], inside: set[Index], lines: dict,
+                 centres: list[tuple[complex, float]], rng: random.Random) -> dict[Index, str]:
     """Give each quarter a use: offices in the middle, industry and the railway yard along the
     lines, fields at the edge.
 
     Args:
-        cells: quarter index -> (x, y, inside the scene).
+        cells: quarter -> its centre.
+        inside: the quarters in the scene.
         lines: (upright, k) -> kind of grid line.
+        centres: town centres and how far each reaches.
     """
-    score = {c: urbanity(x, y, centres) + rng.uniform(-0.06, 0.06)
-             for c, (x, y, _) in cells.items()}
-    inside = sorted((c for c in cells if cells[c][2]), key=lambda c: -score[c])
+    score = {c: max(math.exp(-(abs(z - centre) / reach) ** 2) for centre, reach in centres)
+             + rng.uniform(-0.06, 0.06) for c, z in cells.items()}
+    free = sorted((c for c in cells if c in inside), key=lambda c: -score[c])
     kinds = {c: rng.choice(("farmland", "farmland", "forest", "scrub", "detached")) for c in cells
-             if not cells[c][2]}
-    if len(inside) < 12:
-        return kinds | {c: HAMLET[k % len(HAMLET)] for k, c in enumerate(inside)}
+             if c not in inside}
+    if len(free) < 12:
+        return kinds | {c: HAMLET[k % len(HAMLET)] for k, c in enumerate(free)}
 
-    def beside(c, kind: str) -> bool:
+    def beside(c: Index, kind: str) -> bool:
         return kind in (lines[True, c[0]], lines[True, c[0] + 1], lines[False, c[1]],
                         lines[False, c[1] + 1])
 
-    noisy = {c: rng.random() for c in inside}
-    wishes = {
-        "core": lambda c: score[c] - beside(c, "motorway"),
-        "yard": lambda c: 3 * beside(c, "rail") + score[c] - 2 * beside(c, "river"),
-        "industry": lambda c: 0.8 * beside(c, "rail") + 0.7 * beside(c, "motorway")
-        - 0.5 * score[c] + 0.3 * noisy[c],
-        "farmland": lambda c: -score[c] + 0.1 * noisy[c],
-        "campus": lambda c: noisy[c] - abs(score[c] - 0.55),
-        "business": lambda c: noisy[c] - abs(score[c] - 0.5),
-        "park": lambda c: 0.5 * noisy[c] + 0.8 * score[c],
-        "lake": lambda c: noisy[c] - abs(score[c] - 0.4) - beside(c, "river"),
-        "brownfield": lambda c: noisy[c] + 0.4 * beside(c, "rail") - abs(score[c] - 0.4),
-        "forest": lambda c: -score[c] + 0.2 * noisy[c],
-        "scrub": lambda c: -score[c] + 0.3 * noisy[c],
-        "slabs": lambda c: 0.5 * score[c] + noisy[c],
-        "terraces": lambda c: score[c] + 0.3 * noisy[c], "detached": lambda c: 0.0}
-    free = list(inside)
-    for kind, share in QUOTAS:
-        count = math.floor(share * len(inside) + 0.5)
-        for c in sorted(free, key=wishes[kind],
-                        reverse=True)[: max(count, int(kind in ESSENTIAL))]:
+    noise = {c: rng.random() for c in free}
+    total = len(free)
+    for kind, (fraction, urban, ideal, chance, rail, motorway, river) in WISHES.items():
+        wish = {c: noise[c] * chance + rail * beside(c, "rail") + motorway * beside(c, "motorway")
+                + river * beside(c, "river")
+                + (urban * score[c] if ideal is None else -abs(score[c] - ideal)) for c in free}
+        count = max(math.floor(fraction * total + 0.5), int(kind in ESSENTIAL))
+        for c in sorted(free, key=wish.get, reverse=True)[:count]:
             kinds[c] = kind
             free.remove(c)
     return kinds
@@ -170,14 +165,14 @@ def make_plan(tiles: int, seed: int) -> Plan:
     side = float(tiles * TILE)
     visible = max(4, round(side / 384))
     pitch = max(170.0, side / visible)
-    middle = side / 2
-    turn = math.radians(rng.choice((-1, 1)) * rng.uniform(9, 21))
-    warp = Warp(middle, turn, tuple(rng.uniform(0, 6.28) for _ in range(4)))
-    reach = math.ceil(side / 2 * (abs(math.cos(turn)) + abs(math.sin(turn))) / pitch + 0.6)
+    middle = side / 2 * (1 + 1j)
+    angle = math.radians(rng.choice((-1, 1)) * rng.uniform(9, 21))
+    warp = Warp(middle, cmath.rect(1, angle), tuple(rng.uniform(0, 6.28) for _ in range(4)))
+    reach = math.ceil(side / 2 * (math.cos(angle) + abs(math.sin(angle))) / pitch + 0.6)
     span = range(-reach, reach + 1)
     lines = {(upright, k): line_kind(k, upright, visible) for upright in (True, False)
              for k in span}
-    position = {key: middle + (key[1] + rng.uniform(-0.2, 0.2)) * pitch for key in lines}
+    position = {key: side / 2 + (key[1] + rng.uniform(-0.2, 0.2)) * pitch for key in lines}
     wave = 2 * math.pi / pitch
     rivers = {k: River(position[False, k],
                        ((0.15 * pitch, wave / rng.uniform(3.4, 4.2), rng.uniform(0, 6.28)),
@@ -186,26 +181,26 @@ def make_plan(tiles: int, seed: int) -> Plan:
     node = {}
     for i in span:
         for j in span:
-            x = position[True, i] + (0 if lines[True, i] == "rail"
-                                     else rng.uniform(-0.13, 0.13) * pitch)
-            y = position[False, j] + (0 if lines[False, j] == "motorway"
-                                      else rng.uniform(-0.13, 0.13) * pitch)
-            node[i, j] = (x, rivers[j].at(x) if j in rivers else y)
-    quads = {(i, j): [node[i, j], node[i + 1, j], node[i + 1, j + 1], node[i, j + 1]]
-             for i in span[:-1] for j in span[:-1]}
-    cells = {}
-    for c, quad in quads.items():
-        x, y = centre([(*p, 0.0) for p in quad])
-        mx, my = warp(np.array([[x, y]]))[0]
-        cells[c] = (x, y, 0 <= mx <= side and 0 <= my <= side)
-    centres = [(middle, middle, 0.42 * min(side, 4000))]
+            x, y = position[True, i], position[False, j]
+            x += 0 if lines[True, i] == "rail" else rng.uniform(-0.13, 0.13) * pitch
+            y += 0 if lines[False, j] == "motorway" else rng.uniform(-0.13, 0.13) * pitch
+            node[i, j] = complex(x, rivers[j].at(x) if j in rivers else y)
+    corners = {(i, j): [(i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1)]
+               for i in span[:-1] for j in span[:-1]}
+    cells = {c: sum(node[n] for n in around) / 4 for c, around in corners.items()}
+    on_map = dict(zip(cells, warp(np.array([*cells.values()])).tolist(), strict=True))
+
+    def within(c: Index, margin: float) -> bool:
+        return all(-margin < v < side + margin for v in (on_map[c].real, on_map[c].imag))
+
+    centres = [(middle, 0.42 * min(side, 4000))]
     for _ in range(int((side / 4000) ** 2 * 1.5)):
-        centres.append((rng.uniform(0, side), rng.uniform(0, side), rng.uniform(900, 1700)))
-    kinds = choose_kinds(cells, lines, centres, rng)
-    away = rng.uniform(0, 6.28)
-    mapped = {c: kinds[c] not in RURAL or (x - middle) * math.cos(away)
-              + (y - middle) * math.sin(away) < 0.12 * side
-              for c, (x, y, _) in cells.items()}
+        centres.append((complex(rng.uniform(0, side), rng.uniform(0, side)),
+                        rng.uniform(900, 1700)))
+    kinds = choose_kinds(cells, {c for c in cells if within(c, 0)}, lines, centres, rng)
+    away = cmath.rect(1, rng.uniform(0, 6.28))
+    mapped = {c: kinds[c] not in RURAL or ((z - middle) / away).real < 0.12 * side
+              for c, z in cells.items()}
     roads, rails, border = [], [], {}
     for (i, j), here in node.items():
         for upright, there, sides in ((False, (i + 1, j), ((i, j), (i, j - 1))),
@@ -214,23 +209,19 @@ def make_plan(tiles: int, seed: int) -> Plan:
                 continue
             kind = lines[upright, i if upright else j]
             beside = [c for c in sides if c in kinds]
-            lonely = all(kinds[c] in RURAL for c in beside)
-            if lonely and kind in ("tertiary", "secondary"):
+            if kind in ("tertiary", "secondary") and all(kinds[c] in RURAL for c in beside):
                 kind = "unclassified" if kind == "secondary" else rng.choice(("track", "none"))
             known = kind in ("motorway", "primary") or any(mapped[c] for c in beside)
             if kind == "rail":
                 rails.append([here, node[there]])
             elif kind not in ("river", "none"):
                 roads.append(([here, node[there]], kind, known))
-            border[(i, j),
-                   there] = rivers[j].half_width * 1.25 + 13 if kind == "river" else CORRIDOR[kind]
+            width = rivers[j].half_width * 1.25 + 13 if kind == "river" else CORRIDOR[kind]
+            border[(i, j), there] = border[there, (i, j)] = width
     quarters = []
-    for (i, j), quad in quads.items():
-        a, b, c, d = (i, j), (i + 1, j), (i + 1, j + 1), (i, j + 1)
-        widths = (border[a, b], border[b, c], border[d, c], border[a, d])
-        mx, my = warp(np.array([cells[i, j][:2]]))[0]
-        if -pitch < mx < side + pitch and -pitch < my < side + pitch:
-            quarters.append(Quarter((i, j), kinds[i, j],
-                                    [(*p, h) for p, h in zip(quad, widths, strict=True)],
-                                    mapped[i, j]))
+    for c, around in corners.items():
+        widths = [border[a, b] for a, b in zip(around, around[1:] + around[:1], strict=True)]
+        if within(c, pitch):
+            ring = Ground(tuple(node[n] for n in around), tuple(widths))
+            quarters.append(Quarter(c, kinds[c], ring, mapped[c]))
     return Plan(side, warp, quarters, roads, rails, list(rivers.values()))

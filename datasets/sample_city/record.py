@@ -1,115 +1,136 @@
 """What stands in the city: painted surfaces, buildings, trees, streets, OSM objects and land-use
-areas, recorded in plan metres."""
+areas, recorded in plan metres as complex numbers."""
 
 from __future__ import annotations
 
 import random
 from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from PIL import ImageDraw
 
-from datasets.sample_city.geometry import Polygon
-from datasets.targets import CLASSES
+from datasets.sample_city.geometry import Line
+from datasets.targets import CLASSES, UNKNOWN
 
 MATERIALS = ("grass", "canopy", "soil", "crop", "asphalt", "paving", "water", "roof", "gravel",
              "car", "scrub", "line")
 MATERIAL = {name: code for code, name in enumerate(MATERIALS)}
-CLASS = {name: code for code, name in enumerate(CLASSES)}
+CLASS = {name: code for code, name in enumerate(CLASSES)} | {"unknown": UNKNOWN}
 LAYERS = ("amenity", "building", "landuse", "leisure", "natural", "highway")
 USES = ("residential", "commercial", "institution", "industrial", "other")
+BEND = 24.0                 # metres; longer edges get vertices so that they can bend
+Window = tuple[float, float, float, float]          # x0, y0, x1, y1 in map metres
 
 
 @dataclass
 class Rings:
-    """Polygons or lines as one flat coordinate array, a few dozen bytes each."""
+    """Polygons in plan metres, each with a level and other numbers, a few dozen bytes each."""
 
     flat: array = field(default_factory=lambda: array("d"))
     ends: array = field(default_factory=lambda: array("q"))
+    numbers: array = field(default_factory=lambda: array("f"))
 
     def __len__(self) -> int:
         return len(self.ends)
 
-    def add(self, points, step: float | None = None) -> None:
-        """Append (x, y, ...) points; with `step`, edges longer than that many metres get extra
-        vertices so that they can bend."""
-        if step is None:
-            for p in points:
-                self.flat.extend(p[:2])
-        else:
-            for a, b in zip(points, [*points[1:], points[0]], strict=True):
-                n = max(1, int(max(abs(b[0] - a[0]), abs(b[1] - a[1])) / step))
-                for k in range(n):
-                    self.flat.extend((a[0] + (b[0] - a[0]) * k / n, a[1] + (b[1] - a[1]) * k / n))
+    def add(self, ring: Iterable[complex], level: float, *numbers: float) -> None:
+        """Append a polygon; higher levels cover lower ones."""
+        self.flat.extend([v for z in ring for v in (z.real, z.imag)])
         self.ends.append(len(self.flat) // 2)
+        self.numbers.extend((level, *numbers))
 
-    def arrays(self, warp) -> tuple[np.ndarray, np.ndarray]:
-        """Map coordinates [n, 2] and where each ring starts [rings + 1]."""
-        xy = np.frombuffer(self.flat,
-                           dtype=np.float64).reshape(-1, 2) if len(self.flat) else np.zeros((0, 2))
-        return warp(xy), np.concatenate([[0],
-                                         np.asarray(self.ends, dtype=np.int64)]).astype(np.int64)
+    def on_map(self, warp: Callable[[np.ndarray], np.ndarray]) -> MapRings:
+        """The polygons in map metres, with more vertices on long edges so that they can bend."""
+        if not len(self):
+            return MapRings(np.zeros((0, 2)), np.zeros(1, int), np.zeros((0, 4)), np.zeros((0, 8)))
+        corners = np.array(self.flat).view(complex)
+        starts = np.concatenate([[0], np.array(self.ends, int)])
+        following = np.roll(corners, -1)
+        following[starts[1:] - 1] = corners[starts[:-1]]
+        sides = following - corners
+        counts = np.maximum(1, (abs(sides) / BEND).astype(int))
+        firsts = np.concatenate([[0], np.cumsum(counts)])
+        fractions = (np.arange(firsts[-1]) - np.repeat(firsts[:-1], counts)) / np.repeat(counts,
+                                                                                         counts)
+        dense = np.repeat(corners, counts) + np.repeat(sides, counts) * fractions
+        points, starts = warp(dense).view(float).reshape(-1, 2), firsts[starts]
+        boxes = np.concatenate([np.minimum.reduceat(points, starts[:-1]),
+                                np.maximum.reduceat(points, starts[:-1])], 1)
+        numbers = np.array(self.numbers, np.float32).reshape(len(self), -1)
+        return MapRings(points, starts, boxes, numbers)
+
+
+@dataclass(frozen=True)
+class MapRings:
+    """Polygons in map metres."""
+
+    points: np.ndarray          # [n, 2] vertices of all of them
+    starts: np.ndarray          # [polygons + 1] of each in points
+    boxes: np.ndarray           # [polygons, 4] x0 y0 x1 y1
+    numbers: np.ndarray         # [polygons, k] level, then others
+
+    def near(self, window: Window, margin: float = 0.0) -> np.ndarray:
+        """Indices of the polygons within `margin` metres of a window, lowest level first."""
+        x0, y0, x1, y1 = self.boxes.T
+        near = np.flatnonzero((x0 < window[2] + margin) & (x1 > window[0] - margin)
+                              & (y0 < window[3] + margin) & (y1 > window[1] - margin))
+        return near[np.argsort(self.numbers[near, 0], kind="stable")]
+
+    def pixels(self, indices: np.ndarray, window: Window, scale: int) -> Iterator[np.ndarray]:
+        """Yield the vertices [n, 2] of chosen polygons in pixels of 1 / `scale` metres."""
+        for k in indices:
+            ring = self.points[self.starts[k]:self.starts[k + 1]]
+            yield (ring - (window[0], window[3])) * (scale, -scale) - 0.5
+
+    def draw(self, pen: ImageDraw.ImageDraw, indices: np.ndarray, fills: Iterable[float],
+             window: Window, scale: int = 1) -> None:
+        """Fill chosen polygons, each with its own value."""
+        for ring, fill in zip(self.pixels(indices, window, scale), fills, strict=True):
+            pen.polygon(ring.ravel().tolist(), fill=fill)
 
 
 @dataclass
 class Scene:
-    """Recorder that the districts write into. Levels order painting: a higher level covers a lower
-    one."""
+    """Recorder that the districts write into."""
 
-    sun: tuple[float, float]                       # unit vector towards the sun, plan axes
-    turn: float                                    # rotation from plan to map axes, radians
-    surfaces: Rings = field(default_factory=Rings)
-    # per surface: level, material, r, g, b, row frequency x, y
-    looks: array = field(default_factory=lambda: array("f"))
-    footprints: Rings = field(default_factory=Rings)
-    volumes: array = field(default_factory=lambda: array("f"))    # per building: storeys, use
-    trees: array = field(default_factory=lambda: array("f"))      # x, y, crown radius, tone
-    areas: Rings = field(default_factory=Rings)
-    area_classes: array = field(default_factory=lambda: array("f"))   # per area: level, class
-    objects: Rings = field(default_factory=Rings)
-    # per OSM object: layer, value, name
-    tags: list[tuple[int, str, str]] = field(default_factory=list)
-    roads: list[tuple[list, str]] = field(default_factory=list)       # centre line, highway class
+    sun: complex                                        # unit vector towards the sun, plan axes
+    surfaces: Rings = field(default_factory=Rings)      # level, material, r, g, b, crop rows x, y
+    buildings: Rings = field(default_factory=Rings)     # level 0, storeys, use
+    areas: Rings = field(default_factory=Rings)         # level, land-use class
+    objects: Rings = field(default_factory=Rings)       # level 0
+    tags: list[tuple[str, str, str]] = field(default_factory=list)  # per object: layer, value, name
+    trees: array = field(default_factory=lambda: array("d"))        # x, y, crown radius, tone
+    roads: list[tuple[Line, str, bool]] = field(default_factory=list)   # line, class, known to OSM
+    rivers: list[Line] = field(default_factory=list)    # outlines that no other area enters
     omitted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
-    rivers: list[Polygon] = field(default_factory=list)               # outlines with their banks
-    drop: float = 0.0                      # share of the current district's objects that OSM lacks
+    drop: float = 0.0                      # fraction of the current district's objects OSM lacks
     memory: random.Random = field(default_factory=lambda: random.Random(0))
 
-    def surface(self, ring: Polygon, material: str, rgb, level: float, rows=(0.0, 0.0),
-                step: float | None = None) -> None:
+    def surface(self, ring: Iterable[complex], material: str, rgb, level: float,
+                rows: complex = 0) -> None:
         """Record a painted polygon; `rows` is the angular frequency of crop rows in radians per
         metre, plan axes."""
-        if len(ring) < 3:
-            return
-        self.surfaces.add(ring, step)
-        self.looks.extend((level, MATERIAL[material], *rgb, *rows))
+        if ring:
+            self.surfaces.add(ring, level, MATERIAL[material], *rgb, rows.real, rows.imag)
 
-    def area(self, ring: Polygon, name: str, level: float = 0.0) -> None:
+    def area(self, ring: Iterable[complex], name: str, level: float = 0.0) -> None:
         """Record a land-use area; class "unknown" hides what is below it."""
-        if len(ring) >= 3:
-            self.areas.add(ring, 24.0)
-            self.area_classes.extend((level, CLASS.get(name, 255)))
+        self.areas.add(ring, level, CLASS[name])
 
     def known(self, layer: str) -> bool:
         """Whether OSM has the next object of a layer; counts those it lacks."""
-        if self.memory.random() < self.drop:
-            self.omitted[layer] += 1
-            return False
-        return True
+        lacks = self.memory.random() < self.drop
+        self.omitted[layer] += lacks
+        return not lacks
 
-    def osm(self, layer: str, value: str, ring: Polygon, name: str = "",
-            step: float | None = None) -> None:
+    def osm(self, layer: str, value: str, ring: Iterable[complex], name: str = "") -> None:
         """Record an OSM polygon, unless the district's mappers missed it."""
-        if len(ring) >= 3 and self.known(layer):
-            self.objects.add(ring, step)
-            self.tags.append((LAYERS.index(layer), value, name))
+        if ring and self.known(layer):
+            self.objects.add(ring, 0)
+            self.tags.append((layer, value, name))
 
-    def volume(self, ring: Polygon, storeys: float, use: str) -> None:
+    def building(self, ring: Iterable[complex], storeys: float, use: str) -> None:
         """Record a building's footprint for shadows and statistics."""
-        self.footprints.add(ring)
-        self.volumes.extend((storeys, USES.index(use)))
-
-    def tree(self, x: float, y: float, radius: float, tone: float) -> None:
-        """Record a tree crown, radius in metres, tone in [0, 1] from blue-green to
-        yellow-green."""
-        self.trees.extend((x, y, radius, tone))
+        self.buildings.add(ring, 0, storeys, USES.index(use))

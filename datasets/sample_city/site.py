@@ -3,35 +3,45 @@ pitches, pools."""
 
 from __future__ import annotations
 
-import math
+import cmath
 import random
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from datasets.sample_city.buildings import raise_building, shade, vary
-from datasets.sample_city.geometry import (
-    Point,
-    Polygon,
-    area,
-    blob,
-    centre,
-    contains,
-    divide,
-    edges,
-    inset,
-    long_axis,
-    rectangle,
-)
-from datasets.sample_city.plan import Plan, Quarter
+import numpy as np
+import shapely
+
+from datasets.sample_city.buildings import Colour, raise_building, shade, vary
+from datasets.sample_city.geometry import Ground, Line, blob, dense, rectangle
+from datasets.sample_city.plan import CORRIDOR, Plan, Quarter
 from datasets.sample_city.record import Scene
 
 LAWN = ((104, 118, 72), (114, 124, 80), (96, 112, 70), (122, 126, 84), (110, 116, 78),
         (128, 126, 90))
 ASPHALT = ((116, 116, 117), (104, 104, 106), (126, 125, 124), (134, 132, 129))
-PAVING = ((158, 152, 143), (146, 141, 134), (168, 162, 151))
-SOIL = ((158, 136, 108), (146, 124, 98), (170, 150, 122), (134, 116, 94))
+COLOURS = {"grass": LAWN, "asphalt": ASPHALT,
+           "paving": ((158, 152, 143), (146, 141, 134), (168, 162, 151)),
+           "soil": ((158, 136, 108), (146, 124, 98), (170, 150, 122), (134, 116, 94)),
+           "gravel": ((140, 136, 128), (150, 144, 134), (128, 121, 112)),
+           "scrub": ((126, 124, 86), (120, 120, 82), (132, 128, 92))}
 CARS = ((222, 222, 222), (196, 198, 200), (60, 60, 64), (92, 94, 98), (150, 152, 156),
         (128, 44, 40), (52, 70, 110), (236, 236, 234))
+COURTS = ((150, 92, 78), (86, 118, 104), (96, 112, 136))
+
+
+def polygon(ring: Iterable[complex]) -> shapely.Polygon:
+    """The same ring for shapely."""
+    return shapely.Polygon([(z.real, z.imag) for z in ring])
+
+
+def fit(ground: Ground, z: complex, u: complex, length: float, depth: float) -> Ground:
+    """Return a rectangle centred on z, as large as fits the ground up to the given size; nothing
+    below a third of it."""
+    for scale in (1.0, 0.85, 0.7, 0.55, 0.4):
+        box = rectangle(z, u, length * scale, depth * scale)
+        if ground.contains(box, 2):
+            return box
+    return Ground()
 
 
 @dataclass
@@ -43,155 +53,182 @@ class Site:
     plan: Plan
     rng: random.Random
     quarter: Quarter
+    numbers: np.random.Generator = field(init=False)
 
-    def dry(self, ring: Polygon, margin: float = 11.0) -> bool:
-        """True where a polygon keeps clear of rivers: its corners, middle and edge midpoints are
-        `margin` metres away."""
-        points = [p[:2] for p in ring] + [centre(ring)]
-        points += [((x + ux * d / 2), (y + uy * d / 2)) for x, y, ux, uy, d, _ in edges(ring)]
-        return len(ring) >= 3 and not any(self.plan.wet(x, y, margin) for x, y in points)
+    def __post_init__(self) -> None:
+        self.numbers = np.random.default_rng(self.rng.getrandbits(64))
 
-    def street(self, line: list[Point], kind: str) -> None:
+    def dry(self, ring: Ground | Line, margin: float = 11.0) -> bool:
+        """True where corners, edge midpoints and middle are `margin` metres from every river."""
+        corners = np.array([*ring], complex)
+        points = np.concatenate([corners, (corners + np.roll(corners, 1)) / 2, [corners.mean()]])
+        return not self.plan.wet(points, margin).any()
+
+    def paint(self, ring: Ground | Line, material: str, level: float, rgb: Colour | None = None,
+              spread: float = 6.0) -> None:
+        """Record a surface in a given colour, or near one of its material's colours."""
+        rgb = rgb or vary(self.rng.choice(COLOURS[material]), self.rng, spread)
+        self.scene.surface(ring, material, rgb, level)
+
+    def ground(self, ring: Ground | Line, material: str, level: float, rgb: Colour | None = None,
+               osm: tuple[str, ...] | None = None, use: str | None = None) -> None:
+        """Paint a polygon; give it an OSM tag (layer, value and name) and a land use of its own."""
+        self.paint(ring, material, level, rgb)
+        if osm:
+            self.scene.osm(*osm[:2], ring, *osm[2:])
+        if use:
+            self.scene.area(ring, use, 2)
+
+    def street(self, line: Line, kind: str) -> None:
         """Record a street, without the parts that a river takes."""
-        dense = []
-        for a, b in pairwise(line):
-            n = max(1, int(math.dist(a, b) / 12))
-            dense += [(a[0] + (b[0] - a[0]) * k / n, a[1] + (b[1] - a[1]) * k / n)
-                      for k in range(n)]
-        run: list[Point] = []
-        for p in [*dense, line[-1], None]:
-            if p is not None and not self.plan.wet(*p, 9):
-                run.append(p)
+        points = dense(line, 12)
+        wet = self.plan.wet(np.array(points), 9).tolist()
+        run: Line = []
+        for z, ends in zip([*points, 0], [*wet, True], strict=True):
+            if not ends:
+                run.append(z)
                 continue
             if len(run) > 1:
                 self.scene.roads.append((run, kind, self.scene.known("highway")))
             run = []
 
-    def blocks(self, ring: Polygon, largest: float, half: float = 5.5,
-               kind: str = "residential") -> list[Polygon]:
+    def blocks(self, ring: Ground, largest: float, kind: str = "residential") -> list[Ground]:
         """Divide a quarter into blocks of at most `largest` m2 and record the streets between
         them."""
-        streets: list[list[Point]] = []
-        parts = divide(ring, largest, half, self.rng, streets)
-        for line in streets:
+        lines: list[Line] = []
+        blocks = ring.divide(largest, CORRIDOR[kind], self.rng, lines)
+        for line in lines:
             self.street(line, kind)
-        return parts
+        return blocks
 
-    def tree(self, x: float, y: float, smallest: float = 2.2, largest: float = 4.8) -> None:
-        """Plant a tree on dry ground."""
-        if not self.plan.wet(x, y, 3):
-            self.scene.tree(x, y, self.rng.uniform(smallest, largest), self.rng.random())
+    def riverside(self, block: Ground) -> bool:
+        """Turn a block that a river touches into a meadow with trees; False for any other."""
+        if self.dry(block, 4):
+            return False
+        self.paint(block, "grass", 1)
+        self.grove(block, 40)
+        return True
 
-    def grove(self, ring: Polygon, per_hectare: float, smallest: float = 2.4, largest: float = 5.2,
-              avoid: list[Polygon] = ()) -> None:
-        """Scatter trees over a convex polygon, clumped, but not on the convex polygons in
-        `avoid`."""
-        xs, ys = [p[0] for p in ring], [p[1] for p in ring]
-        phase, count = self.rng.uniform(0,
-                                        6), (max(xs)
-                                             - min(xs)) * (max(ys) - min(ys)) / 1e4 * per_hectare
-        for _ in range(int(count)):
-            x, y = self.rng.uniform(min(xs), max(xs)), self.rng.uniform(min(ys), max(ys))
-            if math.sin(x / 19 + phase) + math.sin(y / 23 - phase) > -0.5 and contains(ring, x, y,
-                                                                                       2.5) \
-                    and not any(contains(a, x, y, -2) for a in avoid):
-                self.tree(x, y, smallest, largest)
+    def plant(self, points: Sequence[complex] | np.ndarray, smallest: float = 2.2,
+              largest: float = 4.8) -> None:
+        """Plant trees of random size on the dry ones of some points."""
+        points = np.asarray(points, complex)
+        points = points[~self.plan.wet(points, 3)]
+        count = len(points)
+        self.crowns(points, self.numbers.uniform(smallest, largest, count),
+                    self.numbers.random(count))
 
-    def hedge(self, ring: Polygon, share: float) -> None:
-        """Bushes and small trees along a share of a polygon's edges."""
-        for x, y, ux, uy, length, _ in edges(ring):
-            if self.rng.random() < share:
-                s = self.rng.uniform(0, 3)
-                while s < length:
-                    self.tree(x + ux * s - uy * 1.4, y + uy * s + ux * 1.4, 1.1, 2.3)
-                    s += self.rng.uniform(1.8, 5)
+    def crowns(self, points: np.ndarray, radii: np.ndarray, tones: np.ndarray) -> None:
+        """Record tree crowns."""
+        rows = np.stack([points.real, points.imag, radii, tones], 1)
+        self.scene.trees.frombytes(rows.tobytes())
 
-    def car(self, x: float, y: float, ux: float, uy: float, truck: bool = False) -> None:
-        """A parked or driving car (or lorry) seen from above, with windscreen and a little
-        shadow."""
-        rgb, (a, b) = self.rng.choice(CARS), (self.rng.uniform(9, 14),
-                                              2.6) if truck else (4.4, 1.9)
-        sun = self.scene.sun
-        self.scene.surface(rectangle(x - 0.8 * sun[0], y - 0.8 * sun[1], ux, uy, a, b), "car",
-                           (62, 62, 66), 6.4)
-        self.scene.surface(rectangle(x, y, ux, uy, a, b), "car", rgb, 6.5)
-        if not truck:
-            self.scene.surface(rectangle(x + ux * 0.7, y + uy * 0.7, ux, uy, 0.8, 1.6), "car",
-                               (48, 52, 58), 6.6)
+    def grove(self, ground: Ground, per_hectare: float, smallest: float = 2.4,
+              largest: float = 5.2, avoid: Iterable[Ground | Line] = ()) -> None:
+        """Scatter trees over the ground, clumped, but not on the polygons in `avoid`."""
+        x0, y0, x1, y1 = polygon(ground).bounds
+        count = int((x1 - x0) * (y1 - y0) / 1e4 * per_hectare)
+        x, y = self.numbers.uniform(x0, x1, count), self.numbers.uniform(y0, y1, count)
+        a, b = self.numbers.uniform(0, 6, 2)
+        free = np.sin(x / 19 + a) + np.sin(y / 23 - b) > -0.5
+        free &= shapely.contains_xy(polygon(ground).buffer(-2.5), x, y)
+        taken = shapely.union_all(shapely.buffer([polygon(ring) for ring in avoid], 2))
+        free &= ~shapely.contains_xy(taken, x, y)
+        self.plant(x[free] + 1j * y[free], smallest, largest)
 
-    def parking(self, ring: Polygon, full: float = 0.6, mapped: bool = True,
-                level: float = 2.0) -> None:
-        """A car park: asphalt, stall lines, rows of cars, a few trees on islands."""
-        if len(ring) < 3:
+    def woodland(self, ring: Ground | Line, tag: tuple[str, str]) -> None:
+        """Cover a polygon with closed canopy: crowns on a jittered lattice over dark ground."""
+        self.ground(ring, "canopy", 1.5, (52, 62, 42), osm=tag)
+        wood = polygon(ring)
+        x0, y0, x1, y1 = wood.bounds
+        x, y = (axis.ravel() + self.numbers.uniform(-3.3, 3.3, axis.size)
+                for axis in np.meshgrid(np.arange(x0, x1, 6.4), np.arange(y0, y1, 6.4)))
+        inside = shapely.contains_xy(wood, x, y) & ~self.plan.wet(x + 1j * y, 6)
+        x, y = x[inside], y[inside]
+        a, b = self.numbers.uniform(0, 6, 2)
+        stand = np.sin(x / 71 + a) + np.sin(y / 58 + b) + 0.6 * np.sin((x + y) / 31)
+        tones = np.clip(0.45 + 0.2 * stand + self.numbers.normal(0, 0.16, len(x)), 0, 1)
+        radii = self.numbers.uniform(2.6, 4.6, len(x)) + 0.4 * stand
+        self.crowns(x + 1j * y, radii, tones)
+
+    def hedge(self, ring: Ground, fraction: float) -> None:
+        """Plant bushes and small trees along a fraction of a polygon's edges."""
+        for start, u, length, _ in ring.edges:
+            if self.rng.random() < fraction:
+                steps = np.cumsum(self.numbers.uniform(1.8, 5, int(length / 1.8)))
+                self.plant(start + u * (steps[steps < length] + 1.4j), 1.1, 2.3)
+
+    def vehicle(self, z: complex, u: complex, length: float, width: float, rgb: Colour) -> None:
+        """Put a vehicle there, with a little shadow."""
+        shadow = rectangle(z - 0.3 * width * self.scene.sun, u, length, width)
+        self.scene.surface(shadow, "car", (62, 62, 66), 6.4)
+        self.scene.surface(rectangle(z, u, length, width), "car", rgb, 6.5)
+
+    def car(self, z: complex, u: complex, truck: bool = False) -> None:
+        """Put a parked or driving car there, with its windscreen, or a lorry."""
+        if truck:
+            self.vehicle(z, u, self.rng.uniform(9, 14), 2.6, self.rng.choice(CARS))
+        else:
+            self.vehicle(z, u, 4.4, 1.9, self.rng.choice(CARS))
+            self.scene.surface(rectangle(z + 0.7 * u, u, 0.8, 1.6), "car", (48, 52, 58), 6.6)
+
+    def parking(self, ring: Ground, full: float = 0.6, mapped: bool = True) -> None:
+        """Lay out a car park: asphalt, stall lines, rows of cars, a few trees on islands."""
+        if not ring:
             return
-        self.scene.surface(ring, "asphalt", vary(self.rng.choice(ASPHALT), self.rng, 5), level)
-        ux, uy, long, short = long_axis(ring)
-        x, y = centre(ring)
-        for r in range(-int(short / 34) - 1, int(short / 34) + 2):
+        self.paint(ring, "asphalt", 2)
+        u, long, short = ring.axis
+        aisles = int(short / 34) + 1
+        trees = []
+        for row in range(-aisles, aisles + 1):
             for side in (-1, 1):
-                across = r * 17 + side * 2.6
                 for k in range(int(long / 2.7)):
-                    s = (k + 0.5) * 2.7 - long / 2
-                    px, py = x + s * ux - across * uy, y + s * uy + across * ux
-                    if not contains(ring, px, py, 3.0):
+                    z = ring.centre + u * complex((k + 0.5) * 2.7 - long / 2,
+                                                  row * 17 + side * 2.6)
+                    if not ring.contains([z], 3.0):
                         continue
                     if k % 14 == 0:
-                        self.tree(px, py, 1.6, 2.8)
+                        trees.append(z)
                         continue
-                    edge = rectangle(px + 1.35 * ux, py + 1.35 * uy, -uy, ux, 4.8, 0.25)
-                    self.scene.surface(edge, "line", (176, 176, 172), level + 0.1)
+                    stall = rectangle(z + 1.35 * u, 1j * u, 4.8, 0.25)
+                    self.scene.surface(stall, "line", (176, 176, 172), 2.1)
                     if self.rng.random() < full:
-                        self.car(px, py, -uy * side, ux * side)
-        if mapped and area(ring) > 300:
+                        self.car(z, 1j * u * side)
+        self.plant(trees, 1.6, 2.8)
+        if mapped and ring.area > 300:
             self.scene.osm("amenity", "parking", ring)
 
-    def pitch(self, x: float, y: float, ux: float, uy: float, large: bool = True) -> Polygon:
-        """A sports field with lines: football on grass, or a small hard court."""
+    def pitch(self, z: complex, u: complex, large: bool = True) -> Ground:
+        """Lay out a sports field with lines: football on grass, or a small hard court."""
         a, b = (98, 62) if large else (30, 16)
-        ring = rectangle(x, y, ux, uy, a, b)
-        rgb = (106, 128,
-               72) if large else self.rng.choice(((150, 92, 78), (86, 118, 104), (96, 112, 136)))
+        ring = rectangle(z, u, a, b)
+        rgb = (106, 128, 72) if large else self.rng.choice(COURTS)
         self.scene.surface(ring, "grass" if large else "paving", rgb, 3)
-        if large:
-            for k in range(0, 10, 2):
-                stripe = rectangle(x + (k - 4.5) * 9.8 * ux, y + (k - 4.5) * 9.8 * uy, ux, uy, 9.8,
-                                   b)
-                self.scene.surface(stripe, "grass", shade(rgb, 1.06), 3.1)
-        for ex, ey, vx, vy, length, _ in edges(inset(ring, 1.2)):
-            self.scene.surface(rectangle(ex + vx * length / 2, ey + vy * length / 2, vx, vy,
-                                         length, 0.45), "line", (214, 216, 208), 3.2)
-        self.scene.surface(rectangle(x, y, -uy, ux, b - 2.4, 0.45), "line", (214, 216, 208), 3.2)
+        for k in range(0, 10, 2) if large else ():
+            stripe = rectangle(z + (k - 4.5) * 9.8 * u, u, 9.8, b)
+            self.scene.surface(stripe, "grass", shade(rgb, 1.06), 3.1)
+        lines = [rectangle(e.start + e.u * e.length / 2, e.u, e.length, 0.45)
+                 for e in ring.inset(1.2).edges]
+        for line in [*lines, rectangle(z, 1j * u, b - 2.4, 0.45)]:
+            self.scene.surface(line, "line", (214, 216, 208), 3.2)
         self.scene.osm("leisure", "pitch", ring)
         return ring
 
-    def pool(self, x: float, y: float, ux: float, uy: float) -> None:
-        """A garden pool on its terrace."""
-        self.scene.surface(rectangle(x, y, ux, uy, 10.5, 6.5), "paving", (190, 184, 172), 2.2)
-        basin = rectangle(x, y, ux, uy, 8, 4)
-        self.scene.surface(basin, "water", (104, 168, 182), 2.3)
-        if self.rng.random() < 0.35:
-            self.scene.osm("leisure", "swimming_pool", basin)
-
-    def pond(self, x: float, y: float, radius: float) -> Polygon:
-        """A pond or lake with a pale shore and reeds."""
-        turn, stretch = self.rng.uniform(0, 3.1), self.rng.uniform(1.05, 1.3)
-        shape = self.rng.getstate()
-        shore = blob(x, y, radius + 2.6, self.rng, stretch, turn)
-        self.rng.setstate(shape)
-        water = blob(x, y, radius, self.rng, stretch, turn)
-        self.scene.surface(shore, "soil", (136, 128, 100), 3.4)
-        self.scene.surface(water, "water", (62, 82, 84), 3.5)
-        self.scene.area(water, "water", 5)
-        self.scene.osm("natural", "water", water)
-        for px, py, _ in shore:
-            if self.rng.random() < 0.5:
-                self.tree(px + self.rng.uniform(-4, 4), py + self.rng.uniform(-4, 4), 1.6, 4)
+    def pond(self, z: complex, radius: float) -> Line:
+        """Dig a pond or lake with a pale shore and reeds; return its outline."""
+        turn = cmath.rect(1, self.rng.uniform(0, 3.1))
+        water = blob(z, radius, self.rng, self.rng.uniform(1.05, 1.25), turn)
+        shore = [z + (point - z) * (1 + 2.6 / radius) for point in water]
+        self.paint(shore, "soil", 3.4, (136, 128, 100))
+        self.ground(water, "water", 3.5, (62, 82, 84), ("natural", "water"), "water")
+        reeds = np.array(shore)[self.numbers.random(len(shore)) < 0.5]
+        self.plant(reeds + self.numbers.uniform(-4, 4, (len(reeds), 2)) @ (1, 1j), 1.6, 4)
         return water
 
-    def house(self, ring: Polygon, roof: str, storeys: float, use: str, value: str,
-              rgb=None) -> bool:
-        """Raise a building where the ground is dry."""
-        if len(ring) < 3 or not self.dry(ring):
-            return False
-        raise_building(self.scene, ring, roof, storeys, use, value, self.rng, rgb)
-        return True
+    def house(self, ring: Ground, roof: str, storeys: float, use: str, value: str,
+              rgb: Colour | None = None) -> bool:
+        """Raise a building where the ground is dry; tell whether it stands."""
+        stands = bool(ring) and self.dry(ring)
+        if stands:
+            raise_building(self.scene, ring, roof, storeys, use, value, self.rng, rgb)
+        return stands

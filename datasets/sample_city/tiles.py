@@ -14,17 +14,14 @@ SPLIT = {"val": 0.15, "test": 0.15, "block": 3, "guard": 1, "seed": 2,
 
 
 def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> object | None:
-    """Generate a city of tiles x tiles tiles and prepare it into `root`, unless `root` holds it,
-    with land use, population and CO2.
-
-    Tiles without OSM are kept. The user's files (city.tif, osm.gpkg, landuse.tif, ...) are left
-    beside `root`, in the folder raw.
+    """Generate a city of tiles x tiles tiles and prepare it into `root` with all targets, tiles
+    without OSM included, unless `root` holds it. The raw files (city.tif, osm.gpkg, ...) stay in
+    the folder raw beside `root`.
 
     Returns:
-        What was prepared; None if it was there.
+        The summary of the preparation; None if `root` held the city.
     """
-    # the whole preparation, which no other run needs
-    from datasets.prepare.pipeline import prepare_tiles
+    from datasets.prepare.pipeline import prepare_tiles  # loads much that no other run needs
     from datasets.sample_city.write import write_sample_city
 
     root = Path(root)
@@ -35,16 +32,13 @@ def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> object |
     city = write_sample_city(raw, tiles, seed, progress=True, overwrite=True)
     return prepare_tiles(
         city.image, city.osm, root, CITY, keep_empty=True, labels=str(city.landuse),
-        population=str(city.population),
-        population_unit="per_km2", co2=str(city.co2), co2_unit="per_km2", split=SPLIT,
-    )
+        population=str(city.population), population_unit="per_km2", co2=str(city.co2),
+        co2_unit="per_km2", split=SPLIT)
 
 
 def ensure_sample(fabric: Fabric, root: str, tiles: int | None) -> None:
-    """Make the sample city of tiles x tiles tiles at `root`, by the first process, unless it is
-    there; nothing with `tiles` None."""
-    if tiles is None:
-        return
-
-    with fabric.rank_zero_first():
-        ensure_sample_tiles(root, tiles)
+    """Make the sample city of tiles x tiles tiles at `root` by the first process, unless it exists;
+    do nothing if `tiles` is None."""
+    if tiles is not None:
+        with fabric.rank_zero_first():
+            ensure_sample_tiles(root, tiles)

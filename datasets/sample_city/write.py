@@ -3,9 +3,11 @@ from a seed."""
 
 from __future__ import annotations
 
+import cmath
 import math
 import random
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,33 +17,38 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from datasets.sample_city import countryside, quarters
-from datasets.sample_city.districts import write_districts
-from datasets.sample_city.geometry import area, inset
-from datasets.sample_city.osm import build_layers, write_layers
+from datasets.sample_city.osm import CRS, SOUTH, WEST, build_layers, write_districts, write_layers
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import TILE, Plan, make_plan
 from datasets.sample_city.record import Scene
 from datasets.sample_city.site import Site
-from datasets.sample_city.statistics import CELL, Areas
+from datasets.sample_city.statistics import (
+    CELL,
+    PERSONS,
+    ROAD_TONNES,
+    TONNES,
+    density,
+    forget,
+    land_use,
+)
 from datasets.sample_city.streets import build_streets
 from datasets.targets import UNKNOWN
 from utils.errors import RoseError
 from utils.files import replacing
 
-CRS = "EPSG:32633"
-WEST, SOUTH = 392_000.0, 5_812_000.0        # south-west corner in CRS metres
 BLOCK = 4 * TILE                            # pixels painted at a time
-UNITS = {"population": "persons per square kilometre",
-         "co2": "tonnes of CO2 per square kilometre and year"}
+FILES = {"image": "city.tif", "osm": "osm.gpkg", "landuse": "landuse.tif",
+         "population": "population.tif", "co2": "co2.tif", "districts": "districts.gpkg"}
+SUN = 1j * cmath.rect(1, -math.radians(146))    # it stands in the south-east, 146 degrees azimuth
 DISTRICTS = {                               # what fills a quarter, and its land use
-    "core": (quarters.core, "commercial"),
+    "core": (partial(quarters.build_up, style=quarters.CORE), "commercial"),
     "business": (quarters.business, "commercial"),
     "campus": (quarters.campus, "institution"),
-    "industry": (quarters.industry, "industrial"),
+    "industry": (partial(quarters.build_up, style=quarters.INDUSTRY), "industrial"),
     "yard": (quarters.yard, "transport"),
-    "slabs": (quarters.slabs, "residential"),
-    "terraces": (quarters.terraces, "residential"),
-    "detached": (quarters.detached, "residential"),
+    "slabs": (partial(quarters.build_up, style=quarters.SLABS), "residential"),
+    "terraces": (partial(quarters.build_up, style=quarters.TERRACES), "residential"),
+    "detached": (partial(quarters.build_up, style=quarters.DETACHED), "residential"),
     "park": (countryside.park, "green"),
     "lake": (countryside.lake, "green"),
     "forest": (countryside.forest, "green"),
@@ -90,89 +97,59 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each "
                         "side, at least 1. Try tiles=12.")
     out.mkdir(parents=True, exist_ok=True)
+    paths = {name: out / file for name, file in FILES.items()}
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
-    areas = Areas(scene, plan, seed)
-    layers = build_layers(scene, plan, WEST, SOUTH)
-    paths = {name: out / file for name, file in (("image", "city.tif"), ("osm", "osm.gpkg"),
-                                                 ("landuse", "landuse.tif"),
-                                                 ("population", "population.tif"),
-                                                 ("co2", "co2.tif"),
-                                                 ("districts", "districts.gpkg"))}
+    forget(scene, plan, seed)
     with replacing(paths["osm"]) as part:
-        written = write_layers(part, layers, CRS)
+        written = write_layers(part, build_layers(scene, plan))
     with replacing(paths["districts"]) as part:
-        write_districts(part, plan, WEST, SOUTH, CRS)
-    canvas = make_canvas(scene, plan.warp, plan.side, seed)
-    windows = list(blocks(tiles * TILE))
-    with replacing(paths["image"]) as part, raster(part, tiles * TILE, 3, "uint8",
+        write_districts(part, plan)
+    canvas, side = make_canvas(scene, plan, seed), tiles * TILE
+    corners = [(row, col) for row in range(0, side, BLOCK) for col in range(0, side, BLOCK)]
+    with replacing(paths["image"]) as part, raster(part, side, 3, "uint8",
                                                    photometric="RGB") as target:
-        for window in tqdm(windows, desc="painting", disable=not progress):
-            rgb = paint_window(canvas, window.row_off, window.col_off,
-                               (window.height, window.width))
-            target.write(rgb.transpose(2, 0, 1), window=window)
-    write_labels(paths, areas, windows, tiles, seed)
+        for row, col in tqdm(corners, desc="painting", disable=not progress):
+            shape = min(BLOCK, side - row), min(BLOCK, side - col)
+            target.write(paint_window(canvas, row, col, shape).transpose(2, 0, 1),
+                         window=Window(col, row, *shape[::-1]))
+    with replacing(paths["landuse"]) as part, raster(part, side, 1, "uint8",
+                                                     nodata=UNKNOWN) as target:
+        target.write(land_use(scene, plan), 1)
+    for k, (name, unit, rates) in enumerate((
+            ("population", "persons per square kilometre", (PERSONS, {})),
+            ("co2", "tonnes of CO2 per square kilometre and year", (TONNES, ROAD_TONNES)))):
+        values = density(scene, plan, *rates)
+        noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, values.shape))   # 10 %
+        with replacing(paths[name]) as part, raster(part, len(values), 1, "float32",
+                                                    CELL) as target:
+            target.write((values * noise).astype(np.float32), 1)
+            target.set_band_description(1, unit)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
 
 
 def build_scene(plan: Plan, seed: int) -> Scene:
     """Fill every quarter of the plan, then build the streets between them."""
-    turn = plan.warp.turn
-    azimuth = math.radians(146)                                  # the sun stands in the south-east
-    sx, sy = math.sin(azimuth), math.cos(azimuth)
-    sun = (sx * math.cos(turn) + sy * math.sin(turn), -sx * math.sin(turn) + sy * math.cos(turn))
-    scene = Scene(sun, turn)
+    scene = Scene(SUN / plan.warp.turn)
     for quarter in plan.quarters:
         rng = random.Random(f"quarter {seed} {quarter.index}")
         scene.memory = random.Random(f"mappers {seed} {quarter.index}")
         scene.drop = 1.0 if not quarter.mapped else 1 / 3 if rng.random() < 0.3 else 0.04
         build, use = DISTRICTS[quarter.kind]
         scene.area(quarter.ring, use)
-        ring = inset(quarter.ring)
-        if len(ring) >= 3 and area(ring) > 900:
+        ring = quarter.ring.inset()
+        if ring.area > 900:
             build(Site(scene, plan, rng, quarter), ring)
     scene.drop, scene.memory = 0.0, random.Random(f"mappers {seed}")
     build_streets(scene, plan, random.Random(f"streets {seed}"))
     return scene
 
 
-def write_labels(paths: dict[str, Path], areas: Areas, windows: list[Window], tiles: int,
-                 seed: int) -> None:
-    """Write the land-use raster and the two density rasters; densities carry multiplicative noise
-    of about 10 %."""
-    cells = tiles * TILE // CELL
-    density = {"population": np.zeros((cells, cells)), "co2": np.zeros((cells, cells))}
-    with replacing(paths["landuse"]) as part, raster(part, tiles * TILE, 1, "uint8",
-                                                     nodata=UNKNOWN) as target:
-        for window in windows:
-            spot = window.row_off, window.col_off, (window.height, window.width)
-            target.write(areas.labels(*spot), 1, window=window)
-            rows, cols = (slice(o // CELL, (o + n) // CELL)
-                          for o, n in zip(spot[:2], spot[2], strict=True))
-            density["population"][rows, cols], density["co2"][rows, cols] = areas.densities(*spot)
-    for k, (name, unit) in enumerate(UNITS.items()):
-        noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, (cells, cells)))
-        with replacing(paths[name]) as part, raster(part, cells, 1, "float32", metres=CELL,
-                                                    tiled=False) as target:
-            target.write((density[name] * noise).astype(np.float32), 1)
-            target.set_band_description(1, unit)
-
-
-def blocks(side: int):
-    """Windows that cover a square raster, whole tiles each."""
-    for row in range(0, side, BLOCK):
-        for col in range(0, side, BLOCK):
-            yield Window(col, row, min(BLOCK, side - col), min(BLOCK, side - row))
-
-
-def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, tiled: bool = True,
-           **options):
-    """A new compressed GeoTIFF of side x side pixels on the city's grid."""
-    north = SOUTH + side * metres
-    if tiled:
+def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, **options):
+    """Open a new compressed GeoTIFF of side x side pixels on the city's grid."""
+    if metres == 1:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    return rasterio.open(path, "w", driver="GTiff", width=side, height=side, count=bands,
-                         dtype=dtype, crs=CRS,
-                         transform=Affine(metres, 0, WEST, 0, -metres, north), compress="deflate",
-                         predictor=3 if dtype == "float32" else 2,
-                         BIGTIFF="IF_SAFER", **options)
+    return rasterio.open(
+        path, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
+        transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres), compress="deflate",
+        predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER", **options)

@@ -1,2 +1,3 @@
-"""The two forms of a tile dataset on disk: the release's layout (release.py) and the compact one
-(compact.py)."""
+"""The two layouts of a tile dataset on disk: the release's (release.py) and the compact one
+(compact.py). A store reads and writes tiles as they are; what a tile means to a network (targets,
+normalisation, lists) may not live here."""

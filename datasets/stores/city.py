@@ -1,5 +1,4 @@
-"""Cities: their tiles' names, and the JSON file that describes one as a whole, in either
-layout."""
+"""What both layouts know of a city: its tiles' names, and the JSON file that describes it."""
 
 import json
 import re
@@ -11,30 +10,28 @@ import numpy as np
 
 from utils.errors import TileError, one_line
 
-LEAST_PIXELS = 16  # along a tile's side, of those whose names count pixels
-NO_CITY = "@"  # the compact layout's folder for tiles whose names have no city
+LEAST_PIXELS = 16  # a common step of columns and rows from which on names count pixels
+NO_CITY = "@"      # the compact layout's folder for tiles whose names have no city
 
 
 def city_of(name: str) -> str | None:
-    """The city in a tile's name `{city}_{col}_{row}`; None for a name of another form."""
-    parts = re.fullmatch(r"(.+)_\d+_\d+", name)
-    return parts and parts[1]
+    """Return the city in a tile's name `{city}_{col}_{row}`; None for a name of another form."""
+    match = re.fullmatch(r"(.+)_\d+_\d+", name)
+    return match and match[1]
 
 
-def places_of(names: Sequence[str], among: Sequence[str] | None = None) -> np.ndarray:
-    """Column and row [n, 2] in tiles, of the names of one city's tiles, each of the form
-    `{city}_{col}_{row}`.
+def grid_cells(names: Sequence[str], among: Sequence[str] | None = None) -> np.ndarray:
+    """Return column and row [n, 2] of tiles of one city, named `{city}_{col}_{row}`.
+
+    The authors' published names count pixels (singapore_22176_12992). Names are taken to do so
+    where all differences are multiples of at least LEAST_PIXELS.
 
     Args:
-        among: the names of all the city's tiles, where `names` are some of them.
-
-    The authors' published tiles count pixels, such as singapore_22176_12992: that is taken for
-    granted where all differences are multiples of a number that columns and rows would not share
-    by chance.
+        among: the names of all tiles of the city, where `names` are only some.
     """
-    places, all_places = _numbers(names), _numbers(names if among is None else among)
-    step = np.gcd.reduce(all_places - all_places[:1], axis=None)
-    return (places - all_places.min(0)) // step if step >= LEAST_PIXELS else places
+    cells, city = _numbers(names), _numbers(names if among is None else among)
+    step = np.gcd.reduce(city - city[:1], axis=None)
+    return (cells - city.min(0)) // step if step >= LEAST_PIXELS else cells
 
 
 def _numbers(names: Sequence[str]) -> np.ndarray:
@@ -42,33 +39,29 @@ def _numbers(names: Sequence[str]) -> np.ndarray:
 
 
 def cities_of(names: Iterable[str]) -> list[str]:
-    """The cities of the tiles called so, sorted."""
+    """Return the cities in tiles' names, sorted."""
     return sorted({city for city in map(city_of, names) if city})
 
 
 def repeated(names: list[str]) -> str | None:
-    """The first of sorted names that comes twice, if any."""
-    return next((one for one, other in pairwise(names) if one == other), None)
+    """Return the first of sorted names that occurs twice; None if all differ."""
+    return next((name for name, following in pairwise(names) if name == following), None)
 
 
-def check_cities(cities: Sequence[str], found: list[str], root: Path) -> None:
-    """Raises TileError where one of `cities` is not among those found in the dataset."""
-    unknown = [city for city in cities if city not in found]
+def check_cities(cities: Sequence[str], present: list[str], root: Path) -> None:
+    """Raise TileError if one of `cities` is not present in the dataset."""
+    unknown = [city for city in cities if city not in present]
     if unknown:
-        listing = ", ".join(found) or "none, for no tile's name has the form {city}_{col}_{row}"
+        listing = ", ".join(present) or "none, for no tile's name has the form {city}_{col}_{row}"
         raise TileError(f"{root}: no tile of cities={','.join(unknown)}; the cities found are: "
                         f"{listing}; choose among them")
 
 
 def read_meta(path: Path, remedy: str) -> dict:
-    """The object in a JSON file.
-
-    Args:
-        path: the file.
-        remedy: of the message, should there be need.
+    """Return the object in a JSON file.
 
     Raises:
-        TileError: it cannot be read, or holds something else.
+        TileError: it cannot be read, or holds something else; the message ends with `remedy`.
     """
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
@@ -81,8 +74,7 @@ def read_meta(path: Path, remedy: str) -> dict:
 
 
 def check_labels(labels: object, path: Path) -> None:
-    """Raises TileError where the label names of the file at `path` are neither absent nor a list
-    of strings."""
+    """Raise TileError if the label names in the file `path` are neither absent nor strings."""
     if labels is not None and not (isinstance(labels, list)
                                    and all(isinstance(label, str) for label in labels)):
         raise TileError(f"{path}: label_names is {json.dumps(labels)[:60]}, expected a list of "

@@ -1,7 +1,7 @@
 """Lossless images: as small as PNG, decoded several times as fast.
 
-Red and blue less green, then every row less the one above it (both modulo 256), then zstandard
-with a checksum of its own. Both steps are undone by running sums of bytes.
+Subtract green from red and blue, then from every row the one above it (both modulo 256), then
+compress with zstandard, which adds a checksum. Running sums of bytes undo both steps.
 """
 
 import threading
@@ -15,11 +15,11 @@ _local = threading.local()  # contexts are costly to make, and serve one thread 
 
 
 class ImageFault(Exception):
-    """Bytes that are no image of the expected shape; the message says why, in one short line."""
+    """Bytes that are no image of the expected shape; the message says why in one line."""
 
 
 def encode_image(image: np.ndarray) -> bytes:
-    """uint8 [C, H, W] to bytes; three channels are taken for red, green and blue."""
+    """Encode uint8 [C, H, W]; three channels are taken for red, green and blue."""
     rows = np.array(image.transpose(1, 0, 2), order="C")  # [H, C, W], a copy
     if len(image) == 3:
         rows[:, ::2] -= rows[:, 1:2]
@@ -29,21 +29,21 @@ def encode_image(image: np.ndarray) -> bytes:
 
 def decode_image(buffer: bytes | memoryview | np.ndarray,
                  shape: tuple[int, int, int]) -> np.ndarray:
-    """The inverse of `encode_image`: uint8 of `shape` (C, H, W), contiguous and writable.
+    """Invert `encode_image`: return uint8 of `shape` (C, H, W), contiguous and writable.
 
     Raises:
         ImageFault: the bytes are truncated or damaged, or hold an image of another size.
     """
     channels, height, width = shape
     try:
-        # before that much memory is asked for
+        # compared before that much memory is allocated
         if zstandard.frame_content_size(buffer) != channels * height * width:
             raise ImageFault(f"not an image of {width} x {height} pixels")
         differences = np.frombuffer(bytearray(_decompressor().decompress(buffer)), np.uint8)
     except zstandard.ZstdError as error:
         raise ImageFault(str(error)) from error
-    rows = _running_sum(differences.reshape(height, channels * width)).reshape(height, channels,
-                                                                               width)
+    rows = _running_sum(differences.reshape(height, channels * width))
+    rows = rows.reshape(height, channels, width)
     image = np.empty(shape, np.uint8)
     if channels != 3:
         image[:] = rows.transpose(1, 0, 2)
@@ -56,11 +56,8 @@ def decode_image(buffer: bytes | memoryview | np.ndarray,
 
 
 def _running_sum(rows: np.ndarray) -> np.ndarray:
-    """Sums over the rows up to each one, modulo 256, in place: within blocks of rows, all blocks
-    at once, then block by block.
-
-    np.add.accumulate does the same byte after byte, in twice the time.
-    """
+    """Sum the rows up to each one, modulo 256, in place: within blocks of rows, all blocks at
+    once, then block by block. np.add.accumulate takes twice the time."""
     whole = len(rows) // _BLOCK * _BLOCK
     blocks = rows[:whole].reshape(-1, _BLOCK, rows.shape[1])
     for row in range(1, _BLOCK):

@@ -19,7 +19,7 @@ CITIES = "cities"  # the folder of all cities' folders
 
 
 class CompactTiles:
-    """The tiles of a dataset in the compact layout, by their place in `names`. The attributes are
+    """The tiles of a dataset in the compact layout, by their index in `names`; the attributes are
     those of `release.ReleaseTiles`.
 
     Args:
@@ -27,74 +27,73 @@ class CompactTiles:
         cities: keep only the tiles of these cities; None or empty keeps all.
 
     Raises:
-        TileError: there is no city, or one asked for is not there, or one cannot be read. Reading
-            a tile raises it too, where the tile is damaged or not as asked.
+        TileError: there is no city, a requested one is missing, or one cannot be read. Reading a
+            tile raises it too, if the tile is damaged or of another size than requested.
     """
 
     def __init__(self, root: Path, cities: Sequence[str] | None = None):
-        found = sorted(path.name for path in (root / CITIES).iterdir() if path.is_dir()
-                       and not path.name.startswith("."))
-        if not found:
+        present = sorted(path.name for path in (root / CITIES).iterdir() if path.is_dir()
+                         and not path.name.startswith("."))
+        if not present:
             raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; "
                             "correct the path; prepare_dataset.py makes such a dataset from a "
                             "raster and an OSM extract")
         if cities:
-            check_cities(cities, [name for name in found if name != NO_CITY], root)
-        self.cities = {name: CompactCity(root / CITIES / name) for name in found if not cities
-                       or name in cities}
+            check_cities(cities, [name for name in present if name != NO_CITY], root)
+        self.cities = {name: CompactCity(root / CITIES / name) for name in present
+                       if not cities or name in cities}
         self.label_names = {name: city.label_names for name, city in self.cities.items()
                             if city.label_names is not None}
         self.meta = {name: city.meta for name, city in self.cities.items()}
         stores = list(self.cities.values())
         names = [name for city in stores for name in city.names]
         order = sorted(range(len(names)), key=names.__getitem__)
-        self.names = [names[place] for place in order]
-        if twice := repeated(self.names):
-            raise TileError(f"{root}: tile {twice} is in two folders of {CITIES}/, expected in "
+        self.names = [names[index] for index in order]
+        if name := repeated(self.names):
+            raise TileError(f"{root}: tile {name} is in two folders of {CITIES}/, expected in "
                             "one; remove the copy")
-        # [tiles] which city
-        self._city = np.repeat(np.arange(len(stores)), [len(city) for city in stores])[order]
-        # [tiles] which of its tiles
-        self._place = np.concatenate([np.arange(len(city)) for city in stores])[order]
+        lengths = [len(city) for city in stores]
+        self._city = np.repeat(np.arange(len(stores)), lengths)[order]                 # [tiles]
+        self._index = np.concatenate([np.arange(length) for length in lengths])[order]  # [tiles]
         self._stores = stores
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image(self, index: int, size: int | None = None) -> Tensor:
-        """uint8 [3, H, W]; with `size` of that height and width."""
-        city, place = self._find(index)
+        """Return uint8 [3, H, W]; raise if a given `size` is not its height and width."""
+        city, index = self._find(index)
         if size is not None and city.image_shape[1:] != (size, size):
             height, width = city.image_shape[1:]
             raise TileError(f"{city.folder}: the images have {width} x {height} pixels, expected "
                             f"{size} x {size}; pass image_size={width}, or re-tile with "
                             f"prepare_dataset.py tile_px={size}")
-        return city.image(place)
+        return city.image(index)
 
     def graph(self, index: int, node_width: int | None = None) -> Data:
-        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name; with
-        `node_width` of that width."""
-        city, place = self._find(index)
+        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1] and
+        name; raise if the nodes have another width than a given one."""
+        city, index = self._find(index)
         if node_width not in (None, city.node_width):
             raise TileError(f"{city.folder}: the node tables have {city.node_width} columns, "
                             f"expected {node_width}; another text embedding changes the width: "
                             f"pass graph_in_dim={city.node_width - 1}, or make the city again "
                             "with prepare_dataset.py")
-        return city.graph(place)
+        return city.graph(index)
 
     def land_use(self, index: int) -> Tensor | None:
-        """uint8 [H, W]; None where the tile has none."""
-        city, place = self._find(index)
-        return city.land_use(place)
+        """Return uint8 [H, W]; None if the tile has none."""
+        city, index = self._find(index)
+        return city.land_use(index)
 
     def total(self, index: int, name: str) -> float | None:
-        """The tile's sum of `name`, "pop" or "CO2"; None where it has none."""
-        city, place = self._find(index)
-        return city.total(place, name)
+        """Return the tile's sum of `name`, "pop" or "CO2"; None if it has none."""
+        city, index = self._find(index)
+        return city.total(index, name)
 
     def files(self) -> list[Path]:
-        """Every file of the cities."""
+        """Return every file of the cities."""
         return [path for city in self._stores for path in city.folder.iterdir() if path.is_file()]
 
     def _find(self, index: int) -> tuple[CompactCity, int]:
-        return self._stores[self._city[index]], int(self._place[index])
+        return self._stores[self._city[index]], int(self._index[index])

@@ -1,22 +1,25 @@
 """The compact layout: a city's tiles in a few arrays that are read by memory map, so that many
-processes share their pages.
+processes share their pages. The files of root/cities/CITY/, tiles in the order of names.txt:
 
-    root/cities/CITY/meta.json            what the city's maker says of it, "label_names" for one, and under "store" what the files hold
-    root/cities/CITY/names.txt            the tiles' names, sorted, a line each; all that follows is in their order
-    root/cities/CITY/images.bin           encoded images (codec.py), end to end;                        image_starts.npy  [tiles + 1]
-    root/cities/CITY/geometry.npy         float32 [nodes, 12], a node row without its text and label;   node_starts.npy   [tiles + 1]
-    root/cities/CITY/text_index.npy       unsigned [nodes], row of the text table
-    root/cities/CITY/label.npy            whole numbers [nodes], label codes
-    root/cities/CITY/text.npy             float32 [values, width], a text vector for every distinct value
-    root/cities/CITY/edges.npy            unsigned [2 * edges]: of each tile first the sources, then the targets, counted from its first
-    root/cities/CITY/codes.npy            uint8, or float32 where they are no bytes: [edges];           edge_starts.npy   [tiles + 1]
-    root/cities/CITY/land_use.bin         encoded labels, of the tiles that have one;                   land_use_starts.npy
-    root/cities/CITY/pop.npy, CO2.npy     float64 [tiles], nan for a tile without a total; such files only where some tile has one
-    root/cities/CITY/checksums.npy        uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges and codes
+    meta.json           what the city's maker says of it, such as "label_names", and under "store"
+                        what the files hold
+    names.txt           the tiles' names, sorted, a line each
+    images.bin          encoded images (codec.py), end to end; image_starts.npy [tiles + 1]
+    geometry.npy        float32 [nodes, 12], a node row without its text and label;
+                        node_starts.npy [tiles + 1]
+    text_index.npy      unsigned [nodes], row of the text table
+    label.npy           whole numbers [nodes], label codes
+    text.npy            float32 [values, width], a text vector for every distinct value
+    edges.npy           unsigned [2 * edges]: of each tile first the sources, then the targets,
+                        counted from its first node
+    codes.npy           [edges] uint8, or float32 if they are no bytes; edge_starts.npy [tiles + 1]
+    land_use.bin        encoded labels, of the tiles that have one; land_use_starts.npy
+    pop.npy, CO2.npy    float64 [tiles], nan for a tile without a total; only if some tile has one
+    checksums.npy       uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges, codes
 
-Nothing damaged is read as data: sizes, and checksums of the small files, are compared on opening;
-a tile's checksum when it is read, and images carry their own. meta.json is written last, so a
-folder without it is unfinished.
+Nothing damaged is read as data. Opening compares sizes, and checksums of the small files; reading
+a tile compares its checksum, and images carry their own. meta.json is written last, so a folder
+without it is unfinished.
 """
 
 import json
@@ -33,33 +36,32 @@ from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 
 FORMAT, VERSION = "rose-tiles", 1
-# under the tile's checksum, in this order
-TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")
+TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")  # in a checksum's order
 _OWN_META = ("format", "version", "store")
 _MAKE_AGAIN = "make the city again with prepare_dataset.py, or copy it again from where it came"
 
 
 class CompactCity:
-    """The tiles of one city, by their place in `names`.
+    """The tiles of one city, by their index in `names`.
 
     Attributes:
-        names: of the tiles, sorted.
+        names: the tiles' names, sorted.
         meta: what the city's maker says of it.
         text: float32 [values, width], the text table.
-        label_names: tag values by label code; None where the maker did not say.
+        label_names: tag values by label code; None if the maker does not say.
         image_shape: (3, H, W) of every image.
         node_width: columns of a node row, label included.
 
     Raises:
-        TileError: a file is missing, damaged, or of another version. Reading a tile raises it too,
-            where the tile is damaged.
+        TileError: a file is missing, damaged, or of another version. Reading a damaged tile
+            raises it too.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
-        read = _read_meta(self.folder / "meta.json")
-        self._store = read["store"]
-        self.meta = {key: value for key, value in read.items() if key not in _OWN_META}
+        meta = _read_meta(self.folder / "meta.json")
+        self._store = meta["store"]
+        self.meta = {key: value for key, value in meta.items() if key not in _OWN_META}
         _check_files(self.folder, self._store)
         self.label_names: list[str] | None = self.meta.get("label_names")
         self.names = (self.folder / "names.txt").read_text(encoding="utf-8").splitlines()
@@ -78,29 +80,28 @@ class CompactCity:
         return self._map("text.npy")
 
     def image(self, index: int) -> torch.Tensor:
-        """uint8 [3, H, W]."""
-        return torch.from_numpy(self._decode("images.bin", "image_starts.npy", index,
-                                             self.image_shape))
+        """Return uint8 [3, H, W]."""
+        return self._decode("image", "images.bin", index, self.image_shape)
 
     def land_use(self, index: int) -> torch.Tensor | None:
-        """uint8 [H, W]; None where the tile has none."""
+        """Return uint8 [H, W]; None if the tile has none."""
         if "land_use.bin" not in self._store["bytes"]:
             return None
         starts = self._map("land_use_starts.npy")
         if starts[index] == starts[index + 1]:
             return None
-        return torch.from_numpy(self._decode("land_use.bin", "land_use_starts.npy", index,
-                                             (1, *self.image_shape[1:]))[0])
+        return self._decode("land_use", "land_use.bin", index, (1, *self.image_shape[1:]))[0]
 
     def total(self, index: int, name: str) -> float | None:
-        """The tile's sum of `name`, one of TOTALS; None where it has none."""
+        """Return the tile's sum of `name`, one of TOTALS; None if it has none."""
         if f"{name}.npy" not in self._store["bytes"]:
             return None
         value = float(self._map(f"{name}.npy")[index])
         return None if np.isnan(value) else value
 
     def graph(self, index: int) -> Data:
-        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name."""
+        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1] and
+        name."""
         geometry, text_index, label, edges, codes = self._pieces(index)
         x = np.empty((len(geometry), self.node_width), np.float32)
         x[:, :-GEOMETRY_WIDTH - 1] = self.text[text_index]
@@ -112,7 +113,7 @@ class CompactCity:
                     name=self.names[index])
 
     def tile(self, index: int) -> Tile:
-        """Everything of a tile."""
+        """Return everything a tile has."""
         geometry, text_index, label, edges, codes = self._pieces(index)
         land_use = self.land_use(index)
         totals = {name: self.total(index, name) for name in TOTALS}
@@ -125,7 +126,7 @@ class CompactCity:
         )
 
     def _pieces(self, index: int) -> list[np.ndarray]:
-        """The tile's pieces of TILE_ARRAYS, checked."""
+        """Return the tile's pieces of TILE_ARRAYS, checked."""
         nodes, edges = (slice(*self._map(f"{unit}_starts.npy")[index:index + 2].tolist())
                         for unit in ("node", "edge"))
         both = slice(2 * edges.start, 2 * edges.stop)
@@ -138,11 +139,11 @@ class CompactCity:
                             f"{_MAKE_AGAIN}")
         return pieces
 
-    def _decode(self, file: str, starts: str, index: int,
-                shape: tuple[int, int, int]) -> np.ndarray:
-        first, last = self._map(starts)[index:index + 2].tolist()
+    def _decode(self, unit: str, file: str, index: int,
+                shape: tuple[int, int, int]) -> torch.Tensor:
+        first, last = self._map(f"{unit}_starts.npy")[index:index + 2].tolist()
         try:
-            return decode_image(self._map(file)[first:last], shape)
+            return torch.from_numpy(decode_image(self._map(file)[first:last], shape))
         except ImageFault as fault:
             raise TileError(f"{self.folder / file}: tile {self.names[index]} cannot be decoded "
                             f"({fault}), expected an image of {shape[2]} x {shape[1]} pixels; the "
@@ -155,7 +156,7 @@ class CompactCity:
 
 
 def checksum(pieces: list[np.ndarray]) -> int:
-    """CRC-32 of the arrays' bytes, one after the other."""
+    """Return the CRC-32 of the arrays' bytes, one after the other."""
     value = 0
     for piece in pieces:
         value = zlib.crc32(piece, value)
@@ -163,7 +164,7 @@ def checksum(pieces: list[np.ndarray]) -> int:
 
 
 def _open(path: Path) -> np.ndarray:
-    """A plain array over the file's pages; numpy's memmap class would slow every slice of it."""
+    """Map a file as a plain array; numpy's memmap class would slow every slice."""
     try:
         if path.suffix == ".npy":
             return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
@@ -179,8 +180,8 @@ def _read_meta(path: Path) -> dict:
                         f"finished; {_MAKE_AGAIN}")
     meta = read_meta(path, _MAKE_AGAIN)
     if meta.get("format") != FORMAT:
-        raise TileError(
-            f'{path}: format is {json.dumps(meta.get("format"))[:60]}, expected "{FORMAT}"; {_MAKE_AGAIN}')
+        raise TileError(f"{path}: format is {json.dumps(meta.get('format'))[:60]}, expected "
+                        f'"{FORMAT}"; {_MAKE_AGAIN}')
     if meta.get("version") != VERSION:
         raise TileError(f"{path}: version is {json.dumps(meta.get('version'))[:60]}, expected "
                         f"{VERSION}; read it with the version of Rose that wrote it, or make the "
@@ -205,8 +206,8 @@ def _check_files(folder: Path, store: dict) -> None:
         path = folder / file
         if not path.is_file():
             raise TileError(f"{path}: missing, expected a file of {size} bytes; {_MAKE_AGAIN}")
-        if (found := path.stat().st_size) != size:
-            raise TileError(f"{path}: has {found} bytes, expected {size}; the file is truncated "
+        if (actual := path.stat().st_size) != size:
+            raise TileError(f"{path}: has {actual} bytes, expected {size}; the file is truncated "
                             f"or was changed; {_MAKE_AGAIN}")
         if file in store["crc32"] and zlib.crc32(path.read_bytes()) != store["crc32"][file]:
             raise TileError(f"{path}: does not have its checksum, expected what was written; the "

@@ -1,5 +1,5 @@
-"""Parts joined to a city in the compact layout (see compact_city.py), each tile's pieces copied to
-where the order of names wants them."""
+"""Join the parts of a city into the compact layout (compact_city.py): copy each tile's pieces to
+where the order of names puts them."""
 
 import json
 import os
@@ -24,18 +24,18 @@ _FILES = {"images": "images.bin", "land_use": "land_use.bin", "text": "text_inde
 
 
 def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta: dict) -> None:
-    """Make a city's folder of the tiles in `parts`, in memory that does not grow with their
+    """Make a city's folder from the tiles in `parts`, in memory that does not grow with their
     pixels, nodes and edges.
 
     The result depends on the tiles alone, not on how they were dealt to parts. The folder has no
     meta.json, so is no city, until all else is on disk.
 
     Args:
-        parts: files of `write_part`, each tile in one of them.
-        folder: to make; root/cities/CITY for a dataset at root. Files in it are written over.
+        parts: files of `write_part`; each tile is in one of them.
+        folder: the folder to make, such as root/cities/CITY. Files in it are written over.
         text_table: float32 [values, width]; the tiles' `text` counts its rows.
-        meta: what describes the city as a whole, as JSON; "label_names" is a list of tag values by
-            label code.
+        meta: what describes the city as a whole, as JSON; "label_names" lists tag values by label
+            code.
 
     Raises:
         TileError: a part cannot be read, there is no tile, two have one name, or they differ in
@@ -57,8 +57,8 @@ class _Joint:
         self.parts, self.folder, self.text = parts, folder, text
         names: list[str] = []
         shapes, labels, whole = set(), [0], True
-        counts: dict[str, list[np.ndarray]] = {"images": [], "land_use": [], "nodes": [],
-                                               "edges": []}
+        counts: dict[str, list[np.ndarray]] = {
+            unit: [] for unit in ("images", "land_use", "nodes", "edges")}
         totals: dict[str, list[np.ndarray]] = {name: [] for name in TOTALS}
         for path in parts:
             with Part(path) as part:
@@ -72,17 +72,16 @@ class _Joint:
                 labels += [label.min(), label.max()] if len(label) else []
                 whole = whole and _are_bytes(part.array("codes"))
         if not names or len(shapes) > 1:
-            found = f"images of {len(shapes)} sizes" if names else "no tile"
-            raise TileError(f"{folder}: the parts of the city hold {found}, expected one tile or "
+            problem = f"images of {len(shapes)} sizes" if names else "no tile"
+            raise TileError(f"{folder}: the parts of the city hold {problem}, expected one tile or "
                             "more, all of one size")
         order = np.argsort(np.array(names, np.str_), kind="stable")
         self.names = [names[index] for index in order]
-        if twice := repeated(self.names):
-            raise TileError(f"{folder}: the parts of the city hold tile {twice} twice, expected "
+        if name := repeated(self.names):
+            raise TileError(f"{folder}: the parts of the city hold tile {name} twice, expected "
                             "every tile once")
-        # of each tile as the parts have it, in the order of the names
-        self.place = np.empty(len(names), np.int64)
-        self.place[order] = np.arange(len(names))
+        self.index = np.empty(len(names), np.int64)     # in self.names, of each tile of the parts
+        self.index[order] = np.arange(len(names))
         self.image_shape = shapes.pop()
         joined = {unit: np.concatenate(lists)[order] for unit, lists in counts.items()}
         self.starts = {unit: np.concatenate([[0], np.cumsum(count)])
@@ -98,12 +97,11 @@ class _Joint:
         }
 
     def write_small(self) -> None:
-        """The files that are read whole when a dataset is opened."""
-        (self.folder / "names.txt").write_text("".join(f"{name}\n" for name in self.names),
-                                               encoding="utf-8")
+        """Write the files that are read whole when a dataset is opened."""
+        lines = "".join(f"{name}\n" for name in self.names)
+        (self.folder / "names.txt").write_text(lines, encoding="utf-8")
         arrays = {"text": self.text, "image_starts": self.starts["images"],
-                  "node_starts": self.starts["nodes"],
-                  "edge_starts": self.starts["edges"]}
+                  "node_starts": self.starts["nodes"], "edge_starts": self.starts["edges"]}
         if self.starts["land_use"][-1]:
             arrays["land_use_starts"] = self.starts["land_use"]
         arrays |= {name: total for name, total in self.totals.items() if not np.isnan(total).all()}
@@ -112,8 +110,8 @@ class _Joint:
         self.small = ["names.txt", *(f"{name}.npy" for name in arrays), "checksums.npy"]
 
     def write_large(self) -> None:
-        """The files that hold the tiles' content, part by part; each tile's piece goes where the
-        order of the names wants it."""
+        """Write the files that hold the tiles' content, part by part; each tile's piece goes where
+        the order of names puts it."""
         kept = [name for name in PIECES if name != "land_use" or self.starts["land_use"][-1]]
         checksums = np.zeros(len(self.names), np.uint32)
         same = _first_of_equal(self.text)
@@ -122,7 +120,7 @@ class _Joint:
             first = 0
             for path in self.parts:
                 with Part(path) as part:
-                    places = self.place[first:first + len(part.names)].tolist()
+                    indices = self.index[first:first + len(part.names)].tolist()
                     first += len(part.names)
                     pieces = {name: [piece.astype(self.dtypes[name])
                                      for piece in part.pieces(name)] for name in kept
@@ -130,10 +128,10 @@ class _Joint:
                     pieces["text"] = [same[piece].astype(self.dtypes["text"])
                                       for piece in part.pieces("text")]
                 for name, file in files.items():
-                    for place, piece in zip(places, pieces[name], strict=True):
-                        file.put(place, piece)
-                for number, place in enumerate(places):
-                    checksums[place] = checksum([pieces[name][number] for name in _CHECKED])
+                    for index, piece in zip(indices, pieces[name], strict=True):
+                        file.put(index, piece)
+                for number, index in enumerate(indices):
+                    checksums[index] = checksum([pieces[name][number] for name in _CHECKED])
         np.save(self.folder / "checksums.npy", checksums)
         self.large = [file.path.name for file in files.values()]
 
@@ -144,8 +142,7 @@ class _Joint:
                               columns=GEOMETRY_WIDTH if name == "geometry" else None)
 
     def write_meta(self, meta: dict) -> None:
-        """meta.json, which makes the folder a city; whatever else the folder held before is gone
-        then."""
+        """Remove whatever else the folder holds, then write meta.json, which makes it a city."""
         files = sorted([*self.small, *self.large])
         for path in self.folder.iterdir():
             if path.is_file() and path.name not in files:
@@ -168,10 +165,10 @@ class _ScatteredFile:
     """A file of one array, written piece by piece in any order.
 
     Args:
-        path: ends in .npy for a header before the content.
-        dtype: of the content.
+        path: the file; one that ends in .npy begins with numpy's header.
+        dtype: type of the content.
         starts: [tiles + 1] where the tiles' pieces begin, in elements or, with columns, in rows.
-        columns: of a two-dimensional array.
+        columns: columns of a two-dimensional array.
     """
 
     def __init__(self, path: Path, dtype: np.dtype, starts: np.ndarray,
@@ -194,21 +191,21 @@ class _ScatteredFile:
         os.fsync(self._file.fileno())
         self._file.close()
 
-    def put(self, place: int, piece: np.ndarray) -> None:
-        """Write the piece of the tile at `place`."""
-        self._file.seek(self._begins[place])
+    def put(self, index: int, piece: np.ndarray) -> None:
+        """Write the piece of tile `index`."""
+        self._file.seek(self._begins[index])
         self._file.write(piece)
 
 
 def _are_bytes(codes: np.ndarray) -> bool:
-    """Whether float32 codes are whole numbers from 0 to 255, to the bit."""
+    """Tell whether float32 codes are whole numbers from 0 to 255, to the bit."""
     clipped = codes.clip(0, 255).astype(np.uint8).astype(np.float32)
     return clipped.tobytes() == codes.tobytes()
 
 
 def _first_of_equal(table: np.ndarray) -> np.ndarray:
-    """For each row the first row that is equal to it, to the bit: [rows]. So the stored index does
-    not depend on who made the table."""
+    """Return for each row the first row that is equal to it, to the bit: [rows]. Thus the stored
+    index does not depend on who made the table."""
     first: dict[bytes, int] = {}
-    return np.array([first.setdefault(row.tobytes(), place) for place, row in enumerate(table)],
+    return np.array([first.setdefault(row.tobytes(), index) for index, row in enumerate(table)],
                     np.int64)

@@ -1,4 +1,4 @@
-"""Which layout a dataset has, and what is said of a folder that is none."""
+"""Recognise the layout of a dataset, and open it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,20 +7,19 @@ from datasets.stores.compact import CITIES, CompactTiles
 from datasets.stores.release import MAKE, ReleaseTiles
 from utils.errors import TileError
 
-# a file of this name and a city's: its tiles were being moved into place
-UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"  # begins the name of a marker: the city's tiles were being moved
 
 
 def layout_of(root: Path) -> str:
-    """"compact" or "release", by the folders of a dataset.
+    """Return "compact" or "release", by the folders of a dataset.
 
     Raises:
         TileError: the folder does not exist, its preparation was interrupted, or it has the
             folders of both layouts.
     """
     if not root.is_dir():
-        found = "is a file" if root.exists() else "does not exist"
-        raise TileError(f"{root}: {found}, expected the folder of a dataset with {CITIES}/, or "
+        problem = "is a file" if root.exists() else "does not exist"
+        raise TileError(f"{root}: {problem}, expected the folder of a dataset with {CITIES}/, or "
                         f"with img/, node/, edge/ and edge_w/; correct the path; {MAKE}")
     for marker in root.glob(f"{UNFINISHED}*"):
         city = marker.name.removeprefix(UNFINISHED)
@@ -35,10 +34,10 @@ def layout_of(root: Path) -> str:
 
 
 def open_store(root: Path, cities: Sequence[str] | None = None) -> CompactTiles | ReleaseTiles:
-    """The tiles of the dataset at `root`, of these cities or all, in the layout that it has.
+    """Open the dataset at `root` in the layout that it has; without `cities`, all of them.
 
     Raises:
         TileError: `root` holds no dataset that can be read.
     """
-    return CompactTiles(root,
-                        cities) if layout_of(root) == "compact" else ReleaseTiles(root, cities)
+    store = CompactTiles if layout_of(root) == "compact" else ReleaseTiles
+    return store(root, cities)

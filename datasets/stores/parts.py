@@ -1,8 +1,5 @@
-"""A part of a city: the tiles of one band in one uncompressed file, from which
-`compact.join_parts` makes the city.
-
-An .npz of concatenated arrays; for the tiles' pieces of each, `Part` knows where they begin.
-"""
+"""A part of a city: the tiles of one band in one uncompressed .npz of concatenated arrays, from
+which `join.join_parts` makes the city."""
 
 import zipfile
 from collections.abc import Iterable
@@ -15,13 +12,11 @@ from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 from utils.files import replacing
 
-# concatenated array -> what its length is counted in, and how much a tile has of it for one of
-# these
+# Concatenated array -> the unit that its length is counted in, and its elements per unit.
 PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1),
-          "text": ("nodes", 1), "label": ("nodes", 1),
-          "edges": ("edges", 2), "codes": ("edges", 1)}
-# what numpy raises on damaged files
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+          "text": ("nodes", 1), "label": ("nodes", 1), "edges": ("edges", 2),
+          "codes": ("edges", 1)}
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # numpy, damaged files
 
 
 def write_part(path: Path, tiles: Iterable[Tile]) -> None:
@@ -29,7 +24,7 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
     the same bytes.
 
     Raises:
-        ValueError: arrays of a tile disagree with each other, or images of the tiles in size.
+        ValueError: arrays of a tile disagree, or images differ in size.
     """
     tiles = list(tiles)
     for tile in tiles:
@@ -59,11 +54,11 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
 
 
 class Part:
-    """A file of `write_part`, its arrays read when they are asked for.
+    """A file of `write_part` whose arrays are read on demand.
 
     Attributes:
-        names: of its tiles.
-        image_shape: (C, H, W) of every image; zeros where the part has no tile.
+        names: the tiles' names.
+        image_shape: (C, H, W) of every image; zeros in a part without tiles.
         counts: "images" and "land_use" (bytes), "nodes", "edges" -> int64 [tiles].
 
     Raises:
@@ -88,17 +83,18 @@ class Part:
         self._arrays.close()
 
     def array(self, name: str) -> np.ndarray:
-        """One of the arrays that `write_part` wrote, whole."""
+        """Return one of the arrays that `write_part` wrote, whole."""
         try:
             return self._arrays[name]
         except _DAMAGED as error:
             raise _fault(self.path, error) from error
 
     def pieces(self, name: str) -> list[np.ndarray]:
-        """Each tile's piece of a concatenated array of PIECES."""
+        """Return each tile's piece of a concatenated array of PIECES."""
+        if not self.names:
+            return []
         unit, factor = PIECES[name]
-        return np.split(self.array(name),
-                        np.cumsum(self.counts[unit] * factor)[:-1]) if self.names else []
+        return np.split(self.array(name), np.cumsum(self.counts[unit] * factor)[:-1])
 
 
 def _fault(path: Path, error: Exception) -> TileError:
@@ -109,8 +105,7 @@ def _fault(path: Path, error: Exception) -> TileError:
 def _check(tile: Tile, image_shape: tuple[int, ...]) -> None:
     nodes, edges = len(tile.geometry), len(tile.codes)
     shapes = {"image": image_shape, "geometry": (nodes, GEOMETRY_WIDTH), "text": (nodes,),
-              "label": (nodes,), "edges": (2, edges),
-              "codes": (edges,)}
+              "label": (nodes,), "edges": (2, edges), "codes": (edges,)}
     if tile.land_use is not None:
         shapes["land_use"] = image_shape[1:]
     for name, shape in shapes.items():

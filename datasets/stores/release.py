@@ -5,9 +5,9 @@
     root/edge/NAME.tensor     int64 [2, e]
     root/edge_w/NAME.tensor   [e, 1]
     root/label/NAME.png       optional; land use, one byte a pixel
-    root/pop/NAME.txt         optional; first line a number, the tile's sum. root/CO2/NAME.txt likewise
-    root/meta/CITY.json       optional; "label_names": the city's tag values, indexed by label code
-    root/meta/CITY.text.npy   optional; the city's text table, for the way back to the compact layout
+    root/pop/NAME.txt         optional; first line a number, the tile's sum; CO2/ the same way
+    root/meta/CITY.json       optional; "label_names": the city's tag values, by label code
+    root/meta/CITY.text.npy   optional; the city's text table, to make the compact layout again
 """
 
 import json
@@ -31,26 +31,24 @@ TILE_FOLDERS = {"img": ".png", **dict.fromkeys(GRAPH_FOLDERS, ".tensor"), "label
                 **dict.fromkeys(TOTALS, ".txt")}
 MAKE = "prepare_dataset.py makes such a dataset from a raster and an OSM extract"
 MAKE_AGAIN = "make the tile again with prepare_dataset.py, or copy it again from where it came"
-# of PNG: aerial images gain nothing from more, and take two to five times as long
-_COMPRESS_LEVEL = 1
-# what Pillow raises on damaged files
-_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+_COMPRESS_LEVEL = 1  # more gains nothing on aerial images, and takes two to five times as long
+_DAMAGED = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # Pillow, damaged files
 
 
 class ReleaseTiles:
-    """The tiles of a dataset in the release's layout, by their place in `names`.
+    """The tiles of a dataset in the release's layout, by their index in `names`.
 
     Args:
         root: the dataset's folder.
         cities: keep only the tiles of these cities; None or empty keeps all.
 
     Attributes:
-        names: of the tiles, sorted.
+        names: the tiles' names, sorted.
         label_names: city -> tag values by label code, for the cities that have a meta file.
 
     Raises:
         TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta
-            file cannot be read. Reading a tile raises it too, where a file of the tile is not as
+            file cannot be read. Reading a tile raises it too, if one of its files is not as
             described above.
     """
 
@@ -72,12 +70,12 @@ class ReleaseTiles:
         return len(self.names)
 
     def image(self, index: int, size: int | None = None) -> Tensor:
-        """uint8 [3, H, W]; with `size` of that height and width."""
+        """Return uint8 [3, H, W]; raise if a given `size` is not its height and width."""
         return read_image(self._path("img", index), size)
 
     def graph(self, index: int, node_width: int | None = None) -> Data:
-        """x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1], name; with
-        `node_width` of that width."""
+        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1] and
+        name; raise if the nodes have another width than a given one."""
         node_path, edge_path, weight_path = (self._path(folder, index) for folder in GRAPH_FOLDERS)
         nodes = _check_nodes(read_tensor(node_path), node_path, node_width)
         edges = _check_edges(read_tensor(edge_path), edge_path, len(nodes))
@@ -85,22 +83,22 @@ class ReleaseTiles:
         return Data(x=nodes, edge_index=edges, edge_attr=weights, name=self.names[index])
 
     def land_use(self, index: int) -> Tensor | None:
-        """uint8 [H, W]; None where the tile has none."""
+        """Return uint8 [H, W]; None if the tile has none."""
         path = self._path("label", index)
         return read_land_use(path) if path.is_file() else None
 
     def total(self, index: int, name: str) -> float | None:
-        """The tile's sum of `name`, one of TOTALS; None where it has none."""
+        """Return the tile's sum of `name`, one of TOTALS; None if it has none."""
         path = self._path(name, index)
         return read_total(path) if path.is_file() else None
 
     def files(self) -> list[Path]:
-        """The files of all images and graphs."""
+        """Return the files of all images and graphs."""
         return [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS)
                 for index in range(len(self))]
 
     def text_table(self, city: str) -> np.ndarray | None:
-        """float32 [values, width], the city's; None where it has none."""
+        """Return a city's text vectors, float32 [values, width]; None if it has none."""
         path = _text_path(self.root, city)
         if not path.is_file():
             return None
@@ -123,17 +121,14 @@ class ReleaseTiles:
 
 
 def release_folders(root: Path) -> list[Path]:
-    """The folders of a dataset's tiles and meta files, whether they are there or not."""
+    """Return the folders of a dataset's tiles and meta files, whether they exist or not."""
     return [Path(root) / folder for folder in (*TILE_FOLDERS, "meta")]
 
 
 def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
-    """Write the files of one tile into the folders of a dataset, which are made where they are not
-    there.
+    """Write the files of one tile into the folders of the dataset at `root`, made if missing.
 
     Args:
-        root: the dataset's folder.
-        tile: any tile.
         text_table: float32 [values, width]; the tile's `text` counts its rows.
     """
     graph = tile.graph(text_table)
@@ -150,8 +145,7 @@ def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
 
 
 def write_release_meta(root: Path, city: str, meta: dict, text_table: np.ndarray) -> None:
-    """Write what describes a city as a whole: its meta file, unless there is nothing to say, and
-    its text table."""
+    """Write what describes a city as a whole: its text table, and its meta file unless empty."""
     path = _text_path(root, city)
     path.parent.mkdir(parents=True, exist_ok=True)
     np.save(path, np.ascontiguousarray(text_table, np.float32))
@@ -170,10 +164,10 @@ def _made(root: Path, folder: str, name: str) -> Path:
 
 
 def read_image(path: Path, size: int | None = None) -> Tensor:
-    """An RGB image as uint8 [3, H, W]; with `size` of size x size pixels.
+    """Read an RGB image as uint8 [3, H, W].
 
     Raises:
-        TileError: the file cannot be decoded, or has another mode or size.
+        TileError: the file cannot be decoded, has another mode, or not size x size pixels.
     """
     try:
         with Image.open(path) as image:
@@ -187,9 +181,9 @@ def read_image(path: Path, size: int | None = None) -> Tensor:
 
 def _check_image(image: Image.Image, path: Path, size: int | None) -> None:
     if image.mode != "RGB":
-        convert = f"""python -c "from PIL import Image; Image.open('{path}').convert('RGB').save('{path}')\""""
         raise TileError(f"{path}: the image has mode {image.mode}, expected 8-bit RGB; convert it "
-                        f"with `{convert}`")
+                        'with `python -c "from PIL import Image; '
+                        f"Image.open('{path}').convert('RGB').save('{path}')\"`")
     if size is not None and image.size != (size, size):
         raise TileError(f"{path}: the image has {image.width} x {image.height} pixels, expected "
                         f"{size} x {size}; re-tile with prepare_dataset.py, or, if the tile's "
@@ -197,7 +191,7 @@ def _check_image(image: Image.Image, path: Path, size: int | None) -> None:
 
 
 def read_land_use(path: Path) -> Tensor:
-    """A label image, grey or with a palette, as the stored bytes: uint8 [H, W].
+    """Read a label image, grey or with a palette, as the stored bytes: uint8 [H, W].
 
     Raises:
         TileError: the file cannot be decoded, or has another mode.
@@ -215,10 +209,10 @@ def read_land_use(path: Path) -> Tensor:
 
 
 def read_total(path: Path) -> float:
-    """The number on a file's first line.
+    """Read the number on a file's first line.
 
     Raises:
-        TileError: there is no finite number.
+        TileError: it is no finite number.
     """
     first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
     try:
@@ -232,8 +226,7 @@ def read_total(path: Path) -> float:
 
 
 def read_tensor(path: Path) -> Tensor:
-    """A dense tensor saved by `torch.save`. Nothing but tensors and plain containers is ever
-    unpickled.
+    """Read a dense tensor saved by `torch.save`; only tensors and plain containers are unpickled.
 
     Raises:
         TileError: the file is damaged, holds pickled objects, or something other than a dense
@@ -247,9 +240,8 @@ def read_tensor(path: Path) -> Tensor:
                   if fault.refused else MAKE_AGAIN)
         raise TileError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(value, Tensor) or value.layout is not torch.strided:
-        found = f"a {value.layout} tensor" if isinstance(value,
-                                                         Tensor) else f"a {type(value).__name__}"
-        raise TileError(f"{path}: holds {found}, expected a dense tensor; save it again with "
+        kind = f"{value.layout} tensor" if isinstance(value, Tensor) else type(value).__name__
+        raise TileError(f"{path}: holds a {kind}, expected a dense tensor; save it again with "
                         "torch.save(tensor, path)")
     return value.detach()
 
@@ -298,16 +290,16 @@ def _check_weights(weights: Tensor, path: Path, num_edges: int) -> Tensor:
 def _list_tiles(root: Path) -> list[str]:
     names = sorted(_stems(root / "img", ".png"))
     if not names:
-        found = "has no tiles (img/*.png)" if (root / "img").is_dir() else "has no folder img"
-        raise TileError(f"{root}: {found}, expected img/NAME.png, node/NAME.tensor, "
+        lack = "tiles (img/*.png)" if (root / "img").is_dir() else "folder img"
+        raise TileError(f"{root}: has no {lack}, expected img/NAME.png, node/NAME.tensor, "
                         "edge/NAME.tensor and edge_w/NAME.tensor for each tile (or "
                         f"cities/CITY/meta.json, the compact layout); correct the path; {MAKE}")
     return names
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
-    """Names without suffix of the folder's files; hidden ones, such as the copies macOS leaves,
-    are none of the dataset's."""
+    """Return the names without suffix of the folder's files, but not of hidden ones, such as the
+    copies that macOS leaves."""
     if not folder.is_dir():
         return set()
     return {path.stem for path in folder.iterdir() if path.suffix == suffix

@@ -1,6 +1,5 @@
 """One tile in memory: what every store takes and gives back."""
 
-
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,8 +15,7 @@ CENTROID = slice(-3, -1)    # x y
 LABEL = -1                  # integer code of the tag value
 
 GEOMETRY_WIDTH = 12        # columns AREA to CENTROID of a node row
-# quantities that a tile may have a sum of, by the names of the release's folders
-TOTALS = ("pop", "CO2")
+TOTALS = ("pop", "CO2")    # what a tile may have a sum of, by the names of the release's folders
 
 
 @dataclass(frozen=True)
@@ -27,13 +25,13 @@ class Tile:
     Attributes:
         name: `{city}_{col}_{row}`.
         image: uint8 [3, H, W].
-        geometry: float32 [n, 12], the columns AREA to CENTROID of `datasets.tiles`.
+        geometry: float32 [n, 12], the columns AREA to CENTROID.
         text: int64 [n], row of the text table that the node row begins with.
         label: int64 [n], the node's label code.
-        edges: int64 [2, e], places of nodes.
+        edges: int64 [2, e], indices of nodes.
         codes: float32 [e], relation codes.
-        land_use: uint8 [H, W], 0..8, others unknown; None where the tile has no label.
-        totals: sums over the tile, by the names of TOTALS, of those that it has.
+        land_use: uint8 [H, W], 0..8, others unknown; None if the tile has no label.
+        totals: sums over the tile, by the names of TOTALS.
     """
 
     name: str
@@ -47,7 +45,8 @@ class Tile:
     totals: dict[str, float] = field(default_factory=dict)
 
     def graph(self, text_table: np.ndarray) -> Data:
-        """x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1], name.
+        """Return x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1] and
+        name.
 
         Args:
             text_table: float32 [values, width]; `text` counts its rows.

@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 from affine import Affine
 
-from datasets.stores.city import city_of, places_of
+from datasets.stores.city import city_of, grid_cells
 from datasets.tiles import TileDataset
 from inference.pictures import LONGEST
 from utils.errors import ConfigError, TileError
@@ -106,7 +106,7 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
     names, cells, areas = np.array(tiles.names), np.zeros((len(cities), 3), np.int64), []
     for number, city in enumerate(sorted(set(cities))):
         own = np.array([city == other for other in cities])
-        positions = places_of(names[own].tolist())                                         # [n, 2]
+        positions = grid_cells(names[own].tolist())                                         # [n, 2]
         areas.append(_area(city, tiles.meta.get(city) or {}, positions, tiles.image_size))
         cells[own, 0], cells[own, 1:] = number, positions - areas[-1].first
     return areas, cells

@@ -159,9 +159,8 @@ def test_boxes_are_moved_exactly():
             assert node[PERIMETER] == pytest.approx(expected.length / 4, rel=1e-4, abs=1e-6)
             np.testing.assert_allclose(node[CENTROID],
                                        shapely.get_coordinates(expected.centroid)[0], atol=1e-5)
-            moved, envelope = shapely.Polygon(node[CORNERS].reshape(4,
-                                                                    2)), shapely.oriented_envelope(
-                                                                        expected)
+            moved = shapely.Polygon(node[CORNERS].reshape(4, 2))
+            envelope = shapely.oriented_envelope(expected)
             assert moved.area == pytest.approx(envelope.area, rel=1e-4, abs=1e-6)
             assert moved.buffer(1e-5).contains(expected)
 
@@ -173,8 +172,8 @@ def test_an_uncut_object_of_any_shape_keeps_exact_area_and_centroid():
         node = apply_to_graph(graph_of([triangle]), drawn).x[0].double()
         expected = transformed(triangle, drawn)
         assert node[AREA].item() == pytest.approx(expected.area, rel=1e-5)
-        assert node[CENTROID].tolist() == pytest.approx([expected.centroid.x, expected.centroid.y],
-                                                        abs=1e-6)
+        centroid = [expected.centroid.x, expected.centroid.y]
+        assert node[CENTROID].tolist() == pytest.approx(centroid, abs=1e-6)
         assert node[PERIMETER].item() == pytest.approx(expected.length / 4, rel=0.05)
         assert shapely.Polygon(node[CORNERS].reshape(4, 2).numpy()).buffer(1e-6).contains(expected)
 
@@ -191,11 +190,11 @@ def test_cut_objects_of_any_shape_stay_within_the_tile_and_change_continuously()
         assert (x[:, CENTROID] <= 1 + 1e-6).all()
     triangle = shapely.Polygon([(0.1, 0.3), (0.8, 0.35), (0.4, 0.7)])
     left = triangle.bounds[0] * SIZE
-    columns = [apply_to_graph(graph_of([triangle]),
-                              Drawn(SIZE, (0, cut, SIZE, SIZE - 22.3), (), False, False)).x[0,
-                                                                                            AREA:]
-               for cut in (left - 1e-3, left + 1e-3)]
-    torch.testing.assert_close(columns[0], columns[1], atol=1e-4, rtol=1e-4)
+    uncut, cut = (
+        apply_to_graph(graph_of([triangle]),
+                       Drawn(SIZE, (0, side, SIZE, SIZE - 22.3), (), False, False)).x[0, AREA:]
+        for side in (left - 1e-3, left + 1e-3))
+    torch.testing.assert_close(uncut, cut, atol=1e-4, rtol=1e-4)
 
 
 def test_a_cut_object_keeps_the_share_of_its_box():
@@ -227,8 +226,8 @@ def test_corners_keep_their_direction():
     rng = np.random.default_rng(4)
     graph = graph_of([random_box(rng, upright=i < 4) for i in range(12)])
     for drawn in [geometric(flip=True), *geometric_draws(20)]:
-        for corners in apply_to_graph(graph, drawn).x[:,
-                                                      CORNERS].reshape(-1, 4, 2).double().numpy():
+        rows = apply_to_graph(graph, drawn).x[:, CORNERS].double().numpy()
+        for corners in rows.reshape(-1, 4, 2):
             assert not shapely.LinearRing(corners).is_ccw
 
 
@@ -334,8 +333,8 @@ def test_draws_follow_their_probabilities_and_ranges():
     assert share(lambda drawn: drawn.jitter != ()) == pytest.approx(0.5, abs=0.04)
     assert share(lambda drawn: drawn.grey) == pytest.approx(0.2, abs=0.03)
     assert share(lambda drawn: drawn.flip) == pytest.approx(0.5, abs=0.04)
-    assert share(lambda drawn: drawn.flip and drawn.crop is not None) == pytest.approx(0.25,
-                                                                                       abs=0.04)
+    both = share(lambda drawn: drawn.flip and drawn.crop is not None)
+    assert both == pytest.approx(0.25, abs=0.04)
 
     crops = np.array([drawn.crop for drawn in draws if drawn.crop])
     top, left, height, width = crops.T
@@ -405,9 +404,10 @@ def dataset(tmp_path: Path) -> TileDataset:
 
 
 def same(one: tuple[torch.Tensor, Data], other: tuple[torch.Tensor, Data]) -> tuple[bool, bool]:
-    """Whether images and graphs are equal."""
-    return torch.equal(one[0], other[0]), all(torch.equal(one[1][key], other[1][key])
-                                              for key in ("x", "edge_index", "edge_attr"))
+    """Tell whether images and graphs are equal."""
+    equal_graphs = all(torch.equal(one[1][key], other[1][key])
+                       for key in ("x", "edge_index", "edge_attr"))
+    return torch.equal(one[0], other[0]), equal_graphs
 
 
 def test_modes_change_what_they_say(dataset):

@@ -64,7 +64,7 @@ def shared(rows: list[torch.Tensor]) -> tuple[torch.Tensor, bool]:
 
 def test_a_worker_stacks_into_memory_that_is_shared():
     for workers in (0, 1):
-        (first, was_shared), (second, _) = DataLoader(Rows(), 2, num_workers=workers,
-                                                      collate_fn=shared)
+        loader = DataLoader(Rows(), 2, num_workers=workers, collate_fn=shared)
+        (first, was_shared), (second, _) = loader
         assert (first.tolist(), second.tolist()) == ([[0] * 3, [1] * 3], [[2] * 3, [3] * 3])
         assert was_shared == (workers > 0)

@@ -22,8 +22,8 @@ def images() -> list[Tensor]:
     colours, as in a drawing."""
     draw = torch.Generator().manual_seed(0)
     noise = torch.randint(256, (3, SIZE, SIZE), dtype=torch.uint8, generator=draw)
-    ends = torch.cartesian_prod(*[torch.tensor([0, 1, 128, 254, 255], dtype=torch.uint8)] * 3).T[:,
-                                                                                                 :100].reshape(3, 10, 10)
+    values = torch.tensor([0, 1, 128, 254, 255], dtype=torch.uint8)
+    ends = torch.cartesian_prod(*[values] * 3).T[:, :100].reshape(3, 10, 10)
     return [noise, ends, noise // 64 * 64]
 
 

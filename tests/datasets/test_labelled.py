@@ -56,7 +56,7 @@ def assert_same_graph(one, other) -> None:
     assert all(torch.equal(one[key], other[key]) for key in ("x", "edge_index", "edge_attr"))
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # tiles
 
 def test_a_tile_is_the_datasets_and_its_land_use(dataset):
@@ -95,8 +95,8 @@ def test_loaders_make_batches(dataset, workers, target, shape, dtype):
     batches = list(DataLoader(tiles, 4, collate_fn=collate_labelled, num_workers=workers))
     assert [len(batch[0]) for batch in batches] == [4, 3]
     for images, graphs, targets in batches:
-        assert (images.shape[1:], targets.shape[1:], targets.dtype) == ((3, SIDE, SIDE), shape,
-                                                                        dtype)
+        assert images.shape[1:] == (3, SIDE, SIDE)
+        assert (targets.shape[1:], targets.dtype) == (shape, dtype)
         for image, graph, value in zip(images, graphs.to_data_list(), targets, strict=True):
             alone = tiles[tiles.names.index(graph.name)]
             assert torch.equal(image, alone[0])
@@ -136,7 +136,7 @@ def test_other_numbers_of_classes_have_no_unknown_but_255(tmp_path):
     assert tiles.class_counts().sum() == (SIDE - 1) * SIDE
 
 
-# ------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # missing OSM objects
 
 def test_a_tile_loses_the_same_objects_wherever_it_is_asked_for(dataset):
@@ -147,16 +147,16 @@ def test_a_tile_loses_the_same_objects_wherever_it_is_asked_for(dataset):
     for one, other in zip(tiles, in_reverse, strict=True):
         assert_same_graph(one[1], other[1])
     whole = LabelledTiles(dataset, chosen, "pop")
-    assert [len(graph.x) for _, graph, _ in tiles] == [len(graph.x) - round(len(graph.x) / 2)
-                                                       for _, graph, _ in whole]
+    half = [len(graph.x) - round(len(graph.x) / 2) for _, graph, _ in whole]
+    assert [len(graph.x) for _, graph, _ in tiles] == half
 
 
 def test_a_tile_loses_the_same_objects_among_fewer_cities(tmp_path, layout):
     tiles = [a_tile("lima_0_0"), a_tile("oslo_0_0", nodes=40)]
-    everywhere, alone = opened(tmp_path, tiles, layout), TileDataset(tmp_path, ["oslo"],
-                                                                     image_size=SIDE)
-    assert_same_graph(*(LabelledTiles(data, [place], "pop", remove_ratio=0.5)[0][1]
-                        for data, place in ((everywhere, 1), (alone, 0))))
+    everywhere = opened(tmp_path, tiles, layout)
+    alone = TileDataset(tmp_path, ["oslo"], image_size=SIDE)
+    assert_same_graph(*(LabelledTiles(data, [index], "pop", remove_ratio=0.5)[0][1]
+                        for data, index in ((everywhere, 1), (alone, 0))))
 
 
 def test_another_seed_removes_others_and_a_larger_ratio_those_and_more(dataset):
@@ -174,16 +174,16 @@ def test_another_seed_removes_others_and_a_larger_ratio_those_and_more(dataset):
 def test_tiles_of_equal_size_do_not_all_lose_the_same_rows(tmp_path):
     same = a_tile(nodes=40)
     cities = [dataclasses.replace(same, name=f"lima_{n}_0") for n in range(3)]
-    first, *others = (graph.x for _, graph, _ in LabelledTiles(opened(tmp_path, cities), range(3),
-                                                               "pop", remove_ratio=0.5))
+    tiles = LabelledTiles(opened(tmp_path, cities), range(3), "pop", remove_ratio=0.5)
+    first, *others = (graph.x for _, graph, _ in tiles)
     assert not any(torch.equal(first, other) for other in others)
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_a_tile_without_osm_objects_stays_one(tmp_path, layout, ratio):
     data = opened(tmp_path, [a_tile(nodes=0), a_tile("lima_0_1")], layout)
-    images, graphs, _ = collate_labelled(list(LabelledTiles(data, [0, 1], "land_use",
-                                                            remove_ratio=ratio)))
+    tiles = LabelledTiles(data, [0, 1], "land_use", remove_ratio=ratio)
+    images, graphs, _ = collate_labelled(list(tiles))
     left = 6 - round(6 * ratio)
     assert graphs.ptr.tolist() == [0, 0, left]
     assert (graphs.x.shape, graphs.edge_index.shape[0],
@@ -191,7 +191,7 @@ def test_a_tile_without_osm_objects_stays_one(tmp_path, layout, ratio):
     assert (images.dtype, images.shape) == (torch.uint8, (2, 3, SIDE, SIDE))
 
 
-# -----------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # what cannot be used
 
 def relabel(root: Path, pixels: np.ndarray) -> None:
@@ -257,7 +257,7 @@ def assert_one_line(read: Callable[[], object], parts: list[str]) -> None:
     assert "\n" not in str(error.value)
 
 
-# ----------------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # lists
 
 CITIES = [a_tile(name) for name in ("lima_0_0", "lima_0_1", "lima_1_0", "oslo_0_0", "oslo_0_1")]

@@ -100,8 +100,8 @@ def test_with_the_last_batch_all_tiles_are_used_and_ranks_have_equally_many(worl
     samplers = [EpochSampler(tiles(count), size, 3, rank, world_size, keep_last=True)
                 for rank in range(world_size)]
     ranks = [[index for _, index in sampler] for sampler in samplers]
-    assert {len(rank) for rank in ranks} == {len(sampler)
-                                             for sampler in samplers} == {-(-count // world_size)}
+    assert {len(rank) for rank in ranks} == {-(-count // world_size)}
+    assert {len(sampler) for sampler in samplers} == {-(-count // world_size)}
     assert {sampler.steps_per_epoch for sampler in samplers} == {-(-count // 8)}
     shared = [index for step in range(samplers[0].steps_per_epoch)
               for index in _of_step(ranks, step, size)]

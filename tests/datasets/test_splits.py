@@ -28,7 +28,7 @@ def quarters(col: int, row: int) -> np.ndarray:
 
 
 def write_city(root: Path, city="c", columns=12, rows=12, land_use=quarters, pop=None, stride=SIDE,
-               places=None) -> Path:
+               cells=None) -> Path:
     """A compact city; `land_use(col, row)` and `pop(col, row)` give what a tile has, or None."""
     empty = {"geometry": np.zeros((0, 12), np.float32), "text": np.zeros(0, np.int64),
              "label": np.zeros(0, np.int64),
@@ -37,7 +37,7 @@ def write_city(root: Path, city="c", columns=12, rows=12, land_use=quarters, pop
         Tile(f"{city}_{col}_{row}", np.zeros((3, SIDE, SIDE), np.uint8), **empty,
              land_use=land_use(col, row) if land_use else None,
              totals={"pop": value} if pop and (value := pop(col, row)) is not None else {})
-        for col, row in places or [(col, row) for row in range(rows) for col in range(columns)]
+        for col, row in cells or [(col, row) for row in range(rows) for col in range(columns)]
     ]
     (root / "cities").mkdir(parents=True, exist_ok=True)
     write_part(root / "part", tiles)
@@ -204,7 +204,8 @@ def test_a_small_city_is_dealt_by_the_size_of_blocks_that_suits_it(tmp_path, blo
     report, used = str(summary), summary.block["c"]
     assert 2 < used <= 6
     assert f"blocks of {used} x {used} tiles, guard 1" in report
-    assert (f"c: blocks of {used} x {used} tiles, since split.block={block} makes only a few" in report) == (used != block)
+    reason = f"c: blocks of {used} x {used} tiles, since split.block={block} makes only a few"
+    assert (reason in report) == (used != block)
     assert "100 x 100" not in report
     assert len(summary.guarded) <= 12
     assert len(summary.lists["osm-train-all.txt"]) >= 14
@@ -215,7 +216,8 @@ def test_the_report_says_what_comes_closer(tmp_path):
     root = write_city(tmp_path, columns=24, rows=24)
     poor = write_splits(root, dataclasses.replace(RULES, block=2))
     (line,) = [line for line in str(poor).splitlines() if line.startswith("  shares ")]
-    assert f"left out {len(poor.guarded) / 576:.0%}; asked were 15% and 15%; split.block=6 comes closer: " in line
+    assert (f"left out {len(poor.guarded) / 576:.0%}; asked were 15% and 15%; split.block=6 comes "
+            "closer: ") in line
     better = write_splits(root, dataclasses.replace(RULES, block=6))
     val, test = len(better.lists["val.txt"]) / 576, len(better.lists["test.txt"]) / 576
     assert line.endswith(f"{val:.0%} and {test:.0%}, left out {len(better.guarded) / 576:.0%}")
@@ -229,10 +231,10 @@ def test_the_report_says_that_overlap_leaves_many_out(tmp_path):
 
 
 def test_the_report_says_which_classes_a_list_lacks(tmp_path):
-    corner = write_city(tmp_path,
-                        land_use=lambda col, row: np.full((SIDE, SIDE), 3 if col + row == 0 else 4,
-                                                          np.uint8))
-    summary = write_splits(corner, RULES)
+    def land_use(col: int, row: int) -> np.ndarray:
+        return np.full((SIDE, SIDE), 3 if col + row == 0 else 4, np.uint8)
+
+    summary = write_splits(write_city(tmp_path, land_use=land_use), RULES)
     (line,) = [line for line in str(summary).splitlines() if line.startswith("  classes ")]
     for words in ("training", "validation", "test"):
         assert (f"absent in {words}: {CLASSES[3]}" in line) == (summary.classes[words][3] == 0)
@@ -243,8 +245,8 @@ def test_the_report_says_which_classes_a_list_lacks(tmp_path):
 def test_an_empty_list_leaves_the_columns_in_line(tmp_path):
     root = write_city(tmp_path, pop=lambda col, row: float(col + 1))
     lines = str(write_splits(root, dataclasses.replace(RULES, test=0, guard=0))).splitlines()
-    table = [line for line in lines if line[2:13].strip() in ("", "all", "training", "validation",
-                                                              "test", "left out")]
+    first_cells = ("", "all", "training", "validation", "test", "left out")
+    table = [line for line in lines if line[2:13].strip() in first_cells]
     assert len({len(line) for line in table}) == 1
     assert [line.split()[-1] for line in table[-2:]] == ["-", "-"]
     assert table[-1].split()[2:] == ["0", "0.0%", *["-"] * 10]
@@ -283,16 +285,16 @@ def test_lists_without_missing_tiles_are_not_touched(tmp_path):
 
 
 def test_gaps_and_far_corners_are_fine(tmp_path):
-    places = [(1000 + col, 500 + row) for row in range(12) for col in range(12) if (col + row) % 5]
-    write_splits(write_city(tmp_path, places=places), RULES)
+    cells = [(1000 + col, 500 + row) for row in range(12) for col in range(12) if (col + row) % 5]
+    write_splits(write_city(tmp_path, cells=cells), RULES)
     assert len(read(tmp_path, "osm-train-all.txt")) > 30
 
 
-def test_names_that_count_pixels_are_places_of_tiles(tmp_path):
-    """Such as the authors' singapore_22176_12992: otherwise every tile were a block of its own,
-    far from all others."""
-    places = [(22_176 + 224 * col, 12_992 + 224 * row) for row in range(12) for col in range(12)]
-    root = write_city(tmp_path, land_use=None, places=places)
+def test_names_that_count_pixels_count_tiles_too(tmp_path):
+    """The authors' names do, such as singapore_22176_12992; otherwise every tile would be a block
+    of its own, far from all others."""
+    cells = [(22_176 + 224 * col, 12_992 + 224 * row) for row in range(12) for col in range(12)]
+    root = write_city(tmp_path, land_use=None, cells=cells)
     write_splits(root, RULES)
     train, val, test = (read(root, name) for name in ("osm-train-all.txt", "val.txt", "test.txt"))
     assert min(distance(train, val), distance(train, test), distance(val, test)) > 224
@@ -303,8 +305,8 @@ def test_what_an_earlier_split_left_is_removed_and_other_files_stay(tmp_path):
     write_splits(root, RULES)
     (root / "notes.txt").write_text("mine")
     write_splits(root, dataclasses.replace(RULES, test=0, train_sizes=(7,)))
-    assert sorted(path.name for path in root.glob("*.txt")) == ["notes.txt", "osm-train-all.txt",
-                                                                "osm-train7.txt", "val.txt"]
+    assert sorted(path.name for path in root.glob("*.txt")) == [
+        "notes.txt", "osm-train-all.txt", "osm-train7.txt", "val.txt"]
 
 
 def test_a_failure_while_writing_leaves_the_old_lists(tmp_path, monkeypatch):
@@ -368,7 +370,7 @@ def forced_guard(root):
 
 
 def other_names(root):
-    return write_city(root, places=[(0, "x"), (1, "y")], land_use=None), RULES
+    return write_city(root, cells=[(0, "x"), (1, "y")], land_use=None), RULES
 
 
 def nothing_complete(root):
@@ -377,7 +379,7 @@ def nothing_complete(root):
 
 
 def far_apart(root):
-    return write_city(root, places=[(0, 0), (90_000, 90_000), (1, 7)]), RULES
+    return write_city(root, cells=[(0, 0), (90_000, 90_000), (1, 7)]), RULES
 
 
 CASES = [

@@ -65,9 +65,8 @@ def test_an_index_past_the_end_ends_iteration(root):
 def test_images_are_normalised_by_imagenet_and_back(root):
     image, _ = TileDataset(root)[0]
     stored = np.array(Image.open(root / "img" / f"{NAMES[0]}.png"))
-    np.testing.assert_allclose(image[:, 7, 9],
-                               (stored[7, 9] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224,
-                                                                               0.225], rtol=1e-5)
+    expected = (stored[7, 9] / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    np.testing.assert_allclose(image[:, 7, 9], expected, rtol=1e-5)
     np.testing.assert_array_equal(denormalise(image), stored)
     batch = torch.from_numpy(stored).permute(2, 0, 1).expand(2, 3, 224, 224)
     assert denormalise(normalise(batch)).shape == (2, 224, 224, 3)
@@ -172,7 +171,8 @@ def nodes_with(value: float, row: int, column: int) -> torch.Tensor:
     return nodes
 
 
-NODE, EDGE, WEIGHT, IMAGE = "node/lima_0_0.tensor", "edge/lima_0_0.tensor", "edge_w/lima_0_0.tensor", "img/lima_0_0.png"
+NODE, EDGE, WEIGHT = (f"{folder}/lima_0_0.tensor" for folder in ("node", "edge", "edge_w"))
+IMAGE = "img/lima_0_0.png"
 BAD_FILES = [  # file, what is done to it, parts of the message beside the file
     (NODE, Path.unlink, ["missing", "1 of 3 tiles", "prepare_dataset.py", "remove its image"]),
     (EDGE, Path.unlink, ["missing"]),
@@ -291,8 +291,8 @@ def test_normalising_is_the_formula_to_the_bit():
 def test_a_loader_gives_the_tiles_in_batches(root, num_workers):
     dataset = TileDataset(root)
     batches = list(DataLoader(dataset, batch_size=2, collate_fn=collate, num_workers=num_workers))
-    images, graphs = torch.cat([images for images, _ in batches]), [graph for _, graphs in batches
-                                                                    for graph in graphs.to_data_list()]
+    images = torch.cat([images for images, _ in batches])
+    graphs = [graph for _, graphs in batches for graph in graphs.to_data_list()]
     for (image, graph), loaded, loaded_graph in zip(dataset, images, graphs, strict=True):
         assert torch.equal(image, loaded)
         assert all(torch.equal(graph[key], loaded_graph[key])

@@ -12,7 +12,6 @@ import shapely
 from rasterio.features import rasterize
 
 from datasets.sample_city import quarters
-from datasets.sample_city.geometry import inset
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import make_plan
 from datasets.sample_city.record import Scene
@@ -67,10 +66,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
                                strict=True):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["city.tif", "co2.tif",
-                                                                  "districts.gpkg", "landuse.tif",
-                                                                  "osm.gpkg",
-                                                              "population.tif"]
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
+        "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg", "population.tif"]
 
 
 def test_layers_are_valid_and_inside_the_image(city):
@@ -117,7 +114,7 @@ def test_objects_lie_where_the_image_shows_them(city):
 def test_osm_lacks_objects_that_the_image_shows(city):
     scene = build_scene(make_plan(5, 0), 0)
     assert city.omitted["building"] > 0.1 * city.written["building"]
-    assert len(scene.footprints) > city.written["building"]
+    assert len(scene.buildings) > city.written["building"]
     assert len(scene.trees) > 4 * 1000
 
 
@@ -168,9 +165,8 @@ def test_people_live_where_floors_are_residential(city):
     assert people[industry > 0.9].max() == 0
     assert emission[industry > 0.9].mean() > 2 * emission[home > 0.9].mean()
     frame = layer(city, "building")
-    homes = inside(city,
-                   frame.geometry[frame["building"].isin(["house", "detached", "terrace",
-                                                          "apartments", "residential"])])
+    homes = inside(city, frame.geometry[frame["building"].isin(
+        ["house", "detached", "terrace", "apartments", "residential"])])
     floor = homes.reshape(20, 56, 20, 56).mean((1, 3))
     assert np.corrcoef(floor.ravel(), people.ravel())[0, 1] > 0.6
 
@@ -180,13 +176,14 @@ def test_campus_and_business_park_differ_in_tags_alone():
     quarter = next(q for q in plan.quarters if q.kind == "campus")
     grounds = {}
     for build in (quarters.campus, quarters.business):
-        scene = Scene((0.6, -0.8), 0.0)
-        build(Site(scene, plan, random.Random(1), quarter), inset(quarter.ring))
+        scene = Scene(0.6 - 0.8j)
+        build(Site(scene, plan, random.Random(1), quarter), quarter.ring.inset())
         grounds[build.__name__] = scene
     campus, business = grounds["campus"], grounds["business"]
-    assert len(campus.footprints) > 3
-    assert (campus.surfaces, campus.looks, campus.trees, campus.footprints) == (
-        business.surfaces, business.looks, business.trees, business.footprints)
+    assert len(campus.buildings) > 3
+    assert (campus.surfaces, campus.trees, campus.buildings.flat) == (
+        business.surfaces, business.trees, business.buildings.flat)
+    assert campus.buildings.numbers[1::3] == business.buildings.numbers[1::3]    # storeys
     tagged = [{value for _, value, _ in scene.tags} - {"parking", "yes"}
               for scene in (campus, business)]
     assert tagged[0]
@@ -196,7 +193,7 @@ def test_campus_and_business_park_differ_in_tags_alone():
 
 def test_no_seams_between_painted_windows():
     plan = make_plan(2, 0)
-    canvas = make_canvas(build_scene(plan, 0), plan.warp, plan.side, 0)
+    canvas = make_canvas(build_scene(plan, 0), plan, 0)
     whole = paint_window(canvas, 0, 0, (448, 448))
     assert np.array_equal(whole[224:, 224:], paint_window(canvas, 224, 224, (224, 224)))
 
@@ -229,7 +226,7 @@ def test_failure_leaves_no_half_written_file(tmp_path, monkeypatch):
     def broken(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("datasets.sample_city.paint_window", broken)
+    monkeypatch.setattr("datasets.sample_city.write.paint_window", broken)
     with pytest.raises(OSError, match="disk full"):
         write_sample_city(tmp_path, tiles=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["districts.gpkg", "osm.gpkg"]

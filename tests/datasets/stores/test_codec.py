@@ -21,9 +21,8 @@ def test_every_image_comes_back(shape, highest):
 
 def test_a_transposed_view_is_encoded_as_its_copy():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    assert encode_image(pixels.transpose(2, 0,
-                                         1)) == encode_image(
-                                             np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    image = pixels.transpose(2, 0, 1)
+    assert encode_image(image) == encode_image(np.ascontiguousarray(image))
 
 
 def test_damage_is_found():

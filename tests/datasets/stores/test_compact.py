@@ -56,8 +56,8 @@ def test_both_layouts_give_the_same_tensors(roots):
 
 
 def test_a_city_gives_back_what_was_written(root):
-    city, tiles = CompactCity(root / "cities" / "lima"), {tile.name: tile
-                                                          for tile in random_city(side=32)}
+    city = CompactCity(root / "cities" / "lima")
+    tiles = {tile.name: tile for tile in random_city(side=32)}
     assert city.names == sorted(tiles)
     assert city.meta == META
     np.testing.assert_array_equal(city.text, TEXT)
@@ -132,11 +132,11 @@ def test_workers_give_the_same_batches(roots, context, count):
 
 def test_batches_of_the_loader_are_the_tiles(roots):
     dataset = TileDataset(roots[0])
-    for start, (images, graphs) in enumerate(DataLoader(dataset, batch_size=4,
-                                                        collate_fn=collate)):
-        for place, graph in enumerate(graphs.to_data_list()):
-            image, expected = dataset[4 * start + place]
-            assert torch.equal(images[place], image)
+    loader = DataLoader(dataset, batch_size=4, collate_fn=collate)
+    for number, (images, graphs) in enumerate(loader):
+        for index, graph in enumerate(graphs.to_data_list()):
+            image, expected = dataset[4 * number + index]
+            assert torch.equal(images[index], image)
             assert all(torch.equal(graph[key], expected[key])
                        for key in ("x", "edge_index", "edge_attr"))
 
@@ -283,6 +283,6 @@ def test_empty_parts_change_nothing(tmp_path):
     write_part(tmp_path / "0.part", [])
     write_part(tmp_path / "1.part", tiles)
     join_parts([tmp_path / "0.part", tmp_path / "1.part"], tmp_path / "city", TEXT, META)
-    assert contents(tmp_path / "city") == contents(write_compact(tmp_path / "tiles",
-                                                                 tiles) / "cities" / "lima")
+    root = write_compact(tmp_path / "tiles", tiles)
+    assert contents(tmp_path / "city") == contents(root / "cities" / "lima")
     assert json.loads((tmp_path / "city" / "meta.json").read_text())["store"]["tiles"] == 13
