@@ -26,11 +26,11 @@ class ImageryKeys:
               "else the first three; [1,1,1] makes one band grey")
     raster_crs: str | None = in_imagery(None, "CRS of a raster that has none, such as EPSG:32648")
     resolution: float | None = in_imagery(None, "metres per pixel to resample to; null: as the "
-                                             "raster is", above=0)
-    stretch: list[float] = in_imagery([2, 98], "percentiles that become black and white, of imagery "
-                                            "that is not 8-bit")
-    nodata: str = in_imagery("file", "file: as the raster says; none: every pixel counts; a number: "
-                                  "pixels of this value in all bands do not")
+                                                "raster is", above=0)
+    stretch: list[float] = in_imagery([2, 98], "percentiles that become black and white, of "
+                                               "imagery that is not 8-bit")
+    nodata: str = in_imagery("file", "file: as the raster says; none: every pixel counts; a "
+                                     "number: pixels of this value in all bands do not")
 
 
 @dataclass
@@ -40,9 +40,9 @@ class TextConfig:
     name: str = in_text("hash", "set by the choice text=")
     model: str | None = in_text(None, "of open_clip; OpenAI's weights need its quickgelu form")
     weights: str | None = in_text(None, "a tag that open_clip downloads, or the path of a weights "
-                                     "file")
-    cache: str | None = in_text(None, "folder of the vectors already encoded; null: rose/text in the "
-                                   "user's cache folder")
+                                        "file")
+    cache: str | None = in_text(None, "folder of the vectors already encoded; null: rose/text in "
+                                      "the user's cache folder")
 
 
 TEXTS = {name: TextConfig(name, encoder.defaults.get("model"), encoder.defaults.get("weights"))
@@ -58,9 +58,9 @@ class SplitConfig:
     val: float = in_split(0.15, "share of the tiles", least=0, below=1)
     test: float = in_split(0.15, "share of the tiles", least=0, below=1)
     block: int = in_split(8, "tiles along a side of a block; a city of fewer than nine blocks is "
-                          "dealt with the size that suits it best", least=1)
+                             "dealt with the size that suits it best", least=1)
     guard: int = in_split(1, "tiles left out between training tiles and the others, on every side",
-                       least=0)
+                          least=0)
     seed: int = in_split(0, "another seed draws other blocks", least=0, below=2**32)
     train_sizes: list[int] = in_split(
         [50, 100, 200, 500, 1000], "osm-train50.txt ...: each inside the next; those larger than "
@@ -78,16 +78,18 @@ class PrepareConfig(ImageryKeys):
     raster: str = in_inputs(meaning=RASTER, why=RASTER)
     osm: str = in_inputs(meaning=f"{OSM}, in any CRS", why=f"{OSM}")
     layers: str | None = in_inputs(None, "your own table of layers; null: configs/osm_layers.yaml")
-    out: str = in_outputs(meaning="the dataset's folder; several cities may share one", result=False,
-                       why="the folder of the tile dataset to make")
+    out: str = in_outputs(meaning="the dataset's folder; several cities may share one",
+                          result=False,
+                          why="the folder of the tile dataset to make")
     city: str = in_outputs(meaning="tiles are called CITY_COL_ROW",
-                        why="the name that the tiles of this city begin with")
-    layout: str = in_outputs("compact", "compact: memory-mapped; release: the files of the authors' "
-                                     "code (python -m datasets.convert changes one into the "
-                                     "other)", choices=LAYOUTS)
-    overwrite: bool = in_outputs(False, "replace the tiles that out has of this city", result=False)
+                           why="the name that the tiles of this city begin with")
+    layout: str = in_outputs("compact", "compact: memory-mapped; release: the files of the "
+                                        "authors' code (python -m datasets.convert changes one "
+                                        "into the other)", choices=LAYOUTS)
+    overwrite: bool = in_outputs(False, "replace the tiles that out has of this city",
+                                 result=False)
     max_nodata: float = in_imagery(0.1, "leave out tiles with a larger share of pixels without "
-                                     "imagery", least=0, most=1)
+                                        "imagery", least=0, most=1)
     tile_px: int = in_tiles(224, "side in pixels", least=1)
     stride: int | None = in_tiles(None, "pixels from one tile to the next; null: tile_px", least=1)
     keep_empty: bool = in_tiles(False, "also make tiles without any OSM object")
@@ -95,28 +97,28 @@ class PrepareConfig(ImageryKeys):
     relation_codes: str = recipe_key("relation_codes", section="tiles")
     coordinates: str = recipe_key("coordinates", section="tiles")
     text: TextConfig = key(TextConfig())
-    labels: str | None = in_targets(None, "land use: a raster of classes, or polygons with a class "
-                                       "column -> label/")
+    labels: str | None = in_targets(None, "land use: a raster of classes, or polygons with a "
+                                          "class column -> label/")
     label_map: Any = in_targets(None, "from the source's values to 0..8, in quotes: "
                                    "'label_map={5:0,6:1}', or a yaml file; null: the values are "
-                                   "the classes")
-    label_column: str | None = in_targets(None, "the polygons' column; null: the only one of a usual "
-                                             "name")
+                                      "the classes")
+    label_column: str | None = in_targets(None, "the polygons' column; null: the only one of a "
+                                                "usual name")
     population: str | None = in_targets(None, "a raster, or polygons with a value column -> pop/")
     population_unit: str = in_targets("count", "what a value is: a count, or a density",
-                                   choices=UNITS)
+                                      choices=UNITS)
     population_column: str | None = in_targets(None, "the polygons' column; null: the only one of "
-                                                  "numbers")
+                                                     "numbers")
     co2: str | None = in_targets(None, "a raster or polygons, as population -> CO2/")
     co2_unit: str = in_targets("count", "as population_unit", choices=UNITS)
     co2_column: str | None = in_targets(None, "as population_column")
     split: SplitConfig = key(SplitConfig(), result=False)
-    workers: int | None = in_how(None, "processes; null: as many as there are cores, one for small "
-                                    "areas", least=1, result=False)
+    workers: int | None = in_how(None, "processes; null: as many as there are cores, one for "
+                                       "small areas", least=1, result=False)
     scheduler: str | None = in_how(None, "tcp://HOST:PORT of a Dask scheduler that does the work "
-                                      "instead", result=False)
+                                         "instead", result=False)
     dry_run: bool = in_how(False, "say what would be made, and draw it, without making it",
-                        result=False)
+                           result=False)
 
 
 @dataclass
@@ -125,7 +127,7 @@ class ConvertConfig:
 
     src: str = in_inputs(meaning="a dataset, in either layout", why="the dataset to convert")
     dst: str = in_outputs(meaning="folder of the dataset to make",
-                       why="the folder of the dataset to make")
+                          why="the folder of the dataset to make")
     layout: str | None = in_outputs(None, "null: the other one", choices=LAYOUTS)
     overwrite: bool = in_outputs(False, "replace a dataset that dst holds")
 
@@ -135,7 +137,7 @@ class SplitsConfig:
     """Keys of `python -m datasets.splits`."""
 
     data_path: str = in_inputs(meaning="a dataset, in either layout",
-                            why="the folder of a tile dataset")
+                               why="the folder of a tile dataset")
     split: SplitConfig = key(SplitConfig())
 
 

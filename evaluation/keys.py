@@ -25,16 +25,16 @@ class EvaluateConfig(MachineKeys):
         why="the folder of a tile dataset with targets; prepare_dataset.py makes one",
         result=False)
     cities: list[str] | None = in_data(None, "only tiles of these cities; null: all")
-    train_file: str = in_data("osm-train-all.txt", "the lists in data_root, a line NAME.png for each "
-                                                "tile; osm-train100.txt: fewer labels")
+    train_file: str = in_data("osm-train-all.txt", "the lists in data_root, a line NAME.png for "
+                                                   "each tile; osm-train100.txt: fewer labels")
     val_file: str = in_data("val.txt", "chooses the epoch")
     test_file: str | None = in_data("test.txt", "measured once, at the end; may be absent")
     checkpoint: str | None = in_network(
         None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
               "last run in save_root_dir", result=False)
-    mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; scratch: "
-                                    "all, from random weights",
-                        choices=("finetune", "linear", "scratch"))
+    mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; "
+                                       "scratch: all, from random weights",
+                           choices=("finetune", "linear", "scratch"))
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
     pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
@@ -42,27 +42,30 @@ class EvaluateConfig(MachineKeys):
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
-    task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here hold")
+    task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here "
+                                  "hold")
     batch_size: int = in_trained(16, "tiles per device and step", least=1)
     lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0)
     lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0)
     linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0)
     weight_decay: float = in_trained(0.01, "of Adam", least=0)
     epochs: int = in_trained(30, "0: measure a fine-tuned checkpoint as it is", least=0)
-    cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of in "
-                                         "every epoch; the figures are the same", result=False)
+    cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of "
+                                            "in every epoch; the figures are the same",
+                                      result=False)
     recipe: str | None = in_judged(None, "set by the choice recipe=")
     protocol: str = recipe_key("protocol", section="how it is judged")
-    remove_ratio: float = in_judged(0.0, "share of the OSM objects removed from each reported tile "
-                                      "(noise study)", least=0, most=1)
+    remove_ratio: float = in_judged(0.0, "share of the OSM objects removed from each reported "
+                                         "tile (noise study)", least=0, most=1)
     remove_while_training: bool = in_judged(False, "also from the training and validation tiles")
     seeds: list[int] = in_judged([0], "a run each; several give mean and standard deviation",
-                              result=False)
+                                 result=False)
     save_root_dir: str = in_outputs("runs", "where the outputs go", result=False)
     save_path: str | None = in_outputs(None, "folder of the outputs; null: by task, modality and "
-                                          "mode in save_root_dir", result=False)
-    resume: str = in_outputs("auto", "auto: continue what is in the folder, report what is finished; "
-                                  "never: refuse it", choices=("auto", "never"), result=False)
+                                             "mode in save_root_dir", result=False)
+    resume: str = in_outputs("auto", "auto: continue what is in the folder, report what is "
+                                     "finished; never: refuse it", choices=("auto", "never"),
+                             result=False)
 
 
 @dataclass
@@ -70,11 +73,11 @@ class SegmentationConfig(EvaluateConfig):
     """Keys of evaluate_seg_fusion.py."""
 
     modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
-                                      "ones more", choices=segmentation_modalities)
+                                         "ones more", choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens",
-                           choices=decoder_names)
-    classes: list[str] | None = in_trained(None, "names of the classes, in the order of the labels' "
-                                              "values; null: the nine of land use")
+                              choices=decoder_names)
+    classes: list[str] | None = in_trained(None, "names of the classes, in the order of the "
+                                                 "labels' values; null: the nine of land use")
 
 
 @dataclass
@@ -83,16 +86,18 @@ class RegressionConfig(EvaluateConfig):
 
     target: str = in_trained("pop", "people, or tonnes of CO2", choices=("pop", "co2"))
     modality: str = in_trained("fusion", "image, OSM objects, or both",
-                            choices=regression_modalities)
+                               choices=regression_modalities)
     target_scale: str = in_trained(
         "none", "units of training. none: the target's (the release); standard: mean 0, "
                 "deviation 1; log1p: the same, of its logarithm",
         choices=("none", "standard", "log1p"))
     lr: float = in_trained(1e-5, "of the encoders, decaying step by step", above=0)
-    lr_multi: float = in_trained(1e5, "the head's rate is lr times this; made for target_scale=none",
-                              above=0)
-    linear_lr: float = in_trained(1.0, "the head's rate with mode=linear; made for target_scale=none",
-                               above=0)
+    lr_multi: float = in_trained(1e5, "the head's rate is lr times this; made for "
+                                      "target_scale=none",
+                                 above=0)
+    linear_lr: float = in_trained(1.0, "the head's rate with mode=linear; made for "
+                                       "target_scale=none",
+                                  above=0)
     batch_size: int = in_trained(4, "tiles per device and step", least=1)
 
 

@@ -31,10 +31,11 @@ RECIPE = Choice("recipe", None, "how OSM becomes graphs, rose or release; null: 
 class SceneKeys(ImageryKeys):
     """Keys that say how a scene is read, beside `raster`; null where a checkpoint may know."""
 
-    osm: str | None = in_inputs(None, f"{OSM}; null: none, every tile counts as one without objects",
-                             result=False)
+    osm: str | None = in_inputs(None, f"{OSM}; null: none, every tile counts as one without "
+                                      "objects",
+                                result=False)
     layers: str | None = in_inputs(None, "your own table of which tags are which layer; null: "
-                                      "configs/osm_layers.yaml", result=False)
+                                         "configs/osm_layers.yaml", result=False)
     text: TextConfig = key(TextConfig())
     recipe: str | None = in_tiles(None, "set by the choice recipe=")
     relation_codes: str | None = recipe_key("relation_codes", None, "null: as in training",
@@ -43,7 +44,7 @@ class SceneKeys(ImageryKeys):
                                          section="tiles")
     overwrite: bool = in_outputs(False, "replace the results that out has", result=False)
     batch_size: int = in_how(16, "tiles that the network sees at a time: fewer need less memory",
-                          least=1, result=False)
+                             least=1, result=False)
     num_workers: int = workers_key()
     accelerator: str = accelerator_key(result=True)
     precision: str = precision_key()
@@ -58,17 +59,17 @@ class PredictConfig(SceneKeys):
         meaning="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
         why="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
         result=False)
-    zones: str | None = in_inputs(None, "for a model of people or CO2: polygons, such as districts, "
-                                     "to sum up as well (GeoPackage, GeoParquet, GeoJSON, "
-                                     "Shapefile)")
+    zones: str | None = in_inputs(None, "for a model of people or CO2: polygons, such as "
+                                        "districts, to sum up as well (GeoPackage, GeoParquet, "
+                                        "GeoJSON, Shapefile)")
     out: str = in_outputs(meaning="the folder of the map", why="the folder of the map to make",
-                       result=False)
+                          result=False)
     probabilities: bool = in_outputs(False, "for a model of land use: write each class's "
-                                         "probability, too, as a Cloud-Optimised GeoTIFF")
+                                            "probability, too, as a Cloud-Optimised GeoTIFF")
     tile_px: int | None = in_tiles(None, "a tile's side in pixels; null: as in training", least=1)
-    overlap: float | None = in_tiles(None, "share of a tile's side that the next one covers again; "
-                                        "null: 0.5; of people and CO2 always 0, or they would "
-                                        "count twice", least=0, below=1)
+    overlap: float | None = in_tiles(None, "share of a tile's side that the next one covers "
+                                           "again; null: 0.5; of people and CO2 always 0, or "
+                                           "they would count twice", least=0, below=1)
 
 
 @dataclass
@@ -77,7 +78,8 @@ class ExtractConfig(SceneKeys):
 
     data_root: str | None = in_inputs(None, "folder of a tile dataset, in either layout",
                                       result=False)
-    cities: list[str] | None = in_inputs(None, "of a dataset: only tiles of these cities; null: all")
+    cities: list[str] | None = in_inputs(None, "of a dataset: only tiles of these cities; null: "
+                                               "all")
     raster: str | None = in_inputs(None, f"a scene: {RASTER}", result=False)
     sample_tiles: int | None = sample_key()
     checkpoint: str | None = in_network(
@@ -88,19 +90,19 @@ class ExtractConfig(SceneKeys):
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
     out: str = in_outputs(meaning="the folder of the features", result=False,
-                       why="the folder of the features to make")
+                          why="the folder of the features to make")
     representations: list[str] | None = in_outputs(
         None, "such as [rs,fused]. rs: of the image (remote sensing); osm: of the objects; fused: "
               "of both; null: all that there is")
     fusion: str = in_outputs("global", "of fused: global: the image meets one summary of all "
-                                    "objects; fine: every object, the nearer ones more",
-                          choices=("global", "fine"))
+                                       "objects; fine: every object, the nearer ones more",
+                             choices=("global", "fine"))
     tiles: bool = in_outputs(True, "a vector of each tile: tiles.parquet")
     patches: bool = in_outputs(True, "a vector of each patch: patches_*.tif; with fused also "
-                                  "fused_pca.tif and pictures")
+                                     "fused_pca.tif and pictures")
     save_root_dir: str = in_outputs("runs", "where pretraining runs lie", result=False)
     image_size: int = in_tiles(224, "side in pixels: of the dataset's tiles, or of those that a "
-                                 "scene is cut to", least=1)
+                                    "scene is cut to", least=1)
 
 
 PREDICT = Program(

@@ -15,8 +15,8 @@ in_asked, in_drawn = section("what is asked"), section("what is drawn")
 
 def out_key(study: str) -> Any:
     """State `out` of a study."""
-    return in_outputs(f"runs/{study}_${{problem}}", "folder of the outputs: a table, a plot, and a "
-                                                 "folder for each cell")
+    return in_outputs(f"runs/{study}_${{problem}}", "folder of the outputs: a table, a plot, and "
+                                                    "a folder for each cell")
 
 
 @dataclass
@@ -27,12 +27,12 @@ class AttentionConfig:
         None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, or "
               "a run's folder; null: the newest")
     data_root: str = in_data(meaning="a tile dataset, in either layout",
-                          why="the folder of a tile dataset; prepare_dataset.py makes one")
-    cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. [singapore,chicago]; "
-                                          "null: all")
+                             why="the folder of a tile dataset; prepare_dataset.py makes one")
+    cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
+                                             "[singapore,chicago]; null: all")
     image_size: int = in_data(224, "side of the tiles in pixels", least=1)
-    max_tiles: int | None = in_data(None, "for the number, so many tiles, evenly over the dataset; "
-                                       "null: all", least=1)
+    max_tiles: int | None = in_data(None, "for the number, so many tiles, evenly over the "
+                                          "dataset; null: all", least=1)
     batch_size: int = in_data(16, "tiles at once", least=1)
     sample_tiles: int | None = sample_key()
     tile: str | None = in_drawn(None, "name of a tile; null: one with several large objects")
@@ -40,8 +40,8 @@ class AttentionConfig:
                                           "largest of different tags, up to an eighth of the tile")
     accelerator: str = accelerator_key()
     save_root_dir: str = in_outputs("runs", "where pretraining runs lie")
-    save_path: str = in_outputs("${save_root_dir}/attention", "folder of attention.csv, results.json "
-                                                           "and figures/")
+    save_path: str = in_outputs("${save_root_dir}/attention", "folder of attention.csv, "
+                                                              "results.json and figures/")
 
 
 @dataclass
@@ -49,9 +49,9 @@ class StudyConfig:
     """Keys of the studies that train models; other keys go to the evaluations they make."""
 
     problem: str = in_asked("seg", "seg: land use; pop: population; co2: CO2 emission",
-                         choices=("seg", "pop", "co2"))
+                            choices=("seg", "pop", "co2"))
     seeds: list[int] = in_asked([0, 1, 2], "a run each; the results are their mean and standard "
-                                        "deviation")
+                                           "deviation")
     out: str = in_outputs()
 
 
@@ -71,14 +71,14 @@ class LabelEfficiencyConfig(StudyConfig):
 class MissingOsmConfig(StudyConfig):
     """Keys of `python -m studies.missing_osm`."""
 
-    modalities: list[str] | None = in_asked(None, "e.g. [image,fusion]; null: all that the problem "
-                                               "has; image reads no OSM, and is drawn as a "
-                                               "reference")
-    ratios: list[float] = in_asked([0, 0.25, 0.5, 0.75, 1], "shares of the OSM objects removed from "
-                                                         "each reported tile; 0 is always there "
-                                                         "unless while_training")
-    while_training: bool = in_asked(False, "also from the training and validation tiles: a training "
-                                        "for each ratio")
+    modalities: list[str] | None = in_asked(None, "e.g. [image,fusion]; null: all that the "
+                                                  "problem has; image reads no OSM, and is drawn "
+                                                  "as a reference")
+    ratios: list[float] = in_asked([0, 0.25, 0.5, 0.75, 1], "shares of the OSM objects removed "
+                                                            "from each reported tile; 0 is "
+                                                            "always there unless while_training")
+    while_training: bool = in_asked(False, "also from the training and validation tiles: a "
+                                           "training for each ratio")
     out: str = out_key("missing_osm")
 
 
@@ -103,7 +103,8 @@ def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
 
 ATTENTION = Program(
     "attention", AttentionConfig, "Where OSM objects look in the image, drawn and as one number.",
-    "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,), implied=_sample_without_tiles,
+    "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,),
+    implied=_sample_without_tiles,
     folder=("", "save_path"))
 LABEL_EFFICIENCY = study("label_efficiency", LabelEfficiencyConfig,
                          "Train shares, pretrained and from scratch.")

@@ -18,25 +18,26 @@ in_data, in_schedule, in_network, in_outputs, in_machine = map(
 
 def accelerator_key(result: bool = False) -> Any:
     """State `accelerator`."""
-    return in_machine("auto", "auto: a GPU where there is one", choices=ACCELERATORS, result=result)
+    return in_machine("auto", "auto: a GPU where there is one", choices=ACCELERATORS,
+                      result=result)
 
 
 def precision_key(**rules: Any) -> Any:
     """State `precision`."""
     return in_machine("32-true", "bf16-mixed is fast on GPUs, and on CPUs with bf16 instructions",
-                   choices=PRECISIONS, **rules)
+                      choices=PRECISIONS, **rules)
 
 
 def workers_key() -> Any:
     """State `num_workers`."""
     return in_machine(2, "processes that load tiles; results do not depend on it", least=0,
-                   result=False)
+                      result=False)
 
 
 def sample_key() -> Any:
     """State `sample_tiles`."""
     return in_data(None, "generate the sample city, so many tiles a side, where the dataset does "
-                      "not exist", least=1, result=False)
+                         "not exist", least=1, result=False)
 
 
 @dataclass
@@ -47,13 +48,14 @@ class MachineKeys:
     sample_tiles: int | None = sample_key()
     accelerator: str = accelerator_key()
     devices: str = in_machine("auto", "auto, or how many", result=False)
-    num_nodes: int = in_machine(1, "hosts; torchrun sets it itself: docs/many_machines.md", least=1,
-                             result=False)
+    num_nodes: int = in_machine(1, "hosts; torchrun sets it itself: docs/many_machines.md",
+                                least=1,
+                                result=False)
     strategy: str = in_machine("auto", "ddp on several devices: each has the whole network",
-                            choices=("auto", "ddp"))
+                               choices=("auto", "ddp"))
     precision: str = precision_key()
-    compile: bool = in_machine(False, "torch.compile: slower to start, faster from then on; needs a "
-                                   "C++ compiler", result=False)
+    compile: bool = in_machine(False, "torch.compile: slower to start, faster from then on; "
+                                      "needs a C++ compiler", result=False)
     num_workers: int = workers_key()
 
 
@@ -65,20 +67,21 @@ class TrainConfig(MachineKeys):
         meaning="folder of a tile dataset, in either layout",
         why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample "
             "needs none", result=False)
-    cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. [singapore,chicago]; "
-                                          "null: all")
+    cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
+                                             "[singapore,chicago]; null: all")
     batch_size: int = in_data(64, "tiles per device and batch", least=1, result=False)
     accumulate: int = in_data(1, "batches per step: as a larger batch_size, without its memory",
-                           least=1, result=False)
+                              least=1, result=False)
     total_epoch: int = in_schedule(120, "epochs", least=1, result=False)
-    max_steps: int | None = in_schedule(None, "stop after so many steps in all; null: run all epochs",
-                                     least=1, result=False)
-    schedule: list[int] = in_schedule([90, 110], "lr x0.1 from these epochs on (lr_decay), counted "
-                                              "from 1")
+    max_steps: int | None = in_schedule(None, "stop after so many steps in all; null: run all "
+                                              "epochs",
+                                        least=1, result=False)
+    schedule: list[int] = in_schedule([90, 110], "lr x0.1 from these epochs on (lr_decay), "
+                                                 "counted from 1")
     cos: bool = in_schedule(False, "a half cosine over total_epoch instead")
     lr_decay: str = recipe_key("lr_decay", section="schedule")
     lr: float | None = in_schedule(None, "null: blr * batch_size * accumulate * devices / 256",
-                                above=0)
+                                   above=0)
     blr: float = in_schedule(1.5e-4, "base learning rate", above=0)
     weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0)
     image_encoder: str = in_network("vit_base_patch16_224", "any plain ViT of timm")
@@ -92,15 +95,17 @@ class TrainConfig(MachineKeys):
     node_mask_scope: str = recipe_key("node_mask_scope", section="network")
     augment: str = recipe_key("augment", section="network")
     relation_edges: bool = recipe_key("relation_edges", section="network")
-    save_root_dir: str = in_outputs("runs", "all outputs go to save_root_dir/save_dir", result=False)
+    save_root_dir: str = in_outputs("runs", "all outputs go to save_root_dir/save_dir",
+                                    result=False)
     save_dir: str = in_outputs("rose", "folder of this run", result=False)
-    resume: str = in_outputs("auto", "auto: continue what is in the folder; never: refuse it; or the "
-                                  "path of a checkpoint", result=False)
+    resume: str = in_outputs("auto", "auto: continue what is in the folder; never: refuse it; or "
+                                     "the path of a checkpoint", result=False)
     log_every: int = in_outputs(50, "steps per line of loss_record.txt", least=1, result=False)
     save_every: int = in_outputs(5, "epochs per checkpoint", least=1, result=False)
     picture_every: int = in_outputs(5, "epochs per reconstruction picture in TensorBoard", least=1,
-                                 result=False)
-    seed: int = in_machine(0, "on a CPU the same seed gives the same weights", least=0, below=2**32)
+                                    result=False)
+    seed: int = in_machine(0, "on a CPU the same seed gives the same weights", least=0,
+                           below=2**32)
     strategy: str = in_machine(
         "auto", "ddp on several devices: each has the whole network; fsdp: each a share of "
                 "weights, gradients and optimiser", choices=("auto", "ddp", "fsdp"), result=False)

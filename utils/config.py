@@ -25,7 +25,8 @@ _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", 
 
 
 def key(
-    default: Any = NOT_GIVEN, meaning: str = "", *, section: str = "", choices: Sequence[str] | Callable[[], Sequence[str]] = (),
+    default: Any = NOT_GIVEN, meaning: str = "", *, section: str = "",
+    choices: Sequence[str] | Callable[[], Sequence[str]] = (),
     above: float | None = None, least: float | None = None, below: float | None = None,
     most: float | None = None, result: bool = True, why: str = "",
 ) -> Any:

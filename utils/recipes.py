@@ -50,7 +50,8 @@ class Recipe:
 
 def meaning_of(name: str) -> str:
     """Return what a key of a recipe means, from the docstring of `Recipe`."""
-    attribute = re.search(rf"^ {{8}}{name}: (.*?)(?=^ {{8}}\w+:|\Z)", Recipe.__doc__, re.DOTALL | re.MULTILINE)
+    attribute = re.search(rf"^ {{8}}{name}: (.*?)(?=^ {{8}}\w+:|\Z)", Recipe.__doc__,
+                          re.DOTALL | re.MULTILINE)
     return " ".join(attribute[1].split())
 
 
