@@ -152,6 +152,7 @@ class WorkFolder:
                   self.folder / _REPLACED)
         for path in waiting:
             _move_file(self.made / path, self.out / path)
+        self.clear()  # of earlier results, whose run was killed before it did
         self.folder.rename(self.finished)
 
 

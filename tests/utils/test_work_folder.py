@@ -94,6 +94,17 @@ def test_moves_that_an_earlier_version_left_undone_are_made_again(tmp_path):
     assert not work.begin({"request": 1})
 
 
+def test_what_a_run_killed_at_its_very_end_left_is_no_hindrance(tmp_path):
+    write(tmp_path / ".finished-working", {"request.json": "{}"})
+    work = WorkFolder(tmp_path, "working", "working")
+    with work.held():
+        write(work.empty(), NEW)
+        work.install(["record.json"], [])
+        work.clear()
+    assert results(tmp_path) == {"record.json": "new"}
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize("parts", [0, 1])
 def test_an_error_leaves_work_only_where_a_part_is_finished(tmp_path, parts):
     out = tmp_path / "out"
