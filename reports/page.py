@@ -14,6 +14,7 @@ from reports.record import FEATURES, SCENE
 from reports.scene import is_scene, scene_section
 from utils.errors import ReportError
 from utils.files import replacing
+from utils.progress import passing_bar
 from utils.style import OBJECT_COLOUR, OSM_COLOUR
 
 REPORT = "report.html"
@@ -37,7 +38,8 @@ def write_report(folders: Sequence[Path], path: Path, title: str | None = None) 
     Raises:
         ReportError: a folder is none of these, or one of its files cannot be read.
     """
-    sections = _distinct([section_of(Path(folder)) for folder in folders])
+    sections = _distinct([section_of(Path(folder))
+                          for folder in passing_bar(folders, "reading", "run")])
     beside = [section.folder.resolve() for section in sections] == [path.parent.resolve()]
     page = report_page(sections, title, beside)
     path.parent.mkdir(parents=True, exist_ok=True)
