@@ -1,5 +1,4 @@
-"""What the attention study leaves: a table of objects, its figures in numbers and pictures, and
-what they say in words."""
+"""The outputs of the attention study: a table of objects, figures, and a summary in words."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -8,23 +7,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datasets import TileDataset
+from models.network_file import NetworkFile
 from studies.attention_mass import ObjectAttention
 from studies.keys import AttentionConfig
 from utils.drawing import save_figure
-from utils.files import sha256_of
 from utils.outputs import write_csv, write_json
 
 COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift",
            "attention_share_of_others")
-# a lift this near to what it is compared with, or within two standard errors, counts as equal
+# two lifts that differ by less, or by less than two standard errors, count as equal
 NOTABLE = 0.05
 
 
-def write(
-    cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
-    tiles: TileDataset, figures: dict[str, Figure]
-) -> None:
-    """attention.csv, results.json and figures/ in save_path, each whole or not at all."""
+def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention, summary: dict,
+          tiles: TileDataset, figures: dict[str, Figure]) -> None:
+    """Write attention.csv, results.json and figures/ into save_path, each whole or not at all."""
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
@@ -36,8 +33,8 @@ def write(
     ])
     write_json(folder / "results.json", {
         **summary, "tiles_with_objects": len(np.unique(objects.tile)),
-        "checkpoint": str(checkpoint),
-        "checkpoint_sha256": sha256_of(checkpoint), "config": asdict(cfg),
+        "checkpoint": str(network.path), "checkpoint_sha256": network.sha256,
+        "config": asdict(cfg),
     })
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{name}.png")
@@ -45,7 +42,7 @@ def write(
 
 def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
              figures: dict[str, Figure]) -> str:
-    """What was found, whichever way it falls."""
+    """Return a summary of the figures, whichever way they fall."""
     lines = ["", f"Where {len(objects)} OSM objects of {len(np.unique(objects.tile))} tiles look "
                  f"in the image, by {checkpoint}:"]
     if summary["objects"]:
@@ -62,9 +59,8 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
             f"  by head: from {heads[0]['lift']:.2f} (head {heads[0]['head']}) to "
             f"{heads[-1]['lift']:.2f} (head {heads[-1]['head']})",
             f"  {'box, in patches':18}{'objects':>9}{'lift':>8}{'of others':>11}",
-            *("  "
-              f"{size['patches']:18}{size['objects']:9}{size['lift']:8.2f}{size['lift_of_others']:11.2f}"
-              for size in summary["sizes"]),
+            *(f"  {size['patches']:18}{size['objects']:9}{size['lift']:8.2f}"
+              f"{size['lift_of_others']:11.2f}" for size in summary["sizes"]),
             verdict(summary),
         ]
     if summary["without_box"]:
@@ -78,11 +74,12 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
 
 
 def verdict(summary: dict) -> str:
-    """The conclusion, in a sentence."""
+    """Return the conclusion in a sentence."""
     lift, others = summary["lift"], summary["lift_of_others"]
-    margin = max(NOTABLE, 2 * summary["lift_standard_error"])  # NOTABLE where the latter is nan
+    margin = max(NOTABLE, 2 * summary["lift_standard_error"])  # NOTABLE if the latter is nan
     if lift < 1 + margin:
-        return "So objects look at their own place no more than chance would have it: this checkpoint does not tie objects to their place."
+        return ("So objects look at their own place no more than chance would have it: this "
+                "checkpoint does not tie objects to their place.")
     if lift < others + margin:
         return (f"So objects look at such places {lift:.2f} times as much as chance would have "
                 "it, but hardly more at their own than other objects do: little ties them to it.")

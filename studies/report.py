@@ -1,5 +1,5 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md with its table, results.json,
-and figures/NAME.png."""
+"""The outputs of a study: NAME.csv with a row per run and seed, NAME.md with its table,
+results.json, and figures/NAME.png."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ class Report:
     Attributes:
         name, title: of the study.
         how: what all its models have in common.
-        folder: where its outputs go.
-        xlabel: what the plot's x are.
-        asked: the overrides of the evaluation that the command line had.
+        folder: of its outputs.
+        xlabel: of the plot.
+        overrides: of the evaluation, from the command line.
         notes: what else a reader of the figures must know.
     """
 
@@ -37,7 +37,7 @@ class Report:
     how: str
     folder: Path
     study: StudyConfig
-    asked: Sequence[str]
+    overrides: Sequence[str]
     outcomes: Sequence[Outcome]
     xlabel: str
     notes: Sequence[str] = ()
@@ -48,35 +48,35 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """What the figures are of, in a line."""
+        """One line that says what the figures are of."""
         first = self.outcomes[0]
         seeds = len(self.study.seeds)
         spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
         tiles = first.summaries[0]["tiles"][first.reported]
-        return f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} tiles, {spread}"
+        return (f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} "
+                f"tiles, {spread}")
 
     def points(self, x: str, **keys: str) -> list[_POINT]:
-        """The score of the outcomes that have these `keys`, over their key `x`."""
+        """Return the scores of the outcomes that have these `keys`, over their key `x`."""
         chosen = [outcome for outcome in self.outcomes
                   if keys.items() <= outcome.cell.keys.items()]
         return [(outcome.cell.keys[x], *outcome.spread[self.question.score]) for outcome in chosen]
 
-    def write(
-        self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False,
-        reference: Mapping[str, float] | None = None,
-    ) -> None:
+    def write(self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False,
+              reference: Mapping[str, float] | None = None) -> None:
         """Write all outputs, each whole or not at all, and print the table.
 
         Args:
-            series: label -> points of a line, or of bars where x is `categorical`.
-            reference: label -> a score that is drawn across the plot, beside that of the best
-                prediction without a model.
+            series: label -> points of a line, or of bars if x is `categorical`.
+            reference: label -> a score to draw across the plot, beside that of the best prediction
+                without a model.
         """
         score, reported = self.question.score, self.outcomes[0].reported
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
                               self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
-        picture, table = self.folder / "figures" / f"{self.name}.png", self.folder / f"{self.name}.md"
+        picture = self.folder / "figures" / f"{self.name}.png"
+        table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", self._rows())
         write_json(self.folder / "results.json", self._summary())
@@ -87,32 +87,30 @@ class Report:
               f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
 
     def _rows(self) -> list[dict[str, Any]]:
-        """Of the CSV."""
-        return [
-            {**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
-            for outcome in self.outcomes for seed, figures in outcome.per_seed.items()
-        ]
+        """Return those of the CSV."""
+        return [{**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
+                for outcome in self.outcomes for seed, figures in outcome.per_seed.items()]
 
     def _text(self) -> str:
-        """The table in Markdown, and what a reader of it must know."""
+        """Return the table in Markdown, and notes for its reader."""
         columns = [name for name in self.outcomes[0].spread if not name.startswith("iou_")]
         several = len(self.study.seeds) > 1
-        keys = list(self.outcomes[0].cell.keys)
-        rows = [[*outcome.cell.labels.values(), *(with_std(mean, std if several else None)
-                                                for mean, std in (outcome.spread[name]
-                                                                  for name in columns))]
-                for outcome in self.outcomes]
-        table = markdown_table([*(key.replace("_", " ") for key in keys), *map(label_of, columns)],
-                               rows)
-        baselines = self.outcomes[-1].summaries[0]["baselines"]
-        notes = [f"without a model, {label}: "
-                 f"{', '.join(f'{label_of(name)} {with_std(values[name], None)}' for name in columns)}"
-                 for label, values in baselines.items()]
-        return "\n".join([table, "",
-                          *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
+        rows = []
+        for outcome in self.outcomes:
+            figures = [outcome.spread[name] for name in columns]
+            rows.append([*outcome.cell.labels.values(),
+                         *(with_std(mean, std if several else None) for mean, std in figures)])
+        keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
+        table = markdown_table([*keys, *map(label_of, columns)], rows)
+        notes = []
+        for label, values in self._baselines.items():
+            figures = (f"{label_of(name)} {with_std(values[name], None)}" for name in columns)
+            notes.append(f"without a model, {label}: {', '.join(figures)}")
+        notes += [*self.notes, *self._remarks()]
+        return "\n".join([table, "", *(f"- {note}" for note in notes)])
 
     def _remarks(self) -> list[str]:
-        """Those of the outcomes, each with the cells that it is of unless it is of all."""
+        """Return the outcomes' remarks, each with its cells unless it holds for all."""
         cells: dict[str, list[str]] = {}
         for outcome in self.outcomes:
             for remark in outcome.remarks:
@@ -121,13 +119,16 @@ class Report:
                 for remark, names in cells.items()]
 
     def _baseline(self) -> dict[str, float]:
-        """The best prediction without a model, by name; of the last outcome, whose training list
-        is the largest where they differ."""
-        baselines = self.outcomes[-1].summaries[0]["baselines"]
+        """Return the best prediction without a model, by name."""
         scores = {f"no model: {label}": values[self.question.score]
-                  for label, values in baselines.items()}
+                  for label, values in self._baselines.items()}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         return dict([max(known.items(), key=lambda item: item[1])]) if known else {}
+
+    @property
+    def _baselines(self) -> dict[str, dict[str, float]]:
+        """Those of the last outcome, whose training list is the largest if they differ."""
+        return self.outcomes[-1].summaries[0]["baselines"]
 
     def _summary(self) -> dict[str, Any]:
         first = self.outcomes[0].summaries[0]
@@ -137,8 +138,8 @@ class Report:
             **{name: first[name] for name in ("protocol", "reported", "versions")},
             "notes": list(self.notes),
             "checkpoint": next((summary["checkpoint"] for summary in trained
-                                if summary["checkpoint"]), None),  # from scratch there is none
-            "config": asdict(self.study), "evaluation_overrides": list(self.asked),
+                                if summary["checkpoint"]), None),  # none from scratch
+            "config": asdict(self.study), "evaluation_overrides": list(self.overrides),
             "cells": [_of_cell(outcome) for outcome in self.outcomes],
         }
 
