@@ -161,10 +161,8 @@ def save_finetuned(path: str | Path, model: Downstream, head: Head,
         head: built the model.
         tiles: what it was trained on, as of `TileDataset.describe`.
     """
-    description = {"build": model.rose.build, "purpose": head.describe(), "tiles": tiles or {}}
-    write_weights(Path(path), model.state_dict(),
-                  {"format": FINETUNED_FORMAT}
-                  | {name: json.dumps(value) for name, value in description.items()})
+    write_weights(Path(path), model.state_dict(), FINETUNED_FORMAT,
+                  {"build": model.rose.build, "purpose": head.describe(), "tiles": tiles or {}})
 
 
 def _release_build(weights: dict[str, Tensor], image_encoder: str | None,

@@ -1,13 +1,13 @@
 """Where OSM objects look in the image: the attention of pretrained Rose, drawn and as one number
 (Rose section 5.4).
 
-    python -m studies.attention                                                # the last pretraining run, on the sample city
+    python -m studies.attention                            # the last pretraining, the sample city
     python -m studies.attention checkpoint=runs/rose/model_120.tar data_root=D
-    python -m studies.attention data_root=D tile=singapore_3_5 nodes=[0,7]     # the tile and the objects to draw
+    python -m studies.attention data_root=D tile=singapore_3_5 nodes=[0,7]        # what to draw
 
-The number is the lift: the share of an object's attention that falls inside its own rotated box,
-over the share of the tile that this box covers, which is what attention spread evenly would give.
-Outputs are in save_path.
+The number is the lift: the share of an object's attention inside its own rotated box, divided by
+the share of the tile that this box covers, which uniform attention would give. Outputs are in
+save_path.
 """
 
 from collections.abc import Sequence
@@ -38,8 +38,7 @@ from utils.cli.command import command
 from utils.errors import ConfigError, TileError
 
 DRAWN = 4  # objects
-# of the tile: what is inside a larger box says little of where an object looks
-LARGEST_DRAWN = 1 / 8
+LARGEST_DRAWN = 1 / 8  # of the tile: a larger box says little about where an object looks
 
 
 @command(ATTENTION)
@@ -61,19 +60,19 @@ def main(cfg: AttentionConfig) -> None:
                         "some whose attention can be looked at; choose other cities=, or prepare "
                         "the tiles with an extract that covers them")
     summary = summarise(objects, (cfg.image_size // rose.image_encoder.patch) ** 2)
-    drawn = telling_tile(objects, tiles) if drawn is None else drawn
+    drawn = most_covered_tile(objects, tiles) if drawn is None else drawn
     figures = {f"attention_{tiles.names[drawn]}": draw(rose, tiles, drawn, cfg.nodes)}
     if summary["objects"]:
         figures["attention_shares"] = shares_figure(objects, summary)
-    write(cfg, checkpoint, objects, summary, tiles, figures)
+    write(cfg, network, objects, summary, tiles, figures)
     print(in_words(cfg, checkpoint, objects, summary, figures))
 
 
 def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
-    """Index of the tile to draw; None to choose one.
+    """Return the index of the tile to draw; None to choose one.
 
     Raises:
-        RoseError: it is not there, or has no such objects.
+        RoseError: the tile does not exist, or has no such objects.
     """
     if cfg.tile is None:
         if cfg.nodes is not None:
@@ -91,14 +90,15 @@ def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
                         "more to draw; choose another tile=")
     wrong = [node for node in cfg.nodes or [] if not 0 <= node < count]
     if wrong or cfg.nodes == []:
-        raise ConfigError(f"nodes={cfg.nodes}: {f'no object {wrong[0]}' if wrong else 'none'}; "
-                          f"those of tile {cfg.tile} have the numbers 0 to {count - 1}; choose "
-                          "among them, or leave nodes= out")
+        missing = f"no object {wrong[0]}" if wrong else "none"
+        raise ConfigError(f"nodes={cfg.nodes}: {missing}; those of tile {cfg.tile} have the "
+                          f"numbers 0 to {count - 1}; choose among them, or leave nodes= out")
     return index
 
 
-def telling_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
-    """Index of the tile whose objects to draw cover most of it, whatever their attention."""
+def most_covered_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
+    """Return the index of the tile whose objects to draw cover most of it, whatever their
+    attention."""
     def covered(index: int) -> float:
         own = objects.where(objects.tile == index)
         chosen = largest_of_each_tag(own.box_share, [tiles.tag(index, code) for code in own.code])
@@ -107,8 +107,8 @@ def telling_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
 
 
 def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]:
-    """DRAWN objects of different tags, the largest with a box of at most LARGEST_DRAWN of the tile
-    first; then larger ones."""
+    """Return DRAWN objects of different tags: the largest with a box of at most LARGEST_DRAWN of
+    the tile, then larger ones."""
     order = np.lexsort((-box_share, box_share > LARGEST_DRAWN))
     first = {}
     for node in order.tolist():
@@ -118,26 +118,24 @@ def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]
 
 @torch.inference_mode()
 def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) -> Figure:
-    """The attention of `nodes` of a tile, or of a few that are chosen."""
+    """Draw the attention of `nodes` of a tile, or of a few chosen ones."""
     images, graphs = collate([tiles[index]])
     corners, device = graphs.x[:, CORNERS], next(rose.parameters()).device
     grid = rose.image_encoder.grid(images)
     tags = [tiles.tag(index, int(code)) for code in graphs.x[:, LABEL]]
     attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
                                    torch.arange(len(tags))).cpu()
-    # [N, heads, L], [N, L]
-    patches, coverage = patch_attention(attention), patch_coverage(corners, grid)
+    patches = patch_attention(attention)                                         # [N, heads, L]
+    coverage = patch_coverage(corners, grid)                                     # [N, L]
     box_share, mass = coverage.mean(1).numpy(), attention_mass(patches, coverage).mean(1).numpy()
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
     captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
                 f"{box_share[node]:.1%} of the tile"
                 for node in chosen]
-    image, boxes = tiles.read(index)[0].movedim(0,
-                                                -1).numpy(), corners[chosen].unflatten(1,
-                                                                                       (4,
-                                                                                        2)).numpy()
+    image = tiles.read(index)[0].movedim(0, -1).numpy()                          # [H, W, 3]
+    boxes = corners[chosen].unflatten(1, (4, 2)).numpy()
     return tile_attention_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
-                                 patches.mean((0, 1)).numpy(), grid, captions)
+                       patches.mean((0, 1)).numpy(), grid, captions)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""How much of an OSM object's attention falls on its own place in the image (attention study, Rose
-section 5.4)."""
+"""The share of an OSM object's attention that falls on its own box in the image (attention study,
+Rose section 5.4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -16,22 +16,22 @@ from models.rose import Rose
 from training.attention import attention_mass, patch_attention, patch_coverage
 from utils.progress import progress_bar
 
-SIZE_BOUNDS = (1, 4, 16, 64)  # patches; between them lie the classes of object sizes
+SIZE_BOUNDS = (1, 4, 16, 64)  # of the classes of object sizes, in patches
 
 
 @dataclass(frozen=True)
 class ObjectAttention:
-    """The attention of n OSM objects and the rotated boxes that they lie in; numpy arrays.
+    """The attention of n OSM objects and their rotated boxes; numpy arrays.
 
     Attributes:
         tile: [n] index of the tile in its dataset.
         node: [n] row of the object in the tile's node table.
         code: [n] label code.
-        box_share: [n] share of the tile that the box, cut at the tile's edge, covers; it is also
-            what uniform attention gives the box.
+        box_share: [n] share of the tile that the box, cut at the tile's edge, covers: the share of
+            uniform attention inside the box.
         head_share: [n, heads] share of each head's attention on patches that falls inside the box.
-        others_share: [n] the same, mean of heads, of the attention of the tile's other objects on
-            this box; nan where there is none.
+        others_share: [n] the same, mean of heads, of the attention of the tile's other objects;
+            nan if there are none.
     """
 
     tile: np.ndarray
@@ -51,24 +51,24 @@ class ObjectAttention:
 
     @property
     def lift(self) -> np.ndarray:
-        """[n] attention on the own box in units of what uniform attention gives it; nan for a box
-        without area in the tile."""
+        """[n] attention on the own box as a multiple of uniform attention; nan for a box without
+        area in the tile."""
         return np.divide(self.share, self.box_share, out=np.full(len(self), np.nan),
                          where=self.box_share > 0)
 
     def where(self, chosen: np.ndarray) -> "ObjectAttention":
-        """Those of the objects that are True in `chosen` [n]."""
+        """Return the objects that are True in `chosen` [n]."""
         return ObjectAttention(*(getattr(self, item.name)[chosen] for item in fields(self)))
 
     @classmethod
-    def joined(cls, parts: Sequence["ObjectAttention"]) -> "ObjectAttention":
-        return cls(*(np.concatenate([getattr(part, item.name) for part in parts])
+    def joined(cls, tables: Sequence["ObjectAttention"]) -> "ObjectAttention":
+        return cls(*(np.concatenate([getattr(table, item.name) for table in tables])
                      for item in fields(cls)))
 
 
 def others_mass(patches: Tensor, coverage: Tensor) -> Tensor:
-    """[n] mean attention that the other objects of one tile give each object's box: what is due to
-    the box, not to its being their own.
+    """Return [n], the mean attention of the other objects of one tile on each object's box: the
+    share that is due to the box, not to the object.
 
     Args:
         patches: [n, L] attention of the tile's objects, mean of the heads.
@@ -81,16 +81,16 @@ def others_mass(patches: Tensor, coverage: Tensor) -> Tensor:
 @torch.inference_mode()
 def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch_size: int,
                    progress: bool = True) -> ObjectAttention:
-    """The attention of all objects of the tiles `indices`; tiles without objects add nothing.
+    """Return the attention of all objects of the tiles `indices`.
 
     Raises:
         RoseError: a tile cannot be read, or does not fit the network.
     """
     heads, device = rose.osm_block.k2q_attn.heads, next(rose.parameters()).device
     loader = DataLoader(Subset(tiles, list(indices)), batch_size=batch_size, collate_fn=collate)
-    nothing, shares = np.empty(0, np.int64), np.empty(0)
-    parts, place = [ObjectAttention(nothing, nothing, nothing, shares, np.empty((0, heads)),
-                                    shares)], 0
+    codes, shares = np.empty(0, np.int64), np.empty(0)
+    tables = [ObjectAttention(codes, codes, codes, shares, np.empty((0, heads)), shares)]
+    remaining = iter(indices)
     with progress_bar(len(indices), 0, "tile", progress) as bar:
         for images, graphs in loader:
             x, slices, grid = graphs.x, graphs.ptr.tolist(), rose.image_encoder.grid(images)
@@ -98,11 +98,10 @@ def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch
                                            torch.arange(len(x), device=device)).cpu()
             coverage = patch_coverage(x[:, CORNERS], grid)                               # [N, L]
             for start, end in pairwise(slices):
-                index, place = indices[place], place + 1
-                parts.append(_of_tile(index, x[start:end, LABEL], attention[start:end],
-                                      coverage[start:end]))
+                tables.append(_of_tile(next(remaining), x[start:end, LABEL], attention[start:end],
+                                       coverage[start:end]))
             bar.update(len(images))
-    return ObjectAttention.joined(parts)
+    return ObjectAttention.joined(tables)
 
 
 def _of_tile(index: int, codes: Tensor, attention: Tensor, coverage: Tensor) -> ObjectAttention:
@@ -115,7 +114,7 @@ def _of_tile(index: int, codes: Tensor, attention: Tensor, coverage: Tensor) -> 
 
 
 def summarise(objects: ObjectAttention, patches: int) -> dict:
-    """Means over the objects whose box has an area: of all, by head and by size in patches.
+    """Return means over the objects whose box has an area: of all, by head and by size in patches.
 
     Returns:
         The figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error" (over
@@ -135,16 +134,15 @@ def summarise(objects: ObjectAttention, patches: int) -> dict:
     lift = boxed.lift
     return {
         "objects": len(boxed), "without_box": len(objects) - len(boxed), **_figures(boxed),
-        "lift_standard_error": _standard_error(boxed), "median_lift": float(np.median(lift))
-        if len(lift) else np.nan,
-        "objects_above_uniform": _mean(lift > 1),
-        "heads": heads, "sizes": by_size,
+        "lift_standard_error": _standard_error(boxed),
+        "median_lift": float(np.median(lift)) if len(lift) else np.nan,
+        "objects_above_uniform": _mean(lift > 1), "heads": heads, "sizes": by_size,
     }
 
 
 def _figures(objects: ObjectAttention) -> dict[str, float]:
-    """Mean shares, and lift: attention on the own box / the box's share, as a ratio of these
-    means; lift_of_others likewise."""
+    """Return mean shares, and lift and lift_of_others, the ratio of mean attention on the own box
+    to the mean share of the box."""
     box, share = _mean(objects.box_share), _mean(objects.share)
     shared = objects.where(~np.isnan(objects.others_share))
     others = _mean(shared.others_share)
@@ -154,20 +152,20 @@ def _figures(objects: ObjectAttention) -> dict[str, float]:
 
 
 def _standard_error(objects: ObjectAttention) -> float:
-    """Of the lift sum_n share_n / sum_n box_n, with tiles, not objects, as what was drawn
-    independently; nan for fewer than two tiles."""
+    """Return that of the lift sum_n share_n / sum_n box_n, with tiles, not objects, as the
+    independent draws; nan for fewer than two tiles."""
     _, tile = np.unique(objects.tile, return_inverse=True)
     count = tile.max(initial=-1) + 1
     if count < 2:
         return np.nan
     lift = objects.share.sum() / objects.box_share.sum()
     residuals = np.bincount(tile, objects.share - lift * objects.box_share)              # [tiles]
-    return float(
-        np.sqrt(count / (count - 1) * np.square(residuals).sum()) / objects.box_share.sum())
+    error = np.sqrt(count / (count - 1) * np.square(residuals).sum())
+    return float(error / objects.box_share.sum())
 
 
 def _size_classes(sizes: np.ndarray) -> dict[str, np.ndarray]:
-    """Name -> [n] bool, for boxes of `sizes` [n] patches."""
+    """Return name -> [n] bool, for boxes of `sizes` [n] patches."""
     bounds = (0, *SIZE_BOUNDS, np.inf)
     names = [f"under {SIZE_BOUNDS[0]}",
              *(f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)),

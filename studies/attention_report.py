@@ -1,4 +1,4 @@
-"""What the attention study leaves: a table of objects, numbers, pictures, and words on them."""
+"""The outputs of the attention study: a table of objects, figures, and a summary in words."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,22 +7,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datasets import TileDataset
+from models.network_file import NetworkFile
 from studies.attention_mass import ObjectAttention
 from studies.keys import AttentionConfig
 from utils.drawing import save_figure
-from utils.files import sha256_of
 from utils.outputs import write_csv, write_json
 
 COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift",
            "attention_share_of_others")
-NOTABLE = 0.05  # a lift counts as equal to another within this, or within two standard errors
+# two lifts that differ by less, or by less than two standard errors, count as equal
+NOTABLE = 0.05
 
 
-def write(
-    cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
-    tiles: TileDataset, figures: dict[str, Figure],
-) -> None:
-    """Write attention.csv, results.json and figures/ into save_path, each whole or absent."""
+def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention, summary: dict,
+          tiles: TileDataset, figures: dict[str, Figure]) -> None:
+    """Write attention.csv, results.json and figures/ into save_path, each whole or not at all."""
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
@@ -34,7 +33,7 @@ def write(
     ])
     write_json(folder / "results.json", {
         **summary, "tiles_with_objects": len(np.unique(objects.tile)),
-        "checkpoint": str(checkpoint), "checkpoint_sha256": sha256_of(checkpoint),
+        "checkpoint": str(network.path), "checkpoint_sha256": network.sha256,
         "config": asdict(cfg),
     })
     for name, figure in figures.items():
@@ -43,7 +42,7 @@ def write(
 
 def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
              figures: dict[str, Figure]) -> str:
-    """Return in words what was measured, and where it lies."""
+    """Return a summary of the figures, whichever way they fall."""
     lines = ["", f"Where {len(objects)} OSM objects of {len(np.unique(objects.tile))} tiles look "
                  f"in the image, by {checkpoint}:"]
     if summary["objects"]:
@@ -75,9 +74,9 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
 
 
 def verdict(summary: dict) -> str:
-    """Return the conclusion, in a sentence."""
+    """Return the conclusion in a sentence."""
     lift, others = summary["lift"], summary["lift_of_others"]
-    margin = max(NOTABLE, 2 * summary["lift_standard_error"])  # NOTABLE where the latter is nan
+    margin = max(NOTABLE, 2 * summary["lift_standard_error"])  # NOTABLE if the latter is nan
     if lift < 1 + margin:
         return ("So objects look at their own place no more than chance would have it: this "
                 "checkpoint does not tie objects to their place.")

@@ -1,5 +1,4 @@
-"""What the studies' commands share: the evaluation whose keys they take, and what a study may be
-asked."""
+"""The problems that a study can ask about, and the evaluation whose keys it takes."""
 
 import os
 from collections.abc import Sequence
@@ -15,13 +14,13 @@ from utils.errors import ConfigError
 
 IN_WORDS = {"finetune": "pretrained, fine-tuned", "linear": "pretrained, linear probe",
             "scratch": "from scratch"}
-# Keys of an evaluation that every study sets, and what says so in its place.
+# the keys of an evaluation that every study sets -> the study's own key for it
 _SET_BY_STUDY = {"target": "problem", "seeds": "seeds", "save_path": "out"}
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a study asks of each of its models.
+    """A problem that all models of a study are evaluated on.
 
     Attributes:
         title: in words.
@@ -49,16 +48,16 @@ QUESTIONS = {
 
 
 def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str]) -> EvaluateConfig:
-    """The evaluation that all runs of a study vary: its defaults, and what the command line says
-    of it.
+    """Return the evaluation that all runs of a study vary: its defaults and the command line's
+    keys.
 
     Args:
         rest: the overrides that are not the study's own.
-        varied: the keys that its runs differ in -> the study's key that says how.
+        varied: the keys in which the runs differ -> the study's own key for it.
 
     Raises:
-        ConfigError: a key that the study sets itself, or one that the evaluation does not have or
-            cannot take; several devices.
+        ConfigError: a key that the study sets itself, or that the evaluation refuses; several
+            devices.
     """
     check_several("seeds", study.seeds)
     question = QUESTIONS[study.problem]
@@ -69,8 +68,8 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
             raise ConfigError(f"{override.lstrip('+')}: the study sets {name} itself, from "
                               f"{instead}=; give that key instead")
     cfg = read(question.program, *rest, *question.overrides)
-    if "TORCHELASTIC_RUN_ID" in os.environ or cfg.num_nodes != 1 or cfg.devices not in ("auto",
-                                                                                        "1"):
+    if ("TORCHELASTIC_RUN_ID" in os.environ or cfg.num_nodes != 1
+            or cfg.devices not in ("auto", "1")):
         raise ConfigError(f"devices={cfg.devices} num_nodes={cfg.num_nodes}: a study makes its "
                           "runs one after the other in one process, on one device; start it "
                           "without torchrun, with devices=1 num_nodes=1 (CUDA_VISIBLE_DEVICES "
@@ -79,8 +78,8 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
 
 
 def chosen_modalities(study: Any) -> list[str]:
-    """Those asked for; null: all that the problem has. Raises ConfigError for one that it does not
-    have."""
+    """Return the study's modalities, by default all of its problem; raise ConfigError for one that
+    the problem does not have."""
     choices = QUESTIONS[study.problem].modalities
     if study.modalities is None:
         return list(choices)
@@ -93,13 +92,13 @@ def chosen_modalities(study: Any) -> list[str]:
 
 
 def check_several(key: str, values: Sequence[Any]) -> None:
-    """Raises ConfigError unless there are values, all different."""
+    """Raise ConfigError unless there are values, all different."""
     if not values or len(set(values)) != len(values):
         raise ConfigError(f"{key}={_listed(values)}: expected one or more different values")
 
 
 def check_modes(modes: Sequence[str]) -> None:
-    """Raises ConfigError for ways of training that an evaluation does not know."""
+    """Raise ConfigError for a mode that an evaluation does not have."""
     check_several("modes", modes)
     wrong = [mode for mode in modes if mode not in MODES]
     if wrong:

@@ -1,5 +1,5 @@
-"""The runs of a study: cells, each an evaluation over the seeds; all are checked before the first,
-and finished ones only read again."""
+"""The runs of a study: cells, each an evaluation over the seeds. All cells are checked before the
+first is run, and finished ones are only read."""
 
 import gc
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ class Cell:
     """One point of a study.
 
     Attributes:
-        keys: what tells it from the others, column of the table -> value.
-        runs: the evaluations that give it, each for some of the seeds.
-        measures: its runs train nothing, but measure models that cells before it have trained.
+        keys: column of the table -> value, which identify it.
+        runs: its evaluations, each for some of the seeds.
+        measures: its runs train nothing, but measure models of earlier cells.
     """
 
     keys: dict[str, str | float]
@@ -46,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a cell gave; `summaries` are of its runs, as `evaluate` returns them."""
+    """The result of a cell; `summaries` are those of `evaluate` for its runs."""
 
     cell: Cell
     summaries: tuple[dict[str, Any], ...]
@@ -74,7 +74,7 @@ class Outcome:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader of its figures must know."""
+        """What a reader of the figures must know."""
         return list(dict.fromkeys(remark for summary in self.summaries
                                   for remark in summary["remarks"]))
 
@@ -83,25 +83,25 @@ class Outcome:
 
 
 def checked(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells, with the checkpoint that they find now: a pretraining that goes on beside the
+    """Return the cells with the checkpoint that is newest now, so that a pretraining beside the
     study does not change it.
 
     Raises:
         RoseError: a cell cannot be run as asked, or its folder holds something else.
     """
     print(f"Checking {len(cells)} cells", flush=True)
-    found = []
+    fixed = []
     for cell in cells:
         try:
-            found.append(cell if cell.measures
+            fixed.append(cell if cell.measures
                          else replace(cell, runs=tuple(_checked(cfg) for cfg in cell.runs)))
         except RoseError as error:
             raise RoseError(f"{cell.name}: {error}") from error
-    return found
+    return fixed
 
 
 def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
-    """What all cells give, in their order.
+    """Run the cells in order and return their outcomes.
 
     Raises:
         RoseError: a run failed; the message begins with the cell's name.
@@ -110,11 +110,11 @@ def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
     for number, cell in enumerate(cells, 1):
         print(f"\nCell {number} of {len(cells)}: {cell.name}", flush=True)
         try:
-            outcomes.append(Outcome(cell,
-                                    tuple(evaluate(cfg, _problem(cfg)) for cfg in cell.runs)))
+            summaries = tuple(evaluate(cfg, _problem(cfg)) for cfg in cell.runs)
+            outcomes.append(Outcome(cell, summaries))
         except (RoseError, OSError) as error:
             raise RoseError(f"{cell.name}: {message_of(error)}") from error
-        gc.collect()  # networks in cycles of references
+        gc.collect()  # networks are in reference cycles
     return outcomes
 
 

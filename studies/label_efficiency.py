@@ -1,14 +1,14 @@
 """How far a few labels go: train shares, with the pretrained network and from scratch (Rose
 section 5.3).
 
-    python -m studies.label_efficiency                                               # the sample city, the last pretraining run
+    python -m studies.label_efficiency                     # the last pretraining, the sample city
     python -m studies.label_efficiency data_root=D checkpoint=C task=seg_sgp seeds=[0,1,2,3,4]
-    python -m studies.label_efficiency data_root=D checkpoint=C problem=pop train_files=[osm-train50.txt,osm-train-all.txt]
-    python -m studies.label_efficiency data_root=D checkpoint=C modes=[finetune,linear,scratch] modality=image
+    python -m studies.label_efficiency data_root=D problem=pop train_files=[a.txt,b.txt]
+    python -m studies.label_efficiency data_root=D modes=[finetune,linear,scratch] modality=image
 
-Lists of other sizes: python -m datasets.splits data_path=D split.train_sizes=[10,20,50]. Every key
-of the evaluation can be given, too. The same command goes on after a stop, and only reads again
-what is finished.
+`python -m datasets.splits data_path=D split.train_sizes=[10,20,50]` writes lists of other sizes.
+Every key of the evaluation can be given, too. The same command continues after a stop, and only
+reads what is finished.
 """
 
 from dataclasses import replace
@@ -27,7 +27,7 @@ LISTS = "osm-train*.txt"
 def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
     check_modes(cfg.modes)
     base = base_config(cfg, rest, {"mode": "modes", "train_file": "train_files"})
-    # the network's libraries: seconds, which --help and a mistyped key need not wait for
+    # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.grid import Cell, checked, run_cells
     from studies.report import Report
 
@@ -45,10 +45,10 @@ def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
 
 
 def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, int]:
-    """The lists to train on -> how many tiles each has, the smallest first.
+    """Return the lists to train on -> the number of tiles of each, the smallest first.
 
     Args:
-        files: their names; None: all that the dataset has, of those with the same tiles the first.
+        files: their names; None: all of the dataset, without those that repeat another's tiles.
 
     Raises:
         RoseError: there are none, or one cannot be used.
@@ -70,10 +70,10 @@ def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, in
                         "with train_files=[a,b]")
     tiles = {name: read_list(dataset, name, "train_files") for name in names}
     if files is None:
-        first = {frozenset(places): name for name, places in reversed(tiles.items())}
-        tiles = {name: tiles[name] for name in first.values()}
-    return {name: len(places)
-            for name, places in sorted(tiles.items(), key=lambda item: len(item[1]))}
+        distinct = {frozenset(indices): name for name, indices in reversed(tiles.items())}
+        tiles = {name: tiles[name] for name in distinct.values()}
+    return {name: len(indices)
+            for name, indices in sorted(tiles.items(), key=lambda item: len(item[1]))}
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""How much it takes when OSM objects are missing (Rose section 5.5): a share of each tile's
+"""How figures suffer when OSM objects are missing (Rose section 5.5): a share of each tile's
 objects is removed, from none to all.
 
-    python -m studies.missing_osm                                                    # the sample city, the last pretraining run
+    python -m studies.missing_osm                          # the last pretraining, the sample city
     python -m studies.missing_osm data_root=D checkpoint=C task=seg_sgp seeds=[0,1,2,3,4]
-    python -m studies.missing_osm data_root=D checkpoint=C problem=pop ratios=[0,0.1,0.5,1] modalities=[osm,fusion,image]
-    python -m studies.missing_osm data_root=D checkpoint=C while_training=true       # the training tiles lack them, too
+    python -m studies.missing_osm data_root=D problem=pop ratios=[0,0.5,1] modalities=[osm,image]
+    python -m studies.missing_osm data_root=D while_training=true     # training tiles lack them too
 
 A model is trained on whole tiles, once a modality and seed, and measured on reported tiles that
-lack objects. `while_training=true` trains one for every ratio. `image` reads no objects: it is
-what the others must beat. Every key of the evaluation can be given, too. The same command goes on
-after a stop, and only reads again what is finished.
+lack objects. `while_training=true` trains one for every ratio. `image` reads no objects: the
+others must beat it. Every key of the evaluation can be given, too. The same command continues
+after a stop, and only reads what is finished.
 """
 
 from dataclasses import replace
@@ -38,7 +38,7 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
                           "missing; add one that does, such as fusion")
     base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios",
                                    "remove_while_training": "while_training"})
-    # the network's libraries: seconds, which --help and a mistyped key need not wait for
+    # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.grid import checked, run_cells
     from studies.report import Report
     from utils.tables import with_std
@@ -61,8 +61,8 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
 
 
 def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -> list["Cell"]:
-    """Of one modality: a cell that trains on whole tiles, and one for each further ratio that
-    measures its models."""
+    """Return a modality's cells: one that trains on whole tiles, and one for each further ratio
+    that measures its models."""
     from studies.grid import Cell
 
     trained = trained_cell(cfg, base, modality, 0.0)
@@ -73,38 +73,39 @@ def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -
 
 
 def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfig:
-    """The evaluation of the model that `trained` leaves for a seed, on reported tiles without a
-    share of their objects."""
+    """Return the evaluation of the model that `trained` leaves for a seed, on reported tiles
+    without a share of their objects."""
     from models.network_file import BEST
 
-    checkpoint = str(Path(trained.save_path, f"seed_{seed}",
-                          BEST)) if trained.epochs else trained.checkpoint
+    best = str(Path(trained.save_path, f"seed_{seed}", BEST))
     folder = str(Path(f"{trained.save_path}_removed_{ratio:g}", f"model_of_seed_{seed}"))
-    return replace(trained, checkpoint=checkpoint, mode="finetune", pretrained=False, epochs=0,
-                   remove_ratio=ratio, seeds=[seed],
+    return replace(trained, checkpoint=best if trained.epochs else trained.checkpoint,
+                   mode="finetune", pretrained=False, epochs=0, remove_ratio=ratio, seeds=[seed],
                    save_path=folder)
 
 
 def trained_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -> list["Cell"]:
-    """Of one modality: a cell for each ratio, whose training tiles lack the objects, too."""
+    """Return a modality's cells, one for each ratio, whose training tiles lack the objects too."""
     ratios = sorted(cfg.ratios) if MODALITIES[modality].reads_osm else [0.0]
     return [trained_cell(cfg, base, modality, ratio) for ratio in ratios]
 
 
 def trained_cell(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str,
                  ratio: float) -> "Cell":
-    """A cell that trains on tiles without a share of their objects, and reports on such tiles."""
+    """Return a cell that trains on tiles without a share of their objects, and reports on such
+    tiles."""
     from studies.grid import Cell
 
-    folder = Path(cfg.out, "while_training",
-                  f"{modality}_removed_{ratio:g}") if ratio else Path(cfg.out, modality)
+    folder = Path(cfg.out, modality)
+    if ratio:
+        folder = Path(cfg.out, "while_training", f"{modality}_removed_{ratio:g}")
     run = replace(base, modality=modality, remove_ratio=ratio, remove_while_training=ratio > 0,
                   save_path=str(folder))
     return Cell({"modality": modality, "remove_ratio": ratio}, (run,))
 
 
 def check_ratios(ratios: list[float]) -> None:
-    """Raises ConfigError where they are no shares."""
+    """Raise ConfigError unless they are shares."""
     check_several("ratios", ratios)
     wrong = [ratio for ratio in ratios if not 0 <= ratio <= 1]
     if wrong:

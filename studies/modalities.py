@@ -1,12 +1,12 @@
 """What each modality is worth: the image, the OSM objects, and both in either fusion (Rose section
 5.2).
 
-    python -m studies.modalities                                                     # the sample city, the last pretraining run
+    python -m studies.modalities                           # the last pretraining, the sample city
     python -m studies.modalities data_root=D checkpoint=C task=seg_sgp seeds=[0,1,2,3,4]
-    python -m studies.modalities data_root=D checkpoint=C problem=co2 task=sgp_co2 modalities=[osm,fusion] mode=linear
+    python -m studies.modalities data_root=D problem=co2 task=sgp_co2 modalities=[osm,fusion]
 
-Every key of the evaluation can be given, too. The same command goes on after a stop, and only
-reads again what is finished.
+Every key of the evaluation can be given, too. The same command continues after a stop, and only
+reads what is finished.
 """
 
 from dataclasses import replace
@@ -21,7 +21,7 @@ from utils.cli.command import command
 def main(cfg: ModalitiesConfig, rest: list[str]) -> None:
     modalities = chosen_modalities(cfg)
     base = base_config(cfg, rest, {"modality": "modalities"})
-    # the network's libraries: seconds, which --help and a mistyped key need not wait for
+    # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.grid import Cell, checked, run_cells
     from studies.report import Report
 

@@ -27,7 +27,7 @@ class Report:
         how: what all its models have in common.
         folder: of its outputs.
         xlabel: what the plot's x are.
-        asked: the evaluation's overrides on the command line.
+        overrides: of the evaluation, from the command line.
         notes: what else a reader of the figures must know.
     """
 
@@ -36,7 +36,7 @@ class Report:
     how: str
     folder: Path
     study: StudyConfig
-    asked: Sequence[str]
+    overrides: Sequence[str]
     outcomes: Sequence[Outcome]
     xlabel: str
     notes: Sequence[str] = ()
@@ -47,7 +47,7 @@ class Report:
 
     @property
     def headline(self) -> str:
-        """What the figures are of, in a line."""
+        """One line that says what the figures are of."""
         first = self.outcomes[0]
         seeds = len(self.study.seeds)
         spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
@@ -126,6 +126,11 @@ class Report:
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
 
+    @property
+    def _baselines(self) -> dict[str, dict[str, float]]:
+        """Those of the last outcome, whose training list is the largest if they differ."""
+        return self.outcomes[-1].summaries[0]["baselines"]
+
     def _summary(self) -> dict[str, Any]:
         first = self.outcomes[0].summaries[0]
         trained = [outcome.summaries[0] for outcome in self.outcomes if not outcome.cell.measures]
@@ -134,8 +139,8 @@ class Report:
             **{name: first[name] for name in ("protocol", "reported", "versions")},
             "notes": list(self.notes),
             "checkpoint": next((summary["checkpoint"] for summary in trained
-                                if summary["checkpoint"]), None),  # from scratch there is none
-            "config": asdict(self.study), "evaluation_overrides": list(self.asked),
+                                if summary["checkpoint"]), None),  # none from scratch
+            "config": asdict(self.study), "evaluation_overrides": list(self.overrides),
             "cells": [_of_cell(outcome) for outcome in self.outcomes],
         }
 

@@ -1,8 +1,8 @@
-"""Checkpoints: of a run, to continue it exactly, and of a network alone, to use it.
+"""Files of checkpoints: NAME.tar continues a run exactly, NAME.safetensors has a network alone.
 
-A run's checkpoint `NAME.tar` is one dict that `torch.load(..., weights_only=True)` reads: tensors,
-numbers, text, lists and dicts. Beside it lies `NAME.safetensors`, the weights alone with what is
-needed to build the network. The authors' checkpoints are read too.
+NAME.tar is one dict that `torch.load(..., weights_only=True)` reads: tensors, numbers, text, lists
+and dicts. NAME.safetensors has the weights and a description that is enough to build the network.
+The authors' checkpoints are read, too.
 """
 
 import json
@@ -22,7 +22,7 @@ from utils.tensor_files import FileFault, load_tensors
 FORMAT = "rose-run-1"
 FINETUNED_FORMAT = "rose-finetuned-1"
 WEIGHTS_FORMAT = "rose-weights-1"
-# of an empty file, and of those that torch.save writes now and wrote once
+# of an empty file, and of new and old files of torch.save
 _FIRST_BYTES = (b"", b"P", b"\x80")
 
 
@@ -31,26 +31,23 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     whole or not at all.
 
     Args:
-        state: with "model" (a Rose's state dict), "build" (the arguments of `build_rose`), where
-            it is known "trained_on" (as `TileDataset.describe` has it), and whatever else the run
-            needs.
+        state: "model" (a Rose's state dict), "build" (the arguments of `build_rose`), if it is
+            known "trained_on" (`TileDataset.describe`), and what else the run needs.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    said = {"build": state["build"], "tiles": state.get("trained_on", {})}
-    write_weights(path.with_suffix(".safetensors"), state["model"],
-                  {"format": WEIGHTS_FORMAT,
-                   **{name: json.dumps(value) for name, value in said.items()}})
+    write_weights(path.with_suffix(".safetensors"), state["model"], WEIGHTS_FORMAT,
+                  {"build": state["build"], "tiles": state.get("trained_on", {})})
     with replacing(path) as temporary:
         torch.save({"format": FORMAT, **state}, temporary)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state that `save_checkpoint` wrote, on the CPU.
+    """Return the state that `save_checkpoint` wrote, on the CPU.
 
     Raises:
         CheckpointError: missing, damaged, or not a run's checkpoint.
     """
-    state = read_tar(Path(path))
+    state = read_tar(path)
     if state.get("format") != FORMAT:
         raise CheckpointError(f"{path}: holds weights but no run (no optimiser, no position), so "
                               "it cannot be continued; resume= takes a model_N.tar or last.tar "
@@ -59,7 +56,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of `folder` that is furthest in its run; None where there is none.
+    """Return the checkpoint of `folder` that is furthest in its run; None if there is none.
 
     Raises:
         CheckpointError: one of them is damaged.
@@ -69,11 +66,16 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def read_position(path: Path) -> int:
-    """Steps that the run of a checkpoint had done; -1 for bare weights."""
+    """Return the number of steps of a checkpoint's run; -1 for bare weights."""
     return read_tar(path, lazy=True).get("global_step", -1)
 
 
 def read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
+    """Return the dict in a file of torch.save; with `lazy`, leave its tensors on disk if possible.
+
+    Raises:
+        CheckpointError: missing, damaged, or no dict.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, "
                               "last.tar or .safetensors)")
@@ -95,15 +97,18 @@ def read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
     return state
 
 
-def write_weights(path: Path, state_dict: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write the weights of a module to `path`, whole or not at all."""
+def write_weights(path: Path, state_dict: dict[str, Tensor], format: str,
+                  description: dict[str, Any]) -> None:
+    """Write the weights of a module and their description, as JSON by name, to `path`, whole or
+    not at all."""
+    metadata = {name: json.dumps(value) for name, value in description.items()}
     weights = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
     with replacing(path) as temporary:
-        save_file(weights, temporary, metadata)
+        save_file(weights, temporary, {"format": format, **metadata})
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The weights in a file and what is said of them.
+    """Return the weights in a file and their metadata.
 
     Raises:
         CheckpointError: missing or damaged.
@@ -116,7 +121,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What is said of the weights in a file; errors as of `read_safetensors`."""
+    """Return the metadata of a file's weights; errors as of `read_safetensors`."""
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the path of a checkpoint (model_N.tar, "
                               "last.tar or .safetensors)")
@@ -129,5 +134,3 @@ def read_metadata(path: Path) -> dict[str, str]:
 
 def _unreadable(path: Path, error: Exception) -> str:
     return f"{path}: cannot be read as safetensors ({one_line(error)}); copy it again"
-
-

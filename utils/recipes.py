@@ -1,8 +1,7 @@
 """The two recipes: the method as the paper describes it, and the authors' code with its accidents.
 
-Each accident of the released code is one key here, so that either behaviour can be chosen alone:
-by `recipe=` and by the key itself, on a command line and in Python. (The log's first line of an
-epoch is always a true mean, whatever the recipe.)
+Each accident of the released code is one key here, so that it can be chosen alone, on a command
+line and in Python. (The log's first line of an epoch is always a true mean, whatever the recipe.)
 """
 
 import re
@@ -18,7 +17,7 @@ class Recipe:
 
     Attributes:
         osm_norm_scope: statistics of the OSM encoder's LayerNorm over each tile, or (release) over
-            the whole batch, so that a tile's features depend on which other tiles share its batch.
+            the whole batch, so that a tile's features depend on the other tiles.
         lr_decay: lr x0.1 from each milestone on, or (release) only during the milestone epochs.
         augment: crop and flip move the OSM nodes with the image, or (release) the image alone;
             `none` leaves both as they are.
@@ -59,15 +58,14 @@ RECIPES = {
     "rose": Recipe(),
     "release": Recipe(
         osm_norm_scope="batch", lr_decay="epoch_only", augment="image_only",
-        node_mask_scope="batch", relation_codes="release",
-        coordinates="integer", relation_edges=False, protocol="release", fine_input="double",
+        node_mask_scope="batch", relation_codes="release", coordinates="integer",
+        relation_edges=False, protocol="release", fine_input="double",
     ),
 }
 
 
 def resolve_recipe(name: str = "rose", **overrides: Any) -> Recipe:
-    """The recipe `name` with single keys replaced; an override of None keeps the recipe's own
-    value.
+    """Return the recipe `name` with single keys replaced; None keeps the recipe's value.
 
     Raises:
         ConfigError: unknown recipe, key or value; the message names what is allowed.

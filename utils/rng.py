@@ -8,7 +8,7 @@ import torch
 
 
 def rng_state() -> dict[str, Any]:
-    """The state of every random generator of this process."""
+    """Return the state of every random generator of this process."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()
     return {
         "torch": torch.get_rng_state(),
@@ -19,7 +19,7 @@ def rng_state() -> dict[str, Any]:
 
 
 def set_rng_state(state: dict[str, Any]) -> None:
-    """Put every random generator of this process back into a state of `rng_state`."""
+    """Put every random generator of this process back into a `state` of `rng_state`."""
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])

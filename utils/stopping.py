@@ -1,4 +1,4 @@
-"""Stop a run between two steps when it is asked to, and say which step broke it."""
+"""Stop a run between two steps, and describe a step that is not finite."""
 
 import multiprocessing
 import signal
@@ -14,7 +14,7 @@ WORKER_GRACE_S = 30
 
 
 class StopRequest:
-    """Remembers SIGINT or SIGTERM until the step at hand is done; a second SIGINT interrupts at
+    """Remembers SIGINT or SIGTERM until the current step is done; a second SIGINT interrupts at
     once."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class StopRequest:
                        for number in (signal.SIGINT, signal.SIGTERM)}
 
     def forget(self) -> None:
-        """Leave both signals to whoever had them before."""
+        """Restore the handlers of both signals."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
@@ -33,7 +33,7 @@ class StopRequest:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def agreed(self, fabric: "Fabric") -> bool:
-        """True on all processes after the step at which any of them was asked to stop."""
+        """Whether any process was asked to stop; all must call it."""
         if fabric.world_size == 1:
             return self.received is not None
         import torch  # slow to load, and every command needs `end_workers`
@@ -43,29 +43,33 @@ class StopRequest:
 
 
 def outlast_signals(worker: int) -> None:
-    """For data loading processes: a signal to the whole group reaches them too, but their parent
-    needs them to finish its step."""
+    """Let a data loading process survive a signal to the whole group, so that its parent can
+    finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_S))
 
 
 def end_workers() -> None:
-    """End data loading processes that an error left behind, at once."""
+    """Kill the data loading processes that an error left behind."""
     children = [child for child in multiprocessing.active_children()
                 if not type(child).__module__.startswith("joblib")]  # these it ends itself
-    if children:
-        # torch's handler would report their end as a fault
+    if children:  # torch's handler would report their end as a fault
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in children:
         child.kill()
 
 
-def not_finite(found: str, names: Sequence[str], epoch: int, step: int, last_good: object,
+def not_finite(loss: str, names: Sequence[str], epoch: int, step: int, last_good: object,
                remedy: str) -> str:
-    """The message for a step whose loss is not finite, but `found`; without names of tiles where
-    they are not known."""
-    saved = f"the last good checkpoint is {last_good} (go back to an older one if it fails again)" if last_good else (
-        "no checkpoint was saved before it")
-    where, look = (f" on the tiles {', '.join(names)}",
-                   "look at these tiles, ") if names else ("", "")
-    return f"epoch {epoch}, step {step}: the loss is not finite ({found}){where}; {saved}; {look}{remedy}"
+    """Return the message for a step whose `loss` is not finite.
+
+    Args:
+        names: of the tiles; empty if they are not known.
+        last_good: the checkpoint before it; None if there is none.
+    """
+    saved = (f"the last good checkpoint is {last_good} (go back to an older one if it fails again)"
+             if last_good else "no checkpoint was saved before it")
+    tiles = f" on the tiles {', '.join(names)}" if names else ""
+    look = "look at these tiles, " if names else ""
+    return (f"epoch {epoch}, step {step}: the loss is not finite ({loss}){tiles}; {saved}; {look}"
+            f"{remedy}")

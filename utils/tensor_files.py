@@ -1,4 +1,4 @@
-"""Files of torch.save, read without ever running code."""
+"""Read files of torch.save without ever running code."""
 
 import zipfile
 from pathlib import Path
@@ -14,7 +14,7 @@ class FileFault(Exception):
     """A file that cannot be read; the message says why, in one short line.
 
     Attributes:
-        refused: True for a whole file that holds pickled objects, False for a damaged one.
+        refused: True if the file is whole and holds pickled objects, False if it is damaged.
     """
 
     def __init__(self, message: str, refused: bool):
@@ -23,7 +23,7 @@ class FileFault(Exception):
 
 
 def load_tensors(path: Path, mmap: bool = False) -> Any:
-    """What torch.save wrote to `path`: tensors and plain containers, on the CPU.
+    """Return what torch.save wrote to `path`: tensors and plain containers, on the CPU.
 
     Args:
         mmap: leave the tensors on disk until they are used.
@@ -33,7 +33,7 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
     """
     try:
         return torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
-    except Exception as error:  # the unpickler may raise anything on a damaged file: KeyError, EOFError, OSError ...
+    except Exception as error:  # the unpickler may raise anything on a damaged file
         if isinstance(error, UnpicklingError) and _is_pickle(path):
             raise FileFault("holds pickled Python objects, refused for safety since loading them "
                             "can run any code", refused=True) from error
@@ -43,7 +43,7 @@ def load_tensors(path: Path, mmap: bool = False) -> Any:
 
 
 def _is_pickle(path: Path) -> bool:
-    """True for a file of torch.save that is whole, and for a bare pickle (its first byte names the
+    """Whether a file is one of torch.save, and whole, or a bare pickle (its first byte names the
     protocol)."""
     with path.open("rb") as file:
         return file.read(1) == b"\x80" or zipfile.is_zipfile(file)
