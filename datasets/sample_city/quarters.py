@@ -113,18 +113,18 @@ def along_street(lot: Ground, setback: float, depth: float) -> Ground:
 
 
 def shop(site: Site, lot: Ground, box: Ground) -> None:
-    """What a house of the core is known for."""
+    """Map what a house of the core is known for."""
     site.scene.osm("amenity", site.rng.choice(("bank", "restaurant", "cinema", "pharmacy")), box)
 
 
 def cars(site: Site, lot: Ground, box: Ground) -> None:
-    """Cars in front of the house, at the kerb."""
+    """Park a car in front of the house, at the kerb."""
     start, u, length, _ = lot.front
     site.car(start + u * complex(site.rng.uniform(2, length - 2), -2.4), u)
 
 
 def drive(site: Site, lot: Ground, box: Ground) -> None:
-    """A drive beside the house, with a garage or a car."""
+    """Pave a drive beside the house, with a garage or a car."""
     start, u, length, _ = lot.front
     gate = start + u * length * (0.9 if ((box.centre - start) / u).real < length / 2 else 0.1)
     way, garage = rectangle(gate + 4.5j * u, u, 3.2, 14), rectangle(gate + 13.5j * u, u, 4, 6.5)
@@ -138,7 +138,7 @@ def drive(site: Site, lot: Ground, box: Ground) -> None:
 
 
 def pool(site: Site, lot: Ground, box: Ground) -> None:
-    """A pool behind the house."""
+    """Build a pool behind the house."""
     u = lot.front.u
     back = lot.centre + 7j * u
     terrace, basin = rectangle(back, u, 10.5, 6.5), rectangle(back, u, 8, 4)
@@ -149,7 +149,7 @@ def pool(site: Site, lot: Ground, box: Ground) -> None:
 
 
 def car_park(site: Site, lot: Ground, box: Ground) -> None:
-    """A car park beside an apartment slab."""
+    """Pave a car park beside an apartment slab."""
     u = lot.front.u
     ground = rectangle(box.centre + 16 * u, u, 17, 36)
     if lot.contains(ground, -8) and site.dry(ground):
@@ -157,7 +157,7 @@ def car_park(site: Site, lot: Ground, box: Ground) -> None:
 
 
 def lorries(site: Site, lot: Ground, box: Ground) -> None:
-    """Lorries at a hall."""
+    """Park lorries at a hall."""
     for _ in range(site.rng.randrange(6, 30)):
         z = lot.scatter(site.rng, 0.5)
         if lot.contains([z], 7) and not box.contains([z], -6):
@@ -165,7 +165,7 @@ def lorries(site: Site, lot: Ground, box: Ground) -> None:
 
 
 def school(site: Site, block: Ground) -> None:
-    """School grounds: two flat-roofed wings, a court, trees; amenity=school is mapped on the
+    """Build a school: two flat-roofed wings, a court, trees; amenity=school is mapped on the
     grounds or on the house itself."""
     rng, scene = site.rng, site.scene
     site.ground(block, "grass", 1, use="institution")
@@ -183,7 +183,7 @@ def school(site: Site, block: Ground) -> None:
 
 
 def pocket_park(site: Site, block: Ground) -> None:
-    """A neighbourhood park with a playground and a path."""
+    """Lay out a neighbourhood park with a playground and a path."""
     value = site.rng.choice(("park", "garden"))
     site.ground(block, "grass", 1, site.rng.choice(LAWN[:3]), ("leisure", value), "green")
     playground = rectangle(block.at(0.18), block.u, 17, 12)
@@ -217,7 +217,7 @@ INDUSTRY = Style(
 
 
 def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> None:
-    """Large flat-roofed buildings on lawns with car parks. Campus and business park look the same:
+    """Build large flat roofs on lawns with car parks. Campus and business park look the same:
     only their tags distinguish them."""
     rng = site.rng
     site.paint(ring, "grass", 0)
@@ -241,7 +241,7 @@ def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> No
 
 
 def campus(site: Site, ring: Ground) -> None:
-    """A university or a hospital. Its kind is drawn apart from `rng`, so that nothing on the
+    """Build a university or a hospital. Its kind is drawn apart from `rng`, so that nothing on the
     ground gives it away."""
     draw = site.scene.memory
     value = draw.choice(("university", "hospital", "university"))
@@ -252,13 +252,13 @@ def campus(site: Site, ring: Ground) -> None:
 
 
 def business(site: Site, ring: Ground) -> None:
-    """A business park."""
+    """Build a business park."""
     site.scene.osm("landuse", "commercial", ring)
     pavilions(site, ring, ("office", "office", "commercial", "yes"), "commercial")
 
 
 def yard(site: Site, ring: Ground) -> None:
-    """Transport: a railway yard of parallel tracks, the station, car parks and the bus station."""
+    """Build a railway yard of parallel tracks, the station, car parks and the bus station."""
     rng = site.rng
     site.ground(ring, "gravel", 0, (128, 121, 112), ("landuse", "railway"))
     u = max(site.quarter.ring.edges, key=lambda edge: edge.street).u    # the railway is widest
@@ -281,7 +281,7 @@ def yard(site: Site, ring: Ground) -> None:
 
 
 def track(site: Site, ring: Ground, middle: complex, u: complex) -> None:
-    """One track on its sleepers, here and there a train of wagons."""
+    """Lay one track on its sleepers, here and there a train of wagons."""
     rng = site.rng
     for offset, width, material, rgb in ((0, 2.8, "gravel", (104, 96, 88)),
                                          (-0.75, 0.35, "line", (158, 152, 146)),
