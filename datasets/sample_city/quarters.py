@@ -3,6 +3,7 @@ park, railway yard."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,104 +13,6 @@ from datasets.sample_city.site import LAWN, Site, fit
 
 Span = tuple[float, float]
 WAGONS = ((120, 84, 66), (96, 100, 104), (140, 138, 130), (84, 98, 90))
-
-
-@dataclass(frozen=True)
-class Style:
-    """How a quarter is built lot by lot; lengths in metres, the lower and the upper bound of what
-    is drawn for each."""
-
-    use: str
-    landuse: tuple[str, ...]            # values of the OSM tag
-    whole: float                        # probability that it is mapped for the quarter, not a block
-    block: float                        # m2 of the largest block
-    street: str
-    lot: Span                           # width
-    ground: tuple[str, ...]             # materials
-    setback: Span
-    depth: Span
-    width: Span | None                  # None: from neighbour to neighbour
-    roofs: tuple[str, ...]
-    storeys: Span
-    values: tuple[str, ...]             # of the OSM tag building
-    trees: tuple[float, float, float]   # per hectare, smallest and largest radius
-    hedge: float                        # fraction of the lot's edges
-    extras: tuple[Callable[[Site, Ground, Ground], None], ...]      # each on 3 of 10 lots
-    special: tuple[Callable[[Site, Ground], None], ...]             # blocks among the others
-
-
-def build_up(site: Site, ring: Ground, style: Style) -> None:
-    """Fill a quarter with blocks of one style, special blocks among them."""
-    rng, scene = site.rng, site.scene
-    site.paint(ring, style.ground[0], 0)
-    blocks = site.blocks(ring, style.block, style.street)
-    whole = rng.random() < style.whole
-    if whole:
-        scene.osm("landuse", rng.choice(style.landuse), ring)
-    count = 1 + len(blocks) // 8 if len(blocks) > 4 and style.special else 0
-    special = {k: style.special[min(n, len(style.special) - 1)]
-               for n, k in enumerate(rng.sample(range(len(blocks)), count))}
-    for k, block in enumerate(blocks):
-        if site.riverside(block):
-            continue
-        if k in special:
-            special[k](site, block)
-            continue
-        if not whole:
-            scene.osm("landuse", rng.choice(style.landuse), block)
-        rgb = rng.choice(ROOFS[style.roofs[0]])
-        setback, depth = rng.uniform(*style.setback), rng.uniform(*style.depth)
-        houses = [build_lot(site, lot, style, rgb, setback, depth)
-                  for lot in block.lots(rng.uniform(*style.lot), rng)]
-        site.grove(block, *style.trees, avoid=filter(None, houses))
-
-
-def build_lot(site: Site, lot: Ground, style: Style, rgb: Colour, setback: float,
-              depth: float) -> Ground:
-    """Build on one lot: ground, a house along the street, what belongs to it; return the house.
-    Houses that share walls also share the colour of their roofs."""
-    rng = site.rng
-    site.paint(lot, rng.choice(style.ground), 1.1, spread=8)
-    box, roof, value = Ground(), rng.choice(style.roofs), rng.choice(style.values)
-    if lot.front and rng.random() < 0.95:
-        if style.width:
-            depth *= rng.uniform(0.85, 1.1)
-            box = beside_street(lot, setback, depth, rng.uniform(*style.width), rng.random())
-        elif roof == "flat":
-            box = along_street(lot, setback, depth)
-        else:
-            box = beside_street(lot, setback, depth)
-    use = "residential" if value == "apartments" else style.use
-    if site.house(box, roof, rng.uniform(*style.storeys), use, value,
-                  rgb if roof == "row" else None):
-        for extra in style.extras:
-            if rng.random() < 0.3:
-                extra(site, lot, box)
-    site.hedge(lot, style.hedge)
-    return box
-
-
-def beside_street(lot: Ground, setback: float, depth: float, width: float | None = None,
-                  shift: float = 0.5) -> Ground:
-    """Return a rectangle behind a lot's street edge, made smaller until it fits the lot; nothing
-    where it does not. Without `width` it is as wide as the lot."""
-    start, u, length, _ = lot.front
-    for scale in (1.0, 0.85, 0.7, 0.55):
-        w, d = (length if width is None else min(width * scale, length - 2.4)), depth * scale
-        s = w / 2 if width is None else 1.2 + w / 2 + shift * (length - 2.4 - w)
-        box = rectangle(start + u * complex(s, setback + d / 2), u, w, d)
-        if w >= 4.5 and lot.contains(box, -0.05):
-            return box
-    return Ground()
-
-
-def along_street(lot: Ground, setback: float, depth: float) -> Ground:
-    """Return the strip of a lot behind its streets that shares its sides with its neighbours'."""
-    ring = lot.cut(lot.front.start + 1j * lot.front.u * (depth + setback), -lot.front.u)
-    for edge in ring.edges:
-        if edge.street > 0:
-            ring = ring.cut(edge.start + 1j * edge.u * setback, edge.u)
-    return ring if ring.area > 90 else Ground()
 
 
 def shop(site: Site, lot: Ground, box: Ground) -> None:
@@ -192,28 +95,120 @@ def pocket_park(site: Site, block: Ground) -> None:
     site.grove(block, 62, avoid=[playground])
 
 
+@dataclass(frozen=True)
+class Style:
+    """How a quarter is built lot by lot; lengths in metres, drawn between two bounds."""
+
+    block: float                        # m2 of the largest block
+    lot: Span                           # width
+    setback: Span                       # from the street
+    depth: Span
+    roofs: tuple[str, ...]
+    storeys: Span
+    values: tuple[str, ...]             # of the OSM tag building
+    trees: tuple[float, float, float]   # per hectare, smallest and largest radius
+    extras: tuple[Callable[[Site, Ground, Ground], None], ...]      # each on 3 of 10 lots
+    width: Span | None = None           # None: from neighbour to neighbour
+    use: str = "residential"
+    landuse: tuple[str, ...] = ("residential",)         # values of the OSM tag
+    whole: float = 0.4                  # probability that it is mapped for the quarter, not a block
+    street: str = "residential"
+    ground: tuple[str, ...] = ("grass",)                # materials
+    hedge: float = 0.0                  # fraction of the lot's edges
+    special: tuple[Callable[[Site, Ground], None], ...] = (school, pocket_park)     # other blocks
+
+
 CORE = Style(
-    "commercial", ("commercial", "retail", "commercial"), 0, 8200, "residential", (22, 34),
-    ("paving", "asphalt", "gravel"), (1.5, 3), (13, 22), None, ("flat",) * 4 + ("hip",), (3, 8),
-    ("commercial", "office", "retail", "office", "apartments", "hotel", "yes"), (6, 1.6, 3), 0,
-    (shop, cars), (pocket_park, Site.parking))
+    use="commercial", landuse=("commercial", "retail", "commercial"), whole=0, block=8200,
+    lot=(22, 34), ground=("paving", "asphalt", "gravel"), setback=(1.5, 3), depth=(13, 22),
+    roofs=("flat", "flat", "flat", "flat", "hip"), storeys=(3, 8), trees=(6, 1.6, 3),
+    values=("commercial", "office", "retail", "office", "apartments", "hotel", "yes"),
+    extras=(shop, cars), special=(pocket_park, Site.parking))
 TERRACES = Style(
-    "residential", ("residential",), 0.4, 5300, "residential", (7, 9), ("grass",), (3, 6),
-    (9, 11.5), None, ("row",), (2, 3), ("house", "house", "terrace"), (60, 1.3, 3.6), 0,
-    (cars,), (school, pocket_park))
+    block=5300, lot=(7, 9), setback=(3, 6), depth=(9, 11.5), roofs=("row",), storeys=(2, 3),
+    values=("house", "house", "terrace"), trees=(60, 1.3, 3.6), extras=(cars,))
 DETACHED = Style(
-    "residential", ("residential",), 0.4, 6600, "residential", (15, 21), ("grass",), (5, 8.5),
-    (8.5, 12.5), (9.5, 14), ("gable", "gable", "hip"), (1.5, 2.6),
-    ("detached", "house", "house", "yes"), (55, 1.5, 4.2), 0.24, (drive, drive, pool),
-    (school, pocket_park))
+    block=6600, lot=(15, 21), setback=(5, 8.5), depth=(8.5, 12.5), width=(9.5, 14),
+    roofs=("gable", "gable", "hip"), storeys=(1.5, 2.6), trees=(55, 1.5, 4.2), hedge=0.24,
+    values=("detached", "house", "house", "yes"), extras=(drive, drive, pool))
 SLABS = Style(
-    "residential", ("residential",), 0.4, 17000, "residential", (28, 36), ("grass",), (5, 8),
-    (36, 48), (11.5, 14), ("flat",), (4, 9), ("apartments", "apartments", "residential", "yes"),
-    (48, 2.4, 5.2), 0.1, (car_park, car_park), (school, pocket_park))
+    block=17000, lot=(28, 36), setback=(5, 8), depth=(36, 48), width=(11.5, 14), roofs=("flat",),
+    storeys=(4, 9), values=("apartments", "apartments", "residential", "yes"),
+    trees=(48, 2.4, 5.2), hedge=0.1, extras=(car_park, car_park))
 INDUSTRY = Style(
-    "industrial", ("industrial",), 1, 21000, "service", (48, 74), ("gravel", "asphalt", "soil"),
-    (7, 12), (26, 52), (30, 60), ("hall",), (2.4, 4), ("industrial", "warehouse", "yes"),
-    (4, 2.2, 4.8), 0.15, (lorries, lorries), ())
+    use="industrial", landuse=("industrial",), whole=1, block=21000, street="service",
+    lot=(48, 74), ground=("gravel", "asphalt", "soil"), setback=(7, 12), depth=(26, 52),
+    width=(30, 60), roofs=("hall",), storeys=(2.4, 4), trees=(4, 2.2, 4.8), hedge=0.15,
+    values=("industrial", "warehouse", "yes"), extras=(lorries, lorries), special=())
+
+
+def build_up(site: Site, ring: Ground, style: Style) -> None:
+    """Fill a quarter with blocks of one style, special blocks among them."""
+    rng, scene = site.rng, site.scene
+    site.paint(ring, style.ground[0], 0)
+    blocks = site.blocks(ring, style.block, style.street)
+    whole = rng.random() < style.whole
+    if whole:
+        scene.osm("landuse", rng.choice(style.landuse), ring)
+    count = 1 + len(blocks) // 8 if len(blocks) > 4 and style.special else 0
+    special = {k: style.special[min(n, len(style.special) - 1)]
+               for n, k in enumerate(rng.sample(range(len(blocks)), count))}
+    for k, block in enumerate(blocks):
+        if site.riverside(block):
+            continue
+        if k in special:
+            special[k](site, block)
+            continue
+        if not whole:
+            scene.osm("landuse", rng.choice(style.landuse), block)
+        rgb = rng.choice(ROOFS[style.roofs[0]])
+        setback, depth = rng.uniform(*style.setback), rng.uniform(*style.depth)
+        houses = [build_lot(site, lot, style, rgb, setback, depth)
+                  for lot in block.lots(rng.uniform(*style.lot), rng)]
+        site.grove(block, *style.trees, avoid=filter(None, houses))
+
+
+def build_lot(site: Site, lot: Ground, style: Style, rgb: Colour, setback: float,
+              depth: float) -> Ground:
+    """Build on one lot: ground, a house along the street, what belongs to it; return the house.
+    The houses of a row share the colour of their roofs."""
+    rng = site.rng
+    site.paint(lot, rng.choice(style.ground), 1.1, spread=8)
+    roof, value = rng.choice(style.roofs), rng.choice(style.values)
+    box = Ground()
+    if lot.front and rng.random() < 0.95:
+        box = footprint(lot, setback, depth, style.width, roof, rng)
+    use = "residential" if value == "apartments" else style.use
+    if site.house(box, roof, rng.uniform(*style.storeys), use, value,
+                  rgb if roof == "row" else None):
+        for extra in style.extras:
+            if rng.random() < 0.3:
+                extra(site, lot, box)
+    site.hedge(lot, style.hedge)
+    return box
+
+
+def footprint(lot: Ground, setback: float, depth: float, width: Span | None, roof: str,
+              rng: random.Random) -> Ground:
+    """Return a house's ground behind the street: a rectangle, made smaller until it fits the lot,
+    or under a flat roof from neighbour to neighbour a strip along all its streets; nothing where
+    none fits."""
+    start, u, length, _ = lot.front
+    if width is None and roof == "flat":
+        ring = lot.cut(start + 1j * u * (depth + setback), -u)
+        for edge in ring.edges:
+            if edge.street > 0:
+                ring = ring.cut(edge.start + 1j * edge.u * setback, edge.u)
+        return ring if ring.area > 90 else Ground()
+    across = min(rng.uniform(*width), length - 2.4) if width else length
+    shift = rng.random()                         # of a house that is narrower than its lot
+    for scale in (1.0, 0.85, 0.7, 0.55):
+        w, d = across * scale if width else length, depth * scale
+        s = w / 2 + (1.2 + shift * (length - 2.4 - w) if width else 0)
+        box = rectangle(start + u * complex(s, setback + d / 2), u, w, d)
+        if w >= 4.5 and lot.contains(box, -0.05):
+            return box
+    return Ground()
 
 
 def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> None:
