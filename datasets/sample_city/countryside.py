@@ -31,7 +31,7 @@ def patches(site: Site, ring: Ground, count: int, sizes: tuple[float, float],
 
 
 def park(site: Site, ring: Ground) -> None:
-    """Lawns, groves, curved paths, a pond, pitches and a wood."""
+    """Lay out lawns, groves, curved paths, a pond, pitches and a wood."""
     rng, short = site.rng, ring.axis[2]
     site.ground(ring, "grass", 0, LAWN[0], osm=("leisure", "park", "Stadtpark"))
     patches(site, ring, 9, (18, 46), ("grass",))
@@ -55,7 +55,7 @@ def park(site: Site, ring: Ground) -> None:
 
 
 def forest(site: Site, ring: Ground) -> None:
-    """A forest with a track through it."""
+    """Plant a forest with a track through it."""
     site.paint(ring, "grass", 0, (96, 104, 66))
     tag = site.rng.choice((("landuse", "forest"), ("natural", "wood")))
     *parts, line = ring.split(ring.u, site.rng.uniform(0.35, 0.65), 4.5)
@@ -67,7 +67,7 @@ def forest(site: Site, ring: Ground) -> None:
 
 
 def lake(site: Site, ring: Ground) -> None:
-    """A lake in parkland, a beach on its shore."""
+    """Dig a lake in parkland, a beach on its shore."""
     short = ring.axis[2]
     site.ground(ring, "grass", 0, LAWN[2], osm=("leisure", "park"))
     beach = blob(ring.centre + short * (0.33 - 0.05j), 26, site.rng, 1.5, 1j)
@@ -77,7 +77,7 @@ def lake(site: Site, ring: Ground) -> None:
 
 
 def farmland(site: Site, ring: Ground) -> None:
-    """Field parcels with crop rows and tramlines, hedges between some, a farmyard, a copse."""
+    """Lay out fields with crop rows and tramlines, hedges between some, a farmyard, a copse."""
     rng = site.rng
     site.paint(ring, "grass", 0, (118, 120, 76))
     for k, block in enumerate(ring.divide(rng.uniform(22000, 60000), 1.2, rng, [])):
@@ -96,7 +96,7 @@ def farmland(site: Site, ring: Ground) -> None:
 
 
 def plough(site: Site, field: Ground, crop: str, rgb: Colour, period: float) -> None:
-    """One field: rows along its long side, tramlines, a headland where the tractor turns."""
+    """Plough one field: rows along its long side, tramlines, a headland where the tractor turns."""
     scene, rng = site.scene, site.rng
     u, long, short = field.axis
     rows = 1j * u * math.tau / period
@@ -118,7 +118,7 @@ def plough(site: Site, field: Ground, crop: str, rgb: Colour, period: float) -> 
 
 
 def farmyard(site: Site, ring: Ground) -> None:
-    """Farmhouse, barns, a yard and a few trees."""
+    """Build farmhouse, barns, a yard and a few trees."""
     site.ground(ring, "gravel", 1, (150, 140, 122), osm=("landuse", "farmyard"))
     for s, t, length, depth, use, value in BARNS:
         site.house(fit(ring, ring.at(s, t), ring.u, length, depth), "gable", 2, use, value)
@@ -127,7 +127,7 @@ def farmyard(site: Site, ring: Ground) -> None:
 
 
 def brownfield(site: Site, ring: Ground) -> None:
-    """Cleared ground: bare soil, old slabs, wheel tracks, pioneer scrub; here and there a ruin."""
+    """Clear the ground: bare soil, old slabs, wheel tracks, scrub; here and there a ruin."""
     rng = site.rng
     value = rng.choice(("brownfield", "construction", "brownfield"))
     site.ground(ring, "scrub", 0, osm=("landuse", value))
@@ -143,7 +143,7 @@ def brownfield(site: Site, ring: Ground) -> None:
 
 
 def waste(site: Site, ring: Ground, count: int) -> None:
-    """Patches of soil, gravel and scrub, and wheel tracks that wander across."""
+    """Paint patches of soil, gravel and scrub, and wheel tracks that wander across."""
     rng = site.rng
     patches(site, ring, count, (6, 38), ("scrub", "scrub", "soil", "soil", "gravel", "grass"))
     for _ in range(4):
@@ -156,7 +156,7 @@ def waste(site: Site, ring: Ground, count: int) -> None:
 
 
 def scrub(site: Site, ring: Ground) -> None:
-    """Land that nobody uses: rough grass, bushes, bare earth."""
+    """Leave land to itself: rough grass, bushes, bare earth."""
     value = site.rng.choice(("scrub", "grassland"))
     site.ground(ring, "scrub", 0, osm=("natural", value) if site.rng.random() < 0.5 else None)
     waste(site, ring, 46)

@@ -81,16 +81,16 @@ class Ground:
         return self.axis[0]
 
     def at(self, s: float, t: float = 0.0) -> complex:
-        """The point at fractions s and t of the long and the short side from the centre."""
+        """Return the point at fractions s and t of the long and short side from the centre."""
         u, long, short = self.axis
         return self.centre + u * (s * long + 1j * t * short)
 
     def scatter(self, rng: random.Random, extent: float) -> complex:
-        """A random point within `extent` times the long and the short side from the centre."""
+        """Return a random point within `extent` times both sides from the centre."""
         return self.at(rng.uniform(-extent, extent), rng.uniform(-extent, extent))
 
     def contains(self, points: Iterable[complex], margin: float = 0.0) -> bool:
-        """True where every point lies inside, at least `margin` metres from every edge."""
+        """Tell whether every point lies inside, at least `margin` metres from every edge."""
         return all(((z - edge.start) / edge.u).imag >= margin
                    for z in points for edge in self.edges)
 
@@ -172,14 +172,14 @@ class Ground:
 
 
 def rectangle(z: complex, u: complex, length: float, depth: float) -> Ground:
-    """A rectangle centred on z, `length` metres along u and `depth` across it."""
+    """Return a rectangle centred on z, `length` metres along u and `depth` across it."""
     a, b = u * length / 2, 1j * u * depth / 2
     return Ground((z - a - b, z + a - b, z + a + b, z - a + b), (0.0,) * 4)
 
 
 def blob(z: complex, radius: float, rng: random.Random, stretch: float = 1.0,
          u: complex = 1) -> Line:
-    """A rounded natural outline: a circle with a few slow waves, stretched along u."""
+    """Return a rounded natural outline: a circle with a few slow waves, stretched along u."""
     waves = [(k, rng.uniform(0, 0.22 / k), rng.uniform(0, 6.28)) for k in (2, 3, 4, 6)]
     outline = []
     for k in range(40):
@@ -191,7 +191,7 @@ def blob(z: complex, radius: float, rng: random.Random, stretch: float = 1.0,
 
 
 def dense(line: Line, step: float) -> Line:
-    """The same line with vertices about every `step` metres, so that it can bend."""
+    """Return the line with vertices about every `step` metres, so that it can bend."""
     points = []
     for a, b in pairwise(line):
         count = max(1, int(abs(b - a) / step))
@@ -212,12 +212,12 @@ def along(line: Line, step: float) -> Iterator[tuple[complex, complex, float]]:
 
 
 def beside(line: Line, offset: float | np.ndarray) -> Line:
-    """A line moved to its left by `offset` metres, one for all points or one for each."""
+    """Move a line to its left by `offset` metres, one for all points or one for each."""
     points = np.array(line)
     directions = np.gradient(points)
     return (points + 1j * directions / abs(directions) * offset).tolist()
 
 
 def ribbon(line: Line, half: float | np.ndarray) -> Line:
-    """The polygon within `half` metres of a line, square ends."""
+    """Return the polygon within `half` metres of a line, square ends."""
     return beside(line, -half) + beside(line, half)[::-1]

@@ -21,24 +21,23 @@ Layer = tuple[np.ndarray, np.ndarray, np.ndarray]       # geometries, tag values
 
 
 def polygons(rings: Rings, plan: Plan) -> np.ndarray:
-    """The rings as shapely polygons in map metres, [n] of objects."""
+    """Return the rings as shapely polygons in map metres, [n] of objects."""
     shapes = rings.on_map(plan.warp)
     owner = np.repeat(np.arange(len(rings)), np.diff(shapes.starts))
     return shapely.polygons(shapely.linearrings(shapes.points, indices=owner))
 
 
 def build_layers(scene: Scene, plan: Plan) -> dict[str, Layer]:
-    """Geometries in CRS units cut to the scene, tag values and names of each layer."""
+    """Return geometries in CRS units, cut to the scene, tag values and names of each layer."""
     shapes = keep_dry(polygons(scene.objects, plan), scene, plan) if scene.tags else np.array([])
     tags = np.array(scene.tags, dtype=object).reshape(-1, 3)
     layers = {}
     for name in LAYERS[:-1]:
         own = tags[:, 0] == name
         layers[name] = clip(shapes[own], tags[own, 1], tags[own, 2], plan.side)
-    known = [(line, kind) for line, kind, known in scene.roads if known]
     lines = [shapely.linestrings(plan.warp(np.array(line)).view(float).reshape(-1, 2))
-             for line, _ in known]
-    kinds = np.array([kind for _, kind in known], dtype=object)
+             for line, _ in scene.roads]
+    kinds = np.array([kind for _, kind in scene.roads], dtype=object)
     layers["highway"] = clip(np.array(lines, object), kinds, np.full(len(kinds), ""), plan.side)
     return layers
 
@@ -74,7 +73,7 @@ def clip(geometry: np.ndarray, values: np.ndarray, names: np.ndarray, side: floa
 
 @contextmanager
 def constant_date() -> Iterator[None]:
-    """GeoPackages written meanwhile have bytes that depend on their content alone."""
+    """Give GeoPackages written meanwhile bytes that depend on their content alone."""
     set_gdal_config_options({"OGR_CURRENT_DATE": "2024-06-01T12:00:00.000Z"})
     try:
         yield

@@ -68,13 +68,12 @@ def make_noise(seed: list[int], period: float) -> np.ndarray:
 
 
 def paint_window(canvas: Canvas, row: int, col: int, shape: tuple[int, int]) -> np.ndarray:
-    """The photograph of one window, uint8 [height, width, 3]; row 0 is the northern edge of the
-    scene."""
+    """Paint one window, uint8 [height, width, 3]; row 0 is the scene's northern edge."""
     h, w = shape[0] + 2 * MARGIN, shape[1] + 2 * MARGIN
     row, col = row - MARGIN, col - MARGIN
     window = (col, canvas.side - row - h, col + w, canvas.side - row)
     chosen = canvas.surfaces.near(window)
-    ids = Image.new("I", (2 * w, 2 * h))        # per half metre: 1 + place in chosen, 0 for none
+    ids = Image.new("I", (2 * w, 2 * h))        # per half metre: 1 + index in chosen, 0 for none
     pen = ImageDraw.Draw(ids)
     canvas.surfaces.draw(pen, chosen, range(1, len(chosen) + 1), window, 2)
     draw_trees(canvas, window, pen, len(chosen) + 1)
@@ -96,7 +95,7 @@ def circle(pen: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: in
 
 
 def tree_pixels(canvas: Canvas, window: Window, margin: float) -> list[list[float]]:
-    """The trees near a window: x, y and radius in pixels of half a metre, tone."""
+    """Return the trees near a window: x, y, radius in pixels of half a metre, and tone."""
     x, y = canvas.trees[:, :2].T
     near = canvas.trees[(x > window[0] - margin) & (x < window[2] + margin)
                         & (y > window[1] - margin) & (y < window[3] + margin)]
@@ -104,8 +103,8 @@ def tree_pixels(canvas: Canvas, window: Window, margin: float) -> list[list[floa
 
 
 def draw_trees(canvas: Canvas, window: Window, pen: ImageDraw.ImageDraw, first: int) -> None:
-    """Crowns over the surfaces: a dark rim, a lit side, a highlight; ids from `first` on, three
-    for each tone."""
+    """Draw crowns over the surfaces: a dark rim, a lit side, a highlight; three ids for each tone,
+    from `first` on."""
     sx, sy = canvas.sun.real, -canvas.sun.imag
     for x, y, r, tone in tree_pixels(canvas, window, 8):
         code = first + 3 * min(TONES - 1, int(tone * TONES))
@@ -115,8 +114,8 @@ def draw_trees(canvas: Canvas, window: Window, pen: ImageDraw.ImageDraw, first: 
 
 
 def look_up(surfaces: np.ndarray, ids: Image.Image):
-    """Colour [h, w, 3] averaged from half-metre pixels, material [h, w], crop-row frequency [h, w,
-    2], roof or crown cover [h, w]."""
+    """Return colour [h, w, 3] averaged from half-metre pixels, material [h, w], crop-row frequency
+    [h, w, 2], roof or crown cover [h, w]."""
     tone = np.linspace(0, 1, TONES)[:, None]
     body = (1 - tone) * np.array([56, 74, 50]) + tone * np.array([94, 102, 54])
     looks = np.zeros((1 + len(surfaces) + 3 * TONES, 8), np.float32)  # those of surfaces, cover
@@ -135,7 +134,7 @@ def look_up(surfaces: np.ndarray, ids: Image.Image):
 
 
 def draw_shadows(canvas: Canvas, window: Window, size: tuple[int, int]) -> np.ndarray:
-    """Fraction of each pixel that buildings and trees shade, float32 [h, w]."""
+    """Draw the fraction of each pixel that buildings and trees shade, float32 [h, w]."""
     image = Image.new("L", (2 * size[0], 2 * size[1]))
     pen = ImageDraw.Draw(image)
     away = np.array([-2 * canvas.sun.real, 2 * canvas.sun.imag])         # pixels per metre
@@ -153,19 +152,18 @@ def draw_shadows(canvas: Canvas, window: Window, size: tuple[int, int]) -> np.nd
 
 
 def texture(material: np.ndarray, noise: dict[str, np.ndarray]) -> np.ndarray:
-    """What noise adds to each pixel's colour [h, w, 3]: brightness of four grains and a slow change
-    between lush and dry, as strong as its material has them."""
-    table = np.array([TEXTURE[name] for name in MATERIAL], np.float32).T
+    """Return what noise adds to each pixel's colour [h, w, 3]: brightness of four grains and a slow
+    change between lush and dry, as strong as its material has them."""
+    *amplitudes, change = np.array([TEXTURE[name] for name in MATERIAL], np.float32).T
     light = sum(amplitude[material] * noise[name]
-                for amplitude, name in zip(table, ("grain", "fine", "middle", "coarse"),
-                                           strict=False))
-    dry = table[4][material] * (0.7 * noise["dry"] + 0.8 * noise["season"])
+                for amplitude, name in zip(amplitudes, NOISE, strict=False))
+    dry = change[material] * (0.7 * noise["dry"] + 0.8 * noise["season"])
     return light[..., None] + dry[..., None] * np.array([1.0, 0.45, -0.1], np.float32)
 
 
 def develop(colour: np.ndarray, noise: dict[str, np.ndarray]) -> np.ndarray:
-    """Camera: slight blur, illumination that drifts over the scene, haze, sensor noise; uint8
-    [h, w, 3]."""
+    """Add the camera: slight blur, illumination that drifts over the scene, haze, sensor noise;
+    uint8 [h, w, 3]."""
     for axis in (0, 1):
         colour = 0.66 * colour + 0.17 * (np.roll(colour, 1, axis) + np.roll(colour, -1, axis))
     drift, warmth = 1 + 0.035 * noise["drift"][..., None], 0.018 * noise["warmth"][..., None]

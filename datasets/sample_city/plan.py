@@ -47,8 +47,7 @@ class Warp:
     phases: tuple[float, float, float, float]
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
-        """Complex [n] plan to complex [n] map coordinates, rounded to a centimetre as OSM's
-        are."""
+        """Turn complex [n] plan into map coordinates, rounded to a centimetre as OSM's are."""
         x, y = (points - self.middle).real, (points - self.middle).imag
         p, q, r, s = self.phases
         bent = (x + 22 * np.sin(y / 240 + p) + 45 * np.sin(y / 700 + q)
@@ -65,16 +64,16 @@ class River:
     half_width: float
 
     def at(self, x: np.ndarray) -> np.ndarray:
-        """Centre line's y at x."""
+        """Return the centre line's y at x."""
         return self.base + sum(a * np.sin(k * x + p) for a, k, p in self.waves)
 
     def half(self, x: np.ndarray) -> np.ndarray:
-        """Half width in metres at x."""
+        """Return the half width in metres at x."""
         return self.half_width * (1 + 0.16 * np.sin(x / 83 + self.waves[0][2])
                                   + 0.1 * np.sin(x / 37))
 
     def near(self, points: np.ndarray, margin: float) -> np.ndarray:
-        """True within `margin` metres of the water."""
+        """Tell which points are within `margin` metres of the water."""
         reach = sum(a for a, _, _ in self.waves) + 2 * self.half_width + 2 * margin
         if (abs(points.imag - self.base) > reach).all():
             return np.zeros(len(points), bool)
@@ -105,7 +104,7 @@ class Plan:
     rivers: list[River]
 
     def wet(self, points: np.ndarray, margin: float) -> np.ndarray:
-        """True within `margin` metres of a river."""
+        """Tell which points are within `margin` metres of a river."""
         wet = np.zeros(len(points), bool)
         for river in self.rivers:
             wet |= river.near(points, margin)

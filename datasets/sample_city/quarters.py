@@ -3,6 +3,7 @@ park, railway yard."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,28 +15,131 @@ Span = tuple[float, float]
 WAGONS = ((120, 84, 66), (96, 100, 104), (140, 138, 130), (84, 98, 90))
 
 
+def shop(site: Site, lot: Ground, box: Ground) -> None:
+    """Map what a house of the core is known for."""
+    site.scene.osm("amenity", site.rng.choice(("bank", "restaurant", "cinema", "pharmacy")), box)
+
+
+def cars(site: Site, lot: Ground, box: Ground) -> None:
+    """Park a car in front of the house, at the kerb."""
+    start, u, length, _ = lot.front
+    site.car(start + u * complex(site.rng.uniform(2, length - 2), -2.4), u)
+
+
+def drive(site: Site, lot: Ground, box: Ground) -> None:
+    """Pave a drive beside the house, with a garage or a car."""
+    start, u, length, _ = lot.front
+    gate = start + u * length * (0.9 if ((box.centre - start) / u).real < length / 2 else 0.1)
+    way, garage = rectangle(gate + 4.5j * u, u, 3.2, 14), rectangle(gate + 13.5j * u, u, 4, 6.5)
+    if not site.dry(way, 5):
+        return
+    site.paint(way, site.rng.choice(("paving", "asphalt", "gravel")), 1.4, spread=8)
+    if lot.contains(garage) and not any(box.contains([z], -1) for z in garage):
+        site.house(garage, "flat", 1, "other", "garage")
+    else:
+        site.car(gate + 4j * u, 1j * u)
+
+
+def pool(site: Site, lot: Ground, box: Ground) -> None:
+    """Build a pool behind the house."""
+    u = lot.front.u
+    back = lot.centre + 7j * u
+    terrace, basin = rectangle(back, u, 10.5, 6.5), rectangle(back, u, 8, 4)
+    if lot.contains(terrace) and not box.contains([back], -6) and site.dry(terrace):
+        site.paint(terrace, "paving", 2.2, (190, 184, 172))
+        tag = ("leisure", "swimming_pool") if site.rng.random() < 0.35 else None
+        site.ground(basin, "water", 2.3, (104, 168, 182), tag)
+
+
+def car_park(site: Site, lot: Ground, box: Ground) -> None:
+    """Pave a car park beside an apartment slab."""
+    u = lot.front.u
+    ground = rectangle(box.centre + 16 * u, u, 17, 36)
+    if lot.contains(ground, -8) and site.dry(ground):
+        site.parking(ground, 0.7, mapped=site.rng.random() < 0.6)
+
+
+def lorries(site: Site, lot: Ground, box: Ground) -> None:
+    """Park lorries at a hall."""
+    for _ in range(site.rng.randrange(6, 30)):
+        z = lot.scatter(site.rng, 0.5)
+        if lot.contains([z], 7) and not box.contains([z], -6):
+            site.car(z, 1j * lot.front.u, truck=True)
+
+
+def school(site: Site, block: Ground) -> None:
+    """Build a school: two flat-roofed wings, a court, trees; amenity=school is mapped on the
+    grounds or on the house itself."""
+    rng, scene = site.rng, site.scene
+    site.ground(block, "grass", 1, use="institution")
+    value = rng.choice(("school", "school", "kindergarten"))
+    wings = [fit(block, block.at(-0.16, 0.12), block.u, min(52, block.axis[1] * 0.4), 15),
+             fit(block, block.at(0.2, -0.16), block.u, 26, 18)]
+    for wing in wings:
+        site.house(wing, "flat", 2.5, "institution", value if rng.random() < 0.8 else "yes")
+    scene.osm("amenity", value, block if rng.random() < 0.6 else wings[0])
+    court = rectangle(block.at(-0.26, -0.3), block.u, 30, 16)
+    if block.contains(court, 1) and site.dry(court):
+        site.pitch(court.centre, block.u, large=False)
+    site.hedge(block.inset(2), 0.8)
+    site.grove(block, 14, avoid=filter(None, wings))
+
+
+def pocket_park(site: Site, block: Ground) -> None:
+    """Lay out a neighbourhood park with a playground and a path."""
+    value = site.rng.choice(("park", "garden"))
+    site.ground(block, "grass", 1, site.rng.choice(LAWN[:3]), ("leisure", value), "green")
+    playground = rectangle(block.at(0.18), block.u, 17, 12)
+    site.ground(playground, "soil", 2, (196, 178, 142), ("leisure", "playground"))
+    site.street(block.split(block.u, 0.4)[2], "footway")
+    site.grove(block, 62, avoid=[playground])
+
+
 @dataclass(frozen=True)
 class Style:
-    """How a quarter is built lot by lot; lengths in metres, the lower and the upper bound of what
-    is drawn for each."""
+    """How a quarter is built lot by lot; lengths in metres, drawn between two bounds."""
 
-    use: str
-    landuse: tuple[str, ...]            # values of the OSM tag
-    whole: float                        # probability that it is mapped for the quarter, not a block
     block: float                        # m2 of the largest block
-    street: str
     lot: Span                           # width
-    ground: tuple[str, ...]             # materials
-    setback: Span
+    setback: Span                       # from the street
     depth: Span
-    width: Span | None                  # None: from neighbour to neighbour
     roofs: tuple[str, ...]
     storeys: Span
     values: tuple[str, ...]             # of the OSM tag building
     trees: tuple[float, float, float]   # per hectare, smallest and largest radius
-    hedge: float                        # fraction of the lot's edges
     extras: tuple[Callable[[Site, Ground, Ground], None], ...]      # each on 3 of 10 lots
-    special: tuple[Callable[[Site, Ground], None], ...]             # blocks among the others
+    width: Span | None = None           # None: from neighbour to neighbour
+    use: str = "residential"
+    landuse: tuple[str, ...] = ("residential",)         # values of the OSM tag
+    whole: float = 0.4                  # probability that it is mapped for the quarter, not a block
+    street: str = "residential"
+    ground: tuple[str, ...] = ("grass",)                # materials
+    hedge: float = 0.0                  # fraction of the lot's edges
+    special: tuple[Callable[[Site, Ground], None], ...] = (school, pocket_park)     # other blocks
+
+
+CORE = Style(
+    use="commercial", landuse=("commercial", "retail", "commercial"), whole=0, block=8200,
+    lot=(22, 34), ground=("paving", "asphalt", "gravel"), setback=(1.5, 3), depth=(13, 22),
+    roofs=("flat", "flat", "flat", "flat", "hip"), storeys=(3, 8), trees=(6, 1.6, 3),
+    values=("commercial", "office", "retail", "office", "apartments", "hotel", "yes"),
+    extras=(shop, cars), special=(pocket_park, Site.parking))
+TERRACES = Style(
+    block=5300, lot=(7, 9), setback=(3, 6), depth=(9, 11.5), roofs=("row",), storeys=(2, 3),
+    values=("house", "house", "terrace"), trees=(60, 1.3, 3.6), extras=(cars,))
+DETACHED = Style(
+    block=6600, lot=(15, 21), setback=(5, 8.5), depth=(8.5, 12.5), width=(9.5, 14),
+    roofs=("gable", "gable", "hip"), storeys=(1.5, 2.6), trees=(55, 1.5, 4.2), hedge=0.24,
+    values=("detached", "house", "house", "yes"), extras=(drive, drive, pool))
+SLABS = Style(
+    block=17000, lot=(28, 36), setback=(5, 8), depth=(36, 48), width=(11.5, 14), roofs=("flat",),
+    storeys=(4, 9), values=("apartments", "apartments", "residential", "yes"),
+    trees=(48, 2.4, 5.2), hedge=0.1, extras=(car_park, car_park))
+INDUSTRY = Style(
+    use="industrial", landuse=("industrial",), whole=1, block=21000, street="service",
+    lot=(48, 74), ground=("gravel", "asphalt", "soil"), setback=(7, 12), depth=(26, 52),
+    width=(30, 60), roofs=("hall",), storeys=(2.4, 4), trees=(4, 2.2, 4.8), hedge=0.15,
+    values=("industrial", "warehouse", "yes"), extras=(lorries, lorries), special=())
 
 
 def build_up(site: Site, ring: Ground, style: Style) -> None:
@@ -67,18 +171,13 @@ def build_up(site: Site, ring: Ground, style: Style) -> None:
 def build_lot(site: Site, lot: Ground, style: Style, rgb: Colour, setback: float,
               depth: float) -> Ground:
     """Build on one lot: ground, a house along the street, what belongs to it; return the house.
-    Houses that share walls also share the colour of their roofs."""
+    The houses of a row share the colour of their roofs."""
     rng = site.rng
     site.paint(lot, rng.choice(style.ground), 1.1, spread=8)
-    box, roof, value = Ground(), rng.choice(style.roofs), rng.choice(style.values)
+    roof, value = rng.choice(style.roofs), rng.choice(style.values)
+    box = Ground()
     if lot.front and rng.random() < 0.95:
-        if style.width:
-            depth *= rng.uniform(0.85, 1.1)
-            box = beside_street(lot, setback, depth, rng.uniform(*style.width), rng.random())
-        elif roof == "flat":
-            box = along_street(lot, setback, depth)
-        else:
-            box = beside_street(lot, setback, depth)
+        box = footprint(lot, setback, depth, style.width, roof, rng)
     use = "residential" if value == "apartments" else style.use
     if site.house(box, roof, rng.uniform(*style.storeys), use, value,
                   rgb if roof == "row" else None):
@@ -89,135 +188,31 @@ def build_lot(site: Site, lot: Ground, style: Style, rgb: Colour, setback: float
     return box
 
 
-def beside_street(lot: Ground, setback: float, depth: float, width: float | None = None,
-                  shift: float = 0.5) -> Ground:
-    """Return a rectangle behind a lot's street edge, made smaller until it fits the lot; nothing
-    where it does not. Without `width` it is as wide as the lot."""
+def footprint(lot: Ground, setback: float, depth: float, width: Span | None, roof: str,
+              rng: random.Random) -> Ground:
+    """Return a house's ground behind the street: a rectangle, made smaller until it fits the lot,
+    or under a flat roof from neighbour to neighbour a strip along all its streets; nothing where
+    none fits."""
     start, u, length, _ = lot.front
+    if width is None and roof == "flat":
+        ring = lot.cut(start + 1j * u * (depth + setback), -u)
+        for edge in ring.edges:
+            if edge.street > 0:
+                ring = ring.cut(edge.start + 1j * edge.u * setback, edge.u)
+        return ring if ring.area > 90 else Ground()
+    across = min(rng.uniform(*width), length - 2.4) if width else length
+    shift = rng.random()                         # of a house that is narrower than its lot
     for scale in (1.0, 0.85, 0.7, 0.55):
-        w, d = (length if width is None else min(width * scale, length - 2.4)), depth * scale
-        s = w / 2 if width is None else 1.2 + w / 2 + shift * (length - 2.4 - w)
+        w, d = across * scale if width else length, depth * scale
+        s = w / 2 + (1.2 + shift * (length - 2.4 - w) if width else 0)
         box = rectangle(start + u * complex(s, setback + d / 2), u, w, d)
         if w >= 4.5 and lot.contains(box, -0.05):
             return box
     return Ground()
 
 
-def along_street(lot: Ground, setback: float, depth: float) -> Ground:
-    """Return the strip of a lot behind its streets that shares its sides with its neighbours'."""
-    ring = lot.cut(lot.front.start + 1j * lot.front.u * (depth + setback), -lot.front.u)
-    for edge in ring.edges:
-        if edge.street > 0:
-            ring = ring.cut(edge.start + 1j * edge.u * setback, edge.u)
-    return ring if ring.area > 90 else Ground()
-
-
-def shop(site: Site, lot: Ground, box: Ground) -> None:
-    """What a house of the core is known for."""
-    site.scene.osm("amenity", site.rng.choice(("bank", "restaurant", "cinema", "pharmacy")), box)
-
-
-def cars(site: Site, lot: Ground, box: Ground) -> None:
-    """Cars in front of the house, at the kerb."""
-    start, u, length, _ = lot.front
-    site.car(start + u * complex(site.rng.uniform(2, length - 2), -2.4), u)
-
-
-def drive(site: Site, lot: Ground, box: Ground) -> None:
-    """A drive beside the house, with a garage or a car."""
-    start, u, length, _ = lot.front
-    gate = start + u * length * (0.9 if ((box.centre - start) / u).real < length / 2 else 0.1)
-    way, garage = rectangle(gate + 4.5j * u, u, 3.2, 14), rectangle(gate + 13.5j * u, u, 4, 6.5)
-    if not site.dry(way, 5):
-        return
-    site.paint(way, site.rng.choice(("paving", "asphalt", "gravel")), 1.4, spread=8)
-    if lot.contains(garage) and not any(box.contains([z], -1) for z in garage):
-        site.house(garage, "flat", 1, "other", "garage")
-    else:
-        site.car(gate + 4j * u, 1j * u)
-
-
-def pool(site: Site, lot: Ground, box: Ground) -> None:
-    """A pool behind the house."""
-    u = lot.front.u
-    back = lot.centre + 7j * u
-    terrace, basin = rectangle(back, u, 10.5, 6.5), rectangle(back, u, 8, 4)
-    if lot.contains(terrace) and not box.contains([back], -6) and site.dry(terrace):
-        site.paint(terrace, "paving", 2.2, (190, 184, 172))
-        tag = ("leisure", "swimming_pool") if site.rng.random() < 0.35 else None
-        site.ground(basin, "water", 2.3, (104, 168, 182), tag)
-
-
-def car_park(site: Site, lot: Ground, box: Ground) -> None:
-    """A car park beside an apartment slab."""
-    u = lot.front.u
-    ground = rectangle(box.centre + 16 * u, u, 17, 36)
-    if lot.contains(ground, -8) and site.dry(ground):
-        site.parking(ground, 0.7, mapped=site.rng.random() < 0.6)
-
-
-def lorries(site: Site, lot: Ground, box: Ground) -> None:
-    """Lorries at a hall."""
-    for _ in range(site.rng.randrange(6, 30)):
-        z = lot.scatter(site.rng, 0.5)
-        if lot.contains([z], 7) and not box.contains([z], -6):
-            site.car(z, 1j * lot.front.u, truck=True)
-
-
-def school(site: Site, block: Ground) -> None:
-    """School grounds: two flat-roofed wings, a court, trees; amenity=school is mapped on the
-    grounds or on the house itself."""
-    rng, scene = site.rng, site.scene
-    site.ground(block, "grass", 1, use="institution")
-    value = rng.choice(("school", "school", "kindergarten"))
-    wings = [fit(block, block.at(-0.16, 0.12), block.u, min(52, block.axis[1] * 0.4), 15),
-             fit(block, block.at(0.2, -0.16), block.u, 26, 18)]
-    for wing in wings:
-        site.house(wing, "flat", 2.5, "institution", value if rng.random() < 0.8 else "yes")
-    scene.osm("amenity", value, block if rng.random() < 0.6 else wings[0])
-    court = rectangle(block.at(-0.26, -0.3), block.u, 30, 16)
-    if block.contains(court, 1) and site.dry(court):
-        site.pitch(court.centre, block.u, large=False)
-    site.hedge(block.inset(2), 0.8)
-    site.grove(block, 14, avoid=filter(None, wings))
-
-
-def pocket_park(site: Site, block: Ground) -> None:
-    """A neighbourhood park with a playground and a path."""
-    value = site.rng.choice(("park", "garden"))
-    site.ground(block, "grass", 1, site.rng.choice(LAWN[:3]), ("leisure", value), "green")
-    playground = rectangle(block.at(0.18), block.u, 17, 12)
-    site.ground(playground, "soil", 2, (196, 178, 142), ("leisure", "playground"))
-    site.street(block.split(block.u, 0.4)[2], "footway")
-    site.grove(block, 62, avoid=[playground])
-
-
-CORE = Style(
-    "commercial", ("commercial", "retail", "commercial"), 0, 8200, "residential", (22, 34),
-    ("paving", "asphalt", "gravel"), (1.5, 3), (13, 22), None, ("flat",) * 4 + ("hip",), (3, 8),
-    ("commercial", "office", "retail", "office", "apartments", "hotel", "yes"), (6, 1.6, 3), 0,
-    (shop, cars), (pocket_park, Site.parking))
-TERRACES = Style(
-    "residential", ("residential",), 0.4, 5300, "residential", (7, 9), ("grass",), (3, 6),
-    (9, 11.5), None, ("row",), (2, 3), ("house", "house", "terrace"), (60, 1.3, 3.6), 0,
-    (cars,), (school, pocket_park))
-DETACHED = Style(
-    "residential", ("residential",), 0.4, 6600, "residential", (15, 21), ("grass",), (5, 8.5),
-    (8.5, 12.5), (9.5, 14), ("gable", "gable", "hip"), (1.5, 2.6),
-    ("detached", "house", "house", "yes"), (55, 1.5, 4.2), 0.24, (drive, drive, pool),
-    (school, pocket_park))
-SLABS = Style(
-    "residential", ("residential",), 0.4, 17000, "residential", (28, 36), ("grass",), (5, 8),
-    (36, 48), (11.5, 14), ("flat",), (4, 9), ("apartments", "apartments", "residential", "yes"),
-    (48, 2.4, 5.2), 0.1, (car_park, car_park), (school, pocket_park))
-INDUSTRY = Style(
-    "industrial", ("industrial",), 1, 21000, "service", (48, 74), ("gravel", "asphalt", "soil"),
-    (7, 12), (26, 52), (30, 60), ("hall",), (2.4, 4), ("industrial", "warehouse", "yes"),
-    (4, 2.2, 4.8), 0.15, (lorries, lorries), ())
-
-
 def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> None:
-    """Large flat-roofed buildings on lawns with car parks. Campus and business park look the same:
+    """Build large flat roofs on lawns with car parks. Campus and business park look the same:
     only their tags distinguish them."""
     rng = site.rng
     site.paint(ring, "grass", 0)
@@ -241,7 +236,7 @@ def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> No
 
 
 def campus(site: Site, ring: Ground) -> None:
-    """A university or a hospital. Its kind is drawn apart from `rng`, so that nothing on the
+    """Build a university or a hospital. Its kind is drawn apart from `rng`, so that nothing on the
     ground gives it away."""
     draw = site.scene.memory
     value = draw.choice(("university", "hospital", "university"))
@@ -252,13 +247,13 @@ def campus(site: Site, ring: Ground) -> None:
 
 
 def business(site: Site, ring: Ground) -> None:
-    """A business park."""
+    """Build a business park."""
     site.scene.osm("landuse", "commercial", ring)
     pavilions(site, ring, ("office", "office", "commercial", "yes"), "commercial")
 
 
 def yard(site: Site, ring: Ground) -> None:
-    """Transport: a railway yard of parallel tracks, the station, car parks and the bus station."""
+    """Build a railway yard of parallel tracks, the station, car parks and the bus station."""
     rng = site.rng
     site.ground(ring, "gravel", 0, (128, 121, 112), ("landuse", "railway"))
     u = max(site.quarter.ring.edges, key=lambda edge: edge.street).u    # the railway is widest
@@ -281,7 +276,7 @@ def yard(site: Site, ring: Ground) -> None:
 
 
 def track(site: Site, ring: Ground, middle: complex, u: complex) -> None:
-    """One track on its sleepers, here and there a train of wagons."""
+    """Lay one track on its sleepers, here and there a train of wagons."""
     rng = site.rng
     for offset, width, material, rgb in ((0, 2.8, "gravel", (104, 96, 88)),
                                          (-0.75, 0.35, "line", (158, 152, 146)),

@@ -26,7 +26,7 @@ Window = tuple[float, float, float, float]          # x0, y0, x1, y1 in map metr
 
 @dataclass
 class Rings:
-    """Polygons in plan metres, each with a level and other numbers, a few dozen bytes each."""
+    """Polygons in plan metres, each with a level and more numbers, in a few dozen bytes each."""
 
     flat: array = field(default_factory=lambda: array("d"))
     ends: array = field(default_factory=lambda: array("q"))
@@ -42,7 +42,8 @@ class Rings:
         self.numbers.extend((level, *numbers))
 
     def on_map(self, warp: Callable[[np.ndarray], np.ndarray]) -> MapRings:
-        """The polygons in map metres, with more vertices on long edges so that they can bend."""
+        """Return the polygons in map metres, with more vertices on long edges so that they can
+        bend."""
         if not len(self):
             return MapRings(np.zeros((0, 2)), np.zeros(1, int), np.zeros((0, 4)), np.zeros((0, 8)))
         corners = np.array(self.flat).view(complex)
@@ -52,9 +53,8 @@ class Rings:
         sides = following - corners
         counts = np.maximum(1, (abs(sides) / BEND).astype(int))
         firsts = np.concatenate([[0], np.cumsum(counts)])
-        fractions = (np.arange(firsts[-1]) - np.repeat(firsts[:-1], counts)) / np.repeat(counts,
-                                                                                         counts)
-        dense = np.repeat(corners, counts) + np.repeat(sides, counts) * fractions
+        steps = np.arange(firsts[-1]) - np.repeat(firsts[:-1], counts)
+        dense = np.repeat(corners, counts) + np.repeat(sides / counts, counts) * steps
         points, starts = warp(dense).view(float).reshape(-1, 2), firsts[starts]
         boxes = np.concatenate([np.minimum.reduceat(points, starts[:-1]),
                                 np.maximum.reduceat(points, starts[:-1])], 1)
@@ -69,10 +69,10 @@ class MapRings:
     points: np.ndarray          # [n, 2] vertices of all of them
     starts: np.ndarray          # [polygons + 1] of each in points
     boxes: np.ndarray           # [polygons, 4] x0 y0 x1 y1
-    numbers: np.ndarray         # [polygons, k] level, then others
+    numbers: np.ndarray         # [polygons, k] level, then more
 
     def near(self, window: Window, margin: float = 0.0) -> np.ndarray:
-        """Indices of the polygons within `margin` metres of a window, lowest level first."""
+        """Return the polygons within `margin` metres of a window, lowest level first."""
         x0, y0, x1, y1 = self.boxes.T
         near = np.flatnonzero((x0 < window[2] + margin) & (x1 > window[0] - margin)
                               & (y0 < window[3] + margin) & (y1 > window[1] - margin))
@@ -102,7 +102,8 @@ class Scene:
     objects: Rings = field(default_factory=Rings)       # level 0
     tags: list[tuple[str, str, str]] = field(default_factory=list)  # per object: layer, value, name
     trees: array = field(default_factory=lambda: array("d"))        # x, y, crown radius, tone
-    roads: list[tuple[Line, str, bool]] = field(default_factory=list)   # line, class, known to OSM
+    streets: list[tuple[Line, str, bool]] = field(default_factory=list)  # class, known to OSM
+    roads: list[tuple[Line, str]] = field(default_factory=list)     # the lines of OSM, their class
     rivers: list[Line] = field(default_factory=list)    # outlines that no other area enters
     omitted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(LAYERS, 0))
     drop: float = 0.0                      # fraction of the current district's objects OSM lacks
@@ -120,7 +121,7 @@ class Scene:
         self.areas.add(ring, level, CLASS[name])
 
     def known(self, layer: str) -> bool:
-        """Whether OSM has the next object of a layer; counts those it lacks."""
+        """Tell whether OSM has the next object of a layer; count those that it lacks."""
         lacks = self.memory.random() < self.drop
         self.omitted[layer] += lacks
         return not lacks

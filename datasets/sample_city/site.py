@@ -30,7 +30,7 @@ COURTS = ((150, 92, 78), (86, 118, 104), (96, 112, 136))
 
 
 def polygon(ring: Iterable[complex]) -> shapely.Polygon:
-    """The same ring for shapely."""
+    """Convert a ring for shapely."""
     return shapely.Polygon([(z.real, z.imag) for z in ring])
 
 
@@ -59,7 +59,7 @@ class Site:
         self.numbers = np.random.default_rng(self.rng.getrandbits(64))
 
     def dry(self, ring: Ground | Line, margin: float = 11.0) -> bool:
-        """True where corners, edge midpoints and middle are `margin` metres from every river."""
+        """Tell whether corners, edge midpoints and middle are `margin` metres from every river."""
         corners = np.array([*ring], complex)
         points = np.concatenate([corners, (corners + np.roll(corners, 1)) / 2, [corners.mean()]])
         return not self.plan.wet(points, margin).any()
@@ -89,7 +89,7 @@ class Site:
                 run.append(z)
                 continue
             if len(run) > 1:
-                self.scene.roads.append((run, kind, self.scene.known("highway")))
+                self.scene.streets.append((run, kind, self.scene.known("highway")))
             run = []
 
     def blocks(self, ring: Ground, largest: float, kind: str = "residential") -> list[Ground]:

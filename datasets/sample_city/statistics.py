@@ -38,7 +38,7 @@ def forget(scene: Scene, plan: Plan, seed: int) -> None:
 
 
 def land_use(scene: Scene, plan: Plan) -> np.ndarray:
-    """Classes of the whole city, uint8 [side, side]; 255 where nobody knows."""
+    """Draw the classes of the whole city, uint8 [side, side]; 255 where nobody knows."""
     image = Image.new("L", (int(plan.side),) * 2, CLASS["undeveloped"])
     areas = scene.areas.on_map(plan.warp)
     draw(image, areas, areas.numbers[:, 1].astype(int))
@@ -47,7 +47,7 @@ def land_use(scene: Scene, plan: Plan) -> np.ndarray:
 
 def density(scene: Scene, plan: Plan, per_floor: dict[str, float],
             per_road: dict[str, float]) -> np.ndarray:
-    """What buildings and roads sum to per square kilometre in each cell, [side / 56, side / 56].
+    """Sum buildings and roads per square kilometre in each cell, [side / 56, side / 56].
 
     Args:
         per_floor: per m2 of floor of each use.
@@ -55,7 +55,7 @@ def density(scene: Scene, plan: Plan, per_floor: dict[str, float],
     """
     image = Image.new("F", (int(plan.side),) * 2)
     roads = Rings()
-    for line, kind, _ in scene.roads:
+    for line, kind in scene.roads:
         if kind in per_road:
             roads.add(ribbon(line, STREETS[kind].half), per_road[kind])
     roads = roads.on_map(plan.warp)

@@ -98,14 +98,13 @@ def build_streets(scene: Scene, plan: Plan, rng: random.Random) -> None:
     """Paint every street of the plan and of the quarters, and turn them all into OSM lines; a
     motorway has one for each direction, and of a railway OSM has the land."""
     site = Site(scene, plan, rng, Quarter((0, 0), "streets", Ground(), True))
-    local, scene.roads = scene.roads, []
-    for points, kind, known in [*plan.roads, *local]:
+    for points, kind, known in [*plan.roads, *scene.streets]:
         line = dense(points, 16)
         pave(site, line, kind)
         if kind == "motorway":
-            scene.roads += [(beside(line, -7.6), kind, True), (beside(line, 7.6)[::-1], kind, True)]
+            scene.roads += [(beside(line, -7.6), kind), (beside(line, 7.6)[::-1], kind)]
         elif known:
-            scene.roads.append((line, kind, True))
+            scene.roads.append((line, kind))
         else:
             scene.omitted["highway"] += 1
     for points in plan.rails:
@@ -117,7 +116,7 @@ def build_streets(scene: Scene, plan: Plan, rng: random.Random) -> None:
 
 
 def build_river(site: Site, river: River) -> None:
-    """Water with banks, a footway and trees along it; OSM has it in pieces of half a kilometre."""
+    """Paint water with banks, footways and trees; OSM has it in pieces of half a kilometre."""
     scene, side = site.scene, site.plan.side
     xs = np.arange(-0.35 * side - 400, 1.35 * side + 400, 12.0)
     line = (xs + 1j * river.at(xs)).tolist()
@@ -134,6 +133,6 @@ def build_river(site: Site, river: River) -> None:
     for bank in (half + 9, -half - 9):
         path = (xs + 1j * (river.at(xs) + bank)).tolist()
         pave(site, path, "footway")
-        scene.roads.append((path, "footway", True))
+        scene.roads.append((path, "footway"))
         trees = np.array(path)[site.numbers.random(len(path)) < 0.9]
         site.plant(trees + site.numbers.uniform(-4, 4, (len(trees), 2)) @ (1, 1j), 1.8, 4.4)
