@@ -46,10 +46,6 @@ class PrepareSummary:
         return self.report.nodes
 
     @property
-    def edges(self) -> int:
-        return self.report.edges
-
-    @property
     def skipped(self) -> Counter:
         """Tiles not made, by reason."""
         return self.report.skipped + Counter(
@@ -67,7 +63,7 @@ class PrepareSummary:
             f"  tiles        {self.tiles}, {width:.0f} x {height:.0f} m each "
             f"({self.metres[0]:.3g} m a pixel)",
             f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
-            f"  edges        {self.edges}",
+            f"  edges        {self.report.edges}",
             f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag "
             f"values: {self.values}",
         ]

@@ -45,21 +45,22 @@ def mapped(transform: Affine, points: np.ndarray) -> np.ndarray:
                      transform.d * x + transform.e * y + transform.f], axis=-1)
 
 
-def outlines(bounds: np.ndarray) -> np.ndarray:
-    """Return boxes [m, 4] as closed rings [m, 4 * SEGMENTS + 1, 2]. Boxes that share a side share
-    its points exactly."""
+def outlines(bounds: np.ndarray | Bounds) -> np.ndarray:
+    """Return boxes [..., 4] as closed rings [..., 4 * SEGMENTS + 1, 2]. Boxes that share a side
+    share its points exactly."""
+    bounds = np.asarray(bounds, dtype=float)
     rising = np.arange(SEGMENTS) / SEGMENTS
     falling, zero, one = 1 - rising, np.zeros(SEGMENTS), np.ones(SEGMENTS)
     fraction = np.stack([np.concatenate([rising, one, falling, zero, [0]]),
                          np.concatenate([zero, rising, one, falling, [0]])], axis=1)
-    low, high = bounds[:, None, :2], bounds[:, None, 2:]
+    low, high = bounds[..., None, :2], bounds[..., None, 2:]
     return low * (1 - fraction) + high * fraction
 
 
 def box_in(bounds: Bounds, source: CRS, target: CRS) -> Bounds | None:
     """Return a box in another CRS; None if it has no such place. If the target CRS is cut inside
     the box, the result spans that CRS from end to end."""
-    points = moved(outlines(np.array([bounds], dtype=float))[0], source, target)
+    points = moved(outlines(bounds), source, target)
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         return None
@@ -94,7 +95,7 @@ def uncut(bounds: Bounds, crs: CRS) -> CRS | None:
         if abs(middle) <= 180 - NEAR_ANTIMERIDIAN:
             return crs
         return CRS.from_proj4(f"{_proj4(crs)} +lon_wrap={middle!r}")
-    points = outlines(np.array([bounds], dtype=float))[0]
+    points = outlines(bounds)
     away = np.abs(moved(moved(points, crs, DEGREES), DEGREES, crs) - points)
     side = max(bounds[2] - bounds[0], bounds[3] - bounds[1])
     return None if (away[np.isfinite(away)] > side).any() else crs

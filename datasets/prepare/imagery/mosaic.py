@@ -154,13 +154,12 @@ class Mosaic:
     def from_dict(cls, described: dict) -> "Mosaic":
         """Return the same mosaic in another process; its files are not inspected again."""
         reading = described["reading"]
+        bands = reading["bands"] and tuple(reading["bands"])
         return cls(
             CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
             [Source(Path(path), *rest) for path, *rest in described["sources"]],
-            Reading(reading["bands"] and tuple(reading["bands"]), reading["crs"],
-                    reading["nodata"]),
-            described["stretch"], [Path(file) for file in described["files"]],
-            described["warnings"],
+            Reading(bands, reading["crs"], reading["nodata"]), described["stretch"],
+            [Path(file) for file in described["files"]], described["warnings"],
         )
 
     def close(self) -> None:

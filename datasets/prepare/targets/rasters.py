@@ -70,8 +70,8 @@ class TargetRaster:
             return None
         return Window(left, top, right - left, bottom - top)
 
-    def cells(self, bounds: np.ndarray, crs: CRS) -> np.ndarray:
-        """Return the outlines of boxes [m, 4] of another CRS: [m, points, 2] (column, row)."""
+    def cells(self, bounds: np.ndarray | Bounds, crs: CRS) -> np.ndarray:
+        """Return the outlines of boxes [..., 4] of another CRS: [..., points, 2] (column, row)."""
         return mapped(~self.transform, moved(outlines(bounds), crs, self.crs))
 
     def overlap(self, bounds: Bounds, crs: CRS) -> Window:
@@ -80,7 +80,7 @@ class TargetRaster:
         Raises:
             PrepareError: there are none.
         """
-        window = self.window(self.cells(np.array([bounds], dtype=float), crs)[0])
+        window = self.window(self.cells(bounds, crs))
         if window is None:
             raise no_overlap(self.path, self.key, tuple(self.dataset.bounds), self.crs, bounds,
                              crs)

@@ -83,8 +83,7 @@ class Zonal:
             self.notes += self._source.notes
             return
         window = self._source.overlap(bounds, crs)
-        outline = self._source.cells(np.array([bounds], dtype=float), crs)[0]
-        if self._turn is None and is_cut(outline):
+        if self._turn is None and is_cut(self._source.cells(bounds, crs)):
             raise PrepareError(f"{self.path}: its CRS, {self._source.crs.name}, is cut inside the "
                                f"imagery, so {self.name} cannot be summed there. Pass "
                                f"{self.name}= a raster in degrees (EPSG:4326), or prepare the "

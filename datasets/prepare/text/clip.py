@@ -142,16 +142,14 @@ class ClipText:
         if path.suffix or len(path.parts) > 1:
             raise PrepareError(f"text.weights={weights}: no such file; give the path of a file of "
                                "weights, or a tag such as openai")
-        tags = ", ".join(
-            self._clip.list_pretrained_tags_by_model(model.removesuffix(_QUICK))) or "none"
+        tags = self._clip.list_pretrained_tags_by_model(model.removesuffix(_QUICK))
         raise PrepareError(f"text.weights={weights}: no tag of {model} and no file; its tags are: "
-                           f"{tags}")
+                           f"{', '.join(tags) or 'none'}")
 
     def _model_of_tag(self, model: str, tag: str) -> str:
         plain = model.removesuffix(_QUICK)
-        if self._clip.get_pretrained_cfg(plain, tag).get("quick_gelu", False):
-            return plain + _QUICK
-        return plain
+        quick = self._clip.get_pretrained_cfg(plain, tag).get("quick_gelu", False)
+        return plain + _QUICK if quick else plain
 
     def _model_of_file(self, model: str) -> str:
         if self.sha256 in self._files_of_openai():

@@ -55,6 +55,17 @@ def test_tiles_and_counts(place):
     assert [path.name for path in (place.folder / "out").iterdir()] == ["cities"]
 
 
+def test_no_step_is_silent(place, capsys):
+    people = gpd.GeoDataFrame({"people": [10.0]}, geometry=[square(0, 0, 150)], crs=UTM)
+    people.to_file(place.folder / "people.gpkg")
+    prepare(place, progress=True, keep_empty=True, population=str(place.folder / "people.gpkg"))
+    steps = [line.split("/")[0].strip() for line in capsys.readouterr().out.splitlines()]
+    assert steps == [
+        "opening", "checking", "encoding 4 tag values with text=hash",
+        "recording the sources and their checksums", "joining the tiles",
+        "listing tiles for training and test"]
+
+
 def test_images_are_windows_of_the_raster(place):
     prepare(place)
     tiles = TileDataset(place.folder / "out", image_size=64)
