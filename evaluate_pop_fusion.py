@@ -1,11 +1,12 @@
-"""Estimate population or CO2 emission of each tile with a pretrained Rose, and say how well.
+"""Estimate population or CO2 of each tile with a pretrained Rose, and report how well.
 
-    python evaluate_pop_fusion.py                                   # population of the sample city, with the last pretraining run
+    python evaluate_pop_fusion.py                             # sample city, last pretraining run
     python evaluate_pop_fusion.py target=co2
-    python evaluate_pop_fusion.py data_root=D checkpoint=C modality=osm mode=linear target_scale=standard seeds=[0,1,2]
-    python evaluate_pop_fusion.py data_root=D checkpoint=model_120.tar task=sz_co2 recipe=release    # as the paper's code
+    python evaluate_pop_fusion.py data_root=D checkpoint=C modality=osm mode=linear \\
+        target_scale=standard seeds=[0,1,2]
+    python evaluate_pop_fusion.py data_root=D checkpoint=model_120.tar task=sz_co2 recipe=release
 
-The same command continues a run that was stopped, and reports again what is finished. The training
+The same command continues a run that was stopped, and reports a finished one again. The training
 loop is `fit` in evaluation/run.py.
 """
 

@@ -1,12 +1,12 @@
-"""Segment land use with a pretrained Rose, and say how well.
+"""Segment land use with a pretrained Rose, and report how well.
 
-    python evaluate_seg_fusion.py                                   # the sample city and the last pretraining run
-    python evaluate_seg_fusion.py data_root=D checkpoint=C          # your tiles; D has val.txt, test.txt and osm-train-all.txt
+    python evaluate_seg_fusion.py                             # sample city, last pretraining run
+    python evaluate_seg_fusion.py data_root=D checkpoint=C    # tiles with val.txt and train lists
     python evaluate_seg_fusion.py data_root=D checkpoint=C modality=fine mode=linear seeds=[0,1,2]
-    python evaluate_seg_fusion.py data_root=D checkpoint=model_120.tar task=seg_sz recipe=release    # as the paper's code
-    python evaluate_seg_fusion.py data_root=D checkpoint=best.safetensors epochs=0 remove_ratio=0.5  # measure a fine-tuned model
+    python evaluate_seg_fusion.py data_root=D checkpoint=model_120.tar task=seg_sz recipe=release
+    python evaluate_seg_fusion.py data_root=D checkpoint=best.safetensors epochs=0   # measure only
 
-The same command continues a run that was stopped, and reports again what is finished. The training
+The same command continues a run that was stopped, and reports a finished one again. The training
 loop is `fit` in evaluation/run.py.
 """
 

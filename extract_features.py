@@ -1,10 +1,9 @@
-"""The features of a pretrained Rose: what it says of each tile and each patch of a dataset, or of
-a whole scene.
+"""Extract the features of a pretrained Rose: a vector of each tile and each patch.
 
-    python extract_features.py experiment=sample                                   # the sample city and the last pretraining run
-    python extract_features.py data_root=D checkpoint=C out=F                      # the tiles of a dataset
-    python extract_features.py raster=city.tif osm=city.osm.pbf checkpoint=C out=F  # a scene: no tiles need be prepared
-    python extract_features.py data_root=D checkpoint=C out=F representations=[fused] fusion=fine patches=false
+    python extract_features.py experiment=sample                # the sample city
+    python extract_features.py data_root=D checkpoint=C out=F   # the tiles of a dataset
+    python extract_features.py raster=city.tif osm=city.osm.pbf checkpoint=C out=F   # a scene
+    python extract_features.py data_root=D checkpoint=C out=F representations=[fused] fusion=fine
 
 F/tiles.parquet has a row for each tile, F/patches_*.tif a pixel for each patch, F/fused_pca.tif
 the city in the colours of its features: docs/features.md. The same command continues a run that

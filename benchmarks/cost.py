@@ -285,8 +285,7 @@ def bytes_table(rose: Rose, encoder: Encoder, load: Load, parameters: int) -> li
                   f"{measured:,.0f}"]]
     rows += [[name, f"{size:,}"] for name, size in model_bytes(parameters).items()]
     rows += [[f"sent by each of {gpus} GPUs to average gradients, a step",
-              f"{all_reduce_bytes(parameters, gpus):,.0f}"]
-             for gpus in (2, 8, 64)]
+              f"{all_reduce_bytes(parameters, gpus):,.0f}"] for gpus in (2, 8, 64)]
     return [markdown_table(["what", "bytes"], rows)]
 
 

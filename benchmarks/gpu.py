@@ -212,8 +212,7 @@ def costliest_kernels(settings: Settings) -> list[str]:
               event.key) for event in profiler.key_averages()]
     whole = sum(time for time, *_ in spent)
     rows = [[name[:90], f"{count / settings.steps:g}", f"{time / settings.steps / 1e3:.2f}",
-             f"{time / whole:.1%}"]
-            for time, count, name in sorted(spent, reverse=True)[:KERNELS]]
+             f"{time / whole:.1%}"] for time, count, name in sorted(spent, reverse=True)[:KERNELS]]
     return [markdown_table(["kernel", "calls a step", "ms a step", "share"], rows)]
 
 

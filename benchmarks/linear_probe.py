@@ -64,11 +64,10 @@ def lines(settings: Settings) -> list[str]:
 
 def probe(root: Path, settings: Settings, cached: str) -> tuple[float, dict[str, float]]:
     """Return seconds and figures of a probe of the network in `root`."""
-    cfg = read(
-        SEGMENTATION, f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
-        f"save_path={root / cached}", "mode=linear", f"modality={settings.modality}",
-        f"epochs={settings.epochs}", f"cache_features={cached}", "num_workers=0",
-        "accelerator=cpu")
+    cfg = read(SEGMENTATION, f"data_root={root / 'tiles'}", f"checkpoint={root / 'model_1.tar'}",
+               f"save_path={root / cached}", "mode=linear", f"modality={settings.modality}",
+               f"epochs={settings.epochs}", f"cache_features={cached}", "num_workers=0",
+               "accelerator=cpu")
     started = time.perf_counter()
     with torch.random.fork_rng():
         summary = job.evaluate(cfg, Segmentation(cfg))

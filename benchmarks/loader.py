@@ -33,8 +33,8 @@ from benchmarks.command import parse
 from benchmarks.measure import ratio_of, take_turns, torch_threads
 from datasets import AugmentedTiles, EpochSampler, TileDataset, collate, normalise
 from datasets.augment import apply_to_graph, apply_to_image, draw
-from datasets.convert import convert
 from datasets.sampler import keyed_generator
+from datasets.stores.conversion import convert
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
 from training.loader import MASKS, NoisyTiles, collate_masked, device_loader, pretraining_loader
@@ -278,8 +278,7 @@ def tiles_a_second(loaders: Mapping[str, tuple[int, Iterable]],
     the repeat that warms up starts the workers."""
     times = take_turns({name: partial(exhaust, loader) for name, (_, loader) in loaders.items()},
                        repeats, device="cuda" if torch.cuda.is_available() else "cpu")
-    return {name: [loaders[name][0] / seconds for seconds in runs]
-            for name, runs in times.items()}
+    return {name: [loaders[name][0] / seconds for seconds in runs] for name, runs in times.items()}
 
 
 if __name__ == "__main__":

@@ -136,14 +136,12 @@ def city_rows(folder: Path, settings: Settings) -> tuple[list[list[str]], float]
     """Prepare the large city with one and two processes; return rows of a tile's time, and that
     time in units of the small city's."""
     small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE,
-                               side * side * OBJECTS)
-                    for side in (settings.small, settings.large))
+                               side * side * OBJECTS) for side in (settings.small, settings.large))
     out, few, many = folder / "out", settings.small ** 2, settings.large ** 2
     small_tile, plain_tile = [], []        # seconds a tile of each repeat
     large_tile: dict[int, list[float]] = {1: [], 2: []}  # by processes
     for _ in range(settings.repeats):
-        small_tile.append(statistics.median(whole(*small, out, workers=1)
-                                            for _ in range(3)) / few)
+        small_tile.append(statistics.median(whole(*small, out, workers=1) for _ in range(3)) / few)
         for workers, seconds in large_tile.items():
             seconds.append(whole(*large, out, workers=workers) / many)
         plain_tile.append(plain_seconds_a_tile(*large, folder / "plain", HashText(),

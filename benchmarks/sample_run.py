@@ -35,9 +35,8 @@ def sample_run(folder: Path, precision: str, overrides: list[str]) -> list[str]:
     """Return precision, steps, milliseconds a step (median over epochs), image and OSM loss of a
     run."""
     subprocess.run([sys.executable, "train_rose.py", "experiment=sample",
-                    f"save_root_dir={folder}", f"save_dir={precision}",
-                    f"precision={precision}", *overrides], cwd=ROOT, check=True,
-                   capture_output=True)
+                    f"save_root_dir={folder}", f"save_dir={precision}", f"precision={precision}",
+                    *overrides], cwd=ROOT, check=True, capture_output=True)
     with (folder / precision / "metrics.csv").open() as file:
         epochs = list(csv.DictReader(file))
     speed = statistics.median(float(epoch["samples_per_second"]) for epoch in epochs)

@@ -6,7 +6,7 @@ The names below are loaded on first use: a preparation needs neither torchvision
 and starts in half the time.
 """
 
-from importlib import import_module
+from utils.on_demand import on_demand
 
 _HOME = {
     "AugmentedTiles": "augment", "EpochSampler": "sampler", "LabelledTiles": "labelled",
@@ -15,8 +15,4 @@ _HOME = {
 }
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = on_demand(__name__, _HOME)

@@ -79,8 +79,7 @@ class PrepareConfig(ImageryKeys):
     osm: str = in_inputs(meaning=f"{OSM}, in any CRS", why=f"{OSM}")
     layers: str | None = in_inputs(None, "your own table of layers; null: configs/osm_layers.yaml")
     out: str = in_outputs(meaning="the dataset's folder; several cities may share one",
-                          result=False,
-                          why="the folder of the tile dataset to make")
+                          result=False, why="the folder of the tile dataset to make")
     city: str = in_outputs(meaning="tiles are called CITY_COL_ROW",
                            why="the name that the tiles of this city begin with")
     layout: str = in_outputs("compact", "compact: memory-mapped; release: the files of the "
@@ -158,9 +157,8 @@ PREPARE = Program(
     "python prepare_dataset.py raster=R osm=O out=D city=C", choices=(
         Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
                                  "its accidents (utils/recipes.py)"), TEXT, SPLIT))
-CONVERT = Program(
-    "convert", ConvertConfig, "One layout of a dataset into the other.",
-    "python -m datasets.convert SRC DST", positional=("src", "dst"))
+CONVERT = Program("convert", ConvertConfig, "One layout of a dataset into the other.",
+                  "python -m datasets.convert SRC DST", positional=("src", "dst"))
 SPLITS = Program(
     "splits", SplitsConfig, "New lists of training, validation and test tiles for a dataset.",
     "python -m datasets.splits data_path=D split.val=0.2", choices=(SPLIT,))

@@ -15,10 +15,8 @@ FEW = 9                  # blocks of a city; with fewer, other sizes are tried
 MAX_CELLS = 100_000_000  # cells of the grid of tiles, empty ones included
 
 
-def deal_blocks(
-    cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float, block: int,
-    guard: int, seed: Sequence[int]
-) -> tuple[np.ndarray, int] | None:
+def deal_blocks(cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, test: float,
+                block: int, guard: int, seed: Sequence[int]) -> tuple[np.ndarray, int] | None:
     """Return the best of many draws of blocks.
 
     A draw is better the smaller the sum of these fractions is: how far each list's profile is from
@@ -109,10 +107,8 @@ def near(cells: np.ndarray, chosen: np.ndarray, reach: int) -> np.ndarray:
 def _imbalance(roles: np.ndarray, profiles: Sequence[np.ndarray]) -> float:
     """Return the total variation between the profile of each list and that of all tiles, summed
     over lists, mean over profiles."""
-    distances = [
-        np.abs(shares(profile[roles == role]) - shares(profile)).sum() / 2
-        for profile in profiles for role in (TRAIN, VAL, TEST) if (roles == role).any()
-    ]
+    distances = [np.abs(shares(profile[roles == role]) - shares(profile)).sum() / 2
+                 for profile in profiles for role in (TRAIN, VAL, TEST) if (roles == role).any()]
     return sum(distances) / max(len(profiles), 1)
 
 

@@ -74,8 +74,7 @@ class SegmentationConfig(EvaluateConfig):
 
     modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
                                          "ones more", choices=segmentation_modalities)
-    decoder: str = in_trained("linear", "what makes classes of tokens",
-                              choices=decoder_names)
+    decoder: str = in_trained("linear", "what makes classes of tokens", choices=decoder_names)
     classes: list[str] | None = in_trained(None, "names of the classes, in the order of the "
                                                  "labels' values; null: the nine of land use")
 
@@ -139,14 +138,12 @@ def default_folder(cfg: Any) -> str:
     return str(Path(cfg.save_root_dir, "_".join(part for part in parts if part)))
 
 
-SEGMENTATION = Program(
-    "evaluate_seg_fusion", SegmentationConfig, "Land-use segmentation.",
-    "python evaluate_seg_fusion.py data_root=D checkpoint=C",
-    choices=(RECIPE, Choice("task", "seg", TASK), SAMPLE), implied=implied,
-    folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY,
-    direction="maximize")
-REGRESSION = Program(
-    "evaluate_pop_fusion", RegressionConfig, "Population and CO2 of tiles.",
-    "python evaluate_pop_fusion.py data_root=D target=co2",
-    choices=(RECIPE, Choice("task", "pop", TASK), SAMPLE), implied=implied,
-    folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY)
+SEGMENTATION = Program("evaluate_seg_fusion", SegmentationConfig, "Land-use segmentation.",
+                       "python evaluate_seg_fusion.py data_root=D checkpoint=C",
+                       choices=(RECIPE, Choice("task", "seg", TASK), SAMPLE), implied=implied,
+                       folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY,
+                       direction="maximize")
+REGRESSION = Program("evaluate_pop_fusion", RegressionConfig, "Population and CO2 of tiles.",
+                     "python evaluate_pop_fusion.py data_root=D target=co2",
+                     choices=(RECIPE, Choice("task", "pop", TASK), SAMPLE), implied=implied,
+                     folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY)

@@ -53,5 +53,4 @@ def _of_regression(run: Run, measured: Measured) -> dict[str, Figure | None]:
 def best_to_worst(values: np.ndarray, count: int) -> list[int]:
     """Return indices of `count` values, evenly from the largest to the smallest; nan comes last."""
     order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable").tolist()
-    return [order[round(rank)]
-            for rank in np.linspace(0, len(order) - 1, min(count, len(order)))]
+    return [order[round(rank)] for rank in np.linspace(0, len(order) - 1, min(count, len(order)))]

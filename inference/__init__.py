@@ -6,13 +6,9 @@ Nothing here trains, and it may not import `evaluation`: a network comes from a 
 below are imported on demand: the command line must not wait for torch.
 """
 
-from importlib import import_module
+from utils.on_demand import on_demand
 
 _HOME = {"extract_features": "features.run", "map_scene": "maps.run"}
 __all__ = ["extract_features", "map_scene"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = on_demand(__name__, _HOME)

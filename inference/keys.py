@@ -105,11 +105,9 @@ class ExtractConfig(SceneKeys):
                                     "scene is cut to", least=1)
 
 
-PREDICT = Program(
-    "predict_scene", PredictConfig, "A map of a whole scene.",
-    "python predict_scene.py raster=R osm=O checkpoint=C out=D", choices=(RECIPE, TEXT),
-    folder=("", "out"))
-EXTRACT = Program(
-    "extract_features", ExtractConfig, "Features of tiles and patches.",
-    "python extract_features.py data_root=D checkpoint=C out=F", choices=(RECIPE, TEXT, SAMPLE),
-    folder=("", "out"))
+PREDICT = Program("predict_scene", PredictConfig, "A map of a whole scene.",
+                  "python predict_scene.py raster=R osm=O checkpoint=C out=D",
+                  choices=(RECIPE, TEXT), folder=("", "out"))
+EXTRACT = Program("extract_features", ExtractConfig, "Features of tiles and patches.",
+                  "python extract_features.py data_root=D checkpoint=C out=F",
+                  choices=(RECIPE, TEXT, SAMPLE), folder=("", "out"))

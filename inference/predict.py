@@ -57,9 +57,8 @@ def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: 
             with fabric.autocast():
                 outputs.append(network(normalise(images.to(fabric.device)),
                                        graphs.to(fabric.device)).float().cpu())
-        yield PredictedBand(band.row, band.cols, band.valid, band.tiles,
-                            torch.cat(objects) if objects else None,
-                            torch.cat(outputs) if outputs else None)
+        yield PredictedBand(band.row, band.cols, band.valid, band.tiles, torch.cat(objects)
+                            if objects else None, torch.cat(outputs) if outputs else None)
 
 
 def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
@@ -73,8 +72,7 @@ def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_wo
     return DataLoader(Subset(scene, bands), batch_size=None,
                       num_workers=min(num_workers, len(bands)),
                       collate_fn=partial(_in_batches, size=batch_size),
-                      pin_memory=fabric.device.type == "cuda",
-                      worker_init_fn=_start_worker)
+                      pin_memory=fabric.device.type == "cuda", worker_init_fn=_start_worker)
 
 
 def _in_batches(band: SceneBand, size: int) -> tuple[SceneBand, list[tuple[Tensor, Batch]]]:

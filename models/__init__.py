@@ -6,7 +6,7 @@ not know of tiles on disk, of runs, or of command lines. The names below are imp
 a command line asks `models.registry` for its choices, and must not wait for torch and timm.
 """
 
-from importlib import import_module
+from utils.on_demand import on_demand
 
 _HOME = {
     "NetworkFile": "network_file", "Rose": "rose", "RoseOutput": "rose",
@@ -16,8 +16,4 @@ _HOME = {
 __all__ = ["NetworkFile", "Rose", "RoseOutput", "build_regressor", "build_rose",
            "build_segmenter", "load_release_state_dict", "load_rose"]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = on_demand(__name__, _HOME)

@@ -37,10 +37,9 @@ _IMAGE = ("image_encoder.",)
 _NODES = ("osm_encoder.conv.", "osm_encoder.norm.")
 _READOUT = (*_NODES, "osm_encoder.readout.")
 
-IMAGE = Representation(
-    _IMAGE,
-    tokens=lambda rose, images, graphs: rose.encode_image(images)[:, 1:],
-    vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0])
+IMAGE = Representation(_IMAGE,
+                       tokens=lambda rose, images, graphs: rose.encode_image(images)[:, 1:],
+                       vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0])
 OSM = Representation(
     _READOUT,
     vector=lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1],

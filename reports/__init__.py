@@ -5,13 +5,8 @@ page shows the figures that the run drew and may not draw them again. This room 
 files alone: it may import utils, and may not import models, datasets or the rooms above them.
 """
 
-from importlib import import_module
+from utils.on_demand import on_demand
 
 __all__ = ["REPORT", "write_report"]
 
-
-def __getattr__(name: str) -> object:
-    """Load a name of the page when it is asked for: keys of reports are read without it."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("reports.page"), name)
+__getattr__ = on_demand(__name__, dict.fromkeys(__all__, "page"))

@@ -123,8 +123,7 @@ def _class_bars(results: Results) -> Markup:
              max(results.of_baselines(f"iou_{name}"), default=math.nan))
             for name, colour in zip(names, class_colours(names), strict=True)]
     return element("div", element("p", "Intersection over union of each class: 1 is perfect.",
-                                  class_="note"),
-                   bars(rows, "the best baseline"), class_="narrow")
+                                  class_="note"), bars(rows, "the best baseline"), class_="narrow")
 
 
 def _evaluated(record: Mapping[str, Any]) -> dict[str, Any]:

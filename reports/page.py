@@ -78,8 +78,7 @@ def _distinct(sections: Sequence[Section]) -> list[Section]:
     """Return the sections with their folders' names in titles that are equal."""
     titles = [section.title for section in sections]
     return [replace(section, title=f"{section.title} ({section.folder.resolve().name})")
-            if titles.count(section.title) > 1 else section
-            for section in sections]
+            if titles.count(section.title) > 1 else section for section in sections]
 
 
 def report_page(sections: Sequence[Section], title: str | None, beside: bool) -> str:
@@ -140,8 +139,7 @@ def _section(number: int, section: Section, headed: bool) -> Markup:
     stats = [element("div", element("dt", what), element("dd", figure, element("small", remark)))
              for what, figure, remark in section.headline]
     blocks = [element("section", element("h3", block.title), block.content,
-                      id=_anchor(number, block), class_="block")
-              for block in section.blocks]
+                      id=_anchor(number, block), class_="block") for block in section.blocks]
     return element("article", element("p", section.kind, class_="kind"),
                    element("h2", section.title) if headed else None, lines,
                    element("dl", stats, class_="stats") if stats else None, blocks,

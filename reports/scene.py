@@ -102,8 +102,7 @@ def _table(item: Mapping[str, Any]) -> tuple[str, list[str], list[list[str | flo
 
 def _layer(folder: Path, item: Mapping[str, Any]) -> Layer:
     legend = [(str(entry["name"]), _colour(entry["colour"]), number(entry.get("share")),
-               number(entry.get("hectares")))
-              for entry in item.get("legend") or []]
+               number(entry.get("hectares"))) for entry in item.get("legend") or []]
     scale = item.get("scale")
     if scale:
         scale = (number(scale["low"]), number(scale["high"]),
@@ -147,16 +146,14 @@ def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
              for *_, path in _BUTTONS]
     buttons = [element("button", sign, type="button", data_do=name, title=title, aria_label=title)
                for sign, (name, title, _) in zip(signs, _BUTTONS, strict=True)]
-    frame = element(
-        "div", element("div", images, class_="layers"),
-        element("div", buttons, class_="buttons needs-script"),
-        element("div", element("span", f"{bar:,} m"),
-                element("i", style=f"width:{bar / size[0]:.2%}"), class_="scale-bar"),
-        element("div", "click the map, then zoom with the wheel", class_="hint",
-                aria_hidden="true"),
-        class_="frame", tabindex="0", role="application", style=f"--ratio:{size[0] / size[1]:.4f}",
-        data_metres=size[0],
-        aria_label="Map. Arrow keys move it, plus and minus zoom, 0 shows all.")
+    frame = element("div", element("div", images, class_="layers"),
+                    element("div", buttons, class_="buttons needs-script"),
+                    element("div", element("span", f"{bar:,} m"),
+                            element("i", style=f"width:{bar / size[0]:.2%}"), class_="scale-bar"),
+                    element("div", "click the map, then zoom with the wheel", class_="hint",
+                            aria_hidden="true"), class_="frame", tabindex="0", role="application",
+                    style=f"--ratio:{size[0] / size[1]:.4f}", data_metres=size[0],
+                    aria_label="Map. Arrow keys move it, plus and minus zoom, 0 shows all.")
     panels = [_panel(index, layer) for index, layer in reversed(list(enumerate(layers)))]
     return element("div", frame, element("div", panels, class_="side"), class_="map")
 
@@ -177,8 +174,7 @@ def _legend(layer: Layer) -> Markup | None:
     rows = [element("tr", element("th", swatch(colour), name, scope="row"),
                     element("td", "" if math.isnan(share) else f"{share:.1%}", class_="number"),
                     element("td", "" if math.isnan(hectares) else f"{hectares:,.1f} ha",
-                            class_="number"))
-            for name, colour, share, hectares in layer.legend]
+                            class_="number")) for name, colour, share, hectares in layer.legend]
     return element("table", element("tbody", rows), class_="legend")
 
 

@@ -78,10 +78,8 @@ def _show_object(strip: SubFigure, times: np.ndarray, outline: np.ndarray, scale
         _show_heat(axes, heat, scale, f"head {head + 1}", image, outline, opacity=1)
 
 
-def _show_heat(
-    axes: Axes, times: np.ndarray, scale: LogNorm, title: str, image: np.ndarray,
-    outline: np.ndarray | None = None, opacity: float = 0.65
-) -> None:
+def _show_heat(axes: Axes, times: np.ndarray, scale: LogNorm, title: str, image: np.ndarray,
+               outline: np.ndarray | None = None, opacity: float = 0.65) -> None:
     height, width = image.shape[:2]
     axes.imshow(image.mean(-1), cmap="gray", extent=(0, width, height, 0))
     axes.imshow(times, cmap=HEAT, norm=scale, extent=(0, width, height, 0), alpha=opacity)

@@ -25,12 +25,11 @@ def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention, 
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
-    write_csv(folder / "attention.csv", [
-        dict(zip(COLUMNS, (tiles.names[index], node, tiles.tag(index, code),
-                           *(f"{value:.6g}" for value in values)), strict=True))
-        for index, node, code, *values in zip(objects.tile, objects.node, objects.code, *numbers,
-                                              strict=True)
-    ])
+    write_csv(folder / "attention.csv",
+              [dict(zip(COLUMNS, (tiles.names[index], node, tiles.tag(index, code),
+                                  *(f"{value:.6g}" for value in values)), strict=True))
+               for index, node, code, *values in zip(objects.tile, objects.node, objects.code,
+                                                     *numbers, strict=True)])
     write_json(folder / "results.json", {
         **summary, "tiles_with_objects": len(np.unique(objects.tile)),
         "checkpoint": str(network.path), "checkpoint_sha256": network.sha256,

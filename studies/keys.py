@@ -62,8 +62,7 @@ class LabelEfficiencyConfig(StudyConfig):
     train_files: list[str] | None = in_asked(
         None, "lists of training tiles in data_root, e.g. [osm-train50.txt,osm-train-all.txt]; "
               "null: all osm-train*.txt")
-    modes: list[str] = in_asked(["finetune", "scratch"],
-                                f"how each is used: {', '.join(MODES)}")
+    modes: list[str] = in_asked(["finetune", "scratch"], f"how each is used: {', '.join(MODES)}")
     out: str = out_key("label_efficiency")
 
 

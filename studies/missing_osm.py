@@ -47,16 +47,14 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     outcomes = run_cells(checked([cell for modality in modalities
                                   for cell in cells(cfg, base, modality)]))
     where = "training and reported" if cfg.while_training else outcomes[0].reported
-    report = Report(
-        "missing_osm", "Missing OSM", IN_WORDS[base.mode],
-        Path(cfg.out, "while_training" if cfg.while_training else ""), cfg, rest,
-        outcomes, f"share of the OSM objects removed from the {where} tiles",
-        [f"{modality} reads no OSM objects: its figures hold for every ratio"
-         for modality in others])
+    report = Report("missing_osm", "Missing OSM", IN_WORDS[base.mode],
+                    Path(cfg.out, "while_training" if cfg.while_training else ""), cfg, rest,
+                    outcomes, f"share of the OSM objects removed from the {where} tiles",
+                    [f"{modality} reads no OSM objects: its figures hold for every ratio"
+                     for modality in others])
     report.write({modality: report.points("remove_ratio", modality=modality)
                   for modality in reading},
-                 reference={f"{modality} alone, {with_std(mean, std)}": mean
-                            for modality in others
+                 reference={f"{modality} alone, {with_std(mean, std)}": mean for modality in others
                             for _, mean, std in report.points("remove_ratio", modality=modality)})
 
 

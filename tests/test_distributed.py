@@ -179,7 +179,8 @@ def test_hosts_that_see_different_tiles(tiles, tmp_path):
                                                     for root in (tiles, others)))
     assert 0 not in (first, other)
     assert re.search(
-        r"^error: data_path=\S+: is not the same on process 0 and process 1; put it on a file system that all hosts share$",
+        r"^error: data_path=\S+: is not the same on process 0 and process 1; "
+        r"put it on a file system that all hosts share$",
                      said, re.MULTILINE), said
     assert "error: " not in silent
     assert not (tmp_path / "run").exists()

@@ -49,8 +49,7 @@ class MachineKeys:
     accelerator: str = accelerator_key()
     devices: str = in_machine("auto", "auto, or how many", result=False)
     num_nodes: int = in_machine(1, "hosts; torchrun sets it itself: docs/many_machines.md",
-                                least=1,
-                                result=False)
+                                least=1, result=False)
     strategy: str = in_machine("auto", "ddp on several devices: each has the whole network",
                                choices=("auto", "ddp"))
     precision: str = precision_key()

@@ -15,8 +15,7 @@ from utils.progress import passing_bar
 
 # columns of a node by meaning; the text embedding comes before them
 GROUPS = {"tag text": slice(None, AREA), "area": slice(AREA, PERIMETER),
-          "perimeter": slice(PERIMETER, CORNERS.start), "corners": CORNERS,
-          "centroid": CENTROID}
+          "perimeter": slice(PERIMETER, CORNERS.start), "corners": CORNERS, "centroid": CENTROID}
 BATCH = 8
 SAMPLED_TILES = 64
 

@@ -1,2 +1,5 @@
-"""What the scripts share: command line, configuration, checkpoints, schedule, records and
-plots."""
+"""The ground floor: errors, files that are whole or absent, tables, colours, progress, the command
+line, and other tools that every room may use.
+
+A tool lives here only if it knows neither tiles nor networks. It may not import any other room.
+"""

@@ -88,8 +88,7 @@ def read_tar(path: Path, lazy: bool = False) -> dict[str, Any]:
                 raise CheckpointError(f"{path}: is no checkpoint; expected a model_N.tar, "
                                       "last.tar or .safetensors") from fault
         remedy = ("save its state_dict alone: torch.save(model.state_dict(), path)"
-                  if fault.refused
-                  else "copy it again, or choose another checkpoint")
+                  if fault.refused else "copy it again, or choose another checkpoint")
         raise CheckpointError(f"{path}: {fault}; {remedy}") from fault
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, expected a checkpoint's "

@@ -72,9 +72,8 @@ def build_graph(
                 edge_attr=torch.from_numpy(codes[:, None]))
 
 
-def tile_graphs(
-    geometries: np.ndarray, tile: np.ndarray, bounds: np.ndarray, tile_px: int, recipe: Recipe
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tile_graphs(geometries: np.ndarray, tile: np.ndarray, bounds: np.ndarray, tile_px: int,
+                recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the graphs of many tiles at once, each like `build_graph`'s without text and label.
 
     Args:

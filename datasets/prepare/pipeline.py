@@ -28,7 +28,7 @@ from datasets.prepare.summary import PrepareSummary
 from datasets.prepare.targets.land_use import LandUse
 from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
-from datasets.splits import SplitRules, drop_missing, write_splits
+from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.errors import PrepareError, TileError
@@ -38,10 +38,8 @@ from utils.versions import versions
 LEAST_COMPRESSED = 0.3  # least fraction of its raw bytes that a tile's image takes on disk
 
 
-def prepare_tiles(
-    raster: str | Path, osm: str | Path, out: str | Path, city: str, *, progress: bool = True,
-    **keys: object
-) -> PrepareSummary | Forecast:
+def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: str, *,
+                  progress: bool = True, **keys: object) -> PrepareSummary | Forecast:
     """Cut a raster into tiles from its top-left corner and build each tile's OSM graph.
 
     Nothing appears in `out` before everything is ready, and other cities there are untouched. A

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.keys import TEXTS, PrepareConfig, TextConfig
-from datasets.splits import SplitRules
+from datasets.split_lists import SplitRules
 from utils.config import check_type, check_values, is_group, keys_of, result_values
 from utils.errors import ConfigError
 from utils.recipes import resolve_recipe

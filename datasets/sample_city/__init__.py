@@ -6,10 +6,6 @@ their tags; trees, cars, crop rows and buildings that no mapper has drawn yet ar
 alone. `write_sample_city` is loaded when it is asked for, as training has no use for it.
 """
 
-from importlib import import_module
+from utils.on_demand import on_demand
 
-
-def __getattr__(name: str) -> object:
-    if name != "write_sample_city":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("datasets.sample_city.write").write_sample_city
+__getattr__ = on_demand(__name__, {"write_sample_city": "write"})

@@ -85,5 +85,4 @@ def thumbnails(pixels: Tensor, side: int) -> Tensor:
 def hide_patches(vectors: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
     """Return the vectors with nan for patches that are not `seen`, bool [B, L]."""
     return {name: value.masked_fill(~seen[..., None], torch.nan) if name.endswith("_patches")
-            else value
-            for name, value in vectors.items()}
+            else value for name, value in vectors.items()}

@@ -35,12 +35,10 @@ class PatchRaster:
 
     def _profile(self, bands: int, dtype: str) -> dict:
         # a block for each band: reading one dimension of a city does not decode all the others
-        return {"dtype": dtype, "count": bands,
-                "width": self.grid.columns, "height": self.grid.rows,
-                "crs": self.area.crs, "transform": self.grid.transform,
-                "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK,
-                "compress": "deflate", "interleave": "band", "bigtiff": "if_safer",
-                "num_threads": "all_cpus"}
+        return {"dtype": dtype, "count": bands, "width": self.grid.columns,
+                "height": self.grid.rows, "crs": self.area.crs, "transform": self.grid.transform,
+                "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "deflate",
+                "interleave": "band", "bigtiff": "if_safer", "num_threads": "all_cpus"}
 
     def windows(self, what: str) -> Iterable[Window]:
         """Return squares of WINDOW patches that cover the area, with a bar that says `what` is

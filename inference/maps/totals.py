@@ -185,7 +185,6 @@ def _zone_table(zones: gpd.GeoDataFrame, column: str) -> dict[str, Any]:
                                       else f"{total:,.{digits}f}")
     frame[COVERED] = frame[COVERED].map("{:.0%}".format)
     rows = [[value if value is None or isinstance(value, str | int | float) else str(value)
-             for value in row]
-            for row in frame.head(SHOWN_ZONES).itertuples(index=False)]
+             for value in row] for row in frame.head(SHOWN_ZONES).itertuples(index=False)]
     shown = f", the largest {SHOWN_ZONES} of {len(zones):,}" if len(zones) > SHOWN_ZONES else ""
     return {"title": f"Zones: {column}{shown}", "columns": list(frame.columns), "rows": rows}

@@ -15,7 +15,8 @@ from PIL import Image
 from datasets import TileDataset, collate
 from datasets.stores.tile import CORNERS
 from models import build_rose
-from studies import attention as study
+from studies import attention
+from studies import attention_study as study
 from studies.attention_mass import ObjectAttention, others_mass, summarise, tile_attention
 from studies.attention_report import COLUMNS, verdict
 from tests.pretrained import save_pretrained
@@ -194,7 +195,7 @@ def test_what_is_drawn_is_chosen_by_size_and_tag_alone():
 
 def command(monkeypatch, *overrides: str) -> None:
     monkeypatch.setattr(sys, "argv", ["attention", "accelerator=cpu", *overrides])
-    study.main()
+    attention.main()
 
 
 def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_path, monkeypatch,

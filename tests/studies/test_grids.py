@@ -109,7 +109,8 @@ def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study
     rows = rows_of(tmp_path / "out" / "label_efficiency.csv")
     assert [row for row in rows if row["seed"] == "0"] == table[:2]
     text = capsys.readouterr().out
-    assert "Label efficiency, land use (modality fusion): 3 test tiles, mean ± std of 2 seeds" in text
+    assert ("Label efficiency, land use (modality fusion): 3 test tiles, mean ± std of 2 seeds"
+            in text)
     assert re.search(r"\| osm-train2.txt \| +2 \| scratch +\| +0\.\d+ ± 0\.\d+", text)
 
 
@@ -131,7 +132,8 @@ def test_missing_osm_measures_each_seeds_model_without_training_it_again(study, 
         assert removed == pytest.approx([removed[0]] * 3)
         assert np.ptp(whole) > 1e-3 * abs(removed[0])
     cfg = read(
-        REGRESSION, f"data_root={tiles}", f"checkpoint={out}/osm/seed_1/best.safetensors", "modality=osm",
+        REGRESSION, f"data_root={tiles}", f"checkpoint={out}/osm/seed_1/best.safetensors",
+        "modality=osm",
         "epochs=0", "target_scale=standard",
         f"save_path={tmp_path}/alone", "accelerator=cpu", "num_workers=0")
     alone = job.evaluate(cfg, Regression(cfg))
@@ -242,4 +244,5 @@ def test_a_dataset_without_training_lists_is_refused(study, tiles, tmp_path, cap
     shutil.copytree(tiles, tmp_path / "bare", ignore=shutil.ignore_patterns("osm-train*"))
     said = refusal(study, capsys, "label_efficiency", f"data_root={tmp_path}/bare")
     assert re.search(
-        r"bare: has no osm-train\*.txt, expected lists of training tiles.*python -m datasets.splits data_path=", said)
+        r"bare: has no osm-train\*.txt, expected lists of training tiles.*"
+        r"python -m datasets.splits data_path=", said)

@@ -40,10 +40,8 @@ def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.Dataset
         return rasterio.open(_describe(path, coarse, reading, level, math.ceil(step)))
 
 
-def read_view(
-    view: rasterio.DatasetReader, window: Window | None = None,
-    shape: tuple[int, int] | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def read_view(view: rasterio.DatasetReader, window: Window | None = None,
+              shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return the pixels of a view, warped or not.
 
     Args:
@@ -112,10 +110,9 @@ def _colour_bands(dataset: rasterio.DatasetReader, bands: tuple[int, int, int], 
                   source: str) -> list[str]:
     """Return red, green and blue, and opacity if the file has an alpha band or a mask."""
     dtype = PIXEL_TYPES[str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))]
-    colours = [
-        _band(number, dtype, source.format(band, ""), _nodata(dataset, band, reading, dtype))
-        for number, band in enumerate(bands, start=1)
-    ]
+    colours = [_band(number, dtype, source.format(band, ""),
+                     _nodata(dataset, band, reading, dtype))
+               for number, band in enumerate(bands, start=1)]
     opacity = _opacity_band(dataset, bands[0]) if reading.nodata == "file" else None
     return [*colours, _band(4, "Byte", source.format(opacity, _OPAQUE))] if opacity else colours
 

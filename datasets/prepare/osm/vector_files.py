@@ -105,10 +105,8 @@ class TaggedLayer:
         if self.layer.geometry:
             yield from parquet_batches(self.path, [*self.text, self.layer.geometry], CHUNK)
             return
-        with pyogrio.open_arrow(
-            self.path, layer=self.layer.name, columns=list(self.text), bbox=window,
-            batch_size=CHUNK, use_pyarrow=True
-        ) as (meta, reader):
+        with pyogrio.open_arrow(self.path, layer=self.layer.name, columns=list(self.text),
+                                bbox=window, batch_size=CHUNK, use_pyarrow=True) as (meta, reader):
             geometry = meta["geometry_name"] or "wkb_geometry"
             batches = iter(reader)
             while (batch := quietly(next, batches, None)) is not None:

@@ -11,7 +11,7 @@ import yaml
 
 from datasets import TileDataset, splits
 from datasets.spatial_blocks import near
-from datasets.splits import SplitRules, drop_missing, write_splits
+from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.join import join_parts
 from datasets.stores.parts import write_part
 from datasets.stores.tile import Tile

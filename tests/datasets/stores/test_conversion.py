@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets import TileDataset, convert
-from datasets.stores import compact
+from datasets import TileDataset
+from datasets.stores import compact, conversion
 from tests.random_tiles import (
     assert_same_tiles,
     change_meta,
@@ -25,7 +25,7 @@ SIDE = 24
 
 
 def run(src: Path, dst: Path, **options) -> str:
-    return convert.convert(src, dst, progress=False, **options)
+    return conversion.convert(src, dst, progress=False, **options)
 
 
 def opened(root: Path, **options) -> TileDataset:
@@ -61,7 +61,7 @@ def test_compact_to_release_and_back_is_equal_in_bytes(cities, tmp_path):
 
 
 def test_release_to_compact_and_back_is_equal_in_tensors(cities, tmp_path, monkeypatch):
-    monkeypatch.setattr(convert, "_PART", 5)
+    monkeypatch.setattr(conversion, "_PART", 5)
     run(cities[1], tmp_path / "there")
     assert_same_tiles(opened(tmp_path / "there"), opened(cities[1]))
     run(tmp_path / "there", tmp_path / "back")
@@ -113,7 +113,7 @@ def test_equal_text_vectors_are_stored_once(tmp_path):
 
 
 def test_other_widths_and_sizes_convert(tmp_path):
-    convert.write_release_tile(tmp_path / "release", random_tile("lima_0_0", 2, 1, side=9),
+    conversion.write_release_tile(tmp_path / "release", random_tile("lima_0_0", 2, 1, side=9),
                                np.eye(7, 3, dtype=np.float32))
     run(tmp_path / "release", tmp_path / "compact")
     image, graph = TileDataset(tmp_path / "compact", image_size=9, node_width=16)[0]
@@ -206,8 +206,8 @@ def test_a_failure_leaves_the_old_dataset_as_it_was(cities, tmp_path):
 
 def test_what_a_killed_run_left_is_no_dataset_and_is_cleared(cities, tmp_path, monkeypatch):
     # as if nothing could clean up any more
-    monkeypatch.setattr(convert.shutil, "rmtree", lambda *args, **options: None)
-    monkeypatch.setattr(convert, "join_parts",
+    monkeypatch.setattr(conversion.shutil, "rmtree", lambda *args, **options: None)
+    monkeypatch.setattr(conversion, "join_parts",
                         lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run(cities[1], tmp_path / "made")

@@ -1,0 +1,424 @@
+"""Lists of training, validation and test tiles: blocks of neighbours with a guard between."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from datasets.keys import SplitConfig
+from datasets.spatial_blocks import (
+    DRAWS,
+    GUARD,
+    MAX_CELLS,
+    TEST,
+    TRAIN,
+    VAL,
+    deal_blocks,
+    misfit,
+    shares,
+)
+from datasets.stores.city import city_of, grid_cells
+from datasets.stores.open import open_store
+from datasets.stores.tile import TOTALS
+from datasets.targets import CLASSES
+from datasets.tiles import TileDataset
+from utils.errors import ConfigError, TileError
+from utils.files import replacing
+
+QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
+FAR = 0.05     # distance from a requested fraction that is reported
+MANY = 0.2     # fraction of tiles left out that is reported
+ROLES = {TRAIN: "training", VAL: "validation", TEST: "test", GUARD: "left out"}
+
+
+@dataclass
+class SplitRules(SplitConfig):
+    """How tiles are dealt: the keys of `split`.
+
+    Raises:
+        ConfigError: the fractions leave no training tiles, or a value is impossible.
+    """
+
+    def __post_init__(self) -> None:
+        if min(self.val, self.test) < 0 or self.val + self.test >= 1:
+            raise ConfigError(f"split.val={self.val}, split.test={self.test}: expected shares of "
+                              "0 or more whose sum is below 1: the rest is for training")
+        if self.block < 1 or self.guard < 0:
+            raise ConfigError(f"split.block={self.block}, split.guard={self.guard}: expected a "
+                              "block of 1 or more tiles and a guard of 0 or more")
+        if wrong := [size for size in self.train_sizes if size < 1]:
+            raise ConfigError(f"split.train_sizes: {wrong[0]} is no number of tiles, expected 1 "
+                              "or more")
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """What was written.
+
+    Attributes:
+        root: the dataset's folder.
+        rules: how the tiles were dealt.
+        guard: tiles left out around validation and test, per city: more than `rules.guard` if
+            neighbouring tiles overlap.
+        block: tiles along a block's side, per city: not `rules.block` if that makes few blocks.
+        lists: file name -> names of its tiles.
+        guarded: names of the tiles left out between the lists.
+        incomplete: number of tiles in no list, by the target that they lack.
+        classes: name of a role -> pixels of each class of land use [9]; empty without land use.
+        means: name of a role -> total -> its mean.
+        closer: another `split.block` -> fractions of the tiles [4], by role, that come closer to
+            the requested ones; mostly empty.
+    """
+
+    root: Path
+    rules: SplitRules
+    guard: dict[str, int]
+    block: dict[str, int]
+    lists: dict[str, list[str]]
+    guarded: list[str]
+    incomplete: Counter[str]
+    classes: dict[str, np.ndarray]
+    means: dict[str, dict[str, float]]
+    closer: dict[int, np.ndarray]
+
+    def __str__(self) -> str:
+        rules = self.rules
+        block = rules.block if rules.block in self.block.values() else max(self.block.values())
+        lines = [f"{self.root}: blocks of {block} x {block} tiles, guard {rules.guard}, seed "
+                 f"{rules.seed}"]
+        for city, used in self.block.items():
+            if used != rules.block:
+                lines.append(f"  {city}: blocks of {used} x {used} tiles, since "
+                             f"split.block={rules.block} makes only a few")
+        for city, guard in self.guard.items():
+            if guard > rules.guard:
+                lines.append(f"  {city}: guard {guard}, because neighbouring tiles overlap")
+        lines += self._table() + self._shortcomings()
+        if self.incomplete:
+            lines.append(f"  in no list   {_lacking(self.incomplete)}, which other tiles have")
+        lines.append("  lists        "
+                     + ", ".join(f"{file} {len(names)}" for file, names in self.lists.items()))
+        larger = [size for size in rules.train_sizes
+                  if size > len(self.lists["osm-train-all.txt"])]
+        if larger:
+            lines.append("  not made     osm-train lists of "
+                         f"{', '.join(map(str, sorted(larger)))}: more than there are training "
+                         "tiles")
+        return "\n".join(lines)
+
+    def _sizes(self) -> dict[str, int]:
+        """Return the number of tiles by name of a role, in the order of the roles."""
+        return {"training": len(self.lists["osm-train-all.txt"]),
+                "validation": len(self.lists.get("val.txt", [])),
+                "test": len(self.lists.get("test.txt", [])), "left out": len(self.guarded)}
+
+    def _shortcomings(self) -> list[str]:
+        """Describe what is not as it should be, and what would help."""
+        lines, rules, sizes = [], self.rules, np.array([*self._sizes().values()])
+        fractions = sizes / sizes.sum()
+        if _poor(fractions, rules):
+            remedies = [f"split.block={block} comes closer: {_in_words(others)}"
+                        for block, others in self.closer.items()]
+            if max(self.guard.values()) > rules.guard:
+                remedies.append("tiles that do not overlap (stride=tile_px) need a smaller guard")
+            elif not remedies:
+                remedies.append("more tiles come closer"
+                                + (", and so does a lower split.guard" if rules.guard else ""))
+            lines.append(f"  shares       validation and test got {_in_words(fractions)}; "
+                         f"asked were {rules.val:.0%} and {rules.test:.0%}; {'; '.join(remedies)}")
+        if self.classes:
+            present = self.classes["all"] > 0
+            absences = []
+            for role, size in self._sizes().items():
+                absent = np.flatnonzero(present & (self.classes[role] == 0))
+                if size and role != "left out" and len(absent):
+                    names = ", ".join(CLASSES[number] for number in absent)
+                    absences.append(f"absent in {role}: {names}")
+            if absences:
+                lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend "
+                             "it)")
+        return lines
+
+    def _table(self) -> list[str]:
+        sizes, totals = self._sizes(), list(self.means["all"])
+        total = sum(sizes.values())
+        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()),
+                 *(f"mean {name}" for name in totals)]]
+        for role, size in {"all": total, **sizes}.items():
+            row = [role, str(size), f"{size / total:.1%}"]
+            if self.classes:
+                row += [f"{fraction:.1%}" if size else "-"
+                        for fraction in shares(self.classes[role][None])]
+            rows.append(row + [f"{self.means[role][name]:.4g}" if size else "-"
+                               for name in totals])
+        widths = [max(6, len(name)) for name in rows[0]]
+        return [f"  {row[0]:11}"
+                + "".join(f"  {cell:>{width}}"
+                          for cell, width in zip(row[1:], widths[1:], strict=True))
+                for row in rows]
+
+
+def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
+    """Deal the tiles of the dataset at `root` and write the lists beside them; those of an earlier
+    split are replaced or removed.
+
+    Only tiles that have every target (land use, population, CO2) that any tile has are dealt. Each
+    city is dealt on its own.
+
+    Raises:
+        TileError: `root` holds no dataset, tiles are not named `{city}_{col}_{row}`, or a city is
+            too small for such blocks.
+    """
+    root = Path(root)
+    dataset = TileDataset(root)
+    targets = _read_targets(dataset)
+    complete, incomplete = _complete(targets, len(dataset.names))
+    if not complete.any():
+        raise TileError(f"{root}: no tile has every target that some tiles have "
+                        f"({_lacking(incomplete)}); expected tiles with all of them; keep cities "
+                        "with other targets in datasets of their own")
+    cities = {city: members[complete[members]]
+              for city, members in _by_city(root, dataset.names).items()
+              if complete[members].any()}
+    guards = {city: max(rules.guard, _overlap(dataset.meta.get(city, {}))) for city in cities}
+    roles, blocks = _deal(dataset, cities, targets, rules, guards)
+    names = np.array(dataset.names, dtype=object)
+    train = _in_order(names[roles == TRAIN], targets.of(np.flatnonzero(roles == TRAIN)),
+                      rules.seed)
+    lists = {"osm-train-all.txt": train}
+    lists |= {f"osm-train{size}.txt": train[:size] for size in sorted(set(rules.train_sizes))
+              if size <= len(train)}
+    lists |= {file: names[roles == role].tolist()
+              for file, role in (("val.txt", VAL), ("test.txt", TEST)) if (roles == role).any()}
+    _write_lists(root, lists)
+    dealt = {"all": roles >= 0, **{name: roles == role for role, name in ROLES.items()}}
+    return SplitSummary(
+        root, rules, guards, blocks, lists, names[roles == GUARD].tolist(), incomplete,
+        classes={} if targets.classes is None else
+        {name: targets.classes[mask].sum(0) for name, mask in dealt.items()},
+        means={name: targets.means(mask) for name, mask in dealt.items() if mask.any()},
+        closer=_closer(dataset, cities, targets, rules, guards, _fractions(roles))
+        if _poor(_fractions(roles), rules) else {},
+    )
+
+
+def drop_missing(root: str | Path) -> int:
+    """Remove the lines of tiles that the dataset at `root` no longer has from its lists, and lists
+    that become empty.
+
+    Returns:
+        How many different tiles were removed; with 0 no file is touched.
+
+    Raises:
+        TileError: `root` holds no dataset.
+    """
+    root = Path(root)
+    names, dropped, lists = set(open_store(root).names), set(), {}
+    for path in _lists(root):
+        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        missing = {line for line in lines if line.strip()
+                   and line.strip().removesuffix(".png") not in names}
+        if missing:
+            dropped |= {line.strip().removesuffix(".png") for line in missing}
+            lists[path] = [line for line in lines if line not in missing]
+    with ExitStack() as stack:
+        for path, lines in lists.items():
+            if any(line.strip() for line in lines):
+                text = "".join(f"{line}\n" for line in lines)
+                temporary = stack.enter_context(replacing(path))
+                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+        for path, lines in lists.items():
+            if not any(line.strip() for line in lines):
+                path.unlink()
+    return len(dropped)
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """What the tiles have: pixels of each class [n, 9] (None if no tile has land use), and totals
+    by name [n], nan where missing."""
+
+    classes: np.ndarray | None
+    totals: dict[str, np.ndarray]
+
+    def of(self, members: np.ndarray) -> "_Targets":
+        classes = None if self.classes is None else self.classes[members]
+        return _Targets(classes, {name: values[members] for name, values in self.totals.items()})
+
+    def means(self, members: np.ndarray) -> dict[str, float]:
+        return {name: float(values[members].mean()) for name, values in self.totals.items()}
+
+
+def _read_targets(dataset: TileDataset) -> _Targets:
+    tiles = len(dataset.names)
+    classes = np.zeros((tiles, len(CLASSES)))
+    totals = {name: np.full(tiles, np.nan) for name in TOTALS}
+    for index in range(tiles):
+        labels = dataset.land_use(index)
+        if labels is not None:
+            classes[index] = np.bincount(np.asarray(labels).ravel(), minlength=256)[:len(CLASSES)]
+        for name, values in totals.items():
+            total = dataset.total(index, name)
+            values[index] = np.nan if total is None else total
+    return _Targets(classes if classes.any() else None,
+                    {name: values for name, values in totals.items()
+                     if not np.isnan(values).all()})
+
+
+def _complete(targets: _Targets, tiles: int) -> tuple[np.ndarray, Counter[str]]:
+    """Tell which tiles have every target that any has, [n] bool, and how many lack which."""
+    has = {name: ~np.isnan(values) for name, values in targets.totals.items()}
+    if targets.classes is not None:
+        has["known land use"] = targets.classes.any(1)
+    complete = np.logical_and.reduce([np.ones(tiles, bool), *has.values()])
+    return complete, Counter({name: int((~mask).sum()) for name, mask in has.items()
+                              if not mask.all()})
+
+
+def _lacking(incomplete: Counter[str]) -> str:
+    return ", ".join(f"{count} without {target}" for target, count in incomplete.items())
+
+
+def _by_city(root: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the indices in `names` of each city's tiles."""
+    cities = [city_of(name) for name in names]
+    if None in cities:
+        raise TileError(f"{root}: the tile {names[cities.index(None)]} says nothing of its place, "
+                        "expected names CITY_COL_ROW, by which neighbours are kept together; "
+                        "rename the tiles, or write val.txt, test.txt and osm-train-all.txt by "
+                        "hand")
+    return {city: np.flatnonzero([other == city for other in cities])
+            for city in sorted(set(cities))}
+
+
+def _overlap(meta: dict) -> int:
+    """Return over how many of the next tiles a tile's pixels extend."""
+    side = meta.get("tile_px") or 1
+    return math.ceil(side / (meta.get("stride") or side)) - 1
+
+
+def _deal(dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets,
+          rules: SplitRules, guards: dict[str, int]) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the role of each tile of the dataset, -1 for those of no given city, and the block
+    used in each city."""
+    roles, blocks = np.full(len(dataset.names), -1), {}
+    for city, members in cities.items():
+        names = [dataset.names[member] for member in members]
+        roles[members], blocks[city] = _deal_city(
+            dataset.root, city, names, targets.of(members), rules, guards[city])
+    return roles, blocks
+
+
+def _closer(dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets,
+            rules: SplitRules, guards: dict[str, int],
+            fractions: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the size of blocks that comes notably closer to the request than `fractions` [4], if
+    one does, and its fractions."""
+    tried = {rules.block: fractions}
+    for block in (max(1, rules.block // 2), 2 * rules.block, 3 * rules.block):
+        try:
+            roles, _ = _deal(dataset, cities, targets, replace(rules, block=block), guards)
+        except TileError:
+            continue
+        tried[block] = _fractions(roles)
+    misfits = {block: misfit(others, rules.val, rules.test) for block, others in tried.items()}
+    best = min(misfits, key=misfits.get)
+    return {best: tried[best]} if misfits[rules.block] - misfits[best] > FAR else {}
+
+
+def _fractions(roles: np.ndarray) -> np.ndarray:
+    return np.bincount(roles[roles >= 0], minlength=len(ROLES)) / (roles >= 0).sum()
+
+
+def _poor(fractions: np.ndarray, rules: SplitRules) -> bool:
+    distances = abs(fractions[VAL] - rules.val), abs(fractions[TEST] - rules.test)
+    return bool(max(distances) > FAR or fractions[GUARD] > MANY)
+
+
+def _in_words(fractions: np.ndarray) -> str:
+    return (f"{fractions[VAL]:.0%} and {fractions[TEST]:.0%}, left out "
+            f"{fractions[GUARD]:.0%}")
+
+
+def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules,
+               guard: int) -> tuple[np.ndarray, int]:
+    cells = grid_cells(names)                                                               # [n, 2]
+    columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
+    if columns * rows > MAX_CELLS:
+        raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} "
+                        f"columns and {rows} rows, expected neighbours to differ by 1; rename "
+                        "them CITY_COL_ROW, counting tiles")
+    dealt = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard,
+                        [rules.seed, _key(city)])
+    if dealt is None:
+        why, remedy = f"a guard of {guard}", "Give more tiles"
+        if guard > rules.guard:
+            why += " (neighbouring tiles overlap)"
+            remedy = "Make tiles that do not overlap (stride=tile_px)"
+        elif guard:
+            remedy = f"Lower split.guard (now {guard})"
+        raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} "
+                        f"places, are too few for blocks of tiles (split.block={rules.block}) and "
+                        f"{why}: each of {DRAWS} draws left training, validation or test empty. "
+                        f"{remedy}, or set split.val=0 or split.test=0")
+    return dealt
+
+
+def _profiles(targets: _Targets) -> list[np.ndarray]:
+    """Return what every list should have equal fractions of: classes, and fifths of the tiles by
+    each total."""
+    classes = [] if targets.classes is None else [targets.classes]
+    return classes + [np.eye(QUANTILES)[_fifths(values)] for values in targets.totals.values()]
+
+
+def _fifths(values: np.ndarray) -> np.ndarray:
+    """Return the fifth [n] of each value, 0 to 4; equal values are in the same."""
+    return np.searchsorted(np.quantile(values, np.arange(1, QUANTILES) / QUANTILES), values)
+
+
+def _in_order(names: np.ndarray, targets: _Targets, seed: int) -> list[str]:
+    """Return training tiles in an order of which every beginning is a fair sample.
+
+    Tiles are grouped by their commonest class (without land use, by fifths of a total) and
+    shuffled by a hash of seed and name. The first tiles of all groups come first, so that small
+    lists know every group; then each group follows in proportion to its size.
+    """
+    if targets.classes is not None:
+        group = targets.classes.argmax(1)
+    elif targets.totals:
+        group = _fifths(next(iter(targets.totals.values())))
+    else:
+        group = np.zeros(len(names), int)
+    keys = np.array([_key(f"{seed} {name}") for name in names], np.uint64)
+    rank = np.empty(len(names))
+    for value in np.unique(group):
+        members = np.flatnonzero(group == value)
+        rank[members[np.argsort(keys[members])]] = np.arange(len(members)) / len(members)
+    return names[np.lexsort((keys, rank))].tolist()
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
+    """Write all lists or, if one cannot be written, none; a list of another split beside them
+    would let training tiles into the test."""
+    with ExitStack() as stack:
+        for file, names in lists.items():
+            path = stack.enter_context(replacing(root / file))
+            path.write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
+        for old in _lists(root):
+            if old.name not in lists:
+                old.unlink()
+
+
+def _lists(root: Path) -> list[Path]:
+    """Return the existing lists."""
+    return [path for path in (root / "val.txt", root / "test.txt",
+                              *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
