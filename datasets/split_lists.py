@@ -29,6 +29,7 @@ from datasets.targets import CLASSES
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
+from utils.tables import format_number
 
 QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
 FAR = 0.05     # distance from a requested fraction that is reported
@@ -154,7 +155,7 @@ class SplitSummary:
             if self.classes:
                 row += [f"{fraction:.1%}" if size else "-"
                         for fraction in shares(self.classes[role][None])]
-            rows.append(row + [f"{self.means[role][name]:.4g}" if size else "-"
+            rows.append(row + [format_number(self.means[role][name]) if size else "-"
                                for name in totals])
         widths = [max(6, len(name)) for name in rows[0]]
         return [f"  {row[0]:11}"

@@ -19,6 +19,7 @@ from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
 from utils.errors import ConfigError, TileError
+from utils.tables import format_number
 
 
 class Segmentation:
@@ -175,7 +176,7 @@ class Regression:
             remedy = ""
             if self.head.scale.name == "none" and not highest:
                 remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10"
-            return [f"seed {seed} estimates {highest:.4g} for every tile{remedy}"]
+            return [f"seed {seed} estimates {format_number(highest)} for every tile{remedy}"]
         if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
             return [f"seed {seed} is no better than the training tiles' mean for every tile"]
         return []

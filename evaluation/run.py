@@ -36,6 +36,7 @@ from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.rng import rng_state, set_rng_state
 from utils.stopping import StopRequest, not_finite
+from utils.tables import format_number
 from utils.tensor_files import FileFault, load_tensors
 
 STATE, RESULTS, METRICS, PREDICTIONS = ("state.tar", "results.json", "metrics.csv",
@@ -155,9 +156,9 @@ class Run:
             self._end_not_finite(value, loss, inputs)
         self.step, self.global_step = self.step + 1, self.global_step + 1
         self.loss_sum += value
-        best = self.best and (f", best {self.problem.score} {self.best['score']:.4g} in epoch "
+        best = self.best and (f", best {self.problem.score} {format_number(self.best['score'])} in epoch "
                               f"{self.best['epoch']}")
-        self.bar.set_postfix_str(f"loss {value:.4g}{best or ''}", refresh=False)
+        self.bar.set_postfix_str(f"loss {format_number(value)}{best or ''}", refresh=False)
         self.bar.update()
 
     def end_epoch(self) -> None:

@@ -1,6 +1,5 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from training.compatibility import (
 )
 from utils.config import result_values
 from utils.errors import CheckpointError, ConfigError
+from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
 GRAPH_IN_DIM = 524  # the default of `build_rose`
@@ -108,7 +108,7 @@ class Setup:
         """A digest of the lists' tiles and of the targets that `learn` read."""
         names = [[self.dataset.names[index] for index in indices]
                  for indices in self.lists.values()]
-        return hashlib.sha256(json.dumps([names, self.problem.seen]).encode()).hexdigest()
+        return digest_of([names, self.problem.seen])
 
     def remarks(self) -> list[str]:
         """Return what a reader of the figures must know of the checkpoint and the lists."""

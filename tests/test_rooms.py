@@ -96,8 +96,8 @@ def test_no_module_imports_itself_by_way_of_others():
 @pytest.mark.parametrize("room", RANKS)
 def test_a_room_says_what_lives_in_it(room):
     text = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text(encoding="utf-8")))
-    assert "may not" in " ".join((text
-                                  or "").split()), "a paragraph on what lives in the room and what may not"
+    said = " ".join((text or "").split())
+    assert "may not" in said, "a paragraph on what lives in the room and what may not"
 
 
 @pytest.mark.parametrize(("file", "line", "arrow"), [

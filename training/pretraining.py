@@ -1,7 +1,6 @@
 """The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The
 loop is in train_rose.py."""
 
-import hashlib
 import math
 import sys
 from collections.abc import Iterator
@@ -28,7 +27,7 @@ from training.sharding import is_sharded, own_share, whole
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
-from utils.files import remove_unfinished, replacing
+from utils.files import digest_of, remove_unfinished, replacing
 from utils.stopping import StopRequest, not_finite
 
 
@@ -242,7 +241,7 @@ class PretrainingRun:
 
     def _fingerprint(self) -> str:
         """Return a digest of the tiles' names, in order."""
-        return hashlib.sha256("\n".join(self.tiles.names).encode()).hexdigest()
+        return digest_of("\n".join(self.tiles.names).encode())
 
     def _checkpoint_to_continue(self) -> dict[str, Any] | None:
         if self.cfg.resume == "never":

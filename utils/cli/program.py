@@ -4,7 +4,6 @@ Every program is described once, beside its keys; the command line (`command.py`
 (`help.py`), other programs and calls from Python read it here.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from omegaconf.errors import MissingMandatoryValue
 
 from utils.cli.overrides import plain
 from utils.config import keys_of
+from utils.files import digest_of
 from utils.recipes import RECIPES
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "configs"
@@ -178,7 +178,7 @@ def run_name(swept: dict[str, str]) -> str:
     name = ",".join(f"{key}={value}" for key, value in swept.items()).replace("/", "_")
     if len(name.encode()) <= NAME_BYTES:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    digest = digest_of(name.encode())[:12]
     return f"{name.encode()[:NAME_BYTES - 13].decode(errors='ignore')}-{digest}"
 
 
