@@ -156,8 +156,8 @@ class Run:
             self._end_not_finite(value, loss, inputs)
         self.step, self.global_step = self.step + 1, self.global_step + 1
         self.loss_sum += value
-        best = self.best and (f", best {self.problem.score} {format_number(self.best['score'])} in epoch "
-                              f"{self.best['epoch']}")
+        best = self.best and (f", best {self.problem.score} {format_number(self.best['score'])} "
+                              f"in epoch {self.best['epoch']}")
         self.bar.set_postfix_str(f"loss {format_number(value)}{best or ''}", refresh=False)
         self.bar.update()
 
