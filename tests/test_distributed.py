@@ -179,9 +179,8 @@ def test_hosts_that_see_different_tiles(tiles, tmp_path):
     (first, said), (other, silent) = on_two_hosts(*(command(root, tmp_path / "run", "batch_size=4")
                                                     for root in (tiles, others)))
     assert 0 not in (first, other)
-    assert re.search(
-        r"^error: data_path=\S+: is not the same on process 0 and process 1; put it on a file system that all hosts share$",
-                     said, re.MULTILINE), said
+    assert re.search(r"^error: data_path=\S+: is not the same on process 0 and process 1; put it "
+                     r"on a file system that all hosts share$", said, re.MULTILINE), said
     assert "error: " not in silent
     assert not (tmp_path / "run").exists()
 

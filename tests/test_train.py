@@ -224,9 +224,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(sample_tiles, tmp_path):
         train(sample_tiles, tmp_path / "run", "lr=1e30", "total_epoch=3")
     message = str(error.value)
     assert re.fullmatch(
-        r"epoch \d, step \d: the loss is not finite \(image \S+, OSM \S+\) on the tiles sample_\d_\d, sample_\d_\d; "
-                     r"(no checkpoint was saved|the last good checkpoint is).*lower blr.*",
-        message), message
+        r"epoch \d, step \d: the loss is not finite \(image \S+, OSM \S+\) on the tiles "
+        r"sample_\d_\d, sample_\d_\d; (no checkpoint was saved|the last good checkpoint is)"
+        r".*lower blr.*", message), message
 
 
 BAD = {
@@ -262,10 +262,12 @@ BAD = {
     "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; "
                                                     "choose another save_dir="),
     "a checkpoint of another width": (["image_encoder=vit_tiny_patch16_224"],
-                                      r"belongs to another run: image_encoder=vit_tiny_patch16_224 \(there test_vit\)"),
+                                      r"belongs to another run: image_encoder="
+                                      r"vit_tiny_patch16_224 \(there test_vit\)"),
     "a checkpoint of another batch": (
         ["batch_size=3"],
-        r"its steps are of 2 tiles, but batch_size=3 accumulate=1 on 1 device.* makes 3; use batch_size=2 accumulate=1"),
+        r"its steps are of 2 tiles, but batch_size=3 accumulate=1 on 1 device.* makes 3; use "
+        r"batch_size=2 accumulate=1"),
 }
 
 

@@ -87,7 +87,9 @@ def test_asked_to_stop_it_saves_and_continues(whole, tiles, checkpoint, tmp_path
         with pytest.raises(SystemExit) as ended:
             run("seg", *given)
     assert ended.value.code == 0
-    assert f"Stopped by SIGTERM in epoch {1 if step < 3 else 2} after step {step} of 6" in capsys.readouterr().out
+    epoch = 1 if step < 3 else 2
+    assert (f"Stopped by SIGTERM in epoch {epoch} after step {step} of 6"
+            in capsys.readouterr().out)
     run("seg", *given)
     assert "Continuing" in capsys.readouterr().out
     assert_same_run(whole, tmp_path)
@@ -116,7 +118,8 @@ def test_stopped_without_arguments_for_checkpoint_and_folder_it_continues(tiles,
 
 def test_asked_to_stop_while_a_seed_is_judged_the_next_does_not_begin(tiles, checkpoint, tmp_path,
                                                                       monkeypatch, capsys):
-    given = f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}", "seeds=[0,1]", "epochs=1"
+    given = (f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}",
+             "seeds=[0,1]", "epochs=1")
     measure = Run.measure
 
     def asked(self, part):
@@ -150,7 +153,8 @@ def test_a_seed_without_its_pictures_is_not_finished(tiles, checkpoint, tmp_path
 def test_other_targets_are_another_run(bare, tmp_path):
     root = tmp_path / "tiles"
     shutil.copytree(bare, root)
-    given = f"data_root={root}", "mode=scratch", "image_encoder=test_vit", f"save_path={tmp_path / 'run'}", "epochs=1"
+    given = (f"data_root={root}", "mode=scratch", "image_encoder=test_vit",
+             f"save_path={tmp_path / 'run'}", "epochs=1")
     run("seg", *given)
     Image.fromarray(np.zeros((224, 224), np.uint8)).save(root / "label" / "lima_4_0.png")
     with pytest.raises(RoseError, match="belongs to another run: tiles_and_targets="):

@@ -207,11 +207,8 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
         with_cache, without = (rows(tmp_path / cached / seed / "metrics.csv")
                                for cached in ("true", "false"))
         for line, there in zip(with_cache, without, strict=True):
-            assert [float(value)
-                    for value in line.values()] == pytest.approx([float(value)
-                                                                  for value in there.values()],
-                                                                 rel=1e-5,
-                                                                               nan_ok=True)
+            found, expected = ([float(value) for value in row.values()] for row in (line, there))
+            assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
     assert not (tmp_path / "true" / ".features").exists()
 
 
@@ -244,7 +241,8 @@ def test_protocols(tiles, checkpoint, tmp_path):
 
 
 def test_removed_objects_change_only_what_is_reported(tiles, checkpoint, tmp_path):
-    given = f"data_root={tiles}", f"checkpoint={checkpoint}", "modality=osm", "target_scale=standard"
+    given = (f"data_root={tiles}", f"checkpoint={checkpoint}", "modality=osm",
+             "target_scale=standard")
     clean = run("pop", *given, f"save_path={tmp_path / 'clean'}")
     noisy = run("pop", *given, f"save_path={tmp_path / 'noisy'}", "remove_ratio=1")
     assert rows(tmp_path / "clean/seed_0/metrics.csv") == rows(
@@ -284,7 +282,8 @@ def test_one_training_tile(tiles, checkpoint, tmp_path):
 @pytest.mark.parametrize("recipe", [[], ["recipe=release"]])
 def test_the_authors_checkpoints_are_taken(tiles, tmp_path, recipe):
     torch.save(release_of(build_rose("test_vit")), tmp_path / "model_120.tar")
-    given = f"data_root={tiles}", f"checkpoint={tmp_path / 'model_120.tar'}", f"save_path={tmp_path / 'run'}", "image_encoder=test_vit"
+    given = (f"data_root={tiles}", f"checkpoint={tmp_path / 'model_120.tar'}",
+             f"save_path={tmp_path / 'run'}", "image_encoder=test_vit")
     found = run("seg", *given, "modality=fine", "epochs=1", *recipe)
     # the network is as it was trained, whatever the protocol
     assert found["network"]["recipe"] == "release"
@@ -319,6 +318,6 @@ def test_two_processes_measure_what_one_does(whole, tiles, tmp_path):
               f"save_path={tmp_path / 'one'}", "epochs=1", "batch_size=2",
               "test_file=osm-train-all.txt", "mode=linear", "linear_lr=1e-12")
     assert stored(tmp_path)["mean"] == pytest.approx(known(one["mean"]))
-    assert [line["tile"] for line in rows(tmp_path / "seed_0/predictions.csv")] == [line["tile"]
-                                                                                    for line in
-                                                                                   rows(tmp_path / "one/seed_0/predictions.csv")]
+    of_two, of_one = ([line["tile"] for line in rows(folder / "seed_0/predictions.csv")]
+                      for folder in (tmp_path, tmp_path / "one"))
+    assert of_two == of_one

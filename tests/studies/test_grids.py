@@ -109,7 +109,8 @@ def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study
     rows = rows_of(tmp_path / "out" / "label_efficiency.csv")
     assert [row for row in rows if row["seed"] == "0"] == table[:2]
     text = capsys.readouterr().out
-    assert "Label efficiency, land use (modality fusion): 3 test tiles, mean ± std of 2 seeds" in text
+    assert ("Label efficiency, land use (modality fusion): 3 test tiles, mean ± std of 2 seeds"
+            in text)
     assert re.search(r"\| osm-train2.txt \| +2 \| scratch +\| +0\.\d+ ± 0\.\d+", text)
 
 
@@ -241,5 +242,5 @@ def test_bad_input_is_one_line_and_nothing_is_run(study, tmp_path, capsys, name,
 def test_a_dataset_without_training_lists_is_refused(study, tiles, tmp_path, capsys):
     shutil.copytree(tiles, tmp_path / "bare", ignore=shutil.ignore_patterns("osm-train*"))
     said = refusal(study, capsys, "label_efficiency", f"data_root={tmp_path}/bare")
-    assert re.search(
-        r"bare: has no osm-train\*.txt, expected lists of training tiles.*python -m datasets.splits data_path=", said)
+    assert re.search(r"bare: has no osm-train\*.txt, expected lists of training tiles"
+                     r".*python -m datasets.splits data_path=", said)

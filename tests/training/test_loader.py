@@ -76,7 +76,7 @@ def assert_same(one: Dealt, other: Dealt) -> None:
                    for part, there in zip(parts, other[name], strict=True)), name
 
 
-# -------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # however it is dealt
 
 @pytest.mark.parametrize(("world_size", "accumulate"), [(2, 1), (4, 1), (1, 2), (2, 2), (1, 8)])
@@ -113,7 +113,7 @@ def test_the_releases_node_mask_is_a_share_of_the_batch(fabric, tiles):
         assert node_mask.sum() == int(0.4 * len(node_mask))
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# -------------------------------------------------------------------------------------------------
 # whoever reads it
 
 def equal(one: PretrainingBatch, other: PretrainingBatch) -> bool:
