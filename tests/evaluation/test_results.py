@@ -205,11 +205,8 @@ def test_a_probe_on_cached_features_gives_the_same_figures(tiles, checkpoint, tm
         with_cache, without = (rows(tmp_path / cached / seed / "metrics.csv")
                                for cached in ("true", "false"))
         for line, there in zip(with_cache, without, strict=True):
-            assert [float(value)
-                    for value in line.values()] == pytest.approx([float(value)
-                                                                  for value in there.values()],
-                                                                 rel=1e-5,
-                                                                               nan_ok=True)
+            found, expected = ([float(value) for value in row.values()] for row in (line, there))
+            assert found == pytest.approx(expected, rel=1e-5, nan_ok=True)
     assert not (tmp_path / "true" / ".features").exists()
 
 
