@@ -42,14 +42,15 @@ def test_an_evaluation_and_a_map_take_them(sample_tiles, tmp_path, monkeypatch, 
     tiles = shutil.copytree(sample_tiles, tmp_path / "tiles")
     write_lists(tiles, LISTS)
     checkpoint = save_pretrained(tmp_path / "model_1.tar", image_encoder="shallow")
-    cfg = replace(configure(problem, f"data_root={tiles}", f"checkpoint={checkpoint}",
-                            f"save_path={tmp_path}/run", *SMALL, "epochs=1"), **choices)
-    summary = evaluate(cfg, SCRIPTS[problem][2](cfg))
+    keys = (f"{name}={value}" for name, value in choices.items())
+    cfg = configure(problem, f"data_root={tiles}", f"checkpoint={checkpoint}",
+                    f"save_path={tmp_path}/run", *SMALL, "epochs=1", *keys)
+    summary = evaluate(cfg, SCRIPTS[problem][1](cfg))
     best = tmp_path / "run/seed_0/best.safetensors"
     assert NetworkFile(best).head.choices.items() >= choices.items()
     assert json.loads((tmp_path / "run/results.json").read_text())["network"] == summary["network"]
     again = replace(cfg, checkpoint=str(best), epochs=0, save_path=f"{tmp_path}/again")
-    assert evaluate(again, SCRIPTS[problem][2](again))["mean"] == pytest.approx(summary["mean"],
+    assert evaluate(again, SCRIPTS[problem][1](again))["mean"] == pytest.approx(summary["mean"],
                                                                                 nan_ok=True)
     raster = write_raster(tmp_path / "city.tif", noise(300, 320))
     osm = write_objects(tmp_path / "osm.gpkg", raster)
