@@ -1,9 +1,9 @@
 """The network: encoders, spatially guided blocks, modalities, decoders, the authors' parameter
 names, and networks on disk.
 
-A file here takes and returns tensors and graphs, or reads and writes a network's own file. It may
-not know of tiles on disk, of runs, or of command lines. The names below are imported on demand:
-a command line asks `models.registry` for its choices, and must not wait for torch and timm.
+Files here take and return tensors and graphs, or read and write a network's own file. They
+may not know of tiles on disk, of runs, or of command lines. The names below are imported on
+demand: a command line asks `models.registry` for its choices, without waiting for torch and timm.
 """
 
 from utils.on_demand import on_demand

@@ -3,6 +3,8 @@ rest of the product then takes it."""
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from evaluation.job import evaluate
 from models import NetworkFile, registry
-from tests.evaluation.evaluating import LISTS, SCRIPTS, SMALL, configure, write_lists
+from tests.evaluation.evaluating import LISTS, ROOT, SCRIPTS, SMALL, configure, write_lists
 from tests.inference.maps.scenes import noise, pixels_of, predict, write_objects, write_raster
 from tests.pretrained import save_pretrained
 
@@ -24,6 +26,14 @@ def registered(monkeypatch):
              (registry.IMAGE_ENCODERS, "shallow", "tests.toys:shallow_vit"))
     for table, name, line in lines:
         monkeypatch.setitem(table, name, line)
+
+
+def test_the_registry_needs_no_library_of_networks():
+    code = ("import sys, models.registry; "
+            "print({'torch', 'timm', 'torch_geometric'} & {*sys.modules})")
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
+                         check=True)
+    assert ran.stdout == "set()\n"
 
 
 def test_the_choices_follow_from_the_registry():

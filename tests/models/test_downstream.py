@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from models import build_regressor, build_rose, build_segmenter
+from models import build_regressor, build_rose, build_segmenter, registry
 from models.decoders import build_decoder
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import ModelError
@@ -28,6 +28,14 @@ def test_regressor(modality):
     assert estimates.shape == (2, 1)
     estimates.sum().backward()
     assert_trained_parts_get_gradients(regressor)
+
+
+@pytest.mark.parametrize("modality", registry.MODALITIES)
+def test_a_modality_gives_what_its_line_says(modality):
+    line = registry.MODALITIES[modality]
+    representation = registry.load(line.home)
+    assert set(line.gives) == {name for name in ("tokens", "vector")
+                               if getattr(representation, name) is not None}
 
 
 def assert_trained_parts_get_gradients(module):

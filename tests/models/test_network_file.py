@@ -1,12 +1,14 @@
 """Checkpoints of all kinds: what comes back, and what is refused."""
 
+import json
 import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from models import build_rose, build_segmenter
-from models.heads import SegmentationHead
+from models.heads import SegmentationHead, read_head
 from models.network_file import NetworkFile, load_rose, save_finetuned
 from models.release import load_release_state_dict, our_name
 from tests.release_names import release_of
@@ -123,6 +125,34 @@ def test_every_name_of_ours_has_one_of_the_authors():
             for name in release_of(small_rose())} - {None} == set(small_rose().state_dict())
 
 
+PURPOSES = (  # as fine-tuned models have stored them since the first of them
+    {"problem": "segmentation", "modality": "image", "decoder": "linear", "classes": ["a", "b"]},
+    {"problem": "regression", "modality": "osm", "target": "pop", "target_scale": "log1p",
+     "mean": 4.5, "std": 1.25},
+)
+
+
+@pytest.mark.parametrize("purpose", PURPOSES, ids=lambda purpose: purpose["problem"])
+def test_a_fine_tuned_file_of_the_first_version_opens(tmp_path, purpose):
+    model = read_head(purpose).build(small_rose())
+    tiles = {"text": {"name": "hash", "width": 20}}
+    metadata = {"format": "rose-finetuned-1", "build": json.dumps(BUILD),
+                "purpose": json.dumps(purpose), "tiles": json.dumps(tiles)}
+    save_file(model.state_dict(), tmp_path / "best.safetensors", metadata)
+    file = NetworkFile(tmp_path / "best.safetensors")
+    assert same(file.downstream(), model)
+    assert same(file.rose(), model.rose)
+    assert (file.head.describe(), file.tiles) == (purpose, tiles)
+
+
+def test_a_file_of_torchs_older_format_comes_back(tmp_path):
+    path, rose = tmp_path / "model_120.tar", small_rose()
+    torch.save(release_of(rose), path, _use_new_zipfile_serialization=False)
+    file = NetworkFile(path, image_encoder=SMALL)
+    assert same(file.rose(), rose)
+    assert (file.head, file.tiles) == (None, {})
+
+
 def test_random_state_comes_back(tmp_path):
     import random
 
@@ -206,8 +236,6 @@ def test_weights_are_no_run(tmp_path):
 
 
 def test_foreign_safetensors(tmp_path):
-    from safetensors.torch import save_file
-
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
     with pytest.raises(CheckpointError, match="without Rose's description"):
         load_rose(tmp_path / "a.safetensors")
