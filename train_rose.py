@@ -20,6 +20,7 @@ def train(cfg: TrainConfig) -> Outcome:
     from datasets.sample_city.tiles import ensure_sample
     from training.devices import launch
     from training.pretraining import PretrainingRun
+    from training.records import last_epoch_losses, read_metrics
     from training.schedule import learning_rate, set_learning_rate
     from training.summary import add_picture, report
 
@@ -40,7 +41,7 @@ def train(cfg: TrainConfig) -> Outcome:
                 add_picture(run)
             run.end_epoch()
     report(run)
-    image_loss, osm_loss = run.record.latest or (float("nan"), float("nan"))
+    image_loss, osm_loss = last_epoch_losses(read_metrics(run.folder))
     return Outcome(image_loss + osm_loss, {"image_loss": image_loss, "osm_loss": osm_loss})
 
 

@@ -16,6 +16,7 @@ from datasets.stores.release import TILE_FOLDERS, ReleaseTiles
 from datasets.targets import CLASSES, IGNORED, UNKNOWN
 from datasets.tiles import TileDataset, collate
 from utils.errors import TileError, one_line
+from utils.progress import passing_bar
 
 Target = Literal["land_use", "pop", "CO2"]
 Key = int | tuple[int, int]  # a tile's index, or an epoch and an index
@@ -77,13 +78,14 @@ class LabelledTiles(Dataset):
         """Count the known pixels of each class in all chosen tiles, int64 [classes]; reads and
         checks every label."""
         counts = torch.zeros(UNKNOWN + 1, dtype=torch.int64)
-        for index in self.indices:
+        for index in passing_bar(self.indices, "labels", "tile"):
             counts += self._land_use(index).flatten().bincount(minlength=len(counts))
         return counts[:self.classes]
 
     def totals(self) -> Tensor:
         """Return the totals of all chosen tiles, float64 [len(self)]."""
-        return torch.tensor([self._total(index) for index in self.indices], dtype=torch.float64)
+        totals = [self._total(index) for index in passing_bar(self.indices, "totals", "tile")]
+        return torch.tensor(totals, dtype=torch.float64)
 
     def target_of(self, index: int) -> Tensor:
         """Return the target of a chosen tile, without its image and graph."""

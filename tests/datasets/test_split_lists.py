@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import TileDataset
+from datasets import TileDataset, splits
 from datasets.spatial_blocks import near
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.join import join_parts
