@@ -14,7 +14,7 @@ CROPS = (("barley", (156, 147, 104), 5.5), ("beet", (118, 125, 80), 3.6),
          ("stubble", (178, 163, 122), 5.5), ("ploughed", (136, 118, 95), 4.2),
          ("ploughed", (154, 136, 110), 4.2), ("maize", (100, 115, 72), 3.2),
          ("rape", (160, 152, 104), 5.5), ("meadow", (112, 122, 82), math.inf))
-# Houses of a farmyard: place in its box, length, depth, use, value of the OSM tag building.
+# Houses of a farmyard: position in its box, length, depth, use, value of the OSM tag building.
 BARNS = ((-0.2, 0.1, 16, 10, "residential", "farm"), (0.1, 0.2, 34, 14, "other", "barn"),
          (0.14, -0.22, 28, 15, "other", "barn"), (-0.24, -0.24, 20, 10, "other", "shed"))
 
@@ -58,10 +58,10 @@ def forest(site: Site, ring: Ground) -> None:
     """Plant a forest with a track through it."""
     site.paint(ring, "grass", 0, (96, 104, 66))
     tag = site.rng.choice((("landuse", "forest"), ("natural", "wood")))
-    *parts, line = ring.split(ring.u, site.rng.uniform(0.35, 0.65), 4.5)
+    *halves, line = ring.split(ring.u, site.rng.uniform(0.35, 0.65), 4.5)
     site.street(line, "track")
-    for part in parts:
-        if wood := part.inset(site.rng.uniform(4, 20)):
+    for half in halves:
+        if wood := half.inset(site.rng.uniform(4, 20)):
             site.woodland(wood, tag)
     site.grove(ring, 40)
 

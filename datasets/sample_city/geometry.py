@@ -146,9 +146,9 @@ class Ground:
         lines of the streets between the parts to `lines`."""
         if self.area <= largest:
             return [self] if self.area > SMALLEST else []
-        *parts, line = self.split(self.u, rng.uniform(0.42, 0.58), street)
+        *halves, line = self.split(self.u, rng.uniform(0.42, 0.58), street)
         lines.append(line)
-        return [piece for part in parts for piece in part.divide(largest, street, rng, lines)]
+        return [piece for half in halves for piece in half.divide(largest, street, rng, lines)]
 
     def lots(self, width: float, rng: random.Random) -> list[Ground]:
         """Cut into two back-to-back rows along the long side, each into lots about `width` metres

@@ -62,13 +62,13 @@ def clip(geometry: np.ndarray, values: np.ndarray, names: np.ndarray, side: floa
     inside = shapely.within(geometry[near], box)
     cut = geometry[near].copy()
     cut[~inside] = shapely.intersection(shapely.make_valid(cut[~inside]), box)
-    parts, source = shapely.get_parts(cut, return_index=True)
-    parts = shapely.transform(parts, lambda xy: np.round(xy + np.array([WEST, SOUTH]), 2))
-    line = shapely.get_type_id(parts) == 1
-    kept = np.where(line, shapely.length(parts), shapely.area(parts)) > 1   # metres, square metres
-    kept &= shapely.is_valid(parts)
+    pieces, source = shapely.get_parts(cut, return_index=True)
+    pieces = shapely.transform(pieces, lambda xy: np.round(xy + np.array([WEST, SOUTH]), 2))
+    line = shapely.get_type_id(pieces) == 1
+    kept = np.where(line, shapely.length(pieces), shapely.area(pieces)) > 1  # m, m2
+    kept &= shapely.is_valid(pieces)
     source = near[source[kept]]
-    return parts[kept], values[source], names[source]
+    return pieces[kept], values[source], names[source]
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def look_up(surfaces: np.ndarray, ids: Image.Image):
     rgb, cover = np.ascontiguousarray(looks[:, 2:5]), np.ascontiguousarray(looks[:, 7])
     fine = np.asarray(ids)
     quarters = [fine[i::2, j::2] for i in (0, 1) for j in (0, 1)]
-    colour, covered = (sum(0.25 * table[part] for part in quarters) for table in (rgb, cover))
+    colour, covered = (sum(0.25 * table[k] for k in quarters) for table in (rgb, cover))
     material = looks[:, 1].astype(np.uint8)[quarters[3]]
     return colour, material, looks[:, 5:7][quarters[3]], covered
 

@@ -220,7 +220,7 @@ def pavilions(site: Site, ring: Ground, values: tuple[str, ...], use: str) -> No
         if site.riverside(block):
             continue
         rest, house = sorted(block.split(block.u, rng.uniform(0.62, 0.74))[:2],
-                             key=lambda part: part.area)
+                             key=lambda ground: ground.area)
         u, long, short = house.axis
         rgb = rng.choice(FLAT)
         wings = [fit(house, house.centre, u, long * 0.78, short * rng.uniform(0.3, 0.55))]

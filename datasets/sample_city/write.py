@@ -6,6 +6,8 @@ from __future__ import annotations
 import cmath
 import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -101,28 +103,25 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
     forget(scene, plan, seed)
-    with replacing(paths["osm"]) as part:
-        written = write_layers(part, build_layers(scene, plan))
-    with replacing(paths["districts"]) as part:
-        write_districts(part, plan)
+    with replacing(paths["osm"]) as temporary:
+        written = write_layers(temporary, build_layers(scene, plan))
+    with replacing(paths["districts"]) as temporary:
+        write_districts(temporary, plan)
     canvas, side = make_canvas(scene, plan, seed), tiles * TILE
     corners = [(row, col) for row in range(0, side, BLOCK) for col in range(0, side, BLOCK)]
-    with replacing(paths["image"]) as part, raster(part, side, 3, "uint8",
-                                                   photometric="RGB") as target:
+    with raster(paths["image"], side, 3, "uint8", photometric="RGB") as target:
         for row, col in tqdm(corners, desc="painting", disable=not progress):
             shape = min(BLOCK, side - row), min(BLOCK, side - col)
             target.write(paint_window(canvas, row, col, shape).transpose(2, 0, 1),
                          window=Window(col, row, *shape[::-1]))
-    with replacing(paths["landuse"]) as part, raster(part, side, 1, "uint8",
-                                                     nodata=UNKNOWN) as target:
+    with raster(paths["landuse"], side, 1, "uint8", nodata=UNKNOWN) as target:
         target.write(land_use(scene, plan), 1)
     for k, (name, unit, rates) in enumerate((
             ("population", "persons per square kilometre", (PERSONS, {})),
             ("co2", "tonnes of CO2 per square kilometre and year", (TONNES, ROAD_TONNES)))):
         values = density(scene, plan, *rates)
         noise = np.exp(np.random.default_rng([seed, k]).normal(0, 0.1, values.shape))   # 10 %
-        with replacing(paths[name]) as part, raster(part, len(values), 1, "float32",
-                                                    CELL) as target:
+        with raster(paths[name], len(values), 1, "float32", CELL) as target:
             target.write((values * noise).astype(np.float32), 1)
             target.set_band_description(1, unit)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
@@ -145,11 +144,15 @@ def build_scene(plan: Plan, seed: int) -> Scene:
     return scene
 
 
-def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0, **options):
-    """Open a new compressed GeoTIFF of side x side pixels on the city's grid."""
+@contextmanager
+def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0,
+           **options: object) -> Iterator[rasterio.io.DatasetWriter]:
+    """Write a compressed GeoTIFF of side x side pixels on the city's grid, whole or absent."""
     if metres == 1:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    return rasterio.open(
-        path, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
+    with replacing(path) as temporary, rasterio.open(
+        temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
         transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres), compress="deflate",
-        predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER", **options)
+        predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER", **options
+    ) as target:
+        yield target
