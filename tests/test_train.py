@@ -109,7 +109,7 @@ def test_what_a_run_leaves(whole):
                                              (whole / "attention.json").read_text())["tiles"]) > 0
     assert "hidden tags named right" in page
     assert list(whole.glob("events.out.tfevents*"))
-    assert not list(whole.glob(".*"))
+    assert [path.name for path in whole.glob(".*")] == [".hydra"]
 
 
 def test_what_a_run_says(whole, sample_tiles):
@@ -163,7 +163,7 @@ def test_killed_at_any_moment_and_continued(whole, sample_tiles, tmp_path, lines
     assert process.returncode == -signal.SIGKILL
     train(sample_tiles, tmp_path / "run", "total_epoch=3")
     assert_same_run(tmp_path / "run", whole)
-    assert not list((tmp_path / "run").glob(".*"))
+    assert [path.name for path in (tmp_path / "run").glob(".*")] == [".hydra"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -16,6 +16,7 @@ from models import build_rose, build_segmenter
 from models.network_file import NetworkFile, load_rose
 from tests.evaluation.evaluating import ROOT, SCRIPTS, configure, known, rows, run, stored
 from tests.release_names import release_of
+from utils.config import keys_of
 
 
 def test_what_a_segmentation_leaves(whole, checkpoint):
@@ -101,15 +102,13 @@ def test_presets_are_the_papers(task):
 
 
 def test_both_scripts_have_the_same_shared_keys():
-    """Their values and meanings, but for the rates; the two files are read one beside the
-    other."""
-    lines = [set((ROOT / "configs" / f"{SCRIPTS[problem][0]}.yaml").read_text().splitlines())
-             for problem in ("seg", "pop")]
+    """Their values, rules and meanings, but for the rates."""
+    seg, pop = (keys_of(SCRIPTS[problem][0].schema) for problem in ("seg", "pop"))
     own = {"modality", "decoder", "classes", "target", "target_scale", "batch_size", "lr",
-           "lr_multi", "linear_lr", "defaults"}
-    differing = {line.partition(":")[0] for line in lines[0] ^ lines[1] if ":" in line
-                 and line[0].isalpha()}
-    assert differing <= own
+           "lr_multi", "linear_lr"}
+    assert seg.keys() ^ pop.keys() <= own
+    for name in seg.keys() & pop.keys() - own:
+        assert (seg[name].default, seg[name].metadata) == (pop[name].default, pop[name].metadata)
 
 
 def test_the_rates_of_co2_follow_from_the_target():

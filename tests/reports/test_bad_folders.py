@@ -70,7 +70,7 @@ def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, 
         make_report.main()
     out, err = capsys.readouterr()
     assert stopped.value.code == 2
-    assert out == ""
+    assert out == "Loading libraries\n"
     assert err.startswith(f"error: {folder}")
     assert err.count("\n") == 1
     assert [words for words in message if words not in err] == []
