@@ -28,24 +28,18 @@ CUT_FIRST = 64  # least vertices of an object that is cut to its band before it 
 
 @dataclass
 class BandReport:
-    """Counts of a band.
+    """Counts of a band."""
 
-    Attributes:
-        tiles, nodes, edges: numbers written.
-        skipped: tiles not written, by reason.
-        dropped: clips left out, by reason.
-        totals: sum of population and CO2 over the written tiles.
-        partly: written tiles that a target's source covers in part, by target.
-        without: written tiles without any value of a target's source, by target.
-    """
-
-    tiles: int = 0
+    tiles: int = 0  # written, as are the next two
     nodes: int = 0
     edges: int = 0
-    skipped: Counter = field(default_factory=Counter)
-    dropped: Counter = field(default_factory=Counter)
+    skipped: Counter = field(default_factory=Counter)  # tiles not written, by reason
+    dropped: Counter = field(default_factory=Counter)  # clips left out, by reason
+    # sum of population and CO2 over the written tiles
     totals: Counter = field(default_factory=Counter)
+    # written tiles that a target's source covers in part, by target
     partly: Counter = field(default_factory=Counter)
+    # written tiles without any value of a target's source, by target
     without: Counter = field(default_factory=Counter)
 
     def add(self, other: "BandReport") -> None:
@@ -61,24 +55,17 @@ class BandReport:
 
 @dataclass(frozen=True)
 class BandGraphs:
-    """The graphs of a band's tiles.
+    """The graphs of a band's tiles."""
 
-    Attributes:
-        clips: the nodes' geometries.
-        columns: [n, 12] float32, the nodes' geometry columns.
-        edges, codes: [2, e] between rows of `columns`, and [e].
-        edge_starts: [tiles + 1] where each tile's edges begin.
-    """
-
-    clips: "_Clips"
-    columns: np.ndarray
-    edges: np.ndarray
-    codes: np.ndarray
-    edge_starts: np.ndarray
+    clips: "_Clips"  # the nodes' geometries
+    columns: np.ndarray  # [n, 12] float32, the nodes' geometry columns
+    edges: np.ndarray  # [2, e] between rows of `columns`
+    codes: np.ndarray  # [e]
+    edge_starts: np.ndarray  # [tiles + 1] where each tile's edges begin
 
     def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the graph's fields of the `Tile` that is the band's tile `number`. `text` [codes]
-        is the text row of each label code."""
+        """Return the graph's fields of the band's tile `number`; `text` [codes] is the text row of
+        each label code."""
         nodes = slice(*self.clips.starts[number:number + 2])
         links = slice(*self.edge_starts[number:number + 2])
         label = self.clips.code[nodes]
@@ -99,10 +86,7 @@ class _Clips:
 
 def make_band(folder: str, number: int) -> int:
     """Make band `number` of the job in `folder`, unless its report exists; return the number.
-
-    Raises:
-        PrepareError: a source cannot be read there.
-    """
+    Raise PrepareError if a source cannot be read there."""
     job = open_job(folder)
     if not job.report(number).exists():
         band = job.grid.band(number)
@@ -154,8 +138,8 @@ def band_graphs(job: Job, band: Band) -> BandGraphs:
 
 def band_imagery(job: Job, band: Band,
                  kept: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield number in the band, RGB [side, side, 3] uint8 and valid [side, side] bool of tiles.
-    One read serves all. `kept` [tiles] is True for the tiles to read."""
+    """Yield number, RGB [side, side, 3] uint8 and valid [side, side] bool of the tiles that `kept`
+    [tiles] marks, read at once."""
     numbers = np.flatnonzero(kept)
     if not len(numbers):
         return
@@ -204,8 +188,7 @@ def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
 
 
 def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Cut polygons to boxes, and drop lines and points: [n] and [n, 4] or [4] -> [n]. Polygons
-    inside their box stay unchanged."""
+    """Cut polygons to boxes; lines and points become empty: [n] and [n, 4] or [4] -> [n]."""
     own, cut = shapely.bounds(geometry), geometry.copy()
     bounds = np.broadcast_to(bounds, own.shape)
     crossing = ~((own[:, :2] >= bounds[:, :2]) & (own[:, 2:] <= bounds[:, 2:])).all(axis=1)
@@ -215,8 +198,7 @@ def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def _images(job: Job, band: Band, kept: np.ndarray, report: BandReport) -> dict[int, np.ndarray]:
-    """Return the images [3, side, side] of kept tiles with enough imagery, by number, ascending.
-    """
+    """Return kept tiles' images [3, side, side] with enough imagery, by number, ascending."""
     images = {}
     for number, rgb, valid in band_imagery(job, band, kept):
         if 1 - valid.mean() > job.rules.max_nodata:

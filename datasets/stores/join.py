@@ -1,5 +1,4 @@
-"""Join the parts of a city into the compact layout (compact_city.py): copy each tile's pieces to
-where the order of names puts them."""
+"""Join a city's parts into the compact layout (compact_city.py), each tile's pieces by name."""
 
 import json
 import os
@@ -25,7 +24,7 @@ _FILES = {"images": "images.bin", "land_use": "land_use.bin", "text": "text_inde
 
 def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta: dict) -> None:
     """Make a city's folder from the tiles in `parts`, in memory that does not grow with their
-    pixels, nodes and edges.
+    content.
 
     The result depends on the tiles alone, not on how they were dealt to parts. The folder has no
     meta.json, so is no city, until all else is on disk.
@@ -38,8 +37,8 @@ def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta
             code.
 
     Raises:
-        TileError: a part cannot be read, there is no tile, two have one name, or they differ in
-            size.
+        TileError: a part cannot be read, there is no tile, two have one name, or their sizes
+            differ.
     """
     joint = _Joint([Path(part) for part in parts], Path(folder),
                    np.ascontiguousarray(text_table, np.float32))
@@ -110,8 +109,7 @@ class _Joint:
         self.small = ["names.txt", *(f"{name}.npy" for name in arrays), "checksums.npy"]
 
     def write_large(self) -> None:
-        """Write the files that hold the tiles' content, part by part; each tile's piece goes where
-        the order of names puts it."""
+        """Write the files of the tiles' content part by part, each piece at its place by name."""
         kept = [name for name in PIECES if name != "land_use" or self.starts["land_use"][-1]]
         checksums = np.zeros(len(self.names), np.uint32)
         same = _first_of_equal(self.text)
@@ -162,14 +160,9 @@ class _Joint:
 
 
 class _ScatteredFile:
-    """A file of one array, written piece by piece in any order.
-
-    Args:
-        path: the file; one that ends in .npy begins with numpy's header.
-        dtype: type of the content.
-        starts: [tiles + 1] where the tiles' pieces begin, in elements or, with columns, in rows.
-        columns: columns of a two-dimensional array.
-    """
+    """A file of one array, with numpy's header if it ends in .npy, written piece by piece in any
+    order. `starts` [tiles + 1] is where the pieces begin, in elements or, with columns, in
+    rows."""
 
     def __init__(self, path: Path, dtype: np.dtype, starts: np.ndarray,
                  columns: int | None = None):
@@ -204,8 +197,7 @@ def _are_bytes(codes: np.ndarray) -> bool:
 
 
 def _first_of_equal(table: np.ndarray) -> np.ndarray:
-    """Return for each row the first row that is equal to it, to the bit: [rows]. Thus the stored
-    index does not depend on who made the table."""
+    """Return each row's first equal, to the bit, so the stored index depends on values alone."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(row.tobytes(), index) for index, row in enumerate(table)],
                     np.int64)

@@ -56,9 +56,7 @@ WARP_ERROR_PX = 0.001
 
 
 class Mosaic:
-    """Files on one grid, from `open_mosaic` or the dictionary of another mosaic.
-
-    A context manager that closes its files.
+    """Files on one grid, from `open_mosaic` or another mosaic's dictionary; a context manager.
 
     Attributes:
         crs, transform, width, height: of the whole grid, as in rasterio.
@@ -90,11 +88,8 @@ class Mosaic:
         return metres_per_pixel(self.crs, self.transform, self.width, self.height)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return a window's RGB [h, w, 3] uint8, 0 without imagery, and valid [h, w] bool.
-
-        Raises:
-            PrepareError: a file cannot be decoded there.
-        """
+        """Return a window's RGB [h, w, 3] uint8, 0 without imagery, and valid [h, w] bool; raise
+        PrepareError if a file cannot be decoded there."""
         left, top = int(window.col_off), int(window.row_off)
         right, bottom = left + int(window.width), top + int(window.height)
         image = _Image(bottom - top, right - left, self.stretch)
@@ -112,14 +107,9 @@ class Mosaic:
         return image.rgb, image.valid
 
     def thumbnail(self, max_side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the whole decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid
-        [h, w] bool.
-
-        Overviews are used where they fit.
-
-        Raises:
-            PrepareError: a file cannot be decoded.
-        """
+        """Return the whole decimated to at most `max_side` pixels, from overviews where they fit:
+        RGB [h, w, 3] uint8 and valid [h, w] bool; raise PrepareError if a file cannot be
+        decoded."""
         step = max(1.0, max(self.width, self.height) / max_side)
         grid = Affine(self.transform.a * step, 0, self.transform.c, 0, self.transform.e * step,
                       self.transform.f)
@@ -185,8 +175,7 @@ class Mosaic:
 
     def _open(self, source: Source, grid: Affine,
               resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
-        """Return a view of a file, resampled to its rectangle of `grid` unless its own pixels are
-        the grid's."""
+        """Return a view of a file, resampled to its rectangle of `grid` unless on it already."""
         view = open_view(source.path, self.reading, source.step)
         if not source.step:
             return view
@@ -205,8 +194,7 @@ class _Image:
         self._stretch = stretch
 
     def paste(self, area: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
-        """Fill the empty pixels of an area with values [3, h, w] where any band has one, by
-        has_value [3, h, w] bool."""
+        """Fill empty pixels of an area with values [3, h, w] where has_value [3, h, w] has any."""
         if self._stretch:
             values = np.where(has_value, apply_stretch(values, self._stretch), 0)
         fresh = has_value.any(0) & ~self.valid[area]
@@ -274,7 +262,6 @@ def _check_depth(files: Sequence[RasterFile]) -> None:
 
 
 def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
-    """Return the first and one past the last pixel of a side of `end` pixels decimated by `step`.
-    There is at least one pixel."""
+    """Return the first and one past the last of at least one pixel of a side of `end` pixels."""
     first = min(round(start / step), end - 1)
     return first, min(end, max(first + 1, round((start + size) / step)))
