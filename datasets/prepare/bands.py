@@ -30,17 +30,14 @@ CUT_FIRST = 64  # least vertices of an object that is cut to its band before it 
 class BandReport:
     """Counts of a band."""
 
-    tiles: int = 0  # written, as are the next two
+    tiles: int = 0                                     # written, as are nodes and edges
     nodes: int = 0
     edges: int = 0
     skipped: Counter = field(default_factory=Counter)  # tiles not written, by reason
     dropped: Counter = field(default_factory=Counter)  # clips left out, by reason
-    # sum of population and CO2 over the written tiles
-    totals: Counter = field(default_factory=Counter)
-    # written tiles that a target's source covers in part, by target
-    partly: Counter = field(default_factory=Counter)
-    # written tiles without any value of a target's source, by target
-    without: Counter = field(default_factory=Counter)
+    totals: Counter = field(default_factory=Counter)   # sums over written tiles, by target
+    partly: Counter = field(default_factory=Counter)   # tiles covered in part, by target
+    without: Counter = field(default_factory=Counter)  # tiles without any value, by target
 
     def add(self, other: "BandReport") -> None:
         for name, value in vars(other).items():
@@ -57,10 +54,10 @@ class BandReport:
 class BandGraphs:
     """The graphs of a band's tiles."""
 
-    clips: "_Clips"  # the nodes' geometries
-    columns: np.ndarray  # [n, 12] float32, the nodes' geometry columns
-    edges: np.ndarray  # [2, e] between rows of `columns`
-    codes: np.ndarray  # [e]
+    clips: "_Clips"          # the nodes' geometries
+    columns: np.ndarray      # [n, 12] float32, the nodes' geometry columns
+    edges: np.ndarray        # [2, e] between rows of `columns`
+    codes: np.ndarray        # [e]
     edge_starts: np.ndarray  # [tiles + 1] where each tile's edges begin
 
     def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:

@@ -25,16 +25,16 @@ SAMPLED_BANDS = 5
 class Forecast:
     """The expected result; `tiles`, `bytes` and `seconds` are measured on a sample."""
 
-    city: str  # prefix of the tiles' names
+    city: str                    # prefix of the tiles' names
     grid: TileGrid
     metres: tuple[float, float]  # ground size of a pixel, x and y
-    objects: dict[str, int]  # OSM objects by layer
+    objects: dict[str, int]      # OSM objects by layer
     tiles: int
     bytes: int
     seconds: float
-    sampled: int  # number of the grid's tiles that were made to measure
-    workers: int  # number of processes that `seconds` assumes
-    picture: Path  # path of the picture of raster, objects and tiles
+    sampled: int                 # number of the grid's tiles that were made to measure
+    workers: int                 # number of processes that `seconds` assumes
+    picture: Path                # path of the picture of raster, objects and tiles
 
     def __str__(self) -> str:
         about = "" if self.sampled == self.grid.tiles else "about "

@@ -29,16 +29,15 @@ class Band:
 class TileGrid:
     """Tiles of `tile_px` pixels over a raster."""
 
-    # a, b, c, d, e, f of the raster, as in rasterio
-    transform: tuple[float, float, float, float, float, float]
-    width: int  # of the raster, in pixels
-    height: int
-    tile_px: int  # side of a tile
-    stride: int  # pixels from one tile to the next
-    # a tile that the raster's edge cuts is left out ("drop"), reaches beyond the raster
+    transform: tuple[float, ...]  # a, b, c, d, e, f of the raster, as in rasterio
+    width: int                    # of the raster, in pixels
+    height: int                   # of the raster, in pixels
+    tile_px: int                  # side of a tile
+    stride: int                   # pixels from one tile to the next
+    # A tile that the raster's edge cuts is left out ("drop"), reaches beyond the raster
     # ("exceed") or is moved inwards ("shift"). The first two begin at the raster's top-left
     # corner. With "shift" tiles lie on a lattice of the CRS, not of the raster, so that
-    # overlapping rasters share tiles
+    # overlapping rasters share tiles.
     edges: Literal["drop", "exceed", "shift"] = "drop"
 
     @classmethod

@@ -40,10 +40,10 @@ class TileRules:
 class Job:
     """The work on a city, as its folder describes it."""
 
-    folder: Path  # holds job.json, the spool of objects, text.npy, and the finished parts
+    folder: Path      # holds job.json, the spool of objects, text.npy, and the finished parts
     rules: TileRules
     grid: TileGrid
-    crs: str  # of the raster, as WKT
+    crs: str          # of the raster, as WKT
     mosaic: Mosaic
     spool: Spool
     text: np.ndarray  # [values, width] text vectors of `spool.labels.values`

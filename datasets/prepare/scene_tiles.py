@@ -20,12 +20,12 @@ from datasets.stores.tile import Tile
 class SceneBand(NamedTuple):
     """Neighbouring tiles of one row, those without any imagery left out."""
 
-    row: int  # of the grid
-    cols: list[int]  # the n tiles' columns in the grid
-    images: Tensor  # [n, 3, t, t] uint8, 0 where there is no imagery
+    row: int            # of the grid
+    cols: list[int]     # the n tiles' columns in the grid
+    images: Tensor      # [n, 3, t, t] uint8, 0 where there is no imagery
     graphs: list[Data]  # n graphs like a TileDataset's; a tile without objects has no nodes
-    valid: Tensor  # [n, t, t] bool, where there is imagery
-    tiles: int  # number of tiles in the band, those left out included
+    valid: Tensor       # [n, t, t] bool, where there is imagery
+    tiles: int          # number of tiles in the band, those left out included
 
 
 class SceneTiles(Dataset):

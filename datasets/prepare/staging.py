@@ -26,13 +26,10 @@ from utils.files import replacing
 class Objects:
     """The source of OSM objects, and how their tags are read."""
 
-    # a vector file or a folder of them (see `objects.read_objects`); None: no objects
-    osm: str | None
+    osm: str | None      # as in `objects.read_objects`; None: no objects
     layers: LayerTable
     encoder: TextEncoder
-    # the remedy if no object lies on the raster, as the end of a sentence; None: that is no
-    # fault
-    without: str | None
+    without: str | None  # the remedy if there are none, to end a sentence; None: no fault
 
 
 def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, objects: Objects,

@@ -19,8 +19,7 @@ class PrepareSummary:
     metres: tuple[float, float]  # ground size of a pixel, x and y
     grid: TileGrid
     report: BandReport = field(default_factory=BandReport)  # counts over all bands
-    # OSM objects that overlap the raster, by layer
-    objects: Mapping[str, int] = field(default_factory=dict)
+    objects: Mapping[str, int] = field(default_factory=dict)  # that overlap the raster, by layer
     values: int = 0  # number of distinct tag values over all layers
     repaired: int = 0
     outside: int = 0

@@ -22,13 +22,13 @@ TOTALS = ("pop", "CO2")    # what a tile may have a sum of, by the names of the 
 class Tile:
     """A tile with n nodes, e edges and an image of H x W pixels."""
 
-    name: str  # `{city}_{col}_{row}`
-    image: np.ndarray  # uint8 [3, H, W]
+    name: str             # `{city}_{col}_{row}`
+    image: np.ndarray     # uint8 [3, H, W]
     geometry: np.ndarray  # float32 [n, 12], the columns AREA to CENTROID
-    text: np.ndarray  # int64 [n], row of the text table that the node row begins with
-    label: np.ndarray  # int64 [n], the node's label code
-    edges: np.ndarray  # int64 [2, e], indices of nodes
-    codes: np.ndarray  # float32 [e], relation codes
+    text: np.ndarray      # int64 [n], row of the text table that the node row begins with
+    label: np.ndarray     # int64 [n], the node's label code
+    edges: np.ndarray     # int64 [2, e], indices of nodes
+    codes: np.ndarray     # float32 [e], relation codes
     # uint8 [H, W], 0..8, others unknown; None if the tile has no label
     land_use: np.ndarray | None = None
     # sums over the tile, by the names of TOTALS

@@ -35,8 +35,7 @@ _MATTERS = re.compile(
 class Reading:
     """How the pixels of every file are read."""
 
-    # of red, green and blue, from 1; None: by colour interpretation, else the first three, or
-    # a palette's colours
+    # red, green, blue, from 1; None: by colour interpretation, the first three or a palette
     bands: tuple[int, int, int] | None = None
     crs: str | None = None  # of files that have none
     # "file": as each file states (alpha, mask, nodata); "none": every pixel counts; else the
@@ -82,8 +81,8 @@ class RasterFile:
     transform: Affine
     width: int
     height: int
-    dtype: str  # of the pixels of its three bands
-    nodata: float | None  # the value that the three bands share, if they do and it counts
+    dtype: str               # of the pixels of its three bands
+    nodata: float | None     # the value that the three bands share, if they do and it counts
     files: tuple[Path, ...]  # of this raster, those beside it and a VRT's own sources included
 
 

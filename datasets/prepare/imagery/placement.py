@@ -122,8 +122,9 @@ def _no_place(file: RasterFile, crs: CRS) -> PrepareError:
                         "prepare it as a city of its own.")
 
 
-def moved_to_origin(sources: Sequence[Source], grid: Affine) -> tuple[list[Source], Affine]:
-    """Return sources and grid with the first pixel where the first column and row begin."""
+def placed(files: Sequence[RasterFile], crs: CRS, grid: Affine) -> tuple[list[Source], Affine]:
+    """Return the files' rectangles, and the grid moved to where the first column and row begin."""
+    sources = [located(file, crs, grid) for file in files]
     col, row = min(source.col for source in sources), min(source.row for source in sources)
     return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step)
             for s in sources], shifted(grid, col, row)

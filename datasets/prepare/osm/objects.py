@@ -34,8 +34,8 @@ _DEGREE_M = 110_000  # of latitude, and of longitude at the equator, at least
 class OsmObjects:
     """One chunk of objects in the raster's CRS, in the source's order."""
 
-    layer: np.ndarray  # [n] int64, index into the layer names
-    value: np.ndarray  # [n] object, tag values
+    layer: np.ndarray     # [n] int64, index into the layer names
+    value: np.ndarray     # [n] object, tag values
     geometry: np.ndarray  # [n] shapely Polygons and MultiPolygons, valid, each meeting the raster
 
     def __len__(self) -> int:
@@ -47,15 +47,12 @@ class Census:
     """Counts of a reading, filled while `read_objects` yields."""
 
     repaired: int = 0  # objects whose geometry was invalid
-    # objects that cannot be used, by reason, without those surely outside
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)  # unusable objects inside, by reason
     outside: int = 0  # features of the sources that lie outside the raster
-    # west, south, east, north in EPSG:4326 of the whole sources; set when a reading ends
-    # without any object
+    # of the whole sources in EPSG:4326; set when a reading ends without any object
     extent: Bounds | None = None
-    layers: int = 0  # number of layers that have tags and features
-    # whether the sources hold no feature at all, like the answer to a query without results
-    empty: bool = False
+    layers: int = 0      # number of layers that have tags and features
+    empty: bool = False  # no feature at all, like the answer to a query without results
 
 
 def read_objects(

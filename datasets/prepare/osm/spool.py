@@ -32,9 +32,9 @@ class Labels:
     """Distinct values of each layer, sorted, in layer order; label codes are indices into them."""
 
     layers: list[str]  # layer name of each code
-    names: list[str]  # tag value of each code
+    names: list[str]   # tag value of each code
     values: list[str]  # the distinct tag values, sorted; each has one text vector
-    text: np.ndarray  # [codes] index of each code's value in `values`
+    text: np.ndarray   # [codes] index of each code's value in `values`
 
 
 def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,

@@ -34,9 +34,9 @@ class Rule:
     """The rule for objects with one OSM key."""
 
     key: str
-    layer: int  # index into the layer names
-    radius_m: float | None  # of the disc that a point becomes; None: points are left out
-    lines: str  # `ring`, `buffer` or `drop`, see `configs/osm_layers.yaml`
+    layer: int                   # index into the layer names
+    radius_m: float | None       # of the disc that a point becomes; None: points are left out
+    lines: str                   # `ring`, `buffer` or `drop`, see `configs/osm_layers.yaml`
     only: frozenset[str] | None  # the values taken; None: all but `without`
     without: frozenset[str]
 
@@ -89,9 +89,7 @@ class Tagged:
     """One chunk of a source: the features that a rule takes, and a row for each of their tags."""
 
     read: int  # features read for this chunk, those without a tag that counts included
-    # [features] object, well-known binary in bytes or hexadecimal; None where there is no
-    # geometry
-    wkb: np.ndarray
+    wkb: np.ndarray  # [features] object, bytes or hexadecimal; None where there is no geometry
     owner: np.ndarray  # [tags] feature of each tag, ascending
     rule: np.ndarray  # [tags] index of the tag's rule
     value: np.ndarray  # [tags] object, the tag's value

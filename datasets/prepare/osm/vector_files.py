@@ -56,9 +56,9 @@ class TaggedLayer:
     """One layer of a vector file that has tags."""
 
     layer: Layer
-    crs: CRS  # of its geometries
+    crs: CRS               # of its geometries
     text: tuple[str, ...]  # the text columns that hold its tags
-    table: LayerTable  # the rules that its tags are read by
+    table: LayerTable      # the rules that its tags are read by
 
     @property
     def path(self) -> Path:

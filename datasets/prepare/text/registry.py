@@ -18,8 +18,8 @@ from utils.errors import PrepareError
 class TextEncoder(Protocol):
     """What the preparation needs of a text encoder."""
 
-    name: str  # its name in `ENCODERS`
-    width: int  # length of a text vector
+    name: str         # its name in `ENCODERS`
+    width: int        # length of a text vector
     notes: list[str]  # what the user should know; encoding may add to it
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
@@ -45,11 +45,6 @@ ENCODERS = {
     "clip": EncoderFile("datasets.prepare.text.clip",  # the paper's: CLIP ViT-B/16
                         {"model": "ViT-B-16-quickgelu", "weights": "openai"}),
 }
-
-
-def text_encoder_names() -> tuple[str, ...]:
-    """Return the names that `text=` takes."""
-    return tuple(ENCODERS)
 
 
 def text_encoder(
