@@ -185,7 +185,8 @@ def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
 
 
 def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Cut polygons to boxes; lines and points become empty: [n] and [n, 4] or [4] -> [n]."""
+    """Cut polygons to boxes, and drop lines and points: [n] and [n, 4] or [4] -> [n]. Polygons
+    inside their box stay unchanged."""
     own, cut = shapely.bounds(geometry), geometry.copy()
     bounds = np.broadcast_to(bounds, own.shape)
     crossing = ~((own[:, :2] >= bounds[:, :2]) & (own[:, 2:] <= bounds[:, 2:])).all(axis=1)

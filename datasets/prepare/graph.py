@@ -136,7 +136,8 @@ def _to_tile_units(xy: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 def _relations(geometries: np.ndarray, tile: np.ndarray,
                relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return sorted edges [2, e] int64 and codes [e] of all intersecting pairs within a tile."""
+    """Return edges [2, e] int64, sorted by (i, j), and codes [e] of all intersecting ordered pairs
+    within a tile."""
     i, j = shapely.STRtree(geometries).query(geometries)  # pairs whose boxes meet
     within = (i < j) & (tile[i] == tile[j])
     i, j = i[within], j[within]

@@ -94,7 +94,8 @@ def open_job(folder: str) -> Job:
 
 
 def forget_job() -> None:
-    """Make a forked process open the job's files anew: readers of one handle disturb others."""
+    """Make a forked process open the job's files anew: two readers of one handle disturb each
+    other."""
     _opened.cache_clear()
 
 

@@ -209,7 +209,7 @@ class _Preparation:
         return report
 
     def _meta(self, job: Job, total: BandReport) -> dict:
-        """Return what locates every tile, reads every label code, and makes the city again."""
+        """Return the city's record, enough to locate tiles, read label codes and make it again."""
         grid, spool = job.grid, job.spool
         skipped = total.skipped + Counter(partial=grid.partial)
         return {

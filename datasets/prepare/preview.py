@@ -172,7 +172,8 @@ def _legend(figure, page: _Page, spool: Spool) -> None:
 
 
 def _png(figure) -> bytes:
-    """Return the picture in 256 colours, the layers' among them, at the finest size allowed."""
+    """Return the picture in 256 colours, the layers' among them, at the finest resolution that is
+    small enough."""
     from matplotlib.colors import to_rgb
 
     own = [round(255 * value) for colour in (*LAYER_COLOURS.values(), "black", LEGEND_GROUND)

@@ -93,7 +93,8 @@ class SceneTiles(Dataset):
         return self.job.mosaic.bounds
 
     def pixel_area(self, top: int, rows: int) -> float:
-        """Return the true square metres of a pixel in the middle of some rows of pixels."""
+        """Return the true area in square metres of a pixel in the middle of some rows of pixels.
+        It changes with latitude in most CRSs."""
         mosaic = self.job.mosaic
         across, down = metres_per_pixel(mosaic.crs, mosaic.transform @ Affine.translation(0, top),
                                         self.width, rows)

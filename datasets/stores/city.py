@@ -55,7 +55,7 @@ def check_cities(cities: Sequence[str], present: list[str], root: Path) -> None:
 
 
 def read_meta(path: Path, remedy: str) -> dict:
-    """Return the object in a JSON file, or raise TileError, which ends with `remedy`."""
+    """Return the object in a JSON file, or raise TileError, whose message ends with `remedy`."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -19,7 +19,8 @@ CITIES = "cities"  # the folder of all cities' folders
 
 
 class CompactTiles:
-    """The tiles of a dataset in the compact layout, like `release.ReleaseTiles`.
+    """The tiles of a dataset in the compact layout, with the arguments and attributes of
+    `release.ReleaseTiles`.
 
     Raises:
         TileError: there is no city, a requested one is missing, or one cannot be read; or a tile

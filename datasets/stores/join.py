@@ -1,4 +1,5 @@
-"""Join a city's parts into the compact layout (compact_city.py), each tile's pieces by name."""
+"""Join the parts of a city into the compact layout (compact_city.py): copy each tile's pieces to
+where the order of names puts them."""
 
 import json
 import os
@@ -109,7 +110,8 @@ class _Joint:
         self.small = ["names.txt", *(f"{name}.npy" for name in arrays), "checksums.npy"]
 
     def write_large(self) -> None:
-        """Write the files of the tiles' content part by part, each piece at its place by name."""
+        """Write the files that hold the tiles' content, part by part; each tile's piece goes where
+        the order of names puts it."""
         kept = [name for name in PIECES if name != "land_use" or self.starts["land_use"][-1]]
         checksums = np.zeros(len(self.names), np.uint32)
         same = _first_of_equal(self.text)
@@ -197,7 +199,8 @@ def _are_bytes(codes: np.ndarray) -> bool:
 
 
 def _first_of_equal(table: np.ndarray) -> np.ndarray:
-    """Return each row's first equal, to the bit, so the stored index depends on values alone."""
+    """Return for each row the first row that is equal to it, to the bit: [rows]. Thus the stored
+    index does not depend on who made the table."""
     first: dict[bytes, int] = {}
     return np.array([first.setdefault(row.tobytes(), index) for index, row in enumerate(table)],
                     np.int64)

@@ -280,7 +280,8 @@ def _list_tiles(root: Path) -> list[str]:
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
-    """Return the names without suffix of a folder's files; hidden ones are copies of macOS."""
+    """Return the names without suffix of the folder's files, but not of hidden ones, such as the
+    copies that macOS leaves."""
     if not folder.is_dir():
         return set()
     return {path.stem for path in folder.iterdir() if path.suffix == suffix

@@ -184,7 +184,8 @@ class _Image:
         self._stretch = stretch
 
     def paste(self, area: tuple[slice, slice], values: np.ndarray, has_value: np.ndarray) -> None:
-        """Fill empty pixels of an area with values [3, h, w] where has_value [3, h, w] has any."""
+        """Fill the empty pixels of an area with values [3, h, w] where any band has one, by
+        has_value [3, h, w] bool."""
         if self._stretch:
             values = np.where(has_value, apply_stretch(values, self._stretch), 0)
         fresh = has_value.any(0) & ~self.valid[area]
@@ -252,6 +253,7 @@ def _check_depth(files: Sequence[RasterFile]) -> None:
 
 
 def _decimated(start: int, size: int, step: float, end: int) -> tuple[int, int]:
-    """Return the first and one past the last of at least one pixel of a side of `end` pixels."""
+    """Return the first and one past the last pixel of a side of `end` pixels decimated by `step`.
+    There is at least one pixel."""
     first = min(round(start / step), end - 1)
     return first, min(end, max(first + 1, round((start + size) / step)))

@@ -45,7 +45,7 @@ def _projected(crs: CRS) -> pyproj.CRS:
 
 
 def metres_per_pixel(crs: CRS, transform: Affine, width: int, height: int) -> tuple[float, float]:
-    """Return the central pixel's sides in metres along the ellipsoid, x and y; nan off the
+    """Return width and height of the central pixel in metres along the ellipsoid; nan off the
     Earth."""
     col, row = width / 2, height / 2
     ends = np.array([transform @ (col + right, row + down)
@@ -131,8 +131,8 @@ def placed(files: Sequence[RasterFile], crs: CRS, grid: Affine) -> tuple[list[So
 
 
 def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
-    """Raise PrepareError if files at the grid's origin lie so far apart that it is almost
-    empty."""
+    """Raise PrepareError if the files lie so far apart that their grid is almost empty. `sources`
+    begin at the grid's origin."""
     pixels = max(s.col + s.width for s in sources) * max(s.row + s.height for s in sources)
     covered = sum(source.width * source.height for source in sources) / pixels
     if pixels < LARGE_GRID or covered >= LEAST_COVERED:

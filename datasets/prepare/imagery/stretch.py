@@ -62,7 +62,8 @@ def apply_stretch(values: np.ndarray, stretch: Sequence[Sequence[float]]) -> np.
 
 
 def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
-    """Return a warning if 8-bit imagery has a file's nodata value in specks, as of white roofs."""
+    """Return a warning if 8-bit files state a nodata value that their imagery has too. White
+    roofs, for example, have 255."""
     suspects = [file for file in files if file.dtype == "uint8" and file.nodata is not None
                 and 0 <= file.nodata <= 255]
     if not suspects:

@@ -124,7 +124,8 @@ def _palette_bands(dataset: rasterio.DatasetReader, reading: Reading, source: st
 
 def _nodata(dataset: rasterio.DatasetReader, band: int, reading: Reading,
             dtype: str) -> float | None:
-    """Return a band's value without imagery, if its type can hold it; floats have nan without."""
+    """Return the value that means no imagery in a band, if its type can hold it. Without one,
+    floats have nan."""
     if reading.nodata == "file":
         nodata = dataset.nodatavals[band - 1]
     else:

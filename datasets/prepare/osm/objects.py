@@ -96,7 +96,8 @@ def read_objects(
 
 def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bounds,
                        without: str) -> str:
-    """Return why a reading gave no object, and the remedies; `without` says how to do without."""
+    """Return why a finished reading gave no object, and the remedy. `without` says how to do
+    without objects, as the end of a sentence."""
     remedy = f"Pass the OSM data of the raster's place, {without}."
     if census.empty:
         return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. The "
@@ -174,7 +175,8 @@ class _Extent:
     _digests: dict[int, np.ndarray] = field(default_factory=dict)  # sorted, by layer
 
     def window_in(self, crs: CRS) -> Bounds | None:
-        """Return the bounds in `crs` of the raster with its discs and roads, if finite."""
+        """Return the bounds in `crs` of the raster and the reach of discs and roads around it.
+        Return None if they are not finite there."""
         west, south, east, north = _moved_bounds(self.bounds, self.crs, DEGREES)
         margin = self.table.margin_m / _DEGREE_M
         south, north = max(south - margin, -90), min(north + margin, 90)
@@ -265,7 +267,8 @@ class _Extent:
         return geometry, meets
 
     def _unseen(self, layer: np.ndarray, geometry: np.ndarray) -> np.ndarray:
-        """Return the indices of geometries that are new in their layer: [n] -> [kept]."""
+        """Return the indices of the geometries that are new in their layer: [n] -> [kept]. Equal
+        geometries may begin with different vertices."""
         digest = pd.util.hash_array(shapely.to_wkb(shapely.normalize(geometry)), categorize=False)
         kept = [np.array([], dtype=np.int64)]
         for index in np.unique(layer):

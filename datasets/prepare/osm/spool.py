@@ -39,7 +39,8 @@ class Labels:
 
 def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
                 layers: tuple[str, ...], grid: TileGrid) -> None:
-    """Store objects chunk by chunk, with counts of their reading; an unfinished spool restarts."""
+    """Store objects chunk by chunk, and the counts of their reading. A folder without
+    `objects.json` is unfinished and is written anew."""
     folder.mkdir(parents=True, exist_ok=True)
     seen: dict[str, int] = {}
     pairs: Counter = Counter()

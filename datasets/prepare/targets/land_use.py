@@ -154,7 +154,8 @@ class LandUse:
         return rasterize(burnt, (side, side), fill=0, transform=grid, dtype="int32"), distinct
 
     def _near(self, bounds: Bounds, crs: CRS) -> tuple[shapely.STRtree, list[str]]:
-        """Return the polygons around a tile and their values; windows of many tiles are held."""
+        """Return the polygons around a tile and their values. Read a window of many tiles at once,
+        and hold a few such windows."""
         size = np.array([bounds[2] - bounds[0], bounds[3] - bounds[1]])
         middle = np.add(bounds[:2], bounds[2:]) / 2
         column, row = np.floor(middle / size / _CHUNK).astype(int).tolist()
@@ -180,7 +181,8 @@ class LandUse:
         return counts
 
     def _look_up(self, values: Sequence[str]) -> np.ndarray:
-        """Return each value's class: uint8 [n]; raise PrepareError for none without a map."""
+        """Return the class of each value: uint8 [n]; raise PrepareError if one is no class and
+        there is no map."""
         wrong = [value for value in values if value and value not in self._classes]
         if wrong and not self._mapped:
             raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use "

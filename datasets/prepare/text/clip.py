@@ -280,7 +280,7 @@ def _sha256(path: Path) -> str:
 
 
 def _is_causal(tower: nn.Module) -> bool:
-    """Return whether no token sees those after it and the last is read: padding can go."""
+    """Return whether padding can be left out: no token sees those after it, the last is read."""
     return tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type == "argmax"
 
 

@@ -17,7 +17,7 @@ _OTHERS = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_
 
 
 class TextWeightsFault(Exception):
-    """A file holds no weights of a text tower; the message says why and the remedy."""
+    """A file holds no weights of a text tower; the message says why and the remedy, not where."""
 
 
 def read_text_weights(path: Path, trusted: bool = False) -> dict[str, Tensor]:
