@@ -28,25 +28,16 @@ CUT_FIRST = 64  # least vertices of an object that is cut to its band before it 
 
 @dataclass
 class BandReport:
-    """Counts of a band.
+    """Counts of a band."""
 
-    Attributes:
-        tiles, nodes, edges: numbers written.
-        skipped: tiles not written, by reason.
-        dropped: clips left out, by reason.
-        totals: sum of population and CO2 over the written tiles.
-        partly: written tiles that a target's source covers in part, by target.
-        without: written tiles without any value of a target's source, by target.
-    """
-
-    tiles: int = 0
+    tiles: int = 0                                     # written, as are nodes and edges
     nodes: int = 0
     edges: int = 0
-    skipped: Counter = field(default_factory=Counter)
-    dropped: Counter = field(default_factory=Counter)
-    totals: Counter = field(default_factory=Counter)
-    partly: Counter = field(default_factory=Counter)
-    without: Counter = field(default_factory=Counter)
+    skipped: Counter = field(default_factory=Counter)  # tiles not written, by reason
+    dropped: Counter = field(default_factory=Counter)  # clips left out, by reason
+    totals: Counter = field(default_factory=Counter)   # sums over written tiles, by target
+    partly: Counter = field(default_factory=Counter)   # tiles covered in part, by target
+    without: Counter = field(default_factory=Counter)  # tiles without any value, by target
 
     def add(self, other: "BandReport") -> None:
         for name, value in vars(other).items():
@@ -61,24 +52,17 @@ class BandReport:
 
 @dataclass(frozen=True)
 class BandGraphs:
-    """The graphs of a band's tiles.
+    """The graphs of a band's tiles."""
 
-    Attributes:
-        clips: the nodes' geometries.
-        columns: [n, 12] float32, the nodes' geometry columns.
-        edges, codes: [2, e] between rows of `columns`, and [e].
-        edge_starts: [tiles + 1] where each tile's edges begin.
-    """
-
-    clips: "_Clips"
-    columns: np.ndarray
-    edges: np.ndarray
-    codes: np.ndarray
-    edge_starts: np.ndarray
+    clips: "_Clips"          # the nodes' geometries
+    columns: np.ndarray      # [n, 12] float32, the nodes' geometry columns
+    edges: np.ndarray        # [2, e] between rows of `columns`
+    codes: np.ndarray        # [e]
+    edge_starts: np.ndarray  # [tiles + 1] where each tile's edges begin
 
     def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the graph's fields of the `Tile` that is the band's tile `number`. `text` [codes]
-        is the text row of each label code."""
+        """Return the graph's fields of the band's tile `number`; `text` [codes] is the text row of
+        each label code."""
         nodes = slice(*self.clips.starts[number:number + 2])
         links = slice(*self.edge_starts[number:number + 2])
         label = self.clips.code[nodes]
@@ -99,10 +83,7 @@ class _Clips:
 
 def make_band(folder: str, number: int) -> int:
     """Make band `number` of the job in `folder`, unless its report exists; return the number.
-
-    Raises:
-        PrepareError: a source cannot be read there.
-    """
+    Raise PrepareError if a source cannot be read there."""
     job = open_job(folder)
     if not job.report(number).exists():
         band = job.grid.band(number)
@@ -154,8 +135,8 @@ def band_graphs(job: Job, band: Band) -> BandGraphs:
 
 def band_imagery(job: Job, band: Band,
                  kept: np.ndarray) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield number in the band, RGB [side, side, 3] uint8 and valid [side, side] bool of tiles.
-    One read serves all. `kept` [tiles] is True for the tiles to read."""
+    """Yield number, RGB [side, side, 3] uint8 and valid [side, side] bool of the tiles that `kept`
+    [tiles] marks, read at once."""
     numbers = np.flatnonzero(kept)
     if not len(numbers):
         return
@@ -215,8 +196,7 @@ def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 
 def _images(job: Job, band: Band, kept: np.ndarray, report: BandReport) -> dict[int, np.ndarray]:
-    """Return the images [3, side, side] of kept tiles with enough imagery, by number, ascending.
-    """
+    """Return kept tiles' images [3, side, side] with enough imagery, by number, ascending."""
     images = {}
     for number, rgb, valid in band_imagery(job, band, kept):
         if 1 - valid.mean() > job.rules.max_nodata:

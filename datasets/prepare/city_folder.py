@@ -4,10 +4,10 @@ While tiles are moved, a marker in the dataset says so: readers refuse it until 
 has completed the moves.
 """
 
-import re
 from pathlib import Path
 
 from datasets.prepare.job import made_folder
+from datasets.stores.city import cities_of, city_of
 from datasets.stores.open import UNFINISHED
 from datasets.stores.release import release_folders
 from utils.errors import PrepareError
@@ -17,11 +17,7 @@ OTHER = {"compact": "release", "release": "compact"}
 
 
 class CityFolder(WorkFolder):
-    """The work on one city of a dataset.
-
-    Attributes:
-        made: holds `cities/CITY`, or the folders of the release's layout.
-    """
+    """The work on one city; `made` holds `cities/CITY`, or the folders of the release's layout."""
 
     def __init__(self, out: Path, city: str):
         super().__init__(out, f"preparing-{city}", f"preparing {city}")
@@ -31,11 +27,8 @@ class CityFolder(WorkFolder):
         self._marker = out / f"{UNFINISHED}{city}"
 
     def claim(self, request: dict, layout: str, overwrite: bool) -> None:
-        """Make the folder ready for a request, unless its tiles are in their place already.
-
-        Raises:
-            PrepareError: `out` holds this city or another layout already, or cannot be written.
-        """
+        """Make the folder ready for a request, unless its tiles are in their place already. Raise
+        PrepareError if `out` holds this city or another layout, or cannot be written."""
         if self.finished.is_dir():
             self._marker.unlink(missing_ok=True)
             if self.asked(self.finished, request):
@@ -84,22 +77,17 @@ def _tiles_of(out: Path, city: str) -> list[Path]:
     compact = out / "cities" / city
     if (compact / "meta.json").exists():
         return [compact]
-    return [path for path in out.glob("img/*.png") if _is_tile(path, city)]
+    return [path for path in out.glob("img/*.png") if city_of(path.stem) == city]
 
 
 def _files_of(out: Path, city: str) -> list[str]:
     """Return all paths in a dataset that belong to a city, in either layout."""
     tiles = [path.relative_to(out).as_posix() for folder in release_folders(out)
-             for path in folder.glob("*") if _is_tile(path, city)]
+             for path in folder.glob("*") if city_of(path.stem) == city]
     return [f"cities/{city}", *tiles, f"meta/{city}.json", f"meta/{city}.text.npy"]
-
-
-def _is_tile(path: Path, city: str) -> bool:
-    return re.fullmatch(rf"{re.escape(city)}_\d+_\d+", path.stem) is not None
 
 
 def _cities_in(out: Path, layout: str) -> set[str]:
     if layout == "compact":
         return {path.parent.name for path in out.glob("cities/*/meta.json")}
-    names = (re.fullmatch(r"(.+)_\d+_\d+", path.stem) for path in out.glob("img/*.png"))
-    return {name[1] for name in names if name}
+    return set(cities_of(path.stem for path in out.glob("img/*.png")))

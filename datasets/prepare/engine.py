@@ -1,7 +1,4 @@
-"""Make the bands in this process, in several processes of this machine, or on a Dask cluster.
-
-The bands have the same bytes in all cases.
-"""
+"""Make the bands, with the same bytes, in this process, in several, or on a Dask cluster."""
 
 import multiprocessing
 import os

@@ -23,28 +23,18 @@ SAMPLED_BANDS = 5
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected result of a preparation.
+    """The expected result; `tiles`, `bytes` and `seconds` are measured on a sample."""
 
-    Attributes:
-        city: prefix of the tiles' names.
-        grid: of the tiles.
-        metres: ground size of a pixel, x and y.
-        objects: OSM objects by layer.
-        tiles, bytes, seconds: expected of the whole, as measured on `sampled` of the grid's tiles.
-        workers: number of processes that `seconds` assumes.
-        picture: path of the picture of raster, objects and tiles.
-    """
-
-    city: str
+    city: str                    # prefix of the tiles' names
     grid: TileGrid
-    metres: tuple[float, float]
-    objects: dict[str, int]
+    metres: tuple[float, float]  # ground size of a pixel, x and y
+    objects: dict[str, int]      # OSM objects by layer
     tiles: int
     bytes: int
     seconds: float
-    sampled: int
-    workers: int
-    picture: Path
+    sampled: int                 # number of the grid's tiles that were made to measure
+    workers: int                 # number of processes that `seconds` assumes
+    picture: Path                # path of the picture of raster, objects and tiles
 
     def __str__(self) -> str:
         about = "" if self.sampled == self.grid.tiles else "about "
@@ -71,12 +61,8 @@ def _duration(seconds: float) -> str:
 
 def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
              build_job: Callable[[Path], Job], say: Callable[[str], None]) -> Forecast:
-    """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`.
-
-    Args:
-        build_job: reads the objects and describes the work in a folder.
-        say: tells the user of a stage of the work.
-    """
+    """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`;
+    `build_job` describes the work in a folder, and `say` tells the user of a stage of the work."""
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=".forecast-", dir=settings.folder)

@@ -80,12 +80,10 @@ def tile_graphs(geometries: np.ndarray, tile: np.ndarray, bounds: np.ndarray, ti
         geometries: [n] clipped geometries, tile by tile.
         tile: [n] index of the tile of each, ascending.
         bounds: [tiles, 4] minx, miny, maxx, maxy.
-        tile_px: as in `build_graph`.
-        recipe: its `relation_codes` and `coordinates` are read.
 
     Returns:
         Geometry columns [n, 12] float32; edges [2, e] int64 between rows of `geometries`, sorted
-        by (i, j), none between tiles; their codes [e] float32.
+            by (i, j), none between tiles; their codes [e] float32.
     """
     own = bounds[tile]  # [n, 4]
     corners = _to_tile_units(_rectangle_corners(geometries), own)
@@ -119,10 +117,9 @@ def _check(geometries: np.ndarray, text: np.ndarray, labels: np.ndarray,
 
 
 def _rectangle_corners(geometries: np.ndarray) -> np.ndarray:
-    """Return the first 4 exterior vertices of each minimum rotated rectangle: [n, 4, 2], CRS units.
-
-    The rectangle of a straight line is a line, that of a point a point; their vertices repeat.
-    """
+    """Return the first 4 exterior vertices of each minimum rotated rectangle, in CRS units: [n, 4,
+    2]. The rectangle of a straight line is a line, that of a point a point; their vertices
+    repeat."""
     vertices, owner = shapely.get_coordinates(shapely.oriented_envelope(geometries),
                                               return_index=True)
     first = np.searchsorted(owner, np.arange(len(geometries)))
@@ -139,10 +136,8 @@ def _to_tile_units(xy: np.ndarray, bounds: np.ndarray) -> np.ndarray:
 
 def _relations(geometries: np.ndarray, tile: np.ndarray,
                relation_codes: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return edges [2, e] int64 and codes [e] of all intersecting ordered pairs within a tile.
-
-    They are sorted by (i, j).
-    """
+    """Return edges [2, e] int64, sorted by (i, j), and codes [e] of all intersecting ordered pairs
+    within a tile."""
     i, j = shapely.STRtree(geometries).query(geometries)  # pairs whose boxes meet
     within = (i < j) & (tile[i] == tile[j])
     i, j = i[within], j[within]

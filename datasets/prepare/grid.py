@@ -27,24 +27,17 @@ class Band:
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Tiles of `tile_px` pixels over a raster.
+    """Tiles of `tile_px` pixels over a raster."""
 
-    Attributes:
-        transform: a, b, c, d, e, f of the raster, as in rasterio.
-        width, height: of the raster, in pixels.
-        tile_px: side of a tile.
-        stride: pixels from one tile to the next.
-        edges: a tile that the raster's edge cuts is left out ("drop"), reaches beyond the raster
-            ("exceed") or is moved inwards ("shift"). The first two begin at the raster's top-left
-            corner. With "shift" tiles lie on a lattice of the CRS, not of the raster, so that
-            overlapping rasters share tiles.
-    """
-
-    transform: tuple[float, float, float, float, float, float]
-    width: int
-    height: int
-    tile_px: int
-    stride: int
+    transform: tuple[float, ...]  # a, b, c, d, e, f of the raster, as in rasterio
+    width: int                    # of the raster, in pixels
+    height: int                   # of the raster, in pixels
+    tile_px: int                  # side of a tile
+    stride: int                   # pixels from one tile to the next
+    # A tile that the raster's edge cuts is left out ("drop"), reaches beyond the raster
+    # ("exceed") or is moved inwards ("shift"). The first two begin at the raster's top-left
+    # corner. With "shift" tiles lie on a lattice of the CRS, not of the raster, so that
+    # overlapping rasters share tiles.
     edges: Literal["drop", "exceed", "shift"] = "drop"
 
     @classmethod
@@ -81,8 +74,7 @@ class TileGrid:
         return columns * rows - self.tiles
 
     def _starts(self, side: int, origin: float) -> np.ndarray:
-        """Return where tiles begin along a side of the raster, `origin` pixels from the CRS's
-        origin."""
+        """Return where tiles begin along a side, `origin` pixels from the CRS's origin."""
         room = side - self.tile_px
         if self.edges == "drop":
             return np.arange(max(0, room // self.stride + 1)) * self.stride
@@ -124,8 +116,8 @@ class TileGrid:
         return np.stack([x0, np.full(len(left), y1), x1, np.full(len(left), y0)], axis=1)
 
     def rows_of(self, bottom: np.ndarray, top: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first and last row whose tiles may reach between two heights in CRS units. If
-        none does, first > last."""
+        """Return the first and last row whose tiles may reach between two heights in CRS units;
+        first > last if none does."""
         grid = Affine(*self.transform)
         above, below = (top - grid.f) / grid.e, (bottom - grid.f) / grid.e  # pixels downwards
         hair = 1e-6 * self.stride  # rounding must not lose a row

@@ -38,23 +38,17 @@ class TileRules:
 
 @dataclass(frozen=True)
 class Job:
-    """The work on a city, as its folder describes it.
+    """The work on a city, as its folder describes it."""
 
-    Attributes:
-        folder: holds job.json, the spool of objects, text.npy, and the finished parts.
-        crs: of the raster, as WKT.
-        text: [values, width] text vectors of `spool.labels.values`.
-        totals: the sources of population and CO2, by the folder of the release's layout.
-    """
-
-    folder: Path
+    folder: Path      # holds job.json, the spool of objects, text.npy, and the finished parts
     rules: TileRules
     grid: TileGrid
-    crs: str
+    crs: str          # of the raster, as WKT
     mosaic: Mosaic
     spool: Spool
-    text: np.ndarray
+    text: np.ndarray  # [values, width] text vectors of `spool.labels.values`
     land_use: LandUse | None
+    # the sources of population and CO2, by the folder of the release's layout
     totals: dict[str, Zonal]
 
     def part(self, band: int) -> Path:
@@ -81,12 +75,8 @@ def made_folder(folder: Path) -> Path:
 
 def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, text: np.ndarray,
                  sources: dict) -> None:
-    """Write what `open_job` reads; the spool must exist already.
-
-    Args:
-        sources: the arguments of `LandUse` under "label" and of `Zonal` under "pop" and "CO2", for
-            the sources that there are.
-    """
+    """Write what `open_job` reads; the spool must exist already. `sources` holds the arguments of
+    `LandUse` under "label" and of `Zonal` under "pop" and "CO2", as far as there are sources."""
     for name in ("parts", "reports"):
         (folder / name).mkdir(exist_ok=True)
     with replacing(folder / "text.npy") as temporary, temporary.open("wb") as file:

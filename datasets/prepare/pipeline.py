@@ -194,8 +194,7 @@ class _Preparation:
         return summary
 
     def _list_tiles(self) -> str:
-        """Write the lists of tiles if there are targets, and return their report. A city too small
-        for lists is a whole dataset all the same."""
+        """Write the lists of tiles if there are targets; return their report, or why none."""
         report = ""
         if self.targets:
             announce("listing tiles for training and test", self.progress)
@@ -210,8 +209,7 @@ class _Preparation:
         return report
 
     def _meta(self, job: Job, total: BandReport) -> dict:
-        """Return the dataset's record of the city. It suffices to locate every tile, to read every
-        label code, and to make the city again."""
+        """Return the city's record, enough to locate tiles, read label codes and make it again."""
         grid, spool = job.grid, job.spool
         skipped = total.skipped + Counter(partial=grid.partial)
         return {

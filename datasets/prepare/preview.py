@@ -1,5 +1,4 @@
-"""A preview of a preparation: the raster, the outlines of OSM objects by layer, the grid of tiles.
-"""
+"""A preview of a preparation: raster, outlines of OSM objects by layer, and the grid of tiles."""
 
 import io
 from dataclasses import dataclass
@@ -34,8 +33,7 @@ NO_IMAGERY, LEGEND_GROUND, VEIL = 0.92, "#5A5A5A", 0.6
 
 @dataclass(frozen=True)
 class _Page:
-    """The raster's position on the page, in pixels; `metres` is its width and height on the ground.
-    """
+    """The raster's position on the page in pixels; `metres` are its sides on the ground."""
 
     metres: tuple[float, float]
 
@@ -120,11 +118,8 @@ def _layer_masks(spool: Spool, layers: int, transform: Affine,
 
 
 def _draw_grid(axes, grid: TileGrid, pixel: list[float]) -> int:
-    """Draw every n-th tile's edges, veil the ground outside whole tiles, and return n.
-
-    Args:
-        pixel: width and height of a pixel in the units of the axes.
-    """
+    """Draw every n-th tile's edges, veil the ground outside whole tiles, and return n; `pixel` is
+    the width and height of a pixel in the units of the axes."""
     every = max(1, -(-max(grid.columns, grid.rows) // MOST_LINES))
     width, height = grid.width * pixel[0], grid.height * pixel[1]
     right, bottom = (((count - 1) * grid.stride + grid.tile_px) * size

@@ -18,34 +18,21 @@ from datasets.stores.tile import Tile
 
 
 class SceneBand(NamedTuple):
-    """Neighbouring tiles of one row, those without any imagery left out.
+    """Neighbouring tiles of one row, those without any imagery left out."""
 
-    Attributes:
-        row: of the grid.
-        cols: the n tiles' columns in the grid.
-        images: [n, 3, t, t] uint8, 0 where there is no imagery.
-        graphs: n graphs like a TileDataset's; a tile without objects has no nodes.
-        valid: [n, t, t] bool, where there is imagery.
-        tiles: number of tiles in the band, those left out included.
-    """
-
-    row: int
-    cols: list[int]
-    images: Tensor
-    graphs: list[Data]
-    valid: Tensor
-    tiles: int
+    row: int            # of the grid
+    cols: list[int]     # the n tiles' columns in the grid
+    images: Tensor      # [n, 3, t, t] uint8, 0 where there is no imagery
+    graphs: list[Data]  # n graphs like a TileDataset's; a tile without objects has no nodes
+    valid: Tensor       # [n, t, t] bool, where there is imagery
+    tiles: int          # number of tiles in the band, those left out included
 
 
 class SceneTiles(Dataset):
     """The tiles of a scene, `scene[number] -> SceneBand`: bands row by row from the top left.
 
-    Args:
-        folder: a job described by `staging.build_job`; each process opens it for itself.
-
-    Raises:
-        PrepareError: when reading a band, if a source is damaged there.
-    """
+    `folder` holds a job described by `staging.build_job`, which each process opens for itself.
+    Raise PrepareError when reading a band, if a source is damaged there."""
 
     def __init__(self, folder: str | Path):
         self.folder = str(Path(folder).resolve())

@@ -19,13 +19,10 @@ _LONE = {"label_map": "labels", "label_column": "labels", "population_column": "
 
 @dataclass
 class Settings(PrepareConfig):
-    """The keys of prepare_dataset.py, resolved and checked.
+    """The keys of prepare_dataset.py, resolved and checked; raise ConfigError for an impossible
+    value.
 
-    In the place of a text encoder's or the split's keys, its name or a dict is welcome.
-
-    Raises:
-        ConfigError: an impossible value.
-    """
+    In the place of a text encoder's or the split's keys, its name or a dict is welcome."""
 
     def __post_init__(self) -> None:
         self.text = _text_keys(self.text)

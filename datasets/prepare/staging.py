@@ -1,5 +1,4 @@
-"""Steps before the first tile: spool the OSM objects, encode their values once, describe the work.
-"""
+"""Steps before the first tile: spool the objects, encode their values once, describe the work."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,28 +16,20 @@ from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import Job, TileRules, describe_job, open_job, spool_folder
 from datasets.prepare.osm.objects import Census, OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
-from datasets.prepare.osm.tags import LayerTable
+from datasets.prepare.osm.tags import LAYERS, LayerTable
 from datasets.prepare.text.registry import TextEncoder
 from utils.errors import PrepareError
 from utils.files import replacing
 
-_HALF_TURN = 180  # degrees
-
 
 @dataclass(frozen=True)
 class Objects:
-    """The source of OSM objects, and how their tags are read.
+    """The source of OSM objects, and how their tags are read."""
 
-    Attributes:
-        osm: a vector file or a folder of them (see `objects.read_objects`); None: no objects.
-        without: the remedy if no object lies on the raster, as the end of a sentence; None: that
-            is no fault.
-    """
-
-    osm: str | None
+    osm: str | None      # as in `objects.read_objects`; None: no objects
     layers: LayerTable
     encoder: TextEncoder
-    without: str | None
+    without: str | None  # the remedy if there are none, to end a sentence; None: no fault
 
 
 def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, objects: Objects,
@@ -79,9 +70,9 @@ def announce(step: str, progress: bool) -> None:
 def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
                   progress: bool) -> None:
     spool.mkdir(parents=True, exist_ok=True)
-    census, names = Census(), objects.layers.names
+    census = Census()
     if objects.osm is None:
-        write_spool(spool, [], census, names, grid)
+        write_spool(spool, [], census, LAYERS, grid)
         return
     crs = _crs_of_objects(mosaic)
     with tqdm(unit=" features", desc="OSM", leave=False, mininterval=0,
@@ -90,29 +81,24 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
                               scratch=spool)
         if crs.is_geographic:
             chunks = _without_wraps(chunks)
-        write_spool(spool, chunks, census, names, grid)
+        write_spool(spool, chunks, census, LAYERS, grid)
     if objects.without is not None and not len(Spool(spool)):
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds,
                                               objects.without))
 
 
 def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
-    """Yield objects in degrees, without those that cross the CRS's cut. They lie on the far side
-    of the Earth and seem to reach around it."""
+    """Yield objects in degrees, without those on the far side of the Earth that cross its cut."""
     for chunk in chunks:
         west, _, east, _ = shapely.bounds(chunk.geometry).T
-        kept = east - west < _HALF_TURN
+        kept = east - west < 180
         yield OsmObjects(chunk.layer[kept], chunk.value[kept], chunk.geometry[kept])
 
 
 def _crs_of_objects(mosaic: Mosaic) -> CRS:
-    """Return the raster's CRS without a cut at the antimeridian.
-
-    A raster in degrees may reach beyond 180, where objects restart at -180.
-
-    Raises:
-        PrepareError: the raster reaches beyond the end of a projected CRS.
-    """
+    """Return the raster's CRS without a cut at the antimeridian; a raster in degrees may reach
+    beyond 180, where objects restart at -180. Raise PrepareError if it goes beyond a projection's
+    end."""
     crs = CRS.from_wkt(mosaic.crs.to_wkt())
     whole = uncut(mosaic.bounds, crs)
     if whole is None:

@@ -12,30 +12,19 @@ from datasets.prepare.osm.tags import listed
 
 @dataclass
 class PrepareSummary:
-    """What one run made and left out.
+    """What one run made and left out; counts of objects are those of the `Census`."""
 
-    Attributes:
-        out, city: folder of the dataset, and prefix of the tiles' names.
-        metres: ground size of a pixel, x and y.
-        grid: of the tiles.
-        report: counts over all bands.
-        objects: OSM objects that overlap the raster, by layer.
-        values: number of distinct tag values over all layers.
-        repaired, outside, dropped: as in the `Census` of the OSM objects.
-        splits: the report of the lists of tiles, if there are targets.
-    """
-
-    out: Path
-    city: str
-    metres: tuple[float, float]
+    out: Path  # folder of the dataset
+    city: str  # prefix of the tiles' names
+    metres: tuple[float, float]  # ground size of a pixel, x and y
     grid: TileGrid
-    report: BandReport = field(default_factory=BandReport)
-    objects: Mapping[str, int] = field(default_factory=dict)
-    values: int = 0
+    report: BandReport = field(default_factory=BandReport)  # counts over all bands
+    objects: Mapping[str, int] = field(default_factory=dict)  # that overlap the raster, by layer
+    values: int = 0  # number of distinct tag values over all layers
     repaired: int = 0
     outside: int = 0
     dropped: Counter = field(default_factory=Counter)
-    splits: str = ""
+    splits: str = ""  # the report of the lists of tiles, if there are targets
 
     @property
     def tiles(self) -> int:

@@ -24,11 +24,8 @@ def grid_cells(names: Sequence[str], among: Sequence[str] | None = None) -> np.n
     """Return column and row [n, 2] of tiles of one city, named `{city}_{col}_{row}`.
 
     The authors' published names count pixels (singapore_22176_12992). Names are taken to do so
-    where all differences are multiples of at least LEAST_PIXELS.
-
-    Args:
-        among: the names of all tiles of the city, where `names` are only some.
-    """
+    where all differences, `among` all names of the city, are multiples of at least
+    LEAST_PIXELS."""
     cells, city = _numbers(names), _numbers(names if among is None else among)
     step = np.gcd.reduce(city - city[:1], axis=None)
     return (cells - city.min(0)) // step if step >= LEAST_PIXELS else cells
@@ -58,11 +55,7 @@ def check_cities(cities: Sequence[str], present: list[str], root: Path) -> None:
 
 
 def read_meta(path: Path, remedy: str) -> dict:
-    """Return the object in a JSON file.
-
-    Raises:
-        TileError: it cannot be read, or holds something else; the message ends with `remedy`.
-    """
+    """Return the object in a JSON file, or raise TileError, whose message ends with `remedy`."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

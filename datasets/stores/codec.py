@@ -11,7 +11,17 @@ import zstandard
 
 _LEVEL = 1
 _BLOCK = 16  # rows
-_local = threading.local()  # contexts are costly to make, and serve one thread at a time
+
+
+class _Contexts(threading.local):
+    """zstandard's contexts, which are costly to make and serve one thread at a time."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_contexts = _Contexts()
 
 
 class ImageFault(Exception):
@@ -24,22 +34,19 @@ def encode_image(image: np.ndarray) -> bytes:
     if len(image) == 3:
         rows[:, ::2] -= rows[:, 1:2]
     rows[1:] -= rows[:-1].copy()
-    return _compressor().compress(rows)
+    return _contexts.compressor.compress(rows)
 
 
 def decode_image(buffer: bytes | memoryview | np.ndarray,
                  shape: tuple[int, int, int]) -> np.ndarray:
-    """Invert `encode_image`: return uint8 of `shape` (C, H, W), contiguous and writable.
-
-    Raises:
-        ImageFault: the bytes are truncated or damaged, or hold an image of another size.
-    """
+    """Invert `encode_image`: return uint8 of `shape` (C, H, W), contiguous and writable. Raise
+    ImageFault if the bytes are damaged, or hold an image of another size."""
     channels, height, width = shape
     try:
         # compared before that much memory is allocated
         if zstandard.frame_content_size(buffer) != channels * height * width:
             raise ImageFault(f"not an image of {width} x {height} pixels")
-        differences = np.frombuffer(bytearray(_decompressor().decompress(buffer)), np.uint8)
+        differences = np.frombuffer(bytearray(_contexts.decompressor.decompress(buffer)), np.uint8)
     except zstandard.ZstdError as error:
         raise ImageFault(str(error)) from error
     rows = _running_sum(differences.reshape(height, channels * width))
@@ -67,15 +74,3 @@ def _running_sum(rows: np.ndarray) -> np.ndarray:
     for row in range(max(whole, 1), len(rows)):
         rows[row] += rows[row - 1]
     return rows
-
-
-def _compressor() -> zstandard.ZstdCompressor:
-    if not hasattr(_local, "compressor"):
-        _local.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-    return _local.compressor
-
-
-def _decompressor() -> zstandard.ZstdDecompressor:
-    if not hasattr(_local, "decompressor"):
-        _local.decompressor = zstandard.ZstdDecompressor()
-    return _local.decompressor

@@ -1,5 +1,4 @@
-"""Datasets in the compact layout: a folder per city (compact_city.py), each joined from parts
-(parts.py, join.py)."""
+"""Datasets in the compact layout: a folder per city (compact_city.py) joined from its parts."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from datasets.stores.city import NO_CITY, check_cities, repeated
 from datasets.stores.compact_city import CompactCity
 from datasets.stores.join import join_parts
 from datasets.stores.parts import write_part
+from datasets.stores.release import MAKE
 from utils.errors import TileError
 
 __all__ = ["CITIES", "CompactCity", "CompactTiles", "join_parts", "write_part"]
@@ -19,16 +19,12 @@ CITIES = "cities"  # the folder of all cities' folders
 
 
 class CompactTiles:
-    """The tiles of a dataset in the compact layout, by their index in `names`; the attributes are
-    those of `release.ReleaseTiles`.
-
-    Args:
-        root: the dataset's folder.
-        cities: keep only the tiles of these cities; None or empty keeps all.
+    """The tiles of a dataset in the compact layout, with the arguments and attributes of
+    `release.ReleaseTiles`.
 
     Raises:
-        TileError: there is no city, a requested one is missing, or one cannot be read. Reading a
-            tile raises it too, if the tile is damaged or of another size than requested.
+        TileError: there is no city, a requested one is missing, or one cannot be read; or a tile
+            that is read is damaged or of another size than requested.
     """
 
     def __init__(self, root: Path, cities: Sequence[str] | None = None):
@@ -36,8 +32,7 @@ class CompactTiles:
                          and not path.name.startswith("."))
         if not present:
             raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; "
-                            "correct the path; prepare_dataset.py makes such a dataset from a "
-                            "raster and an OSM extract")
+                            f"correct the path; {MAKE}")
         if cities:
             check_cities(cities, [name for name in present if name != NO_CITY], root)
         self.cities = {name: CompactCity(root / CITIES / name) for name in present

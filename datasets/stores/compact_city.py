@@ -37,7 +37,6 @@ from utils.errors import TileError, one_line
 
 FORMAT, VERSION = "rose-tiles", 1
 TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")  # in a checksum's order
-_OWN_META = ("format", "version", "store")
 _MAKE_AGAIN = "make the city again with prepare_dataset.py, or copy it again from where it came"
 
 
@@ -45,7 +44,6 @@ class CompactCity:
     """The tiles of one city, by their index in `names`.
 
     Attributes:
-        names: the tiles' names, sorted.
         meta: what the city's maker says of it.
         text: float32 [values, width], the text table.
         label_names: tag values by label code; None if the maker does not say.
@@ -53,15 +51,16 @@ class CompactCity:
         node_width: columns of a node row, label included.
 
     Raises:
-        TileError: a file is missing, damaged, or of another version. Reading a damaged tile
-            raises it too.
+        TileError: a file is missing, damaged, or of another version; or a tile is damaged, when
+            read.
     """
 
     def __init__(self, folder: Path):
         self.folder = Path(folder)
         meta = _read_meta(self.folder / "meta.json")
         self._store = meta["store"]
-        self.meta = {key: value for key, value in meta.items() if key not in _OWN_META}
+        self.meta = {key: value for key, value in meta.items()
+                     if key not in ("format", "version", "store")}
         _check_files(self.folder, self._store)
         self.label_names: list[str] | None = self.meta.get("label_names")
         self.names = (self.folder / "names.txt").read_text(encoding="utf-8").splitlines()

@@ -24,12 +24,10 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
     line.
 
     Args:
-        src: a dataset.
         dst: folder to make; on any failure it stays as it was.
         layout: "compact" or "release", refused where it is the layout of `src`; None: the other
             one.
         overwrite: replace a dataset that `dst` holds.
-        progress: show a progress bar.
 
     Raises:
         TileError: `src` cannot be read.
@@ -115,11 +113,8 @@ def _read_tile(tiles: ReleaseTiles, index: int, table: "TextTable", bar: tqdm) -
 
 
 class TextTable:
-    """Text vectors that differ in any bit, in the order of their first appearance.
-
-    Args:
-        start: float32 [values, width], the vectors to begin with.
-    """
+    """Text vectors that differ in any bit, in the order of their first appearance after `start`,
+    float32 [values, width]."""
 
     def __init__(self, start: np.ndarray | None = None):
         self._rows: dict[bytes, int] = {}
@@ -130,30 +125,23 @@ class TextTable:
             self._rows.setdefault(row, number)
 
     def index(self, text: np.ndarray, name: str) -> np.ndarray:
-        """Return the rows of the table, int64 [n], for vectors [n, width]; new ones are added.
-
-        Args:
-            name: of the tile, for a message.
-
-        Raises:
-            TileError: the vectors have another width than those before.
-        """
+        """Return the table's rows, int64 [n], for vectors [n, width] of tile `name`; add new ones.
+        Raise TileError if the vectors have another width than those before."""
         if self._width not in (None, text.shape[1]):
             raise TileError(f"tile {name}: its text vectors have {text.shape[1]} columns, others "
                             f"of the city {self._width}, expected one width; make the city again "
                             "with prepare_dataset.py")
         self._width = text.shape[1]
-        return np.array([self._add(row.tobytes()) for row in text], np.int64)
+        rows = []
+        for vector in map(np.ndarray.tobytes, text):
+            rows.append(self._rows.setdefault(vector, len(self._stored)))
+            if rows[-1] == len(self._stored):
+                self._stored.append(vector)
+        return np.array(rows, np.int64)
 
     def vectors(self) -> np.ndarray:
         """Return the table, float32 [values, width]."""
         return np.frombuffer(b"".join(self._stored), np.float32).reshape(-1, self._width)
-
-    def _add(self, vector: bytes) -> int:
-        row = self._rows.setdefault(vector, len(self._stored))
-        if row == len(self._stored):
-            self._stored.append(vector)
-        return row
 
 
 def _check_destination(src: Path, dst: Path, overwrite: bool) -> None:

@@ -25,7 +25,7 @@ _FILES = {"images": "images.bin", "land_use": "land_use.bin", "text": "text_inde
 
 def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta: dict) -> None:
     """Make a city's folder from the tiles in `parts`, in memory that does not grow with their
-    pixels, nodes and edges.
+    content.
 
     The result depends on the tiles alone, not on how they were dealt to parts. The folder has no
     meta.json, so is no city, until all else is on disk.
@@ -38,8 +38,8 @@ def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta
             code.
 
     Raises:
-        TileError: a part cannot be read, there is no tile, two have one name, or they differ in
-            size.
+        TileError: a part cannot be read, there is no tile, two have one name, or their sizes
+            differ.
     """
     joint = _Joint([Path(part) for part in parts], Path(folder),
                    np.ascontiguousarray(text_table, np.float32))
@@ -162,14 +162,9 @@ class _Joint:
 
 
 class _ScatteredFile:
-    """A file of one array, written piece by piece in any order.
-
-    Args:
-        path: the file; one that ends in .npy begins with numpy's header.
-        dtype: type of the content.
-        starts: [tiles + 1] where the tiles' pieces begin, in elements or, with columns, in rows.
-        columns: columns of a two-dimensional array.
-    """
+    """A file of one array, with numpy's header if it ends in .npy, written piece by piece in any
+    order. `starts` [tiles + 1] is where the pieces begin, in elements or, with columns, in
+    rows."""
 
     def __init__(self, path: Path, dtype: np.dtype, starts: np.ndarray,
                  columns: int | None = None):

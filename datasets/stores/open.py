@@ -11,12 +11,8 @@ UNFINISHED = ".unfinished-"  # begins the name of a marker: the city's tiles wer
 
 
 def layout_of(root: Path) -> str:
-    """Return "compact" or "release", by the folders of a dataset.
-
-    Raises:
-        TileError: the folder does not exist, its preparation was interrupted, or it has the
-            folders of both layouts.
-    """
+    """Return "compact" or "release", by the folders of a dataset; raise TileError if it does not
+    exist, its preparation was interrupted, or it has the folders of both layouts."""
     if not root.is_dir():
         problem = "is a file" if root.exists() else "does not exist"
         raise TileError(f"{root}: {problem}, expected the folder of a dataset with {CITIES}/, or "
@@ -34,10 +30,6 @@ def layout_of(root: Path) -> str:
 
 
 def open_store(root: Path, cities: Sequence[str] | None = None) -> CompactTiles | ReleaseTiles:
-    """Open the dataset at `root` in the layout that it has; without `cities`, all of them.
-
-    Raises:
-        TileError: `root` holds no dataset that can be read.
-    """
+    """Open the dataset at `root` in its layout, or raise TileError; without `cities`, all."""
     store = CompactTiles if layout_of(root) == "compact" else ReleaseTiles
     return store(root, cities)

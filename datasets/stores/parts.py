@@ -1,5 +1,4 @@
-"""A part of a city: the tiles of one band in one uncompressed .npz of concatenated arrays, from
-which `join.join_parts` makes the city."""
+"""A part of a city: the tiles of one band in one uncompressed .npz of concatenated arrays."""
 
 import zipfile
 from collections.abc import Iterable
@@ -20,12 +19,8 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # nump
 
 
 def write_part(path: Path, tiles: Iterable[Tile]) -> None:
-    """Write tiles, in any order, to the file `path`, which is whole or absent. The same tiles make
-    the same bytes.
-
-    Raises:
-        ValueError: arrays of a tile disagree, or images differ in size.
-    """
+    """Write tiles, in any order, to the file `path`, which is whole or absent; the same tiles make
+    the same bytes. Raise ValueError if arrays of a tile disagree, or images differ in size."""
     tiles = list(tiles)
     for tile in tiles:
         _check(tile, tiles[0].image.shape)
@@ -54,15 +49,13 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
 
 
 class Part:
-    """A file of `write_part` whose arrays are read on demand.
+    """A file of `write_part` whose arrays are read on demand; TileError if it is missing or
+    damaged.
 
     Attributes:
         names: the tiles' names.
         image_shape: (C, H, W) of every image; zeros in a part without tiles.
         counts: "images" and "land_use" (bytes), "nodes", "edges" -> int64 [tiles].
-
-    Raises:
-        TileError: the file is missing or damaged.
     """
 
     def __init__(self, path: Path):

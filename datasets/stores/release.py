@@ -39,7 +39,6 @@ class ReleaseTiles:
     """The tiles of a dataset in the release's layout, by their index in `names`.
 
     Args:
-        root: the dataset's folder.
         cities: keep only the tiles of these cities; None or empty keeps all.
 
     Attributes:
@@ -47,9 +46,8 @@ class ReleaseTiles:
         label_names: city -> tag values by label code, for the cities that have a meta file.
 
     Raises:
-        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta
-            file cannot be read. Reading a tile raises it too, if one of its files is not as
-            described above.
+        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a file
+            that is read, now or with a tile, is not as described above.
     """
 
     def __init__(self, root: Path, cities: Sequence[str] | None = None):
@@ -126,11 +124,8 @@ def release_folders(root: Path) -> list[Path]:
 
 
 def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
-    """Write the files of one tile into the folders of the dataset at `root`, made if missing.
-
-    Args:
-        text_table: float32 [values, width]; the tile's `text` counts its rows.
-    """
+    """Write one tile into the folders of the dataset at `root`, made if missing; the tile's `text`
+    counts rows of `text_table`, float32 [values, width]."""
     graph = tile.graph(text_table)
     for folder, tensor in zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr),
                               strict=True):
@@ -164,11 +159,8 @@ def _made(root: Path, folder: str, name: str) -> Path:
 
 
 def read_image(path: Path, size: int | None = None) -> Tensor:
-    """Read an RGB image as uint8 [3, H, W].
-
-    Raises:
-        TileError: the file cannot be decoded, has another mode, or not size x size pixels.
-    """
+    """Read an RGB image as uint8 [3, H, W]; raise TileError if the file cannot be decoded, has
+    another mode, or not size x size pixels."""
     try:
         with Image.open(path) as image:
             _check_image(image, path, size)
@@ -191,11 +183,8 @@ def _check_image(image: Image.Image, path: Path, size: int | None) -> None:
 
 
 def read_land_use(path: Path) -> Tensor:
-    """Read a label image, grey or with a palette, as the stored bytes: uint8 [H, W].
-
-    Raises:
-        TileError: the file cannot be decoded, or has another mode.
-    """
+    """Read a label image, grey or with a palette, as the stored bytes: uint8 [H, W]; raise
+    TileError if the file cannot be decoded, or has another mode."""
     try:
         with Image.open(path) as image:
             if image.mode not in ("L", "P"):
@@ -209,11 +198,7 @@ def read_land_use(path: Path) -> Tensor:
 
 
 def read_total(path: Path) -> float:
-    """Read the number on a file's first line.
-
-    Raises:
-        TileError: it is no finite number.
-    """
+    """Read the number on a file's first line; raise TileError if it is no finite number."""
     first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip()
     try:
         value = float(first)
@@ -227,11 +212,8 @@ def read_total(path: Path) -> float:
 
 def read_tensor(path: Path) -> Tensor:
     """Read a dense tensor saved by `torch.save`; only tensors and plain containers are unpickled.
-
-    Raises:
-        TileError: the file is damaged, holds pickled objects, or something other than a dense
-            tensor.
-    """
+    Raise TileError if the file is damaged, or holds pickled objects or anything but a dense
+    tensor."""
     try:
         value = load_tensors(path)
     except FileFault as fault:

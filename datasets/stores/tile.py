@@ -20,37 +20,23 @@ TOTALS = ("pop", "CO2")    # what a tile may have a sum of, by the names of the 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile with n nodes, e edges and an image of H x W pixels.
+    """A tile with n nodes, e edges and an image of H x W pixels."""
 
-    Attributes:
-        name: `{city}_{col}_{row}`.
-        image: uint8 [3, H, W].
-        geometry: float32 [n, 12], the columns AREA to CENTROID.
-        text: int64 [n], row of the text table that the node row begins with.
-        label: int64 [n], the node's label code.
-        edges: int64 [2, e], indices of nodes.
-        codes: float32 [e], relation codes.
-        land_use: uint8 [H, W], 0..8, others unknown; None if the tile has no label.
-        totals: sums over the tile, by the names of TOTALS.
-    """
-
-    name: str
-    image: np.ndarray
-    geometry: np.ndarray
-    text: np.ndarray
-    label: np.ndarray
-    edges: np.ndarray
-    codes: np.ndarray
+    name: str             # `{city}_{col}_{row}`
+    image: np.ndarray     # uint8 [3, H, W]
+    geometry: np.ndarray  # float32 [n, 12], the columns AREA to CENTROID
+    text: np.ndarray      # int64 [n], row of the text table that the node row begins with
+    label: np.ndarray     # int64 [n], the node's label code
+    edges: np.ndarray     # int64 [2, e], indices of nodes
+    codes: np.ndarray     # float32 [e], relation codes
+    # uint8 [H, W], 0..8, others unknown; None if the tile has no label
     land_use: np.ndarray | None = None
+    # sums over the tile, by the names of TOTALS
     totals: dict[str, float] = field(default_factory=dict)
 
     def graph(self, text_table: np.ndarray) -> Data:
         """Return x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1] and
-        name.
-
-        Args:
-            text_table: float32 [values, width]; `text` counts its rows.
-        """
+        name; `text` counts the rows of `text_table`, float32 [values, width]."""
         x = np.concatenate([text_table[self.text], self.geometry, self.label[:, None]], axis=1,
                            dtype=np.float32)
         return Data(x=torch.from_numpy(x),

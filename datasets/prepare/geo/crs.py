@@ -1,5 +1,4 @@
-"""Boxes, points and shapes between coordinate reference systems, some of them cut at the
-antimeridian."""
+"""Boxes, points and shapes between reference systems, some of them cut at the antimeridian."""
 
 import warnings
 from functools import lru_cache

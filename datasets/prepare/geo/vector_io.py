@@ -35,28 +35,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of a vector file.
-
-    Attributes:
-        name: None in a GeoParquet file, which is one layer.
-        crs: of its geometries, as the file states it; None: unknown.
-        columns: name -> TEXT, NUMBER or OTHER; geometries and their boxes left out.
-        count: number of features.
-        shapes: GDAL's name of the geometry type; None: a table without geometries.
-        indexed: the file finds the features of a window without being read whole.
-        geometry: name of a GeoParquet file's geometry column (WKB).
-        box: bounds of all geometries, where a GeoParquet file states them.
-    """
+    """One layer of a vector file."""
 
     path: Path
-    name: str | None
-    crs: str | dict | None
-    columns: dict[str, str]
-    count: int
-    shapes: str | None
-    indexed: bool
-    geometry: str | None = None
-    box: Bounds | None = None
+    name: str | None  # None in a GeoParquet file, which is one layer
+    crs: str | dict | None  # of its geometries, as the file states it; None: unknown
+    columns: dict[str, str]  # name -> TEXT, NUMBER or OTHER; geometries and their boxes left out
+    count: int  # number of features
+    shapes: str | None  # GDAL's name of the geometry type; None: a table without geometries
+    indexed: bool  # the file finds the features of a window without being read whole
+    geometry: str | None = None  # name of a GeoParquet file's geometry column (WKB)
+    box: Bounds | None = None  # bounds of all geometries, where a GeoParquet file states them
 
     @property
     def polygonal(self) -> bool:
@@ -83,13 +72,15 @@ def open_layers(path: Path) -> list[Layer]:
     """Return the layers of a vector file.
 
     Raises:
-        PrepareError: GDAL would take the path for one into an archive, or a Parquet file has no
-            geometries or none encoded as WKB.
+        PrepareError: a `!` in the path, or a Parquet file without geometries encoded as WKB.
         One of `READ_ERRORS`: no vector file, or damaged.
     """
     if is_parquet(path):
         return [parquet_file(path)]
-    check_path(path)
+    if "!" in str(path):
+        raise PrepareError(f"{path}: its path has a !, which the reader of vector files takes for "
+                           "the end of an archive's name. Rename the file or its folder, or pass "
+                           "a GeoParquet file.")
     layers = []
     for name, shapes in pyogrio.list_layers(path):
         info = pyogrio.read_info(path, layer=name, force_feature_count=True)
@@ -106,12 +97,8 @@ def is_parquet(path: Path) -> bool:
 
 
 def parquet_file(path: Path) -> Layer:
-    """Return the layer that a GeoParquet file's metadata describe.
-
-    Raises:
-        PrepareError: no geometries, or none encoded as WKB.
-        One of `READ_ERRORS`: no Parquet file, or damaged.
-    """
+    """Return the layer that a GeoParquet file's metadata describe; raise PrepareError if there is
+    none encoded as WKB, one of `READ_ERRORS` if the file is damaged."""
     with pq.ParquetFile(path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
     geo = json.loads((schema.metadata or {}).get(b"geo", b"{}"))
@@ -150,14 +137,6 @@ def parquet_batches(path: Path, columns: list[str], size: int = _BATCH) -> Itera
     """Yield columns of a Parquet file, `size` rows at a time."""
     with pq.ParquetFile(path) as file:
         yield from file.iter_batches(size, columns=columns)
-
-
-def check_path(path: Path) -> None:
-    """Raise PrepareError if GDAL would take a path for one into an archive."""
-    if "!" in str(path):
-        raise PrepareError(f"{path}: its path has a !, which the reader of vector files takes for "
-                           "the end of an archive's name. Rename the file or its folder, or pass "
-                           "a GeoParquet file.")
 
 
 def usable_crs(crs: str | dict | None) -> CRS | None:

@@ -33,18 +33,13 @@ _MATTERS = re.compile(
 
 @dataclass(frozen=True)
 class Reading:
-    """How the pixels of every file are read.
+    """How the pixels of every file are read."""
 
-    Attributes:
-        bands: of red, green and blue, from 1; None: by colour interpretation, else the first
-            three, or a palette's colours.
-        crs: of files that have none.
-        nodata: "file": as each file states (alpha, mask, nodata); "none": every pixel counts; else
-            the value of pixels without imagery in all three bands, whatever the files state.
-    """
-
+    # red, green, blue, from 1; None: by colour interpretation, the first three or a palette
     bands: tuple[int, int, int] | None = None
-    crs: str | None = None
+    crs: str | None = None  # of files that have none
+    # "file": as each file states (alpha, mask, nodata); "none": every pixel counts; else the
+    # value of pixels without imagery in all three bands, whatever the files state
     nodata: str = "file"
 
     @classmethod
@@ -79,24 +74,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class RasterFile:
-    """A file as known before its pixels are read.
-
-    Attributes:
-        path: of the file.
-        crs, transform, width, height: its grid, as in rasterio.
-        dtype: of the pixels of its three bands.
-        nodata: the value that the three bands share, if they do and it counts.
-        files: of this raster, those beside it and a VRT's own sources included.
-    """
+    """A file as known before its pixels are read; the grid is as in rasterio."""
 
     path: Path
     crs: CRS
     transform: Affine
     width: int
     height: int
-    dtype: str
-    nodata: float | None
-    files: tuple[Path, ...]
+    dtype: str               # of the pixels of its three bands
+    nodata: float | None     # the value that the three bands share, if they do and it counts
+    files: tuple[Path, ...]  # of this raster, those beside it and a VRT's own sources included
 
 
 class _TooFewBands(PrepareError):
@@ -105,8 +92,7 @@ class _TooFewBands(PrepareError):
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """Give GDAL little memory, and hide its warnings on files without georeference: our errors
-    say more."""
+    """Give GDAL little memory, and hide its warnings on files without georeference."""
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         yield
@@ -114,8 +100,7 @@ def gdal() -> Iterator[None]:
 
 @contextmanager
 def damage_named(path: Path) -> Iterator[None]:
-    """Raise PrepareError if GDAL fails inside: the file was opened before, so its pixels are
-    damaged."""
+    """Raise PrepareError if GDAL fails inside: a file that could be opened has damaged pixels."""
     try:
         yield
     except RasterioError as error:
@@ -125,13 +110,8 @@ def damage_named(path: Path) -> Iterator[None]:
 
 
 def raster_files(raster: str | Path) -> list[Path]:
-    """Return the sorted files that a path, a folder or a glob names.
-
-    Of a folder these are its GeoTIFFs or, if it has none, its VRTs.
-
-    Raises:
-        PrepareError: there are none.
-    """
+    """Return the sorted files that a path, a folder (its GeoTIFFs or, if it has none, its VRTs) or
+    a glob names; raise PrepareError if there are none."""
     path = Path(raster)
     if path.is_file():
         return [path]
@@ -157,12 +137,8 @@ def raster_files(raster: str | Path) -> list[Path]:
 
 
 def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
-    """Return what `inspect` knows of files, in their order.
-
-    Raises:
-        PrepareError: as `inspect`; or only some of the files have three bands, so the others are
-            no imagery.
-    """
+    """Return what `inspect` knows of files, in their order; raise PrepareError as it does, or if
+    only some have three bands, so the others are no imagery."""
     files, too_few = [], None
     for path in paths:
         try:
@@ -180,12 +156,8 @@ def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
 
 
 def inspect(path: Path, reading: Reading) -> RasterFile:
-    """Return what a file is, without its pixels.
-
-    Raises:
-        PrepareError: it is no raster, has no place on the ground, lacks a band, or its pixels are
-            of a type without an order.
-    """
+    """Return what a file is, without its pixels. Raise PrepareError if it is no raster, has no
+    place on the ground, lacks a band, or its pixels are of a type without an order."""
     try:
         with rasterio.open(path) as dataset:
             crs = _crs(path, dataset, reading)
@@ -216,10 +188,7 @@ def is_palette(dataset: rasterio.DatasetReader, reading: Reading) -> bool:
 def colour_bands(path: Path, dataset: rasterio.DatasetReader,
                  reading: Reading) -> tuple[int, int, int]:
     """Return the bands of red, green and blue, from 1; of a palette its one band, three times.
-
-    Raises:
-        PrepareError: one is missing.
-    """
+    Raise PrepareError if one is missing."""
     if is_palette(dataset, reading):
         return 1, 1, 1
     if reading.bands is not None:
@@ -287,15 +256,12 @@ def crs_name(crs: CRS) -> str:
 
 def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
     """Return the file, those beside it (mask, overviews, metadata) and a VRT's sources, nested
-    VRTs included.
-
-    Files of mere statistics are left out: a GIS that opens the raster writes one.
-    """
+    VRTs included; without files of mere statistics, which a GIS writes when it opens a raster."""
     files = [path]
     for name in dataset.files:
         file = Path(name)
         if file.is_file() and not file.samefile(path):
-            if not _is_statistics(file):
+            if not name.lower().endswith(".aux.xml") or _MATTERS.search(file.read_bytes()):
                 files.append(file)
         elif not (file.exists() or dataset.driver != "VRT" or name.startswith("/vsi")
                   or "://" in name):
@@ -305,8 +271,3 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
         with rasterio.open(file) as inner:
             files.extend(inside for inside in _files(file, inner)[1:] if inside not in files)
     return files
-
-
-def _is_statistics(file: Path) -> bool:
-    """Return whether a file is GDAL metadata (.aux.xml) that changes no pixel and no place."""
-    return file.name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())

@@ -19,6 +19,7 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from datasets.prepare.imagery import placement
 from datasets.prepare.imagery.files import (
     RasterFile,
     Reading,
@@ -27,18 +28,7 @@ from datasets.prepare.imagery.files import (
     inspect_all,
     raster_files,
 )
-from datasets.prepare.imagery.placement import (
-    Source,
-    check_near,
-    grid_at,
-    is_north_up,
-    located,
-    metres_per_pixel,
-    moved_to_origin,
-    north_up,
-    resampling_warnings,
-    shifted,
-)
+from datasets.prepare.imagery.placement import Source
 from datasets.prepare.imagery.stretch import (
     apply_stretch,
     check_percentiles,
@@ -56,9 +46,7 @@ WARP_ERROR_PX = 0.001
 
 
 class Mosaic:
-    """Files on one grid, from `open_mosaic` or the dictionary of another mosaic.
-
-    A context manager that closes its files.
+    """Files on one grid, from `open_mosaic` or another mosaic's dictionary; a context manager.
 
     Attributes:
         crs, transform, width, height: of the whole grid, as in rasterio.
@@ -87,14 +75,11 @@ class Mosaic:
     @property
     def metres_per_pixel(self) -> tuple[float, float]:
         """Width and height on the ground of the pixel at the centre, in true metres."""
-        return metres_per_pixel(self.crs, self.transform, self.width, self.height)
+        return placement.metres_per_pixel(self.crs, self.transform, self.width, self.height)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return a window's RGB [h, w, 3] uint8, 0 without imagery, and valid [h, w] bool.
-
-        Raises:
-            PrepareError: a file cannot be decoded there.
-        """
+        """Return a window's RGB [h, w, 3] uint8, 0 without imagery, and valid [h, w] bool; raise
+        PrepareError if a file cannot be decoded there."""
         left, top = int(window.col_off), int(window.row_off)
         right, bottom = left + int(window.width), top + int(window.height)
         image = _Image(bottom - top, right - left, self.stretch)
@@ -112,14 +97,9 @@ class Mosaic:
         return image.rgb, image.valid
 
     def thumbnail(self, max_side: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the whole decimated to at most `max_side` pixels: RGB [h, w, 3] uint8 and valid
-        [h, w] bool.
-
-        Overviews are used where they fit.
-
-        Raises:
-            PrepareError: a file cannot be decoded.
-        """
+        """Return the whole decimated to at most `max_side` pixels, from overviews where they fit:
+        RGB [h, w, 3] uint8 and valid [h, w] bool; raise PrepareError if a file cannot be
+        decoded."""
         step = max(1.0, max(self.width, self.height) / max_side)
         grid = Affine(self.transform.a * step, 0, self.transform.c, 0, self.transform.e * step,
                       self.transform.f)
@@ -130,7 +110,7 @@ class Mosaic:
                 c0, c1 = _decimated(source.col, source.width, step, image.valid.shape[1])
                 r0, r1 = _decimated(source.row, source.height, step, image.valid.shape[0])
                 with damage_named(source.path), open_view(source.path, self.reading) as view:
-                    if view.crs == self.crs and is_north_up(view.transform):
+                    if view.crs == self.crs and placement.is_north_up(view.transform):
                         image.paste(np.s_[r0:r1, c0:c1],
                                     *read_view(view, shape=(r1 - r0, c1 - c0)))
                         continue
@@ -185,13 +165,12 @@ class Mosaic:
 
     def _open(self, source: Source, grid: Affine,
               resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
-        """Return a view of a file, resampled to its rectangle of `grid` unless its own pixels are
-        the grid's."""
+        """Return a view of a file, resampled to its rectangle of `grid` unless on it already."""
         view = open_view(source.path, self.reading, source.step)
         if not source.step:
             return view
         return WarpedVRT(
-            view, crs=self.crs, transform=shifted(grid, source.col, source.row),
+            view, crs=self.crs, transform=placement.shifted(grid, source.col, source.row),
             width=source.width, height=source.height, resampling=resampling,
             add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1", YSCALE="1")
 
@@ -246,14 +225,14 @@ def open_mosaic(
     with gdal():
         files = inspect_all(raster_files(raster), reading)
         _check_depth(files)
-        crs, grid = files[0].crs, north_up(files[0])
-        sources, grid = moved_to_origin([located(file, crs, grid) for file in files], grid)
-        check_near(files, sources)
-        warnings = resampling_warnings(files, sources)
+        crs, grid = files[0].crs, placement.north_up(files[0])
+        sources, grid = placement.placed(files, crs, grid)
+        placement.check_near(files, sources)
+        warnings = placement.resampling_warnings(files, sources)
         if resolution is not None:
-            grid = grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
-                           max(s.row + s.height for s in sources))
-            sources, grid = moved_to_origin([located(file, crs, grid) for file in files], grid)
+            grid = placement.grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
+                                     max(s.row + s.height for s in sources))
+            sources, grid = placement.placed(files, crs, grid)
         eight_bit = files[0].dtype == "uint8"
         limits = None if eight_bit else find_stretch(files, reading, percentiles)
         warnings.extend(filter(None, [nodata_warning(files, reading)]))

@@ -27,18 +27,15 @@ LEAST_COVERED, LARGE_GRID = 5e-3, 1e10
 
 @dataclass(frozen=True)
 class Source:
-    """One file and the rectangle of the mosaic's pixels that it covers.
-
-    Attributes:
-        step: 0 if the file's own pixels are the mosaic's; else the file is resampled, and this is
-            the width of a mosaic pixel in file pixels.
-    """
+    """One file and the rectangle of the mosaic's pixels that it covers."""
 
     path: Path
     col: int
     row: int
     width: int
     height: int
+    # 0 if the file's own pixels are the mosaic's; else the file is resampled, and this is the
+    # width of a mosaic pixel in file pixels
     step: float
 
 
@@ -68,11 +65,8 @@ def north_up(file: RasterFile) -> Affine:
 
 
 def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) -> Affine:
-    """Return the grid from the same corner with pixels of `resolution` metres at the centre.
-
-    Raises:
-        PrepareError: that centre is no place on Earth.
-    """
+    """Return the grid from the same corner with pixels of `resolution` metres at the centre; raise
+    PrepareError if that is no place on Earth."""
     across, down = metres_per_pixel(crs, grid, width, height)
     if not across > 0 < down:
         centre = grid @ (width / 2, height / 2)
@@ -90,11 +84,8 @@ def shifted(grid: Affine, col: int, row: int) -> Affine:
 
 
 def located(file: RasterFile, crs: CRS, grid: Affine) -> Source:
-    """Return a file's rectangle on a grid, in whole pixels, negative west and north of its corner.
-
-    Raises:
-        PrepareError: the file has no such place in the grid's CRS.
-    """
+    """Return a file's rectangle on a grid, in whole pixels, negative west and north of its corner;
+    raise PrepareError if the file has no such place in the grid's CRS."""
     bounds = _bounds(file)
     if file.crs != crs:
         bounds = box_in(bounds, _projected(file.crs), _projected(crs))
@@ -115,8 +106,7 @@ def located(file: RasterFile, crs: CRS, grid: Affine) -> Source:
 
 
 def _step(file: RasterFile, crs: CRS, grid: Affine, width: int, height: int) -> float:
-    """Return the width of a pixel of a grid over a file, in file pixels. Raise PrepareError if one
-    of them has no size on Earth."""
+    """Return the width of a grid's pixel over a file, in file pixels, or raise PrepareError."""
     if file.crs == crs:
         return math.sqrt(abs(grid.determinant / file.transform.determinant))
     own = metres_per_pixel(file.crs, file.transform, file.width, file.height)
@@ -132,9 +122,9 @@ def _no_place(file: RasterFile, crs: CRS) -> PrepareError:
                         "prepare it as a city of its own.")
 
 
-def moved_to_origin(sources: Sequence[Source], grid: Affine) -> tuple[list[Source], Affine]:
-    """Return sources and grid with the first pixel where the westernmost and northernmost begin.
-    """
+def placed(files: Sequence[RasterFile], crs: CRS, grid: Affine) -> tuple[list[Source], Affine]:
+    """Return the files' rectangles, and the grid moved to where the first column and row begin."""
+    sources = [located(file, crs, grid) for file in files]
     col, row = min(source.col for source in sources), min(source.row for source in sources)
     return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step)
             for s in sources], shifted(grid, col, row)
@@ -160,8 +150,7 @@ def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
 
 
 def _metres(centres: np.ndarray, index: int) -> np.ndarray:
-    """Return distances along the ellipsoid from one of the centres [files, 2] (longitude,
-    latitude) to all: [files]."""
+    """Return metres from one of the centres [files, 2] (longitude, latitude) to all: [files]."""
     lon, lat = centres.T
     start = np.broadcast_to(centres[index][:, None], (2, len(centres)))
     return DEGREES.get_geod().inv(*start, lon, lat)[2]

@@ -1,7 +1,5 @@
 """Make imagery of more than 8 bits 8-bit, by one stretch of all files; find nodata inside imagery.
-
-Both use a sample that depends on the files alone, so every run gives the same answer.
-"""
+Both use a sample that depends on the files alone, so every run gives the same answer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -34,13 +32,9 @@ def check_percentiles(stretch: Iterable[float]) -> tuple[float, float]:
 
 def find_stretch(files: Sequence[RasterFile], reading: Reading,
                  percentiles: tuple[float, float]) -> list[list[float]]:
-    """Return the values of each band that become 0 and 255.
-
-    The sample is about 2 million pixels: windows spread over at most 200 files.
-
-    Returns:
-        [low, high] of red, green and blue; [0, 1] of a band without any valid pixel in the sample.
-    """
+    """Return the values of each band that become 0 and 255: [low, high] of red, green and blue,
+    [0, 1] of a band without any valid pixel in the sample of about 2 million pixels of at most 200
+    files."""
     chosen = _spread(files, SAMPLED_FILES)
     fraction = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
     windows: list[list[np.ndarray]] = [[], [], []]
@@ -101,8 +95,7 @@ def _enclosed(missing: np.ndarray) -> np.ndarray:
 
 
 def _windows(file: RasterFile, fraction: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
-    """Yield at most `most` x `most` windows at even distances with a fraction of a file's pixels.
-    A fraction of 1 is one window, the whole file."""
+    """Yield at most `most` x `most` windows, evenly spread, with a fraction of a file's pixels."""
     length = int((fraction * file.width * file.height) ** 0.5)
     side = 1 if fraction == 1 else max(1, min(most, length // WINDOW_PX))
     width, height = (max(1, round(size * fraction ** 0.5 / side))

@@ -28,12 +28,12 @@ def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.Dataset
     between two files.
 
     Args:
-        path, reading: the file, and how its pixels are read.
         step: 0: the file's own pixels; else they will be resampled, and this is the width of a
             result pixel in file pixels.
     """
     with rasterio.open(path) as dataset:
-        level = _overview_level(dataset, step)
+        level = max((level for level, factor in enumerate(dataset.overviews(1))
+                     if factor <= 1.01 * step), default=None)
         if level is None:
             return rasterio.open(_describe(path, dataset, reading, level, math.ceil(step)))
     with rasterio.open(path, OVERVIEW_LEVEL=level) as coarse:
@@ -42,11 +42,9 @@ def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.Dataset
 
 def read_view(view: rasterio.DatasetReader, window: Window | None = None,
               shape: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pixels of a view, warped or not.
+    """Return the pixels of a view from `open_view`, warped or not, of a window or all.
 
     Args:
-        view: from `open_view`.
-        window: of the view's pixels; None: all.
         shape: h, w to decimate to (nearest neighbours, from an overview where one fits); None: the
             window's own.
 
@@ -68,11 +66,6 @@ def read_view(view: rasterio.DatasetReader, window: Window | None = None,
     if view.count == 4:
         valid &= view.read(4, window=window, out_shape=shape, resampling=nearest) > 0
     return values, valid
-
-
-def _overview_level(dataset: rasterio.DatasetReader, step: float) -> int | None:
-    levels = [level for level, factor in enumerate(dataset.overviews(1)) if factor <= 1.01 * step]
-    return levels[-1] if levels else None
 
 
 def _describe(path: Path, dataset: rasterio.DatasetReader, reading: Reading, level: int | None,

@@ -32,17 +32,11 @@ _DEGREE_M = 110_000  # of latitude, and of longitude at the equator, at least
 
 @dataclass(frozen=True)
 class OsmObjects:
-    """One chunk of objects in the raster's CRS, in the source's order.
+    """One chunk of objects in the raster's CRS, in the source's order."""
 
-    Attributes:
-        layer: [n] int64, index into the layer names.
-        value: [n] object, tag values.
-        geometry: [n] shapely Polygons and MultiPolygons, valid, each meeting the raster.
-    """
-
-    layer: np.ndarray
-    value: np.ndarray
-    geometry: np.ndarray
+    layer: np.ndarray     # [n] int64, index into the layer names
+    value: np.ndarray     # [n] object, tag values
+    geometry: np.ndarray  # [n] shapely Polygons and MultiPolygons, valid, each meeting the raster
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -50,34 +44,23 @@ class OsmObjects:
 
 @dataclass
 class Census:
-    """Counts of a reading, filled while `read_objects` yields.
+    """Counts of a reading, filled while `read_objects` yields."""
 
-    Attributes:
-        repaired: objects whose geometry was invalid.
-        dropped: objects that cannot be used, by reason, without those surely outside.
-        outside: features of the sources that lie outside the raster.
-        extent: west, south, east, north in EPSG:4326 of the whole sources; set when a reading
-            ends without any object.
-        layers: number of layers that have tags and features.
-        empty: whether the sources hold no feature at all, like the answer to a query without
-            results.
-    """
-
-    repaired: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    outside: int = 0
+    repaired: int = 0  # objects whose geometry was invalid
+    dropped: Counter[str] = field(default_factory=Counter)  # unusable objects inside, by reason
+    outside: int = 0  # features of the sources that lie outside the raster
+    # of the whole sources in EPSG:4326; set when a reading ends without any object
     extent: Bounds | None = None
-    layers: int = 0
-    empty: bool = False
+    layers: int = 0      # number of layers that have tags and features
+    empty: bool = False  # no feature at all, like the answer to a query without results
 
 
 def read_objects(
     osm: str | Path, crs: object, bounds: Bounds, table: LayerTable, census: Census,
     progress: Callable[[int], object] | None = None, scratch: Path | None = None,
 ) -> Iterator[OsmObjects]:
-    """Yield the objects of `osm` that overlap a raster and have a tag of `table`.
-
-    A chunk holds at most about 50,000 features.
+    """Yield the objects of `osm` that overlap a raster and have a tag of `table`, in chunks of at
+    most about 50,000 features.
 
     Args:
         osm: a file of vectors or of OpenStreetMap, or a folder of them.
@@ -130,11 +113,8 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bou
 
 
 def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[TaggedLayer | OsmFile]:
-    """Return every layer with tags, by file name; none if the files hold no features at all.
-
-    Raises:
-        PrepareError: there are features, but no layer has tags; or a file is not readable.
-    """
+    """Return every layer with tags, by file name; none if the files hold no features at all. Raise
+    PrepareError if there are features without tags, or a file is not readable."""
     sources, columns, features = [], [], 0
     for file in source_files(path):
         if is_osm_file(file):
@@ -178,7 +158,7 @@ def _no_tags(path: Path, columns: list[str], table: LayerTable) -> str:
     if path.suffix.lower() == ".shp" and not attributes.exists():
         names += f" (its attributes {attributes.name} are missing: put that file beside it)"
     return (f"{path}: no column names OSM tags; columns found: {names}. Expected text columns "
-            f"called {', '.join(table.layer_of_key)}, or {vector_files.LABEL} with "
+            f"called {', '.join(table.rule_of_key)}, or {vector_files.LABEL} with "
             f"key:value;key:value, or {vector_files.PACKED[0]} with an hstore, or "
             f"{vector_files.POINTER} that names the column of the value. Rename yours, or pass "
             "layers= a table with your keys, made like configs/osm_layers.yaml.")
@@ -237,8 +217,8 @@ class _Extent:
 
     def _widen(self, shaped: np.ndarray, geometry: np.ndarray, rule: np.ndarray, value: np.ndarray,
                crs: CRS) -> None:
-        """Put the shapes that the rules make of points and lines into `shaped`. All are [n];
-        `geometry` is in `crs`. Points and lines without a rule stay, to be left out."""
+        """Put the shapes that the rules make of points and lines, in `crs`, into `shaped`; all are
+        [n]. Points and lines without a rule stay, to be left out."""
         rules = self.table.rules
         points, lines = _is_kind(geometry, _POINTS), _is_kind(geometry, _LINES)
         rings = np.flatnonzero(lines & np.array([row.lines == "ring" for row in rules])[rule])
@@ -259,8 +239,7 @@ class _Extent:
 
     @functools.cached_property
     def _metric(self) -> CRS:
-        """An equal-area projection around the raster's centre. Lengths are true to 0.1 % within
-        500 km of it, at the poles too."""
+        """An equal-area CRS around the raster's centre; lengths true to 0.1 % within 500 km."""
         west, south, east, north = self.bounds
         lon, lat = transformer(self.crs, DEGREES).transform((west + east) / 2, (south + north) / 2)
         return CRS.from_dict({"proj": "laea", "lon_0": lon, "lat_0": lat, "datum": "WGS84",
@@ -348,8 +327,7 @@ def _rings_to_polygons(lines: np.ndarray) -> np.ndarray:
 
 
 def polygonal_part(geometry: np.ndarray) -> np.ndarray:
-    """Return the polygonal part of each geometry: [n] -> [n]. Polygons stay; the polygons of a
-    collection become one MultiPolygon; others become empty."""
+    """Return the polygonal part of each geometry, which may be empty: [n] -> [n]."""
     geometry = geometry.copy()
     geometry[_is_kind(geometry, _POINTS + _LINES)] = shapely.Polygon()
     mixed = np.flatnonzero(_is_kind(geometry, (_GEOMETRY_COLLECTION,)))

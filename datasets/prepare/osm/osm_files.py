@@ -61,12 +61,8 @@ class OsmFile:
 
     def chunks(self, window: Bounds | None) -> Iterator[Tagged]:
         """Yield all features: nodes, ways, areas as they complete, each in the file's order.
-
-        `window` is not used: the file has no index.
-
-        Raises:
-            PrepareError: the file is damaged, or the disk has no room for the index of its nodes.
-        """
+        `window` is not used, as the file has no index. Raise PrepareError if the file is damaged,
+        or the disk has no room for the index of its nodes."""
         lost = Counter()
         features = self._features(lost)
         try:
@@ -180,8 +176,7 @@ def _objects(path: Path, kinds: osmium.osm.osm_entity_bits,
 
 
 def _in_order(path: Path, folder: Path) -> Path:
-    """Return the file itself, or a copy in `folder` with its objects in order. Areas need the
-    order, and editors and Overpass write any."""
+    """Return the file, or a copy in `folder` in the order that areas need; editors write any."""
     with osmium.io.Reader(str(path), NOTHING) as reader:
         if reader.header().get("sorting") == "Type_then_ID":
             return path

@@ -29,18 +29,12 @@ _INDEX = "objects.json"
 
 @dataclass(frozen=True)
 class Labels:
-    """Distinct values of each layer, sorted, layers in order; a label code is an index into these.
+    """Distinct values of each layer, sorted, in layer order; label codes are indices into them."""
 
-    Attributes:
-        layers, names: layer name and tag value of each code.
-        values: the distinct tag values, sorted; each has one text vector.
-        text: [codes] index of each code's value in `values`.
-    """
-
-    layers: list[str]
-    names: list[str]
-    values: list[str]
-    text: np.ndarray
+    layers: list[str]  # layer name of each code
+    names: list[str]   # tag value of each code
+    values: list[str]  # the distinct tag values, sorted; each has one text vector
+    text: np.ndarray   # [codes] index of each code's value in `values`
 
 
 def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
@@ -102,12 +96,12 @@ def _read(folder: Path, name: str) -> np.ndarray:
 
 
 class Spool:
-    """A finished spool.
+    """A finished spool; `repaired`, `outside` and `dropped` are those of the `Census` of its
+    reading.
 
     Attributes:
         labels: the label codes of all objects.
         counts: number of objects by layer name.
-        repaired, outside, dropped: as in the `Census` of their reading.
     """
 
     def __init__(self, folder: Path):
@@ -132,8 +126,8 @@ class Spool:
         return len(self._bounds)
 
     def of_row(self, row: int, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return geometries and label codes [n] of objects that may meet a row between two x. They
-        are ordered by layer, then as in the source."""
+        """Return geometries and label codes [n] of objects that may meet a row between two x,
+        ordered by layer, then as in the source."""
         ends = self._arrays["row_ends"]
         members = self._arrays["rows"][(ends[row - 1] if row else 0):ends[row]]
         bounds = self._bounds[members]

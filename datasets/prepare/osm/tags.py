@@ -31,20 +31,13 @@ Pairs = Iterable[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Rule:
-    """The rule for objects with one OSM key.
-
-    Attributes:
-        layer: index into the layer names.
-        radius_m: of the disc that a point becomes; None: points are left out.
-        lines: `ring`, `buffer` or `drop`, see `configs/osm_layers.yaml`.
-        only: the values taken; None: all but `without`.
-    """
+    """The rule for objects with one OSM key."""
 
     key: str
-    layer: int
-    radius_m: float | None
-    lines: str
-    only: frozenset[str] | None
+    layer: int                   # index into the layer names
+    radius_m: float | None       # of the disc that a point becomes; None: points are left out
+    lines: str                   # `ring`, `buffer` or `drop`, see `configs/osm_layers.yaml`
+    only: frozenset[str] | None  # the values taken; None: all but `without`
     without: frozenset[str]
 
     def takes(self, value: str) -> bool:
@@ -60,18 +53,10 @@ class LayerTable:
     width_m: dict[str, float]
     default_width_m: float
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return LAYERS
-
     @functools.cached_property
     def rule_of_key(self) -> dict[str, int]:
         """Index of each key's rule."""
         return {rule.key: index for index, rule in enumerate(self.rules)}
-
-    @property
-    def layer_of_key(self) -> dict[str, int]:
-        return {rule.key: rule.layer for rule in self.rules}
 
     @property
     def margin_m(self) -> float:
@@ -82,8 +67,7 @@ class LayerTable:
         return max([0, *radii])
 
     def key_for(self, name: str) -> str | None:
-        """Return the key that a file or column `name` stands for: that key, or the first one of
-        that layer."""
+        """Return the key that a file or column names: itself, or the first one of that layer."""
         name = name.casefold()
         if name in self.rule_of_key:
             return name
@@ -102,24 +86,14 @@ class LayerTable:
 
 @dataclass(frozen=True)
 class Tagged:
-    """One chunk of a source: the features that a rule takes, and one row for each of their tags.
+    """One chunk of a source: the features that a rule takes, and a row for each of their tags."""
 
-    Attributes:
-        read: features read for this chunk, those without a tag that counts included.
-        wkb: [features] object, well-known binary in bytes or hexadecimal; None where there is no
-            geometry.
-        owner: [tags] feature of each tag, ascending.
-        rule: [tags] index of the tag's rule.
-        value: [tags] object, the tag's value.
-        dropped: features that cannot be read, by reason.
-    """
-
-    read: int
-    wkb: np.ndarray
-    owner: np.ndarray
-    rule: np.ndarray
-    value: np.ndarray
-    dropped: Counter[str]
+    read: int  # features read for this chunk, those without a tag that counts included
+    wkb: np.ndarray  # [features] object, bytes or hexadecimal; None where there is no geometry
+    owner: np.ndarray  # [tags] feature of each tag, ascending
+    rule: np.ndarray  # [tags] index of the tag's rule
+    value: np.ndarray  # [tags] object, the tag's value
+    dropped: Counter[str]  # features that cannot be read, by reason
 
 
 def listed(counts: Mapping[str, int]) -> str:
@@ -136,9 +110,7 @@ def tag_rows(codes: np.ndarray, words: list[str], parse: Callable[[str], Pairs],
         words: the column's distinct words.
 
     Returns:
-        owner: [tags] row that each tag belongs to, ascending.
-        rule: [tags] its rule.
-        value: [tags] its value, object.
+        [tags] each: row that the tag belongs to (ascending), its rule, and its value (object).
     """
     matches = [table.matches(parse(word)) for word in words]
     rule = np.array([rule for tags in matches for rule, _ in tags], dtype=np.int64)
@@ -158,8 +130,7 @@ def label_pairs(text: str) -> Pairs:
 
 
 def packed_pairs(text: str) -> Pairs:
-    """Return the tags of an hstore (`"key"=>"value","key"=>"value"`, as GDAL and osm2pgsql write
-    it) or of a JSON object (as HOT exports do)."""
+    """Return the tags of an hstore (GDAL's and osm2pgsql's) or of a JSON object (HOT's)."""
     if text.lstrip().startswith("{"):
         try:
             return [(key, value) for key, value in json.loads(text).items()
@@ -170,12 +141,8 @@ def packed_pairs(text: str) -> Pairs:
 
 
 def load_layers(path: str | Path | None = None) -> LayerTable:
-    """Return the table of layers in `path`; None: `configs/osm_layers.yaml`.
-
-    Raises:
-        ConfigError: no such file, not YAML, or a row with an unknown name, a wrong type or an
-            impossible number.
-    """
+    """Return the table of layers in `path`; None: `configs/osm_layers.yaml`. Raise ConfigError if
+    the file cannot be read, or a row has an unknown name, a wrong type or an impossible number."""
     path = _LAYERS_FILE if path is None else Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

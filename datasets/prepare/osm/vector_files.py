@@ -53,18 +53,12 @@ _UNREADABLE = ("not a readable vector file",
 
 @dataclass(frozen=True)
 class TaggedLayer:
-    """One layer of a vector file that has tags.
-
-    Attributes:
-        crs: of its geometries.
-        text: the text columns that hold its tags.
-        table: the rules that its tags are read by.
-    """
+    """One layer of a vector file that has tags."""
 
     layer: Layer
-    crs: CRS
-    text: tuple[str, ...]
-    table: LayerTable
+    crs: CRS               # of its geometries
+    text: tuple[str, ...]  # the text columns that hold its tags
+    table: LayerTable      # the rules that its tags are read by
 
     @property
     def path(self) -> Path:
@@ -77,10 +71,7 @@ class TaggedLayer:
 
     def chunks(self, window: Bounds | None) -> Iterator[Tagged]:
         """Yield all features, or at least those that meet `window` (in `crs`), in file order.
-
-        Raises:
-            PrepareError: the file is damaged.
-        """
+        Raise PrepareError if the file is damaged."""
         window, read = window if self.count > READ_WHOLE else None, 0
         try:
             for batch in self._batches(window):
@@ -158,24 +149,19 @@ def tagged_layers(path: Path, table: LayerTable) -> tuple[list[TaggedLayer], lis
     number of all features.
 
     Raises:
-        PrepareError: not a readable vector file, one with a `!` in its path, or a layer with tags
-            that has no coordinate reference system.
+        PrepareError: not a readable vector file, a `!` in its path, or tags without a CRS.
     """
     with reading(path, *_UNREADABLE):
         layers = open_layers(path)
     tagged = []
     for layer in layers:
-        text = _tag_columns([name for name, kind in layer.columns.items() if kind == TEXT], table)
+        text = [name for name, kind in layer.columns.items() if kind == TEXT]
+        text = tuple(text if _named(text, POINTER) else _parsers(text, table))
         if text and layer.count and layer.shapes is not None:
             crs = checked_crs(path, layer.crs, "OSM objects")
             tagged.append(TaggedLayer(layer, crs, text, table))
     return (tagged, [name for layer in layers for name in layer.columns],
             sum(layer.count for layer in layers))
-
-
-def _tag_columns(text: list[str], table: LayerTable) -> tuple[str, ...]:
-    """Return the text columns that hold the tags; none if they name no tags."""
-    return tuple(text) if _named(text, POINTER) else tuple(_parsers(text, table))
 
 
 def _named(columns: Sequence[str], name: str) -> str | None:

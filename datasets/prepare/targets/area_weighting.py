@@ -27,12 +27,11 @@ def area_weighted_sums(
     Args:
         targets, sources: valid shapely polygons [m] and [n], both in one CRS of true areas.
         values: [n], finite.
-        per: the area that a value is for, in square metres: [n], such as each source's own, or one
-            number.
+        per: square metres that a value is for: [n], such as each source's own, or one number.
 
     Returns:
         float64 [m] both: the sums, and the area of each target that sources cover, overlapping
-        sources counted each.
+            sources counted each.
     """
     target, source = shapely.STRtree(sources).query(targets, predicate="intersects")
     # so that sums are equal to the last bit, however the tree is built
@@ -45,8 +44,7 @@ def area_weighted_sums(
 
 def _shared_areas(first: np.ndarray, second: np.ndarray, i: np.ndarray,
                   j: np.ndarray) -> np.ndarray:
-    """Return the areas of the intersections of `first[i]` and `second[j]`: [pairs]. Most often one
-    lies in the other; only the rest is cut."""
+    """Return the areas of the intersections of `first[i]` and `second[j]`: [pairs]."""
     shapely.prepare(first)
     shapely.prepare(second)
     inner = shapely.contains_properly(second[j], first[i])

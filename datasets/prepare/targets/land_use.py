@@ -1,5 +1,4 @@
-"""Land use of tiles, one class a pixel, from a raster of classes or polygons with a class column.
-"""
+"""Land use of tiles, one class a pixel, from a raster of classes or polygons with classes."""
 
 import re
 from collections import Counter, OrderedDict
@@ -36,7 +35,8 @@ _ALIGNED = 1e-3           # pixels that two grids may be apart and count as one
 
 
 class LandUse:
-    """Land use classes of tiles.
+    """Land use classes of tiles; raise PrepareError if the file, its column or the map cannot be
+    used.
 
     Args:
         path: a raster of one band of whole numbers, in any CRS and on any grid, or polygons
@@ -49,9 +49,6 @@ class LandUse:
     Attributes:
         files: every file that is read.
         notes: what the user should know; filled by `check`.
-
-    Raises:
-        PrepareError: the file, its column or the map cannot be used.
     """
 
     def __init__(self, path: str | Path, label_map: Mapping | str | Path | None = None,
@@ -74,7 +71,6 @@ class LandUse:
         """Look through the source inside the imagery, before any tile is made.
 
         Args:
-            crs, bounds: of the imagery.
             transform: of the imagery's grid; `notes` then also names a raster of the same CRS
                 whose grid is another.
 
@@ -109,15 +105,9 @@ class LandUse:
             self._note(f"{self.path.name}: {counts['']} {unit} without a value are unknown")
 
     def tile(self, bounds: Bounds, crs: Any, side: int) -> np.ndarray:
-        """Return the classes of a tile's pixels: uint8 [side, side], 0..8, or 255 for unknown.
-
-        Args:
-            bounds, crs: of the tile.
-            side: pixels along a side.
-
-        Raises:
-            PrepareError: a value is no class and has no map, or the file is damaged.
-        """
+        """Return the classes of a tile of `side` x `side` pixels: uint8 [side, side], 0..8, or 255
+        for unknown. Raise PrepareError if a value is no class and has no map, or the file is
+        damaged."""
         crs = CRS.from_user_input(crs)
         grid = rasterio.transform.from_bounds(*bounds, side, side)
         if isinstance(self._source, TargetRaster):
@@ -131,7 +121,7 @@ class LandUse:
             self.notes.append(note)
 
     def _resampled(self, grid: Affine, crs: CRS, side: int) -> tuple[np.ndarray, list[str]]:
-        """Return the values on a tile's grid: indices [side, side] into a list of distinct ones."""
+        """Return a tile's values: indices [side, side] into a list of distinct ones."""
         cells = np.full((side, side), _OUTSIDE)
         try:
             reproject(
@@ -147,8 +137,7 @@ class LandUse:
 
     def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS,
                side: int) -> tuple[np.ndarray, list[str]]:
-        """Return values like `_resampled`, from polygons that contain a pixel's centre. The file's
-        later polygons are burnt over its earlier ones."""
+        """Return values like `_resampled`, of the last polygon that contains a pixel's centre."""
         tree, values = self._near(bounds, crs)
         # a box so large that its cuts fall outside the tile
         box = shapely.box(*bounds).buffer(abs(grid.a) + abs(grid.e), join_style="mitre")
@@ -192,11 +181,8 @@ class LandUse:
         return counts
 
     def _look_up(self, values: Sequence[str]) -> np.ndarray:
-        """Return the class of each value: uint8 [n].
-
-        Raises:
-            PrepareError: one is no class, and there is no map.
-        """
+        """Return the class of each value: uint8 [n]; raise PrepareError if one is no class and
+        there is no map."""
         wrong = [value for value in values if value and value not in self._classes]
         if wrong and not self._mapped:
             raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use "
@@ -208,14 +194,9 @@ class LandUse:
 
 
 def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
-    """Return a map of land use with its keys as text and its classes as numbers, 255 for unknown.
-
-    Args:
-        label_map: the map, or the path of a yaml or json file with one.
-
-    Raises:
-        PrepareError: no such file, no mapping, or a class that does not exist.
-    """
+    """Return a map of land use, or of the yaml or json file with one, with its keys as text and
+    its classes as numbers, 255 for unknown; raise PrepareError for no such file, no mapping or no
+    class."""
     where = "label_map"
     if isinstance(label_map, str | Path):
         where, label_map = f"{label_map}", _load_map(Path(label_map))
@@ -262,8 +243,7 @@ def _own_values() -> dict[str, int]:
 
 
 def _text(value: Any) -> str:
-    """Return a value as text like a map's keys: 12, 12.0 and "12" are one, as are upper and lower
-    case; "" is none."""
+    """Return a value like a map's keys: 12, 12.0, "12" are one, as are "A" and "a"; "" is none."""
     if value is None or value != value:  # nan
         return ""
     if isinstance(value, float) and value.is_integer():

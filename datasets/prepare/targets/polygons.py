@@ -30,16 +30,10 @@ class TargetPolygons:
     """Polygons of one layer, and one column of it.
 
     Args:
-        path: of the file.
-        key: the key of the command line that named it, for messages.
+        key: the key of the command line that named the file, for messages.
         column_key: the key that names its column.
         column: the column of values; None takes the only one that `usual` names.
         usual: columns (name -> kind, as in `Layer`) -> names of those that may be meant.
-
-    Attributes:
-        crs: of the polygons.
-        column, numeric: the column of values, and whether it holds numbers.
-        files: the file.
 
     Raises:
         PrepareError: not readable, no CRS, no such column, or several that may be meant.
@@ -68,7 +62,7 @@ class TargetPolygons:
 
         Returns:
             shapely Polygons and MultiPolygons [n], valid and not empty, and their values [n]; a
-            missing value is None or nan.
+                missing value is None or nan.
         """
         box = box_in(bounds, crs, self.crs)
         if box is None:
@@ -85,11 +79,7 @@ class TargetPolygons:
         return geometry[finite], values[finite]
 
     def overlap(self, bounds: Bounds, crs: CRS) -> np.ndarray:
-        """Return the values of the polygons near `bounds`, without their shapes.
-
-        Raises:
-            PrepareError: there are none.
-        """
+        """Return the values of the polygons near `bounds`; raise PrepareError if none is."""
         box = box_in(bounds, crs, self.crs)
         with self._reading():
             values = _read(self._layer, self.column, box, shapes=False)[1] if box else []
@@ -134,8 +124,7 @@ class TargetPolygons:
 
 def _read(layer: Layer, column: str, box: Bounds,
           shapes: bool = True) -> tuple[np.ndarray | None, np.ndarray]:
-    """Return shapes [n] (None without `shapes`) and values [n] that meet a box in the layer's CRS,
-    in the file's order."""
+    """Return shapes [n] (None without `shapes`) and values [n] in a box, in the file's order."""
     if layer.geometry is None:
         _, rows, wkb, (values,) = pyogrio.raw.read(
             layer.path, layer=layer.name, columns=[column], bbox=box, read_geometry=shapes,
@@ -151,13 +140,8 @@ def _read(layer: Layer, column: str, box: Bounds,
     geometry, values = [np.empty(0, object)], [np.empty(0, object)]
     for batch in parquet_batches(layer.path, columns):
         shape = shapely.from_wkb(batch.column(layer.geometry).to_numpy(zero_copy_only=False))
-        near = _meets(shapely.bounds(shape), box)
+        low, high = np.split(shapely.bounds(shape), 2, axis=1)  # [n, 2], nan if missing
+        near = ((low <= box[2:]) & (high >= box[:2])).all(1)
         geometry.append(shape[near])
         values.append(batch.column(column).to_pandas().to_numpy()[near])
     return np.concatenate(geometry), np.concatenate(values)
-
-
-def _meets(bounds: np.ndarray, box: Bounds) -> np.ndarray:
-    """Return which boxes [n, 4] meet `box`: [n] bool, False for nan."""
-    low, high = bounds[:, :2], bounds[:, 2:]
-    return ((low <= box[2:]) & (high >= box[:2])).all(1)

@@ -20,11 +20,7 @@ _EDGE = 1e-6           # cells; a box that reaches less far into a cell does not
 
 
 class TargetRaster:
-    """A raster of one band.
-
-    Args:
-        path: of the file.
-        key: the key of the command line that named it, for messages.
+    """A raster of one band; `key` of the command line named it, for messages.
 
     Attributes:
         crs, transform, shape, dtype: of the raster; shape is (rows, columns).
@@ -57,8 +53,7 @@ class TargetRaster:
             return rasterio.open(self.path)
 
     def window(self, points: np.ndarray) -> Window | None:
-        """Return the cells that the box of points [n, 2] touches; None if there are none. Points
-        are (column, row), in cells from the raster's first."""
+        """Return the cells that the box of points [n, 2] (column, row) touches, if any."""
         points = points[np.isfinite(points).all(1)]
         if not len(points):
             return None
@@ -75,11 +70,7 @@ class TargetRaster:
         return mapped(~self.transform, moved(outlines(bounds), crs, self.crs))
 
     def overlap(self, bounds: Bounds, crs: CRS) -> Window:
-        """Return the cells that a box of another CRS touches.
-
-        Raises:
-            PrepareError: there are none.
-        """
+        """Return the cells that a box of another CRS touches; raise PrepareError if none."""
         window = self.window(self.cells(bounds, crs))
         if window is None:
             raise no_overlap(self.path, self.key, tuple(self.dataset.bounds), self.crs, bounds,
@@ -94,11 +85,8 @@ class TargetRaster:
             yield Window(window.col_off, top, window.width, min(rows, end - top))
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Return a window's values [h, w] and [h, w] bool, False for nodata and masked cells.
-
-        Raises:
-            PrepareError: they cannot be decoded.
-        """
+        """Return a window's values [h, w] and [h, w] bool, False for nodata and masked cells;
+        raise PrepareError if they cannot be decoded."""
         try:
             values = self.dataset.read(1, window=window)
             return values, self.dataset.read_masks(1, window=window) > 0
@@ -111,11 +99,8 @@ class TargetRaster:
 
 
 def open_raster(path: Path, key: str) -> TargetRaster | None:
-    """Return the raster at `path`; None if it is a file of another kind.
-
-    Raises:
-        PrepareError: no such file, or a raster that cannot be used.
-    """
+    """Return the raster at `path`; None if it is a file of another kind. Raise PrepareError if
+    there is no such file, or the raster cannot be used."""
     if not path.exists():
         raise PrepareError(f"{path}: no such file. Pass {key}= a raster of one band, or polygons "
                            "with a column of values.")

@@ -41,7 +41,7 @@ SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # of a dens
 
 
 class Zonal:
-    """Totals of tiles.
+    """Totals of tiles; raise PrepareError if the file or its column cannot be used.
 
     Args:
         path: a raster of one band, in any CRS, or polygons with a column of values (GeoPackage,
@@ -53,9 +53,6 @@ class Zonal:
     Attributes:
         files: every file that is read.
         notes: what the user should know; filled by `check`.
-
-    Raises:
-        PrepareError: the file or its column cannot be used.
     """
 
     def __init__(self, path: str | Path, name: str, unit: str = "count",
@@ -69,11 +66,8 @@ class Zonal:
         self.files = self._source.files
 
     def check(self, crs: Any, bounds: Bounds) -> None:
-        """Look through the source inside the imagery, before any tile is made.
-
-        Raises:
-            PrepareError: no overlap, or a value that is negative or not a number.
-        """
+        """Look through the source inside the imagery, before any tile is made. Raise PrepareError
+        if there is no overlap, or a value that is negative or not a number."""
         crs = CRS.from_user_input(crs)
         if near_antimeridian(bounds, crs):
             bounds, crs = box_in(bounds, crs, PACIFIC), PACIFIC
@@ -108,7 +102,8 @@ class Zonal:
 
         Returns:
             Totals, float64 [m], nan where the source has no value in the tile; and the fraction of
-            each tile's area that has a value, float64 [m], 0..1 (overlapping polygons each count).
+                each tile's area that has a value, float64 [m], 0..1 (overlapping polygons each
+                count).
 
         Raises:
             PrepareError: a value is negative or not a number, or the file is damaged.
@@ -126,8 +121,8 @@ class Zonal:
         return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
 
     def _over_turns(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return `_over_cells`, for a raster in degrees summed over turns of the Earth. Such a
-        raster is cut at some meridian, so a tile may lie on it a turn to either side."""
+        """Return `_over_cells`, for a raster in degrees summed over turns of the Earth: it is cut
+        at some meridian, so a tile may lie on it a turn to either side."""
         if self._turn is None:
             return self._over_cells(rings)
         rings = np.where(np.isfinite(rings), rings, np.nan)
@@ -151,11 +146,8 @@ class Zonal:
         return np.array([transform.a, transform.d]) * 360
 
     def _over_cells(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums over tiles, and the fraction of each that is covered.
-
-        Tiles are given by their outlines [m, points, 2] in the raster's cells. Of a density return
-        the mean instead, with nodata as 0.
-        """
+        """Return the sums over tiles, given as outlines [m, points, 2] in the raster's cells, and
+        the covered fraction of each; of a density return the mean instead, with nodata as 0."""
         window = self._source.window(rings.reshape(-1, 2))
         if window is None:
             return np.full(len(rings), np.nan), np.zeros(len(rings))
@@ -217,8 +209,8 @@ class Zonal:
 
 def _of_all(finite: np.ndarray, sums: np.ndarray, covered: np.ndarray,
             tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return total and covered fraction of all tiles [m] from sums and covered areas of the finite
-    ones; nan and 0 for the others and for tiles without a value."""
+    """Return total and covered fraction of all tiles [m], nan and 0 without a value, from sums and
+    covered areas of the finite ones."""
     total, cover = np.full(len(finite), np.nan), np.zeros(len(finite))
     total[finite] = np.where(covered > 0, sums, np.nan)
     cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
@@ -232,12 +224,9 @@ def _impossible(values: np.ndarray) -> np.ndarray:
 
 
 def _exact_sums(cells: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sum and the number of cells with data in each tile, weighted by their overlap.
-
-    Args:
-        cells: float64 [h, w], nan without data; cell (row 0, column 0) spans x 0..1 and y h-1..h.
-        tiles: [m] shapely Polygons in these units.
-    """
+    """Return the sum and the number of cells with data in each tile [m], weighted by their
+    overlap. Row 0, column 0 of `cells` (float64 [h, w], nan without data) spans x 0..1 and y
+    h-1..h."""
     # any CRS for both: exactextract compares them
     frame = gpd.GeoDataFrame(geometry=tiles, crs=EQUAL_AREA)
     result = exact_extract(NumPyRasterSource(cells, srs_wkt=EQUAL_AREA.to_wkt()), frame,

@@ -24,25 +24,21 @@ class CachedText:
     """Look up the vectors of a text encoder; load its model only for a value never encoded before.
 
     A cache that cannot be used never stops a run: a damaged one is replaced, and without a
-    writable one the vectors are encoded anew. `notes` says so.
+    writable one the vectors are encoded anew. `notes` says so, beside the encoder's own notes.
 
-    Attributes:
-        name, width: the encoder's.
-        notes: what the user should know, the encoder's notes among them.
+    Args:
+        encoder: encodes the values that are not in the cache.
+        identity: what its vectors depend on; keeps the vectors of several models apart.
+        folder: of the cache; None: rose/text in the user's cache folder.
     """
 
     def __init__(self, encoder: TextEncoder, identity: str, folder: Path | str | None = None):
-        """Read and write nothing yet.
-
-        Args:
-            encoder: encodes the values that are not in the cache.
-            identity: what its vectors depend on; keeps the vectors of several models apart.
-            folder: of the cache; None: rose/text in the user's cache folder.
-        """
         self.name, self.width = encoder.name, encoder.width
         self.notes = list(encoder.notes)
         self._encoder, self._identity = encoder, identity
-        self._file = (Path(folder).expanduser() if folder else _default_folder()) / "vectors.sqlite"
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        folder = Path(folder).expanduser() if folder else base / "rose" / "text"
+        self._file = folder / "vectors.sqlite"
         self._known: dict[str, np.ndarray] = {}
         self._usable = True
 
@@ -51,11 +47,8 @@ class CachedText:
         return self._encoder.describe()
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """Return text vectors [len(values), width] float32; encode each distinct value once.
-
-        Raises:
-            PrepareError: a value is new and the model cannot be loaded.
-        """
+        """Return text vectors [len(values), width] float32; encode each distinct value once. Raise
+        PrepareError if a value is new and the model cannot be loaded."""
         self._look_up(values)
         missing = self._unknown(values)
         if missing:
@@ -121,11 +114,6 @@ class CachedText:
             self._usable = False
             self.notes.append(f"{self._file}: cannot be removed ({error.strerror}); text vectors "
                               "are not cached")
-
-
-def _default_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return Path(base) / "rose" / "text"
 
 
 def _bytes(value: str) -> bytes:

@@ -45,30 +45,27 @@ def load(cache: Path | str | None, model: str, weights: str) -> CachedText:
 
 
 class ClipText:
-    """The text tower of a CLIP model.
+    """The text tower of a CLIP model; nothing is loaded or downloaded before the first value.
+
+    Args:
+        model: a model of open_clip.
+        weights: one of its tags, or the path of a file: safetensors, a state dict, or OpenAI's own
+            archive.
 
     Attributes:
-        name: "clip".
         model: name of the open_clip model, with "-quickgelu" where the weights need it.
         width: length of a text vector.
         identity: model and weights (tag, or SHA-256 of the file), which its vectors depend on.
         notes: what the user should know.
+
+    Raises:
+        PrepareError: open_clip is missing, or knows no such model or tag; no such file; the file
+            needs the other activation.
     """
 
     name = "clip"
 
     def __init__(self, model: str, weights: str):
-        """Find the model and its weights; load and download nothing yet.
-
-        Args:
-            model: a model of open_clip.
-            weights: one of its tags, or the path of a file of weights: safetensors, a state dict,
-                or OpenAI's own archive.
-
-        Raises:
-            PrepareError: open_clip is missing, or knows no such model or tag; no such file; the
-                file needs the other activation.
-        """
         self._clip = _open_clip()
         self._check_model(model)
         tag = weights.lower().replace("-", "_")
@@ -90,9 +87,8 @@ class ClipText:
                 "sha256": self.sha256, "width": self.width}
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
-        """Return text vectors [len(values), width] float32, not normalised.
-
-        A vector does not depend on the other values.
+        """Return text vectors [len(values), width] float32, not normalised, each independent of
+        the others.
 
         Raises:
             PrepareError: the weights cannot be downloaded or read, or belong to another model.
@@ -189,8 +185,7 @@ class ClipText:
         return notes
 
     def _load(self) -> nn.Module:
-        """Return the text tower with its weights, for inference. Compare names and shapes with the
-        file first: another model's file is not a damaged one."""
+        """Return the text tower with its weights, for inference; refuse those of another model."""
         path = self._path or self._download()
         tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"],
                                           self.config.get("quick_gelu", False)).text
@@ -231,8 +226,7 @@ class ClipText:
 
 
 def _unreachable(url: str) -> str | None:
-    """Return why the host of a URL, or the proxy to it, cannot be reached; None if it can. The
-    answer comes in seconds, without a retry."""
+    """Return in seconds why the host of a URL, or its proxy, cannot be reached; None if it can."""
     target, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(target.scheme) or proxies.get("all")
     if proxy and not proxy_bypass(target.hostname):
@@ -286,25 +280,18 @@ def _sha256(path: Path) -> str:
 
 
 def _is_causal(tower: nn.Module) -> bool:
-    """Return whether padding can be left out. It can if no token sees those after it and the
-    vector is read at the end of the text."""
+    """Return whether padding can be left out: no token sees those after it, the last is read."""
     return tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type == "argmax"
 
 
 def _batches(tokens: Tensor, causal: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows of values of about the same length, and their tokens.
+    """Yield rows [m] of values of about the same length, and their tokens [16, length], m of them
+    used.
 
     Every batch of a length has the same shape, filled up with padding, so no vector depends on the
-    others in its batch. Most tag values are a few tokens long: without the padding to the model's
-    77 they take a tenth of the time and give the same vectors.
-
-    Args:
-        tokens: [n, context] int64; the last token of a text is the highest.
-        causal: padding may be left out.
-
-    Yields:
-        rows [m] and tokens [16, length], m of them used.
-    """
+    others in its batch. Most tag values are a few tokens long: if `causal`, the padding to the
+    model's 77 is left out, which takes a tenth of the time. `tokens` is [n, context] int64; the
+    last token of a text is the highest."""
     context = tokens.shape[1]
     lengths = tokens.argmax(1) + 1 if causal else torch.full((len(tokens),), context)
     lengths = (lengths / _STEP).ceil().long().mul(_STEP).clamp(max=context)

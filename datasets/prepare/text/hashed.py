@@ -9,15 +9,13 @@ import numpy as np
 
 
 class HashText:
-    """Hash words and letter trigrams into fixed random directions.
+    """Hash words and letter trigrams into fixed random directions, without a download.
 
-    It needs no download and gives the same vector on every machine. Each word and trigram ("<sc",
-    "sch" ...) owns one random direction of signs, the 512 bits of its BLAKE2b digest; a value is
-    the sum of its directions. Values that share words or stems are close, all others nearly
-    orthogonal, but meaning is not known: "grass" and "meadow" are strangers. The length is that of
-    CLIP ViT-B/16 text vectors before normalisation, about 10, so that the loss weighs text against
-    geometry as with CLIP.
-    """
+    Each word and trigram ("<sc", "sch" ...) owns one random direction of signs, the 512 bits of
+    its BLAKE2b digest; a value is the sum of its directions. Values that share words or stems are
+    close, all others nearly orthogonal, but meaning is not known: "grass" and "meadow" are
+    strangers. The length is that of CLIP ViT-B/16 text vectors before normalisation, about 10, so
+    that the loss weighs text against geometry as with CLIP."""
 
     name = "hash"
     width = 512

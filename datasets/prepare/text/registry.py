@@ -16,17 +16,11 @@ from utils.errors import PrepareError
 
 
 class TextEncoder(Protocol):
-    """What the preparation needs of a text encoder.
+    """What the preparation needs of a text encoder."""
 
-    Attributes:
-        name: its name in `ENCODERS`.
-        width: length of a text vector.
-        notes: what the user should know; encoding may add to it.
-    """
-
-    name: str
-    width: int
-    notes: list[str]
+    name: str         # its name in `ENCODERS`
+    width: int        # length of a text vector
+    notes: list[str]  # what the user should know; encoding may add to it
 
     def encode(self, values: Sequence[str]) -> np.ndarray:
         """Return the text vectors of values, not normalised: [len(values), width] float32."""
@@ -39,14 +33,10 @@ class TextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """Where an encoder lives, and which of the keys `model` and `weights` it has.
+    """Where an encoder lives, and which of the keys `model` and `weights` it has."""
 
-    Attributes:
-        module: has `load(cache, **keys) -> TextEncoder`.
-        defaults: its own keys and their defaults; `load` is given all of them.
-    """
-
-    module: str
+    module: str  # has `load(cache, **keys) -> TextEncoder`
+    # its own keys and their defaults; `load` is given all of them
     defaults: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,16 +47,11 @@ ENCODERS = {
 }
 
 
-def text_encoder_names() -> tuple[str, ...]:
-    """Return the names that `text=` takes."""
-    return tuple(ENCODERS)
-
-
 def text_encoder(
     name: str = "hash", model: str | None = None, weights: str | None = None,
     cache: Path | str | None = None,
 ) -> TextEncoder:
-    """Return the text encoder called `name`. It loads nothing before it encodes a value.
+    """Return the text encoder called `name`; it loads nothing before it encodes a value.
 
     Args:
         name: one of `ENCODERS`; "clip" needs open_clip.

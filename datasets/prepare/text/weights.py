@@ -17,21 +17,18 @@ _OTHERS = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_
 
 
 class TextWeightsFault(Exception):
-    """A file holds no weights of a text tower; the message says why and the remedy, not the file.
-    """
+    """A file holds no weights of a text tower; the message says why and the remedy, not where."""
 
 
 def read_text_weights(path: Path, trusted: bool = False) -> dict[str, Tensor]:
-    """Return the text tower's weights under the names of open_clip's TextTransformer.
+    """Return the text tower's weights under the names of open_clip's TextTransformer, or raise
+    TextWeightsFault if the file is damaged or holds something else.
 
     Args:
         path: safetensors, a state dict of torch.save (alone or as "state_dict" of a checkpoint),
             or a TorchScript archive.
-        trusted: the file is known to be OpenAI's. A TorchScript archive is a program and is
-            opened only then.
-
-    Raises:
-        TextWeightsFault: the file is damaged, or holds something else.
+        trusted: the file is known to be OpenAI's. A TorchScript archive is a program and is opened
+            only then.
     """
     if path.suffix == ".safetensors":
         state = _read_safetensors(path)

@@ -8,7 +8,7 @@ import numpy as np
 
 from datasets.prepare.geo.crs import Bounds
 from datasets.prepare.osm.objects import Census, read_objects
-from datasets.prepare.osm.tags import LayerTable, load_layers
+from datasets.prepare.osm.tags import LAYERS, LayerTable, load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST
 
 BOUNDS = (WEST, NORTH - 70, WEST + 105, NORTH)
@@ -39,7 +39,7 @@ def read(path: Path, crs: object = UTM, bounds: Bounds = BOUNDS,
     table, census = table or load_layers(), Census()
     chunks = list(read_objects(path, crs, bounds, table, census))
     return Reading(
-        [table.names[layer] for chunk in chunks for layer in chunk.layer],
+        [LAYERS[layer] for chunk in chunks for layer in chunk.layer],
         [value for chunk in chunks for value in chunk.value],
         np.concatenate([np.array([], dtype=object), *(chunk.geometry for chunk in chunks)]),
         census,

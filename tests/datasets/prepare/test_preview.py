@@ -11,12 +11,10 @@ from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.mosaic import open_mosaic
 from datasets.prepare.osm.objects import Census, OsmObjects
 from datasets.prepare.osm.spool import Spool, write_spool
-from datasets.prepare.osm.tags import load_layers
+from datasets.prepare.osm.tags import LAYERS
 from datasets.prepare.preview import LARGEST, draw_preview
 from tests.datasets.prepare.places import pixels, square, write_raster
 from utils.style import LAYER_COLOURS
-
-LAYERS = load_layers().names
 
 
 def drawn(folder, image, layers=(), shapes=(), tile_px=64):

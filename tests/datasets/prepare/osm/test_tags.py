@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import yaml
 
-from datasets.prepare.osm.tags import label_pairs, listed, load_layers, packed_pairs, tag_rows
+from datasets.prepare.osm.tags import (
+    LAYERS,
+    label_pairs,
+    listed,
+    load_layers,
+    packed_pairs,
+    tag_rows,
+)
 from tests.datasets.prepare.places import metres, square
 from tests.datasets.prepare.reading import read, write
 from utils.errors import ConfigError
@@ -20,8 +27,8 @@ def table_file(folder, table):
 
 def test_the_table_of_the_repository():
     table = load_layers()
-    assert table.names == ("amenity", "building", "landuse", "leisure", "nature", "road")
-    assert {table.names[layer] for layer in table.layer_of_key.values()} == set(table.names)
+    assert LAYERS == ("amenity", "building", "landuse", "leisure", "nature", "road")
+    assert {LAYERS[rule.layer] for rule in table.rules} == set(LAYERS)
     assert table.margin_m == 11  # half a motorway, more than a disc
     assert table.matches([("building", "no"), ("Building", " yes "), ("name", "x"),
                           ("building", ""), ("natural", "coastline")]) == [

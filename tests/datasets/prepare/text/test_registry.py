@@ -10,12 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from datasets.prepare.text.registry import (
-    ENCODERS,
-    EncoderFile,
-    text_encoder,
-    text_encoder_names,
-)
+from datasets.prepare.text.registry import ENCODERS, EncoderFile, text_encoder
 from utils.errors import PrepareError
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -81,7 +76,7 @@ def test_a_new_encoder_is_one_file_and_one_line(monkeypatch):
     toy = SimpleNamespace(load=lambda cache, **keys: (cache, keys))
     monkeypatch.setitem(sys.modules, "toy_text", toy)
     monkeypatch.setitem(ENCODERS, "toy", EncoderFile("toy_text", {"model": "small"}))
-    assert text_encoder_names() == ("hash", "clip", "toy")
+    assert tuple(ENCODERS) == ("hash", "clip", "toy")
     assert text_encoder("toy", cache="folder") == ("folder", {"model": "small"})
     assert text_encoder("toy", "large") == (None, {"model": "large"})
     with pytest.raises(PrepareError, match="text=toy has no weights; add text=clip, or leave"):
@@ -89,8 +84,8 @@ def test_a_new_encoder_is_one_file_and_one_line(monkeypatch):
 
 
 def test_naming_the_encoders_imports_none():
-    code = ("import sys; from datasets.prepare.text.registry import text_encoder_names as names;"
-            "names(); print({'torch', 'open_clip', 'huggingface_hub'} & sys.modules.keys())")
+    code = ("import sys; from datasets.prepare.text.registry import ENCODERS; "
+            "print({'torch', 'open_clip', 'huggingface_hub'} & sys.modules.keys())")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                          check=True)
     assert run.stdout.strip() == "set()"
