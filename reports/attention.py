@@ -19,13 +19,8 @@ _SIDE = 1000                                                        # of the box
 
 
 def attention_viewer(path: Path) -> Markup:
-    """Return the tiles of the record at `path`, each with its boxes and a table of its objects.
-
-    attention.js adds the heat.
-
-    Raises:
-        ReportError: the record cannot be read.
-    """
+    """Return the tiles of the record at `path`, each with its boxes and a table of its objects, to
+    which attention.js adds the heat; raise ReportError if the record cannot be read."""
     with reading(path, f"the attention that train_rose.py records, of format {ATTENTION_FORMAT}"):
         record = json_object(path)
         if record["format"] != ATTENTION_FORMAT:

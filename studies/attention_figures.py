@@ -23,12 +23,10 @@ def tile_attention_figure(
     name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray, everyone: np.ndarray,
     grid: tuple[int, int], captions: Sequence[str],
 ) -> Figure:
-    """Return a tile with the outlines of n objects, and a row an object with its attention.
-
-    A row shows the mean of the heads and each head alone.
+    """Return a tile with the outlines of n objects, and a row an object with its attention, of the
+    mean of the heads and of each head alone.
 
     Args:
-        name: of the tile.
         image: [H, W, 3] uint8.
         corners: [n, 4, 2] of the rotated boxes, in tile units.
         patches: [n, heads, L] attention on patches, each head's summing to 1.
@@ -105,9 +103,7 @@ def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -
 def shares_figure(objects: ObjectAttention, summary: dict) -> Figure:
     """Return attention share over box share of all objects, and the lift by size and by head.
 
-    Args:
-        objects: at least one of them with a box that covers some of its tile.
-        summary: of `summarise`.
+    At least one of the objects has a box that covers some of its tile.
     """
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     cloud, sizes, heads = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))

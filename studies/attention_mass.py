@@ -21,22 +21,18 @@ SIZE_BOUNDS = (1, 4, 16, 64)  # of the classes of object sizes, in patches
 
 @dataclass(frozen=True)
 class ObjectAttention:
-    """The attention of n OSM objects and their rotated boxes; numpy arrays.
+    """The attention of n OSM objects and their rotated boxes, cut at the tile's edge.
 
     Attributes:
-        tile: [n] index of the tile in its dataset.
-        node: [n] row of the object in the tile's node table.
-        code: [n] label code.
-        box_share: [n] share of the tile that the box, cut at the tile's edge, covers: the share of
-            uniform attention inside the box.
+        box_share: [n] share of the tile that the box covers, and of uniform attention inside it.
         head_share: [n, heads] share of each head's attention on patches that falls inside the box.
         others_share: [n] the same, mean of heads, of the attention of the tile's other objects;
             nan if there are none.
     """
 
-    tile: np.ndarray
-    node: np.ndarray
-    code: np.ndarray
+    tile: np.ndarray  # [n] index of the tile in its dataset
+    node: np.ndarray  # [n] row of the object in the tile's node table
+    code: np.ndarray  # [n] label code
     box_share: np.ndarray
     head_share: np.ndarray
     others_share: np.ndarray
@@ -81,11 +77,8 @@ def others_mass(patches: Tensor, coverage: Tensor) -> Tensor:
 @torch.inference_mode()
 def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch_size: int,
                    progress: bool = True) -> ObjectAttention:
-    """Return the attention of all objects of the tiles `indices`.
-
-    Raises:
-        RoseError: a tile cannot be read, or does not fit the network.
-    """
+    """Return the attention of all objects of the tiles `indices`; raise RoseError if a tile cannot
+    be read, or does not fit the network."""
     heads, device = rose.osm_block.k2q_attn.heads, next(rose.parameters()).device
     loader = DataLoader(Subset(tiles, list(indices)), batch_size=batch_size, collate_fn=collate)
     codes, shares = np.empty(0, np.int64), np.empty(0)
@@ -141,8 +134,7 @@ def summarise(objects: ObjectAttention, patches: int) -> dict:
 
 
 def _figures(objects: ObjectAttention) -> dict[str, float]:
-    """Return mean shares, and lift and lift_of_others, the ratio of mean attention on the own box
-    to the mean share of the box."""
+    """Return mean shares, and lift and lift_of_others, the mean attention over the box's share."""
     box, share = _mean(objects.box_share), _mean(objects.share)
     shared = objects.where(~np.isnan(objects.others_share))
     others = _mean(shared.others_share)

@@ -24,11 +24,10 @@ def study_figure(
 ) -> Figure:
     """Return a study's scores over what was varied, with standard deviations as error bars.
 
-    Each series is a line, or bars if x has no order.
+    Each series is a line, or bars if x are names (`categorical`).
 
     Args:
         series: label -> (x, mean, std) for each x; a nan std has no bar, a nan mean no point.
-        categorical: x are names.
         reference: label -> a score that is the same for all x, as a baseline's.
     """
     xs = list(dict.fromkeys(x for points in series.values() for x, _, _ in points))

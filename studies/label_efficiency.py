@@ -47,11 +47,10 @@ def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
 def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, int]:
     """Return the lists to train on -> the number of tiles of each, the smallest first.
 
+    Raise RoseError if there are none, or one cannot be used.
+
     Args:
         files: their names; None: all of the dataset, without those that repeat another's tiles.
-
-    Raises:
-        RoseError: there are none, or one cannot be used.
     """
     from datasets import TileDataset
     from datasets.labelled import read_list

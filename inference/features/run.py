@@ -1,5 +1,4 @@
-"""Features from tiles to files: encode part by part, then write tables, GeoTIFFs and pictures from
-the parts, then move all to its place."""
+"""Features from tiles to files: encode part by part, write all files from the parts, move them."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from inference.features.sources import (
     patches_seen,
     selection_of,
 )
+from inference.geotiff import CACHE_MB
 from inference.keys import EXTRACT, ExtractConfig
 from inference.pieces import Parts
 from inference.result_folder import ResultFolder
@@ -40,20 +40,16 @@ from utils.cli.compose import configured
 from utils.errors import ConfigError
 from utils.progress import progress_bar, say, say_if_slow
 
-_CACHE_MB = 128  # of blocks that GDAL may hold
-
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
-    """Extract features (see `extract`) with the keys of extract_features.py that are given, and
-    defaults for the others."""
+    """Extract features (see `extract`) with the given keys, and defaults for the others."""
     return extract(configured(EXTRACT, checkpoint=checkpoint, out=out, **keys))
 
 
 def extract(cfg: ExtractConfig) -> dict[str, Any]:
     """Extract features unless `out` holds them; return what features.json holds.
 
-    Raises:
-        RoseError: the tiles, the checkpoint or the folder cannot be used.
+    Raise RoseError if the tiles, the checkpoint or the folder cannot be used.
     """
     selection = selection_of(cfg)
     check_sources(cfg, selection)
@@ -110,7 +106,7 @@ class _Extraction:
         made = work.empty()
         described = {"checkpoint": str(self.network.path), "source": source.name,
                      "notes": source.notes}
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             written = FeatureFiles(made, parts, source.areas, self.selection, self.rose,
                                    described).write()
         record = {"request": request, **described, **written}
@@ -123,8 +119,7 @@ class _Extraction:
         return record
 
     def _check_space(self, work: ResultFolder, parts: Parts) -> None:
-        """Raise ConfigError if the disk has too little room for all vectors twice, as parts and as
-        files."""
+        """Raise ConfigError if the disk lacks room for all vectors twice, in parts and files."""
         if not self.selection.patches:
             return
         tokens = (self.cfg.image_size // self.rose.image_encoder.patch) ** 2

@@ -1,5 +1,4 @@
-"""The tiles whose features are extracted: those of a dataset or of a scene, in parts of whole
-batches."""
+"""The tiles whose features are extracted, of a dataset or a scene, in parts of whole batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,33 +31,20 @@ PART_TILES = 64
 
 
 class Chunk(NamedTuple):
-    """A batch of B tiles on the device.
+    """A batch of B tiles on the device."""
 
-    Attributes:
-        part: that they belong to.
-        cells: int32 [B, 3], area, column and row on the area's grid.
-        images: [B, 3, H, W] normalised.
-        graphs: of B tiles, with their names.
-        valid: bool [B, H, W], where there is imagery; None: everywhere.
-    """
-
-    part: int
-    cells: np.ndarray
-    images: Tensor
-    graphs: Batch
-    valid: Tensor | None
+    part: int             # that they belong to
+    cells: np.ndarray     # int32 [B, 3], area, column and row on the area's grid
+    images: Tensor        # [B, 3, H, W] normalised
+    graphs: Batch         # of B tiles, with their names
+    valid: Tensor | None  # bool [B, H, W], where there is imagery; None: everywhere
 
 
 class DatasetSource:
     """The tiles of a dataset, city by city and row by row.
 
-    Attributes:
-        name: of the dataset.
-        notes: what the user should know.
-        identity: what distinguishes these tiles from others.
-        areas: the cities.
-        parts: number of parts.
-        tiles: number of tiles.
+    `notes` are what the user should know, `identity` is what distinguishes these tiles from
+    others, `areas` are the cities; `parts` and `tiles` are counts.
     """
 
     def __init__(self, dataset: TileDataset, batch_size: int, by_batch: bool):
@@ -115,10 +101,7 @@ class _Pixels(Dataset):
 
 
 class SceneSource:
-    """The tiles of a scene; a part is a band of it.
-
-    Attributes: as in DatasetSource.
-    """
+    """The tiles of a scene, with the attributes of a DatasetSource; a part is a band."""
 
     def __init__(self, scene: Scene, raster: str, batch_size: int):
         self.scene, self.batch_size = scene, batch_size
@@ -196,11 +179,7 @@ def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
 @contextmanager
 def open_source(cfg: ExtractConfig, network: NetworkFile, rose: Rose, selection: Selection,
                 fabric: Fabric) -> Iterator[DatasetSource | SceneSource]:
-    """Open the tiles that `cfg` names.
-
-    Raises:
-        RoseError: they cannot be used, or the network cannot take them.
-    """
+    """Open the tiles that `cfg` names; raise RoseError if they or the network cannot be used."""
     if cfg.raster is None:
         yield _open_dataset(cfg, network, rose, selection, fabric)
         return

@@ -1,5 +1,4 @@
-"""A map of totals: an estimate of the people or the CO2 of each tile, and of zones made of parts
-of tiles."""
+"""A map of totals: the people or the CO2 of each tile, and of zones made of parts of tiles."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +43,7 @@ class TotalsMap(MapKind):
     """A strip, of one row of tiles, holds estimate, share of the tile that has imagery, and number
     of OSM objects of each tile [3, 1, columns] float64; nan where there is no imagery at all.
 
-    Raises:
-        CheckpointError: the model reads OSM alone, and there is none.
+    Raise CheckpointError if the model reads OSM alone, and there is none.
     """
 
     name, edges, overlap = "totals", "exceed", 0.0
@@ -106,8 +104,7 @@ class TotalsMap(MapKind):
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
-        """Write totals.tif, tiles.gpkg and, with `zones`, zones.gpkg; return None if no tile has
-        imagery."""
+        """Write totals.tif, tiles.gpkg and, with `zones`, zones.gpkg; None if there is no value."""
         grid = tiles.grid
         values = np.concatenate(list(strips), axis=1)                          # [3, rows, columns]
         if np.isnan(values[0]).all():
