@@ -102,12 +102,9 @@ def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Gro
 
 def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm,
            overviews: bool = True) -> None:
-    with rasterio.open(
-        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform,
-        width=ground.width, height=ground.height, count=len(content.bands), dtype=content.dtype,
-        nodata=content.nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
-        compress="deflate", BIGTIFF="IF_SAFER",
-    ) as file:
+    with rasterio.open(path, "w", driver="GTiff", **vars(ground), count=len(content.bands),
+                       dtype=content.dtype, nodata=content.nodata, tiled=True, blockxsize=BLOCK,
+                       blockysize=BLOCK, compress="deflate", BIGTIFF="IF_SAFER") as file:
         file.update_tags(**content.tags)
         for number, name in enumerate(content.bands, start=1):
             file.set_band_description(number, name)

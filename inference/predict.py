@@ -16,8 +16,6 @@ from datasets.prepare.job import forget_job
 from datasets.prepare.scene_tiles import SceneBand, SceneTiles
 from utils.stopping import outlast_signals
 
-Network = Callable[[Tensor, Batch], Tensor]
-
 
 class PredictedBand(NamedTuple):
     """A band of n tiles and the network's outputs for them; other fields as in a `SceneBand`."""
@@ -35,8 +33,8 @@ Rows = Iterator[tuple[int, Iterator[PredictedBand]]]
 
 
 @torch.inference_mode()
-def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: int,
-                    batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
+def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor], fabric: Fabric,
+                    first: int, batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
     """Yield the outputs of `network` for the bands from `first` on.
 
     `network` takes normalised images [B, 3, t, t] and their graphs on the device of `fabric`.

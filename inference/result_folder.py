@@ -1,4 +1,4 @@
-"""The folder of a map or of features: recognised by its record, refused if it holds others'."""
+"""The folder of a map or of features: recognised by its record, refused with other files."""
 
 import json
 import re

@@ -32,7 +32,6 @@ NEAR = 1.25  # ratio of two ground sizes of a pixel up to which they count as eq
 BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code "
             "does (osm_norm_scope=batch): what it says of a tile depends on batch_size, and on "
             "the tile's neighbours")
-WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, re
         notes = [*mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
                  *_notes_on_size(mosaic, grid, network.tiles.get("metres_per_pixel"))]
         yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
-                    Objects(osm, layers, encoder, WITHOUT_OSM))
+                    Objects(osm, layers, encoder, "or leave osm= out, to do without OSM"))
 
 
 def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:

@@ -146,6 +146,11 @@ def tabs(panels: Mapping[str, Sequence[Markup | None]], label: str) -> Markup:
     return element("div", shown, class_="tabs", data_label=label)
 
 
+def gradient(colours: Sequence[str]) -> str:
+    """Return the style of a ramp of colours, from left to right."""
+    return f"background:linear-gradient(90deg,{','.join(colours)})"
+
+
 def swatch(colour: str) -> Markup:
     """Return a small square of a colour."""
     return element("span", class_="swatch", style=f"background:{colour}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.blocks import Block, Section, swatch, table
+from reports.blocks import Block, Section, gradient, swatch, table
 from reports.markup import Markup, element
 from reports.read import json_object, number, picture, reading
 from reports.record import SCENE
@@ -166,8 +166,7 @@ def _scale(layer: Layer) -> Markup | None:
         return None
     low, high, colours, unit = layer.scale
     ends = [element("span", text) for text in (format_number(low), unit, format_number(high))]
-    ramp = element("div", class_="ramp",
-                   style=f"background:linear-gradient(90deg,{','.join(colours)})")
+    ramp = element("div", class_="ramp", style=gradient(colours))
     return element("div", ramp, element("div", ends, class_="ends"), class_="colour-scale")
 
 

@@ -19,10 +19,9 @@ FAINT = 1 / 2    # of uniform attention: the lowest colour
 MOST_TIMES = 64  # the highest colour, at most
 
 
-def tile_attention_figure(
-    name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray, everyone: np.ndarray,
-    grid: tuple[int, int], captions: Sequence[str],
-) -> Figure:
+def tile_attention_figure(name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray,
+                          everyone: np.ndarray, grid: tuple[int, int],
+                          captions: Sequence[str]) -> Figure:
     """Return a tile with the outlines of n objects, and a row an object with its attention, of the
     mean of the heads and of each head alone.
 
@@ -36,7 +35,8 @@ def tile_attention_figure(
     """
     count, heads, length = patches.shape
     times = (patches * length).reshape(count, heads, *grid)                  # 1: uniform attention
-    scale = LogNorm(FAINT, _highest(times.mean(1)))
+    highest = 2 ** np.ceil(np.log2(np.quantile(times.mean(1), 0.995)))       # above nearly all
+    scale = LogNorm(FAINT, float(np.clip(highest, 2, MOST_TIMES)))
     outlines = corners * (image.shape[1], image.shape[0])
     rows = max(count, 3)                              # of the page; fewer objects leave some empty
     wide, rest = 3.1, 2.3 + 1.1 * heads / 2                                              # inches
@@ -57,11 +57,6 @@ def tile_attention_figure(
         strip.suptitle(f"{row + 1}  {captions[row]}", fontsize=FONT + 1, x=0.01, ha="left")
         _show_object(strip, times[row], outlines[row], scale, image)
     return figure
-
-
-def _highest(times: np.ndarray) -> float:
-    """Return the end of the colour scale: a power of 2 above nearly all of `times`."""
-    return float(np.clip(2 ** np.ceil(np.log2(np.quantile(times, 0.995))), 2, MOST_TIMES))
 
 
 def _show_object(strip: SubFigure, times: np.ndarray, outline: np.ndarray, scale: LogNorm,

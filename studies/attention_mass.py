@@ -99,23 +99,17 @@ def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch
 
 def _of_tile(index: int, codes: Tensor, attention: Tensor, coverage: Tensor) -> ObjectAttention:
     patches, count = patch_attention(attention), len(codes)
-    return ObjectAttention(
-        np.full(count, index), np.arange(count), codes.long().numpy(), coverage.mean(1).numpy(),
-        attention_mass(patches, coverage).numpy(),
-        others_mass(patches.mean(1), coverage).numpy(),
-    )
+    own, others = attention_mass(patches, coverage), others_mass(patches.mean(1), coverage)
+    return ObjectAttention(np.full(count, index), np.arange(count), codes.long().numpy(),
+                           coverage.mean(1).numpy(), own.numpy(), others.numpy())
 
 
 def summarise(objects: ObjectAttention, patches: int) -> dict:
     """Return means over the objects whose box has an area: of all, by head and by size in patches.
 
-    Returns:
-        The figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error" (over
-        tiles), "median_lift", "objects_above_uniform" (share with a lift above 1), and the lists
-        "heads" and "sizes". Nan for no objects.
-
-    Args:
-        patches: L.
+    They are the figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error"
+    (over tiles), "median_lift", "objects_above_uniform" (share with a lift above 1), and the lists
+    "heads" and "sizes"; nan for no objects. A tile has `patches` of them.
     """
     boxed = objects.where(objects.box_share > 0)
     sizes = boxed.box_share * patches
@@ -137,10 +131,9 @@ def _figures(objects: ObjectAttention) -> dict[str, float]:
     """Return mean shares, and lift and lift_of_others, the mean attention over the box's share."""
     box, share = _mean(objects.box_share), _mean(objects.share)
     shared = objects.where(~np.isnan(objects.others_share))
-    others = _mean(shared.others_share)
+    others, shared_box = _mean(shared.others_share), _mean(shared.box_share)
     return {"box_share": box, "attention_share": share, "lift": share / box,
-            "attention_share_of_others": others,
-            "lift_of_others": others / _mean(shared.box_share)}
+            "attention_share_of_others": others, "lift_of_others": others / shared_box}
 
 
 def _standard_error(objects: ObjectAttention) -> float:
@@ -159,9 +152,8 @@ def _standard_error(objects: ObjectAttention) -> float:
 def _size_classes(sizes: np.ndarray) -> dict[str, np.ndarray]:
     """Return name -> [n] bool, for boxes of `sizes` [n] patches."""
     bounds = (0, *SIZE_BOUNDS, np.inf)
-    names = [f"under {SIZE_BOUNDS[0]}",
-             *(f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)),
-             f"{SIZE_BOUNDS[-1]} or more"]
+    between = [f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)]
+    names = [f"under {SIZE_BOUNDS[0]}", *between, f"{SIZE_BOUNDS[-1]} or more"]
     return {name: (sizes >= low) & (sizes < high)
             for name, (low, high) in zip(names, pairwise(bounds), strict=True)}
 

@@ -95,7 +95,7 @@ def most_covered_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
 
 
 def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]:
-    """Return DRAWN objects of different tags: the largest up to LARGEST_DRAWN, then larger ones."""
+    """Return DRAWN objects of different tags: the largest up to LARGEST_DRAWN, then others."""
     order = np.lexsort((-box_share, box_share > LARGEST_DRAWN))
     first = {}
     for node in order.tolist():
@@ -117,9 +117,8 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     box_share, mass = coverage.mean(1).numpy(), attention_mass(patches, coverage).mean(1).numpy()
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
     captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
-                f"{box_share[node]:.1%} of the tile"
-                for node in chosen]
+                f"{box_share[node]:.1%} of the tile" for node in chosen]
     image = tiles.read(index)[0].movedim(0, -1).numpy()                          # [H, W, 3]
     boxes = corners[chosen].unflatten(1, (4, 2)).numpy()
     return tile_attention_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
-                       patches.mean((0, 1)).numpy(), grid, captions)
+                                 patches.mean((0, 1)).numpy(), grid, captions)

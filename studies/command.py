@@ -69,7 +69,7 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
 
 
 def chosen_modalities(study: Any) -> list[str]:
-    """Return the study's modalities, by default all; raise ConfigError if its problem lacks one."""
+    """Return the study's modalities, by default all; raise ConfigError if one is not known."""
     choices = QUESTIONS[study.problem].modalities
     if study.modalities is None:
         return list(choices)

@@ -18,10 +18,9 @@ WIDE = 16            # greatest x over least x that makes the axis logarithmic
 LABELLED_BARS = 18   # at most
 
 
-def study_figure(
-    series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str, ylabel: str,
-    title: str, categorical: bool = False, reference: Mapping[str, float] | None = None,
-) -> Figure:
+def study_figure(series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str,
+                 ylabel: str, title: str, categorical: bool = False,
+                 reference: Mapping[str, float] | None = None) -> Figure:
     """Return a study's scores over what was varied, with standard deviations as error bars.
 
     Each series is a line, or bars if x are names (`categorical`).

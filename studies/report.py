@@ -66,18 +66,15 @@ class Report:
         picture = self.folder / "figures" / f"{self.name}.png"
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_csv(self.folder / f"{self.name}.csv", self._rows())
+        write_csv(self.folder / f"{self.name}.csv", [
+            {**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
+            for outcome in self.outcomes for seed, figures in outcome.per_seed.items()])
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
         save_figure(figure, picture)
         print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
               f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the CSV."""
-        return [{**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
-                for outcome in self.outcomes for seed, figures in outcome.per_seed.items()]
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""

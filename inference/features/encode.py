@@ -73,7 +73,8 @@ def thumbnails(pixels: Tensor, side: int) -> Tensor:
     return small.round().to(torch.uint8).movedim(1, -1)
 
 
-def hide_patches(vectors: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
-    """Return the vectors with nan for patches that are not `seen`, bool [B, L]."""
+def hide_patches(vectors: dict[str, Tensor], valid: Tensor, patch: int) -> dict[str, Tensor]:
+    """Return the vectors with nan for patches of `patch` pixels without any `valid` [B, H, W]."""
+    seen = F.max_pool2d(valid[:, None].float(), patch).flatten(1) > 0                      # [B, L]
     return {name: value.masked_fill(~seen[..., None], torch.nan) if name.endswith("_patches")
             else value for name, value in vectors.items()}

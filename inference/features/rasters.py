@@ -128,8 +128,11 @@ def write_fused_colours(rasters: list[tuple[PatchRaster, Path, Path]], moments: 
     projected = [scratch / f"components_{number}.npy" for number in range(len(rasters))]
     for (raster, vectors, _), file in zip(rasters, projected, strict=True):
         raster.project(vectors, components, spread, file)
+    shares = ", ".join(f"{share:.1%}" for share in components.explained)
+    tags = {"what": f"first three principal components of the fused patches, percentiles {LOW} "
+                    f"and {HIGH} at 0 and 255; they explain {shares} of the variance"}
     for (raster, _, colours), file in zip(rasters, projected, strict=True):
-        raster.write_colours(colours, file, spread.limits(), colour_tags(components))
+        raster.write_colours(colours, file, spread.limits(), tags)
         file.unlink()
     return components
 
@@ -139,10 +142,3 @@ def _overlap(tile: int, side: int, low: int, high: int) -> tuple[slice, slice]:
     counted from low, and from the tile's own first."""
     first, last = max(tile * side, low), min((tile + 1) * side, high)
     return slice(first - low, last - low), slice(first - tile * side, last - tile * side)
-
-
-def colour_tags(components: Components) -> dict[str, str]:
-    """Return tags that say what the colours are."""
-    shares = ", ".join(f"{share:.1%}" for share in components.explained)
-    return {"what": f"first three principal components of the fused patches, percentiles {LOW} "
-                    f"and {HIGH} at 0 and 255; they explain {shares} of the variance"}

@@ -16,15 +16,7 @@ from datasets import denormalise
 from inference.features.areas import check_patches
 from inference.features.encode import Selection, hide_patches, represent, thumbnails
 from inference.features.files import FeatureFiles
-from inference.features.sources import (
-    Chunk,
-    DatasetSource,
-    SceneSource,
-    check_sources,
-    open_source,
-    patches_seen,
-    selection_of,
-)
+from inference.features.sources import Chunk, DatasetSource, SceneSource, open_source, selection_of
 from inference.geotiff import CACHE_MB
 from inference.keys import EXTRACT, ExtractConfig
 from inference.pieces import Parts
@@ -52,7 +44,6 @@ def extract(cfg: ExtractConfig) -> dict[str, Any]:
     Raise RoseError if the tiles, the checkpoint or the folder cannot be used.
     """
     selection = selection_of(cfg)
-    check_sources(cfg, selection)
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch_single(cfg.accelerator, cfg.precision)
     choices = {name: value for name in ("osm_norm_scope", "fine_input")
@@ -163,7 +154,7 @@ class _Extraction:
             with self.fabric.autocast():
                 vectors = represent(self.rose, chunk.images, chunk.graphs, self.selection)
             if chunk.valid is not None:
-                vectors = hide_patches(vectors, patches_seen(chunk.valid, patch))
+                vectors = hide_patches(vectors, chunk.valid, patch)
             if self.selection.patches:
                 side = chunk.images.shape[-1] // patch * pixels_a_patch
                 vectors["thumbnail"] = thumbnails(denormalise(chunk.images).movedim(-1, 1), side)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -134,13 +133,9 @@ class SceneSource:
                 first += len(images)
 
 
-def patches_seen(valid: Tensor, patch: int) -> Tensor:
-    """Return bool [B, L], whether a patch has any imagery, of valid [B, H, W]."""
-    return torch.nn.functional.max_pool2d(valid[:, None].float(), patch).flatten(1) > 0
-
-
 def selection_of(cfg: ExtractConfig) -> Selection:
-    """Return what is made of each tile; raise ConfigError if that is nothing, or unknown."""
+    """Return what is made of each tile; raise ConfigError if that is nothing, or unknown, or there
+    is not one source that has it."""
     names = cfg.representations
     if names is None:
         objects = cfg.raster is None or cfg.osm is not None
@@ -151,11 +146,12 @@ def selection_of(cfg: ExtractConfig) -> Selection:
     if not cfg.tiles and not cfg.patches:
         raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of "
                           "them out")
+    _check_sources(cfg, names)
     ordered = tuple(name for name in REPRESENTATIONS if name in names)
     return Selection(ordered, cfg.fusion, cfg.tiles, cfg.patches)
 
 
-def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
+def _check_sources(cfg: ExtractConfig, representations: Sequence[str]) -> None:
     """Raise ConfigError unless there is one source, which has what is selected."""
     if cfg.data_root is None and cfg.raster is None:
         raise ConfigError("data_root= and raster=: neither is given; pass data_root= for a tile "
@@ -167,8 +163,8 @@ def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
     if cfg.raster is None and cfg.osm is not None:
         raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass "
                           "raster= instead of data_root=")
-    if cfg.raster is not None and cfg.osm is None and "osm" in selection.representations:
-        raise ConfigError(f"representations=[{','.join(selection.representations)}]: osm needs "
+    if cfg.raster is not None and cfg.osm is None and "osm" in representations:
+        raise ConfigError(f"representations=[{','.join(representations)}]: osm needs "
                           f"objects, and raster={cfg.raster} comes without; pass osm=, or leave "
                           "osm out of representations")
     if cfg.raster is not None and cfg.cities:

@@ -56,7 +56,6 @@ class LandUseMap(MapKind):
         return int(np.searchsorted(grid.tops, grid.tops[strip] - grid.tile_px, side="right"))
 
     def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
-        """Yield the strips from `first` on, of the rows of tiles from `first_row` on."""
         window, blend = blending_window(grid.tile_px, grid.tile_px - grid.stride), None
         ends = [*grid.tops[1:].tolist(), grid.height]
         for row, bands in rows:
@@ -85,7 +84,7 @@ class LandUseMap(MapKind):
                    for value, colour in enumerate(rgb(class_colours(self.classes)).tolist())}
         colours[UNKNOWN] = (0, 0, 0, 0)
         areas = np.zeros(len(self.classes))
-        write_geotiff(out / MAP, self._counted(strips, tiles, areas), ground,
+        write_geotiff(out / MAP, self._count(strips, tiles, areas), ground,
                       Content("uint8", UNKNOWN, ["class"], tags, colours, Resampling.mode))
         if not areas.any():
             return None
@@ -104,8 +103,7 @@ class LandUseMap(MapKind):
             layer = class_layer(out / MAP, self.classes, areas, shape)
         return WrittenMap([self._in_words(areas)], [layer], files)
 
-    def _counted(self, strips: Strips, tiles: SceneTiles,
-                 areas: np.ndarray) -> Iterator[np.ndarray]:
+    def _count(self, strips: Strips, tiles: SceneTiles, areas: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the strips' classes, and add the square metres of each class to `areas` [C]."""
         top = 0
         for strip in strips:

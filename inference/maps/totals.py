@@ -81,7 +81,6 @@ class TotalsMap(MapKind):
         return self.model(images, graphs)
 
     def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
-        """Yield the strips from `first` on, a row of tiles each."""
         for _, bands in rows:
             strip = np.full((3, 1, grid.columns), np.nan)
             for band in bands:
@@ -104,7 +103,7 @@ class TotalsMap(MapKind):
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
-        """Write totals.tif, tiles.gpkg and, with `zones`, zones.gpkg; None if there is no value."""
+        """Write the totals, of zones too if there are any; return None if no tile has imagery."""
         grid = tiles.grid
         values = np.concatenate(list(strips), axis=1)                          # [3, rows, columns]
         if np.isnan(values[0]).all():
