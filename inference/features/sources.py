@@ -146,8 +146,8 @@ def selection_of(cfg: ExtractConfig) -> Selection:
     if not cfg.tiles and not cfg.patches:
         raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of "
                           "them out")
-    _check_sources(cfg, names)
     ordered = tuple(name for name in REPRESENTATIONS if name in names)
+    _check_sources(cfg, ordered)
     return Selection(ordered, cfg.fusion, cfg.tiles, cfg.patches)
 
 
@@ -175,7 +175,7 @@ def _check_sources(cfg: ExtractConfig, representations: Sequence[str]) -> None:
 @contextmanager
 def open_source(cfg: ExtractConfig, network: NetworkFile, rose: Rose, selection: Selection,
                 fabric: Fabric) -> Iterator[DatasetSource | SceneSource]:
-    """Open the tiles that `cfg` names; raise RoseError if they or the network cannot be used."""
+    """Open the tiles that `cfg` names; raise RoseError if the network cannot use them."""
     if cfg.raster is None:
         yield _open_dataset(cfg, network, rose, selection, fabric)
         return

@@ -90,7 +90,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a list, a dictionary or an array as JSON, bytes in hexadecimal, and other values."""
+    """Return a list, dictionary or array as JSON, bytes in hexadecimal, other values unchanged."""
     if isinstance(value, list | tuple | dict | np.ndarray):
         return json.dumps(value, ensure_ascii=False, default=_json)
     return value.hex() if isinstance(value, bytes) else value

@@ -103,7 +103,7 @@ class TotalsMap(MapKind):
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
-        """Write the totals, of zones too if there are any; return None if no tile has imagery."""
+        """Write the totals, and those of zones if given; return None if no tile has imagery."""
         grid = tiles.grid
         values = np.concatenate(list(strips), axis=1)                          # [3, rows, columns]
         if np.isnan(values[0]).all():
