@@ -22,7 +22,7 @@ from utils.progress import passing_bar, say_stage
 BLOCK = 512           # pixels along a side of a block
 LEAST_OVERVIEW = 256  # pixels along the longer side of the coarsest overview
 WRITE_ERRORS = (rasterio.errors.RasterioError, CPLE_BaseError)
-_CACHE_MB = 128       # of blocks that GDAL may hold
+CACHE_MB = 128        # of blocks that GDAL may hold
 
 
 @dataclass(frozen=True)
@@ -37,19 +37,15 @@ class Ground:
 
 @dataclass(frozen=True)
 class Content:
-    """What a raster's pixels mean.
+    """What a raster's pixels mean; dtype and nodata as in rasterio, tags of the whole raster.
 
-    Attributes:
-        dtype, nodata: as in rasterio.
-        bands: a name for each band.
-        tags: of the whole raster.
-        colours: red, green, blue and opacity of values, for one band of uint8.
-        overviews: how coarser pixels follow from finer ones.
+    `colours` maps values to red, green, blue and opacity, for one band of uint8; `overviews` says
+    how coarser pixels follow from finer ones.
     """
 
     dtype: str
     nodata: float
-    bands: Sequence[str]
+    bands: Sequence[str]  # a name for each band
     tags: Mapping[str, str]
     colours: Mapping[int, tuple[int, int, int, int]] = field(default_factory=dict)
     overviews: Resampling = Resampling.average
@@ -57,13 +53,10 @@ class Content:
 
 def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content,
                   cloud_optimised: bool = False) -> None:
-    """Write strips [bands, rows, width], from the top, as one GeoTIFF.
-
-    Args:
-        cloud_optimised: lay the file out for reading over a network (COG).
-    """
+    """Write strips [bands, rows, width], from the top, as one GeoTIFF, laid out for reading over a
+    network (COG) if `cloud_optimised`."""
     write = _write_cloud_optimised if cloud_optimised else _write
-    with (rasterio.Env(GDAL_CACHEMAX=_CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"),
+    with (rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"),
           replacing(path) as temporary, failing_as(path, *WRITE_ERRORS)):
         with passing_bar(None, path.name, "row", ground.height) as bar:
             write(temporary, strips, ground, content, bar)
@@ -80,8 +73,7 @@ def new_geotiff(path: Path, **profile: Any) -> Iterator[rasterio.io.DatasetWrite
 
 
 def _check_written(path: Path, name: str) -> None:
-    """Read the GeoTIFF at `path`, which will be called `name`, once: GDAL writes to a full disk
-    without an error, and raises one where a block is missing or cut off."""
+    """Read a written GeoTIFF: GDAL writes to a full disk without an error, but cannot read it."""
     with rasterio.open(path) as file:
         windows = [window for _, window in file.block_windows(1)]
         for window in passing_bar(windows, f"{name}, read once more", "block"):
@@ -89,8 +81,7 @@ def _check_written(path: Path, name: str) -> None:
 
 
 def build_overviews(file: rasterio.io.DatasetWriter, resampling: Resampling) -> None:
-    """Add overviews of a half, a quarter ... to a file that is longer than LEAST_OVERVIEW, down to
-    that length."""
+    """Add overviews of a half, a quarter ... of the size, down to LEAST_OVERVIEW pixels a side."""
     longest = max(file.width, file.height)
     if longest > LEAST_OVERVIEW:
         levels = (longest // LEAST_OVERVIEW).bit_length()
@@ -111,12 +102,9 @@ def _write_cloud_optimised(path: Path, strips: Iterable[np.ndarray], ground: Gro
 
 def _write(path: Path, strips: Iterable[np.ndarray], ground: Ground, content: Content, bar: tqdm,
            overviews: bool = True) -> None:
-    with rasterio.open(
-        path, "w", driver="GTiff", crs=ground.crs, transform=ground.transform,
-        width=ground.width, height=ground.height, count=len(content.bands), dtype=content.dtype,
-        nodata=content.nodata, tiled=True, blockxsize=BLOCK, blockysize=BLOCK,
-        compress="deflate", BIGTIFF="IF_SAFER",
-    ) as file:
+    with rasterio.open(path, "w", driver="GTiff", **vars(ground), count=len(content.bands),
+                       dtype=content.dtype, nodata=content.nodata, tiled=True, blockxsize=BLOCK,
+                       blockysize=BLOCK, compress="deflate", BIGTIFF="IF_SAFER") as file:
         file.update_tags(**content.tags)
         for number, name in enumerate(content.bands, start=1):
             file.set_band_description(number, name)

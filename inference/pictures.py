@@ -25,11 +25,7 @@ QUALITY = 85         # of a JPEG
 
 
 def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int, int]]:
-    """Draw the imagery.
-
-    Returns:
-        Its layer for scene.json, and height and width of all pictures of the scene.
-    """
+    """Draw the imagery; return its layer for scene.json, and height and width of all pictures."""
     image, valid = mosaic.thumbnail(LONGEST)
     image = np.where(valid[..., None], image, np.uint8(NO_IMAGERY))
     file = save_picture(Image.fromarray(image), out, "imagery.jpg", quality=QUALITY)
@@ -38,12 +34,8 @@ def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int,
 
 def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
                 shape: tuple[int, int]) -> dict[str, Any]:
-    """Draw the classes of the raster at `path` and return their layer for scene.json.
-
-    Args:
-        areas: [C] square metres of each.
-        shape: height and width of the picture.
-    """
+    """Draw the classes of the raster at `path`, of `areas` [C] square metres each, as a picture of
+    height and width `shape`; return its layer for scene.json."""
     with rasterio.open(path) as file:
         labels = file.read(1, out_shape=shape, resampling=Resampling.nearest)
     colours = class_colours(classes)
@@ -61,13 +53,11 @@ def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
 
 def amount_layer(name: str, values: np.ndarray, cell_px: float, unit: str, out: Path,
                  shape: tuple[int, int]) -> dict[str, Any]:
-    """Draw amounts and return their layer for scene.json.
+    """Draw amounts and return their layer, called `name`, for scene.json.
 
     Args:
-        name: of the layer.
         values: [rows, columns], nan where there is none.
-        cell_px: side of a cell in pixels of the picture.
-        shape: height and width of the picture.
+        cell_px: side of a cell in pixels of the picture, which has height and width `shape`.
     """
     known = np.isfinite(values)
     low, high = 0.0, 1.0

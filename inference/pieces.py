@@ -19,11 +19,7 @@ _OPEN = 16  # parts at once; their pages count as memory until they are needed f
 
 
 class Pieces:
-    """A folder of pieces, made if it is missing, and cleared of what a killed process was writing.
-
-    Args:
-        count: of all pieces.
-    """
+    """A folder of `count` pieces, made if missing, and cleared of a killed process's leftovers."""
 
     suffix: str
 
@@ -104,6 +100,5 @@ class Parts(Pieces):
         for number, _ in self:
             cells = self.read(number, "place")
             own = np.flatnonzero(cells[:, 0] == area)
-            located[cells[own, 2], cells[own, 1]] = np.column_stack([np.full_like(own, number),
-                                                                     own])
+            located[cells[own, 2], cells[own, 1]] = np.stack([np.full_like(own, number), own], 1)
         return located

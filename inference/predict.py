@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -18,36 +16,28 @@ from datasets.prepare.job import forget_job
 from datasets.prepare.scene_tiles import SceneBand, SceneTiles
 from utils.stopping import outlast_signals
 
-Network = Callable[[Tensor, Batch], Tensor]
-
 
 class PredictedBand(NamedTuple):
-    """A band of tiles and the network's outputs for them.
-
-    Attributes:
-        row, cols, valid, tiles: as in a `SceneBand` of n tiles.
-        objects: [n] number of OSM objects; None for n = 0, as `outputs`.
-        outputs: [n, ...] on the CPU.
-    """
+    """A band of n tiles and the network's outputs for them; other fields as in a `SceneBand`."""
 
     row: int
     cols: list[int]
     valid: Tensor
     tiles: int
-    objects: Tensor | None
-    outputs: Tensor | None
+    objects: Tensor | None  # [n] number of OSM objects; None for n = 0
+    outputs: Tensor | None  # [n, ...] on the CPU; None for n = 0
 
 
+# each row of tiles with its bands, one at a time: outputs of a row may be larger than its map
 Rows = Iterator[tuple[int, Iterator[PredictedBand]]]
 
+
 @torch.inference_mode()
-def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: int,
-                    batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
+def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor], fabric: Fabric,
+                    first: int, batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
     """Yield the outputs of `network` for the bands from `first` on.
 
-    Args:
-        network: normalised images [B, 3, t, t] and their graphs -> [B, ...], on the device of
-            `fabric`.
+    `network` takes normalised images [B, 3, t, t] and their graphs on the device of `fabric`.
     """
     bands = range(first, len(scene))
     for band, batches in band_loader(scene, bands, batch_size, num_workers, fabric):
@@ -63,8 +53,7 @@ def predicted_bands(scene: SceneTiles, network: Network, fabric: Fabric, first: 
 
 def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
                 fabric: Fabric) -> DataLoader:
-    """Return a loader of a scene's bands, cut by `num_workers` processes, or by this one if that
-    is 0.
+    """Return a loader of a scene's bands, cut by `num_workers` processes, or by this one if 0.
 
     It yields each band without its images and graphs, and these in batches, in the band's order:
     images [B, 3, t, t] uint8 and their graphs.
@@ -76,8 +65,7 @@ def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_wo
 
 
 def _in_batches(band: SceneBand, size: int) -> tuple[SceneBand, list[tuple[Tensor, Batch]]]:
-    """Join a band's tiles to batches in the worker: one graph is shipped faster than many, and
-    with fewer open files."""
+    """Join a band's tiles to batches: one graph is shipped faster than many, with fewer files."""
     samples = list(zip(band.images, band.graphs, strict=True))
     batches = [collate(samples[start:start + size]) for start in range(0, len(samples), size)]
     return band._replace(images=band.images[:0], graphs=[]), batches
@@ -93,9 +81,3 @@ def counted(bands: Iterator[PredictedBand], bar: tqdm) -> Iterator[PredictedBand
     for band in bands:
         yield band
         bar.update(band.tiles)
-
-
-def rows_of(bands: Iterator[PredictedBand]) -> Rows:
-    """Yield each row of tiles with its bands, one band at a time: the outputs of a row may be
-    larger than the row's map."""
-    return groupby(bands, key=attrgetter("row"))

@@ -1,5 +1,4 @@
-"""The folder of a map or of features: recognised by its record, refused where it holds something
-else."""
+"""The folder of a map or of features: recognised by its record, refused with other files."""
 
 import json
 import re
@@ -16,12 +15,10 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class ResultFolder(WorkFolder):
-    """The work on results that have a record.
+    """The work on results that have a record; `out`, `name` and `doing` as in WorkFolder.
 
-    Args:
-        out, name, doing: as in WorkFolder.
-        record: name of the JSON file that says what the results are ("files") and by which
-            "request" they were made. It is moved last: where it is, all is there.
+    `record` names the JSON file that says what the results are ("files") and by which "request"
+    they were made. It is moved last: where it is, all is there.
     """
 
     def __init__(self, out: Path, name: str, doing: str, record: str):
@@ -32,14 +29,12 @@ class ResultFolder(WorkFolder):
               afterwards: Sequence[str] = ()) -> dict[str, Any] | None:
         """Return the record of the results if they are there, else make the work's folder ready.
 
+        Raise ConfigError if `out` holds other results, or other files.
+
         Args:
             request: all that the results depend on, as JSON holds it.
             overwrite: replace results of another request.
-            afterwards: keys of the request that matter only after the work in `parts`, which is
-                resumed with other values of them.
-
-        Raises:
-            ConfigError: `out` holds other results, or other files.
+            afterwards: keys that the work in `parts` does not depend on, which is resumed anyway.
         """
         self.clear()
         record = self._read_record()
@@ -103,8 +98,7 @@ class ResultFolder(WorkFolder):
 
 
 def _differences(key: str, requested: Any, there: Any) -> list[str]:
-    """Return how a value of a request differs from that of the results, in words; where the value
-    is the state of files, one entry for each file."""
+    """Return how a value differs from that of the results, in words, one entry for each file."""
     if not isinstance(requested, dict):
         return [f"{key}={_brief(requested)} (there {_brief(there)})"]
     there = there if isinstance(there, dict) else {}

@@ -32,25 +32,17 @@ NEAR = 1.25  # ratio of two ground sizes of a pixel up to which they count as eq
 BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the authors' code "
             "does (osm_norm_scope=batch): what it says of a tile depends on batch_size, and on "
             "the tile's neighbours")
-WITHOUT_OSM = "or leave osm= out, to do without OSM"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene whose imagery is open, before any work is done.
-
-    Attributes:
-        mosaic, grid: imagery and its tiles.
-        files: every file that is read.
-        by_batch: whether outputs of the network depend on which tiles share a batch.
-        notes: what the user should know.
-    """
+    """A scene whose imagery is open, before any work is done."""
 
     mosaic: Mosaic
     grid: TileGrid
-    files: list[Path]
-    by_batch: bool
-    notes: list[str]
+    files: list[Path]  # every file that is read
+    by_batch: bool     # outputs of the network depend on which tiles share a batch
+    notes: list[str]   # what the user should know
     _rules: TileRules
     _objects: Objects
 
@@ -62,8 +54,7 @@ class Scene:
     def tiles(self, folder: Path) -> SceneTiles:
         """Read the objects into `folder`, unless a stopped run did; return the tiles.
 
-        Raises:
-            PrepareError: the objects cannot be read, or none lies on the raster.
+        Raise PrepareError if the objects cannot be read, or none lies on the raster.
         """
         return SceneTiles(build_job(folder, self._rules, self.grid, self.mosaic, self._objects, {},
                                     say, progress=True).folder)
@@ -72,15 +63,12 @@ class Scene:
 @contextmanager
 def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, reads_osm: bool,
                tile_px: int, stride: int, edges: str) -> Iterator[Scene]:
-    """Open the scene at `raster` for a network.
+    """Open the scene at `raster` for a network; raise RoseError if a source cannot be used.
 
     Args:
         network, rose: the network's file, and its Rose.
         reads_osm: whether OSM objects reach its outputs.
         tile_px, stride, edges: of the tiles, as in `TileGrid`.
-
-    Raises:
-        RoseError: a source cannot be used.
     """
     layers = load_layers(cfg.layers)
     osm = cfg.osm if reads_osm else None
@@ -105,7 +93,7 @@ def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, re
         notes = [*mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
                  *_notes_on_size(mosaic, grid, network.tiles.get("metres_per_pixel"))]
         yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
-                    Objects(osm, layers, encoder, WITHOUT_OSM))
+                    Objects(osm, layers, encoder, "or leave osm= out, to do without OSM"))
 
 
 def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
@@ -124,10 +112,8 @@ def scene_name(raster: str) -> str:
 
 
 def request_of(cfg: Any, **more: Any) -> dict[str, Any]:
-    """Return all that results depend on, as JSON holds it: keys of `cfg`, and `more`.
-
-    Paths are not among them: the state or the digest of their files is, in `more`.
-    """
+    """Return all that results depend on, as JSON holds it: keys of `cfg`, and `more`, with the
+    states or digests of files instead of their paths."""
     return json.loads(json.dumps({**result_values(cfg), **more}))
 
 
@@ -149,8 +135,7 @@ class _NoText:
 
 
 def _rules(cfg: SceneKeys, trained_on: dict[str, Any]) -> TileRules:
-    """Return how graphs are made: as the keys say, else as for the tiles that the network was
-    trained on, else as recipe=rose."""
+    """Return how graphs are made: as the keys say, else as in training, else as recipe=rose."""
     known = {name: getattr(cfg, name) or trained_on.get(name)
              for name in ("relation_codes", "coordinates")}
     recipe = resolve_recipe(cfg.recipe or "rose", **known)
@@ -179,11 +164,7 @@ def _notes_on_osm(cfg: SceneKeys, reads_osm: bool, by_batch: bool) -> list[str]:
 
 def _notes_on_size(mosaic: Mosaic, grid: TileGrid, trained: list[float] | None) -> list[str]:
     """Return notes on a raster smaller than a tile, and on pixels of another size on the ground
-    than in training.
-
-    Args:
-        trained: least and largest metres per pixel of the training's tiles; None: not known.
-    """
+    than `trained`, the least and largest metres per pixel in training (None: not known)."""
     notes, shorter, side = [], min(mosaic.width, mosaic.height), grid.tile_px
     if shorter < side:
         notes.append(f"the raster, {mosaic.width} x {mosaic.height} pixels, is smaller than a "

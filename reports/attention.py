@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from reports.blocks import tabs
+from reports.blocks import gradient, tabs
 from reports.markup import Markup, element, script_json
 from reports.read import json_object, reading
 from reports.record import ATTENTION_FORMAT
@@ -19,13 +19,8 @@ _SIDE = 1000                                                        # of the box
 
 
 def attention_viewer(path: Path) -> Markup:
-    """Return the tiles of the record at `path`, each with its boxes and a table of its objects.
-
-    attention.js adds the heat.
-
-    Raises:
-        ReportError: the record cannot be read.
-    """
+    """Return the tiles of the record at `path`, each with its boxes and a table of its objects, to
+    which attention.js adds the heat; raise ReportError if the record cannot be read."""
     with reading(path, f"the attention that train_rose.py records, of format {ATTENTION_FORMAT}"):
         record = json_object(path)
         if record["format"] != ATTENTION_FORMAT:
@@ -61,8 +56,7 @@ def _tile(tile: Mapping[str, Any]) -> Markup:
     canvas = element("canvas", width=cols, height=rows, aria_hidden="true")
     opacity = element("input", type="range", min="0", max="100", value="75", data_opacity=True)
     relative = element("input", type="checkbox", data_relative=True)
-    ramp = element("span", class_="ramp",
-                   style=f"background:linear-gradient(90deg,{','.join(_RAMP)})")
+    ramp = element("span", class_="ramp", style=gradient(_RAMP))
     controls = element(
         "div", element("label", "heat", opacity),
         element("label", relative, "only what exceeds the mean of the tile's objects"),

@@ -24,34 +24,22 @@ class Block:
 
 @dataclass(frozen=True)
 class Section:
-    """What a page shows of one run.
+    """What a page shows of one run."""
 
-    Attributes:
-        kind: what was done, in a word or two.
-        title: of this run.
-        folder: of this run.
-        lines: sentences below the title.
-        headline: (what, figure, remark) of the few numbers that matter most.
-        blocks: the rest.
-    """
-
-    kind: str
-    title: str
-    folder: Path
-    lines: Sequence[str]
-    headline: Sequence[tuple[str, str, str]]
-    blocks: Sequence[Block]
+    kind: str  # what was done, in a word or two
+    title: str  # of this run
+    folder: Path  # of this run
+    lines: Sequence[str]  # sentences below the title
+    headline: Sequence[tuple[str, str, str]]  # (what, figure, remark) of numbers that matter most
+    blocks: Sequence[Block]  # the rest
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]],
           caption: str | None = None) -> Markup:
-    """Return a table that scrolls within the page where it is wide.
+    """Return a table that scrolls within the page where it is wide; None is shown as undefined.
 
-    Columns of numbers are aligned right; the first column names the rows.
-
-    Args:
-        rows: of as many cells as the header; None is shown as undefined.
-        caption: above the table; None if a heading says what it is.
+    Columns of numbers are aligned right; the first column names the rows. A `caption` is above
+    the table, unless a heading says what it is.
     """
     rows = list(rows)
     sides = ["number" if any(map(_is_figure, cells))
@@ -136,10 +124,8 @@ def _setting(value: Any) -> str:
 def drawn(folder: Path, name: str, alt: str, caption: str, small: bool = False) -> Markup | None:
     """Return the figure `name` that a run drew into its `folder`, or None if there is none.
 
-    Older runs drew it as PNG alone, which stands on light ground on every page.
-
-    Args:
-        small: show it less tall than the page is wide.
+    Older runs drew it as PNG alone, which stands on light ground on every page. A `small` figure
+    is less tall than the page is wide.
     """
     paths = [path for kind in ("svg", "png")
              if (path := folder / "figures" / f"{name}.{kind}").is_file()]
@@ -152,15 +138,17 @@ def drawn(folder: Path, name: str, alt: str, caption: str, small: bool = False) 
 
 
 def tabs(panels: Mapping[str, Sequence[Markup | None]], label: str) -> Markup:
-    """Return panels of which one is shown at a time; without scripts all are, one below the other.
-
-    A single panel gets no tabs.
-    """
+    """Return panels, of which one is shown at a time where scripts run; one alone has no tab."""
     if len(panels) == 1:
         return element("div", next(iter(panels.values())))
     shown = [element("section", element("h4", name), content, data_tab=name, aria_label=name)
              for name, content in panels.items()]
     return element("div", shown, class_="tabs", data_label=label)
+
+
+def gradient(colours: Sequence[str]) -> str:
+    """Return the style of a ramp of colours, from left to right."""
+    return f"background:linear-gradient(90deg,{','.join(colours)})"
 
 
 def swatch(colour: str) -> Markup:

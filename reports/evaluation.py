@@ -1,5 +1,4 @@
-"""The section of an evaluation: its figures beside the baselines, then each seed's curves,
-confusion and pictures."""
+"""The section of an evaluation: figures beside baselines, each seed's curves and pictures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,19 +19,13 @@ _HIGHER = {"miou": True, "f1": True, "r2": True, "mae": False, "rmse": False}  #
 
 @dataclass(frozen=True)
 class Results:
-    """results.json of an evaluation; a figure is nan if it is not defined.
+    """results.json of an evaluation; a figure is nan if it is not defined."""
 
-    Attributes:
-        mean, std: figure -> over the seeds.
-        baselines: label -> figure -> value.
-        record: the whole file.
-    """
-
-    mean: Mapping[str, float]
-    std: Mapping[str, float]
-    baselines: Mapping[str, Mapping[str, float]]
+    mean: Mapping[str, float]                     # figure -> over the seeds
+    std: Mapping[str, float]                      # figure -> over the seeds
+    baselines: Mapping[str, Mapping[str, float]]  # label -> figure -> value
     seeds: Sequence[str]
-    record: Mapping[str, Any]
+    record: Mapping[str, Any]                     # the whole file
 
     @property
     def classes(self) -> list[str]:
@@ -56,11 +49,8 @@ def is_evaluation(folder: Path) -> bool:
 
 
 def evaluation_section(folder: Path) -> Section:
-    """Return the section of the evaluation in `folder`.
-
-    Raises:
-        ReportError: one of its files is missing or cannot be read.
-    """
+    """Return the section of the evaluation in `folder`; raise ReportError if a file is missing or
+    cannot be read."""
     with reading(folder / RESULTS, "the results of an evaluation"):
         record = json_object(folder / RESULTS)
         baselines = {str(name): _figures(values) for name, values in record["baselines"].items()}

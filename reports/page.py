@@ -27,16 +27,14 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Section]], ...] = (
 
 
 def write_report(folders: Sequence[Path], path: Path, title: str | None = None) -> None:
-    """Write a page of the runs in `folders`. It depends on their files alone.
+    """Write a page of the runs in `folders`, which depends on their files alone.
+
+    Raise ReportError if a folder holds no run, or one of its files cannot be read.
 
     Args:
-        folders: of pretraining runs, evaluations or scenes; several make a page with a table of
-            contents.
+        folders: of pretraining runs, evaluations or scenes; several make a page with contents.
         path: of the page; its folder is made if it is missing.
         title: of the page; None: the run's, or the number of runs.
-
-    Raises:
-        ReportError: a folder is none of these, or one of its files cannot be read.
     """
     sections = _distinct([section_of(Path(folder))
                           for folder in passing_bar(folders, "reading", "run")])
@@ -48,11 +46,8 @@ def write_report(folders: Sequence[Path], path: Path, title: str | None = None) 
 
 
 def section_of(folder: Path) -> Section:
-    """Return the section of the run in `folder`.
-
-    Raises:
-        ReportError: the folder holds no run, or one of its files cannot be read.
-    """
+    """Return the section of the run in `folder`; raise ReportError if the folder holds no run, or
+    one of its files cannot be read."""
     for is_kind, section in _KINDS:
         if is_kind(folder):
             return section(folder)
@@ -82,11 +77,7 @@ def _distinct(sections: Sequence[Section]) -> list[Section]:
 
 
 def report_page(sections: Sequence[Section], title: str | None, beside: bool) -> str:
-    """Return the page as text.
-
-    Args:
-        beside: the page will lie in the folder that it shows, whatever that is called then.
-    """
+    """Return the page as text; `beside`: it will lie in the folder that it shows."""
     title = title or (sections[0].title if len(sections) == 1
                       else f"Report of {len(sections)} runs")
     style = Markup(f"{_COLOURS}\n{(_ASSETS / 'page.css').read_text(encoding='utf-8')}")

@@ -23,12 +23,8 @@ FORMATS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".pdf", ".svg")
 def save_poster(folders: Sequence[Path], path: Path) -> None:
     """Draw the imagery of the first scene, and all maps over their imagery in the ground's shape.
 
-    Args:
-        folders: of scenes.
-        path: of the picture, which ends in one of FORMATS.
-
-    Raises:
-        ReportError: a folder holds no scene, or one of its pictures cannot be read.
+    `path` ends in one of FORMATS. Raise ReportError if a folder holds no scene, or one of its
+    pictures cannot be read.
     """
     scenes = [(scene_size(folder), scene_layers(folder)) for folder in folders]
     panels = [(size, layers[0], None) for size, layers in scenes[:1]]

@@ -1,5 +1,4 @@
-"""The section of a pretraining run: its losses, what it reconstructs, where its objects look, and
-its keys."""
+"""The section of a pretraining run: losses, reconstructions, where objects look, and keys."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,11 +29,8 @@ def is_pretraining(folder: Path) -> bool:
 
 
 def pretraining_section(folder: Path) -> Section:
-    """Return the section of the run in `folder`.
-
-    Raises:
-        ReportError: one of its files is missing or cannot be read.
-    """
+    """Return the section of the run in `folder`; raise ReportError if a file is missing or cannot
+    be read."""
     with reading(folder / METRICS, f"a table with the columns {', '.join(_COLUMNS)}"):
         rows = [{name: float(row[name]) for name in _COLUMNS}
                 for row in csv_rows(folder / METRICS, _COLUMNS)]
@@ -45,8 +41,8 @@ def pretraining_section(folder: Path) -> Section:
         with reading(folder / RECONSTRUCTION, "what train_rose.py measured"):
             headline += _reconstruction(json_object(folder / RECONSTRUCTION))
     losses = drawn(folder, "loss", "Both losses, the learning rate and the speed over the steps",
-                   "Above, both losses; below, the learning rate, and how many tiles a second were "
-                   "seen.")
+                   "Above, both losses; below, the learning rate, and the tiles seen a "
+                   "second.")
     blocks = [Block("Losses", [losses if rows else element("p", "No step was recorded.")]),
               Block("What it reconstructs", [
                   drawn(folder, "reconstruction_image",
@@ -86,7 +82,7 @@ def _losses(rows: Sequence[Mapping[str, float]]) -> list[tuple[str, str, str]]:
 
 
 def _reconstruction(record: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return how well hidden patches and tags are reconstructed, against guesses without Rose."""
+    """Return how well hidden patches and tags are reconstructed, beside guesses without Rose."""
     tiles, objects, tags = (int(record[name]) for name in ("tiles", "objects", "tags"))
     pixel, mean_colour, right, commonest = (
         number(record[name])

@@ -25,11 +25,7 @@ _VIEW = re.compile(r'<svg[^>]* viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Raise ReportError for whatever the block cannot make of `path`.
-
-    Args:
-        what: what the file should hold.
-    """
+    """Raise ReportError if the block cannot make `what` of `path`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -67,10 +63,8 @@ def number(value: float | str | None) -> float:
 def picture(path: Path, large: int = LARGE) -> tuple[str, int, int]:
     """Return a picture as a data URI, and its width and height in pixels of a page.
 
-    A PNG of more than `large` bytes becomes a WebP if that is smaller.
-
-    Raises:
-        ReportError: there is no such picture, or it cannot be read.
+    A PNG of more than `large` bytes becomes a WebP if that is smaller. Raise ReportError if there
+    is no such picture, or it cannot be read.
     """
     with reading(path, "a picture"):
         if path.suffix == ".svg":

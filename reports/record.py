@@ -18,27 +18,18 @@ RECONSTRUCTION = "reconstruction.json"  # training/summary.py
 class SceneRecord:
     """A scene's maps.
 
-    Attributes:
-        kind: "land_use", "totals" or "features".
-        title: of them all.
-        headline: (what, figure, remark) of the numbers that matter most.
-        lines: sentences.
-        size_metres: width and height of the ground that the pictures show.
-        layers: the pictures, the lowest first: "name", "file", and where they have them "opacity",
-            "legend" of classes ("name", "colour", "share", "hectares"), "scale" of amounts ("low",
-            "high", "colours", "unit").
-        tables: "title", "columns" and "rows".
-        files: the other files, "name" and "what" each holds.
+    Each layer has "name" and "file", and where it has them "opacity", "legend" of classes ("name",
+    "colour", "share", "hectares") and "scale" of amounts ("low", "high", "colours", "unit").
     """
 
-    kind: str
-    title: str
-    headline: Sequence[tuple[str, str, str]]
-    lines: Sequence[str]
-    size_metres: tuple[float, float]
-    layers: Sequence[dict[str, Any]]
-    tables: Sequence[dict[str, Any]]
-    files: Sequence[dict[str, str]]
+    kind: str  # "land_use", "totals" or "features"
+    title: str  # of all maps
+    headline: Sequence[tuple[str, str, str]]  # (what, figure, remark) of numbers that matter most
+    lines: Sequence[str]  # sentences
+    size_metres: tuple[float, float]  # width and height of the ground that the pictures show
+    layers: Sequence[dict[str, Any]]  # the pictures, the lowest first
+    tables: Sequence[dict[str, Any]]  # "title", "columns" and "rows"
+    files: Sequence[dict[str, str]]  # the other files: "name" and "what" each holds
 
     def write(self, folder: Path, **more: Any) -> dict[str, Any]:
         """Write SCENE into `folder`, with `more` in it, and return what it holds."""

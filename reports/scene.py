@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reports.blocks import Block, Section, swatch, table
+from reports.blocks import Block, Section, gradient, swatch, table
 from reports.markup import Markup, element
 from reports.read import json_object, number, picture, reading
 from reports.record import SCENE
@@ -23,18 +23,13 @@ _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 @dataclass(frozen=True)
 class Layer:
-    """A picture of a scene.
-
-    Attributes:
-        legend: (name, colour, share, hectares) of each class.
-        scale: (low, high, colours, unit) of amounts.
-    """
+    """A picture of a scene."""
 
     name: str
     file: Path
     opacity: float
-    legend: Sequence[tuple[str, str, float, float]]
-    scale: tuple[float, float, Sequence[str], str] | None
+    legend: Sequence[tuple[str, str, float, float]]        # (name, colour, share, hectares)
+    scale: tuple[float, float, Sequence[str], str] | None  # (low, high, colours, unit)
 
 
 def is_scene(folder: Path) -> bool:
@@ -43,11 +38,8 @@ def is_scene(folder: Path) -> bool:
 
 
 def scene_section(folder: Path) -> Section:
-    """Return the section of the scene in `folder`.
-
-    Raises:
-        ReportError: scene.json or one of its pictures is missing or cannot be read.
-    """
+    """Return the section of the scene in `folder`; raise ReportError if scene.json or one of its
+    pictures is missing or cannot be read."""
     size = scene_size(folder)
     with reading(folder / SCENE, "the layers of a scene"):
         record = json_object(folder / SCENE)
@@ -67,10 +59,7 @@ def scene_section(folder: Path) -> Section:
 
 
 def scene_size(folder: Path) -> tuple[float, float]:
-    """Return width and height in metres of the ground that the scene in `folder` shows.
-
-    Raises ReportError as `scene_section` does.
-    """
+    """Return width and height in metres of the scene's ground; raise as `scene_section` does."""
     with reading(folder / SCENE, "the layers of a scene"):
         width, height = (float(side) for side in json_object(folder / SCENE)["size_metres"])
         if not (0 < width < math.inf and 0 < height < math.inf):
@@ -79,10 +68,7 @@ def scene_size(folder: Path) -> tuple[float, float]:
 
 
 def scene_layers(folder: Path) -> list[Layer]:
-    """Return the layers of the scene in `folder`, the lowest first.
-
-    Raises ReportError as `scene_section` does.
-    """
+    """Return the layers of a scene, the lowest first; raise as `scene_section` does."""
     with reading(folder / SCENE, "the layers of a scene"):
         layers = [_layer(folder, item) for item in json_object(folder / SCENE)["layers"]]
         if not layers:
@@ -131,11 +117,8 @@ def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], widt
 def map_viewer(layers: Sequence[Layer], size: tuple[float, float]) -> Markup:
     """Return pictures of the same ground, one over the other, the first at the bottom.
 
-    They are stretched to the ground's shape: the pixels of a raster in degrees are not square.
-    map.js adds moving, zooming and switching.
-
-    Args:
-        size: of the ground, width and height in metres.
+    They are stretched to the ground's shape, `size` in metres: the pixels of a raster in degrees
+    are not square. map.js adds moving, zooming and switching.
     """
     images = [element("img", src=picture(layer.file)[0], alt=f"{layer.name}, seen from above",
                       style=f"opacity:{layer.opacity}", data_layer=index, draggable="false",
@@ -183,8 +166,7 @@ def _scale(layer: Layer) -> Markup | None:
         return None
     low, high, colours, unit = layer.scale
     ends = [element("span", text) for text in (format_number(low), unit, format_number(high))]
-    ramp = element("div", class_="ramp",
-                   style=f"background:linear-gradient(90deg,{','.join(colours)})")
+    ramp = element("div", class_="ramp", style=gradient(colours))
     return element("div", ramp, element("div", ends, class_="ends"), class_="colour-scale")
 
 

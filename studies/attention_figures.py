@@ -19,16 +19,13 @@ FAINT = 1 / 2    # of uniform attention: the lowest colour
 MOST_TIMES = 64  # the highest colour, at most
 
 
-def tile_attention_figure(
-    name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray, everyone: np.ndarray,
-    grid: tuple[int, int], captions: Sequence[str],
-) -> Figure:
-    """Return a tile with the outlines of n objects, and a row an object with its attention.
-
-    A row shows the mean of the heads and each head alone.
+def tile_attention_figure(name: str, image: np.ndarray, corners: np.ndarray, patches: np.ndarray,
+                          everyone: np.ndarray, grid: tuple[int, int],
+                          captions: Sequence[str]) -> Figure:
+    """Return a tile with the outlines of n objects, and a row an object with its attention, of the
+    mean of the heads and of each head alone.
 
     Args:
-        name: of the tile.
         image: [H, W, 3] uint8.
         corners: [n, 4, 2] of the rotated boxes, in tile units.
         patches: [n, heads, L] attention on patches, each head's summing to 1.
@@ -38,7 +35,8 @@ def tile_attention_figure(
     """
     count, heads, length = patches.shape
     times = (patches * length).reshape(count, heads, *grid)                  # 1: uniform attention
-    scale = LogNorm(FAINT, _highest(times.mean(1)))
+    highest = 2 ** np.ceil(np.log2(np.quantile(times.mean(1), 0.995)))       # above nearly all
+    scale = LogNorm(FAINT, float(np.clip(highest, 2, MOST_TIMES)))
     outlines = corners * (image.shape[1], image.shape[0])
     rows = max(count, 3)                              # of the page; fewer objects leave some empty
     wide, rest = 3.1, 2.3 + 1.1 * heads / 2                                              # inches
@@ -59,11 +57,6 @@ def tile_attention_figure(
         strip.suptitle(f"{row + 1}  {captions[row]}", fontsize=FONT + 1, x=0.01, ha="left")
         _show_object(strip, times[row], outlines[row], scale, image)
     return figure
-
-
-def _highest(times: np.ndarray) -> float:
-    """Return the end of the colour scale: a power of 2 above nearly all of `times`."""
-    return float(np.clip(2 ** np.ceil(np.log2(np.quantile(times, 0.995))), 2, MOST_TIMES))
 
 
 def _show_object(strip: SubFigure, times: np.ndarray, outline: np.ndarray, scale: LogNorm,
@@ -105,9 +98,7 @@ def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -
 def shares_figure(objects: ObjectAttention, summary: dict) -> Figure:
     """Return attention share over box share of all objects, and the lift by size and by head.
 
-    Args:
-        objects: at least one of them with a box that covers some of its tile.
-        summary: of `summarise`.
+    At least one of the objects has a box that covers some of its tile.
     """
     figure = Figure(figsize=(13, 4.6), layout="constrained")
     cloud, sizes, heads = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))

@@ -21,22 +21,18 @@ SIZE_BOUNDS = (1, 4, 16, 64)  # of the classes of object sizes, in patches
 
 @dataclass(frozen=True)
 class ObjectAttention:
-    """The attention of n OSM objects and their rotated boxes; numpy arrays.
+    """The attention of n OSM objects and their rotated boxes, cut at the tile's edge.
 
     Attributes:
-        tile: [n] index of the tile in its dataset.
-        node: [n] row of the object in the tile's node table.
-        code: [n] label code.
-        box_share: [n] share of the tile that the box, cut at the tile's edge, covers: the share of
-            uniform attention inside the box.
+        box_share: [n] share of the tile that the box covers, and of uniform attention inside it.
         head_share: [n, heads] share of each head's attention on patches that falls inside the box.
         others_share: [n] the same, mean of heads, of the attention of the tile's other objects;
             nan if there are none.
     """
 
-    tile: np.ndarray
-    node: np.ndarray
-    code: np.ndarray
+    tile: np.ndarray  # [n] index of the tile in its dataset
+    node: np.ndarray  # [n] row of the object in the tile's node table
+    code: np.ndarray  # [n] label code
     box_share: np.ndarray
     head_share: np.ndarray
     others_share: np.ndarray
@@ -81,11 +77,8 @@ def others_mass(patches: Tensor, coverage: Tensor) -> Tensor:
 @torch.inference_mode()
 def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch_size: int,
                    progress: bool = True) -> ObjectAttention:
-    """Return the attention of all objects of the tiles `indices`.
-
-    Raises:
-        RoseError: a tile cannot be read, or does not fit the network.
-    """
+    """Return the attention of all objects of the tiles `indices`; raise RoseError if a tile cannot
+    be read, or does not fit the network."""
     heads, device = rose.osm_block.k2q_attn.heads, next(rose.parameters()).device
     loader = DataLoader(Subset(tiles, list(indices)), batch_size=batch_size, collate_fn=collate)
     codes, shares = np.empty(0, np.int64), np.empty(0)
@@ -106,23 +99,17 @@ def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch
 
 def _of_tile(index: int, codes: Tensor, attention: Tensor, coverage: Tensor) -> ObjectAttention:
     patches, count = patch_attention(attention), len(codes)
-    return ObjectAttention(
-        np.full(count, index), np.arange(count), codes.long().numpy(), coverage.mean(1).numpy(),
-        attention_mass(patches, coverage).numpy(),
-        others_mass(patches.mean(1), coverage).numpy(),
-    )
+    own, others = attention_mass(patches, coverage), others_mass(patches.mean(1), coverage)
+    return ObjectAttention(np.full(count, index), np.arange(count), codes.long().numpy(),
+                           coverage.mean(1).numpy(), own.numpy(), others.numpy())
 
 
 def summarise(objects: ObjectAttention, patches: int) -> dict:
     """Return means over the objects whose box has an area: of all, by head and by size in patches.
 
-    Returns:
-        The figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error" (over
-        tiles), "median_lift", "objects_above_uniform" (share with a lift above 1), and the lists
-        "heads" and "sizes". Nan for no objects.
-
-    Args:
-        patches: L.
+    They are the figures of `_figures`, "objects", "without_box" (left out), "lift_standard_error"
+    (over tiles), "median_lift", "objects_above_uniform" (share with a lift above 1), and the lists
+    "heads" and "sizes"; nan for no objects. A tile has `patches` of them.
     """
     boxed = objects.where(objects.box_share > 0)
     sizes = boxed.box_share * patches
@@ -141,14 +128,12 @@ def summarise(objects: ObjectAttention, patches: int) -> dict:
 
 
 def _figures(objects: ObjectAttention) -> dict[str, float]:
-    """Return mean shares, and lift and lift_of_others, the ratio of mean attention on the own box
-    to the mean share of the box."""
+    """Return mean shares, and lift and lift_of_others, the mean attention over the box's share."""
     box, share = _mean(objects.box_share), _mean(objects.share)
     shared = objects.where(~np.isnan(objects.others_share))
-    others = _mean(shared.others_share)
+    others, shared_box = _mean(shared.others_share), _mean(shared.box_share)
     return {"box_share": box, "attention_share": share, "lift": share / box,
-            "attention_share_of_others": others,
-            "lift_of_others": others / _mean(shared.box_share)}
+            "attention_share_of_others": others, "lift_of_others": others / shared_box}
 
 
 def _standard_error(objects: ObjectAttention) -> float:
@@ -167,9 +152,8 @@ def _standard_error(objects: ObjectAttention) -> float:
 def _size_classes(sizes: np.ndarray) -> dict[str, np.ndarray]:
     """Return name -> [n] bool, for boxes of `sizes` [n] patches."""
     bounds = (0, *SIZE_BOUNDS, np.inf)
-    names = [f"under {SIZE_BOUNDS[0]}",
-             *(f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)),
-             f"{SIZE_BOUNDS[-1]} or more"]
+    between = [f"{low} to {high}" for low, high in pairwise(SIZE_BOUNDS)]
+    names = [f"under {SIZE_BOUNDS[0]}", *between, f"{SIZE_BOUNDS[-1]} or more"]
     return {name: (sizes >= low) & (sizes < high)
             for name, (low, high) in zip(names, pairwise(bounds), strict=True)}
 

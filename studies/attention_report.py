@@ -65,11 +65,9 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
     if summary["without_box"]:
         lines.append(f"  {summary['without_box']} objects, whose box has no area in the tile, are "
                      "left out of these figures")
-    return "\n".join([
-        *lines, f"Outputs in {cfg.save_path}:",
-        "  attention.csv  each object's shares", "  results.json   the figures above",
-        *(f"  figures/{name}.png" for name in figures),
-    ])
+    lines += [f"Outputs in {cfg.save_path}:", "  attention.csv  each object's shares",
+              "  results.json   the figures above", *(f"  figures/{name}.png" for name in figures)]
+    return "\n".join(lines)
 
 
 def verdict(summary: dict) -> str:

@@ -33,8 +33,7 @@ LARGEST_DRAWN = 1 / 8  # of the tile: a larger box says little about where an ob
 def study_attention(cfg: AttentionConfig) -> str:
     """Measure and draw the attention, write all outputs, and return a summary in words.
 
-    Raises:
-        RoseError: the network or the tiles cannot be used as asked.
+    Raise RoseError if the network or the tiles cannot be used as asked.
     """
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch_single(cfg.accelerator)
@@ -62,11 +61,8 @@ def study_attention(cfg: AttentionConfig) -> str:
 
 
 def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
-    """Return the index of the tile to draw; None to choose one.
-
-    Raises:
-        RoseError: the tile does not exist, or has no such objects.
-    """
+    """Return the index of the tile to draw, or None to choose one; raise RoseError if the tile
+    does not exist, or has no such objects."""
     if cfg.tile is None:
         if cfg.nodes is not None:
             raise ConfigError(f"nodes={cfg.nodes}: objects are numbered within a tile; name it "
@@ -90,8 +86,7 @@ def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
 
 
 def most_covered_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
-    """Return the index of the tile whose objects to draw cover most of it, whatever their
-    attention."""
+    """Return the index of the tile of which the objects to draw cover most."""
     def covered(index: int) -> float:
         own = objects.where(objects.tile == index)
         chosen = largest_of_each_tag(own.box_share, [tiles.tag(index, code) for code in own.code])
@@ -100,8 +95,7 @@ def most_covered_tile(objects: ObjectAttention, tiles: TileDataset) -> int:
 
 
 def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]:
-    """Return DRAWN objects of different tags: the largest with a box of at most LARGEST_DRAWN of
-    the tile, then larger ones."""
+    """Return DRAWN objects of different tags: the largest up to LARGEST_DRAWN, then others."""
     order = np.lexsort((-box_share, box_share > LARGEST_DRAWN))
     first = {}
     for node in order.tolist():
@@ -123,9 +117,8 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     box_share, mass = coverage.mean(1).numpy(), attention_mass(patches, coverage).mean(1).numpy()
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
     captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
-                f"{box_share[node]:.1%} of the tile"
-                for node in chosen]
+                f"{box_share[node]:.1%} of the tile" for node in chosen]
     image = tiles.read(index)[0].movedim(0, -1).numpy()                          # [H, W, 3]
     boxes = corners[chosen].unflatten(1, (4, 2)).numpy()
     return tile_attention_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
-                       patches.mean((0, 1)).numpy(), grid, captions)
+                                 patches.mean((0, 1)).numpy(), grid, captions)

@@ -20,18 +20,12 @@ _SET_BY_STUDY = {"target": "problem", "seeds": "seeds", "save_path": "out"}
 
 @dataclass(frozen=True)
 class Question:
-    """A problem that all models of a study are evaluated on.
+    """A problem that all models of a study are evaluated on."""
 
-    Attributes:
-        title: in words.
-        program: the evaluation that answers it; `overrides` say which of its answers is meant.
-        score: the figure that is plotted.
-    """
-
-    title: str
-    program: Program
-    overrides: tuple[str, ...]
-    score: str
+    title: str                  # in words
+    program: Program            # the evaluation that answers it
+    overrides: tuple[str, ...]  # which of its answers is meant
+    score: str                  # the figure that is plotted
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -42,22 +36,19 @@ class Question:
 QUESTIONS = {
     "seg": Question("land use", SEGMENTATION, (), "miou"),
     "pop": Question("population", REGRESSION, ("target=pop",), "r2"),
-    "co2": Question("CO2 emission", REGRESSION, ("target=co2",),
-                    "r2"),
+    "co2": Question("CO2 emission", REGRESSION, ("target=co2",), "r2"),
 }
 
 
 def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str]) -> EvaluateConfig:
-    """Return the evaluation that all runs of a study vary: its defaults and the command line's
-    keys.
+    """Return the evaluation that all runs vary: its defaults and the command line's keys.
+
+    Raise ConfigError for several devices, or a key that the study sets itself or the evaluation
+    refuses.
 
     Args:
         rest: the overrides that are not the study's own.
         varied: the keys in which the runs differ -> the study's own key for it.
-
-    Raises:
-        ConfigError: a key that the study sets itself, or that the evaluation refuses; several
-            devices.
     """
     check_several("seeds", study.seeds)
     question = QUESTIONS[study.problem]
@@ -78,8 +69,7 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
 
 
 def chosen_modalities(study: Any) -> list[str]:
-    """Return the study's modalities, by default all of its problem; raise ConfigError for one that
-    the problem does not have."""
+    """Return the study's modalities, by default all; raise ConfigError if one is not known."""
     choices = QUESTIONS[study.problem].modalities
     if study.modalities is None:
         return list(choices)

@@ -18,17 +18,15 @@ WIDE = 16            # greatest x over least x that makes the axis logarithmic
 LABELLED_BARS = 18   # at most
 
 
-def study_figure(
-    series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str, ylabel: str,
-    title: str, categorical: bool = False, reference: Mapping[str, float] | None = None,
-) -> Figure:
+def study_figure(series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str,
+                 ylabel: str, title: str, categorical: bool = False,
+                 reference: Mapping[str, float] | None = None) -> Figure:
     """Return a study's scores over what was varied, with standard deviations as error bars.
 
-    Each series is a line, or bars if x has no order.
+    Each series is a line, or bars if x are names (`categorical`).
 
     Args:
         series: label -> (x, mean, std) for each x; a nan std has no bar, a nan mean no point.
-        categorical: x are names.
         reference: label -> a score that is the same for all x, as a baseline's.
     """
     xs = list(dict.fromkeys(x for points in series.values() for x, _, _ in points))

@@ -1,5 +1,5 @@
-"""The runs of a study: cells, each an evaluation over the seeds. All cells are checked before the
-first is run, and finished ones are only read."""
+"""The runs of a study: cells, each an evaluation over the seeds. All cells are checked before
+the first is run, and finished ones are only read."""
 
 import gc
 from collections.abc import Sequence
@@ -21,17 +21,11 @@ _PROBLEMS = {SegmentationConfig: Segmentation, RegressionConfig: Regression}
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of a study.
+    """One point of a study."""
 
-    Attributes:
-        keys: column of the table -> value, which identify it.
-        runs: its evaluations, each for some of the seeds.
-        measures: its runs train nothing, but measure models of earlier cells.
-    """
-
-    keys: dict[str, str | float]
-    runs: tuple[EvaluateConfig, ...]
-    measures: bool = False
+    keys: dict[str, str | float]      # column of the table -> value, which identify it
+    runs: tuple[EvaluateConfig, ...]  # its evaluations, each for some of the seeds
+    measures: bool = False            # trains nothing, but measures models of earlier cells
 
     @property
     def name(self) -> str:
@@ -84,11 +78,7 @@ class Outcome:
 
 def checked(cells: Sequence[Cell]) -> list[Cell]:
     """Return the cells with the checkpoint that is newest now, so that a pretraining beside the
-    study does not change it.
-
-    Raises:
-        RoseError: a cell cannot be run as asked, or its folder holds something else.
-    """
+    study does not change it; raise RoseError if a cell cannot be run, or its folder is taken."""
     print(f"Checking {len(cells)} cells", flush=True)
     fixed = []
     for cell in cells:
@@ -101,11 +91,7 @@ def checked(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
-    """Run the cells in order and return their outcomes.
-
-    Raises:
-        RoseError: a run failed; the message begins with the cell's name.
-    """
+    """Return the outcomes of the cells, run in order; a RoseError begins with the cell's name."""
     outcomes = []
     for number, cell in enumerate(cells, 1):
         print(f"\nCell {number} of {len(cells)}: {cell.name}", flush=True)

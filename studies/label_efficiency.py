@@ -37,21 +37,18 @@ def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
                       save_path=str(Path(cfg.out, f"{mode}_{Path(file).stem}"))),))
         for file, tiles in training_lists(base, cfg.train_files).items() for mode in cfg.modes
     ]
-    outcomes = run_cells(checked(cells))
-    how = f"modality {base.modality}"
-    report = Report("label_efficiency", "Label efficiency", how, Path(cfg.out), cfg, rest,
-                    outcomes, "training tiles")
+    report = Report("label_efficiency", "Label efficiency", f"modality {base.modality}",
+                    Path(cfg.out), cfg, rest, run_cells(checked(cells)), "training tiles")
     report.write({IN_WORDS[mode]: report.points("train_tiles", mode=mode) for mode in cfg.modes})
 
 
 def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, int]:
     """Return the lists to train on -> the number of tiles of each, the smallest first.
 
+    Raise RoseError if there are none, or one cannot be used.
+
     Args:
         files: their names; None: all of the dataset, without those that repeat another's tiles.
-
-    Raises:
-        RoseError: there are none, or one cannot be used.
     """
     from datasets import TileDataset
     from datasets.labelled import read_list

@@ -4,7 +4,7 @@ objects is removed, from none to all.
     python -m studies.missing_osm                          # the last pretraining, the sample city
     python -m studies.missing_osm data_root=D checkpoint=C task=seg_sgp seeds=[0,1,2,3,4]
     python -m studies.missing_osm data_root=D problem=pop ratios=[0,0.5,1] modalities=[osm,image]
-    python -m studies.missing_osm data_root=D while_training=true     # training tiles lack them too
+    python -m studies.missing_osm data_root=D while_training=true    # training tiles lack them too
 
 A model is trained on whole tiles, once a modality and seed, and measured on reported tiles that
 lack objects. `while_training=true` trains one for every ratio. `image` reads no objects: the
@@ -59,8 +59,7 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
 
 
 def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -> list["Cell"]:
-    """Return a modality's cells: one that trains on whole tiles, and one for each further ratio
-    that measures its models."""
+    """Return a modality's cells: one trains on whole tiles, others measure its models."""
     from studies.grid import Cell
 
     trained = trained_cell(cfg, base, modality, 0.0)
@@ -90,8 +89,7 @@ def trained_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) ->
 
 def trained_cell(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str,
                  ratio: float) -> "Cell":
-    """Return a cell that trains on tiles without a share of their objects, and reports on such
-    tiles."""
+    """Return a cell that trains and reports on tiles without a share of their objects."""
     from studies.grid import Cell
 
     folder = Path(cfg.out, modality)

@@ -28,9 +28,8 @@ def main(cfg: ModalitiesConfig, rest: list[str]) -> None:
     cells = [Cell({"modality": modality},
                   (replace(base, modality=modality, save_path=str(Path(cfg.out, modality))),))
              for modality in modalities]
-    outcomes = run_cells(checked(cells))
     report = Report("modalities", "Modalities", IN_WORDS[base.mode], Path(cfg.out), cfg, rest,
-                    outcomes, "modality")
+                    run_cells(checked(cells)), "modality")
     report.write({IN_WORDS[base.mode]: report.points("modality")}, categorical=True)
 
 

@@ -20,26 +20,17 @@ _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviat
 
 @dataclass(frozen=True)
 class Report:
-    """The outcomes of a study, and how to show them.
-
-    Attributes:
-        name, title: of the study.
-        how: what all its models have in common.
-        folder: of its outputs.
-        xlabel: what the plot's x are.
-        overrides: of the evaluation, from the command line.
-        notes: what else a reader of the figures must know.
-    """
+    """The outcomes of a study, and how to show them."""
 
     name: str
     title: str
-    how: str
-    folder: Path
+    how: str                   # what all its models have in common
+    folder: Path               # of its outputs
     study: StudyConfig
-    overrides: Sequence[str]
+    overrides: Sequence[str]   # of the evaluation, from the command line
     outcomes: Sequence[Outcome]
-    xlabel: str
-    notes: Sequence[str] = ()
+    xlabel: str                # what the plot's x are
+    notes: Sequence[str] = ()  # what else a reader of the figures must know
 
     @property
     def question(self) -> Question:
@@ -60,16 +51,13 @@ class Report:
         return [(outcome.cell.keys[x], *outcome.spread[self.question.score])
                 for outcome in self.outcomes if keys.items() <= outcome.cell.keys.items()]
 
-    def write(
-        self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False,
-        reference: Mapping[str, float] | None = None,
-    ) -> None:
+    def write(self, series: Mapping[str, Sequence[_POINT]], categorical: bool = False,
+              reference: Mapping[str, float] | None = None) -> None:
         """Write all outputs, each whole or absent, and print the table.
 
         Args:
             series: label -> points of a line, or of bars where x is `categorical`.
-            reference: label -> a score to draw across the plot, beside that of the best
-                prediction without a model.
+            reference: label -> a score to draw beside that of the best prediction without a model.
         """
         score, reported = self.question.score, self.outcomes[0].reported
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
@@ -78,18 +66,15 @@ class Report:
         picture = self.folder / "figures" / f"{self.name}.png"
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_csv(self.folder / f"{self.name}.csv", self._rows())
+        write_csv(self.folder / f"{self.name}.csv", [
+            {**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
+            for outcome in self.outcomes for seed, figures in outcome.per_seed.items()])
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
         save_figure(figure, picture)
         print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
               f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
-
-    def _rows(self) -> list[dict[str, Any]]:
-        """Return the rows of the CSV."""
-        return [{**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
-                for outcome in self.outcomes for seed, figures in outcome.per_seed.items()]
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
@@ -100,7 +85,7 @@ class Report:
             rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
-        for label, values in self.outcomes[-1].summaries[0]["baselines"].items():
+        for label, values in self._baselines.items():
             figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
@@ -116,12 +101,9 @@ class Report:
                 for remark, names in cells.items()]
 
     def _baseline(self) -> dict[str, float]:
-        """Return the best prediction without a model, by name.
-
-        It is of the last outcome, whose training list is the largest where they differ.
-        """
-        scores = {f"no model: {label}": values[self.question.score] for label, values
-                  in self.outcomes[-1].summaries[0]["baselines"].items()}
+        """Return the best prediction without a model, by name."""
+        scores = {f"no model: {label}": values[self.question.score]
+                  for label, values in self._baselines.items()}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}

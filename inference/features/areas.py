@@ -18,30 +18,19 @@ CITY = re.compile(r"[\w-][\w. -]*")  # that can name a folder
 
 @dataclass(frozen=True)
 class Area:
-    """A city or a scene.
-
-    Attributes:
-        name: the city's, or the scene's.
-        crs: as WKT or an authority's code; None: where the tiles lie is not known.
-        transform: from pixels to units of the CRS, or to tiles where there is none.
-        width, height: of the raster in pixels.
-        columns, rows: of the grid of tiles.
-        first: column and row, as the tiles' names have them, of that grid's top-left tile.
-        tile_px, stride: in pixels.
-        metres_per_pixel: across and down; None where they are not known.
-    """
+    """A city or a scene; its raster has width and height in pixels, its grid columns and rows."""
 
     name: str
-    crs: str | None
-    transform: Affine
+    crs: str | None  # WKT or an authority's code; None: where the tiles lie is not known
+    transform: Affine  # from pixels to units of the CRS, or to tiles where there is none
     width: int
     height: int
     columns: int
     rows: int
-    first: tuple[int, int]
-    tile_px: int
+    first: tuple[int, int]  # column and row of the top-left tile, as its name says
+    tile_px: int  # pixels, as stride
     stride: int
-    metres_per_pixel: tuple[float, float] | None
+    metres_per_pixel: tuple[float, float] | None  # across and down; None: not known
 
     def outlines(self, cells: np.ndarray) -> np.ndarray:
         """Return polygons [n] of tiles, by column and row on the grid [n, 2]."""
@@ -60,18 +49,12 @@ class Area:
 @dataclass(frozen=True)
 class PatchGrid:
     """The patches of an area, from its raster's top-left corner; the last row and column may reach
-    beyond the raster.
-
-    Attributes:
-        rows, columns: that cover the raster.
-        side: patches along a tile's.
-        transform: from patches to units of the CRS.
-    """
+    beyond the raster."""
 
     rows: int
     columns: int
-    side: int
-    transform: Affine
+    side: int          # patches along a tile's
+    transform: Affine  # from patches to units of the CRS
 
     @property
     def pixels_a_patch(self) -> int:
@@ -92,8 +75,7 @@ class PatchGrid:
 def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
     """Return the cities of a dataset, and area, column and row of each tile: int [tiles, 3].
 
-    Raises:
-        TileError: a tile's name does not say where it lies.
+    Raise TileError if a tile's name does not say where it lies.
     """
     cities = [city_of(name) for name in tiles.names]
     if None in cities:
@@ -106,7 +88,7 @@ def areas_of(tiles: TileDataset) -> tuple[list[Area], np.ndarray]:
     names, cells, areas = np.array(tiles.names), np.zeros((len(cities), 3), np.int64), []
     for number, city in enumerate(sorted(set(cities))):
         own = np.array([city == other for other in cities])
-        positions = grid_cells(names[own].tolist())                                         # [n, 2]
+        positions = grid_cells(names[own].tolist())  # [n, 2]
         areas.append(_area(city, tiles.meta.get(city) or {}, positions, tiles.image_size))
         cells[own, 0], cells[own, 1:] = number, positions - areas[-1].first
     return areas, cells

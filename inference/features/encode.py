@@ -14,18 +14,12 @@ REPRESENTATIONS = ("rs", "osm", "fused")
 
 @dataclass(frozen=True)
 class Selection:
-    """What is made of each tile.
+    """What is made of each tile."""
 
-    Attributes:
-        representations: some of REPRESENTATIONS.
-        fusion: "global" or "fine".
-        tiles, patches: a vector of each tile, and of each patch.
-    """
-
-    representations: tuple[str, ...]
-    fusion: str
-    tiles: bool
-    patches: bool
+    representations: tuple[str, ...]  # some of REPRESENTATIONS
+    fusion: str                       # "global" or "fine"
+    tiles: bool                       # a vector of each tile
+    patches: bool                     # a vector of each patch
 
     @property
     def reads_image(self) -> bool:
@@ -50,11 +44,8 @@ def represent(rose: Rose, images: Tensor, graphs: Batch,
 
     RS: the CLS token and the tokens of the patches. OSM: the readout and `Rose.osm_patches`.
     Fused, global: the CLS token and the tokens of the patches after the fusion; fine: the tokens
-    of the patches, and their mean.
-
-    Args:
-        images: [B, 3, H, W] normalised.
-        graphs: of B tiles; read only where `selection.reads_osm`.
+    of the patches, and their mean. Images are [B, 3, H, W] normalised, and graphs those of B
+    tiles, read only where `selection.reads_osm`.
     """
     tokens = rose.encode_image(images) if selection.reads_image else None           # [B, 1 + L, D]
     grid = rose.image_encoder.grid(images)
@@ -82,7 +73,8 @@ def thumbnails(pixels: Tensor, side: int) -> Tensor:
     return small.round().to(torch.uint8).movedim(1, -1)
 
 
-def hide_patches(vectors: dict[str, Tensor], seen: Tensor) -> dict[str, Tensor]:
-    """Return the vectors with nan for patches that are not `seen`, bool [B, L]."""
+def hide_patches(vectors: dict[str, Tensor], valid: Tensor, patch: int) -> dict[str, Tensor]:
+    """Return the vectors with nan for patches of `patch` pixels without any `valid` [B, H, W]."""
+    seen = F.max_pool2d(valid[:, None].float(), patch).flatten(1) > 0                      # [B, L]
     return {name: value.masked_fill(~seen[..., None], torch.nan) if name.endswith("_patches")
             else value for name, value in vectors.items()}

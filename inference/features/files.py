@@ -1,5 +1,4 @@
-"""The files of extracted features, written from parts: a table of tiles, GeoTIFFs of patches,
-pictures."""
+"""Extracted features, written from parts: a table of tiles, GeoTIFFs of patches, pictures."""
 
 from pathlib import Path
 from typing import Any
@@ -24,15 +23,9 @@ TABLE, COLOURS = "tiles.parquet", "fused_pca.tif"
 
 
 class FeatureFiles:
-    """The files in a folder; where there are several areas, each has a folder in it.
+    """The files in an empty folder; where there are several areas, each has a folder in it.
 
-    Args:
-        folder: empty.
-        parts: all of them.
-        areas: that their tiles lie in.
-        selection: what the parts hold of each tile.
-        rose: made them.
-        described: "checkpoint" and "source" by name, and "notes" of what the user should know.
+    `described` has "checkpoint" and "source" by name, and "notes" of what the user should know.
     """
 
     def __init__(self, folder: Path, parts: Parts, areas: list[Area], selection: Selection,
@@ -67,8 +60,7 @@ class FeatureFiles:
                                 f"{outlines} and its vectors {', '.join(self.widths)}")
 
     def _write_patches(self) -> Components | None:
-        """Write the GeoTIFFs and pictures of all areas; return the components of the fused vectors
-        if there are any."""
+        """Write GeoTIFFs and pictures of all areas; return components of fused vectors, if any."""
         moments = Moments(self.widths["fused"]) if "fused" in self.widths else None
         located = [self.parts.locate(number, area.columns, area.rows)
                    for number, area in enumerate(self.areas)]

@@ -11,18 +11,12 @@ LOW, HIGH = 2, 98           # percentiles that become 0 and 1
 
 class Moments:
     """Count, mean and scatter matrix of vectors that come in blocks, in float64 (Chan, Golub and
-    LeVeque 1979).
-
-    Attributes:
-        count: of the vectors so far.
-        mean: [D].
-        scatter: [D, D], the sum of (x - mean)(x - mean)'.
-    """
+    LeVeque 1979)."""
 
     def __init__(self, width: int):
-        self.count = 0
-        self.mean = np.zeros(width)
-        self.scatter = np.zeros((width, width))
+        self.count = 0                           # of the vectors so far
+        self.mean = np.zeros(width)              # [D]
+        self.scatter = np.zeros((width, width))  # [D, D], the sum of (x - mean)(x - mean)'
 
     def add(self, vectors: np.ndarray) -> None:
         """Take in vectors [n, D]."""
@@ -38,20 +32,12 @@ class Moments:
 
 
 class Components(NamedTuple):
-    """The directions in which vectors vary most.
+    """The directions in which vectors vary most; signs do not depend on the machine."""
 
-    Attributes:
-        mean: [D] of the vectors.
-        axes: [D, k] of unit length, the entry of largest size positive, so that signs do not
-            depend on the machine.
-        deviations: [k] standard deviation along each.
-        explained: [k] share of the whole variance.
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
-    deviations: np.ndarray
-    explained: np.ndarray
+    mean: np.ndarray        # [D] of the vectors
+    axes: np.ndarray        # [D, k] of unit length, the entry of largest size positive
+    deviations: np.ndarray  # [k] standard deviation along each
+    explained: np.ndarray   # [k] share of the whole variance
 
     @classmethod
     def of(cls, moments: Moments, count: int = 3) -> "Components":

@@ -19,7 +19,7 @@ def draw_area(folder: Path, grid: PatchGrid, parts: Parts, places: np.ndarray, c
     """Write both pictures to `folder` and return their names in it.
 
     Args:
-        places: of `Parts.places`.
+        places: of `Parts.locate`.
         colours: the area's GeoTIFF of colours.
         patch: side of a patch in pixels of the imagery; in a picture it has no more.
     """
@@ -34,12 +34,7 @@ def draw_area(folder: Path, grid: PatchGrid, parts: Parts, places: np.ndarray, c
 
 def write_scene(folder: Path, area: Area, grid: PatchGrid, lines: list[str],
                 files: list[dict[str, str]], patch: int) -> None:
-    """Write scene.json with what a report needs to know of the area's pictures.
-
-    Args:
-        lines: sentences beside the pictures.
-        files: name and content of the area's other files.
-    """
+    """Write scene.json with the area's pictures, sentences beside them, and its other files."""
     across, down = area.metres_per_pixel
     layers = [{"name": "imagery", "file": f"{FIGURES}/{IMAGERY}"},
               {"name": "fused features", "file": f"{FIGURES}/{COLOURS}", "opacity": 0.8}]
@@ -62,11 +57,7 @@ def _sampled(raster: rasterio.DatasetReader, rows: np.ndarray, columns: np.ndarr
 
 def _imagery(parts: Parts, places: np.ndarray, side: int, rows: np.ndarray,
              columns: np.ndarray) -> np.ndarray:
-    """Return the tiles' thumbnails [H, W, 3] at `rows` [H] and `columns` [W] of their area.
-
-    Args:
-        side: of a tile, in pixels of the area.
-    """
+    """Return thumbnails [H, W, 3] at `rows` [H], `columns` [W] of an area; `side` is a tile's."""
     imagery = np.full((len(rows), len(columns), 3), NO_IMAGERY, np.uint8)
     for row, column in np.argwhere(places[..., 0] >= 0).tolist():
         top, bottom = np.searchsorted(rows, [row * side, (row + 1) * side])

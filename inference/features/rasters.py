@@ -41,8 +41,7 @@ class PatchRaster:
                 "interleave": "band", "bigtiff": "if_safer", "num_threads": "all_cpus"}
 
     def windows(self, what: str) -> Iterable[Window]:
-        """Return squares of WINDOW patches that cover the area, with a bar that says `what` is
-        done with them."""
+        """Return squares of WINDOW patches that cover the area, with a bar that says `what`."""
         rows, columns = self.grid.rows, self.grid.columns
         windows = [Window(left, top, min(WINDOW, columns - left), min(WINDOW, rows - top))
                    for top in range(0, rows, WINDOW) for left in range(0, columns, WINDOW)]
@@ -51,14 +50,9 @@ class PatchRaster:
     def write_vectors(self, path: Path, parts: Parts, located: np.ndarray, name: str, width: int,
                       tags: dict[str, str],
                       see: Callable[[np.ndarray], None] | None = None) -> None:
-        """Write the vectors `name`_patches of all parts, whole or not at all; the bands are
-        `name`_0 ...
+        """Write the vectors `name`_patches of all parts, whole or not at all; bands: `name`_0 ...
 
-        Args:
-            located: of `Parts.locate`.
-            width: of a vector.
-            tags: of the whole raster.
-            see: is given all known vectors, [n, width] at a time.
+        `located` is of `Parts.locate`; `see` is given all known vectors, [n, width] at a time.
         """
         profile = self._profile(width, "float32") | {"nodata": np.nan, "predictor": 3, "zlevel": 1,
                                                      "photometric": "minisblack"}
@@ -103,8 +97,7 @@ class PatchRaster:
 
     def write_colours(self, path: Path, projected: Path, limits: tuple[np.ndarray, np.ndarray],
                       tags: dict[str, str]) -> None:
-        """Write the components at `projected` as red, green and blue, transparent where there are
-        none."""
+        """Write the components at `projected` as red, green and blue, transparent where nan."""
         source = np.load(projected, mmap_mode="r")
         with new_geotiff(path, **self._profile(4, "uint8"), photometric="rgb") as raster:
             raster.colorinterp = (ColorInterp.red, ColorInterp.green, ColorInterp.blue,
@@ -117,8 +110,7 @@ class PatchRaster:
 
 
 def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """Return uint8 [h, w, 4] red, green, blue, alpha of components [h, w, 3]; transparent where
-    they are nan."""
+    """Return uint8 red, green, blue, alpha [h, w, 4] of components [h, w, 3], clear where nan."""
     known = ~np.isnan(projected[..., :1])                                               # [h, w, 1]
     colours = np.where(known, scaled(projected, limits) * 255, 0).round().astype(np.uint8)
     return np.concatenate([colours, known.astype(np.uint8) * 255], axis=-1)
@@ -126,21 +118,21 @@ def coloured(projected: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> np
 
 def write_fused_colours(rasters: list[tuple[PatchRaster, Path, Path]], moments: Moments,
                         scratch: Path) -> Components:
-    """Write the first components of all areas' fused patches as colours; the same vector has the
-    same colour everywhere. Return the components.
+    """Write the first components of all areas' fused patches as colours, and return them.
 
-    Args:
-        rasters: of each area, with its GeoTIFF of vectors and the one to write.
-        moments: of all these vectors.
-        scratch: a folder for intermediate files.
+    The same vector has the same colour everywhere. `rasters` are the areas', each with its GeoTIFF
+    of vectors and the one to write; `moments` are of all these vectors.
     """
     components = Components.of(moments)
     spread = Spread(components)
     projected = [scratch / f"components_{number}.npy" for number in range(len(rasters))]
     for (raster, vectors, _), file in zip(rasters, projected, strict=True):
         raster.project(vectors, components, spread, file)
+    shares = ", ".join(f"{share:.1%}" for share in components.explained)
+    tags = {"what": f"first three principal components of the fused patches, percentiles {LOW} "
+                    f"and {HIGH} at 0 and 255; they explain {shares} of the variance"}
     for (raster, _, colours), file in zip(rasters, projected, strict=True):
-        raster.write_colours(colours, file, spread.limits(), colour_tags(components))
+        raster.write_colours(colours, file, spread.limits(), tags)
         file.unlink()
     return components
 
@@ -150,10 +142,3 @@ def _overlap(tile: int, side: int, low: int, high: int) -> tuple[slice, slice]:
     counted from low, and from the tile's own first."""
     first, last = max(tile * side, low), min((tile + 1) * side, high)
     return slice(first - low, last - low), slice(first - tile * side, last - tile * side)
-
-
-def colour_tags(components: Components) -> dict[str, str]:
-    """Return tags that say what the colours are."""
-    shares = ", ".join(f"{share:.1%}" for share in components.explained)
-    return {"what": f"first three principal components of the fused patches, percentiles {LOW} "
-                    f"and {HIGH} at 0 and 255; they explain {shares} of the variance"}

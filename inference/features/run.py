@@ -1,5 +1,4 @@
-"""Features from tiles to files: encode part by part, then write tables, GeoTIFFs and pictures from
-the parts, then move all to its place."""
+"""Features from tiles to files: encode part by part, write all files from the parts, move them."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,15 +16,8 @@ from datasets import denormalise
 from inference.features.areas import check_patches
 from inference.features.encode import Selection, hide_patches, represent, thumbnails
 from inference.features.files import FeatureFiles
-from inference.features.sources import (
-    Chunk,
-    DatasetSource,
-    SceneSource,
-    check_sources,
-    open_source,
-    patches_seen,
-    selection_of,
-)
+from inference.features.sources import Chunk, DatasetSource, SceneSource, open_source, selection_of
+from inference.geotiff import CACHE_MB
 from inference.keys import EXTRACT, ExtractConfig
 from inference.pieces import Parts
 from inference.result_folder import ResultFolder
@@ -40,23 +32,18 @@ from utils.cli.compose import configured
 from utils.errors import ConfigError
 from utils.progress import progress_bar, say, say_if_slow
 
-_CACHE_MB = 128  # of blocks that GDAL may hold
-
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
-    """Extract features (see `extract`) with the keys of extract_features.py that are given, and
-    defaults for the others."""
+    """Extract features (see `extract`) with the given keys, and defaults for the others."""
     return extract(configured(EXTRACT, checkpoint=checkpoint, out=out, **keys))
 
 
 def extract(cfg: ExtractConfig) -> dict[str, Any]:
     """Extract features unless `out` holds them; return what features.json holds.
 
-    Raises:
-        RoseError: the tiles, the checkpoint or the folder cannot be used.
+    Raise RoseError if the tiles, the checkpoint or the folder cannot be used.
     """
     selection = selection_of(cfg)
-    check_sources(cfg, selection)
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch_single(cfg.accelerator, cfg.precision)
     choices = {name: value for name in ("osm_norm_scope", "fine_input")
@@ -110,7 +97,7 @@ class _Extraction:
         made = work.empty()
         described = {"checkpoint": str(self.network.path), "source": source.name,
                      "notes": source.notes}
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE_MB):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB):
             written = FeatureFiles(made, parts, source.areas, self.selection, self.rose,
                                    described).write()
         record = {"request": request, **described, **written}
@@ -123,8 +110,7 @@ class _Extraction:
         return record
 
     def _check_space(self, work: ResultFolder, parts: Parts) -> None:
-        """Raise ConfigError if the disk has too little room for all vectors twice, as parts and as
-        files."""
+        """Raise ConfigError if the disk lacks room for all vectors twice, in parts and files."""
         if not self.selection.patches:
             return
         tokens = (self.cfg.image_size // self.rose.image_encoder.patch) ** 2
@@ -168,7 +154,7 @@ class _Extraction:
             with self.fabric.autocast():
                 vectors = represent(self.rose, chunk.images, chunk.graphs, self.selection)
             if chunk.valid is not None:
-                vectors = hide_patches(vectors, patches_seen(chunk.valid, patch))
+                vectors = hide_patches(vectors, chunk.valid, patch)
             if self.selection.patches:
                 side = chunk.images.shape[-1] // patch * pixels_a_patch
                 vectors["thumbnail"] = thumbnails(denormalise(chunk.images).movedim(-1, 1), side)

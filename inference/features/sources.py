@@ -1,5 +1,4 @@
-"""The tiles whose features are extracted: those of a dataset or of a scene, in parts of whole
-batches."""
+"""The tiles whose features are extracted, of a dataset or a scene, in parts of whole batches."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -7,7 +6,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset, Subset
@@ -32,33 +30,20 @@ PART_TILES = 64
 
 
 class Chunk(NamedTuple):
-    """A batch of B tiles on the device.
+    """A batch of B tiles on the device."""
 
-    Attributes:
-        part: that they belong to.
-        cells: int32 [B, 3], area, column and row on the area's grid.
-        images: [B, 3, H, W] normalised.
-        graphs: of B tiles, with their names.
-        valid: bool [B, H, W], where there is imagery; None: everywhere.
-    """
-
-    part: int
-    cells: np.ndarray
-    images: Tensor
-    graphs: Batch
-    valid: Tensor | None
+    part: int             # that they belong to
+    cells: np.ndarray     # int32 [B, 3], area, column and row on the area's grid
+    images: Tensor        # [B, 3, H, W] normalised
+    graphs: Batch         # of B tiles, with their names
+    valid: Tensor | None  # bool [B, H, W], where there is imagery; None: everywhere
 
 
 class DatasetSource:
     """The tiles of a dataset, city by city and row by row.
 
-    Attributes:
-        name: of the dataset.
-        notes: what the user should know.
-        identity: what distinguishes these tiles from others.
-        areas: the cities.
-        parts: number of parts.
-        tiles: number of tiles.
+    `notes` are what the user should know, `identity` is what distinguishes these tiles from
+    others, `areas` are the cities; `parts` and `tiles` are counts.
     """
 
     def __init__(self, dataset: TileDataset, batch_size: int, by_batch: bool):
@@ -115,10 +100,7 @@ class _Pixels(Dataset):
 
 
 class SceneSource:
-    """The tiles of a scene; a part is a band of it.
-
-    Attributes: as in DatasetSource.
-    """
+    """The tiles of a scene, with the attributes of a DatasetSource; a part is a band."""
 
     def __init__(self, scene: Scene, raster: str, batch_size: int):
         self.scene, self.batch_size = scene, batch_size
@@ -151,13 +133,9 @@ class SceneSource:
                 first += len(images)
 
 
-def patches_seen(valid: Tensor, patch: int) -> Tensor:
-    """Return bool [B, L], whether a patch has any imagery, of valid [B, H, W]."""
-    return torch.nn.functional.max_pool2d(valid[:, None].float(), patch).flatten(1) > 0
-
-
 def selection_of(cfg: ExtractConfig) -> Selection:
-    """Return what is made of each tile; raise ConfigError if that is nothing, or unknown."""
+    """Return what is made of each tile; raise ConfigError if that is nothing, or unknown, or there
+    is not one source that has it."""
     names = cfg.representations
     if names is None:
         objects = cfg.raster is None or cfg.osm is not None
@@ -169,10 +147,11 @@ def selection_of(cfg: ExtractConfig) -> Selection:
         raise ConfigError("tiles=false patches=false: nothing is left to be made; leave one of "
                           "them out")
     ordered = tuple(name for name in REPRESENTATIONS if name in names)
+    _check_sources(cfg, ordered)
     return Selection(ordered, cfg.fusion, cfg.tiles, cfg.patches)
 
 
-def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
+def _check_sources(cfg: ExtractConfig, representations: Sequence[str]) -> None:
     """Raise ConfigError unless there is one source, which has what is selected."""
     if cfg.data_root is None and cfg.raster is None:
         raise ConfigError("data_root= and raster=: neither is given; pass data_root= for a tile "
@@ -184,8 +163,8 @@ def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
     if cfg.raster is None and cfg.osm is not None:
         raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass "
                           "raster= instead of data_root=")
-    if cfg.raster is not None and cfg.osm is None and "osm" in selection.representations:
-        raise ConfigError(f"representations=[{','.join(selection.representations)}]: osm needs "
+    if cfg.raster is not None and cfg.osm is None and "osm" in representations:
+        raise ConfigError(f"representations=[{','.join(representations)}]: osm needs "
                           f"objects, and raster={cfg.raster} comes without; pass osm=, or leave "
                           "osm out of representations")
     if cfg.raster is not None and cfg.cities:
@@ -196,11 +175,7 @@ def check_sources(cfg: ExtractConfig, selection: Selection) -> None:
 @contextmanager
 def open_source(cfg: ExtractConfig, network: NetworkFile, rose: Rose, selection: Selection,
                 fabric: Fabric) -> Iterator[DatasetSource | SceneSource]:
-    """Open the tiles that `cfg` names.
-
-    Raises:
-        RoseError: they cannot be used, or the network cannot take them.
-    """
+    """Open the tiles that `cfg` names; raise RoseError if the network cannot use them."""
     if cfg.raster is None:
         yield _open_dataset(cfg, network, rose, selection, fabric)
         return

@@ -51,8 +51,7 @@ def write_table(path: Path, parts: Parts, areas: list[Area],
 
 
 def _tile_colours(parts: Parts) -> np.ndarray:
-    """Return [tiles, 3], the first components of the tiles' fused vectors, with the LOW and HIGH
-    percentile at 0 and 1."""
+    """Return the first components [tiles, 3] of the tiles' fused vectors, LOW and HIGH at 0, 1."""
     moments = None
     for number, _ in passing_bar(parts, "components of tiles", "part"):
         vectors = parts.read(number, "fused")

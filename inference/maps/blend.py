@@ -1,5 +1,4 @@
-"""Overlapping maps of tiles, blended to one map without seams; only rows of pixels that are still
-open are in memory."""
+"""Overlapping maps of tiles, blended without seams; only rows that are open are in memory."""
 
 import torch
 from torch import Tensor
@@ -26,12 +25,7 @@ class RowBlend:
     """The weighted mean of tiles' maps, for tiles that come row by row from the top.
 
     Memory is that of one row of tiles: channels x side x width values, whatever the height.
-
-    Args:
-        channels: of a map.
-        width: of the whole, in pixels.
-        window: [side, side] weights of a tile's pixels, all above 0.
-        top: first row of pixels in memory.
+    `window` [side, side] weighs a tile's pixels, all above 0; `top` is the first row in memory.
     """
 
     def __init__(self, channels: int, width: int, window: Tensor, top: int):
@@ -41,10 +35,9 @@ class RowBlend:
         self._weights = torch.zeros(side, width)
 
     def add(self, left: int, maps: Tensor, valid: Tensor) -> None:
-        """Add a tile whose top is that of the rows in memory.
+        """Add a tile whose top is that of the rows in memory; it may reach beyond the width.
 
         Args:
-            left: of the tile; it may reach beyond the whole.
             maps: [channels, side, side].
             valid: [side, side] bool, pixels that count.
         """
@@ -56,9 +49,8 @@ class RowBlend:
     def finish(self, rows: int) -> tuple[Tensor, Tensor]:
         """Return the uppermost `rows` rows, to which no further tile adds, and forget them.
 
-        Returns:
-            Mean [channels, rows, width], and bool [rows, width], where any tile had a pixel that
-            counts; elsewhere the mean is 0.
+        They are the mean [channels, rows, width], and bool [rows, width], where any tile had a
+        pixel that counts; elsewhere the mean is 0.
         """
         weights = self._weights[:rows]
         known = weights > 0

@@ -45,8 +45,7 @@ def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:
 
 
 def check_holdable(path: Path, frame: gpd.GeoDataFrame) -> None:
-    """Raise PrepareError, with the columns to blame, if a GeoPackage cannot hold the table, which
-    comes from `path`."""
+    """Raise PrepareError, naming the columns, if a GeoPackage cannot hold the table at `path`."""
     try:
         as_geopackage(frame, path.stem)
     except _UNHOLDABLE as error:
@@ -60,11 +59,7 @@ def check_holdable(path: Path, frame: gpd.GeoDataFrame) -> None:
 
 def as_geopackage(frame: gpd.GeoDataFrame, layer: str) -> bytes:
     """Return the bytes of a GeoPackage with one layer, made in memory: pyogrio takes a `!` in a
-    path for the end of an archive's name.
-
-    Raises:
-        FieldError, NotImplementedError or another error of pyogrio: it cannot hold a column.
-    """
+    path for the end of an archive's name. Raise pyogrio's error if it cannot hold a column."""
     taken, data = _folded(frame), io.BytesIO()
     # columns of the format itself are renamed
     own = {"FID": _free("fid", taken), "GEOMETRY_NAME": _free("geom", taken)}
@@ -95,8 +90,7 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return a list, a dictionary or an array as JSON, bytes in hexadecimal, other values as they
-    are."""
+    """Return a list, dictionary or array as JSON, bytes in hexadecimal, other values unchanged."""
     if isinstance(value, list | tuple | dict | np.ndarray):
         return json.dumps(value, ensure_ascii=False, default=_json)
     return value.hex() if isinstance(value, bytes) else value

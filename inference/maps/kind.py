@@ -22,11 +22,7 @@ from models.heads import Head
 
 @dataclass(frozen=True)
 class WrittenMap:
-    """What scene.json says of a map's files; `headline` to `files` as in `SceneRecord`.
-
-    Attributes:
-        more: further entries.
-    """
+    """What scene.json says of a map's files; `more` are entries beside those of `SceneRecord`."""
 
     lines: list[str]
     layers: list[dict[str, Any]]
@@ -38,29 +34,14 @@ class WrittenMap:
 
 class MapKind(ABC):
     """A kind of map, made by networks with one kind of head, in strips from the top: one for each
-    row of tiles. Each kind decides what a strip holds.
+    row of tiles. Each kind decides what a strip holds, and raises ConfigError for a key of
+    another kind."""
 
-    Args:
-        model: the network.
-        head: what it was fine-tuned for.
-        cfg: keys of predict_scene.py.
-
-    Attributes:
-        name: in scene.json.
-        title: of the map.
-        edges: of the `TileGrid`.
-        overlap: share of a tile's side that neighbours have in common.
-        afterwards: keys that matter only when all strips are made.
-
-    Raises:
-        ConfigError: a key that belongs to another kind of map.
-    """
-
-    name: ClassVar[str]
-    edges: ClassVar[str]
-    afterwards: ClassVar[tuple[str, ...]] = ()
-    title: str
-    overlap: float
+    name: ClassVar[str]  # in scene.json
+    edges: ClassVar[str]  # of the `TileGrid`
+    afterwards: ClassVar[tuple[str, ...]] = ()  # keys that matter only when all strips are made
+    title: str  # of the map
+    overlap: float  # share of a tile's side that neighbours have in common
 
     def __init__(self, model: Downstream, head: Head, cfg: PredictConfig):
         self.model = model
@@ -88,8 +69,5 @@ class MapKind(ABC):
     @abstractmethod
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
-        """Write the map's files; return None if no tile has imagery.
-
-        Args:
-            shape: height and width of the scene's pictures.
-        """
+        """Write the map's files, and return None if no tile has imagery; `shape` is height and
+        width of the scene's pictures."""

@@ -29,7 +29,6 @@ from utils.style import class_colours, rgb
 
 MAP, PROBABILITIES = "map.tif", "probabilities.tif"
 OVERLAP = 0.5
-_CLEAR = (0, 0, 0, 0)
 
 
 class LandUseMap(MapKind):
@@ -57,7 +56,6 @@ class LandUseMap(MapKind):
         return int(np.searchsorted(grid.tops, grid.tops[strip] - grid.tile_px, side="right"))
 
     def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
-        """Yield the strips from `first` on, of the rows of tiles from `first_row` on."""
         window, blend = blending_window(grid.tile_px, grid.tile_px - grid.stride), None
         ends = [*grid.tops[1:].tolist(), grid.height]
         for row, bands in rows:
@@ -78,17 +76,16 @@ class LandUseMap(MapKind):
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
-        """Write map.tif with its style, and probabilities.tif; return None if no pixel has a
-        class."""
+        """Write map.tif, its style, and probabilities.tif; return None if no pixel has a class."""
         ground = Ground(tiles.crs, tiles.transform, tiles.width, tiles.height)
         tags = {"TITLE": title,
                 **{f"CLASS_{value}": name for value, name in enumerate(self.classes)}}
         colours = {value: (*colour, 255)
                    for value, colour in enumerate(rgb(class_colours(self.classes)).tolist())}
+        colours[UNKNOWN] = (0, 0, 0, 0)
         areas = np.zeros(len(self.classes))
-        write_geotiff(out / MAP, self._counted(strips, tiles, areas), ground,
-                      Content("uint8", UNKNOWN, ["class"], tags, colours | {UNKNOWN: _CLEAR},
-                              Resampling.mode))
+        write_geotiff(out / MAP, self._count(strips, tiles, areas), ground,
+                      Content("uint8", UNKNOWN, ["class"], tags, colours, Resampling.mode))
         if not areas.any():
             return None
         style = write_style(out / MAP, self.classes)
@@ -106,10 +103,8 @@ class LandUseMap(MapKind):
             layer = class_layer(out / MAP, self.classes, areas, shape)
         return WrittenMap([self._in_words(areas)], [layer], files)
 
-    def _counted(self, strips: Strips, tiles: SceneTiles,
-                 areas: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the strips' classes, and add the ground that each class covers, in square metres,
-        to `areas` [C]."""
+    def _count(self, strips: Strips, tiles: SceneTiles, areas: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the strips' classes, and add the square metres of each class to `areas` [C]."""
         top = 0
         for strip in strips:
             rows = strip.shape[1]
@@ -126,8 +121,7 @@ class LandUseMap(MapKind):
 
 
 def write_style(raster: Path, classes: Sequence[str]) -> Path:
-    """Write names and colours of the classes 0, 1 ... of `raster` for QGIS; return the file's
-    path."""
+    """Write names and colours of the classes 0, 1 ... of `raster` for QGIS; return the path."""
     root = ElementTree.Element("qgis", styleCategories="Symbology")
     renderer = ElementTree.SubElement(ElementTree.SubElement(root, "pipe"), "rasterrenderer",
                                       type="paletted", band="1", opacity="1", alphaBand="-1")

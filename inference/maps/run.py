@@ -2,6 +2,8 @@
 strip, so that a stopped run resumes."""
 
 from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ from inference.maps.land_use import LandUseMap
 from inference.maps.totals import TotalsMap
 from inference.pictures import imagery_layer
 from inference.pieces import Strips
-from inference.predict import counted, predicted_bands, rows_of
+from inference.predict import counted, predicted_bands
 from inference.result_folder import ResultFolder
 from inference.scene import Scene, open_scene, request_of, scene_name
 from models.heads import Head, RegressionHead, SegmentationHead
@@ -36,12 +38,7 @@ TILE_PX = 224
 
 @dataclass(frozen=True)
 class SceneMap:
-    """A finished map.
-
-    Attributes:
-        out: folder of its files.
-        record: what its scene.json holds.
-    """
+    """A finished map: the folder of its files, and what its scene.json holds."""
 
     out: Path
     record: dict[str, Any]
@@ -59,21 +56,17 @@ class SceneMap:
 
 def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path,
               **keys: Any) -> SceneMap:
-    """Map a scene (see `run`) with the keys of predict_scene.py that are given, and defaults for
-    the others."""
+    """Map a scene (see `run`) with the keys that are given, and defaults for the others."""
     return run(configured(PREDICT, raster=raster, checkpoint=checkpoint, out=out, **keys))
 
 
 def run(cfg: PredictConfig) -> SceneMap:
-    """Map a scene.
+    """Map a scene; raise RoseError if an input or `out` cannot be used, or has another map.
 
     A model of classes gives map.tif, on the pixels of the raster; a model of totals totals.tif,
     tiles.gpkg and, with `zones`, zones.gpkg. Memory is that of a row of tiles. Nothing appears in
     `out` before all strips are made; a stopped run leaves them in a hidden folder there, and the
     same call resumes and gives the same bytes.
-
-    Raises:
-        RoseError: an input cannot be used, `out` holds another map, or cannot be written.
     """
     network = NetworkFile(find_finetuned(Path(cfg.checkpoint)))
     with say_if_slow(f"reading {network.path}"):
@@ -139,18 +132,14 @@ def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: S
     bands = predicted_bands(tiles, kind.network, fabric, row * grid.bands_of_a_row,
                             cfg.batch_size, cfg.num_workers)
     with progress_bar(grid.tiles, row * grid.columns, "tile") as bar:
-        new = kind.strips(grid, rows_of(counted(bands, bar)), first)
+        new = kind.strips(grid, groupby(counted(bands, bar), key=attrgetter("row")), first)
         for number, strip in enumerate(new, start=first):
             strips.write(number, strip)
 
 
 def find_finetuned(path: Path) -> Path:
     """Return the fine-tuned model at `path`: the file itself, or the first one in the folder of an
-    evaluation or of one of its seeds.
-
-    Raises:
-        CheckpointError: there is none.
-    """
+    evaluation or of one of its seeds; raise CheckpointError if there is none."""
     if not path.is_dir():
         return path
     files = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])

@@ -1,5 +1,4 @@
-"""A map of totals: an estimate of the people or the CO2 of each tile, and of zones made of parts
-of tiles."""
+"""A map of totals: the people or the CO2 of each tile, and of zones made of parts of tiles."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +43,7 @@ class TotalsMap(MapKind):
     """A strip, of one row of tiles, holds estimate, share of the tile that has imagery, and number
     of OSM objects of each tile [3, 1, columns] float64; nan where there is no imagery at all.
 
-    Raises:
-        CheckpointError: the model reads OSM alone, and there is none.
+    Raise CheckpointError if the model reads OSM alone, and there is none.
     """
 
     name, edges, overlap = "totals", "exceed", 0.0
@@ -83,7 +81,6 @@ class TotalsMap(MapKind):
         return self.model(images, graphs)
 
     def strips(self, grid: TileGrid, rows: Rows, first: int) -> Iterator[np.ndarray]:
-        """Yield the strips from `first` on, a row of tiles each."""
         for _, bands in rows:
             strip = np.full((3, 1, grid.columns), np.nan)
             for band in bands:
@@ -106,8 +103,7 @@ class TotalsMap(MapKind):
 
     def write(self, strips: Strips, tiles: SceneTiles, out: Path, title: str,
               shape: tuple[int, int]) -> WrittenMap | None:
-        """Write totals.tif, tiles.gpkg and, with `zones`, zones.gpkg; return None if no tile has
-        imagery."""
+        """Write the totals, and those of zones if given; return None if no tile has imagery."""
         grid = tiles.grid
         values = np.concatenate(list(strips), axis=1)                          # [3, rows, columns]
         if np.isnan(values[0]).all():

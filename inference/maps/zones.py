@@ -110,8 +110,7 @@ def _no_polygon(path: Path) -> PrepareError:
 
 
 def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
-    """Raise PrepareError if there is no polygon, or a column named like a new one, whatever the
-    capitals: some formats do not distinguish them."""
+    """Raise PrepareError without any polygon, or for a column named like a new one in any case."""
     taken = [name for name in frame.columns if str(name).casefold() in (value.casefold(), COVERED)]
     if taken:
         raise PrepareError(f"{path}: has a column {taken[0]} already, where the totals of the "
@@ -123,8 +122,8 @@ def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
 
 
 def _longest_edge(frame: gpd.GeoDataFrame, scene: Bounds, crs: CRS) -> float:
-    """Return the length of an edge, in the zones' units, that is nearly straight in other CRSs.
-    Neighbours share edges, so all zones have the same one."""
+    """Return the length of an edge, in the zones' units, that is nearly straight in other CRSs;
+    all zones have the same one, as neighbours share edges."""
     outline = moved(outlines(np.array([scene]))[0], crs, CRS(frame.crs))
     pieces = np.hypot(*np.diff(outline[np.isfinite(outline).all(1)], axis=0).T)
     piece = np.sort(pieces)[-LEAPS - 1] if len(pieces) > LEAPS else 0
@@ -139,8 +138,7 @@ def _longest_side(frame: gpd.GeoDataFrame) -> float:
 
 def _placed(path: Path, frame: gpd.GeoDataFrame, longest: float,
             ground: CRS) -> tuple[gpd.GeoDataFrame, np.ndarray]:
-    """Return the features that have a polygon which can be placed, repaired, with notes on both;
-    and their shapes [n] in `ground`."""
+    """Return the features whose polygon can be placed, repaired, with their shapes in `ground`."""
     frame, polygonal = frame.copy(), _polygonal(frame)
     broken = polygonal & ~shapely.is_valid(frame.geometry.to_numpy())
     geometry = frame.geometry.to_numpy().copy()
@@ -166,8 +164,7 @@ def _polygonal(frame: gpd.GeoDataFrame) -> np.ndarray:
 
 
 def _equal_area(geometry: np.ndarray, crs: CRS, longest: float, ground: CRS) -> np.ndarray:
-    """Return geometries [n] of `crs` in `ground`, valid, with edges divided into pieces no longer
-    than `longest`."""
+    """Return geometries [n] of `crs` in `ground`, valid, with edges no longer than `longest`."""
     if ground == PACIFIC and crs.is_geographic:
         split = shapely.intersects(geometry, _GREENWICH)
         geometry = geometry.copy()
