@@ -81,8 +81,7 @@ class Setup:
                                   self.cfg.remove_ratio if removes else 0.0, seed)
 
     def build_model(self) -> Downstream:
-        """Return a model as it is before training: with a checkpoint's weights, or random
-        ones."""
+        """Return a model as it is before training: with a checkpoint's weights, or random ones."""
         if self.finetuned:
             model = self.trained.downstream()
         else:

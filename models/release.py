@@ -85,8 +85,7 @@ def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) 
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Call `module.load_state_dict(state)`, with one line that lists every name that does not
-    fit.
+    """Call `module.load_state_dict(state)`, with one line that lists every name that does not fit.
 
     Raises:
         CheckpointError: a missing, unexpected or wrongly shaped name; `module` is then unchanged.
