@@ -1,5 +1,4 @@
-"""The two downstream problems: what a target is, how a model is built and judged, and which
-baselines it must beat."""
+"""The two downstream problems: targets, models, how they are judged, and baselines to beat."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +22,7 @@ from utils.tables import format_number
 
 
 class Segmentation:
-    """A class for every pixel (Rose section 4.1): cross-entropy of the known pixels, judged by
-    mIoU.
+    """A class for every pixel (Rose section 4.1): cross-entropy of known pixels; judged by mIoU.
 
     Attributes:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
@@ -63,8 +61,7 @@ class Segmentation:
                                 "or give another list")
 
     def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
-        """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
-        [B, H, W]; 0, with a graph, if none is known."""
+        """Return the known pixels' mean for logits [B, C, H, W], labels [B, H, W]; 0 if none."""
         total = F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum")
         return total / max(self.weight(target), 1)
 
@@ -81,8 +78,7 @@ class Segmentation:
         return outputs
 
     def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
-        """Return `detail` of each tile: the share of its known pixels that is right (nan if none
-        is known), and how many are known."""
+        """Return each tile's share of known pixels that is right, or nan, and their number."""
         known = (target != UNKNOWN).flatten(1).sum(1)
         right = (judged.argmax(1) == target).flatten(1).sum(1)
         return [[r / k if k else torch.nan, k]
@@ -107,10 +103,8 @@ class Segmentation:
 
 
 class Regression:
-    """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared
-    error in units of training, judged by RMSE (which orders models as R2 does).
-
-    Attributes: as of `Segmentation`.
+    """A tile's people or tonnes of CO2 (Rose sections 4.2, 4.3): squared error in units of
+    training; judged by RMSE, which orders models as R2 does. Attributes as of `Segmentation`.
     """
 
     name, score, better = "regression", "rmse", -1
@@ -140,8 +134,7 @@ class Regression:
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
     def loss(self, outputs: Tensor, target: Tensor, model: Regressor) -> Tensor:
-        """Return the mean squared error of estimates [B, 1] in units of training and totals
-        [B]."""
+        """Return the mean squared error, in units of training, of outputs [B, 1], totals [B]."""
         return F.mse_loss(outputs[:, 0].float(), model.decoder.scale.scale(target).float())
 
     def weight(self, target: Tensor) -> int:

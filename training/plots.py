@@ -62,13 +62,11 @@ def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
 
 
 def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unpatchify) -> Figure:
-    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction.
-
-    The true patches of the reconstruction are framed.
+    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction, framed
+    where true.
 
     Args:
         images: [B, 3, H, W] normalised.
-        patch: side of a patch in pixels.
         unpatchify: pixels [B, L, p * p * 3] and a grid -> images [B, 3, H, W].
     """
     count, _, height, width = images.shape
