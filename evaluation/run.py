@@ -124,7 +124,7 @@ class Run:
         return model.outputs(*inputs)
 
     def share(self, target: Tensor) -> Tensor:
-        """Return this process's weight in the mean over all, however tiles are dealt."""
+        """Return this process's weight in the loss's mean over all, however tiles are dealt."""
         weight = torch.tensor(float(self.problem.weight(target)), device=self.fabric.device)
         everywhere = self.fabric.all_reduce(weight.clone(), reduce_op="sum")
         return weight * self.fabric.world_size / everywhere.clamp(min=1)
@@ -232,7 +232,8 @@ class Run:
                 for index in range(sum(map(len, dealt)))]
 
     def _loader(self, part: str) -> DeviceLoader:
-        """Return a list's batches: train's in the sampler's order, else this process's tiles."""
+        """Return batches of a list: in the sampler's order for training, else this process's tiles
+        in the list's order."""
         if part not in self._loaders:
             tiles = self.train_tiles if part == "train" else self.setup.tiles(part, self.seed)
             data, collate = ((self._features(part, tiles), collate_features) if self.cached

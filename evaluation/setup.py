@@ -62,7 +62,8 @@ class Setup:
         return self.finetuned or self.problem.head
 
     def tiles(self, part: str, seed: int) -> LabelledTiles:
-        """Return a list's tiles and targets, without the OSM objects removed for `seed`."""
+        """Return the tiles of a list with their targets, and without the OSM objects that
+        `remove_ratio` removes for a run's seed."""
         removes = part == self.reported or self.cfg.remove_while_training
         return self.problem.tiles(self.dataset, self.lists[part],
                                   self.cfg.remove_ratio if removes else 0.0, seed)
@@ -129,7 +130,8 @@ class Setup:
         return network, {**network.build, "pretrained": cfg.pretrained}
 
     def _open_tiles(self) -> TileDataset:
-        """Open the tiles; check that the network reads their nodes, or build a new one to fit."""
+        """Open the tiles and check that the network can read their nodes; a network from scratch
+        without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
@@ -165,7 +167,8 @@ class Setup:
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
-    """Return None for mode=scratch with an encoder named, or without a run that names one."""
+    """Return None if random weights need no file: mode=scratch with an encoder named, or without a
+    run that says what the network is like."""
     if cfg.mode == "scratch" and cfg.checkpoint is None and (
             cfg.image_encoder is not None or compatibility.last_run(cfg.save_root_dir) is None):
         return None

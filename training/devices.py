@@ -20,7 +20,8 @@ from utils.errors import ConfigError, RoseError, one_line
 
 
 class Autocast(MixedPrecision):
-    """Autocast, for float16 with loss scaling; inputs, which losses compare, keep type."""
+    """Autocast, for float16 with loss scaling. Inputs keep their type: losses compare with them,
+    and float16 would round them."""
 
     def convert_input(self, data: Any) -> Any:
         return data
@@ -114,7 +115,8 @@ def together(fabric: Fabric) -> Iterator[None]:
 
 
 def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:
-    """End all processes, which know of it: `rank` raises its `error`, others exit with code 2."""
+    """End all processes after all have learned that one cannot continue: `rank` raises its
+    `error`, the others exit with code 2."""
     if fabric.global_rank == rank:
         raise error
     sys.exit(2)
