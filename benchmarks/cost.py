@@ -66,7 +66,7 @@ class Load(NamedTuple):
 
 
 def forward_flops(encoder: Encoder, load: Load) -> dict[str, float]:
-    """Return by step the FLOPs of a tile's forward pass; tiles share what a batch needs once."""
+    """Return the FLOPs of a tile's forward pass by step; tiles share what is done once a batch."""
     width, patches = encoder.width, encoder.patches
     whole, shown = tokens_of(encoder, load)
     hidden = whole - shown                                  # patches that the decoder reconstructs
@@ -104,7 +104,7 @@ def tokens_of(encoder: Encoder, load: Load) -> tuple[int, int]:
 
 
 def block_flops(tokens: int, width: int, hidden: int) -> float:
-    """Return a ViT block's FLOPs: qkv 6, proj 2 squares of D a token, MLP, scores and values."""
+    """Return the FLOPs of a ViT block: qkv 6 D^2 a token, proj 2 D^2, MLP, scores and values."""
     return 8 * tokens * width**2 + 4 * tokens * width * hidden + 4 * tokens**2 * width
 
 
@@ -141,7 +141,7 @@ def counted_flops(rose: Rose, load: Load) -> tuple[float, float]:
 
 
 def saved_bytes(rose: Rose, load: Load, half: bool) -> float:
-    """Return the bytes a tile, but for parameters, that autograd keeps for the backward pass."""
+    """Return the bytes a tile, less parameters, that autograd keeps for the backward pass."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in rose.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}
 

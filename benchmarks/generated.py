@@ -1,4 +1,4 @@
-"""Generate a city of any size: textured imagery and rotated buildings, quick, about as hard."""
+"""Generate a city of any size, quick to make and about as hard as a real one."""
 
 from pathlib import Path
 

@@ -133,7 +133,7 @@ def measure(settings: Settings) -> dict[Row, Measured]:
 
 
 def largest_fitting(row: Row, settings: Settings, batch: int) -> tuple[float, int, float]:
-    """Return tiles a second, batch and peak memory; halve the batch until it fits the device."""
+    """Return tiles a second, batch and peak memory of the largest batch, halved until it fits."""
     while True:
         try:
             speed, memory = speed_of(row, settings, batch)

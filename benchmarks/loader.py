@@ -102,7 +102,7 @@ def both_layouts(settings: Settings, folder: Path) -> dict[str, Path]:
 
 
 def write_city(root: Path, tiles: int, nodes: int) -> Path:
-    """Write release tiles: about five neighbours a node, images noisy as aerial photographs."""
+    """Write tiles in the release's layout: about five neighbours a node, noisy images."""
     draw = np.random.default_rng(0)
     text = draw.normal(size=(VALUES, 512)).astype(np.float32)
     for number in range(tiles):
@@ -270,7 +270,7 @@ def exhaust(loader: Iterable) -> None:
 
 def tiles_a_second(loaders: Mapping[str, tuple[int, Iterable]],
                    repeats: int) -> dict[str, list[float]]:
-    """Return tiles a second, a repeat, of each (tiles, loader); warming up starts workers."""
+    """Return each loader's tiles a second in every repeat; the warm-up starts the workers."""
     times = take_turns({name: partial(exhaust, loader) for name, (_, loader) in loaders.items()},
                        repeats, device="cuda" if torch.cuda.is_available() else "cpu")
     return {name: [loaders[name][0] / seconds for seconds in runs] for name, runs in times.items()}

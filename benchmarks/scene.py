@@ -53,11 +53,11 @@ class Case(NamedTuple):
     keys: dict[str, Any]  # of predict_scene.py or extract_features.py
 
 
-_WHOLE = {"overlap": 0.0, "probabilities": True}
+_PROBABILITIES = {"overlap": 0.0, "probabilities": True}
 CASES = (
     Case("classes, overlap 0.5", "classes", 1, {}),
-    Case("classes, overlap 0, probabilities", "classes", 1, _WHOLE),
-    Case("classes, overlap 0, probabilities", "classes", 4, _WHOLE),
+    Case("classes, overlap 0, probabilities", "classes", 1, _PROBABILITIES),
+    Case("classes, overlap 0, probabilities", "classes", 4, _PROBABILITIES),
     Case("totals", "totals", 4, {}),
     Case("features", "features", 1, {}),
     Case("features", "features", 4, {}),

@@ -72,7 +72,7 @@ def plain(settings: Settings) -> list[Case]:
 
 
 def pretraining(settings: Settings) -> list[Case]:
-    """Return all numbers of nodes in both precisions; the middle compiled, and checkpointed."""
+    """Return all numbers of nodes in both precisions, and the middle one compiled and again."""
     build = partial(pretraining_step, settings.encoder, settings.batch)
     cases = [Case(f"Rose, {nodes} nodes, {precision}", partial(build, nodes, precision),
                   (PLAIN, OURS),
@@ -108,7 +108,7 @@ def our_plain_step(encoder: str, batch: int) -> Step:
 
 
 def pretraining_step(encoder: str, batch: int, nodes: int, precision: str, way: str = "") -> Step:
-    """Return a step; `way` may be "compiled" or "again" (activations computed again)."""
+    """Return a step of pretraining; `way`: "compiled", "again" (recompute activations), or ""."""
     rose, images, graphs = rose_of(encoder, way), random_images(batch), random_graphs(batch, nodes)
     return training_step(rose, lambda: rose(images, graphs).loss, precision)
 

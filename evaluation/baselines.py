@@ -1,4 +1,4 @@
-"""Figures of constant predictions; a model that is no better has learnt nothing."""
+"""Figures of constant predictions: a model that is no better has learnt nothing."""
 
 from collections.abc import Sequence
 

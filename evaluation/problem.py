@@ -61,7 +61,8 @@ class Segmentation:
                                 "or give another list")
 
     def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
-        """Return the known pixels' mean for logits [B, C, H, W], labels [B, H, W]; 0 if none."""
+        """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
+        [B, H, W]; 0, with a graph, if none is known."""
         total = F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum")
         return total / max(self.weight(target), 1)
 
@@ -78,7 +79,8 @@ class Segmentation:
         return outputs
 
     def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
-        """Return each tile's share of known pixels that is right, or nan, and their number."""
+        """Return `detail` of each tile: the share of its known pixels that is right (nan if none
+        is known), and how many are known."""
         known = (target != UNKNOWN).flatten(1).sum(1)
         right = (judged.argmax(1) == target).flatten(1).sum(1)
         return [[r / k if k else torch.nan, k]

@@ -130,7 +130,7 @@ class Run:
         return weight * self.fabric.world_size / everywhere.clamp(min=1)
 
     def count(self, loss: Tensor, inputs: Sequence[Any]) -> None:
-        """Record a step, given its `loss` times `share`; raise RoseError if that is not finite."""
+        """Record a step, given its `loss` times `share`; raise RoseError if it is not finite."""
         value = self.fabric.all_reduce(loss.detach().clone()).item()
         if not math.isfinite(value):  # on one process, so on all
             self._end_not_finite(value, loss, inputs)
@@ -312,7 +312,8 @@ class Run:
 
 
 def fit(run: Run) -> None:
-    """Train `run` (Rose section 4), encoders and head at decaying rates; val chooses the epoch."""
+    """Train `run` (Rose section 4), encoders and head at rates of their own, decayed step by step;
+    val chooses the epoch."""
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)

@@ -44,7 +44,7 @@ class Downstream(nn.Module):
 
     @property
     def by_batch(self) -> bool:
-        """Whether a tile's result depends on its batch: OSM is read, and normed by batch."""
+        """Whether the other tiles of a batch matter: OSM is read, normalised over it (release)."""
         return self.modality.reads_osm and self.rose.osm_encoder.norm_scope == "batch"
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:

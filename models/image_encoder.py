@@ -1,4 +1,4 @@
-"""The image encoder: a timm ViT's patches and blocks; CLS, positions and last norm are Rose's."""
+"""The image encoder: a timm ViT's patches and blocks, with CLS, positions and norm of Rose's."""
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 

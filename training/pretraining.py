@@ -53,7 +53,8 @@ class Step:
                 yield batch
 
     def loss(self, out: RoseOutput) -> Tensor:
-        """Return a batch's share of the step's loss, times the number of processes averaged."""
+        """Return a batch's share of the step's loss, times the number of processes, over which
+        gradients are averaged."""
         nodes = out.node_mask.sum() * self.run.fabric.world_size / self.masked
         both = torch.stack([out.image_loss / len(self.batches), out.osm_loss * nodes])
         self.losses += both.detach()
@@ -246,7 +247,8 @@ class PretrainingRun:
         return checkpoint
 
     def _check_folder(self, checkpoint: dict[str, Any]) -> None:
-        """Raise ConfigError if the folder has a run of its own, or later checkpoints."""
+        """Raise ConfigError if a run continued from elsewhere has no folder of its own, or if the
+        folder holds later checkpoints than the one continued."""
         newest = newest_checkpoint(self.folder)
         if self._elsewhere() and (newest or (self.folder / "loss_record.txt").exists()):
             raise ConfigError(f"{self.folder}: holds a run of its own, and "

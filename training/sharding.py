@@ -30,7 +30,8 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def whole(state: Any, keep: bool) -> Any:
-    """Join a state's shares on the CPU, or None without `keep`; all processes must call it."""
+    """Return a state dict whose shares are joined on the CPU. All processes must call it; those
+    without `keep` get None in place of shared tensors."""
     if isinstance(state, dict):
         return {name: whole(value, keep) for name, value in state.items()}
     if isinstance(state, DTensor):
