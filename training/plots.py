@@ -62,8 +62,8 @@ def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
 
 
 def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unpatchify) -> Figure:
-    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction, framed
-    where true.
+    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction;
+    true patches in it are framed.
 
     Args:
         images: [B, 3, H, W] normalised.
