@@ -52,8 +52,8 @@ def row(batch: int, nodes: int, repeats: int, device: str) -> list[str | float]:
         with torch_scatter_used(used):
             step()
 
-    times = take_turns({used: partial(run, used) for used in (False, True)}, repeats,
-                       device=device)
+    runs = {used: partial(run, used) for used in (False, True)}
+    times = take_turns(runs, repeats, device=device)
     with counted_calls() as calls:
         run(True)
     return [nodes, *(f"{statistics.median(times[used]) * 1e3:.2f}" for used in (False, True)),

@@ -58,8 +58,7 @@ def main() -> None:
 
 
 def call(module: str, name: str, *arguments: bool) -> list[str]:
-    """Import a module of the benchmarks in this process alone, whose memory the others would add
-    to, and return what its function gives."""
+    """Import a benchmark in this process alone and return what its function gives."""
     return getattr(importlib.import_module(f"benchmarks.{module}"), name)(*arguments)
 
 

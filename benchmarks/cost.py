@@ -36,14 +36,13 @@ FP32, INT64 = 4, 8  # bytes
 
 
 class Encoder(NamedTuple):
-    """Sizes of an image encoder: width D, hidden width of an MLP, blocks, side of a patch and of
-    the image in pixels."""
+    """Sizes of an image encoder."""
 
-    width: int = 768
-    hidden: int = 3072
-    depth: int = 12
-    patch: int = 16
-    side: int = 224
+    width: int = 768    # D
+    hidden: int = 3072  # of an MLP
+    depth: int = 12     # blocks
+    patch: int = 16     # side in pixels
+    side: int = 224     # of the image in pixels
 
     @property
     def patches(self) -> int:
@@ -67,8 +66,7 @@ class Load(NamedTuple):
 
 
 def forward_flops(encoder: Encoder, load: Load) -> dict[str, float]:
-    """Return the FLOPs of a tile's forward pass in pretraining, by step; what is done once for a
-    batch is shared by its tiles."""
+    """Return the FLOPs of a tile's forward pass by step; tiles share what is done once a batch."""
     width, patches = encoder.width, encoder.patches
     whole, shown = tokens_of(encoder, load)
     hidden = whole - shown                                  # patches that the decoder reconstructs
@@ -106,33 +104,29 @@ def tokens_of(encoder: Encoder, load: Load) -> tuple[int, int]:
 
 
 def block_flops(tokens: int, width: int, hidden: int) -> float:
-    """Return the FLOPs of a ViT block: qkv 6 and proj 2 squares of D a token, the MLP, scores and
-    values."""
+    """Return the FLOPs of a ViT block: qkv 6 D^2 a token, proj 2 D^2, MLP, scores and values."""
     return 8 * tokens * width**2 + 4 * tokens * width * hidden + 4 * tokens**2 * width
 
 
 def training_flops(encoder: Encoder, load: Load) -> float:
-    """Return the FLOPs of a tile's forward and backward pass: the gradients of inputs and of
-    weights cost one forward pass each.
+    """Return the FLOPs of a tile's forward and backward pass.
 
-    Pixels and features of nodes need no gradient, which their first layers save; but a learned
-    token stands for masked nodes.
+    The gradients of inputs and of weights cost one forward pass each. Pixels and features of nodes
+    need no gradient, which their first layers save; but a learned token stands for masked nodes.
     """
     parts = forward_flops(encoder, load)
     return 3 * sum(parts.values()) - parts["patch projection"] - 2 * load.nodes * FEATURES * GRAPH
 
 
 def vit_flops(encoder: Encoder) -> float:
-    """Return the FLOPs of a plain ViT's forward and backward pass on one image: the unit of
-    benchmarks/step_time.py."""
+    """Return a plain ViT's FLOPs, forward and backward, on an image: the unit of step_time.py."""
     projection = 2 * encoder.patches * 3 * encoder.patch**2 * encoder.width
     blocks = encoder.depth * block_flops(1 + encoder.patches, encoder.width, encoder.hidden)
     return 2 * projection + 3 * blocks
 
 
 def counted_flops(rose: Rose, load: Load) -> tuple[float, float]:
-    """Return the FLOPs of a tile's forward, and of its forward and backward pass, as PyTorch
-    counts them on the network itself."""
+    """Return a tile's FLOPs, forward, and forward and backward, as PyTorch counts them."""
     images, graphs = random_images(load.batch), random_graphs(load.batch, load.nodes)
     counter = FlopCounterMode(
         display=False, custom_mapping=ONEDNN if torch.backends.mkldnn.is_available() else None)
@@ -147,8 +141,7 @@ def counted_flops(rose: Rose, load: Load) -> tuple[float, float]:
 
 
 def saved_bytes(rose: Rose, load: Load, half: bool) -> float:
-    """Return the bytes a tile that a forward pass keeps for the backward pass, as autograd reports
-    them, without parameters."""
+    """Return the bytes a tile, less parameters, that autograd keeps for the backward pass."""
     parameters = {parameter.untyped_storage().data_ptr() for parameter in rose.parameters()}
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -166,8 +159,7 @@ def saved_bytes(rose: Rose, load: Load, half: bool) -> float:
     return sum(storage.nbytes() for storage in saved.values()) / load.batch
 
 
-def _onednn_flops(x: Sequence[int], weight: Sequence[int], *_: object, out_shape: Sequence[int],
-                  **__: object) -> int:
+def _onednn_flops(x: Sequence[int], weight: Sequence[int], *_: object, **__: object) -> int:
     return 2 * math.prod(x) * weight[0]
 
 
@@ -176,8 +168,7 @@ ONEDNN = {torch.ops.mkldnn._linear_pointwise: _onednn_flops}
 
 
 def sent_bytes(encoder: Encoder, load: Load) -> dict[str, int]:
-    """Return the bytes of a tile on the way from a worker to the device: pixels as stored, the
-    graph, and both masks."""
+    """Return a tile's bytes from worker to device: pixels as stored, graph, both masks."""
     return {"image, uint8": 3 * encoder.side**2,
             "nodes, float32": load.nodes * (FEATURES + 1) * FP32,
             "edges, int64, and codes, float32": load.edges * (2 * INT64 + FP32),
@@ -200,8 +191,7 @@ def model_bytes(parameters: int) -> dict[str, int]:
 
 
 def activation_bytes(encoder: Encoder, load: Load, half: bool) -> float:
-    """Return the bytes that a tile's ViT blocks and the decoder's block keep for their backward
-    pass.
+    """Return the bytes that a tile's ViT blocks and decoder block keep for their backward pass.
 
     A token keeps in a block (models/block.py) both inputs of the norms, q, k, v and attention's
     output, of width D each, and the MLP's hidden row: 10 D numbers in an ordinary ViT. In half

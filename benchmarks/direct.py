@@ -95,16 +95,12 @@ class DirectRose(nn.Module):
         return encoder.norm(self.blocks(encoder.norm_pre(tokens)))
 
 
-def cross(
-    block: nn.Module, query: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor,
-    own: nn.ModuleList | None = None, q2k: nn.ModuleList | None = None,
-    k2q: nn.ModuleList | None = None,
-) -> tuple[Tensor, Tensor]:
+def cross(block: nn.Module, query: Tensor, keys: Tensor, query_pe: Tensor, key_pe: Tensor,
+          own: nn.ModuleList | None = None, q2k: nn.ModuleList | None = None,
+          k2q: nn.ModuleList | None = None) -> tuple[Tensor, Tensor]:
     """Compute the four lines of the method and return Q [B, Tq, D] and K [B, Tk, D].
 
-    Args:
-        own, q2k, k2q: projections of queries and keys, for the attentions of `block` that have
-            none.
+    `own`, `q2k`, `k2q`: projections of queries and keys where an attention of `block` has none.
     """
     keys = block.norm1(keys + attend(block.self_attn, keys + key_pe, keys + key_pe, keys, own))
     query = block.norm2(query + attend(block.q2k_attn, query + query_pe, keys + key_pe, keys, q2k))

@@ -1,5 +1,4 @@
-"""Generate a city of any size: textured imagery and rotated buildings, quick to make and about as
-hard as a real one."""
+"""Generate a city of any size, quick to make and about as hard as a real one."""
 
 from pathlib import Path
 
@@ -53,8 +52,7 @@ def _write_raster(path: Path, width: int, height: int, draw: np.random.Generator
 
 def rectangles(width: float, height: float, sizes: np.ndarray,
                draw: np.random.Generator) -> np.ndarray:
-    """Return [n] rectangles of these sizes [n, 2] in metres, turned and placed at random over the
-    city."""
+    """Return [n] rectangles of sizes [n, 2] in metres, turned and placed at random in the city."""
     angle = draw.uniform(0, np.pi, len(sizes))
     turn = np.stack([np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)],
                     axis=1).reshape(-1, 1, 2, 2)

@@ -69,8 +69,7 @@ ROWS = (
 
 
 class Measured(NamedTuple):
-    """Tiles a second of each round, the batch that fitted, and peak memory in MiB (0 if not
-    known)."""
+    """Tiles a second of each round, the batch that fitted, peak memory in MiB (0: unknown)."""
 
     speeds: list[float]
     batch: int
@@ -134,8 +133,7 @@ def measure(settings: Settings) -> dict[Row, Measured]:
 
 
 def largest_fitting(row: Row, settings: Settings, batch: int) -> tuple[float, int, float]:
-    """Return tiles a second, batch and peak memory of the largest batch that fits on the device:
-    halve it until it does."""
+    """Return tiles a second, batch and peak memory of the largest batch, halved until it fits."""
     while True:
         try:
             speed, memory = speed_of(row, settings, batch)
@@ -161,8 +159,7 @@ def speed_of(row: Row, settings: Settings, batch: int) -> tuple[float, float]:
 
 
 def warm_step(row: Row, settings: Settings, batch: int) -> Callable[[], None]:
-    """Return a training step that ran a few times, on a device that holds nothing of earlier
-    steps."""
+    """Return a training step that ran a few times, on a device free of earlier steps."""
     gc.collect()
     torch.compiler.reset()
     if settings.device == "cuda":

@@ -102,25 +102,21 @@ def both_layouts(settings: Settings, folder: Path) -> dict[str, Path]:
 
 
 def write_city(root: Path, tiles: int, nodes: int) -> Path:
-    """Write tiles in the release's layout: about five neighbours a node, and images as smooth and
-    as noisy as aerial photographs."""
+    """Write tiles in the release's layout: about five neighbours a node, noisy images."""
     draw = np.random.default_rng(0)
     text = draw.normal(size=(VALUES, 512)).astype(np.float32)
     for number in range(tiles):
         value = draw.integers(0, VALUES, nodes)
-        tile = Tile(
-            f"city_{number // 32}_{number % 32}", aerial_image(draw),
-            draw.random((nodes, 12), dtype=np.float32), value, value,
-            draw.integers(0, nodes, (2, 5 * nodes)),
-            draw.integers(2, 6, 5 * nodes).astype(np.float32),
-        )
+        tile = Tile(f"city_{number // 32}_{number % 32}", aerial_image(draw),
+                    draw.random((nodes, 12), dtype=np.float32), value, value,
+                    draw.integers(0, nodes, (2, 5 * nodes)),
+                    draw.integers(2, 6, 5 * nodes).astype(np.float32))
         write_release_tile(root, tile, text)
     return root
 
 
 def aerial_image(draw: np.random.Generator) -> np.ndarray:
-    """Return uint8 [3, 224, 224]: blocks of colour, light and shade common to the channels, and
-    the sensor's noise."""
+    """Return uint8 [3, 224, 224]: blocks of colour, light and shade, and the sensor's noise."""
     colour = np.kron(draw.integers(60, 180, (3, 14, 14)), np.ones((16, 16)))
     shade = np.kron(draw.normal(0, 12, (56, 56)), np.ones((4, 4))) + draw.normal(0, 5, (224, 224))
     return (colour + shade + draw.normal(0, 1.5, (3, 224, 224))).clip(0, 255).astype(np.uint8)
@@ -274,8 +270,7 @@ def exhaust(loader: Iterable) -> None:
 
 def tiles_a_second(loaders: Mapping[str, tuple[int, Iterable]],
                    repeats: int) -> dict[str, list[float]]:
-    """Return the tiles a second of every repeat of each loader, given with its number of tiles;
-    the repeat that warms up starts the workers."""
+    """Return each loader's tiles a second in every repeat; the warm-up starts the workers."""
     times = take_turns({name: partial(exhaust, loader) for name, (_, loader) in loaders.items()},
                        repeats, device="cuda" if torch.cuda.is_available() else "cpu")
     return {name: [loaders[name][0] / seconds for seconds in runs] for name, runs in times.items()}

@@ -1,5 +1,4 @@
-"""Describe what a measurement was made with: processor, memory, GPU and versions, without names of
-hosts or paths."""
+"""Describe what a measurement was made with, without names of hosts or paths."""
 
 import os
 import platform
@@ -29,8 +28,7 @@ def about_machine() -> list[str]:
 
 
 def installed() -> list[str]:
-    """Return the libraries that results depend on, each with its version; leave out those that are
-    not installed."""
+    """Return the installed libraries that results depend on, each with its version."""
     names = []
     for name in LIBRARIES:
         try:

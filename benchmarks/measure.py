@@ -43,33 +43,20 @@ class Settings(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A step to measure.
+    """A step to measure; its peak memory is compared with that of the first of its `units`."""
 
-    Attributes:
-        name: its row in the table.
-        build: makes the step.
-        units: names of the cases whose time is the unit of each column of units; peak memory is
-            compared with the first's.
-        memory: measure peak memory too, in a process of its own.
-    """
-
-    name: str
-    build: Build
-    units: tuple[str, ...]
-    memory: bool = True
+    name: str               # its row in the table
+    build: Build            # makes the step
+    units: tuple[str, ...]  # the cases whose times are the units of its columns
+    memory: bool = True     # measure peak memory too, in a process of its own
 
 
 def compare(cases: Sequence[Case], units: Sequence[str], settings: Settings) -> str:
-    """Return a Markdown table of seconds and peak memory of each case, also in units of the cases
-    that it names.
+    """Return a Markdown table of seconds and peak memory of each case, also in its units.
 
     Times alternate within one process. Units are medians of the ratios of two times of one repeat,
     since a machine's speed drifts. Each peak of memory is that of a process that does nothing
-    else.
-
-    Args:
-        cases: to measure, in this order.
-        units: heads of the columns of units, as many as each case names.
+    else. `units` are the heads of their columns, as many as each case names.
     """
     with torch_threads(settings.threads):
         times = take_turns({case.name: case.build() for case in cases}, settings.repeats)
@@ -110,10 +97,9 @@ def random_graphs(tiles: int, nodes: int) -> Batch:
 
 def take_turns(runs: Mapping[Name, Callable[[], object]], repeats: int, warm_up: int = 1,
                device: str = "cpu") -> dict[Name, list[float]]:
-    """Return the seconds of every repeat of every run.
+    """Return the seconds of every repeat of every run; the runs alternate.
 
-    The runs alternate. The first `warm_up` repeats do not count, and a time ends when `device` has
-    done its work.
+    The first `warm_up` repeats do not count; a time ends when `device` has done its work.
     """
     times: dict[Name, list[float]] = {name: [] for name in runs}
     for repeat in range(warm_up + repeats):
@@ -181,8 +167,7 @@ def _report_peak(build: Build, threads: int, send: Connection) -> None:
 class Peak:
     """Sample the proportional set sizes of this process and all below it while the block runs.
 
-    Attributes:
-        gib: largest sum, in GiB; a page that several processes share counts once.
+    `gib` is the largest sum, in GiB; a page that several processes share counts once.
     """
 
     def __enter__(self) -> "Peak":

@@ -100,8 +100,7 @@ def row(what: str, ratio: float, ours: float, plain: float) -> list[str]:
 
 
 def relations_row(settings: Settings) -> list[str]:
-    """Relate many objects in one tile, about five neighbours each; ours with all geometry columns,
-    the loop without."""
+    """Relate many objects in one tile; ours with all geometry columns, the loop without."""
     draw = np.random.default_rng(0)
     shapes = rectangles(TILE, TILE, draw.uniform(8, 18, (CROWD, 2)), draw)
     tile = np.zeros(len(shapes), np.int64)
@@ -133,8 +132,7 @@ def matches(matrix: str, pattern: str) -> bool:
 
 
 def city_rows(folder: Path, settings: Settings) -> tuple[list[list[str]], float]:
-    """Prepare the large city with one and two processes; return rows of a tile's time, and that
-    time in units of the small city's."""
+    """Return rows of the large city's time a tile, and its ratio to the small city's time."""
     small, large = (write_city(folder / f"city{side}", side * TILE, side * TILE,
                                side * side * OBJECTS) for side in (settings.small, settings.large))
     out, few, many = folder / "out", settings.small ** 2, settings.large ** 2
@@ -208,8 +206,7 @@ def write_plain_tile(dataset, col: int, row: int, shapes, labels: list[str],
 
 
 def text_row(folder: Path, settings: Settings) -> list[str]:
-    """Prepare the small city with a text tower of CLIP's size and random weights: encode each
-    value once, or again for every object."""
+    """Encode each value once, or for every object, with a random text tower of CLIP's size."""
     from datasets.prepare.text.clip import ClipText
 
     side = settings.small

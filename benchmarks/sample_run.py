@@ -32,8 +32,7 @@ def results(quick: bool) -> list[str]:
 
 
 def sample_run(folder: Path, precision: str, overrides: list[str]) -> list[str]:
-    """Return precision, steps, milliseconds a step (median over epochs), image and OSM loss of a
-    run."""
+    """Return a run's precision, steps, median milliseconds a step, image and OSM loss."""
     subprocess.run([sys.executable, "train_rose.py", "experiment=sample",
                     f"save_root_dir={folder}", f"save_dir={precision}", f"precision={precision}",
                     *overrides], cwd=ROOT, check=True, capture_output=True)

@@ -45,27 +45,19 @@ HEADS = {
 
 
 class Case(NamedTuple):
-    """A map or features of a scene.
+    """A map or features of a scene."""
 
-    Attributes:
-        what: its name in the table.
-        model: the checkpoint's name.
-        height: of the scene, in quarters of its width.
-        keys: of predict_scene.py or extract_features.py.
-    """
-
-    what: str
-    model: str
-    height: int
-    keys: dict[str, Any]
+    what: str             # its name in the table
+    model: str            # the checkpoint's name
+    height: int           # of the scene, in quarters of its width
+    keys: dict[str, Any]  # of predict_scene.py or extract_features.py
 
 
+_PROBABILITIES = {"overlap": 0.0, "probabilities": True}
 CASES = (
     Case("classes, overlap 0.5", "classes", 1, {}),
-    Case("classes, overlap 0, probabilities", "classes", 1,
-         {"overlap": 0.0, "probabilities": True}),
-    Case("classes, overlap 0, probabilities", "classes", 4,
-         {"overlap": 0.0, "probabilities": True}),
+    Case("classes, overlap 0, probabilities", "classes", 1, _PROBABILITIES),
+    Case("classes, overlap 0, probabilities", "classes", 4, _PROBABILITIES),
     Case("totals", "totals", 4, {}),
     Case("features", "features", 1, {}),
     Case("features", "features", 4, {}),

@@ -72,8 +72,7 @@ def plain(settings: Settings) -> list[Case]:
 
 
 def pretraining(settings: Settings) -> list[Case]:
-    """Return every number of nodes in both precisions, and the middle one compiled and with
-    activations computed again."""
+    """Return all numbers of nodes in both precisions, and the middle one compiled and again."""
     build = partial(pretraining_step, settings.encoder, settings.batch)
     cases = [Case(f"Rose, {nodes} nodes, {precision}", partial(build, nodes, precision),
                   (PLAIN, OURS),
@@ -109,8 +108,7 @@ def our_plain_step(encoder: str, batch: int) -> Step:
 
 
 def pretraining_step(encoder: str, batch: int, nodes: int, precision: str, way: str = "") -> Step:
-    """Return a step of pretraining; `way` is "compiled", "again" (activations computed again in
-    the backward pass), or neither."""
+    """Return a step of pretraining; `way`: "compiled", "again" (recompute activations), or ""."""
     rose, images, graphs = rose_of(encoder, way), random_images(batch), random_graphs(batch, nodes)
     return training_step(rose, lambda: rose(images, graphs).loss, precision)
 

@@ -1,5 +1,4 @@
-"""Figures of constant predictions, printed beside a model's: a model that is no better has learnt
-nothing."""
+"""Figures of constant predictions: a model that is no better has learnt nothing."""
 
 from collections.abc import Sequence
 
@@ -20,8 +19,6 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
     Args:
         train_counts: [C] known pixels of each class in the training tiles; some pixel is known.
         truth_counts: [C] the same in the tiles that are judged.
-        classes: C names.
-        protocol: of `segmentation_figures`.
     """
     commonest = int(train_counts.argmax())
     always = torch.zeros(len(classes), dtype=torch.float64)
@@ -40,11 +37,10 @@ def regression_baselines(train: Tensor, truth: Tensor) -> dict[str, dict[str, fl
         train: [n] float64, totals of the training tiles.
         truth: [m], totals of the tiles that are judged.
     """
-    constants = {"training mean": train.mean(), "training median": train.quantile(0.5)}
-    return {label: _constant_figures(constant, truth) for label, constant in constants.items()}
-
-
-def _constant_figures(constant: Tensor, truth: Tensor) -> dict[str, float]:
-    metrics = RegressionMetrics(alone=True)
-    metrics.update(constant.expand(len(truth), 1), truth)
-    return metrics.compute()
+    figures = {}
+    for label, constant in (("training mean", train.mean()),
+                            ("training median", train.quantile(0.5))):
+        metrics = RegressionMetrics(alone=True)
+        metrics.update(constant.expand(len(truth), 1), truth)
+        figures[label] = metrics.compute()
+    return figures

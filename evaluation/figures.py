@@ -15,20 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from datasets.plot import class_handles
 from datasets.stores.city import city_of, grid_cells
 from datasets.targets import UNKNOWN
+from utils import style
 from utils.drawing import FIGURE_FONT, bare
-from utils.style import (
-    DIVERGING,
-    GUESS_COLOUR,
-    IMAGE_COLOUR,
-    LINE,
-    NO_TILE,
-    NO_VALUE,
-    OSM_COLOUR,
-    SEQUENTIAL,
-    SHARES,
-    class_colours,
-    painted,
-)
 from utils.tables import format_count, format_number, format_share, label_of
 
 SHOWN_TILES, SHOWN_CITIES = 8, 6
@@ -44,16 +32,14 @@ WIDE = 50                 # greatest loss over least loss that makes the axis lo
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return which class was taken for which: each row in shares of its pixels, and their counts.
 
-    Args:
-        confusion: [C, C] numbers of pixels, rows truth, columns prediction.
-        classes: names of the C classes.
+    `confusion` [C, C] counts pixels, rows truth, columns prediction.
     """
     count, truth, predicted = len(classes), confusion.sum(1), confusion.sum(0)
     shares = confusion / np.maximum(truth, 1)[:, None]                                     # [C, C]
     side = 2.5 + 0.6 * count
     figure = Figure(figsize=(side + 1.4, side), layout="constrained")
     axes = figure.subplots()
-    drawn = axes.imshow(np.ma.masked_equal(shares, 0), cmap=SHARES, vmin=0, vmax=1)
+    drawn = axes.imshow(np.ma.masked_equal(shares, 0), cmap=style.SHARES, vmin=0, vmax=1)
     _write_cells(axes, confusion, shares)
     below = [name if pixels else f"{name}\n(never)"
              for name, pixels in zip(classes, predicted, strict=True)]
@@ -108,7 +94,7 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray,
     count = min(len(names), SHOWN_TILES)
     blocks = 1 if count <= 3 else 2
     rows = -(-count // blocks)
-    colours = class_colours(classes)
+    colours = style.class_colours(classes)
     handles = class_handles(classes, set(np.unique([truth[:count], predicted[:count]])))
     width = 6.6 * blocks
     longest = 0.55 + 0.075 * max(len(handle.get_label()) for handle in handles)  # inches
@@ -120,8 +106,8 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray,
         axes.axis("off")
     for tile in range(count):
         cells = grid[tile % rows, 4 * (tile // rows):][:3]
-        for axes, picture in zip(cells, (images[tile], painted(truth[tile], colours),
-                                         painted(predicted[tile], colours)), strict=True):
+        painted = (style.painted(labels[tile], colours) for labels in (truth, predicted))
+        for axes, picture in zip(cells, (images[tile], *painted), strict=True):
             axes.axis("on")
             axes.imshow(picture, interpolation="nearest")
             bare(axes)
@@ -148,10 +134,9 @@ def _share_right(truth: np.ndarray, predicted: np.ndarray) -> str:
 
 def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str,
                    figures: Mapping[str, float]) -> Figure:
-    """Return estimated over true totals of the tiles, with the line on which they are equal.
+    """Return estimated over true totals [n] of the tiles, with the line on which they are equal.
 
     Args:
-        true, estimate: [n].
         unit: of both, as `people per tile`.
         figures: mae, rmse and r2.
     """
@@ -170,10 +155,10 @@ def scatter_figure(true: np.ndarray, estimate: np.ndarray, unit: str,
         axes.set_title(f"{_tiles(near.sum())}{which}", fontsize=FIGURE_FONT + 1)
     words = ", ".join(f"{label_of(name)} {format_number(figures[name])}"
                       for name in ("mae", "rmse", "r2") if not math.isnan(figures[name]))
-    left_out = ""
+    words += "\ndashed: estimated = true"
     if not shown.all():
-        left_out = f"\nnot drawn, for a value is not finite: {_tiles(np.count_nonzero(~shown))}"
-    figure.suptitle(f"{words}\ndashed: estimated = true{left_out}", fontsize=FIGURE_FONT + 1)
+        words += f"\nnot drawn, for a value is not finite: {_tiles(np.count_nonzero(~shown))}"
+    figure.suptitle(words, fontsize=FIGURE_FONT + 1)
     return figure
 
 
@@ -182,11 +167,11 @@ def _draw_pairs(axes: Axes, true: np.ndarray, estimate: np.ndarray) -> None:
     axes.plot((low, high), (low, high), color="black", linestyle="--", linewidth=1, zorder=3)
     if len(true) < MANY:
         size, alpha = np.clip(5000 / max(len(true), 1), 8, 45), 0.85 if len(true) < 100 else 0.45
-        axes.scatter(true, estimate, s=size, alpha=alpha, color=IMAGE_COLOUR, linewidths=0,
+        axes.scatter(true, estimate, s=size, alpha=alpha, color=style.IMAGE_COLOUR, linewidths=0,
                      zorder=4, rasterized=len(true) > SHAPES)
     else:
         drawn = axes.hexbin(true, estimate, gridsize=55, extent=(low, high) * 2, bins="log",
-                            mincnt=1, cmap=f"{SEQUENTIAL}_r", linewidths=0, rasterized=True)
+                            mincnt=1, cmap=f"{style.SEQUENTIAL}_r", linewidths=0, rasterized=True)
         axes.figure.colorbar(drawn, ax=axes, shrink=0.8, label="tiles")
     axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
     axes.grid(alpha=0.3)
@@ -199,10 +184,8 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def error_map_figure(
-    names: Sequence[str], values: np.ndarray, label: str, diverging: bool,
-    among: Sequence[str] | None = None,
-) -> Figure | None:
+def error_map_figure(names: Sequence[str], values: np.ndarray, label: str, diverging: bool,
+                     among: Sequence[str] | None = None) -> Figure | None:
     """Return tiles at their places in their city, coloured by value; None if no name has a place.
 
     Args:
@@ -225,13 +208,14 @@ def error_map_figure(
                                among and [name for name in among if city_of(name) == city])
                for city in shown}                                         # [n, (column, row)] each
     figure, panels = _map_panels([np.ptp(at, axis=0) + 1 + 2 * EDGE for at in located.values()])
-    colours = colormaps[DIVERGING if diverging else SEQUENTIAL].with_extremes(bad=NO_VALUE)
+    colours = colormaps[style.DIVERGING if diverging else style.SEQUENTIAL]
+    colours = colours.with_extremes(bad=style.NO_VALUE)
     for axes, (city, at) in zip(panels, located.items(), strict=True):
         drawn = _draw_places(axes, at, values[places[city]], norm, colours)
         axes.set_title(f"{city}\n{_tiles(len(at))}", fontsize=FIGURE_FONT + 1)
     figure.colorbar(drawn, ax=panels, shrink=0.8, label=label, extend=extend, panchor=False)
-    handles = [Patch(facecolor=NO_TILE, label="no tile"),
-               Patch(facecolor=NO_VALUE, label="tile without a value")]
+    handles = [Patch(facecolor=style.NO_TILE, label="no tile"),
+               Patch(facecolor=style.NO_VALUE, label="tile without a value")]
     missing = any(np.isnan(values[places[city]]).any() for city in shown)
     figure.legend(handles=handles[: 1 + missing], loc="outside lower left", ncols=2, frameon=False,
                   fontsize=FIGURE_FONT)
@@ -254,10 +238,10 @@ def _map_panels(extents: Sequence[np.ndarray]) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(widths.sum() + 0.6 * columns + 1.3, heights.sum() + 0.9 * rows + 0.6),
                     layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, width_ratios=widths,
-                           height_ratios=heights)
-    for axes in grid.flat[count:]:
+                           height_ratios=heights).flat
+    for axes in grid[count:]:
         axes.axis("off")
-    return figure, list(grid.flat[:count])
+    return figure, list(grid[:count])
 
 
 def _draw_places(axes: Axes, places: np.ndarray, values: np.ndarray, norm: Normalize,
@@ -270,7 +254,7 @@ def _draw_places(axes: Axes, places: np.ndarray, values: np.ndarray, norm: Norma
     drawn.set_array(np.ma.masked_invalid(values))
     axes.add_collection(drawn)
     (left, top), (right, bottom) = places.min(0) - 0.5 - EDGE, places.max(0) + 0.5 + EDGE
-    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor=NO_TILE,
+    axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal", facecolor=style.NO_TILE,
              xlabel="column", ylabel="row")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 5, 10), integer=True,
@@ -301,20 +285,19 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
     Args:
         rows: of metrics.csv: epoch, train_loss, val_loss and the score.
         score: the column by which the epoch was chosen.
-        best_epoch: the chosen epoch, as the column `epoch` has it.
     """
     epochs = [row["epoch"] for row in rows]
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     marker = {"marker": "o" if len(rows) < 20 else None, "markersize": 3}
-    for name, label, colour in (("train_loss", "training", IMAGE_COLOUR),
-                                ("val_loss", "validation", OSM_COLOUR)):
+    for name, label, colour in (("train_loss", "training", style.IMAGE_COLOUR),
+                                ("val_loss", "validation", style.OSM_COLOUR)):
         left.plot(epochs, [row[name] for row in rows], color=colour, label=label, **marker)
     scores = [row[score] for row in rows]
-    right.plot(epochs, scores, color=OSM_COLOUR, **marker)
+    right.plot(epochs, scores, color=style.OSM_COLOUR, **marker)
     chosen = scores[epochs.index(best_epoch)]
-    right.plot([best_epoch], [chosen], marker="*", markersize=14, color=GUESS_COLOUR,
-               markeredgecolor=LINE, linestyle="none")
+    right.plot([best_epoch], [chosen], marker="*", markersize=14, color=style.GUESS_COLOUR,
+               markeredgecolor=style.LINE, linestyle="none")
     left.set(xlabel="epoch", ylabel="loss", title="loss")
     title = f"{label_of(score)} on val: {format_number(chosen)} in epoch {best_epoch}"
     right.set(xlabel="epoch", ylabel=label_of(score), title=title)

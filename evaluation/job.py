@@ -27,8 +27,7 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
     """Train and judge a model per seed, write all outputs, and return the content of results.json.
 
     Raises:
-        RoseError: the data, the checkpoint or the folder cannot be used as asked, or a loss is not
-            finite.
+        RoseError: data, checkpoint or folder cannot be used as asked, or a loss is not finite.
     """
     setup, stop = Setup(cfg, launch(cfg), problem), StopRequest()
     try:
@@ -68,8 +67,7 @@ def score_of(summary: dict[str, Any]) -> float:
 
 
 def _run_seed(setup: Setup, seed: int, stop: StopRequest) -> dict[str, Any]:
-    """Train and judge the model of a seed; exit instead if asked to stop while the seed before was
-    judged."""
+    """Train and judge a seed's model; exit if asked to stop while the seed before was judged."""
     if stop.agreed(setup.fabric):
         setup.fabric.print(f"Stopped by {stop.received} before seed {seed}. The same command "
                            "continues there.")
@@ -81,8 +79,7 @@ def _run_seed(setup: Setup, seed: int, stop: StopRequest) -> dict[str, Any]:
 
 
 def in_words(summary: dict[str, Any]) -> str:
-    """Return the summary as text: what was evaluated on what, the figures beside those of the
-    baselines, and the files."""
+    """Return as text what was evaluated, the figures beside the baselines', and the files."""
     config, seeds, folder = summary["config"], summary["seeds"], Path(summary["folder"])
     reported, several = summary["reported"], len(seeds) > 1
     trained = f", trained on {summary['tiles']['train']}" if config["epochs"] else ""

@@ -1,8 +1,7 @@
-"""The figures of an evaluation: IoU and F1 of a segmentation, MAE, RMSE and R2 of an estimated
-total (Rose section 5.1).
+"""IoU and F1 of a segmentation, MAE, RMSE and R2 of an estimated total (Rose section 5.1).
 
-torchmetrics keeps counts and sums, and adds them up over all processes before it computes a
-figure, so a figure does not depend on batches or processes.
+torchmetrics adds up counts and sums over all processes before it computes a figure, so a figure
+does not depend on batches or processes.
 """
 
 import math
@@ -23,13 +22,7 @@ Protocol = Literal["honest", "release"]
 
 
 class SegmentationMetrics:
-    """Figures of `segmentation_figures` from one confusion matrix.
-
-    Args:
-        classes: names, in the order of their values.
-        protocol: which definitions to follow.
-        device: of the logits.
-    """
+    """Figures of `segmentation_figures` from one confusion matrix, kept on `device`."""
 
     def __init__(self, classes: Sequence[str], protocol: Protocol,
                  device: torch.device | str = "cpu") -> None:
@@ -39,17 +32,11 @@ class SegmentationMetrics:
                                                  validate_args=False).to(device)
 
     def update(self, logits: Tensor, target: Tensor) -> None:
-        """Add a batch.
-
-        Args:
-            logits: [B, C, H, W].
-            target: [B, H, W] whole numbers, a class or UNKNOWN.
-        """
+        """Add a batch: logits [B, C, H, W], and classes or UNKNOWN as integers [B, H, W]."""
         self._matrix.update(logits, target)
 
     def confusion(self) -> Tensor:
-        """Return int64 [C, C], pixels of all processes by true class (rows) and predicted class
-        (columns)."""
+        """Return int64 [C, C], pixels of all processes; rows truth, columns prediction."""
         return self._matrix.compute()
 
     def compute(self) -> dict[str, float]:
@@ -62,18 +49,14 @@ class SegmentationMetrics:
 
 def segmentation_figures(confusion: Tensor, classes: Sequence[str],
                          protocol: Protocol) -> dict[str, float]:
-    """Return the figures of a confusion matrix: "miou", "f1" (macro), then "iou_NAME" of each
-    class.
+    """Return the figures of a confusion matrix: "miou", "f1" (macro), and each class's "iou_NAME".
 
     IoU = TP / (TP + FP + FN). With `honest`, F1 = 2 TP / (2 TP + FP + FN); a class absent from
     truth and prediction is nan and left out of both means. With `release`, such a class has IoU 0;
     F1 = 2 P R / (P + R) of precision P and recall R, which is nan, and left out of the mean, for
     every class without a right pixel. A mean of nothing is nan.
 
-    Args:
-        confusion: [C, C] of any type, rows truth, columns prediction.
-        classes: C names.
-        protocol: which definitions to follow.
+    `confusion` is [C, C] of any type, rows truth, columns prediction.
     """
     confusion = confusion.double()
     right = confusion.diagonal()                                          # [C]
@@ -96,11 +79,9 @@ def absent_classes(confusion: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 class RegressionMetrics:
-    """MAE, RMSE and R2 in the units of the targets, from sums in float64.
+    """MAE, RMSE and R2 in the units of the targets, from sums in float64 on `device`.
 
-    Args:
-        device: of the estimates.
-        alone: do not add other processes' values: every process has all of them.
+    `alone` does not add other processes' values: every process has all of them.
     """
 
     def __init__(self, device: torch.device | str = "cpu", alone: bool = False) -> None:
@@ -115,8 +96,7 @@ class RegressionMetrics:
             metric.update(estimate, target)
 
     def compute(self) -> dict[str, float]:
-        """Return "mae", "rmse" and "r2" of everything added, in all processes; r2 is nan for fewer
-        than two tiles, or equal targets."""
+        """Return "mae", "rmse", "r2" of all added; r2 is nan for one tile or equal targets."""
         return {name: metric.compute().item() for name, metric in self._metrics.items()}
 
     def reset(self) -> None:
@@ -132,8 +112,7 @@ class _RootMeanSquaredError(MeanSquaredError):
 class _Determination(R2Score):
     """R2 = 1 - sum of squared errors / sum of squared deviations of the targets from their mean.
 
-    torchmetrics' own gives 0 or 1 if one of the sums is below 1e-4, as for targets in large units,
-    and if R2 is not defined.
+    torchmetrics gives 0 or 1 if a sum is below 1e-4, as in large units, or R2 is not defined.
     """
 
     def __init__(self, **kwargs: bool) -> None:

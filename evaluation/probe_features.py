@@ -21,15 +21,10 @@ FOLDER = ".features"
 
 
 class FrozenFeatures(Dataset):
-    """Representations of tiles with their targets: `features[i]` or `features[epoch, i]` is
-    `(representation, target)`.
+    """Tiles' features: `features[i]` or `features[epoch, i]` is `(representation, target)`.
 
-    The representations are in a memory-mapped file that all processes of a machine share.
-
-    Args:
-        tiles: that are represented.
-        path: of the file.
-        shape: of one tile's representation, [L, D] or [D].
+    They are in a memory-mapped file that all processes of a machine share; `shape` is one tile's
+    representation, [L, D] or [D].
     """
 
     def __init__(self, tiles: LabelledTiles, path: Path, shape: Sequence[int]):
@@ -57,8 +52,7 @@ def compute_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
 
     Args:
         model: frozen, on its device.
-        loader: (images, graphs, target) batches of this process's tiles: the one of its rank, and
-            every world_size-th after it.
+        loader: (images, graphs, target) batches of every world_size-th tile, from this rank on.
         path: of the file to write, in a folder that all processes see.
     """
     model.eval()
@@ -83,8 +77,7 @@ def compute_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Write an empty file of `size` bytes: a full disk is an error now, not a crash when the
-    memory map is written."""
+    """Write an empty file of `size` bytes: a full disk is an error now, not a crash later."""
     with path.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, size)
 

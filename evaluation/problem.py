@@ -1,5 +1,4 @@
-"""The two downstream problems: what a target is, how a model is built and judged, and which
-baselines it must beat."""
+"""The two downstream problems: targets, models, how they are judged, and baselines to beat."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,8 +22,7 @@ from utils.tables import format_number
 
 
 class Segmentation:
-    """A class for every pixel (Rose section 4.1): cross-entropy of the known pixels, judged by
-    mIoU.
+    """A class for every pixel (Rose section 4.1): cross-entropy of known pixels; judged by mIoU.
 
     Attributes:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
@@ -107,10 +105,8 @@ class Segmentation:
 
 
 class Regression:
-    """One number for a tile, its people or its tonnes of CO2 (Rose sections 4.2, 4.3): squared
-    error in units of training, judged by RMSE (which orders models as R2 does).
-
-    Attributes: as of `Segmentation`.
+    """A tile's people or tonnes of CO2 (Rose sections 4.2, 4.3): squared error in units of
+    training; judged by RMSE, which orders models as R2 does. Attributes as of `Segmentation`.
     """
 
     name, score, better = "regression", "rmse", -1
@@ -140,8 +136,7 @@ class Regression:
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
     def loss(self, outputs: Tensor, target: Tensor, model: Regressor) -> Tensor:
-        """Return the mean squared error of estimates [B, 1] in units of training and totals
-        [B]."""
+        """Return the mean squared error, in units of training, of outputs [B, 1], totals [B]."""
         return F.mse_loss(outputs[:, 0].float(), model.decoder.scale.scale(target).float())
 
     def weight(self, target: Tensor) -> int:

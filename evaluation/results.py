@@ -1,5 +1,4 @@
-"""The result of a finished run (results.json of a seed's folder), and of all seeds together
-(results.json of the evaluation's)."""
+"""The result of a finished run, and of all seeds of an evaluation together (results.json)."""
 
 import json
 import math
@@ -20,10 +19,7 @@ _NETWORK = ("torchvision", "timm", "torch_geometric", "lightning-fabric", "torch
 
 
 def finish(run: Run) -> dict[str, Any]:
-    """Measure the best epoch's model on the reported tiles, write the result, and return it.
-
-    All processes call it; the first one writes.
-    """
+    """Measure the best epoch's model, write the result, and return it; all processes call it."""
     measured = run.measure(run.setup.reported)
     result = {
         "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0,
@@ -45,8 +41,7 @@ def finish(run: Run) -> dict[str, Any]:
 def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
     """Return the result of a seed, null as nan among the figures; None if it is not finished.
 
-    Raises:
-        CheckpointError: the folder holds another run's result, or an unreadable one.
+    Raise CheckpointError if the folder holds another run's result, or an unreadable one.
     """
     path = setup.seed_folder(seed) / RESULTS
     if not path.is_file() or setup.cfg.resume == "never":
@@ -63,8 +58,7 @@ def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
 
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """Return mean and standard deviation over the seeds, the baselines, and what is needed to cite
-    them."""
+    """Return mean and deviation over the seeds, the baselines, and what is needed to cite them."""
     spread = {name: mean_std([result["figures"][name] for result in results.values()])
               for name in next(iter(results.values()))["figures"]}
     remarks = [*setup.remarks(),

@@ -1,5 +1,4 @@
-"""One run of an evaluation: a model trained with one seed, its best epoch chosen on val, and its
-figures on the tiles reported."""
+"""One run: a model trained with one seed, its best epoch chosen on val, its figures reported."""
 
 import math
 import re
@@ -17,12 +16,7 @@ from tqdm import tqdm
 
 from datasets import EpochSampler, normalise
 from datasets.labelled import LabelledTiles, collate_labelled
-from evaluation.probe_features import (
-    FOLDER,
-    FrozenFeatures,
-    collate_features,
-    compute_features,
-)
+from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
@@ -47,19 +41,12 @@ _POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # kept
 
 @dataclass(frozen=True)
 class Measured:
-    """A model's figures on a list of tiles.
+    """A model's figures on a list of tiles."""
 
-    Attributes:
-        loss: mean over the known pixels, or the tiles.
-        figures: the problem's metrics.
-        details: per tile, in the list's order, the problem's `detail`.
-        metrics: computed the figures.
-    """
-
-    loss: float
-    figures: dict[str, float]
-    details: list[list[float]]
-    metrics: Any
+    loss: float                 # mean over the known pixels, or the tiles
+    figures: dict[str, float]   # the problem's metrics
+    details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
+    metrics: Any                # computed the figures
 
 
 class Run:
@@ -121,8 +108,7 @@ class Run:
             yield self.epoch
 
     def batches(self) -> Iterator[Sequence[Any]]:
-        """Yield the batches that are left of the epoch, the target last; end early when the run is
-        asked to stop."""
+        """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
         self.sampler.set_position(self.epoch, self.step)
         for batch in self._loader("train"):
@@ -131,26 +117,20 @@ class Run:
                 return
 
     def outputs(self, inputs: Sequence[Any], model: nn.Module | None = None) -> Tensor:
-        """Return the model's outputs for a batch: images and graphs, or their cached
-        representation."""
+        """Return the outputs for a batch: images and graphs, or their cached representation."""
         model = model or self.model
         if self.cached:
             return model.decode(*inputs, (self.cfg.image_size, self.cfg.image_size))
         return model.outputs(*inputs)
 
     def share(self, target: Tensor) -> Tensor:
-        """Return the weight of this process's mean loss in the mean over all processes, so that it
-        does not matter how tiles are dealt."""
+        """Return this process's weight in the loss's mean over all, however tiles are dealt."""
         weight = torch.tensor(float(self.problem.weight(target)), device=self.fabric.device)
         everywhere = self.fabric.all_reduce(weight.clone(), reduce_op="sum")
         return weight * self.fabric.world_size / everywhere.clamp(min=1)
 
     def count(self, loss: Tensor, inputs: Sequence[Any]) -> None:
-        """Record a step on the batch `inputs`, given its `loss` times this process's `share`.
-
-        Raises:
-            RoseError: the loss is not finite.
-        """
+        """Record a step, given its `loss` times `share`; raise RoseError if it is not finite."""
         value = self.fabric.all_reduce(loss.detach().clone()).item()
         if not math.isfinite(value):  # on one process, so on all
             self._end_not_finite(value, loss, inputs)
@@ -162,8 +142,7 @@ class Run:
         self.bar.update()
 
     def end_epoch(self) -> None:
-        """Measure the model on val, keep it if it is the best so far, and save the run; exit if
-        asked to stop."""
+        """Measure on val, keep the best model, and save the run; exit if asked to stop."""
         if self.step == self.sampler.steps_per_epoch:
             self._judge_epoch()
         stopping = self.stop.agreed(self.fabric)
@@ -177,8 +156,7 @@ class Run:
 
     @torch.no_grad()
     def measure(self, part: str) -> Measured:
-        """Return the model's figures on the tiles of a list; they do not depend on batches or
-        processes."""
+        """Return the model's figures on a list's tiles, independent of batches and processes."""
         self.model.eval()
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
@@ -205,11 +183,9 @@ class Run:
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images [n, 3, H, W], what metrics take, and targets of tiles of the reported
-        list."""
+        """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
         self.model.eval()
-        images, graphs, target = collate_labelled([self.reported_tiles[index]
-                                                   for index in indices])
+        images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
         images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
         with self.fabric.autocast():
             outputs = self.network.outputs(images, graphs)
@@ -250,8 +226,7 @@ class Run:
         return passing_bar(loader, f"seed {self.seed}, {what}", enabled=self.fabric.is_global_zero)
 
     def _in_order(self, details: list[list[float]]) -> list[list[float]]:
-        """Return the details of all processes, each of which has every world_size-th tile, in the
-        order of the list."""
+        """Return in the list's order all processes' details, dealt every world_size-th tile."""
         dealt = gather(self.fabric, details)
         return [dealt[index % len(dealt)][index // len(dealt)]
                 for index in range(sum(map(len, dealt)))]
@@ -337,8 +312,8 @@ class Run:
 
 
 def fit(run: Run) -> None:
-    """Train the model of `run` (Rose section 4): encoders and head at rates of their own, decayed
-    step by step; val chooses the epoch."""
+    """Train `run` (Rose section 4), encoders and head at rates of their own, decayed step by step;
+    val chooses the epoch."""
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)

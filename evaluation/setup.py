@@ -17,13 +17,7 @@ from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
 from models.network_file import NetworkFile
-from training.compatibility import (
-    check_node_width,
-    check_tiles_text,
-    find_checkpoint,
-    last_run,
-    node_width,
-)
+from training import compatibility
 from utils.config import result_values
 from utils.errors import CheckpointError, ConfigError
 from utils.files import digest_of
@@ -34,23 +28,17 @@ OPTIONAL_TEST = "test.txt"  # a dataset may lack it; a list of another name must
 
 
 class Setup:
-    """What all seeds of an evaluation share.
+    """What all seeds of an evaluation share; raise RoseError if it cannot be used as asked.
 
     Attributes:
-        cfg, fabric, problem: what is evaluated, where, and as what.
         network: the file whose network is evaluated; None for random weights without one.
         build: arguments of `build_rose`.
         trained: `network`; None if its weights are not used.
         finetuned: the head that `trained` has; None for a pretrained network.
-        dataset: all tiles.
-        lists: "train", "val" and, if there is one, "test" -> indices of tiles.
-        reported: the list that the result is of: "test" with protocol=honest if there is one, else
-            "val".
+        lists: "train", "val" and, if there is one, "test" -> indices of tiles of `dataset`.
+        reported: "test" if there is such a list and protocol=honest, else "val".
         folder: of the evaluation; each seed has one in it.
         features: of a linear probe's lists, once they are computed.
-
-    Raises:
-        RoseError: data, lists or checkpoint cannot be used as asked.
     """
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
@@ -81,8 +69,7 @@ class Setup:
                                   self.cfg.remove_ratio if removes else 0.0, seed)
 
     def build_model(self) -> Downstream:
-        """Return a model as it is before training: with a checkpoint's weights, or random
-        ones."""
+        """Return a model as it is before training: with a checkpoint's weights, or random ones."""
         if self.finetuned:
             model = self.trained.downstream()
         else:
@@ -106,8 +93,7 @@ class Setup:
     @cached_property
     def tiles_and_targets(self) -> str:
         """A digest of the lists' tiles and of the targets that `learn` read."""
-        names = [[self.dataset.names[index] for index in indices]
-                 for indices in self.lists.values()]
+        names = [[self.dataset.names[i] for i in indices] for indices in self.lists.values()]
         return digest_of([names, self.problem.seen])
 
     def remarks(self) -> list[str]:
@@ -147,19 +133,18 @@ class Setup:
         """Open the tiles and check that the network can read their nodes; a network from scratch
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
-        tiles.node_width = node_width(tiles)
+        tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
         else:
-            check_node_width(self.network.path, self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1,
-                             tiles)
+            width = self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1
+            compatibility.check_node_width(self.network.path, width, tiles)
         if self.trained and registry.MODALITIES[self.cfg.modality].reads_osm:
-            check_tiles_text(self.trained, tiles)
+            compatibility.check_tiles_text(self.trained, tiles)
         return tiles
 
     def _check_head(self) -> None:
-        """Raise RoseError if a fine-tuned model is asked to be something else, or if there is none
-        to measure."""
+        """Raise RoseError if a fine-tuned model is asked to be another, or none is there."""
         if self.finetuned is None and self.cfg.epochs == 0:
             missing = (f"{self.trained.path} holds none" if self.trained
                        else "mode=scratch takes none")
@@ -182,12 +167,12 @@ class Setup:
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
-    """Return None if random weights need no file: mode=scratch with an encoder named, or without
-    a run that says what the network is like."""
+    """Return None if random weights need no file: mode=scratch with an encoder named, or without a
+    run that says what the network is like."""
     if cfg.mode == "scratch" and cfg.checkpoint is None and (
-            cfg.image_encoder is not None or last_run(cfg.save_root_dir) is None):
+            cfg.image_encoder is not None or compatibility.last_run(cfg.save_root_dir) is None):
         return None
-    return find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
+    return compatibility.find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
 
 
 def _check(cfg: EvaluateConfig) -> None:

@@ -1,9 +1,8 @@
 """The network: encoders, spatially guided blocks, modalities, decoders, the authors' parameter
 names, and networks on disk.
 
-Files here take and return tensors and graphs, or read and write a network's own file. They
-may not know of tiles on disk, of runs, or of command lines. The names below are imported on
-demand: a command line asks `models.registry` for its choices, without waiting for torch and timm.
+Files here may not know of tiles on disk, of runs, or of command lines. The names below are
+imported on demand: a command line asks `models.registry` for choices without waiting for torch.
 """
 
 from utils.on_demand import on_demand

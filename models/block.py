@@ -1,5 +1,4 @@
-"""A ViT block over several sets of tokens at once, with fewer copies and less memory than
-timm's."""
+"""A ViT block over several sets of tokens at once, with less copying and memory than timm's."""
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
@@ -15,11 +14,9 @@ from models.masking import take_tokens
 
 
 class Block(nn.Module):
-    """The pre-norm block of a plain ViT: x + proj(attention(qkv(norm1(x)))), then x +
-    fc2(gelu(fc1(norm2(x)))).
+    """A plain ViT's block: x + proj(attention(qkv(norm1(x)))), then x + fc2(gelu(fc1(norm2(x)))).
 
-    It takes over the modules of a timm block under their names and computes the same function.
-    `adopt` makes one.
+    It has the modules of a timm block under their names and computes the same; `adopt` makes one.
     """
 
     def __init__(self, block: timm_vit.Block):
@@ -28,12 +25,11 @@ class Block(nn.Module):
         self.norm2, self.mlp, self.ls2 = block.norm2, block.mlp, block.ls2
 
     def forward(self, *sets: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """Return each set [B, T, D] after the block; B and T may differ between sets. One set is
-        returned as a tensor, several as a tuple.
+        """Return each set [B, T, D] after the block: one as a tensor, several as a tuple.
 
-        The sets share a call, and with it the weights that fsdp fetches, but no product: packing
-        them into one tall matrix for the MLP was no faster with small ViTs, and 5 to 7 % slower
-        with a ViT-B in float32 on two CPU cores.
+        B and T may differ between sets. They share a call, and with it the weights that fsdp
+        fetches, but no product: packing them into one tall matrix for the MLP was no faster with
+        small ViTs, and 5 to 7 % slower with a ViT-B in float32 on two CPU cores.
         """
         sets = tuple(tokens + self.ls1(self._attend(tokens)) for tokens in sets)
         sets = tuple(tokens + self._feed_forward(tokens) for tokens in sets)
@@ -50,8 +46,7 @@ class Block(nn.Module):
         return qkv.unflatten(-1, (3, attn.num_heads, attn.head_dim)).unbind(2)
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """Return [B, Q, D], attention of queries [B, Q, heads, d] over keys and values
-        [B, T, heads, d]."""
+        """Return attention [B, Q, D] of [B, Q, heads, d] over keys, values [B, T, heads, d]."""
         attn = self.attn
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
         mixed = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v)
@@ -64,8 +59,7 @@ class Block(nn.Module):
 
 
 class DecoderBlock(Block):
-    """A block that computes some of its output tokens only: all tokens are keys, but only those
-    are queries."""
+    """A block that computes some of its output tokens: all are keys, but only those queries."""
 
     def forward(self, tokens: Tensor, rows: Tensor) -> Tensor:
         """Return [B, Q, D], the `rows` [B, Q] of the block's output for tokens [B, T, D]."""
@@ -76,8 +70,7 @@ class DecoderBlock(Block):
 
 
 def adopt(block: nn.Module) -> nn.Module:
-    """Return a `Block` with the modules of a timm `block`, or `block` itself if it computes
-    anything that `Block` does not."""
+    """Return a `Block` of a timm `block`'s modules, or `block` itself if it does anything else."""
     return Block(block) if _is_plain(block) else block
 
 

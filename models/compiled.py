@@ -17,14 +17,10 @@ _GRAPHS = 64
 
 
 def compile_network(network: nn.Module, **options: Any) -> None:
-    """Let the ViT blocks, the OSM encoder and the cross-attention blocks of `network` compile
-    themselves, in place, when they are first called.
+    """Let ViT blocks, OSM encoder and cross-attention blocks compile themselves when first called.
 
     All blocks of a ViT share one compiled graph. Parameters keep their names, so checkpoints do
-    not change.
-
-    Args:
-        options: of `torch.compile`, such as mode or backend.
+    not change. `options` are those of `torch.compile`, such as mode or backend.
     """
     options = {"fullgraph": True, "recompile_limit": _GRAPHS, **options}
     for module in network.modules():

@@ -31,15 +31,11 @@ class MaskTransformer(nn.Module):
     attend to each other.
 
     scores = LayerNorm_classes(normalise(patches @ Pp) @ normalise(classes @ Pc)'), both
-    L2-normalised over the width.
+    L2-normalised over the width D. Raise ModelError if D is no multiple of 64.
 
     Args:
-        width: D, a multiple of 64.
         layers: pre-norm blocks, 2 in the paper.
         dropout: in attention, its projection and the MLP.
-
-    Raises:
-        ModelError: D is no multiple of 64.
     """
 
     def __init__(self, width: int, num_classes: int, layers: int = 2, dropout: float = 0.1):
@@ -69,8 +65,7 @@ class MaskTransformer(nn.Module):
 def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
     """Return decoder `name` from tokens [B, L, width] to scores [B, L, num_classes].
 
-    Raises:
-        ModelError: unknown name.
+    Raise ModelError if the name is unknown.
     """
     if name not in registry.DECODERS:
         raise ModelError(f"decoder={name}: choose one of {', '.join(registry.decoder_names())}")
@@ -79,24 +74,17 @@ def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
 
 @dataclass(frozen=True)
 class TargetScale:
-    """The units in which a regression is trained: z = (f(y) - mean) / std with f the identity, or
-    log(1 + y).
+    """The units of training in a regression: z = (f(y) - mean) / std, f(y) = y or log(1 + y)."""
 
-    Attributes:
-        name: "none" (the release: z = y), "standard", or "log1p".
-        mean, std: of f(y) over the training tiles.
-    """
-
-    name: str = "none"
-    mean: float = 0.0
+    name: str = "none"  # "none" (the release: z = y), "standard", or "log1p"
+    mean: float = 0.0   # of f(y) over the training tiles, as std
     std: float = 1.0
 
     @staticmethod
     def fit(name: str, totals: Tensor) -> "TargetScale":
         """Fit the scale `name` to the totals [n] of the training tiles, above -1 for "log1p".
 
-        Raises:
-            ModelError: unknown name.
+        Raise ModelError if the name is unknown.
         """
         if name not in SCALES:
             raise ModelError(f"target_scale={name}: choose one of {', '.join(SCALES)}")

@@ -12,14 +12,10 @@ from utils.errors import ModelError
 
 
 class Downstream(nn.Module):
-    """A Rose, one of its modalities, and a decoder.
+    """A Rose, one of its modalities (a line of the registry), and a decoder.
 
     The parameters of `rose` off this modality's path are frozen, in the Rose itself, so that every
-    trainable one receives a gradient.
-
-    Attributes:
-        modality: its line of the registry.
-        frozen: the decoder alone is trained.
+    trainable one receives a gradient. If `frozen`, the decoder alone is trained.
     """
 
     gives: str  # what the decoder reads: "tokens" or "vector"
@@ -48,13 +44,11 @@ class Downstream(nn.Module):
 
     @property
     def by_batch(self) -> bool:
-        """Whether what it says of a tile depends on the other tiles of the batch: where it reads
-        OSM, and the encoder's norm takes in the whole batch (release)."""
+        """Whether the other tiles of a batch matter: OSM is read, normalised over it (release)."""
         return self.modality.reads_osm and self.rose.osm_encoder.norm_scope == "batch"
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
-        """Return the decoder's input for images [B, 3, H, W] and their graphs: tokens [B, L, D],
-        or vectors [B, D]."""
+        """Return tokens [B, L, D] or vectors [B, D] of images [B, 3, H, W] and graphs."""
         return getattr(self._representation, self.gives)(self.rose, images, graphs)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
@@ -76,8 +70,7 @@ class Segmenter(Downstream):
         return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
-        """Return [B, classes, H, W] logits of images [B, 3, H, W] and the PyG Batch of their
-        graphs."""
+        """Return logits [B, classes, H, W] of images [B, 3, H, W] and a PyG Batch of graphs."""
         return self.outputs(images, graphs)
 
 
@@ -95,8 +88,7 @@ class Regressor(Downstream):
         return self.decoder.scale.unscale(outputs.double()).clamp(min=0)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
-        """Return [B, 1] estimates in original units for images [B, 3, H, W] and the PyG Batch of
-        their graphs."""
+        """Return [B, 1] in original units of images [B, 3, H, W] and a PyG Batch of graphs."""
         outputs = self.outputs(images, graphs)
         return self.estimates(outputs).to(outputs.dtype)
 
@@ -106,8 +98,7 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
     """Return a segmenter on `rose`, whose parameters it shares.
 
     Args:
-        modality: one of `segmentation_modalities`: "image" (RS alone), "fusion" (global fusion),
-            "fine" (fine fusion).
+        modality: "image" (RS alone), "fusion" (global fusion), or "fine" (fine fusion).
         decoder: one of `decoder_names`: "linear", "mask_transformer".
 
     Raises:
@@ -123,8 +114,7 @@ def build_regressor(rose: Rose, modality: str = "fusion",
     """Return a regressor on `rose`, whose parameters it shares.
 
     Args:
-        modality: one of `regression_modalities`: "image" (CLS), "osm" (readout), "fusion" (CLS of
-            the global fusion).
+        modality: "image" (CLS), "osm" (readout), or "fusion" (CLS of the global fusion).
         scale: the units in which it is trained; None: the original ones.
 
     Raises:

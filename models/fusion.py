@@ -29,8 +29,7 @@ HEADS = 8
 
 
 class Attention(nn.Module):
-    """Projections of multi-head attention from width `dim` to `inner` and back; the blocks apply
-    them."""
+    """Projections of multi-head attention from width `dim` to `inner` and back."""
 
     def __init__(self, dim: int, inner: int, heads: int = HEADS):
         super().__init__()
@@ -51,9 +50,7 @@ class Attention(nn.Module):
 
     def guide(self, q: Tensor) -> Tensor:
         """Return [B, heads, S, dim], which scores unprojected keys as `q` [B, heads, S, d] scores
-        projected ones: q . (Wk k) = (Wk' q) . k.
-
-        With few queries this is far less work than projecting every key. The key bias is left out.
+        projected ones: q . (Wk k) = (Wk' q) . k, without the key bias; cheap for few queries.
         """
         return torch.einsum("bhsd,hdc->bhsc", q, self.k_proj.weight.unflatten(0, (self.heads, -1)))
 
@@ -65,8 +62,7 @@ class Attention(nn.Module):
         return self.out_proj(out.flatten(-2) + self.v_proj.bias)
 
     def from_few_queries(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Return [B, S, dim], attention of queries [B, S, dim] over T unprojected keys and values
-        [B, T, dim].
+        """Return [B, S, dim]: queries [B, S, dim] attend to unprojected keys, values [B, T, dim].
 
         PyTorch's fused attention needs them projected: S = 1 query would pay for 2 T projections.
         The softmax is in float32 at least.
@@ -80,19 +76,16 @@ class Attention(nn.Module):
 
 
 def heads_times(a: Tensor, b: Tensor) -> Tensor:
-    """Return [B, heads, S, Y], `a` [B, heads, S, X] times `b` [B, X, Y], without a copy of `b` for
-    each head as broadcasting makes."""
+    """Return `a` [B, heads, S, X] times `b` [B, X, Y], without a copy of `b` for each head."""
     return (a.flatten(1, 2) @ b).unflatten(1, a.shape[1:3])
 
 
 class SingleKeyAttention(nn.Module):
-    """Multi-head attention to one key, which gets all the weight whatever the query:
-    out(v(value))."""
+    """Multi-head attention to one key, which gets all weight: out(v(value))."""
 
     def __init__(self, dim: int, inner: int):
         super().__init__()
-        self.v_proj = Linear(dim, inner)
-        self.out_proj = Linear(inner, dim)
+        self.v_proj, self.out_proj = Linear(dim, inner), Linear(inner, dim)
 
     def forward(self, value: Tensor) -> Tensor:
         return self.out_proj(self.v_proj(value))
@@ -118,16 +111,13 @@ class ImageFromOsmBlock(_Norms):
 
     def forward(self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor,
                 fill: Callable | None = None) -> tuple[Tensor, Tensor]:
-        """Apply the block to a batch of tiles.
+        """Apply the block to a batch of tiles; return Q [B, 1, D] and K [B, T, D].
 
         Args:
             query: [B, 1, D] graph token, with position code query_pe [B, 1, D].
             tokens: [B, V, D] image tokens.
             key_pe: [T, D] position codes of all T tokens.
             fill: a `MaskFill` that makes all T tokens from the V given; None if V = T.
-
-        Returns:
-            Q [B, 1, D] and K [B, T, D].
         """
         fill = fill or _apply
         keys = fill(tokens)                                                             # [B, T, D]
@@ -152,14 +142,12 @@ def _apply(tokens: Tensor, linear: Callable | None = None) -> Tensor:
 
 
 class OsmFromImageBlock(_Norms):
-    """The block with the image tokens of a tile as queries and one OSM node as the only key, for
-    many nodes at once.
+    """The block with a tile's image tokens as queries and one OSM node as the only key, batched.
 
     After A_q2k, query t of node m is LN2(x_t + a_m), a_m = out(v(K_m)), literally a tensor
     [nodes, T, D]. With xc = x - mean(x), ac = a - mean(a) and LN2's gain g and bias b it equals
     g * (xc_t + ac_m) / s_mt + b, s_mt^2 = (|xc_t|^2 + |ac_m|^2 + 2 xc_t . ac_m) / D + eps.
-    Every linear map of it therefore splits into a term per patch, a term per node, and the
-    scalars s.
+    Linear maps thus split into a term per patch, a term per node, and the scalars s.
     """
 
     def __init__(self, dim: int):
@@ -170,15 +158,12 @@ class OsmFromImageBlock(_Norms):
 
     def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor,
                 pad: "NodePadding") -> tuple[Tensor, Tensor]:
-        """Apply the block to the nodes of many tiles.
+        """Apply the block to tiles' nodes; return K [M, D] and A_k2q's weights [M, heads, T].
 
         Args:
             tokens: [B, T, D] image tokens, with position codes token_pe [T, D].
             nodes: [M, D] OSM nodes, with position codes node_pe [M, D].
             pad: made of the nodes' tiles.
-
-        Returns:
-            K [M, D] and the attention of A_k2q [M, heads, T].
         """
         keys, message = self._message(nodes)                                         # [M, D] twice
         attn = self.k2q_attn
@@ -198,17 +183,14 @@ class OsmFromImageBlock(_Norms):
         return self.norm4(self.mlp(keys)), pad.back(weights.transpose(1, 2))
 
     def fuse(self, tokens: Tensor, nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
-        """Return the weighted mean of Q over the nodes of each tile: sum_m w_mt LN2(x_t + a_m) /
-        sum_m w_mt (fine fusion).
+        """Return [B, T, D], Q's weighted mean over each tile's nodes (fine fusion): sum_m w_mt
+        LN2(x_t + a_m) / sum_m w_mt; in a tile without nodes LN2(x_t), that is, no message.
 
         Args:
             tokens: [B, T, D] image tokens.
             nodes: [M, D] OSM nodes.
             weights: [M, T] positive.
             pad: made of the nodes' tiles.
-
-        Returns:
-            [B, T, D]; in a tile without nodes LN2(x_t), that is, no message.
         """
         _, message = self._message(nodes)
         patch, node, scale = self._factors(tokens, pad(message))
@@ -239,31 +221,23 @@ class OsmFromImageBlock(_Norms):
 
 
 def node_mean(nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
-    """Return the weighted mean of the nodes of each tile, sum_m w_mt n_m / sum_m w_mt, with the
-    weights of the fine fusion.
+    """Return [B, T, F], each tile's weighted mean of nodes, sum_m w_mt n_m / sum_m w_mt, or nan.
 
     Args:
         nodes: [M, F] OSM nodes.
-        weights: [M, T] positive.
+        weights: [M, T] positive, those of the fine fusion.
         pad: made of the nodes' tiles.
-
-    Returns:
-        [B, T, F]; nan in a tile without nodes.
     """
     weights = pad(weights)                                              # [B, S, T], 0 where padded
     return weights.transpose(1, 2) @ pad(nodes) / weights.sum(1)[..., None]
 
 
 class NodePadding:
-    """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest
-    tile's node count, at least 1.
+    """Moves rows of nodes [M, ...] into per-tile slots [B, S, ...] and back; S is the largest node
+    count of a tile, at least 1.
 
-    It is made outside the block because S must be known on the CPU: it waits for the GPU here, and
-    torch.compile could not trace it.
-
-    Args:
-        batch: [M] tile of each node, ascending.
-        tiles: B.
+    It is made outside the block because S must be known on the CPU: it waits for the GPU here,
+    and torch.compile could not trace it. `batch` [M] is each node's tile, ascending; `tiles` is B.
     """
 
     def __init__(self, batch: Tensor, tiles: int):

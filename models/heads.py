@@ -1,5 +1,4 @@
-"""What a fine-tuned model is for: one value that builds it, is compared with what is asked, and is
-stored in the model's file."""
+"""What a fine-tuned model is for: it builds the model, and is stored in the model's file."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,17 +10,12 @@ from models.rose import Rose
 
 @dataclass(frozen=True)
 class SegmentationHead:
-    """A class for every pixel.
-
-    Attributes:
-        modality, decoder: names in models/registry.py.
-        classes: their names, in the order of the labels' values.
-    """
+    """A class for every pixel; modality and decoder are names in models/registry.py."""
 
     problem: ClassVar[str] = "segmentation"
     modality: str
     decoder: str
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # their names, in the order of the labels' values
 
     def build(self, rose: Rose) -> Segmenter:
         """Return an untrained segmenter on `rose`."""
@@ -39,17 +33,11 @@ class SegmentationHead:
 
 @dataclass(frozen=True)
 class RegressionHead:
-    """One number for a tile.
-
-    Attributes:
-        modality: name in models/registry.py.
-        target: "pop" or "co2".
-        scale: the units in which it is trained.
-    """
+    """One number for a tile; modality is a name in models/registry.py."""
 
     problem: ClassVar[str] = "regression"
     modality: str
-    target: str
+    target: str  # "pop" or "co2"
     scale: TargetScale
 
     def build(self, rose: Rose) -> Regressor:

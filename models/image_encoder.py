@@ -1,5 +1,4 @@
-"""The image encoder: patch projection and blocks of a timm ViT, with a CLS token, fixed positions
-and a final norm of Rose's own."""
+"""The image encoder: a timm ViT's patches and blocks, with CLS, positions and norm of Rose's."""
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
@@ -24,8 +23,7 @@ class ImageEncoder(nn.Module):
     The timm model's own cls_token, pos_embed and final norm are dropped.
 
     Args:
-        name: of models/registry.py, or a timm VisionTransformer: "vit_base_patch16_224" in the
-            paper.
+        name: of models/registry.py, or a timm VisionTransformer.
         pretrained: load timm's weights, the patch projection included.
 
     Attributes:
@@ -51,8 +49,7 @@ class ImageEncoder(nn.Module):
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Return (rows, columns) of patches of images [B, 3, H, W].
 
-        Raises:
-            ModelError: not [B, 3, H, W], or H or W is no multiple of the patch side.
+        Raise ModelError if they have another shape, or H or W is no multiple of the patch side.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ModelError(f"images: shape {list(images.shape)}; expected [B, 3, H, W]")
@@ -63,8 +60,7 @@ class ImageEncoder(nn.Module):
         return height // self.patch, width // self.patch
 
     def patchify(self, images: Tensor) -> Tensor:
-        """Return [B, L, p * p * 3] pixels of each patch of images [B, 3, H, W] in row-major order:
-        row, column, channel last."""
+        """Return pixels [B, L, p * p * 3] of images [B, 3, H, W]: row, column, channel last."""
         (rows, cols), p = self.grid(images), self.patch
         patches = images.unflatten(3, (cols, p)).unflatten(2, (rows, p))
         return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
@@ -74,16 +70,14 @@ class ImageEncoder(nn.Module):
         return self.embed_patches(self.patchify(images), self.grid(images))
 
     def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Return `embed` of images given as pixels [B, L, p * p * 3] of a grid (rows, columns) of
-        patches."""
+        """Return `embed` of pixels [B, L, p * p * 3] on a grid (rows, columns) of patches."""
         projection = self.patch_embed.proj
         weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [D, p * p * 3], channel last
         patches = linear(pixels, weight, projection.bias)
         return self.patch_embed.norm(patches) + token_code(self.width, grid, pixels.device)[1:]
 
     def encode(self, *patch_sets: Tensor) -> list[Tensor]:
-        """Return [B, 1 + V, D] tokens, CLS first, of each set of embedded patches [B, V, D]; V may
-        differ between sets."""
+        """Return [B, 1 + V, D], CLS first, of each set of embedded patches [B, V, D]."""
         sets = tuple(self.norm_pre(self._prepend_cls(patches)) for patches in patch_sets)
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
         for block in self.blocks:

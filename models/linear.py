@@ -25,8 +25,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @cache
 def is_amd() -> bool:
-    """Whether the processor is AMD's, whose widest vector instructions Intel's MKL does not
-    use."""
+    """Whether the processor is AMD's, whose widest instructions Intel's MKL does not use."""
     words = _CPUINFO.read_text() if _CPUINFO.is_file() else platform.processor()
     return "AuthenticAMD" in words
 
@@ -126,8 +125,7 @@ class _GeluLinear(Function):
 
 
 def _precision(x: Tensor) -> torch.dtype:
-    """Return the precision of a product of `x`: that of the autocast, which does not touch
-    float64."""
+    """Return the precision of products of `x`: the autocast's, which leaves float64 alone."""
     kind = x.device.type
     cast = torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return torch.get_autocast_dtype(kind) if cast else x.dtype

@@ -22,8 +22,7 @@ def image_mask_of(noise: Tensor, ratio: float) -> Tensor:
         ratio: share to mask, in (0, 1).
 
     Returns:
-        [B, L] bool, True = masked; int(L * (1 - ratio)) patches stay visible, at least one, and at
-        least one is masked.
+        [B, L] bool, True = masked; int(L * (1 - ratio)) stay visible, at least 1 and at most L - 1.
     """
     order = noise.argsort(dim=1, stable=True)  # itself a random permutation
     return order >= visible_count(noise.shape[1], ratio)
@@ -42,8 +41,7 @@ def draw_node_mask(batch: Tensor, num_graphs: int, ratio: float, scope: str) -> 
 
 def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float,
                  scope: str) -> Tensor:
-    """Mask a random share of the OSM nodes, those with the least noise; at least one if there is
-    any.
+    """Mask a random share of the OSM nodes, those with the least noise, and at least one, if any.
 
     Args:
         noise: [N] uniform.
@@ -71,9 +69,7 @@ def node_mask_of(noise: Tensor, batch: Tensor, num_graphs: int, ratio: float,
 def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
     """Return the number of visible patches per image of a mask that a caller chose.
 
-    Raises:
-        ModelError: wrong shape or type, rows that mask different numbers of patches, or a row with
-            all or none masked.
+    Raise ModelError for another shape or type, or rows with unequal, all or no patches masked.
     """
     if mask.dtype != torch.bool or mask.shape != (batch_size, patches):
         raise ModelError(f"image_mask: {mask.dtype} of shape {list(mask.shape)}; expected bool of "
@@ -90,17 +86,13 @@ def check_image_mask(mask: Tensor, batch_size: int, patches: int) -> int:
 
 
 def split_mask(mask: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-    """Return ascending positions of the visible [B, V] and of the masked patches [B, L - V] of
-    `mask` [B, L], V = `visible` in every row."""
+    """Return positions, ascending, of visible [B, V] and masked [B, L - V] of `mask` [B, L]."""
     order = mask.byte().argsort(dim=1, stable=True)
     return order[:, :visible], order[:, visible:]
 
 
 def take_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """Return [B, V, D], the rows `index` [B, V] of `tokens` [B, L, D].
-
-    The gradient of `index_select` is a sum by rows.
-    """
+    """Return [B, V, D], rows `index` [B, V] of `tokens` [B, L, D], whose gradient sums by rows."""
     count, length = tokens.shape[:2]
     rows = index + torch.arange(0, count * length, length, device=index.device)[:, None]
     return tokens.flatten(0, 1).index_select(0, rows.flatten()).unflatten(0, index.shape)
@@ -113,21 +105,15 @@ class MaskFill:
     A per-token linear map commutes with the filling, so it is applied to the visible tokens and
     once to the mask token, not to its many copies: with three quarters of an image masked that is
     a quarter of the work, and exact.
-
-    Attributes:
-        mask_token: [1, 1, D].
-        position: [B, V], of each visible token.
-        length: number of positions.
     """
 
-    mask_token: Tensor
-    position: Tensor
-    length: int
+    mask_token: Tensor  # [1, 1, D]
+    position: Tensor    # [B, V], of each visible token
+    length: int         # number of positions
 
     def __call__(self, visible: Tensor,
                  linear: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Return [B, length, E], `linear` (identity if None) of the filled tokens, from `visible`
-        [B, V, D]."""
+        """Return [B, length, E], all tokens by `linear` (if any), from visible [B, V, D]."""
         token = self.mask_token
         if linear is not None:
             visible, token = linear(visible), linear(token)

@@ -19,18 +19,14 @@ _Function = Callable[[Rose, Tensor, Batch], Tensor]
 class Representation:
     """A modality of a Rose.
 
-    Attributes:
-        parameters: prefixes of the names of those parameters of the Rose that it depends on. All
-            others are frozen, so that every trainable parameter receives a gradient.
-        tokens: images [B, 3, H, W] and their graphs -> [B, L, D], a token a patch.
-        vector: images and graphs -> [B, D], a vector a tile.
-        width: returns D for a Rose.
+    All parameters of the Rose are frozen except those with the prefixes `parameters`, on which it
+    depends, so that every trainable parameter receives a gradient.
     """
 
     parameters: tuple[str, ...]
-    tokens: _Function | None = None
-    vector: _Function | None = None
-    width: Callable[[Rose], int] = attrgetter("width")
+    tokens: _Function | None = None  # images [B, 3, H, W] and graphs -> [B, L, D], a token a patch
+    vector: _Function | None = None  # images and graphs -> [B, D], a vector a tile
+    width: Callable[[Rose], int] = attrgetter("width")  # returns D for a Rose
 
 
 _IMAGE = ("image_encoder.",)

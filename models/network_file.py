@@ -11,15 +11,7 @@ from models.downstream import Downstream
 from models.heads import Head, read_head
 from models.release import convert_release_state_dict, is_release_state_dict, load_strictly
 from models.rose import Rose, build_rose
-from utils.checkpoint import (
-    FINETUNED_FORMAT,
-    FORMAT,
-    WEIGHTS_FORMAT,
-    read_metadata,
-    read_safetensors,
-    read_tar,
-    write_weights,
-)
+from utils import checkpoint
 from utils.errors import CheckpointError
 from utils.files import sha256_of
 
@@ -33,8 +25,7 @@ class NetworkFile:
     """A file with a network: a run's NAME.tar or NAME.safetensors, a fine-tuned model's
     best.safetensors, or the authors' state dict.
 
-    Everything is read when it is first asked for, and kept: the description without the weights,
-    the weights once.
+    Everything is read when first asked for, and kept; the description without the weights.
 
     Args:
         image_encoder: timm name; needed only for an authors' file whose ViT is not one of the four
@@ -55,8 +46,7 @@ class NetworkFile:
     def build(self) -> dict[str, Any]:
         """The arguments of `build_rose` for the network.
 
-        Raises:
-            CheckpointError: the file's image encoder is another one than asked for, or unknown.
+        Raise CheckpointError if the file's image encoder is another one than asked for, or unknown.
         """
         build = self._description.get("build")
         if build is None:
@@ -75,8 +65,7 @@ class NetworkFile:
 
     @property
     def tiles(self) -> dict[str, Any]:
-        """What `TileDataset.describe` said of the tiles that the network was trained on; empty if
-        that is not known."""
+        """What `TileDataset.describe` gave of the tiles trained on; empty if not known."""
         return self._description.get("tiles", {})
 
     @cached_property
@@ -86,9 +75,9 @@ class NetworkFile:
             if not self._description:
                 raise CheckpointError(f"{self.path}: safetensors without Rose's description of "
                                       "its network; expected a file that train_rose.py wrote")
-            return read_safetensors(self.path)[0]
-        state = read_tar(self.path)
-        if state.get("format") == FORMAT:
+            return checkpoint.read_safetensors(self.path)[0]
+        state = checkpoint.read_tar(self.path)
+        if state.get("format") == checkpoint.FORMAT:
             return state["model"]
         for wrapper in ("state_dict", "model"):
             inner = state.get(wrapper)
@@ -105,11 +94,7 @@ class NetworkFile:
         return sha256_of(self.path)
 
     def rose(self) -> Rose:
-        """Return the Rose, also that of a fine-tuned model.
-
-        Raises:
-            CheckpointError: the weights do not fit the network.
-        """
+        """Return the Rose, also a fine-tuned model's; raise CheckpointError if it does not fit."""
         rose, weights = build_rose(**self.build), self.weights
         if is_release_state_dict(weights):
             weights = convert_release_state_dict(weights)
@@ -120,11 +105,7 @@ class NetworkFile:
         return rose
 
     def downstream(self) -> Downstream:
-        """Return the fine-tuned model, in evaluation mode.
-
-        Raises:
-            CheckpointError: the file holds none, or its weights do not fit.
-        """
+        """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
         if not self.path.is_file():
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
@@ -137,13 +118,14 @@ class NetworkFile:
     def _description(self) -> dict[str, Any]:
         """What the file says of its network, without the weights; empty if nothing is known."""
         if self.path.suffix == ".safetensors":
-            metadata = read_metadata(self.path)
-            if metadata.get("format") not in (WEIGHTS_FORMAT, FINETUNED_FORMAT):
+            metadata = checkpoint.read_metadata(self.path)
+            formats = (checkpoint.WEIGHTS_FORMAT, checkpoint.FINETUNED_FORMAT)
+            if metadata.get("format") not in formats:
                 return {}
             return {name: json.loads(metadata[name]) for name in ("build", "purpose", "tiles")
                     if name in metadata}
-        state = read_tar(self.path, lazy=True)
-        if state.get("format") != FORMAT:
+        state = checkpoint.read_tar(self.path, lazy=True)
+        if state.get("format") != checkpoint.FORMAT:
             return {}
         return {"build": state["build"], "tiles": state.get("trained_on", {})}
 
@@ -155,14 +137,13 @@ def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: A
 
 def save_finetuned(path: str | Path, model: Downstream, head: Head,
                    tiles: dict[str, Any] | None = None) -> None:
-    """Write a fine-tuned model, whole or not at all.
+    """Write a fine-tuned model that `head` built, whole or not at all.
 
-    Args:
-        head: built the model.
-        tiles: what it was trained on, as of `TileDataset.describe`.
+    `tiles` is what it was trained on, as of `TileDataset.describe`.
     """
-    write_weights(Path(path), model.state_dict(), FINETUNED_FORMAT,
-                  {"build": model.rose.build, "purpose": head.describe(), "tiles": tiles or {}})
+    checkpoint.write_weights(
+        Path(path), model.state_dict(), checkpoint.FINETUNED_FORMAT,
+        {"build": model.rose.build, "purpose": head.describe(), "tiles": tiles or {}})
 
 
 def _release_build(weights: dict[str, Tensor], image_encoder: str | None,

@@ -18,8 +18,7 @@ FIRST_RELATION = 2
 
 
 class Readout(nn.Module):
-    """Set2Set (Vinyals et al., ICLR 2016), with the parameters and the result of PyG's
-    `Set2Set(width, steps)`.
+    """Set2Set (Vinyals et al., ICLR 2016), with the parameters and result of PyG's `Set2Set`.
 
     query = LSTM([query, read]); read = sum of the set's members weighted by softmax(member .
     query). The LSTM runs step by step: torch.nn.LSTM is slower for sequences of one, and cannot be
@@ -32,8 +31,7 @@ class Readout(nn.Module):
         self.lstm = nn.ParameterDict(dict(nn.LSTM(2 * width, width).named_parameters()))
 
     def forward(self, x: Tensor, index: Tensor, sets: int) -> Tensor:
-        """Return [sets, 2 * width] of members x [N, width] of the sets `index` [N]; an empty set
-        reads 0."""
+        """Return [sets, 2 * width] of x [N, width] in the sets `index` [N]; empty ones read 0."""
         weights = [self.lstm[f"{name}_l0"]
                    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         query = cell = read = x.new_zeros(sets, x.shape[1])
@@ -67,16 +65,14 @@ class OsmEncoder(nn.Module):
         self.in_dim, self.out_dim = in_dim, out_dim
         self.norm_scope, self.relation_edges = norm_scope, relation_edges
         self.mask_token = nn.Parameter(torch.zeros(1, in_dim))
-        edge_dim = RELATION_CODES if relation_edges else None
-        self.conv = GATConv(in_dim, out_dim, heads=1, edge_dim=edge_dim,
+        self.conv = GATConv(in_dim, out_dim, edge_dim=RELATION_CODES if relation_edges else None,
                             fill_value=0.0)  # a self loop has no relation
         self.norm = LayerNorm(out_dim, mode="graph")
         self.readout = Readout(out_dim, steps=5)
 
     def forward(self, graphs: Batch, grid: tuple[int, int],
                 *node_masks: Tensor | None) -> tuple[Tensor, ...]:
-        """Return [N, out_dim] node embeddings of `graphs` (x [N, in_dim + 1]) for each of
-        `node_masks`, all computed in one pass.
+        """Return nodes [N, out_dim] of `graphs` (x [N, in_dim + 1]) for each mask, in one pass.
 
         A mask [N] bool hides the nodes that are True; None hides none.
         """
@@ -105,8 +101,8 @@ class OsmEncoder(nn.Module):
         return x.split(count) if count else tuple(x for _ in copies)
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
-        """Return the readout [B, 2 * out_dim] of node embeddings [N, out_dim]; a tile without
-        nodes has that of the empty set."""
+        """Return [B, 2 * out_dim] of nodes [N, out_dim]; a tile without any has the empty
+        set's."""
         with torch.autocast(nodes.device.type, enabled=False):
             return self.readout(nodes, graphs.batch, graphs.num_graphs)
 

@@ -9,22 +9,15 @@ from utils.errors import ModelError
 
 
 def position_code(width: int, u: Tensor, v: Tensor) -> Tensor:
-    """Return P(width, u, v): half the width codes the column u, half the row v (Rose section 3.2;
-    MAE's table, continuous).
+    """Return P(width, u, v), [..., width] float32: half the width codes column u, half row v (Rose
+    section 3.2; MAE's table, continuous).
 
     The 1-D code of width m is [sin(s * omega_k)..., cos(s * omega_k)...], omega_k = 10000 ** (-k /
     (m / 2)), k = 0 .. m / 2 - 1.
 
     Args:
-        width: a multiple of 4.
-        u: [...] column in patch units (0 is the first patch's own position).
-        v: [...] row in patch units.
-
-    Returns:
-        [..., width] float32.
-
-    Raises:
-        ModelError: width is not a multiple of 4.
+        width: a multiple of 4, else ModelError.
+        u, v: [...] column and row in patch units (0 is the first patch's own position).
     """
     if width % 4:
         raise ModelError(f"width={width}: a position code needs a width divisible by 4 (sine and "
@@ -43,13 +36,10 @@ def _code_1d(width: int, position: Tensor) -> Tensor:
 @lru_cache(maxsize=32)
 def token_code(width: int, grid: tuple[int, int], device: torch.device) -> Tensor:
     """Return the codes of the CLS token (zeros) and of every patch in row-major order: patch (row
-    r, column c) has u = c, v = r.
+    r, column c) of the `grid` (rows, columns) has u = c, v = r.
 
-    Args:
-        grid: (rows, columns) of patches.
-
-    Returns:
-        [1 + rows * columns, width] float32, computed once per grid and device: do not write to it.
+    They are [1 + rows * columns, width] float32, computed once per grid and device: do not write
+    to them.
     """
     v, u = torch.meshgrid(*(torch.arange(count, device=device) for count in grid), indexing="ij")
     patches = position_code(width, u.reshape(-1), v.reshape(-1))  # [L, width]
@@ -57,14 +47,9 @@ def token_code(width: int, grid: tuple[int, int], device: torch.device) -> Tenso
 
 
 def node_code(width: int, centroids: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Return the codes of OSM nodes on the patch grid: u = columns * x, v = rows * y.
+    """Return [N, width] float32 codes of nodes on the patch grid: u = columns * x, v = rows * y.
 
-    Args:
-        centroids: [N, 2] x, y in tile units (0 to 1, x right, y down).
-        grid: (rows, columns) of patches.
-
-    Returns:
-        [N, width] float32.
+    `centroids` [N, 2] are x, y in tile units (0 to 1, x right, y down), `grid` is (rows, columns).
     """
     rows, cols = grid
     return position_code(width, centroids[:, 0] * cols, centroids[:, 1] * rows)

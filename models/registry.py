@@ -20,17 +20,11 @@ IMAGE_ENCODERS: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Modality:
-    """What a decoder reads of a tile.
+    """What a decoder reads of a tile."""
 
-    Attributes:
-        home: "module:attribute" of its `models.modalities.Representation`.
-        gives: "tokens" for segmentation, "vector" for regression, or both.
-        reads: "image", "osm", or both.
-    """
-
-    home: str
-    gives: tuple[str, ...]
-    reads: tuple[str, ...]
+    home: str               # "module:attribute" of its `models.modalities.Representation`
+    gives: tuple[str, ...]  # "tokens" for segmentation, "vector" for regression, or both
+    reads: tuple[str, ...]  # "image", "osm", or both
 
     @property
     def reads_image(self) -> bool:

@@ -41,8 +41,7 @@ _ROSE = [
 
 
 def our_name(release_name: str) -> str | None:
-    """Return our name for a parameter of the authors; None for one that cannot influence any
-    output, which we do not have."""
+    """Return our name for the authors' parameter; None for one that influences no output."""
     if release_name.startswith("decoder."):
         return release_name
     for pattern, ours in _ROSE:
@@ -53,8 +52,7 @@ def our_name(release_name: str) -> str | None:
 
 
 def convert_release_state_dict(release: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the authors' state dict under our names, without the prefix `module.` (DataParallel)
-    and the parameters that we do not have."""
+    """Return the authors' state dict under our names, less `module.` and what we lack."""
     if all(name.startswith("module.") for name in release):
         release = {name.removeprefix("module."): value for name, value in release.items()}
     renamed = {our_name(name): value for name, value in release.items()}
@@ -68,8 +66,7 @@ def is_release_state_dict(state: dict) -> bool:
 
 
 def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) -> None:
-    """Load the authors' parameters into a Rose, or (with `decoder.` names) into a segmenter or
-    regressor.
+    """Load the authors' parameters into a Rose, or (names `decoder.`) a segmenter or regressor.
 
     Parameters that cannot influence any output (projections of attention to a single key, the
     ViT's own cls_token, pos_embed and norm) are dropped by name. Any other difference is an error.
@@ -85,11 +82,9 @@ def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) 
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Call `module.load_state_dict(state)`, with one line that lists every name that does not
-    fit.
+    """Call `module.load_state_dict(state)`, with one line that lists every name that does not fit.
 
-    Raises:
-        CheckpointError: a missing, unexpected or wrongly shaped name; `module` is then unchanged.
+    Raise CheckpointError for a missing, unexpected or wrongly shaped name; `module` is unchanged.
     """
     own = module.state_dict()
     faults = {

@@ -8,19 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from models import masking
 from models.block import DecoderBlock, vit_block
 from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
-from models.masking import (
-    MaskFill,
-    check_image_mask,
-    draw_image_mask,
-    draw_node_mask,
-    split_mask,
-    take_tokens,
-    visible_count,
-)
+from models.masking import MaskFill, take_tokens
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
@@ -32,17 +25,11 @@ MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input
 
 
 class Encoded(NamedTuple):
-    """A batch after both encoders, before the modalities meet.
+    """A batch after both encoders, before the modalities meet."""
 
-    Attributes:
-        tokens: [B, 1 + L, D] of the image, CLS first.
-        nodes: [N, graph_out_dim] embeddings of the OSM objects.
-        readout: [B, 2 * graph_out_dim] of each tile's objects.
-    """
-
-    tokens: Tensor
-    nodes: Tensor
-    readout: Tensor
+    tokens: Tensor   # [B, 1 + L, D] of the image, CLS first
+    nodes: Tensor    # [N, graph_out_dim] embeddings of the OSM objects
+    readout: Tensor  # [B, 2 * graph_out_dim] of each tile's objects
 
 
 class RoseOutput(NamedTuple):
@@ -50,26 +37,20 @@ class RoseOutput(NamedTuple):
 
     Attributes:
         image_loss: mean squared error over the masked patches of the normalised image; scalar.
-        osm_loss: mean squared error over all features of the masked nodes; 0 (with a graph) when
-            no node is masked.
-        osm_pred: [masked nodes, F] features of the masked nodes in ascending order.
-        image_mask: [B, L] bool, True = masked.
-        node_mask: [N] bool, True = masked.
-        predict_image: returns `image_pred`. The loss needs the masked patches alone, so the others
-            are decoded on demand.
+        osm_loss: the same over the masked nodes' features; 0, with a graph, if none is masked.
+        predict_image: returns `image_pred`, whose visible patches are decoded on demand.
     """
 
     image_loss: Tensor
     osm_loss: Tensor
-    osm_pred: Tensor
-    image_mask: Tensor
-    node_mask: Tensor
+    osm_pred: Tensor    # [masked nodes, F] features of the masked nodes in ascending order
+    image_mask: Tensor  # [B, L] bool, True = masked
+    node_mask: Tensor   # [N] bool, True = masked
     predict_image: Callable[[], Tensor]
 
     @property
     def image_pred(self) -> Tensor:
-        """[B, L, p * p * 3] pixels of every patch: row, column, channel last; with a graph if
-        gradients are on."""
+        """[B, L, p * p * 3] pixels: row, column, channel last; in a graph with gradients on."""
         return self.predict_image()
 
     def cpu(self) -> "RoseOutput":
@@ -88,12 +69,10 @@ class Rose(nn.Module):
     pretrained by joint mask-reconstruction.
 
     Args:
-        image_encoder: name of a timm ViT.
-        pretrained: start the ViT from timm's weights.
+        image_encoder: name of a timm ViT; `pretrained` starts it from timm's weights.
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
-        img_mask_ratio: share of patches masked, in (0, 1).
-        osm_mask_ratio: share of nodes masked, in (0, 1).
+        img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
         osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
 
     Attributes:
@@ -150,8 +129,7 @@ class Rose(nn.Module):
         self._initialise(keep_patch_projection=pretrained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
-        """Initialise everything outside the ViT's blocks: Linear Xavier-uniform with zero bias,
-        LayerNorm 1 / 0, tokens normal(0.02)."""
+        """Set all but the ViT's blocks: Linear Xavier-uniform, bias 0, tokens normal(0.02)."""
         inside = set(self.image_encoder.blocks.modules())
         for module in self.modules():
             if isinstance(module, nn.Linear) and module not in inside:
@@ -159,14 +137,13 @@ class Rose(nn.Module):
                 nn.init.zeros_(module.bias)
         if not keep_patch_projection:
             nn.init.xavier_uniform_(self.image_encoder.patch_embed.proj.weight.flatten(1))
-        for token in (self.image_encoder.cls_token, self.osm_encoder.mask_token,
-                      self.image_mask_token):
+        tokens = self.image_encoder.cls_token, self.osm_encoder.mask_token, self.image_mask_token
+        for token in tokens:
             nn.init.normal_(token, std=0.02)
 
     def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
                 node_mask: Tensor | None = None) -> RoseOutput:
-        """Mask both modalities, each in a pass of its own, and reconstruct each by referring to
-        both (Rose section 3.3).
+        """Mask both modalities, each in a pass; reconstruct each from both (Rose section 3.3).
 
         Args:
             images: [B, 3, H, W] normalised images.
@@ -181,18 +158,19 @@ class Rose(nn.Module):
         pixels = self.patchify(images)                                                  # [B, L, P]
         length = pixels.shape[1]
         if image_mask is None:
-            visible = visible_count(length, self.img_mask_ratio)
-            image_mask = draw_image_mask(len(images), length, self.img_mask_ratio, images.device)
+            visible = masking.visible_count(length, self.img_mask_ratio)
+            image_mask = masking.draw_image_mask(len(images), length, self.img_mask_ratio,
+                                                 images.device)
         else:
-            visible = check_image_mask(image_mask, len(images), length)
+            visible = masking.check_image_mask(image_mask, len(images), length)
         if node_mask is None:
-            node_mask = draw_node_mask(graphs.batch, graphs.num_graphs, self.osm_mask_ratio,
-                                       self.node_mask_scope)
+            node_mask = masking.draw_node_mask(graphs.batch, graphs.num_graphs,
+                                               self.osm_mask_ratio, self.node_mask_scope)
         elif node_mask.dtype != torch.bool or node_mask.shape != graphs.batch.shape:
             raise ModelError(f"node_mask: {node_mask.dtype} of shape {list(node_mask.shape)}; "
                              f"expected bool of shape {list(graphs.batch.shape)}")
 
-        shown, hidden = split_mask(image_mask, visible)                        # [B, V], [B, L - V]
+        shown, hidden = masking.split_mask(image_mask, visible)                # [B, V], [B, L - V]
         # both passes share the embedded patches [B, L, D], and each encoder runs once
         patches = self.image_encoder.embed_patches(pixels, grid)
         shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
@@ -208,8 +186,7 @@ class Rose(nn.Module):
         return RoseOutput(image_loss, osm_loss, osm_pred, image_mask, node_mask, whole)
 
     def patchify(self, images: Tensor) -> Tensor:
-        """Return [B, L, p * p * 3] pixels of each patch in row-major order: row, column, channel
-        last."""
+        """Return each patch's pixels [B, L, p * p * 3], row-major: row, column, channel last."""
         return self.image_encoder.patchify(images)
 
     def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -224,12 +201,9 @@ class Rose(nn.Module):
 
     def encode_osm(self, graphs: Batch,
                    grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the OSM representation: node embeddings [N, graph_out_dim] and the readout
-        [B, 2 * graph_out_dim].
+        """Return the OSM representation: nodes [N, graph_out_dim], readout [B, 2 * graph_out_dim].
 
-        Args:
-            grid: (rows, columns) of patches that node positions refer to; by default that of the
-                encoder's own image size.
+        Node positions refer to the `grid` (rows, columns) of patches, or the encoder's own.
         """
         self.osm_encoder.check(graphs)
         nodes, = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size, None)
@@ -272,23 +246,19 @@ class Rose(nn.Module):
                                    NodePadding(graphs.batch, len(images)))
 
     def osm_patches(self, nodes: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """Return the OSM representation of each patch: [B, L, graph_out_dim], the mean of its
-        tile's node embeddings [N, graph_out_dim].
+        """Return [B, L, graph_out_dim], each patch's mean of its tile's nodes [N, graph_out_dim].
 
         The mean is weighted as in the fine fusion, by nearness in position code. The paper has no
-        such representation; it is the fine fusion without the image. A tile without objects gives
-        nan.
+        such representation; it is the fine fusion without the image. It is nan without objects.
         """
         with torch.autocast(nodes.device.type, enabled=False):
             return node_mean(nodes, self._nearness(graphs, grid),
                              NodePadding(graphs.batch, graphs.num_graphs))
 
     def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
-        """Return [len(nodes), heads, 1 + L], attention of chosen nodes over their tile's image
-        tokens.
+        """Return [len(nodes), heads, 1 + L], attention of nodes over their tile's image tokens.
 
-        Args:
-            nodes: indices into the batch's N nodes, in any order.
+        `nodes` are indices into the batch's N nodes, in any order.
         """
         grid = self.check(images, graphs)
         nodes = torch.as_tensor(nodes, device=graphs.x.device, dtype=torch.long)
@@ -297,8 +267,8 @@ class Rose(nn.Module):
                              f"has {graphs.num_nodes} nodes")
         order = nodes.argsort(stable=True)
         embeddings, = self.osm_encoder(graphs, grid, None)
-        _, attention = self._attend_image(self.encode_image(images), embeddings, graphs,
-                                          nodes[order], grid)
+        tokens = self.encode_image(images)
+        _, attention = self._attend_image(tokens, embeddings, graphs, nodes[order], grid)
         return attention[order.argsort()]
 
     def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, readout: Tensor,
@@ -314,14 +284,12 @@ class Rose(nn.Module):
         return keys + positions
 
     def _decode(self, keys: Tensor, patches: Tensor) -> Tensor:
-        """Return [B, Q, p * p * 3] pixels of some `patches` [B, Q], from the decoder's input
-        [B, 1 + L, D]."""
+        """Return pixels [B, Q, p * p * 3] of patches [B, Q], from keys [B, 1 + L, D]."""
         return self.image_pred(self.image_decoder_norm(self.image_decoder(keys, patches + 1)))
 
     def _whole_image(self, keys: Tensor, shown: Tensor, hidden: Tensor,
                      hidden_pred: Tensor) -> Tensor:
-        """Return [B, L, p * p * 3] pixels of every patch, given those of the hidden ones
-        [B, L - V, p * p * 3]."""
+        """Return pixels [B, L, p * p * 3], given those hidden [B, L - V, p * p * 3]."""
         pixels = torch.cat([self._decode(keys, shown), hidden_pred], dim=1)
         return take_tokens(pixels, torch.cat([shown, hidden], dim=1).argsort(dim=1))
 
@@ -343,8 +311,7 @@ class Rose(nn.Module):
                               node_pe, pad)
 
     def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """Return [N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over the
-        patches."""
+        """Return [N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over patches."""
         nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
         # the codes are fixed, so rounding them gains nothing
         with torch.autocast(nodes.device.type, enabled=False):
@@ -363,8 +330,7 @@ class Rose(nn.Module):
         self.image_encoder.checkpoint_activations = value
 
     def check(self, images: Tensor, graphs: Batch) -> tuple[int, int]:
-        """Return (rows, columns) of patches of a batch; raise ModelError if images and graphs do
-        not fit each other or the network."""
+        """Return (rows, columns) of patches; raise ModelError if images and graphs do not fit."""
         grid = self.image_encoder.grid(images)
         self.osm_encoder.check(graphs, len(images))
         return grid
@@ -372,8 +338,7 @@ class Rose(nn.Module):
 
 def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False,
                recipe: str = "rose", **overrides: Any) -> Rose:
-    """Return a Rose as the method describes it (`recipe="rose"`) or as the released code behaves
-    (`recipe="release"`).
+    """Return a Rose as the method describes it (`recipe="rose"`) or as released ("release").
 
     Args:
         overrides: any argument of `Rose`; None keeps the recipe's value, or the default.

@@ -1,6 +1,5 @@
 """Training and the use of devices: pretraining runs with their loader, schedule, records and
-summary, the measurements of a pretrained network, and whether a checkpoint fits the tiles at hand.
+summary, measurements of a pretrained network, and whether a checkpoint fits the tiles at hand.
 
-What only an evaluation, a map or a study needs may not live here, and nothing here may import
-them.
+What only an evaluation, a map or a study needs may not live here.
 """

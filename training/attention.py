@@ -1,5 +1,4 @@
-"""The attention of OSM objects on the patches of their tile, and its share inside a box (attention
-study, Rose section 5.4)."""
+"""The attention of OSM objects on their tile's patches (attention study, Rose section 5.4)."""
 
 import base64
 import io
@@ -28,8 +27,7 @@ def patch_coverage(corners: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return the share of each patch's area that a rotated box covers.
 
     Args:
-        corners: [n, 8] x1 y1 .. x4 y4 in tile units, in any order; a box may reach beyond the
-            tile.
+        corners: [n, 8] x1 y1 .. x4 y4 in tile units, in any order, also beyond the tile.
         grid: (rows, columns) of patches.
 
     Returns:
@@ -47,29 +45,25 @@ def patch_coverage(corners: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def patch_attention(attention: Tensor) -> Tensor:
-    """Return [n, heads, L] float64, attention [n, heads, 1 + L] without the CLS token, scaled to
-    sum to 1 in each head."""
+    """Return [n, heads, L] float64: attention [n, heads, 1 + L] without CLS, of sum 1 a head."""
     patches = attention[..., 1:].double()
     return patches / patches.sum(-1, keepdim=True)
 
 
 def attention_mass(patches: Tensor, coverage: Tensor) -> Tensor:
-    """Return the share of each head's attention inside the object's box: mass_nh = sum_t
-    coverage_nt A_nht. Uniform attention has the box's share of the tile.
+    """Return [n, heads], the share of attention inside the object's box: sum_t coverage_nt A_nht.
+
+    Uniform attention has the box's share of the tile.
 
     Args:
         patches: [n, heads, L] of `patch_attention`.
         coverage: [n, L] of `patch_coverage`.
-
-    Returns:
-        [n, heads].
     """
     return torch.einsum("nhl,nl->nh", patches, coverage)
 
 
 def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], folder: Path) -> None:
-    """Write attention.json into `folder`: image and attention of each object, for those of the
-    tiles `indices` that have objects."""
+    """Write attention.json: image and objects' attention of the tiles that have objects."""
     records = [_of_tile(rose, tiles, index) for index in indices if len(tiles.read(index)[1].x)]
     write_json(folder / ATTENTION, {"format": ATTENTION_FORMAT, "tiles": records})
 
@@ -90,8 +84,7 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
     largest = box.argsort(descending=True, stable=True)[:MOST_OBJECTS].tolist()
     return {
         "name": tiles.names[index], "grid": list(grid), "image": _jpeg(tiles.read(index)[0]),
-        "left_out": len(box) - len(largest),
-        "mean": _quantised(looks.mean(0)),
+        "left_out": len(box) - len(largest), "mean": _quantised(looks.mean(0)),
         "objects": [{
             "node": node, "tag": tiles.tag(index, int(graphs.x[node, LABEL])),
             "box_share": round(box[node].item(), DIGITS),
@@ -102,8 +95,7 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
 
 
 def _quantised(looks: Tensor) -> dict[str, Any]:
-    """Return attention [L] in 255ths of its peak, and the peak as a multiple of uniform
-    attention."""
+    """Return attention [L] in 255ths of its peak, and the peak in units of uniform attention."""
     peak = looks.max()
     levels = (looks / peak * 255).round().to(torch.uint8)                                # [L]
     return {"peak": round(peak.item() * len(looks), DIGITS),

@@ -13,11 +13,9 @@ MAKE = ("make one with `make pretrain` (or python train_rose.py experiment=sampl
 
 
 def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
-    """Return `checkpoint` itself; if it is a run's folder, the newest in it; if it is None, the
-    newest of the last pretraining run.
+    """Return `checkpoint`, or the newest in it if it is a folder; if None, the last run's newest.
 
-    Raises:
-        CheckpointError: there is none.
+    Raise CheckpointError if there is none.
     """
     if checkpoint is not None and not Path(checkpoint).is_dir():
         return Path(checkpoint)
@@ -38,8 +36,7 @@ def find_checkpoint(checkpoint: str | None, save_root_dir: str) -> Path:
 
 
 def last_run(save_root_dir: str) -> Path | None:
-    """Return the folder of the pretraining run, alone or of a grid, that last wrote a
-    checkpoint."""
+    """Return the folder of the pretraining run, also of a grid, with the newest checkpoint."""
     files = [file for depth in ("*", "*/*") for name in ("model_*", "last.*")
              for file in Path(save_root_dir).glob(f"{depth}/{name}")
              if file.suffix in (".tar", ".safetensors")]
@@ -52,8 +49,7 @@ def node_width(tiles: TileDataset) -> int:
 
 
 def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
-    """Raise CheckpointError if the network of `checkpoint`, which reads nodes of `width` columns,
-    cannot read those of the tiles."""
+    """Raise CheckpointError if the checkpoint's nodes of `width` columns are not the tiles'."""
     own = node_width(tiles)
     if own != width:
         raise CheckpointError(f"{checkpoint}: reads nodes of {width} columns, label included, and "
@@ -62,8 +58,7 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
 
 
 def check_tiles_text(network: NetworkFile, tiles: TileDataset) -> None:
-    """Raise CheckpointError if the text vectors of `tiles` are of another encoder than those that
-    the network was trained on."""
+    """Raise CheckpointError if the network was trained on another encoder's text vectors."""
     here = tiles.describe().get("text", {}).get("name")
     check_text(network.path, network.tiles, here,
                "prepare the tiles with text={}, or choose another checkpoint")
@@ -71,8 +66,7 @@ def check_tiles_text(network: NetworkFile, tiles: TileDataset) -> None:
 
 def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
                remedy: str) -> None:
-    """Raise CheckpointError if the network of `checkpoint` was trained with other text vectors
-    than those of the encoder `here`.
+    """Raise CheckpointError if `checkpoint` was trained with another text encoder than `here`.
 
     Args:
         known: the tiles that it was trained on, as of `TileDataset.describe`.
@@ -86,16 +80,14 @@ def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
 
 
 def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:
-    """Raise ConfigError if the network of `checkpoint`, whose patches have `patch` pixels a side,
-    cannot take a dataset's images."""
+    """Raise ConfigError if patches of `patch` pixels a side do not divide a dataset's images."""
     check_side("image_size", image_size, patch, checkpoint,
                "prepare tiles of such a size (tile_px={}), or choose a checkpoint of another "
                "patch side")
 
 
 def check_side(key: str, side: int, patch: int, checkpoint: Path, remedy: str) -> None:
-    """Raise ConfigError if `side`, the value of `key`, is not made of whole patches; `remedy` has
-    {} for the nearest side that is."""
+    """Raise ConfigError if `patch` does not divide `side`; `remedy` has {} for the nearest fit."""
     if side % patch:
         fit = max(round(side / patch), 1) * patch
         raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {checkpoint}; "

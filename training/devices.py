@@ -28,11 +28,7 @@ class Autocast(MixedPrecision):
 
 
 def launch(cfg: MachineKeys) -> Fabric:
-    """Return Fabric with the devices, precision and strategy of `cfg`, and start its processes.
-
-    Raises:
-        ConfigError: no such device, strategy or precision here.
-    """
+    """Start processes as `cfg` says and return Fabric; raise ConfigError if that cannot be."""
     if cfg.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("accelerator=cuda: there is no CUDA GPU that torch can use here; use "
                           "accelerator=auto, or cpu")
@@ -77,8 +73,7 @@ def _precision(cfg: MachineKeys) -> MixedPrecision | None:
 def compile_in_place(module: nn.Module, device: torch.device) -> None:
     """Let the modules compile themselves where it pays, before Fabric sets `module` up.
 
-    Raises:
-        ConfigError: torch.compile does not work here.
+    Raise ConfigError if torch.compile does not work here.
     """
     from models.compiled import compile_network
 
@@ -92,8 +87,7 @@ def compile_in_place(module: nn.Module, device: torch.device) -> None:
 
 
 def gather(fabric: Fabric, value: Any) -> list[Any]:
-    """Return the `value` of every process, in their order. Only processes of one run exchange
-    these objects; they never reach a file."""
+    """Return every process's `value`, in their order; these objects never reach a file."""
     if fabric.world_size == 1:
         return [value]
     values: list[Any] = [None] * fabric.world_size
@@ -103,8 +97,7 @@ def gather(fabric: Fabric, value: Any) -> list[Any]:
 
 @contextmanager
 def together(fabric: Fabric) -> Iterator[None]:
-    """Run the block on every process without communication; continue only if it succeeded
-    everywhere.
+    """Run the block on every process without communication; continue only if all succeeded.
 
     Raises:
         RoseError, OSError: on the first process that met one; the others exit with code 2.

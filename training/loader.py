@@ -1,9 +1,7 @@
-"""Batches of tiles: read, augmented and masked by workers, shipped as uint8, normalised on the
-device.
+"""Batches of tiles: read, augmented and masked by workers, normalised on the device.
 
-Everything random about a tile, its masks included, is drawn from (seed, epoch, tile) when it is
-read. A step therefore has the same masks on any number of devices, with any number of workers, and
-in any number of batches.
+Everything random about a tile, its masks included, is drawn from (seed, epoch, tile), so a step
+has the same masks on any number of devices, with any number of workers, in any number of batches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -26,35 +24,22 @@ MASKS = 1  # the stream of a tile's mask noise, beside that of its augmentation
 
 
 class PretrainingBatch(NamedTuple):
-    """A batch of B tiles with N nodes in total, and its masks.
+    """A batch of B tiles with N nodes in total, and its masks."""
 
-    Attributes:
-        images: [B, 3, H, W], uint8 from a worker, normalised float32 on the device.
-        graphs: of the tiles.
-        image_mask: [B, L] bool, True = masked.
-        node_mask: [N] bool, True = masked.
-    """
-
-    images: Tensor
+    images: Tensor      # [B, 3, H, W], uint8 from a worker, normalised float32 on the device
     graphs: Batch
-    image_mask: Tensor
-    node_mask: Tensor
+    image_mask: Tensor  # [B, L] bool, True = masked
+    node_mask: Tensor   # [N] bool, True = masked
 
 
 class NoisyTiles(Dataset):
-    """Augmented tiles with the noise of their masks: `tiles[epoch, index] -> (image, graph,
-    patch_noise [L], node_noise [n])`.
+    """Augmented tiles with mask noise: `tiles[epoch, i] -> (image, graph, noise [L], noise [n])`.
 
-    The noise is uniform and depends on (seed, epoch, index) alone.
-
-    Args:
-        tiles: augmented; their seed is used.
-        patches: L of an image.
+    The noise is uniform and depends on (tiles.seed, epoch, i) alone; `patches` is L.
     """
 
     def __init__(self, tiles: AugmentedTiles, patches: int):
-        self.tiles = tiles
-        self.patches = patches
+        self.tiles, self.patches = tiles, patches
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -79,19 +64,13 @@ def collate_masked(samples: Sequence[tuple[Tensor, Data, Tensor, Tensor]], img_m
 
 
 class DeviceLoader:
-    """Batches of a DataLoader on a device, with uint8 images normalised there as `TileDataset`
-    does.
+    """Batches of a DataLoader on a device; uint8 images [B, 3, H, W] in front become normalised.
 
     A batch is copied to a GPU while the step before it is computed.
-
-    Args:
-        loader: of tuples whose first item may be images, uint8 [B, 3, H, W].
-        device: to copy to.
     """
 
     def __init__(self, loader: DataLoader, device: torch.device):
-        self.loader = loader
-        self.device = device
+        self.loader, self.device = loader, device
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -135,16 +114,15 @@ def _same_kind(batch: Sequence[Any], items: list[Any]) -> Sequence[Any]:
 
 def device_loader(fabric: Fabric, data: Dataset, batch_size: int, collate_fn: Callable,
                   num_workers: int, sampler: EpochSampler | None = None) -> DeviceLoader:
-    """Return batches of `data` on this process's device, in the order of the sampler, or of the
-    data without one.
+    """Return batches of `data` on this process's device, in the order of the sampler, if any.
 
     Memory is pinned for a GPU. Workers live as long as the loader; each iteration begins at the
     position of the sampler.
     """
     loader = DataLoader(
         data, batch_size, sampler=sampler, num_workers=num_workers, collate_fn=collate_fn,
-        persistent_workers=num_workers > 0,
-        pin_memory=fabric.device.type == "cuda", worker_init_fn=outlast_signals,
+        persistent_workers=num_workers > 0, pin_memory=fabric.device.type == "cuda",
+        worker_init_fn=outlast_signals,
         generator=torch.Generator(),  # else an iterator would advance the run's randomness
     )
     return DeviceLoader(fabric.setup_dataloaders(loader, use_distributed_sampler=False,
@@ -155,12 +133,10 @@ def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler
                        batch_size: int, seed: int, augment: str, patch: int,
                        img_mask_ratio: float, osm_mask_ratio: float, node_mask_scope: str,
                        num_workers: int) -> DeviceLoader:
-    """Return batches of augmented and masked tiles for pretraining, each a PretrainingBatch on
-    this process's device.
+    """Return `PretrainingBatch`es of augmented and masked tiles on this process's device.
 
     Args:
         sampler: of this process, with the same batch_size.
-        batch_size: tiles of a batch.
         seed: of augmentation and masks.
         augment: one of datasets.augment.AUGMENTS.
         patch: side of a patch in pixels, which divides the tiles' image size.

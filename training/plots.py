@@ -62,18 +62,17 @@ def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
 
 
 def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unpatchify) -> Figure:
-    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction.
-
-    The true patches of the reconstruction are framed.
+    """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction;
+    true patches in it are framed.
 
     Args:
         images: [B, 3, H, W] normalised.
-        patch: side of a patch in pixels.
         unpatchify: pixels [B, L, p * p * 3] and a grid -> images [B, 3, H, W].
     """
     count, _, height, width = images.shape
     grid = (height // patch, width // patch)
-    hidden = _upsample(out.image_mask, grid, patch)                                     # [B, H, W]
+    hidden = out.image_mask.unflatten(1, grid)                                 # [B, rows, columns]
+    hidden = hidden.repeat_interleave(patch, 1).repeat_interleave(patch, 2)             # [B, H, W]
     filled = torch.where(hidden[:, None], unpatchify(out.image_pred, grid), images)
     true, filled = denormalise(images).numpy(), denormalise(filled).numpy()
     seen = np.where(hidden[..., None].numpy(), 225, true).astype(np.uint8)
@@ -144,11 +143,6 @@ def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int,
         edge = [withStroke(linewidth=2, foreground=HALO)]
         axes.text(np.clip(x, 2, size - 14), np.clip(y, 12, size - 2), text, color=colour,
                   fontsize=8, va="bottom", path_effects=edge)
-
-
-def _upsample(mask: Tensor, grid: tuple[int, int], patch: int) -> Tensor:
-    """Return a mask [B, L] of patches as [B, H, W] of pixels."""
-    return mask.unflatten(1, grid).repeat_interleave(patch, 1).repeat_interleave(patch, 2)
 
 
 def to_picture(figure: Figure) -> Tensor:

@@ -1,5 +1,4 @@
-"""The bookkeeping of a pretraining run: where it starts, what it saves, and when it stops. The
-loop is in train_rose.py."""
+"""The bookkeeping of a pretraining run: start, save, continue, stop. Its loop is train_rose.py."""
 
 import math
 import sys
@@ -32,14 +31,12 @@ from utils.stopping import StopRequest, not_finite
 
 
 class Step:
-    """One step of the optimiser: its batches on this process, and its losses, which do not depend
-    on how the step's tiles are dealt to processes and batches.
+    """One step of the optimiser: its batches on this process, and its losses.
 
-    The image loss is the mean over the masked patches of all batches on all processes, the OSM
-    loss the mean over all their masked nodes.
+    The losses are means over all masked patches, and all masked nodes, of the whole step; they do
+    not depend on how its tiles are dealt to processes and batches.
 
     Args:
-        run: that takes the step.
         batches: of this process, `accumulate` of them.
         masked: number of masked nodes of the step on all processes, a float.
     """
@@ -70,19 +67,16 @@ class Step:
 
 
 class PretrainingRun:
-    """Data, network, optimiser and record of a run in save_root_dir/save_dir, continued from its
-    checkpoint.
+    """Data, network, optimiser and record of a run, continued from its checkpoint.
+
+    Raise RoseError if the dataset, the network or the folder cannot be used as asked.
 
     Attributes:
-        fabric: devices and precision.
         rose, optimizer: set up by Fabric.
         base_lr: learning rate of the first epoch.
         epoch: counted from 1.
         step, global_step: steps done in the epoch, and in the run.
-        folder: of the run's outputs.
-
-    Raises:
-        RoseError: the dataset, the network or the folder cannot be used as asked.
+        folder: of the run's outputs, save_root_dir/save_dir.
     """
 
     def __init__(self, cfg: TrainConfig, fabric: Fabric):
@@ -104,8 +98,8 @@ class PretrainingRun:
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
                 node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
-            self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
-                            else cfg.lr)
+            derived = base_learning_rate(cfg.blr, self.tiles_per_step)
+            self.base_lr = derived if cfg.lr is None else cfg.lr
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
                                    cfg.max_steps or sys.maxsize)
             self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
@@ -113,8 +107,7 @@ class PretrainingRun:
                                    enabled=self.fabric.is_global_zero)
             self.epoch, self.step, self.global_step = 1, 0, 0
             self.last_saved: Path | None = None
-            checkpoint = self._checkpoint_to_continue()
-            if checkpoint:
+            if checkpoint := self._checkpoint_to_continue():
                 load_strictly(rose, checkpoint["model"], str(self.last_saved))
         if cfg.compile:
             compile_in_place(rose, fabric.device)
@@ -141,18 +134,15 @@ class PretrainingRun:
         return self.global_step >= self.total_steps
 
     def epochs(self) -> Iterator[int]:
-        """Yield the epochs that are left, beginning with the one stopped in, until the last step
-        of the run."""
+        """Yield the epochs left, from the one stopped in to that of the run's last step."""
         while not self.finished:
             yield self.epoch
 
     def steps(self) -> Iterator[Step]:
-        """Yield the steps that are left of the epoch; end early at the last step of the run, or
-        when asked to stop.
+        """Yield the steps left of the epoch; end early at the run's last, or when asked to stop.
 
         Raises:
-            RoseError, OSError: on the process that cannot read a tile; the others exit with code
-                2.
+            RoseError, OSError: on the process that cannot read a tile; others exit with code 2.
         """
         self.sampler.set_position(self.epoch, self.step)
         batches = iter(self.loader)
@@ -186,10 +176,8 @@ class PretrainingRun:
                          self.optimizer.param_groups[0]["lr"])
 
     def end_epoch(self) -> None:
-        """Save every `save_every` epochs, at the end of the run, and when asked to stop; then
-        exit."""
-        complete = self.step == self.sampler.steps_per_epoch
-        epoch = self.epoch
+        """Save every `save_every` epochs, at the run's end, and when asked to stop; then exit."""
+        complete, epoch = self.step == self.sampler.steps_per_epoch, self.epoch
         if complete:
             self.epoch, self.step = self.epoch + 1, 0
         stopping = self.stop.agreed(self.fabric)

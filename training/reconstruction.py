@@ -25,28 +25,20 @@ class Reconstruction:
     """Reconstruction of masked patches and OSM objects of some tiles, with newly drawn masks.
 
     Attributes:
-        tiles: number of tiles.
         pixel_error: root mean square colour error of masked patches, in grey values of 0 to 255.
-        pixel_error_mean_colour: the same for the mean colour of each tile's visible patches.
-        objects: number of masked OSM objects.
-        explained: feature group -> 1 - squared error / squared error of the mean object of these
-            tiles.
-        tags_right: share of masked objects whose tag has the nearest text embedding; nan without
-            objects.
-        tags_commonest: the share that is right if the commonest tag is always chosen.
-        commonest: its label code; -1 without objects.
-        tags: number of tags to choose from.
+        explained: feature group -> 1 - squared error / squared error of these tiles' mean object.
+        tags_right: share of masked objects whose tag has the nearest text embedding, or nan.
     """
 
     tiles: int
     pixel_error: float
-    pixel_error_mean_colour: float
-    objects: int
+    pixel_error_mean_colour: float  # the same for the mean colour of a tile's visible patches
+    objects: int                    # masked
     explained: dict[str, float]
     tags_right: float
-    tags_commonest: float
-    commonest: int
-    tags: int
+    tags_commonest: float           # the share right if the commonest tag is always chosen
+    commonest: int                  # its label code; -1 without objects
+    tags: int                       # number to choose from
 
 
 def sample_indices(tiles: Sized, count: int) -> list[int]:
@@ -58,8 +50,7 @@ def sample_indices(tiles: Sized, count: int) -> list[int]:
 @torch.inference_mode()
 def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int],
                 seed: int) -> tuple[Tensor, Batch, RoseOutput]:
-    """Return a batch of images [B, 3, H, W] and graphs, and the output of `rose`; on the CPU, with
-    masks that depend on `seed` alone."""
+    """Return on the CPU images [B, 3, H, W], graphs, and the output, masked by `seed` alone."""
     device = next(rose.parameters()).device
     images, graphs = collate([tiles[index] for index in indices])
     was_training = rose.training
@@ -78,12 +69,11 @@ def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int,
     errors, mean_colour_errors, predicted, nodes, masked = [], [], [], [], []
     starts = range(0, len(indices), BATCH)
     for start in passing_bar(starts, "measuring the reconstruction"):
-        images, graphs, out = reconstruct(rose, tiles, indices[start : start + BATCH],
-                                          seed + start)
+        batch = indices[start : start + BATCH]
+        images, graphs, out = reconstruct(rose, tiles, batch, seed + start)
         target, mask = rose.patchify(images), out.image_mask                    # [B, L, p * p * 3]
-        mean_colour = _mean_visible_colour(target, mask)
         errors.append(_grey_error(out.image_pred, target, mask))
-        mean_colour_errors.append(_grey_error(mean_colour, target, mask))
+        mean_colour_errors.append(_grey_error(_mean_visible_colour(target, mask), target, mask))
         predicted.append(out.osm_pred)
         nodes.append(graphs.x)
         masked.append(out.node_mask)
@@ -103,18 +93,11 @@ def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int,
 
 @dataclass(frozen=True)
 class Tags:
-    """The tags among some nodes: nodes of one text embedding have one tag, whatever their layer
-    and label code.
+    """The tags among nodes, one for each text embedding, whatever the layer and label code."""
 
-    Attributes:
-        vectors: [K, text] the distinct text embeddings.
-        codes: [K] label code of a node of each.
-        of_nodes: [N] tag of each node.
-    """
-
-    vectors: Tensor
-    codes: Tensor
-    of_nodes: Tensor
+    vectors: Tensor   # [K, text] the distinct text embeddings
+    codes: Tensor     # [K] label code of a node of each
+    of_nodes: Tensor  # [N] tag of each node
 
     @classmethod
     def among(cls, nodes: Tensor) -> "Tags":
@@ -139,8 +122,7 @@ def _mean_visible_colour(pixels: Tensor, mask: Tensor) -> Tensor:
 
 
 def _grey_error(pixels: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean squared error over the masked patches [B, L] of pixels [B, L, p * p * 3], in
-    grey values."""
+    """Return the mean square, in grey values, over masked patches [B, L] of [B, L, p * p * 3]."""
     grey = torch.tensor(IMAGENET_STD).repeat(target.shape[-1] // 3) * 255             # [p * p * 3]
     squares = ((pixels - target) * grey).square() * mask[..., None]
     return squares.sum() / mask.sum() / len(grey)

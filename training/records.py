@@ -1,5 +1,4 @@
-"""The record of a pretraining run: loss_record.txt, metrics.csv, TensorBoard and the progress
-bar."""
+"""The record of a pretraining run: loss_record.txt, metrics.csv, TensorBoard, progress bar."""
 
 import csv
 import time
@@ -17,17 +16,14 @@ COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samp
 
 
 class Recorder:
-    """The record of a run: one line per `log_every` steps and one for the rest of an epoch or of
-    the run, each the mean over its steps.
+    """The record of a run: a line per `log_every` steps, and for the rest of an epoch or run, each
+    the mean over its steps.
 
     loss_record.txt has the release's format: `epoch [e/E]\\t Step [s/S]\\t Loss1: image\\t Loss2:
     osm`. The record can be put back to a checkpoint's position, so that a continued run leaves the
     same lines as one that was never stopped.
 
     Args:
-        folder: the run's folder.
-        total_epoch, steps_per_epoch, total_steps: of the run.
-        log_every: steps a line.
         samples_per_step: tiles in a step, over all devices.
         enabled: False on all processes except the first: they write nothing.
 
@@ -52,9 +48,8 @@ class Recorder:
               keep_files: bool = False) -> None:
         """Open the record at `global_step`, put back to `state` if the run is continued.
 
-        Args:
-            keep_files: cut the folder's files, which are those of `state`, back to its position;
-                otherwise begin them anew.
+        `keep_files` cuts the folder's files, which are those of `state`, back to its position;
+        otherwise they are begun anew.
         """
         if state is not None:
             self.sums, self.count = list(state["sums"]), state["count"]

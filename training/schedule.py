@@ -1,5 +1,4 @@
-"""Optimisers and their learning rates: by epoch in pretraining (Rose section 4.1.2), by step in a
-downstream task."""
+"""Optimisers and their learning rates, by epoch (Rose section 4.1.2) or downstream by step."""
 
 import math
 from collections.abc import Sequence
@@ -10,31 +9,23 @@ from torch import nn
 
 from training.sharding import share_of
 
-DECAY_FACTOR = 0.1
-REFERENCE_BATCH = 256
-POLYNOMIAL_POWER = 0.9
-
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """Return AdamW, betas (0.9, 0.95), without weight decay on 1-D parameters and biases. Frozen
-    parameters are left out.
+    """Return AdamW, betas (0.9, 0.95), of trainable parameters; 1-D ones and biases do not decay.
 
-    Args:
-        module: on its device, and sharded if it is to be.
+    `module` is on its device, and sharded if it is to be.
     """
     decayed, plain = [], []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            group = plain if parameter.ndim <= 1 or name.endswith(".bias") else decayed
-            group.append(parameter)
+            (plain if parameter.ndim <= 1 or name.endswith(".bias") else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay},
               {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a `state` of whole tensors, whether or not the parameters are sharded, and whichever
-    implementation wrote it."""
+    """Load a `state` of whole tensors, for sharded parameters or not, fused or not."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     shares = {number: {name: share_of(value, parameters[number]) for name, value in values.items()}
               for number, values in state["state"].items()}
@@ -44,27 +35,24 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 def base_learning_rate(blr: float, batch: int) -> float:
     """Return blr * batch / 256 for `batch` tiles a step over all devices."""
-    return blr * batch / REFERENCE_BATCH
+    return blr * batch / 256
 
 
 def learning_rate(base: float, epoch: int, total_epoch: int, schedule: Sequence[int],
                   decay: str = "persistent", cos: bool = False) -> float:
-    """Return the learning rate of an epoch.
+    """Return the learning rate of an epoch, counted from 1 as in the log.
 
     Args:
         base: that of the first epoch.
-        epoch: counted from 1, as in the log.
-        total_epoch: epochs in all.
         schedule: milestones; each multiplies by 0.1.
-        decay: "persistent" from the milestone on, "epoch_only" (release) during the milestone
-            epoch alone.
+        decay: "persistent" from the milestone on, "epoch_only" (release) in its epoch alone.
         cos: a half cosine from `base` to 0 over `total_epoch` instead of the milestones.
     """
     if cos:
         return base * 0.5 * (1 + math.cos(math.pi * (epoch - 1) / total_epoch))
     passed = [milestone for milestone in schedule
               if (epoch == milestone if decay == "epoch_only" else epoch >= milestone)]
-    return base * DECAY_FACTOR ** len(passed)
+    return base * 0.1 ** len(passed)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -75,8 +63,7 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float,
                                weight_decay: float) -> torch.optim.Adam:
-    """Return Adam with one rate for the encoder and another for the head. Frozen parameters are
-    left out."""
+    """Return Adam on trainable parameters, with a rate for the encoder and one for the head."""
     groups = [([p for p in module.parameters() if p.requires_grad], rate)
               for module, rate in ((encoder, lr), (head, head_lr))]
     return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate}
@@ -85,7 +72,6 @@ def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, h
 
 
 def set_polynomial_rate(optimizer: torch.optim.Optimizer, step: int, total_steps: int) -> None:
-    """Give every parameter group its base rate times (1 - step / total_steps) ** 0.9; `step` is
-    counted from 0."""
+    """Set rates to base rates times (1 - step / total_steps) ** 0.9; `step` starts at 0."""
     for group in optimizer.param_groups:
-        group["lr"] = group["base_lr"] * (1 - step / total_steps) ** POLYNOMIAL_POWER
+        group["lr"] = group["base_lr"] * (1 - step / total_steps) ** 0.9

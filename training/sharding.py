@@ -1,8 +1,6 @@
-"""strategy=fsdp: weights, gradients and optimiser state in equal shares, one on each device
-(FSDP2, `torch.distributed.fsdp.fully_shard`).
+"""strategy=fsdp: equal shares of weights, gradients and optimiser state on the devices (FSDP2).
 
-A checkpoint holds them whole, as without sharding, so any number of devices and either strategy
-can continue from it.
+A checkpoint holds them whole, so any number of devices and either strategy can continue it.
 """
 
 from typing import Any
@@ -16,11 +14,9 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def shard(rose: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shard a whole Rose, equal on all processes, among them. A block of the ViT is whole on a
-    device only while it computes, the rest during a step.
+    """Shard a whole Rose, equal on all processes, among them; `mesh` gives the kind of device.
 
-    Args:
-        mesh: Fabric's; its kind of device is used.
+    A block of the ViT is whole on a device only while it computes, the rest during a step.
     """
     everyone = init_device_mesh(mesh.device_type, (torch.distributed.get_world_size(),))
     for block in (*rose.image_encoder.blocks, rose.image_decoder):
@@ -50,8 +46,7 @@ def own_share(parameter: Tensor) -> Tensor:
 
 
 def share_of(value: Tensor, parameter: Tensor) -> Tensor:
-    """Return the part of a whole tensor, of a parameter's shape, that belongs to this process's
-    share of the parameter; all of it if that is not sharded."""
+    """Return this process's part of a whole tensor; all of it if `parameter` is not sharded so."""
     if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
         return value
     return distribute_tensor(value.to(parameter.device), parameter.device_mesh,

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -12,17 +13,11 @@ from models import RoseOutput
 from models.rose import Rose
 from reports import REPORT, write_report
 from reports.record import RECONSTRUCTION
+from training import reconstruction
 from training.attention import write_attention
 from training.plots import image_figure, loss_figure, osm_figure, to_picture
 from training.pretraining import PretrainingRun
-from training.reconstruction import (
-    SAMPLED_TILES,
-    Reconstruction,
-    Tags,
-    measure_reconstruction,
-    reconstruct,
-    sample_indices,
-)
+from training.reconstruction import Reconstruction, Tags, reconstruct
 from training.records import read_metrics
 from utils.drawing import save_figures
 from utils.outputs import write_json
@@ -37,8 +32,7 @@ def add_picture(run: PretrainingRun) -> None:
     """Show TensorBoard the reconstruction of the same tiles every time."""
     rose = run.network()
     if rose:
-        picture = image_figure(*shown(rose, run, SHOWN_TILES), *_geometry(rose))
-        run.record.picture("reconstruction", to_picture(picture), run.global_step)
+        run.record.picture("reconstruction", to_picture(_picture(rose, run)), run.global_step)
 
 
 def report(run: PretrainingRun) -> None:
@@ -47,9 +41,8 @@ def report(run: PretrainingRun) -> None:
     if rose is None:
         return
     run.fabric.print("Measuring what was learned, then drawing figures/ and the page")
-    measured = measure_reconstruction(rose, run.tiles, run.cfg.seed)
-    figures = {"reconstruction_image": image_figure(*shown(rose, run, SHOWN_TILES),
-                                                    *_geometry(rose))}
+    measured = reconstruction.measure_reconstruction(rose, run.tiles, run.cfg.seed)
+    figures = {"reconstruction_image": _picture(rose, run)}
     if rows := read_metrics(run.folder):
         figures["loss"] = loss_figure(rows)
     if measured.explained:
@@ -71,15 +64,14 @@ def shown(rose: Rose, run: PretrainingRun, count: int) -> tuple[Tensor, Batch, R
 def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
     """Return the index of one tile from each of `count` equal stretches of the dataset.
 
-    It is the one whose number of objects is nearest to TELLING, among a dozen candidates.
+    Its number of objects is the nearest to TELLING, among a dozen candidates.
     """
     count = min(count, len(tiles))
     indices = []
     for stretch in range(count):
         first, last = stretch * len(tiles) // count, (stretch + 1) * len(tiles) // count
         candidates = range(first, last, max((last - first) // 12, 1))
-        indices.append(min(candidates,
-                           key=lambda index: abs(len(tiles.read(index)[1].x) - TELLING)))
+        indices.append(min(candidates, key=lambda i: abs(len(tiles.read(i)[1].x) - TELLING)))
     return indices
 
 
@@ -158,13 +150,13 @@ def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[s
 def _nodes_of_city(tiles: TileDataset, city: str | None) -> Tensor:
     """Return nodes [N, F + 1] of some tiles of the city, the range of its label codes."""
     indices = [index for index, name in enumerate(tiles.names) if city_of(name) == city]
-    return torch.cat([tiles.read(indices[sampled])[1].x
-                      for sampled in sample_indices(indices, SAMPLED_TILES)])
+    sampled = reconstruction.sample_indices(indices, reconstruction.SAMPLED_TILES)
+    return torch.cat([tiles.read(indices[position])[1].x for position in sampled])
 
 
 def _word(code: int, names: list[str] | None) -> str:
     return names[code] if names else f"tag {code}"
 
 
-def _geometry(rose: Rose) -> tuple:
-    return rose.image_encoder.patch, rose.unpatchify
+def _picture(rose: Rose, run: PretrainingRun) -> Figure:
+    return image_figure(*shown(rose, run, SHOWN_TILES), rose.image_encoder.patch, rose.unpatchify)

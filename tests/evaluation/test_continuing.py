@@ -142,7 +142,7 @@ def test_a_seed_without_its_pictures_is_not_finished(tiles, checkpoint, tmp_path
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr("evaluation.pictures.curves_figure", killed)
+        patched.setattr("evaluation.figures.curves_figure", killed)
         with pytest.raises(Killed):
             run("seg", *given, pictures=True)
     run("seg", *given, pictures=True)
