@@ -31,7 +31,7 @@ def is_amd() -> bool:
 
 
 _ONEDNN_IS_FASTER = is_amd() and torch.backends.mkldnn.is_available()
-# below so many multiplications PyTorch's own way is as fast, and there is little memory to save
+# below this many multiplications PyTorch's own way is as fast, and there is little memory to save
 FEWEST_PRODUCTS = 2**25
 
 

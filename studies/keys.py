@@ -31,7 +31,7 @@ class AttentionConfig:
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
                                              "[singapore,chicago]; null: all")
     image_size: int = in_data(224, "side of the tiles in pixels", least=1)
-    max_tiles: int | None = in_data(None, "for the number, so many tiles, evenly over the "
+    max_tiles: int | None = in_data(None, "for the number: how many tiles, evenly over the "
                                           "dataset; null: all", least=1)
     batch_size: int = in_data(16, "tiles at once", least=1)
     sample_tiles: int | None = sample_key()

@@ -54,7 +54,7 @@ def train(tiles: Path, folder: Path, *overrides: str) -> None:
 
 def interrupted(tiles: Path, folder: Path, number: signal.Signals, lines: int,
                 *overrides: str) -> subprocess.Popen:
-    """Start a run and send it a signal as soon as its record has so many lines."""
+    """Start a run and send it a signal once its record has that many lines."""
     process = subprocess.Popen(command(tiles, folder, *overrides), cwd=ROOT, env=environment(),
                                text=True,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)

@@ -36,7 +36,7 @@ def workers_key() -> Any:
 
 def sample_key() -> Any:
     """State `sample_tiles`."""
-    return in_data(None, "generate the sample city, so many tiles a side, where the dataset does "
+    return in_data(None, "generate the sample city with this many tiles a side if the dataset does "
                          "not exist", least=1, result=False)
 
 
@@ -72,7 +72,7 @@ class TrainConfig(MachineKeys):
     accumulate: int = in_data(1, "batches per step: as a larger batch_size, without its memory",
                               least=1, result=False)
     total_epoch: int = in_schedule(120, "epochs", least=1, result=False)
-    max_steps: int | None = in_schedule(None, "stop after so many steps in all; null: run all "
+    max_steps: int | None = in_schedule(None, "stop after this many steps in all; null: run all "
                                               "epochs",
                                         least=1, result=False)
     schedule: list[int] = in_schedule([90, 110], "lr x0.1 from these epochs on (lr_decay), "

@@ -15,7 +15,7 @@ from pathlib import Path
 from datasets.prepare.bands import make_band
 from utils.errors import ConfigError, PrepareError, one_line
 
-SMALL = 256  # up to so many tiles, starting processes costs more than it saves
+SMALL = 256  # up to this many tiles, starting processes costs more than it saves
 CLUSTER_TIMEOUT_S = 20
 
 
@@ -119,7 +119,7 @@ def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]
         except (KilledWorker, CommClosedError, CancelledError) as error:
             raise PrepareError(f"scheduler={scheduler}: workers died at their work, most likely "
                                "for want of memory, or the scheduler stopped; run the same "
-                               "command again, which goes on where it stopped, with fewer "
+                               "command again, which resumes, with fewer "
                                "workers a machine") from error
         finally:
             client.cancel(futures)

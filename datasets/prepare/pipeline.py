@@ -172,7 +172,7 @@ class _Preparation:
         missing = [number for number in range(job.grid.bands) if not job.report(number).exists()]
         done = job.grid.tiles - sum(sizes[number] for number in missing)
         if done:
-            self._say([f"going on with the work of a stopped run: {done} of {job.grid.tiles} "
+            self._say([f"resuming the work of a stopped run: {done} of {job.grid.tiles} "
                        "tiles are done"])
         workers = self.settings.workers or default_workers(job.grid.tiles - done)
         shown = {"unit": "tile", "desc": self.settings.city, "smoothing": 0.05,

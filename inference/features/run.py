@@ -131,7 +131,7 @@ class _Extraction:
             return
         done = source.tiles - source.tiles_of(missing)
         if done:
-            say([f"going on with the work of a stopped run: {done} of {source.tiles} tiles are "
+            say([f"resuming the work of a stopped run: {done} of {source.tiles} tiles are "
                  "done"])
         patch = self.rose.image_encoder.patch
         side = max(area.patches(patch).pixels_a_patch for area in source.areas)

@@ -125,7 +125,7 @@ def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: S
     """Make the missing strips in this process; others cut tiles for it."""
     fabric, grid, first = launch_single(cfg.accelerator, cfg.precision), tiles.grid, strips.done
     if first:
-        say([f"going on with the work of a stopped run: {first} of {strips.count} rows of tiles "
+        say([f"resuming the work of a stopped run: {first} of {strips.count} rows of tiles "
              "are done"])
     kind.model.to(fabric.device).eval()
     row = kind.first_row(grid, first)

@@ -40,8 +40,8 @@ def split_override(override: str, schema: type) -> tuple[str, str]:
 def plain(value: str) -> str:
     """Return what the value of an override says, as a reader writes it: without quotes."""
     override = parsed(f"key={value}")
-    said = override.value() if override and not override.is_sweep_override() else value
-    return said if isinstance(said, str) else value.lower() if isinstance(said, bool) else value
+    read = override.value() if override and not override.is_sweep_override() else value
+    return read if isinstance(read, str) else value.lower() if isinstance(read, bool) else value
 
 
 def in_quotes(value: str) -> str:

@@ -38,7 +38,7 @@ from datasets.prepare.osm.tags import LayerTable, Pairs, Tagged, label_pairs, pa
 from utils.errors import PrepareError
 
 CHUNK = 50_000  # features held at once
-# up to so many features no window is asked for: GDAL would leave out null geometries, which are
+# up to this many features no window is asked for: GDAL would leave out null geometries, which are
 # to be counted
 READ_WHOLE = 100_000
 SUFFIXES = (".gpkg", ".geojson", ".shp", *PARQUET)

@@ -118,7 +118,7 @@ def test_a_move_that_was_stopped_does_not_let_layouts_mix(place):
 def test_other_lists_do_not_cost_the_work(place, capsys):
     kill(place, "compact", "datasets.prepare.pipeline", "join_parts", 1)
     prepare(place, keep_empty=True, split={"seed": 1}, progress=True)
-    resumed = "going on with the work of a stopped run: 6 of 6 tiles are done"
+    resumed = "resuming the work of a stopped run: 6 of 6 tiles are done"
     assert resumed in capsys.readouterr().out
     kill(place, "compact", "datasets.prepare.pipeline", "join_parts", 1)
     prepare(place, keep_empty=True, max_nodata=0.9, overwrite=True, progress=True)
@@ -204,5 +204,5 @@ def test_a_cluster_whose_workers_die_is_told(place, monkeypatch):
     monkeypatch.setattr(distributed, "Client", Client)
     monkeypatch.setattr(distributed, "as_completed", die)
     with pytest.raises(PrepareError, match=r"scheduler=tcp://there:1: workers died at their "
-                                           r"work.*goes on where it stopped"):
+                                           r"work.*resumes"):
         list(make_bands(place.folder, [0], workers=1, scheduler="tcp://there:1"))

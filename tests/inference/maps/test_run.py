@@ -175,7 +175,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same_bytes(place, tmp_path, stopped
     out = predict(out=tmp_path / "map", **keys)
     assert made == [0, 1, 2, 3, *range(3, len(set(made)))]
     assert len(set(made)) > 4
-    assert "going on with the work of a stopped run: 3 of" in capsys.readouterr().out
+    assert "resuming the work of a stopped run: 3 of" in capsys.readouterr().out
     rasters = [path.name for path in whole.glob("*.tif")]
     assert rasters
     for name in rasters:
