@@ -12,16 +12,16 @@ loop is `fit` in evaluation/run.py.
 
 from evaluation.keys import SEGMENTATION, SegmentationConfig
 from utils.cli.command import command
-from utils.cli.program import Outcome
+from utils.cli.program import Scored
 
 
-def evaluate_seg_fusion(cfg: SegmentationConfig) -> Outcome:
+def evaluate_seg_fusion(cfg: SegmentationConfig) -> Scored:
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from evaluation.job import evaluate_and_tell, figures_of, score_of
     from evaluation.problem import Segmentation
 
     summary = evaluate_and_tell(cfg, Segmentation(cfg))
-    return Outcome(score_of(summary), figures_of(summary))
+    return Scored(score_of(summary), figures_of(summary))
 
 
 main = command(SEGMENTATION)(evaluate_seg_fusion)

@@ -1,11 +1,12 @@
-"""A fine-tuned model over a whole city: imagery and OSM in, a georeferenced map out.
+"""Map a whole city with a fine-tuned model: imagery and OSM in, a georeferenced map out.
 
-    python predict_scene.py raster=city.tif osm=city.osm.pbf checkpoint=runs/seg_fusion_finetune
-    out=maps/landuse python predict_scene.py raster='chips/*.tif' checkpoint=best.safetensors
-    out=maps/chips overlap=0.75 probabilities=true python predict_scene.py raster=city.tif
-    osm=osm.gpkg checkpoint=runs/pop_fusion_finetune out=maps/people zones=districts.gpkg
+    python predict_scene.py raster=city.tif osm=city.osm.pbf checkpoint=runs/seg out=maps/landuse
+    python predict_scene.py raster='chips/*.tif' checkpoint=best.safetensors out=maps/chips \\
+        overlap=0.75 probabilities=true
+    python predict_scene.py raster=city.tif osm=osm.gpkg checkpoint=runs/pop out=maps/people \\
+        zones=districts.gpkg
 
-The same command continues a run that was stopped. What the files are stands in docs/maps.md.
+The same command continues a run that was stopped. docs/maps.md describes the files.
 """
 
 from inference.keys import PREDICT, PredictConfig

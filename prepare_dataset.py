@@ -1,9 +1,11 @@
 """Make tiles of a city: imagery and OSM objects -> images and graphs that train_rose.py reads.
 
-    python prepare_dataset.py raster=city.tif osm=city.osm.pbf out=data/city city=mytown
-    dry_run=true python prepare_dataset.py raster='chips/*.tif' osm=shapefiles/ out=data/city
-    city=mytown keep_empty=true resolution=0.6 python prepare_dataset.py raster=city.tif
-    osm=osm.gpkg out=data/city city=mytown text=clip labels=landuse.tif population=grid.gpkg
+    python prepare_dataset.py raster=city.tif osm=city.osm.pbf out=data/city city=mytown \\
+        dry_run=true
+    python prepare_dataset.py raster='chips/*.tif' osm=shapefiles/ out=data/city city=mytown \\
+        keep_empty=true resolution=0.6
+    python prepare_dataset.py raster=city.tif osm=osm.gpkg out=data/city city=mytown text=clip \\
+        labels=landuse.tif population=grid.gpkg
 """
 
 from datasets.keys import PREPARE, PrepareConfig

@@ -12,10 +12,10 @@ The same command continues a run that was stopped. Outputs are in save_root_dir/
 
 from training.keys import TRAIN, TrainConfig
 from utils.cli.command import command
-from utils.cli.program import Outcome
+from utils.cli.program import Scored
 
 
-def train(cfg: TrainConfig) -> Outcome:
+def train(cfg: TrainConfig) -> Scored:
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from datasets.sample_city.tiles import ensure_sample
     from training.devices import launch
@@ -42,7 +42,7 @@ def train(cfg: TrainConfig) -> Outcome:
             run.end_epoch()
     report(run)
     image_loss, osm_loss = last_epoch_losses(read_metrics(run.folder))
-    return Outcome(image_loss + osm_loss, {"image_loss": image_loss, "osm_loss": osm_loss})
+    return Scored(image_loss + osm_loss, {"image_loss": image_loss, "osm_loss": osm_loss})
 
 
 main = command(TRAIN)(train)

@@ -9,7 +9,6 @@ from utils.config import key, recipe_key, section
 
 in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
-in_text, in_split = section("text"), section("split")
 
 RASTER = "a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'"
 OSM = ".osm.pbf, .osm, GeoPackage, GeoParquet, GeoJSON, Shapefile, or a folder of them"
@@ -37,12 +36,12 @@ class ImageryKeys:
 class TextConfig:
     """Keys of `text=`: how tags become vectors."""
 
-    name: str = in_text("hash", "set by the choice text=")
-    model: str | None = in_text(None, "of open_clip; OpenAI's weights need its quickgelu form")
-    weights: str | None = in_text(None, "a tag that open_clip downloads, or the path of a weights "
-                                        "file")
-    cache: str | None = in_text(None, "folder of the vectors already encoded; null: rose/text in "
-                                      "the user's cache folder")
+    name: str = key("hash", "set by the choice text=")
+    model: str | None = key(None, "of open_clip; OpenAI's weights need its quickgelu form")
+    weights: str | None = key(None, "a tag that open_clip downloads, or the path of a weights "
+                                    "file")
+    cache: str | None = key(None, "folder of the vectors already encoded; null: rose/text in "
+                                  "the user's cache folder")
 
 
 TEXTS = {name: TextConfig(name, encoder.defaults.get("model"), encoder.defaults.get("weights"))
@@ -55,14 +54,14 @@ TEXT = Choice("text", "hash", "hash: words and letters, needs nothing; clip: CLI
 class SplitConfig:
     """Keys of the spatial split: square blocks of tiles, with tiles between them left out."""
 
-    val: float = in_split(0.15, "share of the tiles", least=0, below=1)
-    test: float = in_split(0.15, "share of the tiles", least=0, below=1)
-    block: int = in_split(8, "tiles along a side of a block; a city of fewer than nine blocks is "
-                             "dealt with the size that suits it best", least=1)
-    guard: int = in_split(1, "tiles left out between training tiles and the others, on every side",
-                          least=0)
-    seed: int = in_split(0, "another seed draws other blocks", least=0, below=2**32)
-    train_sizes: list[int] = in_split(
+    val: float = key(0.15, "share of the tiles", least=0, below=1)
+    test: float = key(0.15, "share of the tiles", least=0, below=1)
+    block: int = key(8, "tiles along a side of a block; a city of fewer than nine blocks is "
+                        "dealt with the size that suits it best", least=1)
+    guard: int = key(1, "tiles left out between training tiles and the others, on every side",
+                     least=0)
+    seed: int = key(0, "another seed draws other blocks", least=0, below=2**32)
+    train_sizes: list[int] = key(
         [50, 100, 200, 500, 1000], "osm-train50.txt ...: each inside the next; those larger than "
                                    "the training set are left out")
 

@@ -205,6 +205,7 @@ class Run:
             "lower lr, lr_multi or linear_lr, in another save_path=")))
 
     def _judge_epoch(self) -> None:
+        """Measure the epoch on val; keep its weights if its score is the best so far."""
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
         rates = {"lr" if index == 0 else "head_lr": group["lr"]

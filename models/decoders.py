@@ -6,7 +6,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import registry
 from models.block import vit_block
 from utils.errors import ModelError
 
@@ -60,16 +59,6 @@ class MaskTransformer(nn.Module):
         patches = F.normalize(x[:, :length] @ self.proj_patch, dim=-1)
         classes = F.normalize(x[:, length:] @ self.proj_classes, dim=-1)
         return self.mask_norm(patches @ classes.transpose(1, 2))
-
-
-def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
-    """Return decoder `name` from tokens [B, L, width] to scores [B, L, num_classes].
-
-    Raise ModelError if the name is unknown.
-    """
-    if name not in registry.DECODERS:
-        raise ModelError(f"decoder={name}: choose one of {', '.join(registry.decoder_names())}")
-    return registry.load(registry.DECODERS[name])(width, num_classes)
 
 
 @dataclass(frozen=True)

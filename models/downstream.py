@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch_geometric.data import Batch
 
 from models import registry
-from models.decoders import ScalarDecoder, TargetScale, build_decoder
+from models.decoders import ScalarDecoder, TargetScale
 from models.modalities import Representation
 from models.rose import Rose
 from utils.errors import ModelError
@@ -129,3 +129,13 @@ def _choose(modality: str, choices: tuple[str, ...]) -> Representation:
     if modality not in choices:
         raise ModelError(f"modality={modality}: choose one of {', '.join(choices)}")
     return registry.load(registry.MODALITIES[modality].home)
+
+
+def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
+    """Return decoder `name` from tokens [B, L, width] to scores [B, L, num_classes].
+
+    Raise ModelError if the name is unknown.
+    """
+    if name not in registry.DECODERS:
+        raise ModelError(f"decoder={name}: choose one of {', '.join(registry.decoder_names())}")
+    return registry.load(registry.DECODERS[name])(width, num_classes)

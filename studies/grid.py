@@ -12,8 +12,7 @@ from evaluation.problem import Regression, Segmentation
 from evaluation.results import read_result
 from evaluation.setup import Setup
 from training.devices import launch
-from utils.cli.command import message_of
-from utils.errors import RoseError
+from utils.errors import RoseError, message_of
 from utils.tables import mean_std
 
 _PROBLEMS = {SegmentationConfig: Segmentation, RegressionConfig: Regression}

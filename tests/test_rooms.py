@@ -15,6 +15,7 @@ RANKS = {
     "studies": 4, "benchmarks": 4,
 }
 SCRIPTS = 4  # the rank of the files at the top
+NO_PRODUCT = {"tests", "configs", "docs"}
 
 
 def modules(root: Path) -> dict[str, Path]:
@@ -25,32 +26,34 @@ def modules(root: Path) -> dict[str, Path]:
                    ".".join(file.relative_to(root).with_suffix("").parts)): file for file in files}
 
 
-def imports(name: str, file: Path, known: set[str]) -> Iterator[str]:
-    """Yield the modules of the product that a module's syntax tree imports anywhere,
-    `import_module` of a literal included."""
+def imports(name: str, file: Path, known: set[str], registered: bool) -> Iterator[str]:
+    """Yield the modules of the product that a module's syntax tree imports anywhere.
+
+    `import_module("a.b")` counts, too, and if `registered`, a registry's "a.b:attribute".
+    """
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        candidates: list[str] = []
         if isinstance(node, ast.Import):
             candidates = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            above = ".".join(package.split(".")[: len(package.split(".")) - node.level
-                                                + 1]) if node.level else ""
-            base = ".".join(part for part in (above, node.module) if part)
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*above * bool(node.level), *[node.module] * bool(node.module)])
             candidates = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base
                           for alias in node.names]
-        elif isinstance(node,
-                        ast.Call) and ast.unparse(node.func).endswith(
-                            "import_module") and node.args:
-            candidates = [node.args[0].value] if isinstance(node.args[0], ast.Constant) else []
-        else:
-            continue
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            candidates = [argument.value for argument in node.args[:1]
+                          if isinstance(argument, ast.Constant)]
+        elif registered and isinstance(node, ast.Constant) and ":" in str(node.value):
+            candidates = [str(node.value).partition(":")[0]]
         yield from (candidate for candidate in candidates if candidate in known)
 
 
-def graph(root: Path) -> dict[str, set[str]]:
-    """Module -> the modules that it imports."""
+def graph(root: Path, registered: bool = True) -> dict[str, set[str]]:
+    """Return module -> the modules that it imports, those of its registry if `registered`."""
     found = modules(root)
-    return {name: set(imports(name, file, set(found))) - {name} for name, file in found.items()}
+    return {name: set(imports(name, file, set(found), registered)) - {name}
+            for name, file in found.items()}
 
 
 def rank(module: str) -> int:
@@ -89,8 +92,20 @@ def test_imports_run_downwards():
     assert upward(graph(ROOT)) == []
 
 
+def test_every_room_has_a_rank():
+    rooms = {file.parent.name for file in ROOT.glob("*/*.py")}
+    assert rooms - NO_PRODUCT == RANKS.keys()
+
+
+def test_the_product_does_not_need_its_tests():
+    lines = [f"{file}: {line}" for file in modules(ROOT).values()
+             for line in file.read_text(encoding="utf-8").splitlines()
+             if re.match(r"\s*(from|import) tests\b", line)]
+    assert lines == []
+
+
 def test_no_module_imports_itself_by_way_of_others():
-    assert circle(graph(ROOT)) == []
+    assert circle(graph(ROOT, registered=False)) == []  # what a registry names may use it
 
 
 @pytest.mark.parametrize("room", RANKS)
@@ -105,6 +120,8 @@ def test_a_room_says_what_lives_in_it(room):
     ("reports/page.py", "def late():\n    from datasets import tiles",
      "reports.page -> datasets.tiles"),
     ("evaluation/run.py", "import inference.scene", "evaluation.run -> inference.scene"),
+    ("models/rose.py", "DECODERS = {'linear': 'training.loader:Linear'}",
+     "models.rose -> training.loader"),
     ("training/loader.py", "from importlib import import_module\nimport_module('train_rose')",
      "training.loader -> train_rose"),
 ])

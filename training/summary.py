@@ -118,8 +118,8 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {run.last_saved.name:{len(weights)}}  to continue the run",
         f"  {weights}  the weights alone; in Python: "
         f"models.load_rose(\"{run.folder / weights}\")",
-        "What it is worth, on tiles with labels: python evaluate_seg_fusion.py "
-        f"data_root={run.cfg.data_path} checkpoint={run.folder}, and evaluate_pop_fusion.py",
+        "What it is worth, on tiles with labels (evaluate_pop_fusion.py: on tiles with totals):",
+        f"  python evaluate_seg_fusion.py data_root={run.cfg.data_path} checkpoint={run.folder}",
     ]
 
 

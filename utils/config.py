@@ -18,6 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from utils.errors import ConfigError
 from utils.recipes import RECIPES, Recipe, meaning_of
 
+# the headings of --help, in order
+SECTIONS = ("", "inputs", "what is asked", "what is drawn", "data", "schedule", "network",
+            "what is trained", "how it is judged", "outputs", "imagery", "tiles",
+            "what there is to learn (optional)", "how", "machine")
 _BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge),
            ("below", "below {}", operator.lt), ("most", "{} or less", operator.le))
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
@@ -52,8 +56,8 @@ def key(
 
 
 def section(name: str) -> Callable[..., Any]:
-    """Return `key` for the keys under one heading of `--help`."""
-    return partial(key, section=name)
+    """Return `key` for the keys under one heading of `--help`, one of SECTIONS."""
+    return partial(key, section=SECTIONS[SECTIONS.index(name)])
 
 
 def recipe_key(name: str, default: Any = MISSING, meaning: str = "", **rules: Any) -> Any:
@@ -159,14 +163,15 @@ def not_given(name: str, item: Field) -> ConfigError:
 
 def type_name(item: Field) -> str:
     """Return what the values of a key are, in words."""
-    inner = [option for option in get_args(item.type) if option is not type(None)]
-    if inner and type(None) in get_args(item.type):
-        return f"{_plain_type_name(inner[0])} or null"
-    return _plain_type_name(item.type)
+    options = [option for option in get_args(item.type) if option is not type(None)]
+    if options and type(None) in get_args(item.type):
+        return f"{_plain_type_name(options[0], item)} or null"
+    return _plain_type_name(item.type, item)
 
 
-def _plain_type_name(hint: Any) -> str:
+def _plain_type_name(hint: Any, item: Field) -> str:
     if hint in _TYPE_NAMES:
         return _TYPE_NAMES[hint]
-    example = {int: "[90,110]", float: "[2,98]"}.get(get_args(hint)[0], "[a,b]")
-    return f"a list such as {example}"
+    default = item.default_factory() if callable(item.default_factory) else []
+    example = {int: "0,1", float: "2,98"}.get(get_args(hint)[0], "a,b")
+    return f"a list such as [{','.join(map(str, default)) or example}]"

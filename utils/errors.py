@@ -44,5 +44,6 @@ def message_of(error: RoseError | OSError) -> str:
         return (f"{error.filename or 'input or output'}: {error.strerror or one_line(error)}; "
                 "free space, or give another path")
     # an error from a data loading process carries that process's traceback before its own line
-    message = [line for line in str(error).splitlines() if line.strip()][-1]
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    message = lines[-1] if "Traceback" in lines[0] or "Caught" in lines[0] else " ".join(lines)
     return message.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")

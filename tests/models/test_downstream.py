@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from models import build_regressor, build_rose, build_segmenter, registry
-from models.decoders import build_decoder
+from models.downstream import build_decoder
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import ModelError
 

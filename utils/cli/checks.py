@@ -61,7 +61,7 @@ def check_all(
 
     Args:
         sweeps: keys may have several values.
-        own: a user's --config-dir.
+        own: a user's own folder of configs; what only it can know is left to Hydra.
 
     Raises:
         ConfigError: unknown key, wrong type or impossible value; one line.
@@ -69,25 +69,25 @@ def check_all(
     keys, checked = keys_of(program.schema), {}
     for override in overrides:
         name, value = split_override(override, program.schema)
-        if name.startswith("hydra") and name[5:6] in (".", "/"):
-            checked[f"{override}"] = override
-            continue
-        choice = program.choice(name)
-        if choice and not override.startswith("~"):
+        choice, removes = program.choice(name), override.startswith("~")
+        entry = override
+        if name.startswith(("hydra.", "hydra/")) or (own and (own / name).is_dir() and not choice):
+            pass
+        elif choice and not removes:
             override = _check_choice(program, choice, override, value, sweeps, own)
-            checked.pop(name, None)  # Hydra takes a choice once; here the last one wins
-            checked[name] = override
-        elif name in keys:
-            if not override.startswith("~"):
-                _check_value(program, name, override, value, sweeps)
-            elif "." in name:
+            entry = name  # Hydra takes a choice once; here the last one wins
+        elif name in keys and removes:
+            if "." in name:
                 raise ConfigError(f"{override}: a key of a group cannot be removed; set a value, "
                                   "or null where a key may be empty")
-            checked[override] = override
-        elif not (choice or (override.startswith("+") and own and (own / name).is_dir())):
+            if keys[name].default is None:
+                override = f"{name}=null"  # Hydra finds nothing to remove where the value is null
+        elif name in keys:
+            _check_value(program, name, override, value, sweeps)
+        elif not choice:
             raise unknown_key(name, plain(value), program.schema, program.choices)
-        else:
-            checked[override] = override
+        checked.pop(entry, None)
+        checked[entry] = override
     return list(checked.values())
 
 
@@ -131,7 +131,8 @@ def _check_choice(program: Program, choice: Choice, override: str, value: str, s
         raise ConfigError(f"{choice.name}={value}: stands for no value; the choices are "
                           f"{', '.join(options)}")
     for text in values:
-        if text not in options and not (text == "null" and choice.default is None):
+        known = text in options or (text == "null" and choice.default is None)
+        if not known and (own is None or choice.options is not None):
             raise ConfigError(f"{choice.name}={text}: choose one of {', '.join(options)}")
     _check_distinct(choice.name, values)
     values = ["'null'" if text == "null" else text for text in values]  # an option, as any other

@@ -26,7 +26,7 @@ from yaml import YAMLError
 from utils.cli.checks import check_all, forwarded, named, with_implied
 from utils.cli.compose import explained, typed
 from utils.cli.overrides import quote, split_override, values_of
-from utils.cli.program import Outcome, Program
+from utils.cli.program import Program, Scored
 from utils.errors import ConfigError, RoseError, message_of
 from utils.stopping import end_workers
 
@@ -36,7 +36,7 @@ _HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 def command(program: Program) -> Callable[[Callable[..., Any]], Callable[[], None]]:
     """Make `task(cfg)` the command that `program` describes: `python script.py key=value ...`.
 
-    The task receives an instance of the program's schema, and returns an `Outcome` or None. A
+    The task receives an instance of the program's schema, and returns an `Scored` or None. A
     `RoseError`, wherever it comes from, and any fault of the command line end the program with one
     line on stderr and exit code 2.
     """
@@ -80,7 +80,10 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
         print(help_text(program))
         return
     rest: list[str] = []
-    if not args.shell_completion:
+    if "hydra.mode=MULTIRUN" in args.overrides:
+        args.overrides.remove("hydra.mode=MULTIRUN")
+        args.multirun = True
+    if not (args.shell_completion or args.hydra_help):
         args.overrides, rest = _checked(program, args)
     if args.multirun:
         from utils.cli.grid import check_first, prepare_grid
@@ -104,7 +107,7 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
         if args.multirun:
             from utils.cli.grid import report_grid
 
-            report_grid()
+            report_grid()  # raises if runs failed, but not over a fault of the program
     if job.error is not None:
         raise job.error
 
@@ -135,7 +138,7 @@ def _flags(parser: ArgumentParser, args: Namespace) -> list[str]:
 
 def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
     """Return the overrides as Hydra takes them, and those to be handed on."""
-    own = Path(args.config_dir) if args.config_dir else None
+    own = next((Path(path) for path in (args.config_dir, args.config_path) if path), None)
     quoted = [quote(argument, args.multirun) for argument in named(args.overrides, program)]
     overrides, rest = forwarded(quoted, program)
     several = [override for override in rest if values_of(override) is not None]
@@ -143,7 +146,9 @@ def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
         raise ConfigError(f"{several[0]}: several values of a key that is handed on; make a run "
                           "for each")
     try:
-        return check_all(program, with_implied(program, overrides), args.multirun, own), rest
+        if not (args.config_name or args.config_path):  # there, values may stand in the files
+            overrides = with_implied(program, overrides)
+        return check_all(program, overrides, args.multirun, own), rest
     except ConfigError as error:
         swept = [argument for argument in named(args.overrides, program)
                  if values_of(argument) is not None and not args.multirun
@@ -180,13 +185,13 @@ class _Job:
             from utils.cli.grid import run_of_grid
 
             outcome = run_of_grid(lambda: self._outcome(config, composed), config)
-            return outcome.score if isinstance(outcome, Outcome) else math.nan
+            return outcome.score if isinstance(outcome, Scored) else math.nan
         try:
             outcome = self._outcome(config, composed)
         except (RoseError, OSError) as error:  # Hydra would add lines of its own
             self.error = error
             return None
-        return outcome.score if isinstance(outcome, Outcome) else None
+        return outcome.score if isinstance(outcome, Scored) else None
 
     def _outcome(self, config: DictConfig, composed: DictConfig) -> Any:
         """Run the task with its outputs in the folder that Hydra gives the run."""
@@ -234,7 +239,8 @@ class _kept:
             file.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        if not self.writes or kind is None or not issubclass(kind, RoseError | OSError):
+        if not self.writes or kind is None or not issubclass(kind, RoseError | OSError) or (
+                issubclass(kind, BrokenPipeError)):
             return
         for file, content in self.before.items():
             if content is None:

@@ -1,5 +1,6 @@
 """The config of a program: composed by Hydra, typed and checked."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from yaml import YAMLError
 from utils.cli.checks import check_all, unknown_key, with_implied
 from utils.cli.overrides import quote
 from utils.cli.program import Program
-from utils.config import check_type, check_values, keys_of, not_given
+from utils.config import check_type, check_values, keys_of, not_given, type_name
 from utils.errors import ConfigError
 
 
@@ -57,14 +58,18 @@ def explained(program: Program, error: Exception) -> str:
     """Return in one line what Hydra or OmegaConf found wrong with files or values."""
     text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException)
                and str(error.__cause__) not in str(error) else error)
-    if "full_key: " in text and "not in" in text:
-        name = text.split("full_key: ")[1].split()[0]
-        source = text.split("'")[1] if text.startswith("In '") else ""
-        if name.startswith("hydra."):
-            return f"{name}: no key of Hydra's; --cfg hydra shows them"
-        file = f"{source}: " if source and source != program.name else ""
+    key, source = re.search(r"full_key: (\S+)", text), re.match(r"In '(\S+)'", text)
+    file = f"{source[1]}: " if source and source[1] not in (program.name, "hydra/config") else ""
+    name, keys = key[1] if key else "", keys_of(program.schema)
+    if name.startswith("hydra."):
+        return f"{name}: no key of Hydra's; --cfg hydra shows them"
+    if name in keys and "convert" in text:
+        return f"{file}{name}: expected {type_name(keys[name])}"
+    if program.choice(name.partition(".")[0]) and "not in" in text:
+        return f"{file}has no `# @package _global_`; add it as the first line"
+    if name and "not in" in text:
         return f"{file}{unknown_key(name, '...', program.schema, program.choices)}"
-    return " ".join(text.split())
+    return " ".join(text.split("Config search path")[0].split())
 
 
 def _composed(program: Program, overrides: Sequence[str]) -> DictConfig:

@@ -22,8 +22,8 @@ from omegaconf import DictConfig
 
 from utils.cli.compose import read
 from utils.cli.overrides import parsed, split_override, values_of
-from utils.cli.program import CONFIG_DIR, Outcome, Program, run_name, swept_values
-from utils.errors import ConfigError, RoseError, message_of
+from utils.cli.program import CONFIG_DIR, Program, Scored, run_name, swept_values
+from utils.errors import ConfigError, RoseError, message_of, one_line
 from utils.outputs import columns_of, write_csv, write_json
 
 FILE, ROW = "grid.csv", ".hydra/grid_row.json"
@@ -90,9 +90,13 @@ def run_of_grid(call: Callable[[], Any], config: DictConfig) -> Any:
         print(f"Run {number + 1} failed: {message_of(error)}", file=sys.stderr, flush=True)
         _write_row(folder, {**row, "error": message_of(error)})
         return None
+    except Exception as error:  # a fault of the program's own: with its traceback
+        fault = f"{type(error).__name__}: {one_line(error)}"
+        _write_row(folder, {**row, "error": fault, "fault": True})
+        raise
     finally:
         surroundings.restore()
-    _write_row(folder, {**row, "figures": outcome.figures if isinstance(outcome, Outcome) else {}})
+    _write_row(folder, {**row, "figures": outcome.figures if isinstance(outcome, Scored) else {}})
     return outcome
 
 
@@ -104,6 +108,7 @@ class GridFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Remember the folder of the grid."""
         GridFolder.folder = Path(config.hydra.sweep.dir)
+        print(f"A grid of runs in {GridFolder.folder}", flush=True)
 
 
 def report_grid() -> None:
@@ -123,7 +128,7 @@ def report_grid() -> None:
     print(markdown_table(header, [[row.get(name, math.nan) for name in columns] for row in table]))
     print(f"The figures of all runs: {GridFolder.folder / FILE}", flush=True)
     failed = [row for row in rows if "error" in row]
-    if failed:
+    if failed and not any("fault" in row for row in failed):
         raise RoseError(f"{len(failed)} of {len(rows)} runs failed; the first of them "
                         f"{run_name(failed[0]['swept'])}: {failed[0]['error']}")
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from utils.cli.program import Choice, Program
-from utils.config import allowed, is_group, keys_of
+from utils.config import SECTIONS, allowed, is_group, keys_of
 
 WIDTH, INDENT = 100, 36  # of the text, and of the meanings in it
 _INTRODUCTION = ("key=value sets any key below, which otherwise has the value shown; ??? stands "
@@ -19,9 +19,6 @@ _HYDRA = ("A Hydra program: --cfg job shows the values that a command would use,
           "they come from, --hydra-help the rest: docs/command_line.md.")
 _FORWARDED = ("Keys that are not listed here are handed on to the script that makes the runs; its "
               "--help lists them.")
-_SECTIONS = ("", "inputs", "what is asked", "what is drawn", "data", "schedule", "network",
-             "what is trained", "how it is judged", "outputs", "imagery", "tiles",
-             "what there is to learn (optional)", "how", "machine")
 
 
 def help_text(program: Program) -> str:
@@ -32,7 +29,7 @@ def help_text(program: Program) -> str:
              *[_MANY] * bool(program.folder), *[_FORWARDED] * program.forward]
     if program.choices:
         lines += ["", "choices", *(_choice_row(program, choice) for choice in program.choices)]
-    for section in _SECTIONS:
+    for section in SECTIONS:
         rows = [_row(name, _text(_default(item)), _meaning(item)) for name, item in keys.items()
                 if "." not in name and item.metadata.get("section") == section
                 and not is_group(item) and name not in chosen]

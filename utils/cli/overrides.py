@@ -32,8 +32,9 @@ def split_override(override: str, schema: type) -> tuple[str, str]:
     """
     name, separator, value = override.lstrip("+~").partition("=")
     if not separator and not override.startswith("~"):
-        raise ConfigError(f"{override}: not of the form key=value, such as "
-                          f"{next(iter(keys_of(schema)))}=..., without spaces around =")
+        example = override if override in keys_of(schema) else next(iter(keys_of(schema)))
+        raise ConfigError(f"{override}: not of the form key=value, such as {example}=..., without "
+                          "spaces around =")
     return name, value
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from hydra.conf import HydraConf, RunDir, SweepDir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
@@ -23,7 +24,7 @@ NAME_BYTES = 200  # a file system takes 255
 PROGRAMS: dict[str, "Program"] = {}
 
 
-class Outcome(NamedTuple):
+class Scored(NamedTuple):
     """What a task returns.
 
     Attributes:
@@ -154,17 +155,24 @@ class Program:
             chosen = {name: value for name, value in vars(values).items() if name in keys}
             store.store(group="recipe", name=recipe, package="_global_",
                         node={"recipe": recipe, **chosen})
+        store.store(name=self.name, node={"defaults": [
+            f"{self.name}_keys", "_self_",
+            *({choice.name: choice.default} for choice in self.choices)]})
+        store.store(group="hydra", name="config", node=self._hydra_config())
+
+    def _hydra_config(self) -> HydraConf:
+        """Return Hydra's own config with the program's folders, for configs of a user's, too."""
         run, grid = ((f"${{rose_folder:{self.name}}}", f"${{rose_grid:{self.name}}}")
                      if self.folder else (".", f"multirun/{self.name}"))
-        store.store(name=self.name, node={
-            "defaults": [f"{self.name}_keys", "_self_",
-                         *({choice.name: choice.default} for choice in self.choices),
-                         {"override hydra/hydra_logging": "disabled"},
-                         {"override hydra/job_logging": "disabled"}],
-            "hydra": {"job": {"name": self.name}, "output_subdir": None, "run": {"dir": run},
-                      "sweep": {"dir": grid, "subdir": "${rose_run:}"},
-                      "callbacks": {"grid": {"_target_": "utils.cli.grid.GridFolder"}}},
-        })
+        config = HydraConf(
+            run=RunDir(run), sweep=SweepDir(dir=grid, subdir="${rose_run:}"), output_subdir=None,
+            callbacks={"grid": {"_target_": "utils.cli.grid.GridFolder"}})
+        config.job.name = self.name
+        quiet = {"hydra_logging": "disabled", "job_logging": "disabled"}
+        config.defaults = [{name: quiet.get(name, option) for name, option in entry.items()}
+                           if isinstance(entry, dict) else entry for entry in config.defaults]
+        return config
+
 
 def swept_values(hydra_config: DictConfig) -> dict[str, str]:
     """Return key -> value of what tells a run of a grid from the others, in the order given."""

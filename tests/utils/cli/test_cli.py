@@ -13,7 +13,7 @@ from utils.cli.command import command
 from utils.cli.compose import read
 from utils.cli.program import PROGRAMS, Program
 from utils.config import keys_of
-from utils.errors import ConfigError
+from utils.errors import ConfigError, message_of
 from utils.recipes import RECIPES, resolve_recipe
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -68,6 +68,15 @@ def test_an_experiment_gives_values_that_the_command_line_may_change():
 
 def test_a_key_that_is_removed_has_its_default():
     assert train("data_path=D", "batch_size=3", "~batch_size").batch_size == 64
+    assert train("data_path=D", "lr=3", "~lr").lr is None
+
+
+def test_of_several_values_of_a_key_the_last_one_holds():
+    assert train("data_path=D", "seed=1", "seed=2", "seed=1").seed == 1
+
+
+def test_a_message_of_several_lines_becomes_one():
+    assert message_of(ConfigError("batch_size=a\nb: expected")) == "batch_size=a b: expected"
 
 
 def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
@@ -126,8 +135,8 @@ def test_bad_command_lines(overrides, message):
     (["split.val=null"], "split.val=null: expected a number"),
     (["split.val=1"], "split.val=1.0: must be 0 or more and below 1"),
     (["split.block=0"], "split.block=0: must be 1 or more"),
-    (["split.train_sizes=3"], "split.train_sizes=3: expected a list such as [90,110]"),
-    (["split.train_sizes=[a]"], "split.train_sizes=[a]: expected a list such as [90,110]"),
+    (["split.train_sizes=3"], "split.train_sizes=3: expected a list such as [50,100,200,500,1000]"),
+    (["split.train_sizes=[a]"], "split.train_sizes=[a]: expected a list such as [50,100,200,"),
     (["stretch=2"], "stretch=2: expected a list such as [2,98]"),
     (["layout=small"], "layout=small: choose one of compact, release"),
     (["~split.val"], "~split.val: a key of a group cannot be removed; set a value"),

@@ -11,7 +11,7 @@ import torch
 
 from tests.utils.cli.small_command import probe, sample_without_data, use_small_configs
 from utils.cli.command import command
-from utils.cli.program import Outcome
+from utils.cli.program import Scored
 from utils.errors import RoseError
 
 
@@ -104,7 +104,7 @@ def test_figures_of_all_runs_become_a_table(run, tmp_path):
 
     def main(cfg):
         known.append(len(rows(tmp_path / "P" / "grid.csv")) if known else 0)
-        return (Outcome(0.5, {"miou": 0.1 + cfg.seed, "miou_std": 1.0, "f1": math.nan})
+        return (Scored(0.5, {"miou": 0.1 + cfg.seed, "miou_std": 1.0, "f1": math.nan})
                 if cfg.seed != 1 else None)
     _, output, *_ = run("data_root=D", "seed=0,1,2", "save_path=P", main=main)
     assert known == [0, 1, 2]  # the rows are there after every run
@@ -161,7 +161,8 @@ def test_a_long_name_is_cut_and_stays_one_of_its_own(run):
 ])
 def test_a_grid_is_checked_as_a_whole_before_it_starts(run, arguments, message):
     received, output, errors, code = run("data_root=D", *arguments)
-    assert (received, output, code) == ([], "", 2)
+    assert (received, code) == ([], 2)
+    assert output.splitlines()[1:] == []  # Hydra's own sweeper says no after the first line
     assert errors.startswith(f"error: {message}")
     assert errors.count("\n") == 1
 
@@ -206,7 +207,7 @@ def test_a_run_that_fails_is_named_and_loses_no_other(run, tmp_path, error, mess
     def main(cfg):
         if cfg.seed == 1 and cfg.lr == 1:
             raise error
-        return Outcome(0.5, {"r2": 0.5})
+        return Scored(0.5, {"r2": 0.5})
     received, _, errors, code = run("data_root=D", "seed=0,1", "lr=1,2", "save_path=P", main=main)
     assert (len(received), code) == (4, 2)
     assert errors.splitlines() == [
@@ -214,6 +215,15 @@ def test_a_run_that_fails_is_named_and_loses_no_other(run, tmp_path, error, mess
         f"error: 1 of 4 runs failed; the first of them seed=1,lr=1: {message}"]
     assert [(row["r2"], row["error"]) for row in rows(tmp_path / "P" / "grid.csv")] == [
         ("0.5", ""), ("0.5", ""), ("", message), ("0.5", "")]
+
+
+def test_a_fault_of_the_program_leaves_a_row_and_its_traceback(run, tmp_path):
+    def main(cfg):
+        return Scored(1 / cfg.seed, {"r2": 1 / cfg.seed})
+    with pytest.raises(ZeroDivisionError):
+        run("data_root=D", "seed=0,1", "save_path=P", main=main)
+    assert [row["error"] for row in rows(tmp_path / "P" / "grid.csv")] == [
+        "ZeroDivisionError: division by zero", ""]
 
 
 def test_a_run_that_ends_the_program_ends_the_grid(run):

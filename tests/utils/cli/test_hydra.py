@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from utils.cli.command import command
-from utils.cli.program import Outcome, Program
+from utils.cli.program import Scored, Program
 from utils.config import key
 from utils.errors import ConfigError
 
@@ -44,7 +44,7 @@ def main(cfg):
         time.sleep(cfg.wait if cfg.seed == 2 else 0)
         done.write_text("done")
         print("worked", cfg.seed, flush=True)
-    return Outcome((cfg.lr - 1) ** 2, {{"error_of_lr": (cfg.lr - 1) ** 2}})
+    return Scored((cfg.lr - 1) ** 2, {{"error_of_lr": (cfg.lr - 1) ** 2}})
 
 if __name__ == "__main__":
     main()
@@ -117,9 +117,37 @@ def test_own_experiments_and_configs_come_from_a_folder_of_ones_own(shown, tmp_p
     assert [(cfg.batch_size, cfg.lr) for cfg in received] == [(3, 1.0), (5, None)]
 
 
+def test_a_config_of_ones_own_implies_nothing_and_has_the_programs_folders(shown, tmp_path):
+    (tmp_path / "mine.yaml").write_text("defaults: [evaluate_seg_fusion, _self_]\ndata_root: D\n")
+    (tmp_path / "bare.yaml").write_text("data_root: D\ntask: own\nsave_path: B\n")
+    received = []
+    for name in ("mine", "bare"):
+        shown(SEGMENTATION, "--config-dir", str(tmp_path), "--config-name", name,
+              task=received.append)
+    assert [(cfg.data_root, cfg.batch_size, cfg.epochs) for cfg in received] == [("D", 16, 30)] * 2
+    assert [cfg.save_path for cfg in received] == [None, "B"]
+    assert Path("runs/seg_fusion_finetune/.hydra/config.yaml").is_file()
+    assert Path("B/.hydra/config.yaml").is_file()
+    shown(SEGMENTATION, "--config-dir", "B/.hydra", "--config-name", "config",
+          task=received.append)
+    assert received[2] == received[1]
+
+
+def test_an_experiment_without_its_package_is_one_line(capsys, monkeypatch, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "fast.yaml").write_text("lr: 1\n")
+    monkeypatch.setattr("sys.argv", ["train_rose.py", "data_path=D", "experiment=fast",
+                                     "--config-dir", str(tmp_path)])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        command(TRAIN)(lambda cfg: pytest.fail("ran"))()
+    assert capsys.readouterr().err == (
+        "error: experiment/fast: has no `# @package _global_`; add it as the first line\n")
+
+
 @pytest.mark.parametrize(("text", "message"), [
     ("bath_size: 3\n", "experiment/fast: bath_size=...: unknown key; did you mean batch_size?"),
-    ("batch_size: many\n", "In 'experiment/fast': "),
+    ("batch_size: many\n", "experiment/fast: batch_size: expected a whole number"),
     ("batch_size: 0\n", "batch_size=0: must be 1 or more"),
     ("batch_size: [\n", ""),
 ])
@@ -192,6 +220,11 @@ def test_a_grid_runs_with_any_launcher(probe, tmp_path, launcher):
         tmp_path / "G" / "grid.csv")] == [("1", "0.0", ""), ("3", "", "seed=3: broken"),
                                           ("4", "0.0", "")]
     assert (tmp_path / "G" / "seed=4" / ".hydra" / "config.yaml").is_file()
+
+
+def test_hydras_mode_makes_a_grid_as_multirun_does(probe, tmp_path):
+    assert probe("hydra.mode=MULTIRUN", "seed=1,3", "out=M").returncode == 2
+    assert [row["seed"] for row in rows(tmp_path / "M" / "grid.csv")] == ["1", "3"]
 
 
 def test_a_sweeper_optimises_the_score(probe, tmp_path):
