@@ -139,7 +139,8 @@ def _flags(parser: ArgumentParser, args: Namespace) -> list[str]:
 def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
     """Return the overrides as Hydra takes them, and those to be handed on."""
     own = next((Path(path) for path in (args.config_dir, args.config_path) if path), None)
-    quoted = [quote(argument, args.multirun) for argument in named(args.overrides, program)]
+    arguments = named(args.overrides, program)
+    quoted = [quote(argument, args.multirun) for argument in arguments]
     overrides, rest = forwarded(quoted, program)
     several = [override for override in rest if values_of(override) is not None]
     if several:
@@ -150,7 +151,7 @@ def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
             overrides = with_implied(program, overrides)
         return check_all(program, overrides, args.multirun, own), rest
     except ConfigError as error:
-        swept = [argument for argument in named(args.overrides, program)
+        swept = [argument for argument in arguments
                  if values_of(argument) is not None and not args.multirun
                  and str(error).startswith(f"{split_override(argument, program.schema)[0]}=")]
         if not swept:
