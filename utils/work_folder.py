@@ -3,13 +3,12 @@
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from utils.errors import PrepareError, RoseError
 from utils.files import replacing
+from utils.locks import locked
 
 _REQUEST, _PLAN, _REPLACED = "request.json", "moves.json", "replaced"
 
@@ -41,7 +40,7 @@ class WorkFolder:
         self.parts, self.made = self.folder / "parts", self.folder / "made"
         self.discarded = False
         self._fresh = False
-        self._lock = FileLock(out / f".lock-{name}")
+        self._lock = out / f".lock-{name}"
 
     @property
     def worth_keeping(self) -> bool:
@@ -59,21 +58,18 @@ class WorkFolder:
             PrepareError: another run holds the lock, or `out` cannot be written.
         """
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise PrepareError(f"{self.out}: another run is {self.doing} there; wait for it to "
-                               "end, or stop it.") from error
-        except OSError as error:
-            raise cannot_write(self.out, error, self.key) from error
-        try:
-            if self._plan.is_file():
-                self._move()
-            yield
-        except RoseError:
-            if self._fresh and not self.worth_keeping:
-                self.abandon()
-            raise
+            with self._locked():
+                try:
+                    if self._plan.is_file():
+                        self._move()
+                    yield
+                except RoseError:
+                    if self._fresh and not self.worth_keeping:
+                        self.abandon()
+                    raise
+                finally:
+                    if not resumable:
+                        self.abandon()
         except OSError as error:
             if error.filename is not None:
                 raise
@@ -81,13 +77,19 @@ class WorkFolder:
                                "space there and run the same command again; it keeps what is "
                                "done.") from error
         finally:
-            if not resumable:
-                self.abandon()
-            # while the lock is held: afterwards the file may be another run's
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock.release()
             if self.out.is_dir() and not any(self.out.iterdir()):
                 self.out.rmdir()
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            try:
+                self.out.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self._lock, self.doing, f"pass another {self.key}=",
+                                           PrepareError))
+            except OSError as error:
+                raise cannot_write(self.out, error, self.key) from error
+            yield
 
     def begin(self, request: dict) -> bool:
         """Make the folder ready for a request; return True where work of the same request is

@@ -130,7 +130,7 @@ def test_two_runs_of_one_city_do_not_meet(place):
     out = place.folder / "out"
     out.mkdir()
     with FileLock(out / ".lock-preparing-c"), pytest.raises(
-            PrepareError, match="out: another run is preparing c there; wait for it"):
+            PrepareError, match="out: another process is preparing c, expected none; wait"):
         prepare(place)
     assert prepare(place).tiles == 4
 
