@@ -59,7 +59,7 @@ def huge(path):
     (shorter, "cannot be read"),
     (header, "cannot be read|holds"),
     (huge, "cannot be read"),
-    (lambda path: np.save(path, np.float32(1)), r"holds float32 \[\], expected an array \[2, any\]"),
+    (lambda path: np.save(path, np.float32(1)), r"holds float32 \[\], expected an array \[2, any"),
     (lambda path: np.save(path, RIGHT.astype(int)), r"holds int64 \[2, 3\], .* of numbers; remedy"),
     (lambda path: np.save(path, RIGHT.T), r"holds float32 \[3, 2\], expected an array \[2, any\]"),
 ])
