@@ -2,6 +2,7 @@
 # make evaluate   land use and population with that network: a minute
 # make demo       all of Rose on the sample city, from raw files to maps and one page: five minutes
 # make test       all tests
+# make soak       kills, damaged and hostile files, wrong values: an hour on 2 cores
 # make lint       style
 # make bench      all benchmarks to benchmarks/results.md; half an hour on 2 idle cores
 # make bench-gpu  pretraining steps on one CUDA GPU; ARGS="--batch 128" changes the options
@@ -13,7 +14,7 @@ SUM = $(shell cat requirements-optional.txt requirements.txt | cksum | cut -d' '
 READY = .venv/.installed-$(SUM)
 TESTABLE = .venv/.testable-$(SUM)
 
-.PHONY: pretrain evaluate demo test lint bench bench-gpu prepare install clean
+.PHONY: pretrain evaluate demo test soak lint bench bench-gpu prepare install clean
 
 pretrain: $(READY)
 	$(BIN)/python train_rose.py experiment=sample
@@ -41,6 +42,9 @@ demo: $(READY)
 
 test: $(TESTABLE)
 	$(BIN)/python -m pytest
+
+soak: $(TESTABLE)
+	$(BIN)/python -m tests.robustness.soak $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
