@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.robustness.soak import warm
-from tests.robustness.soak.inputs import PATIENCE_S, judge, job_of, own_work, slots
+from tests.robustness.soak.inputs import PATIENCE_S, job_of, judge, own_work, slots
 from tests.robustness.soak.jobs import Workshop, outputs, with_inputs
 
 
