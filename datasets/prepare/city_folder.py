@@ -49,6 +49,7 @@ class CityFolder(WorkFolder):
 
     def publish(self) -> None:
         """Move what was made into `out`, in place of what it holds of this city."""
+        self._marker.unlink(missing_ok=True)  # if it is a link, it may lead anywhere
         self._marker.touch()
         moves = sorted(path.relative_to(self.made).as_posix() for path in self.made.glob("*/*"))
         self.install(moves, _files_of(self.out, self.city))

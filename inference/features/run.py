@@ -29,8 +29,15 @@ from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
 from utils.cli.compose import configured
+from utils.contents import Either, Fields, Items, Null, Number, Text, Whole
 from utils.errors import ConfigError
 from utils.progress import progress_bar, say, say_if_slow
+
+# of a record, as `in_words` shows it
+FIELDS = {"tiles": Whole(least=0), "source": Text(), "checkpoint": Text(), "notes": Items(Text()),
+          "representations": Items(Text()), "fusion": Text(),
+          "areas": Items(Fields({"name": Text(), "folder": Text()})),
+          "fused_pca_explained": Either([Items(Number()), Null()])}
 
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
@@ -74,7 +81,8 @@ class _Extraction:
 
     def run(self) -> dict[str, Any]:
         """Return the record of the results, made unless they are there."""
-        work = ResultFolder(Path(self.cfg.out), "extracting", "extracting features", FEATURES)
+        work = ResultFolder(Path(self.cfg.out), "extracting", "extracting features", FEATURES,
+                            FIELDS)
         with say_if_slow(f"reading {self.network.path}"):
             request = request_of(self.cfg, checkpoint_sha256=self.network.sha256,
                                  **self.source.identity)

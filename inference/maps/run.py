@@ -24,6 +24,7 @@ from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
 from training.devices import launch_single
 from utils.cli.compose import configured
+from utils.contents import Items, Text
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
 from utils.progress import progress_bar, say, say_if_slow
@@ -34,6 +35,7 @@ KINDS: dict[type[Head], type[MapKind]] = {
     RegressionHead: TotalsMap,
 }
 TILE_PX = 224
+FIELDS = {"title": Text(), "lines": Items(Text())}  # of a record, as `SceneMap` shows it
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def run(cfg: PredictConfig) -> SceneMap:
     with open_scene(cfg, cfg.raster, network, model.rose, model.modality.reads_osm, tile_px,
                     stride, kind.edges) as scene:
         kind.check(scene)
-        work = ResultFolder(Path(cfg.out), "mapping", "mapping a scene", SCENE)
+        work = ResultFolder(Path(cfg.out), "mapping", "mapping a scene", SCENE, FIELDS)
         request = request_of(cfg, checkpoint_sha256=checkpoint_sha256,
                              **scene.identity(cfg.batch_size),
                              zones=states([Path(cfg.zones)] if cfg.zones else []))
