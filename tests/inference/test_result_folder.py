@@ -40,7 +40,7 @@ def test_a_record_that_is_not_ours_removes_nothing_and_its_remedy_works(tmp_path
     (out / "map.tif").write_text("old")
     (out / "scene.json").write_bytes(text)
     before = contents(tmp_path)
-    with pytest.raises(PrepareError, match=r"my map/scene\.json: .*; choose another out=") as raised:
+    with pytest.raises(PrepareError, match=r"scene\.json: .*; choose another out=") as raised:
         make(out)
     assert contents(tmp_path) == before
     follow(*commands_in(str(raised.value)), tmp_path)
