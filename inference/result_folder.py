@@ -14,6 +14,8 @@ from utils.progress import say
 from utils.work_folder import WorkFolder
 
 _DIGEST = re.compile("[0-9a-f]{64}")
+# files that a GIS writes beside one that it opens, and that would be read with its successor
+_BESIDE = (".aux.xml", ".ovr", ".msk", "-wal", "-shm", "-journal")
 FILES = Items(Fields({"name": InnerPath(), "what": Text()}))
 
 
@@ -78,9 +80,11 @@ class ResultFolder(WorkFolder):
         made = sorted(path.relative_to(self.made).as_posix() for path in self.made.rglob("*")
                       if path.is_file())
         write_json(self.made / self.record, {**record, "made": made})
-        before = (self._read_record() or {}).get("made", [])
+        there = self._read_record() or {"files": []}
+        before = there.get("made", [file["name"] for file in there["files"]])
+        beside = [f"{name}{suffix}" for name in before for suffix in _BESIDE]
         self.install([*(name for name in made if name != self.record), self.record],
-                     [self.record, *before])
+                     [self.record, *before, *beside])
         self.clear()
 
     def _check_same(self, there: dict[str, Any], request: dict[str, Any]) -> None:

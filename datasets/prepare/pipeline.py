@@ -22,6 +22,7 @@ from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
 from datasets.prepare.job import TOTALS, Job, TileRules, open_job
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import LayerTable, listed, load_layers
+from datasets.prepare.preview import preview_path, shows
 from datasets.prepare.settings import Settings
 from datasets.prepare.staging import Objects, announce, build_job
 from datasets.prepare.summary import PrepareSummary
@@ -32,7 +33,7 @@ from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.errors import PrepareError, TileError
-from utils.files import checksums, states
+from utils.files import checksums, digest_of, states
 from utils.versions import versions
 
 LEAST_COMPRESSED = 0.3  # least fraction of its raw bytes that a tile's image takes on disk
@@ -110,7 +111,7 @@ class _Preparation:
 
     def forecast(self) -> Forecast:
         """Return the forecast of a run."""
-        return forecast(self.settings, self.mosaic, self.grid, self._build_job,
+        return forecast(self.settings, self.mosaic, self.grid, self._subject(), self._build_job,
                         lambda step: announce(step, self.progress))
 
     def run(self) -> PrepareSummary:
@@ -125,7 +126,7 @@ class _Preparation:
                            "thrown away"])
             if not work.finished.is_dir():
                 self._make(work)
-                work.publish()
+                self._publish(work)
             return self._finish(work)
 
     def _say(self, notes: Iterable[str]) -> None:
@@ -134,9 +135,26 @@ class _Preparation:
 
     def _files(self) -> list[Path]:
         """Return every file that the tiles depend on."""
-        of_targets = (file for target in self.targets for file in target.files)
-        return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path,
-                *of_targets]
+        return [*self._shown_files(),
+                *(file for target in self.targets for file in target.files)]
+
+    def _shown_files(self) -> list[Path]:
+        """Return every file that the preview depends on."""
+        return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path]
+
+    def _subject(self) -> str:
+        """Return what a preview of these tiles shows, as a digest."""
+        return digest_of([self.mosaic.to_dict(), self.grid.to_dict(),
+                          states(self._shown_files())])
+
+    def _publish(self, work: CityFolder) -> None:
+        """Move the tiles to their place; a preview of others goes."""
+        preview = preview_path(self.settings.folder, self.settings.city)
+        stale = preview.is_file() and not shows(preview, self._subject())
+        if stale:
+            self._say([f"{preview} shows another raster, other objects or other tiles, so it is "
+                       "removed; dry_run=true draws it again"])
+        work.publish([preview.name] if stale else [])
 
     def _make(self, work: CityFolder) -> None:
         """Make tiles that are ready to be moved."""

@@ -52,8 +52,17 @@ def test_only_what_the_record_says_was_made_is_replaced(tmp_path):
     out = tmp_path / "map"
     out.mkdir()
     (out / "scene.json").write_text(json.dumps({**WHOLE, "made": ["map.tif", "map.qml"]}))
-    for name in ("map.tif", "map.qml", "mine.txt"):
+    for name in ("map.tif", "map.tif.aux.xml", "map.qml", "mine.txt"):
         (out / name).write_text("old")
     make(out)
     assert sorted(path.name for path in out.iterdir()) == ["map.tif", "mine.txt", "scene.json"]
     assert make(out)["title"] == "A map"
+
+
+def test_a_record_of_an_earlier_version_names_its_files_elsewhere(tmp_path):
+    record = {name: value for name, value in WHOLE.items() if name != "made"}
+    (tmp_path / "scene.json").write_text(json.dumps({**record, "files": [
+        {"name": name, "what": ""} for name in ("map.tif", "probabilities.tif")]}))
+    (tmp_path / "probabilities.tif").write_text("old")
+    make(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.tif", "scene.json"]

@@ -323,3 +323,16 @@ def test_existing_tiles_are_replaced_only_on_request_and_only_of_this_city(place
     after = contents(out)
     assert other.items() <= after.items()
     assert TileDataset(out, cities=["c"], image_size=64).names == TILES
+
+
+def test_a_preview_stays_beside_the_tiles_that_it_shows_and_no_others(place, capsys):
+    preview = place.folder / "out/c_preview.png"
+    prepare(place, dry_run=True)
+    prepare(place, keep_empty=True)
+    assert preview.is_file()
+    prepare(place, resolution=1, tile_px=32, overwrite=True, progress=True)
+    assert not preview.exists()
+    assert "c_preview.png shows another raster" in capsys.readouterr().out
+    preview.write_bytes(b"an earlier version's")
+    prepare(place, overwrite=True)
+    assert not preview.exists()
