@@ -101,7 +101,7 @@ class LandUseMap(MapKind):
                                                          "(Cloud-Optimised GeoTIFF)"})
         with say_if_slow(f"drawing {MAP}"):
             layer = class_layer(out / MAP, self.classes, areas, shape)
-        return WrittenMap([self._in_words(areas)], [layer], files)
+        return WrittenMap([self._in_words(areas), *self._doubts(areas)], [layer], files)
 
     def _count(self, strips: Strips, tiles: SceneTiles, areas: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the strips' classes, and add the square metres of each class to `areas` [C]."""
@@ -112,6 +112,14 @@ class LandUseMap(MapKind):
             areas += pixels * tiles.pixel_area(top, rows)
             top += rows
             yield strip[:1]
+
+    def _doubts(self, areas: np.ndarray) -> list[str]:
+        """Return a remark on a map that shows one class alone."""
+        if len(self.classes) == 1 or np.count_nonzero(areas) > 1:
+            return []
+        only = self.classes[int(areas.argmax())]
+        return [f"every pixel is {only}, of {len(self.classes)} classes: unless the place is so, "
+                "the model has not learned to tell them apart; its evaluation says how good it is"]
 
     def _in_words(self, areas: np.ndarray) -> str:
         order = [value for value in np.argsort(-areas, kind="stable").tolist() if areas[value]]

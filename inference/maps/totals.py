@@ -137,13 +137,16 @@ class TotalsMap(MapKind):
                           {_DIGEST: _digest(values)})
 
     def _doubts(self, frame: gpd.GeoDataFrame) -> list[str]:
-        """Return how much of the total comes of tiles with little imagery, in words."""
-        cut = frame["imagery"] < _CUT
-        if not cut.any():
-            return []
-        return [f"{frame[self.column][cut].sum():,.0f} of them where a tile has imagery on less "
-                f"than half of its ground ({cut.sum():,} of the tiles): there the model is least "
-                "certain"]
+        """Return what makes the totals doubtful, in words."""
+        doubts, cut = [], frame["imagery"] < _CUT
+        if len(frame) > 1 and frame[self.column].nunique() == 1:
+            doubts.append("every tile has the same estimate: the model has not learned to tell "
+                          "them apart; its evaluation says how good it is")
+        if cut.any():
+            doubts.append(f"{frame[self.column][cut].sum():,.0f} of them where a tile has imagery "
+                          f"on less than half of its ground ({cut.sum():,} of the tiles): there "
+                          "the model is least certain")
+        return doubts
 
     def _frame(self, tiles: SceneTiles, values: np.ndarray) -> gpd.GeoDataFrame:
         """Return the tiles that have imagery, cut to the raster."""

@@ -273,3 +273,27 @@ def test_a_folder_of_features_is_no_folder_of_maps(place, tmp_path):
     with pytest.raises(RoseError, match=r"map: holds other files .*expected a new folder"):
         predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map",
                 overwrite=True)
+
+
+@pytest.mark.parametrize(("problem", "remark"), [
+    ("segmentation", "every pixel is water, of 3 classes: unless the place is so, the model has "
+                     "not learned to tell them apart"),
+    ("regression", "every tile has the same estimate: the model has not learned"),
+])
+def test_a_network_that_says_the_same_everywhere_is_pointed_out(place, tmp_path, problem, remark):
+    model = write_model(tmp_path / "best.safetensors", problem, weight=0.0)
+    made = map_scene(place / "city.tif", model, tmp_path / "map", num_workers=0)
+    assert remark in str(made)
+    assert remark in (tmp_path / "map/report.html").read_text()
+
+
+@pytest.mark.xfail(reason="networks are not yet checked for this where they are read")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_with_weights_that_are_not_finite_is_refused(place, tmp_path, value):
+    model = write_model(tmp_path / "best.safetensors", weight=value)
+    with pytest.raises(RoseError, match=r"best\.safetensors: .*finite"):
+        predict(place / "city.tif", model, tmp_path / "map")
+    with pytest.raises(RoseError, match=r"best\.safetensors: .*finite"):
+        extract_features(model, tmp_path / "out", raster=place / "city.tif", num_workers=0)
+    assert not (tmp_path / "map").exists()
+    assert not (tmp_path / "out").exists()
