@@ -4,7 +4,6 @@ Spool the OSM objects to disk, encode their tag values once, and make bands of t
 in one process or many. Every step leaves its result on disk, so a stopped run resumes.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -13,13 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.prepare.bands import BandReport
+from datasets.prepare.bands import BandReport, is_made
 from datasets.prepare.city_folder import CityFolder
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
-from datasets.prepare.job import TOTALS, Job, TileRules, open_job
+from datasets.prepare.job import TOTALS, Job, TileRules, open_job, remedy
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import LayerTable, listed, load_layers
 from datasets.prepare.preview import preview_path, shows
@@ -32,6 +31,7 @@ from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
+from utils.contents import Anything, Table, read_json
 from utils.errors import PrepareError, TileError
 from utils.files import checksums, digest_of, states
 from utils.versions import versions
@@ -187,7 +187,7 @@ class _Preparation:
 
     def _make_bands(self, job: Job) -> None:
         sizes = [band.last - band.first for band in map(job.grid.band, range(job.grid.bands))]
-        missing = [number for number in range(job.grid.bands) if not job.report(number).exists()]
+        missing = [number for number in range(job.grid.bands) if not is_made(job, number)]
         done = job.grid.tiles - sum(sizes[number] for number in missing)
         if done:
             self._say([f"resuming the work of a stopped run: {done} of {job.grid.tiles} "
@@ -244,7 +244,8 @@ class _Preparation:
             "layers": list(spool.counts),
             "label_names": spool.labels.names,
             "label_layers": spool.labels.layers,
-            "text": json.loads((job.folder / "text.json").read_text(encoding="utf-8")),
+            "text": read_json(job.folder / "text.json", Table(Anything()), remedy(job.folder),
+                              PrepareError),
             "text_values": spool.labels.values,  # of the text table's rows
             "keys": self.settings.of_result(),
             "counts": {
