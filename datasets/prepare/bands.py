@@ -22,11 +22,11 @@ from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
 from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
 from utils.errors import PrepareError
-from utils.files import replacing
+from utils.files import digest_of, replacing
 
 EMPTY, BLANK = "tiles without OSM object", "tiles with too little imagery"
 FLAT_CLIPS = "clips without area (touching a tile's edge)"
-_BYTES = "bytes"  # in a band's report, of its part
+_BYTES, _DIGEST = "bytes", "sha256"  # in a band's report: of its part, and of the rest
 WHOLE = 0.99    # least fraction of a tile that counts as covered by a source
 CUT_FIRST = 64  # least vertices of an object that is cut to its band before it is cut to tiles
 
@@ -104,8 +104,14 @@ def is_made(job: Job, number: int) -> bool:
 def _read_report(path: Path) -> dict[str, Any]:
     rules = {item.name: Whole(least=0) if item.type is int else Table(Number())
              for item in fields(BandReport)}
-    return read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}),
-                     f"`rm {shlex.quote(str(path))}` and run the same command again", PrepareError)
+    remedy = f"`rm {shlex.quote(str(path))}` and run the same command again"
+    report = read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}), remedy,
+                       PrepareError)
+    digest = report.pop(_DIGEST, None)  # an earlier version wrote none
+    if digest not in (None, digest_of(report)):
+        raise PrepareError(f"{path}: is not as it was written, expected the counts of a band; "
+                           f"{remedy}")
+    return report
 
 
 def _size(part: Path) -> int | None:
@@ -125,9 +131,10 @@ def make_band(folder: str, number: int) -> int:
         else:
             for tile in tiles:
                 write_release_tile(made_folder(job.folder), tile, job.text)
+        described = {**vars(report), _BYTES: _size(job.part(number))}
+        described[_DIGEST] = digest_of(described)
         with replacing(job.report(number)) as temporary:
-            temporary.write_text(json.dumps({**vars(report), _BYTES: _size(job.part(number))}),
-                                 encoding="utf-8")
+            temporary.write_text(json.dumps(described), encoding="utf-8")
     return number
 
 

@@ -128,7 +128,7 @@ def open_job(folder: str) -> Job:
     path = Path(folder) / "job.json"
     try:
         return _opened(folder, path.read_bytes())
-    except (OSError, ContentFault, KeyError, TypeError, ValueError, RecursionError,
+    except (OSError, ContentFault, LookupError, TypeError, ValueError, RecursionError,
             CRSError) as error:
         raise PrepareError(f"{path}: does not describe the work ({one_line(error)}); "
                            f"{remedy(path.parent)}") from error
