@@ -11,8 +11,10 @@ from utils.contents import Fields, InnerPath, Items, read_json
 from utils.errors import PrepareError, RoseError
 from utils.files import replacing
 from utils.locks import locked
+from utils.tables import format_bytes
 
 _REQUEST, _PLAN, _REPLACED = "request.json", "moves.json", "replaced"
+_MUCH = 1e9  # bytes
 _MOVES = Fields({"moves": Items(InnerPath()), "replaced": Items(InnerPath())})
 
 
@@ -55,6 +57,29 @@ class WorkFolder:
         """What to do where the work of a stopped run is damaged, to end a message."""
         return (f"`rm -r {shlex.quote(str(self.folder))}` removes it; then run the same command "
                 "again")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the work so far."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def check_space(self, needed: float, what: str, remedy: str) -> list[str]:
+        """Raise PrepareError if the disk lacks room; return a note if the work takes much.
+
+        Args:
+            needed: the least bytes that are still to be written.
+            what: is made, a plural such as "6 tiles".
+            remedy: ends the message.
+        """
+        free = shutil.disk_usage(self.out).free
+        if free < needed:
+            raise PrepareError(f"{self.out}: the disk has {format_bytes(free)} free, but {what} "
+                               f"need {format_bytes(needed)} or more; free space, choose another "
+                               f"{self.key}=, or {remedy}")
+        if needed < _MUCH:
+            return []
+        return [f"{what} need {format_bytes(needed)} or more, and the disk of {self.out} has "
+                f"{format_bytes(free)} free"]
 
     @contextmanager
     def held(self, resumable: bool = True) -> Iterator[None]:

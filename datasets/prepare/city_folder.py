@@ -43,11 +43,6 @@ class CityFolder(WorkFolder):
         """Whether a band of tiles is finished."""
         return any(self.folder.glob("reports/*.json"))
 
-    @property
-    def size(self) -> int:
-        """Bytes of the work so far."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
     def publish(self, stale: Sequence[str]) -> None:
         """Move what was made into `out`, in place of what it holds of this city and of the paths
         `stale` there."""

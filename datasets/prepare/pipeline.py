@@ -4,7 +4,6 @@ Spool the OSM objects to disk, encode their tag values once, and make bands of t
 in one process or many. Every step leaves its result on disk, so a stopped run resumes.
 """
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -158,7 +157,9 @@ class _Preparation:
 
     def _make(self, work: CityFolder) -> None:
         """Make tiles that are ready to be moved."""
-        _check_space(work, self.grid)
+        needed = self.grid.tiles * self.grid.tile_px**2 * 3 * LEAST_COMPRESSED - work.size
+        self._say(work.check_space(needed, f"{self.grid.tiles:,} tiles",
+                                   "pass a coarser resolution="))
         job = self._build_job(work.folder)
         self._make_bands(job)
         total = _total(job)
@@ -271,15 +272,6 @@ def _target_arguments(settings: Settings) -> dict[str, dict]:
             unit, column = getattr(settings, f"{name}_unit"), getattr(settings, f"{name}_column")
             arguments[kind] = {"path": path, "name": name, "unit": unit, "column": column}
     return arguments
-
-
-def _check_space(work: CityFolder, grid: TileGrid) -> None:
-    needed = int(grid.tiles * grid.tile_px**2 * 3 * LEAST_COMPRESSED)
-    free = shutil.disk_usage(work.out).free + work.size
-    if free < needed:
-        raise PrepareError(f"{work.out}: the disk has {free / 1e9:.1f} GB free, but {grid.tiles} "
-                           f"tiles need {needed / 1e9:.1f} GB or more. Free space, choose another "
-                           "out=, or a coarser resolution=.")
 
 
 def _total(job: Job) -> BandReport:

@@ -29,6 +29,7 @@ from utils.style import class_colours, rgb
 
 MAP, PROBABILITIES = "map.tif", "probabilities.tif"
 OVERLAP = 0.5
+LEAST_COMPRESSED = 0.01  # bytes of a pixel's class, or of its per cent of a class
 
 
 class LandUseMap(MapKind):
@@ -46,6 +47,11 @@ class LandUseMap(MapKind):
                               "evaluate_pop_fusion.py, or leave zones= out")
         self.classes, self.probabilities = list(head.classes), cfg.probabilities
         self.overlap = OVERLAP if cfg.overlap is None else cfg.overlap
+
+    def least_bytes(self, grid: TileGrid) -> float:
+        """Return the bytes of strips and rasters that compress well."""
+        planes = 1 + len(self.classes) * self.probabilities
+        return 2 * LEAST_COMPRESSED * planes * grid.width * grid.height
 
     def network(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return probabilities [B, C, H, W]."""

@@ -96,6 +96,9 @@ def run(cfg: PredictConfig) -> SceneMap:
 def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
           request: dict[str, Any]) -> dict[str, Any]:
     """Make the map, or what a stopped run left of it; return its record."""
+    say(work.check_space(kind.least_bytes(scene.grid) - work.size,
+                         f"a map of {scene.grid.width:,} x {scene.grid.height:,} pixels and its "
+                         "parts", "pass a coarser resolution="))
     tiles = scene.tiles(work.folder)
     strips = Strips(work.parts, tiles.grid.rows)
     if not strips.done and (record := work.similar(request, kind.afterwards)):

@@ -32,6 +32,7 @@ from utils.progress import say, say_if_slow
 
 TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
 SHOWN_ZONES = 100
+ROW_BYTES = 150  # of a tile in a GeoPackage
 _DIGEST = "tiles_sha256"
 # column of the tables, and title, by the target of evaluate_pop_fusion.py
 _COLUMN = {"pop": "population", "co2": "co2"}
@@ -75,6 +76,10 @@ class TotalsMap(MapKind):
             whole = gpd.GeoDataFrame({self.column: [np.nan]}, geometry=[box], crs=crs)
             with say_if_slow(f"checking {self.zones}"):
                 check_holdable(self.zones, zone_totals(self.zones, whole, self.column))
+
+    def least_bytes(self, grid: TileGrid) -> float:
+        """Return the bytes of the tables' rows."""
+        return ROW_BYTES * grid.tiles
 
     def network(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return totals [B, 1] in their own units."""

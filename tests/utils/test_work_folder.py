@@ -2,6 +2,7 @@
 results and nothing of the old ones."""
 
 import json
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from utils import work_folder
 from utils.errors import PrepareError
 from utils.work_folder import WorkFolder
 
+Usage = namedtuple("Usage", "total used free")
 OLD = {"record.json": "old", "table": "old", "figures/a": "old", "city/x": "old", "theirs": "-"}
 NEW = {"record.json": "new", "map": "new", "figures/b": "new", "city/y": "new"}
 AFTER = {**NEW, "theirs": "-"}
@@ -210,3 +212,14 @@ def test_a_damaged_request_is_that_of_other_work(tmp_path):
         work.begin({"request": 1})
         (work.folder / "request.json").write_bytes(b"\xff\xfe{")
         assert not work.begin({"request": 1})
+
+
+def test_room_on_the_disk_is_checked_and_much_work_announced(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(0, 0, 5 * 10**9))
+    work = WorkFolder(tmp_path, "working", "working")
+    with pytest.raises(PrepareError, match=r"the disk has 5 GB free, but 3 maps need 6\.2 GB or "
+                                           r"more; free space, choose another out=, or wait"):
+        work.check_space(6.2e9, "3 maps", "wait")
+    assert work.check_space(2e9, "3 maps", "wait") == [
+        f"3 maps need 2 GB or more, and the disk of {tmp_path} has 5 GB free"]
+    assert work.check_space(2e6, "3 maps", "wait") == []

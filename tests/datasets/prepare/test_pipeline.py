@@ -101,7 +101,7 @@ def test_a_folder_has_one_layout(place):
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(place, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(10**6, 10**6, 10**3))
-    message = r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"
+    message = r"out: the disk has 1 kB free, but 6 tiles need .* kB or more; free space"
     with pytest.raises(PrepareError, match=message):
         prepare(place)
     assert not (place.folder / "out").exists()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import namedtuple
 from pathlib import Path
 
 import geopandas as gpd
@@ -28,6 +29,7 @@ from tests.pretrained import save_pretrained
 from tests.random_tiles import contents
 from utils.errors import RoseError
 
+Usage = namedtuple("Usage", "total used free")
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -297,3 +299,14 @@ def test_a_network_with_weights_that_are_not_finite_is_refused(place, tmp_path, 
         extract_features(model, tmp_path / "out", raster=place / "city.tif", num_workers=0)
     assert not (tmp_path / "map").exists()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("model", STOPPED)
+def test_a_disk_that_is_too_small_for_a_map_is_refused_before_the_work(place, tmp_path, model,
+                                                                     monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(0, 0, 100))
+    monkeypatch.setattr(Strips, "write", None)
+    with pytest.raises(RoseError, match=r"map: the disk has 100 bytes free, but a map of 500 x 460 "
+                                        r"pixels and its parts need .* or more; free space"):
+        predict(place / "city.tif", place / f"{model}.safetensors", tmp_path / "map")
+    assert not (tmp_path / "map").exists()
