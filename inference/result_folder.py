@@ -2,28 +2,41 @@
 
 import json
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from utils.contents import Anything, Fields, InnerPath, Items, Rule, Table, Text, read_json
 from utils.errors import ConfigError, PrepareError
 from utils.outputs import write_json
 from utils.progress import say
 from utils.work_folder import WorkFolder
 
 _DIGEST = re.compile("[0-9a-f]{64}")
+# files that a GIS writes beside one that it opens, and that would be read with its successor
+_BESIDE = (".aux.xml", ".ovr", ".msk", "-wal", "-shm", "-journal")
+FILES = Items(Fields({"name": InnerPath(), "what": Text()}))
 
 
 class ResultFolder(WorkFolder):
     """The work on results that have a record; `out`, `name` and `doing` as in WorkFolder.
 
     `record` names the JSON file that says what the results are ("files") and by which "request"
-    they were made. It is moved last: where it is, all is there.
+    they were made. It is moved last: where it is, all is there. `fields` are the rules of what
+    else the record must say.
     """
 
-    def __init__(self, out: Path, name: str, doing: str, record: str):
+    def __init__(self, out: Path, name: str, doing: str, record: str, fields: dict[str, Rule]):
         super().__init__(out, name, doing)
         self.record = record
+        self._rule = Fields({**fields, "request": Table(Anything()), "files": FILES},
+                            {"made": Items(InnerPath())})
+
+    @property
+    def remedy(self) -> str:
+        return (f"choose another out=, or `rm -r {shlex.quote(str(self.out))}` removes what is "
+                "there; then run the same command again")
 
     def start(self, request: dict[str, Any], overwrite: bool,
               afterwards: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -67,12 +80,11 @@ class ResultFolder(WorkFolder):
         made = sorted(path.relative_to(self.made).as_posix() for path in self.made.rglob("*")
                       if path.is_file())
         write_json(self.made / self.record, {**record, "made": made})
-        before = (self._read_record() or {}).get("made", [])
-        # a record may come from elsewhere
-        inside = [name for name in before
-                  if not Path(name).is_absolute() and ".." not in Path(name).parts]
+        there = self._read_record() or {"files": []}
+        before = there.get("made", [file["name"] for file in there["files"]])
+        beside = [f"{name}{suffix}" for name in before for suffix in _BESIDE]
         self.install([*(name for name in made if name != self.record), self.record],
-                     [self.record, *inside])
+                     [self.record, *before, *beside])
         self.clear()
 
     def _check_same(self, there: dict[str, Any], request: dict[str, Any]) -> None:
@@ -86,15 +98,9 @@ class ResultFolder(WorkFolder):
         path = self.out / self.record
         if not path.is_file():
             return None
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            if "request" not in record:
-                return None  # another command's
-            return {**record, "request": dict(record["request"]), "files": list(record["files"])}
-        except (ValueError, KeyError, TypeError) as error:
-            raise PrepareError(f"{path}: does not say what the results are "
-                               f"({type(error).__name__}); remove the folder, or choose another "
-                               "out=") from error
+        if "request" not in read_json(path, Table(Anything()), self.remedy, PrepareError):
+            return None  # another command's
+        return read_json(path, self._rule, self.remedy, PrepareError)
 
 
 def _differences(key: str, requested: Any, there: Any) -> list[str]:

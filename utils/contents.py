@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from utils.errors import RoseError, one_line
@@ -81,6 +81,17 @@ class Text:
             raise fault(at, value, f"a text of {self.most} characters or fewer")
         if self.choices and value not in self.choices:
             raise fault(at, value, f"one of {', '.join(self.choices)}")
+        return value
+
+
+@dataclass(frozen=True)
+class InnerPath:
+    """A path, with / between names, that stays inside the folder it begins in."""
+
+    def check(self, value: Any, at: str) -> str:
+        path = PurePosixPath(Text(most=4096).check(value, at))
+        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in value:
+            raise fault(at, value, "a path inside the folder")
         return value
 
 

@@ -4,12 +4,17 @@ import errno
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from utils.contents import ContentFault, InnerPath, Items, Table, Whole, parse_json
+
 _TEMPORARY = ".writing-"
+_CHUNK = 1 << 20  # bytes
+_SEAL = Table(Items([Whole(), Whole()]), key=InnerPath())
 
 
 @contextmanager
@@ -49,6 +54,30 @@ def remove_unfinished(folder: Path) -> None:
     """Delete files that a killed process was writing in `folder`."""
     for path in folder.glob(f"{_TEMPORARY}*"):
         path.unlink(missing_ok=True)
+
+
+def seal(path: Path, names: Iterable[str]) -> None:
+    """Write to `path` the size and CRC-32 of files in its folder, for `is_sealed`."""
+    sealed = {name: _size_and_crc(path.parent / name) for name in sorted(names)}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(sealed), encoding="utf-8")
+
+
+def is_sealed(path: Path) -> bool:
+    """Return whether `path` is there, and the files that it seals are as they were."""
+    try:
+        sealed = parse_json(path.read_bytes(), _SEAL)
+        return all(_size_and_crc(path.parent / name) == known for name, known in sealed.items())
+    except (OSError, ContentFault):
+        return False
+
+
+def _size_and_crc(path: Path) -> list[int]:
+    size = crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+    return [size, crc]
 
 
 def sha256_of(path: Path) -> str:

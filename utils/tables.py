@@ -100,6 +100,14 @@ def format_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def format_bytes(count: float) -> str:
+    """Return bytes in three significant digits: 0 bytes, 950 bytes, 12.3 kB, 4.56 MB, 1.2 TB."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{float(f'{count / size:.3g}'):g} {unit}"
+    return f"{count:.0f} bytes"
+
+
 def label_of(name: str) -> str:
     """Return a figure's name in prose: mIoU, F1, IoU of a class, MAE, RMSE, R², the std of any."""
     if name.endswith("_std"):

@@ -1,16 +1,21 @@
 """Results that are whole or absent: made in a hidden folder, then moved to their place."""
 
 import json
+import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from utils.contents import Fields, InnerPath, Items, read_json
 from utils.errors import PrepareError, RoseError
 from utils.files import replacing
 from utils.locks import locked
+from utils.tables import format_bytes
 
 _REQUEST, _PLAN, _REPLACED = "request.json", "moves.json", "replaced"
+_MUCH = 1e9  # bytes
+_MOVES = Fields({"moves": Items(InnerPath()), "replaced": Items(InnerPath())})
 
 
 class WorkFolder:
@@ -47,6 +52,35 @@ class WorkFolder:
         """Whether a part is finished."""
         return any(self.parts.glob("*"))
 
+    @property
+    def remedy(self) -> str:
+        """What to do where the work of a stopped run is damaged, to end a message."""
+        return (f"`rm -r {shlex.quote(str(self.folder))}` removes it; then run the same command "
+                "again")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the work so far."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+    def check_space(self, needed: float, what: str, remedy: str) -> list[str]:
+        """Raise PrepareError if the disk lacks room; return a note if the work takes much.
+
+        Args:
+            needed: the least bytes that are still to be written.
+            what: is made, a plural such as "6 tiles".
+            remedy: ends the message.
+        """
+        free = shutil.disk_usage(self.out).free
+        if free < needed:
+            raise PrepareError(f"{self.out}: the disk has {format_bytes(free)} free, but {what} "
+                               f"need {format_bytes(needed)} or more; free space, choose another "
+                               f"{self.key}=, or {remedy}")
+        if needed < _MUCH:
+            return []
+        return [f"{what} need {format_bytes(needed)} or more, and the disk of {self.out} has "
+                f"{format_bytes(free)} free"]
+
     @contextmanager
     def held(self, resumable: bool = True) -> Iterator[None]:
         """Hold the lock during the block; first complete the moves of a run that was killed.
@@ -60,6 +94,8 @@ class WorkFolder:
         try:
             with self._locked():
                 try:
+                    _refuse_links([self.folder, self.finished, *self.folder.rglob("*")],
+                                  "what a stopped run left")
                     if self._plan.is_file():
                         self._move()
                     yield
@@ -85,6 +121,8 @@ class WorkFolder:
         with ExitStack() as stack:
             try:
                 self.out.mkdir(parents=True, exist_ok=True)
+                _refuse_links([self._lock, self._lock.with_name(f"{self._lock.name}.holder")],
+                              "a file of its own")
                 stack.enter_context(locked(self._lock, self.doing, f"pass another {self.key}=",
                                            PrepareError))
             except OSError as error:
@@ -110,7 +148,7 @@ class WorkFolder:
     def asked(self, folder: Path, request: dict) -> bool:
         """Return whether the work in `folder` is that of a request."""
         path = folder / _REQUEST
-        return path.is_file() and path.read_text(encoding="utf-8") == _text_of(request)
+        return path.is_file() and path.read_bytes() == _text_of(request).encode()
 
     def empty(self) -> Path:
         """Return `made` with nothing in it."""
@@ -147,7 +185,10 @@ class WorkFolder:
 
     def _move(self) -> None:
         """Carry out the plan, or what a killed run left of it."""
-        plan = json.loads(self._plan.read_text(encoding="utf-8"))
+        plan = read_json(self._plan, _MOVES, self.remedy, PrepareError)
+        folders = {self.out / folder for path in [*plan["moves"], *plan["replaced"]]
+                   for folder in Path(path).parents}
+        _refuse_links(folders - {self.out}, f"a folder, as nothing is written outside {self.out}")
         waiting = [path for path in plan["moves"] if (self.made / path).exists()]
         moved = {*plan["moves"]}.difference(waiting)
         _put_away(self.out, [path for path in plan["replaced"] if path not in moved],
@@ -170,6 +211,14 @@ def cannot_write(out: Path, error: OSError, key: str = "out") -> PrepareError:
 def _text_of(request: dict) -> str:
     """Return text that is equal for equal requests."""
     return json.dumps(request, sort_keys=True, default=str)
+
+
+def _refuse_links(paths: Iterable[Path], expected: str) -> None:
+    """Raise PrepareError if one of the paths is a link, which may lead anywhere."""
+    if links := sorted(path for path in paths if path.is_symlink()):
+        raise PrepareError(f"{links[0]}: is a link, expected {expected}; "
+                           f"`rm {shlex.quote(str(links[0]))}` removes the link alone; then run "
+                           "the same command again")
 
 
 def _put_away(out: Path, paths: Sequence[str], replaced: Path) -> None:

@@ -1,10 +1,12 @@
 """One band of tiles: clip OSM objects, build graphs, read imagery and targets, write a part."""
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import shapely
@@ -18,10 +20,13 @@ from datasets.prepare.targets.zonal import Zonal
 from datasets.stores.compact import write_part
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
-from utils.files import replacing
+from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
+from utils.errors import PrepareError
+from utils.files import digest_of, replacing
 
 EMPTY, BLANK = "tiles without OSM object", "tiles with too little imagery"
 FLAT_CLIPS = "clips without area (touching a tile's edge)"
+_BYTES, _DIGEST = "bytes", "sha256"  # in a band's report: of its part, and of the rest
 WHOLE = 0.99    # least fraction of a tile that counts as covered by a source
 CUT_FIRST = 64  # least vertices of an object that is cut to its band before it is cut to tiles
 
@@ -45,9 +50,9 @@ class BandReport:
 
     @classmethod
     def read(cls, path: Path) -> "BandReport":
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**{name: Counter(value) if isinstance(value, dict) else value
-                      for name, value in values.items()})
+        """Read what `make_band` wrote; raise PrepareError if it is damaged."""
+        values = _read_report(path)
+        return cls(**{item.name: item.type(values[item.name]) for item in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,38 @@ class _Clips:
     flat: int             # clips left out for want of area
 
 
+def is_made(job: Job, number: int) -> bool:
+    """Return whether a band is finished; forget it where its files are not as they were
+    written."""
+    report = job.report(number)
+    if not report.exists():
+        return False
+    try:
+        if _read_report(report).get(_BYTES) in (None, _size(job.part(number))):
+            return True
+    except PrepareError:
+        pass
+    report.unlink()
+    return False
+
+
+def _read_report(path: Path) -> dict[str, Any]:
+    rules = {item.name: Whole(least=0) if item.type is int else Table(Number())
+             for item in fields(BandReport)}
+    remedy = f"`rm {shlex.quote(str(path))}` and run the same command again"
+    report = read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}), remedy,
+                       PrepareError)
+    digest = report.pop(_DIGEST, None)  # an earlier version wrote none
+    if digest not in (None, digest_of(report)):
+        raise PrepareError(f"{path}: is not as it was written, expected the counts of a band; "
+                           f"{remedy}")
+    return report
+
+
+def _size(part: Path) -> int | None:
+    return part.stat().st_size if part.is_file() else None
+
+
 def make_band(folder: str, number: int) -> int:
     """Make band `number` of the job in `folder`, unless its report exists; return the number.
     Raise PrepareError if a source cannot be read there."""
@@ -94,8 +131,10 @@ def make_band(folder: str, number: int) -> int:
         else:
             for tile in tiles:
                 write_release_tile(made_folder(job.folder), tile, job.text)
+        described = {**vars(report), _BYTES: _size(job.part(number))}
+        described[_DIGEST] = digest_of(described)
         with replacing(job.report(number)) as temporary:
-            temporary.write_text(json.dumps(vars(report)), encoding="utf-8")
+            temporary.write_text(json.dumps(described), encoding="utf-8")
     return number
 
 

@@ -4,6 +4,7 @@ While tiles are moved, a marker in the dataset says so: readers refuse it until 
 has completed the moves.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.prepare.job import made_folder
@@ -42,16 +43,13 @@ class CityFolder(WorkFolder):
         """Whether a band of tiles is finished."""
         return any(self.folder.glob("reports/*.json"))
 
-    @property
-    def size(self) -> int:
-        """Bytes of the work so far."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
-
-    def publish(self) -> None:
-        """Move what was made into `out`, in place of what it holds of this city."""
+    def publish(self, stale: Sequence[str]) -> None:
+        """Move what was made into `out`, in place of what it holds of this city and of the paths
+        `stale` there."""
+        self._marker.unlink(missing_ok=True)  # if it is a link, it may lead anywhere
         self._marker.touch()
         moves = sorted(path.relative_to(self.made).as_posix() for path in self.made.glob("*/*"))
-        self.install(moves, _files_of(self.out, self.city))
+        self.install(moves, [*_files_of(self.out, self.city), *stale])
 
     def _move(self) -> None:
         super()._move()

@@ -1,18 +1,13 @@
 """Make the bands, with the same bytes, in this process, in several, or on a Dask cluster."""
 
-import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import CancelledError
 from importlib.util import find_spec
-from multiprocessing import forkserver
-from multiprocessing.connection import wait
 from pathlib import Path
 
 from datasets.prepare.bands import make_band
+from datasets.prepare.workers import WorkerDied, bands_by_workers
 from utils.errors import ConfigError, PrepareError, one_line
 
 SMALL = 256  # up to this many tiles, starting processes costs more than it saves
@@ -38,7 +33,7 @@ def make_bands(folder: Path, bands: Sequence[int], workers: int,
         for band in bands:
             yield make_band(job, band)
     else:
-        yield from _in_processes(job, bands, min(workers, len(bands)))
+        yield from _in_processes(job, bands, workers)
 
 
 def check_scheduler(scheduler: str) -> None:
@@ -57,46 +52,12 @@ def default_workers(tiles: int) -> int:
 
 
 def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]:
-    # a server forks workers from a process that has imported everything and holds no threads:
-    # quick, and their pages are shared
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["datasets.prepare.bands"])
-        _start_server()
-    pool = ProcessPoolExecutor(workers, context, initializer=_start_worker)
     try:
-        for done in as_completed([pool.submit(make_band, job, band) for band in bands]):
-            yield done.result()
-    except BrokenProcessPool as error:
+        yield from bands_by_workers(job, bands, workers)
+    except WorkerDied as error:
         raise PrepareError(f"workers={workers}: a worker process ended without a word, most "
                            "likely for want of memory; run the same command again, which resumes "
                            f"where it stopped, with workers={max(1, workers // 2)}") from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_server() -> None:
-    """Start the server of workers so that it ignores Ctrl-C, which its parent handles."""
-    if threading.current_thread() is not threading.main_thread():
-        return  # only the main thread may choose
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        forkserver.ensure_running()
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def _start_worker() -> None:
-    """Make a worker ignore Ctrl-C, which its parent handles, and end when its parent is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-
-    def follow() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _on_cluster(job: str, bands: Sequence[int], scheduler: str) -> Iterator[int]:

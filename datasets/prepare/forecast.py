@@ -14,7 +14,7 @@ from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import Job
 from datasets.prepare.osm.tags import listed
-from datasets.prepare.preview import draw_preview
+from datasets.prepare.preview import draw_preview, preview_path
 from datasets.prepare.settings import Settings
 from utils.work_folder import cannot_write
 
@@ -59,10 +59,15 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
+def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, subject: str,
              build_job: Callable[[Path], Job], say: Callable[[str], None]) -> Forecast:
-    """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`;
-    `build_job` describes the work in a folder, and `say` tells the user of a stage of the work."""
+    """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`.
+
+    Args:
+        subject: what the picture shows, as a digest.
+        build_job: describes the work in a folder.
+        say: tells the user of a stage of the work.
+    """
     try:
         settings.folder.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=".forecast-", dir=settings.folder)
@@ -84,9 +89,9 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
                    for path in (job.folder / folder).rglob("*") if path.is_file())
         workers = settings.workers or (1 if settings.scheduler else default_workers(grid.tiles))
         scale = grid.tiles / sampled
-        picture = settings.folder / f"{settings.city}_preview.png"
+        picture = preview_path(settings.folder, settings.city)
         say(f"drawing {picture}")
-        draw_preview(picture, mosaic, grid, job.spool, settings.city)
+        draw_preview(picture, mosaic, grid, job.spool, settings.city, subject)
         return Forecast(
             settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts),
             round(report.tiles * scale), round(size * scale),

@@ -2,22 +2,50 @@
 
 import functools
 import json
+import shlex
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rasterio.errors import CRSError
 
 from datasets.prepare.grid import Band, TileGrid
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.osm.spool import Spool
 from datasets.prepare.targets.land_use import LandUse
 from datasets.prepare.targets.zonal import Zonal
-from utils.files import replacing
+from utils.arrays import read_array
+from utils.contents import (
+    Anything,
+    ContentFault,
+    Fields,
+    Flag,
+    Items,
+    Number,
+    Table,
+    Text,
+    Whole,
+    parse_json,
+)
+from utils.errors import PrepareError, one_line
+from utils.files import is_sealed, replacing, seal
 from utils.recipes import Recipe
 
 # folder of the release's layout -> key of prepare_dataset.py
 TOTALS = {"pop": "population", "CO2": "co2"}
+_SEAL, _SEALED = "job.seal.json", ("job.json", "text.json", "text.npy")
+_JOB = Fields({
+    "rules": Fields({"city": Text(), "keep_empty": Flag(), "max_nodata": Number(), "layout": Text(),
+                     "relation_codes": Text(), "coordinates": Text()}),
+    "grid": Fields({"transform": Items([Number()] * 6), "width": Whole(least=1),
+                    "height": Whole(least=1), "tile_px": Whole(least=1), "stride": Whole(least=1),
+                    "edges": Text(["drop", "exceed", "shift"])}),
+    "mosaic": Fields({"crs": Text(), "transform": Items([Number()] * 6),
+                      "reading": Table(Anything()), "sources": Items(Items(Anything())),
+                      "files": Items(Text()), "warnings": Items(Text())}),
+    "sources": Table(Table(Anything()), Text(["label", *TOTALS])), "id": Text(),
+})
 
 
 @dataclass(frozen=True)
@@ -86,11 +114,29 @@ def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic,
                  "id": uuid.uuid4().hex}  # another run may use a folder of the same name
     with replacing(folder / "job.json") as temporary:
         temporary.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
+    seal(folder / _SEAL, _SEALED)
+
+
+def is_described(folder: Path) -> bool:
+    """Return whether a folder holds a description of its job, as it was written."""
+    return is_sealed(folder / _SEAL)
 
 
 def open_job(folder: str) -> Job:
-    """Return the job described in a folder; a process opens it once."""
-    return _opened(folder, (Path(folder) / "job.json").read_text(encoding="utf-8"))
+    """Return the job described in a folder; a process opens it once. Raise PrepareError if the
+    description is damaged."""
+    path = Path(folder) / "job.json"
+    try:
+        return _opened(folder, path.read_bytes())
+    except (OSError, ContentFault, LookupError, TypeError, ValueError, RecursionError,
+            CRSError) as error:
+        raise PrepareError(f"{path}: does not describe the work ({one_line(error)}); "
+                           f"{remedy(path.parent)}") from error
+
+
+def remedy(folder: Path) -> str:
+    """Return what to do where the work in a folder is damaged, to end a message."""
+    return f"`rm -r {shlex.quote(str(folder))}` removes it; then run the same command again"
 
 
 def forget_job() -> None:
@@ -100,13 +146,15 @@ def forget_job() -> None:
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(folder: str, description: str) -> Job:
-    path, described = Path(folder), json.loads(description)
+def _opened(folder: str, description: bytes) -> Job:
+    path, described = Path(folder), parse_json(description, _JOB)
     mosaic, sources = Mosaic.from_dict(described["mosaic"]), described["sources"]
+    spool = Spool(spool_folder(path))
     return Job(
         path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]),
-        mosaic.crs.to_wkt(), mosaic, Spool(spool_folder(path)),
-        np.load(path / "text.npy", mmap_mode="r"),
+        mosaic.crs.to_wkt(), mosaic, spool,
+        read_array(path / "text.npy", "f", (len(spool.labels.values), None), remedy(path),
+                   PrepareError, mmap=True),
         LandUse(**sources["label"]) if "label" in sources else None,
         {kind: Zonal(**sources[kind]) for kind in TOTALS if kind in sources},
     )

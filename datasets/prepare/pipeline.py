@@ -4,8 +4,6 @@ Spool the OSM objects to disk, encode their tag values once, and make bands of t
 in one process or many. Every step leaves its result on disk, so a stopped run resumes.
 """
 
-import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -13,15 +11,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from datasets.prepare.bands import BandReport
+from datasets.prepare.bands import BandReport, is_made
 from datasets.prepare.city_folder import CityFolder
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
-from datasets.prepare.job import TOTALS, Job, TileRules, open_job
+from datasets.prepare.job import TOTALS, Job, TileRules, open_job, remedy
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import LayerTable, listed, load_layers
+from datasets.prepare.preview import preview_path, shows
 from datasets.prepare.settings import Settings
 from datasets.prepare.staging import Objects, announce, build_job
 from datasets.prepare.summary import PrepareSummary
@@ -31,8 +30,9 @@ from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
+from utils.contents import Anything, Table, read_json
 from utils.errors import PrepareError, TileError
-from utils.files import checksums, states
+from utils.files import checksums, digest_of, states
 from utils.versions import versions
 
 LEAST_COMPRESSED = 0.3  # least fraction of its raw bytes that a tile's image takes on disk
@@ -110,7 +110,7 @@ class _Preparation:
 
     def forecast(self) -> Forecast:
         """Return the forecast of a run."""
-        return forecast(self.settings, self.mosaic, self.grid, self._build_job,
+        return forecast(self.settings, self.mosaic, self.grid, self._subject(), self._build_job,
                         lambda step: announce(step, self.progress))
 
     def run(self) -> PrepareSummary:
@@ -125,7 +125,7 @@ class _Preparation:
                            "thrown away"])
             if not work.finished.is_dir():
                 self._make(work)
-                work.publish()
+                self._publish(work)
             return self._finish(work)
 
     def _say(self, notes: Iterable[str]) -> None:
@@ -134,13 +134,32 @@ class _Preparation:
 
     def _files(self) -> list[Path]:
         """Return every file that the tiles depend on."""
-        of_targets = (file for target in self.targets for file in target.files)
-        return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path,
-                *of_targets]
+        return [*self._shown_files(),
+                *(file for target in self.targets for file in target.files)]
+
+    def _shown_files(self) -> list[Path]:
+        """Return every file that the preview depends on."""
+        return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path]
+
+    def _subject(self) -> str:
+        """Return what a preview of these tiles shows, as a digest."""
+        return digest_of([self.mosaic.to_dict(), self.grid.to_dict(),
+                          states(self._shown_files())])
+
+    def _publish(self, work: CityFolder) -> None:
+        """Move the tiles to their place; a preview of others goes."""
+        preview = preview_path(self.settings.folder, self.settings.city)
+        stale = preview.is_file() and not shows(preview, self._subject())
+        if stale:
+            self._say([f"{preview} shows another raster, other objects or other tiles, so it is "
+                       "removed; dry_run=true draws it again"])
+        work.publish([preview.name] if stale else [])
 
     def _make(self, work: CityFolder) -> None:
         """Make tiles that are ready to be moved."""
-        _check_space(work, self.grid)
+        needed = self.grid.tiles * self.grid.tile_px**2 * 3 * LEAST_COMPRESSED - work.size
+        self._say(work.check_space(needed, f"{self.grid.tiles:,} tiles",
+                                   "pass a coarser resolution="))
         job = self._build_job(work.folder)
         self._make_bands(job)
         total = _total(job)
@@ -169,7 +188,7 @@ class _Preparation:
 
     def _make_bands(self, job: Job) -> None:
         sizes = [band.last - band.first for band in map(job.grid.band, range(job.grid.bands))]
-        missing = [number for number in range(job.grid.bands) if not job.report(number).exists()]
+        missing = [number for number in range(job.grid.bands) if not is_made(job, number)]
         done = job.grid.tiles - sum(sizes[number] for number in missing)
         if done:
             self._say([f"resuming the work of a stopped run: {done} of {job.grid.tiles} "
@@ -226,7 +245,8 @@ class _Preparation:
             "layers": list(spool.counts),
             "label_names": spool.labels.names,
             "label_layers": spool.labels.layers,
-            "text": json.loads((job.folder / "text.json").read_text(encoding="utf-8")),
+            "text": read_json(job.folder / "text.json", Table(Anything()), remedy(job.folder),
+                              PrepareError),
             "text_values": spool.labels.values,  # of the text table's rows
             "keys": self.settings.of_result(),
             "counts": {
@@ -252,15 +272,6 @@ def _target_arguments(settings: Settings) -> dict[str, dict]:
             unit, column = getattr(settings, f"{name}_unit"), getattr(settings, f"{name}_column")
             arguments[kind] = {"path": path, "name": name, "unit": unit, "column": column}
     return arguments
-
-
-def _check_space(work: CityFolder, grid: TileGrid) -> None:
-    needed = int(grid.tiles * grid.tile_px**2 * 3 * LEAST_COMPRESSED)
-    free = shutil.disk_usage(work.out).free + work.size
-    if free < needed:
-        raise PrepareError(f"{work.out}: the disk has {free / 1e9:.1f} GB free, but {grid.tiles} "
-                           f"tiles need {needed / 1e9:.1f} GB or more. Free space, choose another "
-                           "out=, or a coarser resolution=.")
 
 
 def _total(job: Job) -> BandReport:

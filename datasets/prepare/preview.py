@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 from rasterio.features import rasterize
 from shapely import boundary
 
@@ -29,6 +30,7 @@ OPACITY = 0.15  # of an object inside its outline
 WIDE_UP_TO = 1.0  # metres; outlines are two pixels wide if a drawn pixel is not larger
 CHUNK = 20_000  # objects drawn at once
 NO_IMAGERY, LEGEND_GROUND, VEIL = 0.92, "#5A5A5A", 0.6
+_SUBJECT = "rose-subject"  # text in the PNG that says what it shows
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,24 @@ class _Page:
         return left / page_width, BOTTOM / page_height, width / page_width, height / page_height
 
 
-def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city: str) -> None:
-    """Write the picture as a PNG of at most 1.5 MB; draw any number of objects, chunk by chunk."""
+def preview_path(folder: Path, city: str) -> Path:
+    """Return the path of a city's preview in the dataset at `folder`."""
+    return folder / f"{city}_preview.png"
+
+
+def shows(path: Path, subject: str) -> bool:
+    """Return whether the file at `path` is a preview of the `subject`."""
+    try:
+        with Image.open(path, formats=["PNG"]) as picture:
+            return picture.info.get(_SUBJECT) == subject
+    except (OSError, ValueError, SyntaxError, UnidentifiedImageError):
+        return False
+
+
+def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city: str,
+                 subject: str) -> None:
+    """Write the picture as a PNG of at most 1.5 MB; draw any number of objects, chunk by chunk.
+    `subject` says what it shows: raster, objects and grid, as a digest."""
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -76,7 +94,7 @@ def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city:
     _legend(figure, page, spool)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        temporary.write_bytes(_png(figure))
+        temporary.write_bytes(_png(figure, subject))
     pyplot.close(figure)
 
 
@@ -171,13 +189,15 @@ def _legend(figure, page: _Page, spool: Spool) -> None:
     )
 
 
-def _png(figure) -> bytes:
+def _png(figure, subject: str) -> bytes:
     """Return the picture in 256 colours, the layers' among them, at the finest resolution that is
     small enough."""
     from matplotlib.colors import to_rgb
 
     own = [round(255 * value) for colour in (*LAYER_COLOURS.values(), "black", LEGEND_GROUND)
            for value in to_rgb(colour)]
+    about = PngInfo()
+    about.add_text(_SUBJECT, subject)
     for dpi in (DPI, *SMALLER_DPI):
         drawing, packed = io.BytesIO(), io.BytesIO()
         figure.savefig(drawing, dpi=dpi, format="png")
@@ -185,7 +205,7 @@ def _png(figure) -> bytes:
         palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)]
                            + own)
         picture = picture.quantize(palette=palette, dither=Image.Dither.NONE)
-        picture.save(packed, "png", optimize=True)
+        picture.save(packed, "png", optimize=True, pnginfo=about)
         if packed.tell() <= LARGEST:
             break
     return packed.getvalue()

@@ -1,6 +1,7 @@
 """Steps before the first tile: spool the objects, encode their values once, describe the work."""
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,22 @@ from tqdm import tqdm
 from datasets.prepare.geo.crs import uncut, utm_zone
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.mosaic import Mosaic
-from datasets.prepare.job import Job, TileRules, describe_job, open_job, spool_folder
+from datasets.prepare.job import (
+    Job,
+    TileRules,
+    describe_job,
+    is_described,
+    open_job,
+    spool_folder,
+)
 from datasets.prepare.osm.objects import Census, OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
 from datasets.prepare.osm.tags import LAYERS, LayerTable
 from datasets.prepare.text.registry import TextEncoder
 from utils.errors import PrepareError
-from utils.files import replacing
+from utils.files import is_sealed, replacing, seal
+
+_SEAL = "seal.json"  # of the spool's files
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,14 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, ob
         PrepareError: the objects cannot be read, or none lies on the raster.
     """
     spool = spool_folder(folder)
-    if not Spool.finished(spool):
+    if not is_sealed(spool / _SEAL):
+        if Spool.finished(spool):
+            say(["the OSM objects that a stopped run read are not whole, and are read again"])
+        shutil.rmtree(spool, ignore_errors=True)
+        (folder / "job.json").unlink(missing_ok=True)
         _read_objects(spool, grid, mosaic, objects, progress)
-    if not (folder / "job.json").exists():
+        seal(spool / _SEAL, [path.name for path in spool.iterdir() if path.is_file()])
+    if not is_described(folder):
         values = Spool(spool).labels.values
         announce(f"encoding {len(values)} tag values with text={objects.encoder.name}",
                  progress and bool(values))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import shapely
-from pyogrio import set_gdal_config_options
 from pyogrio.raw import write
 
+from datasets.prepare.geo.geopackage import constant_date
 from datasets.sample_city.plan import Plan
 from datasets.sample_city.record import LAYERS, Rings, Scene
 
@@ -69,16 +67,6 @@ def clip(geometry: np.ndarray, values: np.ndarray, names: np.ndarray, side: floa
     kept &= shapely.is_valid(pieces)
     source = near[source[kept]]
     return pieces[kept], values[source], names[source]
-
-
-@contextmanager
-def constant_date() -> Iterator[None]:
-    """Give GeoPackages written meanwhile bytes that depend on their content alone."""
-    set_gdal_config_options({"OGR_CURRENT_DATE": "2024-06-01T12:00:00.000Z"})
-    try:
-        yield
-    finally:
-        set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
 def write_layers(path: Path, layers: dict[str, Layer]) -> dict[str, int]:

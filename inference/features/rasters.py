@@ -1,6 +1,7 @@
 """GeoTIFFs with a pixel for each patch: its vectors, a band for each dimension, and their first
 three components as colours."""
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ class PatchRaster:
         columns, 3], and count them in `spread`."""
         shape = (self.grid.rows, self.grid.columns, components.axes.shape[1])
         projected = np.lib.format.open_memmap(out, "w+", np.float32, shape)
+        _allocate(out)
         with rasterio.open(path) as raster:
             for window in self.windows(f"components of {path.name}"):
                 vectors = raster.read(window=window).reshape(raster.count, -1).T       # [h * w, D]
@@ -135,6 +137,14 @@ def write_fused_colours(rasters: list[tuple[PatchRaster, Path, Path]], moments: 
         raster.write_colours(colours, file, spread.limits(), tags)
         file.unlink()
     return components
+
+
+def _allocate(path: Path) -> None:
+    """Reserve a sparse file's room, where the system can: on a full disk, writing to its mapped
+    pages would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _overlap(tile: int, side: int, low: int, high: int) -> tuple[slice, slice]:

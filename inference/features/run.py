@@ -1,6 +1,5 @@
 """Features from tiles to files: encode part by part, write all files from the parts, move them."""
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -29,8 +28,15 @@ from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
 from utils.cli.compose import configured
+from utils.contents import Either, Fields, Items, Null, Number, Text, Whole
 from utils.errors import ConfigError
 from utils.progress import progress_bar, say, say_if_slow
+
+# of a record, as `in_words` shows it
+FIELDS = {"tiles": Whole(least=0), "source": Text(), "checkpoint": Text(), "notes": Items(Text()),
+          "representations": Items(Text()), "fusion": Text(),
+          "areas": Items(Fields({"name": Text(), "folder": Text()})),
+          "fused_pca_explained": Either([Items(Number()), Null()])}
 
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:
@@ -74,7 +80,8 @@ class _Extraction:
 
     def run(self) -> dict[str, Any]:
         """Return the record of the results, made unless they are there."""
-        work = ResultFolder(Path(self.cfg.out), "extracting", "extracting features", FEATURES)
+        work = ResultFolder(Path(self.cfg.out), "extracting", "extracting features", FEATURES,
+                            FIELDS)
         with say_if_slow(f"reading {self.network.path}"):
             request = request_of(self.cfg, checkpoint_sha256=self.network.sha256,
                                  **self.source.identity)
@@ -89,7 +96,7 @@ class _Extraction:
         if self.selection.patches:
             check_patches(source.areas)
         parts = Parts(work.parts, source.parts)
-        self._check_space(work, parts)
+        say(self._check_space(work, parts))
         self._encode(parts)
         if not any(True for _ in parts):
             raise ConfigError(f"{source.name}: holds no imagery, expected some to extract "
@@ -109,20 +116,16 @@ class _Extraction:
         work.publish(record)
         return record
 
-    def _check_space(self, work: ResultFolder, parts: Parts) -> None:
-        """Raise ConfigError if the disk lacks room for all vectors twice, in parts and files."""
-        if not self.selection.patches:
-            return
-        tokens = (self.cfg.image_size // self.rose.image_encoder.patch) ** 2
+    def _check_space(self, work: ResultFolder, parts: Parts) -> list[str]:
+        """Raise PrepareError if the disk lacks room for all vectors twice, in parts and files;
+        return a note if they are many."""
+        patches = (self.cfg.image_size // self.rose.image_encoder.patch) ** 2
+        tokens = self.selection.tiles + patches * self.selection.patches
         vectors = 4 * tokens * sum(self.selection.widths(self.rose).values())
         tiles = self.source.tiles
-        needed = int(vectors * (self.source.tiles_of(parts.missing()) + 0.8 * tiles))
-        free = shutil.disk_usage(work.out).free
-        if free < needed:
-            raise ConfigError(f"{work.out}: the disk has {free / 1e9:.1f} GB free, but the "
-                              f"patches of {tiles} tiles need {needed / 1e9:.1f} GB; free "
-                              "space, choose another out=, fewer representations=, or "
-                              "patches=false")
+        needed = vectors * (self.source.tiles_of(parts.missing()) + 0.8 * tiles)
+        return work.check_space(needed, f"the vectors of {tiles:,} tiles",
+                                "pass fewer representations=, or patches=false")
 
     def _encode(self, parts: Parts) -> None:
         """Write the parts that are missing."""

@@ -10,6 +10,7 @@ import numpy as np
 from geopandas.array import GeometryDtype
 from pandas.api.types import is_object_dtype
 
+from datasets.prepare.geo.geopackage import constant_date
 from datasets.prepare.geo.vector_io import READ_ERRORS, reason
 from utils.errors import PrepareError
 
@@ -63,7 +64,8 @@ def as_geopackage(frame: gpd.GeoDataFrame, layer: str) -> bytes:
     taken, data = _folded(frame), io.BytesIO()
     # columns of the format itself are renamed
     own = {"FID": _free("fid", taken), "GEOMETRY_NAME": _free("geom", taken)}
-    frame.to_file(data, driver="GPKG", layer=layer, layer_options=own)
+    with constant_date():
+        frame.to_file(data, driver="GPKG", layer=layer, layer_options=own)
     return data.getvalue()
 
 

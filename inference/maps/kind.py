@@ -50,6 +50,10 @@ class MapKind(ABC):
         """Raise PrepareError if a source of the map's own cannot be used, before any work."""
 
     @abstractmethod
+    def least_bytes(self, grid: TileGrid) -> float:
+        """Return how many bytes the strips and files of a scene take at least."""
+
+    @abstractmethod
     def network(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return the outputs [B, ...] for normalised images [B, 3, t, t] and their graphs."""
 

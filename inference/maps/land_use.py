@@ -29,6 +29,7 @@ from utils.style import class_colours, rgb
 
 MAP, PROBABILITIES = "map.tif", "probabilities.tif"
 OVERLAP = 0.5
+LEAST_COMPRESSED = 0.01  # bytes of a pixel's class, or of its per cent of a class
 
 
 class LandUseMap(MapKind):
@@ -46,6 +47,11 @@ class LandUseMap(MapKind):
                               "evaluate_pop_fusion.py, or leave zones= out")
         self.classes, self.probabilities = list(head.classes), cfg.probabilities
         self.overlap = OVERLAP if cfg.overlap is None else cfg.overlap
+
+    def least_bytes(self, grid: TileGrid) -> float:
+        """Return the bytes of strips and rasters that compress well."""
+        planes = 1 + len(self.classes) * self.probabilities
+        return 2 * LEAST_COMPRESSED * planes * grid.width * grid.height
 
     def network(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return probabilities [B, C, H, W]."""
@@ -101,7 +107,7 @@ class LandUseMap(MapKind):
                                                          "(Cloud-Optimised GeoTIFF)"})
         with say_if_slow(f"drawing {MAP}"):
             layer = class_layer(out / MAP, self.classes, areas, shape)
-        return WrittenMap([self._in_words(areas)], [layer], files)
+        return WrittenMap([self._in_words(areas), *self._doubts(areas)], [layer], files)
 
     def _count(self, strips: Strips, tiles: SceneTiles, areas: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the strips' classes, and add the square metres of each class to `areas` [C]."""
@@ -112,6 +118,14 @@ class LandUseMap(MapKind):
             areas += pixels * tiles.pixel_area(top, rows)
             top += rows
             yield strip[:1]
+
+    def _doubts(self, areas: np.ndarray) -> list[str]:
+        """Return a remark on a map that shows one class alone."""
+        if len(self.classes) == 1 or np.count_nonzero(areas) > 1:
+            return []
+        only = self.classes[int(areas.argmax())]
+        return [f"every pixel is {only}, of {len(self.classes)} classes: unless the place is so, "
+                "the model has not learned to tell them apart; its evaluation says how good it is"]
 
     def _in_words(self, areas: np.ndarray) -> str:
         order = [value for value in np.argsort(-areas, kind="stable").tolist() if areas[value]]

@@ -24,6 +24,7 @@ from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
 from training.devices import launch_single
 from utils.cli.compose import configured
+from utils.contents import Items, Text
 from utils.errors import CheckpointError, PrepareError
 from utils.files import states
 from utils.progress import progress_bar, say, say_if_slow
@@ -34,6 +35,7 @@ KINDS: dict[type[Head], type[MapKind]] = {
     RegressionHead: TotalsMap,
 }
 TILE_PX = 224
+FIELDS = {"title": Text(), "lines": Items(Text())}  # of a record, as `SceneMap` shows it
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def run(cfg: PredictConfig) -> SceneMap:
     with open_scene(cfg, cfg.raster, network, model.rose, model.modality.reads_osm, tile_px,
                     stride, kind.edges) as scene:
         kind.check(scene)
-        work = ResultFolder(Path(cfg.out), "mapping", "mapping a scene", SCENE)
+        work = ResultFolder(Path(cfg.out), "mapping", "mapping a scene", SCENE, FIELDS)
         request = request_of(cfg, checkpoint_sha256=checkpoint_sha256,
                              **scene.identity(cfg.batch_size),
                              zones=states([Path(cfg.zones)] if cfg.zones else []))
@@ -94,6 +96,9 @@ def run(cfg: PredictConfig) -> SceneMap:
 def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
           request: dict[str, Any]) -> dict[str, Any]:
     """Make the map, or what a stopped run left of it; return its record."""
+    say(work.check_space(kind.least_bytes(scene.grid) - work.size,
+                         f"a map of {scene.grid.width:,} x {scene.grid.height:,} pixels and its "
+                         "parts", "pass a coarser resolution="))
     tiles = scene.tiles(work.folder)
     strips = Strips(work.parts, tiles.grid.rows)
     if not strips.done and (record := work.similar(request, kind.afterwards)):

@@ -32,6 +32,7 @@ from utils.progress import say, say_if_slow
 
 TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
 SHOWN_ZONES = 100
+ROW_BYTES = 150  # of a tile in a GeoPackage
 _DIGEST = "tiles_sha256"
 # column of the tables, and title, by the target of evaluate_pop_fusion.py
 _COLUMN = {"pop": "population", "co2": "co2"}
@@ -75,6 +76,10 @@ class TotalsMap(MapKind):
             whole = gpd.GeoDataFrame({self.column: [np.nan]}, geometry=[box], crs=crs)
             with say_if_slow(f"checking {self.zones}"):
                 check_holdable(self.zones, zone_totals(self.zones, whole, self.column))
+
+    def least_bytes(self, grid: TileGrid) -> float:
+        """Return the bytes of the tables' rows."""
+        return ROW_BYTES * grid.tiles
 
     def network(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return totals [B, 1] in their own units."""
@@ -137,13 +142,16 @@ class TotalsMap(MapKind):
                           {_DIGEST: _digest(values)})
 
     def _doubts(self, frame: gpd.GeoDataFrame) -> list[str]:
-        """Return how much of the total comes of tiles with little imagery, in words."""
-        cut = frame["imagery"] < _CUT
-        if not cut.any():
-            return []
-        return [f"{frame[self.column][cut].sum():,.0f} of them where a tile has imagery on less "
-                f"than half of its ground ({cut.sum():,} of the tiles): there the model is least "
-                "certain"]
+        """Return what makes the totals doubtful, in words."""
+        doubts, cut = [], frame["imagery"] < _CUT
+        if len(frame) > 1 and frame[self.column].nunique() == 1:
+            doubts.append("every tile has the same estimate: the model has not learned to tell "
+                          "them apart; its evaluation says how good it is")
+        if cut.any():
+            doubts.append(f"{frame[self.column][cut].sum():,.0f} of them where a tile has imagery "
+                          f"on less than half of its ground ({cut.sum():,} of the tiles): there "
+                          "the model is least certain")
+        return doubts
 
     def _frame(self, tiles: SceneTiles, values: np.ndarray) -> gpd.GeoDataFrame:
         """Return the tiles that have imagery, cut to the raster."""

@@ -22,6 +22,7 @@ from utils.errors import PrepareError
 COVERED = "covered"
 MOST_PIECES = 4096       # of an edge along the longest side of any zone
 AREA_TOLERANCE = 1.001   # reprojected zones side by side may share ground by this factor
+HARDLY = 0.5             # share of a zone's ground, below which its total needs a remark
 LEAPS = 2                # pieces of the scene's outline that a cut in the zones' CRS makes long
 _GREENWICH = shapely.LineString([(0, -90), (0, 90)])
 # PACIFIC is cut at Greenwich, and so are zones
@@ -74,7 +75,20 @@ def zone_totals(zones: Path, tiles: gpd.GeoDataFrame, value: str) -> gpd.GeoData
                                     "together they have more than there is")
     frame[value] = np.where(grazed, np.nan, sums)
     frame[COVERED] = np.where(grazed, 0, np.minimum(shared / zone_areas, 1))
+    frame.attrs["notes"] += _notes_on_cover(zones.name, frame[COVERED].to_numpy())
     return frame
+
+
+def _notes_on_cover(name: str, covered: np.ndarray) -> list[str]:
+    """Return notes on zones that the tiles cover hardly, or not at all: `covered` [n] in 0..1."""
+    notes, hardly = [], covered[(covered > 0) & (covered < HARDLY)]
+    if len(hardly):
+        notes.append(f"{name}: the tiles cover less than half of {len(hardly)} of {len(covered)} "
+                     f"zones, of one {100 * hardly.min():.2g} %, and their totals count that part "
+                     f"alone (column {COVERED})")
+    if outside := np.count_nonzero(covered == 0):
+        notes.append(f"{name}: {outside} of {len(covered)} zones have no tile, and so no total")
+    return notes
 
 
 def _read_zones(path: Path) -> gpd.GeoDataFrame:

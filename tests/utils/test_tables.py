@@ -5,6 +5,7 @@ import math
 import pytest
 
 from utils.tables import (
+    format_bytes,
     format_count,
     format_number,
     format_share,
@@ -99,3 +100,11 @@ def test_a_markdown_table_may_have_no_rows():
                                              ("r2", "R²"), ("box_share", "box share")])
 def test_names_of_figures_in_prose(name, label):
     assert label_of(name) == label
+
+
+@pytest.mark.parametrize(("count", "text"), [
+    (0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (22_118.4, "22.1 kB"),
+    (999_999, "1 MB"), (5.5e7, "55 MB"), (6.9e10, "69 GB"), (1.234e12, "1.23 TB"),
+    (4e15, "4000 TB")])
+def test_bytes(count, text):
+    assert format_bytes(count) == text

@@ -1,15 +1,19 @@
 """Work that is whole or absent: whenever a run is killed, the next one leaves all of the new
 results and nothing of the old ones."""
 
+import json
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
 from tests.random_tiles import contents
+from tests.robustness.remedies import commands_in, follow
 from utils import work_folder
 from utils.errors import PrepareError
 from utils.work_folder import WorkFolder
 
+Usage = namedtuple("Usage", "total used free")
 OLD = {"record.json": "old", "table": "old", "figures/a": "old", "city/x": "old", "theirs": "-"}
 NEW = {"record.json": "new", "map": "new", "figures/b": "new", "city/y": "new"}
 AFTER = {**NEW, "theirs": "-"}
@@ -151,3 +155,71 @@ def test_a_kill_of_work_that_cannot_be_resumed_keeps_results_on_their_way(tmp_pa
     with work.held(resumable=False):
         pass
     assert (tmp_path / "record.json").is_file()
+
+
+ELSEWHERE = [{"moves": ["../theirs"], "replaced": []}, {"moves": [], "replaced": ["../theirs"]},
+             {"moves": [], "replaced": ["/etc/passwd"]}, {"moves": ["a/../../theirs"],
+                                                          "replaced": []},
+             {"moves": [""], "replaced": []}, {"moves": ["a\0"], "replaced": []}, {"moves": "ab"},
+             {"moves": [["a"]], "replaced": []}, [], None, "[" * 100_000]
+
+
+@pytest.mark.parametrize("plan", ELSEWHERE, ids=range(len(ELSEWHERE)))
+def test_a_plan_that_is_not_ours_moves_nothing_and_its_remedy_works(tmp_path, plan):
+    out = tmp_path / "my out"
+    write(tmp_path, {"theirs": "-", "my out/table": "old", "my out/.working/made/a": "new"})
+    text = plan if isinstance(plan, str) else json.dumps(plan)
+    (out / ".working/moves.json").write_text(text)
+    with pytest.raises(PrepareError, match=r"moves\.json: .*expected") as raised:
+        make(out)
+    assert contents(tmp_path)["theirs"] == b"-"
+    assert (out / "table").read_text() == "old"
+    follow(*commands_in(str(raised.value)), tmp_path)
+    make(out)
+    assert results(out) == NEW
+
+
+@pytest.mark.parametrize("link", [".working", ".working/made", ".working/parts/0",
+                                  ".finished-working", ".lock-working", ".lock-working.holder"])
+def test_a_link_among_the_files_of_the_work_is_refused(tmp_path, link):
+    out, theirs = tmp_path / "my out", tmp_path / "theirs"
+    write(tmp_path, {"theirs/x": "-"})
+    (out / link).parent.mkdir(parents=True)
+    (out / link).symlink_to(theirs / "x" if link.startswith(".lock") else theirs)
+    with pytest.raises(PrepareError, match=f"{link}: is a link, expected") as raised:
+        make(out)
+    assert contents(theirs) == {"x": b"-"}
+    follow(*commands_in(str(raised.value)), tmp_path)
+    make(out)
+    assert contents(theirs) == {"x": b"-"}
+
+
+def test_results_do_not_follow_a_link_out_of_their_folder(tmp_path):
+    write(tmp_path, {"theirs/a": "-"})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/figures").symlink_to(tmp_path / "theirs")
+    with pytest.raises(PrepareError, match="figures: is a link, expected a folder") as raised:
+        make(tmp_path / "out")
+    assert contents(tmp_path / "theirs") == {"a": b"-"}
+    follow(*commands_in(str(raised.value)), tmp_path)
+    make(tmp_path / "out")
+    assert results(tmp_path / "out") == NEW
+
+
+def test_a_damaged_request_is_that_of_other_work(tmp_path):
+    work = WorkFolder(tmp_path, "working", "working")
+    with work.held():
+        work.begin({"request": 1})
+        (work.folder / "request.json").write_bytes(b"\xff\xfe{")
+        assert not work.begin({"request": 1})
+
+
+def test_room_on_the_disk_is_checked_and_much_work_announced(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(0, 0, 5 * 10**9))
+    work = WorkFolder(tmp_path, "working", "working")
+    with pytest.raises(PrepareError, match=r"the disk has 5 GB free, but 3 maps need 6\.2 GB or "
+                                           r"more; free space, choose another out=, or wait"):
+        work.check_space(6.2e9, "3 maps", "wait")
+    assert work.check_space(2e9, "3 maps", "wait") == [
+        f"3 maps need 2 GB or more, and the disk of {tmp_path} has 5 GB free"]
+    assert work.check_space(2e6, "3 maps", "wait") == []

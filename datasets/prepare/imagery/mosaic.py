@@ -36,6 +36,7 @@ from datasets.prepare.imagery.stretch import (
     nodata_warning,
 )
 from datasets.prepare.imagery.view import open_view, read_view
+from datasets.prepare.imagery.voids import void_warnings
 from utils.errors import ConfigError, PrepareError
 
 MAX_OPEN = 64
@@ -236,6 +237,7 @@ def open_mosaic(
         eight_bit = files[0].dtype == "uint8"
         limits = None if eight_bit else find_stretch(files, reading, percentiles)
         warnings.extend(filter(None, [nodata_warning(files, reading)]))
+        warnings.extend(void_warnings(files, reading))
     return Mosaic(crs, grid, sources, reading, limits,
                   list(dict.fromkeys(name for file in files for name in file.files)), warnings)
 

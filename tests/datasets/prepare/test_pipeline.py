@@ -101,7 +101,7 @@ def test_a_folder_has_one_layout(place):
 
 def test_a_disk_that_is_too_small_is_refused_before_the_work(place, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: Usage(10**6, 10**6, 10**3))
-    message = r"out: the disk has 0.0 GB free, but 6 tiles need .* or more. Free space"
+    message = r"out: the disk has 1 kB free, but 6 tiles need .* kB or more; free space"
     with pytest.raises(PrepareError, match=message):
         prepare(place)
     assert not (place.folder / "out").exists()
@@ -323,3 +323,16 @@ def test_existing_tiles_are_replaced_only_on_request_and_only_of_this_city(place
     after = contents(out)
     assert other.items() <= after.items()
     assert TileDataset(out, cities=["c"], image_size=64).names == TILES
+
+
+def test_a_preview_stays_beside_the_tiles_that_it_shows_and_no_others(place, capsys):
+    preview = place.folder / "out/c_preview.png"
+    prepare(place, dry_run=True)
+    prepare(place, keep_empty=True)
+    assert preview.is_file()
+    prepare(place, resolution=1, tile_px=32, overwrite=True, progress=True)
+    assert not preview.exists()
+    assert "c_preview.png shows another raster" in capsys.readouterr().out
+    preview.write_bytes(b"an earlier version's")
+    prepare(place, overwrite=True)
+    assert not preview.exists()

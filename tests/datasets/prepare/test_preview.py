@@ -25,7 +25,7 @@ def drawn(folder, image, layers=(), shapes=(), tile_px=64):
         objects = OsmObjects(layer, np.array(["x"] * len(layers), dtype=object),
                              np.array(shapes, dtype=object))
         write_spool(folder / "spool", [objects], Census(), LAYERS, grid)
-        draw_preview(folder / "new/c.png", mosaic, grid, Spool(folder / "spool"), "c")
+        draw_preview(folder / "new/c.png", mosaic, grid, Spool(folder / "spool"), "c", "")
     return np.asarray(Image.open(folder / "new/c.png").convert("RGB")).astype(int)
 
 

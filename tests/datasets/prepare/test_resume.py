@@ -156,25 +156,6 @@ def test_a_dask_cluster_makes_the_same_bytes(place, undisturbed):
             prepare(place, city="d", scheduler=cluster.scheduler_address)
 
 
-def test_a_worker_that_dies_is_told(place, monkeypatch):
-    from concurrent.futures.process import BrokenProcessPool
-
-    class Broken:
-        def __init__(self, *args, **keys):
-            pass
-
-        def submit(self, *args):
-            raise BrokenProcessPool
-
-        def shutdown(self, **keys):
-            pass
-
-    monkeypatch.setattr("datasets.prepare.engine.ProcessPoolExecutor", Broken)
-    with pytest.raises(PrepareError, match=r"a worker process ended without a word, most likely "
-                                           r"for want of memory.*workers=2"):
-        list(make_bands(place.folder, [0, 1, 2, 3], workers=4, scheduler=None))
-
-
 def test_a_cluster_whose_workers_die_is_told(place, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="scheduler= needs Dask: pip install "
                                                             "'dask[distributed]'")

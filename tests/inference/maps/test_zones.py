@@ -57,7 +57,7 @@ def test_zones_that_divide_the_scene_sum_to_its_total(tmp_path, crs, zone_crs):
     assert zones.crs == CRS(zone_crs)
     metric = zones.to_crs(6933).area
     assert (zones.covered * metric).sum() == pytest.approx(tiles.to_crs(6933).area.sum(), rel=1e-3)
-    assert zones.attrs["notes"] == []
+    assert "overlap" not in "".join(zones.attrs["notes"])
 
 
 def test_a_tile_counts_by_the_share_that_lies_in_the_zone(tmp_path):
@@ -103,6 +103,7 @@ def test_unknown_tiles_and_zones_elsewhere(tmp_path):
                         tiles, "people")
     np.testing.assert_allclose(zones.people, [100, np.nan, 100, np.nan, np.nan], rtol=1e-6)
     np.testing.assert_allclose(zones.covered, [1, 0, 0.5, 0, 0], atol=1e-4)
+    assert "zones.gpkg: 3 of 5 zones have no tile, and so no total" in zones.attrs["notes"]
     tiles["people"] = np.nan
     zones = zone_totals(tmp_path / "zones.gpkg", tiles, "people")
     assert zones[["people", "covered"]].isna().sum().tolist() == [5, 0]
@@ -115,6 +116,9 @@ def test_a_zone_much_larger_or_much_smaller_than_the_scene(tmp_path):
                         "people")
     assert zones.people[0] == pytest.approx(tiles.people.sum(), rel=1e-6)
     assert 0 < zones.covered[0] < 1e-4
+    assert zones.attrs["notes"] == [
+        "zones.gpkg: the tiles cover less than half of 1 of 2 zones, of one "
+        f"{100 * zones.covered[0]:.2g} %, and their totals count that part alone (column covered)"]
     assert 0 < zones.people[1] < 1
     assert zones.covered[1] == pytest.approx(1)
 

@@ -17,8 +17,8 @@ GREY = {"bands": [1, 1, 1]}
 # file, options, width, height, metres a pixel, share with imagery, words of its warning
 PREPARED = [
     ("1091-322_00", {}, 875, 600, 0.5, 1, None),
-    ("5b3622402b6a08001185f8d8_10_00004", {}, 2048, 2048, 0.0664, 1, None),
-    ("5b90f92da0d7280005fab355_4310", {}, 2048, 2048, 0.0968, 1, None),
+    ("5b3622402b6a08001185f8d8_10_00004", {}, 2048, 2048, 0.0664, 1, "pure white (255)"),
+    ("5b90f92da0d7280005fab355_4310", {}, 2048, 2048, 0.0968, 1, "pure black (0)"),
     ("OSBS_029", {}, 400, 400, 0.1, 0.9971, "nodata is 255, but 0.2"),
     ("OSBS_029", {"nodata": "none"}, 400, 400, 0.1, 1, None),
     ("m_4709963_se_14_1_20170827", {}, 934, 724, 5.002, 1, None),
