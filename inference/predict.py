@@ -14,6 +14,7 @@ from tqdm import tqdm
 from datasets import collate, normalise
 from datasets.prepare.job import forget_job
 from datasets.prepare.scene_tiles import SceneBand, SceneTiles
+from training.workers import batches_of
 from utils.stopping import outlast_signals
 
 
@@ -40,7 +41,7 @@ def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor
     `network` takes normalised images [B, 3, t, t] and their graphs on the device of `fabric`.
     """
     bands = range(first, len(scene))
-    for band, batches in band_loader(scene, bands, batch_size, num_workers, fabric):
+    for band, batches in loaded_bands(scene, bands, batch_size, num_workers, fabric):
         outputs, objects = [], []
         for images, graphs in batches:
             objects.append(graphs.ptr.diff())
@@ -51,17 +52,17 @@ def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor
                             if objects else None, torch.cat(outputs) if outputs else None)
 
 
-def band_loader(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
-                fabric: Fabric) -> DataLoader:
-    """Return a loader of a scene's bands, cut by `num_workers` processes, or by this one if 0.
+def loaded_bands(scene: SceneTiles, bands: Sequence[int], batch_size: int, num_workers: int,
+                 fabric: Fabric) -> Iterator[tuple[SceneBand, list[tuple[Tensor, Batch]]]]:
+    """Yield a scene's bands, cut by `num_workers` processes, or by this one if 0.
 
-    It yields each band without its images and graphs, and these in batches, in the band's order:
-    images [B, 3, t, t] uint8 and their graphs.
+    Each band comes without its images and graphs, and these in batches, in the band's order:
+    images [B, 3, t, t] uint8 and their graphs. Raise RoseError if a process is lost.
     """
-    return DataLoader(Subset(scene, bands), batch_size=None,
-                      num_workers=min(num_workers, len(bands)),
-                      collate_fn=partial(_in_batches, size=batch_size),
-                      pin_memory=fabric.device.type == "cuda", worker_init_fn=_start_worker)
+    return batches_of(DataLoader(
+        Subset(scene, bands), batch_size=None, num_workers=min(num_workers, len(bands)),
+        collate_fn=partial(_in_batches, size=batch_size),
+        pin_memory=fabric.device.type == "cuda", worker_init_fn=_start_worker))
 
 
 def _in_batches(band: SceneBand, size: int) -> tuple[SceneBand, list[tuple[Tensor, Batch]]]:

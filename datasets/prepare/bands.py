@@ -104,7 +104,7 @@ def is_made(job: Job, number: int) -> bool:
 def _read_report(path: Path) -> dict[str, Any]:
     rules = {item.name: Whole(least=0) if item.type is int else Table(Number())
              for item in fields(BandReport)}
-    remedy = f"`rm {shlex.quote(str(path))}` and run the same command again"
+    remedy = f"`rm {shlex.quote(str(path))}` removes it; then run the same command again"
     report = read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}), remedy,
                        PrepareError)
     digest = report.pop(_DIGEST, None)  # an earlier version wrote none

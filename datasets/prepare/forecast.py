@@ -16,6 +16,7 @@ from datasets.prepare.job import Job
 from datasets.prepare.osm.tags import listed
 from datasets.prepare.preview import draw_preview, preview_path
 from datasets.prepare.settings import Settings
+from utils.tables import format_bytes
 from utils.work_folder import cannot_write
 
 SAMPLED_BANDS = 5
@@ -45,7 +46,7 @@ class Forecast:
             f"  tiles        {about}{self.tiles} of {self.grid.columns} x {self.grid.rows}, "
             f"{self.grid.partial} partial ones left out",
             f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)})",
-            f"  bytes        {about}{self.bytes / 1e6:,.0f} MB",
+            f"  bytes        {about}{format_bytes(self.bytes)}",
             f"  time         about {_duration(self.seconds)} with {self.workers} "
             f"process{'es' if self.workers > 1 else ''}",
             f"  measured on  {self.sampled} of {self.grid.tiles} tiles",

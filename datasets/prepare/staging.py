@@ -1,6 +1,7 @@
 """Steps before the first tile: spool the objects, encode their values once, describe the work."""
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -121,6 +122,7 @@ def _crs_of_objects(mosaic: Mosaic) -> CRS:
         zone = utm_zone((west + east) / 2, (south + north) / 2, crs)
         raise PrepareError(f"{mosaic.files[0]}: x from {west:.10g} to {east:.10g} goes beyond the "
                            f"end of {crs.name}, which has no place for OSM objects there. Warp "
-                           f"the imagery to a CRS that continues: `gdalwarp -t_srs {zone} "
-                           f"{mosaic.files[0]} warped.tif`.")
+                           "the imagery to a CRS that continues: `rio warp "
+                           f"{shlex.quote(str(mosaic.files[0]))} warped.tif --dst-crs {zone} "
+                           "--resampling bilinear`, and pass raster=warped.tif.")
     return whole

@@ -24,6 +24,7 @@ from torch_geometric.data import Data
 from datasets.stores.city import check_cities, check_labels, cities_of, city_of, read_meta
 from datasets.stores.tile import TOTALS, Tile
 from utils.errors import TileError, one_line
+from utils.files import failing_as
 from utils.tensor_files import FileFault, load_tensors
 
 GRAPH_FOLDERS = ("node", "edge", "edge_w")
@@ -129,7 +130,9 @@ def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
     graph = tile.graph(text_table)
     for folder, tensor in zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr),
                               strict=True):
-        torch.save(tensor, _made(root, folder, tile.name))
+        path = _made(root, folder, tile.name)
+        with failing_as(path, RuntimeError):  # torch's, of a full disk
+            torch.save(tensor, path)
     Image.fromarray(np.ascontiguousarray(tile.image.transpose(1, 2, 0))).save(
         _made(root, "img", tile.name), compress_level=_COMPRESS_LEVEL)
     if tile.land_use is not None:

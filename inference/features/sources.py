@@ -16,7 +16,7 @@ from datasets.sample_city.tiles import ensure_sample
 from inference.features.areas import Area, areas_of
 from inference.features.encode import REPRESENTATIONS, Selection
 from inference.keys import ExtractConfig
-from inference.predict import band_loader
+from inference.predict import loaded_bands
 from inference.scene import BY_BATCH, Scene, depends_on_batch, open_scene, scene_name
 from models.network_file import NetworkFile
 from models.rose import Rose
@@ -122,8 +122,8 @@ class SceneSource:
 
     def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
         """Yield the tiles of some parts that have imagery, batch by batch."""
-        loader = band_loader(self._tiles, parts, self.batch_size, num_workers, fabric)
-        for part, (band, batches) in zip(parts, loader, strict=True):
+        bands = loaded_bands(self._tiles, parts, self.batch_size, num_workers, fabric)
+        for part, (band, batches) in zip(parts, bands, strict=True):
             first = 0
             for images, graphs in batches:
                 own = slice(first, first + len(images))

@@ -58,6 +58,12 @@ def check_holdable(path: Path, frame: gpd.GeoDataFrame) -> None:
                            "make texts or plain numbers of them.") from error
 
 
+def is_geopackage(path: Path) -> bool:
+    """Return whether a file begins as a GeoPackage does; GDAL would open any other kind, too."""
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
+
+
 def as_geopackage(frame: gpd.GeoDataFrame, layer: str) -> bytes:
     """Return the bytes of a GeoPackage with one layer, made in memory: pyogrio takes a `!` in a
     path for the end of an archive's name. Raise pyogrio's error if it cannot hold a column."""

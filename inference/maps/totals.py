@@ -17,7 +17,7 @@ from datasets.prepare.scene_tiles import SceneTiles
 from datasets.targets import UNITS
 from inference.geotiff import Content, Ground, write_geotiff
 from inference.keys import PredictConfig
-from inference.maps.geopackage import as_geopackage, check_holdable
+from inference.maps.geopackage import as_geopackage, check_holdable, is_geopackage
 from inference.maps.kind import MapKind, WrittenMap
 from inference.maps.zones import COVERED, zone_totals
 from inference.pictures import amount_layer
@@ -98,10 +98,12 @@ class TotalsMap(MapKind):
         """Yield the strips of the finished map in `out`, or none if its table has changed."""
         values = np.full((3, grid.rows, grid.columns), np.nan)
         try:
+            if not is_geopackage(out / TILES):
+                return
             tiles = gpd.read_file(out / TILES, ignore_geometry=True)
             columns = tiles[[self.column, "imagery", "objects"]].to_numpy(np.float64)
             values[:, tiles["row"], tiles["column"]] = columns.T
-        except (*READ_ERRORS, KeyError, IndexError, ValueError):
+        except (*READ_ERRORS, LookupError, TypeError, ValueError):
             return
         if _digest(values) == record.get(_DIGEST):
             yield from np.split(values, grid.rows, axis=1)

@@ -107,3 +107,16 @@ def test_work_that_is_sealed_and_says_what_is_wrong(place, tmp_path, case):
     follow(*commands_in(str(raised.value)), tmp_path)
     prepare(place, out)
     assert contents(out) == contents(place.folder / "whole")
+
+
+def test_counts_that_are_damaged_while_the_run_goes_on(place, tmp_path, monkeypatch):
+    out = tmp_path / "my out"
+    shutil.copytree(place.folder / "out/.preparing-c", out / ".preparing-c")
+    (out / ".preparing-c/reports/0000001.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr("datasets.prepare.pipeline.is_made", lambda job, number: True)
+        message = end_of(place, out)
+    assert "0000001.json: tiles is missing, expected it; " in message
+    follow(*commands_in(message), tmp_path)
+    prepare(place, out)
+    assert contents(out) == contents(place.folder / "whole")

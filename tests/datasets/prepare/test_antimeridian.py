@@ -14,6 +14,7 @@ from datasets.prepare.geo.crs import box_in, outlines
 from datasets.prepare.pipeline import prepare_tiles
 from datasets.prepare.targets.zonal import Zonal
 from tests.datasets.prepare.places import pixels, write_raster
+from tests.robustness.remedies import commands_in, follow
 from utils.errors import PrepareError
 
 LATITUDE, SIDE = -17.0, 64
@@ -120,13 +121,15 @@ def test_an_object_on_the_far_side_does_not_reach_around_the_earth(tmp_path):
 
 
 def test_a_raster_beyond_the_end_of_a_projection_is_refused_with_a_remedy(tmp_path):
-    raster = write_scene(tmp_path / "mercator.tif", "EPSG:3857", 180)
+    raster = write_scene(tmp_path / "my mercator.tif", "EPSG:3857", 180)
+    given = (write_osm(tmp_path / "osm.gpkg", 180), tmp_path / "out", "c")
     with pytest.raises(PrepareError) as raised:
-        prepare_tiles(raster, write_osm(tmp_path / "osm.gpkg", 180), tmp_path / "out", "c",
-                      tile_px=SIDE, progress=False)
+        prepare_tiles(raster, *given, tile_px=SIDE, progress=False)
     assert "mercator.tif: x from 2003747" in str(raised.value)
-    assert "gdalwarp -t_srs EPSG:32" in str(raised.value)
     assert "\n" not in str(raised.value)
+    follow(*commands_in(str(raised.value)), tmp_path)
+    assert prepare_tiles(tmp_path / "warped.tif", *given, tile_px=SIDE // 2,
+                         progress=False).nodes > 0
 
 
 def tiles_at_180(crs: str) -> np.ndarray:

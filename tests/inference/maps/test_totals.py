@@ -73,16 +73,23 @@ def test_the_report_names_no_more_zones_than_it_can_show(mapped, model, tmp_path
     assert len(json.loads((out / "scene.json").read_text())["tables"][0]["rows"]) == 7
 
 
-@pytest.mark.parametrize("edited", [False, True])
+@pytest.mark.parametrize("edited", [None, "a total", "texts", "another kind"])
 def test_zones_of_a_finished_map_need_the_network_no_more(mapped, model, tmp_path, monkeypatch,
                                                           edited):
     """As long as the table of its tiles is what was written."""
     raster, osm, out = mapped
     plain = predict(raster, model, tmp_path / "map", osm=osm)
     tiles = gpd.read_file(plain / "tiles.gpkg")
-    if edited:
+    if edited == "a total":
         tiles.loc[0, "population"] += 1
+    if edited == "texts":
+        tiles["row"] = "a"
     tiles.to_file(plain / "tiles.gpkg")  # its bytes change, as when a GIS opens it
+    if edited == "another kind":  # which GDAL would follow to any place
+        (plain / "tiles.gpkg").rename(tmp_path / "theirs.gpkg")
+        (plain / "tiles.gpkg").write_text(
+            f'<OGRVRTDataSource><OGRVRTLayer name="theirs"><SrcDataSource>{tmp_path}/theirs.gpkg'
+            '</SrcDataSource><SrcLayer>tiles</SrcLayer></OGRVRTLayer></OGRVRTDataSource>')
 
     def make_strips(*arguments):
         assert edited, "the strips follow from the table"

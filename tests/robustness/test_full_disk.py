@@ -1,0 +1,88 @@
+"""A disk that is full, at any file: one line, nothing half-written, and the same command goes on.
+
+A limit on the size of files stands for the full disk: beyond it the system refuses to write.
+"""
+
+import re
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+
+from inference import extract_features
+from tests.datasets.prepare.places import UTM, Place, pixels, prepare, square
+from tests.datasets.prepare.places import write_raster as write_place
+from tests.inference.maps.scenes import noise, predict, write_model, write_objects, write_raster
+from tests.pretrained import save_pretrained
+from tests.random_tiles import contents
+from utils.errors import RoseError, message_of
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    frame = gpd.GeoDataFrame({"building": ["house"]}, geometry=[square(2, 2, 10)], crs=UTM)
+    frame.to_file(folder / "objects.gpkg", layer="objects")
+    write_place(folder / "place.tif", pixels(140, 210))
+    raster = write_raster(folder / "city.tif", noise(230, 300))
+    write_objects(folder / "osm.gpkg", raster)
+    write_objects(folder / "zones.gpkg", raster)
+    write_model(folder / "classes.safetensors")
+    write_model(folder / "totals.safetensors", "regression")
+    save_pretrained(folder / "rose.tar")
+    return folder
+
+
+def tiles(folder: Path, out: Path, layout: str) -> None:
+    place = Place(folder, folder / "place.tif", folder / "objects.gpkg", None, None)
+    prepare(place, out=out, layout=layout, keep_empty=True)
+
+
+def scene(folder: Path, out: Path, model: str, **keys) -> None:
+    predict(folder / "city.tif", folder / f"{model}.safetensors", out, osm=folder / "osm.gpkg",
+            **keys)
+
+
+def features(folder: Path, out: Path) -> None:
+    extract_features(folder / "rose.tar", out, raster=folder / "city.tif", num_workers=0,
+                     osm=folder / "osm.gpkg", accelerator="cpu")
+
+
+# what is done, and limits in bytes
+JOBS: dict[str, tuple[Callable[[Path, Path], None], list[int]]] = {
+    "compact": (lambda folder, out: tiles(folder, out, "compact"), [0, 300, 3_000, 30_000]),
+    "release": (lambda folder, out: tiles(folder, out, "release"), [0, 1_000, 3_000, 10_000]),
+    "classes": (lambda folder, out: scene(folder, out, "classes", probabilities=True),
+                [300, 8_000, 60_000]),
+    "totals": (lambda folder, out: scene(folder, out, "totals", zones=folder / "zones.gpkg"),
+               [300, 60_000, 100_000]),
+    "features": (features, [10_000, 500_000]),
+}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, job):
+    run, limits = JOBS[job]
+    run(folder, tmp_path / "whole")
+    for limit in limits:
+        out = tmp_path / str(limit)
+        with files_of_at_most(limit), pytest.raises((RoseError, OSError)) as raised:
+            run(folder, out)
+        message = message_of(raised.value)
+        assert re.fullmatch(".*(File too large|is the disk full).*", message), message
+        assert [name for name in contents(out) if not name.startswith(".")] == [], message
+        run(folder, out)
+        assert contents(out) == contents(tmp_path / "whole"), limit
