@@ -47,7 +47,7 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, ob
     """
     spool = spool_folder(folder)
     if not Spool.finished(spool):
-        _read_objects(spool, grid, mosaic, objects, progress)
+        _read_objects(spool, grid, mosaic, objects, say, progress)
     if not (folder / "job.json").exists():
         values = Spool(spool).labels.values
         announce(f"encoding {len(values)} tag values with text={objects.encoder.name}",
@@ -68,7 +68,7 @@ def announce(step: str, progress: bool) -> None:
 
 
 def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
-                  progress: bool) -> None:
+                  say: Callable[[Sequence[str]], None], progress: bool) -> None:
     spool.mkdir(parents=True, exist_ok=True)
     census = Census()
     if objects.osm is None:
@@ -82,6 +82,7 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
         if crs.is_geographic:
             chunks = _without_wraps(chunks)
         write_spool(spool, chunks, census, LAYERS, grid)
+    say(census.notes)
     if objects.without is not None and not len(Spool(spool)):
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds,
                                               objects.without))
