@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyogrio
+
 # pyogrio has no list of allowed drivers; registering again is what applies GDAL_SKIP
 from pyogrio._ogr import _register_drivers
 from pyogrio.errors import DataSourceError
@@ -129,7 +130,7 @@ def _tables(path: Path) -> list[tuple[str | None, str | None]]:
                                          uri=True)) as database:
                 database.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
                 return database.execute("SELECT name, sql FROM sqlite_master").fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             fault = error
     raise DataSourceError(one_line(fault)) from fault
 

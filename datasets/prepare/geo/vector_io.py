@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
@@ -40,7 +41,8 @@ from utils.contents import (
 from utils.errors import PrepareError, one_line
 
 READ_ERRORS = (DataLayerError, DataSourceError, FieldError, GeometryError, GEOSException,
-               pa.ArrowException, OSError, NotImplementedError)
+               pa.ArrowException, OSError, NotImplementedError,
+               UnicodeDecodeError)
 # what a column holds; TEXTS: lists of text, TAGS: keys with values
 TEXT, NUMBER, FLAG, TEXTS, TAGS, OTHER = ("text", "numbers", "true and false", "lists of text",
                                           "keys with values", "values of another kind")
@@ -48,7 +50,8 @@ _GDAL_KINDS = {"OFTString": TEXT, "OFTInteger": NUMBER, "OFTInteger64": NUMBER, 
                "OFTStringList": TEXTS}
 _GEO = Fields({}, {"primary_column": Text(), "columns": Table(Fields({}, {
     "encoding": Text(), "crs": Either((Null(), Text(), Table(Anything()))),
-    "covering": Fields({}, {"bbox": Table(Items(Text(), least=1))})}))})
+    "covering": Fields({}, {"bbox": Fields(dict.fromkeys(("xmin", "ymin", "xmax", "ymax"),
+                                                         Items(Text(), least=1)))})}))})
 _POLYGONAL = ("Polygon", "Surface", "Unknown", "Collection")  # in GDAL's name of a geometry type
 _BATCH = 65_536  # rows of a GeoParquet file decoded at a time
 T = TypeVar("T")
@@ -67,6 +70,9 @@ class Layer:
     indexed: bool  # the file finds the features of a window without being read whole
     geometry: str | None = None  # name of a GeoParquet file's geometry column (WKB)
     box: Bounds | None = None  # bounds of all geometries, where a GeoParquet file states them
+    # side such as xmin -> name of its column, in a GeoParquet file with boxes of its geometries
+    covering: dict[str, list[str]] | None = None
+    further: tuple[str, ...] = ()  # more columns of geometries in a GeoParquet file
 
     @property
     def polygonal(self) -> bool:
@@ -110,12 +116,17 @@ def open_layers(path: Path) -> list[Layer]:
         for name, shapes in pyogrio.list_layers(path):
             info = pyogrio.read_info(path, layer=name, force_feature_count=True)
             check_driver(path, info["driver"])
+            if info["features"] > path.stat().st_size:  # one takes several bytes
+                raise DataSourceError(f"it states {info['features']} features, in "
+                                      f"{path.stat().st_size} bytes")
             kinds = [FLAG if part == "OFSTBoolean" else _GDAL_KINDS.get(kind, OTHER)
                      for kind, part in zip(info["ogr_types"], info["ogr_subtypes"], strict=True)]
             layers.append(Layer(path, name, info["crs"],
                                 dict(zip(info["fields"].tolist(), kinds, strict=True)),
                                 info["features"], shapes,
                                 bool(info["capabilities"]["fast_spatial_filter"])))
+    if not layers:
+        raise DataSourceError("it has no layer that can be read")
     return layers
 
 
@@ -148,12 +159,15 @@ def parquet_file(path: Path) -> Layer:
         raise PrepareError(f"{path}: its geometries {geometry} are of the type {kind}, expected "
                            "binary WKB. Write the file again with geopandas: "
                            "GeoDataFrame.to_parquet.")
-    boxes = {names[0] for names in about.get("covering", {}).get("bbox", {}).values()}
+    covering = about.get("covering", {}).get("bbox", {})
+    boxes = {names[0] for names in covering.values()}
+    further = tuple(name for name in geo["columns"] if name != geometry and name in schema.names)
     columns = {field.name: _arrow_kind(field.type) for field in schema
-               if field.name not in boxes | {geometry}}
+               if field.name not in {*boxes, geometry, *further}}
     return Layer(
         path, None, about.get("crs", "OGC:CRS84"),  # the format's default; null means unknown
-        columns, rows, "Unknown", bool(boxes), geometry, _stated_box(about.get("bbox")),
+        columns, rows, "Unknown", bool(boxes), geometry, _stated_box(about.get("bbox")), covering,
+        further,
     )
 
 
@@ -191,6 +205,18 @@ def parquet_batches(path: Path, columns: list[str], size: int = _BATCH) -> Itera
     """Yield columns of a Parquet file, `size` rows at a time."""
     with pq.ParquetFile(path) as file:
         yield from file.iter_batches(size, columns=columns)
+
+
+def parquet_table(layer: Layer, columns: list[str] | None = None,
+                  box: Bounds | None = None) -> pa.Table:
+    """Return columns of a GeoParquet file, all by default; with `box`, of the rows whose own boxes,
+    in a file that has them, meet it."""
+    near = None
+    if box and layer.covering:
+        side = {name: pc.field(*names) for name, names in layer.covering.items()}
+        near = ((side["xmin"] <= box[2]) & (side["xmax"] >= box[0])
+                & (side["ymin"] <= box[3]) & (side["ymax"] >= box[1]))
+    return pq.read_table(layer.path, columns=columns, filters=near, partitioning=None)
 
 
 def usable_crs(crs: str | dict | None) -> CRS | None:

@@ -1,25 +1,29 @@
 """Polygons with a column of values, from any vector file and in any CRS, read by windows."""
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pyogrio
 import shapely
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import Bounds, box_in, moved_shapes, no_overlap
+from datasets.prepare.geo.formats import own_drivers
 from datasets.prepare.geo.vector_io import (
     NUMBER,
     Layer,
     checked_crs,
+    geopandas_program,
     open_layers,
     parquet_batches,
+    parquet_table,
     reading,
 )
+from datasets.prepare.geo.wkb import shapes_of
 from utils.errors import PrepareError
 
 _SHAPES = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
@@ -110,8 +114,8 @@ class TargetPolygons:
                       candidates: list[str]) -> str:
         if candidates and len(set(candidates)) == 1:
             return (f"{self.path}: {len(candidates)} layers have a column {candidates[0]}, "
-                    "expected one. Save the right layer as a file of its own and pass that as "
-                    f"{self.key}=.")
+                    f"expected one ({', '.join(layer.name for layer in layers)}). "
+                    f"{one_layer(self.path, layers, self.key)}")
         columns = sorted({name for layer in layers for name in layer.columns})
         listing = ", ".join(columns[:30]) + (" ..." if len(columns) > 30 else "") or "none"
         if column:
@@ -122,24 +126,37 @@ class TargetPolygons:
         return f"{self.path}: {fault}; columns found: {listing}. Pass {column_key}= one of them."
 
 
+def one_layer(path: Path, layers: list[Layer], key: str) -> str:
+    """Return the remedy of a file with several layers, with a command."""
+    command = geopandas_program(path, layers[0].name, ".to_file",
+                                f"{path.stem}_{safe_name(layers[0].name)}.gpkg")
+    return (f"Save the right layer as a file of its own, such as `{command}`, and pass that as "
+            f"{key}=.")
+
+
+def safe_name(text: str) -> str:
+    """Return a text as part of a file's name."""
+    return re.sub(r"[^\w-]+", "_", text)[:40]
+
+
 def _read(layer: Layer, column: str, box: Bounds,
           shapes: bool = True) -> tuple[np.ndarray | None, np.ndarray]:
     """Return shapes [n] (None without `shapes`) and values [n] in a box, in the file's order."""
     if layer.geometry is None:
-        _, rows, wkb, (values,) = pyogrio.raw.read(
-            layer.path, layer=layer.name, columns=[column], bbox=box, read_geometry=shapes,
-            return_fids=True)
+        with own_drivers():
+            _, rows, wkb, (values,) = pyogrio.raw.read(
+                layer.path, layer=layer.name, columns=[column], bbox=box, read_geometry=shapes,
+                return_fids=True)
         if layer.indexed:  # an index need not answer in the file's order
             order = np.argsort(rows, kind="stable")
             wkb, values = wkb[order] if shapes else None, values[order]
-        return shapely.from_wkb(wkb) if shapes else None, values
+        return shapes_of(wkb) if shapes else None, values
     columns = [layer.geometry, column]
-    if layer.indexed:
-        frame = gpd.read_parquet(layer.path, columns=columns, bbox=box)
-        return np.asarray(frame.geometry.values), frame[column].to_numpy()
+    batches = ([parquet_table(layer, columns, box)] if layer.indexed
+               else parquet_batches(layer.path, columns))
     geometry, values = [np.empty(0, object)], [np.empty(0, object)]
-    for batch in parquet_batches(layer.path, columns):
-        shape = shapely.from_wkb(batch.column(layer.geometry).to_numpy(zero_copy_only=False))
+    for batch in batches:
+        shape = shapes_of(batch.column(layer.geometry).to_pylist())
         low, high = np.split(shapely.bounds(shape), 2, axis=1)  # [n, 2], nan if missing
         near = ((low <= box[2:]) & (high >= box[:2])).all(1)
         geometry.append(shape[near])
