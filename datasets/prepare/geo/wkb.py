@@ -77,7 +77,8 @@ def shapes_of(wkb: Sequence[bytes | None]) -> np.ndarray:
     """Return shapely geometries [n]; None where there is none, or none that shapely takes."""
     wkb = np.array([*wkb, None], dtype=object)[:-1]  # one dimension, whatever the items
     wkb[unusable(wkb)[0]] = None
-    return shapely.from_wkb(wkb, on_invalid="ignore")
+    with np.errstate(invalid="ignore"):  # coordinates that are not finite
+        return shapely.from_wkb(wkb, on_invalid="ignore")
 
 
 def _has_curve(wkb: bytes) -> bool:
