@@ -27,6 +27,7 @@ PARQUET = (".parquet", ".geoparquet", ".pq")  # opened by Arrow
 _JSON = ("GeoJSON", "GeoJSONSeq", "JSONFG", "TopoJSON", "ESRIJSON")
 _DRIVERS = {".gpkg": ("GPKG",), ".geojson": _JSON, ".json": _JSON, ".geojsonl": _JSON,
             ".geojsons": _JSON, ".shp": ("ESRI Shapefile",), ".fgb": ("FlatGeobuf",)}
+_OTHERS = (".gdb", ".gml", ".gpx", ".kml", ".kmz", ".mif", ".sqlite", ".tab")  # often met
 ENDINGS = (*_DRIVERS, *PARQUET)
 _LOCK = threading.RLock()
 _CHUNK = 1 << 24
@@ -67,10 +68,16 @@ def check_file(path: Path) -> None:
 
     Raises:
         DataSourceError: another ending, or content of another format than its ending's.
-        PrepareError: cut short, or it refers to another file or the network.
+        PrepareError: of a format that is not read, cut short, or it refers to another file or the
+            network.
         OSError: it cannot be read.
     """
     ending = path.suffix.lower()
+    if ending in _OTHERS:
+        command = python_command(f"import geopandas as g; g.read_file({str(path)!r})"
+                                 f".to_file({path.stem + '.gpkg'!r})")
+        raise PrepareError(f"{path}: files that end in {path.suffix} are not read. Save it as a "
+                           f"GeoPackage: `{command}`.")
     if ending not in _DRIVERS:
         raise DataSourceError(f"its ending {path.suffix or 'is missing and'} is none of "
                               f"{', '.join(ENDINGS)}")
@@ -165,11 +172,18 @@ def _check_member(path: Path, text: bytes) -> None:
              if isinstance(value, dict) else [])
     if not {str(kind).casefold() for kind in kinds} & {"link", "url", "unknown"}:
         return
-    program = (f"import json; d = json.load(open({str(path)!r})); json.dump({{k: d[k] for k in d "
-               f"if k.lower() != 'crs'}}, open({path.stem + '_plain.geojson'!r}, 'w'))")
+    command = python_command(
+        f"import json; d = json.load(open({str(path)!r})); json.dump({{k: d[k] for k in d "
+        f"if k.lower() != 'crs'}}, open({path.stem + '_plain.geojson'!r}, 'w'))")
     raise PrepareError(f"{path}: its member crs is of the type {str(kinds[0])[:40]!r}, expected "
                        "name: a link is not followed. If the coordinates are degrees of WGS 84, "
-                       f"leave it out: `python -c {shlex.quote(program)}`.")
+                       f"leave it out: `{command}`.")
+
+
+def python_command(program: str) -> str:
+    """Return the shell command that runs a line of Python."""
+    quoted = shlex.quote(program) if re.search(r'["$`\\!]', program) else f'"{program}"'
+    return f"python -c {quoted}"
 
 
 _CHECKS: dict[str, tuple[re.Pattern[bytes], Callable[[Path, bytes], None]]] = {

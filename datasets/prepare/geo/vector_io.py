@@ -5,7 +5,6 @@ GDAL's and Arrow's errors become one line, and a missing coordinate reference sy
 """
 
 import math
-import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,13 @@ from pyproj.exceptions import CRSError as ProjError
 from shapely.errors import GEOSException
 
 from datasets.prepare.geo.crs import Bounds
-from datasets.prepare.geo.formats import PARQUET, check_driver, check_file, own_drivers
+from datasets.prepare.geo.formats import (
+    PARQUET,
+    check_driver,
+    check_file,
+    own_drivers,
+    python_command,
+)
 from datasets.prepare.geo.wkb import shapes_of
 from utils.contents import (
     Anything,
@@ -245,8 +250,8 @@ def geopandas_program(path: Path, layer: str | None, method: str, target: str) -
     `method` being what is called last: its one argument is the file `target`."""
     reader = "read_parquet" if is_parquet(path) else "read_file"
     chosen = "" if layer is None else f", layer={layer!r}"
-    program = f"import geopandas as g; g.{reader}({str(path)!r}{chosen}){method}({target!r})"
-    return f"python -c {shlex.quote(program)}"
+    return python_command(f"import geopandas as g; g.{reader}({str(path)!r}{chosen}){method}"
+                          f"({target!r})")
 
 
 @contextmanager

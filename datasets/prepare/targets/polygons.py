@@ -14,7 +14,6 @@ from pyproj import CRS
 from datasets.prepare.geo.crs import Bounds, box_in, moved_shapes, no_overlap
 from datasets.prepare.geo.formats import own_drivers
 from datasets.prepare.geo.vector_io import (
-    NUMBER,
     Layer,
     checked_crs,
     geopandas_program,
@@ -27,6 +26,7 @@ from datasets.prepare.geo.wkb import shapes_of
 from utils.errors import PrepareError
 
 _SHAPES = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
+_POLYGONS = ("Polygon", "MultiPolygon", "Polygon Z", "MultiPolygon Z")  # nothing else, to GDAL
 _SLOW_BYTES = 50e6
 
 
@@ -38,6 +38,10 @@ class TargetPolygons:
         column_key: the key that names its column.
         column: the column of values; None takes the only one that `usual` names.
         usual: columns (name -> kind, as in `Layer`) -> names of those that may be meant.
+
+    Attributes:
+        kind: what the column holds, as in `Layer`.
+        notes: what the user should know; `overlap` adds to them.
 
     Raises:
         PrepareError: not readable, no CRS, no such column, or several that may be meant.
@@ -58,7 +62,9 @@ class TargetPolygons:
             raise PrepareError(self._which_column(layers, column_key, column,
                                                   [name for _, name in candidates]))
         self._layer, self.column = candidates[0]
-        self.numeric = self._layer.columns[self.column] == NUMBER
+        self.kind = self._layer.columns[self.column]
+        self._several = len(layers) > 1
+        self.notes = self._notes(len(layers))
         self.crs = checked_crs(path, self._layer.crs, key)
 
     def read(self, bounds: Bounds, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
@@ -85,19 +91,32 @@ class TargetPolygons:
     def overlap(self, bounds: Bounds, crs: CRS) -> np.ndarray:
         """Return the values of the polygons near `bounds`; raise PrepareError if none is."""
         box = box_in(bounds, crs, self.crs)
+        mixed = self._layer.shapes not in _POLYGONS
         with self._reading():
-            values = _read(self._layer, self.column, box, shapes=False)[1] if box else []
+            shapes, values = (_read(self._layer, self.column, box, shapes=mixed) if box
+                              else (None, []))
         if not len(values):
             raise no_overlap(self.path, self.key, self.extent, self.crs, bounds, crs)
+        if mixed and (others := int((~np.isin(shapely.get_type_id(shapes), _SHAPES)).sum())):
+            self.notes.append(f"{self.path.name}: {others} of {len(values)} features near the "
+                              "imagery are no polygons and are left out")
         return values
 
-    @property
-    def notes(self) -> list[str]:
-        """What the user should know: that a large file is slow, and what is faster."""
-        if self._layer.indexed or self.path.stat().st_size < _SLOW_BYTES:
-            return []
-        return [f"{self.path.name}: has no spatial index, so all of it is read again for every "
-                "few rows of tiles; a GeoPackage is read faster"]
+    def _notes(self, layers: int) -> list[str]:
+        """Return what the user should know: which of several layers is read, and that a large file
+        is slow, and what is faster."""
+        notes = [] if layers == 1 else [f"{self.path.name}: of its {layers} layers of polygons, "
+                                        f"{self._layer.name} is read for its column {self.column}"]
+        if not self._layer.indexed and self.path.stat().st_size >= _SLOW_BYTES:
+            notes.append(f"{self.path.name}: has no spatial index, so all of it is read again for "
+                         "every few rows of tiles; a GeoPackage is read faster")
+        return notes
+
+    def program(self, method: str, suffix: str) -> str:
+        """Return the command that writes the layer as a GeoPackage with geopandas, changed by
+        `method`."""
+        return geopandas_program(self.path, self._layer.name if self._several else None,
+                                 f"{method}.to_file", f"{self.path.stem}_{suffix}.gpkg")
 
     @cached_property
     def extent(self) -> Bounds | None:
