@@ -20,7 +20,7 @@ from datasets.prepare.geo.vector_io import (
     reading,
     usable_crs,
 )
-from datasets.prepare.geo.wkb import shapes_of
+from datasets.prepare.geo.wkb import COLLECTION, shapes_of
 from datasets.prepare.targets.area_weighting import (
     PACIFIC,
     SLIVER,
@@ -116,7 +116,11 @@ def _read_zones(path: Path) -> gpd.GeoDataFrame:
 def _read_layer(layer: Layer) -> gpd.GeoDataFrame:
     if layer.geometry is None:
         with own_drivers():
-            return pyogrio.read_dataframe(layer.path, layer=layer.name, on_invalid="ignore")
+            frame = pyogrio.read_dataframe(layer.path, layer=layer.name, on_invalid="ignore")
+        shapes = frame.geometry.to_numpy().copy()
+        mixed = shapely.get_type_id(shapes) == COLLECTION  # with curves, perhaps
+        shapes[mixed] = shapes_of(shapely.to_wkb(shapes[mixed]))
+        return frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
     table = parquet_table(layer, [*layer.columns, layer.geometry, *layer.further])
     names = [layer.geometry, *layer.further]
     values = table.drop_columns(names)
