@@ -160,6 +160,8 @@ FETCHING = {
     "capital_link": link_of_crs("Link", "CRS"),
     "commented_link": lambda url: link_of_crs("link")(url).replace('"crs":', '"crs"/**/ :'),
     "quoted_link": lambda url: link_of_crs("link")(url).replace('"', "'"),
+    "blank_link": lambda url: link_of_crs("link")(url).replace('"crs":', '"crs"' + " " * 99_999
+                                                               + ":" + " " * 99),
     "late_link": lambda url: '{"type": "FeatureCollection", "features": [' + " " * (1 << 24)
                              + '], "crs": {"type": "link", "properties": {"href": "' + url
                              + 'crs"}}}',

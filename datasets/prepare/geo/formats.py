@@ -33,7 +33,7 @@ _LOCK = threading.RLock()
 _CHUNK = 1 << 24
 _LONGEST_CRS = 1 << 16  # bytes of a GeoJSON file's member crs
 # as json-c takes it: in any case, with escapes, in either kind of quotes
-_CRS = re.compile(rb"""["'](?:[cC]|\\u00[46]3)(?:[rR]|\\u00[57]2)(?:[sS]|\\u00[57]3)["']\s*""")
+_CRS = re.compile(rb"""["'](?:[cC]|\\u00[46]3)(?:[rR]|\\u00[57]2)(?:[sS]|\\u00[57]3)["']""")
 _VIRTUAL = re.compile(r"\s*create(?:\s|/\*.*?\*/|--[^\n]*\n)+virtual\b", re.IGNORECASE | re.DOTALL)
 _INDEX = re.compile(r"\busing\s+[\"'`\[]?(?:rtree|fts\d)\b", re.IGNORECASE)
 
@@ -151,17 +151,21 @@ def _check_json(path: Path, _: bytes) -> None:
             low = text.lower()
             if b"crs" in low or rb"\u00" in low:
                 places = [start + found.end() for found in _CRS.finditer(text)]
-                resume = file.tell()
                 for place in places:
-                    file.seek(place)
-                    _check_member(path, file.read(_LONGEST_CRS))
-                file.seek(resume)
+                    _check_member(path, place)
             kept = text[-32:]
             start = file.tell() - len(kept)
 
 
-def _check_member(path: Path, text: bytes) -> None:
-    """Raise PrepareError if what follows a text "crs" makes it a member that is a link."""
+def _check_member(path: Path, place: int) -> None:
+    """Raise PrepareError if what follows a text "crs", which ends at `place`, makes it a member
+    that is a link."""
+    with path.open("rb") as file:
+        file.seek(place)
+        text = file.read(_LONGEST_CRS)
+        while text.isspace():
+            text = file.read(_LONGEST_CRS)
+        text = text.lstrip() + file.read(_LONGEST_CRS)
     if not text.startswith((b":", b"/")):  # a value, or a comment before the colon
         return
     try:
