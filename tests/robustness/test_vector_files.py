@@ -25,7 +25,7 @@ from tests.datasets.prepare.reading import BOUNDS, read
 from utils.errors import RoseError
 
 KINDS = ("gpkg", "geojson", "fgb", "shp", "parquet")
-ROUNDS = 12  # damaged copies of each kind of file and of damage
+ROUNDS = 8  # damaged copies of each kind of file and of damage
 FEATURES = 30
 TILES = gpd.GeoDataFrame({"people": [10.0]}, geometry=[shapely.box(*BOUNDS)], crs=UTM)
 
