@@ -132,6 +132,19 @@ def test_a_damaged_file_ends_in_one_line_or_adds_up(whole, tmp_path, kind, damag
         assert lines == ROUNDS
 
 
+@pytest.mark.parametrize("part", ["shp", "shx", "dbf", "gpkg"])
+@pytest.mark.parametrize("slot", SLOTS)
+def test_half_a_file_says_how_long_it_should_be(whole, tmp_path, part, slot):
+    kind = "gpkg" if part == "gpkg" else "shp"
+    for file in whole.glob("a.*" if kind == "shp" else "a.gpkg"):
+        shutil.copy(file, tmp_path)
+    data = (tmp_path / f"a.{part}").read_bytes()
+    (tmp_path / f"a.{part}").write_bytes(data[:len(data) // 2])
+    message = message_of(slot, tmp_path / f"a.{kind}")
+    assert f"a.{part}: damaged: {len(data) // 2} bytes long, but its header states" in message
+    assert f"{len(data)}" in message or part == "dbf"  # which may end in one byte more
+
+
 def link_of_crs(kind: str, key: str = "crs"):
     return lambda url: (
         f'{{"type": "FeatureCollection", "{key}": {{"type": "{kind}", "properties": '
