@@ -2,6 +2,7 @@
 fetched, and no other file is opened."""
 
 import json
+import os
 import random
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pyogrio
 import pytest
 import shapely
+from pyproj import CRS
 
 from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.osm.vector_files import tagged_layers
@@ -87,8 +89,8 @@ def as_objects(path: Path) -> None:
 
 def as_targets(path: Path) -> None:
     source = TargetPolygons(path, "labels", "label_column", "building", list)
-    source.overlap(BOUNDS, source.crs)
-    source.read(BOUNDS, source.crs)
+    source.overlap(BOUNDS, CRS(UTM))
+    source.read(BOUNDS, CRS(UTM))
 
 
 def as_zones(path: Path) -> None:
@@ -328,9 +330,29 @@ def test_coordinates_that_are_no_place(whole, tmp_path, odd):
     assert len(read(tmp_path / "a.parquet").geometry) == FEATURES - 1
 
 
-def test_what_is_no_file_is_not_waited_for(tmp_path):
-    import os
+@pytest.mark.parametrize("slot", SLOTS)
+def test_two_columns_of_one_name(whole, tmp_path, slot):
+    table = pq.read_table(whole / "a.parquet")
+    pq.write_table(table.append_column("building", table.column("building")),
+                   tmp_path / "a.parquet")
+    assert "has two columns called building" in message_of(slot, tmp_path / "a.parquet")
 
+
+@pytest.mark.parametrize("slot", SLOTS)
+@pytest.mark.parametrize("name", ["a b.gpkg", "a'b.gpkg", "{}{GUID}.gpkg", "a%20?#[1]&=.gpkg",
+                                  "$HOME`x`.gpkg", "-x.gpkg", "a=1.parquet", "ä.geojson"])
+def test_any_name_of_a_file(whole, tmp_path, slot, name):
+    shutil.copy(whole / f"a{Path(name).suffix}", tmp_path / name)
+    assert message_of(slot, tmp_path / name) == ""
+
+
+@pytest.mark.parametrize("slot", SLOTS)
+def test_a_path_of_two_lines_is_said_in_one(whole, tmp_path, slot):
+    shutil.copy(whole / "a.gpkg", tmp_path / "a\nb.gpkg")
+    assert r"a\nb.gpkg': its path has a tab" in message_of(slot, tmp_path / "a\nb.gpkg")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
     (tmp_path / "a.gpkg").mkdir()
     os.mkfifo(tmp_path / "b.geojson")
     (tmp_path / "c.gpkg").symlink_to("/etc/hostname")

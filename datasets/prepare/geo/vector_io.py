@@ -5,7 +5,9 @@ GDAL's and Arrow's errors become one line, and a missing coordinate reference sy
 """
 
 import math
+import re
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +50,7 @@ from utils.errors import PrepareError, one_line
 READ_ERRORS = (DataLayerError, DataSourceError, FieldError, GeometryError, GEOSException,
                pa.ArrowException, OSError, NotImplementedError,
                UnicodeDecodeError)
+KEY_NAMES, VALUE_NAMES = ("k", "key"), ("v", "value")  # in a list of tags
 # what a column holds; TEXTS: lists of text, TAGS: keys with values
 TEXT, NUMBER, FLAG, TEXTS, TAGS, OTHER = ("text", "numbers", "true and false", "lists of text",
                                           "keys with values", "values of another kind")
@@ -115,6 +118,9 @@ def open_layers(path: Path) -> list[Layer]:
         raise PrepareError(f"{path}: its path has a !, which the reader of vector files takes for "
                            "the end of an archive's name. Rename the file or its folder, or pass "
                            "a GeoParquet file.")
+    if re.search(r"[\n\r\t]", str(path)):
+        raise PrepareError(f"{str(path)!r}: its path has a tab or the end of a line, which the "
+                           "reader of vector files leaves out. Rename the file or its folder.")
     check_file(path)
     layers = []
     with own_drivers():
@@ -149,6 +155,9 @@ def parquet_file(path: Path) -> Layer:
     except ContentFault as error:
         raise PrepareError(f"{path}: {error}. Write the file again with geopandas: "
                            "GeoDataFrame.to_parquet.") from error
+    if twice := sorted(name for name, count in Counter(schema.names).items() if count > 1):
+        raise PrepareError(f"{path}: has two columns called {twice[0]}, expected one of each name. "
+                           "Rename one of them.")
     geometry = geo.get("primary_column")
     about = geo.get("columns", {}).get(geometry)
     if about is None or geometry not in schema.names:
@@ -194,10 +203,16 @@ def _arrow_kind(kind: pa.DataType) -> str:
         return NUMBER
     if pa.types.is_boolean(kind):
         return FLAG
-    if pa.types.is_map(kind) or pa.types.is_struct(kind):
+    if pa.types.is_struct(kind):
         return TAGS
+    if pa.types.is_map(kind):
+        texts = _is_text(kind.key_type) and _arrow_kind(kind.item_type) in (TEXT, TEXTS, FLAG)
+        return TAGS if texts else OTHER
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return {TEXT: TEXTS, TAGS: TAGS}.get(_arrow_kind(kind.value_type), OTHER)
+        if pa.types.is_struct(kind.value_type):
+            names = {field.name.casefold() for field in kind.value_type}
+            return TAGS if names & {*KEY_NAMES} and names & {*VALUE_NAMES} else OTHER
+        return TEXTS if _is_text(kind.value_type) else OTHER
     return OTHER
 
 

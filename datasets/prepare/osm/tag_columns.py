@@ -18,13 +18,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from datasets.prepare.geo.vector_io import FLAG, TAGS, TEXT, TEXTS, Layer
+from datasets.prepare.geo.vector_io import (
+    FLAG,
+    KEY_NAMES,
+    TAGS,
+    TEXT,
+    TEXTS,
+    VALUE_NAMES,
+    Layer,
+)
 from datasets.prepare.osm import fclass
 from datasets.prepare.osm.tags import LayerTable, Pairs, label_pairs, packed_pairs, tag_rows
 
 POINTER, LABEL, PACKED = "f_tag", "label", ("other_tags", "all_tags", "tags")
 _SHAPEFILE_NAME = 10  # letters of a column's name that a Shapefile keeps
-_KEYS, _VALUES = ("k", "key"), ("v", "value")  # of a list of tags
 # the first of several values that a list was written as: ['a', 'b'] or ["a", "b"]
 _LIST = re.compile(r"""\[\s*(["'])(.*?)\1\s*[,\]]""", re.DOTALL)
 _FLAGS = {"true": "yes", "false": ""}
@@ -176,11 +183,9 @@ def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
     else:
         fields = {field.name.casefold(): index for index, field in
                   enumerate(column.type.value_type)}
-        places = [next((fields[name] for name in names if name in fields), None)
-                  for names in (_KEYS, _VALUES)]
-        if None in places:
-            return []
-        keys, values = (column.values.flatten()[place] for place in places)
+        keys, values = (column.values.flatten()[next(fields[name] for name in names
+                                                     if name in fields)]
+                        for names in (KEY_NAMES, VALUE_NAMES))
     offsets = column.offsets.to_numpy()
     size = np.where(column.is_valid().to_numpy(zero_copy_only=False), np.diff(offsets), 0)
     owner = np.repeat(np.arange(len(column)), size)

@@ -127,6 +127,24 @@ def test_columns_that_are_no_tags_are_named(tmp_path):
         "a.gpkg: the column leisure holds values of another kind, which is not read as tags"]
 
 
+@pytest.mark.parametrize("tags", [
+    pa.array([[("building", 3)]] * 4, pa.map_(pa.string(), pa.int32())),
+    pa.array([[(3, "house")]] * 4, pa.map_(pa.int32(), pa.string())),
+    pa.array([[{"a": "building"}]] * 4), pa.array([[1]] * 4), pa.array([b"x"] * 4),
+    pa.array([[[("building", "x")]]] * 4, pa.list_(pa.map_(pa.string(), pa.string()))),
+])
+def test_packed_tags_of_other_kinds_are_named(tmp_path, tags):
+    file = tagged_layers(parquet(tmp_path / "a.parquet", tags), load_layers())
+    assert file.layers == []
+    assert file.notes == ["a.parquet: 4 features are passed over, as no column has OSM tags of "
+                          "osm_layers.yaml (columns: tags)"]
+
+
+def test_keys_that_are_no_text_name_no_tag(tmp_path):
+    tags = pa.array([[{"k": 1, "v": "house"}]] * 4)
+    assert read(parquet(tmp_path / "a.parquet", tags)).listing == []
+
+
 def test_layers_and_files_that_are_passed_over_are_named(tmp_path):
     folder = tmp_path / "mixed"
     folder.mkdir()
