@@ -147,6 +147,19 @@ def test_half_a_file_says_how_long_it_should_be(whole, tmp_path, part, slot):
     assert f"{len(data)}" in message or part == "dbf"  # which may end in one byte more
 
 
+def test_rows_of_a_shapefile_that_are_deleted_are_counted(whole, tmp_path):
+    for file in whole.glob("a.*"):
+        shutil.copy(file, tmp_path)
+    table = bytearray((tmp_path / "a.dbf").read_bytes())
+    table[int.from_bytes(table[8:10], "little")] = ord("*")
+    (tmp_path / "a.dbf").write_bytes(table)
+    objects = read(tmp_path / "a.shp")
+    assert (len(objects.geometry), objects.census.dropped) == (
+        FEATURES - 1, {"deleted or unreadable": 1})
+    assert zone_totals(tmp_path / "a.shp", TILES, "people").attrs["notes"] == [
+        f"a.shp: 1 of {FEATURES} zones cannot be read"]
+
+
 def link_of_crs(kind: str, key: str = "crs"):
     return lambda url: (
         f'{{"type": "FeatureCollection", "{key}": {{"type": "{kind}", "properties": '

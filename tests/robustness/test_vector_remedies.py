@@ -3,6 +3,7 @@ file that it writes is then read."""
 
 import json
 import shlex
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,3 +139,13 @@ def test_cells_that_mark_what_is_missing(tmp_path):
         population(path)
     follow(*commands_in(str(raised.value)), tmp_path)
     population(path)
+
+
+def test_an_archive_is_unpacked(tmp_path):
+    (tmp_path / "the city").mkdir()
+    degrees(building=["yes", "hut"]).to_file(tmp_path / "the city" / "a.shp")
+    path = Path(shutil.make_archive(tmp_path / "my city.shp", "zip", tmp_path / "the city"))
+    with pytest.raises(RoseError, match="archives are not read") as raised:
+        objects(path)
+    follow(*commands_in(str(raised.value)), tmp_path)
+    objects(tmp_path / "my city.shp" / "a.shp")

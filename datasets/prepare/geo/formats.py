@@ -68,8 +68,8 @@ def check_file(path: Path) -> None:
 
     Raises:
         DataSourceError: another ending, or content of another format than its ending's.
-        PrepareError: of a format that is not read, cut short, or it refers to another file or the
-            network.
+        PrepareError: an archive, of a format that is not read, cut short, or it refers to another
+            file or the network.
         OSError: it cannot be read.
     """
     ending = path.suffix.lower()
@@ -78,6 +78,10 @@ def check_file(path: Path) -> None:
                                  f".to_file({path.stem + '.gpkg'!r})")
         raise PrepareError(f"{path}: files that end in {path.suffix} are not read. Save it as a "
                            f"GeoPackage: `{command}`.")
+    if ending == ".zip":  # as Geofabrik's Shapefiles come
+        command = f"python -m zipfile -e {shlex.quote(str(path))} {shlex.quote(path.stem)}"
+        raise PrepareError(f"{path}: archives are not read. Unpack it with `{command}`, and pass "
+                           "what is in it.")
     if ending not in _DRIVERS:
         raise DataSourceError(f"its ending {path.suffix or 'is missing and'} is none of "
                               f"{', '.join(ENDINGS)}")

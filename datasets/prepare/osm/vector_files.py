@@ -172,12 +172,11 @@ def tagged_layers(path: Path, table: LayerTable) -> TaggedFile:
 
 
 def passed_over(folder: Path, read: list[Path]) -> list[str]:
-    """Return a note on the files in a folder that are no source and belong to none, if any."""
-    stems = {file.stem for file in read if file.suffix.lower() == ".shp"}
-    others = sorted(entry.name for entry in folder.iterdir()
-                    if entry.is_file() and entry not in read and not entry.name.startswith(".")
-                    and entry.name.split(".")[0] not in stems
-                    and not any(entry.name.startswith(f"{file.name}") for file in read))
+    """Return a note on the files and folders in a folder that are no source and belong to none, if
+    any."""
+    own = tuple(f"{file.stem}." if file.suffix.lower() == ".shp" else file.name for file in read)
+    others = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir()
+                    if not entry.name.startswith((".", *own)))
     if not others:
         return []
     return [f"{folder.name}: {len(others)} files of other kinds are passed over: "

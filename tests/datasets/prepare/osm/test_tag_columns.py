@@ -154,11 +154,12 @@ def test_layers_and_files_that_are_passed_over_are_named(tmp_path):
     pyogrio.write_dataframe(pd.DataFrame({"building": ["yes"] * 3}), folder / "a.gpkg",
                             layer="table")
     write(folder / "b.shp", {"kind": ["x"]}, SHAPES[:1])
+    (folder / "more").mkdir()
     for name in ("roads.kml", "b.shp.xml", "b.qix", "a.gpkg-wal", ".hidden", "notes.txt"):
         (folder / name).touch()
     (folder / "a.gpkg-wal").unlink()
     assert read(folder).census.notes == [
-        "mixed: 2 files of other kinds are passed over: notes.txt, roads.kml",
+        "mixed: 3 files of other kinds are passed over: more/, notes.txt, roads.kml",
         "a.gpkg, layer names: 2 features are passed over, as no column has OSM tags of "
         "osm_layers.yaml (columns: name)",
         "a.gpkg, layer table: 3 features are passed over, as they have no geometries",
