@@ -62,7 +62,7 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, ob
             say(["the OSM objects that a stopped run read are not whole, and are read again"])
         shutil.rmtree(spool, ignore_errors=True)
         (folder / "job.json").unlink(missing_ok=True)
-        _read_objects(spool, grid, mosaic, objects, progress)
+        _read_objects(spool, grid, mosaic, objects, say, progress)
         seal(spool / _SEAL, [path.name for path in spool.iterdir() if path.is_file()])
     if not is_described(folder):
         values = Spool(spool).labels.values
@@ -84,7 +84,7 @@ def announce(step: str, progress: bool) -> None:
 
 
 def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
-                  progress: bool) -> None:
+                  say: Callable[[Sequence[str]], None], progress: bool) -> None:
     spool.mkdir(parents=True, exist_ok=True)
     census = Census()
     if objects.osm is None:
@@ -98,6 +98,7 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
         if crs.is_geographic:
             chunks = _without_wraps(chunks)
         write_spool(spool, chunks, census, LAYERS, grid)
+    say(census.notes)
     if objects.without is not None and not len(Spool(spool)):
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds,
                                               objects.without))

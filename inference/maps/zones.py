@@ -6,16 +6,28 @@ import geopandas as gpd
 import numpy as np
 import pyogrio
 import shapely
+from pyogrio.errors import DataSourceError
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import SEGMENTS, Bounds, moved, no_overlap, outlines
-from datasets.prepare.geo.vector_io import checked_crs, is_parquet, open_layers, reading
+from datasets.prepare.geo.formats import own_drivers
+from datasets.prepare.geo.vector_io import (
+    Layer,
+    checked_crs,
+    geopandas_program,
+    open_layers,
+    parquet_table,
+    reading,
+    usable_crs,
+)
+from datasets.prepare.geo.wkb import COLLECTION, shapes_of
 from datasets.prepare.targets.area_weighting import (
     PACIFIC,
     SLIVER,
     area_weighted_sums,
     equal_area_at,
 )
+from datasets.prepare.targets.polygons import one_layer
 from inference.maps.geopackage import holdable
 from utils.errors import PrepareError
 
@@ -102,18 +114,37 @@ def _read_zones(path: Path) -> gpd.GeoDataFrame:
         if len(layers) > 1:
             raise PrepareError(f"{path}: holds {len(layers)} layers of polygons "
                                f"({', '.join(layer.name for layer in layers)}), expected one. "
-                               "Save the right layer as a file of its own and pass that as "
-                               "zones=.")
+                               f"{one_layer(path, layers, 'zones')}")
         if not layers:
             raise _no_polygon(path)
-        frame = (_read_parquet(path) if is_parquet(path)
-                 else pyogrio.read_dataframe(path, layer=layers[0].name))
+        frame = _read_layer(layers[0])
+        lost = layers[0].count - len(frame)
+        if lost > 0 and not len(frame):
+            raise DataSourceError(f"damaged: none of its {lost} features can be read")
+    frame.attrs["notes"] = ([f"{path.name}: {lost} of {layers[0].count} zones cannot be read"]
+                            if lost > 0 else [])
     checked_crs(path, frame.crs and frame.crs.to_wkt(), "zones")
     return frame
 
 
-def _read_parquet(path: Path) -> gpd.GeoDataFrame:
-    frame = gpd.read_parquet(path)
+def _read_layer(layer: Layer) -> gpd.GeoDataFrame:
+    if layer.geometry is None:
+        with own_drivers():
+            frame = pyogrio.read_dataframe(layer.path, layer=layer.name, on_invalid="ignore")
+        shapes = frame.geometry.to_numpy().copy()
+        mixed = shapely.get_type_id(shapes) == COLLECTION  # with curves, perhaps
+        shapes[mixed] = shapes_of(shapely.to_wkb(shapes[mixed]))
+        return frame.set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
+    table = parquet_table(layer, [*layer.columns, layer.geometry, *layer.further])
+    names = [layer.geometry, *layer.further]
+    values = table.drop_columns(names)
+    try:
+        frame = values.to_pandas()
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        frame = values.replace_schema_metadata().to_pandas()  # what pandas noted there is damaged
+    for name in names:
+        frame[name] = gpd.array.GeometryArray(shapes_of(table.column(name).to_pylist()))
+    frame = gpd.GeoDataFrame(frame, geometry=layer.geometry, crs=usable_crs(layer.crs))
     numbered = frame.index.names == [None] and frame.index.dtype.kind in "iu"
     return frame if numbered else frame.reset_index(allow_duplicates=True)
 
@@ -127,10 +158,11 @@ def _check_columns(path: Path, frame: gpd.GeoDataFrame, value: str) -> None:
     """Raise PrepareError without any polygon, or for a column named like a new one in any case."""
     taken = [name for name in frame.columns if str(name).casefold() in (value.casefold(), COVERED)]
     if taken:
+        command = geopandas_program(
+            path, None, f".rename(columns={ {taken[0]: f'{taken[0]}_before'} }).to_file",
+            f"{path.stem}_renamed.gpkg")
         raise PrepareError(f"{path}: has a column {taken[0]} already, where the totals of the "
-                           "zones would go. Rename or remove it: `python -c \"import geopandas "
-                           f"as g; g.read_file('{path}').rename(columns={{'{taken[0]}': "
-                           f"'{taken[0]}_before'}}).to_file('{path.stem}_renamed.gpkg')\"`.")
+                           f"zones would go. Rename or remove it: `{command}`.")
     if not _polygonal(frame).any():
         raise _no_polygon(path)
 
@@ -166,8 +198,9 @@ def _placed(path: Path, frame: gpd.GeoDataFrame, longest: float,
     counts = {"left out: no polygon, or none that can be placed": np.count_nonzero(~kept),
               "repaired: an outline that crosses itself": np.count_nonzero(broken & kept)}
     frame = frame[kept]
-    frame.attrs["notes"] = [f"{path.name}: {count} of {len(kept)} zones {what}"
-                            for what, count in counts.items() if count]
+    frame.attrs["notes"] = frame.attrs["notes"] + [
+        f"{path.name}: {count} of {len(kept)} zones {what}"
+        for what, count in counts.items() if count]
     return frame, shapes[kept]
 
 

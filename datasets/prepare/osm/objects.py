@@ -18,7 +18,7 @@ import shapely
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import DEGREES, Bounds, extents_text, moved_shapes, transformer
-from datasets.prepare.osm import osm_files, vector_files
+from datasets.prepare.osm import osm_files, tag_columns, vector_files
 from datasets.prepare.osm.osm_files import OsmFile, is_osm_file
 from datasets.prepare.osm.tags import LayerTable, Tagged, listed
 from datasets.prepare.osm.vector_files import FORMATS, TaggedLayer, tagged_layers
@@ -53,6 +53,7 @@ class Census:
     extent: Bounds | None = None
     layers: int = 0      # number of layers that have tags and features
     empty: bool = False  # no feature at all, like the answer to a query without results
+    notes: list[str] = field(default_factory=list)  # files, layers and columns passed over
 
 
 def read_objects(
@@ -74,7 +75,7 @@ def read_objects(
         PrepareError: no such source, not readable, no CRS, or no tags that the table knows.
     """
     extent = _Extent(CRS.from_user_input(crs), bounds, table, census)
-    sources = _sources(Path(osm), table, scratch)
+    sources = _sources(Path(osm), table, scratch, census.notes)
     census.layers, census.empty = len(sources), not sources
     total = 0
     for source in sources:
@@ -112,18 +113,24 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bou
     return f"{osm}: no usable OSM object overlaps the raster{unusable}. {extents} {remedy}"
 
 
-def _sources(path: Path, table: LayerTable, scratch: Path | None) -> list[TaggedLayer | OsmFile]:
+def _sources(path: Path, table: LayerTable, scratch: Path | None,
+             notes: list[str]) -> list[TaggedLayer | OsmFile]:
     """Return every layer with tags, by file name; none if the files hold no features at all. Raise
-    PrepareError if there are features without tags, or a file is not readable."""
+    PrepareError if there are features without tags, or a file is not readable. Add to `notes` what
+    is passed over."""
     sources, columns, features = [], [], 0
-    for file in source_files(path):
+    files = source_files(path)
+    if path.is_dir():
+        notes += vector_files.passed_over(path, files)
+    for file in files:
         if is_osm_file(file):
             sources.append(OsmFile(file, table, scratch))
         else:
-            layers, names, count = tagged_layers(file, table)
-            sources += layers
-            columns += names
-            features += count
+            vectors = tagged_layers(file, table)
+            sources += vectors.layers
+            columns += vectors.columns
+            features += vectors.count
+            notes += vectors.notes
     if features and not sources:
         raise PrepareError(_no_tags(path, sorted(set(columns)), table))
     return sources
@@ -158,9 +165,9 @@ def _no_tags(path: Path, columns: list[str], table: LayerTable) -> str:
     if path.suffix.lower() == ".shp" and not attributes.exists():
         names += f" (its attributes {attributes.name} are missing: put that file beside it)"
     return (f"{path}: no column names OSM tags; columns found: {names}. Expected text columns "
-            f"called {', '.join(table.rule_of_key)}, or {vector_files.LABEL} with "
-            f"key:value;key:value, or {vector_files.PACKED[0]} with an hstore, or "
-            f"{vector_files.POINTER} that names the column of the value. Rename yours, or pass "
+            f"called {', '.join(table.rule_of_key)}, or {tag_columns.LABEL} with "
+            f"key:value;key:value, or {tag_columns.PACKED[0]} with an hstore, or "
+            f"{tag_columns.POINTER} that names the column of the value. Rename yours, or pass "
             "layers= a table with your keys, made like configs/osm_layers.yaml.")
 
 

@@ -130,14 +130,34 @@ def label_pairs(text: str) -> Pairs:
 
 
 def packed_pairs(text: str) -> Pairs:
-    """Return the tags of an hstore (GDAL's and osm2pgsql's) or of a JSON object (HOT's)."""
-    if text.lstrip().startswith("{"):
+    """Return the tags of an hstore (GDAL's and osm2pgsql's), of a JSON object (HOT's), or of a
+    JSON list of keys and values (ohsome's). Raise ValueError for any other text."""
+    if text.lstrip().startswith(("{", "[")):
         try:
-            return [(key, value) for key, value in json.loads(text).items()
-                    if isinstance(value, str)]
-        except ValueError:
-            return []
+            return _json_pairs(json.loads(text))
+        except RecursionError as error:
+            raise ValueError("nested too deeply") from error
+    if text.strip() and "=>" not in text:
+        raise ValueError("neither an hstore nor JSON")
     return [(key, re.sub(r"\\(.)", r"\1", value)) for key, value in _HSTORE.findall(text)]
+
+
+def _json_pairs(tags: Any) -> Pairs:
+    if isinstance(tags, dict):
+        found = tags.items()
+    else:
+        rows = [{name.casefold(): value for name, value in row.items()}
+                for row in tags if isinstance(row, dict)]
+        found = [(row.get("k", row.get("key")), row.get("v", row.get("value"))) for row in rows]
+    return [(key, text) for key, value in found
+            if isinstance(key, str) and (text := _json_text(value))]
+
+
+def _json_text(value: Any) -> str:
+    """Return a tag's value as text: yes for true, the first of a list, "" for what is none."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, str) else "yes" if value is True else ""
 
 
 def load_layers(path: str | Path | None = None) -> LayerTable:

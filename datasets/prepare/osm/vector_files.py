@@ -1,31 +1,22 @@
-"""Tagged features of a GeoPackage, a GeoJSON, Shapefiles, a GeoParquet, or any other vector file
-that GDAL opens, chunk by chunk.
+"""Tagged features of a GeoPackage, a GeoJSON, Shapefiles, a FlatGeobuf or a GeoParquet, chunk by
+chunk; `tag_columns.py` says how they name their tags."""
 
-A layer names the tags of its features in one of these ways, tried in this order:
-- a text column `f_tag` (the release's Shapefiles) that names, row by row, the column of the value,
-and the OSM key unless the file does;
-- text columns called like OSM keys, and the rest in an hstore or JSON column `other_tags`,
-`all_tags` or `tags`;
-- one text column `label` of `key:value;key:value`.
-"""
-
-import functools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyogrio
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import Bounds
+from datasets.prepare.geo.formats import ENDINGS, own_drivers
 from datasets.prepare.geo.vector_io import (
-    PARQUET,
     READ_ERRORS,
-    TEXT,
     Layer,
     checked_crs,
     open_layers,
@@ -34,19 +25,20 @@ from datasets.prepare.geo.vector_io import (
     reading,
     unreadable,
 )
-from datasets.prepare.osm.tags import LayerTable, Pairs, Tagged, label_pairs, packed_pairs, tag_rows
+from datasets.prepare.geo.wkb import curved, unusable
+from datasets.prepare.osm.tag_columns import Lost, TagColumns, tag_columns, unread_columns
+from datasets.prepare.osm.tags import LayerTable, Tagged
 from utils.errors import PrepareError
 
 CHUNK = 50_000  # features held at once
 # up to this many features no window is asked for: GDAL would leave out null geometries, which are
 # to be counted
 READ_WHOLE = 100_000
-SUFFIXES = (".gpkg", ".geojson", ".shp", *PARQUET)
-FORMATS = ("an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON or Shapefile, or a folder "
-           "of them")
-POINTER, LABEL, PACKED = "f_tag", "label", ("other_tags", "all_tags", "tags")
-_GEOMETRY = "geometry of the feature"  # what its column is called here, whatever GDAL calls it
-_SHAPEFILE_NAME = 10  # letters of a column's name that a Shapefile keeps
+SUFFIXES = tuple(ending for ending in ENDINGS if ending != ".json")  # looked for in a folder
+FORMATS = ("an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON, FlatGeobuf or Shapefile, "
+           "or a folder of them")
+_GEOMETRY, _NUMBER = "geometry of the feature", "number of the feature"  # names of columns here
+_LISTED = 8  # columns that a note names
 _UNREADABLE = ("not a readable vector file",
                f"Get the file again if it should be one, or pass osm= {FORMATS}.")
 
@@ -57,7 +49,7 @@ class TaggedLayer:
 
     layer: Layer
     crs: CRS               # of its geometries
-    text: tuple[str, ...]  # the text columns that hold its tags
+    columns: TagColumns    # that hold its tags
     table: LayerTable      # the rules that its tags are read by
 
     @property
@@ -88,110 +80,108 @@ class TaggedLayer:
             yield Tagged(lost, nothing, none, none, nothing,
                          Counter({"deleted or unreadable": lost}))
 
-    @property
-    def _geometry(self) -> str:
-        return self.layer.geometry or _GEOMETRY
-
     def _batches(self, window: Bounds | None) -> Iterator[pa.RecordBatch]:
+        """Yield the columns of tags, and those called _GEOMETRY and, by GDAL, _NUMBER."""
+        columns = list(self.columns.names)
         if self.layer.geometry:
-            yield from parquet_batches(self.path, [*self.text, self.layer.geometry], CHUNK)
+            for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK):
+                yield batch.rename_columns([_GEOMETRY if name == self.layer.geometry else name
+                                            for name in batch.schema.names])
             return
-        with pyogrio.open_arrow(self.path, layer=self.layer.name, columns=list(self.text),
-                                bbox=window, batch_size=CHUNK, use_pyarrow=True) as (meta, reader):
+        with ExitStack() as stack:
+            with own_drivers():
+                meta, reader = stack.enter_context(pyogrio.open_arrow(
+                    self.path, layer=self.layer.name, columns=columns, bbox=window,
+                    batch_size=CHUNK, return_fids=True, use_pyarrow=True))
             geometry = meta["geometry_name"] or "wkb_geometry"
             batches = iter(reader)
             while (batch := quietly(next, batches, None)) is not None:
-                yield batch.rename_columns([_GEOMETRY if name == geometry else name
-                                            for name in batch.schema.names])
+                names = [_GEOMETRY if name == geometry else name for name in batch.schema.names]
+                yield batch.rename_columns([_NUMBER, *names[1:]])
 
     def _tagged(self, batch: pa.RecordBatch) -> Tagged:
-        dropped = Counter()
-        pointer = _named(self.text, POINTER)
-        if pointer is None:
-            rows = [tag_rows(*_words(batch.column(name)), parse, self.table)
-                    for name, parse in _parsers(self.text, self.table).items()]
-        else:
-            rows = self._pointed_rows(batch, pointer, dropped)
+        none, lost = np.array([], dtype=np.int64), Lost()
+        rows = [(none, none, none.astype(object)), *self.columns.read(batch, lost)]
         owner, rule, value = (np.concatenate(column) for column in zip(*rows, strict=True))
+        dropped, without = Counter(), ~np.isin(np.arange(len(batch)), owner)
+        for reason, places in lost.items():
+            dropped[reason] += int((places & without).sum())
+            without &= ~places
+        features = np.unique(owner)
+        wkb = batch.column(_GEOMETRY).take(pa.array(features)).to_numpy(zero_copy_only=False)
+        wkb = self._linear(wkb, batch, features)
+        bad, reasons = unusable(wkb)
+        kept = ~bad[np.searchsorted(features, owner)]
+        owner, rule, value = owner[kept], rule[kept], value[kept]
         order = np.lexsort((rule, owner))
-        features, owner = np.unique(owner[order], return_inverse=True)
-        wkb = batch.column(self._geometry).take(pa.array(features)).to_pylist()
-        return Tagged(len(batch), np.array(wkb, dtype=object), owner, rule[order], value[order],
-                      dropped)
+        return Tagged(len(batch), wkb[~bad], np.unique(owner[order], return_inverse=True)[1],
+                      rule[order], value[order], dropped + reasons)
 
-    def _pointed_rows(self, batch: pa.RecordBatch, pointer: str,
-                      dropped: Counter[str]) -> list[tuple[np.ndarray, ...]]:
-        """Return the tags of rows whose column `pointer` names the column of their value. If it
-        names no OSM key, the file's name does."""
-        codes, names = _words(batch.column(pointer))
-        none = np.array([], dtype=np.int64)
-        rows = [(none, none, none.astype(object))]
-        for code, name in enumerate(names):
-            column = _named(self.text, name) or _named(self.text, name[:_SHAPEFILE_NAME])
-            key = (self.table.key_for(name)
-                   or self.table.key_for(self.layer.name or self.path.stem))
-            if column is None or key is None:
-                lacking = "column" if column is None else "layer"
-                dropped[f"whose {POINTER} names no {lacking}"] += int((codes == code).sum())
-                continue
-            values, words = _words(batch.column(column))
-            rows.append(tag_rows(np.where(codes == code, values, -1), words,
-                                 functools.partial(_one_pair, key), self.table))
-        return rows
+    def _linear(self, wkb: np.ndarray, batch: pa.RecordBatch, features: np.ndarray) -> np.ndarray:
+        """Return the geometries of `features` with curves as lines, which GDAL makes of them."""
+        if self.layer.geometry or not (curves := curved(wkb)).any():
+            return wkb
+        numbers = batch.column(_NUMBER).to_numpy(zero_copy_only=False)[features[curves]]
+        with own_drivers():
+            _, _, lines, _ = pyogrio.raw.read(self.path, layer=self.layer.name, columns=[],
+                                              fids=numbers)
+        wkb = wkb.copy()
+        wkb[curves] = lines
+        return wkb
 
     def bounds(self) -> Bounds | None:
         """Return the bounds of all features, in `crs`; None if there is none."""
         return self.layer.bounds()
 
 
-def tagged_layers(path: Path, table: LayerTable) -> tuple[list[TaggedLayer], list[str], int]:
-    """Return the layers with features, geometries and tags; the names of all columns; and the
-    number of all features.
+class TaggedFile(NamedTuple):
+    """What a vector file has for tags."""
+
+    layers: list[TaggedLayer]  # with features, geometries and tags
+    columns: list[str]  # the names of all columns
+    count: int          # number of all features
+    notes: list[str]    # layers and columns that are passed over, in words
+
+
+def tagged_layers(path: Path, table: LayerTable) -> TaggedFile:
+    """Open a vector file.
 
     Raises:
         PrepareError: not a readable vector file, a `!` in its path, or tags without a CRS.
     """
     with reading(path, *_UNREADABLE):
         layers = open_layers(path)
-    tagged = []
+    file = TaggedFile([], [name for layer in layers for name in layer.columns],
+                      sum(layer.count for layer in layers), [])
     for layer in layers:
-        text = [name for name, kind in layer.columns.items() if kind == TEXT]
-        text = tuple(text if _named(text, POINTER) else _parsers(text, table))
-        if text and layer.count and layer.shapes is not None:
-            crs = checked_crs(path, layer.crs, "OSM objects")
-            tagged.append(TaggedLayer(layer, crs, text, table))
-    return (tagged, [name for layer in layers for name in layer.columns],
-            sum(layer.count for layer in layers))
+        if not layer.count:
+            continue
+        where = f"{path.name}, layer {layer.name}" if len(layers) > 1 else path.name
+        columns = tag_columns(layer, table)
+        if columns is None or layer.shapes is None:
+            why = (f"no column has OSM tags of {table.path.name} "
+                   f"(columns: {_listing(list(layer.columns))})" if columns is None
+                   else "they have no geometries")
+            file.notes.append(f"{where}: {layer.count} features are passed over, as {why}")
+            continue
+        file.notes.extend(f"{where}: the column {column}, which is not read as tags"
+                          for column in unread_columns(layer, columns, table))
+        crs = checked_crs(path, layer.crs, "OSM objects")
+        file.layers.append(TaggedLayer(layer, crs, columns, table))
+    return file
 
 
-def _named(columns: Sequence[str], name: str) -> str | None:
-    return next((column for column in columns if column.casefold() == name.casefold()), None)
+def passed_over(folder: Path, read: list[Path]) -> list[str]:
+    """Return a note on the files and folders in a folder that are no source and belong to none, if
+    any."""
+    own = tuple(f"{file.stem}." if file.suffix.lower() == ".shp" else file.name for file in read)
+    others = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir()
+                    if not entry.name.startswith((".", *own)))
+    if not others:
+        return []
+    return [f"{folder.name}: {len(others)} files of other kinds are passed over: "
+            f"{_listing(others)}"]
 
 
-def _parsers(text: Sequence[str], table: LayerTable) -> dict[str, Callable[[str], Pairs]]:
-    """Return how the words of each tag column become tags."""
-    keyed = {column: functools.partial(_one_pair, column) for column in text
-             if column.casefold() in table.rule_of_key}
-    packed = {column: packed_pairs for column in text if column.casefold() in PACKED}
-    return keyed | packed or {column: label_pairs for column in text if column.casefold() == LABEL}
-
-
-def _one_pair(key: str, value: str) -> Pairs:
-    return [(key, value)]
-
-
-def _words(column: pa.Array) -> tuple[np.ndarray, list[str]]:
-    """Return each row's index [n] in the column's distinct texts (-1: none), and those texts. Text
-    that is no UTF-8 is read as Latin-1."""
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    coded = column.cast(pa.large_binary()).dictionary_encode()
-    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
-    return codes, [_decoded(word) for word in coded.dictionary.to_pylist()]
-
-
-def _decoded(word: bytes) -> str:
-    try:
-        return word.decode()
-    except UnicodeDecodeError:
-        return word.decode("latin-1")
+def _listing(names: list[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else "") or "none"

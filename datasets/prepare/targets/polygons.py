@@ -1,28 +1,32 @@
 """Polygons with a column of values, from any vector file and in any CRS, read by windows."""
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pyogrio
 import shapely
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import Bounds, box_in, moved_shapes, no_overlap
+from datasets.prepare.geo.formats import own_drivers
 from datasets.prepare.geo.vector_io import (
-    NUMBER,
     Layer,
     checked_crs,
+    geopandas_program,
     open_layers,
     parquet_batches,
+    parquet_table,
     reading,
 )
+from datasets.prepare.geo.wkb import shapes_of
 from utils.errors import PrepareError
 
 _SHAPES = (3, 6)  # shapely's type ids of Polygon and MultiPolygon
+_POLYGONS = ("Polygon", "MultiPolygon", "Polygon Z", "MultiPolygon Z")  # nothing else, to GDAL
 _SLOW_BYTES = 50e6
 
 
@@ -34,6 +38,10 @@ class TargetPolygons:
         column_key: the key that names its column.
         column: the column of values; None takes the only one that `usual` names.
         usual: columns (name -> kind, as in `Layer`) -> names of those that may be meant.
+
+    Attributes:
+        kind: what the column holds, as in `Layer`.
+        notes: what the user should know; `overlap` adds to them.
 
     Raises:
         PrepareError: not readable, no CRS, no such column, or several that may be meant.
@@ -54,7 +62,9 @@ class TargetPolygons:
             raise PrepareError(self._which_column(layers, column_key, column,
                                                   [name for _, name in candidates]))
         self._layer, self.column = candidates[0]
-        self.numeric = self._layer.columns[self.column] == NUMBER
+        self.kind = self._layer.columns[self.column]
+        self._several = len(layers) > 1
+        self.notes = self._notes(len(layers))
         self.crs = checked_crs(path, self._layer.crs, key)
 
     def read(self, bounds: Bounds, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
@@ -81,19 +91,32 @@ class TargetPolygons:
     def overlap(self, bounds: Bounds, crs: CRS) -> np.ndarray:
         """Return the values of the polygons near `bounds`; raise PrepareError if none is."""
         box = box_in(bounds, crs, self.crs)
+        mixed = self._layer.shapes not in _POLYGONS
         with self._reading():
-            values = _read(self._layer, self.column, box, shapes=False)[1] if box else []
+            shapes, values = (_read(self._layer, self.column, box, shapes=mixed) if box
+                              else (None, []))
         if not len(values):
             raise no_overlap(self.path, self.key, self.extent, self.crs, bounds, crs)
+        if mixed and (others := int((~np.isin(shapely.get_type_id(shapes), _SHAPES)).sum())):
+            self.notes.append(f"{self.path.name}: {others} of {len(values)} features near the "
+                              "imagery are no polygons and are left out")
         return values
 
-    @property
-    def notes(self) -> list[str]:
-        """What the user should know: that a large file is slow, and what is faster."""
-        if self._layer.indexed or self.path.stat().st_size < _SLOW_BYTES:
-            return []
-        return [f"{self.path.name}: has no spatial index, so all of it is read again for every "
-                "few rows of tiles; a GeoPackage is read faster"]
+    def _notes(self, layers: int) -> list[str]:
+        """Return what the user should know: which of several layers is read, and that a large file
+        is slow, and what is faster."""
+        notes = [] if layers == 1 else [f"{self.path.name}: of its {layers} layers of polygons, "
+                                        f"{self._layer.name} is read for its column {self.column}"]
+        if not self._layer.indexed and self.path.stat().st_size >= _SLOW_BYTES:
+            notes.append(f"{self.path.name}: has no spatial index, so all of it is read again for "
+                         "every few rows of tiles; a GeoPackage is read faster")
+        return notes
+
+    def program(self, method: str, suffix: str) -> str:
+        """Return the command that writes the layer as a GeoPackage with geopandas, changed by
+        `method`."""
+        return geopandas_program(self.path, self._layer.name if self._several else None,
+                                 f"{method}.to_file", f"{self.path.stem}_{suffix}.gpkg")
 
     @cached_property
     def extent(self) -> Bounds | None:
@@ -110,8 +133,8 @@ class TargetPolygons:
                       candidates: list[str]) -> str:
         if candidates and len(set(candidates)) == 1:
             return (f"{self.path}: {len(candidates)} layers have a column {candidates[0]}, "
-                    "expected one. Save the right layer as a file of its own and pass that as "
-                    f"{self.key}=.")
+                    f"expected one ({', '.join(layer.name for layer in layers)}). "
+                    f"{one_layer(self.path, layers, self.key)}")
         columns = sorted({name for layer in layers for name in layer.columns})
         listing = ", ".join(columns[:30]) + (" ..." if len(columns) > 30 else "") or "none"
         if column:
@@ -122,24 +145,37 @@ class TargetPolygons:
         return f"{self.path}: {fault}; columns found: {listing}. Pass {column_key}= one of them."
 
 
+def one_layer(path: Path, layers: list[Layer], key: str) -> str:
+    """Return the remedy of a file with several layers, with a command."""
+    command = geopandas_program(path, layers[0].name, ".to_file",
+                                f"{path.stem}_{safe_name(layers[0].name)}.gpkg")
+    return (f"Save the right layer as a file of its own, such as `{command}`, and pass that as "
+            f"{key}=.")
+
+
+def safe_name(text: str) -> str:
+    """Return a text as part of a file's name."""
+    return re.sub(r"[^\w-]+", "_", text)[:40]
+
+
 def _read(layer: Layer, column: str, box: Bounds,
           shapes: bool = True) -> tuple[np.ndarray | None, np.ndarray]:
     """Return shapes [n] (None without `shapes`) and values [n] in a box, in the file's order."""
     if layer.geometry is None:
-        _, rows, wkb, (values,) = pyogrio.raw.read(
-            layer.path, layer=layer.name, columns=[column], bbox=box, read_geometry=shapes,
-            return_fids=True)
+        with own_drivers():
+            _, rows, wkb, (values,) = pyogrio.raw.read(
+                layer.path, layer=layer.name, columns=[column], bbox=box, read_geometry=shapes,
+                return_fids=True)
         if layer.indexed:  # an index need not answer in the file's order
             order = np.argsort(rows, kind="stable")
             wkb, values = wkb[order] if shapes else None, values[order]
-        return shapely.from_wkb(wkb) if shapes else None, values
+        return shapes_of(wkb) if shapes else None, values
     columns = [layer.geometry, column]
-    if layer.indexed:
-        frame = gpd.read_parquet(layer.path, columns=columns, bbox=box)
-        return np.asarray(frame.geometry.values), frame[column].to_numpy()
+    batches = ([parquet_table(layer, columns, box)] if layer.indexed
+               else parquet_batches(layer.path, columns))
     geometry, values = [np.empty(0, object)], [np.empty(0, object)]
-    for batch in parquet_batches(layer.path, columns):
-        shape = shapely.from_wkb(batch.column(layer.geometry).to_numpy(zero_copy_only=False))
+    for batch in batches:
+        shape = shapes_of(batch.column(layer.geometry).to_pylist())
         low, high = np.split(shapely.bounds(shape), 2, axis=1)  # [n, 2], nan if missing
         near = ((low <= box[2:]) & (high >= box[:2])).all(1)
         geometry.append(shape[near])

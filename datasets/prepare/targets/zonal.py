@@ -2,6 +2,7 @@
 fraction of it that lies in the tile."""
 
 import re
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from utils.errors import PrepareError
 
 SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # of a density's unit area
 
+MOST = 1e15  # people, or tonnes, of a cell: larger numbers mark cells without data
+
 
 class Zonal:
     """Totals of tiles; raise PrepareError if the file or its column cannot be used.
@@ -60,9 +63,12 @@ class Zonal:
         self.path, self.name, self.unit, self.notes = Path(path), name, unit, []
         self._source = open_raster(self.path, name) or TargetPolygons(
             self.path, name, f"{name}_column", column, _numeric_columns)
-        if isinstance(self._source, TargetPolygons) and not self._source.numeric:
-            raise PrepareError(f"{path}: the column {self._source.column} holds text, expected "
-                               f"numbers. Pass {name}_column= another column.")
+        if isinstance(self._source, TargetPolygons) and self._source.kind != NUMBER:
+            used = self._source.column
+            command = self._source.program(f".astype({{{used!r}: float}})", "numbers")
+            raise PrepareError(f"{path}: the column {used} holds {self._source.kind}, expected "
+                               f"numbers. Pass {name}_column= another column; if it is numbers "
+                               f"written as text, make a copy: `{command}`.")
         self.files = self._source.files
 
     def check(self, crs: Any, bounds: Bounds) -> None:
@@ -172,10 +178,10 @@ class Zonal:
             centre = np.array([window.col_off + column + 0.5, window.row_off + row + 0.5])
             where = degrees_text(*mapped(self._source.transform, centre), self._source.crs)
             nodata = f"{values[row, column]:.9g}"
+            command = f"rio edit-info --nodata {nodata} {shlex.quote(str(self.path))}"
             raise PrepareError(f"{self.path}: the value at {where} is {nodata}, expected "
-                               f"{self.name} of 0 or more. If it marks cells without data, say so "
-                               f"with `rio edit-info --nodata {nodata} {self.path}`; else mend "
-                               "the raster.")
+                               f"{self.name} of 0 or more, {MOST:g} at most. If it marks cells "
+                               f"without data, say so with `{command}`; else mend the raster.")
         band = self._source.dataset
         return np.where(valid, values * band.scales[0] + band.offsets[0], np.nan)
 
@@ -200,10 +206,12 @@ class Zonal:
         if len(wrong):
             inside = shapely.point_on_surface(geometry[wrong[0]])
             value = "missing" if np.isnan(values[wrong[0]]) else f"{values[wrong[0]]:.9g}"
+            command = self._source.program(
+                f".loc[lambda f: f[{self._source.column!r}].between(0, {MOST:g})]", "known")
             raise PrepareError(f"{self.path}: {self._source.column} of the polygon at "
                                f"{degrees_text(inside.x, inside.y, crs)} is {value}, as of "
-                               f"{len(wrong)} there, expected 0 or more. Leave such polygons out "
-                               "of the file, or set their values.")
+                               f"{len(wrong)} there, expected 0 or more, {MOST:g} at most. Set "
+                               f"the values of such polygons, or leave them out: `{command}`.")
         return values
 
 
@@ -218,9 +226,9 @@ def _of_all(finite: np.ndarray, sums: np.ndarray, covered: np.ndarray,
 
 
 def _impossible(values: np.ndarray) -> np.ndarray:
-    """Return where values are negative, infinite or not a number."""
+    """Return where values are negative, beyond MOST or not a number."""
     values = np.asarray(values, dtype=np.float64)
-    return ~np.isfinite(values) | (values < 0)
+    return ~((values >= 0) & (values <= MOST))
 
 
 def _exact_sums(cells: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -134,11 +134,20 @@ def test_no_words_no_tags():
     ('"amenity"=>"school","name"=>"a \\"b\\", c"', [("amenity", "school"), ("name", 'a "b", c')]),
     ('"amenity" => "school", "x"=>NULL', [("amenity", "school")]),
     ('{"amenity": "school", "level": 2}', [("amenity", "school")]),
-    ("{broken", []),
     ("", []),
+    ('{"building": true, "landuse": ["grass", "forest"]}',
+     [("building", "yes"), ("landuse", "grass")]),
+    ('[{"k": "building", "v": "hut"}, {"key": "highway", "value": "path"}, 3]',
+     [("building", "hut"), ("highway", "path")]),
 ])
 def test_packed_tags(text, pairs):
     assert packed_pairs(text) == pairs
+
+
+@pytest.mark.parametrize("text", ["{broken", "[1", "building=yes", "[" * 100_000])
+def test_text_that_packs_no_tags(text):
+    with pytest.raises(ValueError, match=r"."):
+        packed_pairs(text)
 
 
 def test_listed():

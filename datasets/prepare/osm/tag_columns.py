@@ -1,0 +1,239 @@
+"""How the columns of a vector layer name the tags of its features.
+
+A layer does it in one of these ways, tried in this order:
+- a text column `f_tag` (the release's Shapefiles) that names, row by row, the column of the value,
+and the OSM key unless the file does;
+- columns called like OSM keys (text, lists of text, or true for yes), and the rest in a column
+`other_tags`, `all_tags` or `tags` (hstore, JSON, or Arrow's maps, structs and lists);
+- a text column `fclass` in a file called as Geofabrik's (see `fclass.py`);
+- one text column `label` of `key:value;key:value`.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from datasets.prepare.geo.vector_io import (
+    FLAG,
+    KEY_NAMES,
+    TAGS,
+    TEXT,
+    TEXTS,
+    VALUE_NAMES,
+    Layer,
+)
+from datasets.prepare.osm import fclass
+from datasets.prepare.osm.tags import LayerTable, Pairs, label_pairs, packed_pairs, tag_rows
+
+POINTER, LABEL, PACKED = "f_tag", "label", ("other_tags", "all_tags", "tags")
+_SHAPEFILE_NAME = 10  # letters of a column's name that a Shapefile keeps
+# the first of several values that a list was written as: ['a', 'b'] or ["a", "b"]
+_LIST = re.compile(r"""\[\s*(["'])(.*?)\1\s*[,\]]""", re.DOTALL)
+_FLAGS = {"true": "yes", "false": ""}
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]  # [tags] each, as of `tags.tag_rows`
+Lost = dict[str, np.ndarray]  # reason -> rows [n] whose tags cannot be read for it
+
+
+@dataclass(frozen=True)
+class TagColumns:
+    """The columns of one layer that hold its tags.
+
+    Attributes:
+        names: of the columns to be read.
+        read: a batch with them -> its tags, in pieces; fills the second argument.
+    """
+
+    names: tuple[str, ...]
+    read: Callable[[pa.RecordBatch, Lost], Iterator[Rows]]
+
+
+def tag_columns(layer: Layer, table: LayerTable) -> TagColumns | None:
+    """Return the columns of a layer that hold tags of `table`; None if there is none."""
+    text = [name for name, kind in layer.columns.items() if kind == TEXT]
+    if pointer := _named(text, POINTER):
+        name = layer.name or layer.path.stem
+        return TagColumns(tuple(text), functools.partial(_pointed, text, pointer, name, table))
+    keyed = [name for name, kind in layer.columns.items()
+             if kind in (TEXT, TEXTS, FLAG) and name.casefold() in table.rule_of_key]
+    packed = [name for name, kind in layer.columns.items()
+              if kind in (TEXT, TAGS) and name.casefold() in PACKED]
+    if keyed or packed:
+        return TagColumns((*keyed, *packed), functools.partial(_keyed, keyed, packed, table))
+    classes, column = fclass.classes_of(layer.name or layer.path.stem), _named(text, fclass.COLUMN)
+    if classes and column:
+        named = {tag.partition("@")[2] for tag in classes.values()}
+        others = {name.casefold(): name for name in text if name.casefold() in named}
+        return TagColumns((column, *others.values()),
+                          functools.partial(_classed, classes, column, others, table))
+    if label := _named(text, LABEL):
+        return TagColumns((label,), functools.partial(_labelled, label, table))
+    return None
+
+
+def unread_columns(layer: Layer, columns: TagColumns, table: LayerTable) -> list[str]:
+    """Return what the columns are that are called like those with tags and cannot be read, in
+    words."""
+    known = {*table.rule_of_key, *PACKED}
+    return [f"{name} holds {kind}" for name, kind in layer.columns.items()
+            if name.casefold() in known and name not in columns.names]
+
+
+def _pointed(text: Sequence[str], pointer: str, name: str, table: LayerTable,
+             batch: pa.RecordBatch, lost: Lost) -> Iterator[Rows]:
+    """Yield the tags of rows whose column `pointer` names the column of their value. If it names
+    no OSM key, the file's name does."""
+    codes, words = words_of(batch.column(pointer))
+    for code, word in enumerate(words):
+        column = _named(text, word) or _named(text, word[:_SHAPEFILE_NAME])
+        key = table.key_for(word) or table.key_for(name)
+        if column is None or key is None:
+            lacking = "column" if column is None else "layer"
+            reason = f"whose {POINTER} names no {lacking}"
+            lost[reason] = lost.get(reason, False) | (codes == code)
+            continue
+        values, texts = words_of(batch.column(column))
+        yield _tagged(key, np.where(codes == code, values, -1), texts, table)
+
+
+def _keyed(keyed: Sequence[str], packed: Sequence[str], table: LayerTable,
+           batch: pa.RecordBatch, lost: Lost) -> Iterator[Rows]:
+    for name in keyed:
+        yield _tagged(name, *words_of(batch.column(name)), table)
+    for name in packed:
+        column = batch.column(name)
+        if isinstance(column.type, pa.BaseExtensionType):
+            column = column.storage
+        if pa.types.is_struct(column.type):
+            parts = zip(column.type, column.flatten(), strict=True)
+            entries = [(field.name, part) for field, part in parts]
+        elif pa.types.is_map(column.type) or pa.types.is_list(column.type) or (
+                pa.types.is_large_list(column.type)):
+            entries = _entries(column, table)
+        else:
+            yield _packed(name, column, table, lost)
+            continue
+        for key, values in entries:
+            if key.strip().casefold() in table.rule_of_key and _holds_text(values.type):
+                yield _tagged(key, *words_of(values), table)
+
+
+def _packed(name: str, column: pa.Array, table: LayerTable, lost: Lost) -> Rows:
+    """Return the tags in a column of hstores or JSON."""
+    codes, words = words_of(column)
+    broken = []
+
+    def parse(word: str) -> Pairs:
+        try:
+            return [(key, _value(value)) for key, value in packed_pairs(word)]
+        except ValueError:
+            broken.append(word)
+            return []
+    rows = tag_rows(codes, words, parse, table)
+    if broken:
+        lost[f"whose {name} are neither an hstore nor JSON"] = np.isin(
+            codes, [words.index(word) for word in broken])
+    return rows
+
+
+def _classed(classes: dict[str, str], column: str, others: dict[str, str], table: LayerTable,
+             batch: pa.RecordBatch, lost: Lost) -> Iterator[Rows]:
+    """Yield the tags that Geofabrik's classes mean."""
+    codes, words = words_of(batch.column(column))
+    for code, word in enumerate(words):
+        key, value = fclass.tag_of(classes, word) or (None, "")
+        if key is None:
+            continue
+        rows = codes == code
+        if value.startswith("@") and (other := others.get(value[1:])):
+            values, texts = words_of(batch.column(other))
+            blank = np.array([not text.strip() for text in texts] + [True])[values]
+            yield _tagged(key, np.where(rows & ~blank, values, -1), texts, table)
+            rows, value = rows & blank, "yes"
+        yield _tagged(key, np.where(rows, 0, -1), ["yes" if value[0] == "@" else value], table)
+
+
+def _labelled(label: str, table: LayerTable, batch: pa.RecordBatch,
+              lost: Lost) -> Iterator[Rows]:
+    yield tag_rows(*words_of(batch.column(label)), label_pairs, table)
+
+
+def _tagged(key: str, codes: np.ndarray, words: list[str], table: LayerTable) -> Rows:
+    """Return the tags of rows whose values of one key are `words[codes]`."""
+    return tag_rows(codes, words, lambda word: [(key, _value(word))], table)
+
+
+def _value(text: str) -> str:
+    """Return the value that a text means: the first of a list, yes for true, "" for false."""
+    listed = _LIST.match(text.strip())
+    text = listed[2] if listed else text
+    return _FLAGS.get(text.strip().casefold(), text)
+
+
+def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
+    """Return the keys in a column of maps, or of lists of keys and values, that `table` has, and
+    each row's value of that key, null where it has none: [n]."""
+    if pa.types.is_map(column.type):
+        keys, values = column.keys, column.items
+    else:
+        fields = {field.name.casefold(): index for index, field in
+                  enumerate(column.type.value_type)}
+        keys, values = (column.values.flatten()[next(fields[name] for name in names
+                                                     if name in fields)]
+                        for names in (KEY_NAMES, VALUE_NAMES))
+    offsets = column.offsets.to_numpy()
+    size = np.where(column.is_valid().to_numpy(zero_copy_only=False), np.diff(offsets), 0)
+    owner = np.repeat(np.arange(len(column)), size)
+    within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
+    index = np.repeat(offsets[:-1], size) + within                             # [entries]
+    if not _holds_text(keys.type):
+        return []
+    codes, words = words_of(keys.take(pa.array(index)))
+    entries = []
+    for code, word in enumerate(words):
+        if word.strip().casefold() in table.rule_of_key:
+            places = np.full(len(column), -1)
+            places[owner[codes == code]] = index[codes == code]
+            entries.append((word, values.take(pa.array(places, mask=places < 0))))
+    return entries
+
+
+def _holds_text(kind: pa.DataType) -> bool:
+    while pa.types.is_dictionary(kind) or pa.types.is_list(kind):
+        kind = kind.value_type
+    return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string,
+                                         pa.types.is_string_view, pa.types.is_boolean))
+
+
+def words_of(column: pa.Array) -> tuple[np.ndarray, list[str]]:
+    """Return each row's index [n] in the column's distinct texts (-1: none), and those texts: of a
+    list its first, and yes for true. Text that is no UTF-8 is read as Latin-1."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        first = column.offsets.to_numpy()[:-1]
+        some = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False) > 0
+        return words_of(column.values.take(pa.array(first, mask=~some)))
+    if pa.types.is_boolean(column.type):
+        column = pc.if_else(column, "yes", None)
+    coded = column.cast(pa.large_binary()).dictionary_encode()
+    codes = pc.fill_null(coded.indices, -1).to_numpy(zero_copy_only=False)
+    return codes, [_decoded(word) for word in coded.dictionary.to_pylist()]
+
+
+def _decoded(word: bytes) -> str:
+    try:
+        return word.decode()
+    except UnicodeDecodeError:
+        return word.decode("latin-1")
+
+
+def _named(columns: Sequence[str], name: str) -> str | None:
+    return next((column for column in columns if column.casefold() == name.casefold()), None)
