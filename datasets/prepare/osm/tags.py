@@ -86,14 +86,18 @@ class LayerTable:
 
 @dataclass(frozen=True)
 class Tagged:
-    """One chunk of a source: the features that a rule takes, and a row for each of their tags."""
+    """One chunk of a source: the features that a rule takes, and a row for each of their tags.
 
-    read: int  # features read for this chunk, those without a tag that counts included
+    Each feature that was read has a tag here, or was dropped, or has no tag that a rule takes.
+    """
+
+    read: int  # features read for this chunk, those dropped or without a tag that counts included
     wkb: np.ndarray  # [features] object, bytes or hexadecimal; None where there is no geometry
     owner: np.ndarray  # [tags] feature of each tag, ascending
     rule: np.ndarray  # [tags] index of the tag's rule
     value: np.ndarray  # [tags] object, the tag's value
     dropped: Counter[str]  # features that cannot be read, by reason
+    partial: int = 0  # features of which only a part could be read
 
 
 def listed(counts: Mapping[str, int]) -> str:
