@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport, make_band
 from datasets.prepare.engine import default_workers
 from datasets.prepare.grid import TileGrid
@@ -28,7 +29,7 @@ class Forecast:
     city: str                    # prefix of the tiles' names
     grid: TileGrid
     metres: tuple[float, float]  # ground size of a pixel, x and y
-    objects: dict[str, int]      # OSM objects by layer
+    objects: dict[str, int]      # OSM objects that the grid's tiles show, by layer
     tiles: int
     bytes: int
     seconds: float
@@ -88,7 +89,8 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid,
         say(f"drawing {picture}")
         draw_preview(picture, mosaic, grid, job.spool, settings.city)
         return Forecast(
-            settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts),
+            settings.city, grid, mosaic.metres_per_pixel,
+            Account.of(job.spool, grid, range(grid.tiles)).objects,
             round(report.tiles * scale), round(size * scale),
             reading + seconds * scale / workers, sampled, workers, picture,
         )

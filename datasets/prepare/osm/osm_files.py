@@ -45,10 +45,12 @@ INCOMPLETE_AREAS = "incomplete or broken multipolygons"
 BROKEN_RINGS = "closed ways that are no outline"
 NO_AREA = "lines"  # closed ways tagged as no area
 NO_MULTIPOLYGON = "relations that are no multipolygons"
-WHOLE_WAYS = ("where an extract was cut, cut it again with complete ways (osmium extract "
-              "--strategy smart); ask the Overpass API for out geom; or end its query with "
-              "out body; >; out skel qt;")
-REMEDIES = {INCOMPLETE_WAYS: WHOLE_WAYS, INCOMPLETE_AREAS: WHOLE_WAYS, EMPTY_WAYS: WHOLE_WAYS}
+_WHOLE_WAYS = ("cut the extract with complete ways (osmium extract --strategy smart), or end the "
+               "query of the Overpass API with out geom;")
+REMEDIES = dict.fromkeys((EMPTY_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AREAS), _WHOLE_WAYS) | {
+    NO_PLACE: "get the file again; latitudes reach from -90 to 90, longitudes from -180 to 180",
+    BROKEN_RINGS: "mend them in an editor such as JOSM, whose validator finds them",
+}
 _LEAST_NODES = 4  # of a closed way that is an area
 
 # well-known binary in hexadecimal, and the rule and value of each tag
