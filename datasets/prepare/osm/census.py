@@ -6,7 +6,7 @@ Tags of tagged features, layer by layer: read = kept + outside + left out.
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -55,13 +55,15 @@ class Census:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "Census":
-        """Return the census that `asdict` was called on."""
+        """Return the census that `to_dict` was called on."""
         layers = {name: LayerCount(**{**count, "left_out": Counter(count["left_out"])})
                   for name, count in values["layers"].items()}
         return cls(**{**values, "lost": Counter(values["lost"]), "layers": layers})
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        layers = {name: {**vars(count), "left_out": dict(+count.left_out)}
+                  for name, count in self.layers.items()}
+        return {**vars(self), "lost": dict(+self.lost), "layers": layers}
 
     @property
     def dropped(self) -> Counter[str]:

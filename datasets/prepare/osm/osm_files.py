@@ -46,7 +46,7 @@ BROKEN_RINGS = "closed ways that are no outline"
 NO_AREA = "lines"  # closed ways tagged as no area
 NO_MULTIPOLYGON = "relations that are no multipolygons"
 _WHOLE_WAYS = ("cut the extract with complete ways (osmium extract --strategy smart), or end the "
-               "query of the Overpass API with out geom;")
+               "query of the Overpass API with 'out geom;'")
 REMEDIES = dict.fromkeys((EMPTY_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AREAS), _WHOLE_WAYS) | {
     NO_PLACE: "get the file again; latitudes reach from -90 to 90, longitudes from -180 to 180",
     BROKEN_RINGS: "mend them in an editor such as JOSM, whose validator finds them",
@@ -169,8 +169,8 @@ class OsmFile:
 
     def _centres(self, extract: Extract) -> PrepareError:
         return PrepareError(f"{self.path}: states only the centres of {extract.centres} ways or "
-                            "relations, not their shapes. Ask the Overpass API for out geom; in "
-                            "place of out center;")
+                            "relations, not their shapes. Ask the Overpass API again, with "
+                            "'out geom;' in place of 'out center;'.")
 
     def _multipolygons(self, path: Path, keys: osmium.filter.KeyFilter,
                        areas: osmium.area.AreaManager, tally: _Tally) -> set[int]:
