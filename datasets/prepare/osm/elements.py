@@ -12,18 +12,18 @@ _UNIT = 10_000_000   # of a degree, as OpenStreetMap rounds
 _LONGEST = 255       # characters of a value, OpenStreetMap's limit
 
 
-@dataclass
+@dataclass(slots=True)
 class Element:
-    """A node, way or relation."""
+    """A node, way or relation, with attributes that osmium's writer takes."""
 
     kind: str  # "n", "w" or "r"
     id: int | None
     version: int = 0
     visible: bool = True
+    location: Place | None = None  # of a node
     tags: dict[str, str] = field(default_factory=dict)
-    place: Place | None = None  # of a node
-    nodes: list[int | Place | None] = field(default_factory=list)  # of a way: ids, or places
-    members: list[Member] = field(default_factory=list)  # the ways of a relation
+    nodes: list[int | Place | None] | None = None  # of a way: ids, or places
+    members: list[Member] | None = None  # the ways of a relation
     centre: bool = False  # whether the file states a centre in place of a shape
 
 

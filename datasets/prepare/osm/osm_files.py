@@ -39,7 +39,7 @@ SUFFIXES = (".pbf", ".o5m", *(kind + suffix for kind in (".osm", ".osh") for suf
 CHANGES = (".osc", ".osc.gz", ".osc.bz2", ".osc.pbf")
 CHUNK = 50_000  # features held at once
 NO_PLACE = "nodes without a place on Earth"
-EMPTY_WAYS = "ways without nodes"
+EMPTY_WAYS, SHORT_WAYS = "ways without nodes", "ways of a single node"
 INCOMPLETE_WAYS = "ways whose nodes are not in the file"
 INCOMPLETE_AREAS = "incomplete or broken multipolygons"
 BROKEN_RINGS = "closed ways that are no outline"
@@ -226,11 +226,11 @@ class OsmFile:
                 return
         except _BUILD_ERRORS:  # also if all nodes are at one point
             pass
-        stretches = _known_stretches(way)
+        stretches, whole = _known_stretches(way)
         if stretches is None:
-            tally.lost[INCOMPLETE_WAYS] += 1
+            tally.lost[SHORT_WAYS if whole else INCOMPLETE_WAYS] += 1
         else:
-            tally.partial += 1
+            tally.partial += not whole
             yield stretches, tags
 
     def _area(self, area: osmium.osm.Area, factory: osmium.geom.WKBFactory,
@@ -251,9 +251,12 @@ class OsmFile:
         return self.table.rules[rule].lines == "buffer"
 
 
-def _known_stretches(way: osmium.osm.Way) -> str | None:
-    """Return the stretches of a way without the nodes that a clipped file lacks, as WKB."""
-    groups = itertools.groupby(way.nodes, lambda node: node.location.valid())
+def _known_stretches(way: osmium.osm.Way) -> tuple[str | None, bool]:
+    """Return the stretches of a way without the nodes that a clipped file lacks, as WKB, and
+    whether it lacks none."""
+    groups = [(known, list(nodes)) for known, nodes in itertools.groupby(
+        way.nodes, lambda node: node.location.valid())]
     runs = [[(node.lon, node.lat) for node in run] for known, run in groups if known]
     lines = [shapely.LineString(run) for run in runs if len(run) > 1]
-    return shapely.to_wkb(shapely.MultiLineString(lines), hex=True) if lines else None
+    return (shapely.to_wkb(shapely.MultiLineString(lines), hex=True) if lines else None,
+            all(known for known, _ in groups))

@@ -100,12 +100,16 @@ class _Parser:
                            "the server again.")
 
     def open(self, name: str, attributes: dict[str, str]) -> None:
-        if name in _KINDS:
-            self.element = Element(
-                _KINDS[name], element_id(attributes.get("id")),
-                element_id(attributes.get("version")) or 0,
-                attributes.get("visible") != "false" and attributes.get("action") != "delete",
-                place=place_of(attributes.get("lon"), attributes.get("lat")))
+        if kind := _KINDS.get(name):
+            element = self.element = Element(
+                kind, element_id(attributes.get("id")), element_id(attributes.get("version")) or 0,
+                attributes.get("visible") != "false" and attributes.get("action") != "delete")
+            if kind == "n":
+                element.location = place_of(attributes.get("lon"), attributes.get("lat"))
+            elif kind == "w":
+                element.nodes = []
+            else:
+                element.members = []
         elif name == "action":  # a diff with old and new states
             raise changes(self.path)
         elif name == "remark":
@@ -121,9 +125,9 @@ class _Parser:
             place = place_of(attributes.get("lon"), attributes.get("lat"))
             if self.places is not None:
                 self.places.append(place)
-            else:
+            elif element.kind == "w":
                 element.nodes.append(place or element_id(attributes.get("ref")))
-        elif name == "member" and attributes.get("type") == "way":
+        elif name == "member" and element.kind == "r" and attributes.get("type") == "way":
             self.places = []
             element.members.append((element_id(attributes.get("ref")), attributes.get("role", ""),
                                     self.places))

@@ -50,7 +50,7 @@ def _element(kind: str, item: dict[str, Any], keys: frozenset[str]) -> Element:
     element.tags = {key: tag_text(_text(tags[key])) for key in keys & tags.keys()} if isinstance(
         tags, dict) else {}
     if kind == "n":
-        element.place = _place(item)
+        element.location = _place(item)
     elif kind == "w":
         ids, places = _list(item.get("nodes")), _list(item.get("geometry"))
         ids += [None] * (len(places) - len(ids))

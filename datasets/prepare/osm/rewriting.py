@@ -117,8 +117,7 @@ class _Writer:
         elif not element.visible:
             _remove(self.gone, element.kind, element.id, element.version)
         elif element.kind == "n":
-            self.writer.add_node(mutable.Node(id=element.id, version=element.version,
-                                              tags=element.tags, location=element.place))
+            self.writer.add_node(element)
         else:
             self.extract.centres += element.centre and self.counts(element.tags)
             if element.kind == "w":

@@ -167,7 +167,8 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
     _check_names(path, "the file", content, ("keys", "width_m"), needed=("keys",))
     if not isinstance(content["keys"], dict) or not content["keys"]:
         raise ConfigError(f"layers={path}: keys={_shown(content['keys'])}: expected a row for "
-                          "each OSM key, such as building: {layer: building, points: drop, lines: ring}")
+                          "each OSM key, such as building: {layer: building, points: drop, "
+                          "lines: ring}")
     rules = tuple(_rule(path, key, row) for key, row in content["keys"].items())
     widths = _widths(path, content.get("width_m"),
                      needed=any(rule.lines == "buffer" for rule in rules))
@@ -218,8 +219,8 @@ def _rule(path: Path, key: Any, row: Any) -> Rule:
 def _metres(path: Path, where: str, value: Any, also: str = "") -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not 0 < value <= MOST_METRES:
-        raise ConfigError(f"layers={path}: {where}={_shown(value)}: expected metres above 0, up "
-                          f"to {MOST_METRES:,}{also}")
+        raise ConfigError(f"layers={path}: {where}={_shown(value)}: expected metres above "
+                          f"0{also}, {MOST_METRES:,} at most")
     return float(value)
 
 
@@ -227,8 +228,8 @@ def _values(path: Path, where: str, values: Any) -> frozenset[str]:
     texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
     if not texts or not values:
         raise ConfigError(f"layers={path}: {where}={_shown(values)}: expected a list of values "
-                          "such as [water, wood]; put yes, no and numbers in quotes, as YAML takes them "
-                          "for something else")
+                          "such as [water, wood]; put yes, no and numbers in quotes, as YAML "
+                          "takes them for something else")
     return frozenset(values)
 
 
@@ -240,6 +241,6 @@ def _widths(path: Path, widths: Any, needed: bool) -> dict[str, float]:
                           "value, with one called default, as a key has lines: buffer")
     for value in widths:
         if not isinstance(value, str):
-            raise ConfigError(f"layers={path}: width_m has the value {_shown(value)}; expected text, "
-                              "in quotes if it is yes, no or a number")
+            raise ConfigError(f"layers={path}: width_m has the value {_shown(value)}; expected "
+                              "text, in quotes if it is yes, no or a number")
     return {value: _metres(path, f"width_m.{value}", width) for value, width in widths.items()}
