@@ -30,7 +30,7 @@ from pyproj import CRS
 from datasets.prepare.geo.crs import DEGREES, Bounds
 from datasets.prepare.osm.osm_xml import READ_ERRORS, changes
 from datasets.prepare.osm.overpass_json import is_overpass_json
-from datasets.prepare.osm.rewriting import NO_TEXT, Extract, extract_of, objects
+from datasets.prepare.osm.rewriting import NO_TEXT, Extract, extract_of, objects, opened
 from datasets.prepare.osm.tags import LayerTable, Tagged
 from utils.errors import PrepareError, one_line
 
@@ -47,7 +47,8 @@ NO_AREA = "lines"  # closed ways tagged as no area
 NO_MULTIPOLYGON = "relations that are no multipolygons"
 _WHOLE_WAYS = ("cut the extract with complete ways (osmium extract --strategy smart), or end the "
                "query of the Overpass API with 'out geom;'")
-REMEDIES = dict.fromkeys((EMPTY_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AREAS), _WHOLE_WAYS) | {
+REMEDIES = dict.fromkeys((EMPTY_WAYS, SHORT_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AREAS),
+                         _WHOLE_WAYS) | {
     NO_PLACE: "get the file again; latitudes reach from -90 to 90, longitudes from -180 to 180",
     BROKEN_RINGS: "mend them in an editor such as JOSM, whose validator finds them",
 }
@@ -175,9 +176,8 @@ class OsmFile:
     def _multipolygons(self, path: Path, keys: osmium.filter.KeyFilter,
                        areas: osmium.area.AreaManager, tally: _Tally) -> set[int]:
         """Prepare `areas` for the ways, and return the ids of the relations to be completed."""
-        first = areas.first_pass_handler()
-        for _ in objects(path, RELATION, keys, first):
-            pass
+        with opened(path, RELATION) as reader:
+            osmium.apply(reader, keys, areas.first_pass_handler())
         expected = set()
         for relation in objects(path, RELATION, keys):
             if not self._tags(relation, tally):

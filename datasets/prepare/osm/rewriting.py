@@ -78,8 +78,11 @@ def extract_of(path: Path, folder: Path, keys: frozenset[str],
         path = _renumbered(path, folder / "ids.osm.pbf", gone)
         ordered = False
     if not ordered:
-        path, repeated = _in_order(path, folder / "sorted.osm.pbf", WAY | RELATION)
-        history |= repeated
+        order = _Order()
+        for element in objects(path, WAY | RELATION):
+            order.add(element.type_str(), element.id)
+        path = path if order.kept else _sorted(path, folder / "sorted.osm.pbf")
+        history |= not order.strict
     if history or gone:
         path = _latest(path, folder / "latest.osm.pbf", gone, keys, lost)
     return Extract(path, placed, lost=lost)
@@ -93,10 +96,27 @@ def _rewritten(path: Path, folder: Path, keys: frozenset[str],
         target = _Writer(writer, extract, gone, counts)
         for element in read(path, keys):
             target.add(element)
-    extract.path, repeated = _in_order(extract.path, folder / "sorted.osm.pbf", _ALL)
-    if repeated or gone:
+    if not target.order.kept:
+        extract.path = _sorted(extract.path, folder / "sorted.osm.pbf")
+    if not target.order.strict or gone:
         extract.path = _latest(extract.path, folder / "latest.osm.pbf", gone, keys, extract.lost)
     return extract
+
+
+@dataclass
+class _Order:
+    """Whether elements come by kind and id, `strict` if none comes twice."""
+
+    kept: bool = True
+    strict: bool = True
+    _last: tuple[int, int] = (0, -1)
+
+    def add(self, kind: str, name: int) -> None:
+        rank = _RANKS[kind], name
+        if rank <= self._last:
+            self.strict = False
+            self.kept = self.kept and rank == self._last
+        self._last = rank
 
 
 @dataclass
@@ -108,6 +128,7 @@ class _Writer:
     gone: dict[tuple[str, int], int]  # version of removed elements
     counts: Callable[[dict[str, str]], bool]
     places: set[int] = field(default_factory=set)  # ids of nodes that stand for places
+    order: _Order = field(default_factory=_Order)
     unnamed: Iterator[int] = field(default_factory=lambda: itertools.count(-(1 << 58), 1))
 
     def add(self, element: Element | None) -> None:
@@ -117,6 +138,7 @@ class _Writer:
         elif not element.visible:
             _remove(self.gone, element.kind, element.id, element.version)
         elif element.kind == "n":
+            self.order.add("n", element.id)
             self.writer.add_node(element)
         else:
             self.extract.centres += element.centre and self.counts(element.tags)
@@ -127,6 +149,7 @@ class _Writer:
 
     def way(self, name: int, version: int, nodes: list, tags: dict[str, str]) -> None:
         ids = [self.node(node) for node in nodes]
+        self.order.add("w", name)
         self.writer.add_way(mutable.Way(id=name, version=version, nodes=ids, tags=tags))
 
     def relation(self, element: Element) -> None:
@@ -136,6 +159,7 @@ class _Writer:
             if places:
                 self.way(name, 0, places, {})
             members.append(("w", name, role if role in _ROLES else ""))
+        self.order.add("r", element.id)
         self.writer.add_relation(mutable.Relation(id=element.id, version=element.version,
                                                   members=members, tags=element.tags))
 
@@ -146,6 +170,7 @@ class _Writer:
         name = place_id(node)
         if name not in self.places:
             self.places.add(name)
+            self.order.add("n", name)
             self.writer.add_node(mutable.Node(id=name, location=node))
         return name
 
@@ -190,22 +215,13 @@ def _renumbered(path: Path, target: Path, gone: dict[tuple[str, int], int]) -> P
     return target
 
 
-def _in_order(path: Path, target: Path,
-              kinds: osmium.osm.osm_entity_bits) -> tuple[Path, bool]:
-    """Return the file, or a copy in the order that areas need, and whether an element of `kinds`
-    may be in it more than once."""
-    ordered, repeated, earlier = True, False, (0, 0)
-    for element in objects(path, kinds):
-        rank = _RANKS[element.type_str()], element.id
-        ordered, repeated = ordered and rank >= earlier, repeated or rank == earlier
-        earlier = rank
-    if ordered:
-        return path, repeated
+def _sorted(path: Path, target: Path) -> Path:
+    """Write the file in the order that areas need."""
     merged = osmium.MergeInputReader()
-    merged.add_file(str(path))
+    merged.add_file(str(path.resolve()))
     with osmium.SimpleWriter(str(target)) as writer:
         merged.apply(writer, simplify=False)
-    return target, True
+    return target
 
 
 def _latest(path: Path, target: Path, gone: dict[tuple[str, int], int], keys: frozenset[str],

@@ -11,7 +11,12 @@ import shapely
 from datasets.prepare.osm import osm_files
 from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import no_overlap_message, read_objects
-from datasets.prepare.osm.osm_files import BROKEN_RINGS, INCOMPLETE_AREAS, INCOMPLETE_WAYS
+from datasets.prepare.osm.osm_files import (
+    BROKEN_RINGS,
+    INCOMPLETE_AREAS,
+    INCOMPLETE_WAYS,
+    SHORT_WAYS,
+)
 from datasets.prepare.osm.tags import load_layers
 from tests.datasets.prepare.reading import WORLD, read
 from utils.errors import PrepareError
@@ -248,7 +253,7 @@ def test_a_real_xml_extract(shared):
     objects = read(shared / "data/osm_small/planet_10.068,48.135_10.071,48.137.osm", *WORLD)
     assert {layer: objects.layers.count(layer)
             for layer in sorted(set(objects.layers))} == {"building": 31, "road": 14}
-    assert objects.census.dropped == {INCOMPLETE_WAYS: 7, INCOMPLETE_AREAS: 3,
+    assert objects.census.dropped == {SHORT_WAYS: 7, INCOMPLETE_AREAS: 3,
                                       BROKEN_RINGS: 1, "points": 1, "lines": 1}
 
 
