@@ -38,6 +38,7 @@ class BandReport:
     tiles: int = 0                                     # written, as are nodes and edges
     nodes: int = 0
     edges: int = 0
+    made: list[int] = field(default_factory=list)      # written tiles, row by row from the top left
     skipped: Counter = field(default_factory=Counter)  # tiles not written, by reason
     dropped: Counter = field(default_factory=Counter)  # clips left out, by reason
     totals: Counter = field(default_factory=Counter)   # sums over written tiles, by target
@@ -158,6 +159,7 @@ def _make_tiles(job: Job, band: Band, report: BandReport) -> list[Tile]:
             totals={kind: float(values[index]) for kind, values in totals.items()
                     if not np.isnan(values[index])},
         ))
+    report.made += [band.row * job.grid.columns + band.first + number for number in images]
     _count(report, tiles, job)
     return tiles
 

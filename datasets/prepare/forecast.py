@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport, make_band
 from datasets.prepare.engine import default_workers
 from datasets.prepare.grid import TileGrid
@@ -29,7 +30,7 @@ class Forecast:
     city: str                    # prefix of the tiles' names
     grid: TileGrid
     metres: tuple[float, float]  # ground size of a pixel, x and y
-    objects: dict[str, int]      # OSM objects by layer
+    objects: dict[str, int]      # OSM objects that the grid's tiles show, by layer
     tiles: int
     bytes: int
     seconds: float
@@ -94,7 +95,8 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, subject: str,
         say(f"drawing {picture}")
         draw_preview(picture, mosaic, grid, job.spool, settings.city, subject)
         return Forecast(
-            settings.city, grid, mosaic.metres_per_pixel, dict(job.spool.counts),
+            settings.city, grid, mosaic.metres_per_pixel,
+            Account.of(job.spool, grid, range(grid.tiles)).objects,
             round(report.tiles * scale), round(size * scale),
             reading + seconds * scale / workers, sampled, workers, picture,
         )

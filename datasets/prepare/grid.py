@@ -119,10 +119,20 @@ class TileGrid:
         """Return the first and last row whose tiles may reach between two heights in CRS units;
         first > last if none does."""
         grid = Affine(*self.transform)
-        above, below = (top - grid.f) / grid.e, (bottom - grid.f) / grid.e  # pixels downwards
+        return self._reaching(self.tops, (top - grid.f) / grid.e, (bottom - grid.f) / grid.e)
+
+    def columns_of(self, left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and last column whose tiles may reach between two x in CRS units;
+        first > last if none does."""
+        grid = Affine(*self.transform)
+        return self._reaching(self.lefts, (left - grid.c) / grid.a, (right - grid.c) / grid.a)
+
+    def _reaching(self, starts: np.ndarray, above: np.ndarray,
+                  below: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and last of `starts` whose tiles may reach between two pixels."""
         hair = 1e-6 * self.stride  # rounding must not lose a row
-        first = np.searchsorted(self.tops, above - self.tile_px - hair, side="left")
-        last = np.searchsorted(self.tops, below + hair, side="right") - 1
+        first = np.searchsorted(starts, above - self.tile_px - hair, side="left")
+        last = np.searchsorted(starts, below + hair, side="right") - 1
         return first, last
 
     def to_dict(self) -> dict:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport, is_made
 from datasets.prepare.city_folder import CityFolder
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
@@ -203,11 +204,11 @@ class _Preparation:
     def _finish(self, work: CityFolder) -> PrepareSummary:
         """List the tiles by split, and return the summary."""
         job = open_job(str(work.finished.resolve()))
-        spool = job.spool
+        spool, total = job.spool, _total(job)
         summary = PrepareSummary(
             self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid,
-            _total(job), spool.counts, len(spool.labels.values), spool.repaired, spool.outside,
-            spool.dropped, self._list_tiles(),
+            total, Account.of(spool, self.grid, total.made), len(spool.labels.values),
+            self._list_tiles(),
         )
         work.clear()
         return summary
@@ -230,6 +231,7 @@ class _Preparation:
     def _meta(self, job: Job, total: BandReport) -> dict:
         """Return the city's record, enough to locate tiles, read label codes and make it again."""
         grid, spool = job.grid, job.spool
+        account = Account.of(spool, grid, total.made)
         skipped = total.skipped + Counter(partial=grid.partial)
         return {
             "city": self.settings.city,
@@ -251,9 +253,10 @@ class _Preparation:
             "keys": self.settings.of_result(),
             "counts": {
                 "tiles": total.tiles, "nodes": total.nodes, "edges": total.edges,
-                "objects": spool.counts, "skipped": dict(+skipped),
-                "repaired": spool.repaired, "outside": spool.outside,
-                "dropped": dict(+(spool.dropped + total.dropped)),
+                "objects": account.objects, "skipped": dict(+skipped),
+                "repaired": account.census.repaired, "outside": account.census.outside,
+                "dropped": dict(+(account.census.dropped + total.dropped)),
+                **account.to_dict(),
             },
             "totals": dict(total.totals),
             "versions": versions(),

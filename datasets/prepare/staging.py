@@ -23,7 +23,8 @@ from datasets.prepare.job import (
     open_job,
     spool_folder,
 )
-from datasets.prepare.osm.objects import Census, OsmObjects, no_overlap_message, read_objects
+from datasets.prepare.osm.census import Census
+from datasets.prepare.osm.objects import OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
 from datasets.prepare.osm.tags import LAYERS, LayerTable
 from datasets.prepare.text.registry import TextEncoder
@@ -96,7 +97,7 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
         chunks = read_objects(objects.osm, crs, mosaic.bounds, objects.layers, census, bar.update,
                               scratch=spool)
         if crs.is_geographic:
-            chunks = _without_wraps(chunks)
+            chunks = _without_wraps(chunks, census)
         write_spool(spool, chunks, census, LAYERS, grid)
     say(census.notes)
     if objects.without is not None and not len(Spool(spool)):
@@ -104,11 +105,13 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
                                               objects.without))
 
 
-def _without_wraps(chunks: Iterable[OsmObjects]) -> Iterator[OsmObjects]:
-    """Yield objects in degrees, without those on the far side of the Earth that cross its cut."""
+def _without_wraps(chunks: Iterable[OsmObjects], census: Census) -> Iterator[OsmObjects]:
+    """Yield objects in degrees, without those on the far side of the Earth that cross its cut,
+    which `census` counts as outside."""
     for chunk in chunks:
         west, _, east, _ = shapely.bounds(chunk.geometry).T
         kept = east - west < 180
+        census.withdraw(chunk.layer[~kept])
         yield OsmObjects(chunk.layer[kept], chunk.value[kept], chunk.geometry[kept])
 
 

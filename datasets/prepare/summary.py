@@ -1,10 +1,10 @@
 """The summary of a preparation: what it made and left out, in words."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.osm.tags import listed
@@ -12,18 +12,15 @@ from datasets.prepare.osm.tags import listed
 
 @dataclass
 class PrepareSummary:
-    """What one run made and left out; counts of objects are those of the `Census`."""
+    """What one run made and left out."""
 
     out: Path  # folder of the dataset
     city: str  # prefix of the tiles' names
     metres: tuple[float, float]  # ground size of a pixel, x and y
     grid: TileGrid
     report: BandReport = field(default_factory=BandReport)  # counts over all bands
-    objects: Mapping[str, int] = field(default_factory=dict)  # that overlap the raster, by layer
+    account: Account = field(default_factory=Account)  # of the features of the OSM sources
     values: int = 0  # number of distinct tag values over all layers
-    repaired: int = 0
-    outside: int = 0
-    dropped: Counter = field(default_factory=Counter)
     splits: str = ""  # the report of the lists of tiles, if there are targets
 
     @property
@@ -33,6 +30,26 @@ class PrepareSummary:
     @property
     def nodes(self) -> int:
         return self.report.nodes
+
+    @property
+    def objects(self) -> dict[str, int]:
+        """Objects in at least one tile, by layer."""
+        return self.account.objects
+
+    @property
+    def repaired(self) -> int:
+        """Objects whose geometry was invalid."""
+        return self.account.census.repaired
+
+    @property
+    def outside(self) -> int:
+        """Features outside the raster."""
+        return self.account.census.outside
+
+    @property
+    def dropped(self) -> Counter:
+        """Features and tags left out, by reason."""
+        return self.account.census.dropped
 
     @property
     def skipped(self) -> Counter:
@@ -58,12 +75,14 @@ class PrepareSummary:
         ]
         if any(self.skipped.values()):
             lines.append(f"  not made     {listed(self.skipped)}")
+        lines += self.account.lines()
         if self.repaired:
             lines.append(f"  repaired     {self.repaired} objects with invalid geometry")
         if self.outside:
             lines.append(f"  elsewhere    {self.outside} features outside the raster")
         if any(self.left_out.values()):
             lines.append(f"  left out     {listed(self.left_out)}")
+        lines += [f"  remedy       {remedy}" for remedy in self.account.census.advice]
         for kind, total in sorted(self.report.totals.items()):
             counts = {"without a value": self.report.without[kind],
                       "covered in part": self.report.partly[kind]}

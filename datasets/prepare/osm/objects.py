@@ -5,9 +5,9 @@ lines, repair, keep what overlaps the raster, and keep equal geometries of a lay
 digests of the kept objects stay in memory.
 """
 
+import contextlib
 import functools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from pyproj import CRS
 
 from datasets.prepare.geo.crs import DEGREES, Bounds, extents_text, moved_shapes, transformer
 from datasets.prepare.osm import osm_files, tag_columns, vector_files
+from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.osm_files import OsmFile, is_osm_file
 from datasets.prepare.osm.tags import LayerTable, Tagged, listed
 from datasets.prepare.osm.vector_files import FORMATS, TaggedLayer, tagged_layers
@@ -27,6 +28,8 @@ from utils.errors import PrepareError
 _POINTS, _LINES = (0, 4), (1, 2, 5)  # shapely's type ids, single and multi
 _MULTIPOLYGON, _GEOMETRY_COLLECTION = 6, 7
 _DISC_QUADRANT, _ROAD_QUADRANT = 8, 4  # segments of a quarter circle
+NOT_FINITE = "with coordinates that are no numbers"
+BROKEN = "with a shape that cannot be computed with"
 _DEGREE_M = 110_000  # of latitude, and of longitude at the equator, at least
 
 
@@ -40,20 +43,6 @@ class OsmObjects:
 
     def __len__(self) -> int:
         return len(self.layer)
-
-
-@dataclass
-class Census:
-    """Counts of a reading, filled while `read_objects` yields."""
-
-    repaired: int = 0  # objects whose geometry was invalid
-    dropped: Counter[str] = field(default_factory=Counter)  # unusable objects inside, by reason
-    outside: int = 0  # features of the sources that lie outside the raster
-    # of the whole sources in EPSG:4326; set when a reading ends without any object
-    extent: Bounds | None = None
-    layers: int = 0      # number of layers that have tags and features
-    empty: bool = False  # no feature at all, like the answer to a query without results
-    notes: list[str] = field(default_factory=list)  # files, layers and columns passed over
 
 
 def read_objects(
@@ -76,7 +65,7 @@ def read_objects(
     """
     extent = _Extent(CRS.from_user_input(crs), bounds, table, census)
     sources = _sources(Path(osm), table, scratch, census.notes)
-    census.layers, census.empty = len(sources), not sources
+    census.sources, census.empty = len(sources), not sources
     total = 0
     for source in sources:
         window, read = extent.window_in(source.crs), 0
@@ -89,8 +78,7 @@ def read_objects(
                 total += len(objects)
                 yield objects
         # a source with an index yields only what is near
-        census.outside += max(source.count - read, 0)
-    census.dropped = +census.dropped
+        census.unread += max(source.count - read, 0)
     if not total:
         census.extent = _extent_in_degrees(sources)
 
@@ -104,13 +92,21 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bou
         return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. The "
                 "area or the query that made the file found nothing: export or download them "
                 f"again, {without}.")
-    unusable = f" ({listed(census.dropped)} cannot be used)" if +census.dropped else ""
+    unusable = f" ({listed(census.dropped)} cannot be used)" if census.dropped else ""
+    if not census.tagged and census.lost and not census.unread:
+        return (f"{osm}: none of its {census.read} features can be read: {listed(census.lost)}. "
+                f"{' '.join(census.advice) or remedy}")
+    if not census.tagged and census.without and not census.unread:
+        return (f"{osm}: none of its {census.read} features has a tag that the table of layers "
+                f"takes{unusable}. Pass OSM data with such tags, or layers= a table of your own, "
+                f"made like configs/osm_layers.yaml, {without}.")
     if census.extent is None:
-        return (f"{osm}: holds no object in any of its {census.layers} usable layers{unusable}, "
+        return (f"{osm}: holds no object in any of its {census.sources} usable layers{unusable}, "
                 f"expected some. {remedy}")
     extents = extents_text("the OSM data", census.extent, DEGREES, bounds,
                            CRS.from_user_input(crs))
-    return f"{osm}: no usable OSM object overlaps the raster{unusable}. {extents} {remedy}"
+    return " ".join([f"{osm}: no usable OSM object overlaps the raster{unusable}.", extents,
+                     *census.advice, remedy])
 
 
 def _sources(path: Path, table: LayerTable, scratch: Path | None,
@@ -195,32 +191,42 @@ class _Extent:
 
     def objects(self, tagged: Tagged, crs: CRS, window: Bounds | None) -> OsmObjects:
         """Return the polygons of one chunk that overlap the raster and are not yet known."""
-        count = self.census.dropped
-        count.update(tagged.dropped)
         geometry = shapely.from_wkb(tagged.wkb, on_invalid="ignore")
         missing = shapely.is_missing(geometry) | shapely.is_empty(geometry)
-        far = ~missing & ~_boxes_meet(geometry, window)
-        count["without geometry"] += int(missing.sum())
-        self.census.outside += int(far.sum())
+        nowhere = ~missing & ~_are_finite(geometry)
+        far = ~missing & ~nowhere & ~_boxes_meet(geometry, window)
+        layer = self._layers[tagged.rule]
+        self.census.add(tagged, layer)
+        self.census.leave_out(layer[missing[tagged.owner]], "without geometry")
+        self.census.leave_out(layer[nowhere[tagged.owner]], NOT_FINITE)
+        self.census.put_outside(layer[far[tagged.owner]])
 
-        usable = ~(missing | far)
+        usable = ~(missing | nowhere | far)
         rows = usable[tagged.owner]
         owner = (np.cumsum(usable) - 1)[tagged.owner[rows]]
         rule, value, geometry = tagged.rule[rows], tagged.value[rows], geometry[usable]
+        layer = layer[rows]
         shaped = moved_shapes(geometry, crs, self.crs)[owner]  # [tags], as all that follows
         self._widen(shaped, geometry[owner], rule, value, crs)
 
+        broken = shapely.is_missing(shaped)
         near = _boxes_meet(shaped, self.bounds)
         points, lines = near & _is_kind(shaped, _POINTS), near & _is_kind(shaped, _LINES)
-        self.census.outside += int((~near).sum())
-        count["points"] += int(points.sum())
-        count["lines"] += int(lines.sum())
+        self.census.leave_out(layer[broken], BROKEN)
+        self.census.put_outside(layer[~near & ~broken])
+        self.census.leave_out(layer[points], "points")
+        self.census.leave_out(layer[lines], "lines")
         keep = np.flatnonzero(near & ~points & ~lines)
-        polygons, solid = self._repaired(shaped[keep])
+        polygons, solid = self._repaired(shaped[keep], layer[keep])
         polygons, keep = polygons[solid], keep[solid]
-        layer = np.array([rule.layer for rule in self.table.rules], dtype=np.int64)[rule[keep]]
-        new = self._unseen(layer, polygons)
-        return OsmObjects(layer[new], value[keep][new], polygons[new])
+        new = self._unseen(layer[keep], polygons)
+        self.census.keep(layer[keep][new])
+        return OsmObjects(layer[keep][new], value[keep][new], polygons[new])
+
+    @functools.cached_property
+    def _layers(self) -> np.ndarray:
+        """Layer of each rule: [rules]."""
+        return np.array([rule.layer for rule in self.table.rules], dtype=np.int64)
 
     def _widen(self, shaped: np.ndarray, geometry: np.ndarray, rule: np.ndarray, value: np.ndarray,
                crs: CRS) -> None:
@@ -240,8 +246,8 @@ class _Extent:
 
     def _buffered(self, geometry: np.ndarray, metres: np.ndarray, quadrant: int,
                   crs: CRS) -> np.ndarray:
-        wide = shapely.buffer(moved_shapes(geometry, crs, self._metric), metres,
-                              quad_segs=quadrant)
+        flat = moved_shapes(geometry, crs, self._metric)
+        wide = _one_by_one(functools.partial(shapely.buffer, quad_segs=quadrant), flat, metres)
         return moved_shapes(wide, self._metric, self.crs)
 
     @functools.cached_property
@@ -252,25 +258,28 @@ class _Extent:
         return CRS.from_dict({"proj": "laea", "lon_0": lon, "lat_0": lat, "datum": "WGS84",
                               "units": "m"})
 
-    def _repaired(self, geometry: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _repaired(self, geometry: np.ndarray,
+                  layer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return valid polygons [n], and which of them have an area and meet the raster [n]."""
         invalid = ~shapely.is_valid(geometry)
-        geometry[invalid] = shapely.make_valid(geometry[invalid])
+        geometry[invalid] = _one_by_one(shapely.make_valid, geometry[invalid])
+        broken = shapely.is_missing(geometry)
         geometry = polygonal_part(geometry)
         single = np.flatnonzero(_is_kind(geometry, (_MULTIPOLYGON,))
                                 & (shapely.get_num_geometries(geometry) == 1))
         # so that it equals the same shape from another source
         geometry[single] = shapely.get_geometry(geometry[single], 0)
-        flat = shapely.is_empty(geometry)
+        flat = shapely.is_empty(geometry) & ~broken
         # any other lies in the raster or is flat
         crossing = np.flatnonzero(~_boxes_inside(geometry, self.bounds))
         extent = shapely.box(*self.bounds)
-        meets = ~flat
+        meets = ~flat & ~broken
         shapely.prepare(extent)
         meets[crossing] = shapely.intersects(extent, geometry[crossing])
         self.census.repaired += int((invalid & meets).sum())
-        self.census.dropped["without area"] += int(flat.sum())
-        self.census.outside += int((~meets & ~flat).sum())
+        self.census.leave_out(layer[broken], BROKEN)
+        self.census.leave_out(layer[flat], "without area")
+        self.census.put_outside(layer[~meets & ~flat & ~broken])
         return geometry, meets
 
     def _unseen(self, layer: np.ndarray, geometry: np.ndarray) -> np.ndarray:
@@ -286,7 +295,7 @@ class _Extent:
             self._digests[index] = np.concatenate([seen, digest[members]])
             kept.append(members)
         kept = np.sort(np.concatenate(kept))
-        self.census.dropped["repeated in their layer"] += len(layer) - len(kept)
+        self.census.leave_out(np.delete(layer, kept), "repeated in their layer")
         return kept
 
 
@@ -305,6 +314,28 @@ def _moved_bounds(box: Bounds, source: CRS, target: CRS) -> Bounds:
 
 def _is_kind(geometry: np.ndarray, type_ids: tuple[int, ...]) -> np.ndarray:
     return np.isin(shapely.get_type_id(geometry), type_ids)
+
+
+def _are_finite(geometry: np.ndarray) -> np.ndarray:
+    """Return which geometries have finite coordinates throughout: [n] bool."""
+    finite = np.ones(len(geometry), bool)
+    points, owner = shapely.get_coordinates(geometry, return_index=True)
+    finite[owner[~np.isfinite(points).all(1)]] = False
+    return finite
+
+
+def _one_by_one(function: Callable[..., np.ndarray], geometry: np.ndarray,
+                *columns: np.ndarray) -> np.ndarray:
+    """Return what a function of shapely makes of geometries [n], at once if it can; None for those
+    that it fails on."""
+    try:
+        return function(geometry, *columns)
+    except shapely.errors.GEOSException:
+        made = np.full(len(geometry), None, dtype=object)
+        for row in range(len(geometry)):
+            with contextlib.suppress(shapely.errors.GEOSException):
+                made[row] = function(geometry[row], *(column[row] for column in columns))
+        return made
 
 
 def _boxes_meet(geometry: np.ndarray, box: Bounds | None) -> np.ndarray:

@@ -19,12 +19,17 @@ import numpy as np
 import shapely
 
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.osm.objects import Census, OsmObjects
+from datasets.prepare.osm.census import RULE, Census
+from datasets.prepare.osm.objects import OsmObjects
+from utils.contents import Fields, Items, Table, Text, Whole, read_json
+from utils.errors import PrepareError
 from utils.files import replacing
 
 _TYPES = {"ends": np.int64, "bounds": np.float64, "layer": np.uint8, "value": np.int32,
           "rows": np.int64, "row_ends": np.int64}
 _INDEX = "objects.json"
+_RULE = Fields({"layers": Items(Text()), "values": Items(Text()), "counts": Table(Whole(least=0)),
+                "codes": Items(Items([Whole(least=0), Text()])), "census": RULE})
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,7 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
     for (layer, _), count in pairs.items():
         counts[layers[layer]] += count
     index = {"layers": list(layers), "values": names, "codes": distinct, "counts": counts,
-             "repaired": census.repaired, "outside": census.outside,
-             "dropped": {reason: int(count) for reason, count in census.dropped.items() if count}}
+             "census": census.to_dict()}
     with replacing(folder / _INDEX) as temporary:
         temporary.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
 
@@ -96,41 +100,41 @@ def _read(folder: Path, name: str) -> np.ndarray:
 
 
 class Spool:
-    """A finished spool; `repaired`, `outside` and `dropped` are those of the `Census` of its
-    reading.
+    """A finished spool.
 
     Attributes:
         labels: the label codes of all objects.
         counts: number of objects by layer name.
+        census: of its reading.
+        bounds: minx, miny, maxx, maxy of each object, [n, 4].
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-        self.counts = index["counts"]
-        self.repaired, self.outside = index["repaired"], index["outside"]
-        self.dropped = Counter(index["dropped"])
+        index = read_json(folder / _INDEX, _RULE, f"remove {folder} and run the command again",
+                          PrepareError)
+        self.counts, self.census = index["counts"], Census.of(index["census"])
         names = [name for _, name in index["codes"]]
         values, text = np.unique(np.array(names, dtype=object), return_inverse=True)
         self.labels = Labels([index["layers"][layer] for layer, _ in index["codes"]], names,
                              values.tolist(), text)
         self._code = _code_table(index)
         self._arrays = {name: _read(folder, name) for name in _TYPES}
-        self._bounds = self._arrays["bounds"].reshape(-1, 4)
+        self.bounds = self._arrays["bounds"].reshape(-1, 4)
 
     @staticmethod
     def finished(folder: Path) -> bool:
         return (folder / _INDEX).exists()
 
     def __len__(self) -> int:
-        return len(self._bounds)
+        return len(self.bounds)
 
     def of_row(self, row: int, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
         """Return geometries and label codes [n] of objects that may meet a row between two x,
         ordered by layer, then as in the source."""
         ends = self._arrays["row_ends"]
         members = self._arrays["rows"][(ends[row - 1] if row else 0):ends[row]]
-        bounds = self._bounds[members]
+        bounds = self.bounds[members]
         members = members[(bounds[:, 0] <= right) & (bounds[:, 2] >= left)]
         layer = self._arrays["layer"][members]
         order = np.argsort(layer, kind="stable")

@@ -7,6 +7,7 @@ values it takes, and what its points and lines become. Tags without a rule end h
 import functools
 import json
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from utils.errors import ConfigError
 LAYERS = ("amenity", "building", "landuse", "leisure", "nature", "road")
 LINES = ("ring", "buffer", "drop")
 _LAYERS_FILE = Path(__file__).parents[3] / "configs" / "osm_layers.yaml"
+MOST_METRES = 100_000
+_MOST_BYTES = 1 << 20
 _RULE_KEYS = ("layer", "points", "lines", "only", "except")
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _HSTORE = re.compile(rf"{_QUOTED}\s*=>\s*{_QUOTED}")
@@ -86,14 +89,18 @@ class LayerTable:
 
 @dataclass(frozen=True)
 class Tagged:
-    """One chunk of a source: the features that a rule takes, and a row for each of their tags."""
+    """One chunk of a source: the features that a rule takes, and a row for each of their tags.
 
-    read: int  # features read for this chunk, those without a tag that counts included
+    Each feature that was read has a tag here, or was dropped, or has no tag that a rule takes.
+    """
+
+    read: int  # features read for this chunk, those dropped or without a tag that counts included
     wkb: np.ndarray  # [features] object, bytes or hexadecimal; None where there is no geometry
     owner: np.ndarray  # [tags] feature of each tag, ascending
     rule: np.ndarray  # [tags] index of the tag's rule
     value: np.ndarray  # [tags] object, the tag's value
     dropped: Counter[str]  # features that cannot be read, by reason
+    partial: int = 0  # features of which only a part could be read
 
 
 def listed(counts: Mapping[str, int]) -> str:
@@ -164,18 +171,24 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
     """Return the table of layers in `path`; None: `configs/osm_layers.yaml`. Raise ConfigError if
     the file cannot be read, or a row has an unknown name, a wrong type or an impossible number."""
     path = _LAYERS_FILE if path is None else Path(path)
+    copy = "Copy configs/osm_layers.yaml and change the copy."
     try:
+        if path.stat().st_size > _MOST_BYTES or not path.is_file():
+            raise ConfigError(f"layers={path}: no file of {_MOST_BYTES} bytes or fewer. {copy}")
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"layers={path}: cannot be read ({error.strerror}). Copy "
-                          "configs/osm_layers.yaml and change the copy.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"layers={path}: cannot be read ({error.strerror}). {copy}") from error
+    except RecursionError as error:
+        raise ConfigError(f"layers={path}: nested too deeply. {copy}") from error
+    # of YAML's own makers of dates, numbers and flags, too, which may be impossible ones
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise ConfigError(f"layers={path}: not YAML ({' '.join(str(error).split())[:160]}). "
-                          f"Copy configs/osm_layers.yaml and change the copy.") from error
+                          f"{copy}") from error
     _check_names(path, "the file", content, ("keys", "width_m"), needed=("keys",))
     if not isinstance(content["keys"], dict) or not content["keys"]:
-        raise ConfigError(f"layers={path}: keys={content['keys']!r}: expected a row for each OSM "
-                          "key, such as building: {layer: building, points: drop, lines: ring}")
+        raise ConfigError(f"layers={path}: keys={_shown(content['keys'])}: expected a row for "
+                          "each OSM key, such as building: {layer: building, points: drop, "
+                          "lines: ring}")
     rules = tuple(_rule(path, key, row) for key, row in content["keys"].items())
     widths = _widths(path, content.get("width_m"),
                      needed=any(rule.lines == "buffer" for rule in rules))
@@ -183,15 +196,20 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
     return LayerTable(path, rules, widths, default)
 
 
+def _shown(value: Any) -> str:
+    """Return a value for a message; nested values, which may repeat one another, are cut."""
+    return reprlib.repr(value)
+
+
 def _check_names(path: Path, where: str, values: Any, allowed: tuple[str, ...],
                  needed: tuple[str, ...]) -> None:
     if not isinstance(values, dict):
-        raise ConfigError(f"layers={path}: {where} is {values!r}; expected the names "
+        raise ConfigError(f"layers={path}: {where} is {_shown(values)}; expected the names "
                           f"{', '.join(allowed)} with values")
     unknown = [name for name in values if name not in allowed]
     if unknown:
-        raise ConfigError(f"layers={path}: unknown name {unknown[0]!r} in {where}; allowed are "
-                          f"{', '.join(allowed)}")
+        raise ConfigError(f"layers={path}: unknown name {_shown(unknown[0])} in {where}; "
+                          f"allowed are {', '.join(allowed)}")
     missing = [name for name in needed if name not in values]
     if missing:
         raise ConfigError(f"layers={path}: {where} lacks {missing[0]}; needed are "
@@ -200,12 +218,13 @@ def _check_names(path: Path, where: str, values: Any, allowed: tuple[str, ...],
 
 def _rule(path: Path, key: Any, row: Any) -> Rule:
     if not isinstance(key, str) or not key or key != key.strip().casefold():
-        raise ConfigError(f"layers={path}: key {key!r}: expected an OSM key, text in lower case")
+        raise ConfigError(f"layers={path}: key {_shown(key)}: expected an OSM key, text in "
+                          "lower case")
     where = f"keys.{key}"
     _check_names(path, where, row, _RULE_KEYS, needed=("layer", "points", "lines"))
     for name, allowed in (("layer", LAYERS), ("lines", LINES)):
         if row[name] not in allowed:
-            raise ConfigError(f"layers={path}: {where}.{name}={row[name]!r}: choose one of "
+            raise ConfigError(f"layers={path}: {where}.{name}={_shown(row[name])}: choose one of "
                               f"{', '.join(allowed)}")
     radius = (None if row["points"] == "drop"
               else _metres(path, f"{where}.points", row["points"], " or drop"))
@@ -219,17 +238,18 @@ def _rule(path: Path, key: Any, row: Any) -> Rule:
 
 def _metres(path: Path, where: str, value: Any, also: str = "") -> float:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < float("inf"):
-        raise ConfigError(f"layers={path}: {where}={value!r}: expected metres above 0{also}")
+    if not number or not 0 < value <= MOST_METRES:
+        raise ConfigError(f"layers={path}: {where}={_shown(value)}: expected metres above "
+                          f"0{also}, {MOST_METRES:,} at most")
     return float(value)
 
 
 def _values(path: Path, where: str, values: Any) -> frozenset[str]:
     texts = isinstance(values, list) and all(isinstance(value, str) for value in values)
     if not texts or not values:
-        raise ConfigError(f"layers={path}: {where}={values!r}: expected a list of values such as "
-                          "[water, wood]; put yes, no and numbers in quotes, as YAML takes them "
-                          "for something else")
+        raise ConfigError(f"layers={path}: {where}={_shown(values)}: expected a list of values "
+                          "such as [water, wood]; put yes, no and numbers in quotes, as YAML "
+                          "takes them for something else")
     return frozenset(values)
 
 
@@ -237,10 +257,10 @@ def _widths(path: Path, widths: Any, needed: bool) -> dict[str, float]:
     if widths is None and not needed:
         return {"default": 0.0}
     if not isinstance(widths, dict) or "default" not in widths:
-        raise ConfigError(f"layers={path}: width_m={widths!r}: expected widths in metres by "
+        raise ConfigError(f"layers={path}: width_m={_shown(widths)}: expected widths in metres by "
                           "value, with one called default, as a key has lines: buffer")
     for value in widths:
         if not isinstance(value, str):
-            raise ConfigError(f"layers={path}: width_m has the value {value!r}; expected text, in "
-                              "quotes if it is yes, no or a number")
+            raise ConfigError(f"layers={path}: width_m has the value {_shown(value)}; expected "
+                              "text, in quotes if it is yes, no or a number")
     return {value: _metres(path, f"width_m.{value}", width) for value, width in widths.items()}

@@ -7,7 +7,8 @@ import geopandas as gpd
 import numpy as np
 
 from datasets.prepare.geo.crs import Bounds
-from datasets.prepare.osm.objects import Census, read_objects
+from datasets.prepare.osm.census import Census
+from datasets.prepare.osm.objects import read_objects
 from datasets.prepare.osm.tags import LAYERS, LayerTable, load_layers
 from tests.datasets.prepare.places import NORTH, UTM, WEST
 

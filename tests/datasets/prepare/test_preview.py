@@ -9,7 +9,8 @@ from PIL import Image
 from datasets.prepare import preview
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.mosaic import open_mosaic
-from datasets.prepare.osm.objects import Census, OsmObjects
+from datasets.prepare.osm.census import Census
+from datasets.prepare.osm.objects import OsmObjects
 from datasets.prepare.osm.spool import Spool, write_spool
 from datasets.prepare.osm.tags import LAYERS
 from datasets.prepare.preview import LARGEST, draw_preview

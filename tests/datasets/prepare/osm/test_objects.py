@@ -9,8 +9,8 @@ from pyproj import CRS, Geod
 
 from datasets.prepare.geo.crs import Bounds
 from datasets.prepare.osm import vector_files
+from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import (
-    Census,
     no_overlap_message,
     polygonal_part,
     read_objects,

@@ -9,8 +9,14 @@ import pytest
 import shapely
 
 from datasets.prepare.osm import osm_files
-from datasets.prepare.osm.objects import Census, no_overlap_message, read_objects
-from datasets.prepare.osm.osm_files import INCOMPLETE_AREAS, INCOMPLETE_WAYS
+from datasets.prepare.osm.census import Census
+from datasets.prepare.osm.objects import no_overlap_message, read_objects
+from datasets.prepare.osm.osm_files import (
+    BROKEN_RINGS,
+    INCOMPLETE_AREAS,
+    INCOMPLETE_WAYS,
+    SHORT_WAYS,
+)
 from datasets.prepare.osm.tags import load_layers
 from tests.datasets.prepare.reading import WORLD, read
 from utils.errors import PrepareError
@@ -176,7 +182,8 @@ def test_what_a_clipped_extract_lacks_is_counted(tmp_path):
     objects = read(drawing.write(tmp_path / "a.osm"), CRS, BOUNDS)
     assert objects.listing == [("road", "primary"), ("road", "path")]
     assert len(objects.one("road", "primary").geoms) == 2  # both sides of the gap
-    assert objects.census.dropped == {INCOMPLETE_WAYS: 3, INCOMPLETE_AREAS: 2}
+    assert objects.census.dropped == {INCOMPLETE_WAYS: 1, INCOMPLETE_AREAS: 2}
+    assert (objects.census.partial, objects.census.tagged, objects.census.read) == (2, 2, 5)
 
 
 def test_no_object_near_the_raster(drawing, tmp_path):
@@ -246,8 +253,8 @@ def test_a_real_xml_extract(shared):
     objects = read(shared / "data/osm_small/planet_10.068,48.135_10.071,48.137.osm", *WORLD)
     assert {layer: objects.layers.count(layer)
             for layer in sorted(set(objects.layers))} == {"building": 31, "road": 14}
-    assert objects.census.dropped == {INCOMPLETE_WAYS: 7, INCOMPLETE_AREAS: 4, "points": 1,
-                                      "lines": 1}
+    assert objects.census.dropped == {SHORT_WAYS: 7, INCOMPLETE_AREAS: 3,
+                                      BROKEN_RINGS: 1, "points": 1, "lines": 1}
 
 
 def test_temporary_files_lie_in_the_given_folder_and_do_not_stay(tmp_path, drawing, monkeypatch):
