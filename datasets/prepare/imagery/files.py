@@ -180,9 +180,8 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
             file = RasterFile(path, crs, dataset.transform, dataset.width, dataset.height, dtype,
                               nodata.pop() if len(nodata) == 1 else None, files, alpha, opaque)
     except RASTER_ERRORS as error:
-        raise PrepareError(f"{path}: not a readable raster ({raster_reason(error)}). Pass "
-                           f"GeoTIFFs; `rio info {shlex.quote(str(path))}` must "
-                           "succeed.") from error
+        raise PrepareError(f"{path}: not a readable raster ({raster_reason(error)}). Get "
+                           "the file again, or pass a GeoTIFF.") from error
     if dtype not in PIXEL_TYPES:
         raise PrepareError(f"{path}: the raster's pixels are {dtype}, which has no order from "
                            f"dark to bright; expected one of {', '.join(PIXEL_TYPES)}. Convert it "

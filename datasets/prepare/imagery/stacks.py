@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import rasterio
+import numpy as np
+from affine import Affine
 
 from datasets.prepare.geo.raster_io import RASTER_ERRORS, reopen_raster_file
 from datasets.prepare.imagery.files import RasterFile, Reading, TooFewBands, inspect
 from utils.errors import PrepareError
 
-Grid = tuple[rasterio.Affine, int, int]
+Grid = tuple[Affine, int, int]
 _WORDS = {"red": 0, "green": 1, "blue": 2, "r": 0, "g": 1, "b": 2}
 # of Sentinel-2 and of Landsat 8 and 9; of Landsat 1 to 7
 _BANDS = {"b4": 0, "b3": 1, "b2": 2, "b04": 0, "b03": 1, "b02": 2}
@@ -143,10 +144,9 @@ def _of_stack(stack: Sequence[Path], reading: Reading) -> RasterFile:
     if other:
         raise PrepareError(f"{other.path}: its coordinate reference system is not that of "
                            f"{stack[0]}, and both are bands of one picture. Get the files again.")
-    kind = str(max((rasterio.dtypes.np.dtype(band.dtype) for band in bands),
-                   key=lambda dtype: (dtype.kind, dtype.itemsize)))
+    dtype = str(np.result_type(*(band.dtype for band in bands)))
     nodata = {band.nodata for band in bands}
-    return replace(bands[0], dtype=kind, nodata=nodata.pop() if len(nodata) == 1 else None,
+    return replace(bands[0], dtype=dtype, nodata=nodata.pop() if len(nodata) == 1 else None,
                    files=tuple(dict.fromkeys(file for band in bands for file in band.files)),
                    opaque=all(band.opaque for band in bands))
 
