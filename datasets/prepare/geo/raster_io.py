@@ -5,12 +5,15 @@ raster refers to (a VRT's sources, overviews and masks beside it) is checked the
 """
 
 import math
+import shlex
 import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import rasterio
 from rasterio._err import CPLE_BaseError
+from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
 from datasets.prepare.geo.vrt import local_sources
@@ -29,6 +32,7 @@ DRIVERS = {
     ".grd": ("GSAG", "GSBG", "GS7BG", "RRASTER"),
 }
 ENDINGS = ", ".join(DRIVERS)
+MOST_BLOCK_BYTES = 1 << 30  # of a block, which is decoded as a whole
 # overviews and masks beside a raster, which GDAL opens by content
 _COMPANIONS = (".ovr", ".OVR", ".msk", ".MSK")
 _MOST_NESTED = 8  # VRTs in VRTs
@@ -74,8 +78,22 @@ def has_place(dataset: rasterio.DatasetReader) -> bool:
     """Return whether a geotransform places the pixels: finite, not flat, and not the identity
     that stands for none."""
     transform = dataset.transform
-    return (all(map(math.isfinite, transform[:6])) and not transform.is_identity
-            and math.isfinite(1 / transform.determinant if transform.determinant else math.inf))
+    area = transform.determinant
+    return (all(map(math.isfinite, (*transform[:6], *dataset.bounds))) and area != 0
+            and math.isfinite(1 / area) and not transform.is_identity)
+
+
+def check_blocks(path: Path, dataset: rasterio.DatasetReader) -> None:
+    """Raise PrepareError if a raster can only be decoded in blocks too large for memory."""
+    rows, columns = dataset.block_shapes[0]
+    bands = dataset.count if dataset.interleaving == Interleaving.pixel else 1
+    size = rows * columns * bands * np.dtype(dataset.dtypes[0]).itemsize
+    if dataset.driver != "VRT" and size > MOST_BLOCK_BYTES:
+        quoted = shlex.quote(str(path))
+        raise PrepareError(f"{path}: its blocks of {columns} x {rows} pixels take {size / 1e9:.1f} "
+                           f"GB of memory each, expected {MOST_BLOCK_BYTES / 1e9:.1f} GB at most. "
+                           "Write it in smaller ones with `rio convert --co tiled=true --co "
+                           f"compress=deflate --co bigtiff=if_safer {quoted} tiled.tif`.")
 
 
 def _opened(path: Path, drivers: tuple[str, ...], **options: Any) -> rasterio.DatasetReader:

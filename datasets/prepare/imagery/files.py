@@ -3,8 +3,8 @@
 import glob
 import math
 import re
-import warnings
 import shlex
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarni
 
 from datasets.prepare.geo.raster_io import (
     RASTER_ERRORS,
+    check_blocks,
     has_place,
-    is_raster_name,
     open_raster_file,
     raster_reason,
 )
@@ -32,7 +32,7 @@ COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 # Several processes read at once, so each keeps little; folders are not listed once per file.
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64,
                 "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
-MOST_PIXELS = 2**31 - 1  # along a side, as in GDAL
+LEAST_GCPS = 3  # that `rio warp` can make a grid of
 # and their names in a VRT
 PIXEL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16",
                "uint32": "UInt32", "int32": "Int32", "float32": "Float32", "float64": "Float64"}
@@ -149,7 +149,7 @@ def raster_files(raster: str | Path) -> list[Path]:
         if deeper:
             raise PrepareError(f"{raster}: {fault} itself, and its subfolders are not "
                                "searched; pass a quoted glob such as "
-                               f"'{path}/**/*{deeper.suffix}'.")
+                               f"'{glob.escape(str(path))}/**/*{deeper.suffix}'.")
     else:
         files = sorted(Path(match) for match in glob.glob(str(raster), recursive=True)
                        if Path(match).is_file())
@@ -166,6 +166,7 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
     try:
         with open_raster_file(path) as dataset:
             crs = _crs(path, dataset, reading)
+            check_blocks(path, dataset)
             bands = colour_bands(path, dataset, reading)
             files = tuple(_files(path, dataset))
             palette = is_palette(dataset, reading)
@@ -236,7 +237,7 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader,
 def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
     """Return the CRS of a file; raise PrepareError if the file has no place on the ground."""
     own, given, quoted = dataset.crs, reading.given_crs(), shlex.quote(str(path))
-    if own is None and dataset.gcps[0]:
+    if own is None and len(dataset.gcps[0]) >= LEAST_GCPS:
         raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground "
                            "control points only, so its pixels lie on no regular grid. Give it "
                            f"one with `rio warp {quoted} warped.tif --dst-crs EPSG:4326 "

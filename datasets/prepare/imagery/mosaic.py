@@ -228,12 +228,14 @@ def open_mosaic(
         _check_depth(files)
         crs, grid = files[0].crs, placement.north_up(files[0])
         sources, grid = placement.placed(files, crs, grid)
+        width, height = (max(s.col + s.width for s in sources),
+                         max(s.row + s.height for s in sources))
+        placement.check_on_earth(files[0].path, crs, grid, width, height)
         placement.check_near(files, sources)
         warnings += placement.resampling_warnings(files, sources)
         warnings += hidden_warning(files, sources)
         if resolution is not None:
-            grid = placement.grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
-                                     max(s.row + s.height for s in sources))
+            grid = placement.grid_at(resolution, crs, grid, width, height)
             sources, grid = placement.placed(files, crs, grid)
         if warning := alpha_warning(files, reading):
             warnings.append(warning)

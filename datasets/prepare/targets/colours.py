@@ -22,9 +22,9 @@ class ColourRaster(TargetRaster):
         """Raise PrepareError unless the raster has colours of 8 bits."""
         self.palette = None
         if source.count == 1 and "palette" in (meaning.name for meaning in source.colorinterp):
-            self.palette = np.full((256, 4), 0)
+            self.palette = np.zeros((2**16, 4), np.int64)  # a palette has 16 bits at most
             for index, colour in source.colormap(1).items():
-                self.palette[min(index, 255)] = colour
+                self.palette[index] = colour
         if not (has_colours(source) or self.palette is not None):
             raise PrepareError(f"{self.path}: label_map= names colours (#rrggbb), but the raster "
                                f"has {source.count} band(s) of {', '.join(set(source.dtypes))}; "
@@ -46,7 +46,7 @@ class ColourRaster(TargetRaster):
         if self.palette is not None:
             cells = super().resampled(grid, crs, side)
             inside = cells != OUTSIDE
-            indices = np.where(inside, cells, 0).astype(np.uint8)
+            indices = np.where(inside, cells, 0).astype(np.uint16)
             return np.where(inside & (self.palette[indices, 3] > 0), self._looked_up(indices),
                             OUTSIDE)
         bands = self._warped([1, 2, 3], grid, crs, side)

@@ -18,8 +18,8 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from datasets.prepare.geo.crs import Bounds
-from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.colours import ColourRaster, colour_text, has_colours
+from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import OUTSIDE, TargetRaster, open_raster
 from datasets.targets import CLASSES, IGNORED, UNKNOWN
 from utils.errors import PrepareError, one_line
@@ -75,8 +75,8 @@ class LandUse:
         self._classes = read_label_map(label_map) if self._mapped else _own_values()
         self._coloured = any(value.startswith("#") for value in self._classes)
         kind = ColourRaster if self._coloured else ClassRaster
-        self._source = open_raster(self.path, "labels", kind) or TargetPolygons(self.path, "labels", "label_column", column,
-                                                _usual_columns)
+        self._source = open_raster(self.path, "labels", kind) or TargetPolygons(
+            self.path, "labels", "label_column", column, _usual_columns)
         self._chunks: OrderedDict[tuple, tuple[shapely.STRtree, list[str]]] = OrderedDict()
         map_files = [Path(label_map)] if isinstance(label_map, str | Path) and not _is_inline(
             label_map) else []

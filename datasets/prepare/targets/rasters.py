@@ -18,6 +18,7 @@ from rasterio.windows import Window
 from datasets.prepare.geo.crs import Bounds, mapped, moved, no_overlap, outlines
 from datasets.prepare.geo.raster_io import (
     RASTER_ERRORS,
+    check_blocks,
     has_place,
     is_raster_name,
     open_raster_file,
@@ -58,6 +59,7 @@ class TargetRaster:
                                "'[0.5, 0, 480000, 0, -0.5, 5500000]'` (with its pixel size and "
                                "top-left corner).")
         self.check_bands(source)
+        check_blocks(path, source)
         self.crs = CRS.from_wkt(source.crs.to_wkt())
         self.transform, self.shape = source.transform, source.shape
         self.dtype, self.files = np.dtype(source.dtypes[0]), [Path(name) for name in source.files]

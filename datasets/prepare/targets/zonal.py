@@ -2,6 +2,7 @@
 fraction of it that lies in the tile."""
 
 import re
+import shlex
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -174,7 +175,8 @@ class Zonal:
             nodata = f"{values[row, column]:.9g}"
             raise PrepareError(f"{self.path}: the value at {where} is {nodata}, expected "
                                f"{self.name} of 0 or more. If it marks cells without data, say so "
-                               f"with `rio edit-info --nodata {nodata} {self.path}`; else mend "
+                               f"with `rio edit-info --nodata {nodata} "
+                               f"{shlex.quote(str(self.path))}`; else mend "
                                "the raster.")
         band = self._source.dataset
         return np.where(valid, values * band.scales[0] + band.offsets[0], np.nan)
