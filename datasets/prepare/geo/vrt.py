@@ -13,8 +13,31 @@ from utils.errors import PrepareError, one_line
 MOST_BYTES = 64 << 20
 _NAMING = ("sourcefilename", "sourcedataset")  # elements whose text is a path
 # in lower case, as GDAL does not mind
-_ELEMENTS = frozenset(["vrtdataset", "srs", "geotransform", "gcplist", "gcp", "metadata", "mdi", "vrtrasterband", "maskband", "overviewlist", "overview", "blockxsize", "blockysize", "colorinterp", "nodatavalue", "hidenodatavalue", "colortable", "entry", "description", "unittype", "offset", "scale", "categorynames", "category", "gdalrasterattributetable", "fielddefn", "name", "type", "usage", "row", "f", "histograms", "histitem", "histmin", "histmax", "bucketcount", "includeoutofrange", "approximate", "histcounts", "simplesource", "complexsource", "averagedsource", "kernelfilteredsource", "nodatafrommasksource", "sourcefilename", "sourcedataset", "sourceband", "openoptions", "ooi", "sourceproperties", "srcrect", "dstrect", "scaleoffset", "scaleratio", "lut", "colortablecomponent", "nodata", "usemaskband", "maskvaluethreshold", "remappedvalue", "exponent", "srcmin", "srcmax", "dstmin", "dstmax", "clamp", "kernel", "size", "coefs", "resampling", "pixelfunctiontype", "pixelfunctionarguments", "sourcetransfertype", "skipnoncontributingsources", "gdalwarpoptions", "warpmemorylimit", "resamplealg", "workingdatatype", "option", "transformer", "approxtransformer", "maxerror", "basetransformer", "genimgprojtransformer", "srcgeotransform", "srcinvgeotransform", "dstgeotransform", "dstinvgeotransform", "reprojecttransformer", "reprojectiontransformer", "sourcesrs", "targetsrs", "options", "bandlist", "bandmapping", "srcnodatareal", "srcnodataimag", "dstnodatareal", "dstnodataimag", "initdest", "cutline", "cutlineblenddist", "srcalphaband", "dstalphaband", "gcptransformer", "order", "reversed", "refine", "pansharpeningoptions", "algorithm", "algorithmoptions", "weights", "numthreads", "bitdepth", "spatialextentadjustment", "panchroband", "spectralband"])
-_ATTRIBUTES = frozenset(["rasterxsize", "rasterysize", "subclass", "datatype", "band", "blockxsize", "blockysize", "relativetovrt", "shared", "domain", "key", "format", "datum", "projection", "id", "pixel", "line", "x", "y", "z", "info", "dataaxistosrsaxismapping", "coordinateepoch", "xoff", "yoff", "xsize", "ysize", "normalized", "index", "c1", "c2", "c3", "c4", "src", "dst", "name", "tabletype", "row0min", "binsize", "dstband", "resampling", "min", "max", "buckets", "approxok", "srsid"])
+_ELEMENT_NAMES = """
+vrtdataset srs geotransform gcplist gcp metadata mdi vrtrasterband maskband overviewlist overview
+blockxsize blockysize colorinterp nodatavalue hidenodatavalue colortable entry description
+unittype offset scale categorynames category gdalrasterattributetable fielddefn name type usage
+row f histograms histitem histmin histmax bucketcount includeoutofrange approximate histcounts
+simplesource complexsource averagedsource kernelfilteredsource nodatafrommasksource sourcefilename
+sourcedataset sourceband openoptions ooi sourceproperties srcrect dstrect scaleoffset scaleratio
+lut colortablecomponent nodata usemaskband maskvaluethreshold remappedvalue exponent srcmin srcmax
+dstmin dstmax clamp kernel size coefs resampling pixelfunctiontype pixelfunctionarguments
+sourcetransfertype skipnoncontributingsources gdalwarpoptions warpmemorylimit resamplealg
+workingdatatype option transformer approxtransformer maxerror basetransformer
+genimgprojtransformer srcgeotransform srcinvgeotransform dstgeotransform dstinvgeotransform
+reprojecttransformer reprojectiontransformer sourcesrs targetsrs options bandlist bandmapping
+srcnodatareal srcnodataimag dstnodatareal dstnodataimag initdest cutline cutlineblenddist
+srcalphaband dstalphaband gcptransformer order reversed refine pansharpeningoptions algorithm
+algorithmoptions weights numthreads bitdepth spatialextentadjustment panchroband spectralband
+"""
+_ATTRIBUTE_NAMES = """
+rasterxsize rasterysize subclass datatype band blockxsize blockysize relativetovrt shared domain
+key format datum projection id pixel line x y z info dataaxistosrsaxismapping coordinateepoch xoff
+yoff xsize ysize normalized index c1 c2 c3 c4 src dst name tabletype row0min binsize dstband
+resampling min max buckets approxok srsid
+"""
+_ELEMENTS, _ATTRIBUTES = (frozenset(names.split()) for names in (_ELEMENT_NAMES,
+                                                                 _ATTRIBUTE_NAMES))
 _OPENED = ("overview_file", "x_dataset", "y_dataset", "rpc_dem")  # metadata that names files
 _REFUSED = "a VRT that is read here holds local rasters and how they lie side by side, no more"
 

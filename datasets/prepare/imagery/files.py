@@ -129,8 +129,8 @@ def damage_named(path: Path) -> Iterator[None]:
                            f"({raster_reason(error)}). Get the file again, or leave it "
                            "out.") from error
     except MemoryError as error:
-        raise PrepareError(f"{path}: there is not enough memory for one block of the raster. Write "
-                           "it again in smaller blocks, such as tiles of 512 x 512 pixels.") from error
+        raise PrepareError(f"{path}: not enough memory for one of its blocks. Write it again in "
+                           "smaller ones, such as tiles of 512 x 512 pixels.") from error
 
 
 def raster_files(raster: str | Path) -> list[Path]:

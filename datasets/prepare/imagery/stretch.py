@@ -94,7 +94,8 @@ def _enclosed(missing: np.ndarray) -> np.ndarray:
     return missing & (large[1:-1, 1:-1] == 0)
 
 
-def sampled_windows(file: RasterFile, fraction: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
+def sampled_windows(file: RasterFile, fraction: float,
+                    most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
     """Yield at most `most` x `most` windows, evenly spread, with a fraction of a file's pixels."""
     length = int((fraction * file.width * file.height) ** 0.5)
     side = 1 if fraction == 1 else max(1, min(most, length // WINDOW_PX))
