@@ -16,7 +16,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 
-from datasets.prepare.geo.vrt import local_sources
+from datasets.prepare.geo.vrt import all_sources, local_sources
 from utils.errors import PrepareError, one_line
 
 # What GDAL and rasterio raise of a file that they cannot open or decode.
@@ -65,7 +65,11 @@ def open_raster_file(path: Path, **options: Any) -> rasterio.DatasetReader:
 
 
 def reopen_raster_file(path: Path, **options: Any) -> rasterio.DatasetReader:
-    """Open a raster that `open_raster_file` has opened before, without the check."""
+    """Open a raster that `open_raster_file` has opened before, without the check.
+
+    Raise PrepareError if a VRT's source has gone: GDAL would read nothing there, without an error.
+    """
+    all_sources(path)
     return _opened(path, DRIVERS[path.suffix.lower()], **options)
 
 
@@ -93,7 +97,8 @@ def check_blocks(path: Path, dataset: rasterio.DatasetReader) -> None:
         raise PrepareError(f"{path}: its blocks of {columns} x {rows} pixels take {size / 1e9:.1f} "
                            f"GB of memory each, expected {MOST_BLOCK_BYTES / 1e9:.1f} GB at most. "
                            "Write it in smaller ones with `rio convert --co tiled=true --co "
-                           f"compress=deflate --co bigtiff=if_safer {quoted} tiled.tif`.")
+                           "blockxsize=512 --co blockysize=512 --co bigtiff=if_safer "
+                           f"{quoted} tiled.tif`.")
 
 
 def _opened(path: Path, drivers: tuple[str, ...], **options: Any) -> rasterio.DatasetReader:

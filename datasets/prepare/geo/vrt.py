@@ -4,6 +4,7 @@ A VRT may name URLs, databases and code. Only elements that are known to be harm
 through, and of the files that they name only local ones.
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from xml.parsers import expat
@@ -39,6 +40,7 @@ resampling min max buckets approxok srsid
 _ELEMENTS, _ATTRIBUTES = (frozenset(names.split()) for names in (_ELEMENT_NAMES,
                                                                  _ATTRIBUTE_NAMES))
 _OPENED = ("overview_file", "x_dataset", "y_dataset", "rpc_dem")  # metadata that names files
+_PREFIX = re.compile(r"\w{2,}:")  # of a driver's own way to name things, such as NETCDF:a.nc:band
 _REFUSED = "a VRT that is read here holds local rasters and how they lie side by side, no more"
 
 
@@ -64,9 +66,18 @@ def local_sources(path: Path) -> list[Path]:
     return list(dict.fromkeys(_located(path, *named) for named in reader.named))
 
 
+def all_sources(path: Path) -> list[Path]:
+    """Return the files that a VRT and the VRTs in it name, which do not go in a circle; none of
+    another file. Raise PrepareError as `local_sources` does."""
+    if path.suffix.lower() != ".vrt":
+        return []
+    return [file for source in local_sources(path) for file in (source, *all_sources(source))]
+
+
 def _located(path: Path, name: str, relative: bool) -> Path:
     """Return the local file that `name` in a VRT says; raise PrepareError if there is none."""
-    if "://" in name or name.startswith(("/vsi", "<", "vrt:")):
+    if ("://" in name or name.startswith(("/vsi", "<")) or _PREFIX.match(name)
+            or name != name.strip()):  # which GDAL strips
         raise PrepareError(f"{path}: the VRT names {name[:200]!r}, which is no local file, so "
                            "nothing was opened. Put the raster on this machine, and make a VRT "
                            "that names it there.")

@@ -24,7 +24,7 @@ from datasets.prepare.geo.raster_io import (
     open_raster_file,
     raster_reason,
 )
-from datasets.prepare.geo.vrt import local_sources
+from datasets.prepare.geo.vrt import all_sources
 from utils.errors import ConfigError, PrepareError
 
 SUFFIXES = (".tif", ".tiff")
@@ -290,14 +290,6 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
         if file.is_file() and not file.samefile(path) and not (
                 name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())):
             files.append(file)
-    for file in [file for file in files if file.suffix.lower() == ".vrt"]:
-        files.extend(inside for inside in _sources(file) if inside not in files)
-    return files
-
-
-def _sources(vrt: Path) -> Iterator[Path]:
-    """Yield the files that a VRT and the VRTs in it name."""
-    for source in local_sources(vrt):
-        yield source
-        if source.suffix.lower() == ".vrt":
-            yield from _sources(source)
+    known = {file.resolve() for file in files}
+    return [*files, *dict.fromkeys(file for file in all_sources(path)
+                                   if file.resolve() not in known)]
