@@ -61,9 +61,11 @@ def quote(override: str, sweeps: bool = False) -> str:
         sweeps: several values (`a,b`) are wanted; else they are one text, as a path with commas.
     """
     name, separator, value = override.partition("=")
-    if not separator or value[:1] in ("[", "{") or name.startswith("hydra"):
+    if not separator or value[:1] == "[" or name.startswith("hydra"):
         return override
     read = parsed(override)
+    if value[:1] == "{" and (read or name != "label_map"):  # which may name colours, "#rrggbb"
+        return override
     stumbles = read is None or (read.is_sweep_override() and not sweeps)
     return f"{name}={in_quotes(value)}" if stumbles else override
 

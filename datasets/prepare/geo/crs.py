@@ -8,8 +8,9 @@ import numpy as np
 import shapely
 from affine import Affine
 from pyproj import CRS, Transformer
+from pyproj.exceptions import ProjError
 
-from utils.errors import PrepareError
+from utils.errors import PrepareError, one_line
 
 Bounds = tuple[float, float, float, float]  # minx, miny, maxx, maxy
 SEGMENTS = 16                               # pieces of a box's side, which is curved in another CRS
@@ -19,8 +20,14 @@ NEAR_ANTIMERIDIAN = 20                      # degrees
 
 @lru_cache(maxsize=64)
 def transformer(source: CRS, target: CRS) -> Transformer:
-    """Return the transformer from x, y of one CRS to x, y of another."""
-    return Transformer.from_crs(source, target, always_xy=True)
+    """Return the transformer from x, y of one CRS to x, y of another; raise PrepareError if there
+    is none."""
+    try:
+        return Transformer.from_crs(source, target, always_xy=True)
+    except ProjError as error:
+        raise PrepareError(f"{source.name}: no way from this coordinate reference system to "
+                           f"{target.name} is known ({one_line(error)}), expected two of the "
+                           "Earth. Give the data the right one.") from error
 
 
 def moved(points: np.ndarray, source: CRS, target: CRS) -> np.ndarray:

@@ -3,26 +3,36 @@
 import glob
 import math
 import re
+import shlex
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.crs import CRS
-from rasterio.enums import ColorInterp
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarning
 
-from utils.errors import ConfigError, PrepareError, one_line
+from datasets.prepare.geo.raster_io import (
+    RASTER_ERRORS,
+    check_blocks,
+    has_place,
+    open_raster_file,
+    raster_reason,
+)
+from datasets.prepare.geo.vrt import all_sources
+from utils.errors import ConfigError, PrepareError
 
 SUFFIXES = (".tif", ".tiff")
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 # Several processes read at once, so each keeps little; folders are not listed once per file.
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64,
                 "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+LEAST_GCPS = 3  # that `rio warp` can make a grid of
 # and their names in a VRT
 PIXEL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16",
                "uint32": "UInt32", "int32": "Int32", "float32": "Float32", "float64": "Float64"}
@@ -41,6 +51,9 @@ class Reading:
     # "file": as each file states (alpha, mask, nodata); "none": every pixel counts; else the
     # value of pixels without imagery in all three bands, whatever the files state
     nodata: str = "file"
+    alpha: bool = True  # bands declared as alpha are opacity; False: they are not looked at
+    # of imagery with one file a band: the file of red -> those of red, green and blue
+    stacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, bands: Iterable[int] | None, raster_crs: str | None,
@@ -56,6 +69,10 @@ class Reading:
                               "nan, of floating-point imagery)")
         reading.given_crs()
         return reading
+
+    def paths(self, path: Path) -> list[Path]:
+        """Return the files of red, green and blue of the raster at `path`: one, or three."""
+        return [Path(name) for name in self.stacks.get(str(path.absolute()), [path])]
 
     def given_crs(self) -> CRS | None:
         """Return `crs` parsed; raise ConfigError if it is none of a place on Earth."""
@@ -84,17 +101,21 @@ class RasterFile:
     dtype: str               # of the pixels of its three bands
     nodata: float | None     # the value that the three bands share, if they do and it counts
     files: tuple[Path, ...]  # of this raster, those beside it and a VRT's own sources included
+    alpha: int | None = None  # the band that is taken for opacity
+    opaque: bool = False      # every pixel is imagery
 
 
-class _TooFewBands(PrepareError):
+class TooFewBands(PrepareError):
     """A raster that lacks one of the bands of red, green and blue."""
 
 
 @contextmanager
 def gdal() -> Iterator[None]:
-    """Give GDAL little memory, and hide its warnings on files without georeference."""
+    """Give GDAL little memory, and hide its warnings on files without georeference, or with both
+    nodata and alpha, which are read apart."""
     with rasterio.Env(**GDAL_OPTIONS), warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        warnings.simplefilter("ignore", NodataShadowWarning)
         yield
 
 
@@ -103,10 +124,13 @@ def damage_named(path: Path) -> Iterator[None]:
     """Raise PrepareError if GDAL fails inside: a file that could be opened has damaged pixels."""
     try:
         yield
-    except RasterioError as error:
-        reason = one_line(error.__cause__ or error)
+    except RASTER_ERRORS as error:
         raise PrepareError(f"{path}: the raster is damaged, its pixels cannot be decoded "
-                           f"({reason}). Get the file again, or leave it out.") from error
+                           f"({raster_reason(error)}). Get the file again, or leave it "
+                           "out.") from error
+    except MemoryError as error:
+        raise PrepareError(f"{path}: not enough memory for one of its blocks. Write it again in "
+                           "smaller ones, such as tiles of 512 x 512 pixels.") from error
 
 
 def raster_files(raster: str | Path) -> list[Path]:
@@ -125,7 +149,7 @@ def raster_files(raster: str | Path) -> list[Path]:
         if deeper:
             raise PrepareError(f"{raster}: {fault} itself, and its subfolders are not "
                                "searched; pass a quoted glob such as "
-                               f"'{path}/**/*{deeper.suffix}'.")
+                               f"'{glob.escape(str(path))}/**/*{deeper.suffix}'.")
     else:
         files = sorted(Path(match) for match in glob.glob(str(raster), recursive=True)
                        if Path(match).is_file())
@@ -136,48 +160,47 @@ def raster_files(raster: str | Path) -> list[Path]:
     return files
 
 
-def inspect_all(paths: Sequence[Path], reading: Reading) -> list[RasterFile]:
-    """Return what `inspect` knows of files, in their order; raise PrepareError as it does, or if
-    only some have three bands, so the others are no imagery."""
-    files, too_few = [], None
-    for path in paths:
-        try:
-            files.append(inspect(path, reading))
-        except _TooFewBands as error:
-            too_few = too_few or (path, error)
-        if files and too_few:
-            raise PrepareError(f"{too_few[0]}: has too few bands for red, green and blue, but "
-                               f"{files[0].path} has them; raster= also matches files that are no "
-                               "imagery. Narrow it to the imagery by a quoted glob that only its "
-                               "names match.") from too_few[1]
-    if too_few:
-        raise too_few[1]
-    return files
-
-
 def inspect(path: Path, reading: Reading) -> RasterFile:
     """Return what a file is, without its pixels. Raise PrepareError if it is no raster, has no
     place on the ground, lacks a band, or its pixels are of a type without an order."""
     try:
-        with rasterio.open(path) as dataset:
+        with open_raster_file(path) as dataset:
             crs = _crs(path, dataset, reading)
+            check_blocks(path, dataset)
             bands = colour_bands(path, dataset, reading)
             files = tuple(_files(path, dataset))
-            dtype, nodata = "uint8", {None}
-            if not is_palette(dataset, reading):
+            palette = is_palette(dataset, reading)
+            dtype, nodata, alpha, masked = "uint8", {None}, None, palette
+            if not palette:
                 dtype = str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))
                 if reading.nodata == "file":
                     nodata = {dataset.nodatavals[band - 1] for band in bands}
+                    alpha, masked = opacity(dataset, bands, reading)
+            opaque = not (alpha or masked) and nodata == {None} and (
+                reading.nodata in ("file", "none")) and dtype[0] != "f"
             file = RasterFile(path, crs, dataset.transform, dataset.width, dataset.height, dtype,
-                              nodata.pop() if len(nodata) == 1 else None, files)
-    except RasterioError as error:
-        raise PrepareError(f"{path}: not a readable raster ({one_line(error)}). Pass GeoTIFFs; "
-                           f"`rio info {path}` must succeed.") from error
+                              nodata.pop() if len(nodata) == 1 else None, files, alpha, opaque)
+    except RASTER_ERRORS as error:
+        raise PrepareError(f"{path}: not a readable raster ({raster_reason(error)}). Get "
+                           "the file again, or pass a GeoTIFF.") from error
     if dtype not in PIXEL_TYPES:
         raise PrepareError(f"{path}: the raster's pixels are {dtype}, which has no order from "
                            f"dark to bright; expected one of {', '.join(PIXEL_TYPES)}. Convert it "
-                           f"with `rio convert {path} float.tif --dtype float32`.")
+                           f"with `rio convert {shlex.quote(str(path))} float.tif --dtype "
+                           "float32`.")
     return file
+
+
+def opacity(dataset: rasterio.DatasetReader, bands: Sequence[int],
+            reading: Reading) -> tuple[int | None, bool]:
+    """Return the alpha band of a raster, None without one that `bands` leaves free; and whether
+    the file has a mask instead."""
+    if ColorInterp.alpha in dataset.colorinterp:
+        band = dataset.colorinterp.index(ColorInterp.alpha) + 1
+        if reading.alpha and band not in bands:
+            return band, False
+    flags = dataset.mask_flag_enums[bands[0] - 1]
+    return None, MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
 def is_palette(dataset: rasterio.DatasetReader, reading: Reading) -> bool:
@@ -193,7 +216,7 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader,
         return 1, 1, 1
     if reading.bands is not None:
         if max(reading.bands) > dataset.count:
-            raise _TooFewBands(f"{path}: bands=[{','.join(map(str, reading.bands))}], but the "
+            raise TooFewBands(f"{path}: bands=[{','.join(map(str, reading.bands))}], but the "
                                f"raster has {dataset.count} band(s). Choose three of "
                                f"1..{dataset.count}, such as bands=[1,1,1].")
         return reading.bands
@@ -201,8 +224,11 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader,
         return tuple(dataset.colorinterp.index(colour) + 1 for colour in COLOURS)
     bands = [band for band, meaning in enumerate(dataset.colorinterp, start=1)
              if meaning != ColorInterp.alpha]
+    if not bands:
+        raise PrepareError(f"{path}: the raster has no band of colours, expected red, green and "
+                           "blue. Pass an RGB raster.")
     if len(bands) < 3:
-        raise _TooFewBands(f"{path}: the raster has {dataset.count} band(s), but red, green and "
+        raise TooFewBands(f"{path}: the raster has {dataset.count} band(s), but red, green and "
                            "blue are needed. Pass bands=[1,1,1] to make its first band grey, or "
                            "an RGB raster.")
     return tuple(bands[:3])
@@ -210,29 +236,30 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader,
 
 def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
     """Return the CRS of a file; raise PrepareError if the file has no place on the ground."""
-    own, given = dataset.crs, reading.given_crs()
-    if own is None and dataset.gcps[0]:
+    own, given, quoted = dataset.crs, reading.given_crs(), shlex.quote(str(path))
+    if own is None and len(dataset.gcps[0]) >= LEAST_GCPS:
         raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground "
                            "control points only, so its pixels lie on no regular grid. Give it "
-                           f"one with `rio warp {path} warped.tif --dst-crs EPSG:4326 "
+                           f"one with `rio warp {quoted} warped.tif --dst-crs EPSG:4326 "
                            "--resampling bilinear`.")
-    if dataset.transform.is_identity or dataset.transform.is_degenerate:
+    if not has_place(dataset):
         raise PrepareError(f"{path}: the raster has no geotransform (found "
                            f"{tuple(dataset.transform)[:6]}), so nobody knows where it lies. Give "
-                           f"it one with `rio edit-info {path} --crs EPSG:32648 --transform "
-                           "'[0.5, 0, WEST, 0, -0.5, NORTH]'` (its CRS, pixel size and top-left "
-                           "corner).")
+                           f"it one with `rio edit-info {quoted} --crs EPSG:32648 --transform "
+                           "'[0.5, 0, 480000, 0, -0.5, 5500000]'` (with its CRS, pixel size and "
+                           "top-left corner).")
     if own is None or not _is_on_earth(own):
         if given is None:
             raise PrepareError(f"{path}: the raster has no coordinate reference system, so OSM "
                                "objects cannot be placed on it. Pass raster_crs=EPSG:32648, or "
-                               f"mend it with `rio edit-info --crs EPSG:32648 {path}` (with your "
+                               f"mend it with `rio edit-info --crs EPSG:32648 {quoted}` (with your "
                                "data's code).")
         return given
     if given is not None and given != own:
         raise PrepareError(f"{path}: raster_crs={reading.crs}, but the raster has {crs_name(own)} "
                            "itself; raster_crs= is for rasters without a CRS. Leave it out, or "
-                           f"mend the file with `rio edit-info --crs {reading.crs} {path}`.")
+                           f"mend the file with `rio edit-info --crs {shlex.quote(reading.crs)} "
+                           f"{quoted}`.")
     return own
 
 
@@ -260,14 +287,9 @@ def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
     files = [path]
     for name in dataset.files:
         file = Path(name)
-        if file.is_file() and not file.samefile(path):
-            if not name.lower().endswith(".aux.xml") or _MATTERS.search(file.read_bytes()):
-                files.append(file)
-        elif not (file.exists() or dataset.driver != "VRT" or name.startswith("/vsi")
-                  or "://" in name):
-            raise PrepareError(f"{path}: the VRT names {name}, and there is no such file. Put it "
-                               "there, or make the VRT again.")
-    for file in [file for file in files[1:] if file.suffix.lower() == ".vrt"]:
-        with rasterio.open(file) as inner:
-            files.extend(inside for inside in _files(file, inner)[1:] if inside not in files)
-    return files
+        if file.is_file() and not file.samefile(path) and not (
+                name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())):
+            files.append(file)
+    known = {file.resolve() for file in files}
+    return [*files, *dict.fromkeys(file for file in all_sources(path)
+                                   if file.resolve() not in known)]

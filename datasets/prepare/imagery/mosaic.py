@@ -8,7 +8,7 @@ or flipped) is resampled as it is read. No file is ever held as a whole.
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,10 +25,11 @@ from datasets.prepare.imagery.files import (
     Reading,
     damage_named,
     gdal,
-    inspect_all,
     raster_files,
 )
+from datasets.prepare.imagery.opacity import alpha_warning, hidden_warning
 from datasets.prepare.imagery.placement import Source
+from datasets.prepare.imagery.stacks import inspect_all
 from datasets.prepare.imagery.stretch import (
     apply_stretch,
     check_percentiles,
@@ -139,7 +140,7 @@ class Mosaic:
         return cls(
             CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
             [Source(Path(path), *rest) for path, *rest in described["sources"]],
-            Reading(bands, reading["crs"], reading["nodata"]), described["stretch"],
+            Reading(**{**reading, "bands": bands}), described["stretch"],
             [Path(file) for file in described["files"]], described["warnings"],
         )
 
@@ -224,16 +225,22 @@ def open_mosaic(
     if resolution is not None and not resolution > 0:
         raise ConfigError(f"resolution={resolution}: expected metres per pixel, above 0")
     with gdal():
-        files = inspect_all(raster_files(raster), reading)
+        files, reading, warnings = inspect_all(raster_files(raster), reading)
         _check_depth(files)
         crs, grid = files[0].crs, placement.north_up(files[0])
         sources, grid = placement.placed(files, crs, grid)
+        width, height = (max(s.col + s.width for s in sources),
+                         max(s.row + s.height for s in sources))
+        placement.check_on_earth(files[0].path, crs, grid, width, height)
         placement.check_near(files, sources)
-        warnings = placement.resampling_warnings(files, sources)
+        warnings += placement.resampling_warnings(files, sources)
+        warnings += hidden_warning(files, sources)
         if resolution is not None:
-            grid = placement.grid_at(resolution, crs, grid, max(s.col + s.width for s in sources),
-                                     max(s.row + s.height for s in sources))
+            grid = placement.grid_at(resolution, crs, grid, width, height)
             sources, grid = placement.placed(files, crs, grid)
+        if warning := alpha_warning(files, reading):
+            warnings.append(warning)
+            reading = replace(reading, alpha=False)
         eight_bit = files[0].dtype == "uint8"
         limits = None if eight_bit else find_stretch(files, reading, percentiles)
         warnings.extend(filter(None, [nodata_warning(files, reading)]))

@@ -1,6 +1,7 @@
 """Where the files of a mosaic lie on its grid of pixels."""
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,7 @@ from rasterio.crs import CRS
 
 from datasets.prepare.geo.crs import DEGREES, box_in, moved
 from datasets.prepare.imagery.files import RasterFile, crs_name
-from utils.errors import PrepareError
+from utils.errors import ConfigError, PrepareError
 
 # Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift
 # they are placed, not resampled.
@@ -23,6 +24,7 @@ SAME_RESOLUTION = 2e-3
 # Files are no mosaic if they cover less than this fraction of a grid with at least this many
 # pixels (20 km at 0.2 m).
 LEAST_COVERED, LARGE_GRID = 5e-3, 1e10
+MOST_PIXELS = 2**31 - 1  # along a side, as in GDAL
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,29 @@ def north_up(file: RasterFile) -> Affine:
     return Affine(math.hypot(grid.a, grid.d), 0, left, 0, -math.hypot(grid.b, grid.e), top)
 
 
-def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) -> Affine:
-    """Return the grid from the same corner with pixels of `resolution` metres at the centre; raise
-    PrepareError if that is no place on Earth."""
-    across, down = metres_per_pixel(crs, grid, width, height)
+def check_on_earth(path: Path, crs: CRS, grid: Affine, width: int, height: int) -> None:
+    """Raise PrepareError if the centre of the imagery, whose first file is at `path`, is no place
+    on Earth."""
+    try:
+        across, down = metres_per_pixel(crs, grid, width, height)
+    except PrepareError:  # of another planet
+        across = down = math.nan
     if not across > 0 < down:
         centre = grid @ (width / 2, height / 2)
-        raise PrepareError(f"resolution={resolution}: the imagery's centre, {centre} in "
-                           f"{crs_name(crs)}, is no place on Earth, so its pixels have no size in "
-                           "metres. Check its CRS and geotransform with `rio info`.")
+        raise PrepareError(f"{path}: the imagery's centre, {centre} in {crs_name(crs)}, is no "
+                           "place on Earth, so its pixels have no size in metres. Check its CRS "
+                           f"and geotransform with `rio info {shlex.quote(str(path))}`.")
+
+
+def grid_at(resolution: float, crs: CRS, grid: Affine, width: int, height: int) -> Affine:
+    """Return the grid from the same corner with pixels of `resolution` metres at the centre, which
+    is on Earth; raise ConfigError if they are too many."""
+    across, down = metres_per_pixel(crs, grid, width, height)
+    pixels = max(width * across, height * down) / resolution
+    if not pixels <= MOST_PIXELS:
+        raise ConfigError(f"resolution={resolution}: the imagery would have {pixels:.3g} pixels "
+                          f"along a side, expected {MOST_PIXELS} at most; pass a coarser one, such "
+                          f"as {across:.3g}")
     if max(abs(across / resolution - 1), abs(down / resolution - 1)) < SAME_RESOLUTION:
         return grid
     return Affine(grid.a * resolution / across, 0, grid.c, 0, grid.e * resolution / down, grid.f)

@@ -5,16 +5,25 @@ settled before any resampling.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from datasets.prepare.imagery.files import PIXEL_TYPES, Reading, colour_bands, is_palette
+from datasets.prepare.geo.raster_io import reopen_raster_file
+from datasets.prepare.imagery.files import (
+    PIXEL_TYPES,
+    Reading,
+    colour_bands,
+    is_palette,
+    opacity,
+)
 
 _ALL_OPAQUE = "<ScaleOffset>255</ScaleOffset><ScaleRatio>0</ScaleRatio>"
 _OPAQUE = "<LUT>0:0,1:255</LUT>"  # all but 0 counts as imagery, in alpha bands of any type
@@ -31,13 +40,18 @@ def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.Dataset
         step: 0: the file's own pixels; else they will be resampled, and this is the width of a
             result pixel in file pixels.
     """
-    with rasterio.open(path) as dataset:
-        level = max((level for level, factor in enumerate(dataset.overviews(1))
-                     if factor <= 1.01 * step), default=None)
-        if level is None:
-            return rasterio.open(_describe(path, dataset, reading, level, math.ceil(step)))
-    with rasterio.open(path, OVERVIEW_LEVEL=level) as coarse:
-        return rasterio.open(_describe(path, coarse, reading, level, math.ceil(step)))
+    paths = reading.paths(path)
+    with ExitStack() as stack:
+        datasets = [stack.enter_context(reopen_raster_file(each)) for each in paths]
+        factors = [dataset.overviews(1) for dataset in datasets]
+        shared = factors[0] if factors == [factors[0]] * len(paths) else []
+        level = max((level for level, factor in enumerate(shared) if factor <= 1.01 * step),
+                    default=None)
+        if level is not None:
+            datasets = [stack.enter_context(reopen_raster_file(each, OVERVIEW_LEVEL=level))
+                        for each in paths]
+        return rasterio.open(_describe(paths, datasets, reading, level, math.ceil(step)),
+                             driver="VRT")
 
 
 def read_view(view: rasterio.DatasetReader, window: Window | None = None,
@@ -56,34 +70,47 @@ def read_view(view: rasterio.DatasetReader, window: Window | None = None,
     values = view.read([1, 2, 3], window=window, out_shape=shape and (3, *shape),
                        resampling=nearest)
     valid = np.ones(values.shape, bool)
-    for band, nodata in enumerate(view.nodatavals[:3]):
-        if nodata is not None and not np.isnan(nodata):
-            valid[band] = values[band] != np.array(nodata).astype(values.dtype)
     if values.dtype.kind == "f":
+        # GDAL's own masks, as it takes values within rounding of nodata for nodata
+        valid = view.read_masks([1, 2, 3], window=window, out_shape=shape and (3, *shape),
+                                resampling=nearest) > 0
         finite = np.isfinite(values)
         values[~finite] = 0
         valid &= finite
+    else:
+        for band, nodata in enumerate(view.nodatavals[:3]):
+            if nodata is not None:
+                valid[band] = values[band] != np.array(nodata).astype(values.dtype)
     if view.count == 4:
         valid &= view.read(4, window=window, out_shape=shape, resampling=nearest) > 0
     return values, valid
 
 
-def _describe(path: Path, dataset: rasterio.DatasetReader, reading: Reading, level: int | None,
-              frame: int) -> str:
-    """Return the view as VRT XML, with a frame of `frame` pixels around the file's own."""
+def _describe(paths: Sequence[Path], datasets: Sequence[rasterio.DatasetReader], reading: Reading,
+              level: int | None, frame: int) -> str:
+    """Return the view as VRT XML, with a frame of `frame` pixels around the file's own.
+
+    Args:
+        paths, datasets: of one file, or of those of red, green and blue.
+        level: of the overview that is looked at; None: the pixels themselves.
+    """
+    dataset = datasets[0]
     options = ("" if level is None else
                f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>')
     size = f'xSize="{dataset.width}" ySize="{dataset.height}"'
-    source = (f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(str(path.absolute()))}'
-              f'</SourceFilename>{options}<SourceBand>{{}}</SourceBand>'
-              f'<SrcRect xOff="0" yOff="0" {size}/>'
-              f'<DstRect xOff="{frame}" yOff="{frame}" {size}/>{{}}</ComplexSource>')
-    if is_palette(dataset, reading):
-        bands = _palette_bands(dataset, reading, source)
+
+    def source(path: Path, band: int | str, mapping: str = "") -> str:
+        return (f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(str(path.absolute()))}'
+                f"</SourceFilename>{options}<SourceBand>{band}</SourceBand>"
+                f'<SrcRect xOff="0" yOff="0" {size}/>'
+                f'<DstRect xOff="{frame}" yOff="{frame}" {size}/>{mapping}</ComplexSource>')
+
+    if is_palette(dataset, reading) and len(paths) == 1:
+        bands = _palette_bands(paths[0], dataset, reading, source)
     else:
-        bands = _colour_bands(dataset, colour_bands(path, dataset, reading), reading, source)
+        bands = _colour_bands(paths, datasets, reading, source)
     if frame and len(bands) == 3 and "<NoDataValue>" not in bands[0]:
-        bands.append(_band(4, "Byte", source.format(1, _ALL_OPAQUE)))
+        bands.append(_band(4, "Byte", source(paths[0], 1, _ALL_OPAQUE)))
     crs = reading.given_crs() or dataset.crs
     grid = (dataset.transform @ Affine.translation(-frame, -frame)).to_gdal()
     return (f'<VRTDataset rasterXSize="{dataset.width + 2 * frame}" '
@@ -99,26 +126,37 @@ def _band(number: int, dtype: str, source: str, nodata: float | None = None) -> 
             f"<ColorInterp>{meaning}</ColorInterp>{source}</VRTRasterBand>")
 
 
-def _colour_bands(dataset: rasterio.DatasetReader, bands: tuple[int, int, int], reading: Reading,
-                  source: str) -> list[str]:
+def _colour_bands(paths: Sequence[Path], datasets: Sequence[rasterio.DatasetReader],
+                  reading: Reading, source: Callable[..., str]) -> list[str]:
     """Return red, green and blue, and opacity if the file has an alpha band or a mask."""
-    dtype = PIXEL_TYPES[str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))]
-    colours = [_band(number, dtype, source.format(band, ""),
-                     _nodata(dataset, band, reading, dtype))
-               for number, band in enumerate(bands, start=1)]
-    opacity = _opacity_band(dataset, bands[0]) if reading.nodata == "file" else None
-    return [*colours, _band(4, "Byte", source.format(opacity, _OPAQUE))] if opacity else colours
+    if len(paths) == 1:
+        bands = colour_bands(paths[0], datasets[0], reading)
+        paths, datasets = [*paths] * 3, [*datasets] * 3
+    else:
+        bands = 1, 1, 1
+    chosen = list(zip(paths, datasets, bands, strict=True))
+    dtype = PIXEL_TYPES[str(np.result_type(*(dataset.dtypes[band - 1]
+                                             for _, dataset, band in chosen)))]
+    colours = [_band(number, dtype, source(path, band), _nodata(dataset, band, reading, dtype))
+               for number, (path, dataset, band) in enumerate(chosen, start=1)]
+    if reading.nodata != "file":
+        return colours
+    alpha, masked = opacity(datasets[0], bands, reading)
+    if not (alpha or masked):
+        return colours
+    return [*colours, _band(4, "Byte", source(paths[0], alpha or f"mask,{bands[0]}", _OPAQUE))]
 
 
-def _palette_bands(dataset: rasterio.DatasetReader, reading: Reading, source: str) -> list[str]:
+def _palette_bands(path: Path, dataset: rasterio.DatasetReader, reading: Reading,
+                   source: Callable[..., str]) -> list[str]:
     """Return red, green and blue of the table of colours, and opacity by table or nodata."""
     component = "<ColorTableComponent>{}</ColorTableComponent>"
     nodata = None if reading.nodata in ("file", "none") else float(reading.nodata)
-    bands = [_band(number, "Byte", source.format(1, component.format(number)), nodata)
+    bands = [_band(number, "Byte", source(path, 1, component.format(number)), nodata)
              for number in (1, 2, 3)]
     if reading.nodata == "file":
         missing = "" if dataset.nodata is None else f"<NODATA>{dataset.nodata!r}</NODATA>"
-        bands.append(_band(4, "Byte", source.format(1, missing + component.format(4))))
+        bands.append(_band(4, "Byte", source(path, 1, missing + component.format(4))))
     return bands
 
 
@@ -136,10 +174,3 @@ def _nodata(dataset: rasterio.DatasetReader, band: int, reading: Reading,
         return None
     limits = np.iinfo(dataset.dtypes[band - 1])
     return nodata if limits.min <= nodata <= limits.max else None
-
-
-def _opacity_band(dataset: rasterio.DatasetReader, band: int) -> str | None:
-    """Return the band of the file's opacity: its alpha band, else its mask, else None."""
-    if ColorInterp.alpha in dataset.colorinterp:
-        return str(dataset.colorinterp.index(ColorInterp.alpha) + 1)
-    return f"mask,{band}" if MaskFlags.per_dataset in dataset.mask_flag_enums[band - 1] else None

@@ -1,6 +1,7 @@
 """Land use of tiles, one class a pixel, from a raster of classes or polygons with classes."""
 
 import re
+import shlex
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,14 +14,13 @@ import shapely
 import yaml
 from affine import Affine
 from pyproj import CRS
-from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.features import rasterize
-from rasterio.warp import reproject
+from rasterio.windows import Window
 
 from datasets.prepare.geo.crs import Bounds
+from datasets.prepare.targets.colours import ColourRaster, colour_text, has_colours
 from datasets.prepare.targets.polygons import TargetPolygons
-from datasets.prepare.targets.rasters import TargetRaster, open_raster
+from datasets.prepare.targets.rasters import OUTSIDE, TargetRaster, open_raster
 from datasets.targets import CLASSES, IGNORED, UNKNOWN
 from utils.errors import PrepareError, one_line
 
@@ -28,10 +28,27 @@ USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse",
                  "code", "fclass", "gridcode")
 _EXAMPLE = "'label_map={11:residential,12:8}'"  # quoted, or bash splits it
 _LISTED = 12              # values named in a message
-_OUTSIDE = float(-2**53)  # a cell without data while resampling; no class number
 _CHUNK = (32, 8)          # tiles whose polygons are read at once
 _CHUNKS = 8               # of them held
 _ALIGNED = 1e-3           # pixels that two grids may be apart and count as one
+
+
+class ClassRaster(TargetRaster):
+    """A raster of class numbers."""
+
+    def check_bands(self, source: rasterio.DatasetReader) -> None:
+        """Raise PrepareError unless the raster has one band of numbers, with the colours of one
+        that is coded by colours."""
+        if has_colours(source):
+            colours = ColourRaster(self.path, self.key).listing(_LISTED)
+            named = ",".join(f'"{colour}":{CLASSES[index % len(CLASSES)]}'
+                             for index, (colour, _) in enumerate(colours))
+            shares = ", ".join(f"{colour} ({share:.1%})" for colour, share in colours)
+            raise PrepareError(f"{self.path}: the raster has {source.count} bands, as one whose "
+                               f"colours are the classes: {shares}. Say what each colour means, "
+                               f"such as 'label_map={{{named}}}' (with your own classes), or in a "
+                               "yaml file; or pass a raster of one band of class numbers.")
+        super().check_bands(source)
 
 
 class LandUse:
@@ -41,9 +58,9 @@ class LandUse:
     Args:
         path: a raster of one band of whole numbers, in any CRS and on any grid, or polygons
             (GeoPackage, GeoParquet, GeoJSON, Shapefile).
-        label_map: the source's values (numbers, or text) -> 0..8, a class's name, or 9, 255 or
-            null for "unknown"; a mapping, or the path of a yaml or json file with one. None: the
-            values are class numbers or names already.
+        label_map: the source's values (numbers, text, or colours #rrggbb) -> 0..8, a class's
+            name, or 9, 255 or null for "unknown"; a mapping, or the path of a yaml or json file
+            with one. None: the values are class numbers or names already.
         column: the polygons' class column; None takes the only one of a usual name.
 
     Attributes:
@@ -56,15 +73,13 @@ class LandUse:
         self.path, self.notes = Path(path), []
         self._mapped = label_map is not None
         self._classes = read_label_map(label_map) if self._mapped else _own_values()
-        source = open_raster(self.path, "labels")
-        if source and source.dtype.kind not in "iu":
-            raise PrepareError(f"{path}: the raster's values are {source.dtype}, but classes are "
-                               f"whole numbers. Convert it with `rio convert --dtype uint8 {path} "
-                               "classes.tif`.")
-        self._source = source or TargetPolygons(self.path, "labels", "label_column", column,
-                                                _usual_columns)
+        self._coloured = any(value.startswith("#") for value in self._classes)
+        kind = ColourRaster if self._coloured else ClassRaster
+        self._source = open_raster(self.path, "labels", kind) or TargetPolygons(
+            self.path, "labels", "label_column", column, _usual_columns)
         self._chunks: OrderedDict[tuple, tuple[shapely.STRtree, list[str]]] = OrderedDict()
-        map_files = [Path(label_map)] if isinstance(label_map, str | Path) else []
+        map_files = [Path(label_map)] if isinstance(label_map, str | Path) and not _is_inline(
+            label_map) else []
         self.files = self._source.files + map_files
 
     def check(self, crs: Any, bounds: Bounds, transform: Affine | None = None) -> None:
@@ -100,7 +115,8 @@ class LandUse:
             values = ", ".join(f"{value} ({count})"
                                for value, count in unnamed.most_common(_LISTED))
             self._note(f"{self.path.name}: {unnamed.total()} {unit} of values that label_map does "
-                       f"not name are unknown: {values}")
+                       f"not name are unknown: {values}; {unnamed.total() / counts.total():.2%} "
+                       f"of all {unit}")
         if counts[""]:
             self._note(f"{self.path.name}: {counts['']} {unit} without a value are unknown")
 
@@ -122,18 +138,14 @@ class LandUse:
 
     def _resampled(self, grid: Affine, crs: CRS, side: int) -> tuple[np.ndarray, list[str]]:
         """Return a tile's values: indices [side, side] into a list of distinct ones."""
-        cells = np.full((side, side), _OUTSIDE)
-        try:
-            reproject(
-                rasterio.band(self._source.dataset, 1), cells, dst_transform=grid,
-                dst_crs=rasterio.crs.CRS.from_wkt(crs.to_wkt()),
-                dst_nodata=_OUTSIDE, resampling=Resampling.nearest,
-            )
-        except RasterioError as error:
-            raise self._source.damaged(error) from error
+        cells = self._source.resampled(grid, crs, side)
         codes, distinct = pd.factorize(cells.ravel())
-        return codes.reshape(side, side), ["" if value == _OUTSIDE else _text(value)
+        return codes.reshape(side, side), ["" if value == OUTSIDE else self._value(value)
                                            for value in distinct.tolist()]
+
+    def _value(self, cell: float) -> str:
+        """Return a cell's value like a map's keys."""
+        return colour_text(cell) if self._coloured else _text(cell)
 
     def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS,
                side: int) -> tuple[np.ndarray, list[str]]:
@@ -175,10 +187,26 @@ class LandUse:
         counts: Counter[str] = Counter()
         for strip in self._source.strips(self._source.overlap(bounds, crs)):
             values, valid = self._source.read(strip)
-            for value, count in pd.Series(values[valid]).value_counts().items():
-                counts[_text(value)] += count
+            if values.dtype.kind == "f":
+                self._check_whole(strip, values, valid)
+            for value, count in pd.Series(values[valid]).value_counts(dropna=False).items():
+                counts[self._value(value)] += count
             counts[""] += int((~valid).sum())
         return counts
+
+    def _check_whole(self, window: Window, values: np.ndarray, valid: np.ndarray) -> None:
+        """Raise PrepareError if a value [h, w] is no whole number, and no value that the map
+        names."""
+        odd = valid & ~np.isnan(values) & (values != np.rint(values))
+        if odd.any() and (unnamed := [value for value in np.unique(values[odd]).tolist()
+                                      if _text(value) not in self._classes]):
+            row, column = np.argwhere(odd & (values == unnamed[0]))[0].tolist()
+            raise PrepareError(f"{self.path}: the value in row {window.row_off + row}, column "
+                               f"{window.col_off + column} is {unnamed[0]:.9g}, but classes are "
+                               "whole numbers; the raster was perhaps resampled by averaging. "
+                               "Make it again by nearest neighbour, or round its values with `rio "
+                               "calc --not-masked '(rint (read 1 1))' "
+                               f"{shlex.quote(str(self.path))} classes.tif`.")
 
     def _look_up(self, values: Sequence[str]) -> np.ndarray:
         """Return the class of each value: uint8 [n]; raise PrepareError if one is no class and
@@ -198,7 +226,9 @@ def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
     its classes as numbers, 255 for unknown; raise PrepareError for no such file, no mapping or no
     class."""
     where = "label_map"
-    if isinstance(label_map, str | Path):
+    if _is_inline(label_map):
+        label_map = _parse_map(str(label_map), str(label_map))
+    elif isinstance(label_map, str | Path):
         where, label_map = f"{label_map}", _load_map(Path(label_map))
     if not isinstance(label_map, Mapping) or not label_map:
         raise PrepareError(f"{where}: found {label_map!r}, expected a map from the source's "
@@ -213,15 +243,29 @@ def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
 
 def _load_map(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        return _parse_map(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, ValueError) as error:
         if re.fullmatch(r"[^:/\\]+:[^:/\\.]+", str(path)):
             raise PrepareError(f"label_map={path}: no such file; the shell splits braces; write "
                                f"it in quotes: {_EXAMPLE}.") from error
-        raise PrepareError(f"{path}: {error.strerror or one_line(error)}. Pass a map such as "
-                           f"{_EXAMPLE}, or label_map= a yaml or json file of one.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise PrepareError(f"{path}: cannot be read as yaml or json ({one_line(error)}). "
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise PrepareError(f"{path}: {reason}. Pass a map such as {_EXAMPLE}, or label_map= a yaml "
+                           "or json file of one.") from error
+
+
+def _is_inline(label_map: Any) -> bool:
+    """Return whether a map stands in a text itself, as the command line gives one with colours."""
+    return isinstance(label_map, str) and label_map.lstrip().startswith("{")
+
+
+def _parse_map(text: str, where: str) -> Any:
+    """Return the map that yaml or json says; `#` before six hexadecimal digits begins a colour,
+    not a comment."""
+    text = re.sub(r"""(['"]?)(#[0-9A-Fa-f]{6})\1[ \t]*:(?=[^\n])""", r'"\2": ', text)
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PrepareError(f"{where}: cannot be read as yaml or json ({one_line(error)}). "
                            f"Expected lines such as `11: residential`.") from error
 
 

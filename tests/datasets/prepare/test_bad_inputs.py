@@ -214,7 +214,7 @@ CASES = [
     (raster_with_control_points, ["gcp.tif", "4 ground control points", "rio warp", "--dst-crs"]),
     (raster_without_geotransform,
      ["city.tif", "no geotransform", "(1.0, 0.0, 0.0", "rio edit-info"]),
-    (corrupt_raster, ["city.tif", "not a readable raster", "rio info"]),
+    (corrupt_raster, ["city.tif", "not a readable raster", "Get the file again"]),
     (truncated_raster, ["city.tif", "damaged", "Get the file again"]),
     (damaged_16_bits, ["city.tif", "damaged", "Get the file again"]),
     (vrt_without_its_file, ["lost.vrt", "gone.tif", "no such file"]),

@@ -269,7 +269,7 @@ def test_a_resolution_that_the_raster_has_leaves_it_as_it_is(tmp_path):
 
 
 def test_a_resolution_off_the_earth(tmp_path):
-    with pytest.raises(PrepareError, match=r"resolution=2.*no place on Earth.*rio info"):
+    with pytest.raises(PrepareError, match=r"a.tif: .*no place on Earth.*rio info"):
         open_mosaic(write_raster(tmp_path / "a.tif", pixels(9, 9), Affine(1, 0, 0, 0, -1, 200),
                                  crs="EPSG:4326"), resolution=2)
 

@@ -237,3 +237,32 @@ def test_faint_alpha_is_imagery(tmp_path, dtype, faint):
                         "blue", "alpha")
     np.testing.assert_array_equal(read_all(path)[1],
                                   np.arange(20)[:, None].repeat(20, axis=1) >= 5)
+
+
+@pytest.mark.parametrize(("dtype", "nodata", "pixel"), [
+    ("float32", -3.4028234663852886e38, -3.4028232e38), ("float32", 0.1, 0.10000001),
+    ("float64", -9999.0, -9999.0), ("float32", float("nan"), np.nan),
+])
+@pytest.mark.parametrize("options", [{}, {"resolution": 2 * PIXEL}], ids=["own", "resampled"])
+def test_nodata_of_floats_is_compared_as_gdal_does(tmp_path, dtype, nodata, pixel, options):
+    image = pixels(40, 40).astype(dtype)
+    image[:20] = pixel
+    path = write_raster(tmp_path / "a.tif", image, nodata=nodata)
+    with rasterio.open(path) as dataset:
+        assert not dataset.read_masks(1)[:20].any()
+    _, valid = read_all(path, **options)
+    half = len(valid) // 2
+    assert not valid[:half - 1].any()
+    assert valid[half + 1:].all()
+
+
+@pytest.mark.parametrize(("values", "dtype", "expected"), [
+    (np.full((9, 9, 3), 7), "uint16", [0]), (np.zeros((9, 9, 3)), "float32", [0]),
+    (np.full((9, 9, 3), np.nan), "float32", [0]),
+    (pixels(9, 9) % 2 * 65535.0, "uint16", [0, 255]),
+])
+def test_a_stretch_of_few_values(tmp_path, values, dtype, expected):
+    path = write_raster(tmp_path / "a.tif", values.astype(dtype))
+    rgb, valid = read_all(path)
+    assert np.unique(rgb).tolist() == expected
+    assert valid.all() == np.isfinite(values).all()

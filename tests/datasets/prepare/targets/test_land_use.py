@@ -1,6 +1,8 @@
 """Land use classes of tiles, from rasters on any grid and from polygons."""
 
 import json
+import re
+import shlex
 
 import geopandas as gpd
 import numpy as np
@@ -9,9 +11,12 @@ import rasterio
 import shapely
 import yaml
 
+from datasets.keys import PREPARE
 from datasets.prepare.targets.land_use import LandUse
 from datasets.targets import CLASSES
 from tests.datasets.prepare.places import NORTH, PIXEL, UTM, WEST, grid, square, write_raster
+from tests.robustness.remedies import commands_in, follow
+from utils.cli.compose import read
 from utils.errors import PrepareError
 
 SIDE = 64
@@ -207,6 +212,92 @@ def test_the_sample_city_keeps_its_classes(tmp_path):
     np.testing.assert_array_equal(source.tile(tuple(bounds), crs, 448), expected)
 
 
+COLOURS = {0: "#0000ff", 4: "#e6194b", 8: "#808080", 255: "#ffffff"}
+
+
+def coloured(path, crs=UTM, transform=None, **profile):
+    """Write QUARTERS as colours."""
+    image = np.zeros((200, 200, 3), np.uint8)
+    for value, colour in COLOURS.items():
+        image[value == QUARTERS] = list(bytes.fromhex(colour[1:]))
+    return write_raster(path, image, transform, crs, **profile)
+
+
+MAP = {"#0000ff": "water", "#E6194B": "residential", "#808080": 8, "#ffffff": None}
+
+
+def test_colours_are_classes(tmp_path):
+    path = coloured(tmp_path / "lu.tif")
+    source = LandUse(path, MAP)
+    source.check(UTM, BOUNDS, grid())
+    assert source.notes == []
+    np.testing.assert_array_equal(source.tile(BOUNDS, UTM, 200), QUARTERS)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(QUARTERS != 0)
+    source = LandUse(path, MAP)
+    source.check(UTM, BOUNDS, grid())
+    assert any("10000 pixels without a value" in note for note in source.notes)
+    np.testing.assert_array_equal(source.tile(BOUNDS, UTM, 200),
+                                  np.where(QUARTERS == 0, 255, QUARTERS))
+
+
+def test_colours_of_a_palette_are_classes(tmp_path):
+    values = np.where(QUARTERS == 255, 3, QUARTERS // 4)  # 0, 1, 2, 3
+    path = write_classes(tmp_path / "lu.tif", values)
+    with rasterio.open(path, "r+") as dataset:
+        dataset.write_colormap(1, {index: (*bytes.fromhex(colour[1:]), 255)
+                                   for index, colour in enumerate(COLOURS.values())})
+    np.testing.assert_array_equal(LandUse(path, MAP).tile(BOUNDS, UTM, 200), QUARTERS)
+
+
+def test_a_colour_that_the_map_does_not_name_is_named_with_its_share(tmp_path):
+    source = LandUse(coloured(tmp_path / "lu.tif"), {"#0000ff": 0, "#808080": 8})
+    source.check(UTM, BOUNDS)
+    assert any("20000 pixels" in note and "#e6194b (10000)" in note and "50.00% of all" in note
+               for note in source.notes)
+
+
+def test_the_remedy_of_colours_works_on_the_command_line(tmp_path):
+    path = coloured(tmp_path / "lu.tif")
+    with pytest.raises(PrepareError) as raised:
+        LandUse(path)
+    given = shlex.split(re.search(r"'label_map=.*?'", str(raised.value))[0])[0]
+    assert set(COLOURS.values()) == set(re.findall("#......", given))
+    keys = read(PREPARE, "raster=r", "osm=o", "out=d", "city=c", given)
+    source = LandUse(path, keys.label_map)
+    source.check(UTM, BOUNDS)
+    assert source.notes == []
+    spaced = read(PREPARE, "raster=r", "osm=o", "out=d", "city=c",
+                  """label_map={"#0000ff": water, '#e6194b': residential, #808080:8}""")
+    tile = LandUse(path, spaced.label_map).tile(BOUNDS, UTM, 200)
+    np.testing.assert_array_equal(tile, QUARTERS)
+
+
+def test_a_file_may_map_colours(tmp_path):
+    (tmp_path / "map.yaml").write_text("# mine\n'#0000ff': water\n#e6194b: residential\n"
+                                       '"#808080": transport  # roads\n')
+    tile = LandUse(coloured(tmp_path / "lu.tif"), tmp_path / "map.yaml").tile(BOUNDS, UTM, 200)
+    np.testing.assert_array_equal(tile, QUARTERS)
+
+
+@pytest.mark.parametrize("nodata", [-9999, None, float("nan"), -3.4028234663852886e38])
+def test_whole_numbers_of_a_float_raster_are_classes(tmp_path, nodata):
+    values = np.where(QUARTERS == 255, np.float32(nodata or 9), QUARTERS)
+    path = write_classes(tmp_path / "my lu.tif", values, nodata=nodata)
+    source = LandUse(path)
+    source.check(UTM, BOUNDS, grid())
+    np.testing.assert_array_equal(source.tile(BOUNDS, UTM, 200), QUARTERS)
+    values[0, 0] += 0.25
+    write_classes(path, values, nodata=nodata)
+    with pytest.raises(PrepareError, match=r"row 0, column 0 is 0\.25") as raised:
+        LandUse(path).check(UTM, BOUNDS)
+    (command,) = commands_in(str(raised.value))
+    follow(command, tmp_path)
+    source = LandUse(tmp_path / "classes.tif")
+    source.check(UTM, BOUNDS)
+    np.testing.assert_array_equal(source.tile(BOUNDS, UTM, 200), QUARTERS)
+
+
 def raster(tmp_path, values=QUARTERS, **profile):
     return {"path": write_classes(tmp_path / "lu.tif", values, **profile)}
 
@@ -246,9 +337,13 @@ CASES = {
     "no_crs": (lambda t: raster(t, crs=None),
                ["lu.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
     "bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 3), np.uint8))},
-              ["lu.tif", "3 bands", "rio stack --bidx 1"]),
-    "floats": (lambda t: raster(t, np.ones((9, 9), np.float32)),
-               ["lu.tif", "float32", "whole numbers", "rio convert --dtype uint8"]),
+              ["lu.tif", "3 bands", "#000000 (100.0%)", """'label_map={"#000000":water}'"""]),
+    "two_bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 2), np.uint8))},
+                  ["lu.tif", "2 bands", "rio stack --bidx 1"]),
+    "floats": (lambda t: raster(t, np.full((9, 9), 3.5, np.float32)),
+               ["lu.tif", "row 0, column 0 is 3.5", "whole numbers", "rio calc --not-masked"]),
+    "map_of_colours": (lambda t: {**raster(t), "label_map": {"#000000": 0}},
+                       ["lu.tif", "names colours", "1 band(s) of uint8"]),
     "elsewhere": (lambda t: raster(t, transform=grid(1e5)),
                   ["lu.tif", "does not overlap", "15.69", "15.00000, 49.65", "EPSG:4326"]),
     "values": (lambda t: raster(t, QUARTERS // 2 + 17),
