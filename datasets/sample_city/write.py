@@ -19,6 +19,7 @@ from rasterio.windows import Window
 from tqdm import tqdm
 
 from datasets.sample_city import countryside, quarters
+from datasets.sample_city.marker import Marker, marker_of
 from datasets.sample_city.osm import CRS, SOUTH, WEST, build_layers, write_districts, write_layers
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import TILE, Plan, make_plan
@@ -86,19 +87,21 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         tiles: tiles along each side, at least 1.
         seed: the same seed gives the same bytes.
         progress: show a bar while painting.
-        overwrite: replace the city that `out` holds.
+        overwrite: replace the generated city that `out` holds.
 
     Raises:
-        RoseError: `tiles` is no whole number of at least 1, or `out` holds a city.
+        RoseError: `tiles` is no whole number of at least 1, or `out` holds a city, or files that
+            were not generated.
     """
     out = Path(out)
-    if (out / "city.tif").exists() and not overwrite:
-        raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and "
-                        "its companions, or another out=")
     if not isinstance(tiles, int) or tiles < 1:
         raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each "
                         "side, at least 1. Try tiles=12.")
-    out.mkdir(parents=True, exist_ok=True)
+    held = marker_of(out, "pass out= a new folder")
+    if held and held.finished and not overwrite:
+        raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and "
+                        "its companions, or another out=")
+    Marker(tiles, seed).write(out)
     paths = {name: out / file for name, file in FILES.items()}
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
@@ -124,6 +127,7 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         with raster(paths[name], len(values), 1, "float32", CELL) as target:
             target.write((values * noise).astype(np.float32), 1)
             target.set_band_description(1, unit)
+    Marker(tiles, seed, finished=True).write(out)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
 
 

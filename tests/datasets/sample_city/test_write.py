@@ -12,6 +12,7 @@ import shapely
 from rasterio.features import rasterize
 
 from datasets.sample_city import quarters
+from datasets.sample_city.marker import MARKER
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import make_plan
 from datasets.sample_city.record import Scene
@@ -67,7 +68,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg", "population.tif"]
+        MARKER, "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg", "population.tif"]
 
 
 def test_layers_are_valid_and_inside_the_image(city):
@@ -229,7 +230,10 @@ def test_failure_leaves_no_half_written_file(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.sample_city.write.paint_window", broken)
     with pytest.raises(OSError, match="disk full"):
         write_sample_city(tmp_path, tiles=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["districts.gpkg", "osm.gpkg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [MARKER, "districts.gpkg",
+                                                              "osm.gpkg"]
+    monkeypatch.undo()
+    write_sample_city(tmp_path, tiles=1)  # a stopped generation is redone
 
 
 def test_districts_share_out_the_city(city):
