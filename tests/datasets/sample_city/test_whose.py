@@ -112,7 +112,8 @@ def test_two_first_runs_at_once(tmp_path, monkeypatch):
         ensure_sample_tiles(tmp_path / "tiles", 1)
     assert list(tmp_path.iterdir()) == []
     # the other process finished between the look and the lock
-    monkeypatch.setattr(sample, "_holds", lambda *_, answers=iter([False, True]): next(answers))
+    answers = iter([False, True])
+    monkeypatch.setattr(sample, "_holds", lambda *_: next(answers))
     assert ensure_sample_tiles(tmp_path / "tiles", 1) is None
 
 

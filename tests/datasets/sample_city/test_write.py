@@ -68,7 +68,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        MARKER, "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg", "population.tif"]
+        MARKER, "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg",
+        "population.tif"]
 
 
 def test_layers_are_valid_and_inside_the_image(city):
