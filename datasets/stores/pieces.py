@@ -2,6 +2,7 @@
 by piece. No file is mapped: a mapped file that shrinks kills its reader, and a read says so."""
 
 import io
+import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -30,14 +31,15 @@ class PieceFile:
     def __init__(self, path: Path, kinds: str, shape: Sequence[int | None], remedy: str):
         self.path, self._remedy = path, remedy
         self._file: io.FileIO | None = None
-        if path.suffix != ".npy":
-            self._dtype, self._columns, self._begin = np.dtype(np.uint8), (), 0
-            return
-        array = read_array(path, kinds, shape, remedy, TileError, mmap=True)
-        if not array.flags.c_contiguous:
-            raise TileError(f"{path}: holds columns one after the other, expected rows; {remedy}")
-        self._dtype, self._columns = array.dtype, array.shape[1:]
-        self._begin = path.stat().st_size - array.nbytes
+        self._dtype, self._columns, self._begin = np.dtype(np.uint8), (), 0
+        if path.suffix == ".npy":
+            array = read_array(path, kinds, shape, remedy, TileError, mmap=True)
+            if not array.flags.c_contiguous:
+                raise TileError(f"{path}: holds columns one after the other, expected rows; "
+                                f"{remedy}")
+            self._dtype, self._columns = array.dtype, array.shape[1:]
+            self._begin = path.stat().st_size - array.nbytes
+        self._row = self._dtype.itemsize * math.prod(self._columns)  # bytes
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}  # each process opens the file itself
@@ -45,12 +47,11 @@ class PieceFile:
     def read(self, first: int, last: int) -> np.ndarray:
         """Return rows `first` to `last`, the last one left out; read-only. Raise TileError if the
         file has become shorter."""
-        row = self._dtype.itemsize * (self._columns[0] if self._columns else 1)
-        wanted = (last - first) * row
+        wanted = (last - first) * self._row
         try:
             if self._file is None:
                 self._file = io.FileIO(self.path)
-            found = os.pread(self._file.fileno(), wanted, self._begin + first * row)
+            found = os.pread(self._file.fileno(), wanted, self._begin + first * self._row)
         except OSError as error:
             raise TileError(f"{self.path}: cannot be read ({error.strerror or one_line(error)}), "
                             f"expected an array; {self._remedy}") from error
@@ -58,7 +59,8 @@ class PieceFile:
             raise TileError(f"{self.path}: has {os.fstat(self._file.fileno()).st_size} bytes, "
                             "expected as many as when the dataset was opened; the file was "
                             f"truncated since; {self._remedy}")
-        return np.frombuffer(found, self._dtype).reshape(-1, *self._columns)
+        rows = np.frombuffer(found, self._dtype)
+        return rows.reshape(-1, *self._columns) if self._columns else rows
 
 
 def check_file(path: Path, size: int, crc32: int | None, remedy: str) -> None:
