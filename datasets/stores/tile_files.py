@@ -21,7 +21,7 @@ _WHOLE = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _CONVERTIBLE = ("1", "L", "LA", "P", "RGBA", "CMYK")  # modes of eight bits or fewer a channel
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: Path, remedy: str = MAKE_AGAIN) -> bool:
     """Return whether a file is there; raise TileError if it is a broken link, a folder, a pipe or
     a device, which are never opened."""
     try:
@@ -29,12 +29,12 @@ def is_there(path: Path) -> bool:
     except FileNotFoundError as error:
         if not path.is_symlink():
             return False
-        raise TileError(f"{path}: is a link to nothing, expected a file; {MAKE_AGAIN}") from error
+        raise TileError(f"{path}: is a link to nothing, expected a file; {remedy}") from error
     except OSError as error:
-        raise TileError(f"{path}: cannot be read ({error.strerror}), expected a file; {MAKE_AGAIN}"
+        raise TileError(f"{path}: cannot be read ({error.strerror}), expected a file; {remedy}"
                         ) from error
     if not regular:
-        raise TileError(f"{path}: is no regular file, expected one; {MAKE_AGAIN}")
+        raise TileError(f"{path}: is no regular file, expected one; {remedy}")
     return True
 
 
