@@ -205,7 +205,7 @@ def _read_names(path: Path, remedy: str) -> list[str]:
             raise TileError(f"{path}: missing, expected a list of tiles, a line NAME.png each; "
                             f"{remedy}")
         with path.open("rb") as file:
-            lines = file.read(MOST_BYTES).decode("utf-8-sig").splitlines()
+            lines = file.read(min(path.stat().st_size, MOST_BYTES)).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TileError(f"{path}: cannot be read ({one_line(error)}), expected a list of tiles, a "
                         f"line NAME.png each; {remedy}") from error
