@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from utils.contents import ContentFault, Fields, Flag, Items, Text, Whole, parse_json, read_json
-from utils.errors import TileError
-from utils.files import replacing
+from utils.errors import RoseError, TileError
+from utils.files import failing_as, replacing
 
 MARKER = ".sample_city.json"
+MOST_TILES = 1000  # a side
 _SIZE = {"tiles": Whole(least=1), "seed": Whole(least=0)}
 # what meta.json of a city says that was made before there was a marker
 _BEFORE = Fields({"city": Text(("sample",)), "raster_size": Items(Whole(least=1), 2, 2),
@@ -19,11 +20,20 @@ _BEFORE = Fields({"city": Text(("sample",)), "raster_size": Items(Whole(least=1)
 
 @dataclass(frozen=True)
 class Marker:
-    """Which city a folder is for: tiles a side, seed, and whether all of it is there."""
+    """Which city a folder is for: tiles a side, seed, and whether all of it is there.
+
+    Raises:
+        RoseError: `tiles` is no number of tiles.
+    """
 
     tiles: int
     seed: int
     finished: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.tiles, int) or not 1 <= self.tiles <= MOST_TILES:
+            raise RoseError(f"tiles={self.tiles}: a sample city needs a whole number of tiles "
+                            f"along each side, at least 1 and at most {MOST_TILES}. Try tiles=12.")
 
     @property
     def size(self) -> str:
@@ -33,7 +43,7 @@ class Marker:
     def write(self, folder: Path) -> None:
         """Mark a folder, made if missing."""
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / MARKER) as temporary:
+        with replacing(folder / MARKER) as temporary, failing_as(folder / MARKER, OSError):
             temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from rasterio import Affine
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from tqdm import tqdm
 
@@ -37,7 +38,7 @@ from datasets.sample_city.statistics import (
 from datasets.sample_city.streets import build_streets
 from datasets.targets import UNKNOWN
 from utils.errors import RoseError
-from utils.files import replacing
+from utils.files import failing_as, replacing
 
 BLOCK = 4 * TILE                            # pixels painted at a time
 FILES = {"image": "city.tif", "osm": "osm.gpkg", "landuse": "landuse.tif",
@@ -93,22 +94,20 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         RoseError: `tiles` is no whole number of at least 1, or `out` holds a city, or files that
             were not generated.
     """
-    out = Path(out)
-    if not isinstance(tiles, int) or tiles < 1:
-        raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each "
-                        "side, at least 1. Try tiles=12.")
+    out, started = Path(out), Marker(tiles, seed)
     held = marker_of(out, "pass out= a new folder")
     if held and held.finished and not overwrite:
         raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and "
                         "its companions, or another out=")
-    Marker(tiles, seed).write(out)
+    started.write(out)
     paths = {name: out / file for name, file in FILES.items()}
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
     forget(scene, plan, seed)
-    with replacing(paths["osm"]) as temporary:
+    with replacing(paths["osm"]) as temporary, failing_as(paths["osm"], OSError, RuntimeError):
         written = write_layers(temporary, build_layers(scene, plan))
-    with replacing(paths["districts"]) as temporary:
+    with (replacing(paths["districts"]) as temporary,
+          failing_as(paths["districts"], OSError, RuntimeError)):
         write_districts(temporary, plan)
     canvas, side = make_canvas(scene, plan, seed), tiles * TILE
     corners = [(row, col) for row in range(0, side, BLOCK) for col in range(0, side, BLOCK)]
@@ -154,7 +153,7 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0,
     """Write a compressed GeoTIFF of side x side pixels on the city's grid, whole or absent."""
     if metres == 1:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    with replacing(path) as temporary, rasterio.open(
+    with replacing(path) as temporary, failing_as(path, OSError, RasterioError), rasterio.open(
         temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
         transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres), compress="deflate",
         predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER", **options
