@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import rasterio
 from rasterio import Affine
 from rasterio.errors import RasterioError
@@ -106,6 +107,7 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
     forget(scene, plan, seed)
     with replacing(paths["osm"]) as temporary, failing_as(paths["osm"], OSError, RuntimeError):
         written = write_layers(temporary, build_layers(scene, plan))
+        _check_layers(temporary, written)
     with (replacing(paths["districts"]) as temporary,
           failing_as(paths["districts"], OSError, RuntimeError)):
         write_districts(temporary, plan)
@@ -128,6 +130,15 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
             target.set_band_description(1, unit)
     Marker(tiles, seed, finished=True).write(out)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
+
+
+def _check_layers(path: Path, written: dict[str, int]) -> None:
+    """Raise OSError unless a GeoPackage holds what was written: GDAL may meet a full disk without
+    an error."""
+    for layer, count in written.items():
+        found = pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"]
+        if found != count:
+            raise OSError(f"{found} of {count} objects of {layer} are there")
 
 
 def build_scene(plan: Plan, seed: int) -> Scene:
@@ -153,9 +164,14 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0,
     """Write a compressed GeoTIFF of side x side pixels on the city's grid, whole or absent."""
     if metres == 1:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    with replacing(path) as temporary, failing_as(path, OSError, RasterioError), rasterio.open(
-        temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
-        transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres), compress="deflate",
-        predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER", **options
-    ) as target:
-        yield target
+    with replacing(path) as temporary, failing_as(path, OSError, RasterioError):
+        with rasterio.open(
+            temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype,
+            crs=CRS, transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres),
+            compress="deflate", predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER",
+            **options,
+        ) as target:
+            yield target
+        with rasterio.open(temporary) as written:  # GDAL meets a full disk without an error
+            for _, window in written.block_windows(1):
+                written.read(window=window)
