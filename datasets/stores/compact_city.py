@@ -1,5 +1,5 @@
-"""The compact layout: a city's tiles in a few arrays that are read by memory map, so that many
-processes share their pages. The files of root/cities/CITY/, tiles in the order of names.txt:
+"""The compact layout: a city's tiles in a few arrays. The files of root/cities/CITY/, tiles in the
+order of names.txt:
 
     meta.json           what the city's maker says of it, such as "label_names", and under "store"
                         what the files hold
