@@ -81,7 +81,7 @@ class PrepareConfig(ImageryKeys):
                           result=False, why="the folder of the tile dataset to make")
     city: str = in_outputs(meaning="tiles are called CITY_COL_ROW",
                            why="the name that the tiles of this city begin with")
-    layout: str = in_outputs("compact", "compact: memory-mapped; release: the files of the "
+    layout: str = in_outputs("compact", "compact: a few arrays; release: the files of the "
                                         "authors' code (python -m datasets.convert changes one "
                                         "into the other)", choices=LAYOUTS)
     overwrite: bool = in_outputs(False, "replace the tiles that out has of this city",

@@ -1,5 +1,7 @@
 """Tiles with a target: land use by pixel, or a total such as population; and lists of tiles."""
 
+import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -12,9 +14,12 @@ from torch_geometric.data import Batch, Data
 from datasets.batching import stack
 from datasets.sampler import keyed_generator
 from datasets.stores.city import city_of, repeated
+from datasets.stores.names import is_name
 from datasets.stores.release import TILE_FOLDERS, ReleaseTiles
+from datasets.stores.tile_files import is_there
 from datasets.targets import CLASSES, IGNORED, UNKNOWN
 from datasets.tiles import TileDataset, collate
+from utils.contents import MOST_BYTES
 from utils.errors import TileError, one_line
 from utils.progress import passing_bar
 
@@ -162,8 +167,7 @@ def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
             the dataset's cities.
     """
     path = dataset.root / file
-    names = _read_names(path, "write lists with `python -m datasets.splits "
-                              f"data_path={dataset.root}`, or name another with {key}=...")
+    names = _read_names(path, _lists_remedy(dataset, key))
     _check_distinct(path, names)
     if dataset.cities:
         chosen = [name for name in names if city_of(name) in dataset.cities]
@@ -178,17 +182,30 @@ def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
     if absent := [name for name in names if name not in indices]:
         raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} "
                         f"({len(absent)} of {len(names)} names are not), expected names such as "
-                        f"{dataset.names[0]}.png; write the lists again with `python -m "
-                        f"datasets.splits data_path={dataset.root}`, or remove the lines")
+                        f"{dataset.names[0]}.png; write the lists again with "
+                        f"{_splits_command(dataset.root)}, or remove the lines")
     return [indices[name] for name in names]
+
+
+def _lists_remedy(dataset: TileDataset, key: str) -> str:
+    """Return what helps where a list is missing: lists are of no use without targets."""
+    if not any(dataset.has_target(index) for index in range(len(dataset))):
+        return ("no tile of the dataset has a target: make it again with prepare_dataset.py "
+                "labels=..., population=... or co2=..., which writes lists as well")
+    return f"write lists with {_splits_command(dataset.root)}, or name another with {key}=..."
+
+
+def _splits_command(root: Path) -> str:
+    return f"`python -m datasets.splits {shlex.quote(f'data_path={root}')}`"
 
 
 def _read_names(path: Path, remedy: str) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError as error:
-        raise TileError(f"{path}: missing, expected a list of tiles, a line NAME.png each; "
-                        f"{remedy}") from error
+        if not is_there(path, remedy):
+            raise TileError(f"{path}: missing, expected a list of tiles, a line NAME.png each; "
+                            f"{remedy}")
+        with path.open("rb") as file:
+            lines = file.read(min(path.stat().st_size, MOST_BYTES)).decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise TileError(f"{path}: cannot be read ({one_line(error)}), expected a list of tiles, a "
                         f"line NAME.png each; {remedy}") from error
@@ -196,6 +213,9 @@ def _read_names(path: Path, remedy: str) -> list[str]:
     if not names:
         raise TileError(f"{path}: names no tile, expected one or more, a line NAME.png each; "
                         f"{remedy}")
+    if wrong := next((name for name in names if not is_name(name)), None):
+        raise TileError(f"{path}: has the line {json.dumps(wrong)[:60]}, which no tile can be "
+                        "called, expected lines NAME.png; remove the line")
     return names
 
 

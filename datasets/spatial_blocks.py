@@ -38,6 +38,8 @@ def deal_blocks(cells: np.ndarray, profiles: Sequence[np.ndarray], val: float, t
     """
     best, lowest = None, np.inf
     cells = cells - cells.min(0)
+    side = int(cells.max()) + 1  # what is larger means the same, and may fill the memory
+    block, guard = min(block, side), min(guard, side)
     for size in _sizes(cells, block):
         rng = np.random.default_rng(seed)
         for _ in range(DRAWS):

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import os
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.keys import SplitConfig
+from datasets.list_quality import shortcomings_of
 from datasets.spatial_blocks import (
     DRAWS,
     GUARD,
@@ -24,11 +26,12 @@ from datasets.spatial_blocks import (
 )
 from datasets.stores.city import city_of, grid_cells
 from datasets.stores.open import open_store
-from datasets.stores.tile import TOTALS
 from datasets.targets import CLASSES
+from datasets.tile_targets import TileTargets, complete_tiles, read_targets
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
-from utils.files import replacing
+from utils.files import failing_as, replacing
+from utils.locks import locked
 from utils.tables import format_number
 
 QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
@@ -74,6 +77,7 @@ class SplitSummary:
         means: name of a role -> total -> its mean.
         closer: another `split.block` -> fractions of the tiles [4], by role, that come closer to
             the requested ones; mostly empty.
+        notes: what the lists cannot teach or measure.
     """
 
     root: Path
@@ -86,6 +90,7 @@ class SplitSummary:
     classes: dict[str, np.ndarray]
     means: dict[str, dict[str, float]]
     closer: dict[int, np.ndarray]
+    notes: list[str]
 
     def __str__(self) -> str:
         rules = self.rules
@@ -143,7 +148,7 @@ class SplitSummary:
             if absences:
                 lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend "
                              "it)")
-        return lines
+        return lines + [f"  note         {note}" for note in self.notes]
 
     def _table(self) -> list[str]:
         sizes, totals = self._sizes(), list(self.means["all"])
@@ -177,8 +182,8 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
     """
     root = Path(root)
     dataset = TileDataset(root)
-    targets = _read_targets(dataset)
-    complete, incomplete = _complete(targets, len(dataset.names))
+    targets = read_targets(dataset)
+    complete, incomplete = complete_tiles(targets, len(dataset.names))
     if not complete.any():
         raise TileError(f"{root}: no tile has every target that some tiles have "
                         f"({_lacking(incomplete)}); expected tiles with all of them; keep cities "
@@ -196,7 +201,8 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
               if size <= len(train)}
     lists |= {file: names[roles == role].tolist()
               for file, role in (("val.txt", VAL), ("test.txt", TEST)) if (roles == role).any()}
-    _write_lists(root, lists)
+    with locked(root / ".lock-splits", "writing lists", "choose another dataset", TileError):
+        _write_lists(root, lists)
     dealt = {"all": roles >= 0, **{name: roles == role for role, name in ROLES.items()}}
     return SplitSummary(
         root, rules, guards, blocks, lists, names[roles == GUARD].tolist(), incomplete,
@@ -205,7 +211,25 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
         means={name: targets.means(mask) for name, mask in dealt.items() if mask.any()},
         closer=_closer(dataset, cities, targets, rules, guards, _fractions(roles))
         if _poor(_fractions(roles), rules) else {},
+        notes=_notes(lists, dealt, targets),
     )
+
+
+def _notes(lists: dict[str, list[str]], dealt: dict[str, np.ndarray],
+           targets: TileTargets) -> list[str]:
+    """Return what the lists of a split cannot teach or measure."""
+    if targets.classes is None and not targets.totals:
+        return ["no tile has a target (land use, population or CO2), so the lists are of no use "
+                "for an evaluation; make the tiles with prepare_dataset.py labels=..., "
+                "population=... or co2=..."]
+    notes = []
+    for file, role in (("osm-train-all.txt", TRAIN), ("val.txt", VAL), ("test.txt", TEST)):
+        if file in lists:
+            of_list = targets.of(dealt[ROLES[role]])
+            classes = None if of_list.classes is None else of_list.classes.sum(0)
+            notes += shortcomings_of(file, len(lists[file]), role == TRAIN, of_list.totals,
+                                     classes)
+    return notes
 
 
 def drop_missing(root: str | Path) -> int:
@@ -232,53 +256,12 @@ def drop_missing(root: str | Path) -> int:
             if any(line.strip() for line in lines):
                 text = "".join(f"{line}\n" for line in lines)
                 temporary = stack.enter_context(replacing(path))
-                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+                with failing_as(path, OSError):
+                    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
         for path, lines in lists.items():
             if not any(line.strip() for line in lines):
                 path.unlink()
     return len(dropped)
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """What the tiles have: pixels of each class [n, 9] (None if no tile has land use), and totals
-    by name [n], nan where missing."""
-
-    classes: np.ndarray | None
-    totals: dict[str, np.ndarray]
-
-    def of(self, members: np.ndarray) -> "_Targets":
-        classes = None if self.classes is None else self.classes[members]
-        return _Targets(classes, {name: values[members] for name, values in self.totals.items()})
-
-    def means(self, members: np.ndarray) -> dict[str, float]:
-        return {name: float(values[members].mean()) for name, values in self.totals.items()}
-
-
-def _read_targets(dataset: TileDataset) -> _Targets:
-    tiles = len(dataset.names)
-    classes = np.zeros((tiles, len(CLASSES)))
-    totals = {name: np.full(tiles, np.nan) for name in TOTALS}
-    for index in range(tiles):
-        labels = dataset.land_use(index)
-        if labels is not None:
-            classes[index] = np.bincount(np.asarray(labels).ravel(), minlength=256)[:len(CLASSES)]
-        for name, values in totals.items():
-            total = dataset.total(index, name)
-            values[index] = np.nan if total is None else total
-    return _Targets(classes if classes.any() else None,
-                    {name: values for name, values in totals.items()
-                     if not np.isnan(values).all()})
-
-
-def _complete(targets: _Targets, tiles: int) -> tuple[np.ndarray, Counter[str]]:
-    """Tell which tiles have every target that any has, [n] bool, and how many lack which."""
-    has = {name: ~np.isnan(values) for name, values in targets.totals.items()}
-    if targets.classes is not None:
-        has["known land use"] = targets.classes.any(1)
-    complete = np.logical_and.reduce([np.ones(tiles, bool), *has.values()])
-    return complete, Counter({name: int((~mask).sum()) for name, mask in has.items()
-                              if not mask.all()})
 
 
 def _lacking(incomplete: Counter[str]) -> str:
@@ -303,7 +286,7 @@ def _overlap(meta: dict) -> int:
     return math.ceil(side / (meta.get("stride") or side)) - 1
 
 
-def _deal(dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets,
+def _deal(dataset: TileDataset, cities: dict[str, np.ndarray], targets: TileTargets,
           rules: SplitRules, guards: dict[str, int]) -> tuple[np.ndarray, dict[str, int]]:
     """Return the role of each tile of the dataset, -1 for those of no given city, and the block
     used in each city."""
@@ -315,7 +298,7 @@ def _deal(dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets
     return roles, blocks
 
 
-def _closer(dataset: TileDataset, cities: dict[str, np.ndarray], targets: _Targets,
+def _closer(dataset: TileDataset, cities: dict[str, np.ndarray], targets: TileTargets,
             rules: SplitRules, guards: dict[str, int],
             fractions: np.ndarray) -> dict[int, np.ndarray]:
     """Return the size of blocks that comes notably closer to the request than `fractions` [4], if
@@ -346,7 +329,7 @@ def _in_words(fractions: np.ndarray) -> str:
             f"{fractions[GUARD]:.0%}")
 
 
-def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules: SplitRules,
+def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, rules: SplitRules,
                guard: int) -> tuple[np.ndarray, int]:
     cells = grid_cells(names)                                                               # [n, 2]
     columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
@@ -370,7 +353,7 @@ def _deal_city(root: Path, city: str, names: list[str], targets: _Targets, rules
     return dealt
 
 
-def _profiles(targets: _Targets) -> list[np.ndarray]:
+def _profiles(targets: TileTargets) -> list[np.ndarray]:
     """Return what every list should have equal fractions of: classes, and fifths of the tiles by
     each total."""
     classes = [] if targets.classes is None else [targets.classes]
@@ -382,7 +365,7 @@ def _fifths(values: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.quantile(values, np.arange(1, QUANTILES) / QUANTILES), values)
 
 
-def _in_order(names: np.ndarray, targets: _Targets, seed: int) -> list[str]:
+def _in_order(names: np.ndarray, targets: TileTargets, seed: int) -> list[str]:
     """Return training tiles in an order of which every beginning is a fair sample.
 
     Tiles are grouped by their commonest class (without land use, by fifths of a total) and
@@ -408,15 +391,18 @@ def _key(text: str) -> int:
 
 
 def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
-    """Write all lists or, if one cannot be written, none; a list of another split beside them
-    would let training tiles into the test."""
+    """Write all lists or, if one cannot be written, none. Earlier lists go before the first one
+    comes: at no moment does a list lie beside one of another split, whose training tiles may be
+    its test."""
     with ExitStack() as stack:
         for file, names in lists.items():
             path = stack.enter_context(replacing(root / file))
-            path.write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
+            with failing_as(root / file, OSError):
+                path.write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
+                with path.open("rb") as written:  # a full disk is found before the first change
+                    os.fsync(written.fileno())
         for old in _lists(root):
-            if old.name not in lists:
-                old.unlink()
+            old.unlink()
 
 
 def _lists(root: Path) -> list[Path]:

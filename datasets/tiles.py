@@ -1,7 +1,8 @@
 """A tile dataset: an aerial image and an OSM graph per tile, in either of two layouts.
 
-The compact layout (stores/compact_city.py) is read by memory map; prepare_dataset.py makes it by
-default. The release's layout (stores/release.py) is that of the Rose authors' published data.
+The compact layout (stores/compact_city.py) is a few arrays of which a tile is a few short reads;
+prepare_dataset.py makes it by default. The release's layout (stores/release.py) is that of the
+Rose authors' published data.
 `python -m datasets.convert SRC DST` makes one from the other, and both give the same tensors to the
 bit. Whatever is wrong with a dataset raises a TileError of one line: missing files when the dataset
 is opened, the content of a tile when it is read.
@@ -87,6 +88,11 @@ class TileDataset(Dataset):
         """Return the tile's sum of `name`, "pop" or "CO2"; None if it has none."""
         return self.store.total(index, name)
 
+    def has_target(self, index: int) -> bool:
+        """Return whether tile `index` has land use or a total."""
+        return (self.land_use(index) is not None
+                or any(self.total(index, name) is not None for name in TOTALS))
+
     def tag(self, index: int, code: int) -> str:
         """Return the tag value of a label code in tile `index`, such as `school`, or its number if
         the tile's city does not name it."""
@@ -107,7 +113,7 @@ class TileDataset(Dataset):
         if metres:
             description["metres_per_pixel"] = [min(metres), max(metres)]
         for name in ("text", "relation_codes", "coordinates"):
-            values = [meta.get(name) if name == "text" else meta.get("keys", {}).get(name)
+            values = [meta.get(name) if name == "text" else (meta.get("keys") or {}).get(name)
                       for meta in metas]
             if values and values[0] and all(value == values[0] for value in values):
                 description[name] = values[0]
@@ -122,8 +128,8 @@ class TileDataset(Dataset):
         from datasets.plot import tile_figure  # loads matplotlib, which loaders do without
 
         image, graph = self.read(index)
-        layers = self.meta.get(city_of(graph.name), {}).get("label_layers", [])
-        tags = {code: (self.tag(index, code), layers[code] if code < len(layers) else None)
+        layers = self.meta.get(city_of(graph.name), {}).get("label_layers") or []
+        tags = {code: (self.tag(index, code), layers[code] if 0 <= code < len(layers) else None)
                 for code in set(graph.x[:, LABEL].int().tolist())}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
         return tile_figure(image, graph, tags, self.land_use(index), totals)

@@ -219,12 +219,12 @@ def read_json(path: Path, rule: Rule, remedy: str, error: type[RoseError] = Rose
             what it says breaks the rule.
     """
     try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise ContentFault(f"the file has {size} bytes, expected a record of {MOST_BYTES} at "
+                               "most")
         with path.open("rb") as file:
-            text = file.read(MOST_BYTES + 1)
-        if len(text) > MOST_BYTES:
-            raise ContentFault(f"the file has {path.stat().st_size} bytes, expected a record of "
-                               f"{MOST_BYTES} at most")
-        return parse_json(text, rule)
+            return parse_json(file.read(size), rule)  # as many are allocated as are asked for
     except (ContentFault, OSError) as problem:
         message = (f"cannot be read ({problem.strerror or one_line(problem)})"
                    if isinstance(problem, OSError) else str(problem))

@@ -109,9 +109,9 @@ class WorkFolder:
         except OSError as error:
             if error.filename is not None:
                 raise
+            kept = "; it keeps what is done" if resumable else ""
             raise PrepareError(f"{self.out}: cannot be written ({error.strerror or error}). Free "
-                               "space there and run the same command again; it keeps what is "
-                               "done.") from error
+                               f"space there and run the same command again{kept}.") from error
         finally:
             if self.out.is_dir() and not any(self.out.iterdir()):
                 self.out.rmdir()

@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import rasterio
 from rasterio import Affine
+from rasterio.errors import RasterioError
 from rasterio.windows import Window
 from tqdm import tqdm
 
 from datasets.sample_city import countryside, quarters
+from datasets.sample_city.marker import Marker, marker_of
 from datasets.sample_city.osm import CRS, SOUTH, WEST, build_layers, write_districts, write_layers
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import TILE, Plan, make_plan
@@ -36,7 +39,7 @@ from datasets.sample_city.statistics import (
 from datasets.sample_city.streets import build_streets
 from datasets.targets import UNKNOWN
 from utils.errors import RoseError
-from utils.files import replacing
+from utils.files import failing_as, replacing
 
 BLOCK = 4 * TILE                            # pixels painted at a time
 FILES = {"image": "city.tif", "osm": "osm.gpkg", "landuse": "landuse.tif",
@@ -86,26 +89,27 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         tiles: tiles along each side, at least 1.
         seed: the same seed gives the same bytes.
         progress: show a bar while painting.
-        overwrite: replace the city that `out` holds.
+        overwrite: replace the generated city that `out` holds.
 
     Raises:
-        RoseError: `tiles` is no whole number of at least 1, or `out` holds a city.
+        RoseError: `tiles` is no whole number of at least 1, or `out` holds a city, or files that
+            were not generated.
     """
-    out = Path(out)
-    if (out / "city.tif").exists() and not overwrite:
+    out, started = Path(out), Marker(tiles, seed)
+    held = marker_of(out, "pass out= a new folder")
+    if held and held.finished and not overwrite:
         raise RoseError(f"{out}: holds a city.tif already; pass overwrite=true to replace it and "
                         "its companions, or another out=")
-    if not isinstance(tiles, int) or tiles < 1:
-        raise RoseError(f"tiles={tiles}: a sample city needs a whole number of tiles along each "
-                        "side, at least 1. Try tiles=12.")
-    out.mkdir(parents=True, exist_ok=True)
+    started.write(out)
     paths = {name: out / file for name, file in FILES.items()}
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
     forget(scene, plan, seed)
-    with replacing(paths["osm"]) as temporary:
+    with replacing(paths["osm"]) as temporary, failing_as(paths["osm"], OSError, RuntimeError):
         written = write_layers(temporary, build_layers(scene, plan))
-    with replacing(paths["districts"]) as temporary:
+        _check_layers(temporary, written)
+    with (replacing(paths["districts"]) as temporary,
+          failing_as(paths["districts"], OSError, RuntimeError)):
         write_districts(temporary, plan)
     canvas, side = make_canvas(scene, plan, seed), tiles * TILE
     corners = [(row, col) for row in range(0, side, BLOCK) for col in range(0, side, BLOCK)]
@@ -124,7 +128,17 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
         with raster(paths[name], len(values), 1, "float32", CELL) as target:
             target.write((values * noise).astype(np.float32), 1)
             target.set_band_description(1, unit)
+    Marker(tiles, seed, finished=True).write(out)
     return SampleCity(written=written, omitted=dict(scene.omitted), **paths)
+
+
+def _check_layers(path: Path, written: dict[str, int]) -> None:
+    """Raise OSError unless a GeoPackage holds what was written: GDAL may meet a full disk without
+    an error."""
+    for layer, count in written.items():
+        found = pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"]
+        if found != count:
+            raise OSError(f"{found} of {count} objects of {layer} are there")
 
 
 def build_scene(plan: Plan, seed: int) -> Scene:
@@ -150,9 +164,14 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0,
     """Write a compressed GeoTIFF of side x side pixels on the city's grid, whole or absent."""
     if metres == 1:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    with replacing(path) as temporary, rasterio.open(
-        temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype, crs=CRS,
-        transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres), compress="deflate",
-        predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER", **options
-    ) as target:
-        yield target
+    with replacing(path) as temporary, failing_as(path, OSError, RasterioError):
+        with rasterio.open(
+            temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype,
+            crs=CRS, transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres),
+            compress="deflate", predictor=3 if dtype == "float32" else 2, BIGTIFF="IF_SAFER",
+            **options,
+        ) as target:
+            yield target
+        with rasterio.open(temporary) as written:  # GDAL meets a full disk without an error
+            for _, window in written.block_windows(1):
+                written.read(window=window)

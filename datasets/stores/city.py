@@ -1,22 +1,43 @@
 """What both layouts know of a city: its tiles' names, and the JSON file that describes it."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from utils.errors import TileError, one_line
+from utils.contents import Anything, Fields, Items, Number, Rule, Table, Text, Whole
+from utils.errors import TileError
 
 LEAST_PIXELS = 16  # a common step of columns and rows from which on names count pixels
 NO_CITY = "@"      # the compact layout's folder for tiles whose names have no city
 
 
+@dataclass(frozen=True)
+class _Known:
+    """A value of a rule; null where it is not known."""
+
+    rule: Rule
+
+    def check(self, value: Any, at: str) -> Any:
+        return value if value is None else self.rule.check(value, at)
+
+
+# What the maker of a city says of it; whatever is not known is missing or null.
+META = Fields({}, {name: _Known(rule) for name, rule in {
+    "label_names": Items(Text()), "label_layers": Items(_Known(Text())), "crs": Text(),
+    "transform": Items([Number()] * 6), "raster_size": Items([Whole(least=1)] * 2),
+    "metres_per_pixel": Items([Number(least=0)] * 2), "tile_px": Whole(least=1),
+    "stride": Whole(least=1), "keys": Table(Anything()), "text": Table(Anything()),
+}.items()})
+
+
 def city_of(name: str) -> str | None:
     """Return the city in a tile's name `{city}_{col}_{row}`; None for a name of another form."""
-    match = re.fullmatch(r"(.+)_\d+_\d+", name)
+    match = re.fullmatch(r"(.+)_[0-9]{1,18}_[0-9]{1,18}", name)
     return match and match[1]
 
 
@@ -52,23 +73,3 @@ def check_cities(cities: Sequence[str], present: list[str], root: Path) -> None:
         listing = ", ".join(present) or "none, for no tile's name has the form {city}_{col}_{row}"
         raise TileError(f"{root}: no tile of cities={','.join(unknown)}; the cities found are: "
                         f"{listing}; choose among them")
-
-
-def read_meta(path: Path, remedy: str) -> dict:
-    """Return the object in a JSON file, or raise TileError, whose message ends with `remedy`."""
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TileError(f"{path}: cannot be read as JSON ({one_line(error)}); {remedy}") from error
-    if not isinstance(meta, dict):
-        raise TileError(f"{path}: holds a {type(meta).__name__}, expected an object with "
-                        f"label_names; {remedy}")
-    return meta
-
-
-def check_labels(labels: object, path: Path) -> None:
-    """Raise TileError if the label names in the file `path` are neither absent nor strings."""
-    if labels is not None and not (isinstance(labels, list)
-                                   and all(isinstance(label, str) for label in labels)):
-        raise TileError(f"{path}: label_names is {json.dumps(labels)[:60]}, expected a list of "
-                        "strings; make the city again with prepare_dataset.py")

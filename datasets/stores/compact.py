@@ -10,6 +10,7 @@ from torch_geometric.data import Data
 from datasets.stores.city import NO_CITY, check_cities, repeated
 from datasets.stores.compact_city import CompactCity
 from datasets.stores.join import join_parts
+from datasets.stores.names import check_names
 from datasets.stores.parts import write_part
 from datasets.stores.release import MAKE
 from utils.errors import TileError
@@ -33,6 +34,7 @@ class CompactTiles:
         if not present:
             raise TileError(f"{root}: has no city (cities/CITY/meta.json), expected one or more; "
                             f"correct the path; {MAKE}")
+        check_names(present, root / CITIES, "city")
         if cities:
             check_cities(cities, [name for name in present if name != NO_CITY], root)
         self.cities = {name: CompactCity(root / CITIES / name) for name in present

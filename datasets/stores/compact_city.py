@@ -1,5 +1,5 @@
-"""The compact layout: a city's tiles in a few arrays that are read by memory map, so that many
-processes share their pages. The files of root/cities/CITY/, tiles in the order of names.txt:
+"""The compact layout: a city's tiles in a few arrays. The files of root/cities/CITY/, tiles in the
+order of names.txt:
 
     meta.json           what the city's maker says of it, such as "label_names", and under "store"
                         what the files hold
@@ -17,27 +17,42 @@ processes share their pages. The files of root/cities/CITY/, tiles in the order 
     pop.npy, CO2.npy    float64 [tiles], nan for a tile without a total; only if some tile has one
     checksums.npy       uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges, codes
 
-Nothing damaged is read as data. Opening compares sizes, and checksums of the small files; reading
-a tile compares its checksum, and images carry their own. meta.json is written last, so a folder
-without it is unfinished.
+Nothing damaged is read as data. Opening compares sizes, checksums of the small files, and what
+all of them hold; reading a tile compares its checksum, and images carry their own. meta.json is
+written last, so a folder without it is unfinished.
 """
 
 import json
 import zlib
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from datasets.stores.city import check_labels, read_meta
+from datasets.stores.city import META
 from datasets.stores.codec import ImageFault, decode_image
-from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
-from utils.errors import TileError, one_line
+from datasets.stores.names import check_ascending, check_names
+from datasets.stores.pieces import PieceFile, check_file, read_starts
+from datasets.stores.tile import GEOMETRY_WIDTH, MOST_SIDE, MOST_TOTAL, TOTALS, Tile
+from utils.arrays import read_array
+from utils.contents import ContentFault, Fields, Items, Table, Text, Whole, read_json
+from utils.errors import TileError
 
 FORMAT, VERSION = "rose-tiles", 1
 TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")  # in a checksum's order
 _MAKE_AGAIN = "make the city again with prepare_dataset.py, or copy it again from where it came"
+_ALWAYS = ("names.txt", "images.bin", "image_starts.npy", "node_starts.npy", "edge_starts.npy",
+           "text.npy", "checksums.npy", *(f"{name}.npy" for name in TILE_ARRAYS))
+_SOMETIMES = ("land_use.bin", "land_use_starts.npy", *(f"{name}.npy" for name in TOTALS))
+_FILE = Text((*_ALWAYS, *_SOMETIMES))
+_STORE = Fields({
+    "tiles": Whole(1, 2**32), "nodes": Whole(0, 2**40), "edges": Whole(0, 2**40),
+    "text_width": Whole(1, 2**20),
+    "image_shape": Items([Whole(3, 3), Whole(1, MOST_SIDE), Whole(1, MOST_SIDE)]),
+    "bytes": Fields({file: Whole(0) for file in _ALWAYS}), "crc32": Table(Whole(0, 2**32 - 1)),
+})
 
 
 class CompactCity:
@@ -61,41 +76,41 @@ class CompactCity:
         self._store = meta["store"]
         self.meta = {key: value for key, value in meta.items()
                      if key not in ("format", "version", "store")}
-        _check_files(self.folder, self._store)
+        for file, size in self._store["bytes"].items():
+            check_file(self.folder / file, size, self._store["crc32"].get(file), _MAKE_AGAIN)
         self.label_names: list[str] | None = self.meta.get("label_names")
-        self.names = (self.folder / "names.txt").read_text(encoding="utf-8").splitlines()
+        self.names = self._read_names()
         self.image_shape: tuple[int, int, int] = tuple(self._store["image_shape"])
         self.node_width: int = self._store["text_width"] + GEOMETRY_WIDTH + 1
-        self._maps: dict[str, np.ndarray] = {}
+        self._small  # noqa: B018 - what the files say is checked when a city is opened
+        self._large = self._open_large()
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_maps": {}}  # each process maps the files itself
+        return {key: value for key, value in self.__dict__.items() if key != "_small"}
 
     def __len__(self) -> int:
         return len(self.names)
 
     @property
     def text(self) -> np.ndarray:
-        return self._map("text.npy")
+        return self._small["text"]
 
     def image(self, index: int) -> torch.Tensor:
         """Return uint8 [3, H, W]."""
-        return self._decode("image", "images.bin", index, self.image_shape)
+        return self._decode("image", "images", index, self.image_shape)
 
     def land_use(self, index: int) -> torch.Tensor | None:
         """Return uint8 [H, W]; None if the tile has none."""
-        if "land_use.bin" not in self._store["bytes"]:
+        starts = self._small.get("land_use_starts")
+        if starts is None or starts[index] == starts[index + 1]:
             return None
-        starts = self._map("land_use_starts.npy")
-        if starts[index] == starts[index + 1]:
-            return None
-        return self._decode("land_use", "land_use.bin", index, (1, *self.image_shape[1:]))[0]
+        return self._decode("land_use", "land_use", index, (1, *self.image_shape[1:]))[0]
 
     def total(self, index: int, name: str) -> float | None:
         """Return the tile's sum of `name`, one of TOTALS; None if it has none."""
-        if f"{name}.npy" not in self._store["bytes"]:
+        if name not in self._small:
             return None
-        value = float(self._map(f"{name}.npy")[index])
+        value = float(self._small[name][index])
         return None if np.isnan(value) else value
 
     def graph(self, index: int) -> Data:
@@ -126,32 +141,91 @@ class CompactCity:
 
     def _pieces(self, index: int) -> list[np.ndarray]:
         """Return the tile's pieces of TILE_ARRAYS, checked."""
-        nodes, edges = (slice(*self._map(f"{unit}_starts.npy")[index:index + 2].tolist())
+        nodes, edges = (self._small[f"{unit}_starts"][index:index + 2].tolist()
                         for unit in ("node", "edge"))
-        both = slice(2 * edges.start, 2 * edges.stop)
-        pieces = [self._map(f"{name}.npy")[piece]
+        both = [2 * edge for edge in edges]
+        pieces = [self._large[name].read(*piece)
                   for name, piece in zip(TILE_ARRAYS, (nodes, nodes, nodes, both, edges),
                                          strict=True)]
-        if checksum(pieces) != self._map("checksums.npy")[index]:
-            raise TileError(f"{self.folder}: the graph of tile {self.names[index]} does not have "
-                            "its checksum, expected what was written; a file is damaged; "
-                            f"{_MAKE_AGAIN}")
+        if checksum(pieces) != self._small["checksums"][index]:
+            raise self._fault(index, "the graph of the tile does not have its checksum, expected "
+                                     "what was written; a file is damaged")
+        geometry, text_index, _, sources, codes = pieces
+        if len(text_index) and text_index.max() >= len(self.text):
+            raise self._fault(index, f"text_index.npy names row {text_index.max()}, expected a "
+                                     f"row of text.npy, fewer than {len(self.text)}")
+        if len(sources) and sources.max() >= len(geometry):
+            raise self._fault(index, f"edges.npy names node {sources.max()}, expected 0 <= node < "
+                                     f"{len(geometry)}")
+        for name, values in (("geometry", geometry), ("codes", codes)):
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                raise self._fault(index, f"{name}.npy holds a value that is not finite, expected "
+                                         "finite values")
         return pieces
+
+    def _fault(self, index: int, problem: str) -> TileError:
+        return TileError(f"{self.folder}: tile {self.names[index]}: {problem}; {_MAKE_AGAIN}")
 
     def _decode(self, unit: str, file: str, index: int,
                 shape: tuple[int, int, int]) -> torch.Tensor:
-        first, last = self._map(f"{unit}_starts.npy")[index:index + 2].tolist()
+        first, last = self._small[f"{unit}_starts"][index:index + 2].tolist()
         try:
-            return torch.from_numpy(decode_image(self._map(file)[first:last], shape))
+            return torch.from_numpy(decode_image(self._large[file].read(first, last), shape))
         except ImageFault as fault:
-            raise TileError(f"{self.folder / file}: tile {self.names[index]} cannot be decoded "
+            raise TileError(f"{self.folder / file}.bin: tile {self.names[index]} cannot be decoded "
                             f"({fault}), expected an image of {shape[2]} x {shape[1]} pixels; the "
                             f"file is damaged; {_MAKE_AGAIN}") from fault
 
-    def _map(self, file: str) -> np.ndarray:
-        if file not in self._maps:
-            self._maps[file] = _open(self.folder / file)
-        return self._maps[file]
+    def _read_names(self) -> list[str]:
+        path = self.folder / "names.txt"
+        try:
+            names = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        except UnicodeDecodeError as error:
+            raise TileError(f"{path}: is no text, expected a tile's name a line; {_MAKE_AGAIN}"
+                            ) from error
+        if len(names) != self._store["tiles"]:
+            raise TileError(f"{path}: has {len(names)} lines, expected {self._store['tiles']}, a "
+                            f"tile each; {_MAKE_AGAIN}")
+        check_names(names, path)
+        check_ascending(names, path)
+        return names
+
+    @cached_property
+    def _small(self) -> dict[str, np.ndarray]:
+        """The arrays that are read whole, by name; each process reads them itself."""
+        store, sizes = self._store, self._store["bytes"]
+        tiles = store["tiles"]
+        ends = {"image": sizes["images.bin"], "node": store["nodes"], "edge": store["edges"]}
+        if "land_use.bin" in sizes:
+            ends["land_use"] = sizes["land_use.bin"]
+        arrays = {f"{unit}_starts": read_starts(self.folder / f"{unit}_starts.npy", tiles, end,
+                                                _MAKE_AGAIN) for unit, end in ends.items()}
+        shapes = {"text": ("f", (None, store["text_width"])), "checksums": ("u", (tiles,)),
+                  **{name: ("f", (tiles,)) for name in TOTALS if f"{name}.npy" in sizes}}
+        for name, (kinds, shape) in shapes.items():
+            arrays[name] = read_array(self.folder / f"{name}.npy", kinds, shape, _MAKE_AGAIN,
+                                      TileError)
+        if not np.isfinite(arrays["text"]).all():
+            raise TileError(f"{self.folder / 'text.npy'}: holds a value that is not finite, "
+                            f"expected finite values; {_MAKE_AGAIN}")
+        for name in arrays.keys() & {*TOTALS}:
+            wrong = (arrays[name] < 0) | (arrays[name] > MOST_TOTAL)  # nan: the tile has none
+            if wrong.any():
+                raise TileError(f"{self.folder / name}.npy: holds {arrays[name][wrong][0]}, "
+                                f"expected sums from 0 to {MOST_TOTAL:g}; {_MAKE_AGAIN}")
+        return arrays
+
+    def _open_large(self) -> dict[str, PieceFile]:
+        """Open the files that are read tile by tile, by name."""
+        nodes, edges = self._store["nodes"], self._store["edges"]
+        arrays = {"geometry": ("f", (nodes, GEOMETRY_WIDTH)), "text_index": ("u", (nodes,)),
+                  "label": ("iu", (nodes,)), "edges": ("u", (2 * edges,)),
+                  "codes": ("uf", (edges,))}
+        files = {name: PieceFile(self.folder / f"{name}.npy", *array, _MAKE_AGAIN)
+                 for name, array in arrays.items()}
+        for name in ("images", "land_use"):
+            files[name] = PieceFile(self.folder / f"{name}.bin", "u", (None,), _MAKE_AGAIN)
+        return files
 
 
 def checksum(pieces: list[np.ndarray]) -> int:
@@ -162,22 +236,11 @@ def checksum(pieces: list[np.ndarray]) -> int:
     return value
 
 
-def _open(path: Path) -> np.ndarray:
-    """Map a file as a plain array; numpy's memmap class would slow every slice."""
-    try:
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        return np.memmap(path, np.uint8, mode="r").view(np.ndarray)
-    except (OSError, ValueError) as error:
-        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected an array; "
-                        f"{_MAKE_AGAIN}") from error
-
-
 def _read_meta(path: Path) -> dict:
     if not path.is_file():
         raise TileError(f"{path}: missing, expected it in every city's folder; the city was not "
                         f"finished; {_MAKE_AGAIN}")
-    meta = read_meta(path, _MAKE_AGAIN)
+    meta = read_json(path, META, _MAKE_AGAIN, TileError)
     if meta.get("format") != FORMAT:
         raise TileError(f"{path}: format is {json.dumps(meta.get('format'))[:60]}, expected "
                         f'"{FORMAT}"; {_MAKE_AGAIN}')
@@ -185,29 +248,12 @@ def _read_meta(path: Path) -> dict:
         raise TileError(f"{path}: version is {json.dumps(meta.get('version'))[:60]}, expected "
                         f"{VERSION}; read it with the version of Rose that wrote it, or make the "
                         "city again with prepare_dataset.py")
-    _check_store(meta.get("store"), path)
-    check_labels(meta.get("label_names"), path)
-    return meta
-
-
-def _check_store(store: object, path: Path) -> None:
-    kinds = {"tiles": int, "nodes": int, "edges": int, "text_width": int, "image_shape": list,
-             "bytes": dict, "crc32": dict}
-    wrong = [key for key, kind in kinds.items()
-             if not (isinstance(store, dict) and isinstance(store.get(key), kind))]
-    if wrong:
-        raise TileError(f"{path}: store.{wrong[0]} is missing or of another kind, expected what "
-                        f"prepare_dataset.py wrote; {_MAKE_AGAIN}")
-
-
-def _check_files(folder: Path, store: dict) -> None:
-    for file, size in store["bytes"].items():
-        path = folder / file
-        if not path.is_file():
-            raise TileError(f"{path}: missing, expected a file of {size} bytes; {_MAKE_AGAIN}")
-        if (actual := path.stat().st_size) != size:
-            raise TileError(f"{path}: has {actual} bytes, expected {size}; the file is truncated "
-                            f"or was changed; {_MAKE_AGAIN}")
-        if file in store["crc32"] and zlib.crc32(path.read_bytes()) != store["crc32"][file]:
-            raise TileError(f"{path}: does not have its checksum, expected what was written; the "
-                            f"file is damaged; {_MAKE_AGAIN}")
+    try:
+        store = _STORE.check(meta.get("store"), "store")
+        Table(Whole(0), key=_FILE).check(store["bytes"], "store.bytes")
+        if ("land_use.bin" in store["bytes"]) != ("land_use_starts.npy" in store["bytes"]):
+            raise ContentFault("store.bytes has one of land_use.bin and land_use_starts.npy, "
+                               "expected both or none")
+    except ContentFault as problem:
+        raise TileError(f"{path}: {problem}; {_MAKE_AGAIN}") from problem
+    return {**meta, "store": store}

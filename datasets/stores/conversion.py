@@ -1,5 +1,6 @@
 """Conversion of a dataset from one layout to the other, bit for bit."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from datasets.stores.open import open_store
 from datasets.stores.release import ReleaseTiles, write_release_meta, write_release_tile
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import ConfigError, TileError
+from utils.files import failing_as
 from utils.progress import say_if_slow
 from utils.work_folder import WorkFolder
 
@@ -42,8 +44,9 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
         raise ConfigError(f"layout={layout}: {src} has this layout already, expected "
                           f"layout={target}; or copy the folder as it is")
     _check_destination(src, dst, overwrite)
-    name = dst.absolute().name
-    work = WorkFolder(dst.absolute().parent, f"converting-{name}", f"making {name}", key="dst")
+    place = Path(os.path.abspath(dst))  # a name without `..`
+    name = place.name
+    work = WorkFolder(place.parent, f"converting-{name}", f"making {name}", key="dst")
     with work.held(resumable=False):
         folder = work.empty() / name
         folder.mkdir()
@@ -53,13 +56,28 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
             else:
                 _write_compact(tiles, folder, bar)
         with say_if_slow(f"putting {dst} in its place"):
-            for path in src.iterdir():
-                if path.is_file() and not path.name.startswith("."):
-                    shutil.copyfile(path, folder / path.name)
+            left_out = _copy_others(src, folder)
             work.install([name], replaced=[name])
             work.clear()
             return (f"{dst}: {len(tiles)} tiles in the {target} layout, {_size(dst) / 1e6:.1f} "
-                    f"MB; {src} has {_size(src) / 1e6:.1f} MB")
+                    f"MB; {src} has {_size(src) / 1e6:.1f} MB{left_out}")
+
+
+def _copy_others(src: Path, folder: Path) -> str:
+    """Copy lists and other files in the root of a dataset; return what was left out, in words.
+
+    Nothing but regular files: a link may lead to a file that is no part of the dataset.
+    """
+    left_out = []
+    for path in sorted(src.iterdir()):
+        if path.name.startswith(".") or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.is_symlink() or not path.is_file():
+            left_out.append(f"{path.name!r}")
+            continue
+        with failing_as(folder / path.name, OSError):
+            shutil.copyfile(path, folder / path.name)
+    return f"; not copied, being links or no files: {', '.join(left_out)}" if left_out else ""
 
 
 def _write_release(tiles: CompactTiles, folder: Path, bar: tqdm) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.stores.codec import encode_image
+from datasets.stores.names import check_names
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 from utils.files import replacing
@@ -22,6 +23,7 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
     """Write tiles, in any order, to the file `path`, which is whole or absent; the same tiles make
     the same bytes. Raise ValueError if arrays of a tile disagree, or images differ in size."""
     tiles = list(tiles)
+    check_names([tile.name for tile in tiles], path)
     for tile in tiles:
         _check(tile, tiles[0].image.shape)
     images = [encode_image(tile.image) for tile in tiles]
@@ -65,6 +67,7 @@ class Part:
         except _DAMAGED as error:
             raise _fault(self.path, error) from error
         self.names: list[str] = self.array("names").tolist()
+        check_names(self.names, self.path)
         self.image_shape: tuple[int, ...] = tuple(self.array("image_shape").tolist())
         self.counts = {unit: self.array(f"counts_{unit}")
                        for unit in ("images", "land_use", "nodes", "edges")}

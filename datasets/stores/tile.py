@@ -16,6 +16,8 @@ LABEL = -1                  # integer code of the tag value
 
 GEOMETRY_WIDTH = 12        # columns AREA to CENTROID of a node row
 TOTALS = ("pop", "CO2")    # what a tile may have a sum of, by the names of the release's folders
+MOST_TOTAL = 1e15          # of a tile; squares of larger ones leave float32
+MOST_SIDE = 16384          # pixels of a tile: what a file claims may not fill the memory
 
 
 @dataclass(frozen=True)

@@ -326,6 +326,47 @@ def test_a_failure_while_writing_leaves_the_old_lists(tmp_path, monkeypatch):
     assert sorted(path.name for path in root.iterdir()) == sorted([*before, "cities"])
 
 
+def test_a_kill_between_two_lists_leaves_none_of_another_split(tmp_path, monkeypatch):
+    root = write_city(tmp_path)
+    write_splits(root, RULES)
+    rename, renamed = Path.replace, []
+
+    def killed(path, target):
+        if renamed:
+            raise KeyboardInterrupt
+        renamed.append(rename(path, target).name)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_splits(root, dataclasses.replace(RULES, seed=5))
+    assert [path.name for path in root.glob("*.txt")] == renamed
+
+
+def test_blocks_and_guards_beyond_the_city_mean_all_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.spatial_blocks.DRAWS", 20)
+    root = write_city(tmp_path)
+    lists = [write_splits(root, dataclasses.replace(RULES, block=block, guard=0)).lists
+             for block in (12, 10**20)]
+    assert lists[0] == lists[1]
+    with pytest.raises(TileError, match=r"Lower split\.guard"):
+        write_splits(root, dataclasses.replace(RULES, guard=10**20))
+
+
+def test_lists_that_teach_or_measure_little_are_pointed_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.spatial_blocks.DRAWS", 20)
+    few = str(write_splits(write_city(tmp_path / "few", columns=6, rows=4),
+                           dataclasses.replace(RULES, block=1)))
+    assert "note         osm-train-all.txt has" in few
+    assert "tiles, expected 20 or more" in few
+    empty = str(write_splits(write_city(tmp_path / "empty", pop=lambda col, row: 0.0), RULES))
+    for name in ("osm-train-all.txt", "val.txt", "test.txt"):
+        assert f"{name} has 0 as pop of all its" in empty
+    one = str(write_splits(write_city(tmp_path / "one", land_use=lambda *_: np.full(
+        (SIDE, SIDE), 3, np.uint8)), RULES))
+    assert "val.txt has pixels of one class alone, undeveloped" in one
+    assert "note" not in str(write_splits(write_city(tmp_path / "well"), RULES))
+
+
 def test_the_report(tmp_path):
     root = write_city(tmp_path, pop=lambda col, row: float(col + 1))
     report = str(write_splits(root, RULES))

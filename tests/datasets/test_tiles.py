@@ -216,10 +216,10 @@ BAD_FILES = [  # file, what is done to it, parts of the message beside the file
     (IMAGE, image_of("L"), ["mode L", ".convert('RGB')"]),
     (IMAGE, image_of("RGB", (256, 200)),
      ["256 x 200", "expected 224 x 224", "re-tile with prepare_dataset.py"]),
-    ("meta/lima.json", truncated, ["cannot be read as JSON", "remove the file"]),
-    ("meta/lima.json", lambda path: path.write_text("[1]"), ["holds a list", "label_names"]),
+    ("meta/lima.json", truncated, ["is no JSON", "remove the file"]),
+    ("meta/lima.json", lambda path: path.write_text("[1]"), ["is [1]", "expected a table"]),
     ("meta/lima.json", lambda path: path.write_text('{"label_names": {"0": "school"}}'),
-     ["label_names is", "expected a list of strings"]),
+     ["label_names is", "expected a list"]),
 ]
 
 

@@ -1,6 +1,7 @@
 """The sample city: one grid, honest labels, an OSM that knows part of what the image shows."""
 
 import random
+import resource
 from dataclasses import astuple
 from pathlib import Path
 
@@ -12,12 +13,13 @@ import shapely
 from rasterio.features import rasterize
 
 from datasets.sample_city import quarters
+from datasets.sample_city.marker import MARKER
 from datasets.sample_city.paint import make_canvas, paint_window
 from datasets.sample_city.plan import make_plan
 from datasets.sample_city.record import Scene
 from datasets.sample_city.site import Site
 from datasets.sample_city.write import build_scene, write_sample_city
-from utils.errors import RoseError
+from utils.errors import RoseError, message_of
 
 LAYERS = ("amenity", "building", "landuse", "leisure", "natural", "highway")
 HIGHWAYS = {"motorway", "primary", "secondary", "tertiary", "residential", "service",
@@ -67,7 +69,8 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_another_city(tmp_path):
         assert one.read_bytes() == two.read_bytes()
         assert one.read_bytes() != three.read_bytes()
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == [
-        "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg", "population.tif"]
+        MARKER, "city.tif", "co2.tif", "districts.gpkg", "landuse.tif", "osm.gpkg",
+        "population.tif"]
 
 
 def test_layers_are_valid_and_inside_the_image(city):
@@ -198,7 +201,7 @@ def test_no_seams_between_painted_windows():
     assert np.array_equal(whole[224:, 224:], paint_window(canvas, 224, 224, (224, 224)))
 
 
-@pytest.mark.parametrize("tiles", [0, -3, 2.5])
+@pytest.mark.parametrize("tiles", [0, -3, 2.5, 10**20])
 def test_impossible_size_is_one_line(tmp_path, tiles):
     with pytest.raises(RoseError, match=rf"^tiles={tiles}: .*at least 1") as error:
         write_sample_city(tmp_path, tiles=tiles)
@@ -229,7 +232,28 @@ def test_failure_leaves_no_half_written_file(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.sample_city.write.paint_window", broken)
     with pytest.raises(OSError, match="disk full"):
         write_sample_city(tmp_path, tiles=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["districts.gpkg", "osm.gpkg"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [MARKER, "districts.gpkg",
+                                                              "osm.gpkg"]
+    monkeypatch.undo()
+    write_sample_city(tmp_path, tiles=1)  # a stopped generation is redone
+
+
+@pytest.mark.parametrize(("most", "file"), [
+    (0, MARKER), (110_000, "osm.gpkg"), (60_000, "districts.gpkg"), (90_000, "city.tif")])
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch, most, file):
+    """A limit on a file's size fails as a full disk does, in the middle of a write."""
+    if file in ("districts.gpkg", "city.tif"):  # smaller than osm.gpkg
+        monkeypatch.setattr("datasets.sample_city.write.write_layers",
+                            lambda path, layers: (path.touch(), {})[1])
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(OSError, match=str(tmp_path / file)) as error:
+            write_sample_city(tmp_path, tiles=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "\n" not in message_of(error.value)
+    assert not list(tmp_path.glob(".writing-*"))
 
 
 def test_districts_share_out_the_city(city):

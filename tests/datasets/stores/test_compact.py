@@ -172,14 +172,14 @@ BAD_FILES = [  # file, what is done to it, parts of the message
       for file in (*ARRAYS, *SMALL, "images.bin", "land_use.bin")],
     *[(file, spoiled, ["does not have its checksum", "damaged"]) for file in SMALL],
     ("meta.json", Path.unlink, ["missing", "was not finished"]),
-    ("meta.json", truncated, ["cannot be read as JSON"]),
-    ("meta.json", lambda path: path.write_text("[1]"), ["holds a list"]),
+    ("meta.json", truncated, ["is no JSON"]),
+    ("meta.json", lambda path: path.write_text("[1]"), ["is [1]", "expected a table"]),
     ("meta.json", lambda path: path.write_text("{}"), ["format is null", 'expected "rose-tiles"']),
     ("meta.json", other_meta(version=2),
      ["version is 2, expected 1", "version of Rose that wrote it"]),
     ("meta.json", other_meta(store={"tiles": 3}), ["store.nodes is missing"]),
     ("meta.json", other_meta(label_names=[1]),
-     ["label_names is [1]", "expected a list of strings"]),
+     ["label_names[0] is 1", "expected a text"]),
 ]
 
 

@@ -144,9 +144,9 @@ BAD_FILES = [  # file of the release layout, what is done to it, parts of the me
     ("CO2/lima_0_0.txt", lambda path: path.write_text("nan\n"), ["'nan', expected a number"]),
     ("pop/lima_0_0.txt", lambda path: path.write_bytes(b""), ["'', expected a number"]),
     ("meta/lima.text.npy", lambda path: path.write_bytes(b"x"),
-     ["expected the table of text vectors"]),
+     ["is no .npy file", "remove the file"]),
     ("meta/lima.text.npy", lambda path: np.save(path, np.zeros(3)),
-     ["holds float64 [3]", "expected float32 [values, width]"]),
+     ["holds float64 [3]", "expected an array [any, any]"]),
 ]
 
 

@@ -1,0 +1,55 @@
+"""What the tiles of a dataset have to learn, read once to deal them to lists."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.stores.tile import TOTALS
+from datasets.targets import CLASSES
+from datasets.tiles import TileDataset
+
+
+@dataclass(frozen=True)
+class TileTargets:
+    """What the tiles have: pixels of each class [n, 9] (None if no tile has land use), and totals
+    by name [n], nan where missing."""
+
+    classes: np.ndarray | None
+    totals: dict[str, np.ndarray]
+
+    def of(self, members: np.ndarray) -> "TileTargets":
+        """Return the targets of some tiles, by index or mask."""
+        classes = None if self.classes is None else self.classes[members]
+        return TileTargets(classes, {name: values[members] for name, values in self.totals.items()})
+
+    def means(self, members: np.ndarray) -> dict[str, float]:
+        """Return each total's mean over some tiles."""
+        return {name: float(values[members].mean()) for name, values in self.totals.items()}
+
+
+def read_targets(dataset: TileDataset) -> TileTargets:
+    """Return the targets of all tiles."""
+    tiles = len(dataset.names)
+    classes = np.zeros((tiles, len(CLASSES)))
+    totals = {name: np.full(tiles, np.nan) for name in TOTALS}
+    for index in range(tiles):
+        labels = dataset.land_use(index)
+        if labels is not None:
+            classes[index] = np.bincount(np.asarray(labels).ravel(), minlength=256)[:len(CLASSES)]
+        for name, values in totals.items():
+            total = dataset.total(index, name)
+            values[index] = np.nan if total is None else total
+    return TileTargets(classes if classes.any() else None,
+                    {name: values for name, values in totals.items()
+                     if not np.isnan(values).all()})
+
+
+def complete_tiles(targets: TileTargets, tiles: int) -> tuple[np.ndarray, Counter[str]]:
+    """Tell which tiles have every target that any has, [n] bool, and how many lack which."""
+    has = {name: ~np.isnan(values) for name, values in targets.totals.items()}
+    if targets.classes is not None:
+        has["known land use"] = targets.classes.any(1)
+    complete = np.logical_and.reduce([np.ones(tiles, bool), *has.values()])
+    return complete, Counter({name: int((~mask).sum()) for name, mask in has.items()
+                              if not mask.all()})
