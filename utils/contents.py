@@ -140,7 +140,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Table:
-    """A dict from texts, each of which follows `key`, to values of one rule."""
+    """A dict from names, each of which follows `key`, to values of one rule."""
 
     rule: Rule
     key: Rule = field(default_factory=Text)
@@ -159,10 +159,12 @@ class Fields:
     Args:
         required: name -> rule.
         optional: name -> rule, of fields that may be missing.
+        closed: refuse fields of neither kind.
     """
 
     required: Mapping[str, Rule]
     optional: Mapping[str, Rule] = field(default_factory=dict)
+    closed: bool = False
 
     def check(self, value: Any, at: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -171,6 +173,9 @@ class Fields:
             if name not in value:
                 raise ContentFault(f"{_inside(at, name)} is missing, expected it")
         rules = {**self.optional, **self.required}
+        for name in value:
+            if self.closed and name not in rules:
+                raise fault(f"a name in {at or 'the content'}", name, f"one of {', '.join(rules)}")
         return {name: rules[name].check(item, _inside(at, name)) if name in rules else item
                 for name, item in value.items()}
 
@@ -220,8 +225,9 @@ def read_json(path: Path, rule: Rule, remedy: str, error: type[RoseError] = Rose
         raise error(f"{path}: {message}; {remedy}") from problem
 
 
-def _inside(at: str, name: str) -> str:
-    return f"{at}.{name[:_SHOWN]}" if at else name[:_SHOWN]
+def _inside(at: str, name: object) -> str:
+    shown = str(name)[:_SHOWN]
+    return f"{at}.{shown}" if at else shown
 
 
 def _within(value: float, rule: Whole | Number) -> bool:
