@@ -47,15 +47,16 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number within bounds, both included."""
+    """A number within bounds, both included; infinite or nan only if not `finite`."""
 
     least: float | None = None
     most: float | None = None
+    finite: bool = True
 
     def check(self, value: Any, at: str) -> float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not _is_finite(value) or not _within(value, self):
-            raise fault(at, value, f"a finite number{_bounds(self)}")
+        if not number or (self.finite and not _is_finite(value)) or not _within(value, self):
+            raise fault(at, value, f"a {'finite ' * self.finite}number{_bounds(self)}")
         return value
 
 

@@ -92,10 +92,12 @@ class Dense:
     Args:
         dtypes: the types allowed; any if empty.
         finite: whether its numbers must be finite, too.
+        shape: its shape; any if None.
     """
 
     dtypes: tuple[torch.dtype, ...] = ()
     finite: bool = False
+    shape: tuple[int, ...] | None = None
 
     def check(self, value: Any, at: str) -> Tensor:
         if not isinstance(value, Tensor):
@@ -109,6 +111,8 @@ class Dense:
         if self.dtypes and value.dtype not in self.dtypes:
             names = " or ".join(map(_name, self.dtypes))
             raise ContentFault(f"{at} is {kind}, expected one of {names}")
+        if self.shape not in (None, value.shape):
+            raise ContentFault(f"{at} is {kind}, expected {list(self.shape)}")
         if self.finite and not is_finite(value):
             raise ContentFault(f"{at} is not finite, expected finite weights")
         return value
