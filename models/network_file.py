@@ -19,7 +19,7 @@ from models.release import (
 )
 from models.rose import Rose, build_rose
 from utils import checkpoint
-from utils.checkpoint import COPY_AGAIN, NEW_WEIGHTS, contents_of
+from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
 from utils.errors import CheckpointError, ConfigError, ModelError
 from utils.files import sha256_of
@@ -77,9 +77,10 @@ class NetworkFile:
     @cached_property
     def head(self) -> Head | None:
         """What the network was fine-tuned for; None for a pretrained one."""
-        purpose = self._description.get("purpose")
+        if "purpose" not in self._description:
+            return None
         with contents_of(self.path, COPY_AGAIN):
-            return None if purpose is None else read_head(purpose)
+            return read_head(self._description["purpose"])
 
     @property
     def tiles(self) -> dict[str, Any]:
@@ -99,7 +100,7 @@ class NetworkFile:
             state = state.get("model")
         else:
             state = self._release_weights(state)
-        with contents_of(self.path, NEW_WEIGHTS):
+        with contents_of(self.path, COPY_AGAIN):
             return Weights().check(state, "model")
 
     @cached_property

@@ -39,8 +39,6 @@ FORMAT = "rose-run-1"
 FINETUNED_FORMAT = "rose-finetuned-1"
 WEIGHTS_FORMAT = "rose-weights-1"
 COPY_AGAIN = "copy it again, or choose another checkpoint"
-# of weights that cannot be used
-NEW_WEIGHTS = "choose an older checkpoint, or train again with a lower learning rate"
 _CHECKSUM = "checksum"  # in the metadata of NAME.safetensors
 # of an empty file, and of new and old files of torch.save
 _FIRST_BYTES = (b"", b"P", b"\x80")
@@ -189,7 +187,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     expected = metadata.pop(_CHECKSUM, None)
     if expected and _checksum_of_weights(weights) != expected.split()[-1]:
         raise CheckpointError(_damaged(path))
-    with contents_of(path, NEW_WEIGHTS):
+    with contents_of(path, COPY_AGAIN):
         return Weights().check(weights, "the content"), metadata
 
 

@@ -114,7 +114,8 @@ class Dense:
         if self.shape not in (None, value.shape):
             raise ContentFault(f"{at} is {kind}, expected {list(self.shape)}")
         if self.finite and not is_finite(value):
-            raise ContentFault(f"{at} is not finite, expected finite weights")
+            raise ContentFault(f"{at} is not finite, expected finite weights, as an earlier "
+                               "checkpoint may have")
         return value
 
 
