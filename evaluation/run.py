@@ -20,23 +20,31 @@ from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, 
 from evaluation.setup import Setup
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
+from models.release import load_strictly
 from training.devices import compile_in_place, end_all, gather
 from training.loader import DeviceLoader, device_loader
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
-from utils.checkpoint import read_safetensors
+from utils.checkpoint import OPTIMIZER, PRECISION, read_safetensors, read_state
+from utils.contents import Anything, Either, Fields, Items, Null, Number, Table, Whole
 from utils.errors import CheckpointError, ConfigError, RoseError
-from utils.files import remove_unfinished, replacing
+from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
-from utils.rng import rng_state, set_rng_state
+from utils.rng import RNG_STATE, rng_state, set_rng_state
 from utils.stopping import StopRequest, not_finite
 from utils.tables import format_number
-from utils.tensor_files import FileFault, load_tensors
+from utils.tensor_files import Weights, save_tensors
 
 STATE, RESULTS, METRICS, PREDICTIONS = ("state.tar", "results.json", "metrics.csv",
                                         "predictions.csv")
 _FORMAT = "rose-evaluation-1"
-_POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # kept in STATE
+_FIGURE = Number(finite=False)
+# kept in STATE, with their rules
+_POSITION = {"rows": Items(Table(_FIGURE)),
+             "best": Either([Null(), Fields({"epoch": Whole(1), "score": _FIGURE})]),
+             "epoch": Whole(1), "step": Whole(0), "global_step": Whole(0), "loss_sum": Number()}
+_STATE = Fields({"identity": Table(Anything()), "model": Weights(), "optimizer": OPTIMIZER,
+                 "precision": PRECISION, "rng": Items(RNG_STATE, least=1), **_POSITION})
 
 
 @dataclass(frozen=True)
@@ -179,7 +187,8 @@ class Run:
     def load_best(self) -> None:
         """Load the weights of the best epoch, if there is one."""
         if self.best is not None:
-            self.network.load_state_dict(read_safetensors(self.folder / BEST)[0])
+            best = self.folder / BEST
+            load_strictly(self.network, read_safetensors(best)[0], str(best))
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,13 +278,8 @@ class Run:
                               "another save_path=, or resume=auto to continue it")
         if not path.is_file():
             return None
-        try:
-            state = load_tensors(path)
-        except FileFault as fault:
-            raise CheckpointError(f"{path}: {fault}; remove it to start the run again") from fault
-        if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise CheckpointError(f"{path}: is no state of an evaluation; choose another "
-                                  "save_path=")
+        state = read_state(path, _FORMAT, _STATE, "remove it to start the run again, or choose "
+                           "another save_path=")
         check_identity(path, state["identity"], self.setup.identity(self.seed))
         return state
 
@@ -286,9 +290,11 @@ class Run:
         self.fabric.barrier()
         if state is None:
             return
-        # the state of a frozen network has the decoder alone
-        self.network.load_state_dict(state["model"], strict=False)
-        load_optimizer(self.optimizer, state["optimizer"])
+        path = self.folder / STATE
+        trained = self.network.decoder if self.network.frozen else self.network
+        load_strictly(trained, {name.removeprefix(self._prefix): value
+                                for name, value in state["model"].items()}, str(path))
+        load_optimizer(self.optimizer, state["optimizer"], path)
         self.fabric.strategy.precision.load_state_dict(state["precision"])
         for name in _POSITION:
             setattr(self, name, state[name])
@@ -299,17 +305,20 @@ class Run:
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())
         if self.fabric.is_global_zero:
-            prefix = "decoder." if self.network.frozen else ""
             weights = {name: value for name, value in self.network.state_dict().items()
-                       if name.startswith(prefix)}
-            with replacing(self.folder / STATE) as temporary:
-                torch.save({
-                    "format": _FORMAT, "identity": self.setup.identity(self.seed),
-                    "model": weights, "optimizer": self.optimizer.state_dict(),
-                    "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
-                    **{name: getattr(self, name) for name in _POSITION},
-                }, temporary)
+                       if name.startswith(self._prefix)}
+            save_tensors(self.folder / STATE, {
+                "format": _FORMAT, "identity": self.setup.identity(self.seed),
+                "model": weights, "optimizer": self.optimizer.state_dict(),
+                "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
+                **{name: getattr(self, name) for name in _POSITION},
+            })
         self.fabric.barrier()
+
+    @property
+    def _prefix(self) -> str:
+        """Of the names of the weights in STATE: of a frozen network, the decoder's alone."""
+        return "decoder." if self.network.frozen else ""
 
 
 def fit(run: Run) -> None:

@@ -11,8 +11,9 @@ _HOME = {
     "NetworkFile": "network_file", "Rose": "rose", "RoseOutput": "rose",
     "build_regressor": "downstream", "build_rose": "rose", "build_segmenter": "downstream",
     "load_release_state_dict": "release", "load_rose": "network_file",
+    "save_rose": "network_file",
 }
 __all__ = ["NetworkFile", "Rose", "RoseOutput", "build_regressor", "build_rose",
-           "build_segmenter", "load_release_state_dict", "load_rose"]
+           "build_segmenter", "load_release_state_dict", "load_rose", "save_rose"]
 
 __getattr__ = on_demand(__name__, _HOME)

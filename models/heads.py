@@ -3,9 +3,16 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from models.decoders import TargetScale
+from models import registry
+from models.decoders import SCALES, TargetScale
 from models.downstream import Regressor, Segmenter, build_regressor, build_segmenter
 from models.rose import Rose
+from utils.contents import Fields, Items, Number, Text
+
+TARGETS = ("pop", "co2")
+_MOST_CLASSES = 1 << 16
+_SMALLEST_STD = 1e-30
+_ANY_HEAD = Fields({"problem": Text(("segmentation", "regression"))})
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,7 @@ class RegressionHead:
 
     problem: ClassVar[str] = "regression"
     modality: str
-    target: str  # "pop" or "co2"
+    target: str  # of TARGETS
     scale: TargetScale
 
     def build(self, rose: Rose) -> Regressor:
@@ -59,9 +66,18 @@ Head = SegmentationHead | RegressionHead
 
 
 def read_head(stored: dict[str, Any]) -> Head:
-    """Return the head that `describe` gave."""
-    if stored["problem"] == SegmentationHead.problem:
+    """Return the head that `describe` gave; raise ContentFault if `stored` is none."""
+    at = "purpose"
+    if _ANY_HEAD.check(stored, at)["problem"] == SegmentationHead.problem:
+        stored = Fields({
+            "modality": Text(registry.segmentation_modalities()),
+            "decoder": Text(registry.decoder_names()),
+            "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}).check(stored, at)
         return SegmentationHead(stored["modality"], stored["decoder"], tuple(stored["classes"]))
+    stored = Fields({
+        "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
+        "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)
+    }).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
     return RegressionHead(stored["modality"], stored["target"], scale)
 

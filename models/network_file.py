@@ -1,23 +1,35 @@
 """A network on disk, of any kind."""
 
-import json
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from models.described import BUILD, TILES
 from models.downstream import Downstream
 from models.heads import Head, read_head
-from models.release import convert_release_state_dict, is_release_state_dict, load_strictly
+from models.release import (
+    check_fit,
+    convert_release_state_dict,
+    is_release_state_dict,
+    load_strictly,
+)
 from models.rose import Rose, build_rose
 from utils import checkpoint
-from utils.errors import CheckpointError
+from utils.checkpoint import COPY_AGAIN, contents_of
+from utils.contents import Anything, ContentFault, Fields, parse_json
+from utils.errors import CheckpointError, ConfigError, ModelError
 from utils.files import sha256_of
+from utils.tensor_files import Weights
 
 BEST = "best.safetensors"
 _EXPECTED = ("expected the best.safetensors of an evaluation, such as evaluate_seg_fusion.py "
              "makes of a pretrained network")
+_NOT_DESCRIBED = "give a file that train_rose.py or an evaluation wrote"
+_Network = TypeVar("_Network", bound=nn.Module)
 _RELEASE_ENCODERS = {192: "vit_tiny", 384: "vit_small", 768: "vit_base", 1024: "vit_large"}
 
 
@@ -25,7 +37,8 @@ class NetworkFile:
     """A file with a network: a run's NAME.tar or NAME.safetensors, a fine-tuned model's
     best.safetensors, or the authors' state dict.
 
-    Everything is read when first asked for, and kept; the description without the weights.
+    The description is read without the weights when first asked for, and kept. The weights are
+    read, and checked, whenever they are asked for: those of a large file are not kept in memory.
 
     Args:
         image_encoder: timm name; needed only for an authors' file whose ViT is not one of the four
@@ -55,38 +68,40 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: was made with image_encoder="
                                   f"{build['image_encoder']}, not {self._image_encoder}; leave "
                                   "image_encoder out, or give a checkpoint of that encoder")
+        if ":" in build["image_encoder"] and self._image_encoder is None:
+            raise CheckpointError(f"{self.path}: its image_encoder={build['image_encoder']} is "
+                                  "described by files elsewhere, expected one of timm's own; if "
+                                  "you trust it, pass image_encoder= with this value")
         return {**build, **self._overrides, "pretrained": False}
 
     @cached_property
     def head(self) -> Head | None:
         """What the network was fine-tuned for; None for a pretrained one."""
-        purpose = self._description.get("purpose")
-        return purpose and read_head(purpose)
+        if "purpose" not in self._description:
+            return None
+        with contents_of(self.path, COPY_AGAIN):
+            return read_head(self._description["purpose"])
 
     @property
     def tiles(self) -> dict[str, Any]:
         """What `TileDataset.describe` gave of the tiles trained on; empty if not known."""
         return self._description.get("tiles", {})
 
-    @cached_property
+    @property
     def weights(self) -> dict[str, Tensor]:
-        """The parameters under the names they have in the file, on the CPU."""
+        """The parameters under the names they have in the file, on the CPU; all are finite."""
         if self.path.suffix == ".safetensors":
             if not self._description:
                 raise CheckpointError(f"{self.path}: safetensors without Rose's description of "
-                                      "its network; expected a file that train_rose.py wrote")
+                                      f"its network, or damaged; {_NOT_DESCRIBED}")
             return checkpoint.read_safetensors(self.path)[0]
         state = checkpoint.read_tar(self.path)
         if state.get("format") == checkpoint.FORMAT:
-            return state["model"]
-        for wrapper in ("state_dict", "model"):
-            inner = state.get(wrapper)
-            state = inner if isinstance(inner, dict) else state
-        if not is_release_state_dict(state):
-            raise CheckpointError(f"{self.path}: neither a checkpoint of train_rose.py nor a state "
-                                  "dict of the release (no img_mask_token); its first names are "
-                                  f"{', '.join(map(str, list(state)[:3]))}")
-        return state
+            state = state.get("model")
+        else:
+            state = self._release_weights(state)
+        with contents_of(self.path, COPY_AGAIN):
+            return Weights().check(state, "model")
 
     @cached_property
     def sha256(self) -> str:
@@ -95,14 +110,13 @@ class NetworkFile:
 
     def rose(self) -> Rose:
         """Return the Rose, also a fine-tuned model's; raise CheckpointError if it does not fit."""
-        rose, weights = build_rose(**self.build), self.weights
+        weights = self.weights
         if is_release_state_dict(weights):
             weights = convert_release_state_dict(weights)
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        load_strictly(rose, weights, str(self.path))
-        return rose
+        return self._built(lambda: build_rose(**self.build), weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -110,24 +124,62 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        model = self.head.build(build_rose(**self.build))
-        load_strictly(model, self.weights, str(self.path))
-        return model.eval()
+        return self._built(lambda: self.head.build(build_rose(**self.build)), self.weights).eval()
+
+    def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
+        """Return what `make` builds, with the weights; take no memory for a network that they do
+        not fit."""
+        try:
+            with torch.device("meta"):
+                outline = make()
+            check_fit(outline, weights, str(self.path))
+            network = make()
+        except (ModelError, ConfigError) as error:
+            raise CheckpointError(f"{self.path}: its network cannot be built: {error}") from error
+        load_strictly(network, weights, str(self.path))
+        return network
 
     @cached_property
     def _description(self) -> dict[str, Any]:
         """What the file says of its network, without the weights; empty if nothing is known."""
-        if self.path.suffix == ".safetensors":
-            metadata = checkpoint.read_metadata(self.path)
-            formats = (checkpoint.WEIGHTS_FORMAT, checkpoint.FINETUNED_FORMAT)
-            if metadata.get("format") not in formats:
+        if self.path.suffix != ".safetensors":
+            state = checkpoint.read_tar(self.path, lazy=True)
+            if state.get("format") != checkpoint.FORMAT:
                 return {}
-            return {name: json.loads(metadata[name]) for name in ("build", "purpose", "tiles")
-                    if name in metadata}
-        state = checkpoint.read_tar(self.path, lazy=True)
-        if state.get("format") != checkpoint.FORMAT:
+            with contents_of(self.path, COPY_AGAIN):
+                return Fields({"build": BUILD}, {"tiles": TILES}).check(
+                    {ours: state[theirs] for ours, theirs in (("build", "build"),
+                                                              ("tiles", "trained_on"))
+                     if theirs in state}, "")
+        metadata = checkpoint.read_metadata(self.path)
+        rules = {"build": BUILD, "tiles": TILES, "purpose": Anything()}
+        required = {checkpoint.WEIGHTS_FORMAT: ["build"],
+                    checkpoint.FINETUNED_FORMAT: ["build", "purpose"]}.get(metadata.get("format"))
+        if required is None:
             return {}
-        return {"build": state["build"], "tiles": state.get("trained_on", {})}
+        with contents_of(self.path, COPY_AGAIN):
+            for name in required:
+                if name not in metadata:
+                    raise ContentFault(f"{name} is missing, expected it")
+            return {name: parse_json(metadata[name], rule, name) for name, rule in rules.items()
+                    if name in metadata}
+
+    def _release_weights(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Return the authors' state dict, which may be in another dict; raise CheckpointError if
+        it is none of theirs."""
+        for wrapper in ("state_dict", "model"):
+            inner = state.get(wrapper)
+            state = inner if isinstance(inner, dict) else state
+        if is_release_state_dict(state):
+            return state
+        if any(str(name).removeprefix("rose.") == "image_mask_token" for name in state):
+            raise CheckpointError(f"{self.path}: holds the weights of a Rose, but not what it was "
+                                  "built with; build it as it was, load them into it, and write "
+                                  "it with models.save_rose(path, rose)")
+        raise CheckpointError(f"{self.path}: neither a checkpoint of train_rose.py nor a state "
+                              "dict of the release (no img_mask_token); its first names are "
+                              f"{', '.join(str(name)[:80] for name in list(state)[:3])}; "
+                              f"{_NOT_DESCRIBED}")
 
 
 def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: Any) -> Rose:
@@ -135,11 +187,19 @@ def load_rose(path: str | Path, image_encoder: str | None = None, **overrides: A
     return NetworkFile(path, image_encoder, **overrides).rose()
 
 
+def save_rose(path: str | Path, rose: Rose, tiles: dict[str, Any] | None = None) -> None:
+    """Write a Rose to `path` (NAME.safetensors) for `load_rose`; `tiles` and errors as of
+    `save_finetuned`."""
+    checkpoint.write_weights(Path(path), rose.state_dict(), checkpoint.WEIGHTS_FORMAT,
+                             {"build": rose.build, "tiles": tiles or {}})
+
+
 def save_finetuned(path: str | Path, model: Downstream, head: Head,
                    tiles: dict[str, Any] | None = None) -> None:
     """Write a fine-tuned model that `head` built, whole or not at all.
 
-    `tiles` is what it was trained on, as of `TileDataset.describe`.
+    `tiles` is what it was trained on, as of `TileDataset.describe`. Raise CheckpointError if a
+    weight is not finite, OSError if the file cannot be written.
     """
     checkpoint.write_weights(
         Path(path), model.state_dict(), checkpoint.FINETUNED_FORMAT,
@@ -151,11 +211,11 @@ def _release_build(weights: dict[str, Tensor], image_encoder: str | None,
     """Return the arguments of `build_rose` as far as the shapes of the authors' weights tell."""
     def shape(name: str) -> tuple[int, ...] | None:
         tensor = weights.get(name, weights.get(f"module.{name}"))
-        return None if tensor is None else tensor.shape
+        return tensor.shape if tensor is not None and tensor.ndim else None
 
     if image_encoder is None:
         projection = shape("img_encoder.patch_embed.proj.weight")
-        if projection is None or projection[0] not in _RELEASE_ENCODERS:
+        if projection is None or len(projection) != 4 or projection[0] not in _RELEASE_ENCODERS:
             width = "unknown" if projection is None else projection[0]
             raise CheckpointError(f"{path}: a ViT of width {width} is none of "
                                   f"{list(_RELEASE_ENCODERS)}; name it with image_encoder=")

@@ -39,6 +39,8 @@ _ROSE = [
                          (r"cross_attn_image_to_token\.", "k2q_attn."), ("", ""))),
 ]
 
+_LISTED = 20  # names in a message
+
 
 def our_name(release_name: str) -> str | None:
     """Return our name for the authors' parameter; None for one that influences no output."""
@@ -62,7 +64,7 @@ def convert_release_state_dict(release: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def is_release_state_dict(state: dict) -> bool:
     """Whether the names are the authors'."""
-    return any(key.removeprefix("module.") == "img_mask_token" for key in state)
+    return any(str(key).removeprefix("module.") == "img_mask_token" for key in state)
 
 
 def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) -> None:
@@ -82,10 +84,16 @@ def load_release_state_dict(module: nn.Module, release_dict: dict[str, Tensor]) 
 
 
 def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
-    """Call `module.load_state_dict(state)`, with one line that lists every name that does not fit.
+    """Call `module.load_state_dict(state)`, unless `check_fit` refuses it; `module` is then
+    unchanged."""
+    check_fit(module, state, source)
+    with torch.no_grad():
+        module.load_state_dict(state)
 
-    Raise CheckpointError for a missing, unexpected or wrongly shaped name; `module` is unchanged.
-    """
+
+def check_fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Raise CheckpointError for a missing, unexpected or wrongly shaped name, in one line that
+    lists all of them (the first few of many)."""
     own = module.state_dict()
     faults = {
         "missing": [name for name in own if name not in state],
@@ -93,10 +101,13 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
         "wrong shape": [f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
                         for name in own if name in state and state[name].shape != own[name].shape],
     }
-    listed = "; ".join(f"{fault}: {', '.join(names)}" for fault, names in faults.items() if names)
+    listed = "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names)
     if listed:
         raise CheckpointError(f"{source}: does not fit the network ({listed}); build the network "
                               "with the checkpoint's own image_encoder, graph_in_dim, "
                               "graph_out_dim, relation_edges and decoder")
-    with torch.no_grad():
-        module.load_state_dict(state)
+
+
+def _first(names: list[str]) -> str:
+    rest = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {rest} more" if rest > 0 else "")

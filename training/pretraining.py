@@ -293,7 +293,7 @@ class PretrainingRun:
         if checkpoint is None:
             self.record.start(0)
             return
-        load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"])
+        load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"], self.last_saved)
         self.fabric.strategy.precision.load_state_dict(checkpoint["precision"])
         self.epoch, self.step, self.global_step = (checkpoint[name]
                                                    for name in ("epoch", "step", "global_step"))

@@ -47,15 +47,16 @@ class Whole:
 
 @dataclass(frozen=True)
 class Number:
-    """A finite number within bounds, both included."""
+    """A number within bounds, both included; infinite or nan only if not `finite`."""
 
     least: float | None = None
     most: float | None = None
+    finite: bool = True
 
     def check(self, value: Any, at: str) -> float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not _is_finite(value) or not _within(value, self):
-            raise fault(at, value, f"a finite number{_bounds(self)}")
+        if not number or (self.finite and not _is_finite(value)) or not _within(value, self):
+            raise fault(at, value, f"a {'finite ' * self.finite}number{_bounds(self)}")
         return value
 
 
@@ -151,7 +152,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Table:
-    """A dict from texts, each of which follows `key`, to values of one rule."""
+    """A dict from names, each of which follows `key`, to values of one rule."""
 
     rule: Rule
     key: Rule = field(default_factory=Text)
@@ -170,10 +171,12 @@ class Fields:
     Args:
         required: name -> rule.
         optional: name -> rule, of fields that may be missing.
+        closed: refuse fields of neither kind.
     """
 
     required: Mapping[str, Rule]
     optional: Mapping[str, Rule] = field(default_factory=dict)
+    closed: bool = False
 
     def check(self, value: Any, at: str) -> dict[str, Any]:
         if not isinstance(value, dict):
@@ -182,6 +185,9 @@ class Fields:
             if name not in value:
                 raise ContentFault(f"{_inside(at, name)} is missing, expected it")
         rules = {**self.optional, **self.required}
+        for name in value:
+            if self.closed and name not in rules:
+                raise fault(f"a name in {at or 'the content'}", name, f"one of {', '.join(rules)}")
         return {name: rules[name].check(item, _inside(at, name)) if name in rules else item
                 for name, item in value.items()}
 
@@ -231,8 +237,9 @@ def read_json(path: Path, rule: Rule, remedy: str, error: type[RoseError] = Rose
         raise error(f"{path}: {message}; {remedy}") from problem
 
 
-def _inside(at: str, name: str) -> str:
-    return f"{at}.{name[:_SHOWN]}" if at else name[:_SHOWN]
+def _inside(at: str, name: object) -> str:
+    shown = str(name)[:_SHOWN]
+    return f"{at}.{shown}" if at else shown
 
 
 def _within(value: float, rule: Whole | Number) -> bool:

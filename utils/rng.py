@@ -6,6 +6,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from utils.contents import Either, Fields, Items, Null, Number, Text, Whole
+from utils.tensor_files import Dense
+
+_BYTES = Dense((torch.uint8,))
+# what `rng_state` returns
+RNG_STATE = Fields({
+    "torch": Dense((torch.uint8,), shape=tuple(torch.get_rng_state().shape)),
+    "cuda": Items(_BYTES),
+    "numpy": Items([Text(("MT19937",)), Dense((torch.int64,), shape=(624,)), Whole(0, 624),
+                    Whole(0, 1), Number()]),
+    "python": Items([Whole(3, 3), Items(Whole(0, 2**32 - 1), 625, 625),
+                     Either([Null(), Number()])])})
+
 
 def rng_state() -> dict[str, Any]:
     """Return the state of every random generator of this process."""
@@ -25,4 +38,5 @@ def set_rng_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    random.setstate(state["python"])
+    version, numbers, gauss_next = state["python"]
+    random.setstate((version, tuple(numbers), gauss_next))

@@ -71,20 +71,26 @@ class CachedText:
                 if row is None:
                     continue
                 vector, checksum = row
-                if len(vector) != 4 * self.width or zlib.crc32(vector) != checksum:
+                if (not isinstance(vector, bytes) or len(vector) != 4 * self.width
+                        or checksum not in (self._checksum(value, vector), zlib.crc32(vector))):
                     raise sqlite3.DatabaseError(f"the vector of {value!r} is not what was written")
                 self._known[value] = np.frombuffer(vector, dtype="<f4")
         self._with_database(read)
 
     def _keep(self, values: Sequence[str], vectors: np.ndarray) -> None:
         encoded = [vector.astype("<f4").tobytes() for vector in vectors]
-        rows = [(self._identity, _bytes(value), data, zlib.crc32(data))
+        rows = [(self._identity, _bytes(value), data, self._checksum(value, data))
                 for value, data in zip(values, encoded, strict=True)]
 
         def write(database: sqlite3.Connection) -> None:
             with database:  # one transaction: all of them, or none
                 database.executemany(_WRITE, rows)
         self._with_database(write)
+
+    def _checksum(self, value: str, vector: bytes) -> int:
+        """Return the CRC-32 of a row: a damaged index would find another value's. Rows of version
+        0.1 have that of the vector alone."""
+        return zlib.crc32(vector, zlib.crc32(f"{self._identity}\0".encode() + _bytes(value)))
 
     def _with_database(self, use: Callable[[sqlite3.Connection], None]) -> None:
         """Read or write the cache; after a fault continue with a new cache, or without one."""
@@ -101,19 +107,21 @@ class CachedText:
             self.notes.append(f"{self._file}: text vectors are not cached ({one_line(error)}); "
                               "text.cache=FOLDER names another place")
         except sqlite3.DatabaseError as error:
-            self.notes.append(f"{self._file}: the cache of text vectors was damaged "
-                              f"({one_line(error)}) and is made again")
-            self._remove()
+            self._set_aside(one_line(error))
 
-    def _remove(self) -> None:
+    def _set_aside(self, reason: str) -> None:
+        damaged = self._file.with_name(f"{self._file.name}.damaged")
         try:
             # a journal alone would spoil the next one
-            for path in (self._file.with_name(f"{self._file.name}-journal"), self._file):
-                path.unlink(missing_ok=True)
+            self._file.with_name(f"{self._file.name}-journal").unlink(missing_ok=True)
+            self._file.replace(damaged)
         except OSError as error:
             self._usable = False
-            self.notes.append(f"{self._file}: cannot be removed ({error.strerror}); text vectors "
-                              "are not cached")
+            self.notes.append(f"{self._file}: was damaged ({reason}), and cannot be moved "
+                              f"({error.strerror}); text vectors are not cached")
+        else:
+            self.notes.append(f"{self._file}: the cache of text vectors was damaged ({reason}) "
+                              f"and is made again; the damaged one is {damaged.name}")
 
 
 def _bytes(value: str) -> bytes:

@@ -8,10 +8,10 @@ open_clip_config.json beside the file if there is one.
 """
 
 import difflib
-import json
+import re
 import socket
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from datasets.prepare.text.cache import CachedText
 from datasets.prepare.text.registry import ENCODERS
 from datasets.prepare.text.weights import TextWeightsFault, read_text_weights
+from utils.contents import Fields, Flag, read_json
 from utils.errors import PrepareError, one_line
 from utils.files import sha256_of
 
@@ -34,6 +35,7 @@ _OPENAI = "openai"     # the tag of OpenAI's own weights
 _QUICK = "-quickgelu"
 _BATCH, _STEP = 16, 8  # values and token lengths encoded together
 _PATIENCE = 4          # seconds to reach the host of the weights
+_SIDECAR = Fields({"model_cfg": Fields({}, {"quick_gelu": Flag()})})
 # the image tower, which is never used: as small as may be
 _VISION = {"layers": 1, "width": 64, "image_size": 32, "patch_size": 32}
 
@@ -97,8 +99,7 @@ class ClipText:
             return np.empty((0, self.width), dtype=np.float32)
         if self._tower is None:
             self._tower = self._load().to("cuda" if torch.cuda.is_available() else "cpu")
-        tokenizer = self._clip.get_tokenizer(self.model)
-        tokens = tokenizer(list(values))                       # [n, context]
+        tokens = self._tokenizer()(list(values))               # [n, context]
         vectors = torch.empty(len(values), self.width)
         for rows, batch in _batches(tokens, _is_causal(self._tower)):
             vectors[rows] = _forward(self._tower, batch)[:len(rows)].cpu()
@@ -106,6 +107,14 @@ class ClipText:
             raise PrepareError(f"text.weights={self._path or self.weights}: the text vectors are "
                                "not finite; get the file of weights again")
         return vectors.numpy()
+
+    def _tokenizer(self) -> Callable[[list[str]], Tensor]:
+        try:
+            return self._clip.get_tokenizer(self.model)
+        except Exception as error:  # it unpacks a list of words, which raises anything if damaged
+            raise PrepareError(f"text.model={self.model}: the tokenizer of open_clip cannot be "
+                               f"read ({one_line(error)}); install it again with `pip install "
+                               "--force-reinstall --no-deps open_clip_torch`") from error
 
     def _check_model(self, model: str) -> None:
         known = [name for name in self._clip.list_models() if self._stands_alone(name)]
@@ -152,11 +161,9 @@ class ClipText:
             return model.removesuffix(_QUICK) + _QUICK
         beside = self._path.with_name("open_clip_config.json")
         if beside.is_file():
-            try:
-                needed = bool(json.loads(beside.read_text())["model_cfg"].get("quick_gelu", False))
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
-                raise PrepareError(f"{beside}: does not describe a model of open_clip "
-                                   f"({one_line(error)}); mend or remove it") from error
+            needed = read_json(beside, _SIDECAR, "mend or remove it, if it does not describe "
+                               "the weights beside it", PrepareError
+                               )["model_cfg"].get("quick_gelu", False)
             if needed != bool(self._clip.get_model_config(model).get("quick_gelu", False)):
                 remedy = model.removesuffix(_QUICK) + (_QUICK if needed else "")
                 raise PrepareError(f"text.model={model}: {beside} says that these weights were "
@@ -187,6 +194,7 @@ class ClipText:
     def _load(self) -> nn.Module:
         """Return the text tower with its weights, for inference; refuse those of another model."""
         path = self._path or self._download()
+        _check_stored(path)
         tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"],
                                           self.config.get("quick_gelu", False)).text
         try:
@@ -277,6 +285,16 @@ def _sha256(path: Path) -> str:
     except OSError as error:
         raise PrepareError(f"{path}: cannot be read ({error.strerror}); give a readable file of "
                            "weights as text.weights=") from error
+
+
+def _check_stored(path: Path) -> None:
+    """Raise PrepareError if a file of the hub's cache is not what was downloaded: its name there
+    is its SHA-256."""
+    stored = path.resolve()
+    if (stored.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", stored.name)
+            and _sha256(stored) != stored.name):
+        raise PrepareError(f"{path}: its checksum is not that of its name in the cache: the file "
+                           f"is damaged; remove {stored}, and it is downloaded again")
 
 
 def _is_causal(tower: nn.Module) -> bool:

@@ -9,11 +9,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from utils.contents import ContentFault, Table
 from utils.errors import one_line
-from utils.tensor_files import FileFault, load_tensors
+from utils.tensor_files import Dense, FileFault, load_tensors
 
 _OTHERS = ("visual.", "logit_scale", "logit_bias", "input_resolution", "context_length",
            "vocab_size", "attn_mask")
+_FLOATS = Dense((torch.float32, torch.float16, torch.bfloat16, torch.float64))
 
 
 class TextWeightsFault(Exception):
@@ -41,7 +43,12 @@ def read_text_weights(path: Path, trusted: bool = False) -> dict[str, Tensor]:
     else:
         state = _read_state_dict(path)
     state = {_text_name(name): tensor for name, tensor in state.items()}
-    return {name: tensor for name, tensor in state.items() if not name.startswith(_OTHERS)}
+    try:
+        return {name: _FLOATS.check(tensor, f"the weight {name[:200]}")
+                for name, tensor in state.items() if not name.startswith(_OTHERS)}
+    except ContentFault as fault:
+        raise TextWeightsFault(f"{fault}; get the file again, or give the weights of a CLIP "
+                               "model") from fault
 
 
 def _text_name(name: str) -> str:
@@ -54,29 +61,36 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             return {name: file.get_tensor(name) for name in file.keys()  # noqa: SIM118
                     if not _text_name(name).startswith(_OTHERS)}
     except (SafetensorError, OSError) as error:
-        raise TextWeightsFault(f"cannot be read as safetensors ({one_line(error)}); get the file "
-                               "again") from error
+        raise TextWeightsFault(f"cannot be read as safetensors ({one_line(error)}): the file is "
+                               "truncated or damaged; get it again") from error
 
 
 def _read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         content: Any = load_tensors(path)
     except FileFault as error:
-        raise TextWeightsFault(f"{error}; give the weights as safetensors or as a state "
-                               "dict") from error
+        remedy = ("give the weights as safetensors or as a state dict" if error.refused
+                  else "get the file again")
+        raise TextWeightsFault(f"{error}; {remedy}") from error
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    tensors = content.values() if isinstance(content, dict) else []
-    if not tensors or not all(isinstance(tensor, Tensor) for tensor in tensors):
-        raise TextWeightsFault("holds no state dict; give the weights of a CLIP model")
-    return content
+    try:
+        if content:
+            return Table(Dense()).check(content, "")
+    except ContentFault as fault:
+        raise TextWeightsFault(f"holds no state dict ({fault}); give the weights of a CLIP "
+                               "model") from fault
+    raise TextWeightsFault("holds no state dict; give the weights of a CLIP model")
 
 
 def _is_torchscript(path: Path) -> bool:
     if not zipfile.is_zipfile(path):
         return False
-    with zipfile.ZipFile(path) as archive:
-        return any("/code/" in name for name in archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError):  # damaged, which reading it as a state dict says
+        return False
 
 
 def _read_torchscript(path: Path) -> dict[str, Tensor]:

@@ -1,0 +1,29 @@
+"""What a file may say of its network and of the tiles it was trained on."""
+
+from typing import get_args, get_type_hints
+
+from models.rose import MODEL_KEYS
+from utils.contents import Either, Fields, Flag, Items, Null, Number, Rule, Text, Whole
+from utils.recipes import RECIPES, Recipe
+
+_WIDTH = Whole(1, 1 << 16)  # of a node or an embedding
+_RATIO = Number(0, 1)
+_METRES = Number(1e-6, 1e6)
+_TYPES = get_type_hints(Recipe)
+
+
+def _recipe_key(name: str) -> Rule:
+    return Flag() if _TYPES[name] is bool else Text(get_args(_TYPES[name]))
+
+
+# the arguments of `build_rose`
+BUILD = Fields(
+    {"image_encoder": Text(most=200)},
+    {"recipe": Text(tuple(RECIPES)), "pretrained": Flag(), "graph_in_dim": _WIDTH,
+     "graph_out_dim": _WIDTH, "img_mask_ratio": _RATIO, "osm_mask_ratio": _RATIO,
+     **{name: Either([_recipe_key(name), Null()]) for name in MODEL_KEYS}}, closed=True)
+# what `TileDataset.describe` returns
+TILES = Fields({}, {
+    "tile_px": Whole(1, 1 << 20), "metres_per_pixel": Items([_METRES, _METRES]),
+    "text": Fields({"name": Text(most=200)}, {"width": _WIDTH}),
+    "relation_codes": _recipe_key("relation_codes"), "coordinates": _recipe_key("coordinates")})
