@@ -5,6 +5,7 @@ settled before any resampling.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -18,6 +19,8 @@ from datasets.prepare.imagery.files import PIXEL_TYPES, Reading, colour_bands, i
 
 _ALL_OPAQUE = "<ScaleOffset>255</ScaleOffset><ScaleRatio>0</ScaleRatio>"
 _OPAQUE = "<LUT>0:0,1:255</LUT>"  # all but 0 counts as imagery, in alpha bands of any type
+
+Source = Callable[[int | str, str], str]  # band and its change of values -> XML
 
 
 def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.DatasetReader:
@@ -74,16 +77,19 @@ def _describe(path: Path, dataset: rasterio.DatasetReader, reading: Reading, lev
     options = ("" if level is None else
                f'<OpenOptions><OOI key="OVERVIEW_LEVEL">{level}</OOI></OpenOptions>')
     size = f'xSize="{dataset.width}" ySize="{dataset.height}"'
-    source = (f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(str(path.absolute()))}'
-              f'</SourceFilename>{options}<SourceBand>{{}}</SourceBand>'
-              f'<SrcRect xOff="0" yOff="0" {size}/>'
-              f'<DstRect xOff="{frame}" yOff="{frame}" {size}/>{{}}</ComplexSource>')
+
+    def source(band: int | str, change: str) -> str:
+        return (f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(str(path.absolute()))}'
+                f'</SourceFilename>{options}<SourceBand>{band}</SourceBand>'
+                f'<SrcRect xOff="0" yOff="0" {size}/>'
+                f'<DstRect xOff="{frame}" yOff="{frame}" {size}/>{change}</ComplexSource>')
+
     if is_palette(dataset, reading):
         bands = _palette_bands(dataset, reading, source)
     else:
         bands = _colour_bands(dataset, colour_bands(path, dataset, reading), reading, source)
     if frame and len(bands) == 3 and "<NoDataValue>" not in bands[0]:
-        bands.append(_band(4, "Byte", source.format(1, _ALL_OPAQUE)))
+        bands.append(_band(4, "Byte", source(1, _ALL_OPAQUE)))
     crs = reading.given_crs() or dataset.crs
     grid = (dataset.transform @ Affine.translation(-frame, -frame)).to_gdal()
     return (f'<VRTDataset rasterXSize="{dataset.width + 2 * frame}" '
@@ -100,25 +106,25 @@ def _band(number: int, dtype: str, source: str, nodata: float | None = None) -> 
 
 
 def _colour_bands(dataset: rasterio.DatasetReader, bands: tuple[int, int, int], reading: Reading,
-                  source: str) -> list[str]:
+                  source: Source) -> list[str]:
     """Return red, green and blue, and opacity if the file has an alpha band or a mask."""
     dtype = PIXEL_TYPES[str(np.result_type(*(dataset.dtypes[band - 1] for band in bands)))]
-    colours = [_band(number, dtype, source.format(band, ""),
+    colours = [_band(number, dtype, source(band, ""),
                      _nodata(dataset, band, reading, dtype))
                for number, band in enumerate(bands, start=1)]
     opacity = _opacity_band(dataset, bands[0]) if reading.nodata == "file" else None
-    return [*colours, _band(4, "Byte", source.format(opacity, _OPAQUE))] if opacity else colours
+    return [*colours, _band(4, "Byte", source(opacity, _OPAQUE))] if opacity else colours
 
 
-def _palette_bands(dataset: rasterio.DatasetReader, reading: Reading, source: str) -> list[str]:
+def _palette_bands(dataset: rasterio.DatasetReader, reading: Reading, source: Source) -> list[str]:
     """Return red, green and blue of the table of colours, and opacity by table or nodata."""
     component = "<ColorTableComponent>{}</ColorTableComponent>"
     nodata = None if reading.nodata in ("file", "none") else float(reading.nodata)
-    bands = [_band(number, "Byte", source.format(1, component.format(number)), nodata)
+    bands = [_band(number, "Byte", source(1, component.format(number)), nodata)
              for number in (1, 2, 3)]
     if reading.nodata == "file":
         missing = "" if dataset.nodata is None else f"<NODATA>{dataset.nodata!r}</NODATA>"
-        bands.append(_band(4, "Byte", source.format(1, missing + component.format(4))))
+        bands.append(_band(4, "Byte", source(1, missing + component.format(4))))
     return bands
 
 

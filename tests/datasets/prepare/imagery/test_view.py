@@ -237,3 +237,14 @@ def test_faint_alpha_is_imagery(tmp_path, dtype, faint):
                         "blue", "alpha")
     np.testing.assert_array_equal(read_all(path)[1],
                                   np.arange(20)[:, None].repeat(20, axis=1) >= 5)
+
+
+@pytest.mark.parametrize("name", ["{}", "{GUID}", "a%s%d", "a[1]", "a&<b", "a'\"b", "${x}"])
+@pytest.mark.parametrize("indirectly", [False, True])
+def test_no_name_is_a_template(tmp_path, name, indirectly):
+    image = pixels(9, 8, bands=4)
+    (tmp_path / name).mkdir()
+    path = write_raster(tmp_path / name / f"{name}.tif", image, photometric="RGB", alpha="YES")
+    rgb, valid = read_all(tmp_path / name / "*.tif" if indirectly else path)
+    np.testing.assert_array_equal(rgb, image[..., :3])
+    assert (valid == (image[..., 3] > 0)).all()
