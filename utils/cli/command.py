@@ -26,6 +26,7 @@ from yaml import YAMLError
 from utils.cli.checks import check_all, forwarded, named, with_implied
 from utils.cli.compose import explained, read, typed
 from utils.cli.overrides import quote, split_override, values_of
+from utils.cli.own_files import check_own_files
 from utils.cli.process import (
     INTERRUPTED,
     READER_GONE,
@@ -123,7 +124,8 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
     try:
         hydra.main(config_path=str(program.config_dir), config_name=program.name,
                    version_base="1.3")(_named_like(task, job))()
-    except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, LookupError,
+            AttributeError, RecursionError, YAMLError) as error:
         if job.started:
             raise
         raise ConfigError(explained(program, error)) from error
@@ -164,6 +166,9 @@ def _flags(parser: ArgumentParser, args: Namespace) -> list[str]:
 def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
     """Return the overrides as Hydra takes them, and those to be handed on."""
     own = next((Path(path) for path in (args.config_dir, args.config_path) if path), None)
+    if own:
+        chosen = [override.lstrip("+").replace("=", "/", 1) for override in args.overrides]
+        check_own_files(program.schema, own, [*chosen, str(args.config_name).removesuffix(".yaml")])
     arguments = named(args.overrides, program)
     quoted = [quote(argument, args.multirun) for argument in arguments]
     overrides, rest = forwarded(quoted, program)

@@ -113,6 +113,8 @@ def _literal(value: Any) -> Any:
 
 def explained(program: Program, error: Exception) -> str:
     """Return in one line what Hydra or OmegaConf found wrong with files or values."""
+    if isinstance(error, RecursionError):
+        return "the config files refer to one another without end; mend their defaults lists"
     text = str(error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException)
                and str(error.__cause__) not in str(error) else error)
     key, source = re.search(r"full_key: (\S+)", text), re.match(r"In '(\S+)'", text)

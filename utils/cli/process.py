@@ -37,6 +37,9 @@ def prepared() -> Iterator[None]:
                 before[number] = signal.signal(number, _end)
     try:
         yield
+    except Ended:
+        before.clear()  # signals stay ignored until the program has ended
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
