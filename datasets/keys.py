@@ -14,6 +14,7 @@ RASTER = "a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chip
 OSM = ".osm.pbf, .osm, GeoPackage, GeoParquet, GeoJSON, Shapefile, or a folder of them"
 UNITS = ("count", "per_km2", "per_hectare", "per_m2")
 LAYOUTS = ("compact", "release")
+MOST_TILE_PX = 16_384  # a side; a tile is held in memory
 
 
 @dataclass
@@ -22,12 +23,14 @@ class ImageryKeys:
 
     bands: list[int] | None = in_imagery(
         None, "the raster's bands for red, green and blue, from 1; null: by the file's colours, "
-              "else the first three; [1,1,1] makes one band grey")
+              "else the first three; [1,1,1] makes one band grey", least=1, most=65_536,
+        items=(3, 3))
     raster_crs: str | None = in_imagery(None, "CRS of a raster that has none, such as EPSG:32648")
     resolution: float | None = in_imagery(None, "metres per pixel to resample to; null: as the "
-                                                "raster is", above=0)
+                                                "raster is", least=0.001, most=100_000)
     stretch: list[float] = in_imagery([2, 98], "percentiles that become black and white, of "
-                                               "imagery that is not 8-bit")
+                                               "imagery that is not 8-bit", least=0, most=100,
+                                  items=(2, 2))
     nodata: str = in_imagery("file", "file: as the raster says; none: every pixel counts; a "
                                      "number: pixels of this value in all bands do not")
 
@@ -57,13 +60,13 @@ class SplitConfig:
     val: float = key(0.15, "share of the tiles", least=0, below=1)
     test: float = key(0.15, "share of the tiles", least=0, below=1)
     block: int = key(8, "tiles along a side of a block; a city of fewer than nine blocks is "
-                        "dealt with the size that suits it best", least=1)
+                        "dealt with the size that suits it best", least=1, most=10_000)
     guard: int = key(1, "tiles left out between training tiles and the others, on every side",
-                     least=0)
+                     least=0, most=1000)
     seed: int = key(0, "another seed draws other blocks", least=0, below=2**32)
     train_sizes: list[int] = key(
         [50, 100, 200, 500, 1000], "osm-train50.txt ...: each inside the next; those larger than "
-                                   "the training set are left out")
+                                   "the training set are left out", least=1, items=(0, 100))
 
 
 SPLIT = Choice("split", "blocks", "square blocks of tiles, drawn by seed",
@@ -88,8 +91,9 @@ class PrepareConfig(ImageryKeys):
                                  result=False)
     max_nodata: float = in_imagery(0.1, "leave out tiles with a larger share of pixels without "
                                         "imagery", least=0, most=1)
-    tile_px: int = in_tiles(224, "side in pixels", least=1)
-    stride: int | None = in_tiles(None, "pixels from one tile to the next; null: tile_px", least=1)
+    tile_px: int = in_tiles(224, "side in pixels", least=1, most=MOST_TILE_PX)
+    stride: int | None = in_tiles(None, "pixels from one tile to the next; null: tile_px", least=1,
+                                  most=MOST_TILE_PX)
     keep_empty: bool = in_tiles(False, "also make tiles without any OSM object")
     recipe: str = in_tiles("rose", "set by the choice recipe=")
     relation_codes: str = recipe_key("relation_codes", section="tiles")
@@ -112,7 +116,7 @@ class PrepareConfig(ImageryKeys):
     co2_column: str | None = in_targets(None, "as population_column")
     split: SplitConfig = key(SplitConfig(), result=False)
     workers: int | None = in_how(None, "processes; null: as many as there are cores, one for "
-                                       "small areas", least=1, result=False)
+                                       "small areas", least=1, most=1024, result=False)
     scheduler: str | None = in_how(None, "tcp://HOST:PORT of a Dask scheduler that does the work "
                                          "instead", result=False)
     dry_run: bool = in_how(False, "say what would be made, and draw it, without making it",
@@ -146,7 +150,7 @@ class SampleCityConfig:
     out: str = in_outputs(
         meaning="folder for city.tif, osm.gpkg, landuse.tif, population.tif, co2.tif and "
                 "districts.gpkg", why="the folder that the city's files go to")
-    tiles: int = in_outputs(12, "tiles of 224 m a side", least=1)
+    tiles: int = in_outputs(12, "tiles of 224 m a side", least=1, most=200)
     overwrite: bool = in_outputs(False, "replace the files of a city that out holds")
     seed: int = in_outputs(0, "the same seed gives the same bytes", least=0, below=2**32)
 

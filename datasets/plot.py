@@ -14,7 +14,7 @@ from torch_geometric.data import Data
 
 from datasets.stores.tile import CORNERS, LABEL
 from datasets.targets import CLASSES, UNKNOWN
-from utils.drawing import FIGURE_FONT, bare
+from utils.drawing import FIGURE_FONT, bare, literal
 from utils.style import (
     LINE,
     OSM_GROUND,
@@ -69,7 +69,7 @@ def tile_figure(
     known = [text.format(total) for name, text in AMOUNTS.items()
              if (total := totals.get(name)) is not None]
     figure.suptitle("\n".join([graph.name, ", ".join(known)]).strip(), fontsize=FIGURE_FONT + 2)
-    return figure
+    return literal(figure)
 
 
 def _tag_handles(tags: Mapping[int, tuple[str, str | None]], codes: list[int]) -> list[Patch]:

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from models.registry import decoder_names, regression_modalities, segmentation_modalities
-from training.keys import SAMPLE, MachineKeys, in_data, in_network, in_outputs
+from training.keys import (
+    HIGHEST_RATE,
+    SAMPLE,
+    MachineKeys,
+    in_data,
+    in_network,
+    in_outputs,
+)
 from utils.cli.program import Choice, Program
 from utils.config import recipe_key, section
 
@@ -24,7 +31,8 @@ class EvaluateConfig(MachineKeys):
         meaning="folder of a tile dataset with targets; if not given, the sample city",
         why="the folder of a tile dataset with targets; prepare_dataset.py makes one",
         result=False)
-    cities: list[str] | None = in_data(None, "only tiles of these cities; null: all")
+    cities: list[str] | None = in_data(None, "only tiles of these cities; null: all",
+                                      items=(1, 10_000))
     train_file: str = in_data("osm-train-all.txt", "the lists in data_root, a line NAME.png for "
                                                    "each tile; osm-train100.txt: fewer labels")
     val_file: str = in_data("val.txt", "chooses the epoch")
@@ -44,12 +52,15 @@ class EvaluateConfig(MachineKeys):
                                         section="network")
     task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here "
                                   "hold")
-    batch_size: int = in_trained(16, "tiles per device and step", least=1)
-    lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0)
-    lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0)
-    linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0)
-    weight_decay: float = in_trained(0.01, "of Adam", least=0)
-    epochs: int = in_trained(30, "0: measure a fine-tuned checkpoint as it is", least=0)
+    batch_size: int = in_trained(16, "tiles per device and step", least=1, most=1_000_000)
+    lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0,
+                           most=HIGHEST_RATE)
+    lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0, most=1e12)
+    linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0,
+                                  most=HIGHEST_RATE)
+    weight_decay: float = in_trained(0.01, "of Adam", least=0, most=HIGHEST_RATE)
+    epochs: int = in_trained(30, "0: measure a fine-tuned checkpoint as it is", least=0,
+                            most=1_000_000)
     cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of "
                                             "in every epoch; the figures are the same",
                                       result=False)
@@ -59,7 +70,7 @@ class EvaluateConfig(MachineKeys):
                                          "tile (noise study)", least=0, most=1)
     remove_while_training: bool = in_judged(False, "also from the training and validation tiles")
     seeds: list[int] = in_judged([0], "a run each; several give mean and standard deviation",
-                                 result=False)
+                                 least=0, below=2**32, items=(1, 1000), result=False)
     save_root_dir: str = in_outputs("runs", "where the outputs go", result=False)
     save_path: str | None = in_outputs(None, "folder of the outputs; null: by task, modality and "
                                              "mode in save_root_dir", result=False)
@@ -76,7 +87,8 @@ class SegmentationConfig(EvaluateConfig):
                                          "ones more", choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens", choices=decoder_names)
     classes: list[str] | None = in_trained(None, "names of the classes, in the order of the "
-                                                 "labels' values; null: the nine of land use")
+                                                 "labels' values; null: the nine of land use",
+                                           items=(1, 255))
 
 
 @dataclass
@@ -90,14 +102,15 @@ class RegressionConfig(EvaluateConfig):
         "none", "units of training. none: the target's (the release); standard: mean 0, "
                 "deviation 1; log1p: the same, of its logarithm",
         choices=("none", "standard", "log1p"))
-    lr: float = in_trained(1e-5, "of the encoders, decaying step by step", above=0)
+    lr: float = in_trained(1e-5, "of the encoders, decaying step by step", above=0,
+                           most=HIGHEST_RATE)
     lr_multi: float = in_trained(1e5, "the head's rate is lr times this; made for "
                                       "target_scale=none",
-                                 above=0)
+                                 above=0, most=1e12)
     linear_lr: float = in_trained(1.0, "the head's rate with mode=linear; made for "
                                        "target_scale=none",
-                                  above=0)
-    batch_size: int = in_trained(4, "tiles per device and step", least=1)
+                                  above=0, most=HIGHEST_RATE)
+    batch_size: int = in_trained(4, "tiles per device and step", least=1, most=1_000_000)
 
 
 _SAMPLE_TILES = ["sample_tiles=12",

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from datasets.keys import (
+    MOST_TILE_PX,
     OSM,
     RASTER,
     TEXT,
@@ -44,7 +45,7 @@ class SceneKeys(ImageryKeys):
                                          section="tiles")
     overwrite: bool = in_outputs(False, "replace the results that out has", result=False)
     batch_size: int = in_how(16, "tiles that the network sees at a time: fewer need less memory",
-                             least=1, result=False)
+                             least=1, most=1_000_000, result=False)
     num_workers: int = workers_key()
     accelerator: str = accelerator_key(result=True)
     precision: str = precision_key()
@@ -66,7 +67,8 @@ class PredictConfig(SceneKeys):
                           result=False)
     probabilities: bool = in_outputs(False, "for a model of land use: write each class's "
                                             "probability, too, as a Cloud-Optimised GeoTIFF")
-    tile_px: int | None = in_tiles(None, "a tile's side in pixels; null: as in training", least=1)
+    tile_px: int | None = in_tiles(None, "a tile's side in pixels; null: as in training", least=1,
+                                   most=MOST_TILE_PX)
     overlap: float | None = in_tiles(None, "share of a tile's side that the next one covers "
                                            "again; null: 0.5; of people and CO2 always 0, or "
                                            "they would count twice", least=0, below=1)
@@ -79,7 +81,7 @@ class ExtractConfig(SceneKeys):
     data_root: str | None = in_inputs(None, "folder of a tile dataset, in either layout",
                                       result=False)
     cities: list[str] | None = in_inputs(None, "of a dataset: only tiles of these cities; null: "
-                                               "all")
+                                               "all", items=(1, 10_000))
     raster: str | None = in_inputs(None, f"a scene: {RASTER}", result=False)
     sample_tiles: int | None = sample_key()
     checkpoint: str | None = in_network(
@@ -93,7 +95,7 @@ class ExtractConfig(SceneKeys):
                           why="the folder of the features to make")
     representations: list[str] | None = in_outputs(
         None, "such as [rs,fused]. rs: of the image (remote sensing); osm: of the objects; fused: "
-              "of both; null: all that there is")
+              "of both; null: all that there is", items=(1, 10))
     fusion: str = in_outputs("global", "of fused: global: the image meets one summary of all "
                                        "objects; fine: every object, the nearer ones more",
                              choices=("global", "fine"))
@@ -102,7 +104,7 @@ class ExtractConfig(SceneKeys):
                                      "fused_pca.tif and pictures")
     save_root_dir: str = in_outputs("runs", "where pretraining runs lie", result=False)
     image_size: int = in_tiles(224, "side in pixels: of the dataset's tiles, or of those that a "
-                                    "scene is cut to", least=1)
+                                    "scene is cut to", least=1, most=MOST_TILE_PX)
 
 
 PREDICT = Program("predict_scene", PredictConfig, "A map of a whole scene.",

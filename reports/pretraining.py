@@ -4,12 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from reports.attention import attention_viewer
 from reports.blocks import Block, Section, drawn, facts, settings
 from reports.markup import Markup, element
-from reports.read import csv_rows, json_object, number, reading
+from reports.read import csv_rows, json_object, number, reading, yaml_object
 from reports.record import ATTENTION, RECONSTRUCTION
 from utils.tables import format_number
 
@@ -35,7 +33,7 @@ def pretraining_section(folder: Path) -> Section:
         rows = [{name: float(row[name]) for name in _COLUMNS}
                 for row in csv_rows(folder / METRICS, _COLUMNS)]
     with reading(folder / CONFIG, "the keys of the run"):
-        config = dict(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
+        config = yaml_object(folder / CONFIG)
     headline = _losses(rows)
     if (folder / RECONSTRUCTION).is_file():
         with reading(folder / RECONSTRUCTION, "what train_rose.py measured"):

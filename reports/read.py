@@ -2,21 +2,20 @@
 
 import base64
 import csv
-import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
 from PIL import Image
 
+from utils.contents import MOST_BYTES, ContentFault, Fields, Rule, parse_json, parse_yaml
 from utils.drawing import webp
-from utils.errors import ReportError, one_line
+from utils.errors import ReportError, one_line, printable
 
 LARGE = 120_000        # bytes from which a PNG is packed again; small maps stay exact
 _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
@@ -31,18 +30,31 @@ def reading(path: Path, what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise ReportError(f"{path}: missing, expected {what}; run the command that made the "
                           "folder again") from error
-    except (ValueError, LookupError, TypeError, AttributeError, yaml.YAMLError,
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
             csv.Error) as error:
-        raise ReportError(f"{path}: {type(error).__name__}: {one_line(error)}, expected {what}; "
-                          "run the command that made the folder again") from error
+        raise ReportError(f"{path}: {type(error).__name__}: {printable(one_line(error))}, expected "
+                          f"{what}; run the command that made the folder again") from error
+    except ContentFault as fault:
+        raise ReportError(f"{path}: {fault}, expected {what}; run the command that made the "
+                          "folder again") from fault
 
 
 def json_object(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file."""
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise TypeError(f"holds a {type(value).__name__}")
-    return value
+    return _bounded(path, parse_json)
+
+
+def yaml_object(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a YAML file."""
+    return _bounded(path, parse_yaml)
+
+
+def _bounded(path: Path, parse: Callable[[bytes, Rule], Any]) -> dict[str, Any]:
+    with path.open("rb") as file:
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"larger than {MOST_BYTES} bytes")
+    return parse(data, Fields({}))
 
 
 def csv_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -12,7 +12,8 @@ from evaluation.problem import Regression, Segmentation
 from evaluation.results import read_result
 from evaluation.setup import Setup
 from training.devices import launch
-from utils.errors import RoseError, message_of
+from utils.cli.process import is_output_fault
+from utils.errors import RoseError, is_mendable, message_of
 from utils.tables import mean_std
 
 _PROBLEMS = {SegmentationConfig: Segmentation, RegressionConfig: Regression}
@@ -97,7 +98,9 @@ def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
         try:
             summaries = tuple(evaluate(cfg, _problem(cfg)) for cfg in cell.runs)
             outcomes.append(Outcome(cell, summaries))
-        except (RoseError, OSError) as error:
+        except Exception as error:
+            if is_output_fault(error) or not is_mendable(error):
+                raise
             raise RoseError(f"{cell.name}: {message_of(error)}") from error
         gc.collect()  # networks are in reference cycles
     return outcomes

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from evaluation.keys import EvaluateConfig
-from training.keys import SAMPLE, accelerator_key, in_data, in_network, in_outputs, sample_key
+from training.keys import (
+    SAMPLE,
+    accelerator_key,
+    in_data,
+    in_network,
+    in_outputs,
+    sample_key,
+    side_key,
+)
 from utils.cli.program import Program
 from utils.config import choices_of, section
 
@@ -29,15 +37,17 @@ class AttentionConfig:
     data_root: str = in_data(meaning="a tile dataset, in either layout",
                              why="the folder of a tile dataset; prepare_dataset.py makes one")
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
-                                             "[singapore,chicago]; null: all")
-    image_size: int = in_data(224, "side of the tiles in pixels", least=1)
+                                             "[singapore,chicago]; null: all",
+                                      items=(1, 10_000))
+    image_size: int = side_key()
     max_tiles: int | None = in_data(None, "for the number: how many tiles, evenly over the "
                                           "dataset; null: all", least=1)
-    batch_size: int = in_data(16, "tiles at once", least=1)
+    batch_size: int = in_data(16, "tiles at once", least=1, most=1_000_000)
     sample_tiles: int | None = sample_key()
     tile: str | None = in_drawn(None, "name of a tile; null: one with several large objects")
     nodes: list[int] | None = in_drawn(None, "row numbers of its objects, e.g. [0,7]; null: the "
-                                          "largest of different tags, up to an eighth of the tile")
+                                          "largest of different tags, up to an eighth of the tile",
+                                      least=0, items=(1, 100))
     accelerator: str = accelerator_key()
     save_root_dir: str = in_outputs("runs", "where pretraining runs lie")
     save_path: str = in_outputs("${save_root_dir}/attention", "folder of attention.csv, "
@@ -51,7 +61,7 @@ class StudyConfig:
     problem: str = in_asked("seg", "seg: land use; pop: population; co2: CO2 emission",
                             choices=("seg", "pop", "co2"))
     seeds: list[int] = in_asked([0, 1, 2], "a run each; the results are their mean and standard "
-                                           "deviation")
+                                           "deviation", least=0, below=2**32, items=(1, 1000))
     out: str = in_outputs()
 
 
@@ -61,8 +71,9 @@ class LabelEfficiencyConfig(StudyConfig):
 
     train_files: list[str] | None = in_asked(
         None, "lists of training tiles in data_root, e.g. [osm-train50.txt,osm-train-all.txt]; "
-              "null: all osm-train*.txt")
-    modes: list[str] = in_asked(["finetune", "scratch"], f"how each is used: {', '.join(MODES)}")
+              "null: all osm-train*.txt", items=(1, 1000))
+    modes: list[str] = in_asked(["finetune", "scratch"], f"how each is used: {', '.join(MODES)}",
+                                items=(1, 10))
     out: str = out_key("label_efficiency")
 
 
@@ -72,10 +83,11 @@ class MissingOsmConfig(StudyConfig):
 
     modalities: list[str] | None = in_asked(None, "e.g. [image,fusion]; null: all that the "
                                                   "problem has; image reads no OSM, and is drawn "
-                                                  "as a reference")
+                                                  "as a reference", items=(1, 10))
     ratios: list[float] = in_asked([0, 0.25, 0.5, 0.75, 1], "shares of the OSM objects removed "
                                                             "from each reported tile; 0 is "
-                                                            "always there unless while_training")
+                                                            "always there unless while_training",
+                                   least=0, most=1, items=(1, 1000))
     while_training: bool = in_asked(False, "also from the training and validation tiles: a "
                                            "training for each ratio")
     out: str = out_key("missing_osm")
@@ -86,7 +98,7 @@ class ModalitiesConfig(StudyConfig):
     """Keys of `python -m studies.modalities`."""
 
     modalities: list[str] | None = in_asked(
-        None, "e.g. [image,fusion]; null: all that the problem has")
+        None, "e.g. [image,fusion]; null: all that the problem has", items=(1, 10))
     out: str = out_key("modalities")
 
 

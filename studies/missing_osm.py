@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @command(MISSING_OSM)
 def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
-    check_ratios(cfg.ratios)
+    check_several("ratios", cfg.ratios)
     modalities = chosen_modalities(cfg)
     reading = [modality for modality in modalities if MODALITIES[modality].reads_osm]
     others = [modality for modality in modalities if modality not in reading]
@@ -98,15 +98,6 @@ def trained_cell(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str,
     run = replace(base, modality=modality, remove_ratio=ratio, remove_while_training=ratio > 0,
                   save_path=str(folder))
     return Cell({"modality": modality, "remove_ratio": ratio}, (run,))
-
-
-def check_ratios(ratios: list[float]) -> None:
-    """Raise ConfigError unless they are shares."""
-    check_several("ratios", ratios)
-    wrong = [ratio for ratio in ratios if not 0 <= ratio <= 1]
-    if wrong:
-        raise ConfigError(f"ratios=[{','.join(f'{ratio:g}' for ratio in ratios)}]: {wrong[0]:g} "
-                          "is no share; expected numbers from 0 to 1")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from utils.cli.program import Choice, Program
 from utils.config import recipe_key, section
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+HIGHEST_RATE = 1e6  # of learning and of weight decay; far above any that trains
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 SAMPLE = Choice("experiment", None, "sample: the generated city")
 RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
@@ -14,6 +15,11 @@ RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the a
 
 in_data, in_schedule, in_network, in_outputs, in_machine = map(
     section, ("data", "schedule", "network", "outputs", "machine"))
+
+
+def side_key() -> Any:
+    """State `image_size` of a dataset."""
+    return in_data(224, "side of the tiles in pixels", least=1, most=16_384)
 
 
 def accelerator_key(result: bool = False) -> Any:
@@ -31,25 +37,25 @@ def precision_key(**rules: Any) -> Any:
 def workers_key() -> Any:
     """State `num_workers`."""
     return in_machine(2, "processes that load tiles; results do not depend on it", least=0,
-                      result=False)
+                      most=1024, result=False)
 
 
 def sample_key() -> Any:
     """State `sample_tiles`."""
     return in_data(None, "generate the sample city with this many tiles a side if the dataset does "
-                         "not exist", least=1, result=False)
+                         "not exist", least=1, most=200, result=False)
 
 
 @dataclass
 class MachineKeys:
     """Keys of every script that trains a network."""
 
-    image_size: int = in_data(224, "side of the tiles in pixels", least=1)
+    image_size: int = side_key()
     sample_tiles: int | None = sample_key()
     accelerator: str = accelerator_key()
     devices: str = in_machine("auto", "auto, or how many", result=False)
     num_nodes: int = in_machine(1, "hosts; torchrun sets it itself: docs/many_machines.md",
-                                least=1, result=False)
+                                least=1, most=10_000, result=False)
     strategy: str = in_machine("auto", "ddp on several devices: each has the whole network",
                                choices=("auto", "ddp"))
     precision: str = precision_key()
@@ -67,26 +73,29 @@ class TrainConfig(MachineKeys):
         why="the folder of a tile dataset; prepare_dataset.py makes one, and experiment=sample "
             "needs none", result=False)
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
-                                             "[singapore,chicago]; null: all")
-    batch_size: int = in_data(64, "tiles per device and batch", least=1, result=False)
+                                             "[singapore,chicago]; null: all", items=(1, 10_000))
+    batch_size: int = in_data(64, "tiles per device and batch", least=1, most=1_000_000,
+                              result=False)
     accumulate: int = in_data(1, "batches per step: as a larger batch_size, without its memory",
-                              least=1, result=False)
-    total_epoch: int = in_schedule(120, "epochs", least=1, result=False)
+                              least=1, most=1_000_000, result=False)
+    total_epoch: int = in_schedule(120, "epochs", least=1, most=1_000_000, result=False)
     max_steps: int | None = in_schedule(None, "stop after this many steps in all; null: run all "
                                               "epochs",
                                         least=1, result=False)
     schedule: list[int] = in_schedule([90, 110], "lr x0.1 from these epochs on (lr_decay), "
-                                                 "counted from 1")
+                                                 "counted from 1", least=1)
     cos: bool = in_schedule(False, "a half cosine over total_epoch instead")
     lr_decay: str = recipe_key("lr_decay", section="schedule")
     lr: float | None = in_schedule(None, "null: blr * batch_size * accumulate * devices / 256",
-                                   above=0)
-    blr: float = in_schedule(1.5e-4, "base learning rate", above=0)
-    weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0)
+                                   above=0, most=HIGHEST_RATE)
+    blr: float = in_schedule(1.5e-4, "base learning rate", above=0, most=HIGHEST_RATE)
+    weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0,
+                                      most=HIGHEST_RATE)
     image_encoder: str = in_network("vit_base_patch16_224", "any plain ViT of timm")
     pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
-    graph_in_dim: int = in_network(524, "node width without the label code", least=16)
-    graph_out_dim: int = in_network(128, "width of a node's embedding", least=1)
+    graph_in_dim: int = in_network(524, "node width without the label code", least=16,
+                                   most=65_536)
+    graph_out_dim: int = in_network(128, "width of a node's embedding", least=1, most=65_536)
     img_mask_ratio: float = in_network(0.75, "share of patches masked", above=0, below=1)
     osm_mask_ratio: float = in_network(0.15, "share of OSM objects masked", above=0, below=1)
     recipe: str = in_network("rose", "set by the choice recipe=")

@@ -16,7 +16,7 @@ from datasets.plot import draw_objects
 from datasets.stores.tile import CORNERS
 from datasets.tiles import denormalise
 from models import RoseOutput
-from utils.drawing import FIGURE_FONT, HALO, bare
+from utils.drawing import FIGURE_FONT, HALO, bare, literal
 from utils.style import GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, QUIET, TRUE_COLOUR
 from utils.tables import format_number
 
@@ -147,6 +147,6 @@ def _outline(axes: Axes, corners: Tensor, colour: str, style: str, size: int,
 
 def to_picture(figure: Figure) -> Tensor:
     """Return the pixels of a figure, uint8 [H, W, 3]."""
-    canvas = FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(literal(figure))
     canvas.draw()
     return torch.from_numpy(np.array(canvas.buffer_rgba())[..., :3])

@@ -5,17 +5,18 @@ follow from this one statement.
 """
 
 import dataclasses
+import math
 import operator
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, field
 from functools import partial
-from typing import Any, get_args, get_type_hints
+from pathlib import Path
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING as NOT_GIVEN
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
-from utils.errors import ConfigError
+from utils.errors import ConfigError, printable
 from utils.recipes import RECIPES, Recipe, meaning_of
 
 # the headings of --help, in order
@@ -24,6 +25,11 @@ SECTIONS = ("", "inputs", "what is asked", "what is drawn", "data", "schedule", 
             "what there is to learn (optional)", "how", "machine")
 _BOUNDS = (("above", "above {}", operator.gt), ("least", "{} or more", operator.ge),
            ("below", "below {}", operator.lt), ("most", "{} or less", operator.le))
+_LARGEST = 2**31 - 1  # of whole numbers whose key states no bound of its own
+_LONGEST = 4096       # bytes of a text: as a path may have
+_WHOLE = re.compile(r"[+-]?\d{1,40}")
+_FLAGS = {"true": True, "yes": True, "on": True, "y": True, "1": True,
+          "false": False, "no": False, "off": False, "n": False, "0": False}
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
                Any: "a path, or pairs such as {5:0,6:1}"}
 
@@ -32,7 +38,8 @@ def key(
     default: Any = NOT_GIVEN, meaning: str = "", *, section: str = "",
     choices: Sequence[str] | Callable[[], Sequence[str]] = (),
     above: float | None = None, least: float | None = None, below: float | None = None,
-    most: float | None = None, result: bool = True, why: str = "",
+    most: float | None = None, items: tuple[int, int] = (0, 10_000), result: bool = True,
+    why: str = "",
 ) -> Any:
     """State a key of a dataclass.
 
@@ -41,13 +48,16 @@ def key(
         meaning: what `--help` says of it.
         section: the heading under which `--help` lists it.
         choices: the only values allowed, or a function that returns them.
-        above, least, below, most: bounds; `above` and `below` exclude the bound itself.
+        above, least, below, most: bounds of a number, or of each in a list; `above` and `below`
+            exclude the bound itself.
+        items: how many a list may have, at least and at most.
         result: whether results depend on the key. False: where, or with how much at a time, a
             run works.
         why: what to give, in the message for a key that must be given and is not.
     """
     metadata = {"meaning": meaning, "section": section, "choices": choices, "above": above,
-                "least": least, "below": below, "most": most, "result": result, "why": why}
+                "least": least, "below": below, "most": most, "items": items, "result": result,
+                "why": why}
     if isinstance(default, list | dict) or dataclasses.is_dataclass(default):
         copy = partial(dataclasses.replace, default) if dataclasses.is_dataclass(default) else (
             partial(type(default), default))
@@ -122,11 +132,57 @@ def check_type(schema: type, name: str, value: Any, shown: Any = None) -> Any:
     if is_group(item):
         return value
     try:
-        alone = dataclasses.make_dataclass("Alone", [("value", item.type, NOT_GIVEN)])
-        return OmegaConf.merge(OmegaConf.structured(alone), {"value": value}).value
-    except OmegaConfBaseException as error:
-        shown = value if shown is None else shown
+        return _converted(value, item.type)
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = printable(value if shown is None else shown)
         raise ConfigError(f"{name}={shown}: expected {type_name(item)}") from error
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    """Return `value` as the type `hint`; raise TypeError, ValueError or OverflowError."""
+    options = get_args(hint)
+    if type(None) in options:
+        return None if value is None else _converted(value, options[0])
+    if get_origin(hint) is not list:
+        return _CONVERTED[hint](value)
+    if not isinstance(value, list | tuple):
+        raise TypeError
+    return [_converted(item, options[0]) for item in value]
+
+
+def _whole(value: Any) -> int:
+    if type(value) is int or (isinstance(value, str) and _WHOLE.fullmatch(value)):
+        return int(value)
+    raise TypeError
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(number := float(value)):
+        raise ValueError
+    return number
+
+
+def _flag(value: Any) -> bool:
+    if (text := str(value).lower()) not in _FLAGS:
+        raise ValueError
+    return _FLAGS[text]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str | int | float | Path):
+        raise TypeError
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _text_or_pairs(value: Any) -> Any:
+    pairs = isinstance(value, Mapping) and not any(
+        isinstance(item, list | Mapping) for item in value.values())
+    if not pairs and not isinstance(value, str | Path | None):
+        raise TypeError
+    return value
+
+
+_CONVERTED = {int: _whole, float: _number, bool: _flag, str: _text, Any: _text_or_pairs}
 
 
 def check_values(cfg: Any, prefix: str = "") -> None:
@@ -141,18 +197,47 @@ def check_values(cfg: Any, prefix: str = "") -> None:
 
 def check_rule(name: str, value: Any, item: Field) -> None:
     """Raise ConfigError if a key is empty or has a value that its rule does not allow."""
-    rule = item.metadata
-    if value == "":
-        raise ConfigError(f"{name}=: no value given; write {name}=..., without spaces around =")
-    if value is None or not rule:
+    if value is None or not item.metadata:
         return
-    choices = allowed(item)
+    several = isinstance(value, list | tuple)
+    if several:
+        least, most = item.metadata["items"]
+        if not least <= len(value) <= most:
+            count = f"{least}" if least == most else f"{least} to {most}"
+            raise ConfigError(f"{name}={printable(value)}: a list of {len(value)}, expected "
+                              f"{count} items")
+    for one in value if several else [value]:
+        if fault := _fault(name, one, item):
+            raise ConfigError(f"{name}={printable(value)}: {fault}")
+
+
+def _fault(name: str, value: Any, item: Field) -> str:
+    """Return what a value must be and is not, "" if its rule allows it."""
+    rule, choices = item.metadata, allowed(item)
+    if value == "":
+        return f"no value given; write {name}=..., without spaces around ="
     if choices and value not in choices:
-        raise ConfigError(f"{name}={value}: choose one of {', '.join(choices)}")
+        return f"choose one of {', '.join(choices)}"
+    if isinstance(value, str):
+        return _fault_of_text(value)
+    if not isinstance(value, int | float):
+        return ""
     bounds = [(words.format(rule[bound]), holds(value, rule[bound]))
               for bound, words, holds in _BOUNDS if rule[bound] is not None]
     if not all(kept for _, kept in bounds):
-        raise ConfigError(f"{name}={value}: must be {' and '.join(words for words, _ in bounds)}")
+        return f"must be {' and '.join(words for words, _ in bounds)}"
+    bounded = rule["most"] is not None or rule["below"] is not None
+    if isinstance(value, int) and not bounded and abs(value) > _LARGEST:
+        return f"must be {_LARGEST} or less"
+    return ""
+
+
+def _fault_of_text(value: str) -> str:
+    if printable(value, len(value)) != value:
+        return "must be text without control characters, in UTF-8"
+    if len(value.encode()) > _LONGEST:
+        return f"must be text of {_LONGEST} bytes or fewer"
+    return ""
 
 
 def not_given(name: str, item: Field) -> ConfigError:

@@ -14,9 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
+import yaml
+
 from utils.errors import RoseError, one_line
 
 MOST_BYTES = 256 << 20  # of a JSON file, which is read whole
+MOST_DEPTH, MOST_ALIASES = 50, 100  # of YAML
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -210,6 +213,30 @@ def parse_json(text: str | bytes, rule: Rule, at: str = "") -> Any:
     except (ValueError, RecursionError) as error:  # not UTF-8, a number of 5,000 digits, nesting
         reason = "nested too deeply" if isinstance(error, RecursionError) else one_line(error)
         raise ContentFault(f"{at or 'the content'} is no JSON ({reason}), expected JSON") from error
+    return rule.check(value, at)
+
+
+def parse_yaml(text: str | bytes, rule: Rule, at: str = "") -> Any:
+    """Return the value of YAML; raise ContentFault if it is none, is nested or repeats itself
+    beyond what a table of values does, or breaks the rule."""
+    try:
+        text = text.decode() if isinstance(text, bytes) else text
+        depth = aliases = 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            aliases += isinstance(event, yaml.AliasEvent)
+            if depth > MOST_DEPTH or aliases > MOST_ALIASES:
+                raise ContentFault(f"{at or 'the content'} is nested too deeply or repeats itself "
+                                   "too often, expected keys and values")
+        value = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ContentFault(f"{at or 'the content'} is no text in UTF-8, expected YAML") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1}: {error.problem}" if mark else one_line(error)
+        raise ContentFault(f"{at or 'the content'} is no YAML ({reason}), expected keys and values"
+                           ) from error
     return rule.check(value, at)
 
 

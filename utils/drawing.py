@@ -9,6 +9,8 @@ from pathlib import Path
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 from PIL import Image
 
 from utils.files import replacing
@@ -34,11 +36,24 @@ def bare(axes: Axes) -> None:
     axes.set(xticks=[], yticks=[])
 
 
+def literal(figure: Figure) -> Figure:
+    """Return a figure that shows its texts as they are: a name with dollar signs is no formula.
+
+    Only the powers of ten along logarithmic axes are formulas.
+    """
+    powers = {text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)
+              if isinstance(axis.get_major_formatter(), LogFormatter)
+              for text in axis.findobj(Text)}
+    for text in figure.findobj(Text):
+        text.set_parse_math(text in powers)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as a file that is whole or absent; make its folder if it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=_DPI)
+        literal(figure).savefig(temporary, dpi=_DPI)
 
 
 def save_figures(figures: Mapping[str, Figure | None], folder: Path) -> None:
@@ -63,7 +78,7 @@ def themed_svg(figure: Figure) -> str:
     figure.set_layout_engine("none")  # as laid out for the picture before
     text = StringIO()
     with rc_context(_RC):
-        figure.savefig(text, format="svg", dpi=_SVG_DPI, facecolor="none",
+        literal(figure).savefig(text, format="svg", dpi=_SVG_DPI, facecolor="none",
                        metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = " ".join(text.getvalue().replace(_FONT, "").split())
     svg = re.sub("(fill|stroke): #000000", r"\1: currentColor", svg)

@@ -14,16 +14,17 @@ WORKER_GRACE_S = 30
 
 
 class StopRequest:
-    """Remembers SIGINT or SIGTERM until the current step is done; a second SIGINT interrupts at
-    once."""
+    """Remembers SIGINT, SIGTERM or SIGHUP until the current step is done; a second SIGINT
+    interrupts at once."""
 
     def __init__(self) -> None:
         self.received: str | None = None
         self.before = {number: signal.signal(number, self._receive)
-                       for number in (signal.SIGINT, signal.SIGTERM)}
+                       for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+                       if signal.getsignal(number) != signal.SIG_IGN}  # as nohup leaves SIGHUP
 
     def forget(self) -> None:
-        """Restore the handlers of both signals."""
+        """Restore the handlers of the signals."""
         for number, handler in self.before.items():
             signal.signal(number, handler)
 
@@ -46,7 +47,8 @@ def outlast_signals(worker: int) -> None:
     """Let a data loading process survive a signal to the whole group, so that its parent can
     finish its step."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(WORKER_GRACE_S))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: signal.alarm(WORKER_GRACE_S))
 
 
 def end_workers() -> None:

@@ -194,13 +194,15 @@ def _png(figure, subject: str) -> bytes:
     small enough."""
     from matplotlib.colors import to_rgb
 
+    from utils.drawing import literal
+
     own = [round(255 * value) for colour in (*LAYER_COLOURS.values(), "black", LEGEND_GROUND)
            for value in to_rgb(colour)]
     about = PngInfo()
     about.add_text(_SUBJECT, subject)
     for dpi in (DPI, *SMALLER_DPI):
         drawing, packed = io.BytesIO(), io.BytesIO()
-        figure.savefig(drawing, dpi=dpi, format="png")
+        literal(figure).savefig(drawing, dpi=dpi, format="png")
         picture, palette = Image.open(drawing).convert("RGB"), Image.new("P", (1, 1))
         palette.putpalette(picture.quantize(256 - len(own) // 3).getpalette()[:768 - len(own)]
                            + own)

@@ -219,7 +219,7 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
                                   "other in one process, on one device"),
     ("modalities", ["checkpoint=nowhere.tar"], "modality=image: nowhere.tar: "),
     ("missing_osm", ["ratios=[0,1.5]"],
-     r"ratios=\[0,1.5\]: 1.5 is no share; expected numbers from 0 to 1"),
+     r"ratios=\[0,1.5\]: must be 0 or more and 1 or less"),
     ("missing_osm", ["modalities=[image]"],
      r"modalities=\[image\]: reads no OSM objects that could be missing; add one"),
     ("missing_osm", ["remove_ratio=0.5"], "remove_ratio=0.5: the study sets remove_ratio itself, "

@@ -55,3 +55,14 @@ def test_photographs_are_packed_and_plain_pictures_stay_exact(noise, kind):
     pixels = np.random.default_rng(0).integers(0, noise, (200, 200, 3), np.uint8)
     drawn.subplots().imshow(pixels, interpolation="nearest")
     assert re.findall("data:image/([a-z]+);base64", themed_svg(drawn)) == [kind]
+
+
+@pytest.mark.parametrize("name", [r"$\frac$", "$5 shop$", "_x_", r"\$a$"])
+def test_a_name_is_no_formula(tmp_path, name):
+    drawn = figure(label=name)
+    drawn.axes[0].set(title=name, xlabel=name, yscale="log")
+    drawn.axes[0].set_xticks([0, 1], [name, "b"])
+    drawn.legend(handles=drawn.axes[0].lines)
+    save_figures({"line": drawn}, tmp_path)
+    texts = [element.text for element in ElementTree.parse(tmp_path / "line.svg").iter()]
+    assert texts.count(name) == 4

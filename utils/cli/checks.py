@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, get_origin
 
 from hydra.core.override_parser.types import ValueType
+from omegaconf import grammar_parser
+from omegaconf.errors import OmegaConfBaseException
 
-from utils.cli.overrides import in_quotes, parsed, plain, split_override, values_of
+from utils.cli.overrides import in_quotes, parsed, parsed_value, plain, split_override, values_of
 from utils.cli.program import Choice, Program
 from utils.config import check_rule, check_type, keys_of, not_given
-from utils.errors import ConfigError
+from utils.errors import ConfigError, one_line, printable
 
 _KEY = re.compile(r"[+~]*[A-Za-z_][\w.@/]*")
 
@@ -83,7 +85,7 @@ def check_all(
             if keys[name].default is None:
                 override = f"{name}=null"  # Hydra finds nothing to remove where the value is null
         elif name in keys:
-            _check_value(program, name, override, value, sweeps)
+            override = _check_value(program, name, override, value, sweeps)
         elif not choice:
             raise unknown_key(name, plain(value), program.schema, program.choices)
         checked.pop(entry, None)
@@ -140,10 +142,18 @@ def _check_choice(program: Program, choice: Choice, override: str, value: str, s
     return f"{override.partition('=')[0]}={given}"
 
 
-def _check_value(program: Program, name: str, override: str, value: str, sweeps: bool) -> None:
-    """Raise ConfigError if a key cannot have a value, or one of the values of a grid."""
-    if "${" in value:
-        return
+def _check_value(program: Program, name: str, override: str, value: str, sweeps: bool) -> str:
+    """Return the override of a key, with text as it was typed: `city=1_000` is no number.
+
+    Raises:
+        ConfigError: the key cannot have this value, or one of the values of a grid.
+    """
+    if "${" in value:  # known when all values are
+        try:
+            grammar_parser.parse(plain(value))
+        except OmegaConfBaseException as error:
+            raise unusable_reference(name, value, error) from error
+        return override
     if value == "???":
         raise not_given(name, keys_of(program.schema)[name])
     several = values_of(override) if sweeps else None
@@ -154,11 +164,22 @@ def _check_value(program: Program, name: str, override: str, value: str, sweeps:
         raise ConfigError(f"{name}={value}: stands for no value")
     item = keys_of(program.schema)[name]
     for text in [value] if several is None else several:
-        read = parsed(f"{name}={text}")
+        read = parsed_value(text)
         given: Any = plain(text) if read is None or read.is_sweep_override() else read.value()
-        check_rule(name, check_type(program.schema, name, given, plain(text)), item)
+        checked = check_type(program.schema, name, given, plain(text))
+        check_rule(name, checked, item)
+        if several is None and isinstance(checked, str) and not isinstance(given, str):
+            return f"{override.partition('=')[0]}={in_quotes(value)}"
     if several:
         _check_distinct(name, several)
+    return override
+
+
+def unusable_reference(name: str, value: Any, error: Exception) -> ConfigError:
+    """Return the error for a value `${...}` that cannot be read, or refers to nothing."""
+    return ConfigError(f"{name}={printable(value)}: cannot be used ({printable(one_line(error))}); "
+                       "name a key, such as ${save_root_dir}, or write \\${ where a dollar and a "
+                       "brace are meant")
 
 
 def _check_distinct(name: str, values: Sequence[str]) -> None:
@@ -177,4 +198,4 @@ def unknown_key(name: str, value: str, schema: type, choices: Sequence[Choice]) 
              or difflib.get_close_matches(name.rpartition(".")[2], within, n=1))
     meant = within.get(close[0], close[0]) if close and close[0] not in names else "".join(close)
     remedy = f"did you mean {meant}?" if meant else f"the keys are {', '.join(sorted(names))}"
-    return ConfigError(f"{name}={value}: unknown key; {remedy}")
+    return ConfigError(f"{printable(name)}={printable(value)}: unknown key; {remedy}")

@@ -24,10 +24,21 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from utils.cli.checks import check_all, forwarded, named, with_implied
-from utils.cli.compose import explained, typed
+from utils.cli.compose import explained, read, typed
 from utils.cli.overrides import quote, split_override, values_of
+from utils.cli.own_files import check_own_files
+from utils.cli.process import (
+    INTERRUPTED,
+    READER_GONE,
+    Ended,
+    drop_output,
+    flush_output,
+    is_output_fault,
+    prepared,
+    say_last,
+)
 from utils.cli.program import Program, Scored
-from utils.errors import ConfigError, RoseError, message_of
+from utils.errors import ConfigError, RoseError, is_mendable, message_of
 from utils.stopping import end_workers
 
 _HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
@@ -48,23 +59,35 @@ def command(program: Program) -> Callable[[Callable[..., Any]], Callable[[], Non
 def guarded(action: Callable[[], None]) -> None:
     """Run `action`; end the program with one line if it fails for a reason the user can mend."""
     try:
-        action()
-    except BrokenPipeError:  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (RoseError, OSError) as error:
-        fail(error)
+        with prepared():
+            _check_working_folder()
+            action()
+            flush_output()
     except KeyboardInterrupt:
-        print("interrupted; nothing half-written is left, and the same command continues or "
-              "starts again", file=sys.stderr)
+        say_last(INTERRUPTED)
         sys.exit(130)
+    except Ended as end:
+        say_last(f"ended by {end}; nothing half-written is left, and the same command continues "
+                 "or starts again")
+        sys.exit(128 + end.number)
+    except Exception as error:
+        if is_output_fault(error):  # whoever read the output has enough of it
+            drop_output()
+            sys.exit(READER_GONE)
+        if not is_mendable(error):
+            raise
+        say_last(f"error: {message_of(error)}")
+        sys.exit(2)
     finally:
         end_workers()
 
 
-def fail(error: RoseError | OSError) -> None:
-    """Print `error` as one line and exit with code 2."""
-    print(f"error: {message_of(error)}", file=sys.stderr)
-    sys.exit(2)
+def _check_working_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise RoseError("the working directory was removed, and paths have no meaning in it; "
+                        "change into another one") from error
 
 
 def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> None:
@@ -85,10 +108,13 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
         args.multirun = True
     if not (args.shell_completion or args.hydra_help):
         args.overrides, rest = _checked(program, args)
+    own = args.config_dir or args.config_name or args.config_path
+    if not (own or args.multirun) and any("${" in override for override in args.overrides):
+        read(program, *args.overrides)  # before a folder is made for what refers to nothing
     if args.multirun:
         from utils.cli.grid import check_first, prepare_grid
 
-        if not (args.config_dir or args.config_name or args.config_path):
+        if not own:
             check_first(program, args.overrides)
         args.overrides = prepare_grid(program, args.overrides)
     job = _Job(program, task, tuple(rest))
@@ -98,7 +124,8 @@ def _run(program: Program, task: Callable[..., Any], arguments: list[str]) -> No
     try:
         hydra.main(config_path=str(program.config_dir), config_name=program.name,
                    version_base="1.3")(_named_like(task, job))()
-    except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, LookupError,
+            AttributeError, RecursionError, YAMLError) as error:
         if job.started:
             raise
         raise ConfigError(explained(program, error)) from error
@@ -139,6 +166,9 @@ def _flags(parser: ArgumentParser, args: Namespace) -> list[str]:
 def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
     """Return the overrides as Hydra takes them, and those to be handed on."""
     own = next((Path(path) for path in (args.config_dir, args.config_path) if path), None)
+    if own:
+        chosen = [override.lstrip("+").replace("=", "/", 1) for override in args.overrides]
+        check_own_files(program.schema, own, [*chosen, str(args.config_name).removesuffix(".yaml")])
     arguments = named(args.overrides, program)
     quoted = [quote(argument, args.multirun) for argument in arguments]
     overrides, rest = forwarded(quoted, program)
@@ -177,7 +207,7 @@ class _Job:
 
     def __init__(self, program: Program, task: Callable[..., Any], rest: tuple[str, ...]):
         self.program, self.task, self.rest, self.started = program, task, rest, False
-        self.error: RoseError | OSError | None = None
+        self.error: Exception | None = None
 
     def __call__(self, composed: DictConfig) -> float | None:
         self.started = True
@@ -189,8 +219,10 @@ class _Job:
             return outcome.score if isinstance(outcome, Scored) else math.nan
         try:
             outcome = self._outcome(config, composed)
-        except (RoseError, OSError) as error:  # Hydra would add lines of its own
-            self.error = error
+        except Exception as error:
+            if not is_mendable(error):
+                raise
+            self.error = error  # Hydra would add lines of its own
             return None
         return outcome.score if isinstance(outcome, Scored) else None
 

@@ -22,13 +22,14 @@ from omegaconf import DictConfig
 
 from utils.cli.compose import read
 from utils.cli.overrides import parsed, split_override, values_of
+from utils.cli.process import is_output_fault
 from utils.cli.program import CONFIG_DIR, Program, Scored, run_name, swept_values
-from utils.errors import ConfigError, RoseError, message_of, one_line
+from utils.errors import ConfigError, RoseError, is_mendable, message_of, one_line
 from utils.outputs import columns_of, write_csv, write_json
 
 FILE, ROW = "grid.csv", ".hydra/grid_row.json"
 _GRID = "ROSE_GRID"  # environment variable: the rows of one --multirun have the same value
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
 def prepare_grid(program: Program, overrides: Sequence[str]) -> list[str]:
@@ -86,11 +87,14 @@ def run_of_grid(call: Callable[[], Any], config: DictConfig) -> Any:
     surroundings = _Surroundings()
     try:
         outcome = call()
-    except (RoseError, OSError) as error:
-        print(f"Run {number + 1} failed: {message_of(error)}", file=sys.stderr, flush=True)
-        _write_row(folder, {**row, "error": message_of(error)})
-        return None
-    except Exception as error:  # a fault of the program's own: with its traceback
+    except Exception as error:
+        if is_output_fault(error):  # and nobody reads the other runs' either
+            raise
+        if is_mendable(error):
+            print(f"Run {number + 1} failed: {message_of(error)}", file=sys.stderr, flush=True)
+            _write_row(folder, {**row, "error": message_of(error)})
+            return None
+        # a fault of the program's own: with its traceback
         fault = f"{type(error).__name__}: {one_line(error)}"
         _write_row(folder, {**row, "error": fault, "fault": True})
         raise

@@ -1,7 +1,7 @@
 """Overrides `key=value` in Hydra's grammar."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -16,12 +16,18 @@ def _parser() -> OverridesParser:
     return OverridesParser.create()
 
 
+@lru_cache(4096)  # a value is looked at from several sides
 def parsed(override: str) -> Override | None:
     """Return an override as Hydra reads it; None if its grammar does not know it."""
     try:
         return _parser().parse_override(override)
-    except (HydraException, ValueError):
+    except (HydraException, ValueError, RecursionError):
         return None
+
+
+def parsed_value(value: str) -> Override | None:
+    """Return the value of an override as Hydra reads it; None if its grammar does not know it."""
+    return parsed(f"key={value}")
 
 
 def split_override(override: str, schema: type) -> tuple[str, str]:
@@ -40,7 +46,7 @@ def split_override(override: str, schema: type) -> tuple[str, str]:
 
 def plain(value: str) -> str:
     """Return what the value of an override says, as a reader writes it: without quotes."""
-    override = parsed(f"key={value}")
+    override = parsed_value(value)
     read = override.value() if override and not override.is_sweep_override() else value
     return read if isinstance(read, str) else value.lower() if isinstance(read, bool) else value
 
@@ -61,11 +67,9 @@ def quote(override: str, sweeps: bool = False) -> str:
         sweeps: several values (`a,b`) are wanted; else they are one text, as a path with commas.
     """
     name, separator, value = override.partition("=")
-    if not separator or value[:1] == "[" or name.startswith("hydra"):
+    if not separator or name.startswith("hydra"):
         return override
-    read = parsed(override)
-    if value[:1] == "{" and (read or name != "label_map"):  # which may name colours, "#rrggbb"
-        return override
+    read = parsed_value(value)
     stumbles = read is None or (read.is_sweep_override() and not sweeps)
     return f"{name}={in_quotes(value)}" if stumbles else override
 

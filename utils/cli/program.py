@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from hydra.conf import HydraConf, RunDir, SweepDir
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import OmegaConfBaseException
 
 from utils.cli.overrides import plain
 from utils.config import keys_of
@@ -193,14 +193,14 @@ def run_name(swept: dict[str, str]) -> str:
 def _folder(name: str, *, _root_: DictConfig) -> str:
     try:
         return PROGRAMS[name].run_folder(_root_)
-    except MissingMandatoryValue:  # said by the check of all values
+    except (OmegaConfBaseException, TypeError):  # said by the check of all values
         return "."
 
 
 def _grid(name: str, *, _root_: DictConfig) -> str:
     try:
         return PROGRAMS[name].grid_folder(_root_, list(swept_values(_root_.hydra)))
-    except MissingMandatoryValue:
+    except (OmegaConfBaseException, TypeError):
         return "."
 
 

@@ -151,8 +151,10 @@ def raster_files(raster: str | Path) -> list[Path]:
                                "searched; pass a quoted glob such as "
                                f"'{glob.escape(str(path))}/**/*{deeper.suffix}'.")
     else:
-        files = sorted(Path(match) for match in glob.glob(str(raster), recursive=True)
-                       if Path(match).is_file())
+        # what exists is a name, not a pattern: a folder may be called `chips [1]`
+        folder = next((parent for parent in path.parents if parent.is_dir()), Path())
+        matches = glob.glob(str(path.relative_to(folder)), root_dir=folder, recursive=True)
+        files = sorted(folder / match for match in matches if (folder / match).is_file())
         fault = "no such file or folder, and as a glob it matches nothing"
     if not files:
         raise PrepareError(f"{raster}: {fault}. Pass raster= one GeoTIFF or VRT, a folder of "

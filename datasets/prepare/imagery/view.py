@@ -28,6 +28,8 @@ from datasets.prepare.imagery.files import (
 _ALL_OPAQUE = "<ScaleOffset>255</ScaleOffset><ScaleRatio>0</ScaleRatio>"
 _OPAQUE = "<LUT>0:0,1:255</LUT>"  # all but 0 counts as imagery, in alpha bands of any type
 
+Source = Callable[[int | str, str], str]  # band and its change of values -> XML
+
 
 def open_view(path: Path, reading: Reading, step: float = 0) -> rasterio.DatasetReader:
     """Open the view of a file.

@@ -212,13 +212,19 @@ def test_bad_arguments_without_keys(run, arguments, message):
     assert errors.count("\n") == 1
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-def test_a_disk_that_refuses_is_one_line(run, number):
+@pytest.mark.parametrize(("number", "remedy"), [
+    (errno.ENOSPC, "free space, or give another path"),
+    (errno.EACCES, "change its permissions, or give another path"),
+    (errno.EROFS, "give a path that can be written"),
+    (errno.EISDIR, "give the path of a file"), (errno.ENAMETOOLONG, "give a shorter path"),
+    (errno.EMFILE, "raise the limit of open files (ulimit -n), or lower num_workers="),
+    (errno.EIO, "look at the disk, or give another path"),
+    (errno.EPIPE, "a process that it worked with has ended; start the command again")])
+def test_a_fault_of_the_system_has_the_remedy_that_fits(run, number, remedy):
     def main(cfg):
         raise OSError(number, "what the system says", "/data/city")
     _, _, errors, code = run(CONVERT, ["a", "b"], main)
-    assert (errors, code) == ("error: /data/city: what the system says; free space, or give "
-                              "another path\n", 2)
+    assert (errors, code) == (f"error: /data/city: what the system says; {remedy}\n", 2)
 
 
 @pytest.mark.parametrize("program", PROGRAMS.values(), ids=list(PROGRAMS))

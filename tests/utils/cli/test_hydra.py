@@ -147,22 +147,54 @@ def test_an_experiment_without_its_package_is_one_line(capsys, monkeypatch, tmp_
 
 @pytest.mark.parametrize(("text", "message"), [
     ("bath_size: 3\n", "experiment/fast: bath_size=...: unknown key; did you mean batch_size?"),
-    ("batch_size: many\n", "experiment/fast: batch_size: expected a whole number"),
+    ("batch_size: many\n", "{file}: batch_size=many: expected a whole number"),
     ("batch_size: 0\n", "batch_size=0: must be 1 or more"),
-    ("batch_size: [\n", ""),
+    ("batch_size: [\n", "{file}: the content is no YAML (line 3: "),
+    ("compile: 2\n", "{file}: compile=2: expected true or false"),
+    ("save_dir: 2024-01-01\n", "{file}: save_dir=2024-01-01: expected text"),
+    ("schedule: [[1]]\n", "{file}: schedule=[[1]]: expected a list"),
+    ("- a\n", "{file}: the content is [\"a\"], expected null or a table"),
+    ("lr: ${nope}\n", "lr=${nope}: cannot be used (Interpolation key 'nope' not found)"),
+    ("1: 2\n", "experiment/fast: 1=...: unknown key"),
+    ("lr: \xe4\n".encode("latin-1"), "{file}: the content is no text in UTF-8"),
+    (b"\x00\xff\xfe", "{file}: the content is no text in UTF-8"),
+    ("lr: !!python/object/apply:os.mkdir [made]\n",
+     "{file}: the content is no YAML (line 2: could not determine"),
+    ("hydra: {job_logging: {handlers: {x: {(): os.mkdir, path: made}}}}\n",
+     "{file}: (): os.mkdir would run code"),
+    ("x: {_target_: os.mkdir}\n", "{file}: _target_: os.mkdir would run code"),
+    ("x: &a os.mkdir\ny: &b _target_\n? *b\n: *a\n", "{file}: _target_: os.mkdir would run code"),
+    ("lr: " + "[" * 5000 + "\n", "{file}: the content is nested too deeply"),
+    ("lr: &a [*a]\n" + "x: *a\n" * 200,
+     "{file}: the content is nested too deeply or repeats itself"),
+    ("lr: '" + "a" * 2_000_000 + "'\n", "{file}: is larger than 1048576 bytes"),
+    ("defaults: [/experiment: fast]\n", "the config files refer to one another without end"),
 ])
 def test_what_is_wrong_in_an_own_experiment_is_one_line(capsys, monkeypatch, tmp_path, text,
                                                         message):
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "fast.yaml").write_text("# @package _global_\n" + text)
+    file = tmp_path / "experiment" / "fast.yaml"
+    text = text if isinstance(text, bytes) else text.encode()
+    file.write_bytes(b"# @package _global_\n" + text)
     monkeypatch.setattr("sys.argv", ["train_rose.py", "data_path=D", "experiment=fast",
                                      "--config-dir", str(tmp_path)])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
         command(TRAIN)(lambda cfg: pytest.fail("ran"))()
     errors = capsys.readouterr().err
-    assert (stop.value.code, errors.count("\n")) == (2, 1)
-    assert errors.startswith(f"error: {message}")
+    assert (stop.value.code, errors.count("\n")) == (2, 1), errors
+    assert errors.startswith(f"error: {message}".replace("{file}", str(file)))
+    assert not (tmp_path / "made").exists()
+
+
+def test_code_in_any_file_of_the_folder_is_refused(capsys, monkeypatch, tmp_path):
+    (tmp_path / "hydra" / "job_logging").mkdir(parents=True)
+    (tmp_path / "hydra" / "job_logging" / "x.yaml").write_text("{a: {class: os.mkdir}}\n")
+    monkeypatch.setattr("sys.argv", ["train_rose.py", "data_path=D", "--config-dir",
+                                     str(tmp_path)])
+    with pytest.raises(SystemExit):
+        command(TRAIN)(lambda cfg: pytest.fail("ran"))()
+    assert "class: os.mkdir would run code" in capsys.readouterr().err
 
 
 def test_shell_completion_is_installed_and_asked(shown, monkeypatch):

@@ -266,3 +266,12 @@ def test_a_stretch_of_few_values(tmp_path, values, dtype, expected):
     rgb, valid = read_all(path)
     assert np.unique(rgb).tolist() == expected
     assert valid.all() == np.isfinite(values).all()
+@pytest.mark.parametrize("name", ["{}", "{GUID}", "a%s%d", "a[1]", "a&<b", "a'\"b", "${x}"])
+@pytest.mark.parametrize("indirectly", [False, True])
+def test_no_name_is_a_template(tmp_path, name, indirectly):
+    image = pixels(9, 8, bands=4)
+    (tmp_path / name).mkdir()
+    path = write_raster(tmp_path / name / f"{name}.tif", image, photometric="RGB", alpha="YES")
+    rgb, valid = read_all(tmp_path / name / "*.tif" if indirectly else path)
+    np.testing.assert_array_equal(rgb, image[..., :3])
+    assert (valid == (image[..., 3] > 0)).all()
