@@ -166,6 +166,10 @@ def test_rows_of_a_shapefile_that_are_deleted_are_counted(whole, tmp_path):
         FEATURES - 1, {"deleted or unreadable": 1})
     assert zone_totals(tmp_path / "a.shp", TILES, "people").attrs["notes"] == [
         f"a.shp: 1 of {FEATURES} zones cannot be read"]
+    source = TargetPolygons(tmp_path / "a.shp", "labels", "label_column", "building", list)
+    source.overlap(BOUNDS, CRS(UTM))
+    assert source.notes == [f"a.shp: 1 of {FEATURES} polygons cannot be read and are left out: "
+                            "deleted, or without a row"]
 
 
 def link_of_crs(kind: str, key: str = "crs"):
