@@ -134,17 +134,25 @@ def test_a_damaged_file_ends_in_one_line_or_adds_up(whole, tmp_path, kind, damag
         assert lines == ROUNDS
 
 
-@pytest.mark.parametrize("part", ["shp", "shx", "dbf", "gpkg"])
+@pytest.mark.parametrize("part", ["shp", "shx", "dbf", "gpkg", "fgb"])
 @pytest.mark.parametrize("slot", SLOTS)
 def test_half_a_file_says_how_long_it_should_be(whole, tmp_path, part, slot):
-    kind = "gpkg" if part == "gpkg" else "shp"
-    for file in whole.glob("a.*" if kind == "shp" else "a.gpkg"):
+    kind = part if part in KINDS else "shp"
+    for file in whole.glob("a.*" if kind == "shp" else f"a.{kind}"):
         shutil.copy(file, tmp_path)
     data = (tmp_path / f"a.{part}").read_bytes()
-    (tmp_path / f"a.{part}").write_bytes(data[:len(data) // 2])
-    message = message_of(slot, tmp_path / f"a.{kind}")
-    assert f"a.{part}: damaged: {len(data) // 2} bytes long, but its header states" in message
-    assert f"{len(data)}" in message or part == "dbf"  # which may end in one byte more
+    for length in (len(data) - 2, len(data) // 2):
+        (tmp_path / f"a.{part}").write_bytes(data[:length])
+        message = message_of(slot, tmp_path / f"a.{kind}")
+        assert f"a.{part}: damaged: {length} bytes long, but its header states" in message
+
+
+def test_a_flatgeobuf_without_an_index(tmp_path):
+    frame().to_file(tmp_path / "a.fgb", SPATIAL_INDEX="NO")
+    assert message_of(as_objects, tmp_path / "a.fgb") == ""
+    data = (tmp_path / "a.fgb").read_bytes()
+    (tmp_path / "a.fgb").write_bytes(data[:-300])
+    assert "a.fgb: " in message_of(as_objects, tmp_path / "a.fgb")
 
 
 def test_rows_of_a_shapefile_that_are_deleted_are_counted(whole, tmp_path):
@@ -158,6 +166,10 @@ def test_rows_of_a_shapefile_that_are_deleted_are_counted(whole, tmp_path):
         FEATURES - 1, {"deleted or unreadable": 1})
     assert zone_totals(tmp_path / "a.shp", TILES, "people").attrs["notes"] == [
         f"a.shp: 1 of {FEATURES} zones cannot be read"]
+    source = TargetPolygons(tmp_path / "a.shp", "labels", "label_column", "building", list)
+    source.overlap(BOUNDS, CRS(UTM))
+    assert source.notes == [f"a.shp: 1 of {FEATURES} polygons cannot be read and are left out: "
+                            "deleted, or without a row"]
 
 
 def link_of_crs(kind: str, key: str = "crs"):

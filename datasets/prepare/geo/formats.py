@@ -10,11 +10,13 @@ import json
 import re
 import shlex
 import sqlite3
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pyogrio
 
 # pyogrio has no list of allowed drivers; registering again is what applies GDAL_SKIP
@@ -34,6 +36,7 @@ _CHUNK = 1 << 24
 _LONGEST_CRS = 1 << 16  # bytes of a GeoJSON file's member crs
 # as json-c takes it: in any case, with escapes, in either kind of quotes
 _CRS = re.compile(rb"""["'](?:[cC]|\\u00[46]3)(?:[rR]|\\u00[57]2)(?:[sS]|\\u00[57]3)["']""")
+_NODE = np.dtype([("box", "V32"), ("offset", "<u8")])  # of a FlatGeobuf's index
 _VIRTUAL = re.compile(r"\s*create(?:\s|/\*.*?\*/|--[^\n]*\n)+virtual\b", re.IGNORECASE | re.DOTALL)
 _INDEX = re.compile(r"\busing\s+[\"'`\[]?(?:rtree|fts\d)\b", re.IGNORECASE)
 
@@ -146,6 +149,45 @@ def _tables(path: Path) -> list[tuple[str | None, str | None]]:
     raise DataSourceError(one_line(fault)) from fault
 
 
+def _check_flatgeobuf(path: Path, head: bytes) -> None:
+    """Compare the file's size with the end of the feature that its index has last. See
+    flatgeobuf.org: a header (a FlatBuffer), a packed tree of nodes, features after their sizes."""
+    with path.open("rb") as file:
+        file.seek(8)
+        size = int.from_bytes(file.read(4), "little")
+        header = file.read(min(size, _CHUNK))
+    try:
+        count, branches = _header_number(header, 8, "<Q"), _header_number(header, 9, "<H", 16)
+    except struct.error:  # GDAL says what is wrong with it
+        return
+    if not count or branches < 2:  # without an index
+        return
+    nodes = level = count
+    while level > 1:
+        level = -(-level // branches)
+        nodes += level
+    index, first = 12 + size, 12 + size + _NODE.itemsize * nodes
+    _check_size(path, first)
+    leaves = np.memmap(path, _NODE, "r", index + _NODE.itemsize * (nodes - count), count)
+    last = first + int(leaves["offset"].max())
+    _check_size(path, last + 4)
+    with path.open("rb") as file:
+        file.seek(last)
+        _check_size(path, last + 4 + int.from_bytes(file.read(4), "little"))
+
+
+def _header_number(table: bytes, field: int, kind: str, default: int = 0) -> int:
+    """Return a number in the root table of a FlatBuffer; raise struct.error if it is damaged."""
+    (root,) = struct.unpack_from("<I", table)
+    (back,) = struct.unpack_from("<i", table, root)
+    entries = root - back
+    (length,) = struct.unpack_from("<H", table, entries)
+    if 4 + 2 * field >= length:
+        return default
+    (place,) = struct.unpack_from("<H", table, entries + 4 + 2 * field)
+    return struct.unpack_from(kind, table, root + place)[0] if place else default
+
+
 def _check_json(path: Path, _: bytes) -> None:
     """Refuse a reference system that is a link, as GDAL would fetch it."""
     with path.open("rb") as file:
@@ -197,5 +239,5 @@ def python_command(program: str) -> str:
 _CHECKS: dict[str, tuple[re.Pattern[bytes], Callable[[Path, bytes], None]]] = {
     ".gpkg": (re.compile(rb"SQLite format 3\0"), _check_geopackage),
     ".shp": (re.compile(rb"\x00\x00\x27\x0a"), _check_shapefile),
-    ".fgb": (re.compile(rb"fgb\x03fgb"), lambda path, head: None),
+    ".fgb": (re.compile(rb"fgb\x03fgb"), _check_flatgeobuf),
 }

@@ -38,8 +38,12 @@ def kinds_of(wkb: Sequence[bytes | None]) -> np.ndarray:
 def curved(wkb: Sequence[bytes | None]) -> np.ndarray:
     """Return which geometries are curves, or collections with one: [n] bool."""
     kinds = kinds_of(wkb)
+    return _curved(wkb, kinds, _too_deep(wkb, kinds))
+
+
+def _curved(wkb: Sequence[bytes | None], kinds: np.ndarray, deep: np.ndarray) -> np.ndarray:
     found = np.isin(kinds, _CURVES)
-    for index in np.flatnonzero((kinds == COLLECTION) & ~_too_deep(wkb, kinds)):
+    for index in np.flatnonzero((kinds == COLLECTION) & ~deep):
         found[index] = _has_curve(wkb[index])
     return found
 
@@ -59,7 +63,7 @@ def unusable(wkb: Sequence[bytes | None]) -> tuple[np.ndarray, Counter[str]]:
     reason. A missing geometry is none of them."""
     kinds, present = kinds_of(wkb), np.array([bool(item) for item in wkb], bool)
     deep = _too_deep(wkb, kinds)
-    found = present & (~np.isin(kinds, _SIMPLE) | curved(wkb) | deep)
+    found = present & (~np.isin(kinds, _SIMPLE) | _curved(wkb, kinds, deep) | deep)
     return found, Counter(_reason(kind, nested) for kind, nested in
                           zip(kinds[found].tolist(), deep[found].tolist(), strict=True))
 

@@ -100,7 +100,18 @@ class TargetPolygons:
         if mixed and (others := int((~np.isin(shapely.get_type_id(shapes), _SHAPES)).sum())):
             self.notes.append(f"{self.path.name}: {others} of {len(values)} features near the "
                               "imagery are no polygons and are left out")
+        if lost := self._lost():
+            self.notes.append(f"{self.path.name}: {lost} of {self._layer.count} polygons cannot "
+                              "be read and are left out: deleted, or without a row")
         return values
+
+    def _lost(self) -> int:
+        """Return how many features of a Shapefile its table has no row for, or marks as deleted."""
+        if self.path.suffix.lower() != ".shp":
+            return 0
+        with self._reading(), own_drivers():
+            rows = pyogrio.raw.read(self.path, columns=[], read_geometry=False, return_fids=True)[1]
+        return self._layer.count - len(rows)
 
     def _notes(self, layers: int) -> list[str]:
         """Return what the user should know: which of several layers is read, and that a large file
