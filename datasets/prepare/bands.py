@@ -20,7 +20,7 @@ from datasets.prepare.targets.zonal import Zonal
 from datasets.stores.compact import write_part
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
-from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
+from utils.contents import Either, Fields, Items, Null, Number, Table, Whole, read_json
 from utils.errors import PrepareError
 from utils.files import digest_of, replacing
 
@@ -28,6 +28,7 @@ EMPTY, BLANK = "tiles without OSM object", "tiles with too little imagery"
 FLAT_CLIPS = "clips without area (touching a tile's edge)"
 _BYTES, _DIGEST = "bytes", "sha256"  # in a band's report: of its part, and of the rest
 WHOLE = 0.99    # least fraction of a tile that counts as covered by a source
+_RULES = {int: Whole(least=0), list[int]: Items(Whole(least=0)), Counter: Table(Number())}
 CUT_FIRST = 64  # least vertices of an object that is cut to its band before it is cut to tiles
 
 
@@ -102,8 +103,7 @@ def is_made(job: Job, number: int) -> bool:
 
 
 def _read_report(path: Path) -> dict[str, Any]:
-    rules = {item.name: Whole(least=0) if item.type is int else Table(Number())
-             for item in fields(BandReport)}
+    rules = {item.name: _RULES[item.type] for item in fields(BandReport)}
     remedy = f"`rm {shlex.quote(str(path))}` removes it; then run the same command again"
     report = read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}), remedy,
                        PrepareError)
