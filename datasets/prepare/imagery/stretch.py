@@ -35,12 +35,12 @@ def find_stretch(files: Sequence[RasterFile], reading: Reading,
     """Return the values of each band that become 0 and 255: [low, high] of red, green and blue,
     [0, 1] of a band without any valid pixel in the sample of about 2 million pixels of at most 200
     files."""
-    chosen = _spread(files, SAMPLED_FILES)
+    chosen = spread(files, SAMPLED_FILES)
     fraction = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
     windows: list[list[np.ndarray]] = [[], [], []]
     for file in chosen:
         with damage_named(file.path), open_view(file.path, reading) as view:
-            for window in _windows(file, fraction):
+            for window in sampled_windows(file, fraction):
                 values, valid = read_view(view, window)
                 for band in range(3):
                     windows[band].append(values[band][valid[band]])
@@ -68,12 +68,12 @@ def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
                 and 0 <= file.nodata <= 255]
     if not suspects:
         return None
-    chosen = _spread(suspects, SEARCHED_FILES)
+    chosen = spread(suspects, SEARCHED_FILES)
     specks = imagery = 0
     for file in chosen:
         fraction = min(1.0, SEARCHED_PIXELS / len(chosen) / (file.width * file.height))
         with damage_named(file.path), open_view(file.path, reading) as view:
-            for window in _windows(file, fraction, SEARCHED_WINDOWS):
+            for window in sampled_windows(file, fraction, SEARCHED_WINDOWS):
                 missing = ~read_view(view, window)[1].any(0)
                 specks += int(_enclosed(missing).sum())
                 imagery += int((~missing).sum())
@@ -94,7 +94,8 @@ def _enclosed(missing: np.ndarray) -> np.ndarray:
     return missing & (large[1:-1, 1:-1] == 0)
 
 
-def _windows(file: RasterFile, fraction: float, most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
+def sampled_windows(file: RasterFile, fraction: float,
+                    most: int = SAMPLED_WINDOWS) -> Iterator[Window]:
     """Yield at most `most` x `most` windows, evenly spread, with a fraction of a file's pixels."""
     length = int((fraction * file.width * file.height) ** 0.5)
     side = 1 if fraction == 1 else max(1, min(most, length // WINDOW_PX))
@@ -107,7 +108,7 @@ def _windows(file: RasterFile, fraction: float, most: int = SAMPLED_WINDOWS) -> 
             yield Window(round(left), round(top), width, height)
 
 
-def _spread(items: Sequence, count: int) -> list:
+def spread(items: Sequence, count: int) -> list:
     """Return at most `count` items at even distances."""
     if len(items) <= count:
         return list(items)

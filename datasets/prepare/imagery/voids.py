@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from datasets.prepare.imagery.files import RasterFile, Reading, damage_named
-from datasets.prepare.imagery.stretch import _spread, _windows
+from datasets.prepare.imagery.stretch import sampled_windows, spread
 from datasets.prepare.imagery.view import open_view, read_view
 
 BLOCK = 16      # pixels along a side: larger than most roofs and shadows
@@ -19,12 +19,12 @@ def void_warnings(files: Sequence[RasterFile], reading: Reading) -> Iterator[str
     nodata; none with nodata=none, which says that every pixel counts."""
     if reading.nodata == "none":
         return
-    chosen = _spread(files, SAMPLED_FILES)
+    chosen = spread(files, SAMPLED_FILES)
     fraction = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
     counts, blocks, first = {}, 0, {}
     for file in chosen:
         with damage_named(file.path), open_view(file.path, reading) as view:
-            for window in _windows(file, fraction):
+            for window in sampled_windows(file, fraction):
                 values, valid = read_view(view, window)
                 for value in _extremes(values.dtype):
                     pure = ((values == value) & valid).all(0)
