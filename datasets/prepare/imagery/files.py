@@ -79,6 +79,8 @@ class Reading:
         if self.crs is None:
             return None
         try:
+            if "://" in self.crs or self.crs.startswith("/"):  # which PROJ would fetch or read
+                raise CRSError("a path or URL")
             crs = CRS.from_user_input(self.crs)
         except CRSError as error:
             raise ConfigError(f"raster_crs={self.crs}: not a known coordinate reference system; "

@@ -227,7 +227,7 @@ def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
     class."""
     where = "label_map"
     if _is_inline(label_map):
-        label_map = _parse_map(str(label_map), str(label_map))
+        label_map = _parse_map(str(label_map), f"label_map={label_map}")
     elif isinstance(label_map, str | Path):
         where, label_map = f"{label_map}", _load_map(Path(label_map))
     if not isinstance(label_map, Mapping) or not label_map:

@@ -66,6 +66,8 @@ def test_one_band_made_grey(tmp_path):
     ({"nodata": "inf"}, ["nodata=inf", "file, none, or a number"]),
     ({"nodata": float("-inf")}, ["nodata=-inf", "file, none, or a number"]),
     ({"raster_crs": "EPSG:1"}, ["raster_crs=EPSG:1", "EPSG:32648"]),
+    ({"raster_crs": "http://127.0.0.1:9/crs"}, ["raster_crs=http://127.0.0.1:9/crs", "EPSG:32648"]),
+    ({"raster_crs": "/vsicurl/http:/x"}, ["raster_crs=/vsicurl/http:/x", "EPSG:32648"]),
     ({"raster_crs": 'LOCAL_CS["site",UNIT["metre",1]]'}, ["neither geographic nor projected"]),
     ({"resolution": 0}, ["resolution=0", "above 0"]),
     ({"stretch": [98, 2]}, ["stretch=[98.0, 2.0]", "between 0 and 100"]),
