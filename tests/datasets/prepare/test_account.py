@@ -60,7 +60,7 @@ def test_every_feature_and_every_tag_is_accounted_for(place):
     text = str(summary)
     assert "11 read: 8 with tags of the table, 2 without, 1 that cannot be built" in text
     assert "building               6           2           1           1           2" in text
-    assert f"remedy       {INCOMPLETE_WAYS}: cut the extract with complete ways" in text
+    assert f"remedy       For {INCOMPLETE_WAYS}, cut the extract with complete ways" in text
 
 
 def test_objects_of_a_tile_that_was_not_made_are_in_no_tile(place):
