@@ -26,7 +26,7 @@ from datasets.prepare.job import (
 from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
-from datasets.prepare.osm.tags import LAYERS, LayerTable
+from datasets.prepare.osm.tags import LAYERS, LayerTable, listed
 from datasets.prepare.text.registry import TextEncoder
 from utils.errors import PrepareError
 from utils.files import is_sealed, replacing, seal
@@ -64,6 +64,7 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, ob
         shutil.rmtree(spool, ignore_errors=True)
         (folder / "job.json").unlink(missing_ok=True)
         _read_objects(spool, grid, mosaic, objects, say, progress)
+        say(_losses(objects.osm, Spool(spool).census))
         seal(spool / _SEAL, [path.name for path in spool.iterdir() if path.is_file()])
     if not is_described(folder):
         values = Spool(spool).labels.values
@@ -103,6 +104,15 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
     if objects.without is not None and not len(Spool(spool)):
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds,
                                               objects.without))
+
+
+def _losses(osm: str | None, census: Census) -> list[str]:
+    """Return a note on the features that cannot be built, if there are any."""
+    if not census.lost and not census.partial:
+        return []
+    part = f", and {census.partial} ways only in part" if census.partial else ""
+    return [f"{osm}: {census.lost.total()} of {census.read} features cannot be built: "
+            f"{listed(census.lost)}{part}. {' '.join(census.advice)}".rstrip()]
 
 
 def _without_wraps(chunks: Iterable[OsmObjects], census: Census) -> Iterator[OsmObjects]:

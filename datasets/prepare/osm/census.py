@@ -79,7 +79,11 @@ class Census:
     @property
     def advice(self) -> list[str]:
         """Remedies of what was left out, a sentence each."""
-        return [f"{reason}: {REMEDIES[reason]}." for reason in self.dropped if reason in REMEDIES]
+        reasons: dict[str, list[str]] = {}
+        for reason in self.dropped:
+            if remedy := REMEDIES.get(reason):
+                reasons.setdefault(remedy, []).append(reason)
+        return [f"For {' and '.join(names)}, {remedy}." for remedy, names in reasons.items()]
 
     def add(self, tagged: Tagged, layer: np.ndarray) -> None:
         """Count the features of one chunk, and its tags, given their layers [tags], as read."""

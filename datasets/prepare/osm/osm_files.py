@@ -49,7 +49,7 @@ _WHOLE_WAYS = ("cut the extract with complete ways (osmium extract --strategy sm
                "query of the Overpass API with 'out geom;'")
 REMEDIES = dict.fromkeys((EMPTY_WAYS, SHORT_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AREAS),
                          _WHOLE_WAYS) | {
-    NO_PLACE: "get the file again; latitudes reach from -90 to 90, longitudes from -180 to 180",
+    NO_PLACE: "get the file again; latitudes end at 90 and longitudes at 180 degrees",
     BROKEN_RINGS: "mend them in an editor such as JOSM, whose validator finds them",
 }
 _LEAST_NODES = 4  # of a closed way that is an area

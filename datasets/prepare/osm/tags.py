@@ -25,6 +25,9 @@ LINES = ("ring", "buffer", "drop")
 _LAYERS_FILE = Path(__file__).parents[3] / "configs" / "osm_layers.yaml"
 MOST_METRES = 100_000
 _MOST_BYTES = 1 << 20
+_MOST_SHOWN = 120  # characters of a value in a message
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 3, 60
 _RULE_KEYS = ("layer", "points", "lines", "only", "except")
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
 _HSTORE = re.compile(rf"{_QUOTED}\s*=>\s*{_QUOTED}")
@@ -198,7 +201,8 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
 
 def _shown(value: Any) -> str:
     """Return a value for a message; nested values, which may repeat one another, are cut."""
-    return reprlib.repr(value)
+    text = _SHORT.repr(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
 
 
 def _check_names(path: Path, where: str, values: Any, allowed: tuple[str, ...],
