@@ -293,7 +293,7 @@ WEIGHTS = {
     "missing": (lambda model: dict(list(model.items())[1:]), "missing: "),
     "nan": (lambda model: model | one(model, lambda value: value * torch.nan), "is not finite"),
     "one inf": (lambda model: model | one(model, lambda value: value.fill_(torch.inf)),
-                "is not finite, expected finite weights, as an earlier checkpoint .* choose another"),
+                "is not finite, expected finite weights, .* choose another checkpoint"),
 }
 
 
