@@ -39,7 +39,7 @@ _ROSE = [
                          (r"cross_attn_image_to_token\.", "k2q_attn."), ("", ""))),
 ]
 
-_LISTED = 20  # names in a message
+_LISTED = 8  # names in a message
 
 
 def our_name(release_name: str) -> str | None:

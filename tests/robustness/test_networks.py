@@ -234,6 +234,16 @@ def test_a_wrong_description_is_refused(rose, tmp_path, field, case, suffix):
     assert "\n" not in str(error.value)
 
 
+def test_no_memory_is_taken_for_a_network_that_the_weights_do_not_fit(rose, tmp_path, monkeypatch):
+    def build(**arguments):
+        assert torch.get_default_device().type == "meta"
+        return build_rose(**arguments)
+    monkeypatch.setattr("models.network_file.build_rose", build)
+    giant = changed(BUILD, image_encoder="vit_giant_patch14_dinov2")
+    save_checkpoint(tmp_path / "a.tar", {"model": rose.state_dict(), "build": giant})
+    assert "does not fit the network" in refusal(tmp_path / "a.safetensors", load_rose)
+
+
 HEADS = {
     "null": (None, "purpose is null"),
     "no problem": ({}, r"purpose\.problem is missing"),
@@ -293,7 +303,7 @@ WEIGHTS = {
     "missing": (lambda model: dict(list(model.items())[1:]), "missing: "),
     "nan": (lambda model: model | one(model, lambda value: value * torch.nan), "is not finite"),
     "one inf": (lambda model: model | one(model, lambda value: value.fill_(torch.inf)),
-                "is not finite, expected finite weights, as an earlier checkpoint .* choose another"),
+                "is not finite, expected finite weights, .* choose another checkpoint"),
 }
 
 

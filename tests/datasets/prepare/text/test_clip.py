@@ -394,6 +394,77 @@ def test_bad_input(make, name, message, model, weights, encode, tmp_path):
     assert "\n" not in str(error.value)
 
 
+SIDECARS = {
+    "no JSON": ("{", "the content is no JSON"), "deep": ("[" * 100_000, "nested too deeply"),
+    "a list": ("[]", "the content is [], expected a table"),
+    "no model": ("{}", "model_cfg is missing"), "bytes": (b"\xff\xfe", "is no JSON"),
+    "a text": ('{"model_cfg": "x"}', 'model_cfg is "x", expected a table'),
+    "no flag": ('{"model_cfg": {"quick_gelu": "no"}}', 'model_cfg.quick_gelu is "no", expected t'),
+}
+
+
+@pytest.mark.parametrize("case", SIDECARS)
+def test_a_description_beside_the_weights_is_checked(case, weights, encode):
+    content, message = SIDECARS[case]
+    beside = weights.with_name("open_clip_config.json")
+    beside.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PrepareError) as error:
+        encode(weights)
+    assert str(error.value).startswith(f"{beside}: ")
+    assert message in str(error.value)
+    assert "mend or remove it" in str(error.value)
+    beside.unlink()  # the remedy
+    encode(weights)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (torch.Tensor.int, "int32 tensor"), (torch.Tensor.to_sparse, "sparse_coo"),
+    (lambda value: value.to("meta"), "without numbers"), (lambda value: 3, "expected a tensor"),
+    (lambda value: None, "expected a tensor"),
+])
+def test_weights_that_are_none_are_refused(change, message, model, encode, tmp_path):
+    path = tmp_path / "weights.pt"
+    state = model.state_dict()
+    torch.save(state | {"text_projection": change(state["text_projection"])}, path)
+    with pytest.raises(PrepareError, match=message) as error:
+        encode(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_damaged_weights_are_refused(model, encode, tmp_path):
+    path = tmp_path / "weights.pt"
+    torch.save(model.state_dict(), path)
+    whole, random = path.read_bytes(), np.random.default_rng(0)
+    for place in [*random.integers(len(whole) - 200, size=8), 0, len(whole) - 200]:
+        path.write_bytes(whole[:place] + random.bytes(200) + whole[place + 200:])
+        with pytest.raises(PrepareError, match="truncated or damaged; get the file again"):
+            encode(path)
+
+
+def test_a_damaged_file_of_the_hubs_cache_is_refused(weights, encode, tmp_path):
+    blobs, link = tmp_path / "blobs", tmp_path / "snapshot" / "open_clip_model.safetensors"
+    blobs.mkdir()
+    link.parent.mkdir()
+    blob = blobs / clip_text._sha256(weights)
+    blob.write_bytes(weights.read_bytes())
+    link.symlink_to(blob)
+    vectors, _ = encode(link)
+    blob.write_bytes(blob.read_bytes()[:-200] + bytes(200))
+    with pytest.raises(PrepareError, match=f"the file is damaged; remove {blob}, and it is"):
+        encode(link)
+    blob.write_bytes(weights.read_bytes())
+    assert encode(link)[0].tobytes() == vectors.tobytes()
+
+
+def test_a_damaged_tokenizer_is_one_line(weights, encode, monkeypatch):
+    def damaged(model):
+        raise EOFError("Compressed file ended before the end-of-stream marker was reached")
+    monkeypatch.setattr(open_clip, "get_tokenizer", damaged)
+    with pytest.raises(PrepareError, match=r"the tokenizer of open_clip cannot be read .Compressed "
+                                           r".*`pip install --force-reinstall --no-deps open_clip"):
+        encode(weights)
+
+
 def test_a_fresh_process_can_import_open_clip():
     """Beside a CPU build of torch, torchvision needs help to be imported, and nothing else in this
     process may have given it."""
