@@ -100,6 +100,15 @@ def format_count(count: float) -> str:
     return f"{count:.0f}"
 
 
+def format_bytes(count: float) -> str:
+    """Return a size on disk, never 0 for what is there: 0 bytes, 12 kB, 3.4 MB, 1,230 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:,.1f} {unit}" if count < 99.95 * size else (
+                f"{count / size:,.0f} {unit}")
+    return f"{count:.0f} bytes"
+
+
 def label_of(name: str) -> str:
     """Return a figure's name in prose: mIoU, F1, IoU of a class, MAE, RMSE, R², the std of any."""
     if name.endswith("_std"):

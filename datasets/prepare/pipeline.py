@@ -258,8 +258,8 @@ def _check_space(work: CityFolder, grid: TileGrid) -> None:
     needed = int(grid.tiles * grid.tile_px**2 * 3 * LEAST_COMPRESSED)
     free = shutil.disk_usage(work.out).free + work.size
     if free < needed:
-        raise PrepareError(f"{work.out}: the disk has {free / 1e9:.1f} GB free, but {grid.tiles} "
-                           f"tiles need {needed / 1e9:.1f} GB or more. Free space, choose another "
+        raise PrepareError(f"{work.out}: the disk has {format_bytes(free)} free, but {grid.tiles} "
+                           f"tiles need {format_bytes(needed)} or more. Free space, choose another "
                            "out=, or a coarser resolution=.")
 
 

@@ -58,8 +58,8 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
                     shutil.copyfile(path, folder / path.name)
             work.install([name], replaced=[name])
             work.clear()
-            return (f"{dst}: {len(tiles)} tiles in the {target} layout, {_size(dst) / 1e6:.1f} "
-                    f"MB; {src} has {_size(src) / 1e6:.1f} MB")
+            return (f"{dst}: {len(tiles)} tiles in the {target} layout, "
+                    f"{format_bytes(_size(dst))}; {src} has {format_bytes(_size(src))}")
 
 
 def _write_release(tiles: CompactTiles, folder: Path, bar: tqdm) -> None:

@@ -119,8 +119,8 @@ class _Extraction:
         needed = int(vectors * (self.source.tiles_of(parts.missing()) + 0.8 * tiles))
         free = shutil.disk_usage(work.out).free
         if free < needed:
-            raise ConfigError(f"{work.out}: the disk has {free / 1e9:.1f} GB free, but the "
-                              f"patches of {tiles} tiles need {needed / 1e9:.1f} GB; free "
+            raise ConfigError(f"{work.out}: the disk has {format_bytes(free)} free, but the "
+                              f"patches of {tiles} tiles need {format_bytes(needed)}; free "
                               "space, choose another out=, fewer representations=, or "
                               "patches=false")
 

@@ -99,3 +99,10 @@ def test_a_markdown_table_may_have_no_rows():
                                              ("r2", "R²"), ("box_share", "box share")])
 def test_names_of_figures_in_prose(name, label):
     assert label_of(name) == label
+
+
+@pytest.mark.parametrize(("count", "text"), [
+    (0, "0 bytes"), (950, "950 bytes"), (12_345, "12.3 kB"), (999_600, "1.0 MB"),
+    (3_400_000, "3.4 MB"), (150e6, "150 MB"), (1.23e12, "1,230 GB"), (5e9, "5.0 GB")])
+def test_sizes_are_never_shown_as_nothing(count, text):
+    assert format_bytes(count) == text
