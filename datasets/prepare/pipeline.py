@@ -33,6 +33,7 @@ from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.errors import PrepareError, TileError
 from utils.files import checksums, states
+from utils.tables import format_bytes
 from utils.versions import versions
 
 LEAST_COMPRESSED = 0.3  # least fraction of its raw bytes that a tile's image takes on disk

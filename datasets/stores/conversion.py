@@ -13,6 +13,7 @@ from datasets.stores.release import ReleaseTiles, write_release_meta, write_rele
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import ConfigError, TileError
 from utils.progress import say_if_slow
+from utils.tables import format_bytes
 from utils.work_folder import WorkFolder
 
 _PART = 512  # tiles in memory at once

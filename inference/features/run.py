@@ -31,6 +31,7 @@ from training.devices import launch_single
 from utils.cli.compose import configured
 from utils.errors import ConfigError
 from utils.progress import progress_bar, say, say_if_slow
+from utils.tables import format_bytes
 
 
 def extract_features(checkpoint: str | Path, out: str | Path, **keys: Any) -> dict[str, Any]:

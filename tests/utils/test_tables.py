@@ -5,6 +5,7 @@ import math
 import pytest
 
 from utils.tables import (
+    format_bytes,
     format_count,
     format_number,
     format_share,
