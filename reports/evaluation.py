@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.blocks import Block, Section, bars, drawn, facts, folded, settings, table, tabs
+from reports.figures import better_of
 from reports.markup import Markup, element
 from reports.read import csv_rows, json_object, number, reading
 from utils.style import class_colours
@@ -14,7 +15,6 @@ from utils.tables import format_number, format_share, label_of, with_std
 
 RESULTS = "results.json"
 FURTHEST = 10   # tiles of a regression that are listed
-_HIGHER = {"miou": True, "f1": True, "r2": True, "mae": False, "rmse": False}  # is better
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ def _lines(record: Mapping[str, Any]) -> list[str]:
 
 def _headline(results: Results) -> list[tuple[str, str, str]]:
     headline = []
-    for name in [name for name in results.mean if name in _HIGHER]:
-        better, choose = ("higher", max) if _HIGHER[name] else ("lower", min)
+    for name in results.mean:
+        if (choose := better_of(name)) is None:
+            continue
+        better = "higher" if choose is max else "lower"
         best = choose(results.of_baselines(name), default=math.nan)
         headline.append((label_of(name), with_std(results.mean[name], results.std.get(name)),
                          f"{better} is better; best baseline {format_number(best)}"))

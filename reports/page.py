@@ -8,10 +8,18 @@ from pathlib import Path
 
 from reports.blocks import Block, Section
 from reports.evaluation import RESULTS, evaluation_section, is_evaluation
+from reports.grid import FILE as GRID
+from reports.grid import grid_section, is_grid
 from reports.markup import Markup, element
 from reports.pretraining import METRICS, RECORD, is_pretraining, pretraining_section
 from reports.record import FEATURES, SCENE
 from reports.scene import is_scene, scene_section
+from reports.study import (
+    attention_study_section,
+    is_attention_study,
+    is_study,
+    study_section,
+)
 from utils.errors import ReportError
 from utils.files import replacing
 from utils.progress import passing_bar
@@ -21,9 +29,13 @@ REPORT = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
 _COLOURS = f":root {{ --osm-colour: {OSM_COLOUR}; --object-colour: {OBJECT_COLOUR}; }}"
 _SCRIPTS = ("tabs.js", "attention.js", "map.js")
+# a study's results have those of evaluations in them, so studies are asked first
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Section]], ...] = (
     (is_scene, scene_section), (is_evaluation, evaluation_section),
     (is_pretraining, pretraining_section))
+_JOINING: tuple[tuple[Callable[[Path], bool], Callable[[Path, Path, str], Section]], ...] = (
+    (is_study, study_section), (is_attention_study, attention_study_section),
+    (is_grid, grid_section))  # their runs have pages of their own
 
 
 def write_report(folders: Sequence[Path], path: Path, title: str | None = None) -> None:
@@ -32,11 +44,12 @@ def write_report(folders: Sequence[Path], path: Path, title: str | None = None) 
     Raise ReportError if a folder holds no run, or one of its files cannot be read.
 
     Args:
-        folders: of pretraining runs, evaluations or scenes; several make a page with contents.
+        folders: of pretraining runs, evaluations, studies, grids or scenes; several make a page
+            with contents.
         path: of the page; its folder is made if it is missing.
         title: of the page; None: the run's, or the number of runs.
     """
-    sections = _distinct([section_of(Path(folder))
+    sections = _distinct([section_of(Path(folder), path.parent)
                           for folder in passing_bar(folders, "reading", "run")])
     beside = [section.folder.resolve() for section in sections] == [path.parent.resolve()]
     page = report_page(sections, title, beside)
@@ -45,9 +58,12 @@ def write_report(folders: Sequence[Path], path: Path, title: str | None = None) 
         temporary.write_text(page, encoding="utf-8")
 
 
-def section_of(folder: Path) -> Section:
-    """Return the section of the run in `folder`; raise ReportError if the folder holds no run, or
-    one of its files cannot be read."""
+def section_of(folder: Path, page: Path) -> Section:
+    """Return the section of the run in `folder` for a page in the folder `page`; raise ReportError
+    if the folder holds no run, or one of its files cannot be read."""
+    for is_kind, section in _JOINING:
+        if is_kind(folder):
+            return section(folder, page, REPORT)
     for is_kind, section in _KINDS:
         if is_kind(folder):
             return section(folder)
@@ -66,7 +82,8 @@ def section_of(folder: Path) -> Section:
     remedy = (f"this is one seed of {above}, give that folder" if is_evaluation(above) else
               "give the folder that a command named as its outputs")
     raise ReportError(f"{folder}: holds no run, expected {METRICS} and {RECORD} (pretraining), "
-                      f"{RESULTS} (an evaluation) or {SCENE} (a map); {remedy}")
+                      f"{RESULTS} (an evaluation or a study), {GRID} (a grid) "
+                      f"or {SCENE} (a map); {remedy}")
 
 
 def _distinct(sections: Sequence[Section]) -> list[Section]:

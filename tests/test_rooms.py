@@ -145,4 +145,4 @@ def test_a_circle_is_found(tmp_path):
 def test_the_ground_floor_is_low():
     lines = sum(len(file.read_text(encoding="utf-8").splitlines())
                 for file in (ROOT / "utils").rglob("*.py"))
-    assert lines <= 3200
+    assert lines <= 3800

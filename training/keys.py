@@ -7,7 +7,7 @@ from utils.cli.program import Choice, Program
 from utils.config import recipe_key, section
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
-HIGHEST_RATE = 1e6  # of learning and of weight decay; far above any that trains
+HIGHEST_RATE = 1e30  # of learning and of weight decay; float32 holds no step of more
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 SAMPLE = Choice("experiment", None, "sample: the generated city")
 RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "

@@ -19,7 +19,7 @@ import yaml
 from utils.errors import RoseError, one_line
 
 MOST_BYTES = 256 << 20  # of a JSON file, which is read whole
-MOST_DEPTH, MOST_ALIASES = 50, 100  # of YAML
+MOST_DEPTH, MOST_VALUES = 50, 100_000  # of YAML
 _SHOWN = 60  # characters of a value in a message
 
 
@@ -221,14 +221,9 @@ def parse_yaml(text: str | bytes, rule: Rule, at: str = "") -> Any:
     beyond what a table of values does, or breaks the rule."""
     try:
         text = text.decode() if isinstance(text, bytes) else text
-        depth = aliases = 0
-        for event in yaml.parse(text, yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            aliases += isinstance(event, yaml.AliasEvent)
-            if depth > MOST_DEPTH or aliases > MOST_ALIASES:
-                raise ContentFault(f"{at or 'the content'} is nested too deeply or repeats itself "
-                                   "too often, expected keys and values")
+        if not _is_bounded(text):
+            raise ContentFault(f"{at or 'the content'} is nested too deeply or repeats itself too "
+                               "often, expected keys and values")
         value = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise ContentFault(f"{at or 'the content'} is no text in UTF-8, expected YAML") from error
@@ -238,6 +233,29 @@ def parse_yaml(text: str | bytes, rule: Rule, at: str = "") -> Any:
         raise ContentFault(f"{at or 'the content'} is no YAML ({reason}), expected keys and values"
                            ) from error
     return rule.check(value, at)
+
+
+def _is_bounded(text: str) -> bool:
+    """Return whether the values of YAML, references to others written out, are at most MOST_VALUES
+    in lists and tables of at most MOST_DEPTH, and none refers to itself."""
+    sizes: dict[str, int] = {}  # anchor -> values below it
+    open_: list[tuple[str | None, int]] = [(None, 0)]
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes[event.anchor] = MOST_VALUES + 1  # until it ends: what it holds may not be itself
+            open_.append((event.anchor, 1))
+            size = 0
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_.pop()
+            sizes[anchor] = size
+        elif isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor, 1)
+        else:
+            size = 1
+        open_[-1] = open_[-1][0], open_[-1][1] + size
+        if len(open_) > MOST_DEPTH or open_[-1][1] > MOST_VALUES:
+            return False
+    return True
 
 
 def read_json(path: Path, rule: Rule, remedy: str, error: type[RoseError] = RoseError) -> Any:

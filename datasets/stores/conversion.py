@@ -15,6 +15,7 @@ from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import ConfigError, TileError
 from utils.files import failing_as
 from utils.progress import say_if_slow
+from utils.tables import format_bytes
 from utils.work_folder import WorkFolder
 
 _PART = 512  # tiles in memory at once
@@ -59,8 +60,8 @@ def convert(src: str | Path, dst: str | Path, layout: str | None = None, overwri
             left_out = _copy_others(src, folder)
             work.install([name], replaced=[name])
             work.clear()
-            return (f"{dst}: {len(tiles)} tiles in the {target} layout, {_size(dst) / 1e6:.1f} "
-                    f"MB; {src} has {_size(src) / 1e6:.1f} MB{left_out}")
+            return (f"{dst}: {len(tiles)} tiles in the {target} layout, "
+                    f"{format_bytes(_size(dst))}; {src} has {format_bytes(_size(src))}{left_out}")
 
 
 def _copy_others(src: Path, folder: Path) -> str:

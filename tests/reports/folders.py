@@ -4,6 +4,7 @@ not escape them."""
 import base64
 import csv
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from io import BytesIO
@@ -87,6 +88,58 @@ def scene(folder: Path, title: str = "Land use of city.tif", name: str = "water"
         "land_use", title, [("people", "1,234", f"on {name}")], [f"A line about {name}."],
         (400.0, 200.0), layers, [zones],
         [{"name": "map.tif", "what": name}])))
+    return folder
+
+
+def study(folder: Path, remark: str = "a class is absent", name: str = "image") -> Path:
+    """A study of two models over two seeds; the first one's evaluation has a page."""
+    cells = []
+    for number, modality in enumerate((name, "fusion")):
+        figures = {"miou": 0.4 + 0.1 * number, "f1": 0.5, "iou_water": 0.6, "iou_green": None}
+        cells.append({
+            "modality": modality, "mean": figures, "std": dict.fromkeys(figures, 0.01),
+            "per_seed": {"0": figures, "1": figures}, "epochs": {"0": 2, "1": 3},
+            "tiles": {"train": 6, "val": 2, "test": 2},
+            "baselines": {"class prior": figures | {"miou": 0.1}},
+            "remarks": [remark], "folders": [f"elsewhere/{folder.name}/model_{number}"],
+            "evaluation": {"epochs": 3}})
+        (folder / f"model_{number}").mkdir(parents=True)
+    (folder / "model_0" / "report.html").write_text("the page of its run")
+    _pictures(folder, "modalities")
+    _json(folder / "results.json", {
+        "study": "modalities", "problem": "seg", "score": "miou", "protocol": "honest",
+        "reported": "test", "versions": {"torch": "2"}, "notes": ["a note"], "checkpoint": None,
+        "config": {"seeds": [0, 1]}, "evaluation_overrides": [], "cells": cells})
+    return folder
+
+
+def attention_study(folder: Path, tag: str = "house") -> Path:
+    """A study of the attention of five objects."""
+    _pictures(folder, "attention_shares", "attention_town_0_0")
+    (folder / "attention.csv").write_text("tile,node\n")
+    figures = {"lift": 1.5, "lift_of_others": 1.1, "objects": 5}
+    _json(folder / "results.json", {
+        **figures, "lift_standard_error": None, "attention_share": 0.3, "box_share": 0.2,
+        "sizes": [{"patches": tag, **figures}], "heads": [{"head": 0, **figures}],
+        "tiles_with_objects": 2, "checkpoint": tag, "config": {"tile": None}})
+    return folder
+
+
+def grid(folder: Path, value: str = "1e-3") -> Path:
+    """A grid of three runs: one with a page, one without, one that failed; and a row of an older
+    grid."""
+    for number, row in enumerate((
+            {"swept": {"lr": value}, "figures": {"miou": 0.5, "miou_std": None}},
+            {"swept": {"lr": "2"}, "figures": {"miou": 0.7, "miou_std": None}},
+            {"swept": {"lr": "3"}, "error": f"lr=3: {value}"},
+            {"swept": {"lr": "old"}, "figures": {}})):
+        hydra = folder / f"run_{number}" / ".hydra"
+        hydra.mkdir(parents=True)
+        _json(hydra / "grid_row.json", {"grid": "old" if number == 3 else "new",
+                                        "number": number, **row})
+        os.utime(hydra / "grid_row.json", (10 - number, 10 - number))
+    (folder / "run_1" / "report.html").write_text("the page of its run")
+    (folder / "grid.csv").write_text("lr,miou\n")
     return folder
 
 

@@ -3,12 +3,21 @@ remedy, and exit code 2."""
 
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 import make_report
-from tests.reports.folders import pretraining, regression, scene, segmentation
+from tests.reports.folders import (
+    attention_study,
+    grid,
+    pretraining,
+    regression,
+    scene,
+    segmentation,
+    study,
+)
 
 
 def remove(name: str) -> Callable[[Path], None]:
@@ -60,6 +69,25 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
      ["seed_0/results.json", "a confusion of 2 rows for 3 classes"]),
     (regression, write("seed_0/predictions.csv", "tile,true,estimate\na,1,many\n"),
      ["predictions.csv", "many"]),
+    (study, replace("results.json", '"mean"', '"average"'),
+     ["results.json", "cells[0].mean is missing", "the results of a study"]),
+    (study, replace("results.json", '"train": 6', '"train": "six"'),
+     ["results.json", 'cells[0].tiles.train is "six"']),
+    (attention_study, replace("results.json", '"head": 0', '"head": -1'),
+     ["results.json", "heads[0].head is -1"]),
+    (grid, write("run_1/.hydra/grid_row.json", "[" * 5000), ["grid_row.json", "too deeply"]),
+    (grid, replace("run_1/.hydra/grid_row.json", '"number": 1', '"number": "x"'),
+     ["grid_row.json", 'number is "x"', "make the grid again"]),
+    (pretraining, write("config.yaml", "a: &a [*a]\n"), ["config.yaml", "repeats itself"]),
+    (pretraining, write("config.yaml", "a: !!python/object/apply:os.mkdir [x]\n"),
+     ["config.yaml", "could not determine a constructor"]),
+    (pretraining, write("config.yaml", "[" * 5000), ["config.yaml", "nested too deeply"]),
+    (pretraining, write("config.yaml", "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+        f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
+        for before, name in pairwise("abcdefgh"))), ["config.yaml", "repeats itself"]),
+    (pretraining, write("attention.json", "[" * 5000), ["attention.json", "nested too deeply"]),
+    (scene, replace("scene.json", "400.0, 200.0", "NaN, 200.0"), ["scene.json", "size_metres"]),
+    (scene, replace("scene.json", "400.0, 200.0", f"1{'0' * 400}, 200.0"), ["scene.json"]),
 ])
 def test_damaged_folders_end_with_one_line(tmp_path, monkeypatch, capsys, make, damage, message):
     folder, page = make(tmp_path / "run"), tmp_path / "page.html"

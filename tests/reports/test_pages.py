@@ -14,10 +14,20 @@ import make_report
 from reports import write_report
 from reports.markup import script_json
 from reports.read import LARGE, picture
-from tests.reports.folders import HOSTILE, SVG, pretraining, regression, scene, segmentation
+from tests.reports.folders import (
+    HOSTILE,
+    SVG,
+    attention_study,
+    grid,
+    pretraining,
+    regression,
+    scene,
+    segmentation,
+    study,
+)
 
 KINDS = {"pretraining": pretraining, "segmentation": segmentation, "regression": regression,
-         "scene": scene}
+         "scene": scene, "study": study, "attention_study": attention_study, "grid": grid}
 VOID = {"img", "input", "meta", "link", "br"}
 
 
@@ -71,6 +81,13 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
                     "no better than the mean"]),
     ("scene", ["0.08 km²", "people 1,234 on water", "25.0% 2.0 ha", "310.5", "100 m", "south -",
                "map.tif"]),
+    ("study", ["2 models of land use, measured on 2 test tiles", "mean ± standard deviation of 2",
+               "mIoU 0.5000 ± 0.0100 the best: modality fusion; without a model 0.1000",
+               "modality image 0.4000 ± 0.0100", "without a model: class prior 0.1000 0.5000",
+               "a note", "a class is absent", "IoU water", "seeds"]),
+    ("attention_study", ["5 OSM objects of 2 tiles", "1.500 1 is chance", "house 5 1.500 1.100"]),
+    ("grid", ["3 runs, which differ in lr; 1 of them failed.", "mIoU 0.7000 the best, run 2: lr=2",
+              "1 1e-3 0.5000 -", "3 3 - - lr=3: 1e-3"]),
 ])
 def test_a_page_says_what_its_folder_holds(tmp_path, kind, texts):
     page = page_of(KINDS[kind](tmp_path / "run"))
@@ -105,7 +122,8 @@ def test_a_page_needs_nothing_else(tmp_path, kind):
     page = page_of(KINDS[kind](tmp_path / "run"))
     sources = [value for _, attributes in page.elements for name, value in attributes.items()
                if name in ("src", "href", "data", "poster", "srcset")]
-    assert [source for source in sources if not source.startswith(("data:", "#"))] == []
+    links = [source for source in sources if not source.startswith(("data:", "#"))]
+    assert all((tmp_path / "page" / link).is_file() for link in links)  # of runs, if asked for
     code = re.sub(r'"data:[^"]*"', "", page.source)
     assert re.findall(
         r"https?:|url\((?!#)|@import|fetch\(|XMLHttpRequest|import\(|sendBeacon|WebSocket",
@@ -120,7 +138,7 @@ def test_pictures_are_described_links_lead_somewhere_and_ids_are_given_once(tmp_
     assert all(image["alt"] for image in page.of("img"))
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {link["href"][1:] for link in page.of("a")} <= set(ids)
+    assert {link["href"][1:] for link in page.of("a") if link["href"][0] == "#"} <= set(ids)
     assert all(svg.get("aria-label") or svg.get("aria-hidden") for svg in page.of("svg"))
 
 
@@ -130,7 +148,8 @@ def test_names_never_become_markup(tmp_path):
                scene(tmp_path / "d", HOSTILE, HOSTILE)]
     page = page_of(*folders, title=HOSTILE)
     plain = page_of(*(make(tmp_path / f"plain{number}")
-                      for number, make in enumerate(KINDS.values())), title="plain")
+                      for number, make in enumerate((pretraining, segmentation, regression,
+                                                     scene))), title="plain")
     assert [name for name, _ in page.elements] == [name for name, _ in plain.elements]
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert HOSTILE in page.text
@@ -204,3 +223,22 @@ def test_the_command_joins_folders(tmp_path, monkeypatch, capsys):
     assert "2 runs" in capsys.readouterr().out
     assert "Land use of city.tif" in page.text
     assert "My city" in page.text
+
+
+def test_studies_and_grids_link_to_the_pages_of_their_runs(tmp_path):
+    study(tmp_path / "a [1]" / "study"), grid(tmp_path / "grid")
+    page = page_of(tmp_path / "grid", tmp_path / "a [1]" / "study")
+    links = [link["href"] for link in page.of("a") if not link["href"].startswith("#")]
+    assert [unquote(link) for link in links] == [
+        "../grid/run_1/report.html", "../a [1]/study/model_0/report.html"]
+    assert all((tmp_path / "page" / unquote(link)).is_file() for link in links)
+
+
+@pytest.mark.parametrize("made", [
+    lambda folder: study(folder, HOSTILE), lambda folder: study(folder, name=HOSTILE),
+    lambda folder: attention_study(folder, HOSTILE), lambda folder: grid(folder, HOSTILE)])
+def test_what_a_study_or_a_grid_says_is_text(tmp_path, made):
+    page = page_of(made(tmp_path / "run"))
+    assert len(page.of("script")) == 1  # the page's own
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert " ".join(HOSTILE.split()) in page.text

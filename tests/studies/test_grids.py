@@ -207,7 +207,7 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
     ("modalities", ["problem=land"], "problem=land: choose one of seg, pop, co2"),
     ("modalities", ["modalities=[image,osm]"],
      r"modalities=\[image,osm\]: problem=seg has no osm; choose among image, fusion, fine"),
-    ("modalities", ["modalities=[]"], r"modalities=\[\]: expected one or more different values"),
+    ("modalities", ["modalities=[]"], r"modalities=\[\]: a list of 0, expected 1 to 10 items"),
     ("modalities", ["modality=image"], "modality=image: the study sets modality itself, from "
                                        "modalities=; give that key instead"),
     ("modalities", ["problem=pop", "target=co2"], "target=co2: the study sets target itself, "
@@ -219,7 +219,7 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
                                   "other in one process, on one device"),
     ("modalities", ["checkpoint=nowhere.tar"], "modality=image: nowhere.tar: "),
     ("missing_osm", ["ratios=[0,1.5]"],
-     r"ratios=\[0,1.5\]: must be 0 or more and 1 or less"),
+     r"ratios=\[0.0, 1.5\]: must be 0 or more and 1 or less"),
     ("missing_osm", ["modalities=[image]"],
      r"modalities=\[image\]: reads no OSM objects that could be missing; add one"),
     ("missing_osm", ["remove_ratio=0.5"], "remove_ratio=0.5: the study sets remove_ratio itself, "
