@@ -20,8 +20,10 @@ from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, 
 from evaluation.setup import Setup
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
-from training.devices import compile_in_place, end_all, gather
+from training.devices import compile_in_place, end_all, gather, in_step, together
+from training.finite import check_weights
 from training.loader import DeviceLoader, device_loader
+from training.modes import in_evaluation_mode
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
 from utils.checkpoint import read_safetensors
 from utils.errors import CheckpointError, ConfigError, RoseError
@@ -36,6 +38,7 @@ from utils.tensor_files import FileFault, load_tensors
 STATE, RESULTS, METRICS, PREDICTIONS = ("state.tar", "results.json", "metrics.csv",
                                         "predictions.csv")
 _FORMAT = "rose-evaluation-1"
+_LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 _POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # kept in STATE
 
 
@@ -111,7 +114,7 @@ class Run:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
         self.sampler.set_position(self.epoch, self.step)
-        for batch in self._loader("train"):
+        for batch in in_step(self.fabric, self._loader("train")):
             yield batch
             if self.stop.agreed(self.fabric):
                 return
@@ -142,7 +145,12 @@ class Run:
         self.bar.update()
 
     def end_epoch(self) -> None:
-        """Measure on val, keep the best model, and save the run; exit if asked to stop."""
+        """Measure on val, keep the best model, and save the run; exit if asked to stop.
+
+        Raises:
+            RoseError: a weight or a figure is not finite; nothing is saved then.
+        """
+        check_weights(self.fabric, self.network, self.epoch, self.step, STATE, _LOWER)
         if self.step == self.sampler.steps_per_epoch:
             self._judge_epoch()
         stopping = self.stop.agreed(self.fabric)
@@ -157,24 +165,27 @@ class Run:
     @torch.no_grad()
     def measure(self, part: str) -> Measured:
         """Return the model's figures on a list's tiles, independent of batches and processes."""
-        self.model.eval()
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         details: list[list[float]] = []
-        for *inputs, target in self._with_bar(self._loader(part), f"{part} tiles"):
-            with self.fabric.autocast():
-                # without Fabric's wrapper: processes may have different numbers of batches
-                outputs = self.outputs(inputs, self.network).float()
-            weight = self.problem.weight(target)
-            loss = self.problem.loss(outputs, target, self.network).item()
-            sums += torch.tensor([loss * weight, weight], dtype=torch.float64).to(sums)
-            judged = self.problem.judged(outputs, self.network)
-            metrics.update(judged, target)
-            details += self.problem.details(judged, target)
+        loader = self._loader(part)
+        with in_evaluation_mode(self.model), together(self.fabric):
+            for *inputs, target in self._with_bar(loader, f"{part} tiles"):
+                with self.fabric.autocast():
+                    # without Fabric's wrapper: processes may have different numbers of batches
+                    outputs = self.outputs(inputs, self.network).float()
+                weight = self.problem.weight(target)
+                loss = self.problem.loss(outputs, target, self.network).item()
+                sums += torch.tensor([loss * weight, weight], dtype=torch.float64).to(sums)
+                judged = self.problem.judged(outputs, self.network)
+                metrics.update(judged, target)
+                details += self.problem.details(judged, target)
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
-        return Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
-                        metrics)
+        measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
+                            metrics)
+        self._check_finite(measured, part)
+        return measured
 
     def load_best(self) -> None:
         """Load the weights of the best epoch, if there is one."""
@@ -184,10 +195,9 @@ class Run:
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
-        self.model.eval()
         images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
         images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
-        with self.fabric.autocast():
+        with in_evaluation_mode(self.model), self.fabric.autocast():
             outputs = self.network.outputs(images, graphs)
         return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
 
@@ -202,7 +212,21 @@ class Run:
         saved = self.folder / STATE
         end_all(self.fabric, RoseError(not_finite(
             f"{value}", names, self.epoch, self.step + 1, saved if saved.exists() else None,
-            "lower lr, lr_multi or linear_lr, in another save_path=")))
+            _LOWER)))
+
+    def _check_finite(self, measured: Measured, part: str) -> None:
+        """Raise RoseError if a model's loss or score on a list is not finite."""
+        score = measured.figures[self.problem.score]
+        if math.isfinite(measured.loss) and math.isfinite(score):
+            return
+        figures = f"{measured.loss}, {self.problem.score} {score}, on the {part} tiles"
+        if self.cfg.epochs == 0:
+            end_all(self.fabric, RoseError(f"{self.setup.network.path}: the loss is not finite "
+                                           f"({figures}); choose another checkpoint"))
+        saved = self.folder / STATE
+        end_all(self.fabric, RoseError(not_finite(
+            figures, [], min(self.epoch, self.cfg.epochs), self.step,
+            saved if saved.exists() else None, _LOWER)))
 
     def _judge_epoch(self) -> None:
         """Measure the epoch on val; keep its weights if its score is the best so far."""

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -112,6 +112,18 @@ def together(fabric: Fabric) -> Iterator[None]:
     failed = gather(fabric, fault is not None)
     if any(failed):
         end_all(fabric, fault, rank=failed.index(True))
+
+
+def in_step(fabric: Fabric, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches of a process, of which all have equally many; if one cannot be read, end
+    all processes as `together` does."""
+    batches = iter(batches)
+    while True:
+        with together(fabric):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:

@@ -18,11 +18,12 @@ from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
 from training.devices import compile_in_place, end_all, gather, together
+from training.finite import check_weights
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
 from training.records import Recorder
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
-from training.sharding import is_sharded, own_share, whole
+from training.sharding import is_sharded, whole
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
@@ -314,11 +315,8 @@ class PretrainingRun:
                                                  "all hosts share"))
 
     def _save(self, name: str) -> None:
-        finite = all(own_share(parameter).isfinite().all() for parameter in self.rose.parameters())
-        if not all(gather(self.fabric, finite)):
-            end_all(self.fabric, RoseError(f"epoch {self.epoch}, step {self.step}: a weight is "
-                                           f"not finite, so {name} was not saved; lower blr, or "
-                                           "use precision=32-true"))
+        check_weights(self.fabric, self.rose, self.epoch, self.step, name,
+                      "lower blr, or use precision=32-true")
         weights, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero)
                               for item in (self.rose.module, self.optimizer))
         with together(self.fabric):
