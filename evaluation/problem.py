@@ -17,6 +17,7 @@ from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_cl
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
+from utils.contents import Items, Number, Rule, Whole
 from utils.errors import ConfigError, TileError
 from utils.tables import format_number
 
@@ -94,6 +95,12 @@ class Segmentation:
         """Return what else a result holds: the confusion matrix, rows the truth."""
         return {"confusion": metrics.confusion().tolist()}
 
+    @property
+    def extras_rules(self) -> dict[str, Rule]:
+        """What `extras` must be where a result is read."""
+        count = len(self.classes)
+        return {"confusion": Items([Items([Whole(least=0, most=2**53)] * count)] * count)}
+
     def remarks(self, result: dict[str, Any]) -> list[str]:
         """Return what a reader of a result must know."""
         absent = absent_classes(torch.tensor(result["confusion"]), self.classes)
@@ -163,6 +170,11 @@ class Regression:
         """Return what else a result holds: the least and the largest estimate."""
         estimates = [estimate for _, estimate in details]
         return {"estimates": [min(estimates), max(estimates)]}
+
+    @property
+    def extras_rules(self) -> dict[str, Rule]:
+        """What `extras` must be where a result is read."""
+        return {"estimates": Items([Number(), Number()])}
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
         """Return what a reader of a result must know."""

@@ -1,12 +1,10 @@
 """One run: a model trained with one seed, its best epoch chosen on val, its figures reported."""
 
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,28 +16,27 @@ from datasets import EpochSampler, normalise
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
+from evaluation.state import POSITION, STATE, read_state, start_again, write_state
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
+from models.release import load_strictly
 from training.devices import compile_in_place, end_all, gather, in_step, together
 from training.finite import check_weights
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
+from training.restoring import restoring
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
 from utils.checkpoint import read_safetensors
-from utils.errors import CheckpointError, ConfigError, RoseError
-from utils.files import remove_unfinished, replacing
+from utils.errors import ConfigError, RoseError
+from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.rng import rng_state, set_rng_state
 from utils.stopping import StopRequest, not_finite
 from utils.tables import format_number
-from utils.tensor_files import FileFault, load_tensors
 
-STATE, RESULTS, METRICS, PREDICTIONS = ("state.tar", "results.json", "metrics.csv",
-                                        "predictions.csv")
-_FORMAT = "rose-evaluation-1"
+RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
-_POSITION = ("rows", "best", "epoch", "step", "global_step", "loss_sum")  # kept in STATE
 
 
 @dataclass(frozen=True)
@@ -190,7 +187,8 @@ class Run:
     def load_best(self) -> None:
         """Load the weights of the best epoch, if there is one."""
         if self.best is not None:
-            self.network.load_state_dict(read_safetensors(self.folder / BEST)[0])
+            load_strictly(self.network, read_safetensors(self.folder / BEST)[0],
+                          str(self.folder / BEST))
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -239,12 +237,13 @@ class Run:
         if (self.best is None or math.isnan(self.best["score"])
                 or self.problem.better * (score - self.best["score"]) > 0):
             self.best = {"epoch": self.epoch, "score": score}
+        with together(self.fabric):
             if self.fabric.is_global_zero:
-                save_finetuned(self.folder / BEST, self.network, self.setup.head,
-                               self.setup.dataset.describe())
+                if self.best["epoch"] == self.epoch:
+                    save_finetuned(self.folder / BEST, self.network, self.setup.head,
+                                   self.setup.dataset.describe())
+                write_csv(self.folder / METRICS, self.rows)
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
-        if self.fabric.is_global_zero:
-            write_csv(self.folder / METRICS, self.rows)
 
     def _with_bar(self, loader: DeviceLoader, what: str) -> tqdm:
         """Return the batches of `loader`, with a bar of their own if they take long."""
@@ -291,49 +290,46 @@ class Run:
                                               for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
-        if not path.is_file():
-            return None
-        try:
-            state = load_tensors(path)
-        except FileFault as fault:
-            raise CheckpointError(f"{path}: {fault}; remove it to start the run again") from fault
-        if not isinstance(state, dict) or state.get("format") != _FORMAT:
-            raise CheckpointError(f"{path}: is no state of an evaluation; choose another "
-                                  "save_path=")
-        check_identity(path, state["identity"], self.setup.identity(self.seed))
-        return state
+        return read_state(path, self.setup.identity(self.seed), self.sampler.steps_per_epoch)
 
     def _continue(self, state: dict[str, Any] | None) -> None:
-        if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self.folder)
-        self.fabric.barrier()
-        if state is None:
-            return
-        # the state of a frozen network has the decoder alone
+        with together(self.fabric):
+            if self.fabric.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                remove_unfinished(self.folder)
+            if state is not None:
+                with restoring(self.folder / STATE, start_again(self.folder / STATE)):
+                    self._put_back(state)
+        if state is not None:
+            self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, "
+                              f"{self.global_step} of {self.total_steps} steps done.")
+
+    def _put_back(self, state: dict[str, Any]) -> None:
+        if odd := self._trained_weights().keys() ^ state["model"].keys():
+            raise ValueError(f"the weight {min(odd)} is on one side alone")
         self.network.load_state_dict(state["model"], strict=False)
         load_optimizer(self.optimizer, state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        for name in _POSITION:
+        for name in POSITION:
             setattr(self, name, state[name])
         set_rng_state(state["rng"][self.fabric.global_rank])
-        self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, "
-                          f"{self.global_step} of {self.total_steps} steps done.")
+
+    def _trained_weights(self) -> dict[str, Tensor]:
+        """Return the weights that a state holds: of a frozen network the decoder's alone."""
+        prefix = "decoder." if self.network.frozen else ""
+        return {name: value for name, value in self.network.state_dict().items()
+                if name.startswith(prefix)}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())
-        if self.fabric.is_global_zero:
-            prefix = "decoder." if self.network.frozen else ""
-            weights = {name: value for name, value in self.network.state_dict().items()
-                       if name.startswith(prefix)}
-            with replacing(self.folder / STATE) as temporary:
-                torch.save({
-                    "format": _FORMAT, "identity": self.setup.identity(self.seed),
-                    "model": weights, "optimizer": self.optimizer.state_dict(),
+        with together(self.fabric):
+            if self.fabric.is_global_zero:
+                write_state(self.folder / STATE, {
+                    "identity": self.setup.identity(self.seed), "model": self._trained_weights(),
+                    "optimizer": self.optimizer.state_dict(),
                     "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
-                    **{name: getattr(self, name) for name in _POSITION},
-                }, temporary)
-        self.fabric.barrier()
+                    **{name: getattr(self, name) for name in POSITION},
+                })
 
 
 def fit(run: Run) -> None:
@@ -349,18 +345,3 @@ def fit(run: Run) -> None:
             run.count(loss, inputs)
         run.end_epoch()
     run.load_best()
-
-
-def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise CheckpointError if the run at `path` has figures that depend on other values."""
-    changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})"
-               for name in now | there if now.get(name) != there.get(name)]
-    if changed:
-        raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its "
-                              "values, or start anew with save_path=")
-
-
-def _brief(value: Any) -> str:
-    """Return a value as text, a SHA-256 digest by its first letters."""
-    text = str(value)
-    return f"{text[:8]}..." if re.fullmatch("[0-9a-f]{64}", text) else text

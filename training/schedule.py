@@ -9,6 +9,8 @@ from torch import nn
 
 from training.sharding import share_of
 
+_OF_A_PARAMETER = {"step", "exp_avg", "exp_avg_sq"}  # the state of Adam and AdamW
+
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """Return AdamW, betas (0.9, 0.95), of trainable parameters; 1-D ones and biases do not decay.
@@ -25,8 +27,20 @@ def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load a `state` of whole tensors, for sharded parameters or not, fused or not."""
+    """Load a `state` of whole tensors, for sharded parameters or not, fused or not.
+
+    Raise ValueError if it lacks a tensor, or one has another shape than its parameter: torch does
+    not look.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, values in state["state"].items():
+        if missing := _OF_A_PARAMETER - values.keys():
+            raise ValueError(f"{min(missing)} of parameter {number} is missing")
+        for name, value in values.items():
+            expected = () if name == "step" else parameters[number].shape
+            if value.shape != expected:
+                raise ValueError(f"{name} of parameter {number} has the shape "
+                                 f"{list(value.shape)}, expected {list(expected)}")
     shares = {number: {name: share_of(value, parameters[number]) for name, value in values.items()}
               for number, values in state["state"].items()}
     groups = [{**group, "fused": True} for group in state["param_groups"]]
