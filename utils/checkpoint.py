@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from utils.errors import CheckpointError, one_line
-from utils.files import replacing
+from utils.files import failing_as, replacing
 from utils.tensor_files import FileFault, load_tensors
 
 FORMAT = "rose-run-1"
@@ -37,7 +37,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_weights(path.with_suffix(".safetensors"), state["model"], WEIGHTS_FORMAT,
                   {"build": state["build"], "tiles": state.get("trained_on", {})})
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, failing_as(path, RuntimeError):
         torch.save({"format": FORMAT, **state}, temporary)
 
 
@@ -102,7 +102,7 @@ def write_weights(path: Path, state_dict: dict[str, Tensor], format: str,
     not at all."""
     metadata = {name: json.dumps(value) for name, value in description.items()}
     weights = {name: value.detach().cpu().contiguous() for name, value in state_dict.items()}
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, failing_as(path, SafetensorError):
         save_file(weights, temporary, {"format": format, **metadata})
 
 
