@@ -32,6 +32,8 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
     fabric, folder = launch(cfg), Path(default_folder(cfg))
     with alone(fabric, folder, "save_path"):
         setup, stop = Setup(cfg, fabric, problem), StopRequest()
+        for line in setup.shortcomings():  # now, before hours of training
+            fabric.print(f"note: {line}")
         try:
             results = {seed: read_result(setup, seed) or _run_seed(setup, seed, stop)
                        for seed in cfg.seeds}

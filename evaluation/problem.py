@@ -29,7 +29,7 @@ class Segmentation:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
         detail: columns that describe each tile.
         head: what a model is for; the scale of a regression is fitted by `learn`.
-        seen: the targets that `learn` read, which identify a result.
+        seen: the targets that `learn` read of each list, which identify a result.
     """
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
@@ -60,6 +60,10 @@ class Segmentation:
                                 "tiles has a class, expected values from 0 to "
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
+
+    def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
+        """Return what `shortcomings_of` takes of a list's targets."""
+        return {"totals": {}, "classes": seen}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
         """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
@@ -141,6 +145,10 @@ class Regression:
             raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than "
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
+
+    def for_shortcomings(self, seen: list[float]) -> dict[str, Any]:
+        """Return what `shortcomings_of` takes of a list's targets."""
+        return {"totals": {self.cfg.target: seen}}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Regressor) -> Tensor:
         """Return the mean squared error, in units of training, of outputs [B, 1], totals [B]."""
