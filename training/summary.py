@@ -125,7 +125,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
 
 def _in_words(tiles: TileDataset, code: int) -> str:
     names = next(iter(tiles.label_names.values()), None) if len(tiles.label_names) == 1 else None
-    return f" ({names[code]})" if names else ""
+    return f" ({_word(code, names)})" if names else ""
 
 
 def _captions(tiles: TileDataset, graphs: Batch, out: RoseOutput) -> list[list[str]]:
@@ -155,7 +155,7 @@ def _nodes_of_city(tiles: TileDataset, city: str | None) -> Tensor:
 
 
 def _word(code: int, names: list[str] | None) -> str:
-    return names[code] if names else f"tag {code}"
+    return names[code] if names and 0 <= code < len(names) else f"tag {code}"
 
 
 def _picture(rose: Rose, run: PretrainingRun) -> Figure:

@@ -25,6 +25,12 @@ def write_tiles(root: Path) -> Path:
     return root
 
 
+def save_network(path: Path) -> None:
+    """Write a network that was pretrained on nothing."""
+    torch.manual_seed(0)
+    save_pretrained(path.with_suffix(".tar"))
+
+
 def train(tiles: Path, folder: Path, more: Sequence[str] = ()) -> bytes:
     """Pretrain without a report; return the record."""
     with pytest.MonkeyPatch.context() as patched:
@@ -39,8 +45,7 @@ def evaluate(problem: str, tiles: Path, folder: Path, more: Sequence[str] = ()) 
     """Fine-tune a network that was pretrained on nothing; return the figures."""
     network = tiles.parent / "model_1.safetensors"
     if not network.exists():
-        torch.manual_seed(0)
-        save_pretrained(network.with_suffix(".tar"))
+        save_network(network)
     cfg = configure(problem, *SMALL, *TINY, f"data_root={tiles}", f"checkpoint={network}",
                     *more)
     return stored(made(cfg, folder))["per_seed"]
