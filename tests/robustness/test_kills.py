@@ -6,7 +6,8 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
-from os import kill, killpg
+from contextlib import suppress
+from os import kill
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,8 @@ def kill_and_continue(command: list[str], folder: Path, moment: Callable[[], boo
     if running.poll() is None:
         workers = running.children()
         if whom == "group":
-            killpg(running.pid, signal.SIGKILL)
-        else:
+            running.kill_group()
+        with suppress(ProcessLookupError):
             kill(workers[0] if whom == "worker" and workers else running.pid, signal.SIGKILL)
     ended = running.wait(PATIENCE_S)
     assert ended.code is not None, "hung"
