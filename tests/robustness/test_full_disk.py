@@ -15,7 +15,6 @@ from utils.errors import message_of
 EVALUATE = partial(evaluate, "pop")
 LIMITS = {
     "events": (train, 20_000, "events.out.tfevents"),
-    "weights of a pretraining": (train, 1_000_000, "model_1.safetensors"),
     "checkpoint": (train, 3_200_000, "model_1.tar"),
     "weights of an evaluation": (EVALUATE, 1_000_000, "best.safetensors"),
     "state": (EVALUATE, 3_500_000, "state.tar"),

@@ -95,7 +95,7 @@ def undisturbed(inputs):
 
 
 @pytest.mark.parametrize(("job", "whom", "file", "size"), [
-    ("train", "main", "loss_record.txt", 3), ("train", "worker", "loss_record.txt", 1),
+    ("train", "worker", "loss_record.txt", 4),
     ("evaluation", "group", "seed_0/metrics.csv", 2)])
 def test_killed_and_continued(inputs, undisturbed, tmp_path, job, whom, file, size):
     folder = shutil.copytree(inputs, tmp_path / "killed")

@@ -17,8 +17,7 @@ from tests.robustness.tiny_runs import evaluate, train, write_tiles
 from training.loader import NoisyTiles
 from utils.errors import RoseError
 
-JOBS = {"train": (train, NoisyTiles), "segmentation": (partial(evaluate, "seg"), LabelledTiles),
-        "regression": (partial(evaluate, "pop"), LabelledTiles)}
+JOBS = {"train": (train, NoisyTiles), "evaluation": (partial(evaluate, "pop"), LabelledTiles)}
 
 
 @pytest.fixture
