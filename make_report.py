@@ -14,8 +14,9 @@ from pathlib import Path
 
 from reports.keys import MAKE_REPORT, MakeReportConfig
 from utils.cli.command import command
-from utils.errors import ConfigError
+from utils.errors import ConfigError, ReportError
 from utils.files import replacing
+from utils.locks import locked
 
 
 @command(MAKE_REPORT)
@@ -33,7 +34,10 @@ def main(cfg: MakeReportConfig) -> None:
     _check_place("out", out, REPORT)
     if cfg.picture:
         _check_picture(Path(cfg.picture), maps)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as both:
+        both.enter_context(locked(out.with_name(f".lock-{out.name}"), f"writing {out}",
+                                  "give another out=", ReportError))
         if cfg.picture:  # it appears when the page is there, too
             save_poster(maps, both.enter_context(replacing(Path(cfg.picture))))
         write_report(folders, out, cfg.title)

@@ -10,6 +10,8 @@
 The same command continues a run that was stopped. Outputs are in save_root_dir/save_dir.
 """
 
+from pathlib import Path
+
 from training.keys import TRAIN, TrainConfig
 from utils.cli.command import command
 from utils.cli.program import Scored
@@ -18,30 +20,31 @@ from utils.cli.program import Scored
 def train(cfg: TrainConfig) -> Scored:
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from datasets.sample_city.tiles import ensure_sample
-    from training.devices import launch
+    from training.devices import alone, launch
     from training.pretraining import PretrainingRun
     from training.records import last_epoch_losses, read_metrics
     from training.schedule import learning_rate, set_learning_rate
     from training.summary import add_picture, report
 
     fabric = launch(cfg)
-    ensure_sample(fabric, cfg.data_path, cfg.sample_tiles)
-    with PretrainingRun(cfg, fabric) as run:
-        for epoch in run.epochs():
-            set_learning_rate(run.optimizer, learning_rate(
-                run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
-            for step in run.steps():
-                for batch in step:  # one, or several with accumulate=
-                    run.fabric.backward(step.loss(run.rose(*batch)))
-                losses = run.check(step)
-                run.optimizer.step()
-                run.optimizer.zero_grad()
-                run.count(losses)
-            if epoch % cfg.picture_every == 0:
-                add_picture(run)
-            run.end_epoch()
-    report(run)
-    image_loss, osm_loss = last_epoch_losses(read_metrics(run.folder))
+    with alone(fabric, Path(cfg.save_root_dir, cfg.save_dir), "save_dir"):
+        ensure_sample(fabric, cfg.data_path, cfg.sample_tiles)
+        with PretrainingRun(cfg, fabric) as run:
+            for epoch in run.epochs():
+                set_learning_rate(run.optimizer, learning_rate(
+                    run.base_lr, epoch, cfg.total_epoch, cfg.schedule, cfg.lr_decay, cfg.cos))
+                for step in run.steps():
+                    for batch in step:  # one, or several with accumulate=
+                        run.fabric.backward(step.loss(run.rose(*batch)))
+                    losses = run.check(step)
+                    run.optimizer.step()
+                    run.optimizer.zero_grad()
+                    run.count(losses)
+                if epoch % cfg.picture_every == 0:
+                    add_picture(run)
+                run.end_epoch()
+        report(run)
+        image_loss, osm_loss = last_epoch_losses(read_metrics(run.folder))
     return Scored(image_loss + osm_loss, {"image_loss": image_loss, "osm_loss": osm_loss})
 
 

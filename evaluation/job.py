@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_fabric.utilities import rank_zero_only
 
-from evaluation.keys import EvaluateConfig
+from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import remove_features
 from evaluation.problem import Problem
 from evaluation.results import finish, read_result, summarise
@@ -15,7 +15,7 @@ from evaluation.run import METRICS, PREDICTIONS, RESULTS, Run, fit
 from evaluation.setup import Setup
 from models.network_file import BEST
 from reports import REPORT, write_report
-from training.devices import launch
+from training.devices import alone, launch
 from utils.outputs import write_json
 from utils.stopping import StopRequest
 from utils.tables import label_of, text_table
@@ -29,18 +29,22 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
     Raises:
         RoseError: data, checkpoint or folder cannot be used as asked, or a loss is not finite.
     """
-    setup, stop = Setup(cfg, launch(cfg), problem), StopRequest()
-    try:
-        results = {seed: read_result(setup, seed) or _run_seed(setup, seed, stop)
-                   for seed in cfg.seeds}
-    finally:
-        stop.forget()
-        if setup.fabric.is_global_zero:
-            remove_features(setup.folder)
-    summary = summarise(setup, results)
-    if setup.fabric.is_global_zero:
-        write_json(setup.folder / RESULTS, summary)
-        write_report([setup.folder], setup.folder / REPORT)
+    fabric, folder = launch(cfg), Path(default_folder(cfg))
+    with alone(fabric, folder, "save_path"):
+        setup, stop = Setup(cfg, fabric, problem), StopRequest()
+        for line in setup.shortcomings():  # now, before hours of training
+            fabric.print(f"note: {line}")
+        try:
+            results = {seed: read_result(setup, seed) or _run_seed(setup, seed, stop)
+                       for seed in cfg.seeds}
+        finally:
+            stop.forget()
+            if fabric.is_global_zero:
+                remove_features(folder)
+        summary = summarise(setup, results)
+        if fabric.is_global_zero:
+            write_json(folder / RESULTS, summary)
+            write_report([folder], folder / REPORT)
     return summary
 
 

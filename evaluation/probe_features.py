@@ -16,6 +16,8 @@ from datasets import normalise
 from datasets.batching import stack
 from datasets.labelled import Key, LabelledTiles, collate_labelled, index_of
 from models.downstream import Downstream
+from training.devices import together
+from training.modes import in_evaluation_mode
 
 FOLDER = ".features"
 
@@ -55,22 +57,23 @@ def compute_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
         loader: (images, graphs, target) batches of every world_size-th tile, from this rank on.
         path: of the file to write, in a folder that all processes see.
     """
-    model.eval()
     images, graphs, _ = collate_labelled([tiles[0]])
     images, graphs = normalise(images.to(fabric.device)), graphs.to(fabric.device)
-    shape = model.represent(images, graphs).shape[1:]
+    with in_evaluation_mode(model):
+        shape = model.represent(images, graphs).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)
     with fabric.rank_zero_first():
         if fabric.is_global_zero:
             _reserve(path, 4 * len(tiles) * math.prod(shape))
         values = np.memmap(path, np.float32, "r+", shape=(len(tiles), *shape))
     first = fabric.global_rank
-    for images, graphs, _ in loader:
-        with fabric.autocast():
-            features = model.represent(images, graphs).float().cpu().numpy()
-        end = first + len(features) * fabric.world_size
-        values[first:end:fabric.world_size] = features
-        first = end
+    with in_evaluation_mode(model), together(fabric):
+        for images, graphs, _ in loader:
+            with fabric.autocast():
+                features = model.represent(images, graphs).float().cpu().numpy()
+            end = first + len(features) * fabric.world_size
+            values[first:end:fabric.world_size] = features
+            first = end
     values.flush()
     fabric.barrier()
     return FrozenFeatures(tiles, path, shape)

@@ -17,6 +17,7 @@ from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_cl
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
+from utils.contents import Items, Number, Rule, Whole
 from utils.errors import ConfigError, TileError
 from utils.tables import format_number
 
@@ -28,7 +29,7 @@ class Segmentation:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
         detail: columns that describe each tile.
         head: what a model is for; the scale of a regression is fitted by `learn`.
-        seen: the targets that `learn` read, which identify a result.
+        seen: the targets that `learn` read of each list, which identify a result.
     """
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
@@ -59,6 +60,10 @@ class Segmentation:
                                 "tiles has a class, expected values from 0 to "
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
+
+    def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
+        """Return what `shortcomings_of` takes of a list's targets."""
+        return {"totals": {}, "classes": seen}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
         """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
@@ -93,6 +98,12 @@ class Segmentation:
     def extras(self, metrics: SegmentationMetrics, details: list[list[float]]) -> dict[str, Any]:
         """Return what else a result holds: the confusion matrix, rows the truth."""
         return {"confusion": metrics.confusion().tolist()}
+
+    @property
+    def extras_rules(self) -> dict[str, Rule]:
+        """What `extras` must be where a result is read."""
+        count = len(self.classes)
+        return {"confusion": Items([Items([Whole(least=0, most=2**53)] * count)] * count)}
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
         """Return what a reader of a result must know."""
@@ -135,6 +146,10 @@ class Regression:
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
+    def for_shortcomings(self, seen: list[float]) -> dict[str, Any]:
+        """Return what `shortcomings_of` takes of a list's targets."""
+        return {"totals": {self.cfg.target: seen}}
+
     def loss(self, outputs: Tensor, target: Tensor, model: Regressor) -> Tensor:
         """Return the mean squared error, in units of training, of outputs [B, 1], totals [B]."""
         return F.mse_loss(outputs[:, 0].float(), model.decoder.scale.scale(target).float())
@@ -163,6 +178,11 @@ class Regression:
         """Return what else a result holds: the least and the largest estimate."""
         estimates = [estimate for _, estimate in details]
         return {"estimates": [min(estimates), max(estimates)]}
+
+    @property
+    def extras_rules(self) -> dict[str, Rule]:
+        """What `extras` must be where a result is read."""
+        return {"estimates": Items([Number(), Number()])}
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
         """Return what a reader of a result must know."""

@@ -1,15 +1,17 @@
 """The result of a finished run, and of all seeds of an evaluation together (results.json)."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
 from evaluation.pictures import save_pictures
-from evaluation.run import PREDICTIONS, RESULTS, STATE, Measured, Run, check_identity
+from evaluation.run import PREDICTIONS, RESULTS, Measured, Run
 from evaluation.setup import Setup
+from evaluation.state import STATE, check_identity, start_again
 from models.network_file import BEST
+from training.devices import together
+from utils.contents import Anything, Either, Fields, Null, Number, Table, Whole, read_json
 from utils.errors import CheckpointError
 from utils.outputs import write_csv, write_json
 from utils.tables import mean_std
@@ -29,12 +31,12 @@ def finish(run: Run) -> dict[str, Any]:
         "weights": BEST if run.best else str(run.setup.network.path),
         "identity": run.setup.identity(run.seed),
     }
-    if run.fabric.is_global_zero:
-        _write_predictions(run, measured)
-        save_pictures(run, measured)
-        write_json(run.folder / RESULTS, result)  # last: a folder that has it is finished
-        (run.folder / STATE).unlink(missing_ok=True)
-    run.fabric.barrier()
+    with together(run.fabric):
+        if run.fabric.is_global_zero:
+            _write_predictions(run, measured)
+            save_pictures(run, measured)
+            write_json(run.folder / RESULTS, result)  # last: a folder that has it is finished
+            (run.folder / STATE).unlink(missing_ok=True)
     return result
 
 
@@ -46,15 +48,17 @@ def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
     path = setup.seed_folder(seed) / RESULTS
     if not path.is_file() or setup.cfg.resume == "never":
         return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        result["figures"] = {name: math.nan if number is None else number
-                             for name, number in result["figures"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path}: is no result of an evaluation ({type(error).__name__}); "
-                              "remove the folder to evaluate again") from error
-    check_identity(path, result.get("identity", {}), setup.identity(seed))
-    return result
+    remedy = start_again(path)
+    identified = read_json(path, Fields({"identity": Table(Anything())}), remedy, CheckpointError)
+    check_identity(path, identified["identity"], setup.identity(seed))
+    names = list(next(iter(setup.problem.baselines().values())))
+    figures = Fields(dict.fromkeys(names, Either([Number(), Null()])))
+    result = read_json(path, Fields({
+        "seed": Whole(least=seed, most=seed), "epoch": Whole(least=0), "figures": figures,
+        "val": Either([figures, Null()]), **setup.problem.extras_rules}), remedy, CheckpointError)
+    known = {name: result["figures"][name] for name in names}
+    return result | {"figures": {name: math.nan if number is None else number
+                                 for name, number in known.items()}}
 
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:

@@ -1,12 +1,10 @@
 """One run: a model trained with one seed, its best epoch chosen on val, its figures reported."""
 
 import math
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,33 +16,27 @@ from datasets import EpochSampler, normalise
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
+from evaluation.state import POSITION, STATE, read_state, start_again, write_state
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
-from training.devices import compile_in_place, end_all, gather
+from training.devices import compile_in_place, end_all, gather, in_step, together
+from training.finite import check_weights
 from training.loader import DeviceLoader, device_loader
+from training.modes import in_evaluation_mode
+from training.restoring import restoring
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
-from utils.checkpoint import OPTIMIZER, PRECISION, read_safetensors, read_state
-from utils.contents import Anything, Either, Fields, Items, Null, Number, Table, Whole
-from utils.errors import CheckpointError, ConfigError, RoseError
+from utils.checkpoint import read_safetensors
+from utils.errors import ConfigError, RoseError
 from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
-from utils.rng import RNG_STATE, rng_state, set_rng_state
+from utils.rng import rng_state, set_rng_state
 from utils.stopping import StopRequest, not_finite
 from utils.tables import format_number
-from utils.tensor_files import Weights, save_tensors
 
-STATE, RESULTS, METRICS, PREDICTIONS = ("state.tar", "results.json", "metrics.csv",
-                                        "predictions.csv")
-_FORMAT = "rose-evaluation-1"
-_FIGURE = Number(finite=False)
-# kept in STATE, with their rules
-_POSITION = {"rows": Items(Table(_FIGURE)),
-             "best": Either([Null(), Fields({"epoch": Whole(1), "score": _FIGURE})]),
-             "epoch": Whole(1), "step": Whole(0), "global_step": Whole(0), "loss_sum": Number()}
-_STATE = Fields({"identity": Table(Anything()), "model": Weights(), "optimizer": OPTIMIZER,
-                 "precision": PRECISION, "rng": Items(RNG_STATE, least=1), **_POSITION})
+RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
+_LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
 
 @dataclass(frozen=True)
@@ -119,7 +111,7 @@ class Run:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
         self.sampler.set_position(self.epoch, self.step)
-        for batch in self._loader("train"):
+        for batch in in_step(self.fabric, self._loader("train")):
             yield batch
             if self.stop.agreed(self.fabric):
                 return
@@ -150,7 +142,12 @@ class Run:
         self.bar.update()
 
     def end_epoch(self) -> None:
-        """Measure on val, keep the best model, and save the run; exit if asked to stop."""
+        """Measure on val, keep the best model, and save the run; exit if asked to stop.
+
+        Raises:
+            RoseError: a weight or a figure is not finite; nothing is saved then.
+        """
+        check_weights(self.fabric, self.network, self.epoch, self.step, STATE, _LOWER)
         if self.step == self.sampler.steps_per_epoch:
             self._judge_epoch()
         stopping = self.stop.agreed(self.fabric)
@@ -165,24 +162,27 @@ class Run:
     @torch.no_grad()
     def measure(self, part: str) -> Measured:
         """Return the model's figures on a list's tiles, independent of batches and processes."""
-        self.model.eval()
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         details: list[list[float]] = []
-        for *inputs, target in self._with_bar(self._loader(part), f"{part} tiles"):
-            with self.fabric.autocast():
-                # without Fabric's wrapper: processes may have different numbers of batches
-                outputs = self.outputs(inputs, self.network).float()
-            weight = self.problem.weight(target)
-            loss = self.problem.loss(outputs, target, self.network).item()
-            sums += torch.tensor([loss * weight, weight], dtype=torch.float64).to(sums)
-            judged = self.problem.judged(outputs, self.network)
-            metrics.update(judged, target)
-            details += self.problem.details(judged, target)
+        loader = self._loader(part)
+        with in_evaluation_mode(self.model), together(self.fabric):
+            for *inputs, target in self._with_bar(loader, f"{part} tiles"):
+                with self.fabric.autocast():
+                    # without Fabric's wrapper: processes may have different numbers of batches
+                    outputs = self.outputs(inputs, self.network).float()
+                weight = self.problem.weight(target)
+                loss = self.problem.loss(outputs, target, self.network).item()
+                sums += torch.tensor([loss * weight, weight], dtype=torch.float64).to(sums)
+                judged = self.problem.judged(outputs, self.network)
+                metrics.update(judged, target)
+                details += self.problem.details(judged, target)
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
-        return Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
-                        metrics)
+        measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
+                            metrics)
+        self._check_finite(measured, part)
+        return measured
 
     def load_best(self) -> None:
         """Load the weights of the best epoch, if there is one."""
@@ -193,10 +193,9 @@ class Run:
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
-        self.model.eval()
         images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
         images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
-        with self.fabric.autocast():
+        with in_evaluation_mode(self.model), self.fabric.autocast():
             outputs = self.network.outputs(images, graphs)
         return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
 
@@ -211,7 +210,21 @@ class Run:
         saved = self.folder / STATE
         end_all(self.fabric, RoseError(not_finite(
             f"{value}", names, self.epoch, self.step + 1, saved if saved.exists() else None,
-            "lower lr, lr_multi or linear_lr, in another save_path=")))
+            _LOWER)))
+
+    def _check_finite(self, measured: Measured, part: str) -> None:
+        """Raise RoseError if a model's loss or score on a list is not finite."""
+        score = measured.figures[self.problem.score]
+        if math.isfinite(measured.loss) and math.isfinite(score):
+            return
+        figures = f"{measured.loss}, {self.problem.score} {score}, on the {part} tiles"
+        if self.cfg.epochs == 0:
+            end_all(self.fabric, RoseError(f"{self.setup.network.path}: the loss is not finite "
+                                           f"({figures}); choose another checkpoint"))
+        saved = self.folder / STATE
+        end_all(self.fabric, RoseError(not_finite(
+            figures, [], min(self.epoch, self.cfg.epochs), self.step,
+            saved if saved.exists() else None, _LOWER)))
 
     def _judge_epoch(self) -> None:
         """Measure the epoch on val; keep its weights if its score is the best so far."""
@@ -224,12 +237,13 @@ class Run:
         if (self.best is None or math.isnan(self.best["score"])
                 or self.problem.better * (score - self.best["score"]) > 0):
             self.best = {"epoch": self.epoch, "score": score}
+        with together(self.fabric):
             if self.fabric.is_global_zero:
-                save_finetuned(self.folder / BEST, self.network, self.setup.head,
-                               self.setup.dataset.describe())
+                if self.best["epoch"] == self.epoch:
+                    save_finetuned(self.folder / BEST, self.network, self.setup.head,
+                                   self.setup.dataset.describe())
+                write_csv(self.folder / METRICS, self.rows)
         self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
-        if self.fabric.is_global_zero:
-            write_csv(self.folder / METRICS, self.rows)
 
     def _with_bar(self, loader: DeviceLoader, what: str) -> tqdm:
         """Return the batches of `loader`, with a bar of their own if they take long."""
@@ -276,49 +290,46 @@ class Run:
                                               for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
-        if not path.is_file():
-            return None
-        state = read_state(path, _FORMAT, _STATE, "remove it to start the run again, or choose "
-                           "another save_path=")
-        check_identity(path, state["identity"], self.setup.identity(self.seed))
-        return state
+        return read_state(path, self.setup.identity(self.seed), self.sampler.steps_per_epoch)
 
     def _continue(self, state: dict[str, Any] | None) -> None:
-        if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self.folder)
-        self.fabric.barrier()
-        if state is None:
-            return
-        path = self.folder / STATE
-        trained = self.network.decoder if self.network.frozen else self.network
-        load_strictly(trained, {name.removeprefix(self._prefix): value
-                                for name, value in state["model"].items()}, str(path))
-        load_optimizer(self.optimizer, state["optimizer"], path)
+        with together(self.fabric):
+            if self.fabric.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                remove_unfinished(self.folder)
+            if state is not None:
+                with restoring(self.folder / STATE, start_again(self.folder / STATE)):
+                    self._put_back(state)
+        if state is not None:
+            self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, "
+                              f"{self.global_step} of {self.total_steps} steps done.")
+
+    def _put_back(self, state: dict[str, Any]) -> None:
+        if odd := self._trained_weights().keys() ^ state["model"].keys():
+            raise ValueError(f"the weight {min(odd)} is on one side alone")
+        self.network.load_state_dict(state["model"], strict=False)
+        load_optimizer(self.optimizer, state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        for name in _POSITION:
+        for name in POSITION:
             setattr(self, name, state[name])
         set_rng_state(state["rng"][self.fabric.global_rank])
-        self.fabric.print(f"Continuing {self.folder / STATE}: epoch {self.epoch}, "
-                          f"{self.global_step} of {self.total_steps} steps done.")
+
+    def _trained_weights(self) -> dict[str, Tensor]:
+        """Return the weights that a state holds: of a frozen network the decoder's alone."""
+        prefix = "decoder." if self.network.frozen else ""
+        return {name: value for name, value in self.network.state_dict().items()
+                if name.startswith(prefix)}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())
-        if self.fabric.is_global_zero:
-            weights = {name: value for name, value in self.network.state_dict().items()
-                       if name.startswith(self._prefix)}
-            save_tensors(self.folder / STATE, {
-                "format": _FORMAT, "identity": self.setup.identity(self.seed),
-                "model": weights, "optimizer": self.optimizer.state_dict(),
-                "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
-                **{name: getattr(self, name) for name in _POSITION},
-            })
-        self.fabric.barrier()
-
-    @property
-    def _prefix(self) -> str:
-        """Of the names of the weights in STATE: of a frozen network, the decoder's alone."""
-        return "decoder." if self.network.frozen else ""
+        with together(self.fabric):
+            if self.fabric.is_global_zero:
+                write_state(self.folder / STATE, {
+                    "identity": self.setup.identity(self.seed), "model": self._trained_weights(),
+                    "optimizer": self.optimizer.state_dict(),
+                    "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
+                    **{name: getattr(self, name) for name in POSITION},
+                })
 
 
 def fit(run: Run) -> None:
@@ -334,18 +345,3 @@ def fit(run: Run) -> None:
             run.count(loss, inputs)
         run.end_epoch()
     run.load_best()
-
-
-def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise CheckpointError if the run at `path` has figures that depend on other values."""
-    changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})"
-               for name in now | there if now.get(name) != there.get(name)]
-    if changed:
-        raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its "
-                              "values, or start anew with save_path=")
-
-
-def _brief(value: Any) -> str:
-    """Return a value as text, a SHA-256 digest by its first letters."""
-    text = str(value)
-    return f"{text[:8]}..." if re.fullmatch("[0-9a-f]{64}", text) else text

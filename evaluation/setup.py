@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
+from datasets.list_quality import shortcomings_of
 from datasets.sample_city.tiles import ensure_sample
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import FrozenFeatures
@@ -98,7 +99,7 @@ class Setup:
 
     def remarks(self) -> list[str]:
         """Return what a reader of the figures must know of the checkpoint and the lists."""
-        remarks = []
+        remarks = self.shortcomings()
         if self.trained and self.trained.path.stem == "last":
             remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
@@ -116,6 +117,17 @@ class Setup:
                 remarks.append(f"of the {part} tiles, {len(shared)} also {use}: the figures are "
                                "better than on new tiles")
         return remarks
+
+    def shortcomings(self) -> list[str]:
+        """Return why figures on these lists say little, a sentence each."""
+        files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
+                 "test": self.cfg.test_file}
+        seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
+        if self.cfg.epochs == 0:
+            seen = {self.reported: seen[self.reported]}
+        return [line for part, targets in seen.items()
+                for line in shortcomings_of(files[part], len(self.lists[part]), part == "train",
+                                            **self.problem.for_shortcomings(targets))]
 
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""

@@ -10,15 +10,19 @@ the share of the tile that this box covers, which uniform attention would give. 
 save_path.
 """
 
+from pathlib import Path
+
 from studies.keys import ATTENTION, AttentionConfig
 from utils.cli.command import command
+from utils.locks import alone_in
 
 
 @command(ATTENTION)
 def main(cfg: AttentionConfig) -> None:
     from studies.attention_study import study_attention  # and a network's libraries: seconds
 
-    print(study_attention(cfg))
+    with alone_in(Path(cfg.save_path), "save_path"):
+        print(study_attention(cfg))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """The problems that a study can ask about, and the evaluation whose keys it takes."""
 
+import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
@@ -11,6 +13,7 @@ from utils.cli.compose import read
 from utils.cli.program import Program
 from utils.config import choices_of
 from utils.errors import ConfigError
+from utils.locks import alone_in
 
 IN_WORDS = {"finetune": "pretrained, fine-tuned", "linear": "pretrained, linear probe",
             "scratch": "from scratch"}
@@ -38,6 +41,15 @@ QUESTIONS = {
     "pop": Question("population", REGRESSION, ("target=pop",), "r2"),
     "co2": Question("CO2 emission", REGRESSION, ("target=co2",), "r2"),
 }
+
+
+def alone(study: Callable[..., None]) -> Callable[..., None]:
+    """Let a study hold the folder of its outputs, so that no other writes there beside it."""
+    @functools.wraps(study)
+    def held(cfg: StudyConfig, rest: list[str]) -> None:
+        with alone_in(Path(cfg.out), "out"):
+            study(cfg, rest)
+    return held
 
 
 def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str]) -> EvaluateConfig:

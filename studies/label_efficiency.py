@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluation.keys import EvaluateConfig
-from studies.command import IN_WORDS, base_config, check_modes, check_several
+from studies.command import IN_WORDS, alone, base_config, check_modes, check_several
 from studies.keys import LABEL_EFFICIENCY, LabelEfficiencyConfig
 from utils.cli.command import command
 from utils.errors import TileError
@@ -24,6 +24,7 @@ LISTS = "osm-train*.txt"
 
 
 @command(LABEL_EFFICIENCY)
+@alone
 def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
     check_modes(cfg.modes)
     base = base_config(cfg, rest, {"mode": "modes", "train_file": "train_files"})

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from evaluation.keys import EvaluateConfig
 from models.registry import MODALITIES
-from studies.command import IN_WORDS, base_config, check_several, chosen_modalities
+from studies.command import IN_WORDS, alone, base_config, check_several, chosen_modalities
 from studies.keys import MISSING_OSM, MissingOsmConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 
 @command(MISSING_OSM)
+@alone
 def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     check_several("ratios", cfg.ratios)
     modalities = chosen_modalities(cfg)

@@ -12,12 +12,13 @@ reads what is finished.
 from dataclasses import replace
 from pathlib import Path
 
-from studies.command import IN_WORDS, base_config, chosen_modalities
+from studies.command import IN_WORDS, alone, base_config, chosen_modalities
 from studies.keys import MODALITIES, ModalitiesConfig
 from utils.cli.command import command
 
 
 @command(MODALITIES)
+@alone
 def main(cfg: ModalitiesConfig, rest: list[str]) -> None:
     modalities = chosen_modalities(cfg)
     base = base_config(cfg, rest, {"modality": "modalities"})

@@ -16,6 +16,7 @@ from datasets import TileDataset, collate
 from datasets.stores.tile import CORNERS, LABEL
 from models.rose import Rose
 from reports.record import ATTENTION, ATTENTION_FORMAT
+from training.modes import in_evaluation_mode
 from utils.outputs import write_json
 
 MOST_OBJECTS = 250   # of a tile; the largest
@@ -72,11 +73,9 @@ def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], fold
 def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
     images, graphs = collate([tiles[index]])
     device, grid = next(rose.parameters()).device, rose.image_encoder.grid(images)
-    was_training = rose.training
-    rose.eval()
-    attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
-                                   torch.arange(len(graphs.x), device=device)).cpu()
-    rose.train(was_training)
+    with in_evaluation_mode(rose):
+        attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
+                                       torch.arange(len(graphs.x), device=device)).cpu()
     patches = patch_attention(attention)                                         # [N, heads, L]
     coverage = patch_coverage(graphs.x[:, CORNERS], grid)                        # [N, L]
     looks, box = patches.mean(1), coverage.mean(1)                               # [N, L], [N]

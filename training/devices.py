@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from training.keys import MachineKeys
 from training.sharding import shard
 from utils.errors import ConfigError, RoseError, one_line
+from utils.locks import alone_in
 
 
 class Autocast(MixedPrecision):
@@ -112,6 +114,28 @@ def together(fabric: Fabric) -> Iterator[None]:
     failed = gather(fabric, fault is not None)
     if any(failed):
         end_all(fabric, fault, rank=failed.index(True))
+
+
+@contextmanager
+def alone(fabric: Fabric, folder: Path, key: str) -> Iterator[None]:
+    """Hold the folder of a run of all processes during the block, as `alone_in` does."""
+    with ExitStack() as held:
+        with together(fabric):
+            if fabric.is_global_zero:
+                held.enter_context(alone_in(folder, key))
+        yield
+
+
+def in_step(fabric: Fabric, batches: Iterable[Any]) -> Iterator[Any]:
+    """Yield the batches of a process, of which all have equally many; if one cannot be read, end
+    all processes as `together` does."""
+    batches = iter(batches)
+    while True:
+        with together(fabric):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def end_all(fabric: Fabric, error: Exception | None, rank: int = 0) -> NoReturn:

@@ -18,6 +18,7 @@ from datasets import AugmentedTiles, EpochSampler, TileDataset, collate, normali
 from datasets.batching import stack
 from datasets.sampler import keyed_generator
 from models.masking import image_mask_of, node_mask_of
+from training.workers import batches_of
 from utils.stopping import outlast_signals
 
 MASKS = 1  # the stream of a tile's mask noise, beside that of its augmentation
@@ -77,7 +78,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[Any]:
         ahead = self.device.type == "cuda"
-        for batch in self._copied_ahead() if ahead else map(self._copied, self.loader):
+        for batch in self._copied_ahead() if ahead else map(self._copied, batches_of(self.loader)):
             first = batch[0]
             images = normalise(first) if first.dtype == torch.uint8 else first
             yield _same_kind(batch, [images, *batch[1:]])
@@ -89,7 +90,7 @@ class DeviceLoader:
     def _copied_ahead(self) -> Iterator[Sequence[Any]]:
         """Yield each batch after starting to copy the next one on a stream of its own."""
         copies, ahead = torch.cuda.Stream(self.device), None
-        for batch in self.loader:
+        for batch in batches_of(self.loader):
             with torch.cuda.stream(copies):
                 copied, done = self._copied(batch), copies.record_event()
             if ahead:

@@ -18,11 +18,13 @@ from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
 from training.devices import compile_in_place, end_all, gather, together
+from training.finite import check_weights
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
 from training.records import Recorder
+from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
-from training.sharding import is_sharded, own_share, whole
+from training.sharding import is_sharded, whole
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
@@ -285,22 +287,28 @@ class PretrainingRun:
 
     def _continue(self, checkpoint: dict[str, Any] | None) -> None:
         self._check_same_everywhere(checkpoint)
-        if self.fabric.is_global_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self.folder)
-            with replacing(self.folder / "config.yaml") as temporary:
-                temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
-        if checkpoint is None:
-            self.record.start(0)
-            return
-        load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"], self.last_saved)
+        with together(self.fabric):
+            if checkpoint is not None:
+                with restoring(self.last_saved, "go on from an older checkpoint with resume=, or "
+                                                "start anew with save_dir="):
+                    self._put_back(checkpoint)
+            if self.fabric.is_global_zero:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                remove_unfinished(self.folder)
+            self.record.start(self.global_step, checkpoint and checkpoint["record"],
+                              keep_files=checkpoint is not None and not self._elsewhere())
+            if self.fabric.is_global_zero:
+                with replacing(self.folder / "config.yaml") as temporary:
+                    temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
+        if checkpoint and not self.finished:
+            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, "
+                              f"{self.global_step} of {self.total_steps} steps done.")
+
+    def _put_back(self, checkpoint: dict[str, Any]) -> None:
+        load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"])
         self.fabric.strategy.precision.load_state_dict(checkpoint["precision"])
         self.epoch, self.step, self.global_step = (checkpoint[name]
                                                    for name in ("epoch", "step", "global_step"))
-        if not self.finished:
-            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, "
-                              f"{self.global_step} of {self.total_steps} steps done.")
-        self.record.start(self.global_step, checkpoint["record"], keep_files=not self._elsewhere())
 
     def _check_same_everywhere(self, checkpoint: dict[str, Any] | None) -> None:
         """Raise ConfigError if processes see other tiles, or another checkpoint."""
@@ -314,11 +322,8 @@ class PretrainingRun:
                                                  "all hosts share"))
 
     def _save(self, name: str) -> None:
-        finite = all(own_share(parameter).isfinite().all() for parameter in self.rose.parameters())
-        if not all(gather(self.fabric, finite)):
-            end_all(self.fabric, RoseError(f"epoch {self.epoch}, step {self.step}: a weight is "
-                                           f"not finite, so {name} was not saved; lower blr, or "
-                                           "use precision=32-true"))
+        check_weights(self.fabric, self.rose, self.epoch, self.step, name,
+                      "lower blr, or use precision=32-true")
         weights, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero)
                               for item in (self.rose.module, self.optimizer))
         with together(self.fabric):

@@ -11,6 +11,7 @@ from datasets import TileDataset, collate
 from datasets.stores.tile import AREA, CENTROID, CORNERS, LABEL, PERIMETER
 from datasets.tiles import IMAGENET_STD
 from models import RoseOutput
+from training.modes import in_evaluation_mode
 from utils.progress import passing_bar
 
 # columns of a node by meaning; the text embedding comes before them
@@ -53,12 +54,10 @@ def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int],
     """Return on the CPU images [B, 3, H, W], graphs, and the output, masked by `seed` alone."""
     device = next(rose.parameters()).device
     images, graphs = collate([tiles[index] for index in indices])
-    was_training = rose.training
-    rose.eval()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with (in_evaluation_mode(rose),
+          torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])):
         torch.manual_seed(seed)
         out = rose(images.to(device), graphs.clone().to(device))
-    rose.train(was_training)
     return images, graphs, out.cpu()
 
 

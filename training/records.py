@@ -1,6 +1,9 @@
 """The record of a pretraining run: loss_record.txt, metrics.csv, TensorBoard, progress bar."""
 
 import csv
+import math
+import os
+import shlex
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -8,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
+from training.board import Board
+from utils.errors import CheckpointError, one_line
+from utils.files import failing_as
 from utils.progress import progress_bar
 
 COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samples_per_second")
@@ -40,7 +45,7 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the record, for a checkpoint."""
-        sizes = {path.name: path.stat().st_size for path in self._files() if path.exists()}
+        sizes = {path.name: _size_on_disk(path) for path in self._files() if path.exists()}
         return {"sums": self.sums, "count": self.count, "first": self.first, "latest": self.latest,
                 "sizes": sizes}
 
@@ -49,22 +54,30 @@ class Recorder:
         """Open the record at `global_step`, put back to `state` if the run is continued.
 
         `keep_files` cuts the folder's files, which are those of `state`, back to its position;
-        otherwise they are begun anew.
+        otherwise they are begun anew, as is one that is missing.
+
+        Raises:
+            CheckpointError: a file is not as it was at that position; nothing is cut then.
         """
         if state is not None:
             self.sums, self.count = list(state["sums"]), state["count"]
             self.first, self.latest = state["first"], state["latest"]
         if not self.enabled:
             return
-        for path in self._files():
+        sizes = {path: state["sizes"].get(path.name, 0) if keep_files and path.exists() else 0
+                 for path in self._files()}
+        for path, size in sizes.items():
+            _check_whole_lines(path, size)
+        for path, size in sizes.items():
             with path.open("ab") as file:
-                size = state["sizes"].get(path.name, 0) if keep_files else 0
-                file.truncate(min(size, path.stat().st_size))
-        if not self._files()[1].stat().st_size:
-            self._append_metrics(COLUMNS)
+                file.truncate(size)
+        metrics = self._files()[1]
+        if metrics.stat().st_size:
+            read_metrics(self.folder)
+        else:
+            self._append(metrics, ",".join(COLUMNS) + "\r\n")
         self.clock = time.perf_counter()
-        self.board = SummaryWriter(str(self.folder),
-                                   purge_step=global_step + 1 if global_step else None)
+        self.board = Board(self.folder, global_step + 1 if global_step else None)
         self.bar = progress_bar(self.total_steps, global_step, "step")
 
     def step(self, epoch: int, step: int, global_step: int, losses: list[float],
@@ -84,7 +97,7 @@ class Recorder:
     def picture(self, name: str, image: Tensor, global_step: int) -> None:
         """Show a [H, W, 3] uint8 picture in TensorBoard."""
         if self.enabled:
-            self.board.add_image(name, image, global_step, dataformats="HWC")
+            self.board.image(name, image, global_step)
 
     def close(self) -> None:
         """End the bar and flush TensorBoard; may be called twice."""
@@ -100,14 +113,14 @@ class Recorder:
         if not self.enabled:
             return
         self.clock = time.perf_counter()
-        with self._files()[0].open("a") as file:
-            file.write(f"epoch [{epoch}/{self.total_epoch}]\t Step "
-                       f"[{step}/{self.steps_per_epoch}]\t Loss1: {image:.6f}\t Loss2: "
-                       f"{osm:.6f}\n")
-        self._append_metrics([epoch, step, global_step, image, osm, lr, round(rate, 3)])
-        for name, value in {"loss/image": image, "loss/osm": osm, "lr": lr,
-                            "samples_per_second": rate}.items():
-            self.board.add_scalar(name, value, global_step)
+        record, metrics = self._files()
+        self._append(record, f"epoch [{epoch}/{self.total_epoch}]\t Step "
+                             f"[{step}/{self.steps_per_epoch}]\t Loss1: {image:.6f}\t Loss2: "
+                             f"{osm:.6f}\n")
+        row = (epoch, step, global_step, image, osm, lr, round(rate, 3))
+        self._append(metrics, ",".join(map(repr, row)) + "\r\n")
+        self.board.scalars({"loss/image": image, "loss/osm": osm, "lr": lr,
+                            "samples_per_second": rate}, global_step)
 
     def _rate(self) -> float:
         """Return tiles a second since the last line."""
@@ -115,22 +128,60 @@ class Recorder:
             return 0.0
         return self.count * self.samples_per_step / max(time.perf_counter() - self.clock, 1e-9)
 
-    def _append_metrics(self, row: Any) -> None:
-        with self._files()[1].open("a", newline="") as file:
-            csv.writer(file).writerow(row)
+    @staticmethod
+    def _append(path: Path, text: str) -> None:
+        with failing_as(path, OSError), path.open("a", newline="", encoding="utf-8") as file:
+            file.write(text)
 
     def _files(self) -> tuple[Path, Path]:
         return self.folder / "loss_record.txt", self.folder / "metrics.csv"
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of metrics.csv."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+    """Return the rows of metrics.csv; raise CheckpointError if it is not as it was written."""
+    path = folder / "metrics.csv"
+    try:
+        header, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
+        rows = [dict(zip(COLUMNS, map(float, line), strict=True)) for line in lines]
+    except ValueError as error:  # no number, a column more or less, no UTF-8, no line
+        raise _damaged(path, f"cannot be read ({one_line(error)})") from error
+    steps = [0.0, *(row["global_step"] for row in rows)]
+    sound = all(last < step for last, step in pairwise(steps)) and all(
+        row["epoch"] >= 1 and row["step"] >= 1 and all(map(math.isfinite, row.values()))
+        for row in rows)
+    if header != list(COLUMNS) or not sound:
+        raise _damaged(path, "its rows are no record of a run")
+    return rows
+
+
+def _check_whole_lines(path: Path, size: int) -> None:
+    """Raise CheckpointError if the first `size` bytes of a record are not whole lines."""
+    if size == 0:
+        return
+    with path.open("rb") as file:
+        file.seek(size - 1)
+        if file.read(1) != b"\n":
+            raise _damaged(path, f"has {path.stat().st_size} bytes, and its lines do not end at "
+                                 f"{size}, as they did when the run was saved")
+
+
+def _damaged(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(f"{path}: {what}, expected the lines of the steps done; put a copy of "
+                           f"it back, or go on without these lines: `rm {shlex.quote(str(path))}` "
+                           "and the same command again")
+
+
+def _size_on_disk(path: Path) -> int:
+    """Return the size of a file once all of it is safe from a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return path.stat().st_size
 
 
 def last_epoch_losses(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
-    """Return the mean image and OSM loss over the last epoch of `read_metrics`."""
+    """Return the mean image and OSM loss over the last epoch of `read_metrics`; nan for none."""
+    if not rows:
+        return math.nan, math.nan
     rows = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
     ends = [0.0, *(row["step"] for row in rows)]
     steps = [end - start for start, end in pairwise(ends)]

@@ -2,15 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from training.sharding import share_of
-from utils.checkpoint import COPY_AGAIN
-from utils.errors import CheckpointError
+
+_OF_A_PARAMETER = {"step", "exp_avg", "exp_avg_sq"}  # the state of Adam and AdamW
 
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
@@ -27,22 +26,21 @@ def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
 
 
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any], source: Path) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Load a `state` of whole tensors, for sharded parameters or not, fused or not.
 
-    Raise CheckpointError, which names the file `source`, if it is that of other parameters.
+    Raise ValueError if it lacks a tensor, or one has another shape than its parameter: torch does
+    not look.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    sizes, expected = ([len(group["params"]) for group in groups]
-                       for groups in (state["param_groups"], optimizer.param_groups))
-    shapes = dict(enumerate(parameter.shape for parameter in parameters))
-    fits = all(number in shapes and all(value.shape in ((), shapes[number])
-                                        for value in values.values() if isinstance(value, Tensor))
-               for number, values in state["state"].items())
-    if sizes != expected or not fits:
-        raise CheckpointError(f"{source}: its optimiser is that of another network (groups of "
-                              f"{sizes} parameters, expected {expected} of the same shapes); "
-                              f"{COPY_AGAIN}")
+    for number, values in state["state"].items():
+        if missing := _OF_A_PARAMETER - values.keys():
+            raise ValueError(f"{min(missing)} of parameter {number} is missing")
+        for name, value in values.items():
+            expected = () if name == "step" else parameters[number].shape
+            if value.shape != expected:
+                raise ValueError(f"{name} of parameter {number} has the shape "
+                                 f"{list(value.shape)}, expected {list(expected)}")
     shares = {number: {name: share_of(value, parameters[number]) for name, value in values.items()}
               for number, values in state["state"].items()}
     groups = [{**group, "fused": True} for group in state["param_groups"]]

@@ -6,7 +6,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -50,6 +50,26 @@ def locked(path: Path, doing: str, remedy: str,
         holder.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         lock.release()
+
+
+@contextmanager
+def alone_in(folder: Path, key: str) -> Iterator[None]:
+    """Hold a run's folder during the block, whatever kind of run it is: make the folder, keep
+    other runs out of it, and remove it at the end if nothing was written.
+
+    Args:
+        key: of the command line, which names the folder.
+
+    Raises:
+        RoseError: another run holds the folder; the message names its process.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / ".lock", "at work there", f"choose another {key}="):
+            yield
+    finally:
+        with suppress(OSError):  # it holds the outputs, or another run's
+            folder.rmdir()
 
 
 def _holder_file(path: Path) -> Path:

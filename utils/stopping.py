@@ -15,7 +15,9 @@ WORKER_GRACE_S = 30
 
 class StopRequest:
     """Remembers SIGINT, SIGTERM or SIGHUP until the current step is done; a second SIGINT
-    interrupts at once."""
+    interrupts at once, a second SIGTERM changes nothing until the process has ended: schedulers
+    send several.
+    """
 
     def __init__(self) -> None:
         self.received: str | None = None
@@ -32,6 +34,9 @@ class StopRequest:
         self.received = signal.Signals(number).name
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        else:
+            self.before.pop(signal.SIGTERM, None)  # `forget` leaves it ignored
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def agreed(self, fabric: "Fabric") -> bool:
         """Whether any process was asked to stop; all must call it."""

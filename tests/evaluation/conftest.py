@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.evaluation.evaluating import LISTS, run, write_lists
-from tests.random_tiles import random_tile, write_release
+from tests.pretrained import save_pretrained
+from tests.random_tiles import random_tile, write_compact, write_release
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +39,15 @@ def bare(tmp_path_factory) -> Path:
     write_release(root, made)
     write_lists(root, {"osm-train-all.txt": [0, 1, 2], "val.txt": [3, 1], "test.txt": [4, 1, 2]})
     return root
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> list[str]:
+    """Keys of tiny tiles and of a network that was pretrained on nothing."""
+    folder = tmp_path_factory.mktemp("tiny")
+    root = write_compact(folder / "tiles", [
+        random_tile(f"lima_{n}_0", nodes=4, edges=3, side=32, targets=True) for n in range(5)])
+    write_lists(root, {"osm-train-all.txt": range(3), "val.txt": [3], "test.txt": [4]})
+    torch.manual_seed(0)
+    return [f"data_root={root}", f"checkpoint={save_pretrained(folder / 'model_1.tar')}",
+            f"image_size={32}", "batch_size=2", "epochs=2"]

@@ -3,14 +3,17 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datasets import TileDataset
-from evaluation.job import evaluate_and_tell
+from evaluation.job import evaluate, evaluate_and_tell
 from evaluation.keys import REGRESSION, SEGMENTATION
 from evaluation.problem import Regression, Segmentation
+from evaluation.run import Run
 from utils.cli.compose import read
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,6 +39,31 @@ def run(problem: str, *overrides: str, pictures: bool = False) -> dict:
         if not pictures:
             patched.setattr("evaluation.results.save_pictures", lambda *_: None)
         return evaluate_and_tell(cfg, SCRIPTS[problem][1](cfg))
+
+
+def made(cfg: Any, folder: Path, **changes: Any) -> Path:
+    """The folder of an evaluation without pictures; reading its keys again would take most of the
+    time."""
+    cfg = replace(cfg, save_path=str(folder), **changes)
+    with pytest.MonkeyPatch.context() as patched:
+        for drawing in ("evaluation.results.save_pictures", "evaluation.job.write_report"):
+            patched.setattr(drawing, lambda *_: None)
+        evaluate(cfg, SCRIPTS["seg" if hasattr(cfg, "decoder") else "pop"][1](cfg))
+    return folder
+
+
+def stopped_after_an_epoch(cfg: Any, folder: Path) -> None:
+    """Leave what a run leaves that is asked to stop in its first epoch's last step."""
+    end_epoch = Run.end_epoch
+
+    def asked(self):
+        self.stop.received = "SIGTERM"
+        end_epoch(self)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Run, "end_epoch", asked)
+        with pytest.raises(SystemExit):
+            made(cfg, folder)
 
 
 def rows(path: Path) -> list[dict[str, str]]:

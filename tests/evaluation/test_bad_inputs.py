@@ -36,7 +36,8 @@ BAD = {
         "pretrained=true: timm's weights are for mode=scratch"),
     "the same seed twice": ("seg", ["seeds=[1,1]"], r"seeds=\[1, 1\]: expected"),
     "no seed": ("seg", ["seeds=[]"], r"seeds=\[\]: a list of 0, expected"),
-    "a seed too large": ("seg", ["seeds=[4294967296]"], "seeds=.*must be 0 or more and below 4294967296"),
+    "a seed too large": ("seg", ["seeds=[4294967296]"],
+        "seeds=.*must be 0 or more and below 4294967296"),
     "the rates of another target": ("pop", ["task=sgp_pop", "target=co2"],
         "task=sgp_pop: its rates are made for another target than co2"),
     "a probe whose loss is not finite": ("pop", ["mode=linear", "linear_lr=1e30", "epochs=9"],
@@ -115,3 +116,32 @@ def test_bad_labels_are_one_line(bare, tmp_path, pixels, message):
     with pytest.raises(RoseError, match=message):
         run("seg", f"data_root={root}", "mode=scratch", "image_encoder=test_vit",
             f"save_path={tmp_path / 'run'}")
+
+
+def test_lists_that_teach_or_measure_little_are_said_before_the_training(bare, tmp_path, capsys):
+    root = tmp_path / "tiles"
+    shutil.copytree(bare, root)
+    for name in ("lima_3_0", "lima_1_0"):  # val.txt
+        (root / "pop" / f"{name}.txt").write_text("0\n")
+    found = run("pop", f"data_root={root}", "mode=scratch", "image_encoder=test_vit",
+                f"save_path={tmp_path / 'run'}", "epochs=1")
+    said = capsys.readouterr().out
+    first, last = said.split("seed 0: building")
+    for line in ("osm-train-all.txt has 3 tiles, expected 20 or more: a network learns little",
+                 "val.txt has 2 tiles, expected 5 or more", "test.txt has 3 tiles, expected 5",
+                 "val.txt has 0 as pop of all its 2 tiles: nothing tells a good network from a"):
+        assert f"note: {line}" in first
+        assert f"note: {line}" in last
+    assert len(found["remarks"]) >= 4
+
+
+def test_weights_or_figures_that_are_not_finite_are_never_saved(tiles, checkpoint, tmp_path):
+    for number, (problem, key, message) in enumerate([
+            ("seg", "lr_multi=inf", "a weight is not finite, so state.tar was not saved"),
+            ("pop", "lr=1e30", r"the loss is not finite \(nan, rmse nan, on the val tiles\)")]):
+        folder = tmp_path / str(number)
+        with pytest.raises(RoseError, match=f"^epoch 1, step 1: {message}.*lower lr") as error:
+            run(problem, f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={folder}",
+                "epochs=1", "batch_size=16", key)
+        assert "\n" not in str(error.value)
+        assert not [path for path in folder.rglob("*") if path.is_file()]

@@ -22,6 +22,7 @@ from models.heads import RegressionHead, SegmentationHead
 from models.network_file import NetworkFile, save_finetuned
 from tests.release_names import release_of
 from training.keys import TrainConfig
+from training.restoring import restoring
 from training.schedule import build_optimizer, load_optimizer
 from utils import checkpoint
 from utils.checkpoint import read_checkpoint, read_position, read_safetensors, save_checkpoint
@@ -387,12 +388,13 @@ def test_a_position_that_is_no_number_is_refused(tmp_path):
 
 def test_the_optimiser_of_another_network_is_refused(rose, run):
     optimizer = build_optimizer(rose, 1e-3, 0.05)
-    load_optimizer(optimizer, run["optimizer"], Path("a.tar"))
+    load_optimizer(optimizer, run["optimizer"])
     for change in ({"param_groups": run["optimizer"]["param_groups"][:1]},
                    {"state": {10**6: {}}},
                    {"state": {0: {"exp_avg": torch.zeros(3, 3, 3)}}}):
-        with pytest.raises(CheckpointError, match=r"a\.tar: its optimiser is that of another"):
-            load_optimizer(optimizer, run["optimizer"] | change, Path("a.tar"))
+        with pytest.raises(CheckpointError, match=r"a\.tar: does not fit this run"), restoring(
+                Path("a.tar"), "start anew"):
+            load_optimizer(optimizer, run["optimizer"] | change)
 
 
 def test_the_random_state_is_checked():

@@ -39,6 +39,7 @@ from utils.cli.process import (
 )
 from utils.cli.program import Program, Scored
 from utils.errors import ConfigError, RoseError, is_mendable, message_of
+from utils.files import replacing
 from utils.stopping import end_workers
 
 _HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
@@ -269,7 +270,8 @@ class _kept:
         self.hydra.mkdir(parents=True, exist_ok=True)
         for file, content in zip(files, (self.composed, OmegaConf.create({"hydra": config}),
                                          config.overrides.task), strict=True):
-            file.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
+            with replacing(file) as temporary:
+                temporary.write_text(OmegaConf.to_yaml(content), encoding="utf-8")
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         if not self.writes or kind is None or not issubclass(kind, RoseError | OSError) or (
