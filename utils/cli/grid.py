@@ -6,13 +6,13 @@ row that says why.
 """
 
 import gc
-import json
 import math
 import os
 import signal
 import sys
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,25 @@ from utils.cli.compose import read
 from utils.cli.overrides import parsed, split_override, values_of
 from utils.cli.process import is_output_fault
 from utils.cli.program import CONFIG_DIR, Program, Scored, run_name, swept_values
+from utils.contents import (
+    Anything,
+    Either,
+    Fields,
+    Null,
+    Number,
+    Table,
+    Text,
+    Whole,
+    read_json,
+)
 from utils.errors import ConfigError, RoseError, is_mendable, message_of, one_line
 from utils.outputs import columns_of, write_csv, write_json
 
 FILE, ROW = "grid.csv", ".hydra/grid_row.json"
 _GRID = "ROSE_GRID"  # environment variable: the rows of one --multirun have the same value
+_TEXT = Either([Text(), Null()])
+_ROW_RULE = Fields({"grid": _TEXT, "number": Whole(least=0), "swept": Table(Anything())},
+                   {"figures": Table(Either([Number(), Null()])), "error": _TEXT})
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -169,7 +183,10 @@ def _write_row(folder: Path, row: dict[str, Any]) -> None:
 
 def _rows_of(folder: Path) -> list[dict[str, Any]]:
     """Return the rows of this grid's runs that ended, in the order of the runs."""
-    rows = [json.loads(file.read_text(encoding="utf-8")) for file in folder.glob(f"*/{ROW}")]
+    rows = []
+    for file in folder.glob(f"*/{ROW}"):
+        with suppress(RoseError):  # a damaged one is an earlier grid's: ours were just written
+            rows.append(read_json(file, _ROW_RULE, "remove it"))
     return sorted((row for row in rows if row["grid"] == os.environ.get(_GRID)),
                   key=lambda row: row["number"])
 

@@ -35,8 +35,8 @@ CHUNK = 50_000  # features held at once
 # to be counted
 READ_WHOLE = 100_000
 SUFFIXES = tuple(ending for ending in ENDINGS if ending != ".json")  # looked for in a folder
-FORMATS = ("an .osm.pbf or .osm file, a GeoPackage, GeoParquet, GeoJSON, FlatGeobuf or Shapefile, "
-           "or a folder of them")
+FORMATS = ("an .osm.pbf or .osm file, Overpass JSON, a GeoPackage, GeoParquet, GeoJSON, "
+           "FlatGeobuf or Shapefile, or a folder of them")
 _GEOMETRY, _NUMBER = "geometry of the feature", "number of the feature"  # names of columns here
 _LISTED = 8  # columns that a note names
 _UNREADABLE = ("not a readable vector file",

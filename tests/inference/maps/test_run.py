@@ -291,7 +291,6 @@ def test_a_network_that_says_the_same_everywhere_is_pointed_out(place, tmp_path,
     assert remark in (tmp_path / "map/report.html").read_text()
 
 
-@pytest.mark.xfail(reason="networks are not yet checked for this where they are read")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_with_weights_that_are_not_finite_is_refused(place, tmp_path, value):
     model = write_model(tmp_path / "best.safetensors")

@@ -119,6 +119,17 @@ def test_figures_of_all_runs_become_a_table(run, tmp_path):
                           "Thefiguresofallruns:P/grid.csv"]
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"grid": 1}', "[" * 100_000])
+def test_a_damaged_row_of_an_earlier_grid_is_passed_over(run, tmp_path, content):
+    row = tmp_path / "P" / "seed=7" / ".hydra" / "grid_row.json"
+    row.parent.mkdir(parents=True)
+    row.write_text(content)
+    *_, code = run("data_root=D", "seed=0,1", "save_path=P",
+                   main=lambda cfg: Scored(0.5, {"r2": 0.5}))
+    assert code in (0, None)
+    assert [row["seed"] for row in rows(tmp_path / "P" / "grid.csv")] == ["0", "1"]
+
+
 @pytest.mark.parametrize(("arguments", "folder", "places"), [
     (["seed=0,1"], "save_path", ["runs/probe_land/seed=0", "runs/probe_land/seed=1"]),
     (["task=*"], "save_path", ["runs/task=land", "runs/task=land_sz"]),
