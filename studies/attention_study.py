@@ -77,11 +77,10 @@ def tile_asked_for(tiles: TileDataset, cfg: AttentionConfig) -> int | None:
     if not count:
         raise TileError(f"{cfg.data_root}: tile {cfg.tile} has no OSM object, expected one or "
                         "more to draw; choose another tile=")
-    wrong = [node for node in cfg.nodes or [] if not 0 <= node < count]
-    if wrong or cfg.nodes == []:
-        missing = f"no object {wrong[0]}" if wrong else "none"
-        raise ConfigError(f"nodes={cfg.nodes}: {missing}; those of tile {cfg.tile} have the "
-                          f"numbers 0 to {count - 1}; choose among them, or leave nodes= out")
+    if wrong := [node for node in cfg.nodes or [] if node >= count]:
+        raise ConfigError(f"nodes={cfg.nodes}: no object {wrong[0]}; those of tile {cfg.tile} "
+                          f"have the numbers 0 to {count - 1}; choose among them, or leave "
+                          "nodes= out")
     return index
 
 

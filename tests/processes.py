@@ -1,6 +1,9 @@
-"""The environment of processes that tests start."""
+"""The environment of processes that tests start, and the end of those that a run leaves."""
 
+import gc
 import os
+import signal
+from multiprocessing import active_children
 
 # What a run of several processes leaves in the environment of the one that started it: another run
 # would take its port.
@@ -13,3 +16,14 @@ def environment() -> dict[str, str]:
     itself."""
     return {name: value for name, value in os.environ.items()
             if name not in OF_ONE_RUN} | {"OMP_NUM_THREADS": "1"}
+
+
+def end_children() -> None:
+    """Kill the processes that a failed run left, as a script does at its end; torch would raise
+    in the middle of another test when it hears of it."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in active_children():
+        child.kill()
+        child.join()
+    gc.collect()
+    signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)

@@ -11,6 +11,7 @@ from datasets.prepare.scene_tiles import SceneTiles
 from inference import extract_features, map_scene
 from tests.inference.maps.scenes import noise, write_model, write_raster
 from tests.pretrained import save_pretrained
+from tests.processes import end_children
 from tests.random_tiles import contents
 from utils.errors import RoseError
 
@@ -41,6 +42,7 @@ def test_a_killed_process_is_one_line_and_the_run_goes_on(tmp_path, monkeypatch,
         with pytest.raises(RoseError, match=r"num_workers=2: .*was (killed by SIGKILL|lost).*"
                                             r"memory.*the same command continues") as raised:
             run(tmp_path, tmp_path / "out")
+    end_children()
     assert "\n" not in str(raised.value)
     assert [name for name in contents(tmp_path / "out") if not name.startswith(".")] == []
     run(tmp_path, tmp_path / "out")

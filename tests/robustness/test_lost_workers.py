@@ -1,18 +1,17 @@
 """A run one of whose workers is killed, or meets a tile that is cut off, ends in one line; the same
 command then ends it as if nothing had happened."""
 
-import gc
 import os
 import signal
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from datasets.labelled import LabelledTiles
+from tests.processes import end_children
 from tests.robustness.tiny_runs import evaluate, train, write_tiles
 from training.loader import NoisyTiles
 from utils.errors import RoseError
@@ -29,9 +28,7 @@ def refused(run: Callable[..., Any], tiles: Path, folder: Path, message: str) ->
     """Check that a run ends with an error, and leave no worker of it, as the end of a process."""
     with pytest.raises(RoseError, match=message):
         run(tiles, folder)
-    for worker in active_children():
-        worker.kill()
-    gc.collect()
+    end_children()
 
 
 @pytest.mark.parametrize("job", JOBS)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from datasets.stores.release import read_tensor
+from datasets.stores.tile_files import read_tensor
 from models import build_rose, load_rose, save_rose
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead

@@ -1,16 +1,15 @@
 """A process that loads tiles and is lost ends the run in one line, and the run can go on."""
 
-import gc
 import os
 import re
 import signal
 import time
-from multiprocessing import active_children
 
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tests.processes import end_children
 from training.workers import batches_of
 from utils.errors import RoseError, TileError
 
@@ -41,11 +40,8 @@ class Faulty(Dataset):
 
 @pytest.fixture(autouse=True)
 def end_workers():
-    """Kill workers as a script does, which torch would wait for, and let it forget them."""
     yield
-    for worker in active_children():
-        worker.kill()
-    gc.collect()
+    end_children()
 
 
 FAULTS = {

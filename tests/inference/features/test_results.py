@@ -136,7 +136,7 @@ BAD = {
     "an unknown representation": (["data_root=TILES", "representations=[rs,sar]"],
                                   r"representations=\[rs,sar\]: expected one or more"),
     "no representation": (["data_root=TILES", "representations=[]"],
-                          r"representations=\[\]: expected"),
+                          r"representations=\[\]: a list of 0, expected"),
     "an unknown fusion": (["data_root=TILES", "fusion=late"],
                           "fusion=late: choose one of global, fine"),
     "no checkpoint": (["data_root=TILES", "checkpoint=gone.tar"], "gone.tar: no such file"),
