@@ -10,15 +10,12 @@ from reports.figures import better_of
 from reports.links import run_link
 from reports.markup import element
 from reports.read import number
-from utils.cli.grid import FILE, ROW
+from utils.cli.grid import FILE, ROW, ROW_RULE
 from utils.cli.program import run_name
-from utils.contents import Either, Fields, Flag, Null, Number, Table, Text, Whole, read_json
+from utils.contents import read_json
 from utils.errors import ReportError
 from utils.tables import format_number, label_of
 
-_ROW = Fields({"grid": Either([Text(), Null()]), "number": Whole(least=0),
-               "swept": Table(Text())},
-              {"figures": Table(Either([Number(), Null()])), "error": Text(), "fault": Flag()})
 _BEST = 3  # figures whose best run is named above the table
 
 
@@ -59,7 +56,7 @@ def grid_section(folder: Path, page: Path, report: str) -> Section:
 def _rows(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
     """Return folder and row of the runs of the newest grid in `folder`, in their order."""
     files = sorted(folder.glob(f"*/{ROW}"), key=lambda file: file.stat().st_mtime)
-    rows = [(file.parents[1], read_json(file, _ROW, "make the grid again", ReportError))
+    rows = [(file.parents[1], read_json(file, ROW_RULE, "make the grid again", ReportError))
             for file in files]
     return sorted(((run, row) for run, row in rows if row["grid"] == rows[-1][1]["grid"]),
                   key=lambda pair: pair[1]["number"])

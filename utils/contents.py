@@ -227,7 +227,9 @@ def parse_yaml(text: str | bytes, rule: Rule, at: str = "") -> Any:
         value = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise ContentFault(f"{at or 'the content'} is no text in UTF-8, expected YAML") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    # YAML's makers of numbers, flags and dates raise errors of their own
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError,
+            RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         reason = f"line {mark.line + 1}: {error.problem}" if mark else one_line(error)
         raise ContentFault(f"{at or 'the content'} is no YAML ({reason}), expected keys and values"

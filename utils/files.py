@@ -46,7 +46,8 @@ def failing_as(path: Path, *errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        if isinstance(error, OSError) and error.filename:
+        if isinstance(error, OSError) and error.errno:
+            error.filename = error.filename or str(path)
             raise
         raise OSError(errno.EIO, f"cannot be written ({error}); is the disk full?",
                       str(path)) from error

@@ -1,14 +1,11 @@
 """A disk that is full ends a run in one line, leaves nothing half-written under a final name, and
 the same command ends the run once there is space."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import pytest
 
-from tests.robustness.tiny_runs import evaluate, train, write_tiles
+from tests.robustness.tiny_runs import evaluate, limited, train, write_tiles
 from utils.errors import message_of
 
 # what is too large -> the largest size of a file, which other files of the run do not reach
@@ -19,17 +16,6 @@ LIMITS = {
     "weights of an evaluation": (EVALUATE, 1_000_000, "best.safetensors"),
     "state": (EVALUATE, 3_500_000, "state.tar"),
 }
-
-
-@contextmanager
-def limited(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes, which is an OSError as a full disk is."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="module")

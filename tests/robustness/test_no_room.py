@@ -4,9 +4,7 @@ A limit on the size of files stands for the full disk: beyond it the system refu
 """
 
 import re
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import geopandas as gpd
@@ -18,17 +16,8 @@ from tests.datasets.prepare.places import write_raster as write_place
 from tests.inference.maps.scenes import noise, predict, write_model, write_objects, write_raster
 from tests.pretrained import save_pretrained
 from tests.random_tiles import contents
+from tests.robustness.tiny_runs import limited
 from utils.errors import RoseError, message_of
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +68,7 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, 
     run(folder, tmp_path / "whole")
     for limit in limits:
         out = tmp_path / str(limit)
-        with files_of_at_most(limit), pytest.raises((RoseError, OSError)) as raised:
+        with limited(limit), pytest.raises((RoseError, OSError)) as raised:
             run(folder, out)
         message = message_of(raised.value)
         assert re.fullmatch(".*(File too large|is the disk full).*", message), message

@@ -25,9 +25,9 @@ from utils.cli.overrides import parsed, split_override, values_of
 from utils.cli.process import is_output_fault
 from utils.cli.program import CONFIG_DIR, Program, Scored, run_name, swept_values
 from utils.contents import (
-    Anything,
     Either,
     Fields,
+    Flag,
     Null,
     Number,
     Table,
@@ -40,9 +40,9 @@ from utils.outputs import columns_of, write_csv, write_json
 
 FILE, ROW = "grid.csv", ".hydra/grid_row.json"
 _GRID = "ROSE_GRID"  # environment variable: the rows of one --multirun have the same value
-_TEXT = Either([Text(), Null()])
-_ROW_RULE = Fields({"grid": _TEXT, "number": Whole(least=0), "swept": Table(Anything())},
-                   {"figures": Table(Either([Number(), Null()])), "error": _TEXT})
+ROW_RULE = Fields({"grid": Either([Text(), Null()]), "number": Whole(least=0),
+                   "swept": Table(Text())},
+                  {"figures": Table(Either([Number(), Null()])), "error": Text(), "fault": Flag()})
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -186,7 +186,7 @@ def _rows_of(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for file in folder.glob(f"*/{ROW}"):
         with suppress(RoseError):  # a damaged one is an earlier grid's: ours were just written
-            rows.append(read_json(file, _ROW_RULE, "remove it"))
+            rows.append(read_json(file, ROW_RULE, "remove it"))
     return sorted((row for row in rows if row["grid"] == os.environ.get(_GRID)),
                   key=lambda row: row["number"])
 

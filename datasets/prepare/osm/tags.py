@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from utils.contents import Anything, ContentFault, parse_yaml
 from utils.errors import ConfigError
 
 # of the paper, in the order of nodes and label codes
@@ -178,15 +178,11 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
     try:
         if path.stat().st_size > _MOST_BYTES or not path.is_file():
             raise ConfigError(f"layers={path}: no file of {_MOST_BYTES} bytes or fewer. {copy}")
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_bytes(), Anything())
     except OSError as error:
         raise ConfigError(f"layers={path}: cannot be read ({error.strerror}). {copy}") from error
-    except RecursionError as error:
-        raise ConfigError(f"layers={path}: nested too deeply. {copy}") from error
-    # of YAML's own makers of dates, numbers and flags, too, which may be impossible ones
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError) as error:
-        raise ConfigError(f"layers={path}: not YAML ({' '.join(str(error).split())[:160]}). "
-                          f"{copy}") from error
+    except ContentFault as error:
+        raise ConfigError(f"layers={path}: not YAML: {error}. {copy}") from error
     _check_names(path, "the file", content, ("keys", "width_m"), needed=("keys",))
     if not isinstance(content["keys"], dict) or not content["keys"]:
         raise ConfigError(f"layers={path}: keys={_shown(content['keys'])}: expected a row for "

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import rasterio
 import shapely
-import yaml
 from affine import Affine
 from pyproj import CRS
 from rasterio.features import rasterize
@@ -22,6 +21,7 @@ from datasets.prepare.targets.colours import ColourRaster, colour_text, has_colo
 from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import OUTSIDE, TargetRaster, open_raster
 from datasets.targets import CLASSES, IGNORED, UNKNOWN
+from utils.contents import Anything, ContentFault, parse_yaml
 from utils.errors import PrepareError, one_line
 
 USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse", "category",
@@ -263,10 +263,10 @@ def _parse_map(text: str, where: str) -> Any:
     not a comment."""
     text = re.sub(r"""(['"]?)(#[0-9A-Fa-f]{6})\1[ \t]*:(?=[^\n])""", r'"\2": ', text)
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PrepareError(f"{where}: cannot be read as yaml or json ({one_line(error)}). "
-                           f"Expected lines such as `11: residential`.") from error
+        return parse_yaml(text, Anything())
+    except ContentFault as error:
+        raise PrepareError(f"{where}: cannot be read as yaml or json: {error}, such as "
+                           "`11: residential`.") from error
 
 
 def _class_number(where: str, value: Any, name: Any) -> int:

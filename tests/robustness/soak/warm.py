@@ -39,7 +39,7 @@ class Outcome:
         """The one line that refuses an input; None if there is none, or more than it."""
         lines = [line for line in self.error.splitlines() if line.strip()]
         lines = [line for line in lines if "\r" not in line and not line.startswith("note: ")]
-        return lines[-1] if self.code == 2 and lines else None
+        return lines[0] if self.code == 2 and len(lines) == 1 else None
 
 
 def load_libraries() -> None:
