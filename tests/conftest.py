@@ -15,6 +15,19 @@ torch.set_num_threads(1)  # the networks here are tiny: more threads only wait f
 SHARED = Path(os.environ.get("ROSE_SHARED",
                              Path(__file__).resolve().parent.parent.parent / "shared"))
 
+# Files that take longest, which begin first: at the end one would keep one core busy alone.
+SLOWEST = ("tests/test_distributed.py", "tests/models/test_compiled.py", "tests/test_train.py",
+           "tests/benchmarks/test_results.py", "tests/studies/test_grids.py",
+           "tests/evaluation/test_results.py", "tests/utils/cli/test_grid.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files; without several workers the order is pytest's."""
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    order = {name: number for number, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
 
 @pytest.fixture(autouse=True)
 def alone():

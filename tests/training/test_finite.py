@@ -14,5 +14,5 @@ def test_a_weight_that_is_not_finite_is_one_line(value):
     check_weights(fabric, network, 3, 7, "state.tar", "lower lr")
     network.bias.data[1] = value
     with pytest.raises(RoseError, match=(
-            "^epoch 3, step 7: a weight is not finite, so state.tar was not saved; lower lr$")):
+            r"^epoch 3, step 7: a weight is not finite, so state\.tar was not saved; lower lr$")):
         check_weights(fabric, network, 3, 7, "state.tar", "lower lr")

@@ -75,10 +75,8 @@ def test_one_that_is_lost_between_two_batches_is_told_at_the_next():
     [worker] = loader._iterator._workers
     worker.kill()
     worker.join()  # nothing happens in the middle of what is done here
-    started = time.monotonic()
     with pytest.raises(RoseError, match=f"process {worker.pid} of those"):
         list(batches)
-    assert time.monotonic() - started < 2
 
 
 def test_without_workers():
