@@ -183,7 +183,7 @@ def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
         raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} "
                         f"({len(absent)} of {len(names)} names are not), expected names such as "
                         f"{dataset.names[0]}.png; write the lists again with "
-                        f"{_splits_command(dataset.root)}, or remove the lines")
+                        f"{splits_command(dataset.root)}, or remove the lines")
     return [indices[name] for name in names]
 
 
@@ -192,10 +192,11 @@ def _lists_remedy(dataset: TileDataset, key: str) -> str:
     if not any(dataset.has_target(index) for index in range(len(dataset))):
         return ("no tile of the dataset has a target: make it again with prepare_dataset.py "
                 "labels=..., population=... or co2=..., which writes lists as well")
-    return f"write lists with {_splits_command(dataset.root)}, or name another with {key}=..."
+    return f"write lists with {splits_command(dataset.root)}, or name another with {key}=..."
 
 
-def _splits_command(root: Path) -> str:
+def splits_command(root: Path) -> str:
+    """Return the command that deals the tiles of the dataset at `root` to lists."""
     return f"`python -m datasets.splits {shlex.quote(f'data_path={root}')}`"
 
 

@@ -5,12 +5,13 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from datasets.dealt_lists import changed_lists, dealing, lists_in
 from datasets.keys import SplitConfig
 from datasets.list_quality import shortcomings_of
 from datasets.spatial_blocks import (
@@ -30,7 +31,7 @@ from datasets.targets import CLASSES
 from datasets.tile_targets import TileTargets, complete_tiles, read_targets
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
-from utils.files import failing_as, replacing
+from utils.files import replacing
 from utils.locks import locked
 from utils.tables import format_number
 
@@ -244,23 +245,19 @@ def drop_missing(root: str | Path) -> int:
     """
     root = Path(root)
     names, dropped, lists = set(open_store(root).names), set(), {}
-    for path in _lists(root):
-        lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    for path in lists_in(root):
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+        lines = text.splitlines()
         missing = {line for line in lines if line.strip()
                    and line.strip().removesuffix(".png") not in names}
+        dropped |= {line.strip().removesuffix(".png") for line in missing}
         if missing:
-            dropped |= {line.strip().removesuffix(".png") for line in missing}
-            lists[path] = [line for line in lines if line not in missing]
-    with ExitStack() as stack:
-        for path, lines in lists.items():
-            if any(line.strip() for line in lines):
-                text = "".join(f"{line}\n" for line in lines)
-                temporary = stack.enter_context(replacing(path))
-                with failing_as(path, OSError):
-                    temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-        for path, lines in lists.items():
-            if not any(line.strip() for line in lines):
-                path.unlink()
+            text = "".join(f"{line}\n" for line in lines if line not in missing)
+        if text.strip() or not missing:
+            lists[path.name] = text
+    if dropped:
+        with nullcontext() if changed_lists(root) else dealing(root, lists):
+            _replace_lists(root, lists)
     return len(dropped)
 
 
@@ -337,8 +334,12 @@ def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, ru
         raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} "
                         f"columns and {rows} rows, expected neighbours to differ by 1; rename "
                         "them CITY_COL_ROW, counting tiles")
-    dealt = deal_blocks(cells, _profiles(targets), rules.val, rules.test, rules.block, guard,
-                        [rules.seed, _key(city)])
+    def deal(**shares: float) -> tuple[np.ndarray, int] | None:
+        fractions = {"val": rules.val, "test": rules.test} | shares
+        return deal_blocks(cells, _profiles(targets), *fractions.values(), rules.block, guard,
+                           [rules.seed, _key(city)])
+
+    dealt = deal()
     if dealt is None:
         why, remedy = f"a guard of {guard}", "Give more tiles"
         if guard > rules.guard:
@@ -349,7 +350,8 @@ def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, ru
         raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} "
                         f"places, are too few for blocks of tiles (split.block={rules.block}) and "
                         f"{why}: each of {DRAWS} draws left training, validation or test empty. "
-                        f"{remedy}, or set split.val=0 or split.test=0")
+                        + ", or set ".join([remedy, *(
+                            f"split.{name}=0" for name in ("val", "test") if deal(**{name: 0}))]))
     return dealt
 
 
@@ -391,21 +393,20 @@ def _key(text: str) -> int:
 
 
 def _write_lists(root: Path, lists: dict[str, list[str]]) -> None:
-    """Write all lists or, if one cannot be written, none. Earlier lists go before the first one
-    comes: at no moment does a list lie beside one of another split, whose training tiles may be
-    its test."""
+    """Write all lists or, if one cannot be written, none."""
+    texts = {file: "".join(f"{name}.png\n" for name in names) for file, names in lists.items()}
+    with dealing(root, texts):
+        _replace_lists(root, texts)
+
+
+def _replace_lists(root: Path, texts: dict[str, str]) -> None:
+    """Write lists in place of all that are there. Earlier ones go before the first one comes: at
+    no moment does a list lie beside one of another split, whose training tiles may be its test."""
     with ExitStack() as stack:
-        for file, names in lists.items():
+        for file, text in texts.items():
             path = stack.enter_context(replacing(root / file))
-            with failing_as(root / file, OSError):
-                path.write_text("".join(f"{name}.png\n" for name in names), encoding="utf-8")
-                with path.open("rb") as written:  # a full disk is found before the first change
-                    os.fsync(written.fileno())
-        for old in _lists(root):
+            path.write_bytes(text.encode("utf-8", "surrogateescape"))
+            with path.open("rb") as written:  # a full disk is found before the first change
+                os.fsync(written.fileno())
+        for old in lists_in(root):
             old.unlink()
-
-
-def _lists(root: Path) -> list[Path]:
-    """Return the existing lists."""
-    return [path for path in (root / "val.txt", root / "test.txt",
-                              *sorted(root.glob("osm-train*.txt"))) if path.is_file()]

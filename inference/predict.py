@@ -14,6 +14,7 @@ from tqdm import tqdm
 from datasets import collate, normalise
 from datasets.prepare.job import forget_job
 from datasets.prepare.scene_tiles import SceneBand, SceneTiles
+from training.finite import check_outputs
 from training.workers import batches_of
 from utils.stopping import outlast_signals
 
@@ -46,8 +47,9 @@ def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor
         for images, graphs in batches:
             objects.append(graphs.ptr.diff())
             with fabric.autocast():
-                outputs.append(network(normalise(images.to(fabric.device)),
-                                       graphs.to(fabric.device)).float().cpu())
+                output = network(normalise(images.to(fabric.device)), graphs.to(fabric.device))
+            check_outputs(output, graphs.name)
+            outputs.append(output.float().cpu())
         yield PredictedBand(band.row, band.cols, band.valid, band.tiles, torch.cat(objects)
                             if objects else None, torch.cat(outputs) if outputs else None)
 

@@ -1,11 +1,13 @@
-"""Weights that are not finite are never saved."""
+"""Weights that are not finite are never saved, and outputs that are not finite never used."""
+
+from collections.abc import Sequence
 
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from training.devices import end_all, gather
 from training.sharding import own_share
-from utils.errors import RoseError
+from utils.errors import CheckpointError, RoseError
 
 
 def check_weights(fabric: Fabric, network: nn.Module, epoch: int, step: int, file: str,
@@ -20,3 +22,14 @@ def check_weights(fabric: Fabric, network: nn.Module, epoch: int, step: int, fil
     if not all(gather(fabric, finite)):
         end_all(fabric, RoseError(f"epoch {epoch}, step {step}: a weight is not finite, so {file} "
                                   f"was not saved; {remedy}"))
+
+
+def check_outputs(outputs: Tensor, names: Sequence[str]) -> None:
+    """Raise CheckpointError if what a network gives for tiles, [B, ...] in the order of their
+    `names`, is not finite."""
+    finite = outputs.flatten(1).isfinite().all(1)
+    if not finite.all():
+        name = names[int((~finite).int().argmax())]
+        raise CheckpointError(f"the network's outputs for the tile {name} are not finite, though "
+                              "its weights are; pass precision=32-true, or choose another "
+                              "checkpoint")

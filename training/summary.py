@@ -1,5 +1,6 @@
 """The end of a pretraining run: figures, a page, and in plain words what was learned."""
 
+import shlex
 from dataclasses import asdict
 
 import torch
@@ -107,6 +108,8 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
 
 def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
+    data_root, checkpoint = (shlex.quote(f"{key}={path}") for key, path in
+                             (("data_root", run.cfg.data_path), ("checkpoint", run.folder)))
     return [
         f"Outputs in {run.folder}:",
         f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object "
@@ -119,7 +122,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {weights}  the weights alone; in Python: "
         f"models.load_rose(\"{run.folder / weights}\")",
         "What it is worth, on tiles with labels (evaluate_pop_fusion.py: on tiles with totals):",
-        f"  python evaluate_seg_fusion.py data_root={run.cfg.data_path} checkpoint={run.folder}",
+        f"  python evaluate_seg_fusion.py {data_root} {checkpoint}",
     ]
 
 

@@ -1,5 +1,6 @@
 """Results that are whole or absent: made in a hidden folder, then moved to their place."""
 
+import errno
 import json
 import shlex
 import shutil
@@ -107,7 +108,7 @@ class WorkFolder:
                     if not resumable:
                         self.abandon()
         except OSError as error:
-            if error.filename is not None:
+            if error.filename is not None or error.errno == errno.EPIPE:  # of the output's reader
                 raise
             kept = "; it keeps what is done" if resumable else ""
             raise PrepareError(f"{self.out}: cannot be written ({error.strerror or error}). Free "

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.dealt_lists import changed_lists
+from datasets.labelled import splits_command
 from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport, is_made
 from datasets.prepare.city_folder import CityFolder
@@ -216,7 +218,11 @@ class _Preparation:
     def _list_tiles(self) -> str:
         """Write the lists of tiles if there are targets; return their report, or why none."""
         report = ""
-        if self.targets:
+        folder = self.settings.folder
+        if self.targets and (changed := changed_lists(folder)):
+            report = (f"the lists stay as they are: {', '.join(changed[:3])} was changed, or is "
+                      f"not from here; {splits_command(folder)} deals all of them anew")
+        elif self.targets:
             announce("listing tiles for training and test", self.progress)
             try:
                 rules = SplitRules(**asdict(self.settings.split))

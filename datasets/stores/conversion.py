@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from datasets.dealt_lists import DEALT, is_list
+from datasets.sample_city.marker import MARKER
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.compact import CITIES, CompactTiles, join_parts, write_part
 from datasets.stores.open import open_store
-from datasets.stores.release import ReleaseTiles, write_release_meta, write_release_tile
+from datasets.stores.release import (
+    ReleaseTiles,
+    release_folders,
+    write_release_meta,
+    write_release_tile,
+)
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import ConfigError, TileError
 from utils.files import failing_as
@@ -71,7 +78,8 @@ def _copy_others(src: Path, folder: Path) -> str:
     """
     left_out = []
     for path in sorted(src.iterdir()):
-        if path.name.startswith(".") or (path.is_dir() and not path.is_symlink()):
+        hidden = path.name.startswith(".") and path.name != DEALT
+        if hidden or (path.is_dir() and not path.is_symlink()):
             continue
         if path.is_symlink() or not path.is_file():
             left_out.append(f"{path.name!r}")
@@ -176,6 +184,13 @@ def _check_destination(src: Path, dst: Path, overwrite: bool) -> None:
     if not overwrite:
         raise ConfigError(f"dst={dst}: already holds a dataset, expected none; pass "
                           "overwrite=true to replace it, or choose another dst")
+    parts = {CITIES, MARKER, *(folder.name for folder in release_folders(dst))}
+    others = sorted(path.name for path in dst.iterdir()
+                    if path.name not in parts and not is_list(path))
+    if others:
+        raise ConfigError(f"dst={dst}: holds other files than a dataset's ({', '.join(others[:3])})"
+                          ", which overwrite=true would remove; move them, or choose another dst")
+    open_store(dst)  # what is no dataset is not ours to replace
 
 
 def _size(folder: Path) -> int:

@@ -27,6 +27,7 @@ from reports import REPORT, write_report
 from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
 from training.devices import launch_single
+from training.finite import check_outputs
 from utils.cli.compose import configured
 from utils.contents import Either, Fields, Items, Null, Number, Text, Whole
 from utils.errors import ConfigError
@@ -156,6 +157,9 @@ class _Extraction:
         for chunk in chunks:
             with self.fabric.autocast():
                 vectors = represent(self.rose, chunk.images, chunk.graphs, self.selection)
+            for name, value in vectors.items():
+                if name != "osm_patches":  # nan where no object is
+                    check_outputs(value, chunk.graphs.name)
             if chunk.valid is not None:
                 vectors = hide_patches(vectors, chunk.valid, patch)
             if self.selection.patches:

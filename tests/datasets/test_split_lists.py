@@ -312,18 +312,19 @@ def test_a_failure_while_writing_leaves_the_old_lists(tmp_path, monkeypatch):
     root = write_city(tmp_path)
     write_splits(root, RULES)
     before = {path.name: path.read_bytes() for path in root.glob("*.txt")}
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def full(path, text, **keys):
+    def full(path, data):
         if path.name.endswith("test.txt"):
             raise OSError(28, "No space left on device", str(path))
-        return write(path, text, **keys)
+        return write(path, data)
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
         write_splits(root, dataclasses.replace(RULES, seed=5, train_sizes=(7,)))
     assert {path.name: path.read_bytes() for path in root.glob("*.txt")} == before
-    assert sorted(path.name for path in root.iterdir()) == sorted([*before, "cities"])
+    assert sorted(path.name for path in root.iterdir()) == sorted([
+        *before, "cities", ".splits.json"])
 
 
 def test_a_kill_between_two_lists_leaves_none_of_another_split(tmp_path, monkeypatch):
@@ -390,6 +391,10 @@ def test_near():
     assert not near(line, ~chosen & chosen, 9).any()
 
 
+def narrow(root):
+    return write_city(root, columns=3, rows=1), RULES
+
+
 def small(root):
     return write_city(root, columns=2, rows=2), RULES
 
@@ -418,11 +423,12 @@ def far_apart(root):
 CASES = [
     (lambda root: (root / "nope", RULES), TileError, ["nope"]),
     (small, TileError, ["4 usable tiles of c, on 2 x 2 places",
-                        "split.block=3", "guard of 1", "Lower split.guard (now 1)",
-                        "split.test=0"]),
+                        "split.block=3", "guard of 1", "Lower split.guard (now 1)"]),
+    (narrow, TileError, ["3 usable tiles of c, on 3 x 1 places", "Lower split.guard (now 1), or "
+                         "set split.val=0, or set split.test=0"]),
     (wide_guard, TileError, ["guard of 9", "split.guard (now 9)"]),
     (forced_guard, TileError,
-     ["guard of 3 (neighbouring tiles overlap)", "do not overlap (stride=tile_px), or"]),
+     ["guard of 3 (neighbouring tiles overlap)", "do not overlap (stride=tile_px)"]),
     (other_names, TileError, ["c_0_x", "CITY_COL_ROW"]),
     (nothing_complete, TileError,
      ["no tile has every target", "144 without pop, 144 without known land use"]),

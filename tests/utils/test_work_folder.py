@@ -1,6 +1,7 @@
 """Work that is whole or absent: whenever a run is killed, the next one leaves all of the new
 results and nothing of the old ones."""
 
+import errno
 import json
 from collections import namedtuple
 from pathlib import Path
@@ -223,3 +224,8 @@ def test_room_on_the_disk_is_checked_and_much_work_announced(tmp_path, monkeypat
     assert work.check_space(2e9, "3 maps", "wait") == [
         f"3 maps need 2 GB or more, and the disk of {tmp_path} has 5 GB free"]
     assert work.check_space(2e6, "3 maps", "wait") == []
+
+
+def test_an_output_that_nobody_reads_is_no_full_disk(tmp_path):
+    with pytest.raises(BrokenPipeError), WorkFolder(tmp_path, "working", "working").held():
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")

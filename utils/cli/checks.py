@@ -16,6 +16,7 @@ from utils.cli.program import Choice, Program
 from utils.config import check_rule, check_type, keys_of, not_given
 from utils.errors import ConfigError, one_line, printable
 
+_SAME = {"data_path": "data_root", "data_root": "data_path"}  # a dataset, in other programs
 _KEY = re.compile(r"[+~]*[A-Za-z_][\w.@/]*")
 
 
@@ -194,7 +195,8 @@ def unknown_key(name: str, value: str, schema: type, choices: Sequence[Choice]) 
     """Return the error for an unknown key, with the one it resembles, in or out of its group."""
     names = [*{**keys_of(schema), **{choice.name: choice for choice in choices}}]
     within = {full.rpartition(".")[2]: full for full in reversed(names)}
-    close = (difflib.get_close_matches(name, names, n=1)
+    close = ([_SAME[name]] if _SAME.get(name) in names else
+             difflib.get_close_matches(name, names, n=1)
              or difflib.get_close_matches(name.rpartition(".")[2], within, n=1))
     meant = within.get(close[0], close[0]) if close and close[0] not in names else "".join(close)
     remedy = f"did you mean {meant}?" if meant else f"the keys are {', '.join(sorted(names))}"

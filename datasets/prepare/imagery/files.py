@@ -245,7 +245,7 @@ def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
         raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground "
                            "control points only, so its pixels lie on no regular grid. Give it "
                            f"one with `rio warp {quoted} warped.tif --dst-crs EPSG:4326 "
-                           "--resampling bilinear`.")
+                           "--resampling bilinear`, and pass raster=warped.tif.")
     if not has_place(dataset):
         raise PrepareError(f"{path}: the raster has no geotransform (found "
                            f"{tuple(dataset.transform)[:6]}), so nobody knows where it lies. Give "

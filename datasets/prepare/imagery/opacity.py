@@ -58,7 +58,8 @@ def hidden_warning(files: Sequence[RasterFile], sources: Sequence[Source]) -> li
             hidden.append((files[index].path, files[int(over.argmax())].path))
     if not hidden:
         return []
-    more = f", and {len(hidden) - 1} more files like it" if len(hidden) > 1 else ""
+    others = len(hidden) - 1
+    more = f"; the same holds for {others} more" if others else ""
     return [f"{hidden[0][0]}: lies wholly under {hidden[0][1]}, so nothing of it is seen{more}. "
             "Where files overlap, the first by name stays; leave out what should not be seen."]
 

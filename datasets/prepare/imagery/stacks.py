@@ -125,15 +125,17 @@ def _unnamed(paths: Sequence[Path], grids: Mapping[Path, Grid]) -> PrepareError:
 
 
 def _check_grids(stack: Sequence[Path], grids: Mapping[Path, Grid]) -> None:
-    for path in stack[1:]:
-        if grids[path] != grids[stack[0]]:
-            (transform, width, height), (first, *size) = grids[path], grids[stack[0]]
+    """Raise PrepareError if the bands of one picture lie on different grids."""
+    finest = min(stack, key=lambda path: abs(grids[path][0].determinant))
+    for path in stack:
+        if grids[path] != grids[finest]:
+            (transform, width, height), (other, *size) = grids[path], grids[finest]
+            name, kept = shlex.quote(str(path)), shlex.quote(f"{path}.original")
             raise PrepareError(
                 f"{path}: its pixels ({width} x {height} of {transform.a:g}) lie on another grid "
-                f"than those of {stack[0]} ({size[0]} x {size[1]} of {first.a:g}), and both are "
-                "bands of one picture. Put it on that grid with `rio warp --overwrite "
-                f"{shlex.quote(str(path))} {shlex.quote(str(path))} --like "
-                f"{shlex.quote(str(stack[0]))}`.")
+                f"than those of {finest} ({size[0]} x {size[1]} of {other.a:g}), and both are "
+                f"bands of one picture. Put it on that grid: `mv {name} {kept}`, then `rio warp "
+                f"{kept} {name} --like {shlex.quote(str(finest))}`.")
 
 
 def _of_stack(stack: Sequence[Path], reading: Reading) -> RasterFile:

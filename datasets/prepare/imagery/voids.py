@@ -35,7 +35,7 @@ def void_warnings(files: Sequence[RasterFile], reading: Reading) -> Iterator[str
                 blocks += whole.size
     value = max(counts, key=counts.get, default=None)
     if value is not None and counts[value] >= LEAST * blocks:
-        colour = "white" if value else "black"
+        colour = "white" if value > 0 else "black"
         yield (f"{first[value]}: blocks of pure {colour} ({value}), as gaps between images have, "
                f"fill {counts[value] / blocks:.1%} of the imagery, and no nodata value or mask "
                f"says what they are: tiles and maps take them for ground. Pass nodata={value} if "
@@ -43,7 +43,9 @@ def void_warnings(files: Sequence[RasterFile], reading: Reading) -> Iterator[str
 
 
 def _extremes(dtype: np.dtype) -> list[int]:
-    return [0, int(np.iinfo(dtype).max)] if dtype.kind in "iu" else [0]
+    if dtype.kind not in "iu":
+        return [0, 1]  # 1: white of imagery scaled to 0..1
+    return sorted({0, int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)})
 
 
 def _blocks(pixels: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ from tests.datasets.prepare.places import (
     square,
     write_raster,
 )
+from tests.robustness.remedies import commands_in, follow
 from utils.cli.compose import read
 from utils.errors import PrepareError
 
@@ -125,6 +126,29 @@ def test_targets_and_lists_come_with_the_tiles(place):
     listed = {path.name: path.read_text().split() for path in (place.folder / "out").glob("*.txt")}
     assert sorted(name for lines in listed.values()
                   for name in lines) == [f"{name}.png" for name in tiles.names]
+
+
+@pytest.mark.parametrize("file", ["val.txt", "osm-train-all.txt"])
+def test_lists_that_were_changed_by_hand_stay(place, file):
+    use = str(write_raster(place.folder / "use.tif", np.zeros((140, 210, 1), np.uint8)))
+    keys = {"keep_empty": True, "labels": use, "split": {"guard": 0, "block": 1}}
+    out = place.folder / "out"
+
+    def lists() -> dict[str, str]:
+        return {path.name: path.read_text() for path in out.glob("*.txt")}
+
+    prepare(place, **keys)
+    assert "the lists stay" not in str(prepare(place, city="d", **keys))
+    dealt = lists()
+    assert "d_0_0.png" in "".join(dealt.values())
+    (out / file).write_text("c_0_0.png\n")
+    summary = str(prepare(place, city="e", **keys))
+    assert f"the lists stay as they are: {file} was changed" in summary
+    assert lists() == dealt | {file: "c_0_0.png\n"}
+    [command] = commands_in(summary)
+    follow(f"{command} split.guard=0 split.block=1", place.folder)
+    assert "e_0_0.png" in "".join(lists().values())
+    assert "the lists stay" not in str(prepare(place, city="f", **keys))
 
 
 def test_lists_do_not_name_tiles_that_are_no_more(place):

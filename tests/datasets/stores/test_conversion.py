@@ -33,7 +33,7 @@ def opened(root: Path, **options) -> TileDataset:
 
 
 def visible(root: Path) -> dict[str, bytes]:
-    return {name: data for name, data in contents(root).items() if name != ".hidden"}
+    return {name: data for name, data in contents(root).items() if name != ".sample_city.json"}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def cities(tmp_path) -> tuple[Path, Path]:
         write_release(roots[1], tiles, city, meta=meta)
     for root in roots:
         (root / "val.txt").write_text("lima_0_0.png\n")
-        (root / ".hidden").write_text("x")
+        (root / ".sample_city.json").write_text("x")
     return roots
 
 
@@ -185,10 +185,29 @@ def test_an_impossible_destination_is_refused(cities, tmp_path, dst, options, pa
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("other", ["notes.txt", "runs/best.safetensors", "img.zip"])
+def test_overwrite_removes_nothing_but_a_dataset(cities, other):
+    (cities[1] / other).parent.mkdir(exist_ok=True)
+    (cities[1] / other).write_text("x")
+    before = contents(cities[1])
+    with pytest.raises(ConfigError, match=rf"holds other files than .* \({other.split('/')[0]}\)"):
+        run(cities[0], cities[1], overwrite=True)
+    assert contents(cities[1]) == before
+
+
+@pytest.mark.parametrize("folder", ["img", "cities"])
+def test_a_folder_of_pictures_is_no_dataset(cities, tmp_path, folder):
+    (tmp_path / "mine" / folder).mkdir(parents=True)
+    (tmp_path / "mine" / folder / "photo.jpg").write_text("x")
+    with pytest.raises(TileError, match="mine"):
+        run(cities[0], tmp_path / "mine", overwrite=True)
+    assert (tmp_path / "mine" / folder / "photo.jpg").read_text() == "x"
+
+
 def test_overwrite_replaces_a_dataset(cities, tmp_path):
-    (cities[1] / "old.txt").write_text("x")
+    (cities[1] / "osm-train5.txt").write_text("x")
     run(cities[0], cities[1], overwrite=True, layout="release")
-    assert not (cities[1] / "old.txt").exists()
+    assert not (cities[1] / "osm-train5.txt").exists()
     assert_same_tiles(opened(cities[1]), opened(cities[0]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["compact", "release"]
 

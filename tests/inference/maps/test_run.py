@@ -291,6 +291,20 @@ def test_a_network_that_says_the_same_everywhere_is_pointed_out(place, tmp_path,
     assert remark in (tmp_path / "map/report.html").read_text()
 
 
+def test_outputs_that_are_not_finite_are_refused(place, tmp_path):
+    model = write_model(tmp_path / "best.safetensors")
+    with safe_open(model, "pt") as file:
+        about = {name: text for name, text in file.metadata().items() if name != "checksum"}
+    save_file({name: value * 1e30 for name, value in load_file(model).items()}, model, about)
+    message = r"outputs for the tile \S+ are not finite, though its weights are"
+    with pytest.raises(RoseError, match=message):
+        predict(place / "city.tif", model, tmp_path / "map")
+    with pytest.raises(RoseError, match=message):
+        extract_features(model, tmp_path / "out", raster=place / "city.tif", num_workers=0)
+    assert not (tmp_path / "map").exists()
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_network_with_weights_that_are_not_finite_is_refused(place, tmp_path, value):
     model = write_model(tmp_path / "best.safetensors")

@@ -36,10 +36,11 @@ class Outcome:
 
     @property
     def refusal(self) -> str | None:
-        """The one line that refuses an input; None if there is none, or more than it."""
+        """The line that refuses an input, after any progress bars and notes; None if there is
+        none, or more after it."""
         lines = [line for line in self.error.splitlines() if line.strip()]
-        lines = [line for line in lines if "\r" not in line and not line.startswith("note: ")]
-        return lines[0] if self.code == 2 and len(lines) == 1 else None
+        errors = [line for line in lines if line.startswith("error: ")]
+        return errors[0] if self.code == 2 and errors == lines[-1:] else None
 
 
 def load_libraries() -> None:

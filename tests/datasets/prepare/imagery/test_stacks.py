@@ -78,16 +78,18 @@ def test_names_that_do_not_say_it_have_a_remedy(tmp_path):
     np.testing.assert_array_equal(read_all(tmp_path / "rgb.tif")[0], IMAGE)
 
 
-def test_bands_on_two_grids_have_a_remedy(tmp_path):
+@pytest.mark.parametrize(("file", "band"), [("a_B02.tif", 2), ("a_B04.tif", 0)])
+def test_a_band_of_larger_pixels_is_put_on_the_finest_grid(tmp_path, file, band):
     folder = write_bands(tmp_path / "my bands", ["a_B04.tif", "a_B03.tif", "a_B02.tif"])
-    write_raster(folder / "a_B02.tif", IMAGE[::2, ::2, :1],
-                 grid() @ grid().scale(2))
-    with pytest.raises(PrepareError, match=r"a_B02.tif: .*another grid") as raised:
+    write_raster(folder / file, IMAGE[::2, ::2, :1], grid() @ grid().scale(2))
+    with pytest.raises(PrepareError, match=rf"{file}: .*another grid") as raised:
         open_mosaic(folder)
-    (command,) = commands_in(str(raised.value))
-    follow(command, tmp_path)
+    before = (folder / file).read_bytes()
+    for command in commands_in(str(raised.value)):
+        follow(command, tmp_path)
+    assert (folder / f"{file}.original").read_bytes() == before
     rgb = read_all(folder)[0]
-    np.testing.assert_array_equal(rgb[..., 2], IMAGE[::2, ::2, 0].repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(rgb[..., band], IMAGE[::2, ::2, 0].repeat(2, 0).repeat(2, 1))
 
 
 def test_chips_of_one_band_are_no_stack(tmp_path):
@@ -108,7 +110,7 @@ def test_bands_that_are_given_leave_a_stack_alone(tmp_path):
     np.testing.assert_array_equal(rgb[..., 0], rgb[..., 2])
     (note,) = mosaic.warnings
     assert "a_G.tif: lies wholly under " in note
-    assert "and 1 more files" in note
+    assert "the same holds for 1 more" in note
 
 
 @pytest.mark.parametrize(("nodata", "hidden"), [(None, True), (0, False)])
