@@ -21,7 +21,7 @@ from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
 from training.devices import compile_in_place, end_all, gather, in_step, together
-from training.finite import check_weights
+from training.finite import check_weights, not_finite
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
@@ -32,7 +32,7 @@ from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.rng import rng_state, set_rng_state
-from utils.stopping import StopRequest, not_finite
+from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"

@@ -1,4 +1,5 @@
-"""Weights that are not finite are never saved, and outputs that are not finite never used."""
+"""Losses that are not finite end a run, weights that are not are never saved, and outputs that are
+not are never used."""
 
 from collections.abc import Sequence
 
@@ -8,6 +9,22 @@ from torch import Tensor, nn
 from training.devices import end_all, gather
 from training.sharding import own_share
 from utils.errors import CheckpointError, RoseError
+
+
+def not_finite(loss: str, names: Sequence[str], epoch: int, step: int, last_good: object,
+               remedy: str) -> str:
+    """Return the message for a step whose `loss` is not finite.
+
+    Args:
+        names: of the tiles; empty if they are not known.
+        last_good: the checkpoint before it; None if there is none.
+    """
+    saved = (f"the last good checkpoint is {last_good} (go back to an older one if it fails again)"
+             if last_good else "no checkpoint was saved before it")
+    tiles = f" on the tiles {', '.join(names)}" if names else ""
+    look = "look at these tiles, " if names else ""
+    return (f"epoch {epoch}, step {step}: the loss is not finite ({loss}){tiles}; {saved}; {look}"
+            f"{remedy}")
 
 
 def check_weights(fabric: Fabric, network: nn.Module, epoch: int, step: int, file: str,

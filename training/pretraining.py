@@ -18,7 +18,7 @@ from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
 from training.devices import compile_in_place, end_all, gather, together
-from training.finite import check_weights
+from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
 from training.records import Recorder
@@ -29,7 +29,7 @@ from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, 
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
-from utils.stopping import StopRequest, not_finite
+from utils.stopping import StopRequest
 
 
 class Step:

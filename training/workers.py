@@ -78,7 +78,7 @@ def _message(error: Exception, num_workers: int,
         return (f"num_workers={num_workers}: process {lost[1]} of those that load tiles was {how}, "
                 f"probably because {why}; {fewer}, and the same command continues")
     if isinstance(error, MemoryError) or _NO_MEMORY.search(text):
-        said = next((line for line in reversed(text.splitlines()) if line.strip()), "MemoryError")
+        reason = next((line for line in reversed(text.splitlines()) if line.strip()), "MemoryError")
         return (f"num_workers={num_workers}: memory ran out while tiles were loaded "
-                f"({one_line(RuntimeError(said))}); {fewer}, and the same command continues")
+                f"({one_line(RuntimeError(reason))}); {fewer}, and the same command continues")
     return None

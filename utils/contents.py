@@ -28,6 +28,10 @@ class ContentFault(Exception):
     was expected."""
 
 
+class Unbounded(ContentFault):
+    """YAML that would take too much memory to be looked at."""
+
+
 class Rule(Protocol):
     """What a value must be."""
 
@@ -222,8 +226,8 @@ def parse_yaml(text: str | bytes, rule: Rule, at: str = "") -> Any:
     try:
         text = text.decode() if isinstance(text, bytes) else text
         if not _is_bounded(text):
-            raise ContentFault(f"{at or 'the content'} is nested too deeply or repeats itself too "
-                               "often, expected keys and values")
+            raise Unbounded(f"{at or 'the content'} is nested too deeply or repeats itself too "
+                            "often, expected keys and values")
         value = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise ContentFault(f"{at or 'the content'} is no text in UTF-8, expected YAML") from error

@@ -61,7 +61,7 @@ def remove_unfinished(folder: Path) -> None:
 
 def seal(path: Path, names: Iterable[str]) -> None:
     """Write to `path` the size and CRC-32 of files in its folder, for `is_sealed`."""
-    sealed = {name: _size_and_crc(path.parent / name) for name in sorted(names)}
+    sealed = {name: size_and_crc32(path.parent / name) for name in sorted(names)}
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(sealed), encoding="utf-8")
 
@@ -70,12 +70,13 @@ def is_sealed(path: Path) -> bool:
     """Return whether `path` is there, and the files that it seals are as they were."""
     try:
         sealed = parse_json(path.read_bytes(), _SEAL)
-        return all(_size_and_crc(path.parent / name) == known for name, known in sealed.items())
+        return all(size_and_crc32(path.parent / name) == known for name, known in sealed.items())
     except (OSError, ContentFault):
         return False
 
 
-def _size_and_crc(path: Path) -> list[int]:
+def size_and_crc32(path: Path) -> list[int]:
+    """Return a file's bytes, and the CRC-32 of them."""
     size = crc = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -2,7 +2,6 @@
 
 import multiprocessing
 import signal
-from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -64,19 +63,3 @@ def end_workers() -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for child in children:
         child.kill()
-
-
-def not_finite(loss: str, names: Sequence[str], epoch: int, step: int, last_good: object,
-               remedy: str) -> str:
-    """Return the message for a step whose `loss` is not finite.
-
-    Args:
-        names: of the tiles; empty if they are not known.
-        last_good: the checkpoint before it; None if there is none.
-    """
-    saved = (f"the last good checkpoint is {last_good} (go back to an older one if it fails again)"
-             if last_good else "no checkpoint was saved before it")
-    tiles = f" on the tiles {', '.join(names)}" if names else ""
-    look = "look at these tiles, " if names else ""
-    return (f"epoch {epoch}, step {step}: the loss is not finite ({loss}){tiles}; {saved}; {look}"
-            f"{remedy}")

@@ -12,6 +12,7 @@ from utils.contents import Fields, InnerPath, Items, read_json
 from utils.errors import PrepareError, RoseError
 from utils.files import replacing
 from utils.locks import locked
+from utils.remedies import removal
 from utils.tables import format_bytes
 
 _REQUEST, _PLAN, _REPLACED = "request.json", "moves.json", "replaced"
@@ -56,8 +57,7 @@ class WorkFolder:
     @property
     def remedy(self) -> str:
         """What to do where the work of a stopped run is damaged, to end a message."""
-        return (f"`rm -r {shlex.quote(str(self.folder))}` removes it; then run the same command "
-                "again")
+        return removal(self.folder)
 
     @property
     def size(self) -> int:

@@ -1,7 +1,6 @@
 """One band of tiles: clip OSM objects, build graphs, read imagery and targets, write a part."""
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -23,6 +22,7 @@ from datasets.stores.tile import Tile
 from utils.contents import Either, Fields, Items, Null, Number, Table, Whole, read_json
 from utils.errors import PrepareError
 from utils.files import digest_of, replacing
+from utils.remedies import removal
 
 EMPTY, BLANK = "tiles without OSM object", "tiles with too little imagery"
 FLAT_CLIPS = "clips without area (touching a tile's edge)"
@@ -105,13 +105,12 @@ def is_made(job: Job, number: int) -> bool:
 
 def _read_report(path: Path) -> dict[str, Any]:
     rules = {item.name: _RULES[item.type] for item in fields(BandReport)}
-    remedy = f"`rm {shlex.quote(str(path))}` removes it; then run the same command again"
-    report = read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}), remedy,
+    report = read_json(path, Fields(rules, {_BYTES: Either([Whole(), Null()])}), removal(path),
                        PrepareError)
     digest = report.pop(_DIGEST, None)  # an earlier version wrote none
     if digest not in (None, digest_of(report)):
         raise PrepareError(f"{path}: is not as it was written, expected the counts of a band; "
-                           f"{remedy}")
+                           f"{removal(path)}")
     return report
 
 

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import shlex
 import uuid
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +30,7 @@ from utils.contents import (
 from utils.errors import PrepareError, one_line
 from utils.files import is_sealed, replacing, seal
 from utils.recipes import Recipe
+from utils.remedies import removal
 
 # folder of the release's layout -> key of prepare_dataset.py
 TOTALS = {"pop": "population", "CO2": "co2"}
@@ -136,7 +136,7 @@ def open_job(folder: str) -> Job:
 
 def remedy(folder: Path) -> str:
     """Return what to do where the work in a folder is damaged, to end a message."""
-    return f"`rm -r {shlex.quote(str(folder))}` removes it; then run the same command again"
+    return removal(folder)
 
 
 def forget_job() -> None:

@@ -56,8 +56,8 @@ def marker_of(folder: Path, remedy: str) -> Marker | None:
     """
     path = folder / MARKER
     if path.is_file():
-        said = read_json(path, Fields({**_SIZE, "finished": Flag()}), remedy, TileError)
-        return Marker(said["tiles"], said["seed"], said["finished"])
+        stated = read_json(path, Fields({**_SIZE, "finished": Flag()}), remedy, TileError)
+        return Marker(stated["tiles"], stated["seed"], stated["finished"])
     if folder.exists() and not folder.is_dir():
         raise TileError(f"{folder}: is no folder, expected a new or an empty one for the sample "
                         f"city; {remedy}")
@@ -71,9 +71,9 @@ def marker_before(meta: Path, files: Sequence[str]) -> Marker | None:
     """Return what the marker of a dataset's city would say, if its meta.json shows for certain that
     it was generated from `files`, and before there were markers; else None."""
     try:
-        said = parse_json(meta.read_bytes(), _BEFORE)
+        stated = parse_json(meta.read_bytes(), _BEFORE)
     except (OSError, ContentFault):
         return None
-    if not {*files} <= {source["file"] for source in said["sources"]}:
+    if not {*files} <= {source["file"] for source in stated["sources"]}:
         return None
-    return Marker(said["raster_size"][0] // said["tile_px"], 0, finished=True)
+    return Marker(stated["raster_size"][0] // stated["tile_px"], 0, finished=True)

@@ -36,44 +36,44 @@ def ensure_sample_tiles(root: Path | str, tiles: int, seed: int = 0) -> object |
     root = Path(root)
     if root.name in ("", ".."):
         root = root.resolve()
-    wanted = Marker(tiles, seed, finished=True)
-    if _holds(root, wanted):
+    asked = Marker(tiles, seed, finished=True)
+    if _holds(root, asked):
         return None
     raw = root.with_name("raw" if root.name != "raw" else "raw_city")
     root.parent.mkdir(parents=True, exist_ok=True)
     with locked(root.parent / ".lock-sample-city", "generating a sample city",
                 "name a folder elsewhere", TileError):
-        return None if _holds(root, wanted) else _make(root, raw, wanted)
+        return None if _holds(root, asked) else _make(root, raw, asked)
 
 
-def _make(root: Path, raw: Path, wanted: Marker) -> object:
+def _make(root: Path, raw: Path, asked: Marker) -> object:
     from datasets.prepare.pipeline import prepare_tiles  # loads much that no other run needs
     from datasets.sample_city.write import FILES, write_sample_city
 
     made = marker_of(raw, "name a dataset's folder elsewhere: the city's raw files go to raw "
                           "beside it")
-    _check_size(raw, made, wanted)
-    started = Marker(wanted.tiles, wanted.seed)
+    _check_size(raw, made, asked)
+    started = Marker(asked.tiles, asked.seed)
     started.write(root)
     paths = {name: raw / file for name, file in FILES.items()}
     if made is None or not made.finished or not all(path.is_file() for path in paths.values()):
-        print(f"Generating the sample city, {wanted.tiles} x {wanted.tiles} tiles, in {raw}")
-        write_sample_city(raw, wanted.tiles, wanted.seed, progress=True, overwrite=True)
+        print(f"Generating the sample city, {asked.tiles} x {asked.tiles} tiles, in {raw}")
+        write_sample_city(raw, asked.tiles, asked.seed, progress=True, overwrite=True)
     summary = prepare_tiles(
         paths["image"], paths["osm"], root, CITY, keep_empty=True, labels=str(paths["landuse"]),
         population=str(paths["population"]), population_unit="per_km2", co2=str(paths["co2"]),
         co2_unit="per_km2", split=SPLIT, overwrite=True)
-    wanted.write(root)
+    asked.write(root)
     return summary
 
 
-def _holds(root: Path, wanted: Marker) -> bool:
+def _holds(root: Path, asked: Marker) -> bool:
     """Return whether `root` holds the city, whole; raise TileError if it holds anything else."""
     meta = root / "cities" / CITY / "meta.json"
     whole = meta.is_file() and not any(root.glob(f"{UNFINISHED}*"))
     before = marker_before(meta, SOURCES) if whole and not (root / MARKER).exists() else None
     marker = before or marker_of(root, _REMEDY)
-    _check_size(root, marker, wanted)
+    _check_size(root, marker, asked)
     if marker is None or (whole and marker.finished):
         return marker is not None
     others = [path.name for path in (*root.glob("cities/[!.]*"), *root.glob("img"))
@@ -84,10 +84,10 @@ def _holds(root: Path, wanted: Marker) -> bool:
     return False
 
 
-def _check_size(folder: Path, marker: Marker | None, wanted: Marker) -> None:
-    if marker and (marker.tiles, marker.seed) != (wanted.tiles, wanted.seed):
+def _check_size(folder: Path, marker: Marker | None, asked: Marker) -> None:
+    if marker and (marker.tiles, marker.seed) != (asked.tiles, asked.seed):
         raise TileError(f"{folder}: holds a sample city of {marker.size}, expected one of "
-                        f"{wanted.size}; pass sample_tiles={marker.tiles} to use it, or name a "
+                        f"{asked.size}; pass sample_tiles={marker.tiles} to use it, or name a "
                         "folder elsewhere")
 
 

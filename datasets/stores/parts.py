@@ -11,6 +11,7 @@ from datasets.stores.names import check_names
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 from utils.files import replacing
+from utils.remedies import removal
 
 # Concatenated array -> the unit that its length is counted in, and its elements per unit.
 PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1),
@@ -95,7 +96,7 @@ class Part:
 
 def _fault(path: Path, error: Exception) -> TileError:
     return TileError(f"{path}: cannot be read as a part of a city ({one_line(error)}), expected a "
-                     "file that an earlier step wrote; delete it and run the same command again")
+                     f"file that an earlier step wrote; {removal(path)}")
 
 
 def _check(tile: Tile, image_shape: tuple[int, ...]) -> None:

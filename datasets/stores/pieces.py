@@ -4,7 +4,6 @@ by piece. No file is mapped: a mapped file that shrinks kills its reader, and a 
 import io
 import math
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from utils.arrays import read_array
 from utils.errors import TileError, one_line
+from utils.files import size_and_crc32
 
 
 class PieceFile:
@@ -47,15 +47,15 @@ class PieceFile:
     def read(self, first: int, last: int) -> np.ndarray:
         """Return rows `first` to `last`, the last one left out; read-only. Raise TileError if the
         file has become shorter."""
-        wanted = (last - first) * self._row
+        expected = (last - first) * self._row
         try:
             if self._file is None:
                 self._file = io.FileIO(self.path)
-            found = os.pread(self._file.fileno(), wanted, self._begin + first * self._row)
+            found = os.pread(self._file.fileno(), expected, self._begin + first * self._row)
         except OSError as error:
             raise TileError(f"{self.path}: cannot be read ({error.strerror or one_line(error)}), "
                             f"expected an array; {self._remedy}") from error
-        if len(found) != wanted:
+        if len(found) != expected:
             raise TileError(f"{self.path}: has {os.fstat(self._file.fileno()).st_size} bytes, "
                             "expected as many as when the dataset was opened; the file was "
                             f"truncated since; {self._remedy}")
@@ -70,13 +70,7 @@ def check_file(path: Path, size: int, crc32: int | None, remedy: str) -> None:
     if (actual := path.stat().st_size) != size:
         raise TileError(f"{path}: has {actual} bytes, expected {size}; the file is truncated or "
                         f"was changed; {remedy}")
-    if crc32 is None:
-        return
-    found = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            found = zlib.crc32(block, found)
-    if found != crc32:
+    if crc32 is not None and size_and_crc32(path)[1] != crc32:
         raise TileError(f"{path}: does not have its checksum, expected what was written; the file "
                         f"is damaged; {remedy}")
 

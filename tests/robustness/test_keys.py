@@ -19,7 +19,7 @@ from studies.keys import ATTENTION, LABEL_EFFICIENCY, MISSING_OSM, MODALITIES
 from tests.robustness.remedies import ROOT
 from training.keys import TRAIN
 from utils.cli.checks import check_all
-from utils.cli.compose import _composed, configured, read, typed
+from utils.cli.compose import composed_config, configured, read, typed
 from utils.cli.overrides import quote
 from utils.cli.program import Program
 from utils.config import NOT_GIVEN, check_rule, check_type, is_group, keys_of
@@ -105,7 +105,7 @@ def test_every_wrong_value_of_every_key(name):
 @pytest.mark.parametrize("name", ALL)
 def test_every_reference_works_or_is_one_line(name):
     program = ALL[name]
-    base = _composed(replace(program, implied=None), complete(program))
+    base = composed_config(replace(program, implied=None), complete(program))
     for key in leaves(program):
         for value in REFERENCES:
             try:

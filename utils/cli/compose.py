@@ -34,13 +34,13 @@ def read(program: Program, *overrides: str) -> Any:
     Raises:
         ConfigError: unknown key, wrong type, impossible or missing value; one line.
     """
-    return typed(program, _composed(program, [quote(override) for override in overrides]))
+    return typed(program, composed_config(program, [quote(override) for override in overrides]))
 
 
 def configured(program: Program, **values: Any) -> Any:
     """Return the config of some values by key, for calls from Python. Errors as of `read`."""
     chosen = [quote(f"{name}={value}") for name, value in values.items() if program.choice(name)]
-    composed = _composed(program, chosen)
+    composed = composed_config(program, chosen)
     for name, value in values.items():
         if program.choice(name):
             continue
@@ -131,7 +131,7 @@ def explained(program: Program, error: Exception) -> str:
     return " ".join(text.split("Config search path")[0].split())
 
 
-def _composed(program: Program, overrides: Sequence[str]) -> DictConfig:
+def composed_config(program: Program, overrides: Sequence[str]) -> DictConfig:
     """Return the values of Hydra's overrides, and of those that they imply."""
     overrides = check_all(program, with_implied(program, overrides))
     program.register()

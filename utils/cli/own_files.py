@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from utils.config import check_type, is_group, keys_of
-from utils.contents import Anything, ContentFault, Either, Fields, Null, parse_yaml
+from utils.contents import Anything, ContentFault, Either, Fields, Null, Unbounded, parse_yaml
 from utils.errors import ConfigError, printable
 
 MOST_BYTES = 1 << 20
@@ -50,9 +50,9 @@ def _check_runs_nothing(text: bytes) -> None:
     """Raise ContentFault if a key names a Python class or function, or this cannot be known."""
     try:
         parse_yaml(text, Anything())
-    except ContentFault as fault:
-        if "too" in str(fault):  # code may hide there; what is no YAML, Hydra cannot read either
-            raise
+    except Unbounded:  # code may hide there
+        raise
+    except ContentFault:  # what is no YAML, Hydra cannot read either
         return
     nodes, seen = [yaml.compose(text, yaml.SafeLoader)], set()
     while nodes:

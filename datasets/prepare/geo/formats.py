@@ -24,6 +24,7 @@ from pyogrio._ogr import _register_drivers
 from pyogrio.errors import DataSourceError
 
 from utils.errors import PrepareError, one_line
+from utils.remedies import python_command
 
 PARQUET = (".parquet", ".geoparquet", ".pq")  # opened by Arrow
 _JSON = ("GeoJSON", "GeoJSONSeq", "JSONFG", "TopoJSON", "ESRIJSON")
@@ -228,12 +229,6 @@ def _check_member(path: Path, place: int) -> None:
     raise PrepareError(f"{path}: its member crs is of the type {str(kinds[0])[:40]!r}, expected "
                        "name: a link is not followed. If the coordinates are degrees of WGS 84, "
                        f"leave it out: `{command}`.")
-
-
-def python_command(program: str) -> str:
-    """Return the shell command that runs a line of Python."""
-    quoted = shlex.quote(program) if re.search(r'["$`\\!]', program) else f'"{program}"'
-    return f"python -c {quoted}"
 
 
 _CHECKS: dict[str, tuple[re.Pattern[bytes], Callable[[Path, bytes], None]]] = {

@@ -31,7 +31,6 @@ from datasets.prepare.geo.formats import (
     check_driver,
     check_file,
     own_drivers,
-    python_command,
 )
 from datasets.prepare.geo.wkb import shapes_of
 from utils.contents import (
@@ -46,6 +45,7 @@ from utils.contents import (
     parse_json,
 )
 from utils.errors import PrepareError, one_line
+from utils.remedies import python_command
 
 READ_ERRORS = (DataLayerError, DataSourceError, FieldError, GeometryError, GEOSException,
                pa.ArrowException, OSError, NotImplementedError,

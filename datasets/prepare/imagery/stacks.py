@@ -116,9 +116,9 @@ def _grid_of_one_band(path: Path) -> Grid | None:
 def _unnamed(paths: Sequence[Path], grids: Mapping[Path, Grid]) -> PrepareError:
     """Return the error of bands that do not say which they are."""
     first = next(path for path in paths if list(grids.values()).count(grids[path]) > 1)
-    alike = [path for path in paths if grids[path] == grids[first]]
-    names = " ".join(shlex.quote(str(path)) for path in (alike * 3)[:3])
-    return PrepareError(f"{first}: has one band, and lies on the same ground as {alike[1]}, as one "
+    together = [path for path in paths if grids[path] == grids[first]]
+    names = " ".join(shlex.quote(str(path)) for path in (together * 3)[:3])
+    return PrepareError(f"{first}: has one band, and lies on the ground of {together[1]}, as one "
                         "file a band, but the names do not say which is red, green and blue (such "
                         "as _B04, _B03, _B02 or _red, _green, _blue). Stack them in this order, "
                         f"such as `rio stack {names} rgb.tif`, and pass raster=rgb.tif.")

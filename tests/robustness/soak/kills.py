@@ -46,7 +46,7 @@ def _kill_and_continue(workshop: Workshop, job: Job, place: Path, whom: str, mom
     stopped = running.wait(patience)
     if stopped.code is None:
         return "hung: after the kill"
-    if stopped.traceback and whom == "worker":  # others may print what they meet without the main one
+    if stopped.traceback and whom == "worker":  # orphans of a killed process may print anything
         return f"traceback: {stopped.error[-300:]}"
     for _ in range(_ATTEMPTS):
         done = warm.run(job.command, place, patience)
