@@ -5,6 +5,7 @@ A limit on the size of files stands for the full disk: beyond it the system refu
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -16,7 +17,7 @@ from tests.datasets.prepare.places import write_raster as write_place
 from tests.inference.maps.scenes import noise, predict, write_model, write_objects, write_raster
 from tests.pretrained import save_pretrained
 from tests.random_tiles import contents
-from tests.robustness.tiny_runs import limited
+from tests.robustness.tiny_runs import evaluate, limited, train, write_tiles
 from utils.errors import RoseError, message_of
 
 
@@ -75,3 +76,35 @@ def test_a_full_disk_is_one_line_and_the_same_command_goes_on(folder, tmp_path, 
         assert [name for name in contents(out) if not name.startswith(".")] == [], message
         run(folder, out)
         assert contents(out) == contents(tmp_path / "whole"), limit
+
+
+# what is too large -> the largest size of a file, which other files of the run do not reach
+EVALUATE = partial(evaluate, "pop")
+LIMITS = {
+    "events": (train, 20_000, "events.out.tfevents"),
+    "checkpoint": (train, 3_200_000, "model_1.tar"),
+    "weights of an evaluation": (EVALUATE, 1_000_000, "best.safetensors"),
+    "state": (EVALUATE, 3_500_000, "state.tar"),
+}
+
+
+@pytest.fixture(scope="module")
+def wholes() -> dict:
+    """Run -> what it gives undisturbed."""
+    return {}
+
+
+@pytest.mark.parametrize("case", LIMITS)
+def test_a_run_names_the_file_that_it_cannot_write_and_goes_on(tmp_path, wholes, case):
+    job, size, file = LIMITS[case]
+    tiles = write_tiles(tmp_path / "tiles")
+    run = partial(job, tiles, more=["num_workers=0", *["picture_every=1"] * (job is train)])
+    if job not in wholes:
+        wholes[job] = run(tmp_path / "whole")
+    with limited(size), pytest.raises(OSError, match=r".") as error:
+        run(tmp_path / "run")
+    message = message_of(error.value)
+    assert f"/{file}" in message.split(": ")[0]
+    assert "\n" not in message
+    assert not list(tmp_path.rglob(".writing-*"))
+    assert run(tmp_path / "run") == wholes[job]
