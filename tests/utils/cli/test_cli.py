@@ -87,6 +87,7 @@ def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
 @pytest.mark.parametrize(("overrides", "message"), [
     ([], "data_path: no value given; add data_path=... (the folder of a tile dataset"),
     (["data_path=D", "bath_size=3"], "bath_size=3: unknown key; did you mean batch_size?"),
+    (["data_root=D"], "data_root=D: unknown key; did you mean data_path?"),
     (["data_path=D", "+foo=1"], "foo=1: unknown key; the keys are accelerator,"),
     (["data_path=D", "batch_size=many"], "batch_size=many: expected a whole number"),
     (["data_path=D", "batch_size=0"], "batch_size=0: must be 1 or more"),

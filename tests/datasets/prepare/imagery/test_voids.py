@@ -22,7 +22,7 @@ def with_void(value: int, side: int = 40, dtype: type = np.uint8) -> np.ndarray:
 
 @pytest.mark.parametrize(("value", "dtype", "colour"), [
     (255, np.uint8, "white"), (0, np.uint8, "black"), (65535, np.uint16, "white"),
-    (0, np.float32, "black")])
+    (0, np.float32, "black"), (1, np.float32, "white"), (-32768, np.int16, "black")])
 def test_a_void_is_pointed_out_with_the_key_that_cures_it(tmp_path, value, dtype, colour):
     raster = write_raster(tmp_path / "city.tif", with_void(value, dtype=dtype))
     note = noted(raster)
