@@ -41,6 +41,10 @@ class PieceFile:
             self._begin = path.stat().st_size - array.nbytes
         self._row = self._dtype.itemsize * math.prod(self._columns)  # bytes
 
+    def __del__(self) -> None:
+        if getattr(self, "_file", None) is not None:
+            self._file.close()
+
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_file": None}  # each process opens the file itself
 

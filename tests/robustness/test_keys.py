@@ -21,7 +21,7 @@ from training.keys import TRAIN
 from utils.cli.checks import check_all
 from utils.cli.compose import composed_config, configured, read, typed
 from utils.cli.overrides import quote
-from utils.cli.program import Program
+from utils.cli.program import PROGRAMS, Program
 from utils.config import NOT_GIVEN, check_rule, check_type, is_group, keys_of
 from utils.errors import ConfigError
 
@@ -44,6 +44,13 @@ SPECIAL = {"split.block": ["1e20"], "resolution": ["1e-320", "1e20"], "tile_px":
            "seeds": ["[[1]]", "[]", "[-1]"], "cities": ["[[a]]", "[]"], "compile": ["2"],
            "bands": ["[0,1,2]", "[1]"], "out": ["a\tb"], "batch_size": ["0", "true", "2.0"],
            "num_workers": ["-1", "5000"], "log_every": ["0"], "stretch": ["[2,101]", "[nan,1]"]}
+
+
+@pytest.fixture(autouse=True)
+def programs():
+    """A changed copy of a program takes its place among all; put them back."""
+    yield
+    PROGRAMS.update(ALL)
 
 
 def complete(program: Program) -> list[str]:
