@@ -3,7 +3,6 @@
 import hashlib
 import math
 import os
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
@@ -23,22 +22,17 @@ from datasets.spatial_blocks import (
     VAL,
     deal_blocks,
     misfit,
-    shares,
 )
+from datasets.split_report import FAR, ROLES, SplitSummary, is_poor, lacking
 from datasets.stores.city import city_of, grid_cells
 from datasets.stores.open import open_store
-from datasets.targets import CLASSES
 from datasets.tile_targets import TileTargets, complete_tiles, read_targets
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
 from utils.locks import locked
-from utils.tables import format_number
 
 QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
-FAR = 0.05     # distance from a requested fraction that is reported
-MANY = 0.2     # fraction of tiles left out that is reported
-ROLES = {TRAIN: "training", VAL: "validation", TEST: "test", GUARD: "left out"}
 
 
 @dataclass
@@ -61,115 +55,6 @@ class SplitRules(SplitConfig):
                               "or more")
 
 
-@dataclass(frozen=True)
-class SplitSummary:
-    """What was written.
-
-    Attributes:
-        root: the dataset's folder.
-        rules: how the tiles were dealt.
-        guard: tiles left out around validation and test, per city: more than `rules.guard` if
-            neighbouring tiles overlap.
-        block: tiles along a block's side, per city: not `rules.block` if that makes few blocks.
-        lists: file name -> names of its tiles.
-        guarded: names of the tiles left out between the lists.
-        incomplete: number of tiles in no list, by the target that they lack.
-        classes: name of a role -> pixels of each class of land use [9]; empty without land use.
-        means: name of a role -> total -> its mean.
-        closer: another `split.block` -> fractions of the tiles [4], by role, that come closer to
-            the requested ones; mostly empty.
-        notes: what the lists cannot teach or measure.
-    """
-
-    root: Path
-    rules: SplitRules
-    guard: dict[str, int]
-    block: dict[str, int]
-    lists: dict[str, list[str]]
-    guarded: list[str]
-    incomplete: Counter[str]
-    classes: dict[str, np.ndarray]
-    means: dict[str, dict[str, float]]
-    closer: dict[int, np.ndarray]
-    notes: list[str]
-
-    def __str__(self) -> str:
-        rules = self.rules
-        block = rules.block if rules.block in self.block.values() else max(self.block.values())
-        lines = [f"{self.root}: blocks of {block} x {block} tiles, guard {rules.guard}, seed "
-                 f"{rules.seed}"]
-        for city, used in self.block.items():
-            if used != rules.block:
-                lines.append(f"  {city}: blocks of {used} x {used} tiles, since "
-                             f"split.block={rules.block} makes only a few")
-        for city, guard in self.guard.items():
-            if guard > rules.guard:
-                lines.append(f"  {city}: guard {guard}, because neighbouring tiles overlap")
-        lines += self._table() + self._shortcomings()
-        if self.incomplete:
-            lines.append(f"  in no list   {_lacking(self.incomplete)}, which other tiles have")
-        lines.append("  lists        "
-                     + ", ".join(f"{file} {len(names)}" for file, names in self.lists.items()))
-        larger = [size for size in rules.train_sizes
-                  if size > len(self.lists["osm-train-all.txt"])]
-        if larger:
-            lines.append("  not made     osm-train lists of "
-                         f"{', '.join(map(str, sorted(larger)))}: more than there are training "
-                         "tiles")
-        return "\n".join(lines)
-
-    def _sizes(self) -> dict[str, int]:
-        """Return the number of tiles by name of a role, in the order of the roles."""
-        return {"training": len(self.lists["osm-train-all.txt"]),
-                "validation": len(self.lists.get("val.txt", [])),
-                "test": len(self.lists.get("test.txt", [])), "left out": len(self.guarded)}
-
-    def _shortcomings(self) -> list[str]:
-        """Describe what is not as it should be, and what would help."""
-        lines, rules, sizes = [], self.rules, np.array([*self._sizes().values()])
-        fractions = sizes / sizes.sum()
-        if _poor(fractions, rules):
-            remedies = [f"split.block={block} comes closer: {_in_words(others)}"
-                        for block, others in self.closer.items()]
-            if max(self.guard.values()) > rules.guard:
-                remedies.append("tiles that do not overlap (stride=tile_px) need a smaller guard")
-            elif not remedies:
-                remedies.append("more tiles come closer"
-                                + (", and so does a lower split.guard" if rules.guard else ""))
-            lines.append(f"  shares       validation and test got {_in_words(fractions)}; "
-                         f"asked were {rules.val:.0%} and {rules.test:.0%}; {'; '.join(remedies)}")
-        if self.classes:
-            present = self.classes["all"] > 0
-            absences = []
-            for role, size in self._sizes().items():
-                absent = np.flatnonzero(present & (self.classes[role] == 0))
-                if size and role != "left out" and len(absent):
-                    names = ", ".join(CLASSES[number] for number in absent)
-                    absences.append(f"absent in {role}: {names}")
-            if absences:
-                lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend "
-                             "it)")
-        return lines + [f"  note         {note}" for note in self.notes]
-
-    def _table(self) -> list[str]:
-        sizes, totals = self._sizes(), list(self.means["all"])
-        total = sum(sizes.values())
-        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()),
-                 *(f"mean {name}" for name in totals)]]
-        for role, size in {"all": total, **sizes}.items():
-            row = [role, str(size), f"{size / total:.1%}"]
-            if self.classes:
-                row += [f"{fraction:.1%}" if size else "-"
-                        for fraction in shares(self.classes[role][None])]
-            rows.append(row + [format_number(self.means[role][name]) if size else "-"
-                               for name in totals])
-        widths = [max(6, len(name)) for name in rows[0]]
-        return [f"  {row[0]:11}"
-                + "".join(f"  {cell:>{width}}"
-                          for cell, width in zip(row[1:], widths[1:], strict=True))
-                for row in rows]
-
-
 def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
     """Deal the tiles of the dataset at `root` and write the lists beside them; those of an earlier
     split are replaced or removed.
@@ -187,7 +72,7 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
     complete, incomplete = complete_tiles(targets, len(dataset.names))
     if not complete.any():
         raise TileError(f"{root}: no tile has every target that some tiles have "
-                        f"({_lacking(incomplete)}); expected tiles with all of them; keep cities "
+                        f"({lacking(incomplete)}); expected tiles with all of them; keep cities "
                         "with other targets in datasets of their own")
     cities = {city: members[complete[members]]
               for city, members in _by_city(root, dataset.names).items()
@@ -211,7 +96,7 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
         {name: targets.classes[mask].sum(0) for name, mask in dealt.items()},
         means={name: targets.means(mask) for name, mask in dealt.items() if mask.any()},
         closer=_closer(dataset, cities, targets, rules, guards, _fractions(roles))
-        if _poor(_fractions(roles), rules) else {},
+        if is_poor(_fractions(roles), rules) else {},
         notes=_notes(lists, dealt, targets),
     )
 
@@ -259,10 +144,6 @@ def drop_missing(root: str | Path) -> int:
         with nullcontext() if changed_lists(root) else dealing(root, lists):
             _replace_lists(root, lists)
     return len(dropped)
-
-
-def _lacking(incomplete: Counter[str]) -> str:
-    return ", ".join(f"{count} without {target}" for target, count in incomplete.items())
 
 
 def _by_city(root: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -314,16 +195,6 @@ def _closer(dataset: TileDataset, cities: dict[str, np.ndarray], targets: TileTa
 
 def _fractions(roles: np.ndarray) -> np.ndarray:
     return np.bincount(roles[roles >= 0], minlength=len(ROLES)) / (roles >= 0).sum()
-
-
-def _poor(fractions: np.ndarray, rules: SplitRules) -> bool:
-    distances = abs(fractions[VAL] - rules.val), abs(fractions[TEST] - rules.test)
-    return bool(max(distances) > FAR or fractions[GUARD] > MANY)
-
-
-def _in_words(fractions: np.ndarray) -> str:
-    return (f"{fractions[VAL]:.0%} and {fractions[TEST]:.0%}, left out "
-            f"{fractions[GUARD]:.0%}")
 
 
 def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, rules: SplitRules,
