@@ -16,7 +16,7 @@ from rasterio.shutil import copy
 from rasterio.windows import Window
 from tqdm import tqdm
 
-from utils.files import failing_as, replacing
+from utils.files import replacing
 from utils.progress import passing_bar, say_stage
 
 BLOCK = 512           # pixels along a side of a block
@@ -57,7 +57,7 @@ def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, cont
     network (COG) if `cloud_optimised`."""
     write = _write_cloud_optimised if cloud_optimised else _write
     with (rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS="ALL_CPUS"),
-          replacing(path) as temporary, failing_as(path, *WRITE_ERRORS)):
+          replacing(path, *WRITE_ERRORS) as temporary):
         with passing_bar(None, path.name, "row", ground.height) as bar:
             write(temporary, strips, ground, content, bar)
         _check_written(temporary, path.name)
@@ -66,7 +66,7 @@ def write_geotiff(path: Path, strips: Iterable[np.ndarray], ground: Ground, cont
 @contextmanager
 def new_geotiff(path: Path, **profile: Any) -> Iterator[rasterio.io.DatasetWriter]:
     """Open a GeoTIFF for writing, whole or not at all; `profile` as in rasterio."""
-    with replacing(path) as temporary, failing_as(path, *WRITE_ERRORS):
+    with replacing(path, *WRITE_ERRORS) as temporary:
         with rasterio.open(temporary, "w", driver="GTiff", **profile) as file:
             yield file
         _check_written(temporary, path.name)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from utils.contents import ContentFault, Items, Text, parse_json
-from utils.files import failing_as, remove_unfinished, replacing
+from utils.files import remove_unfinished, replacing
 from utils.progress import passing_bar, say
 
 _LEVEL = 1  # of compression: classes shrink to a fiftieth in no time
@@ -105,7 +105,7 @@ class Parts(Pieces):
         """Write a part, whole or not at all; `names` are those of its tiles."""
         path = self._path(number)
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        with replacing(path) as temporary, failing_as(path, SafetensorError):
+        with replacing(path, SafetensorError) as temporary:
             save_file(arrays, temporary, {"names": json.dumps(names),
                                           "crc32": _checksum(names, arrays)})
 

@@ -1,8 +1,12 @@
-"""The environment of processes that tests start, and the end of those that a run leaves."""
+"""The environment of processes that tests start, the end of those that a run leaves, and a disk
+that is full."""
 
 import gc
 import os
+import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing import active_children
 
 # What a run of several processes leaves in the environment of the one that started it: another run
@@ -27,3 +31,14 @@ def end_children() -> None:
         child.join()
     gc.collect()
     signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+
+@contextmanager
+def limited(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes, which is an OSError as a full disk is."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

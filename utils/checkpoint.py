@@ -32,7 +32,7 @@ from utils.contents import (
     Whole,
 )
 from utils.errors import CheckpointError, one_line
-from utils.files import failing_as, replacing
+from utils.files import replacing
 from utils.tensor_files import Dense, FileFault, Weights, is_finite, load_tensors, save_tensors
 
 FORMAT = "rose-run-1"
@@ -169,7 +169,7 @@ def write_weights(path: Path, state_dict: dict[str, Tensor], format: str,
                                   "lower the learning rate (blr of a training; lr, lr_multi or "
                                   "linear_lr of an evaluation), or use precision=32-true")
     metadata[_CHECKSUM] = f"{_checksum_of(metadata)} {_checksum_of_weights(weights)}"
-    with replacing(path) as temporary, failing_as(path, SafetensorError, OSError):
+    with replacing(path, SafetensorError, OSError) as temporary:
         save_file(weights, temporary, metadata)
 
 

@@ -18,16 +18,20 @@ _SEAL = Table(Items([Whole(), Whole()]), key=InnerPath())
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *errors: type[Exception]) -> Iterator[Path]:
     """Yield a temporary path beside `path`, and rename it to `path` when the block ends well; on
     any failure `path` stays as it was.
 
     A process that is killed in the block leaves the temporary file; `remove_unfinished` clears it.
+
+    Args:
+        errors: that a library raises where it cannot write, re-raised as `failing_as` does.
     """
     temporary = path.with_name(f"{_TEMPORARY}{path.name}")
     try:
         temporary.unlink(missing_ok=True)
-        yield temporary
+        with failing_as(path, *errors):
+            yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())  # some writers make their files private

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from utils.contents import ContentFault, fault
 from utils.errors import one_line
-from utils.files import failing_as, replacing
+from utils.files import replacing
 
 WEIGHT_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 _IN_MEMORY = 16 << 20  # bytes of a file that is read at once, which is faster for a tile's
@@ -81,7 +81,7 @@ def save_tensors(path: Path, value: Any) -> None:
 
     Raise OSError if it cannot be written.
     """
-    with replacing(path) as temporary, failing_as(path, RuntimeError, OSError):
+    with replacing(path, RuntimeError, OSError) as temporary:
         torch.save(value, temporary)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from utils.contents import ContentFault, Fields, Flag, Items, Text, Whole, parse_json, read_json
 from utils.errors import RoseError, TileError
-from utils.files import failing_as, replacing
+from utils.files import replacing
 
 MARKER = ".sample_city.json"
 MOST_TILES = 1000  # a side
@@ -43,7 +43,7 @@ class Marker:
     def write(self, folder: Path) -> None:
         """Mark a folder, made if missing."""
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / MARKER) as temporary, failing_as(folder / MARKER, OSError):
+        with replacing(folder / MARKER, OSError) as temporary:
             temporary.write_text(json.dumps(asdict(self)) + "\n", encoding="utf-8")
 
 

@@ -39,7 +39,7 @@ from datasets.sample_city.statistics import (
 from datasets.sample_city.streets import build_streets
 from datasets.targets import UNKNOWN
 from utils.errors import RoseError
-from utils.files import failing_as, replacing
+from utils.files import replacing
 
 BLOCK = 4 * TILE                            # pixels painted at a time
 FILES = {"image": "city.tif", "osm": "osm.gpkg", "landuse": "landuse.tif",
@@ -105,11 +105,10 @@ def write_sample_city(out: Path, tiles: int = 12, seed: int = 0, progress: bool 
     plan = make_plan(tiles, seed)
     scene = build_scene(plan, seed)
     forget(scene, plan, seed)
-    with replacing(paths["osm"]) as temporary, failing_as(paths["osm"], OSError, RuntimeError):
+    with replacing(paths["osm"], OSError, RuntimeError) as temporary:
         written = write_layers(temporary, build_layers(scene, plan))
         _check_layers(temporary, written)
-    with (replacing(paths["districts"]) as temporary,
-          failing_as(paths["districts"], OSError, RuntimeError)):
+    with replacing(paths["districts"], OSError, RuntimeError) as temporary:
         write_districts(temporary, plan)
     canvas, side = make_canvas(scene, plan, seed), tiles * TILE
     corners = [(row, col) for row in range(0, side, BLOCK) for col in range(0, side, BLOCK)]
@@ -164,7 +163,7 @@ def raster(path: Path, side: int, bands: int, dtype: str, metres: float = 1.0,
     """Write a compressed GeoTIFF of side x side pixels on the city's grid, whole or absent."""
     if metres == 1:
         options |= {"tiled": True, "blockxsize": TILE, "blockysize": TILE}
-    with replacing(path) as temporary, failing_as(path, OSError, RasterioError):
+    with replacing(path, OSError, RasterioError) as temporary:
         with rasterio.open(
             temporary, "w", driver="GTiff", width=side, height=side, count=bands, dtype=dtype,
             crs=CRS, transform=Affine(metres, 0, WEST, 0, -metres, SOUTH + side * metres),

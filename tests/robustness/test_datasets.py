@@ -4,7 +4,6 @@ outside the folder that was asked for, no large allocation, no damage read as da
 import json
 import os
 import random
-import resource
 import shutil
 import struct
 import traceback
@@ -23,6 +22,7 @@ from datasets import TileDataset, collate
 from datasets.labelled import read_list
 from datasets.split_lists import SplitRules, write_splits
 from datasets.stores.conversion import convert
+from tests.processes import limited
 from tests.random_tiles import contents, random_tile, write_compact, write_release
 from tests.robustness.remedies import commands_in, follow
 from utils.errors import RoseError, TileError
@@ -446,15 +446,10 @@ def test_a_file_that_shrinks_while_it_is_read(request, layout, file, workers):
 @pytest.mark.parametrize("layout", ["compact", "release"])
 @pytest.mark.parametrize("most", [0, 200, 1500, 4000])
 def test_a_full_disk_while_converting(request, tmp_path, layout, most):
-    """A limit on a file's size fails as a full disk does, in the middle of a write."""
     root = request.getfixturevalue(layout)
     before = contents(tmp_path)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
-    try:
+    with limited(most):
         one_line(lambda: convert(root, tmp_path / "out", progress=False), str(tmp_path))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert contents(tmp_path) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == [layout]
 
@@ -464,12 +459,8 @@ def test_a_full_disk_while_splitting(tmp_path):
                                               for n in range(144)])
     write_splits(root, SplitRules())
     before = contents(root)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
-    try:
+    with limited(100):
         message = one_line(lambda: write_splits(root, SplitRules(seed=1)))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "File too large" in message
     assert contents(root) == before
 

@@ -3,11 +3,8 @@ when the same command is given again: nothing lost, nothing unequal."""
 
 import hashlib
 import shutil
-import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from os import kill
 from pathlib import Path
 
 import pytest
@@ -46,12 +43,7 @@ def kill_and_continue(command: list[str], folder: Path, moment: Callable[[], boo
     deadline = time.monotonic() + PATIENCE_S
     while not moment() and running.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
-    if running.poll() is None:
-        workers = running.children()
-        if whom == "group":
-            running.kill_group()
-        with suppress(ProcessLookupError):
-            kill(workers[0] if whom == "worker" and workers else running.pid, signal.SIGKILL)
+    running.kill(whom, min)
     ended = running.wait(PATIENCE_S)
     assert ended.code is not None, "hung"
     assert not ended.traceback, ended.error

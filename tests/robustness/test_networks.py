@@ -2,8 +2,6 @@
 gives exactly what was written."""
 
 import json
-import resource
-import signal
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict
@@ -20,6 +18,7 @@ from models import build_rose, load_rose, save_rose
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead
 from models.network_file import NetworkFile, save_finetuned
+from tests.processes import limited
 from tests.release_names import release_of
 from training.keys import TrainConfig
 from training.restoring import restoring
@@ -420,24 +419,12 @@ def test_what_refuses_a_pickled_rose_advises_what_can_be_read(rose, tmp_path):
     load_rose(tmp_path / "model_1.tar", image_encoder="test_vit")
 
 
-@pytest.fixture
-def small_disk():
-    """No file of this process can pass 100 kB."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
-
-
-@pytest.mark.usefixtures("small_disk")
 def test_a_full_disk_is_one_error_and_leaves_what_was_there(rose, run, tmp_path):
     (tmp_path / "model_1.safetensors").write_bytes(b"before")
     for write in (lambda: save_checkpoint(tmp_path / "model_1.tar", run),
                   lambda: save_rose(tmp_path / "model_1.safetensors", rose),
                   lambda: save_tensors(tmp_path / "state.tar", run)):
-        with pytest.raises(OSError, match="is the disk full") as error:
+        with limited(100_000), pytest.raises(OSError, match="is the disk full") as error:
             write()
         assert Path(error.value.filename).parent == tmp_path
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"before"]

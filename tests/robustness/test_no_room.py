@@ -16,8 +16,9 @@ from tests.datasets.prepare.places import UTM, Place, pixels, prepare, square
 from tests.datasets.prepare.places import write_raster as write_place
 from tests.inference.maps.scenes import noise, predict, write_model, write_objects, write_raster
 from tests.pretrained import save_pretrained
+from tests.processes import limited
 from tests.random_tiles import contents
-from tests.robustness.tiny_runs import evaluate, limited, train, write_tiles
+from tests.robustness.tiny_runs import evaluate, train, write_tiles
 from utils.errors import RoseError, message_of
 
 

@@ -1,8 +1,6 @@
 """Runs of a second on six tiles, without figures and pages, in this process."""
 
-import resource
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +15,6 @@ from training.keys import TRAIN
 from utils.cli.compose import read
 
 TINY = ["image_size=32", "batch_size=2", "num_workers=1", "accelerator=cpu"]
-
-
-@contextmanager
-def limited(size: int) -> Iterator[None]:
-    """Let no file grow beyond `size` bytes, which is an OSError as a full disk is."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def write_tiles(root: Path) -> Path:

@@ -1,7 +1,6 @@
 """The sample city: one grid, honest labels, an OSM that knows part of what the image shows."""
 
 import random
-import resource
 from dataclasses import astuple
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from datasets.sample_city.plan import make_plan
 from datasets.sample_city.record import Scene
 from datasets.sample_city.site import Site
 from datasets.sample_city.write import build_scene, write_sample_city
+from tests.processes import limited
 from utils.errors import RoseError, message_of
 
 LAYERS = ("amenity", "building", "landuse", "leisure", "natural", "highway")
@@ -241,17 +241,11 @@ def test_failure_leaves_no_half_written_file(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("most", "file"), [
     (0, MARKER), (110_000, "osm.gpkg"), (60_000, "districts.gpkg"), (90_000, "city.tif")])
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch, most, file):
-    """A limit on a file's size fails as a full disk does, in the middle of a write."""
     if file in ("districts.gpkg", "city.tif"):  # smaller than osm.gpkg
         monkeypatch.setattr("datasets.sample_city.write.write_layers",
                             lambda path, layers: (path.touch(), {})[1])
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
-    try:
-        with pytest.raises(OSError, match=str(tmp_path / file)) as error:
-            write_sample_city(tmp_path, tiles=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with limited(most), pytest.raises(OSError, match=str(tmp_path / file)) as error:
+        write_sample_city(tmp_path, tiles=1)
     assert "\n" not in message_of(error.value)
     assert not list(tmp_path.glob(".writing-*"))
 

@@ -1,7 +1,5 @@
 """The cache of text vectors: whatever happens to its file, the vectors are those of the model."""
 
-import resource
-import signal
 import sqlite3
 import zlib
 from contextlib import closing
@@ -11,6 +9,7 @@ import pytest
 
 from datasets.prepare.text import cache
 from datasets.prepare.text.cache import CachedText
+from tests.processes import limited
 
 VALUES = [f"value {number}" for number in range(60)]
 
@@ -98,14 +97,8 @@ def test_a_cache_that_another_process_holds_is_left_alone(filled, tmp_path, monk
 
 
 def test_a_full_disk_costs_the_cache_alone(tmp_path):
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limit[1]))
-    try:
+    with limited(9000):
         vectors, _, notes = encode(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-        signal.signal(signal.SIGXFSZ, handler)
     assert (vectors == Toy().encode(VALUES)).all()
     assert "text vectors are not cached" in notes
     assert encode(tmp_path)[0].tobytes() == vectors.tobytes()
