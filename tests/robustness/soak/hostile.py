@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.robustness.soak import warm
-from tests.robustness.soak.inputs import PATIENCE_S, job_of, judge, own_work, slots
-from tests.robustness.soak.jobs import Workshop, outputs, with_inputs
+from tests.robustness.soak.inputs import PATIENCE_S, Slot, judge, own_work, place_with, slots
+from tests.robustness.soak.jobs import Workshop, outputs
 
 
 class _Touch:
@@ -129,14 +129,10 @@ def try_hostile(workshop: Workshop, folder: Path) -> Counter:
     return faults
 
 
-def _try(workshop: Workshop, folder: Path, slot, content: bytes, canary: Path) -> str | None:
-    job, place = job_of(slot.job), folder / "inside" / "case"
-    with_inputs(workshop.folder, place, job)
-    root = "/".join(Path(slot.path).parts[:2 if slot.path.startswith("runs/") else 1])
-    if (place / root).is_symlink():
-        (place / root).unlink()
-    shutil.copytree(workshop.folder / root, place / root, dirs_exist_ok=True)
-    (place / slot.path).write_bytes(content)
+def _try(workshop: Workshop, folder: Path, slot: Slot, content: bytes,
+         canary: Path) -> str | None:
+    place = folder / "inside" / "case"
+    job = place_with(workshop, place, slot, content)
     done = warm.run(job.command, place, PATIENCE_S)
     fault = judge(done)
     made = place / job.out

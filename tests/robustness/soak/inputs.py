@@ -156,16 +156,21 @@ def try_files(workshop: Workshop, folder: Path, count: int, seed: int) -> Counte
     return faults
 
 
-def _try_file(workshop: Workshop, place: Path, slot: Slot, content: bytes) -> str | None:
-    """Return what is wrong; None if the file is refused in one line, or nothing depends on it."""
+def place_with(workshop: Workshop, place: Path, slot: Slot, content: bytes) -> Job:
+    """Make a folder for the job of a slot with other content there; return the job."""
     job = _JOBS[slot.job]
     with_inputs(workshop.folder, place, job)
-    root = Path(slot.path).parts[0] if not slot.path.startswith("runs/") else (
-        "/".join(Path(slot.path).parts[:2]))
+    root = "/".join(Path(slot.path).parts[:2 if slot.path.startswith("runs/") else 1])
     if (place / root).is_symlink():
         (place / root).unlink()
     shutil.copytree(workshop.folder / root, place / root, dirs_exist_ok=True)
     (place / slot.path).write_bytes(content)
+    return job
+
+
+def _try_file(workshop: Workshop, place: Path, slot: Slot, content: bytes) -> str | None:
+    """Return what is wrong; None if the file is refused in one line, or nothing depends on it."""
+    job = place_with(workshop, place, slot, content)
     done = warm.run(job.command, place, PATIENCE_S)
     fault = judge(done)
     if fault is None and done.code == 0:
@@ -239,7 +244,3 @@ def wrong_values() -> Iterator[tuple[str, str]]:
                     if (key, value) != ("compile", "true"):  # which is right, and takes minutes
                         yield name, f"{key}={value}"
 
-
-def job_of(name: str) -> Job:
-    """Return a job by its name."""
-    return _JOBS[name]

@@ -1,12 +1,9 @@
 """Kill each job at random moments, continue with the same command, and compare the results."""
 
-import os
 import random
 import shutil
-import signal
 import time
 from collections import Counter
-from contextlib import suppress
 from pathlib import Path
 
 from tests.robustness.soak import warm
@@ -42,7 +39,7 @@ def _kill_and_continue(workshop: Workshop, job: Job, place: Path, whom: str, mom
     running = warm.Running(job.command, place)
     while time.monotonic() - running.started < moment and running.poll() is None:
         time.sleep(0.005)
-    _kill(running, whom, draw)
+    running.kill(whom, draw.choice)
     stopped = running.wait(patience)
     if stopped.code is None:
         return "hung: after the kill"
@@ -65,23 +62,3 @@ def _kill_and_continue(workshop: Workshop, job: Job, place: Path, whom: str, mom
     if unequal or leftover:
         return f"unequal: {', '.join(unequal + leftover)}"
     return None
-
-
-def _kill(running: warm.Running, whom: str, draw: random.Random) -> None:
-    if running.poll() is not None:
-        return
-    workers = running.children()
-    if whom == "worker" and workers:
-        victim = draw.choice(workers)
-    elif whom == "group":
-        for child in workers:
-            _end(child)
-        victim = running.pid
-    else:
-        victim = running.pid
-    _end(victim)
-
-
-def _end(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,18 @@ class Running:
         texts = (path.read_text(encoding="utf-8", errors="replace")
                  for path in (self._out, self._error))
         return Outcome(code, *texts, seconds)
+
+    def kill(self, whom: str, pick: Callable[[list[int]], int]) -> None:
+        """Kill what is running: "main", "group" (all its processes) or "worker" (the one below
+        it that `pick` chooses; without any, the main process)."""
+        if self.poll() is not None:
+            return
+        workers = self.children()
+        victims = {"group": [*workers, self.pid],
+                   "worker": [pick(workers)] if workers else [self.pid]}.get(whom, [self.pid])
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def kill_group(self) -> None:
         """Kill all processes that it started and that stayed in its group."""
