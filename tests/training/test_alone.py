@@ -70,20 +70,23 @@ def test_a_page_is_written_by_one_process(tmp_path):
 
 
 KILLED = """
-import os, signal, sys, time; from multiprocessing import get_context; from pathlib import Path
+import os, sys, time; from multiprocessing import get_context; from pathlib import Path
 from utils.locks import alone_in
+def work():
+    print(os.getpid(), flush=True)
+    time.sleep(60)
 with alone_in(Path(sys.argv[1]), "save_dir"):
-    worker = get_context("fork").Process(target=time.sleep, args=(60,))
+    worker = get_context("fork").Process(target=work)
     worker.start()
-    print(worker.pid, flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
+    worker.join()
 """
 
 
 def test_a_killed_run_frees_its_folder_though_a_worker_outlives_it(tmp_path):
     killed = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "run")], cwd=ROOT,
                               stdout=subprocess.PIPE, env=environment())
-    worker = int(killed.stdout.readline())
+    worker = int(killed.stdout.readline())  # it runs, so what it inherited is settled
+    killed.kill()
     killed.wait(30)
     try:
         with alone_in(tmp_path / "run", "save_dir"):
