@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.keys import OSM, RASTER, in_inputs, in_targets
 from evaluation.keys import EvaluateConfig
 from training.keys import (
     SAMPLE,
@@ -102,6 +103,21 @@ class ModalitiesConfig(StudyConfig):
     out: str = out_key("modalities")
 
 
+@dataclass
+class CityConfig:
+    """Keys of `python -m studies.city`; keys of the preparation and of maps can be given, too."""
+
+    raster: str | None = in_inputs(meaning=f"{RASTER}; null: OSM alone", why=RASTER)
+    osm: str | None = in_inputs(meaning=f"{OSM}; null: imagery alone", why=OSM)
+    labels: str | None = in_targets(None, "land use: a raster of classes, or polygons with a "
+                                          "class column")
+    population: str | None = in_targets(None, "a raster, polygons or points with a value")
+    co2: str | None = in_targets(None, "as population")
+    out: str = in_outputs(meaning="folder of everything: tiles, networks, maps and the page",
+                          why="the folder to make")
+    city: str | None = in_outputs(None, "what the tiles are called; null: as the folder")
+
+
 def study(name: str, schema: type, title: str) -> Program:
     """Return the program of a study that trains models; unknown keys go to the evaluations."""
     return Program(name, schema, title, f"python -m studies.{name} data_root=D checkpoint=C",
@@ -112,6 +128,9 @@ def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
     return [] if {"data_root", "experiment"} & given.keys() else ["experiment=sample"]
 
 
+CITY = Program(
+    "city", CityConfig, "Raster, OSM and labels to a map and a page, step by step.",
+    "python -m studies.city raster=R osm=O labels=L out=D", forward=True)
 ATTENTION = Program(
     "attention", AttentionConfig, "Where OSM objects look in the image, drawn and as one number.",
     "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,),
