@@ -21,7 +21,6 @@ from rasterio.enums import ColorInterp
 from rasterio.windows import Window
 
 from datasets.bbox import BBox
-from datasets.prepare.geo.raster_io import RASTER_ERRORS, open_raster_file
 from datasets.remote import cog, services, stac, tiles
 from datasets.remote.cache import Fetched, SourceFolder, cache_folder, today
 from datasets.remote.http import Http
@@ -170,9 +169,9 @@ def _kind_of(request: _Request, name: str,
     if services.looks_like_service(start):
         content = _content(request, name, services.MOST_BYTES)
         return partial(_service, request, services.read_service(content, name, choice))
-    raise PrepareError(f"{named(name) if is_url(name) else name}: neither a GeoTIFF nor a STAC item "
-                       "nor the description of a map service, expected one of them; other imagery "
-                       "is read from this machine: download it, and pass raster= the file")
+    raise PrepareError(f"{named(name)}: neither a GeoTIFF nor a STAC item nor the description of a "
+                       "map service, expected one of them; other imagery is read from this "
+                       "machine: download it, and pass raster= the file")
 
 
 def _content(request: _Request, name: str, most_bytes: int) -> bytes:
@@ -245,7 +244,7 @@ def _united(picture: Picture, pictures: list[Picture], assets: list[stac.Asset])
                        picture.masked).coloured(_COLOURS)
     if assets[0].colours is None:
         return picture
-    names = {band: colour for band, colour in zip(assets[0].colours, _COLOURS, strict=True)}
+    names = dict(zip(assets[0].colours, _COLOURS, strict=True))
     return picture.coloured([names.get(number, band.colour if band.colour == ColorInterp.alpha
                                        else ColorInterp.undefined)
                              for number, band in enumerate(picture.bands, start=1)])
@@ -287,7 +286,7 @@ def _service(request: _Request, service: services.Service, folder: Path) -> Fetc
 def _window(request: _Request, picture: Picture) -> Window:
     """Return the pixels of a raster in the area that is asked for; raise PrepareError if it has
     none there."""
-    name = named(request.raster) if is_url(request.raster) else request.raster
+    name = named(request.raster)
     if request.bbox is None:
         return Window(0, 0, picture.width, picture.height)
     wkt = picture.crs or (request.crs and CRS.from_user_input(request.crs).to_wkt())
@@ -320,7 +319,7 @@ def _announce(request: _Request, picture: Picture, window: Window, count: int,
     area = f", {request.bbox.area_km2:,.1f} km2" if request.bbox else ""
     say([f"fetching {window.width:,} x {window.height:,} pixels"
          f" ({format_bytes(window.width * window.height * pixel)} uncompressed{area}) from "
-         f"{named(request.raster) if is_url(request.raster) else request.raster} in {count:,} "
+         f"{named(request.raster)} in {count:,} "
          f"pieces into {folder}; those that are there are not fetched again"])
 
 

@@ -125,11 +125,12 @@ def _copy(source: rasterio.DatasetReader, picture: Picture, piece: Window, path:
                "transform": part.transform, "tiled": True, "compress": "deflate", "zlevel": 1,
                "predictor": 3 if values.dtype.kind == "f" else 2, "bigtiff": "if_safer",
                "photometric": "minisblack"}
-    with replacing(path, *RASTER_ERRORS) as temporary, rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        with rasterio.open(temporary, "w", **profile) as target:
-            target.write(values)
-            if mask is not None:
-                target.write_mask(mask)
+    with (replacing(path, *RASTER_ERRORS) as temporary,
+          rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
+          rasterio.open(temporary, "w", **profile) as target):
+        target.write(values)
+        if mask is not None:
+            target.write_mask(mask)
 
 
 def _lattice(dataset: rasterio.DatasetReader, unit: tuple[int, int] | None) -> Window:

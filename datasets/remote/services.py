@@ -11,12 +11,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+import numpy as np
 import rasterio
 from pyproj import CRS
 from pyproj.exceptions import CRSError
 
 from datasets.bbox import BBox
-from datasets.prepare.geo.crs import DEGREES
+from datasets.prepare.geo.crs import DEGREES, moved
 from datasets.remote.http import USER_AGENT, Patience
 from datasets.remote.pieces import RemoteRaster
 from datasets.remote.urls import is_url, named
@@ -28,14 +29,15 @@ THREADS, CONNECTIONS = 2, 2  # connections of each thread
 _SHOWN = 20
 _CHOICE = re.compile(r",(layer|tilematrixset|style)=([^,]*)")
 # of a GDAL_WMS description; in lower case, as GDAL does not mind
-_ELEMENTS = frozenset("""
+_ELEMENT_NAMES = """
 gdal_wms service version serverurl srs crs imageformat layers styles bboxorder transparent
 datawindow upperleftx upperlefty lowerrightx lowerrighty sizex sizey tilex tiley tilelevel
 tilecountx tilecounty yorigin projection bandscount datatype blocksizex blocksizey overviewcount
 overviews cache timeout maxconnections useragent referer zeroblockhttpcodes
 zeroblockonserverexception additionalargs dataset format clamprequests advisedread
 datavalues nodata min max userpwd overview tilesize
-""".split())
+"""
+_ELEMENTS = frozenset(_ELEMENT_NAMES.split())
 _SERVICES = ("WMS", "WorldWind", "TileService", "TMS", "TiledWMS", "VirtualEarth", "AGS", "IIP")
 
 
@@ -65,7 +67,7 @@ def looks_like_service(content: bytes) -> bool:
 def read_service(content: bytes, source: str, choice: dict[str, str]) -> Service:
     """Return the service that a description describes; raise PrepareError if it is none, or
     names what is not fetched."""
-    name = _name(source)
+    name = named(source)
     root = _parsed(content, name)
     tag = _tag(root).casefold()
     if tag == "gdal_wms":
@@ -119,10 +121,6 @@ def open_service(service: Service, folder: Path, bbox: BBox, pixel_m: float | No
     }
     return RemoteRaster(service.url, lambda **more: rasterio.open(
         path, driver=driver, sharing=False, **more), options, patience)
-
-
-def _name(source: str) -> str:
-    return named(source) if is_url(source) else source
 
 
 def _parsed(content: bytes, name: str) -> ElementTree.Element:
@@ -193,7 +191,7 @@ def _terms(root: ElementTree.Element) -> str | None:
 
 def _layer(service: Service) -> str:
     """Return the layer that is chosen, or the only one; raise ConfigError otherwise."""
-    name, known = _name(service.url), service.layers
+    name, known = named(service.url), service.layers
     shown = ", ".join(printable(layer, 80) for layer in known[:_SHOWN])
     more = f" and {len(known) - _SHOWN} more" * (len(known) > _SHOWN)
     chosen = service.choice.get("layer")
@@ -212,7 +210,7 @@ def _layer(service: Service) -> str:
 
 def _wms_description(service: Service, bbox: BBox, pixel_m: float | None, crs: str | None) -> str:
     """Return GDAL's description of a layer of a WMS over a box."""
-    name = _name(service.url)
+    name = named(service.url)
     if pixel_m is None:
         raise ConfigError(f"resolution: no value given; {name} draws pixels of any size: add "
                           "resolution= in metres, as fine as its imagery")
@@ -273,10 +271,6 @@ def _crs_of(root: ElementTree.Element, layer: str, bbox: BBox, crs: str | None,
 
 def _metres_per_unit(crs: CRS, longitude: float, latitude: float) -> float:
     """Return metres on the ground of a step of 1 in a CRS near a point."""
-    import numpy as np
-
-    from datasets.prepare.geo.crs import moved
-
     start = moved(np.array([longitude, latitude]), DEGREES, crs)
-    ends = moved(np.array([start, start + [0, 1]]), crs, DEGREES)
+    ends = moved(np.stack([start, start + np.array([0, 1])]), crs, DEGREES)
     return float(DEGREES.get_geod().inv(*ends[0], *ends[1])[2])

@@ -15,7 +15,9 @@ def is_url(text: str) -> bool:
 
 
 def named(url: str) -> str:
-    """Return scheme, host and path of a URL, for a message."""
+    """Return scheme, host and path of a URL, for a message; any other text as it is."""
+    if not is_url(url):
+        return url
     address = urlsplit(url)
     return urlunsplit((address.scheme, _host(address.netloc), address.path, "", ""))
 

@@ -79,8 +79,9 @@ def write_virtual(path: Path, picture: Picture,
         bands: for each band of the picture, the band of its pieces, from 1, and the pieces with
             their place in the picture. The mask is that of the first band's pieces.
     """
-    content = [_band(number, band, *source, picture, path.parent) for number, (band, source) in enumerate(
-        zip(picture.bands, bands, strict=True), start=1)]
+    numbered = enumerate(zip(picture.bands, bands, strict=True), start=1)
+    content = [_band(number, band, *source, picture, path.parent)
+               for number, (band, source) in numbered]
     if picture.masked:
         mask = _sources(f"mask,{bands[0][0]}", bands[0][1], picture, path.parent)
         content.append(f'<MaskBand><VRTRasterBand dataType="Byte">{mask}</VRTRasterBand>'
