@@ -29,6 +29,13 @@ class ImageryKeys:
     raster_crs: str | None = in_imagery(None, "CRS of a raster that has none, such as EPSG:32648")
     resolution: float | None = in_imagery(None, "metres per pixel to resample to; null: as the "
                                                 "raster is", least=0.001, most=100_000)
+    bbox: list[float] | None = in_imagery(
+        None, "only this area: [west,south,east,north] in degrees, to whole pixels; null: all; of "
+              "web map tiles and map services by URL it must be given", least=-180, most=180,
+        items=(4, 4))
+    zoom: int | None = in_imagery(None, "of web map tiles: 0 is the Earth in one tile, 18 has "
+                                        "pixels of about 0.5 m; null: the finest of a folder",
+                                  least=0, most=30)
     stretch: list[float] = in_imagery([2, 98], "percentiles that become black and white, of "
                                                "imagery that is not 8-bit", least=0, most=100,
                                   items=(2, 2))
