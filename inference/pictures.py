@@ -11,10 +11,13 @@ from matplotlib.colors import to_hex
 from PIL import Image
 from rasterio.enums import Resampling
 
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
+from datasets.prepare.osm.spool import Spool
+from datasets.prepare.preview import draw_objects
 from datasets.targets import UNKNOWN
 from utils.files import replacing
-from utils.style import SEQUENTIAL, class_colours, rgb
+from utils.style import LINE, OSM_GROUND, SEQUENTIAL, class_colours, rgb
 
 FIGURES = "figures"
 LONGEST = 1600       # pixels along a picture's longer side
@@ -30,6 +33,18 @@ def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int,
     image = np.where(valid[..., None], image, np.uint8(NO_IMAGERY))
     file = save_picture(Image.fromarray(image), out, "imagery.jpg", quality=QUALITY)
     return {"name": "imagery", "file": file}, valid.shape
+
+
+def objects_layer(ground: BareGround, spool: Spool,
+                  out: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+    """Draw the OSM objects of ground without imagery; return what `imagery_layer` does."""
+    _, inside = ground.thumbnail(LONGEST)
+    picture = np.empty((*inside.shape, 3), np.float32)
+    picture[:] = rgb([OSM_GROUND])[0] / 255
+    draw_objects(picture, ground, spool, LINE)
+    file = save_picture(Image.fromarray(np.rint(255 * picture).astype(np.uint8)), out,
+                        "objects.png")
+    return {"name": "OSM objects", "file": file}, inside.shape
 
 
 def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,

@@ -75,14 +75,15 @@ class CityFolder(WorkFolder):
 
 
     def _refuse_others(self, modalities: Sequence[str]) -> None:
-        """Raise PrepareError if another city has other modalities: networks read all cities alike."""
+        """Raise PrepareError if another city has other modalities: a network reads all alike."""
         for city in sorted({*_cities_in(self.out, "compact"), *_cities_in(self.out, "release")}
                            - {self.city}):
             others = _modalities_in(self.out, city)
             if set(others) != set(modalities):
-                raise PrepareError(f"{self.out}: holds {city} with {in_words(others)}, and the "
-                                   f"tiles of {self.city} would have {in_words(modalities)}; one "
-                                   "folder has tiles of one kind. Choose another out=.")
+                raise PrepareError(f"{self.out}: the tiles of {city} there have "
+                                   f"{in_words(others)}, and those of {self.city} would have "
+                                   f"{in_words(modalities)}; one folder has tiles of one kind. "
+                                   "Choose another out=.")
 
 
 def _modalities_in(out: Path, city: str) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ LEFT, RIGHT, TOP, ROW, BOTTOM = 80, 30, 105, 22, 60  # margins in pixels, and a 
 DPI, SMALLER_DPI = 100, (84, 70, 58)
 LARGEST = 1_500_000  # bytes of the picture
 MOST_LINES = 60  # up to this many tiles across, every tile's edge is drawn
-OPACITY = 0.15  # of an object inside its outline
+OPACITY, OPACITY_ON_PLAIN = 0.15, 0.5  # of an object inside its outline, over imagery or not
 WIDE_UP_TO = 1.0  # metres; outlines are two pixels wide if a drawn pixel is not larger
 CHUNK = 20_000  # objects drawn at once
 NO_IMAGERY, LEGEND_GROUND, VEIL = 0.92, "#5A5A5A", 0.6
@@ -111,24 +111,27 @@ def _picture(mosaic: Mosaic | BareGround, spool: Spool | None) -> np.ndarray:
     finer = max(1, round(SIDE_PX / max(valid.shape)))  # thin outlines over a small raster
     picture = picture.repeat(finer, 0).repeat(finer, 1)
     if spool is not None:
-        _draw_objects(picture, mosaic, spool)
+        draw_objects(picture, mosaic, spool)
     return np.rint(255 * picture).astype(np.uint8)
 
 
-def _draw_objects(picture: np.ndarray, mosaic: Mosaic | BareGround, spool: Spool) -> None:
-    """Draw the objects over a picture [h, w, 3] float32."""
+def draw_objects(picture: np.ndarray, ground: Mosaic | BareGround, spool: Spool,
+                 line: str | None = None) -> None:
+    """Draw objects over a picture of `ground`, [h, w, 3] float32, in the colours of their layers;
+    `line` is the colour of all outlines, None: each layer's own."""
     from matplotlib.colors import to_rgb
 
     height, width = picture.shape[:2]
-    transform = mosaic.transform @ Affine.scale(mosaic.width / width, mosaic.height / height)
+    transform = ground.transform @ Affine.scale(ground.width / width, ground.height / height)
     layers = list(spool.counts)
     inside, outline = _layer_masks(spool, len(layers), transform, (height, width))
-    if mosaic.metres_per_pixel[0] * mosaic.width / width <= WIDE_UP_TO:
+    if ground.metres_per_pixel[0] * ground.width / width <= WIDE_UP_TO and line is None:
         outline[:, 1:] |= outline[:, :-1]
         outline[:, :, 1:] |= outline[:, :, :-1]
-    for masks, opacity in ((inside, OPACITY), (outline, 1)):
-        for name, colour in LAYER_COLOURS.items():
-            mask, ink = masks[layers.index(name)], np.array(to_rgb(colour), np.float32)
+    filled = OPACITY if line is None else OPACITY_ON_PLAIN
+    for masks, opacity, colour in ((inside, filled, None), (outline, 1, line)):
+        for name, own in LAYER_COLOURS.items():
+            mask, ink = masks[layers.index(name)], np.array(to_rgb(colour or own), np.float32)
             picture[mask] = (1 - opacity) * picture[mask] + opacity * ink
 
 

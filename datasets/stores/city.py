@@ -46,7 +46,7 @@ def modalities_of(meta: dict[str, Any]) -> tuple[str, ...]:
 def in_words(modalities: Sequence[str]) -> str:
     """Return what tiles have, for a message."""
     words = {"image": "imagery", "osm": "OSM objects"}
-    return " and ".join(words[name] for name in modalities) + " alone" * (len(modalities) == 1)
+    return " and ".join(words[name] for name in modalities)
 
 
 def city_of(name: str) -> str | None:
