@@ -26,9 +26,11 @@ class ImageryKeys:
         None, "the raster's bands for red, green and blue, from 1; null: by the file's colours, "
               "else the first three; [1,1,1] makes one band grey", least=1, most=65_536,
         items=(3, 3))
-    raster_crs: str | None = in_imagery(None, "CRS of a raster that has none, such as EPSG:32648")
+    raster_crs: str | None = in_imagery(None, "CRS of a raster that has none, such as EPSG:32648; "
+                                              "without a raster: of the tiles; null: the UTM zone")
     resolution: float | None = in_imagery(None, "metres per pixel to resample to; null: as the "
-                                                "raster is", least=0.001, most=100_000)
+                                                "raster is, and 1 without one", least=0.001,
+                                          most=100_000)
     bbox: list[float] | None = in_imagery(
         None, "only this area: [west,south,east,north] in degrees, to whole pixels; null: all; of "
               "web map tiles and map services by URL it must be given", least=-180, most=180,
@@ -85,8 +87,12 @@ SPLIT = Choice("split", "blocks", "square blocks of tiles, drawn by seed",
 class PrepareConfig(ImageryKeys):
     """Keys of prepare_dataset.py."""
 
-    raster: str = in_inputs(meaning=RASTER, why=RASTER)
-    osm: str = in_inputs(meaning=f"{OSM}, in any CRS", why=f"{OSM}")
+    raster: str | None = in_inputs(
+        meaning=f"{RASTER}; null: none, for tiles of OSM objects alone",
+        why=f"{RASTER}; null for tiles of OSM objects alone")
+    osm: str | None = in_inputs(
+        meaning=f"{OSM}, in any CRS; null: none, for tiles of imagery alone",
+        why=f"{OSM}; null for tiles of imagery alone")
     layers: str | None = in_inputs(None, "your own table of layers; null: configs/osm_layers.yaml")
     out: str = in_outputs(meaning="the dataset's folder; several cities may share one",
                           result=False, why="the folder of the tile dataset to make")

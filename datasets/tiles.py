@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from datasets.batching import join_graphs, stack
-from datasets.stores.city import NO_CITY, city_of
+from datasets.stores.city import MODALITIES, NO_CITY, city_of, modalities_of
 from datasets.stores.open import open_store
 from datasets.stores.tile import LABEL, TOTALS
 
@@ -48,6 +48,8 @@ class TileDataset(Dataset):
         names: the tiles' names, in the order of the index.
         label_names: city -> tag values by label code, for cities that have them (the authors' data
             does not).
+        modalities: what all tiles have, "image" and "osm" or one of them. Without "image" the
+            images are black; without "osm" the graphs are empty.
         meta: city -> what its maker says of it (CRS, transform, tile_px, stride, sources ...), for
             cities that have such a file.
 
@@ -67,6 +69,9 @@ class TileDataset(Dataset):
         self.names: list[str] = self.store.names
         self.label_names: dict[str, list[str]] = self.store.label_names
         self.meta: dict[str, dict] = self.store.meta
+        self.modalities: tuple[str, ...] = tuple(
+            name for name in MODALITIES if all(name in modalities_of(meta)
+                                               for meta in self.meta.values()))
 
     def __len__(self) -> int:
         return len(self.names)

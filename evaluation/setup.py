@@ -19,7 +19,7 @@ from models.downstream import Downstream
 from models.heads import Head, differences
 from models.network_file import NetworkFile
 from training import compatibility
-from utils.config import result_values
+from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError
 from utils.files import digest_of
 
@@ -103,6 +103,10 @@ class Setup:
         if self.trained and self.trained.path.stem == "last":
             remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
+        if "osm" not in self.dataset.modalities and self.problem.head.modality != "image":
+            remarks.append(f"{self.dataset.root}: its tiles were made with osm=null, and the "
+                           "model, which was trained with OSM, sees every one as a tile without "
+                           "objects; expect less of it")
         if self.reported == "val":
             why = ("as protocol=release has it" if self.cfg.protocol == "release"
                    else f"there is no {self.cfg.test_file}")
@@ -145,15 +149,29 @@ class Setup:
         """Open the tiles and check that the network can read their nodes; a network from scratch
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
+        self._check_modality(tiles)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
-        else:
+        elif "osm" in tiles.modalities:
             width = self.build.get("graph_in_dim", GRAPH_IN_DIM) + 1
             compatibility.check_node_width(self.network.path, width, tiles)
-        if self.trained and registry.MODALITIES[self.cfg.modality].reads_osm:
-            compatibility.check_tiles_text(self.trained, tiles)
+            if self.trained and registry.MODALITIES[self.cfg.modality].reads_osm:
+                compatibility.check_tiles_text(self.trained, tiles)
         return tiles
+
+    def _check_modality(self, tiles: TileDataset) -> None:
+        """Raise TileError if the modality reads what the tiles do not have; a fine-tuned model of
+        both may be measured without objects."""
+        modality = registry.MODALITIES[self.cfg.modality]
+        measured = self.cfg.epochs == 0 and modality.reads_image
+        others = [f"modality={name}" for name in choices_of(type(self.cfg), "modality")
+                  if set(registry.MODALITIES[name].reads) <= set(tiles.modalities)]
+        remedy = (f"pass {' or '.join(others)}" if others else
+                  "prepare them with raster=, or estimate totals of a tile instead, with "
+                  "evaluate_pop_fusion.py modality=osm")
+        compatibility.check_modalities(tiles, ["image"] if measured else modality.reads,
+                                       f"modality={self.cfg.modality}", remedy)
 
     def _check_head(self) -> None:
         """Raise RoseError if a fine-tuned model is asked to be another, or none is there."""

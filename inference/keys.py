@@ -55,7 +55,9 @@ class SceneKeys(ImageryKeys):
 class PredictConfig(SceneKeys):
     """Keys of predict_scene.py."""
 
-    raster: str = in_inputs(meaning=RASTER, why=RASTER, result=False)
+    raster: str | None = in_inputs(
+        meaning=f"{RASTER}; null: none, for a model of OSM objects alone",
+        why=f"{RASTER}; null for a model of OSM objects alone", result=False)
     checkpoint: str = in_inputs(
         meaning="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
         why="a fine-tuned model: the best.safetensors of an evaluation, or its folder",

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import rasterio
 from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from PIL import Image
 from rasterio.enums import Resampling
 
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
+from datasets.prepare.osm.spool import Spool
+from datasets.prepare.preview import OPACITY_ON_PLAIN, draw_objects
 from datasets.targets import UNKNOWN
 from utils.files import replacing
-from utils.style import SEQUENTIAL, class_colours, rgb
+from utils.style import LAYER_COLOURS, LINE, OSM_GROUND, SEQUENTIAL, class_colours, rgb
 
 FIGURES = "figures"
 LONGEST = 1600       # pixels along a picture's longer side
@@ -30,6 +33,22 @@ def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int,
     image = np.where(valid[..., None], image, np.uint8(NO_IMAGERY))
     file = save_picture(Image.fromarray(image), out, "imagery.jpg", quality=QUALITY)
     return {"name": "imagery", "file": file}, valid.shape
+
+
+def objects_layer(ground: BareGround, spool: Spool,
+                  out: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+    """Draw the OSM objects of ground without imagery; return what `imagery_layer` does."""
+    _, inside = ground.thumbnail(LONGEST)
+    plain = rgb([OSM_GROUND])[0] / np.float32(255)
+    picture = np.tile(plain, (*inside.shape, 1))
+    draw_objects(picture, ground, spool, LINE)
+    file = save_picture(Image.fromarray(np.rint(255 * picture).astype(np.uint8)), out,
+                        "objects.png")
+    colours = [to_hex((1 - OPACITY_ON_PLAIN) * plain + OPACITY_ON_PLAIN * np.array(to_rgb(colour)))
+               for colour in LAYER_COLOURS.values()]
+    legend = [{"name": name, "colour": colour}
+              for name, colour in zip(LAYER_COLOURS, colours, strict=True) if spool.counts[name]]
+    return {"name": "OSM objects", "file": file, "legend": legend}, inside.shape
 
 
 def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,

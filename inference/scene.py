@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from datasets.prepare.area import bare_ground
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
 from datasets.prepare.job import TileRules
 from datasets.prepare.osm.objects import source_files
-from datasets.prepare.osm.tags import load_layers
+from datasets.prepare.osm.tags import LayerTable, load_layers
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.registry import TextEncoder, text_encoder
@@ -23,7 +25,7 @@ from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import check_text
 from utils.config import result_values
-from utils.errors import CheckpointError, PrepareError
+from utils.errors import CheckpointError, ConfigError, PrepareError
 from utils.files import states
 from utils.progress import say, say_if_slow
 from utils.recipes import resolve_recipe
@@ -38,7 +40,7 @@ BY_BATCH = ("the network normalises OSM objects by all tiles of a batch, as the 
 class Scene:
     """A scene whose imagery is open, before any work is done."""
 
-    mosaic: Mosaic
+    mosaic: Mosaic | BareGround
     grid: TileGrid
     files: list[Path]  # every file that is read
     by_batch: bool     # outputs of the network depend on which tiles share a batch
@@ -61,11 +63,12 @@ class Scene:
 
 
 @contextmanager
-def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, reads_osm: bool,
-               tile_px: int, stride: int, edges: str) -> Iterator[Scene]:
+def open_scene(cfg: SceneKeys, raster: str | None, network: NetworkFile, rose: Rose,
+               reads_osm: bool, tile_px: int, stride: int, edges: str) -> Iterator[Scene]:
     """Open the scene at `raster` for a network; raise RoseError if a source cannot be used.
 
     Args:
+        raster: None: the ground of `cfg.bbox`, or of the extent of `cfg.osm`, without imagery.
         network, rose: the network's file, and its Rose.
         reads_osm: whether OSM objects reach its outputs.
         tile_px, stride, edges: of the tiles, as in `TileGrid`.
@@ -77,13 +80,12 @@ def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, re
     if osm is not None:
         _check_text(encoder, width, network)
     by_batch = depends_on_batch(rose, reads_osm)
-    with say_if_slow(f"opening {raster}"):
-        opened = open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs,
-                             resolution=cfg.resolution, stretch=tuple(cfg.stretch),
-                             nodata=cfg.nodata)
+    metres = network.tiles.get("metres_per_pixel")
+    with say_if_slow(f"opening {raster or osm}"):
+        opened = _open_ground(cfg, raster, layers, metres)
     with opened as mosaic:
         patch = rose.image_encoder.patch
-        if min(mosaic.width, mosaic.height) < patch:
+        if raster is not None and min(mosaic.width, mosaic.height) < patch:
             raise PrepareError(f"{raster}: has {mosaic.width} x {mosaic.height} pixels, expected "
                                f"more than the {patch} x {patch} of a patch, the least that "
                                f"{network.path} sees; pass more imagery, or a finer resolution=")
@@ -91,9 +93,25 @@ def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, re
         files = [*mosaic.files,
                  *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
         notes = [*mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
-                 *_notes_on_size(mosaic, grid, network.tiles.get("metres_per_pixel"))]
+                 *_notes_on_size(mosaic, grid, metres)]
         yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
                     Objects(osm, layers, encoder, "or leave osm= out, to do without OSM"))
+
+
+def _open_ground(cfg: SceneKeys, raster: str | None, layers: LayerTable,
+                 trained: list[float] | None) -> Mosaic | BareGround:
+    """Return the raster's mosaic, or ground without imagery in pixels of the size that the model
+    was `trained` with unless `cfg` has another."""
+    if raster is not None:
+        return open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs,
+                           resolution=cfg.resolution, stretch=tuple(cfg.stretch),
+                           nodata=cfg.nodata)
+    for name in ("bands", "zoom"):
+        if (value := getattr(cfg, name)) is not None:
+            raise ConfigError(f"{name}={value}: there is no raster= that it could describe; add "
+                              "one, or leave this out")
+    known = float(f"{trained[0]:.3g}") if trained else None  # a UTM zone's metres are not exact
+    return bare_ground(cfg.osm, layers, cfg.bbox, cfg.raster_crs, cfg.resolution or known)
 
 
 def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
@@ -102,7 +120,8 @@ def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
 
 
 def scene_name(raster: str) -> str:
-    """Return what to call the scene at `raster`: the file, or for a glob the folder."""
+    """Return what to call the scene at `raster`, or of the objects there: the file, or for a glob
+    the folder."""
     path = Path(raster)
     if path.name in ("", ".."):  # as of the folder "."
         path = path.resolve()
@@ -162,11 +181,13 @@ def _notes_on_osm(cfg: SceneKeys, reads_osm: bool, by_batch: bool) -> list[str]:
     return [BY_BATCH] if by_batch else []
 
 
-def _notes_on_size(mosaic: Mosaic, grid: TileGrid, trained: list[float] | None) -> list[str]:
+def _notes_on_size(mosaic: Mosaic | BareGround, grid: TileGrid,
+                   trained: list[float] | None) -> list[str]:
     """Return notes on a raster smaller than a tile, and on pixels of another size on the ground
     than `trained`, the least and largest metres per pixel in training (None: not known)."""
     notes, shorter, side = [], min(mosaic.width, mosaic.height), grid.tile_px
-    if shorter < side:
+    bare = isinstance(mosaic, BareGround)
+    if shorter < side and not bare:
         notes.append(f"the raster, {mosaic.width} x {mosaic.height} pixels, is smaller than a "
                      f"tile of {side} x {side}: the model sees the rest of the tile as ground "
                      "without imagery")
@@ -175,6 +196,10 @@ def _notes_on_size(mosaic: Mosaic, grid: TileGrid, trained: list[float] | None) 
         return notes
     least, largest = trained
     size = f"{least:.3g}" if largest < least * 1.01 else f"{least:.3g} to {largest:.3g}"
+    if bare:
+        return [*notes, f"a pixel is {here:.3g} m here, and was {size} m where the model was "
+                        f"trained: the ground of a tile has another size; pass "
+                        f"resolution={least:.3g}"]
     resampled = shorter * here / least
     remedy = (f"resolution={least:.3g} resamples the imagery" if resampled >= side else
               f"the whole raster would be {resampled:.0f} pixels of that size, and a tile has "

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from datasets import TileDataset, collate
 from datasets.sample_city.tiles import ensure_sample
+from datasets.stores.city import MODALITIES
 from datasets.stores.tile import CORNERS, LABEL
 from models.network_file import NetworkFile
 from models.rose import Rose
@@ -18,6 +19,7 @@ from studies.keys import AttentionConfig
 from training.attention import attention_mass, patch_attention, patch_coverage
 from training.compatibility import (
     check_image_size,
+    check_modalities,
     check_node_width,
     check_tiles_text,
     find_checkpoint,
@@ -41,6 +43,8 @@ def study_attention(cfg: AttentionConfig) -> str:
     rose = network.rose().to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
+    check_modalities(tiles, MODALITIES, "the attention of objects to the image",
+                     "choose a dataset of both")
     check_node_width(checkpoint, tiles.node_width, tiles)
     check_tiles_text(network, tiles)
     check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)

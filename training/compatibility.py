@@ -1,12 +1,14 @@
 """Which checkpoint to use, and whether it fits the tiles."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from datasets import TileDataset
+from datasets.stores.city import in_words
 from models.network_file import NetworkFile
 from utils.checkpoint import newest_checkpoint
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, TileError
 
 MAKE = ("make one with `make pretrain` (or python train_rose.py experiment=sample), or give "
         "checkpoint=PATH")
@@ -41,6 +43,20 @@ def last_run(save_root_dir: str) -> Path | None:
              for file in Path(save_root_dir).glob(f"{depth}/{name}")
              if file.suffix in (".tar", ".safetensors")]
     return max(files, key=lambda file: file.stat().st_mtime).parent if files else None
+
+
+def check_modalities(tiles: TileDataset, needed: Sequence[str], use: str, remedy: str) -> None:
+    """Raise TileError unless the tiles have what a use of them reads.
+
+    Args:
+        needed: "image", "osm" or both.
+        use: what reads them, and `remedy`: what to do else, for the message.
+    """
+    source = {"image": "raster", "osm": "osm"}
+    for name in needed:
+        if name not in tiles.modalities:
+            raise TileError(f"{tiles.root}: its tiles, made with {source[name]}=null, have no "
+                            f"{in_words([name])}, and {use} reads {in_words(needed)}; {remedy}")
 
 
 def node_width(tiles: TileDataset) -> int:

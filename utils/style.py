@@ -32,6 +32,7 @@ SERIES_COLOURS = (IMAGE_COLOUR, OSM_COLOUR, "#56b893", "#9a7fe8", "#8f2e1c", "#2
 TRUE_COLOUR, GUESS_COLOUR = "#ffffff", "#ffd60a"  # outlines over imagery
 OBJECT_COLOUR = "#40e0ff"                        # of the chosen object, over imagery and heat
 OSM_GROUND = "#f4f1ea"                           # below objects drawn without imagery
+DARK_GROUND = "#3a3f44"                          # the same, below bright colours of layers
 LABEL_TONES = ((0.55, 0.85), (0.9, 0.6), (0.35, 1.0))  # saturation, value; of 21 codes each
 QUIET, LINE = "#999999", "#444444"               # bars beside those that matter, and thin lines
 

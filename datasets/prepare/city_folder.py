@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.prepare.job import made_folder
-from datasets.stores.city import cities_of, city_of
+from datasets.stores.city import META, MODALITIES, cities_of, city_of, in_words, modalities_of
 from datasets.stores.open import UNFINISHED
 from datasets.stores.release import release_folders
+from utils.contents import read_json
 from utils.errors import PrepareError
 from utils.work_folder import WorkFolder
 
@@ -27,15 +28,18 @@ class CityFolder(WorkFolder):
         self.made = made_folder(self.folder)
         self._marker = out / f"{UNFINISHED}{city}"
 
-    def claim(self, request: dict, layout: str, overwrite: bool) -> None:
+    def claim(self, request: dict, layout: str, modalities: Sequence[str],
+              overwrite: bool) -> None:
         """Make the folder ready for a request, unless its tiles are in their place already. Raise
-        PrepareError if `out` holds this city or another layout, or cannot be written."""
+        PrepareError if `out` holds this city, another layout or cities of other modalities, or
+        cannot be written."""
         if self.finished.is_dir():
             self._marker.unlink(missing_ok=True)
             if self.asked(self.finished, request):
                 return
             self.clear()
         self._refuse(layout, overwrite)
+        self._refuse_others(modalities)
         self.begin(request)
 
     @property
@@ -68,6 +72,26 @@ class CityFolder(WorkFolder):
                     else f"{len(tiles)} tiles of {self.city}")
             raise PrepareError(f"{self.out}: already holds {held}, expected none. Pass "
                                "overwrite=true to replace it, or choose another city= or out=.")
+
+
+    def _refuse_others(self, modalities: Sequence[str]) -> None:
+        """Raise PrepareError if another city has other modalities: a network reads all alike."""
+        for city in sorted({*_cities_in(self.out, "compact"), *_cities_in(self.out, "release")}
+                           - {self.city}):
+            others = _modalities_in(self.out, city)
+            if set(others) != set(modalities):
+                raise PrepareError(f"{self.out}: the tiles of {city} there have "
+                                   f"{in_words(others)}, and those of {self.city} would have "
+                                   f"{in_words(modalities)}; one folder has tiles of one kind. "
+                                   "Choose another out=.")
+
+
+def _modalities_in(out: Path, city: str) -> tuple[str, ...]:
+    """Return what the tiles of a city in a dataset have."""
+    for path in (out / "cities" / city / "meta.json", out / "meta" / f"{city}.json"):
+        if path.is_file():
+            return modalities_of(read_json(path, META, "choose another out=", PrepareError))
+    return MODALITIES
 
 
 def _tiles_of(out: Path, city: str) -> list[Path]:

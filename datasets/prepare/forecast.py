@@ -12,11 +12,14 @@ from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport, make_band
 from datasets.prepare.engine import default_workers
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import Job
 from datasets.prepare.osm.tags import listed
 from datasets.prepare.preview import draw_preview, preview_path
 from datasets.prepare.settings import Settings
+from datasets.prepare.summary import NO_IMAGERY, NO_OBJECTS
+from datasets.stores.city import MODALITIES
 from utils.tables import format_bytes
 from utils.work_folder import cannot_write
 
@@ -37,16 +40,20 @@ class Forecast:
     sampled: int                 # number of the grid's tiles that were made to measure
     workers: int                 # number of processes that `seconds` assumes
     picture: Path                # path of the picture of raster, objects and tiles
+    modalities: tuple[str, ...] = MODALITIES  # what the tiles would have
 
     def __str__(self) -> str:
+        ground = "raster" if "image" in self.modalities else "area"
         about = "" if self.sampled == self.grid.tiles else "about "
         return "\n".join([
             f"{self.city}: nothing made (dry_run=true)",
-            f"  raster       {self.grid.width} x {self.grid.height} pixels of "
+            f"  {ground:<12} {self.grid.width} x {self.grid.height} pixels of "
             f"{self.metres[0]:.3g} x {self.metres[1]:.3g} m",
             f"  tiles        {about}{self.tiles} of {self.grid.columns} x {self.grid.rows}, "
             f"{self.grid.partial} partial ones left out",
-            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)})",
+            *([] if "image" in self.modalities else [f"  imagery      {NO_IMAGERY}"]),
+            f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)})"
+            if "osm" in self.modalities else f"  OSM objects  {NO_OBJECTS}",
             f"  bytes        {about}{format_bytes(self.bytes)}",
             f"  time         about {_duration(self.seconds)} with {self.workers} "
             f"process{'es' if self.workers > 1 else ''}",
@@ -61,7 +68,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, subject: str,
+def forecast(settings: Settings, mosaic: Mosaic | BareGround, grid: TileGrid, subject: str,
              build_job: Callable[[Path], Job], say: Callable[[str], None]) -> Forecast:
     """Read the objects, make a few bands in a temporary folder, and draw `out/CITY_preview.png`.
 
@@ -93,10 +100,11 @@ def forecast(settings: Settings, mosaic: Mosaic, grid: TileGrid, subject: str,
         scale = grid.tiles / sampled
         picture = preview_path(settings.folder, settings.city)
         say(f"drawing {picture}")
-        draw_preview(picture, mosaic, grid, job.spool, settings.city, subject)
+        draw_preview(picture, mosaic, grid, job.spool if settings.osm else None, settings.city,
+                     subject)
         return Forecast(
             settings.city, grid, mosaic.metres_per_pixel,
             Account.of(job.spool, grid, range(grid.tiles)).objects,
             round(report.tiles * scale), round(size * scale),
-            reading + seconds * scale / workers, sampled, workers, picture,
+            reading + seconds * scale / workers, sampled, workers, picture, settings.modalities,
         )

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from affine import Affine
 
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
 
 # Enough to spread the costs of a band, and so few that memory depends neither on the raster's
@@ -41,7 +42,8 @@ class TileGrid:
     edges: Literal["drop", "exceed", "shift"] = "drop"
 
     @classmethod
-    def over(cls, mosaic: Mosaic, tile_px: int, stride: int, edges: str = "drop") -> "TileGrid":
+    def over(cls, mosaic: Mosaic | BareGround, tile_px: int, stride: int,
+             edges: str = "drop") -> "TileGrid":
         return cls(tuple(mosaic.transform)[:6], mosaic.width, mosaic.height, tile_px, stride,
                    edges)
 

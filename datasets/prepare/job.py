@@ -10,6 +10,7 @@ import numpy as np
 from rasterio.errors import CRSError
 
 from datasets.prepare.grid import Band, TileGrid
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.osm.spool import Spool
 from datasets.prepare.targets.land_use import LandUse
@@ -18,6 +19,7 @@ from utils.arrays import read_array
 from utils.contents import (
     Anything,
     ContentFault,
+    Either,
     Fields,
     Flag,
     Items,
@@ -35,15 +37,16 @@ from utils.remedies import removal
 # folder of the release's layout -> key of prepare_dataset.py
 TOTALS = {"pop": "population", "CO2": "co2"}
 _SEAL, _SEALED = "job.seal.json", ("job.json", "text.json", "text.npy")
+_GRID = {"crs": Text(), "transform": Items([Number()] * 6), "warnings": Items(Text())}
 _JOB = Fields({
     "rules": Fields({"city": Text(), "keep_empty": Flag(), "max_nodata": Number(), "layout": Text(),
                      "relation_codes": Text(), "coordinates": Text()}),
     "grid": Fields({"transform": Items([Number()] * 6), "width": Whole(least=1),
                     "height": Whole(least=1), "tile_px": Whole(least=1), "stride": Whole(least=1),
                     "edges": Text(["drop", "exceed", "shift"])}),
-    "mosaic": Fields({"crs": Text(), "transform": Items([Number()] * 6),
-                      "reading": Table(Anything()), "sources": Items(Items(Anything())),
-                      "files": Items(Text()), "warnings": Items(Text())}),
+    "mosaic": Either([Fields({**_GRID, "reading": Table(Anything()), "files": Items(Text()),
+                              "sources": Items(Items(Anything()))}),
+                      Fields({**_GRID, "width": Whole(least=1), "height": Whole(least=1)})]),
     "sources": Table(Table(Anything()), Text(["label", *TOTALS])), "id": Text(),
 })
 
@@ -72,7 +75,7 @@ class Job:
     rules: TileRules
     grid: TileGrid
     crs: str          # of the raster, as WKT
-    mosaic: Mosaic
+    mosaic: Mosaic | BareGround
     spool: Spool
     text: np.ndarray  # [values, width] text vectors of `spool.labels.values`
     land_use: LandUse | None
@@ -101,8 +104,8 @@ def made_folder(folder: Path) -> Path:
     return folder / "tiles"
 
 
-def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, text: np.ndarray,
-                 sources: dict) -> None:
+def describe_job(folder: Path, rules: TileRules, grid: TileGrid,
+                 mosaic: Mosaic | BareGround, text: np.ndarray, sources: dict) -> None:
     """Write what `open_job` reads; the spool must exist already. `sources` holds the arguments of
     `LandUse` under "label" and of `Zonal` under "pop" and "CO2", as far as there are sources."""
     for name in ("parts", "reports"):
@@ -148,7 +151,8 @@ def forget_job() -> None:
 @functools.lru_cache(maxsize=1)
 def _opened(folder: str, description: bytes) -> Job:
     path, described = Path(folder), parse_json(description, _JOB)
-    mosaic, sources = Mosaic.from_dict(described["mosaic"]), described["sources"]
+    kind = Mosaic if "sources" in described["mosaic"] else BareGround
+    mosaic, sources = kind.from_dict(described["mosaic"]), described["sources"]
     spool = Spool(spool_folder(path))
     return Job(
         path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]),

@@ -14,11 +14,13 @@ from tqdm import tqdm
 from datasets.dealt_lists import changed_lists
 from datasets.labelled import splits_command
 from datasets.prepare.account import Account
+from datasets.prepare.area import bare_ground
 from datasets.prepare.bands import BandReport, is_made
 from datasets.prepare.city_folder import CityFolder
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
 from datasets.prepare.job import TOTALS, Job, TileRules, open_job, remedy
 from datasets.prepare.osm.objects import source_files
@@ -41,8 +43,8 @@ from utils.versions import versions
 LEAST_COMPRESSED = 0.3  # least fraction of its raw bytes that a tile's image takes on disk
 
 
-def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: str, *,
-                  progress: bool = True, **keys: object) -> PrepareSummary | Forecast:
+def prepare_tiles(raster: str | Path | None, osm: str | Path | None, out: str | Path, city: str,
+                  *, progress: bool = True, **keys: object) -> PrepareSummary | Forecast:
     """Cut a raster into tiles from its top-left corner and build each tile's OSM graph.
 
     Nothing appears in `out` before everything is ready, and other cities there are untouched. A
@@ -50,8 +52,10 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     are byte-equal to those of an undisturbed run.
 
     Args:
-        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`).
-        osm: a vector file or a folder of them (see `objects.read_objects`).
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`); None:
+            tiles of OSM objects alone, cut from `bbox` or the extent of `osm`.
+        osm: a vector file or a folder of them (see `objects.read_objects`); None: tiles of imagery
+            alone.
         out: folder of the dataset; tiles are called `{city}_{col}_{row}`.
         city: letters, digits, `_` and `-`.
         progress: show a progress bar, and name each step.
@@ -69,13 +73,20 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     if settings.scheduler:
         check_scheduler(settings.scheduler)
     layers, encoder = load_layers(settings.layers), text_encoder(**asdict(settings.text))
-    announce(f"opening {settings.raster}", progress)
-    with open_mosaic(
-        settings.raster, bands=settings.bands, raster_crs=settings.raster_crs,
-        resolution=settings.resolution, stretch=tuple(settings.stretch), nodata=settings.nodata,
-    ) as mosaic:
+    with _opened(settings, layers, progress) as mosaic:
         preparation = _Preparation(settings, layers, encoder, mosaic, progress)
         return preparation.forecast() if settings.dry_run else preparation.run()
+
+
+def _opened(settings: Settings, layers: LayerTable, progress: bool) -> Mosaic | BareGround:
+    """Return the ground that tiles are cut from: of the raster, or of an area without imagery."""
+    announce(f"opening {settings.raster or settings.osm}", progress)
+    if settings.raster is None:
+        return bare_ground(settings.osm, layers, settings.bbox, settings.raster_crs,
+                           settings.resolution)
+    return open_mosaic(
+        settings.raster, bands=settings.bands, raster_crs=settings.raster_crs,
+        resolution=settings.resolution, stretch=tuple(settings.stretch), nodata=settings.nodata)
 
 
 @dataclass
@@ -85,23 +96,27 @@ class _Preparation:
     settings: Settings
     layers: LayerTable
     encoder: TextEncoder
-    mosaic: Mosaic
+    mosaic: Mosaic | BareGround
     progress: bool
 
     def __post_init__(self) -> None:
         """Raise PrepareError if a source cannot be used, before any work is done."""
         self.grid = TileGrid.over(self.mosaic, self.settings.tile_px, self.settings.stride)
         if not self.grid.tiles:
-            raise PrepareError(f"{self.settings.raster}: the raster is {self.mosaic.width} x "
+            what, remedy = (("raster", "Pass a larger raster, several that adjoin, or a finer "
+                                       "resolution=.") if self.settings.raster else
+                            ("area", "Pass a larger bbox=, a finer resolution=, or fewer "
+                                     "tile_px=."))
+            raise PrepareError(f"{self._source}: the {what} is {self.mosaic.width} x "
                                f"{self.mosaic.height} pixels, smaller than one tile of "
-                               f"{self.grid.tile_px} x {self.grid.tile_px}. Pass a larger raster, "
-                               "several that adjoin, or a finer resolution=.")
+                               f"{self.grid.tile_px} x {self.grid.tile_px}. {remedy}")
         self._say(self.mosaic.warnings)
         crs, bounds = self.mosaic.crs.to_wkt(), self.mosaic.bounds
         self.sources = _target_arguments(self.settings)
         self.targets: list[LandUse | Zonal] = []
         for kind, arguments in self.sources.items():
-            announce(f"checking {arguments['path']} against the imagery", self.progress)
+            ground = "the imagery" if self.settings.raster else "the area of the tiles"
+            announce(f"checking {arguments['path']} against {ground}", self.progress)
             if kind == "label":
                 target = LandUse(**arguments)
                 target.check(crs, bounds, self.mosaic.transform)
@@ -122,7 +137,8 @@ class _Preparation:
         request = {"keys": self.settings.of_result(), "sources": states(self._files()),
                    "versions": versions()}
         with work.held():
-            work.claim(request, self.settings.layout, self.settings.overwrite)
+            work.claim(request, self.settings.layout, self.settings.modalities,
+                       self.settings.overwrite)
             if work.discarded:
                 self._say(["the work of a stopped run with other keys or other sources was "
                            "thrown away"])
@@ -142,7 +158,14 @@ class _Preparation:
 
     def _shown_files(self) -> list[Path]:
         """Return every file that the preview depends on."""
-        return [*self.mosaic.files, *source_files(Path(self.settings.osm)), self.layers.path]
+        objects = ([] if self.settings.osm is None else
+                   [*source_files(Path(self.settings.osm)), self.layers.path])
+        return [*self.mosaic.files, *objects]
+
+    @property
+    def _source(self) -> str:
+        """The source that decides where tiles lie, for messages."""
+        return self.settings.raster or self.settings.osm
 
     def _subject(self) -> str:
         """Return what a preview of these tiles shows, as a digest."""
@@ -160,7 +183,8 @@ class _Preparation:
 
     def _make(self, work: CityFolder) -> None:
         """Make tiles that are ready to be moved."""
-        needed = self.grid.tiles * self.grid.tile_px**2 * 3 * LEAST_COMPRESSED - work.size
+        pixels = self.grid.tiles * self.grid.tile_px**2 if self.settings.raster else 0
+        needed = pixels * 3 * LEAST_COMPRESSED - work.size
         self._say(work.check_space(needed, f"{self.grid.tiles:,} tiles",
                                    "pass a coarser resolution="))
         job = self._build_job(work.folder)
@@ -168,10 +192,8 @@ class _Preparation:
         total = _total(job)
         if not total.tiles:
             work.abandon()
-            raise PrepareError(f"{self.settings.raster}: no tile can be made: "
-                               f"{listed(total.skipped)}. Pass imagery and OSM data that overlap, "
-                               "or allow more with keep_empty=true, or a max_nodata above "
-                               f"{self.settings.max_nodata}.")
+            raise PrepareError(f"{self._source}: no tile can be made: {listed(total.skipped)}. "
+                               f"{self._remedy_without_tiles()}")
         announce("recording the sources and their checksums", self.progress)
         meta = self._meta(job, total)
         if self.settings.layout == "compact":
@@ -180,6 +202,15 @@ class _Preparation:
                        work.made / "cities" / self.settings.city, job.text, meta)
         else:
             write_release_meta(work.made, self.settings.city, meta, job.text)
+
+    def _remedy_without_tiles(self) -> str:
+        lack = f"a max_nodata above {self.settings.max_nodata}"
+        if self.settings.osm is None:
+            return f"Pass other imagery, or allow more with {lack}."
+        if self.settings.raster is None:
+            return "Pass another bbox=, or allow more with keep_empty=true."
+        return ("Pass imagery and OSM data that overlap, or allow more with keep_empty=true, or "
+                f"{lack}.")
 
     def _build_job(self, folder: Path) -> Job:
         of_tiles = {name: getattr(self.settings, name) for name in TileRules.__dataclass_fields__}
@@ -210,7 +241,7 @@ class _Preparation:
         summary = PrepareSummary(
             self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid,
             total, Account.of(spool, self.grid, total.made), len(spool.labels.values),
-            self._list_tiles(),
+            self._list_tiles(), self.settings.modalities,
         )
         work.clear()
         return summary
@@ -241,6 +272,7 @@ class _Preparation:
         skipped = total.skipped + Counter(partial=grid.partial)
         return {
             "city": self.settings.city,
+            "modalities": list(self.settings.modalities),
             "crs": self.mosaic.crs.to_string(),
             # of the raster's top-left corner; a, b, c, d, e, f as in rasterio
             "transform": list(grid.transform),

@@ -12,6 +12,7 @@ from rasterio.features import rasterize
 from shapely import boundary
 
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.files import crs_name
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.osm.spool import Spool
@@ -26,7 +27,7 @@ LEFT, RIGHT, TOP, ROW, BOTTOM = 80, 30, 105, 22, 60  # margins in pixels, and a 
 DPI, SMALLER_DPI = 100, (84, 70, 58)
 LARGEST = 1_500_000  # bytes of the picture
 MOST_LINES = 60  # up to this many tiles across, every tile's edge is drawn
-OPACITY = 0.15  # of an object inside its outline
+OPACITY, OPACITY_ON_PLAIN = 0.15, 0.5  # of an object inside its outline, over imagery or not
 WIDE_UP_TO = 1.0  # metres; outlines are two pixels wide if a drawn pixel is not larger
 CHUNK = 20_000  # objects drawn at once
 NO_IMAGERY, LEGEND_GROUND, VEIL = 0.92, "#5A5A5A", 0.6
@@ -73,10 +74,14 @@ def shows(path: Path, subject: str) -> bool:
         return False
 
 
-def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city: str,
-                 subject: str) -> None:
+def draw_preview(path: Path, mosaic: Mosaic | BareGround, grid: TileGrid, spool: Spool | None,
+                 city: str, subject: str) -> None:
     """Write the picture as a PNG of at most 1.5 MB; draw any number of objects, chunk by chunk.
-    `subject` says what it shows: raster, objects and grid, as a digest."""
+
+    Args:
+        spool: the objects; None of tiles without any.
+        subject: what the picture shows: raster, objects and grid, as a digest.
+    """
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
@@ -89,7 +94,8 @@ def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city:
     axes.imshow(_picture(mosaic, spool),
                 extent=(0, page.metres[0] / unit, page.metres[1] / unit, 0), aspect="auto")
     every = _draw_grid(axes, grid, [side / unit for side in pixel])
-    axes.set(xlabel=f"{name} east of the raster's top left corner", ylabel=f"{name} south")
+    ground = "area" if isinstance(mosaic, BareGround) else "raster"
+    axes.set(xlabel=f"{name} east of the {ground}'s top left corner", ylabel=f"{name} south")
     _title(figure, page, city, crs_name(mosaic.crs), grid, pixel, every)
     _legend(figure, page, spool)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,26 +104,35 @@ def draw_preview(path: Path, mosaic: Mosaic, grid: TileGrid, spool: Spool, city:
     pyplot.close(figure)
 
 
-def _picture(mosaic: Mosaic, spool: Spool) -> np.ndarray:
+def _picture(mosaic: Mosaic | BareGround, spool: Spool | None) -> np.ndarray:
     """Return the raster with the objects over it: [h, w, 3] uint8."""
-    from matplotlib.colors import to_rgb
-
     rgb, valid = mosaic.thumbnail(SIDE_PX)
     picture = np.where(valid[..., None], rgb / np.float32(255), np.float32(NO_IMAGERY))
     finer = max(1, round(SIDE_PX / max(valid.shape)))  # thin outlines over a small raster
     picture = picture.repeat(finer, 0).repeat(finer, 1)
+    if spool is not None:
+        draw_objects(picture, mosaic, spool)
+    return np.rint(255 * picture).astype(np.uint8)
+
+
+def draw_objects(picture: np.ndarray, ground: Mosaic | BareGround, spool: Spool,
+                 line: str | None = None) -> None:
+    """Draw objects over a picture of `ground`, [h, w, 3] float32, in the colours of their layers;
+    `line` is the colour of all outlines, None: each layer's own."""
+    from matplotlib.colors import to_rgb
+
     height, width = picture.shape[:2]
-    transform = mosaic.transform @ Affine.scale(mosaic.width / width, mosaic.height / height)
+    transform = ground.transform @ Affine.scale(ground.width / width, ground.height / height)
     layers = list(spool.counts)
     inside, outline = _layer_masks(spool, len(layers), transform, (height, width))
-    if mosaic.metres_per_pixel[0] * mosaic.width / width <= WIDE_UP_TO:
+    if ground.metres_per_pixel[0] * ground.width / width <= WIDE_UP_TO and line is None:
         outline[:, 1:] |= outline[:, :-1]
         outline[:, :, 1:] |= outline[:, :, :-1]
-    for masks, opacity in ((inside, OPACITY), (outline, 1)):
-        for name, colour in LAYER_COLOURS.items():
-            mask, ink = masks[layers.index(name)], np.array(to_rgb(colour), np.float32)
+    filled = OPACITY if line is None else OPACITY_ON_PLAIN
+    for masks, opacity, colour in ((inside, filled, None), (outline, 1, line)):
+        for name, own in LAYER_COLOURS.items():
+            mask, ink = masks[layers.index(name)], np.array(to_rgb(colour or own), np.float32)
             picture[mask] = (1 - opacity) * picture[mask] + opacity * ink
-    return np.rint(255 * picture).astype(np.uint8)
 
 
 def _layer_masks(spool: Spool, layers: int, transform: Affine,
@@ -171,12 +186,13 @@ def _metres(across: float, down: float) -> str:
     return f"{across} m" if across == down else f"{across} x {down} m"
 
 
-def _legend(figure, page: _Page, spool: Spool) -> None:
+def _legend(figure, page: _Page, spool: Spool | None) -> None:
     """Draw the legend on a dark ground, with outlines like those on the raster."""
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Patch
 
-    colours = [(LAYER_COLOURS[name], f"{name} {count:,}") for name, count in spool.counts.items()]
+    counts = {} if spool is None else spool.counts
+    colours = [(LAYER_COLOURS[name], f"{name} {count:,}") for name, count in counts.items()]
     handles = [Patch(facecolor=to_rgba(colour, OPACITY), edgecolor=colour, linewidth=1.8,
                      label=label) for colour, label in colours]
     handles.append(Patch(facecolor="#909090", edgecolor="none", label="no whole tile"))

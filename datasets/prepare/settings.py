@@ -7,14 +7,15 @@ from typing import Any
 
 from datasets.keys import TEXTS, PrepareConfig, TextConfig
 from datasets.split_lists import SplitRules
+from datasets.stores.city import MODALITIES
 from utils.config import check_type, check_values, is_group, keys_of, result_values
 from utils.errors import ConfigError
 from utils.recipes import resolve_recipe
 
 _PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
 # Keys that say more of another.
-_LONE = {"label_map": "labels", "label_column": "labels", "population_column": "population",
-         "co2_column": "co2"}
+_LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "label_map": "labels",
+         "label_column": "labels", "population_column": "population", "co2_column": "co2"}
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Settings(PrepareConfig):
         for name in _PATHS:
             if getattr(self, name) is not None:
                 setattr(self, name, str(getattr(self, name)))
+        if not self.modalities:
+            raise ConfigError("raster=null osm=null: nothing is left to make tiles of; give one of "
+                              "them, or both")
+        if self.osm is None:
+            self.keep_empty = True  # no tile has an object
         if not re.fullmatch(r"[\w-]+", self.city):
             raise ConfigError(f"city={self.city!r}: expected letters, digits, _ and - only, no "
                               "spaces, as it begins the name of every tile")
@@ -53,6 +59,12 @@ class Settings(PrepareConfig):
         names = ("relation_codes", "coordinates")
         chosen = resolve_recipe(recipe, **{name: keys.pop(name, None) for name in names})
         return cls(recipe=recipe, **{name: getattr(chosen, name) for name in names}, **keys)
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the tiles have, of stores.city.MODALITIES."""
+        sources = zip(MODALITIES, (self.raster, self.osm), strict=True)
+        return tuple(name for name, source in sources if source is not None)
 
     @property
     def folder(self) -> Path:

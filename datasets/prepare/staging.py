@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from datasets.prepare.geo.crs import uncut, utm_zone
 from datasets.prepare.grid import TileGrid
+from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import (
     Job,
@@ -44,7 +45,8 @@ class Objects:
     without: str | None  # the remedy if there are none, to end a sentence; None: no fault
 
 
-def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic, objects: Objects,
+def build_job(folder: Path, rules: TileRules, grid: TileGrid,
+              mosaic: Mosaic | BareGround, objects: Objects,
               sources: dict, say: Callable[[Sequence[str]], None], progress: bool) -> Job:
     """Read the objects and encode their values, unless a stopped run did, and describe the work.
 
@@ -85,7 +87,7 @@ def announce(step: str, progress: bool) -> None:
         tqdm.write(step)
 
 
-def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
+def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic | BareGround, objects: Objects,
                   say: Callable[[Sequence[str]], None], progress: bool) -> None:
     spool.mkdir(parents=True, exist_ok=True)
     census = Census()
@@ -102,8 +104,9 @@ def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic, objects: Objects,
         write_spool(spool, chunks, census, LAYERS, grid)
     say(census.notes)
     if objects.without is not None and not len(Spool(spool)):
+        ground = "area" if isinstance(mosaic, BareGround) else "raster"
         raise PrepareError(no_overlap_message(objects.osm, census, crs, mosaic.bounds,
-                                              objects.without))
+                                              objects.without, ground))
 
 
 def _losses(osm: str | None, census: Census) -> list[str]:

@@ -8,7 +8,10 @@ from datasets.prepare.account import Account
 from datasets.prepare.bands import BandReport
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.osm.tags import listed
+from datasets.stores.city import MODALITIES
 
+NO_IMAGERY = "none (raster=null): the tiles are for modality=osm"
+NO_OBJECTS = "none (osm=null): the tiles are for modality=image"
 
 @dataclass
 class PrepareSummary:
@@ -22,6 +25,7 @@ class PrepareSummary:
     account: Account = field(default_factory=Account)  # of the features of the OSM sources
     values: int = 0  # number of distinct tag values over all layers
     splits: str = ""  # the report of the lists of tiles, if there are targets
+    modalities: tuple[str, ...] = MODALITIES  # what the tiles have
 
     @property
     def tiles(self) -> int:
@@ -68,6 +72,10 @@ class PrepareSummary:
             f"{self.city}: made in {self.out}",
             f"  tiles        {self.tiles}, {width:.0f} x {height:.0f} m each "
             f"({self.metres[0]:.3g} m a pixel)",
+        ]
+        if "image" not in self.modalities:
+            lines.append(f"  imagery      {NO_IMAGERY}")
+        lines += [f"  OSM objects  {NO_OBJECTS}"] if "osm" not in self.modalities else [
             f"  nodes        {self.nodes}, {self.nodes / max(self.tiles, 1):.1f} a tile",
             f"  edges        {self.report.edges}",
             f"  OSM objects  {sum(self.objects.values())} ({listed(self.objects)}); distinct tag "
@@ -79,7 +87,8 @@ class PrepareSummary:
         if self.repaired:
             lines.append(f"  repaired     {self.repaired} objects with invalid geometry")
         if self.outside:
-            lines.append(f"  elsewhere    {self.outside} features outside the raster")
+            place = "raster" if "image" in self.modalities else "area"
+            lines.append(f"  elsewhere    {self.outside} features outside the {place}")
         if any(self.left_out.values()):
             lines.append(f"  left out     {listed(self.left_out)}")
         lines += [f"  remedy       {remedy}" for remedy in self.account.census.advice]

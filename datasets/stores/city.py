@@ -13,6 +13,7 @@ from utils.contents import Anything, Fields, Items, Number, Rule, Table, Text, W
 from utils.errors import TileError
 
 LEAST_PIXELS = 16  # a common step of columns and rows from which on names count pixels
+MODALITIES = ("image", "osm")
 NO_CITY = "@"      # the compact layout's folder for tiles whose names have no city
 
 
@@ -32,7 +33,20 @@ META = Fields({}, {name: _Known(rule) for name, rule in {
     "transform": Items([Number()] * 6), "raster_size": Items([Whole(least=1)] * 2),
     "metres_per_pixel": Items([Number(least=0)] * 2), "tile_px": Whole(least=1),
     "stride": Whole(least=1), "keys": Table(Anything()), "text": Table(Anything()),
+    "modalities": Items(Text(MODALITIES), least=1),
 }.items()})
+
+
+def modalities_of(meta: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a city's tiles have, by its meta file: both image and OSM objects unless it says
+    otherwise."""
+    return tuple(meta.get("modalities") or MODALITIES)
+
+
+def in_words(modalities: Sequence[str]) -> str:
+    """Return what tiles have, for a message."""
+    words = {"image": "imagery", "osm": "OSM objects"}
+    return " and ".join(words[name] for name in modalities)
 
 
 def city_of(name: str) -> str | None:

@@ -29,6 +29,11 @@ class Selection:
     def reads_osm(self) -> bool:
         return bool({"osm", "fused"} & set(self.representations))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What the network reads of a tile, of stores.city.MODALITIES."""
+        return ("image",) * self.reads_image + ("osm",) * self.reads_osm
+
     def widths(self, rose: Rose) -> dict[str, int]:
         """Return the length of a patch's vector, by representation; a tile's has the same length,
         but twice that for osm."""

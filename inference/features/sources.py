@@ -20,7 +20,12 @@ from inference.predict import loaded_bands
 from inference.scene import BY_BATCH, Scene, depends_on_batch, open_scene, scene_name
 from models.network_file import NetworkFile
 from models.rose import Rose
-from training.compatibility import check_node_width, check_tiles_text, node_width
+from training.compatibility import (
+    check_modalities,
+    check_node_width,
+    check_tiles_text,
+    node_width,
+)
 from training.loader import device_loader
 from utils.errors import ConfigError
 from utils.files import digest_of, states
@@ -189,6 +194,10 @@ def _open_dataset(cfg: ExtractConfig, network: NetworkFile, rose: Rose, selectio
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     with say_if_slow(f"opening {cfg.data_root}"):
         tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)
+        given = "rs" if "image" in tiles.modalities else "osm"
+        check_modalities(tiles, selection.reads,
+                         f"representations=[{','.join(selection.representations)}]",
+                         f"pass representations=[{given}]")
         if selection.reads_osm:
             check_node_width(network.path, tiles.node_width, tiles)
             check_tiles_text(network, tiles)

@@ -12,7 +12,7 @@ from inference.keys import PREDICT, PredictConfig
 from inference.maps.kind import MapKind
 from inference.maps.land_use import LandUseMap
 from inference.maps.totals import TotalsMap
-from inference.pictures import imagery_layer
+from inference.pictures import imagery_layer, objects_layer
 from inference.pieces import Strips
 from inference.predict import counted, predicted_bands
 from inference.result_folder import ResultFolder
@@ -25,7 +25,7 @@ from training.compatibility import check_side
 from training.devices import launch_single
 from utils.cli.compose import configured
 from utils.contents import Items, Text
-from utils.errors import CheckpointError, PrepareError
+from utils.errors import CheckpointError, ConfigError, PrepareError
 from utils.files import states
 from utils.progress import progress_bar, say, say_if_slow
 
@@ -70,9 +70,17 @@ def run(cfg: PredictConfig) -> SceneMap:
     `out` before all strips are made; a stopped run leaves them in a hidden folder there, and the
     same call resumes and gives the same bytes.
     """
+    if cfg.raster is None and cfg.osm is None:
+        raise ConfigError("raster=null: there is no osm= either, so there is nothing to map; give "
+                          "the place's OSM data, or a raster")
     network = NetworkFile(find_finetuned(Path(cfg.checkpoint)))
     with say_if_slow(f"reading {network.path}"):
         model, checkpoint_sha256 = network.downstream(), network.sha256
+    if cfg.raster is None and model.modality.reads_image:
+        raise CheckpointError(f"{cfg.checkpoint}: reads the image "
+                              f"(modality={network.head.modality}), and raster=null has none; "
+                              "pass the place's imagery as raster=, or a checkpoint of "
+                              "evaluate_pop_fusion.py modality=osm")
     kind = KINDS[type(network.head)](model, network.head, cfg)
     tile_px = cfg.tile_px or network.tiles.get("tile_px", TILE_PX)
     check_side("tile_px", tile_px, model.rose.image_encoder.patch, network.path,
@@ -107,9 +115,10 @@ def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
     if strips.done < strips.count:
         _make_strips(cfg, kind, tiles, strips)
     made = work.empty()
-    with say_if_slow("drawing the imagery"):
-        imagery, shape = imagery_layer(scene.mosaic, made)
-    title = f"{kind.title} of {scene_name(cfg.raster)}"
+    with say_if_slow("drawing the ground"):
+        ground, shape = (objects_layer(scene.mosaic, tiles.job.spool, made) if cfg.raster is None
+                         else imagery_layer(scene.mosaic, made))
+    title = f"{kind.title} of {scene_name(cfg.raster or cfg.osm)}"
     written = kind.write(strips, tiles, made, title, shape)
     if written is None:
         work.abandon()
@@ -117,7 +126,7 @@ def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
                            "of the nodata value are imagery, pass nodata=none")
     across, down = scene.mosaic.metres_per_pixel
     record = SceneRecord(kind.name, title, written.headline, [*written.lines, *scene.notes],
-                         (tiles.width * across, tiles.height * down), [imagery, *written.layers],
+                         (tiles.width * across, tiles.height * down), [ground, *written.layers],
                          written.tables, written.files).write(made, request=request,
                                                               **written.more)
     with say_if_slow(f"writing {REPORT}"):

@@ -43,6 +43,7 @@ _CUT = 0.5  # share of a tile's ground with imagery, below which its estimate ne
 class TotalsMap(MapKind):
     """A strip, of one row of tiles, holds estimate, share of the tile that has imagery, and number
     of OSM objects of each tile [3, 1, columns] float64; nan where there is no imagery at all.
+    Without a raster the share is that inside the area, under another name.
 
     Raise CheckpointError if the model reads OSM alone, and there is none.
     """
@@ -60,6 +61,7 @@ class TotalsMap(MapKind):
             raise ConfigError(f"overlap={cfg.overlap}: {cfg.checkpoint} estimates totals of "
                               "tiles, and what two tiles share would count twice; leave overlap= "
                               "out")
+        self.share = "imagery" if cfg.raster is not None else "inside"
         if not model.modality.reads_image and cfg.osm is None:
             raise CheckpointError(f"{cfg.checkpoint}: reads OSM alone, and there is no osm= to "
                                   "read; pass the place's OSM data, or a checkpoint of another "
@@ -101,7 +103,7 @@ class TotalsMap(MapKind):
             if not is_geopackage(out / TILES):
                 return
             tiles = gpd.read_file(out / TILES, ignore_geometry=True)
-            columns = tiles[[self.column, "imagery", "objects"]].to_numpy(np.float64)
+            columns = tiles[[self.column, self.share, "objects"]].to_numpy(np.float64)
             values[:, tiles["row"], tiles["column"]] = columns.T
         except (*READ_ERRORS, LookupError, TypeError, ValueError):
             return
@@ -121,10 +123,12 @@ class TotalsMap(MapKind):
                       Content("float32", np.nan, [self.unit], {"TITLE": title, "UNIT": self.unit}))
         frame = self._frame(tiles, values)
         _write_table(frame, out / TILES)
+        ground, share = (("imagery", "that has any") if self.share == "imagery" else
+                         ("area", "that is inside the area"))
         files = [{"name": TOTALS, "what": f"{self.unit}, a pixel each; the last may reach beyond "
-                                          "the imagery"},
-                 {"name": TILES, "what": f"the tiles: {self.column}, imagery (share of the tile "
-                                         "that has any), objects (of OSM)"}]
+                                          f"the {ground}"},
+                 {"name": TILES, "what": f"the tiles: {self.column}, {self.share} (share of the "
+                                         f"tile {share}), objects (of OSM)"}]
         total = f"{frame[self.column].sum():,.0f}"
         count = f"on {len(frame):,} tile{'s' if len(frame) > 1 else ''}"
         lines, tables = [f"{total} {self.counted} {count}", *self._doubts(frame)], []
@@ -145,14 +149,15 @@ class TotalsMap(MapKind):
 
     def _doubts(self, frame: gpd.GeoDataFrame) -> list[str]:
         """Return what makes the totals doubtful, in words."""
-        doubts, cut = [], frame["imagery"] < _CUT
+        doubts, cut = [], frame[self.share] < _CUT
         if len(frame) > 1 and frame[self.column].nunique() == 1:
             doubts.append("every tile has the same estimate: the model has not learned to tell "
                           "them apart; its evaluation says how good it is")
         if cut.any():
-            doubts.append(f"{frame[self.column][cut].sum():,.0f} of them where a tile has imagery "
-                          f"on less than half of its ground ({cut.sum():,} of the tiles): there "
-                          "the model is least certain")
+            where = ("a tile has imagery on less than half of its ground"
+                     if self.share == "imagery" else "less than half of a tile is inside the area")
+            doubts.append(f"{frame[self.column][cut].sum():,.0f} of them where {where} "
+                          f"({cut.sum():,} of the tiles): there the model is least certain")
         return doubts
 
     def _frame(self, tiles: SceneTiles, values: np.ndarray) -> gpd.GeoDataFrame:
@@ -164,9 +169,9 @@ class TotalsMap(MapKind):
         _, bottom, right, _ = tiles.bounds
         boxes = shapely.box(bounds[:, 0], np.maximum(bounds[:, 1], bottom),
                             np.minimum(bounds[:, 2], right), bounds[:, 3])
-        estimate, imagery, objects = values[:, rows, columns]
+        estimate, share, objects = values[:, rows, columns]
         return gpd.GeoDataFrame({"column": columns, "row": rows, self.column: estimate,
-                                 "imagery": imagery, "objects": objects.astype(np.int64)},
+                                 self.share: share, "objects": objects.astype(np.int64)},
                                 geometry=boxes, crs=tiles.job.mosaic.crs.to_string())
 
 

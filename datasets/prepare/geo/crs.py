@@ -133,11 +133,12 @@ def no_overlap(path: Path, key: str, own: Bounds | None, own_crs: CRS, bounds: B
                         "imagery's place.")
 
 
-def extents_text(name: str, own: Bounds | None, own_crs: CRS, bounds: Bounds, crs: CRS) -> str:
+def extents_text(name: str, own: Bounds | None, own_crs: CRS, bounds: Bounds, crs: CRS,
+                 ground: str = "raster") -> str:
     """Return a sentence on the extents of a source and of the raster, for a message."""
     boxes = [box and box_in(box, box_crs, DEGREES)
              for box, box_crs in ((own, own_crs), (bounds, crs))]
     source, raster = (", ".join(f"{value:.5f}" for value in box) if box else "unknown"
                       for box in boxes)
-    return (f"Extent of {name} {source}, of the raster {raster} (west, south, east, north in "
+    return (f"Extent of {name} {source}, of the {ground} {raster} (west, south, east, north in "
             "EPSG:4326).")

@@ -83,13 +83,24 @@ def read_objects(
         census.extent = _extent_in_degrees(sources)
 
 
+def extent_of(osm: str | Path, table: LayerTable) -> Bounds | None:
+    """Return west, south, east and north, in degrees, of all features of `osm`; None if there is
+    none. A file of OpenStreetMap that does not state them is read once for it. Raise PrepareError
+    as `read_objects` does."""
+    sources = _sources(Path(osm), table, None, [])
+    for source in sources:
+        if isinstance(source, OsmFile):
+            source.find_bounds()
+    return _extent_in_degrees(sources)
+
+
 def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bounds,
-                       without: str) -> str:
+                       without: str, ground: str = "raster") -> str:
     """Return why a finished reading gave no object, and the remedy. `without` says how to do
-    without objects, as the end of a sentence."""
-    remedy = f"Pass the OSM data of the raster's place, {without}."
+    without objects, as the end of a sentence; `ground` is what objects must lie on."""
+    remedy = f"Pass the OSM data of the {ground}'s place, {without}."
     if census.empty:
-        return (f"{osm}: holds no feature, expected the OSM objects of the raster's place. The "
+        return (f"{osm}: holds no feature, expected the OSM objects of the {ground}'s place. The "
                 "area or the query that made the file found nothing: export or download them "
                 f"again, {without}.")
     unusable = f" ({listed(census.dropped)} cannot be used)" if census.dropped else ""
@@ -104,8 +115,8 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bou
         return (f"{osm}: holds no object in any of its {census.sources} usable layers{unusable}, "
                 f"expected some. {remedy}")
     extents = extents_text("the OSM data", census.extent, DEGREES, bounds,
-                           CRS.from_user_input(crs))
-    return " ".join([f"{osm}: no usable OSM object overlaps the raster{unusable}.", extents,
+                           CRS.from_user_input(crs), ground)
+    return " ".join([f"{osm}: no usable OSM object overlaps the {ground}{unusable}.", extents,
                      *census.advice, remedy])
 
 

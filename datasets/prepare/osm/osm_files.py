@@ -92,6 +92,22 @@ class OsmFile:
             return None
         return tuple(shapely.total_bounds(shapely.box(*np.transpose(self._boxes))).tolist())
 
+    def find_bounds(self) -> None:
+        """Let `bounds` return what a `.osm.pbf` states of itself, as an extract of a place does;
+        read any other file for it. Raise PrepareError as `chunks` does."""
+        if self.path.suffix.lower() == ".pbf":
+            try:
+                with osmium.io.Reader(str(self.path), osmium.osm.NOTHING) as reader:
+                    box = reader.header().box()
+            except (RuntimeError, *READ_ERRORS) as error:
+                raise self._unreadable(error) from error
+            if box.valid():
+                low, high = box.bottom_left, box.top_right
+                self._boxes = [np.array([low.lon, low.lat, high.lon, high.lat])]
+        if not self._boxes:
+            for _ in self.chunks(None):
+                pass
+
     def chunks(self, window: Bounds | None) -> Iterator[Tagged]:
         """Yield all features: nodes, ways, areas as they complete, each in the file's order.
         `window` is not used, as the file has no index. Raise PrepareError if the file is damaged
