@@ -68,7 +68,8 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     settings = Settings.of(raster=raster, osm=osm, out=out, city=city, **keys)
     if settings.scheduler:
         check_scheduler(settings.scheduler)
-    layers, encoder = load_layers(settings.layers), text_encoder(**asdict(settings.text))
+    layers = load_layers(settings.layers, settings.default_tags)
+    encoder = text_encoder(**asdict(settings.text))
     announce(f"opening {settings.raster}", progress)
     with open_mosaic(
         settings.raster, bands=settings.bands, raster_crs=settings.raster_crs,

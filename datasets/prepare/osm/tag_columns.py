@@ -53,6 +53,9 @@ class TagColumns:
     read: Callable[[pa.RecordBatch, Lost], Iterator[Rows]]
 
 
+NO_COLUMNS = TagColumns((), lambda batch, lost: iter(()))
+
+
 def tag_columns(layer: Layer, table: LayerTable) -> TagColumns | None:
     """Return the columns of a layer that hold tags of `table`; None if there is none."""
     text = [name for name, kind in layer.columns.items() if kind == TEXT]
@@ -119,7 +122,7 @@ def _keyed(keyed: Sequence[str], packed: Sequence[str], table: LayerTable,
             yield _packed(name, column, table, lost)
             continue
         for key, values in entries:
-            if key.strip().casefold() in table.rule_of_key and _holds_text(values.type):
+            if key.strip().casefold() in table.rule_of_key and holds_text(values.type):
                 yield _tagged(key, *words_of(values), table)
 
 
@@ -191,7 +194,7 @@ def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
     owner = np.repeat(np.arange(len(column)), size)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
     index = np.repeat(offsets[:-1], size) + within                             # [entries]
-    if not _holds_text(keys.type):
+    if not holds_text(keys.type):
         return []
     codes, words = words_of(keys.take(pa.array(index)))
     entries = []
@@ -203,7 +206,7 @@ def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
     return entries
 
 
-def _holds_text(kind: pa.DataType) -> bool:
+def holds_text(kind: pa.DataType) -> bool:
     while pa.types.is_dictionary(kind) or pa.types.is_list(kind):
         kind = kind.value_type
     return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string,

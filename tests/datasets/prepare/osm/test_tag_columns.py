@@ -137,7 +137,8 @@ def test_packed_tags_of_other_kinds_are_named(tmp_path, tags):
     file = tagged_layers(parquet(tmp_path / "a.parquet", tags), load_layers())
     assert file.layers == []
     assert file.notes == ["a.parquet: 4 features are passed over, as no column has OSM tags of "
-                          "osm_layers.yaml (columns: tags)"]
+                          "osm_layers.yaml (columns: tags); default_tags=building=yes makes "
+                          "buildings of its polygons"]
 
 
 def test_keys_that_are_no_text_name_no_tag(tmp_path):
@@ -161,10 +162,11 @@ def test_layers_and_files_that_are_passed_over_are_named(tmp_path):
     assert read(folder).census.notes == [
         "mixed: 3 files of other kinds are passed over: more/, notes.txt, roads.kml",
         "a.gpkg, layer names: 2 features are passed over, as no column has OSM tags of "
-        "osm_layers.yaml (columns: name)",
+        "osm_layers.yaml (columns: name)"
+        "; default_tags=building=yes makes buildings of its polygons",
         "a.gpkg, layer table: 3 features are passed over, as they have no geometries",
         "b.shp: 1 features are passed over, as no column has OSM tags of osm_layers.yaml "
-        "(columns: kind)"]
+        "(columns: kind); default_tags=building=yes makes buildings of its polygons"]
 
 
 def test_the_notes_reach_the_terminal(place, capsys):
