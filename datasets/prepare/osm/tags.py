@@ -149,7 +149,7 @@ def label_pairs(text: str) -> Pairs:
 
 def packed_pairs(text: str) -> Pairs:
     """Return the tags of an hstore (GDAL's and osm2pgsql's), of a JSON object (HOT's), or of a
-    JSON list of keys and values (ohsome's). Raise ValueError for any other text."""
+    JSON list of keys and values (ohsome's, Overture's). Raise ValueError for any other text."""
     if text.lstrip().startswith(("{", "[")):
         try:
             return _json_pairs(json.loads(text))
@@ -164,11 +164,16 @@ def _json_pairs(tags: Any) -> Pairs:
     if isinstance(tags, dict):
         found = tags.items()
     else:
-        rows = [{name.casefold(): value for name, value in row.items()}
-                for row in tags if isinstance(row, dict)]
-        found = [(row.get("k", row.get("key")), row.get("v", row.get("value"))) for row in rows]
+        found = [tuple(row) if isinstance(row, list) else _key_and_value(row)
+                 for row in tags if isinstance(row, dict) or (isinstance(row, list)
+                                                              and len(row) == 2)]
     return [(key, text) for key, value in found
             if isinstance(key, str) and (text := _json_text(value))]
+
+
+def _key_and_value(row: dict[str, Any]) -> tuple[Any, Any]:
+    row = {name.casefold(): value for name, value in row.items()}
+    return row.get("k", row.get("key")), row.get("v", row.get("value"))
 
 
 def _json_text(value: Any) -> str:

@@ -20,6 +20,7 @@ from datasets.prepare.geo.vector_io import (
     READ_ERRORS,
     Layer,
     checked_crs,
+    groups_near,
     open_layers,
     parquet_batches,
     quietly,
@@ -93,7 +94,8 @@ class TaggedLayer:
         """Yield the columns of tags, and those called _GEOMETRY and, by GDAL, _NUMBER."""
         columns = list(self.columns.names)
         if self.layer.geometry:
-            for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK):
+            groups = groups_near(self.layer, window) if window else None
+            for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK, groups):
                 yield batch.rename_columns([_GEOMETRY if name == self.layer.geometry else name
                                             for name in batch.schema.names])
             return
@@ -111,7 +113,7 @@ class TaggedLayer:
     def _tagged(self, batch: pa.RecordBatch) -> Tagged:
         none, lost = np.array([], dtype=np.int64), Lost()
         rows = [(none, none, none.astype(object)), *self.columns.read(batch, lost)]
-        defaulted = self._defaults(batch, lost)
+        defaulted = self._defaults(batch, [owner for owner, _, _ in rows], lost)
         rows.append(defaulted)
         owner, rule, value = (np.concatenate(column) for column in zip(*rows, strict=True))
         dropped, without = Counter(), ~np.isin(np.arange(len(batch)), owner)
@@ -133,10 +135,11 @@ class TaggedLayer:
     def _default_tags(self) -> DefaultTags:
         return DefaultTags(self.table)
 
-    def _defaults(self, batch: pa.RecordBatch, lost: Lost) -> Rows:
-        """Return the default tags of the rows without any tag."""
+    def _defaults(self, batch: pa.RecordBatch, tagged: list[np.ndarray], lost: Lost) -> Rows:
+        """Return the default tags of the rows without any tag, given those with one."""
         blank = (blank_rows(batch, self.columns.names) if self.table.defaults
                  else np.zeros(len(batch), bool))
+        blank[np.concatenate(tagged)] = False
         return self._default_tags.rows(batch.column(_GEOMETRY), blank, lost)
 
     def _linear(self, wkb: np.ndarray, batch: pa.RecordBatch, features: np.ndarray) -> np.ndarray:

@@ -1,10 +1,8 @@
 """Footprints without tags are the same objects as those of an extract, by default_tags=."""
 
 import json
-from pathlib import Path
 
 import geopandas as gpd
-import osmium
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +12,7 @@ from datasets.prepare.osm import vector_files
 from datasets.prepare.osm.default_tags import LINES, POINTS
 from datasets.prepare.osm.tags import load_layers
 from inference.keys import ExtractConfig, PredictConfig
-from tests.datasets.prepare.osm.test_osm_files import Drawing
+from tests.datasets.prepare.osm.test_osm_files import Drawing, as_pbf
 from tests.datasets.prepare.places import UTM, metres, prepare, square
 from tests.datasets.prepare.reading import WORLD, assert_same_objects, read, write
 from utils.config import result_keys
@@ -33,7 +31,7 @@ def test_footprints_are_the_buildings_of_an_extract(tmp_path):
     drawing = Drawing()
     for x in range(3):
         drawing.way((x, 0), (x + 0.5, 0), (x + 0.5, 1), (x, 1), (x, 0), building="yes")
-    extract = read(as_pbf(drawing, tmp_path), *WORLD)
+    extract = read(as_pbf(drawing.write(tmp_path / "a.osm")), *WORLD)
     frame = gpd.GeoDataFrame(COLUMNS, geometry=extract.geometry, crs=4326)
     frame.to_parquet(tmp_path / "a.parquet")
     for name in ("a.gpkg", "a.geojson", "a.shp", "a.fgb"):
@@ -79,14 +77,6 @@ def test_features_with_a_tag_keep_it(tmp_path, monkeypatch, chunk):
                 table=BUILDINGS).listing == expected
 
 
-def as_pbf(drawing: Drawing, folder: Path) -> Path:
-    """Write what is drawn as an .osm.pbf file."""
-    with osmium.SimpleWriter(str(folder / "a.osm.pbf")) as writer:
-        for element in osmium.FileProcessor(str(drawing.write(folder / "drawn.osm"))):
-            writer.add(element)
-    return folder / "a.osm.pbf"
-
-
 def geojson(path, shapes, properties):
     features = [{"type": "Feature", "properties": values, "geometry": json.loads(
         shapely.to_geojson(shape))} for values, shape in zip(
@@ -126,7 +116,7 @@ def test_what_default_tags_do_not_reach_is_said(tmp_path):
     drawing = Drawing()
     drawing.way((0, 0), (1, 0), (1, 1), (0, 0), building="hut")
     drawing.way((2, 0), (3, 0), (3, 1), (2, 0))
-    objects = read(as_pbf(drawing, tmp_path), *WORLD, BUILDINGS)
+    objects = read(as_pbf(drawing.write(tmp_path / "a.osm")), *WORLD, BUILDINGS)
     assert objects.listing == [("building", "hut")]
     assert objects.census.notes == ["default_tags=building=yes changes nothing: it is for features "
                                     "of vector files without any tag, and there is none"]
