@@ -45,6 +45,13 @@ class ImageryKeys:
                                      "number: pixels of this value in all bands do not")
 
 
+def default_tags_key() -> Any:
+    """State the key `default_tags`."""
+    return in_inputs(None, "tags of features without any in vector files, such as building=yes "
+                           "for footprints; several: building=yes,highway=road, each for the "
+                           "shapes that it suits")
+
+
 @dataclass
 class TextConfig:
     """Keys of `text=`: how tags become vectors."""
@@ -94,6 +101,7 @@ class PrepareConfig(ImageryKeys):
         meaning=f"{OSM}, in any CRS; null: none, for tiles of imagery alone",
         why=f"{OSM}; null for tiles of imagery alone")
     layers: str | None = in_inputs(None, "your own table of layers; null: configs/osm_layers.yaml")
+    default_tags: str | None = default_tags_key()
     out: str = in_outputs(meaning="the dataset's folder; several cities may share one",
                           result=False, why="the folder of the tile dataset to make")
     city: str = in_outputs(meaning="tiles are called CITY_COL_ROW",

@@ -9,6 +9,7 @@ from datasets.keys import (
     TEXT,
     ImageryKeys,
     TextConfig,
+    default_tags_key,
     in_how,
     in_inputs,
     in_outputs,
@@ -37,6 +38,7 @@ class SceneKeys(ImageryKeys):
                                 result=False)
     layers: str | None = in_inputs(None, "your own table of which tags are which layer; null: "
                                          "configs/osm_layers.yaml", result=False)
+    default_tags: str | None = default_tags_key()
     text: TextConfig = key(TextConfig())
     recipe: str | None = in_tiles(None, "set by the choice recipe=")
     relation_codes: str | None = recipe_key("relation_codes", None, "null: as in training",

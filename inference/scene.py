@@ -73,7 +73,7 @@ def open_scene(cfg: SceneKeys, raster: str | None, network: NetworkFile, rose: R
         reads_osm: whether OSM objects reach its outputs.
         tile_px, stride, edges: of the tiles, as in `TileGrid`.
     """
-    layers = load_layers(cfg.layers)
+    layers = load_layers(cfg.layers, cfg.default_tags)
     osm = cfg.osm if reads_osm else None
     width = rose.osm_encoder.in_dim - GEOMETRY_WIDTH
     encoder = _NoText(width) if osm is None else text_encoder(**asdict(cfg.text))

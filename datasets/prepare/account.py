@@ -49,6 +49,7 @@ class Account:
                   for name, count in census.layers.items() if name in self.objects}
         features = {"read": census.read, "tagged": census.tagged, "without_tag": census.without,
                     "outside_by_index": census.unread, "in_part": census.partial,
+                    "by_default": census.defaulted,
                     "lost": dict(+census.lost)}
         return {"features": features, "layers": layers}
 
@@ -67,6 +68,9 @@ class Account:
                 for name, count in census.layers.items() if count.read}
         lines += [f"  {name:<12}" + "".join(f"{number:>12}" for number in row)
                   for name, row in rows.items()]
+        if census.defaulted:
+            lines.append(f"  by default   {census.defaulted} features without a tag got default "
+                         "tags")
         if census.partial:
             lines.append(f"  in part      {census.partial} ways; the file lacks their other nodes")
         return lines

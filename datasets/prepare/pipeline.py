@@ -72,7 +72,8 @@ def prepare_tiles(raster: str | Path | None, osm: str | Path | None, out: str | 
     settings = Settings.of(raster=raster, osm=osm, out=out, city=city, **keys)
     if settings.scheduler:
         check_scheduler(settings.scheduler)
-    layers, encoder = load_layers(settings.layers), text_encoder(**asdict(settings.text))
+    layers = load_layers(settings.layers, settings.default_tags)
+    encoder = text_encoder(**asdict(settings.text))
     with _opened(settings, layers, progress) as mosaic:
         preparation = _Preparation(settings, layers, encoder, mosaic, progress)
         return preparation.forecast() if settings.dry_run else preparation.run()

@@ -56,10 +56,10 @@ TEXT, NUMBER, FLAG, TEXTS, TAGS, OTHER = ("text", "numbers", "true and false", "
                                           "keys with values", "values of another kind")
 _GDAL_KINDS = {"OFTString": TEXT, "OFTInteger": NUMBER, "OFTInteger64": NUMBER, "OFTReal": NUMBER,
                "OFTStringList": TEXTS}
+_BOX, _SIDES = "bbox", ("xmin", "ymin", "xmax", "ymax")
 _GEO = Fields({}, {"primary_column": Text(), "columns": Table(Fields({}, {
     "encoding": Text(), "crs": Either((Null(), Text(), Table(Anything()))),
-    "covering": Fields({}, {"bbox": Fields(dict.fromkeys(("xmin", "ymin", "xmax", "ymax"),
-                                                         Items(Text(), least=1)))})}))})
+    "covering": Fields({}, {"bbox": Fields(dict.fromkeys(_SIDES, Items(Text(), least=1)))})}))})
 _POLYGONAL = ("Polygon", "Surface", "Unknown", "Collection")  # in GDAL's name of a geometry type
 _BATCH = 65_536  # rows of a GeoParquet file decoded at a time
 T = TypeVar("T")
@@ -174,6 +174,8 @@ def parquet_file(path: Path) -> Layer:
                            "binary WKB. Write the file again with geopandas: "
                            "GeoDataFrame.to_parquet.")
     covering = about.get("covering", {}).get("bbox", {})
+    if not covering and "crs" not in about:
+        covering = _undeclared_boxes(schema)
     boxes = {names[0] for names in covering.values()}
     further = tuple(name for name in geo["columns"] if name != geometry and name in schema.names)
     columns = {field.name: _arrow_kind(field.type) for field in schema
@@ -190,6 +192,16 @@ def _stated_box(bbox: object) -> Bounds | None:
     numbers = isinstance(bbox, list) and len(bbox) in (4, 6) and all(
         isinstance(value, int | float) and math.isfinite(value) for value in bbox)
     return (*bbox[:2], *bbox[len(bbox) // 2:][:2]) if numbers else None
+
+
+def _undeclared_boxes(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the sides of a column `bbox`, as Overture's files older than GeoParquet 1.1 have in
+    degrees. In a file with a stated CRS they may be those of another one."""
+    kind = schema.field(_BOX).type if _BOX in schema.names else None
+    if kind is None or not pa.types.is_struct(kind):
+        return {}
+    numbers = {field.name for field in kind if pa.types.is_floating(field.type)}
+    return {side: [_BOX, side] for side in _SIDES} if numbers >= {*_SIDES} else {}
 
 
 def _arrow_kind(kind: pa.DataType) -> str:
@@ -221,10 +233,33 @@ def _is_text(kind: pa.DataType) -> bool:
             or pa.types.is_string_view(kind))
 
 
-def parquet_batches(path: Path, columns: list[str], size: int = _BATCH) -> Iterator[pa.RecordBatch]:
-    """Yield columns of a Parquet file, `size` rows at a time."""
+def parquet_batches(path: Path, columns: list[str], size: int = _BATCH,
+                    groups: list[int] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a Parquet file, `size` rows at a time; with `groups`, of these row
+    groups."""
     with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(size, columns=columns)
+        yield from file.iter_batches(size, groups, columns=columns)
+
+
+def groups_near(layer: Layer, box: Bounds) -> list[int]:
+    """Return the row groups of a GeoParquet file that may have features in a box: those of which
+    the statistics of their features' own boxes do not say otherwise."""
+    metadata = pq.read_metadata(layer.path)
+    numbers = {metadata.schema.column(number).path: number
+               for number in range(metadata.num_columns)}
+    sides = {side: numbers.get(".".join(names)) for side, names in (layer.covering or {}).items()}
+
+    def reaches(group: int, side: str, limit: float, low: bool) -> bool:
+        stated = None if sides.get(side) is None else metadata.row_group(group).column(
+            sides[side]).statistics
+        if stated is None or not stated.has_min_max:
+            return True
+        return not (stated.min > limit if low else stated.max < limit)
+
+    limits = (("xmin", box[2], True), ("ymin", box[3], True), ("xmax", box[0], False),
+              ("ymax", box[1], False))
+    return [group for group in range(metadata.num_row_groups)
+            if all(reaches(group, *limit) for limit in limits)]
 
 
 def parquet_table(layer: Layer, columns: list[str] | None = None,

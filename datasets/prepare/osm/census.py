@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from datasets.prepare.geo.crs import Bounds
-from datasets.prepare.osm.osm_files import REMEDIES
+from datasets.prepare.osm.default_tags import REMEDIES as OF_DEFAULTS
+from datasets.prepare.osm.osm_files import REMEDIES as OF_FILES
 from datasets.prepare.osm.tags import LAYERS, Tagged
 from utils.contents import Anything, Fields, Items, Table, Text, Whole
 
+REMEDIES = OF_FILES | OF_DEFAULTS
 _COUNT = Whole(least=0)
 RULE = Fields({
     "read": _COUNT, "tagged": _COUNT, "without": _COUNT, "unread": _COUNT, "partial": _COUNT,
-    "lost": Table(_COUNT), "repaired": _COUNT,
+    "lost": Table(_COUNT), "repaired": _COUNT, "defaulted": _COUNT,
     "layers": Table(Fields({"read": _COUNT, "kept": _COUNT, "outside": _COUNT,
                             "left_out": Table(_COUNT)})),
 }, optional={"extent": Anything(), "notes": Items(Text())})
@@ -45,6 +47,7 @@ class Census:
     unread: int = 0    # left out by a source's index, as they lie outside
     partial: int = 0   # tagged ones of which only a part could be built
     lost: Counter[str] = field(default_factory=Counter)  # that cannot be built, by reason
+    defaulted: int = 0  # tagged ones without a tag of their own, by default_tags=
     repaired: int = 0  # objects whose geometry was invalid
     layers: dict[str, LayerCount] = field(
         default_factory=lambda: {name: LayerCount() for name in LAYERS})
@@ -92,6 +95,7 @@ class Census:
         self.tagged += owners
         self.without += tagged.read - owners - lost
         self.partial += tagged.partial
+        self.defaulted += tagged.defaulted
         self.lost.update(tagged.dropped)
         for counts, count in self._by_layer(layer):
             counts.read += count

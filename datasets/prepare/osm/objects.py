@@ -30,6 +30,7 @@ _MULTIPOLYGON, _GEOMETRY_COLLECTION = 6, 7
 _DISC_QUADRANT, _ROAD_QUADRANT = 8, 4  # segments of a quarter circle
 NOT_FINITE = "with coordinates that are no numbers"
 BROKEN = "with a shape that cannot be computed with"
+_FOOTPRINTS = "If its features are footprints of buildings, add default_tags=building=yes."
 _DEGREE_M = 110_000  # of latitude, and of longitude at the equator, at least
 
 
@@ -79,6 +80,9 @@ def read_objects(
                 yield objects
         # a source with an index yields only what is near
         census.unread += max(source.count - read, 0)
+    if table.defaults and not census.defaulted:
+        census.notes.append(f"default_tags={table.default_text} changes nothing: it is for "
+                            "features of vector files without any tag, and there is none")
     if not total:
         census.extent = _extent_in_degrees(sources)
 
@@ -108,9 +112,10 @@ def no_overlap_message(osm: str | Path, census: Census, crs: object, bounds: Bou
         return (f"{osm}: none of its {census.read} features can be read: {listed(census.lost)}. "
                 f"{' '.join(census.advice) or remedy}")
     if not census.tagged and census.without and not census.unread:
+        footprints = "" if is_osm_file(Path(osm)) else f"{_FOOTPRINTS} "
         return (f"{osm}: none of its {census.read} features has a tag that the table of layers "
-                f"takes{unusable}. Pass OSM data with such tags, or layers= a table of your own, "
-                f"made like configs/osm_layers.yaml, {without}.")
+                f"takes{unusable}. {footprints}Pass OSM data with such tags, or layers= a table of "
+                f"your own, made like configs/osm_layers.yaml, {without}.")
     if census.extent is None:
         return (f"{osm}: holds no object in any of its {census.sources} usable layers{unusable}, "
                 f"expected some. {remedy}")
@@ -171,7 +176,8 @@ def _no_tags(path: Path, columns: list[str], table: LayerTable) -> str:
     attributes = path.with_suffix(".dbf")
     if path.suffix.lower() == ".shp" and not attributes.exists():
         names += f" (its attributes {attributes.name} are missing: put that file beside it)"
-    return (f"{path}: no column names OSM tags; columns found: {names}. Expected text columns "
+    return (f"{path}: no column names OSM tags; columns found: {names}. {_FOOTPRINTS} Else "
+            "expected are text columns "
             f"called {', '.join(table.rule_of_key)}, or {tag_columns.LABEL} with "
             f"key:value;key:value, or {tag_columns.PACKED[0]} with an hstore, or "
             f"{tag_columns.POINTER} that names the column of the value. Rename yours, or pass "

@@ -5,7 +5,8 @@ A layer does it in one of these ways, tried in this order:
 and the OSM key unless the file does;
 - columns called like OSM keys (text, lists of text, or true for yes), and the rest in a column
 `other_tags`, `all_tags` or `tags` (hstore, JSON, or Arrow's maps, structs and lists);
-- a text column `fclass` in a file called as Geofabrik's (see `fclass.py`);
+- the classes of Overture's files, and the text column `fclass` of Geofabrik's (see
+`class_tables.py`);
 - one text column `label` of `key:value;key:value`.
 """
 
@@ -27,7 +28,7 @@ from datasets.prepare.geo.vector_io import (
     VALUE_NAMES,
     Layer,
 )
-from datasets.prepare.osm import fclass
+from datasets.prepare.osm.class_tables import ClassTable, class_table
 from datasets.prepare.osm.tags import LayerTable, Pairs, label_pairs, packed_pairs, tag_rows
 
 POINTER, LABEL, PACKED = "f_tag", "label", ("other_tags", "all_tags", "tags")
@@ -53,6 +54,9 @@ class TagColumns:
     read: Callable[[pa.RecordBatch, Lost], Iterator[Rows]]
 
 
+NO_COLUMNS = TagColumns((), lambda batch, lost: iter(()))
+
+
 def tag_columns(layer: Layer, table: LayerTable) -> TagColumns | None:
     """Return the columns of a layer that hold tags of `table`; None if there is none."""
     text = [name for name, kind in layer.columns.items() if kind == TEXT]
@@ -65,12 +69,11 @@ def tag_columns(layer: Layer, table: LayerTable) -> TagColumns | None:
               if kind in (TEXT, TAGS) and name.casefold() in PACKED]
     if keyed or packed:
         return TagColumns((*keyed, *packed), functools.partial(_keyed, keyed, packed, table))
-    classes, column = fclass.classes_of(layer.name or layer.path.stem), _named(text, fclass.COLUMN)
-    if classes and column:
-        named = {tag.partition("@")[2] for tag in classes.values()}
-        others = {name.casefold(): name for name in text if name.casefold() in named}
-        return TagColumns((column, *others.values()),
-                          functools.partial(_classed, classes, column, others, table))
+    if classes := class_table(layer):
+        others = {name.casefold(): name for name in text if name.casefold() in classes.references}
+        columns = filter(None, classes.columns)
+        return TagColumns((*columns, *classes.packed, *others.values()),
+                          functools.partial(_classed, classes, others, table))
     if label := _named(text, LABEL):
         return TagColumns((label,), functools.partial(_labelled, label, table))
     return None
@@ -119,7 +122,7 @@ def _keyed(keyed: Sequence[str], packed: Sequence[str], table: LayerTable,
             yield _packed(name, column, table, lost)
             continue
         for key, values in entries:
-            if key.strip().casefold() in table.rule_of_key and _holds_text(values.type):
+            if key.strip().casefold() in table.rule_of_key and holds_text(values.type):
                 yield _tagged(key, *words_of(values), table)
 
 
@@ -141,20 +144,29 @@ def _packed(name: str, column: pa.Array, table: LayerTable, lost: Lost) -> Rows:
     return rows
 
 
-def _classed(classes: dict[str, str], column: str, others: dict[str, str], table: LayerTable,
+def _classed(classes: ClassTable, others: dict[str, str], table: LayerTable,
              batch: pa.RecordBatch, lost: Lost) -> Iterator[Rows]:
-    """Yield the tags that Geofabrik's classes mean."""
-    codes, words = words_of(batch.column(column))
-    for code, word in enumerate(words):
-        key, value = fclass.tag_of(classes, word) or (None, "")
+    """Yield the tags that the rows hand on, and of the others those that their classes mean."""
+    bare = np.ones(len(batch), bool)
+    for rows in _keyed((), classes.packed, table, batch, lost):
+        bare[rows[0]] = False
+        yield rows
+    columns = [words_of(batch.column(name)) if name else (np.full(len(batch), -1), [])
+               for name in classes.columns]
+    kinds, kind = np.unique([codes for codes, _ in columns], axis=1, return_inverse=True)
+    kind = np.where(bare, kind.reshape(-1), -1)
+    for number, codes in enumerate(kinds.T.tolist()):
+        names = [words[code] if code >= 0 else "" for code, (_, words) in
+                 zip(codes, columns, strict=True)]
+        key, value = classes.tag_of(*names) or (None, "")
         if key is None:
             continue
-        rows = codes == code
+        rows = kind == number
         if value.startswith("@") and (other := others.get(value[1:])):
             values, texts = words_of(batch.column(other))
             blank = np.array([not text.strip() for text in texts] + [True])[values]
             yield _tagged(key, np.where(rows & ~blank, values, -1), texts, table)
-            rows, value = rows & blank, "yes"
+            rows = rows & blank
         yield _tagged(key, np.where(rows, 0, -1), ["yes" if value[0] == "@" else value], table)
 
 
@@ -191,7 +203,7 @@ def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
     owner = np.repeat(np.arange(len(column)), size)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
     index = np.repeat(offsets[:-1], size) + within                             # [entries]
-    if not _holds_text(keys.type):
+    if not holds_text(keys.type):
         return []
     codes, words = words_of(keys.take(pa.array(index)))
     entries = []
@@ -203,7 +215,7 @@ def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
     return entries
 
 
-def _holds_text(kind: pa.DataType) -> bool:
+def holds_text(kind: pa.DataType) -> bool:
     while pa.types.is_dictionary(kind) or pa.types.is_list(kind):
         kind = kind.value_type
     return any(check(kind) for check in (pa.types.is_string, pa.types.is_large_string,

@@ -10,7 +10,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,11 +58,18 @@ class LayerTable:
     rules: tuple[Rule, ...]
     width_m: dict[str, float]
     default_width_m: float
+    # rule and value of the tags that features of vector files get if they have none
+    defaults: tuple[tuple[int, str], ...] = ()
 
     @functools.cached_property
     def rule_of_key(self) -> dict[str, int]:
         """Index of each key's rule."""
         return {rule.key: index for index, rule in enumerate(self.rules)}
+
+    @property
+    def default_text(self) -> str:
+        """The default tags as `default_tags=` states them."""
+        return ",".join(f"{self.rules[rule].key}={value}" for rule, value in self.defaults)
 
     @property
     def margin_m(self) -> float:
@@ -104,6 +111,7 @@ class Tagged:
     value: np.ndarray  # [tags] object, the tag's value
     dropped: Counter[str]  # features that cannot be read, by reason
     partial: int = 0  # features of which only a part could be read
+    defaulted: int = 0  # features whose tags are the table's defaults
 
 
 def listed(counts: Mapping[str, int]) -> str:
@@ -141,7 +149,7 @@ def label_pairs(text: str) -> Pairs:
 
 def packed_pairs(text: str) -> Pairs:
     """Return the tags of an hstore (GDAL's and osm2pgsql's), of a JSON object (HOT's), or of a
-    JSON list of keys and values (ohsome's). Raise ValueError for any other text."""
+    JSON list of keys and values (ohsome's, Overture's). Raise ValueError for any other text."""
     if text.lstrip().startswith(("{", "[")):
         try:
             return _json_pairs(json.loads(text))
@@ -156,11 +164,16 @@ def _json_pairs(tags: Any) -> Pairs:
     if isinstance(tags, dict):
         found = tags.items()
     else:
-        rows = [{name.casefold(): value for name, value in row.items()}
-                for row in tags if isinstance(row, dict)]
-        found = [(row.get("k", row.get("key")), row.get("v", row.get("value"))) for row in rows]
+        found = [tuple(row) if isinstance(row, list) else _key_and_value(row)
+                 for row in tags if isinstance(row, dict) or (isinstance(row, list)
+                                                              and len(row) == 2)]
     return [(key, text) for key, value in found
             if isinstance(key, str) and (text := _json_text(value))]
+
+
+def _key_and_value(row: dict[str, Any]) -> tuple[Any, Any]:
+    row = {name.casefold(): value for name, value in row.items()}
+    return row.get("k", row.get("key")), row.get("v", row.get("value"))
 
 
 def _json_text(value: Any) -> str:
@@ -170,9 +183,17 @@ def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else "yes" if value is True else ""
 
 
-def load_layers(path: str | Path | None = None) -> LayerTable:
-    """Return the table of layers in `path`; None: `configs/osm_layers.yaml`. Raise ConfigError if
-    the file cannot be read, or a row has an unknown name, a wrong type or an impossible number."""
+def load_layers(path: str | Path | None = None, default_tags: str | None = None) -> LayerTable:
+    """Return a table of layers.
+
+    Args:
+        path: None: `configs/osm_layers.yaml`.
+        default_tags: of features without tags, such as `building=yes,highway=residential`.
+
+    Raises:
+        ConfigError: the file cannot be read, a row has an unknown name, a wrong type or an
+            impossible number, or no row takes a default tag.
+    """
     path = _LAYERS_FILE if path is None else Path(path)
     copy = "Copy configs/osm_layers.yaml and change the copy."
     try:
@@ -192,7 +213,31 @@ def load_layers(path: str | Path | None = None) -> LayerTable:
     widths = _widths(path, content.get("width_m"),
                      needed=any(rule.lines == "buffer" for rule in rules))
     default = widths.pop("default")
-    return LayerTable(path, rules, widths, default)
+    table = LayerTable(path, rules, widths, default)
+    return table if default_tags is None else replace(table, defaults=_defaults(table,
+                                                                                default_tags))
+
+
+def _defaults(table: LayerTable, text: str) -> tuple[tuple[int, str], ...]:
+    """Return rule and value of tags stated as `key=value,key=value`, in brackets or not."""
+    tags: dict[int, str] = {}
+    for pair in text.strip().removeprefix("[").removesuffix("]").split(","):
+        key, _, value = (part.strip() for part in pair.partition("="))
+        if not key or not value:
+            raise ConfigError(f"default_tags={text}: {pair.strip() or 'an empty text'} is no tag; "
+                              "expected KEY=VALUE, such as building=yes, several with commas "
+                              "between")
+        rule = table.rule_of_key.get(key.casefold())
+        if rule is None:
+            raise ConfigError(f"default_tags={text}: no row of {table.path} takes the key {key}; "
+                              f"choose one of {', '.join(table.rule_of_key)}")
+        if not table.rules[rule].takes(value):
+            raise ConfigError(f"default_tags={text}: the row {key} of {table.path} leaves out the "
+                              f"value {value}; choose another, such as {key}=yes")
+        if rule in tags:
+            raise ConfigError(f"default_tags={text}: gives {key} twice, expected one value a key")
+        tags[rule] = value
+    return tuple(sorted(tags.items()))
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Tagged features of a GeoPackage, a GeoJSON, Shapefiles, a FlatGeobuf or a GeoParquet, chunk by
-chunk; `tag_columns.py` says how they name their tags."""
+chunk; `tag_columns.py` says how they name their tags, `default_tags.py` what those without get."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +20,7 @@ from datasets.prepare.geo.vector_io import (
     READ_ERRORS,
     Layer,
     checked_crs,
+    groups_near,
     open_layers,
     parquet_batches,
     quietly,
@@ -26,7 +28,15 @@ from datasets.prepare.geo.vector_io import (
     unreadable,
 )
 from datasets.prepare.geo.wkb import curved, unusable
-from datasets.prepare.osm.tag_columns import Lost, TagColumns, tag_columns, unread_columns
+from datasets.prepare.osm.default_tags import DefaultTags, blank_rows
+from datasets.prepare.osm.tag_columns import (
+    NO_COLUMNS,
+    Lost,
+    Rows,
+    TagColumns,
+    tag_columns,
+    unread_columns,
+)
 from datasets.prepare.osm.tags import LayerTable, Tagged
 from utils.errors import PrepareError
 
@@ -84,7 +94,8 @@ class TaggedLayer:
         """Yield the columns of tags, and those called _GEOMETRY and, by GDAL, _NUMBER."""
         columns = list(self.columns.names)
         if self.layer.geometry:
-            for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK):
+            groups = groups_near(self.layer, window) if window else None
+            for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK, groups):
                 yield batch.rename_columns([_GEOMETRY if name == self.layer.geometry else name
                                             for name in batch.schema.names])
             return
@@ -102,6 +113,8 @@ class TaggedLayer:
     def _tagged(self, batch: pa.RecordBatch) -> Tagged:
         none, lost = np.array([], dtype=np.int64), Lost()
         rows = [(none, none, none.astype(object)), *self.columns.read(batch, lost)]
+        defaulted = self._defaults(batch, [owner for owner, _, _ in rows], lost)
+        rows.append(defaulted)
         owner, rule, value = (np.concatenate(column) for column in zip(*rows, strict=True))
         dropped, without = Counter(), ~np.isin(np.arange(len(batch)), owner)
         for reason, places in lost.items():
@@ -115,7 +128,19 @@ class TaggedLayer:
         owner, rule, value = owner[kept], rule[kept], value[kept]
         order = np.lexsort((rule, owner))
         return Tagged(len(batch), wkb[~bad], np.unique(owner[order], return_inverse=True)[1],
-                      rule[order], value[order], dropped + reasons)
+                      rule[order], value[order], dropped + reasons,
+                      defaulted=len(np.unique(defaulted[0])))
+
+    @functools.cached_property
+    def _default_tags(self) -> DefaultTags:
+        return DefaultTags(self.table)
+
+    def _defaults(self, batch: pa.RecordBatch, tagged: list[np.ndarray], lost: Lost) -> Rows:
+        """Return the default tags of the rows without any tag, given those with one."""
+        blank = (blank_rows(batch, self.columns.names) if self.table.defaults
+                 else np.zeros(len(batch), bool))
+        blank[np.concatenate(tagged)] = False
+        return self._default_tags.rows(batch.column(_GEOMETRY), blank, lost)
 
     def _linear(self, wkb: np.ndarray, batch: pa.RecordBatch, features: np.ndarray) -> np.ndarray:
         """Return the geometries of `features` with curves as lines, which GDAL makes of them."""
@@ -162,8 +187,15 @@ def tagged_layers(path: Path, table: LayerTable) -> TaggedFile:
             why = (f"no column has OSM tags of {table.path.name} "
                    f"(columns: {_listing(list(layer.columns))})" if columns is None
                    else "they have no geometries")
-            file.notes.append(f"{where}: {layer.count} features are passed over, as {why}")
-            continue
+            if layer.shapes is None or not table.defaults:
+                remedy = ("; default_tags=building=yes makes buildings of its polygons"
+                          if layer.polygonal else "")
+                file.notes.append(f"{where}: {layer.count} features are passed over, as {why}"
+                                  f"{remedy}")
+                continue
+            file.notes.append(f"{where}: {layer.count} features get default_tags="
+                              f"{table.default_text}, as {why}")
+            columns = NO_COLUMNS
         file.notes.extend(f"{where}: the column {column}, which is not read as tags"
                           for column in unread_columns(layer, columns, table))
         crs = checked_crs(path, layer.crs, "OSM objects")

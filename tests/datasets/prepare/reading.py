@@ -5,6 +5,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import shapely
 
 from datasets.prepare.geo.crs import Bounds
 from datasets.prepare.osm.census import Census
@@ -33,6 +34,18 @@ class Reading:
         """Return the shape of the only object with that layer and value."""
         (index,) = [index for index, pair in enumerate(self.listing) if pair == (layer, value)]
         return self.geometry[index]
+
+
+def assert_same_objects(found: Reading, expected: Reading, tolerance: float = 1e-7) -> None:
+    """Assert that two readings have the same objects, in any order and from any vertex on."""
+    def order(reading: Reading) -> tuple[list, np.ndarray]:
+        rows = sorted(zip(reading.listing, shapely.normalize(reading.geometry), strict=True),
+                      key=lambda row: (row[0], np.round(row[1].bounds, 6).tolist()))
+        return [listing for listing, _ in rows], np.array([shape for _, shape in rows], object)
+    (tags, shapes), (expected_tags, expected_shapes) = order(found), order(expected)
+    assert tags == expected_tags
+    apart = shapely.hausdorff_distance(shapes, expected_shapes)
+    assert (apart <= tolerance).all()
 
 
 def read(path: Path, crs: object = UTM, bounds: Bounds = BOUNDS,

@@ -45,7 +45,7 @@ def test_every_feature_and_every_tag_is_accounted_for(place):
                if '"counts"' in path.read_text()]
     features, layers = meta["counts"]["features"], meta["counts"]["layers"]
     assert features == {"read": 11, "tagged": 8, "without_tag": 2, "outside_by_index": 0,
-                        "in_part": 0, "lost": {INCOMPLETE_WAYS: 1}}
+                        "in_part": 0, "by_default": 0, "lost": {INCOMPLETE_WAYS: 1}}
     assert layers["building"] == {
         "read": 6, "in_tiles": 2, "in_no_tile": 1, "outside": 1,
         "left_out": {"points": 1, "repeated in their layer": 1}}

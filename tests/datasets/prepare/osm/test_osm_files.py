@@ -129,7 +129,7 @@ def test_a_closed_road_is_a_band_unless_it_is_an_area(drawing, tmp_path):
     assert degrees_2(objects.one("leisure", "garden")) == pytest.approx(16)
 
 
-def to_pbf(path):
+def as_pbf(path):
     with osmium.SimpleWriter(str(path.with_suffix(".osm.pbf"))) as writer:
         osmium.apply(str(path), writer)
     return path.with_suffix(".osm.pbf")
@@ -145,7 +145,7 @@ def compressed(suffix, compress):
 
 
 @pytest.mark.parametrize("change",
-                         [to_pbf, compressed(".osm.gz", gzip.compress),
+                         [as_pbf, compressed(".osm.gz", gzip.compress),
                           compressed(".osm.bz2", bz2.compress)])
 def test_every_format_gives_the_same(drawing, tmp_path, change):
     path = drawing.write(tmp_path / "a.osm")
@@ -223,7 +223,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content):
 
 
 def test_a_pbf_that_is_cut_short(tmp_path, drawing):
-    path = to_pbf(drawing.write(tmp_path / "a.osm"))
+    path = as_pbf(drawing.write(tmp_path / "a.osm"))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(PrepareError, match=r"a\.osm\.pbf: not a readable OpenStreetMap file"):
         read(path, CRS, BOUNDS)

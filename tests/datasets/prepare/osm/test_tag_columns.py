@@ -12,7 +12,7 @@ import pyogrio
 import pytest
 import shapely
 
-from datasets.prepare.osm import fclass, vector_files
+from datasets.prepare.osm import class_tables, vector_files
 from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.osm.vector_files import tagged_layers
 from tests.datasets.prepare.places import UTM, metres, prepare, square
@@ -137,7 +137,8 @@ def test_packed_tags_of_other_kinds_are_named(tmp_path, tags):
     file = tagged_layers(parquet(tmp_path / "a.parquet", tags), load_layers())
     assert file.layers == []
     assert file.notes == ["a.parquet: 4 features are passed over, as no column has OSM tags of "
-                          "osm_layers.yaml (columns: tags)"]
+                          "osm_layers.yaml (columns: tags); default_tags=building=yes makes "
+                          "buildings of its polygons"]
 
 
 def test_keys_that_are_no_text_name_no_tag(tmp_path):
@@ -161,10 +162,11 @@ def test_layers_and_files_that_are_passed_over_are_named(tmp_path):
     assert read(folder).census.notes == [
         "mixed: 3 files of other kinds are passed over: more/, notes.txt, roads.kml",
         "a.gpkg, layer names: 2 features are passed over, as no column has OSM tags of "
-        "osm_layers.yaml (columns: name)",
+        "osm_layers.yaml (columns: name)"
+        "; default_tags=building=yes makes buildings of its polygons",
         "a.gpkg, layer table: 3 features are passed over, as they have no geometries",
         "b.shp: 1 features are passed over, as no column has OSM tags of osm_layers.yaml "
-        "(columns: kind)"]
+        "(columns: kind); default_tags=building=yes makes buildings of its polygons"]
 
 
 def test_the_notes_reach_the_terminal(place, capsys):
@@ -204,13 +206,16 @@ def test_the_classes_of_geofabrik(tmp_path):
 def test_a_column_fclass_alone_is_no_tag(tmp_path):
     path = write(tmp_path / "mine.gpkg", {"fclass": ["forest"]}, SHAPES[:1])
     assert tagged_layers(path, load_layers()).layers == []
-    assert fclass.classes_of("gis_osm_landuse_a_free") is not None
-    assert fclass.classes_of("gis_osm_unheard_free_1") is None
+    assert class_tables.geofabrik_rows("gis_osm_landuse_a_free") is not None
+    assert class_tables.geofabrik_rows("gis_osm_unheard_free_1") is None
 
 
-def test_every_class_of_geofabrik_means_a_tag():
-    for classes in fclass._tables().values():
-        for name in classes:
-            key, value = fclass.tag_of(classes, name)
+@pytest.mark.parametrize("schema", ["fclass", "overture"])
+def test_every_class_means_a_tag(schema):
+    for rows in class_tables._tables(schema).values():
+        table = class_tables.ClassTable(rows, ("a", "b", "c"))
+        for classes, tag in rows.items():
+            key, value = table.tag_of(*classes.split("/")) or ("none", "none")
+            assert (key == "none") == (tag is None)
             assert key
             assert value
