@@ -55,8 +55,7 @@ class BBox:
         if len(values) != 4 or not all(map(math.isfinite, values)):
             raise ConfigError(f"{shown}: {len(values)} numbers, {EXPECTED}")
         west, south, east, north = map(float, values)
-        if not (-180 <= min(west, east) and max(west, east) <= 180
-                and -90 <= min(south, north) and max(south, north) <= 90):
+        if max(abs(west), abs(east)) > 180 or max(abs(south), abs(north)) > 90:
             raise ConfigError(f"{shown}: off the Earth, whose longitudes go from -180 to 180 and "
                               f"latitudes from -90 to 90; {EXPECTED}")
         if west == east or south == north:
