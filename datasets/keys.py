@@ -1,4 +1,5 @@
-"""The keys of prepare_dataset.py, `python -m datasets.convert`, `.splits` and `.sample_city`."""
+"""The keys of prepare_dataset.py, `python -m datasets.convert`, `.splits`, `.sample_city` and
+`.fetch`."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
 
 RASTER = "a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'"
+REMOTE = ("the address of web map tiles (https://HOST/{z}/{x}/{y}.jpg), of a GeoTIFF, of a STAC "
+          "item or of a map service (WMS, WMTS)")
 OSM = (".osm.pbf, .osm, Overpass JSON, GeoPackage, GeoParquet, GeoJSON, FlatGeobuf, Shapefile, or "
        "a folder of them")
 UNITS = ("count", "per_km2", "per_hectare", "per_m2")
@@ -177,6 +180,41 @@ class SampleCityConfig:
     seed: int = in_outputs(0, "the same seed gives the same bytes", least=0, below=2**32)
 
 
+@dataclass
+class FetchConfig:
+    """Keys of `python -m datasets.fetch`."""
+
+    bbox: list[float] = in_inputs(
+        meaning="the area: west,south,east,north in degrees", least=-180, most=180, items=(4, 4),
+        why="the area as west,south,east,north in degrees, such as 15.74,50.03,15.79,50.05")
+    imagery: str | None = in_inputs(None, f"{REMOTE}, or the name of a provider such as "
+                                          "Esri.WorldImagery; null: none")
+    imagery_key: str | None = in_inputs(None, "what a provider that wants a key gave you; it is "
+                                              "not stored", result=False)
+    osm: str | None = in_inputs(None, "overpass, or the URL or path of an extract (.osm.pbf), "
+                                      "which is cut to the area; null: none")
+    overpass_url: str = in_inputs("https://overpass-api.de/api/interpreter", "another server of "
+                                  "the Overpass API is https://overpass.kumi.systems/api/"
+                                  "interpreter", result=False)
+    layers: str | None = in_inputs(None, "your own table of layers, whose OSM keys are asked for; "
+                                         "null: configs/osm_layers.yaml")
+    population: str | None = in_inputs(None, "the URL or path of a GeoTIFF; null: none")
+    out: str = in_outputs(meaning="folder for the files", result=False,
+                          why="the folder that the files go to")
+    overwrite: bool = in_outputs(False, "replace what out has of another request", result=False)
+    zoom: int | None = in_imagery(None, "of web map tiles: 0 is the Earth in one tile; null: the "
+                                        "one whose pixels are nearest to 0.5 m, as far as the "
+                                        "provider has it", least=0, most=30)
+    resolution: float | None = in_imagery(
+        None, "metres per pixel of a map service; of a raster by URL, its overview that "
+              "suffices; null: as it is", least=0.001, most=100_000)
+    most_tiles: int = in_how(10_000, "refuse to fetch more web map tiles; providers forbid "
+                                     "downloads in bulk", least=1, most=10**9, result=False)
+    most_km2: float = in_how(2500, "refuse a larger area", above=0, most=6e8, result=False)
+    dry_run: bool = in_how(False, "say what would be fetched, and whose it is, without fetching "
+                                  "it", result=False)
+
+
 PREPARE = Program(
     "prepare_dataset", PrepareConfig, "Tiles of a city: imagery and OSM objects.",
     "python prepare_dataset.py raster=R osm=O out=D city=C", choices=(
@@ -190,3 +228,7 @@ SPLITS = Program(
 SAMPLE_CITY = Program(
     "sample_city", SampleCityConfig, "The sample city's raw files.",
     "python -m datasets.sample_city out=DIR tiles=12 seed=0", positional=("out",))
+FETCH = Program(
+    "fetch", FetchConfig, "Imagery, OSM objects and population of an area, for prepare_dataset.py.",
+    "python -m datasets.fetch bbox=15.74,50.03,15.79,50.05 imagery=Esri.WorldImagery "
+    "osm=overpass out=raw/mycity")

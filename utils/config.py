@@ -145,9 +145,10 @@ def _converted(value: Any, hint: Any) -> Any:
         return None if value is None else _converted(value, options[0])
     if get_origin(hint) is not list:
         return _CONVERTED[hint](value)
-    if not isinstance(value, list | tuple):
+    items = value.split(",") if isinstance(value, str) and "," in value else value  # no brackets
+    if not isinstance(items, list | tuple):
         raise TypeError
-    return [_converted(item, options[0]) for item in value]
+    return [_converted(item, options[0]) for item in items]
 
 
 def _whole(value: Any) -> int:

@@ -169,8 +169,9 @@ def _check_value(program: Program, name: str, override: str, value: str, sweeps:
         given: Any = plain(text) if read is None or read.is_sweep_override() else read.value()
         checked = check_type(program.schema, name, given, plain(text))
         check_rule(name, checked, item)
-        if several is None and isinstance(checked, str) and not isinstance(given, str):
-            return f"{override.partition('=')[0]}={in_quotes(value)}"
+        if several is None and isinstance(checked, str | list) and type(given) is not type(checked):
+            value = in_quotes(value) if isinstance(checked, str) else checked
+            return f"{override.partition('=')[0]}={value}"
     if several:
         _check_distinct(name, several)
     return override

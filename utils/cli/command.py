@@ -184,7 +184,7 @@ def _checked(program: Program, args: Namespace) -> tuple[list[str], list[str]]:
     except ConfigError as error:
         swept = [argument for argument in arguments
                  if values_of(argument) is not None and not args.multirun
-                 and str(error).startswith(f"{split_override(argument, program.schema)[0]}=")]
+                 and str(error).startswith("=".join(split_override(argument, program.schema)))]
         if not swept:
             raise
         raise ConfigError(f"{error}; --multirun makes a run of each of several values") from None

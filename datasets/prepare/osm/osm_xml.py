@@ -145,11 +145,17 @@ def changes(path: Path) -> PrepareError:
                         "of a later day.")
 
 
+class IncompleteAnswer(PrepareError):
+    """The Overpass API stopped before its answer was complete; `remark` is what it says."""
+
+    def __init__(self, path: Path, remark: str):
+        self.remark = one_line(ValueError(remark))
+        super().__init__(f"{path}: an incomplete answer: the Overpass API stopped with "
+                         f"'{self.remark}'. Ask for a smaller area, or for more time and memory "
+                         "with [timeout:900][maxsize:1073741824] in the query's first line.")
+
+
 def refuse_remark(path: Path, remark: str) -> None:
-    """Raise PrepareError if the Overpass API says that it stopped before its answer was
-    complete."""
+    """Raise IncompleteAnswer if a remark says so."""
     if "error" in remark.casefold():
-        raise PrepareError(f"{path}: an incomplete answer: the Overpass API stopped with "
-                           f"'{one_line(ValueError(remark))}'. Ask for a smaller area, or for more "
-                           "time and memory with [timeout:900][maxsize:1073741824] in the query's "
-                           "first line.")
+        raise IncompleteAnswer(path, remark)

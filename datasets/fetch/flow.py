@@ -1,0 +1,262 @@
+"""Fetch the items of a request one by one; all of them appear in `out` when the last is ready.
+
+An item that is ready waits in the hidden work folder, so a stopped or refused run resumes with what
+is missing. What `out` has of the same request stays.
+"""
+
+import math
+import re
+import shlex
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pyproj import CRS
+from tqdm import tqdm
+
+from datasets.bbox import BBox
+from datasets.fetch.imagery import ImageryItem
+from datasets.fetch.osm import OsmItem
+from datasets.fetch.population import PopulationItem
+from datasets.fetch.record import ATTRIBUTION, SOURCES, Entry, Made, Record
+from datasets.keys import FetchConfig
+from datasets.prepare.geo.crs import DEGREES, box_in, mapped
+from datasets.prepare.geo.raster_io import open_raster_file
+from datasets.remote.http import Http
+from utils.errors import ConfigError, PrepareError
+from utils.files import digest_of
+from utils.progress import say
+from utils.tables import format_bytes
+from utils.work_folder import WorkFolder
+
+MARGIN_M = 100       # around the imagery: objects there reach into it, and cells beyond its edge
+_DEGREE_M = 110_000  # of latitude, at least
+_WORK = {"fetch": 1}  # each part of the work tells by its name what it was made for
+
+
+class Item(Protocol):
+    """Something to fetch.
+
+    Attributes:
+        name: its key.
+        path: what it is called in `out`.
+        request: what its result depends on, beside the area.
+    """
+
+    name: str
+    path: str
+    request: dict[str, Any]
+
+    def forecast(self, box: BBox) -> list[str]:
+        """Return what would be fetched, in lines for the user."""
+
+    def make(self, target: Path, folder: Path, box: BBox, http: Http) -> Made:
+        """Write the result to `target`. `folder` is for parts of it, which a later call resumes
+        with."""
+
+
+def fetch(cfg: FetchConfig) -> str:
+    """Fetch what a configuration asks for, and return a summary.
+
+    Raises:
+        ConfigError: an impossible value.
+        PrepareError: a server or file does not give what was asked for, or `out` holds something
+            else.
+    """
+    box = BBox.of("bbox", cfg.bbox)
+    if box.area_km2 > cfg.most_km2:
+        raise ConfigError(f"bbox=[{box}]: {box.area_km2:,.0f} km2, expected {cfg.most_km2:,.10g} "
+                          f"at most; pass a smaller box, or most_km2={box.area_km2 + 1:.0f} if "
+                          "the servers' owners allow that much")
+    items = _items(cfg, box)
+    lines = [f"area: {box}, {box.area_km2:,.2f} km2"]
+    for line in [*lines, *(line for item in items for line in item.forecast(box))]:
+        tqdm.write(line)
+    if cfg.dry_run:
+        return "Nothing was fetched: dry_run=true."
+    return _Fetching(Path(cfg.out), box, items, cfg.overwrite).run()
+
+
+def _items(cfg: FetchConfig, box: BBox) -> list[Item]:
+    items: list[Item] = []
+    if cfg.imagery:
+        items.append(ImageryItem.of(cfg, box))
+    if cfg.osm:
+        items.append(OsmItem.of(cfg.osm, cfg.overpass_url, cfg.layers))
+    if cfg.population:
+        items.append(PopulationItem.of(cfg.population))
+    if not items:
+        raise ConfigError("imagery: no value given, nor osm= or population=; expected one of them, "
+                          "such as osm=overpass")
+    return items
+
+
+@dataclass
+class _Fetching:
+    out: Path
+    box: BBox
+    items: list[Item]
+    overwrite: bool
+
+    def __post_init__(self) -> None:
+        self.work = WorkFolder(self.out, "fetch", f"fetching {self.box}")
+
+    def run(self) -> str:
+        with self.work.held():
+            before = Record.read(self.out)
+            missing = [item for item in self.items if not self._is_there(item, before)]
+            self._check_out(before, missing)
+            record = before
+            if missing:
+                record = Record(list(self.box.bounds),
+                                {} if self.overwrite else dict(before.items))
+                self.work.begin(_WORK)
+                try:
+                    self._fetch(record, missing)
+                    self._install(record, before, missing)
+                finally:
+                    self._tidy()
+                self.work.clear()
+        fetched = {item.name for item in missing}
+        say([note for name, entry in record.items.items() if name in fetched
+             for note in entry.notes])
+        return self._summary(record, fetched)
+
+    def _is_there(self, item: Item, record: Record) -> bool:
+        """Return whether `out` has an item; raise PrepareError if it is another one."""
+        entry = record.items.get(item.name)
+        if self.overwrite or entry is None:
+            return False
+        if entry.request != item.request or tuple(record.bbox) != self.box.bounds:
+            area = ",".join(f"{side:.10g}" for side in record.bbox)
+            raise PrepareError(f"{self.out / entry.path}: was fetched from {entry.source} for "
+                               f"bbox={area} by another request, expected the same one or an "
+                               "empty folder. Pass overwrite=true to replace it, or another out=.")
+        return entry.is_whole(self.out)
+
+    def _check_out(self, record: Record, missing: list[Item]) -> None:
+        """Raise PrepareError if `out` holds files that were not fetched."""
+        own = {entry.path for entry in record.items.values()}
+        if record.items and tuple(record.bbox) != self.box.bounds and not self.overwrite:
+            entry = next(iter(record.items.values()))
+            raise PrepareError(f"{self.out / entry.path}: was fetched for another bbox=, "
+                               f"{','.join(f'{side:.10g}' for side in record.bbox)}, expected "
+                               f"{self.box}. Pass overwrite=true to replace it, or another out=.")
+        names = [item.path for item in missing] + ([] if own else [SOURCES, ATTRIBUTION])
+        for name in names:
+            if name not in own and (self.out / name).exists():
+                raise PrepareError(f"{self.out / name}: is there already, and was not fetched by "
+                                   "this command. Pass another out=.")
+
+    def _fetch(self, record: Record, missing: list[Item]) -> None:
+        """Make the items that are missing, unless a stopped run did, and put them into `record`.
+
+        OSM objects and population cover the imagery, which comes first, and a margin; those that
+        were fetched before and do not are added to `missing`.
+        """
+        self.work.parts.mkdir(exist_ok=True)
+        self.work.made.mkdir(exist_ok=True)
+        area = self.box
+        with Http() as http:
+            for item in self.items:
+                if item.name != "imagery":
+                    area = self._area(record, missing)
+                    entry = record.items.get(item.name)
+                    if item not in missing and not _within(area, entry.area):
+                        missing.append(item)
+                if item in missing:
+                    record.items[item.name] = self._made(item, area, http)
+
+    def _area(self, record: Record, missing: list[Item]) -> BBox:
+        """Return the ground of the imagery, or the box if there is none, with MARGIN_M around."""
+        if (imagery := record.items.get("imagery")) is None:
+            return _grown(self.box)
+        fresh = any(item.name == "imagery" for item in missing)
+        root = self.work.made if fresh else self.out
+        return _grown(_extent(root / imagery.main, self.box))
+
+    def _made(self, item: Item, area: BBox, http: Http) -> Entry:
+        """Return an item in `made`, which a stopped run may have made."""
+        key = f"{item.name}-{digest_of([item.request, area.bounds])[:24]}"
+        done = self.work.parts / f"{key}.json"
+        target = self.work.made / item.path
+        if done.is_file() and (entry := Entry.read(done)).is_whole(self.work.made):
+            return entry
+        for other in self.work.parts.glob(f"{item.name}-*.json"):  # of another request
+            other.unlink()
+        shutil.rmtree(target, ignore_errors=True)
+        made = item.make(target, self.work.parts / key, area, http)
+        entry = Entry.of(self.work.made, made, item.request, area)
+        entry.write(done)
+        return entry
+
+    def _install(self, record: Record, before: Record, missing: list[Item]) -> None:
+        record.write(self.work.made)
+        moves = [record.items[item.name].path for item in missing]
+        gone = [entry.path for name, entry in before.items.items()
+                if name not in record.items or record.items[name].path != entry.path]
+        self.work.install([*moves, ATTRIBUTION, SOURCES],
+                          [*{*moves, *gone}, *([SOURCES, ATTRIBUTION] if before.items else [])])
+
+    def _tidy(self) -> None:
+        """Remove empty folders of work that was refused, so that no work stays of nothing."""
+        folders = [path for path in self.work.folder.glob("parts/*") if path.is_dir()]
+        for path in [*folders, self.work.parts, self.work.made]:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+    def _summary(self, record: Record, fetched: set[str]) -> str:
+        lines = []
+        for name, entry in record.items.items():
+            files = f"{entry.files:,} files, " if entry.files > 1 else ""
+            there = "" if name in fetched else ", there already"
+            lines.append(f"{self.out / entry.path}: {files}{format_bytes(entry.bytes)}{there}")
+        return "\n".join([*lines, f"{self.out / ATTRIBUTION}: whose data these are; name the owners "
+                          "wherever you show them", "", "Next:", next_command(self.out, record)])
+
+
+def next_command(out: Path, record: Record) -> str:
+    """Return the command that prepares what was fetched."""
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", out.resolve().name).strip("_") or "city"
+    items = record.items
+    pairs = {"raster": out / items["imagery"].main if "imagery" in items else "null",
+             "osm": out / items["osm"].main if "osm" in items else "null",
+             "bbox": ",".join(f"{side:.10g}" for side in record.bbox)}
+    if "population" in items:
+        pairs["population"] = out / items["population"].main
+    pairs |= {"out": Path("data", name), "city": name}
+    return "python prepare_dataset.py " + " ".join(
+        shlex.quote(f"{key}={value}") for key, value in pairs.items())
+
+
+def _extent(raster: Path, box: BBox) -> BBox:
+    """Return the box and the extent, in degrees, of the imagery that is cropped to it."""
+    if raster.is_dir():  # web map tiles, whose sides are meridians and parallels
+        return box
+    with open_raster_file(raster) as dataset:
+        crs = CRS.from_wkt(dataset.crs.to_wkt()) if dataset.crs else DEGREES
+        pixels = box.pixels(crs, dataset.transform, dataset.width, dataset.height)
+        if pixels is None:
+            return box
+        left, top, right, bottom = pixels
+        corners = mapped(dataset.transform, np.array([(left, top), (right, top), (left, bottom),
+                                                      (right, bottom)], float))
+    extent = box_in((*corners.min(0), *corners.max(0)), crs, DEGREES) or box.bounds
+    return BBox(min(extent[0], box.west), min(extent[1], box.south),
+                max(extent[2], box.east), max(extent[3], box.north))
+
+
+def _within(box: BBox, area: list[float]) -> bool:
+    west, south, east, north = area
+    return (west <= box.west and south <= box.south and east >= box.east
+            and north >= box.north)
+
+
+def _grown(box: BBox) -> BBox:
+    """Return a box with MARGIN_M around it."""
+    high = MARGIN_M / _DEGREE_M
+    wide = high / max(math.cos(math.radians(max(abs(box.south), abs(box.north)))), 0.01)
+    return BBox(max(box.west - wide, -180), max(box.south - high, -90),
+                min(box.east + wide, 180), min(box.north + high, 90))

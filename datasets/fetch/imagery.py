@@ -1,0 +1,97 @@
+"""Imagery of an area: from a provider by name, web map tiles, a GeoTIFF, a STAC item or a map
+service."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.bbox import BBox
+from datasets.fetch.providers import Provider, is_name, provider_of
+from datasets.fetch.record import Made
+from datasets.keys import FetchConfig
+from datasets.remote.http import Http
+from datasets.remote.urls import is_url, named, without_secrets
+from utils.errors import ConfigError
+from utils.tables import format_bytes
+
+BYTES_PER_TILE = 20_000  # a JPEG of 256 x 256 pixels of a city
+
+
+@dataclass
+class ImageryItem:
+    """The imagery that `imagery=` asks for.
+
+    Attributes:
+        address: as `localised` takes it.
+        provider: of web map tiles; None: a raster, STAC item or map service.
+        zoom: of its tiles.
+    """
+
+    given: str
+    address: str
+    provider: Provider | None
+    zoom: int | None
+    resolution: float | None
+    most_tiles: int
+    name = "imagery"
+    path = "imagery"
+
+    @classmethod
+    def of(cls, cfg: FetchConfig, box: BBox) -> "ImageryItem":
+        """Return the item of a configuration.
+
+        Raises:
+            ConfigError: no such provider, a key that it needs or not, a zoom that it has not, or
+                too many tiles.
+        """
+        imagery, provider, zoom = cfg.imagery, None, cfg.zoom
+        if is_name(imagery):
+            provider = provider_of(imagery, cfg.imagery_key, box)
+        elif cfg.imagery_key:
+            raise ConfigError("imagery_key=...: is for a provider by its name; an address holds "
+                              "its key itself")
+        elif "{" in imagery:
+            provider = Provider(named(imagery), imagery)
+        elif not is_url(imagery) and not imagery.lower().endswith((".json", ".xml")):
+            raise ConfigError(f"imagery={imagery}: a local raster needs no fetching; pass it to "
+                              f"prepare_dataset.py as raster={imagery} with bbox={box}")
+        if provider:
+            zoom = provider.zoom(zoom, box)
+            _check_count(provider, zoom, box, cfg.most_tiles)
+        elif zoom is not None:
+            raise ConfigError(f"zoom={zoom}: is of web map tiles, which {without_secrets(imagery)} "
+                              "has not; pass resolution= in metres")
+        return cls(imagery, provider.address if provider else imagery, provider, zoom,
+                   cfg.resolution, cfg.most_tiles)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        return {"imagery": without_secrets(self.address), "zoom": self.zoom,
+                "resolution": self.resolution}
+
+    def forecast(self, box: BBox) -> list[str]:
+        """Return what would be fetched, and whose it is, in lines for the user."""
+        provider = self.provider
+        if provider is None:
+            return [f"imagery: {without_secrets(self.address)}, the pixels of the area"]
+        count = len(box.tiles(self.zoom))
+        lines = [f"imagery: {count:,} web map tiles of {provider.name}, zoom {self.zoom}, pixels "
+                 f"of {provider.pixel_m(self.zoom, box):.2g} m, about "
+                 f"{format_bytes(count * BYTES_PER_TILE * (provider.tile_px / 256) ** 2)}",
+                 f"    owner: {provider.attribution or 'not stated'}"]
+        lines += [f"    terms: {address}" for address in provider.terms] or [
+            "    terms: not stated here; read those of the provider, as many forbid downloads in "
+            "bulk or training on their tiles"]
+        return lines + [f"    note: {note}" for note in provider.notes]
+
+
+def _check_count(provider: Provider, zoom: int, box: BBox, most: int) -> None:
+    """Raise ConfigError if there are too many tiles."""
+    count = len(box.tiles(zoom))
+    if count <= most:
+        return
+    coarser = next(level for level in range(zoom, -1, -1) if len(box.tiles(level)) <= most)
+    raise ConfigError(f"zoom={zoom}: {count:,} tiles in {box.area_km2:,.1f} km2, expected {most:,} "
+                      "at most, as providers forbid downloads in bulk; pass a smaller bbox=, "
+                      f"zoom={coarser} (pixels of {provider.pixel_m(coarser, box):.2g} m), or "
+                      f"most_tiles={count} if the terms of {provider.name} allow that")
