@@ -131,14 +131,22 @@ class PrepareConfig(ImageryKeys):
                                       "the classes")
     label_column: str | None = in_targets(None, "the polygons' column; null: the only one of a "
                                                 "usual name")
-    population: str | None = in_targets(None, "a raster, or polygons with a value column -> pop/")
+    population: str | None = in_targets(None, "a raster; polygons, points or H3 cells with a value "
+                                              "column; or a CSV table of them -> pop/")
     population_unit: str = in_targets("count", "what a value is: a count, or a density",
                                       choices=UNITS)
-    population_column: str | None = in_targets(None, "the polygons' column; null: the only one of "
+    population_column: str | None = in_targets(None, "the column of values; null: the only one of "
                                                      "numbers")
-    co2: str | None = in_targets(None, "a raster or polygons, as population -> CO2/")
+    population_crs: str | None = in_targets(None, "CRS of a table's x and y that are no degrees, "
+                                                  "such as EPSG:3035")
+    cell: str | None = in_targets(None, "of points: 250, the side in metres of the square that "
+                                        "each is the centre of; 0.1deg, in degrees; 0: each "
+                                        "counts in the tile that it lies in")
+    co2: str | None = in_targets(None, "a raster, a file or a table, as population -> CO2/")
     co2_unit: str = in_targets("count", "as population_unit", choices=UNITS)
     co2_column: str | None = in_targets(None, "as population_column")
+    co2_crs: str | None = in_targets(None, "as population_crs")
+    co2_cell: str | None = in_targets(None, "as cell; null: the same")
     split: SplitConfig = key(SplitConfig(), result=False)
     workers: int | None = in_how(None, "processes; null: as many as there are cores, one for "
                                        "small areas", least=1, most=1024, result=False)

@@ -14,6 +14,7 @@ from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.osm.spool import Spool
 from datasets.prepare.targets.land_use import LandUse
+from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.zonal import Zonal
 from utils.arrays import read_array
 from utils.contents import (
@@ -48,7 +49,7 @@ _JOB = Fields({
                               "sources": Items(Items(Anything()))}),
                       Fields({**_GRID, "width": Whole(least=1), "height": Whole(least=1)})]),
     "sources": Table(Table(Anything()), Text(["label", *TOTALS])), "id": Text(),
-})
+}, {"points": Table(Table(Anything()), Text(list(TOTALS)))})
 
 
 @dataclass(frozen=True)
@@ -104,20 +105,28 @@ def made_folder(folder: Path) -> Path:
     return folder / "tiles"
 
 
-def describe_job(folder: Path, rules: TileRules, grid: TileGrid,
-                 mosaic: Mosaic | BareGround, text: np.ndarray, sources: dict) -> None:
+def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic | BareGround,
+                 text: np.ndarray, sources: dict, points: dict[str, Points]) -> None:
     """Write what `open_job` reads; the spool must exist already. `sources` holds the arguments of
-    `LandUse` under "label" and of `Zonal` under "pop" and "CO2", as far as there are sources."""
+    `LandUse` under "label" and of `Zonal` under "pop" and "CO2", as far as there are sources, and
+    `points` what those of points have near the imagery."""
     for name in ("parts", "reports"):
         (folder / name).mkdir(exist_ok=True)
     with replacing(folder / "text.npy") as temporary, temporary.open("wb") as file:
         np.save(file, text)
     described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(),
                  "sources": sources,
+                 "points": {kind: table.save(folder / _table(kind))
+                            for kind, table in points.items()},
                  "id": uuid.uuid4().hex}  # another run may use a folder of the same name
     with replacing(folder / "job.json") as temporary:
         temporary.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
-    seal(folder / _SEAL, _SEALED)
+    seal(folder / _SEAL, [*_SEALED, *map(_table, points)])
+
+
+def _table(kind: str) -> str:
+    """Return the name of the file of a target's points."""
+    return f"{kind}.points.npy"
 
 
 def is_described(folder: Path) -> bool:
@@ -154,11 +163,14 @@ def _opened(folder: str, description: bytes) -> Job:
     kind = Mosaic if "sources" in described["mosaic"] else BareGround
     mosaic, sources = kind.from_dict(described["mosaic"]), described["sources"]
     spool = Spool(spool_folder(path))
+    points = {kind: Points.opened(path / _table(kind), about, remedy(path))
+              for kind, about in described.get("points", {}).items()}
     return Job(
         path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]),
         mosaic.crs.to_wkt(), mosaic, spool,
         read_array(path / "text.npy", "f", (len(spool.labels.values), None), remedy(path),
                    PrepareError, mmap=True),
         LandUse(**sources["label"]) if "label" in sources else None,
-        {kind: Zonal(**sources[kind]) for kind in TOTALS if kind in sources},
+        {kind: Zonal(**sources[kind], points=points.get(kind)) for kind in TOTALS
+         if kind in sources},
     )

@@ -30,13 +30,14 @@ from datasets.prepare.settings import Settings
 from datasets.prepare.staging import Objects, announce, build_job
 from datasets.prepare.summary import PrepareSummary
 from datasets.prepare.targets.land_use import LandUse
+from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
 from utils.contents import Anything, Table, read_json
-from utils.errors import PrepareError, TileError
+from utils.errors import ConfigError, PrepareError, TileError
 from utils.files import checksums, digest_of, states
 from utils.versions import versions
 
@@ -126,6 +127,7 @@ class _Preparation:
                 target.check(crs, bounds)
             self._say(target.notes)
             self.targets.append(target)
+        _check_cells(self.settings, self.targets)
 
     def forecast(self) -> Forecast:
         """Return the forecast of a run."""
@@ -219,7 +221,13 @@ class _Preparation:
                   else "or pass keep_empty=true to make tiles without OSM on purpose")
         objects = Objects(self.settings.osm, self.layers, self.encoder, remedy)
         return build_job(folder, TileRules(**of_tiles), self.grid, self.mosaic, objects,
-                         self.sources, self._say, self.progress)
+                         self.sources, self._say, self.progress, self._points())
+
+    def _points(self) -> dict[str, Points]:
+        """Return the points near the imagery, by the folder of the release's layout."""
+        targets = zip(self.sources, self.targets, strict=True)
+        return {kind: target.points for kind, target in targets
+                if isinstance(target, Zonal) and target.points is not None}
 
     def _make_bands(self, job: Job) -> None:
         sizes = [band.last - band.first for band in map(job.grid.band, range(job.grid.bands))]
@@ -311,9 +319,22 @@ def _target_arguments(settings: Settings) -> dict[str, dict]:
                               "column": settings.label_column}
     for kind, name in TOTALS.items():
         if path := getattr(settings, name):
-            unit, column = getattr(settings, f"{name}_unit"), getattr(settings, f"{name}_column")
-            arguments[kind] = {"path": path, "name": name, "unit": unit, "column": column}
+            key = "co2_cell" if name == "co2" and settings.co2_cell is not None else "cell"
+            arguments[kind] = {
+                "path": path, "name": name, "unit": getattr(settings, f"{name}_unit"),
+                "column": getattr(settings, f"{name}_column"), "cell": getattr(settings, key),
+                "cell_key": key, "crs": getattr(settings, f"{name}_crs")}
     return arguments
+
+
+def _check_cells(settings: Settings, targets: list[LandUse | Zonal]) -> None:
+    """Raise ConfigError if a key says how large the cells of points are, and there are none."""
+    points = {target.name for target in targets if isinstance(target, Zonal) and target.sized}
+    for key, about in (("cell", points), ("co2_cell", points & {"co2"})):
+        if getattr(settings, key) is not None and not about:
+            raise ConfigError(f"{key}={getattr(settings, key)}: is of points, of which there are "
+                              "none: rasters, polygons and H3 cells say themselves how large they "
+                              f"are; leave {key}= out")
 
 
 def _total(job: Job) -> BandReport:

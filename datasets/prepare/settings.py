@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.keys import TEXTS, PrepareConfig, TextConfig
+from datasets.prepare.targets.cell_size import CellSize
 from datasets.split_lists import SplitRules
 from datasets.stores.city import MODALITIES
 from utils.config import check_type, check_values, is_group, keys_of, result_values
@@ -15,7 +16,8 @@ from utils.recipes import resolve_recipe
 _PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
 # Keys that say more of another.
 _LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "label_map": "labels",
-         "label_column": "labels", "population_column": "population", "co2_column": "co2"}
+         "label_column": "labels", "population_column": "population",
+         "population_crs": "population", "co2_column": "co2", "co2_crs": "co2", "co2_cell": "co2"}
 
 
 @dataclass
@@ -48,6 +50,9 @@ class Settings(PrepareConfig):
             if getattr(self, lone) is not None and not getattr(self, source):
                 raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it "
                                   "could describe; add one, or leave this out")
+        for name in ("cell", "co2_cell"):
+            if getattr(self, name) is not None:
+                CellSize.of(name, str(getattr(self, name)))
         for name, item in keys_of(PrepareConfig).items():
             if "." not in name and not is_group(item):
                 check_type(PrepareConfig, name, getattr(self, name))

@@ -28,6 +28,7 @@ from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import OsmObjects, no_overlap_message, read_objects
 from datasets.prepare.osm.spool import Spool, write_spool
 from datasets.prepare.osm.tags import LAYERS, LayerTable, listed
+from datasets.prepare.targets.points import Points
 from datasets.prepare.text.registry import TextEncoder
 from utils.errors import PrepareError
 from utils.files import is_sealed, replacing, seal
@@ -45,9 +46,9 @@ class Objects:
     without: str | None  # the remedy if there are none, to end a sentence; None: no fault
 
 
-def build_job(folder: Path, rules: TileRules, grid: TileGrid,
-              mosaic: Mosaic | BareGround, objects: Objects,
-              sources: dict, say: Callable[[Sequence[str]], None], progress: bool) -> Job:
+def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic | BareGround,
+              objects: Objects, sources: dict, say: Callable[[Sequence[str]], None],
+              progress: bool, points: dict[str, Points] | None = None) -> Job:
     """Read the objects and encode their values, unless a stopped run did, and describe the work.
 
     Args:
@@ -55,6 +56,7 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid,
         sources: as in `job.describe_job`.
         say: receives notes for the user.
         progress: show a progress bar, and name each step.
+        points: as in `job.describe_job`.
 
     Raises:
         PrepareError: the objects cannot be read, or none lies on the raster.
@@ -77,7 +79,8 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid,
         with replacing(folder / "text.json") as temporary:
             temporary.write_text(json.dumps(objects.encoder.describe(), ensure_ascii=False),
                                  encoding="utf-8")
-        describe_job(folder, rules, grid, mosaic, np.asarray(vectors), sources)
+        describe_job(folder, rules, grid, mosaic, np.asarray(vectors), sources,
+                     points or {})
     return open_job(str(folder.resolve()))
 
 

@@ -155,9 +155,7 @@ def parquet_file(path: Path) -> Layer:
     except ContentFault as error:
         raise PrepareError(f"{path}: {error}. Write the file again with geopandas: "
                            "GeoDataFrame.to_parquet.") from error
-    if twice := sorted(name for name, count in Counter(schema.names).items() if count > 1):
-        raise PrepareError(f"{path}: has two columns called {twice[0]}, expected one of each name. "
-                           "Rename one of them.")
+    _check_names(path, schema)
     geometry = geo.get("primary_column")
     about = geo.get("columns", {}).get(geometry)
     if about is None or geometry not in schema.names:
@@ -185,6 +183,20 @@ def parquet_file(path: Path) -> Layer:
         columns, rows, "Unknown", bool(boxes), geometry, _stated_box(about.get("bbox")), covering,
         further,
     )
+
+
+def parquet_columns(path: Path) -> dict[str, str]:
+    """Return name -> kind, as in `Layer`, of the columns of a Parquet file without geometries;
+    raise PrepareError if two have one name, one of `READ_ERRORS` if the file is damaged."""
+    schema = pq.read_schema(path)
+    _check_names(path, schema)
+    return {field.name: _arrow_kind(field.type) for field in schema}
+
+
+def _check_names(path: Path, schema: pa.Schema) -> None:
+    if twice := sorted(name for name, count in Counter(schema.names).items() if count > 1):
+        raise PrepareError(f"{path}: has two columns called {twice[0]}, expected one of each name. "
+                           "Rename one of them.")
 
 
 def _stated_box(bbox: object) -> Bounds | None:

@@ -1,7 +1,7 @@
 """Polygons with a column of values, from any vector file and in any CRS, read by windows."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +53,7 @@ class TargetPolygons:
         with self._reading():
             layers = [layer for layer in open_layers(path) if layer.polygonal]
         if not layers:
-            raise PrepareError(f"{path}: holds no layer of polygons, expected one with the values "
-                               f"of {key}. Pass polygons, or a raster.")
+            raise self._no_polygons()
         candidates = [(layer, name) for layer in layers
                       for name in ([column] if column else usual(layer.columns))
                       if name in layer.columns]
@@ -97,7 +96,10 @@ class TargetPolygons:
                               else (None, []))
         if not len(values):
             raise no_overlap(self.path, self.key, self.extent, self.crs, bounds, crs)
-        if mixed and (others := int((~np.isin(shapely.get_type_id(shapes), _SHAPES)).sum())):
+        others = int((~np.isin(shapely.get_type_id(shapes), _SHAPES)).sum()) if mixed else 0
+        if others == len(values):
+            raise self._no_polygons()
+        if others:
             self.notes.append(f"{self.path.name}: {others} of {len(values)} features near the "
                               "imagery are no polygons and are left out")
         if lost := self._lost():
@@ -140,6 +142,10 @@ class TargetPolygons:
                        f"Pass {self.key}= a GeoTIFF of one band, or polygons as GeoPackage, "
                        "GeoParquet, GeoJSON or Shapefile.")
 
+    def _no_polygons(self) -> PrepareError:
+        return PrepareError(f"{self.path}: holds no layer of polygons, expected one with the "
+                            f"values of {self.key}. Pass polygons, or a raster.")
+
     def _which_column(self, layers: list[Layer], column_key: str, column: str | None,
                       candidates: list[str]) -> str:
         if candidates and len(set(candidates)) == 1:
@@ -147,13 +153,25 @@ class TargetPolygons:
                     f"expected one ({', '.join(layer.name for layer in layers)}). "
                     f"{one_layer(self.path, layers, self.key)}")
         columns = sorted({name for layer in layers for name in layer.columns})
-        listing = ", ".join(columns[:30]) + (" ..." if len(columns) > 30 else "") or "none"
-        if column:
-            return (f"{self.path}: no column {column} ({column_key}={column}); columns found: "
-                    f"{listing}. Choose among them.")
-        fault = (f"several columns may hold the values ({', '.join(candidates)})" if candidates
-                 else "cannot tell which column holds the values")
-        return f"{self.path}: {fault}; columns found: {listing}. Pass {column_key}= one of them."
+        return which_column(self.path, columns, column_key, column, candidates)
+
+
+def which_column(path: Path, columns: Iterable[str], column_key: str, column: str | None,
+                 candidates: list[str]) -> str:
+    """Return the message on a file whose column of values is not clear.
+
+    Args:
+        column: what `column_key` asks for, if anything.
+        candidates: the columns that may be meant.
+    """
+    names = list(columns)
+    listing = ", ".join(names[:30]) + (" ..." if len(names) > 30 else "") or "none"
+    if column:
+        return (f"{path}: no column {column} ({column_key}={column}); columns found: "
+                f"{listing}. Choose among them.")
+    fault = (f"several columns may hold the values ({', '.join(candidates)})" if candidates
+             else "cannot tell which column holds the values")
+    return f"{path}: {fault}; columns found: {listing}. Pass {column_key}= one of them."
 
 
 def one_layer(path: Path, layers: list[Layer], key: str) -> str:

@@ -1,5 +1,5 @@
-"""Population or CO2 of tiles: sums over rasters and census cells, each cell weighted by the
-fraction of it that lies in the tile."""
+"""Population or CO2 of tiles: sums over rasters, census cells and H3 cells, each cell weighted by
+the fraction of it that lies in the tile, and over points."""
 
 import re
 import shlex
@@ -34,52 +34,76 @@ from datasets.prepare.targets.area_weighting import (
     area_weighted_sums,
     equal_area_at,
 )
+from datasets.prepare.targets.cell_size import CellSize
+from datasets.prepare.targets.placing import MOST, impossible, place
+from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import MAX_CELLS, open_raster
+from datasets.prepare.targets.rows import Rows, open_rows
 from utils.errors import PrepareError
 
 SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # of a density's unit area
-
-MOST = 1e15  # people, or tonnes, of a cell: larger numbers mark cells without data
 
 
 class Zonal:
     """Totals of tiles; raise PrepareError if the file or its column cannot be used.
 
     Args:
-        path: a raster of one band, in any CRS, or polygons with a column of values (GeoPackage,
-            GeoParquet, GeoJSON, Shapefile).
+        path: a raster of one band, in any CRS; polygons, points or H3 cells with a column of
+            values (GeoPackage, GeoParquet, GeoJSON, Shapefile); or a table of points or H3 cells
+            (CSV, Parquet).
         name: the key that named it, population or co2, for messages.
         unit: count, the total of a cell; or a density per_km2, per_hectare or per_m2.
-        column: the polygons' column; None takes the only one of numbers.
+        column: the column of values; None takes the only one of numbers.
+        cell: what each point stands for, as `CellSize` reads it; of points only.
+        cell_key: the key that states it, for messages.
+        crs: of a table's coordinates, if they are no degrees.
+        points: what is near the imagery, if it was read already; no file is opened then.
 
     Attributes:
         files: every file that is read.
         notes: what the user should know; filled by `check`.
+        sized: whether `cell` says something of the source.
     """
 
     def __init__(self, path: str | Path, name: str, unit: str = "count",
-                 column: str | None = None):
+                 column: str | None = None, cell: str | None = None, cell_key: str = "cell",
+                 crs: str | None = None, points: Points | None = None):
         self.path, self.name, self.unit, self.notes = Path(path), name, unit, []
-        self._source = open_raster(self.path, name) or TargetPolygons(
+        self._cell = None if cell is None else CellSize.of(cell_key, cell)
+        self._cell_key, self.points = cell_key, points
+        self._source = points or open_raster(self.path, name) or open_rows(
+            self.path, name, column, crs, cells=cell is None) or TargetPolygons(
             self.path, name, f"{name}_column", column, _numeric_columns)
+        self.files = [self.path] if points else self._source.files
         if isinstance(self._source, TargetPolygons) and self._source.kind != NUMBER:
             used = self._source.column
             command = self._source.program(f".astype({{{used!r}: float}})", "numbers")
             raise PrepareError(f"{path}: the column {used} holds {self._source.kind}, expected "
                                f"numbers. Pass {name}_column= another column; if it is numbers "
                                f"written as text, make a copy: `{command}`.")
-        self.files = self._source.files
+        rows = isinstance(self._source, Rows)
+        self.sized = rows and not self._source.cells
+        if crs is not None and not rows and not points:
+            raise PrepareError(f"{path}: {name}_crs={crs} is of points and tables only; leave it "
+                               "out, or give the file its own.")
+        if self.sized and cell is not None and not self._cell.side and unit != "count":
+            raise PrepareError(f"{path}: {name}_unit={unit} with {cell_key}=0: a point has no "
+                               f"area. Pass {name}_unit=count, or {cell_key}= the side of the "
+                               "square that each point is the centre of.")
 
     def check(self, crs: Any, bounds: Bounds) -> None:
         """Look through the source inside the imagery, before any tile is made. Raise PrepareError
         if there is no overlap, or a value that is negative or not a number."""
         crs = CRS.from_user_input(crs)
+        if isinstance(self._source, Rows):
+            self._place(bounds, crs)
+            return
         if near_antimeridian(bounds, crs):
             bounds, crs = box_in(bounds, crs, PACIFIC), PACIFIC
         if isinstance(self._source, TargetPolygons):
-            if _impossible(self._source.overlap(bounds, crs)).any():
-                self._check_polygons(*self._source.read(bounds, crs), crs)
+            if impossible(self._source.overlap(bounds, crs)).any():
+                self._polygons(bounds, crs)
             self.notes += self._source.notes
             return
         window = self._source.overlap(bounds, crs)
@@ -117,7 +141,11 @@ class Zonal:
         bounds, crs = np.asarray(bounds, dtype=float).reshape(-1, 4), CRS.from_user_input(crs)
         if not len(bounds):
             return np.empty(0), np.empty(0)
-        if isinstance(self._source, TargetPolygons):
+        if isinstance(self._source, Rows) and self.points is None:
+            self._place((*bounds[:, :2].min(0).tolist(), *bounds[:, 2:].max(0).tolist()), crs)
+        if self.points is not None and self.points.counted:
+            total, cover = self._over_points(bounds, crs)
+        elif self.points is not None or isinstance(self._source, TargetPolygons):
             total, cover = self._over_polygons(bounds, crs)
         else:
             total, cover = self._over_turns(self._source.cells(bounds, crs))
@@ -125,6 +153,18 @@ class Zonal:
                 total *= _true_areas(bounds, crs) / SQUARE_METRES[self.unit]
         grazed = cover < SLIVER  # a neighbour's edge, which is straight in another CRS only
         return np.where(grazed, np.nan, total), np.where(grazed, 0, cover)
+
+    def _place(self, bounds: Bounds, crs: CRS) -> None:
+        """Read the points near the imagery."""
+        self.points, notes = place(self._source, bounds, crs, self._cell, self._cell_key)
+        self.notes += notes
+
+    def _over_points(self, bounds: np.ndarray, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of the points in tiles, and the share of each tile in their hull, where
+        no point means nobody."""
+        total = self.points.totals(bounds)
+        cover = np.maximum(self.points.cover(bounds, crs), np.where(total > 0, 2 * SLIVER, 0))
+        return np.where(cover > 0, total, np.nan), cover
 
     def _over_turns(self, rings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return `_over_cells`, for a raster in degrees summed over turns of the Earth: it is cut
@@ -172,7 +212,7 @@ class Zonal:
         """Return the values of a window, float64 [h, w], nan where the raster has none."""
         values, valid = self._source.read(window)
         values = values.astype(np.float64)
-        wrong = valid & _impossible(values)
+        wrong = valid & impossible(values)
         if wrong.any():
             row, column = np.argwhere(wrong)[0].tolist()
             centre = np.array([window.col_off + column + 0.5, window.row_off + row + 0.5])
@@ -192,17 +232,18 @@ class Zonal:
         if not finite.any():
             return np.full(len(bounds), np.nan), np.zeros(len(bounds))
         points = rings[finite].reshape(-1, 2)
-        geometry, values = self._source.read((*points.min(0).tolist(), *points.max(0).tolist()),
-                                             ground)
-        values = self._check_polygons(geometry, values, ground)
+        geometry, values = self._polygons((*points.min(0).tolist(), *points.max(0).tolist()),
+                                          ground)
         tiles = shapely.polygons(rings[finite])
         per = shapely.area(geometry) if self.unit == "count" else SQUARE_METRES[self.unit]
         return _of_all(finite, *area_weighted_sums(tiles, geometry, values, per), tiles)
 
-    def _check_polygons(self, geometry: np.ndarray, values: np.ndarray, crs: CRS) -> np.ndarray:
-        """Return the values as float64 [n]; raise PrepareError if one is impossible."""
+    def _polygons(self, bounds: Bounds, crs: CRS) -> tuple[np.ndarray, np.ndarray]:
+        """Return the polygons near `bounds`, both in `crs`, [n] and their values, float64 [n];
+        raise PrepareError if one is impossible."""
+        geometry, values = (self.points or self._source).read(bounds, crs)
         values = values.astype(np.float64)
-        wrong = np.flatnonzero(_impossible(values))
+        wrong = np.flatnonzero(impossible(values))
         if len(wrong):
             inside = shapely.point_on_surface(geometry[wrong[0]])
             value = "missing" if np.isnan(values[wrong[0]]) else f"{values[wrong[0]]:.9g}"
@@ -212,7 +253,7 @@ class Zonal:
                                f"{degrees_text(inside.x, inside.y, crs)} is {value}, as of "
                                f"{len(wrong)} there, expected 0 or more, {MOST:g} at most. Set "
                                f"the values of such polygons, or leave them out: `{command}`.")
-        return values
+        return geometry, values
 
 
 def _of_all(finite: np.ndarray, sums: np.ndarray, covered: np.ndarray,
@@ -223,12 +264,6 @@ def _of_all(finite: np.ndarray, sums: np.ndarray, covered: np.ndarray,
     total[finite] = np.where(covered > 0, sums, np.nan)
     cover[finite] = np.minimum(covered / shapely.area(tiles), 1)
     return total, cover
-
-
-def _impossible(values: np.ndarray) -> np.ndarray:
-    """Return where values are negative, beyond MOST or not a number."""
-    values = np.asarray(values, dtype=np.float64)
-    return ~((values >= 0) & (values <= MOST))
 
 
 def _exact_sums(cells: np.ndarray, tiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
