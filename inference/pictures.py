@@ -14,7 +14,7 @@ from rasterio.enums import Resampling
 from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.targets import UNKNOWN
 from utils.files import replacing
-from utils.style import SEQUENTIAL, class_colours, rgb
+from utils.style import SEQUENTIAL, rgb
 
 FIGURES = "figures"
 LONGEST = 1600       # pixels along a picture's longer side
@@ -32,13 +32,12 @@ def imagery_layer(mosaic: Mosaic, out: Path) -> tuple[dict[str, Any], tuple[int,
     return {"name": "imagery", "file": file}, valid.shape
 
 
-def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
+def class_layer(path: Path, classes: Sequence[str], colours: Sequence[str], areas: np.ndarray,
                 shape: tuple[int, int]) -> dict[str, Any]:
     """Draw the classes of the raster at `path`, of `areas` [C] square metres each, as a picture of
     height and width `shape`; return its layer for scene.json."""
     with rasterio.open(path) as file:
         labels = file.read(1, out_shape=shape, resampling=Resampling.nearest)
-    colours = class_colours(classes)
     palette = np.zeros((UNKNOWN + 1, 3), np.uint8)
     palette[: len(colours)] = rgb(colours)
     picture = Image.fromarray(labels)
