@@ -126,9 +126,17 @@ class PrepareConfig(ImageryKeys):
     text: TextConfig = key(TextConfig())
     labels: str | None = in_targets(None, "land use: a raster of classes, or polygons with a "
                                           "class column -> label/")
-    label_map: Any = in_targets(None, "from the source's values to 0..8, in quotes: "
-                                   "'label_map={5:0,6:1}', or a yaml file; null: the values are "
-                                      "the classes")
+    classes: Any = in_targets(None, "your own: names [town,forest] in the order of a raster's "
+                                    "numbers or as a column has them; in quotes, from values or "
+                                    "colours to names: 'classes={11:town,12:town,21:forest}'; a "
+                                    "yaml file of either; all: every value. null: label_map's, "
+                                    "the file's own names, or the paper's nine")
+    label_map: Any = in_targets(None, "from the source's values to classes=, or to the nine 0..8, "
+                                      "in quotes: 'label_map={5:0,6:1}', or a yaml file; null: "
+                                      "the values are the classes")
+    colour_tolerance: int = in_targets(0, "labels of colours: the largest difference of a channel, "
+                                          "of 255, to a named colour that counts as it (JPEG, "
+                                          "smoothed edges)", least=0, most=127)
     label_column: str | None = in_targets(None, "the polygons' column; null: the only one of a "
                                                 "usual name")
     population: str | None = in_targets(None, "a raster; polygons, points or H3 cells with a value "

@@ -12,15 +12,15 @@ from matplotlib.patches import Patch, Polygon
 from torch import Tensor
 from torch_geometric.data import Data
 
+from datasets.classes import LandUseClasses
 from datasets.stores.tile import CORNERS, LABEL
-from datasets.targets import CLASSES, UNKNOWN
+from datasets.targets import UNKNOWN
 from utils.drawing import FIGURE_FONT, bare, literal
 from utils.style import (
     LINE,
     OSM_GROUND,
     UNKNOWN_COLOUR,
     UNKNOWN_EDGE,
-    class_colours,
     label_colour,
     painted,
 )
@@ -33,7 +33,7 @@ AMOUNTS = {"pop": "{:,.4g} people", "CO2": "{:,.4g} t CO2 a year"}
 
 def tile_figure(
     image: Tensor, graph: Data, tags: Mapping[int, tuple[str, str | None]],
-    land_use: Tensor | None, totals: Mapping[str, float],
+    land_use: Tensor | None, totals: Mapping[str, float], known: LandUseClasses,
 ) -> Figure:
     """Return a tile's image, its OSM objects and, if it is known, its land use.
 
@@ -45,9 +45,11 @@ def tile_figure(
         tags: label code -> tag value and, if it is known, layer.
         land_use: uint8 [H, W].
         totals: of the tile, by the names of AMOUNTS.
+        known: the classes of land use.
     """
     objects = _tag_handles(tags, graph.x[:, LABEL].int().tolist())
-    classes = [] if land_use is None else class_handles(CLASSES, set(np.unique(land_use)))
+    classes = [] if land_use is None else class_handles(
+        known.names, known.colours, set(np.unique(land_use)))
     columns, lines = 2 + bool(classes), -(-max(len(objects), len(classes)) // 2)
     figure = Figure(figsize=(PANEL * columns, HEAD + PANEL + LINE_HEIGHT * lines),
                     layout="constrained")
@@ -55,7 +57,7 @@ def tile_figure(
     axes[0].imshow(image.movedim(0, -1).numpy())
     draw_objects(axes[1], graph.x, image.shape[-1], image.shape[-2])
     if classes:
-        axes[2].imshow(painted(land_use.numpy(), class_colours(CLASSES)), interpolation="nearest")
+        axes[2].imshow(painted(land_use.numpy(), known.colours), interpolation="nearest")
     count = len(graph.x)
     titles = ("image", f"{count or 'no'} OSM object{'s' * (count > 1)}", "land use")
     for panel, title, legend, handles in zip(axes, titles, below, ([], objects, classes),
@@ -66,9 +68,9 @@ def tile_figure(
         if handles:
             legend.legend(handles=handles, loc="upper center", borderaxespad=0, ncols=2,
                           frameon=False, fontsize=FIGURE_FONT - 1)
-    known = [text.format(total) for name, text in AMOUNTS.items()
-             if (total := totals.get(name)) is not None]
-    figure.suptitle("\n".join([graph.name, ", ".join(known)]).strip(), fontsize=FIGURE_FONT + 2)
+    amounts = [text.format(total) for name, text in AMOUNTS.items()
+               if (total := totals.get(name)) is not None]
+    figure.suptitle("\n".join([graph.name, ", ".join(amounts)]).strip(), fontsize=FIGURE_FONT + 2)
     return literal(figure)
 
 
@@ -108,11 +110,12 @@ def _box_area(box: np.ndarray) -> float:
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
-def class_handles(classes: Sequence[str], seen: Collection[int]) -> list[Patch]:
+def class_handles(classes: Sequence[str], colours: Sequence[str],
+                  seen: Collection[int]) -> list[Patch]:
     """Return a legend of the classes that are seen, and of unknown pixels if there are any."""
     handles = [Patch(facecolor=colour, label=name)
-               for code, (name, colour) in enumerate(zip(classes, class_colours(classes),
-                                                         strict=True)) if code in seen]
+               for code, (name, colour) in enumerate(zip(classes, colours, strict=True))
+               if code in seen]
     if UNKNOWN in seen:
         handles.append(Patch(facecolor=UNKNOWN_COLOUR, edgecolor=UNKNOWN_EDGE, hatch="////",
                              linewidth=0, label="unknown"))

@@ -97,12 +97,12 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
         means={name: targets.means(mask) for name, mask in dealt.items() if mask.any()},
         closer=_closer(dataset, cities, targets, rules, guards, _fractions(roles))
         if is_poor(_fractions(roles), rules) else {},
-        notes=_notes(lists, dealt, targets),
+        notes=_notes(lists, dealt, targets, dataset.classes), names=dataset.classes,
     )
 
 
 def _notes(lists: dict[str, list[str]], dealt: dict[str, np.ndarray],
-           targets: TileTargets) -> list[str]:
+           targets: TileTargets, names: Sequence[str]) -> list[str]:
     """Return what the lists of a split cannot teach or measure."""
     if targets.classes is None and not targets.totals:
         return ["no tile has a target (land use, population or CO2), so the lists are of no use "
@@ -114,7 +114,7 @@ def _notes(lists: dict[str, list[str]], dealt: dict[str, np.ndarray],
             of_list = targets.of(dealt[ROLES[role]])
             classes = None if of_list.classes is None else of_list.classes.sum(0)
             notes += shortcomings_of(file, len(lists[file]), role == TRAIN, of_list.totals,
-                                     classes)
+                                     classes, names)
     return notes
 
 

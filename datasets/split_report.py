@@ -1,6 +1,7 @@
 """The report of a split: how the tiles were dealt, and what is not as it should be."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,11 @@ import numpy as np
 
 from datasets.keys import SplitConfig
 from datasets.spatial_blocks import GUARD, TEST, TRAIN, VAL, shares
-from datasets.targets import CLASSES
 from utils.tables import format_number
 
 FAR = 0.05     # distance from a requested fraction that is reported
 MANY = 0.2     # fraction of tiles left out that is reported
+MANY_CLASSES = 12  # more of them have a line each, not a column
 ROLES = {TRAIN: "training", VAL: "validation", TEST: "test", GUARD: "left out"}
 
 
@@ -29,11 +30,12 @@ class SplitSummary:
         lists: file name -> names of its tiles.
         guarded: names of the tiles left out between the lists.
         incomplete: number of tiles in no list, by the target that they lack.
-        classes: name of a role -> pixels of each class of land use [9]; empty without land use.
+        classes: name of a role -> pixels of each class of land use [C]; empty without land use.
         means: name of a role -> total -> its mean.
         closer: another `split.block` -> fractions of the tiles [4], by role, that come closer to
             the requested ones; mostly empty.
         notes: what the lists cannot teach or measure.
+        names: of the classes of land use.
     """
 
     root: Path
@@ -47,6 +49,7 @@ class SplitSummary:
     means: dict[str, dict[str, float]]
     closer: dict[int, np.ndarray]
     notes: list[str]
+    names: Sequence[str]
 
     def __str__(self) -> str:
         rules = self.rules
@@ -99,7 +102,7 @@ class SplitSummary:
             for role, size in self._sizes().items():
                 absent = np.flatnonzero(present & (self.classes[role] == 0))
                 if size and role != "left out" and len(absent):
-                    names = ", ".join(CLASSES[number] for number in absent)
+                    names = ", ".join(self.names[number] for number in absent)
                     absences.append(f"absent in {role}: {names}")
             if absences:
                 lines.append(f"  classes      {'; '.join(absences)} (another split.seed may mend "
@@ -109,7 +112,7 @@ class SplitSummary:
     def _table(self) -> list[str]:
         sizes, totals = self._sizes(), list(self.means["all"])
         total = sum(sizes.values())
-        rows = [["", "tiles", "share", *(CLASSES if self.classes else ()),
+        rows = [["", "tiles", "share", *(self.names if self.classes else ()),
                  *(f"mean {name}" for name in totals)]]
         for role, size in {"all": total, **sizes}.items():
             row = [role, str(size), f"{size / total:.1%}"]
@@ -118,8 +121,11 @@ class SplitSummary:
                         for fraction in shares(self.classes[role][None])]
             rows.append(row + [format_number(self.means[role][name]) if size else "-"
                                for name in totals])
+        if self.classes and len(self.names) > MANY_CLASSES:
+            rows = [list(column) for column in zip(*rows, strict=True)]
+        first = max(11, *(len(row[0]) for row in rows))
         widths = [max(6, len(name)) for name in rows[0]]
-        return [f"  {row[0]:11}"
+        return [f"  {row[0]:{first}}"
                 + "".join(f"  {cell:>{width}}"
                           for cell, width in zip(row[1:], widths[1:], strict=True))
                 for row in rows]

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.stores.tile import TOTALS
-from datasets.targets import CLASSES
 from datasets.tiles import TileDataset
 
 
 @dataclass(frozen=True)
 class TileTargets:
-    """What the tiles have: pixels of each class [n, 9] (None if no tile has land use), and totals
+    """What the tiles have: pixels of each class [n, C] (None if no tile has land use), and totals
     by name [n], nan where missing."""
 
     classes: np.ndarray | None
@@ -31,12 +30,13 @@ class TileTargets:
 def read_targets(dataset: TileDataset) -> TileTargets:
     """Return the targets of all tiles."""
     tiles = len(dataset.names)
-    classes = np.zeros((tiles, len(CLASSES)))
+    count = len(dataset.classes)
+    classes = np.zeros((tiles, count))
     totals = {name: np.full(tiles, np.nan) for name in TOTALS}
     for index in range(tiles):
         labels = dataset.land_use(index)
         if labels is not None:
-            classes[index] = np.bincount(np.asarray(labels).ravel(), minlength=256)[:len(CLASSES)]
+            classes[index] = np.bincount(np.asarray(labels).ravel(), minlength=256)[:count]
         for name, values in totals.items():
             total = dataset.total(index, name)
             values[index] = np.nan if total is None else total

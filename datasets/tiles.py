@@ -18,7 +18,8 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from datasets.batching import join_graphs, stack
-from datasets.stores.city import MODALITIES, NO_CITY, city_of, modalities_of
+from datasets.classes import joint_classes
+from datasets.stores.city import MODALITIES, NO_CITY, cities_of, city_of, modalities_of
 from datasets.stores.open import open_store
 from datasets.stores.tile import LABEL, TOTALS
 
@@ -50,13 +51,15 @@ class TileDataset(Dataset):
             does not).
         modalities: what all tiles have, "image" and "osm" or one of them. Without "image" the
             images are black; without "osm" the graphs are empty.
+        land_use_classes: names and colours of the classes of land use, of all cities: the paper's
+            nine if they do not say; `classes` are the names.
         meta: city -> what its maker says of it (CRS, transform, tile_px, stride, sources ...), for
             cities that have such a file.
 
     Raises:
-        TileError: the folder, one of its parts, a file of a tile or a city is missing, or a meta
-            file cannot be read. Reading a tile raises it too, if the tile is damaged or not as
-            described above.
+        TileError: the folder, one of its parts, a file of a tile or a city is missing, a meta file
+            cannot be read, or cities have different classes. Reading a tile raises it too, if the
+            tile is damaged or not as described above.
     """
 
     def __init__(self, root: str | Path, cities: Sequence[str] | None = None,
@@ -72,6 +75,12 @@ class TileDataset(Dataset):
         self.modalities: tuple[str, ...] = tuple(
             name for name in MODALITIES if all(name in modalities_of(meta)
                                                for meta in self.meta.values()))
+        self.land_use_classes = joint_classes(self.root, self.meta, cities_of(self.names))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes of land use, in the order of the labels' values."""
+        return self.land_use_classes.names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -86,7 +95,8 @@ class TileDataset(Dataset):
         return self.store.image(index, self.image_size), self.store.graph(index, self.node_width)
 
     def land_use(self, index: int) -> Tensor | None:
-        """Return classes 0..8, others unknown: uint8 [H, W]; None if the tile has no label."""
+        """Return indices of `classes`, others unknown: uint8 [H, W]; None if the tile has no
+        label."""
         return self.store.land_use(index)
 
     def total(self, index: int, name: str) -> float | None:
@@ -137,7 +147,8 @@ class TileDataset(Dataset):
         tags = {code: (self.tag(index, code), layers[code] if 0 <= code < len(layers) else None)
                 for code in set(graph.x[:, LABEL].int().tolist())}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
-        return tile_figure(image, graph, tags, self.land_use(index), totals)
+        return tile_figure(image, graph, tags, self.land_use(index), totals,
+                           self.land_use_classes)
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:

@@ -83,19 +83,19 @@ def _write_cells(axes: Axes, confusion: np.ndarray, shares: np.ndarray) -> None:
 
 
 def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray,
-                 names: Sequence[str], classes: Sequence[str]) -> Figure:
+                 names: Sequence[str], classes: Sequence[str], colours: Sequence[str]) -> Figure:
     """Return image, true and predicted classes of up to eight tiles, with the share that is right.
 
     Args:
         images: [n, H, W, 3] uint8.
         truth: [n, H, W] classes, 255 where unknown.
         predicted: [n, H, W] classes.
+        colours: of the classes.
     """
     count = min(len(names), SHOWN_TILES)
     blocks = 1 if count <= 3 else 2
     rows = -(-count // blocks)
-    colours = style.class_colours(classes)
-    handles = class_handles(classes, set(np.unique([truth[:count], predicted[:count]])))
+    handles = class_handles(classes, colours, set(np.unique([truth[:count], predicted[:count]])))
     width = 6.6 * blocks
     longest = 0.55 + 0.075 * max(len(handle.get_label()) for handle in handles)  # inches
     lines = -(-len(handles) // max(int(width / longest), 1))

@@ -86,8 +86,9 @@ class SegmentationConfig(EvaluateConfig):
     modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
                                          "ones more", choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens", choices=decoder_names)
-    classes: list[str] | None = in_trained(None, "names of the classes, in the order of the "
-                                                 "labels' values; null: the nine of land use",
+    classes: list[str] | None = in_trained(None, "other names for the dataset's classes, in the "
+                                                 "order of the labels' values; null: as the "
+                                                 "dataset says, else the nine of land use",
                                            items=(1, 255))
 
 

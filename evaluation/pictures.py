@@ -29,7 +29,7 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
         "confusion": figures.confusion_figure(confusion, classes),
         "tiles": figures.tiles_figure(
             denormalise(images).numpy(), truth.numpy(), logits.argmax(1).numpy(),
-            [names[index] for index in shown], classes),
+            [names[index] for index in shown], classes, run.setup.head.colours),
         "error_map": figures.error_map_figure(
             names, 1 - right, "share of known pixels that is wrong", diverging=False,
             among=run.setup.dataset.names),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles
-from datasets.targets import CLASSES, UNITS, UNKNOWN
+from datasets.targets import MOST_CLASSES, UNITS, UNKNOWN
 from evaluation.baselines import regression_baselines, segmentation_baselines
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
@@ -28,7 +28,9 @@ class Segmentation:
     Attributes:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
         detail: columns that describe each tile.
-        head: what a model is for; the scale of a regression is fitted by `learn`.
+        head: what a model is for: of a segmentation once `settle` knows the dataset's classes;
+            the scale of a regression is fitted by `learn`.
+        record: entries of its own in results.json.
         seen: the targets that `learn` read of each list, which identify a result.
     """
 
@@ -37,11 +39,27 @@ class Segmentation:
 
     def __init__(self, cfg: SegmentationConfig):
         self.cfg = cfg
-        self.classes = tuple(cfg.classes or CLASSES)
-        if len(set(self.classes)) != len(self.classes) or not 2 <= len(self.classes) < UNKNOWN:
-            raise ConfigError(f"classes=[{','.join(self.classes)}]: expected 2 to {UNKNOWN - 1} "
+        named = cfg.classes
+        if named and (len({*named}) != len(named) or not 2 <= len(named) <= MOST_CLASSES):
+            raise ConfigError(f"classes=[{','.join(named)}]: expected 2 to {MOST_CLASSES} "
                               "different names, in the order of the labels' values")
-        self.head = SegmentationHead(cfg.modality, cfg.decoder, self.classes)
+
+    def settle(self, dataset: TileDataset) -> None:
+        """Take the classes of a dataset, by other names if the keys give any; set `head`. Raise
+        ConfigError if these are of another number than the dataset records."""
+        known, named = dataset.land_use_classes, self.cfg.classes
+        if named and known.stated and len(named) != len(known.names):
+            raise ConfigError(f"classes=[{','.join(named)}]: {len(named)} names, but "
+                              f"{dataset.root} has {len(known.names)} classes "
+                              f"({','.join(known.names)}); leave classes= out, or give each of "
+                              "them another name")
+        self.classes = tuple(named or known.names)
+        self.head = SegmentationHead(self.cfg.modality, self.cfg.decoder, self.classes, known.own)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What results.json says of the classes."""
+        return {"classes": list(self.classes), "class_colours": self.head.colours}
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
               seed: int = 0) -> LabelledTiles:
@@ -63,7 +81,7 @@ class Segmentation:
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
-        return {"totals": {}, "classes": seen}
+        return {"totals": {}, "classes": seen, "names": self.classes}
 
     def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
         """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
@@ -127,7 +145,11 @@ class Regression:
         self.cfg = cfg
         self.unit = UNITS[cfg.target]
         self.title = f"Regression of {self.unit}"
+        self.record: dict[str, Any] = {}
         self.head = RegressionHead(cfg.modality, cfg.target, TargetScale(cfg.target_scale))
+
+    def settle(self, dataset: TileDataset) -> None:
+        """Do nothing: a total follows from the keys alone."""
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
               seed: int = 0) -> LabelledTiles:

@@ -71,6 +71,7 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
     return {
         "problem": setup.problem.name, "title": setup.problem.title, "folder": str(setup.folder),
         "chosen_by": setup.problem.score,
+        **setup.problem.record,
         "protocol": setup.cfg.protocol, "reported": setup.reported,
         "tiles": {part: len(indices) for part, indices in setup.lists.items()},
         "seeds": list(results),

@@ -11,6 +11,7 @@ from datasets import TileDataset
 from datasets.labelled import LabelledTiles, read_list
 from datasets.list_quality import shortcomings_of
 from datasets.sample_city.tiles import ensure_sample
+from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
@@ -48,9 +49,11 @@ class Setup:
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head
-        self._check_head()
+        self._check_epochs()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
         self.dataset = self._open_tiles()
+        problem.settle(self.dataset)
+        self._check_head()
         self.lists = self._read_lists()
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
@@ -88,6 +91,8 @@ class Setup:
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
+        if self.problem.record and self.dataset.classes != CLASSES:
+            values["classes"] = self.problem.record["classes"]
         values |= {f"build.{name}": value for name, value in self.build.items()}
         return json.loads(json.dumps(values))
 
@@ -173,14 +178,17 @@ class Setup:
         compatibility.check_modalities(tiles, ["image"] if measured else modality.reads,
                                        f"modality={self.cfg.modality}", remedy)
 
-    def _check_head(self) -> None:
-        """Raise RoseError if a fine-tuned model is asked to be another, or none is there."""
+    def _check_epochs(self) -> None:
+        """Raise ConfigError if a fine-tuned model is to be measured, and none is there."""
         if self.finetuned is None and self.cfg.epochs == 0:
             missing = (f"{self.trained.path} holds none" if self.trained
                        else "mode=scratch takes none")
             raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {missing}; "
                               "give the best.safetensors of an evaluation as checkpoint=, or "
                               "more epochs")
+
+    def _check_head(self) -> None:
+        """Raise CheckpointError if a fine-tuned model is asked to be another."""
         if self.finetuned and (differing := differences(self.finetuned, self.problem.head)):
             raise CheckpointError(f"{self.trained.path}: holds a model fine-tuned for something "
                                   f"else: {', '.join(differing)}; ask for what it is, or give a "

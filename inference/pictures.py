@@ -17,7 +17,7 @@ from datasets.prepare.osm.spool import Spool
 from datasets.prepare.preview import OPACITY_ON_PLAIN, draw_objects
 from datasets.targets import UNKNOWN
 from utils.files import replacing
-from utils.style import LAYER_COLOURS, LINE, OSM_GROUND, SEQUENTIAL, class_colours, rgb
+from utils.style import LAYER_COLOURS, LINE, OSM_GROUND, SEQUENTIAL, rgb
 
 FIGURES = "figures"
 LONGEST = 1600       # pixels along a picture's longer side
@@ -51,13 +51,12 @@ def objects_layer(ground: BareGround, spool: Spool,
     return {"name": "OSM objects", "file": file, "legend": legend}, inside.shape
 
 
-def class_layer(path: Path, classes: Sequence[str], areas: np.ndarray,
+def class_layer(path: Path, classes: Sequence[str], colours: Sequence[str], areas: np.ndarray,
                 shape: tuple[int, int]) -> dict[str, Any]:
     """Draw the classes of the raster at `path`, of `areas` [C] square metres each, as a picture of
     height and width `shape`; return its layer for scene.json."""
     with rasterio.open(path) as file:
         labels = file.read(1, out_shape=shape, resampling=Resampling.nearest)
-    colours = class_colours(classes)
     palette = np.zeros((UNKNOWN + 1, 3), np.uint8)
     palette[: len(colours)] = rgb(colours)
     picture = Image.fromarray(labels)

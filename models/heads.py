@@ -7,7 +7,8 @@ from models import registry
 from models.decoders import SCALES, TargetScale
 from models.downstream import Regressor, Segmenter, build_regressor, build_segmenter
 from models.rose import Rose
-from utils.contents import Fields, Items, Number, Text
+from utils.contents import ContentFault, Fields, Items, Number, Text
+from utils.style import class_colours
 
 TARGETS = ("pop", "co2")
 _MOST_CLASSES = 1 << 16
@@ -23,10 +24,16 @@ class SegmentationHead:
     modality: str
     decoder: str
     classes: tuple[str, ...]  # their names, in the order of the labels' values
+    own_colours: tuple[str, ...] = ()  # of the classes, #rrggbb, if their labels came with colours
 
     def build(self, rose: Rose) -> Segmenter:
         """Return an untrained segmenter on `rose`."""
         return build_segmenter(rose, self.modality, self.decoder, len(self.classes))
+
+    @property
+    def colours(self) -> list[str]:
+        """A colour #rrggbb for each class."""
+        return list(self.own_colours) or class_colours(self.classes)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -35,7 +42,8 @@ class SegmentationHead:
 
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
-        return {"problem": self.problem, **self.choices}
+        colours = {"class_colours": list(self.own_colours)} if self.own_colours else {}
+        return {"problem": self.problem, **self.choices, **colours}
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,13 @@ def read_head(stored: dict[str, Any]) -> Head:
         stored = Fields({
             "modality": Text(registry.segmentation_modalities()),
             "decoder": Text(registry.decoder_names()),
-            "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}).check(stored, at)
-        return SegmentationHead(stored["modality"], stored["decoder"], tuple(stored["classes"]))
+            "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}, {
+            "class_colours": Items(Text(pattern="#[0-9a-f]{6}"))}).check(stored, at)
+        classes, own = tuple(stored["classes"]), tuple(stored.get("class_colours", ()))
+        if len(own) not in (0, len(classes)):
+            raise ContentFault(f"{at}.class_colours has {len(own)} colours, expected "
+                               f"{len(classes)}, one of each class")
+        return SegmentationHead(stored["modality"], stored["decoder"], classes, own)
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
         "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)

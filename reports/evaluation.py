@@ -9,7 +9,7 @@ from typing import Any
 from reports.blocks import Block, Section, bars, drawn, facts, folded, settings, table, tabs
 from reports.figures import better_of
 from reports.markup import Markup, element
-from reports.read import csv_rows, json_object, number, reading
+from reports.read import colour, csv_rows, json_object, number, reading
 from utils.style import class_colours
 from utils.tables import format_number, format_share, label_of, with_std
 
@@ -26,11 +26,8 @@ class Results:
     baselines: Mapping[str, Mapping[str, float]]  # label -> figure -> value
     seeds: Sequence[str]
     record: Mapping[str, Any]                     # the whole file
-
-    @property
-    def classes(self) -> list[str]:
-        """Of a segmentation, in the order of their numbers."""
-        return [name.removeprefix("iou_") for name in self.mean if name.startswith("iou_")]
+    classes: Sequence[str]                        # of a segmentation, in the order of their numbers
+    colours: Sequence[str]                        # of the classes
 
     @property
     def several(self) -> bool:
@@ -54,8 +51,14 @@ def evaluation_section(folder: Path) -> Section:
     with reading(folder / RESULTS, "the results of an evaluation"):
         record = json_object(folder / RESULTS)
         baselines = {str(name): _figures(values) for name, values in record["baselines"].items()}
-        results = Results(_figures(record["mean"]), _figures(record["std"]), baselines,
-                          [str(seed) for seed in record["seeds"]], record)
+        mean = _figures(record["mean"])
+        classes = [name.removeprefix("iou_") for name in mean if name.startswith("iou_")]
+        colours = [colour(text) for text in
+                   record.get("class_colours") or class_colours(classes)]
+        if len(colours) != len(classes):
+            raise ValueError(f"class_colours has {len(colours)} for {len(classes)} classes")
+        results = Results(mean, _figures(record["std"]), baselines,
+                          [str(seed) for seed in record["seeds"]], record, classes, colours)
         title, lines, evaluated = str(record["title"]), _lines(record), _evaluated(record)
         config, versions = dict(record["config"]), dict(record["versions"])
         remarks = [element("p", element("b", "Note: "), str(remark), class_="remark")
@@ -111,9 +114,9 @@ def _figures_table(results: Results) -> Markup:
 
 def _class_bars(results: Results) -> Markup:
     names = results.classes
-    rows = [(name, results.mean[f"iou_{name}"], colour,
+    rows = [(name, results.mean[f"iou_{name}"], fill,
              max(results.of_baselines(f"iou_{name}"), default=math.nan))
-            for name, colour in zip(names, class_colours(names), strict=True)]
+            for name, fill in zip(names, results.colours, strict=True)]
     return element("div", element("p", "Intersection over union of each class: 1 is perfect.",
                                   class_="note"), bars(rows, "the best baseline"), class_="narrow")
 

@@ -19,6 +19,7 @@ from utils.errors import ReportError, one_line, printable
 
 LARGE = 120_000        # bytes from which a PNG is packed again; small maps stay exact
 _MIME = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
 _VIEW = re.compile(r'<svg[^>]* viewBox="0 0 ([\d.]+) ([\d.]+)"')
 
 
@@ -70,6 +71,13 @@ def csv_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 def number(value: float | str | None) -> float:
     """Return a number of a JSON file or of a table; nan if it has none."""
     return math.nan if value is None or value == "" else float(value)
+
+
+def colour(value: str) -> str:
+    """Return a colour #rrggbb of a JSON file; raise ValueError for another text."""
+    if not _COLOUR.fullmatch(value):
+        raise ValueError(f"colour {value}, not of the form #4a98d3")
+    return value
 
 
 def picture(path: Path, large: int = LARGE) -> tuple[str, int, int]:

@@ -1,7 +1,6 @@
 """The section of a scene: its layers on a map to pan and zoom, legends, tables and files."""
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from reports.blocks import Block, Section, gradient, swatch, table
 from reports.markup import Markup, element
-from reports.read import json_object, number, picture, reading
+from reports.read import colour, json_object, number, picture, reading
 from reports.record import SCENE
 from utils.tables import format_number
 
@@ -18,7 +17,6 @@ _BUTTONS = (  # what each does, in words, and its sign
     ("in", "zoom in", "M8 3v10M3 8h10"), ("out", "zoom out", "M3 8h10"),
     ("home", "show all", "M3 8l5-5 5 5M4.5 7v6h7V7"),
     ("full", "full screen", "M3 6V3h3M10 3h3v3M13 10v3h-3M6 13H3v-3"))
-_COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 
 
 @dataclass(frozen=True)
@@ -87,20 +85,14 @@ def _table(item: Mapping[str, Any]) -> tuple[str, list[str], list[list[str | flo
 
 
 def _layer(folder: Path, item: Mapping[str, Any]) -> Layer:
-    legend = [(str(entry["name"]), _colour(entry["colour"]), number(entry.get("share")),
+    legend = [(str(entry["name"]), colour(entry["colour"]), number(entry.get("share")),
                number(entry.get("hectares"))) for entry in item.get("legend") or []]
     scale = item.get("scale")
     if scale:
         scale = (number(scale["low"]), number(scale["high"]),
-                 [_colour(colour) for colour in scale["colours"]], str(scale["unit"]))
+                 [colour(stop) for stop in scale["colours"]], str(scale["unit"]))
     return Layer(str(item["name"]), folder / str(item["file"]),
                  min(max(float(item.get("opacity", 1)), 0), 1), legend, scale or None)
-
-
-def _colour(value: str) -> str:
-    if not _COLOUR.fullmatch(value):
-        raise ValueError(f"colour {value}, not of the form #4a98d3")
-    return value
 
 
 def _headline(own: Sequence[tuple[str, str, str]], layers: Sequence[Layer], width: float,
@@ -154,10 +146,10 @@ def _panel(index: int, layer: Layer) -> Markup:
 def _legend(layer: Layer) -> Markup | None:
     if not layer.legend:
         return None
-    rows = [element("tr", element("th", swatch(colour), name, scope="row"),
+    rows = [element("tr", element("th", swatch(fill), name, scope="row"),
                     element("td", "" if math.isnan(share) else f"{share:.1%}", class_="number"),
                     element("td", "" if math.isnan(hectares) else f"{hectares:,.1f} ha",
-                            class_="number")) for name, colour, share, hectares in layer.legend]
+                            class_="number")) for name, fill, share, hectares in layer.legend]
     return element("table", element("tbody", rows), class_="legend")
 
 

@@ -9,6 +9,7 @@ is where in the file the value stands, such as `store.tiles`. Rules nest:
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -79,16 +80,19 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A text; with `choices`, one of them."""
+    """A text; with `choices`, one of them; with `pattern`, one that matches it as a whole."""
 
     choices: Sequence[str] = ()
     most: int = 100_000  # characters
+    pattern: str = ""
 
     def check(self, value: Any, at: str) -> str:
         if not isinstance(value, str) or len(value) > self.most:
             raise fault(at, value, f"a text of {self.most} characters or fewer")
         if self.choices and value not in self.choices:
             raise fault(at, value, f"one of {', '.join(self.choices)}")
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise fault(at, value, f"a text of the form {self.pattern}")
         return value
 
 

@@ -1,17 +1,18 @@
 """The colours of all figures, maps and pages, each stated here alone.
 
-Colour-blind readers can distinguish the nine land-use classes: any two differ by at least
-LEAST_DIFFERENCE (CIEDE2000) in normal vision, protanopia, deuteranopia and tritanopia. So do the
-series of plots and the layers of OSM objects. No such palette is known for more than nine classes;
-further ones differ in normal vision.
+Colour-blind readers can distinguish classes: any two of the nine of land use differ by at least
+LEAST_DIFFERENCE (CIEDE2000) in normal vision, protanopia, deuteranopia and tritanopia, and any two
+of twenty by LEAST_OF_TWENTY. So do the series of plots and the layers of OSM objects. Further
+classes differ in normal vision. `python -m benchmarks.palette` finds such colours.
 """
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-LEAST_DIFFERENCE = 14  # of any two classes, series or layers, for every reader; 1 is just visible
+# Of any two of the nine classes, series or layers, and of twenty classes; 1 is just visible.
+LEAST_DIFFERENCE, LEAST_OF_TWENTY = 14, 10
 
 # Land use as maps colour it: water blue, plants green, fields yellow, built-up land warm, streets
 # dark.
@@ -20,8 +21,11 @@ CLASS_COLOURS = {
     "residential": "#e2812a", "commercial": "#c2251f", "institution": "#8c5aa6",
     "industrial": "#4f2a20", "transport": "#434853",
 }
-FURTHER_COLOURS = ("#00a6a6", "#b5d33d", "#f7a8c4", "#1f3f8b", "#9c9fd8", "#7a8b2c", "#e0489e",
-                   "#8fd0b8", "#5c0f3c", "#d9b310")
+# Of classes of other names, the first that is free: the nine above, and eleven more.
+PALETTE = ("#4aa8ea", "#c2251f", "#4b1e78", "#f9e15c", "#878787", "#d2f0d2", "#e2812a", "#434853",
+           "#8c5aa6", "#96f0ff", "#4f2a20", "#2a8257", "#b3a692", "#f0a5c3", "#0000d2", "#696978",
+           "#7869ff", "#c3d296", "#c378b4", "#3c5a4b")
+EVENLY = 0.8192, 0.6711, 0.5497                  # steps that fill a cube of colours evenly
 STRIPES = (236, 205)                             # greys of a pixel whose class is unknown
 UNKNOWN_COLOUR, UNKNOWN_EDGE = "#ececec", "#b0b0b0"  # of the same in a legend, hatched
 NO_TILE, NO_VALUE = "#d2d2d2", "#6f6f6f"         # ground without a tile, a tile without a value
@@ -49,10 +53,11 @@ LAYER_COLOURS = {
 
 def class_colours(classes: Sequence[str]) -> list[str]:
     """Return a colour #rrggbb for each class: the nine of land use have their own."""
-    further = [name for name in classes if name not in CLASS_COLOURS]
-    colours = {name: FURTHER_COLOURS[index] if index < len(FURTHER_COLOURS)
-               else label_colour(index) for index, name in enumerate(further)}
-    return [CLASS_COLOURS.get(name) or colours[name] for name in classes]
+    own = [CLASS_COLOURS.get(name.casefold()) for name in classes]
+    free = [colour for colour in PALETTE if colour not in own]
+    free += [_hex(24 / 255 + 0.8 * (index * step % 1) for step in EVENLY)
+             for index in range(1, len(classes))]
+    return [colour or free.pop(0) for colour in own]
 
 
 def label_colour(code: int) -> str:
@@ -60,8 +65,11 @@ def label_colour(code: int) -> str:
 
     Neighbouring codes get hues far apart; codes whose hue comes again get another tone.
     """
-    red_green_blue = colorsys.hsv_to_rgb(code * 0.618034 % 1, *LABEL_TONES[code // 21 % 3])
-    return "#" + "".join(f"{round(255 * channel):02x}" for channel in red_green_blue)
+    return _hex(colorsys.hsv_to_rgb(code * 0.618034 % 1, *LABEL_TONES[code // 21 % 3]))
+
+
+def _hex(shares: Iterable[float]) -> str:
+    return "#" + bytes(round(255 * share) for share in shares).hex()
 
 
 def rgb(colours: Sequence[str]) -> np.ndarray:

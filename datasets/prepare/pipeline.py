@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from datasets.classes import classes_of_cities
 from datasets.dealt_lists import changed_lists
 from datasets.labelled import splits_command
 from datasets.prepare.account import Account
@@ -30,6 +31,7 @@ from datasets.prepare.settings import Settings
 from datasets.prepare.staging import Objects, announce, build_job
 from datasets.prepare.summary import PrepareSummary
 from datasets.prepare.targets.land_use import LandUse
+from datasets.prepare.targets.legend import Legend, as_key, listing
 from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
@@ -116,18 +118,31 @@ class _Preparation:
         crs, bounds = self.mosaic.crs.to_wkt(), self.mosaic.bounds
         self.sources = _target_arguments(self.settings)
         self.targets: list[LandUse | Zonal] = []
-        for kind, arguments in self.sources.items():
+        for kind, arguments in [*self.sources.items()]:
             ground = "the imagery" if self.settings.raster else "the area of the tiles"
             announce(f"checking {arguments['path']} against {ground}", self.progress)
             if kind == "label":
                 target = LandUse(**arguments)
                 target.check(crs, bounds, self.mosaic.transform)
+                self._check_classes(target.legend)
+                self.sources[kind] = target.arguments
             else:
                 target = Zonal(**arguments)
                 target.check(crs, bounds)
             self._say(target.notes)
             self.targets.append(target)
         _check_cells(self.settings, self.targets)
+
+    def _check_classes(self, legend: Legend) -> None:
+        """Raise PrepareError if the dataset has cities with other classes."""
+        folder, city = self.settings.folder, self.settings.city
+        for other, classes in classes_of_cities(folder).items():
+            if other != city and classes != legend.classes:
+                raise PrepareError(
+                    f"{folder}: {other} has the classes {listing(classes)}, and {city} would have "
+                    f"{listing(legend.classes)}; one dataset has one list. Choose another out=, "
+                    f"or give {city} the same list with {as_key('classes', classes)} (and with "
+                    "label_map= say which values they are).")
 
     def forecast(self) -> Forecast:
         """Return the forecast of a run."""
@@ -274,6 +289,12 @@ class _Preparation:
                        "more; they are off the lists"])
         return report
 
+    def _classes(self) -> dict[str, list[str]]:
+        """Return the record's entries of the classes of land use, if the city has any."""
+        legends = [target.legend for target in self.targets if isinstance(target, LandUse)]
+        return {key: list(values) for legend in legends for key, values in
+                (("classes", legend.classes), ("class_colours", legend.colours)) if values}
+
     def _meta(self, job: Job, total: BandReport) -> dict:
         """Return the city's record, enough to locate tiles, read label codes and make it again."""
         grid, spool = job.grid, job.spool
@@ -291,6 +312,7 @@ class _Preparation:
             # tile CITY_COL_ROW has its top-left pixel at COL * stride, ROW * stride
             "stride": grid.stride,
             "stretch": self.mosaic.stretch,
+            **self._classes(),
             "layers": list(spool.counts),
             "label_names": spool.labels.names,
             "label_layers": spool.labels.layers,
@@ -316,7 +338,8 @@ def _target_arguments(settings: Settings) -> dict[str, dict]:
     arguments = {}
     if settings.labels:
         arguments["label"] = {"path": settings.labels, "label_map": settings.label_map,
-                              "column": settings.label_column}
+                              "column": settings.label_column, "classes": settings.classes,
+                              "colour_tolerance": settings.colour_tolerance}
     for kind, name in TOTALS.items():
         if path := getattr(settings, name):
             key = "co2_cell" if name == "co2" and settings.co2_cell is not None else "cell"

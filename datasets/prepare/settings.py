@@ -15,9 +15,10 @@ from utils.recipes import resolve_recipe
 
 _PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
 # Keys that say more of another.
-_LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "label_map": "labels",
-         "label_column": "labels", "population_column": "population",
-         "population_crs": "population", "co2_column": "co2", "co2_crs": "co2", "co2_cell": "co2"}
+_LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "classes": "labels",
+         "label_map": "labels", "label_column": "labels", "colour_tolerance": "labels",
+         "population_column": "population", "population_crs": "population", "co2_column": "co2",
+         "co2_crs": "co2", "co2_cell": "co2"}
 
 
 @dataclass
@@ -47,7 +48,7 @@ class Settings(PrepareConfig):
             raise ConfigError(f"scheduler={self.scheduler} with workers={self.workers}: the "
                               "cluster has workers of its own; leave one out")
         for lone, source in _LONE.items():
-            if getattr(self, lone) is not None and not getattr(self, source):
+            if getattr(self, lone) not in (None, 0) and not getattr(self, source):
                 raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it "
                                   "could describe; add one, or leave this out")
         for name in ("cell", "co2_cell"):

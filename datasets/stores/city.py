@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.targets import MOST_CLASSES
 from utils.contents import Anything, Fields, Items, Number, Rule, Table, Text, Whole
 from utils.errors import TileError
 
@@ -32,6 +33,8 @@ META = Fields({}, {name: _Known(rule) for name, rule in {
     "label_names": Items(Text()), "label_layers": Items(_Known(Text())), "crs": Text(),
     "transform": Items([Number()] * 6), "raster_size": Items([Whole(least=1)] * 2),
     "metres_per_pixel": Items([Number(least=0)] * 2), "tile_px": Whole(least=1),
+    "classes": Items(Text(most=200), least=2, most=MOST_CLASSES),
+    "class_colours": Items(Text(pattern="#[0-9a-f]{6}"), most=MOST_CLASSES),
     "stride": Whole(least=1), "keys": Table(Anything()), "text": Table(Anything()),
     "modalities": Items(Text(MODALITIES), least=1),
 }.items()})

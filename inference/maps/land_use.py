@@ -25,7 +25,7 @@ from models.heads import SegmentationHead
 from utils.errors import ConfigError
 from utils.files import replacing
 from utils.progress import say_if_slow
-from utils.style import class_colours, rgb
+from utils.style import rgb
 
 MAP, PROBABILITIES = "map.tif", "probabilities.tif"
 OVERLAP = 0.5
@@ -45,7 +45,8 @@ class LandUseMap(MapKind):
             raise ConfigError(f"zones={cfg.zones}: {cfg.checkpoint} finds classes, and zones have "
                               "totals of people or CO2; give a checkpoint of "
                               "evaluate_pop_fusion.py, or leave zones= out")
-        self.classes, self.probabilities = list(head.classes), cfg.probabilities
+        self.classes, self.colours = list(head.classes), head.colours
+        self.probabilities = cfg.probabilities
         self.overlap = OVERLAP if cfg.overlap is None else cfg.overlap
 
     def least_bytes(self, grid: TileGrid) -> float:
@@ -87,18 +88,21 @@ class LandUseMap(MapKind):
         tags = {"TITLE": title,
                 **{f"CLASS_{value}": name for value, name in enumerate(self.classes)}}
         colours = {value: (*colour, 255)
-                   for value, colour in enumerate(rgb(class_colours(self.classes)).tolist())}
+                   for value, colour in enumerate(rgb(self.colours).tolist())}
         colours[UNKNOWN] = (0, 0, 0, 0)
         areas = np.zeros(len(self.classes))
         write_geotiff(out / MAP, self._count(strips, tiles, areas), ground,
                       Content("uint8", UNKNOWN, ["class"], tags, colours, Resampling.mode))
         if not areas.any():
             return None
-        style = write_style(out / MAP, self.classes)
+        style = write_style(out / MAP, self.classes, self.colours)
+        names = write_category_names(out / MAP, self.classes)
         files = [{"name": MAP, "what": "the class of each pixel, 255 where there is no imagery, "
                                        "with colours and names"},
                  {"name": style.name, "what": "names and colours for QGIS, which reads it with "
-                                              "the map"}]
+                                              "the map"},
+                 {"name": names.name, "what": "names of the classes for other programs that use "
+                                              "GDAL"}]
         if self.probabilities:
             tags["TITLE"] = f"{title}: probability of each class, in per cent"
             write_geotiff(out / PROBABILITIES, (strip[1:] for strip in strips), ground,
@@ -106,7 +110,7 @@ class LandUseMap(MapKind):
             files.append({"name": PROBABILITIES, "what": "per cent of each class, a band each "
                                                          "(Cloud-Optimised GeoTIFF)"})
         with say_if_slow(f"drawing {MAP}"):
-            layer = class_layer(out / MAP, self.classes, areas, shape)
+            layer = class_layer(out / MAP, self.classes, self.colours, areas, shape)
         return WrittenMap([self._in_words(areas), *self._doubts(areas)], [layer], files)
 
     def _count(self, strips: Strips, tiles: SceneTiles, areas: np.ndarray) -> Iterator[np.ndarray]:
@@ -134,18 +138,32 @@ class LandUseMap(MapKind):
         return f"{areas.sum() / 1e4:,.1f} hectares: {shares}"
 
 
-def write_style(raster: Path, classes: Sequence[str]) -> Path:
+def write_category_names(raster: Path, classes: Sequence[str]) -> Path:
+    """Write the names of the classes 0, 1 ... of `raster` as GDAL keeps those of a GeoTIFF, in a
+    file beside it; return the path."""
+    root = ElementTree.Element("PAMDataset")
+    names = ElementTree.SubElement(ElementTree.SubElement(root, "PAMRasterBand", band="1"),
+                                   "CategoryNames")
+    for name in classes:
+        ElementTree.SubElement(names, "Category").text = name
+    return _write_xml(root, raster.with_name(f"{raster.name}.aux.xml"))
+
+
+def write_style(raster: Path, classes: Sequence[str], colours: Sequence[str]) -> Path:
     """Write names and colours of the classes 0, 1 ... of `raster` for QGIS; return the path."""
     root = ElementTree.Element("qgis", styleCategories="Symbology")
     renderer = ElementTree.SubElement(ElementTree.SubElement(root, "pipe"), "rasterrenderer",
                                       type="paletted", band="1", opacity="1", alphaBand="-1")
     palette = ElementTree.SubElement(renderer, "colorPalette")
-    for value, (name, colour) in enumerate(zip(classes, class_colours(classes), strict=True)):
+    for value, (name, colour) in enumerate(zip(classes, colours, strict=True)):
         ElementTree.SubElement(palette, "paletteEntry", value=str(value), label=name, color=colour,
                                alpha="255")
+    return _write_xml(root, raster.with_suffix(".qml"), "<!DOCTYPE qgis>\n")
+
+
+def _write_xml(root: ElementTree.Element, path: Path, head: str = "") -> Path:
     ElementTree.indent(root)
-    path = raster.with_suffix(".qml")
     with replacing(path) as temporary:
-        temporary.write_text("<!DOCTYPE qgis>\n" + ElementTree.tostring(root, encoding="unicode")
-                             + "\n", encoding="utf-8")
+        temporary.write_text(head + ElementTree.tostring(root, encoding="unicode") + "\n",
+                             encoding="utf-8")
     return path

@@ -1,9 +1,9 @@
 """Land use of tiles, one class a pixel, from a raster of classes or polygons with classes."""
 
-import re
 import shlex
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,70 +17,100 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from datasets.prepare.geo.crs import Bounds
-from datasets.prepare.targets.colours import ColourRaster, colour_text, has_colours
+from datasets.prepare.geo.raster_io import open_raster_file
+from datasets.prepare.targets.categories import categories
+from datasets.prepare.targets.colours import (
+    MOST_COLOURS,
+    ColourRaster,
+    colour_text,
+    has_colours,
+    nearest_colours,
+)
+from datasets.prepare.targets.label_values import LabelValues, check_tolerance
+from datasets.prepare.targets.legend import (
+    ALL,
+    LISTED,
+    Legend,
+    LegendKeys,
+    as_key,
+    legend_of_all,
+    value_text,
+)
 from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import OUTSIDE, TargetRaster, open_raster
-from datasets.targets import CLASSES, IGNORED, UNKNOWN
-from utils.contents import Anything, ContentFault, parse_yaml
-from utils.errors import PrepareError, one_line
+from datasets.targets import UNKNOWN
+from utils.errors import PrepareError
 
 USUAL_COLUMNS = ("class", "class_id", "classid", "label", "land_use", "landuse", "category",
                  "code", "fclass", "gridcode")
-_EXAMPLE = "'label_map={11:residential,12:8}'"  # quoted, or bash splits it
-_LISTED = 12              # values named in a message
 _CHUNK = (32, 8)          # tiles whose polygons are read at once
 _CHUNKS = 8               # of them held
 _ALIGNED = 1e-3           # pixels that two grids may be apart and count as one
 
 
 class ClassRaster(TargetRaster):
-    """A raster of class numbers."""
+    """A raster of class numbers, with the `names` and `colours` that its file gives to them."""
 
     def check_bands(self, source: rasterio.DatasetReader) -> None:
         """Raise PrepareError unless the raster has one band of numbers, with the colours of one
         that is coded by colours."""
         if has_colours(source):
-            colours = ColourRaster(self.path, self.key).listing(_LISTED)
-            named = ",".join(f'"{colour}":{CLASSES[index % len(CLASSES)]}'
-                             for index, (colour, _) in enumerate(colours))
+            colours, widest = ColourRaster(self.path, self.key).listing(LISTED)
             shares = ", ".join(f"{colour} ({share:.1%})" for colour, share in colours)
+            named = {colour: f"class{number}" for number, (colour, _) in enumerate(colours, 1)}
+            tolerance = f" colour_tolerance={widest}" * bool(widest)
             raise PrepareError(f"{self.path}: the raster has {source.count} bands, as one whose "
                                f"colours are the classes: {shares}. Say what each colour means, "
-                               f"such as 'label_map={{{named}}}' (with your own classes), or in a "
-                               "yaml file; or pass a raster of one band of class numbers.")
+                               f"such as {as_key('classes', named)}{tolerance} (with your own "
+                               "names), or in a yaml file; classes=all calls each by its colour. "
+                               "Or pass a raster of one band of class numbers.")
         super().check_bands(source)
+        self.names, self.colours = categories(source)
 
 
 class LandUse:
-    """Land use classes of tiles; raise PrepareError if the file, its column or the map cannot be
+    """Land use classes of tiles; raise PrepareError if the file, its column or the keys cannot be
     used.
 
     Args:
-        path: a raster of one band of whole numbers, in any CRS and on any grid, or polygons
-            (GeoPackage, GeoParquet, GeoJSON, Shapefile).
-        label_map: the source's values (numbers, text, or colours #rrggbb) -> 0..8, a class's
-            name, or 9, 255 or null for "unknown"; a mapping, or the path of a yaml or json file
-            with one. None: the values are class numbers or names already.
+        path: a raster of one band of whole numbers, or one of colours, in any CRS and on any grid,
+            or polygons (GeoPackage, GeoParquet, GeoJSON, Shapefile).
+        label_map, classes: which classes there are, and which one a value is: see legend.py.
         column: the polygons' class column; None takes the only one of a usual name.
+        colour_tolerance: the largest difference, in the channel that differs most, of a colour to
+            a named one that counts as it.
+        legend: what `arguments` of another one holds, in place of both keys.
 
     Attributes:
+        legend: the classes and what values mean; None with classes=all before `check`.
         files: every file that is read.
         notes: what the user should know; filled by `check`.
     """
 
-    def __init__(self, path: str | Path, label_map: Mapping | str | Path | None = None,
-                 column: str | None = None):
-        self.path, self.notes = Path(path), []
-        self._mapped = label_map is not None
-        self._classes = read_label_map(label_map) if self._mapped else _own_values()
-        self._coloured = any(value.startswith("#") for value in self._classes)
-        kind = ColourRaster if self._coloured else ClassRaster
+    def __init__(self, path: str | Path, label_map: Any = None, column: str | None = None, *,
+                 classes: Any = None, colour_tolerance: int = 0,
+                 legend: Mapping[str, Any] | None = None):
+        self.path, self.notes, self._column = Path(path), [], column
+        self._tolerance = colour_tolerance
+        keys = LegendKeys.of(classes, label_map)
+        given = legend and Legend(**{**legend, "classes": tuple(legend["classes"]),
+                                     "colours": tuple(legend["colours"])})
+        coloured = given.coloured if given else keys.coloured
+        kind = ColourRaster if coloured else _any_raster if keys.classes == ALL else ClassRaster
         self._source = open_raster(self.path, "labels", kind) or TargetPolygons(
             self.path, "labels", "label_column", column, _usual_columns)
+        self._coloured = isinstance(self._source, ColourRaster)
+        self._names, self._colours = ((self._source.names, self._source.colours)
+                                      if isinstance(self._source, ClassRaster) else ({}, {}))
+        self.legend = given or self._completed(keys.legend(self._names, self.path))
         self._chunks: OrderedDict[tuple, tuple[shapely.STRtree, list[str]]] = OrderedDict()
-        map_files = [Path(label_map)] if isinstance(label_map, str | Path) and not _is_inline(
-            label_map) else []
-        self.files = self._source.files + map_files
+        self.files = [*self._source.files, *keys.files]
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that make another one with the same classes, as JSON, once checked."""
+        return {"path": str(self.path), "column": self._column,
+                "colour_tolerance": self._tolerance, "legend": asdict(self.legend)}
 
     def check(self, crs: Any, bounds: Bounds, transform: Affine | None = None) -> None:
         """Look through the source inside the imagery, before any tile is made.
@@ -90,39 +120,38 @@ class LandUse:
                 whose grid is another.
 
         Raises:
-            PrepareError: no overlap, values that are no classes and have no map, or a map that
-                names none of the values.
+            PrepareError: no overlap, values that are no classes, or classes of which none is
+                there.
         """
         crs = CRS.from_user_input(crs)
         if isinstance(self._source, TargetRaster):
-            counts, unit = self._count_cells(bounds, crs), "pixels"
+            counts = self._count_cells(bounds, crs)
+            values = LabelValues(self.path, counts, "pixels", self._names, lambda: counts)
             if crs != self._source.crs or not (
                     transform is None or _on_one_grid(self._source.transform, transform)):
                 self._note(f"{self.path.name}: on another grid than the imagery; resampled by "
                            "nearest neighbour")
         else:
-            counts, unit = Counter(map(_text, self._source.overlap(bounds, crs))), "polygons"
+            column = self._source.overlap(bounds, crs)
+            counts = Counter(map(value_text, column))
+            names = {value_text(value): str(value).strip() for value in reversed(column)
+                     if isinstance(value, str)}
+            values = LabelValues(self.path, counts, "polygons", names,
+                                 lambda: self._areas(bounds, crs))
             self.notes += self._source.notes
-        self._look_up(list(counts))
-        unnamed = Counter({value: count for value, count in counts.items() if value
-                           and value not in self._classes})
-        if unnamed and not set(counts) & set(self._classes):
-            raise PrepareError(f"{self.path}: label_map names none of the values inside the "
-                               f"imagery, which are {_listing(list(unnamed))}; it names "
-                               f"{_listing(list(self._classes))}. Map them to 0..8 or to "
-                               f"{', '.join(CLASSES)}.")
-        if unnamed:
-            values = ", ".join(f"{value} ({count})"
-                               for value, count in unnamed.most_common(_LISTED))
-            self._note(f"{self.path.name}: {unnamed.total()} {unit} of values that label_map does "
-                       f"not name are unknown: {values}; {unnamed.total() / counts.total():.2%} "
-                       f"of all {unit}")
-        if counts[""]:
-            self._note(f"{self.path.name}: {counts['']} {unit} without a value are unknown")
+        if self.legend is None:
+            self.legend = self._completed(legend_of_all(values.values, values.names, self.path))
+        values.check(self.legend)
+        for note in values.notes(self.legend, self._tolerance):
+            self._note(note)
+        if self._colours and not self.legend.key:
+            self._note(f"{self.path.name}: its numbers are taken for the paper's classes, "
+                       "0 water, 1 green ...; if its colours are a legend of your own, name the "
+                       f"numbers with classes=, such as {as_key('classes', ['town', 'forest'])}")
 
     def tile(self, bounds: Bounds, crs: Any, side: int) -> np.ndarray:
-        """Return the classes of a tile of `side` x `side` pixels: uint8 [side, side], 0..8, or 255
-        for unknown. Raise PrepareError if a value is no class and has no map, or the file is
+        """Return the classes of a tile of `side` x `side` pixels: uint8 [side, side], 0, 1 ... or
+        255 for unknown. Raise PrepareError if a value must not be there, or the file is
         damaged."""
         crs = CRS.from_user_input(crs)
         grid = rasterio.transform.from_bounds(*bounds, side, side)
@@ -144,8 +173,18 @@ class LandUse:
                                            for value in distinct.tolist()]
 
     def _value(self, cell: float) -> str:
-        """Return a cell's value like a map's keys."""
-        return colour_text(cell) if self._coloured else _text(cell)
+        """Return a cell's value like a legend's."""
+        return colour_text(cell) if self._coloured else value_text(cell)
+
+    def _completed(self, legend: Legend | None) -> Legend | None:
+        """Return a legend with the colours that the labels have for its classes."""
+        if legend is None:
+            return None
+        check_tolerance(legend, self._tolerance)
+        if self._coloured:
+            return legend.coloured_by({value: value for value in legend.meaning
+                                       if value.startswith("#")})
+        return legend.coloured_by(self._colours)
 
     def _burnt(self, grid: Affine, bounds: Bounds, crs: CRS,
                side: int) -> tuple[np.ndarray, list[str]]:
@@ -178,28 +217,46 @@ class LandUse:
             low = np.multiply((column, row), _CHUNK) * size - 2 * size
             high = np.multiply((column + 1, row + 1), _CHUNK) * size + 2 * size
             geometry, values = self._source.read((*low.tolist(), *high.tolist()), crs)
-            self._chunks[key] = shapely.STRtree(geometry), list(map(_text, values.tolist()))
+            self._chunks[key] = shapely.STRtree(geometry), list(map(value_text, values.tolist()))
         self._chunks.move_to_end(key)
         return self._chunks[key]
 
+    def _areas(self, bounds: Bounds, crs: CRS) -> Counter[str]:
+        """Return the polygons' area inside the imagery by value."""
+        shapes, values = self._source.read(bounds, crs)
+        areas: Counter[str] = Counter()
+        inside = shapely.area(shapely.intersection(shapes, shapely.box(*bounds)))
+        for value, area in zip(values, inside.tolist(), strict=True):
+            areas[value_text(value)] += area
+        return areas
+
     def _count_cells(self, bounds: Bounds, crs: CRS) -> Counter[str]:
         """Count the raster's pixels inside the imagery by value, those without data as ""."""
-        counts: Counter[str] = Counter()
+        cells: Counter[float] = Counter()
+        without = 0
         for strip in self._source.strips(self._source.overlap(bounds, crs)):
             values, valid = self._source.read(strip)
             if values.dtype.kind == "f":
                 self._check_whole(strip, values, valid)
-            for value, count in pd.Series(values[valid]).value_counts(dropna=False).items():
-                counts[self._value(value)] += count
-            counts[""] += int((~valid).sum())
+            cells.update(pd.Series(values[valid]).value_counts(dropna=False).to_dict())
+            without += int((~valid).sum())
+            if len(cells) > MOST_COLOURS:
+                raise PrepareError(f"{self.path}: more than {MOST_COLOURS:,} different values "
+                                   "inside the imagery: a picture or a measurement, expected "
+                                   f"{'colours' if self._coloured else 'numbers'} of classes. "
+                                   "Pass labels= a raster or polygons of classes.")
+        counts: Counter[str] = Counter()
+        for cell, count in cells.items():
+            counts[self._value(cell)] += count
+        counts[""] += without
         return counts
 
     def _check_whole(self, window: Window, values: np.ndarray, valid: np.ndarray) -> None:
-        """Raise PrepareError if a value [h, w] is no whole number, and no value that the map
-        names."""
+        """Raise PrepareError if a value [h, w] is no whole number, and no value that has a
+        class."""
         odd = valid & ~np.isnan(values) & (values != np.rint(values))
         if odd.any() and (unnamed := [value for value in np.unique(values[odd]).tolist()
-                                      if _text(value) not in self._classes]):
+                                      if value_text(value) not in self._meaning]):
             row, column = np.argwhere(odd & (values == unnamed[0]))[0].tolist()
             raise PrepareError(f"{self.path}: the value in row {window.row_off + row}, column "
                                f"{window.col_off + column} is {unnamed[0]:.9g}, but classes are "
@@ -208,98 +265,34 @@ class LandUse:
                                "calc --not-masked '(rint (read 1 1))' "
                                f"{shlex.quote(str(self.path))} classes.tif`.")
 
+    @property
+    def _meaning(self) -> Mapping[str, int]:
+        return self.legend.meaning if self.legend else {}
+
     def _look_up(self, values: Sequence[str]) -> np.ndarray:
-        """Return the class of each value: uint8 [n]; raise PrepareError if one is no class and
-        there is no map."""
-        wrong = [value for value in values if value and value not in self._classes]
-        if wrong and not self._mapped:
-            raise PrepareError(f"{self.path}: the values {_listing(wrong)} are no land use "
-                               f"classes, which are 0..8 ({', '.join(CLASSES)}; 9 and 255 are "
-                               "unknown). Say what yours mean with label_map=, such as "
-                               f"'label_map={{{wrong[0]}:green}}', or a yaml file of lines such "
-                               f"as `{wrong[0]}: green`.")
-        return np.array([self._classes.get(value, UNKNOWN) for value in values], np.uint8)
+        """Return the class of each value: uint8 [n]; raise PrepareError if one must not be
+        there."""
+        wrong = [value for value in values if self.legend.refuses(value)]
+        if wrong:
+            raise PrepareError(f"{self.path}: the value {wrong[0]} is no class, as when the "
+                               "imagery was looked through; was the file changed meanwhile? Run "
+                               "the command again.")
+        classes = np.array([self._meaning.get(value, UNKNOWN) for value in values], np.uint8)
+        named = [value for value in self._meaning if value.startswith("#")]
+        near = [at for at, value in enumerate(values)
+                if self._tolerance and value and value not in self._meaning]
+        if near:
+            distance, index = nearest_colours([values[at] for at in near], named)
+            for at in np.flatnonzero(distance <= self._tolerance):
+                classes[near[at]] = self._meaning[named[index[at]]]
+        return classes
 
 
-def read_label_map(label_map: Mapping | str | Path) -> dict[str, int]:
-    """Return a map of land use, or of the yaml or json file with one, with its keys as text and
-    its classes as numbers, 255 for unknown; raise PrepareError for no such file, no mapping or no
-    class."""
-    where = "label_map"
-    if _is_inline(label_map):
-        label_map = _parse_map(str(label_map), f"label_map={label_map}")
-    elif isinstance(label_map, str | Path):
-        where, label_map = f"{label_map}", _load_map(Path(label_map))
-    if not isinstance(label_map, Mapping) or not label_map:
-        raise PrepareError(f"{where}: found {label_map!r}, expected a map from the source's "
-                           f"values to classes, such as {_EXAMPLE} or, in a file, lines such as "
-                           "`11: residential`.")
-    for value in label_map:
-        if isinstance(value, bool):
-            raise PrepareError(f"{where}: a value is read as {value}; write it in quotes, such as "
-                               "'yes' or 'no'.")
-    return {_text(value): _class_number(where, value, name) for value, name in label_map.items()}
-
-
-def _load_map(path: Path) -> Any:
-    try:
-        return _parse_map(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, ValueError) as error:
-        if re.fullmatch(r"[^:/\\]+:[^:/\\.]+", str(path)):
-            raise PrepareError(f"label_map={path}: no such file; the shell splits braces; write "
-                               f"it in quotes: {_EXAMPLE}.") from error
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise PrepareError(f"{path}: {reason}. Pass a map such as {_EXAMPLE}, or label_map= a yaml "
-                           "or json file of one.") from error
-
-
-def _is_inline(label_map: Any) -> bool:
-    """Return whether a map stands in a text itself, as the command line gives one with colours."""
-    return isinstance(label_map, str) and label_map.lstrip().startswith("{")
-
-
-def _parse_map(text: str, where: str) -> Any:
-    """Return the map that yaml or json says; `#` before six hexadecimal digits begins a colour,
-    not a comment."""
-    text = re.sub(r"""(['"]?)(#[0-9A-Fa-f]{6})\1[ \t]*:(?=[^\n])""", r'"\2": ', text)
-    try:
-        return parse_yaml(text, Anything())
-    except ContentFault as error:
-        raise PrepareError(f"{where}: cannot be read as yaml or json: {error}, such as "
-                           "`11: residential`.") from error
-
-
-def _class_number(where: str, value: Any, name: Any) -> int:
-    if name is None or _text(name) in ("unknown", "ignore", *map(str, IGNORED)):
-        return UNKNOWN
-    number = _own_values().get(_text(name)) if not isinstance(name, bool) else None
-    if number is None:
-        raise PrepareError(f"{where}: {value}: {name} is no class of land use; choose among 0..8 "
-                           f"({', '.join(CLASSES)}), or 255 for unknown.")
-    return number
-
-
-def _own_values() -> dict[str, int]:
-    """Return the class of each number and name that a class may be written as."""
-    numbers = {str(number): number for number in range(len(CLASSES))}
-    names = {name: number for number, name in enumerate(CLASSES)}
-    return numbers | names | {str(value): UNKNOWN for value in IGNORED}
-
-
-def _text(value: Any) -> str:
-    """Return a value like a map's keys: 12, 12.0, "12" are one, as are "A" and "a"; "" is none."""
-    if value is None or value != value:  # nan
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip().casefold()
-
-
-def _listing(values: list[str]) -> str:
-    ordered = sorted(values, key=lambda value: (not value.lstrip("-").isdigit(),
-                                                len(value) if value.isdigit() else 0, value))
-    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
-    return ", ".join(ordered[:_LISTED]) + more
+def _any_raster(path: Path, key: str) -> TargetRaster:
+    """Return the raster at `path`, of colours if it has three bands of them."""
+    with open_raster_file(path) as source:
+        kind = ColourRaster if has_colours(source) else ClassRaster
+    return kind(path, key)
 
 
 def _usual_columns(columns: dict[str, str]) -> list[str]:
