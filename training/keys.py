@@ -13,6 +13,7 @@ SAMPLE = Choice("experiment", None, "sample: the generated city")
 EXPERIMENT = Choice("experiment", None, "own_city: values that suit your tiles and machine; "
                                         "sample: the generated city")
 BY_TILES = "null: by tiles and machine (training/own_city.py)"
+BY_WIDTH = "null: by the encoder's width (training/own_city.py)"
 RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
                                   "its accidents (utils/recipes.py)")
 
@@ -94,8 +95,7 @@ class TrainConfig(MachineKeys):
     lr_decay: str = recipe_key("lr_decay", section="schedule")
     lr: float | None = in_schedule(None, "null: blr * batch_size * accumulate * devices / 256",
                                    above=0, most=HIGHEST_RATE)
-    blr: float | None = in_schedule(1.5e-4, "base learning rate; null, as lr: by the encoder's "
-                                            "width (training/own_city.py)",
+    blr: float | None = in_schedule(1.5e-4, f"base learning rate; both {BY_WIDTH}",
                                     above=0, most=HIGHEST_RATE)
     weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0,
                                       most=HIGHEST_RATE)

@@ -19,12 +19,12 @@ import torch
 
 from datasets import TileDataset
 from models.image_encoder import ImageEncoder
-from training.keys import TrainConfig
+from training.keys import MachineKeys, TrainConfig
 from utils.checkpoint import newest_checkpoint, read_tar
 
 FEW = 48             # tiles: with fewer, a network mostly learns them by heart
 RATE = 2e-3          # of AdamW for an encoder of width 64; it falls as the width grows
-TUNING_RATE = 3e-4   # of Adam, in fine-tuning for classes
+CLASSES_RATE = 3e-4  # of Adam, in fine-tuning for classes
 TOTALS_RATE = 1e-4   # of Adam, in fine-tuning for a total
 KEYS = ("image_encoder", "precision", "batch_size", "total_epoch", "num_workers", "save_every",
         "picture_every")
@@ -60,6 +60,7 @@ class Plan:
 
 ON_CPU = Plan(batch=4, steps=6000, least=8, most=300)
 ON_GPU = Plan(batch=32, steps=8000, least=20, most=800)
+TUNING = Plan(batch=8, steps=1000, least=8, most=60)
 
 
 def encoder_for(tiles: int, machine: Machine) -> str:
@@ -140,7 +141,24 @@ def settled(cfg: TrainConfig) -> tuple[TrainConfig, list[str]]:
     return cfg, _in_words(cfg, free, tiles, machine)
 
 
-def machine_of(cfg: TrainConfig) -> Machine:
+def settled_tuning(cfg: Any, tiles: int, encoder: str) -> tuple[Any, list[str]]:
+    """Return the config of an evaluation in the same way.
+
+    Args:
+        tiles: for training.
+        encoder: of the checkpoint.
+    """
+    free = [name for name in ("lr", "epochs", "num_workers") if getattr(cfg, name) is None]
+    if not free:
+        return cfg, []
+    rate = TOTALS_RATE if hasattr(cfg, "target") else CLASSES_RATE
+    values = {"lr": rate_for(width_of(encoder), rate), "num_workers": workers_for(machine_of(cfg)),
+              "epochs": epochs_for(tiles, cfg.batch_size, TUNING)}
+    cfg = replace(cfg, **{name: values[name] for name in free})
+    return cfg, [f"Chosen for {tiles:,} training tiles and {encoder}:", _assignments(cfg, free)]
+
+
+def machine_of(cfg: MachineKeys) -> Machine:
     """Return what the run of `cfg` will have, before its processes start."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     gpu = cfg.accelerator not in ("cpu", "mps") and torch.cuda.is_available()
@@ -180,6 +198,10 @@ def _in_words(cfg: TrainConfig, free: list[str], tiles: int, machine: Machine) -
     steps = min(cfg.total_epoch * (tiles // size), cfg.max_steps or sys.maxsize)
     rate = f"lr {cfg.lr:g}" if cfg.lr else f"blr {cfg.blr:g}"
     lines = [f"Chosen for {tiles:,} tiles, {machine.cores} cores and {gpu}:",
-             "  " + " ".join(f"{name}={getattr(cfg, name)}" for name in free),
+             _assignments(cfg, free),
              f"  that is {steps:,} steps of {size} tiles, {rate}, falling to 0"]
     return lines
+
+
+def _assignments(cfg: MachineKeys, names: list[str]) -> str:
+    return "  " + " ".join(f"{name}={getattr(cfg, name)}" for name in names)

@@ -123,6 +123,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
     data_root, checkpoint = (shlex.quote(f"{key}={path}") for key, path in
                              (("data_root", run.cfg.data_path), ("checkpoint", run.folder)))
+    experiment = "experiment=own_city " * (run.cfg.blr is None)
     return [
         f"Outputs in {run.folder}:",
         f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object "
@@ -135,7 +136,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {weights}  the weights alone; in Python: "
         f"models.load_rose(\"{run.folder / weights}\")",
         "What it is worth, on tiles with labels (evaluate_pop_fusion.py: on tiles with totals):",
-        f"  python evaluate_seg_fusion.py {data_root} {checkpoint}",
+        f"  python evaluate_seg_fusion.py {experiment}{data_root} {checkpoint}",
     ]
 
 
