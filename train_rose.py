@@ -2,6 +2,7 @@
 
     python train_rose.py data_path=D batch_size=64 total_epoch=120 schedule=[90,110] \\
         save_root_dir=R save_dir=rose
+    python train_rose.py experiment=own_city data_path=D     # values that suit your own tiles
     python train_rose.py experiment=sample                   # two minutes, nothing needed
     python train_rose.py data_path=D recipe=release          # the authors' code with its accidents
     torchrun --nproc-per-node=4 train_rose.py data_path=D    # several GPUs; several hosts:
@@ -21,12 +22,15 @@ def train(cfg: TrainConfig) -> Scored:
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from datasets.sample_city.tiles import ensure_sample
     from training.devices import alone, launch
+    from training.own_city import settled
     from training.pretraining import PretrainingRun
     from training.records import last_epoch_losses, read_metrics
     from training.schedule import learning_rate, set_learning_rate
     from training.summary import add_picture, report
 
+    cfg, chosen = settled(cfg)  # what was left to the number of tiles and the machine
     fabric = launch(cfg)
+    fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
     with alone(fabric, Path(cfg.save_root_dir, cfg.save_dir), "save_dir"):
         ensure_sample(fabric, cfg.data_path, cfg.sample_tiles)
         with PretrainingRun(cfg, fabric) as run:

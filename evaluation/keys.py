@@ -7,12 +7,15 @@ from typing import Any
 
 from models.registry import decoder_names, regression_modalities, segmentation_modalities
 from training.keys import (
+    BY_TILES,
+    BY_WIDTH,
+    EXPERIMENT,
     HIGHEST_RATE,
-    SAMPLE,
     MachineKeys,
     in_data,
     in_network,
     in_outputs,
+    workers_key,
 )
 from utils.cli.program import Choice, Program
 from utils.config import recipe_key, section
@@ -53,14 +56,16 @@ class EvaluateConfig(MachineKeys):
     task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here "
                                   "hold")
     batch_size: int = in_trained(16, "tiles per device and step", least=1, most=1_000_000)
-    lr: float = in_trained(2e-5, "of the encoders, decaying step by step", above=0,
-                           most=HIGHEST_RATE)
+    lr: float | None = in_trained(2e-5, f"of the encoders, decaying step by step; {BY_WIDTH}",
+                                  above=0, most=HIGHEST_RATE)
     lr_multi: float = in_trained(100, "the head's rate is lr times this", above=0, most=1e12)
     linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0,
                                   most=HIGHEST_RATE)
     weight_decay: float = in_trained(0.01, "of Adam", least=0, most=HIGHEST_RATE)
-    epochs: int = in_trained(30, "0: measure a fine-tuned checkpoint as it is", least=0,
-                            most=1_000_000)
+    epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
+                                        "number of training tiles (training/own_city.py)", least=0,
+                                    most=1_000_000)
+    num_workers: int | None = workers_key(f"; {BY_TILES}")
     cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of "
                                             "in every epoch; the figures are the same",
                                       result=False)
@@ -103,8 +108,8 @@ class RegressionConfig(EvaluateConfig):
         "none", "units of training. none: the target's (the release); standard: mean 0, "
                 "deviation 1; log1p: the same, of its logarithm",
         choices=("none", "standard", "log1p"))
-    lr: float = in_trained(1e-5, "of the encoders, decaying step by step", above=0,
-                           most=HIGHEST_RATE)
+    lr: float | None = in_trained(1e-5, f"of the encoders, decaying step by step; {BY_WIDTH}",
+                                  above=0, most=HIGHEST_RATE)
     lr_multi: float = in_trained(1e5, "the head's rate is lr times this; made for "
                                       "target_scale=none",
                                  above=0, most=1e12)
@@ -144,7 +149,7 @@ def default_folder(cfg: Any) -> str:
     decoder = getattr(cfg, "decoder", "linear")
     parts = [
         cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality,
-        "" if decoder == "linear" else decoder, cfg.mode if cfg.epochs else "measured",
+        "" if decoder == "linear" else decoder, "measured" if cfg.epochs == 0 else cfg.mode,
         "" if cfg.protocol == "honest" else cfg.protocol,
         f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
         "while_training" if cfg.remove_while_training else "",
@@ -154,10 +159,10 @@ def default_folder(cfg: Any) -> str:
 
 SEGMENTATION = Program("evaluate_seg_fusion", SegmentationConfig, "Land-use segmentation.",
                        "python evaluate_seg_fusion.py data_root=D checkpoint=C",
-                       choices=(RECIPE, Choice("task", "seg", TASK), SAMPLE), implied=implied,
+                       choices=(RECIPE, Choice("task", "seg", TASK), EXPERIMENT), implied=implied,
                        folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY,
                        direction="maximize")
 REGRESSION = Program("evaluate_pop_fusion", RegressionConfig, "Population and CO2 of tiles.",
                      "python evaluate_pop_fusion.py data_root=D target=co2",
-                     choices=(RECIPE, Choice("task", "pop", TASK), SAMPLE), implied=implied,
+                     choices=(RECIPE, Choice("task", "pop", TASK), EXPERIMENT), implied=implied,
                      folder=("", "save_path"), default_folder=default_folder, named_by=NAMED_BY)

@@ -19,7 +19,7 @@ from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
 from models.network_file import NetworkFile
-from training import compatibility
+from training import compatibility, own_city
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError
 from utils.files import digest_of
@@ -55,6 +55,9 @@ class Setup:
         problem.settle(self.dataset)
         self._check_head()
         self.lists = self._read_lists()
+        self.cfg, chosen = own_city.settled_tuning(cfg, len(self.lists["train"]),
+                                                   self.build["image_encoder"])
+        fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
         self.features: dict[str, FrozenFeatures] = {}

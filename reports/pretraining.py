@@ -34,10 +34,12 @@ def pretraining_section(folder: Path) -> Section:
                 for row in csv_rows(folder / METRICS, _COLUMNS)]
     with reading(folder / CONFIG, "the keys of the run"):
         config = yaml_object(folder / CONFIG)
-    headline = _losses(rows)
+    headline, lines = _losses(rows), _lines(rows)
     if (folder / RECONSTRUCTION).is_file():
         with reading(folder / RECONSTRUCTION, "what train_rose.py measured"):
-            headline += _reconstruction(json_object(folder / RECONSTRUCTION))
+            measured = json_object(folder / RECONSTRUCTION)
+            headline += _reconstruction(measured)
+            lines += [str(measured["remark"])] if measured.get("remark") else []
     losses = drawn(folder, "loss", "Both losses, the learning rate and the speed over the steps",
                    "Above, both losses; below, the learning rate, and the tiles seen a "
                    "second.")
@@ -59,7 +61,7 @@ def pretraining_section(folder: Path) -> Section:
                             [attention_viewer(folder / ATTENTION)]))
     blocks.append(Block("How it was set", [_settings(config)]))
     return Section("Pretraining", f"Rose pretrained: {folder.resolve().name}", folder,
-                   _lines(rows), headline, blocks)
+                   lines, headline, blocks)
 
 
 def _lines(rows: Sequence[Mapping[str, float]]) -> list[str]:

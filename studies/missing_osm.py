@@ -77,7 +77,7 @@ def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfi
 
     best = str(Path(trained.save_path, f"seed_{seed}", BEST))
     folder = str(Path(f"{trained.save_path}_removed_{ratio:g}", f"model_of_seed_{seed}"))
-    return replace(trained, checkpoint=best if trained.epochs else trained.checkpoint,
+    return replace(trained, checkpoint=best if trained.epochs != 0 else trained.checkpoint,
                    mode="finetune", pretrained=False, epochs=0, remove_ratio=ratio, seeds=[seed],
                    save_path=folder)
 

@@ -34,6 +34,8 @@ def launch(cfg: MachineKeys) -> Fabric:
     if cfg.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("accelerator=cuda: there is no CUDA GPU that torch can use here; use "
                           "accelerator=auto, or cpu")
+    if cfg.threads:
+        torch.set_num_threads(cfg.threads)
     devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
     hosts = cfg.num_nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes

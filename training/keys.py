@@ -10,6 +10,10 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 HIGHEST_RATE = 1e30  # of learning and of weight decay; float32 holds no step of more
 ACCELERATORS = ("auto", "cpu", "cuda", "gpu", "mps")
 SAMPLE = Choice("experiment", None, "sample: the generated city")
+EXPERIMENT = Choice("experiment", None, "own_city: values that suit your tiles and machine; "
+                                        "sample: the generated city")
+BY_TILES = "null: by tiles and machine (training/own_city.py)"
+BY_WIDTH = "null: by the encoder's width (training/own_city.py)"
 RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
                                   "its accidents (utils/recipes.py)")
 
@@ -28,15 +32,15 @@ def accelerator_key(result: bool = False) -> Any:
                       result=result)
 
 
-def precision_key(**rules: Any) -> Any:
-    """State `precision`."""
-    return in_machine("32-true", "bf16-mixed is fast on GPUs, and on CPUs with bf16 instructions",
-                      choices=PRECISIONS, **rules)
+def precision_key(more: str = "", **rules: Any) -> Any:
+    """State `precision`; `more` ends its meaning."""
+    return in_machine("32-true", "bf16-mixed is fast on GPUs, and on CPUs with bf16 instructions"
+                      + more, choices=PRECISIONS, **rules)
 
 
-def workers_key() -> Any:
-    """State `num_workers`."""
-    return in_machine(2, "processes that load tiles; results do not depend on it", least=0,
+def workers_key(more: str = "") -> Any:
+    """State `num_workers`; `more` ends its meaning."""
+    return in_machine(2, "processes that load tiles; results do not depend on it" + more, least=0,
                       most=1024, result=False)
 
 
@@ -62,6 +66,8 @@ class MachineKeys:
     compile: bool = in_machine(False, "torch.compile: slower to start, faster from then on; "
                                       "needs a C++ compiler", result=False)
     num_workers: int = workers_key()
+    threads: int | None = in_machine(None, "of torch on a CPU; null: all cores", least=1, most=4096,
+                                     result=False)
 
 
 @dataclass
@@ -74,11 +80,12 @@ class TrainConfig(MachineKeys):
             "needs none", result=False)
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
                                              "[singapore,chicago]; null: all", items=(1, 10_000))
-    batch_size: int = in_data(64, "tiles per device and batch", least=1, most=1_000_000,
-                              result=False)
+    batch_size: int | None = in_data(64, f"tiles per device and batch; {BY_TILES}", least=1,
+                                     most=1_000_000, result=False)
     accumulate: int = in_data(1, "batches per step: as a larger batch_size, without its memory",
                               least=1, most=1_000_000, result=False)
-    total_epoch: int = in_schedule(120, "epochs", least=1, most=1_000_000, result=False)
+    total_epoch: int | None = in_schedule(120, f"epochs; {BY_TILES}", least=1, most=1_000_000,
+                                          result=False)
     max_steps: int | None = in_schedule(None, "stop after this many steps in all; null: run all "
                                               "epochs",
                                         least=1, result=False)
@@ -88,10 +95,12 @@ class TrainConfig(MachineKeys):
     lr_decay: str = recipe_key("lr_decay", section="schedule")
     lr: float | None = in_schedule(None, "null: blr * batch_size * accumulate * devices / 256",
                                    above=0, most=HIGHEST_RATE)
-    blr: float = in_schedule(1.5e-4, "base learning rate", above=0, most=HIGHEST_RATE)
+    blr: float | None = in_schedule(1.5e-4, f"base learning rate; both {BY_WIDTH}",
+                                    above=0, most=HIGHEST_RATE)
     weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0,
                                       most=HIGHEST_RATE)
-    image_encoder: str = in_network("vit_base_patch16_224", "any plain ViT of timm")
+    image_encoder: str | None = in_network("vit_base_patch16_224",
+                                           f"any plain ViT of timm; {BY_TILES}")
     pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
     graph_in_dim: int = in_network(524, "node width without the label code", least=16,
                                    most=65_536)
@@ -109,9 +118,12 @@ class TrainConfig(MachineKeys):
     resume: str = in_outputs("auto", "auto: continue what is in the folder; never: refuse it; or "
                                      "the path of a checkpoint", result=False)
     log_every: int = in_outputs(50, "steps per line of loss_record.txt", least=1, result=False)
-    save_every: int = in_outputs(5, "epochs per checkpoint", least=1, result=False)
-    picture_every: int = in_outputs(5, "epochs per reconstruction picture in TensorBoard", least=1,
-                                    result=False)
+    save_every: int | None = in_outputs(5, "epochs per checkpoint; null: a tenth of all", least=1,
+                                        result=False)
+    picture_every: int | None = in_outputs(5, "epochs per reconstruction picture in TensorBoard; "
+                                              "null: a tenth of all", least=1, result=False)
+    precision: str | None = precision_key(f"; {BY_TILES}")
+    num_workers: int | None = workers_key(f"; {BY_TILES}")
     seed: int = in_machine(0, "on a CPU the same seed gives the same weights", least=0,
                            below=2**32)
     strategy: str = in_machine(
@@ -124,4 +136,4 @@ class TrainConfig(MachineKeys):
 
 TRAIN = Program(
     "train_rose", TrainConfig, "Pretraining.", "python train_rose.py data_path=D batch_size=32",
-    choices=(RECIPE, SAMPLE), folder=("save_root_dir", "save_dir"))
+    choices=(RECIPE, EXPERIMENT), folder=("save_root_dir", "save_dir"))

@@ -23,6 +23,7 @@ from training.devices import compile_in_place, end_all, gather, together
 from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
+from training.outlook import reach, too_short, weight_size
 from training.records import Recorder
 from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
@@ -105,14 +106,17 @@ class PretrainingRun:
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
                 node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
-            derived = base_learning_rate(cfg.blr, self.tiles_per_step)
-            self.base_lr = derived if cfg.lr is None else cfg.lr
+            self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
+                            else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
                                    cfg.max_steps or sys.maxsize)
             self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
                                    cfg.log_every, self.total_steps, self.tiles_per_step,
                                    enabled=self.fabric.is_global_zero)
             self.epoch, self.step, self.global_step = 1, 0, 0
+            outlook = too_short(
+                reach(cfg, self.base_lr, self.sampler.steps_per_epoch, self.total_steps),
+                weight_size(rose), self.total_steps, self.base_lr)
             self.last_saved: Path | None = None
             if checkpoint := self._checkpoint_to_continue():
                 load_strictly(rose, checkpoint["model"], str(self.last_saved))
@@ -122,6 +126,8 @@ class PretrainingRun:
         optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay)
         self.optimizer = fabric.setup_optimizers(optimizer)
         self._continue(checkpoint)
+        if outlook and not self.finished:
+            fabric.print(outlook)
 
     def __enter__(self) -> "PretrainingRun":
         return self

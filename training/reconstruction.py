@@ -19,6 +19,7 @@ GROUPS = {"tag text": slice(None, AREA), "area": slice(AREA, PERIMETER),
           "perimeter": slice(PERIMETER, CORNERS.start), "corners": CORNERS, "centroid": CENTROID}
 BATCH = 8
 SAMPLED_TILES = 64
+LEAST_ERROR = 0.5  # grey values; of the mean colour in an image that is not of one colour
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,22 @@ class Reconstruction:
     tags_commonest: float           # the share right if the commonest tag is always chosen
     commonest: int                  # its label code; -1 without objects
     tags: int                       # number to choose from
+
+    @property
+    def unlearned(self) -> list[str]:
+        """Name what is no better than a guess: hidden pixels than the mean colour, hidden tags than
+        always the commonest; where both name equally many right, the text counts.
+
+        Images of one colour and tiles without objects leave nothing to learn.
+        """
+        image = (self.pixel_error_mean_colour >= LEAST_ERROR
+                 and self.pixel_error >= self.pixel_error_mean_colour)
+        osm = self.objects > 0 and (
+            self.tags_right < self.tags_commonest
+            or (self.tags_right == self.tags_commonest and self.tags > 1
+                and self.explained.get("tag text", 0) <= 0))
+        return ["hidden pixels are no nearer than the mean colour"] * image + [
+            "hidden tags are named no better than by always the commonest"] * osm
 
 
 def sample_indices(tiles: Sized, count: int) -> list[int]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from tqdm import tqdm
 
 from training.board import Board
+from training.outlook import WATCHED_S, WORTH_SAYING_S, duration
 from utils.errors import CheckpointError, one_line
 from utils.files import failing_as
 from utils.progress import progress_bar
@@ -77,6 +79,7 @@ class Recorder:
         else:
             self._append(metrics, ",".join(COLUMNS) + "\r\n")
         self.clock = time.perf_counter()
+        self.watched: tuple[float, int] | None = None  # when the first step ended, and its number
         self.board = Board(self.folder, global_step + 1 if global_step else None)
         self.bar = progress_bar(self.total_steps, global_step, "step")
 
@@ -90,6 +93,7 @@ class Recorder:
             self.bar.set_postfix_str(f"image {losses[0]:.4f}, OSM {losses[1]:.5f}, "
                                      f"{self._rate():.1f} tiles/s", refresh=False)
             self.bar.update()
+            self._say_duration(global_step)
         if (step % self.log_every == 0 or step == self.steps_per_epoch
                 or global_step == self.total_steps):
             self._line(epoch, step, global_step, lr)
@@ -121,6 +125,21 @@ class Recorder:
         self._append(metrics, ",".join(map(repr, row)) + "\r\n")
         self.board.scalars({"loss/image": image, "loss/osm": osm, "lr": lr,
                             "samples_per_second": rate}, global_step)
+
+    def _say_duration(self, global_step: int) -> None:
+        """Say once how long the run takes, by its first steps without the very first."""
+        now = time.perf_counter()
+        if not self.watched:
+            self.watched = now, global_step
+        started, first = self.watched
+        if started == math.inf or now - started < WATCHED_S:
+            return
+        self.watched = math.inf, first
+        seconds = (now - started) / (global_step - first)
+        left = self.total_steps - global_step
+        if left * seconds > WORTH_SAYING_S:
+            tqdm.write(f"{self.samples_per_step / seconds:.3g} tiles a second: about "
+                       f"{duration(left * seconds)} for the {left:,} steps left")
 
     def _rate(self) -> float:
         """Return tiles a second since the last line."""

@@ -51,7 +51,7 @@ def report(run: PretrainingRun) -> None:
         figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out,
                                                    _captions(run.tiles, graphs, out))
     save_figures(figures, run.folder / "figures")
-    write_json(run.folder / RECONSTRUCTION, asdict(measured))
+    write_json(run.folder / RECONSTRUCTION, {**asdict(measured), "remark": remark(run, measured)})
     write_attention(rose, run.tiles, telling_tiles(run.tiles, SHOWN_TILES), run.folder)
     write_report([run.folder], run.folder / REPORT)
     run.fabric.print(summary(run, measured))
@@ -76,9 +76,20 @@ def telling_tiles(tiles: TileDataset, count: int) -> list[int]:
     return indices
 
 
+def remark(run: PretrainingRun, measured: Reconstruction) -> str:
+    """Return what the run has not learned, and what to try; "" if it has learned both."""
+    if not measured.unlearned:
+        return ""
+    longer = f"more epochs (total_epoch={2 * run.cfg.total_epoch} in another save_dir=)"
+    remedy = (f"{longer}, or more tiles" if run.cfg.blr is None else
+              "experiment=own_city in another save_dir=, which chooses encoder, rate and epochs, "
+              f"or a larger lr= (here {run.base_lr:.2g}), or {longer}")
+    return f"This run has learned too little: {', and '.join(measured.unlearned)}. Try {remedy}."
+
+
 def summary(run: PretrainingRun, measured: Reconstruction) -> str:
     """Return in words what was learned."""
-    better = round(100 * (1 - measured.pixel_error / measured.pixel_error_mean_colour))
+    better = round(100 * (1 - measured.pixel_error / max(measured.pixel_error_mean_colour, 1e-9)))
     compared = f"{abs(better)}% {'less' if better > 0 else 'more'} than"
     lines = [
         "",
@@ -103,6 +114,8 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
         ]
     else:
         lines.append("  hidden map objects: none, for these tiles hold no OSM object")
+    if short := remark(run, measured):
+        lines.append(f"note: {short}")
     return "\n".join([*lines, *_outputs(run)])
 
 
@@ -110,6 +123,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
     data_root, checkpoint = (shlex.quote(f"{key}={path}") for key, path in
                              (("data_root", run.cfg.data_path), ("checkpoint", run.folder)))
+    experiment = "experiment=own_city " * (run.cfg.blr is None)
     return [
         f"Outputs in {run.folder}:",
         f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object "
@@ -122,7 +136,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {weights}  the weights alone; in Python: "
         f"models.load_rose(\"{run.folder / weights}\")",
         "What it is worth, on tiles with labels (evaluate_pop_fusion.py: on tiles with totals):",
-        f"  python evaluate_seg_fusion.py {data_root} {checkpoint}",
+        f"  python evaluate_seg_fusion.py {experiment}{data_root} {checkpoint}",
     ]
 
 

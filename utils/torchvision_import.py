@@ -1,12 +1,9 @@
 """Import torchvision beside a torch build that it was not compiled for.
 
-A registry wheel of torchvision is compiled for CUDA torch. Beside CPU-only torch its compiled
-operators cannot load, and then `import torchvision` itself fails, because it registers shape
-functions for two operators (`nms`, `qnms`) that do not exist. Rose needs none of the compiled
-operators, only the pure-Python transforms (and timm needs the import to work), so the two schemas
-are declared, and only when the import fails in just this way. Imported first wherever torchvision
-is: by `models`, `datasets.augment`, `datasets.prepare.text.clip` and, as torchmetrics imports it,
-`evaluation.metrics`.
+A registry wheel of torchvision is compiled for CUDA torch. Beside CPU-only torch `import
+torchvision` fails: it registers shape functions for two operators (`nms`, `qnms`) that do not
+exist. Rose needs no compiled operator, so the two schemas are declared, only when the import fails
+in just this way. Imported first wherever torchvision, timm or torchmetrics is.
 """
 
 import sys

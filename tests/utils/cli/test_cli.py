@@ -102,7 +102,7 @@ def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
     (["data_path=D", "augment=some"], "augment=some: choose one of aligned, image_only, none"),
     (["data_path=D", "precision=fp8"], "precision=fp8: choose one of 32-true, bf16-mixed, "
                                        "16-mixed"),
-    (["experiment=none"], "experiment=none: choose one of sample"),
+    (["experiment=none"], "experiment=none: choose one of own_city, sample"),
     (["data_path=D", "~bath_size"], "bath_size=: unknown key; did you mean batch_size?"),
     (["data_path="], "data_path=: "),
     (["data_path=D", "seed=5000000000"], "seed=5000000000: must be 0 or more and below "
