@@ -117,7 +117,7 @@ REFUSED = {
     "tour.osm": ("<kml/>", "outermost element is <kml>"),
     "shapes.osm": ('{"type": "FeatureCollection", "features": []}', "not a readable Open"),
     "xml.osm.pbf": (f"<osm>{CAFE}</osm>", "not a readable OpenStreetMap file"),
-    "xml.osm.gz": (f"<osm>{CAFE}</osm>", "not a readable OpenStreetMap file"),
+    "json.osm.gz": ('{"elements": []}', "it holds no XML, but begins with b'{"),
     "letters.osm": ('<?xml version="1.0" encoding="klingon"?><osm/>', "unknown encoding"),
     "deep.json": ('{"elements":' + "[" * 100_000, "nested too deeply"),
     "table.json": ('{"elements": {"a": 1}}', "elements is .*expected a list"),

@@ -1,6 +1,8 @@
 """Every command that a message on a vector file prints is run on the file that it answers, and the
 file that it writes is then read."""
 
+import bz2
+import gzip
 import json
 import shlex
 import shutil
@@ -76,6 +78,21 @@ def encoded(folder: Path) -> Path:
     return folder / "other.parquet"
 
 
+def packed(name: str, pack: Callable[[bytes], bytes], lines: bool = False):
+    def make(folder: Path) -> Path:
+        options = {"engine": "pyogrio", "driver": "GeoJSONSeq"} if lines else {}
+        degrees(building=["yes", "hut"]).to_file(folder / "unpacked.geojson", **options)
+        (folder / name).write_bytes(pack((folder / "unpacked.geojson").read_bytes()))
+        return folder / name
+    return make
+
+
+def table(folder: Path) -> Path:
+    frame = degrees(building=["yes", "hut"], area_in_meters=[81, 81])
+    frame.assign(geometry=frame.geometry.to_wkt()).to_csv(folder / "open.csv", index=False)
+    return folder / "open.csv"
+
+
 @dataclass(frozen=True)
 class Case:
     make: Callable[[Path], Path]
@@ -92,6 +109,13 @@ CASES = {
     "link": Case(linked, objects, "member crs is of the type 'link'", "linked_plain.geojson"),
     "ending": Case(saved("place.kml", building=["yes", "hut"]), objects,
                    "end in .kml are not read", "place.gpkg"),
+    "gzip": Case(packed("city.geojson.gz", gzip.compress), objects,
+                 "packed vector files are not read", "city.geojson"),
+    "bzip2": Case(packed("a b.geojson.bz2", bz2.compress), objects,
+                  "packed vector files are not read", "a b.geojson"),
+    "footprints_by_line": Case(packed("part-1.csv.gz", gzip.compress, lines=True), objects,
+                               "packed vector files are not read", "part-1.geojsonl"),
+    "footprints_in_a_table": Case(table, objects, "tables of text are not read", "open.parquet"),
     "layers_of_labels": Case(saved("two.gpkg", "old ones", "new", kind=["a", "b"]), labels,
                              "2 layers have a column kind", "two_old_ones.gpkg"),
     "layers_of_zones": Case(saved("some.gpkg", "it's", "new"), zones,

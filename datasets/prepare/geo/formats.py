@@ -5,13 +5,17 @@ files or the network. Before GDAL sees a file here, its first bytes are those of
 format, its parts are as long as their headers state, and nothing in it refers elsewhere.
 """
 
+import csv
 import functools
+import importlib
 import json
+import lzma
 import re
 import shlex
 import sqlite3
 import struct
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -31,6 +35,8 @@ _JSON = ("GeoJSON", "GeoJSONSeq", "JSONFG", "TopoJSON", "ESRIJSON")
 _DRIVERS = {".gpkg": ("GPKG",), ".geojson": _JSON, ".json": _JSON, ".geojsonl": _JSON,
             ".geojsons": _JSON, ".shp": ("ESRI Shapefile",), ".fgb": ("FlatGeobuf",)}
 _OTHERS = (".gdb", ".gml", ".gpx", ".kml", ".kmz", ".mif", ".sqlite", ".tab")  # often met
+_PACKERS = {".gz": "gzip", ".bz2": "bz2", ".xz": "lzma"}
+_WKT = ("geometry", "geom", "wkt", "the_geom")  # names of columns with well-known text
 ENDINGS = (*_DRIVERS, *PARQUET)
 _LOCK = threading.RLock()
 _CHUNK = 1 << 24
@@ -86,6 +92,10 @@ def check_file(path: Path) -> None:
         command = f"python -m zipfile -e {shlex.quote(str(path))} {shlex.quote(path.stem)}"
         raise PrepareError(f"{path}: archives are not read. Unpack it with `{command}`, and pass "
                            "what is in it.")
+    if ending in _PACKERS:
+        raise _packed(path)
+    if ending == ".csv" and (remedy := _of_table(path)):
+        raise PrepareError(f"{path}: tables of text are not read. {remedy}")
     if ending not in _DRIVERS:
         raise DataSourceError(f"its ending {path.suffix or 'is missing and'} is none of "
                               f"{', '.join(ENDINGS)}")
@@ -97,6 +107,40 @@ def check_file(path: Path) -> None:
     if not begins.match(head):
         raise DataSourceError(f"it does not begin like a file that ends in {path.suffix}")
     check(path, head)
+
+
+def _packed(path: Path) -> PrepareError:
+    """Return the error of a packed file, with the command that unpacks it."""
+    packer = _PACKERS[path.suffix.lower()]
+    try:
+        with importlib.import_module(packer).open(path) as file:
+            lines = file.read(1) == b"{" and path.stem.endswith(".csv")  # GeoJSON, a line each
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        return PrepareError(f"{path}: damaged or not packed by {packer} ({one_line(error)}). Get "
+                            "the file again.")
+    target = path.with_suffix("").with_suffix(".geojsonl").name if lines else path.stem
+    command = python_command(f"import {packer}, shutil; shutil.copyfileobj({packer}.open("
+                             f"{str(path)!r}), open({target!r}, 'wb'))")
+    return PrepareError(f"{path}: packed vector files are not read. Unpack it: `{command}`, and "
+                        f"pass {target}.")
+
+
+def _of_table(path: Path) -> str:
+    """Return the remedy for a CSV file of footprints; "" if it has no column of geometries."""
+    head = _first(path, 1 << 16).decode(errors="replace").lstrip("\ufeff")
+    if head.startswith("{"):
+        return f"It holds GeoJSON: rename it to {path.with_suffix('.geojsonl').name}."
+    names = next(csv.reader(head.splitlines()[:1]), [])
+    column = next((name for name in names if name.casefold() in _WKT), None)
+    if column is None:
+        return ""
+    target = path.with_suffix(".parquet").name
+    command = python_command(
+        f"import geopandas as g, pandas as p; t = p.read_csv({str(path)!r}); g.GeoDataFrame("
+        f"t.drop(columns={column!r}), geometry=g.GeoSeries.from_wkt(t[{column!r}]), crs=4326)"
+        f".to_parquet({target!r})")
+    return (f"If its {column} is in degrees of longitude and latitude, write it as GeoParquet: "
+            f"`{command}`, and pass {target}.")
 
 
 def _check_size(path: Path, expected: int) -> None:

@@ -32,11 +32,12 @@ from datasets.prepare.osm.osm_xml import READ_ERRORS, changes
 from datasets.prepare.osm.overpass_json import is_overpass_json
 from datasets.prepare.osm.rewriting import NO_TEXT, Extract, extract_of, objects, opened
 from datasets.prepare.osm.tags import LayerTable, Tagged
+from datasets.prepare.osm.unpacking import ENDINGS
 from utils.errors import PrepareError, one_line
 
-_COMPRESSED = ("", ".gz", ".bz2")
-SUFFIXES = (".pbf", ".o5m", *(kind + suffix for kind in (".osm", ".osh") for suffix in _COMPRESSED))
-CHANGES = (".osc", ".osc.gz", ".osc.bz2", ".osc.pbf")
+SUFFIXES = (".pbf", ".o5m", *(kind + suffix for kind in (".osm", ".osh")
+                              for suffix in ("", *ENDINGS)))
+CHANGES = (".osc.pbf", *(".osc" + suffix for suffix in ("", *ENDINGS)))
 CHUNK = 50_000  # features held at once
 NO_PLACE = "nodes without a place on Earth"
 EMPTY_WAYS, SHORT_WAYS = "ways without nodes", "ways of a single node"

@@ -4,19 +4,17 @@ The file is read with expat, without entities and without anything from elsewher
 lacks ends nothing: it is left to whoever builds shapes.
 """
 
-import bz2
-import gzip
-import zlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.parsers import expat
 
 from datasets.prepare.osm.elements import Element, element_id, place_of, tag_text
+from datasets.prepare.osm.unpacking import UNPACK_ERRORS, unpacked
 from utils.errors import PrepareError, one_line
 
-READ_ERRORS = (expat.ExpatError, OSError, EOFError, ValueError, LookupError, zlib.error)
-_CHUNK = 1 << 20  # bytes
-_OPENERS = {".gz": gzip.open, ".bz2": bz2.open}
+READ_ERRORS = (expat.ExpatError, ValueError, LookupError, *UNPACK_ERRORS)
+_XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<|\xff\xfe|\xfe\xff")
 _KINDS = {"node": "n", "way": "w", "relation": "r"}
 
 
@@ -29,10 +27,11 @@ def xml_elements(path: Path, keys: frozenset[str]) -> Iterator[Element]:
         READ_ERRORS: the file is damaged.
     """
     parser = _Parser(path, keys)
-    with _OPENERS.get(path.suffix.lower(), open)(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            parser.feed(chunk)
-            yield from parser.finished()
+    for number, chunk in enumerate(unpacked(path)):
+        if not number and not _XML.match(chunk):
+            raise ValueError(f"it holds no XML, but begins with {chunk[:12]!r}")
+        parser.feed(chunk)
+        yield from parser.finished()
     parser.feed(b"", last=True)
     yield from parser.finished()
 

@@ -12,7 +12,7 @@ and the OSM key unless the file does;
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,8 +63,8 @@ def tag_columns(layer: Layer, table: LayerTable) -> TagColumns | None:
     if pointer := _named(text, POINTER):
         name = layer.name or layer.path.stem
         return TagColumns(tuple(text), functools.partial(_pointed, text, pointer, name, table))
-    keyed = [name for name, kind in layer.columns.items()
-             if kind in (TEXT, TEXTS, FLAG) and name.casefold() in table.rule_of_key]
+    keyed = {name: key for name, kind in layer.columns.items()
+             if kind in (TEXT, TEXTS, FLAG) and (key := _key_of(name, layer, table))}
     packed = [name for name, kind in layer.columns.items()
               if kind in (TEXT, TAGS) and name.casefold() in PACKED]
     if keyed or packed:
@@ -104,10 +104,23 @@ def _pointed(text: Sequence[str], pointer: str, name: str, table: LayerTable,
         yield _tagged(key, np.where(codes == code, values, -1), texts, table)
 
 
-def _keyed(keyed: Sequence[str], packed: Sequence[str], table: LayerTable,
+def _key_of(name: str, layer: Layer, table: LayerTable) -> str | None:
+    """Return the key of `table` that a column is called like; a Shapefile cuts its name."""
+    name = name.casefold()
+    if name in table.rule_of_key:
+        return name
+    if len(name) < _SHAPEFILE_NAME or layer.path.suffix.lower() != ".shp":
+        return None
+    keys = [key for key in table.rule_of_key
+            if re.sub(r"\W", "_", key)[:_SHAPEFILE_NAME] == name]
+    return keys[0] if len(keys) == 1 else None
+
+
+def _keyed(keyed: Mapping[str, str], packed: Sequence[str], table: LayerTable,
            batch: pa.RecordBatch, lost: Lost) -> Iterator[Rows]:
-    for name in keyed:
-        yield _tagged(name, *words_of(batch.column(name)), table)
+    """Yield the tags of columns of one key each, and of columns of packed tags."""
+    for name, key in keyed.items():
+        yield _tagged(key, *words_of(batch.column(name)), table)
     for name in packed:
         column = batch.column(name)
         if isinstance(column.type, pa.BaseExtensionType):
@@ -148,7 +161,7 @@ def _classed(classes: ClassTable, others: dict[str, str], table: LayerTable,
              batch: pa.RecordBatch, lost: Lost) -> Iterator[Rows]:
     """Yield the tags that the rows hand on, and of the others those that their classes mean."""
     bare = np.ones(len(batch), bool)
-    for rows in _keyed((), classes.packed, table, batch, lost):
+    for rows in _keyed({}, classes.packed, table, batch, lost):
         bare[rows[0]] = False
         yield rows
     columns = [words_of(batch.column(name)) if name else (np.full(len(batch), -1), [])
@@ -176,8 +189,9 @@ def _labelled(label: str, table: LayerTable, batch: pa.RecordBatch,
 
 
 def _tagged(key: str, codes: np.ndarray, words: list[str], table: LayerTable) -> Rows:
-    """Return the tags of rows whose values of one key are `words[codes]`."""
-    return tag_rows(codes, words, lambda word: [(key, _value(word))], table)
+    """Return the tags of rows whose values of one key are `words[codes]`; a group of QuackOSM
+    states the key once more."""
+    return tag_rows(codes, words, lambda word: [(key, _value(word.removeprefix(f"{key}=")))], table)
 
 
 def _value(text: str) -> str:

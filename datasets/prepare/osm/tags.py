@@ -30,6 +30,10 @@ _SHORT = reprlib.Repr()
 _SHORT.maxlevel, _SHORT.maxstring = 3, 60
 _RULE_KEYS = ("layer", "points", "lines", "only", "except")
 _QUOTED = r'"((?:[^"\\]|\\.)*)"'
+_TEXT = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_PAIR = rf"{_TEXT}\s*:\s*(?:{_TEXT}|None|nan)"
+_DICT = re.compile(rf"\s*\{{\s*{_PAIR}(?:\s*,\s*{_PAIR})*\s*\}}\s*")
+_DICT_PAIR = re.compile(rf"({_TEXT})\s*:\s*(?:({_TEXT})|None|nan)")
 _HSTORE = re.compile(rf"{_QUOTED}\s*=>\s*{_QUOTED}")
 
 Pairs = Iterable[tuple[str, str]]
@@ -149,15 +153,26 @@ def label_pairs(text: str) -> Pairs:
 
 def packed_pairs(text: str) -> Pairs:
     """Return the tags of an hstore (GDAL's and osm2pgsql's), of a JSON object (HOT's), or of a
-    JSON list of keys and values (ohsome's, Overture's). Raise ValueError for any other text."""
+    JSON list of keys and values (ohsome's, Overture's), or of a dict as Python writes it. Raise
+    ValueError for any other text."""
     if text.lstrip().startswith(("{", "[")):
         try:
             return _json_pairs(json.loads(text))
         except RecursionError as error:
             raise ValueError("nested too deeply") from error
+        except ValueError:
+            if not _DICT.fullmatch(text):
+                raise
+            return [(_unescaped(key), _unescaped(value))
+                    for key, value in _DICT_PAIR.findall(text)]
     if text.strip() and "=>" not in text:
         raise ValueError("neither an hstore nor JSON")
     return [(key, re.sub(r"\\(.)", r"\1", value)) for key, value in _HSTORE.findall(text)]
+
+
+def _unescaped(text: str) -> str:
+    """Return a text of Python without its quotes."""
+    return re.sub(r"\\(.)", r"\1", text[1:-1])
 
 
 def _json_pairs(tags: Any) -> Pairs:

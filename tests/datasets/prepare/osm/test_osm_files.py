@@ -2,13 +2,14 @@
 
 import bz2
 import gzip
+import lzma
 from itertools import count
 
 import osmium
 import pytest
 import shapely
 
-from datasets.prepare.osm import osm_files
+from datasets.prepare.osm import osm_files, unpacking
 from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import no_overlap_message, read_objects
 from datasets.prepare.osm.osm_files import (
@@ -146,7 +147,12 @@ def compressed(suffix, compress):
 
 @pytest.mark.parametrize("change",
                          [as_pbf, compressed(".osm.gz", gzip.compress),
-                          compressed(".osm.bz2", bz2.compress)])
+                          compressed(".osm.bz2", bz2.compress),
+                          compressed(".osm.xz", lzma.compress),
+                          compressed(".osm.gz", bytes),  # unpacked on the way
+                          compressed(".osh.gz", bz2.compress),
+                          compressed(".osm.bz2", lambda data: bz2.compress(data[:999])
+                                     + bz2.compress(data[999:]))])
 def test_every_format_gives_the_same(drawing, tmp_path, change):
     path = drawing.write(tmp_path / "a.osm")
     first, second = read(path, CRS, BOUNDS), read(change(path), CRS, BOUNDS)
@@ -213,6 +219,11 @@ def test_nothing_is_left_in_the_temporary_folder(drawing, tmp_path, monkeypatch)
     ("empty.osm.pbf", b""), ("junk.osm.pbf", b"junk" * 99), ("empty.osm", b""),
     ("cut.osm", b'<osm version="0.6"><node id="1" '),
     ("junk.osm.gz", b"junk"), ("junk.osm.bz2", b"junk"),
+    *((f"cut.osm.{name}", pack(b"<osm>" + bytes(range(256)))[:-20]) for name, pack in (
+        ("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress))),
+    ("wrong.osm.gz", gzip.compress(b"<osm></osm>")[:-6] + b"junk??"),
+    ("of_pbf.osm.gz", gzip.compress(b"\0\0\0\x0d\n\tOSMHeader")),
+    ("nothing.osm.gz", gzip.compress(b"")),
 ])
 def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
@@ -220,6 +231,14 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, content):
     with pytest.raises(PrepareError, match=message) as raised:
         read(tmp_path / name, CRS, BOUNDS)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_file_that_unpacks_without_end_is_refused(tmp_path, monkeypatch, pack):
+    monkeypatch.setattr(unpacking, "_ALWAYS", 1 << 21)
+    (tmp_path / "a.osm.gz").write_bytes(pack(b"<osm>" + b" " * (4 << 20)))
+    with pytest.raises(PrepareError, match=r"a\.osm\.gz: unpacks to more than 2 MiB, over 300"):
+        read(tmp_path / "a.osm.gz", CRS, BOUNDS)
 
 
 def test_a_pbf_that_is_cut_short(tmp_path, drawing):

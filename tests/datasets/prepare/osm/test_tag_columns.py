@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 from datasets.prepare.osm import class_tables, vector_files
-from datasets.prepare.osm.tags import load_layers
+from datasets.prepare.osm.tags import load_layers, packed_pairs
 from datasets.prepare.osm.vector_files import tagged_layers
 from tests.datasets.prepare.places import UTM, metres, prepare, square
 from tests.datasets.prepare.reading import read, write
@@ -57,6 +57,8 @@ PACKED = {
         pa.struct({"key": pa.string(), "value": pa.string()}))),
     "json": pa.array([json.dumps(tags) if tags else None for tags in TAGS]),
     "json_list": pa.array([json.dumps(row) if row else None for row in rows(("k", "v"))]),
+    "dict": pa.array([str(tags) if tags else None for tags in TAGS]),
+    "list_of_pairs": pa.array([json.dumps(pairs) if pairs else None for pairs in KEYS_AND_VALUES]),
     "hstore": pa.array([tags and ",".join(f'"{key}"=>"{value}"' for key, value in tags.items()
                                           if value) for tags in TAGS]),
     "map_of_lists": pa.array([pairs and [(key, value and [value, "b"]) for key, value in pairs]
@@ -73,6 +75,51 @@ def test_packed_tags_of_every_kind(tmp_path, monkeypatch, kind, chunk):
     assert objects.listing == LISTING
     assert +objects.census.dropped == Counter()
     assert objects.census.notes == []
+
+
+@pytest.mark.parametrize("tags", [
+    {"building": "yes", "name": "O'Hara's", "landuse": 'the "wood"'},
+    {"name": "it's: {\"}, 'landuse': 'x'", "building": "yes"}, {"a": "1"}])
+def test_a_dict_as_python_writes_it(tags):
+    assert packed_pairs(str(tags)) == [*tags.items()]
+    assert packed_pairs(f"  {str(tags)[:-1]}, 'ref' : None }}") == [*tags.items(), ("ref", "")]
+
+
+@pytest.mark.parametrize("text", ["{'building': 'yes'", "{'building'}", "{building: 'yes'}",
+                                  "{'building': f()}", "{'a': 'b' 'c': 'd'}"])
+def test_a_dict_that_is_none(text):
+    with pytest.raises(ValueError):  # noqa: PT011
+        packed_pairs(text)
+
+
+def test_wide_columns_of_quackosm(tmp_path):
+    """Exploded tags, and groups of them, whose values state the key once more."""
+    exploded = {"feature_id": ["way/1", "way/2", "way/3"], "building": ["house", None, None],
+                "landuse": [None, "forest", None], "highway": [None, None, "primary"]}
+    grouped = {**exploded, "building": ["building=house", None, None],
+               "highway": [None, None, "highway=primary"]}
+    for number, columns in enumerate((exploded, grouped)):
+        gpd.GeoDataFrame(columns, geometry=SHAPES[:3], crs=UTM).to_parquet(
+            tmp_path / f"{number}.parquet")
+        assert read(tmp_path / f"{number}.parquet").listing == LISTING
+
+
+@pytest.mark.filterwarnings("ignore:.*(Normalized|10 characters)")
+def test_the_columns_of_a_hot_export_that_a_shapefile_cuts(tmp_path):
+    """A key is not mistaken for another that begins alike, and one that was cut is found."""
+    columns = {"building": ["house", None], "building_levels": ["2", "3"],
+               "building_material": ["brick", None], "construction:use": [None, "hut"]}
+    path = write(tmp_path / "a.shp", columns, SHAPES[:2])
+    assert set(tagged_layers(path, load_layers()).columns) == {"building", "building_l",
+                                                               "building_m", "constructi"}
+    assert read(path).listing == [("building", "house")]
+    row = "{layer: building, points: drop, lines: ring}"
+    (tmp_path / "mine.yaml").write_text(f"keys: {{building: {row}, construction:use: {row}}}")
+    mine = load_layers(tmp_path / "mine.yaml")
+    assert read(path, table=mine).listing == [("building", "house"), ("building", "hut")]
+    (tmp_path / "mine.yaml").write_text(
+        f"keys: {{construction:use: {row}, construction:year: {row}}}")
+    assert tagged_layers(path, load_layers(tmp_path / "mine.yaml")).layers == []
 
 
 def test_json_tags_of_a_geojson(tmp_path):
