@@ -12,6 +12,7 @@ import mercantile
 from datasets.bbox import DEEPEST_ZOOM, MERCATOR_LATITUDE
 from datasets.prepare.geo.raster_io import RASTER_ERRORS, has_place, open_raster_file
 from datasets.prepare.imagery.tile_sets import TilePicture, TileSet
+from datasets.prepare.imagery.web_tiles import MOST_SIDE
 from utils.contents import Anything, ContentFault, Table, parse_json
 from utils.errors import PrepareError
 
@@ -58,9 +59,9 @@ def is_tile_folder(folder: Path) -> bool:
 
 def flat_tiles(paths: Sequence[Path]) -> TileSet | None:
     """Return tiles whose names end in x-y-z, or are z-x-y, and that have no georeference of their
-    own; None if the files are no such tiles."""
+    own; None if the files are no such tiles. One file alone is none: dates look the same."""
     named = [(path, match) for path in paths if (match := _FLAT.fullmatch(path.name))]
-    if 2 * len(named) <= len(paths) or _is_placed(named[0][0]):
+    if len(named) < 2 or 2 * len(named) <= len(paths) or not _needs_place(named[0][0]):
         return None
     numbers = [(int(match[1]), int(match[3]), int(match[4])) for _, match in named]
     orders = [order for order in _ORDERS
@@ -140,13 +141,13 @@ def _is_tile(zoom: int, x: int, y: int) -> bool:
     return zoom <= DEEPEST_ZOOM and max(x, y) < 2**zoom
 
 
-def _is_placed(path: Path) -> bool:
-    """Return whether a file has a georeference of its own."""
+def _needs_place(path: Path) -> bool:
+    """Return whether a file is a picture of a tile's form without a georeference of its own."""
     try:
         with open_raster_file(path) as dataset:
-            return has_place(dataset)
+            return not has_place(dataset) and dataset.width == dataset.height <= MOST_SIDE
     except (PrepareError, *RASTER_ERRORS):
-        return False
+        return True
 
 
 def _rows(folder: Path, places: dict[int, set[tuple[int, int]]]) -> tuple[str, list[Path]]:

@@ -160,7 +160,8 @@ def _summary(tiles: TileSet, zoom: int, side: int, count: int, bbox: BBox | None
     others = _zooms({level for level in tiles.zooms if level != zoom and tiles.zooms[level]})
     more = f"; it also has {others}" if others else ""
     where = " in bbox" if bbox else ""
-    return f"{count:,} web map tiles of zoom {zoom}{where}, {side} x {side} pixels each{more}"
+    what = "1 web map tile" if count == 1 else f"{count:,} web map tiles"
+    return f"{what} of zoom {zoom}{where}, {side} x {side} pixels each{more}"
 
 
 def _gaps(tiles: TileSet, zoom: int, pictures: dict) -> list[str]:

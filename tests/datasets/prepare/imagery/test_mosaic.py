@@ -333,7 +333,7 @@ def test_another_process_reads_the_same_without_inspecting(tmp_path, monkeypatch
         text = json.dumps(mosaic.to_dict())
         expected = mosaic.read(Window(5, 5, 40, 40))
     monkeypatch.chdir("/")
-    monkeypatch.setattr(raster_module, "inspect_all", None)
+    monkeypatch.setattr(raster_module, "find_imagery", None)
     with Mosaic.from_dict(json.loads(text)) as there:
         assert (there.crs, there.transform, there.width,
                 there.height) == (mosaic.crs, mosaic.transform, mosaic.width, mosaic.height)

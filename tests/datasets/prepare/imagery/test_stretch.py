@@ -118,8 +118,9 @@ def test_few_pixels_of_few_files_are_sampled_and_always_the_same(tmp_path, monke
                      grid(40 * index))
     opened, read = [], []
     open_view, read_view = stretch_module.open_view, stretch_module.read_view
-    monkeypatch.setattr(stretch_module, "open_view", lambda path, reading: opened.append(path.stem)
-                        or open_view(path, reading))
+    monkeypatch.setattr(stretch_module, "open_view",
+                        lambda file, reading: opened.append(file.path.stem)
+                        or open_view(file, reading))
 
     def counted(view, window):
         read.append(window.width * window.height)
