@@ -10,7 +10,9 @@ from utils.config import key, recipe_key, section
 in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
 
-RASTER = "a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'"
+RASTER = ("a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'; or a "
+          "URL: of a GeoTIFF, a STAC item, tiles 'https://.../{z}/{x}/{y}.jpg', or the "
+          "capabilities of a WMTS or WMS")
 OSM = (".osm.pbf, .osm, Overpass JSON, GeoPackage, GeoParquet, GeoJSON, FlatGeobuf, Shapefile, or "
        "a folder of them")
 UNITS = ("count", "per_km2", "per_hectare", "per_m2")
@@ -36,6 +38,9 @@ class ImageryKeys:
     zoom: int | None = in_imagery(None, "of web map tiles: 0 is the Earth in one tile, 18 has "
                                         "pixels of about 0.5 m; null: the finest of a folder",
                                   least=0, most=30)
+    imagery_cache: str | None = in_imagery(
+        None, "folder of imagery fetched by URL; null: rose/imagery in the user's cache folder",
+        result=False)
     stretch: list[float] = in_imagery([2, 98], "percentiles that become black and white, of "
                                                "imagery that is not 8-bit", least=0, most=100,
                                   items=(2, 2))
