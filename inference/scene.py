@@ -6,19 +6,23 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from datasets.prepare.area import bare_ground
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.bare import BareGround
-from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
+from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import TileRules
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import LayerTable, load_layers
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.registry import TextEncoder, text_encoder
+from datasets.remote.imagery import Local
+from datasets.remote.opening import open_imagery
+from datasets.remote.urls import short_address
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
 from models.network_file import NetworkFile
@@ -81,37 +85,36 @@ def open_scene(cfg: SceneKeys, raster: str | None, network: NetworkFile, rose: R
         _check_text(encoder, width, network)
     by_batch = depends_on_batch(rose, reads_osm)
     metres = network.tiles.get("metres_per_pixel")
-    with say_if_slow(f"opening {raster or osm}"):
-        opened = _open_ground(cfg, raster, layers, metres)
+    with say_if_slow(f"opening {short_address(raster or osm)}"):
+        opened, local = _open_ground(cfg, raster, layers, metres)
     with opened as mosaic:
         patch = rose.image_encoder.patch
         if raster is not None and min(mosaic.width, mosaic.height) < patch:
-            raise PrepareError(f"{raster}: has {mosaic.width} x {mosaic.height} pixels, expected "
+            raise PrepareError(f"{short_address(raster)}: has {mosaic.width} x {mosaic.height} "
+                               "pixels, expected "
                                f"more than the {patch} x {patch} of a patch, the least that "
                                f"{network.path} sees; pass more imagery, or a finer resolution=")
         grid = TileGrid.over(mosaic, tile_px, stride, edges)
         files = [*mosaic.files,
                  *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
-        notes = [*mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
-                 *_notes_on_size(mosaic, grid, metres)]
+        notes = [*(local.source() if local else ()), *mosaic.warnings,
+                 *_notes_on_osm(cfg, reads_osm, by_batch), *_notes_on_size(mosaic, grid, metres)]
         yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
                     Objects(osm, layers, encoder, "or leave osm= out, to do without OSM"))
 
 
 def _open_ground(cfg: SceneKeys, raster: str | None, layers: LayerTable,
-                 trained: list[float] | None) -> Mosaic | BareGround:
-    """Return the raster's mosaic, or ground without imagery in pixels of the size that the model
-    was `trained` with unless `cfg` has another."""
+                 trained: list[float] | None) -> tuple[Mosaic | BareGround, Local | None]:
+    """Return the raster's mosaic and where it came from, or ground without imagery in pixels of
+    the size that the model was `trained` with unless `cfg` has another."""
     if raster is not None:
-        return open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs,
-                           resolution=cfg.resolution, stretch=tuple(cfg.stretch),
-                           nodata=cfg.nodata)
+        return open_imagery(raster, cfg)
     for name in ("bands", "zoom"):
         if (value := getattr(cfg, name)) is not None:
             raise ConfigError(f"{name}={value}: there is no raster= that it could describe; add "
                               "one, or leave this out")
     known = float(f"{trained[0]:.3g}") if trained else None  # a UTM zone's metres are not exact
-    return bare_ground(cfg.osm, layers, cfg.bbox, cfg.raster_crs, cfg.resolution or known)
+    return bare_ground(cfg.osm, layers, cfg.bbox, cfg.raster_crs, cfg.resolution or known), None
 
 
 def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
@@ -120,8 +123,12 @@ def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
 
 
 def scene_name(raster: str) -> str:
-    """Return what to call the scene at `raster`, or of the objects there: the file, or for a glob
-    the folder."""
+    """Return what to call the scene at `raster`, or of the objects there: the file, for a glob the
+    folder, for tiles by address the host."""
+    if "://" in raster:
+        address = urlsplit(raster)
+        name = Path(address.path).name
+        return (address.hostname or "scene") if "{" in raster or not name else name
     path = Path(raster)
     if path.name in ("", ".."):  # as of the folder "."
         path = path.resolve()

@@ -22,7 +22,7 @@ from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.bare import BareGround
-from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
+from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import TOTALS, Job, TileRules, open_job, remedy
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import LayerTable, listed, load_layers
@@ -35,6 +35,9 @@ from datasets.prepare.targets.legend import Legend, as_key, listing
 from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
+from datasets.remote.imagery import Local
+from datasets.remote.opening import open_imagery
+from datasets.remote.urls import short_address
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
@@ -55,8 +58,9 @@ def prepare_tiles(raster: str | Path | None, osm: str | Path | None, out: str | 
     are byte-equal to those of an undisturbed run.
 
     Args:
-        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`); None:
-            tiles of OSM objects alone, cut from `bbox` or the extent of `osm`.
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`), or an
+            address (see `remote.imagery.localised`); None: tiles of OSM objects alone, cut from
+            `bbox` or the extent of `osm`.
         osm: a vector file or a folder of them (see `objects.read_objects`); None: tiles of imagery
             alone.
         out: folder of the dataset; tiles are called `{city}_{col}_{row}`.
@@ -77,20 +81,21 @@ def prepare_tiles(raster: str | Path | None, osm: str | Path | None, out: str | 
         check_scheduler(settings.scheduler)
     layers = load_layers(settings.layers, settings.default_tags)
     encoder = text_encoder(**asdict(settings.text))
-    with _opened(settings, layers, progress) as mosaic:
-        preparation = _Preparation(settings, layers, encoder, mosaic, progress)
+    ground, local = _opened(settings, layers, progress)
+    with ground as mosaic:
+        preparation = _Preparation(settings, layers, encoder, mosaic, local, progress)
         return preparation.forecast() if settings.dry_run else preparation.run()
 
 
-def _opened(settings: Settings, layers: LayerTable, progress: bool) -> Mosaic | BareGround:
-    """Return the ground that tiles are cut from: of the raster, or of an area without imagery."""
-    announce(f"opening {settings.raster or settings.osm}", progress)
+def _opened(settings: Settings, layers: LayerTable,
+            progress: bool) -> tuple[Mosaic | BareGround, Local | None]:
+    """Return the ground that tiles are cut from, of the raster or of an area without imagery, and
+    where the imagery came from."""
+    announce(f"opening {short_address(settings.raster or settings.osm)}", progress)
     if settings.raster is None:
         return bare_ground(settings.osm, layers, settings.bbox, settings.raster_crs,
-                           settings.resolution)
-    return open_mosaic(
-        settings.raster, bands=settings.bands, raster_crs=settings.raster_crs,
-        resolution=settings.resolution, stretch=tuple(settings.stretch), nodata=settings.nodata)
+                           settings.resolution), None
+    return open_imagery(settings.raster, settings, progress)
 
 
 @dataclass
@@ -101,6 +106,7 @@ class _Preparation:
     layers: LayerTable
     encoder: TextEncoder
     mosaic: Mosaic | BareGround
+    local: Local | None  # where the imagery came from; None: there is none
     progress: bool
 
     def __post_init__(self) -> None:
@@ -183,7 +189,7 @@ class _Preparation:
     @property
     def _source(self) -> str:
         """The source that decides where tiles lie, for messages."""
-        return self.settings.raster or self.settings.osm
+        return short_address(self.settings.raster or self.settings.osm)
 
     def _subject(self) -> str:
         """Return what a preview of these tiles shows, as a digest."""
@@ -330,6 +336,7 @@ class _Preparation:
             "totals": dict(total.totals),
             "versions": versions(),
             "sources": checksums(self._files()),
+            **({"imagery": self.local.record()} if self.local and self.local.origin else {}),
         }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from datasets.keys import TEXTS, PrepareConfig, TextConfig
 from datasets.prepare.targets.cell_size import CellSize
+from datasets.remote.urls import without_secrets
 from datasets.split_lists import SplitRules
 from datasets.stores.city import MODALITIES
 from utils.config import check_type, check_values, is_group, keys_of, result_values
@@ -78,8 +79,8 @@ class Settings(PrepareConfig):
         return Path(self.out)
 
     def of_result(self) -> dict[str, Any]:
-        """Return the keys that the tiles depend on."""
-        return result_values(self)
+        """Return the keys that the tiles depend on, without what is secret in an address."""
+        return {**result_values(self), "raster": without_secrets(self.raster)}
 
 
 def _text_keys(text: str | dict[str, Any] | TextConfig) -> TextConfig:

@@ -25,7 +25,7 @@ from datasets.remote import cog, services, stac, tiles
 from datasets.remote.cache import Fetched, SourceFolder, cache_folder, today
 from datasets.remote.http import Http
 from datasets.remote.pieces import RemoteRaster, copy_pieces, piece_path, pieces_in
-from datasets.remote.urls import is_url, named, without_secrets
+from datasets.remote.urls import is_url, short_address, without_secrets
 from datasets.remote.virtual import Picture, write_virtual
 from utils.errors import ConfigError, PrepareError, printable
 from utils.progress import say
@@ -48,6 +48,13 @@ class Local:
     attribution: str | None = None
     fetched: str | None = None
     notes: list[str] = field(default_factory=list)
+
+    def source(self) -> list[str]:
+        """Return a note on where imagery comes from; none of a local raster."""
+        if self.origin is None:
+            return []
+        owner = f" ({self.attribution})" if self.attribution else ""
+        return [f"imagery of {self.origin}{owner}, fetched on {self.fetched}"]
 
     def record(self) -> dict[str, str | None] | None:
         """Return what a dataset records of imagery from elsewhere; None of a local raster."""
@@ -169,9 +176,9 @@ def _kind_of(request: _Request, name: str,
     if services.looks_like_service(start):
         content = _content(request, name, services.MOST_BYTES)
         return partial(_service, request, services.read_service(content, name, choice))
-    raise PrepareError(f"{named(name)}: neither a GeoTIFF nor a STAC item nor the description of a "
-                       "map service, expected one of them; other imagery is read from this "
-                       "machine: download it, and pass raster= the file")
+    raise PrepareError(f"{short_address(name)}: neither a GeoTIFF nor a STAC item nor the "
+                       "description of a map service, expected one of them; other imagery is read "
+                       "from this machine: download it, and pass raster= the file")
 
 
 def _content(request: _Request, name: str, most_bytes: int) -> bytes:
@@ -198,12 +205,12 @@ def _geotiffs(request: _Request, assets: list[stac.Asset], attribution: str | No
     """Fetch the window of one GeoTIFF, or of one a colour."""
     if request.zoom is not None:
         raise ConfigError(f"zoom={request.zoom}: zooms are of web map tiles, and "
-                          f"{named(request.raster)} is a GeoTIFF; leave it out, and pass "
+                          f"{short_address(request.raster)} is a GeoTIFF; leave it out, and pass "
                           "resolution= in metres for coarser pixels")
     rasters = [cog.remote_geotiff(asset.href, request.http.patience) for asset in assets]
     known = [raster.picture() for raster in rasters]
     picture, lattice, tags, factors = known[0]
-    notes = [f"{named(raster.url)}: a GeoTIFF without tiles, of which whole rows are fetched; this "
+    notes = [f"{short_address(raster.url)}: a GeoTIFF without tiles, of which whole rows are fetched; this "
              "is slow" for raster, (own, size, _, _) in zip(rasters, known, strict=True)
              if cog.is_plain(size, own)]
     for note in notes:
@@ -218,7 +225,7 @@ def _geotiffs(request: _Request, assets: list[stac.Asset], attribution: str | No
         same = (other.crs, other.width, other.height) == (picture.crs, picture.width,
                                                           picture.height)
         if not same or not other.transform.almost_equals(picture.transform):
-            raise PrepareError(f"{named(request.raster)}: its {asset.name} has {other.width} x "
+            raise PrepareError(f"{short_address(request.raster)}: its {asset.name} has {other.width} x "
                                f"{other.height} pixels on another grid than the {picture.width} x "
                                f"{picture.height} of {assets[0].name}, expected one grid; pass "
                                "raster= the address of one asset, and bands=")
@@ -253,7 +260,7 @@ def _united(picture: Picture, pictures: list[Picture], assets: list[stac.Asset])
 def _service(request: _Request, service: services.Service, folder: Path) -> Fetched:
     """Fetch a window of a map service."""
     if request.bbox is None:
-        raise ConfigError(f"bbox: no value given; {named(service.url)} draws maps of any place: "
+        raise ConfigError(f"bbox: no value given; {short_address(service.url)} draws maps of any place: "
                           "add bbox=[west,south,east,north] in degrees")
     pixel = request.resolution
     if pixel is None and request.zoom is not None:
@@ -272,7 +279,7 @@ def _service(request: _Request, service: services.Service, folder: Path) -> Fetc
         window = _window(request, picture)
         if window.width * window.height > MOST_PIXELS:
             raise ConfigError(f"resolution={request.resolution}: {window.width:,} x "
-                              f"{window.height:,} pixels of {named(service.url)} in bbox=, "
+                              f"{window.height:,} pixels of {short_address(service.url)} in bbox=, "
                               f"expected {MOST_PIXELS:,} at most; pass a coarser resolution= or "
                               "a smaller bbox=")
         pieces = list(pieces_in(window, lattice, picture.width, picture.height))
@@ -286,7 +293,7 @@ def _service(request: _Request, service: services.Service, folder: Path) -> Fetc
 def _window(request: _Request, picture: Picture) -> Window:
     """Return the pixels of a raster in the area that is asked for; raise PrepareError if it has
     none there."""
-    name = named(request.raster)
+    name = short_address(request.raster)
     if request.bbox is None:
         return Window(0, 0, picture.width, picture.height)
     wkt = picture.crs or (request.crs and CRS.from_user_input(request.crs).to_wkt())
@@ -319,7 +326,7 @@ def _announce(request: _Request, picture: Picture, window: Window, count: int,
     area = f", {request.bbox.area_km2:,.1f} km2" if request.bbox else ""
     say([f"fetching {window.width:,} x {window.height:,} pixels"
          f" ({format_bytes(window.width * window.height * pixel)} uncompressed{area}) from "
-         f"{named(request.raster)} in {count:,} "
+         f"{short_address(request.raster)} in {count:,} "
          f"pieces into {folder}; those that are there are not fetched again"])
 
 

@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from datasets.prepare.geo.raster_io import RASTER_ERRORS, check_blocks, raster_reason
 from datasets.remote.http import AGAIN, Patience, RemoteError, refusal
 from datasets.remote.threads import in_threads
-from datasets.remote.urls import named
+from datasets.remote.urls import short_address
 from datasets.remote.virtual import Picture
 from utils.files import replacing
 from utils.progress import passing_bar
@@ -52,8 +52,8 @@ class RemoteRaster:
         with rasterio.Env(**self.options):
             try:
                 with self.open() as dataset:
-                    check_blocks(Path(named(self.url)), dataset)
-                    return (Picture.of(dataset, named(self.url)), _lattice(dataset, self.unit),
+                    check_blocks(Path(short_address(self.url)), dataset)
+                    return (Picture.of(dataset, short_address(self.url)), _lattice(dataset, self.unit),
                             dataset.tags(), dataset.overviews(1))
             except RASTER_ERRORS as error:
                 raise self.fault(error, "cannot be opened") from error
@@ -63,7 +63,7 @@ class RemoteRaster:
         reason = raster_reason(error)
         if match := _STATUS.search(f"{error} {error.__cause__}"):
             return RemoteError(refusal(self.url, int(match[1])), int(match[1]))
-        return RemoteError(f"{named(self.url)}: {what} ({without_address(reason)}): the server "
+        return RemoteError(f"{short_address(self.url)}: {what} ({without_address(reason)}): the server "
                            f"stops midway, or the file is damaged; {AGAIN}")
 
 

@@ -20,7 +20,7 @@ from datasets.bbox import BBox
 from datasets.prepare.geo.crs import DEGREES, moved
 from datasets.remote.http import USER_AGENT, Patience
 from datasets.remote.pieces import RemoteRaster
-from datasets.remote.urls import is_url, named
+from datasets.remote.urls import is_url, short_address
 from utils.errors import ConfigError, PrepareError, one_line, printable
 from utils.files import replacing
 
@@ -67,7 +67,7 @@ def looks_like_service(content: bytes) -> bool:
 def read_service(content: bytes, source: str, choice: dict[str, str]) -> Service:
     """Return the service that a description describes; raise PrepareError if it is none, or
     names what is not fetched."""
-    name = named(source)
+    name = short_address(source)
     root = _parsed(content, name)
     tag = _tag(root).casefold()
     if tag == "gdal_wms":
@@ -191,7 +191,7 @@ def _terms(root: ElementTree.Element) -> str | None:
 
 def _layer(service: Service) -> str:
     """Return the layer that is chosen, or the only one; raise ConfigError otherwise."""
-    name, known = named(service.url), service.layers
+    name, known = short_address(service.url), service.layers
     shown = ", ".join(printable(layer, 80) for layer in known[:_SHOWN])
     more = f" and {len(known) - _SHOWN} more" * (len(known) > _SHOWN)
     chosen = service.choice.get("layer")
@@ -210,7 +210,7 @@ def _layer(service: Service) -> str:
 
 def _wms_description(service: Service, bbox: BBox, pixel_m: float | None, crs: str | None) -> str:
     """Return GDAL's description of a layer of a WMS over a box."""
-    name = named(service.url)
+    name = short_address(service.url)
     if pixel_m is None:
         raise ConfigError(f"resolution: no value given; {name} draws pixels of any size: add "
                           "resolution= in metres, as fine as its imagery")
