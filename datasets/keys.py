@@ -11,9 +11,9 @@ from utils.config import key, recipe_key, section
 in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
 
-RASTER = "a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'"
-REMOTE = ("the address of web map tiles (https://HOST/{z}/{x}/{y}.jpg), of a GeoTIFF, of a STAC "
-          "item or of a map service (WMS, WMTS)")
+RASTER = ("a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'; or a "
+          "URL: of a GeoTIFF, a STAC item, tiles 'https://.../{z}/{x}/{y}.jpg', or the "
+          "capabilities of a WMTS or WMS")
 OSM = (".osm.pbf, .osm, Overpass JSON, GeoPackage, GeoParquet, GeoJSON, FlatGeobuf, Shapefile, or "
        "a folder of them")
 UNITS = ("count", "per_km2", "per_hectare", "per_m2")
@@ -39,6 +39,9 @@ class ImageryKeys:
     zoom: int | None = in_imagery(None, "of web map tiles: 0 is the Earth in one tile, 18 has "
                                         "pixels of about 0.5 m; null: the finest of a folder",
                                   least=0, most=30)
+    imagery_cache: str | None = in_imagery(
+        None, "folder of imagery fetched by URL; null: rose/imagery in the user's cache folder",
+        result=False)
     stretch: list[float] = in_imagery([2, 98], "percentiles that become black and white, of "
                                                "imagery that is not 8-bit", least=0, most=100,
                                   items=(2, 2))
@@ -173,8 +176,10 @@ class FetchConfig:
     bbox: list[float] = in_inputs(
         meaning="the area: west,south,east,north in degrees", least=-180, most=180, items=(4, 4),
         why="the area as west,south,east,north in degrees, such as 15.74,50.03,15.79,50.05")
-    imagery: str | None = in_inputs(None, f"{REMOTE}, or the name of a provider such as "
-                                          "Esri.WorldImagery; null: none")
+    imagery: str | None = in_inputs(
+        None, "a URL of web map tiles 'https://.../{z}/{x}/{y}.jpg', of a GeoTIFF, of a STAC item "
+              "or of the capabilities of a WMTS or WMS; or the name of a provider such as "
+              "Esri.WorldImagery; null: none")
     imagery_key: str | None = in_inputs(None, "what a provider that wants a key gave you; it is "
                                               "not stored", result=False)
     osm: str | None = in_inputs(None, "overpass, or the URL or path of an extract (.osm.pbf), "

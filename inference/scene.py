@@ -6,17 +6,20 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
+from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import TileRules
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.registry import TextEncoder, text_encoder
+from datasets.remote.opening import open_imagery
+from datasets.remote.urls import short_address
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
 from models.network_file import NetworkFile
@@ -77,20 +80,18 @@ def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, re
     if osm is not None:
         _check_text(encoder, width, network)
     by_batch = depends_on_batch(rose, reads_osm)
-    with say_if_slow(f"opening {raster}"):
-        opened = open_mosaic(raster, bands=cfg.bands, raster_crs=cfg.raster_crs,
-                             resolution=cfg.resolution, stretch=tuple(cfg.stretch),
-                             nodata=cfg.nodata)
+    with say_if_slow(f"opening {short_address(raster)}"):
+        opened, local = open_imagery(raster, cfg)
     with opened as mosaic:
         patch = rose.image_encoder.patch
         if min(mosaic.width, mosaic.height) < patch:
-            raise PrepareError(f"{raster}: has {mosaic.width} x {mosaic.height} pixels, expected "
+            raise PrepareError(f"{short_address(raster)}: has {mosaic.width} x {mosaic.height} pixels, expected "
                                f"more than the {patch} x {patch} of a patch, the least that "
                                f"{network.path} sees; pass more imagery, or a finer resolution=")
         grid = TileGrid.over(mosaic, tile_px, stride, edges)
         files = [*mosaic.files,
                  *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
-        notes = [*mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
+        notes = [*local.source(), *mosaic.warnings, *_notes_on_osm(cfg, reads_osm, by_batch),
                  *_notes_on_size(mosaic, grid, network.tiles.get("metres_per_pixel"))]
         yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
                     Objects(osm, layers, encoder, "or leave osm= out, to do without OSM"))
@@ -102,7 +103,12 @@ def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
 
 
 def scene_name(raster: str) -> str:
-    """Return what to call the scene at `raster`: the file, or for a glob the folder."""
+    """Return what to call the scene at `raster`: the file, for a glob the folder, for tiles by
+    address the host."""
+    if "://" in raster:
+        address = urlsplit(raster)
+        name = Path(address.path).name
+        return (address.hostname or "scene") if "{" in raster or not name else name
     path = Path(raster)
     if path.name in ("", ".."):  # as of the folder "."
         path = path.resolve()

@@ -19,7 +19,7 @@ from datasets.prepare.city_folder import CityFolder
 from datasets.prepare.engine import check_scheduler, default_workers, make_bands
 from datasets.prepare.forecast import Forecast, forecast
 from datasets.prepare.grid import TileGrid
-from datasets.prepare.imagery.mosaic import Mosaic, open_mosaic
+from datasets.prepare.imagery.mosaic import Mosaic
 from datasets.prepare.job import TOTALS, Job, TileRules, open_job, remedy
 from datasets.prepare.osm.objects import source_files
 from datasets.prepare.osm.tags import LayerTable, listed, load_layers
@@ -30,6 +30,9 @@ from datasets.prepare.summary import PrepareSummary
 from datasets.prepare.targets.land_use import LandUse
 from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
+from datasets.remote.imagery import Local
+from datasets.remote.opening import open_imagery
+from datasets.remote.urls import short_address
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
@@ -50,7 +53,8 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     are byte-equal to those of an undisturbed run.
 
     Args:
-        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`).
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`), or an
+            address (see `remote.imagery.localised`).
         osm: a vector file or a folder of them (see `objects.read_objects`).
         out: folder of the dataset; tiles are called `{city}_{col}_{row}`.
         city: letters, digits, `_` and `-`.
@@ -69,12 +73,10 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     if settings.scheduler:
         check_scheduler(settings.scheduler)
     layers, encoder = load_layers(settings.layers), text_encoder(**asdict(settings.text))
-    announce(f"opening {settings.raster}", progress)
-    with open_mosaic(
-        settings.raster, bands=settings.bands, raster_crs=settings.raster_crs,
-        resolution=settings.resolution, stretch=tuple(settings.stretch), nodata=settings.nodata,
-    ) as mosaic:
-        preparation = _Preparation(settings, layers, encoder, mosaic, progress)
+    announce(f"opening {short_address(settings.raster)}", progress)
+    mosaic, local = open_imagery(settings.raster, settings, progress)
+    with mosaic:
+        preparation = _Preparation(settings, layers, encoder, mosaic, local, progress)
         return preparation.forecast() if settings.dry_run else preparation.run()
 
 
@@ -86,15 +88,17 @@ class _Preparation:
     layers: LayerTable
     encoder: TextEncoder
     mosaic: Mosaic
+    local: Local
     progress: bool
 
     def __post_init__(self) -> None:
         """Raise PrepareError if a source cannot be used, before any work is done."""
         self.grid = TileGrid.over(self.mosaic, self.settings.tile_px, self.settings.stride)
         if not self.grid.tiles:
-            raise PrepareError(f"{self.settings.raster}: the raster is {self.mosaic.width} x "
-                               f"{self.mosaic.height} pixels, smaller than one tile of "
-                               f"{self.grid.tile_px} x {self.grid.tile_px}. Pass a larger raster, "
+            raise PrepareError(f"{short_address(self.settings.raster)}: the raster is "
+                               f"{self.mosaic.width} x {self.mosaic.height} pixels, smaller than "
+                               f"one tile of {self.grid.tile_px} x {self.grid.tile_px}. Pass a "
+                               "larger raster, "
                                "several that adjoin, or a finer resolution=.")
         self._say(self.mosaic.warnings)
         crs, bounds = self.mosaic.crs.to_wkt(), self.mosaic.bounds
@@ -168,7 +172,7 @@ class _Preparation:
         total = _total(job)
         if not total.tiles:
             work.abandon()
-            raise PrepareError(f"{self.settings.raster}: no tile can be made: "
+            raise PrepareError(f"{short_address(self.settings.raster)}: no tile can be made: "
                                f"{listed(total.skipped)}. Pass imagery and OSM data that overlap, "
                                "or allow more with keep_empty=true, or a max_nodata above "
                                f"{self.settings.max_nodata}.")
@@ -267,6 +271,7 @@ class _Preparation:
             "totals": dict(total.totals),
             "versions": versions(),
             "sources": checksums(self._files()),
+            **({"imagery": self.local.record()} if self.local.origin else {}),
         }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.keys import TEXTS, PrepareConfig, TextConfig
+from datasets.remote.urls import without_secrets
 from datasets.split_lists import SplitRules
 from utils.config import check_type, check_values, is_group, keys_of, result_values
 from utils.errors import ConfigError
@@ -60,8 +61,8 @@ class Settings(PrepareConfig):
         return Path(self.out)
 
     def of_result(self) -> dict[str, Any]:
-        """Return the keys that the tiles depend on."""
-        return result_values(self)
+        """Return the keys that the tiles depend on, without what is secret in an address."""
+        return {**result_values(self), "raster": without_secrets(self.raster)}
 
 
 def _text_keys(text: str | dict[str, Any] | TextConfig) -> TextConfig:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +27,7 @@ from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError, ResponseError
 from urllib3.util import Retry
 
-from datasets.remote.urls import is_url, named
+from datasets.remote.urls import is_url, short_address
 from utils.contents import ContentFault, Fields, Text, parse_json
 from utils.errors import PrepareError, printable
 from utils.files import digest_of, replacing
@@ -38,10 +39,11 @@ MOST_DOWNLOAD = 1 << 40         # of one that goes to disk
 _CHUNK = 1 << 16
 _BUSY = (429, 500, 502, 503, 504)
 _MISSING = (404, 410)
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
 _WORDS = 120                    # characters of an answer in a message
 _TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _PAGE = re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
-_AGAIN = "run the same command again, which fetches only what is missing"
+AGAIN = "run the same command again, which fetches only what is missing"
 _PARTIAL = Fields({"url": Text(), "validator": Text()})
 
 
@@ -126,6 +128,16 @@ class Http:
                 self._pause(attempt, url, stop)
         raise AssertionError("the last pause raises")
 
+    def start(self, url: str, count: int = 4096) -> bytes:
+        """Return the first bytes of a file, at most `count`; raise RemoteError as `get` does."""
+        for attempt in range(1, self.patience.attempts + 1):
+            try:
+                with self._answer(url, (), {"Range": f"bytes=0-{count - 1}"}) as response:
+                    return next(self._body(response, url, (), MOST_DOWNLOAD), b"")[:count]
+            except _Stopped as stop:
+                self._pause(attempt, url, stop)
+        raise AssertionError("the last pause raises")
+
     def download(self, url: str, path: Path, *, kinds: Sequence[str] = (),
                  most_bytes: int = MOST_DOWNLOAD, data: Mapping[str, str] | None = None,
                  progress: Callable[[int, int | None], Any] | None = None) -> Path:
@@ -194,7 +206,10 @@ class Http:
             raise RemoteError(_unreachable(url, error, self.patience)) from error
         with response:
             if response.status_code >= 400:
-                raise RemoteError(_refusal(url, response), response.status_code)
+                raise RemoteError(refusal(url, response.status_code, response.reason,
+                                          _first_words(response),
+                                          response.headers.get("Retry-After", "")),
+                                  response.status_code)
             kind = _kind(response)
             if response.status_code != 204 and _is_unexpected(kind, kinds):
                 raise RemoteError(_other_kind(url, kind, kinds, _first_words(response)))
@@ -225,14 +240,14 @@ class Http:
             whole = f" of {announced}" if announced else ""
             raise _Stopped(f"stops midway, after {size}{whole} bytes") from error
         if max(size, announced) > most_bytes:
-            raise RemoteError(f"{named(url)}: the answer has {max(size, announced):,} bytes, "
-                              f"expected {most_bytes:,} at most; look at the address")
+            raise RemoteError(f"{short_address(url)}: the answer has {max(size, announced):,} "
+                              f"bytes, expected {most_bytes:,} at most; look at the address")
 
     def _pause(self, attempt: int, url: str, stop: "_Stopped") -> None:
         """Wait before the next attempt; raise RemoteError if this was the last."""
         if attempt >= self.patience.attempts:
-            raise RemoteError(f"{named(url)}: the server {stop}, {attempt} times in a row; "
-                              f"{_AGAIN}") from stop
+            raise RemoteError(f"{short_address(url)}: the server {stop}, {attempt} times in a row; "
+                              f"{AGAIN}") from stop
         time.sleep(min(self.patience.pause_s * 2 ** (attempt - 1), self.patience.most_pause_s))
 
 
@@ -356,7 +371,7 @@ def _length(response: requests.Response) -> int | None:
 
 def _unreachable(url: str, error: Exception, patience: Patience) -> str:
     """Return the message of a request that got no answer."""
-    return f"{named(url)}: {_reason_of(error, patience)}"
+    return f"{short_address(url)}: {_reason_of(error, patience)}"
 
 
 def _reason_of(error: Exception, patience: Patience) -> str:
@@ -378,40 +393,38 @@ def _reason_of(error: Exception, patience: Patience) -> str:
     if "NameResolution" in text or "getaddrinfo" in text:
         return f"no host of this name is known; {network}"
     if isinstance(error, requests.Timeout) or "timed out" in text:
-        return f"the server is slow: no answer within {patience.read_s:g} s; {_AGAIN}"
+        return f"the server is slow: no answer within {patience.read_s:g} s; {AGAIN}"
     if "refused" in text:
         return f"the host refuses the connection; {network}"
     if "unreachable" in text:
         return f"the network cannot be reached; {network}"
-    return f"the connection breaks before an answer; {_AGAIN}"
+    return f"the connection breaks before an answer; {AGAIN}"
 
 
-def _refusal(url: str, response: requests.Response) -> str:
-    """Return the message of an answer that is an error."""
-    status = response.status_code
-    words = _first_words(response)
-    known = f"{status} {printable(response.reason or '', 60)}".strip()
-    shown = f'{named(url)}: the server answers {known}{f" ({words})" * bool(words)}; '
+def refusal(url: str, status: int, reason: str | None = None, words: str = "",
+            retry_after: str = "") -> str:
+    """Return the message of an answer that is an error; `words` are its first ones."""
+    known = f"{status} {printable(reason or _REASONS.get(status, ''), 60)}".strip()
+    shown = f'{short_address(url)}: the server answers {known}{f" ({words})" * bool(words)}; '
     if status in (401, 403):
         return shown + ("it wants a key, or its terms do not allow this: look at the address, its "
                         "key and the terms of the service")
     if status in _MISSING:
         return shown + "there is nothing at this address; look at it"
     if status == 429:
-        asked = response.headers.get("Retry-After", "")
-        wait = f" for {asked} s" if re.fullmatch(r"\d{1,9}", asked) else ""
-        return shown + f"it had too many requests from here: wait{wait}, and {_AGAIN}"
+        wait = f" for {retry_after} s" if re.fullmatch(r"\d{1,9}", retry_after) else ""
+        return shown + f"it had too many requests from here: wait{wait}, and {AGAIN}"
     if status >= 500:
-        return shown + f"it has a fault of its own: wait, and {_AGAIN}"
+        return shown + f"it has a fault of its own: wait, and {AGAIN}"
     return shown + "look at the address"
 
 
 def _other_kind(url: str, kind: str, kinds: Sequence[str], words: str) -> str:
     expected = " or ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)
     kind = "a web page" if kind == "text/html" else printable(kind, 60)
-    return (f"{named(url)}: the server answers with {kind}{f' ({words})' * bool(words)}, expected "
-            f"{expected or 'a file'}; open the address in a browser: it may want a login or a key, "
-            "or be another one")
+    return (f"{short_address(url)}: the server answers with {kind}{f' ({words})' * bool(words)}, "
+            f"expected {expected or 'a file'}; open the address in a browser: it may want a login "
+            "or a key, or be another one")
 
 
 def _first_words(response: requests.Response) -> str:

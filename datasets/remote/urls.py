@@ -14,8 +14,10 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def named(url: str) -> str:
-    """Return scheme, host and path of a URL, for a message."""
+def short_address(url: str) -> str:
+    """Return scheme, host and path of a URL, for a message; any other text as it is."""
+    if not is_url(url):
+        return url
     address = urlsplit(url)
     return urlunsplit((address.scheme, _host(address.netloc), address.path, "", ""))
 

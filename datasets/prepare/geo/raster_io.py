@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from affine import Affine
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import Interleaving
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+from rasterio.io import MemoryFile
 
 from datasets.prepare.geo.vrt import all_sources, local_sources
-from utils.errors import PrepareError, one_line
+from utils.errors import PrepareError, one_line, printable
 
 # What GDAL and rasterio raise of a file that they cannot open or decode.
 RASTER_ERRORS = (RasterioError, CPLE_BaseError, ValueError, OverflowError, UnicodeError)
@@ -32,6 +34,10 @@ DRIVERS = {
     ".grd": ("GSAG", "GSBG", "GS7BG", "RRASTER"),
 }
 ENDINGS = ", ".join(DRIVERS)
+# how the pictures of web maps begin
+_BEGINNINGS = {b"\x89PNG": "PNG", b"\xff\xd8": "JPEG", b"RIFF": "WEBP", b"II": "GTiff",
+               b"MM": "GTiff"}
+_JPEG_END, _JPEG_TAIL = b"\xff\xd9", 4096  # its last bytes, but for what a program adds
 MOST_BLOCK_BYTES = 1 << 30  # of a block, which is decoded as a whole
 # overviews and masks beside a raster, which GDAL opens by content
 _COMPANIONS = (".ovr", ".OVR", ".msk", ".MSK")
@@ -73,17 +79,48 @@ def reopen_raster_file(path: Path, **options: Any) -> rasterio.DatasetReader:
     return _opened(path, DRIVERS[path.suffix.lower()], **options)
 
 
+def open_picture(content: bytes, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]:
+    """Open the picture that `content` holds: PNG, JPEG, WebP or TIFF, by how it begins.
+
+    Returns:
+        the file in memory, which is there until it is closed; and the picture.
+
+    Raises:
+        PrepareError: it is none of these, or ends too early; the message begins with `name`.
+        One of RASTER_ERRORS: it is damaged.
+    """
+    driver = next((driver for start, driver in _BEGINNINGS.items() if content.startswith(start)),
+                  None)
+    if driver is None:
+        begins = f"begins with {printable(content[:24])}" if content else "is empty"
+        raise PrepareError(f"{name}: {begins}, expected a picture (PNG, JPEG, WebP or TIFF). Get "
+                           "it again, or remove it: then there is no imagery there.")
+    if driver == "JPEG" and _JPEG_END not in content[-_JPEG_TAIL:]:  # GDAL would draw the rest grey
+        raise PrepareError(f"{name}: the JPEG ends before its picture does, so it was cut short. "
+                           "Get it again, or remove it: then there is no imagery there.")
+    file = MemoryFile(content)
+    try:
+        return file, _opened(Path(file.name), (driver,))
+    except BaseException:
+        file.close()
+        raise
+
+
 def raster_reason(error: Exception) -> str:
     """Return what GDAL says of a file, in one short line."""
     return one_line(error.__cause__ or error)
 
 
 def has_place(dataset: rasterio.DatasetReader) -> bool:
-    """Return whether a geotransform places the pixels: finite, not flat, and not the identity
-    that stands for none."""
-    transform = dataset.transform
+    """Return whether a geotransform places the pixels."""
+    return is_place(dataset.transform, dataset.width, dataset.height)
+
+
+def is_place(transform: Affine, width: int, height: int) -> bool:
+    """Return whether a geotransform places pixels: finite, not flat, and not the identity that
+    stands for none."""
     area = transform.determinant
-    return (all(map(math.isfinite, (*transform[:6], *dataset.bounds))) and area != 0
+    return (all(map(math.isfinite, (*transform[:6], *transform @ (width, height)))) and area != 0
             and math.isfinite(1 / area) and not transform.is_identity)
 
 

@@ -1,13 +1,12 @@
 """The files of a mosaic: find them, and refuse those without a place on the ground or colours."""
 
-import glob
 import math
 import re
 import shlex
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +19,20 @@ from rasterio.errors import CRSError, NodataShadowWarning, NotGeoreferencedWarni
 from datasets.prepare.geo.raster_io import (
     RASTER_ERRORS,
     check_blocks,
-    has_place,
+    is_place,
     open_raster_file,
     raster_reason,
 )
 from datasets.prepare.geo.vrt import all_sources
+from datasets.prepare.imagery.sidecars import (
+    own_crs,
+    own_transform,
+    sidecars,
+    world_file_fault,
+)
+from datasets.prepare.imagery.web_tiles import WebTile, open_tile, shown
 from utils.errors import ConfigError, PrepareError
 
-SUFFIXES = (".tif", ".tiff")
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 # Several processes read at once, so each keeps little; folders are not listed once per file.
 GDAL_OPTIONS = {"GDAL_CACHEMAX": 128 << 20, "GDAL_MAX_DATASET_POOL_SIZE": 64,
@@ -105,6 +110,14 @@ class RasterFile:
     files: tuple[Path, ...]  # of this raster, those beside it and a VRT's own sources included
     alpha: int | None = None  # the band that is taken for opacity
     opaque: bool = False      # every pixel is imagery
+    tile: WebTile | None = None  # of a web map tile, whose name says where it lies
+    # what bbox= leaves of the file, to which grid and size belong: left, top, width, height in
+    # its pixels
+    crop: tuple[int, int, int, int] | None = None
+
+    @property
+    def shown(self) -> str:
+        return shown(self.path, self.tile)
 
 
 class TooFewBands(PrepareError):
@@ -122,7 +135,7 @@ def gdal() -> Iterator[None]:
 
 
 @contextmanager
-def damage_named(path: Path) -> Iterator[None]:
+def damage_named(path: Path | str) -> Iterator[None]:
     """Raise PrepareError if GDAL fails inside: a file that could be opened has damaged pixels."""
     try:
         yield
@@ -133,35 +146,6 @@ def damage_named(path: Path) -> Iterator[None]:
     except MemoryError as error:
         raise PrepareError(f"{path}: not enough memory for one of its blocks. Write it again in "
                            "smaller ones, such as tiles of 512 x 512 pixels.") from error
-
-
-def raster_files(raster: str | Path) -> list[Path]:
-    """Return the sorted files that a path, a folder (its GeoTIFFs or, if it has none, its VRTs) or
-    a glob names; raise PrepareError if there are none."""
-    path = Path(raster)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        tiffs, vrts = ([entry for entry in sorted(path.iterdir())
-                        if entry.suffix.lower() in suffixes] for suffixes in (SUFFIXES, (".vrt",)))
-        files = tiffs or vrts
-        fault = f"the folder holds no GeoTIFF ({', '.join(SUFFIXES)})"
-        deeper = None if files else next((file for file in path.rglob("*")
-                                          if file.suffix.lower() in SUFFIXES), None)
-        if deeper:
-            raise PrepareError(f"{raster}: {fault} itself, and its subfolders are not "
-                               "searched; pass a quoted glob such as "
-                               f"'{glob.escape(str(path))}/**/*{deeper.suffix}'.")
-    else:
-        # what exists is a name, not a pattern: a folder may be called `chips [1]`
-        folder = next((parent for parent in path.parents if parent.is_dir()), Path())
-        matches = glob.glob(str(path.relative_to(folder)), root_dir=folder, recursive=True)
-        files = sorted(folder / match for match in matches if (folder / match).is_file())
-        fault = "no such file or folder, and as a glob it matches nothing"
-    if not files:
-        raise PrepareError(f"{raster}: {fault}. Pass raster= one GeoTIFF or VRT, a folder of "
-                           "GeoTIFFs, or a quoted glob such as 'chips/*.tif'.")
-    return files
 
 
 def inspect(path: Path, reading: Reading) -> RasterFile:
@@ -182,17 +166,42 @@ def inspect(path: Path, reading: Reading) -> RasterFile:
                     alpha, masked = opacity(dataset, bands, reading)
             opaque = not (alpha or masked) and nodata == {None} and (
                 reading.nodata in ("file", "none")) and dtype[0] != "f"
-            file = RasterFile(path, crs, dataset.transform, dataset.width, dataset.height, dtype,
-                              nodata.pop() if len(nodata) == 1 else None, files, alpha, opaque)
+            file = RasterFile(path, crs, own_transform(path, dataset), dataset.width,
+                              dataset.height, dtype, nodata.pop() if len(nodata) == 1 else None,
+                              files, alpha, opaque)
     except RASTER_ERRORS as error:
         raise PrepareError(f"{path}: not a readable raster ({raster_reason(error)}). Get "
                            "the file again, or pass a GeoTIFF.") from error
+    _check_order(path, dtype)
+    return file
+
+
+def inspect_tile(path: Path, tile: WebTile, reading: Reading) -> tuple[int, str]:
+    """Return side and type of a web map tile's pixels. Raise PrepareError as `inspect`, or if it
+    is no picture."""
+    file, dataset = open_tile(path, tile)
+    with file, dataset:
+        bands = colour_bands(Path(shown(path, tile)), dataset, as_seen(dataset, reading))
+        dtype = ("uint8" if is_palette(dataset, reading) else
+                 str(np.result_type(*(dataset.dtypes[band - 1] for band in bands))))
+        _check_order(path, dtype)
+        return dataset.width, dtype
+
+
+def as_seen(dataset: rasterio.DatasetReader, reading: Reading) -> Reading:
+    """Return how a web map tile is read: a grey one, with opacity or without, as three bands of
+    grey, as browsers show it among tiles of colour."""
+    grey = dataset.colorinterp[:1] == (ColorInterp.gray,) and dataset.count <= 2
+    return replace(reading, bands=(1, 1, 1)) if grey and reading.bands is None else reading
+
+
+def _check_order(path: Path, dtype: str) -> None:
+    """Raise PrepareError if pixels are of a type without an order."""
     if dtype not in PIXEL_TYPES:
         raise PrepareError(f"{path}: the raster's pixels are {dtype}, which has no order from "
                            f"dark to bright; expected one of {', '.join(PIXEL_TYPES)}. Convert it "
                            f"with `rio convert {shlex.quote(str(path))} float.tif --dtype "
                            "float32`.")
-    return file
 
 
 def opacity(dataset: rasterio.DatasetReader, bands: Sequence[int],
@@ -240,15 +249,17 @@ def colour_bands(path: Path, dataset: rasterio.DatasetReader,
 
 def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
     """Return the CRS of a file; raise PrepareError if the file has no place on the ground."""
-    own, given, quoted = dataset.crs, reading.given_crs(), shlex.quote(str(path))
+    given, quoted = reading.given_crs(), shlex.quote(str(path))
+    own = dataset.crs if given else own_crs(path, dataset)
     if own is None and len(dataset.gcps[0]) >= LEAST_GCPS:
         raise PrepareError(f"{path}: the raster is georeferenced by {len(dataset.gcps[0])} ground "
                            "control points only, so its pixels lie on no regular grid. Give it "
                            f"one with `rio warp {quoted} warped.tif --dst-crs EPSG:4326 "
                            "--resampling bilinear`, and pass raster=warped.tif.")
-    if not has_place(dataset):
+    if not is_place(own_transform(path, dataset), dataset.width, dataset.height):
         raise PrepareError(f"{path}: the raster has no geotransform (found "
-                           f"{tuple(dataset.transform)[:6]}), so nobody knows where it lies. Give "
+                           f"{tuple(dataset.transform)[:6]}){world_file_fault(path)}, so nobody "
+                           "knows where it lies. Give "
                            f"it one with `rio edit-info {quoted} --crs EPSG:32648 --transform "
                            "'[0.5, 0, 480000, 0, -0.5, 5500000]'` (with its CRS, pixel size and "
                            "top-left corner).")
@@ -288,10 +299,10 @@ def crs_name(crs: CRS) -> str:
 def _files(path: Path, dataset: rasterio.DatasetReader) -> list[Path]:
     """Return the file, those beside it (mask, overviews, metadata) and a VRT's sources, nested
     VRTs included; without files of mere statistics, which a GIS writes when it opens a raster."""
-    files = [path]
+    files = [path, *sidecars(path, dataset)]
     for name in dataset.files:
         file = Path(name)
-        if file.is_file() and not file.samefile(path) and not (
+        if file.is_file() and not any(map(file.samefile, files)) and not (
                 name.lower().endswith(".aux.xml") and not _MATTERS.search(file.read_bytes())):
             files.append(file)
     known = {file.resolve() for file in files}

@@ -1,4 +1,4 @@
-"""One mosaic of 8-bit RGB on one grid, from a GeoTIFF, a VRT or many files, read window by window.
+"""One mosaic of 8-bit RGB on one grid, from one raster file or many, read window by window.
 
 The grid is the first file's (in sorted order), north up: its CRS, pixel size and pixel lattice,
 over the extent of all files; with `resolution`, pixels of that size in metres on the ground. A
@@ -19,17 +19,17 @@ from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
+from datasets.bbox import BBox
 from datasets.prepare.imagery import placement
 from datasets.prepare.imagery.files import (
     RasterFile,
     Reading,
     damage_named,
     gdal,
-    raster_files,
 )
 from datasets.prepare.imagery.opacity import alpha_warning, hidden_warning
 from datasets.prepare.imagery.placement import Source
-from datasets.prepare.imagery.stacks import inspect_all
+from datasets.prepare.imagery.sources import find_imagery
 from datasets.prepare.imagery.stretch import (
     apply_stretch,
     check_percentiles,
@@ -38,6 +38,7 @@ from datasets.prepare.imagery.stretch import (
 )
 from datasets.prepare.imagery.view import open_view, read_view
 from datasets.prepare.imagery.voids import void_warnings
+from datasets.prepare.imagery.web_tiles import WebTile
 from utils.errors import ConfigError, PrepareError
 
 MAX_OPEN = 64
@@ -91,7 +92,7 @@ class Mosaic:
             for source in (self.sources[index] for index in np.flatnonzero(hit)):
                 c0, c1 = max(left, source.col), min(right, source.col + source.width)
                 r0, r1 = max(top, source.row), min(bottom, source.row + source.height)
-                with damage_named(source.path):
+                with damage_named(source.shown):
                     values, valid = read_view(
                         self._reader(source),
                         Window(c0 - source.col, r0 - source.row, c1 - c0, r1 - r0))
@@ -111,13 +112,14 @@ class Mosaic:
             for source in self.sources:
                 c0, c1 = _decimated(source.col, source.width, step, image.valid.shape[1])
                 r0, r1 = _decimated(source.row, source.height, step, image.valid.shape[0])
-                with damage_named(source.path), open_view(source.path, self.reading) as view:
+                with damage_named(source.shown), open_view(source, self.reading) as view:
                     if view.crs == self.crs and placement.is_north_up(view.transform):
                         image.paste(np.s_[r0:r1, c0:c1],
                                     *read_view(view, shape=(r1 - r0, c1 - c0)))
                         continue
-                small = Source(source.path, c0, r0, c1 - c0, r1 - r0, source.step * step)
-                with (damage_named(source.path),
+                small = replace(source, col=c0, row=r0, width=c1 - c0, height=r1 - r0,
+                                step=source.step * step)
+                with (damage_named(source.shown),
                       self._open(small, grid, Resampling.nearest) as view):
                     image.paste(np.s_[r0:r1, c0:c1], *read_view(view))
         return image.rgb, image.valid
@@ -127,8 +129,7 @@ class Mosaic:
         return {
             "crs": self.crs.to_wkt(), "transform": list(self.transform)[:6],
             "reading": asdict(self.reading), "stretch": self.stretch,
-            "sources": [[str(source.path.absolute()), *astuple(source)[1:]]
-                        for source in self.sources],
+            "sources": [_listed(source) for source in self.sources],
             "files": [str(file.absolute()) for file in self.files], "warnings": self.warnings,
         }
 
@@ -139,7 +140,7 @@ class Mosaic:
         bands = reading["bands"] and tuple(reading["bands"])
         return cls(
             CRS.from_wkt(described["crs"]), Affine(*described["transform"]),
-            [Source(Path(path), *rest) for path, *rest in described["sources"]],
+            [_source(*values) for values in described["sources"]],
             Reading(**{**reading, "bands": bands}), described["stretch"],
             [Path(file) for file in described["files"]], described["warnings"],
         )
@@ -168,13 +169,32 @@ class Mosaic:
     def _open(self, source: Source, grid: Affine,
               resampling: Resampling) -> "rasterio.DatasetReader | WarpedVRT":
         """Return a view of a file, resampled to its rectangle of `grid` unless on it already."""
-        view = open_view(source.path, self.reading, source.step)
+        view = open_view(source, self.reading, source.step)
+        if source.tile and not self.stretch and view.dtypes[0] != "uint8":
+            raise PrepareError(f"{source.shown}: the pixels are {view.dtypes[0]}, but those of "
+                               "other tiles are uint8. Get it again, or remove it: then there is "
+                               "no imagery there.")
         if not source.step:
             return view
         return WarpedVRT(
             view, crs=self.crs, transform=placement.shifted(grid, source.col, source.row),
             width=source.width, height=source.height, resampling=resampling,
             add_alpha=view.count == 3, tolerance=WARP_ERROR_PX, XSCALE="1", YSCALE="1")
+
+
+def _listed(source: Source) -> list:
+    """Return a source's values for JSON, without those of what is no tile and not cropped."""
+    values = [str(source.path.absolute()), source.col, source.row, source.width, source.height,
+              source.step]
+    if source.tile or source.crop:
+        values += [source.tile and astuple(source.tile), source.crop]
+    return values
+
+
+def _source(path: str, col: int, row: int, width: int, height: int, step: float,
+            tile: Sequence[int] | None = None, crop: Sequence[int] | None = None) -> Source:
+    return Source(Path(path), col, row, width, height, step, tile and WebTile(*tile),
+                  crop and tuple(crop))
 
 
 class _Image:
@@ -203,29 +223,32 @@ class _Image:
 def open_mosaic(
     raster: str | Path, *, bands: Iterable[int] | None = None, raster_crs: str | None = None,
     resolution: float | None = None, stretch: Iterable[float] = (2, 98),
-    nodata: str | float = "file",
+    nodata: str | float = "file", bbox: BBox | None = None, zoom: int | None = None,
 ) -> Mosaic:
     """Open the imagery at `raster`, as a context manager.
 
     Args:
-        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs, or a glob such as `chips/*.tif`.
+        raster: a raster file, a folder of them or of web map tiles, or a glob such as
+            `chips/*.tif` (see `sources.find_imagery`).
         bands: of red, green and blue, from 1; None: by colour interpretation, else the first
             three; a palette is looked up.
         raster_crs: CRS of files that have none.
         resolution: metres per pixel on the ground; None: the first file's.
         stretch: two percentiles over all files that become 0 and 255, unless pixels are 8-bit.
         nodata: "file", "none" or a value, as in `Reading`.
+        bbox: read each file as if it were cut to its whole pixels that touch the box; None: all.
+        zoom: of web map tiles; None: the finest.
 
     Raises:
         ConfigError: an impossible value.
         PrepareError: no such file; one that is no raster, has no place on the ground or lacks a
-            band; or files too far apart. The message names the file and a remedy.
+            band; files too far apart, or none in the box. The message names the file and a remedy.
     """
     percentiles, reading = check_percentiles(stretch), Reading.of(bands, raster_crs, nodata)
     if resolution is not None and not resolution > 0:
         raise ConfigError(f"resolution={resolution}: expected metres per pixel, above 0")
     with gdal():
-        files, reading, warnings = inspect_all(raster_files(raster), reading)
+        files, reading, warnings = find_imagery(raster, reading, bbox, zoom)
         _check_depth(files)
         crs, grid = files[0].crs, placement.north_up(files[0])
         sources, grid = placement.placed(files, crs, grid)

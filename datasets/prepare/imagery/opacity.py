@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 import numpy as np
+from rasterio.windows import Window
 
 from datasets.prepare.geo.raster_io import reopen_raster_file
 from datasets.prepare.imagery.files import RasterFile, Reading, damage_named
@@ -27,8 +28,10 @@ def alpha_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
     values = []
     for file in chosen:
         with damage_named(file.path), reopen_raster_file(file.path) as dataset:
-            values += [np.unique(dataset.read(file.alpha, window=window), return_counts=True)
-                       for window in sampled_windows(file, fraction)]
+            left, top = file.crop[:2] if file.crop else (0, 0)
+            values += [np.unique(dataset.read(file.alpha, window=Window(
+                left + window.col_off, top + window.row_off, window.width, window.height)),
+                return_counts=True) for window in sampled_windows(file, fraction)]
     found, counts = _merged(values)
     shown = found > 0
     if not shown.any():
@@ -52,7 +55,7 @@ def hidden_warning(files: Sequence[RasterFile], sources: Sequence[Source]) -> li
     opaque = np.array([file.opaque and not source.step
                        for file, source in zip(files, sources, strict=True)])
     hidden = []
-    for index in range(1, len(boxes)):
+    for index in range(1, len(boxes) if opaque.any() else 0):
         over = opaque[:index] & (boxes[:index] <= boxes[index]).all(1)
         if over.any():
             hidden.append((files[index].path, files[int(over.argmax())].path))

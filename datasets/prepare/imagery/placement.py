@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rasterio.crs import CRS
 
 from datasets.prepare.geo.crs import DEGREES, box_in, moved
 from datasets.prepare.imagery.files import RasterFile, crs_name
+from datasets.prepare.imagery.web_tiles import WebTile, shown
 from utils.errors import ConfigError, PrepareError
 
 # Chips cut in another projection differ in the 6th digit of their pixel size; up to this drift
@@ -39,10 +40,18 @@ class Source:
     # 0 if the file's own pixels are the mosaic's; else the file is resampled, and this is the
     # width of a mosaic pixel in file pixels
     step: float
+    # as of the `RasterFile`
+    tile: WebTile | None = None
+    crop: tuple[int, int, int, int] | None = None
+
+    @property
+    def shown(self) -> str:
+        return shown(self.path, self.tile)
 
 
 @lru_cache(maxsize=64)
-def _projected(crs: CRS) -> pyproj.CRS:
+def projected(crs: CRS) -> pyproj.CRS:
+    """Return a CRS as pyproj has it."""
     return pyproj.CRS.from_wkt(crs.to_wkt())
 
 
@@ -52,7 +61,7 @@ def metres_per_pixel(crs: CRS, transform: Affine, width: int, height: int) -> tu
     col, row = width / 2, height / 2
     ends = np.array([transform @ (col + right, row + down)
                      for right, down in ((-8, 0), (8, 0), (0, -8), (0, 8))])
-    lon, lat = moved(ends, _projected(crs), DEGREES).T
+    lon, lat = moved(ends, projected(crs), DEGREES).T
     across, down = DEGREES.get_geod().inv(lon[::2], lat[::2], lon[1::2], lat[1::2])[2] / 16
     return float(across), float(down)
 
@@ -62,7 +71,7 @@ def north_up(file: RasterFile) -> Affine:
     grid = file.transform
     if is_north_up(grid):
         return grid
-    left, _, _, top = _bounds(file)
+    left, _, _, top = bounds(file)
     return Affine(math.hypot(grid.a, grid.d), 0, left, 0, -math.hypot(grid.b, grid.e), top)
 
 
@@ -102,23 +111,23 @@ def shifted(grid: Affine, col: int, row: int) -> Affine:
 def located(file: RasterFile, crs: CRS, grid: Affine) -> Source:
     """Return a file's rectangle on a grid, in whole pixels, negative west and north of its corner;
     raise PrepareError if the file has no such place in the grid's CRS."""
-    bounds = _bounds(file)
+    box = bounds(file)
     if file.crs != crs:
-        bounds = box_in(bounds, _projected(file.crs), _projected(crs))
-        if bounds is None:
+        box = box_in(box, projected(file.crs), projected(crs))
+        if box is None:
             raise _no_place(file, crs)
-    left, right = ((x - grid.c) / grid.a for x in bounds[::2])
-    bottom, top = ((y - grid.f) / grid.e for y in bounds[1::2])
+    left, right = ((x - grid.c) / grid.a for x in box[::2])
+    bottom, top = ((y - grid.f) / grid.e for y in box[1::2])
     if file.crs == crs and is_north_up(file.transform):
         col, row = round(left), round(top)
         if max(abs(left - col), abs(top - row), abs(right - col - file.width),
                abs(bottom - row - file.height)) <= SNAP_PX:
-            return Source(file.path, col, row, file.width, file.height, 0)
+            return Source(file.path, col, row, file.width, file.height, 0, file.tile, file.crop)
     # A warp fills the pixels whose centre lies inside the file, but for 0.01 px of rounding.
     col, row = math.ceil(left - 0.51), math.ceil(top - 0.51)
     width, height = max(1, math.floor(right + 0.49) - col), max(1, math.floor(bottom + 0.49) - row)
     return Source(file.path, col, row, width, height,
-                  _step(file, crs, shifted(grid, col, row), width, height))
+                  _step(file, crs, shifted(grid, col, row), width, height), file.tile, file.crop)
 
 
 def _step(file: RasterFile, crs: CRS, grid: Affine, width: int, height: int) -> float:
@@ -142,8 +151,8 @@ def placed(files: Sequence[RasterFile], crs: CRS, grid: Affine) -> tuple[list[So
     """Return the files' rectangles, and the grid moved to where the first column and row begin."""
     sources = [located(file, crs, grid) for file in files]
     col, row = min(source.col for source in sources), min(source.row for source in sources)
-    return [Source(s.path, s.col - col, s.row - row, s.width, s.height, s.step)
-            for s in sources], shifted(grid, col, row)
+    return [replace(source, col=source.col - col, row=source.row - row)
+            for source in sources], shifted(grid, col, row)
 
 
 def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
@@ -154,7 +163,7 @@ def check_near(files: Sequence[RasterFile], sources: Sequence[Source]) -> None:
     if pixels < LARGE_GRID or covered >= LEAST_COVERED:
         return
     middles = [np.array(file.transform @ (file.width / 2, file.height / 2)) for file in files]
-    centres = np.array([moved(middle, _projected(file.crs), DEGREES)
+    centres = np.array([moved(middle, projected(file.crs), DEGREES)
                         for middle, file in zip(middles, files, strict=True)])
     far = int(np.argmax(_metres(centres, 0)))
     other = int(np.argmax(_metres(centres, far)))
@@ -196,7 +205,7 @@ def is_north_up(grid: Affine) -> bool:
     return max(abs(grid.b), abs(grid.d)) <= 1e-9 * abs(grid.a) and grid.a > 0 > grid.e
 
 
-def _bounds(file: RasterFile) -> tuple[float, float, float, float]:
+def bounds(file: RasterFile) -> tuple[float, float, float, float]:
     """Return minx, miny, maxx, maxy of a file, rotated or not."""
     corners = ((0, 0), (file.width, 0), (0, file.height), (file.width, file.height))
     x, y = zip(*(file.transform @ corner for corner in corners), strict=True)

@@ -39,7 +39,7 @@ def find_stretch(files: Sequence[RasterFile], reading: Reading,
     fraction = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
     windows: list[list[np.ndarray]] = [[], [], []]
     for file in chosen:
-        with damage_named(file.path), open_view(file.path, reading) as view:
+        with damage_named(file.shown), open_view(file, reading) as view:
             for window in sampled_windows(file, fraction):
                 values, valid = read_view(view, window)
                 for band in range(3):
@@ -72,7 +72,7 @@ def nodata_warning(files: Sequence[RasterFile], reading: Reading) -> str | None:
     specks = imagery = 0
     for file in chosen:
         fraction = min(1.0, SEARCHED_PIXELS / len(chosen) / (file.width * file.height))
-        with damage_named(file.path), open_view(file.path, reading) as view:
+        with damage_named(file.shown), open_view(file, reading) as view:
             for window in sampled_windows(file, fraction, SEARCHED_WINDOWS):
                 missing = ~read_view(view, window)[1].any(0)
                 specks += int(_enclosed(missing).sum())

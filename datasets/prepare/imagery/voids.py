@@ -23,7 +23,7 @@ def void_warnings(files: Sequence[RasterFile], reading: Reading) -> Iterator[str
     fraction = min(1.0, SAMPLED_PIXELS / sum(file.width * file.height for file in chosen))
     counts, blocks, first = {}, 0, {}
     for file in chosen:
-        with damage_named(file.path), open_view(file.path, reading) as view:
+        with damage_named(file.shown), open_view(file, reading) as view:
             for window in sampled_windows(file, fraction):
                 values, valid = read_view(view, window)
                 for value in _extremes(values.dtype):
