@@ -24,7 +24,7 @@ from osmium.osm import NODE, RELATION, WAY, mutable
 from datasets.bbox import BBox
 from datasets.prepare.osm.osm_files import CHUNK, is_osm_file
 from datasets.prepare.osm.osm_xml import READ_ERRORS
-from datasets.prepare.osm.rewriting import extract_of, objects
+from datasets.prepare.osm.rewriting import Extract, extract_of, objects
 from datasets.prepare.osm.tags import LayerTable
 from utils.errors import PrepareError, one_line
 from utils.files import replacing
@@ -74,7 +74,7 @@ def cut_extract(source: Path, target: Path, box: BBox, table: LayerTable, folder
         try:
             extract = extract_of(source, Path(scratch),
                                  frozenset(table.rule_of_key) | {"type", "area"}, bool)
-            cut = _Cutter(extract.path, extract.placed, box, table, Path(scratch)).write(target)
+            cut = _Cutter(source, extract, box, table, Path(scratch)).write(target)
         except (RuntimeError, *READ_ERRORS) as error:  # osmium's are of many kinds
             if isinstance(error, OSError) and error.errno:
                 raise
@@ -85,15 +85,18 @@ def cut_extract(source: Path, target: Path, box: BBox, table: LayerTable, folder
 
 @dataclass
 class _Cutter:
-    path: Path
-    placed: bool
+    source: Path
+    extract: Extract
     box: BBox
     table: LayerTable
     scratch: Path
 
+    def __post_init__(self) -> None:
+        self.path = self.extract.path
+
     def write(self, target: Path) -> Cut:
         index = osmium.index.create_map(f"sparse_file_array,{self.scratch}/locations")
-        self.locations = [] if self.placed else [osmium.NodeLocationsForWays(index)]
+        self.locations = [] if self.extract.placed else [osmium.NodeLocationsForWays(index)]
         for handler in self.locations:
             handler.ignore_errors()  # ways may lack nodes in the whole extract, too
         tagged = self.scratch / "tagged.osm.pbf"
@@ -104,6 +107,9 @@ class _Cutter:
                                       and self.box.south <= place.lat <= self.box.north):
                     writer.add_node(node)
         kept = self._kept()
+        if not kept.ways and not any(objects(tagged, NODE)):
+            raise PrepareError(f"{self.source}: holds nothing in {self.box}, expected an extract of "
+                               "this place; look at bbox= and the extract")
         nodes, places = self._nodes(kept.ways)
         cut = Cut()
         header = osmium.io.Header()

@@ -4,12 +4,12 @@ An item that is ready waits in the hidden work folder, so a stopped or refused r
 is missing. What `out` has of the same request stays.
 """
 
+import json
 import math
 import re
 import shlex
-import shutil
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,13 +20,14 @@ from datasets.bbox import BBox
 from datasets.fetch.imagery import ImageryItem
 from datasets.fetch.osm import OsmItem
 from datasets.fetch.population import PopulationItem
-from datasets.fetch.record import ATTRIBUTION, SOURCES, Entry, Made, Record
+from datasets.fetch.record import ATTRIBUTION, READY, SOURCES, Entry, Made, Record
 from datasets.keys import FetchConfig
 from datasets.prepare.geo.crs import DEGREES, box_in, mapped
 from datasets.prepare.geo.raster_io import open_raster_file
-from datasets.remote.http import Http
+from datasets.remote.http import Patience
+from utils.contents import read_json
 from utils.errors import ConfigError, PrepareError
-from utils.files import digest_of
+from utils.files import digest_of, replacing
 from utils.progress import say
 from utils.tables import format_bytes
 from utils.work_folder import WorkFolder
@@ -52,13 +53,15 @@ class Item(Protocol):
     def forecast(self, box: BBox) -> list[str]:
         """Return what would be fetched, in lines for the user."""
 
-    def make(self, target: Path, folder: Path, box: BBox, http: Http) -> Made:
-        """Write the result to `target`. `folder` is for parts of it, which a later call resumes
-        with."""
+    def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
+        """Make the result in `folder`, with what a stopped run left there."""
 
 
-def fetch(cfg: FetchConfig) -> str:
+def fetch(cfg: FetchConfig, patience: Patience | None = None) -> str:
     """Fetch what a configuration asks for, and return a summary.
+
+    Args:
+        patience: with servers.
 
     Raises:
         ConfigError: an impossible value.
@@ -76,7 +79,8 @@ def fetch(cfg: FetchConfig) -> str:
         tqdm.write(line)
     if cfg.dry_run:
         return "Nothing was fetched: dry_run=true."
-    return _Fetching(Path(cfg.out), box, items, cfg.overwrite).run()
+    return _Fetching(Path(cfg.out), box, items, cfg.overwrite,
+                     patience or Patience()).run()
 
 
 def _items(cfg: FetchConfig, box: BBox) -> list[Item]:
@@ -99,9 +103,11 @@ class _Fetching:
     box: BBox
     items: list[Item]
     overwrite: bool
+    patience: Patience
 
     def __post_init__(self) -> None:
         self.work = WorkFolder(self.out, "fetch", f"fetching {self.box}")
+        self.fresh: dict[str, Path] = {}  # where items lie that `out` does not have yet
 
     def run(self) -> str:
         with self.work.held():
@@ -115,14 +121,13 @@ class _Fetching:
                 self.work.begin(_WORK)
                 try:
                     self._fetch(record, missing)
-                    self._install(record, before, missing)
+                    self._install(record, before)
                 finally:
                     self._tidy()
                 self.work.clear()
-        fetched = {item.name for item in missing}
-        say([note for name, entry in record.items.items() if name in fetched
+        say([note for name, entry in record.items.items() if name in self.fresh
              for note in entry.notes])
-        return self._summary(record, fetched)
+        return self._summary(record)
 
     def _is_there(self, item: Item, record: Record) -> bool:
         """Return whether `out` has an item; raise PrepareError if it is another one."""
@@ -134,7 +139,7 @@ class _Fetching:
             raise PrepareError(f"{self.out / entry.path}: was fetched from {entry.source} for "
                                f"bbox={area} by another request, expected the same one or an "
                                "empty folder. Pass overwrite=true to replace it, or another out=.")
-        return entry.is_whole(self.out)
+        return entry.is_whole(self.out / entry.path)
 
     def _check_out(self, record: Record, missing: list[Item]) -> None:
         """Raise PrepareError if `out` holds files that were not fetched."""
@@ -151,67 +156,61 @@ class _Fetching:
                                    "this command. Pass another out=.")
 
     def _fetch(self, record: Record, missing: list[Item]) -> None:
-        """Make the items that are missing, unless a stopped run did, and put them into `record`.
+        """Make the items that are missing, and put them into `record`.
 
         OSM objects and population cover the imagery, which comes first, and a margin; those that
-        were fetched before and do not are added to `missing`.
+        were fetched before and do not are made anew.
         """
         self.work.parts.mkdir(exist_ok=True)
-        self.work.made.mkdir(exist_ok=True)
-        area = self.box
-        with Http() as http:
-            for item in self.items:
-                if item.name != "imagery":
-                    area = self._area(record, missing)
-                    entry = record.items.get(item.name)
-                    if item not in missing and not _within(area, entry.area):
-                        missing.append(item)
-                if item in missing:
-                    record.items[item.name] = self._made(item, area, http)
+        for item in self.items:
+            area = self.box if item.name == "imagery" else self._area(record)
+            if item in missing or not _within(area, record.items[item.name].area):
+                record.items[item.name], self.fresh[item.name] = self._made(item, area)
 
-    def _area(self, record: Record, missing: list[Item]) -> BBox:
+    def _area(self, record: Record) -> BBox:
         """Return the ground of the imagery, or the box if there is none, with MARGIN_M around."""
         if (imagery := record.items.get("imagery")) is None:
             return _grown(self.box)
-        fresh = any(item.name == "imagery" for item in missing)
-        root = self.work.made if fresh else self.out
-        return _grown(_extent(root / imagery.main, self.box))
+        root = self.fresh.get("imagery", self.out / imagery.path)
+        return _grown(_extent(root / PurePath(imagery.main).relative_to(imagery.path), self.box))
 
-    def _made(self, item: Item, area: BBox, http: Http) -> Entry:
-        """Return an item in `made`, which a stopped run may have made."""
-        key = f"{item.name}-{digest_of([item.request, area.bounds])[:24]}"
-        done = self.work.parts / f"{key}.json"
-        target = self.work.made / item.path
-        if done.is_file() and (entry := Entry.read(done)).is_whole(self.work.made):
-            return entry
-        for other in self.work.parts.glob(f"{item.name}-*.json"):  # of another request
-            other.unlink()
-        shutil.rmtree(target, ignore_errors=True)
-        made = item.make(target, self.work.parts / key, area, http)
-        entry = Entry.of(self.work.made, made, item.request, area)
-        entry.write(done)
-        return entry
+    def _made(self, item: Item, area: BBox) -> tuple[Entry, Path]:
+        """Return an item and where it lies, made now or by a stopped run."""
+        folder = self.work.parts / f"{item.name}-{digest_of([item.request, area.bounds])[:24]}"
+        ready = folder / "ready.json"
+        if ready.is_file():
+            known = read_json(ready, READY, self.work.remedy, PrepareError)
+            entry, root = Entry(**known["entry"]), folder / known["root"]
+            if entry.is_whole(root):
+                return entry, root
+        made = item.make(folder, area, self.patience)
+        entry = Entry.of(made, item.path, item.request, area)
+        with replacing(ready) as temporary:
+            root = made.root.relative_to(folder).as_posix()
+            temporary.write_text(json.dumps({"root": root, "entry": asdict(entry)}), "utf-8")
+        return entry, made.root
 
-    def _install(self, record: Record, before: Record, missing: list[Item]) -> None:
-        record.write(self.work.made)
-        moves = [record.items[item.name].path for item in missing]
-        gone = [entry.path for name, entry in before.items.items()
-                if name not in record.items or record.items[name].path != entry.path]
-        self.work.install([*moves, ATTRIBUTION, SOURCES],
-                          [*{*moves, *gone}, *([SOURCES, ATTRIBUTION] if before.items else [])])
+    def _install(self, record: Record, before: Record) -> None:
+        target = self.work.empty()
+        moves = [record.items[name].path for name in self.fresh]
+        for name, root in self.fresh.items():
+            root.rename(target / record.items[name].path)
+        record.write(target)
+        kept = {entry.path for name, entry in record.items.items() if name not in self.fresh}
+        old = {entry.path for entry in before.items.values()} - kept
+        self.work.install([*moves, ATTRIBUTION, SOURCES], sorted(old))
 
     def _tidy(self) -> None:
         """Remove empty folders of work that was refused, so that no work stays of nothing."""
-        folders = [path for path in self.work.folder.glob("parts/*") if path.is_dir()]
-        for path in [*folders, self.work.parts, self.work.made]:
+        for path in [*self.work.parts.glob("*"), self.work.parts]:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 
-    def _summary(self, record: Record, fetched: set[str]) -> str:
+    def _summary(self, record: Record) -> str:
         lines = []
         for name, entry in record.items.items():
             files = f"{entry.files:,} files, " if entry.files > 1 else ""
-            there = "" if name in fetched else ", there already"
+            there = "" if name in self.fresh else ", there already"
             lines.append(f"{self.out / entry.path}: {files}{format_bytes(entry.bytes)}{there}")
         return "\n".join([*lines, f"{self.out / ATTRIBUTION}: whose data these are; name the owners "
                           "wherever you show them", "", "Next:", next_command(self.out, record)])

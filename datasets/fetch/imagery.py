@@ -1,6 +1,8 @@
 """Imagery of an area: from a provider by name, web map tiles, a GeoTIFF, a STAC item or a map
 service."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,10 @@ from datasets.bbox import BBox
 from datasets.fetch.providers import Provider, is_name, provider_of
 from datasets.fetch.record import Made
 from datasets.keys import FetchConfig
-from datasets.remote.http import Http
+from datasets.remote.http import Http, Patience
+from datasets.remote.imagery import localised
 from datasets.remote.urls import is_url, named, without_secrets
-from utils.errors import ConfigError
+from utils.errors import ConfigError, PrepareError
 from utils.tables import format_bytes
 
 BYTES_PER_TILE = 20_000  # a JPEG of 256 x 256 pixels of a city
@@ -27,7 +30,6 @@ class ImageryItem:
         zoom: of its tiles.
     """
 
-    given: str
     address: str
     provider: Provider | None
     zoom: int | None
@@ -58,10 +60,7 @@ class ImageryItem:
         if provider:
             zoom = provider.zoom(zoom, box)
             _check_count(provider, zoom, box, cfg.most_tiles)
-        elif zoom is not None:
-            raise ConfigError(f"zoom={zoom}: is of web map tiles, which {without_secrets(imagery)} "
-                              "has not; pass resolution= in metres")
-        return cls(imagery, provider.address if provider else imagery, provider, zoom,
+        return cls(provider.address if provider else imagery, provider, zoom,
                    cfg.resolution, cfg.most_tiles)
 
     @property
@@ -83,6 +82,35 @@ class ImageryItem:
             "    terms: not stated here; read those of the provider, as many forbid downloads in "
             "bulk or training on their tiles"]
         return lines + [f"    note: {note}" for note in provider.notes]
+
+
+    def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
+        """Fetch into `folder` what it lacks."""
+        with passed_as("imagery"):
+            local = localised(self.address, box, self.zoom, self.resolution, cache=str(folder),
+                              most_tiles=self.most_tiles, http=Http(patience=patience))
+        raster = Path(local.raster)
+        if not raster.is_relative_to(folder):
+            raise PrepareError(f"{self.address}: stands for {raster}, which is here and needs no "
+                               f"fetching; pass it to prepare_dataset.py as raster={raster} with "
+                               f"bbox={box}")
+        root = raster if raster.is_dir() else raster.parent
+        return Made(root, without_secrets(self.address),
+                    raster.relative_to(root).as_posix(),
+                    (self.provider and self.provider.attribution) or local.attribution or "",
+                    self.provider.terms if self.provider else (),
+                    (*(self.provider.notes if self.provider else ()), *local.notes))
+
+
+@contextmanager
+def passed_as(key: str) -> Iterator[None]:
+    """Name `key` in errors that speak of raster=."""
+    try:
+        yield
+    except (ConfigError, PrepareError) as error:
+        message = str(error).replace("raster=", f"{key}=")
+        raise (ConfigError if isinstance(error, ConfigError) else PrepareError)(
+            message) from error
 
 
 def _check_count(provider: Provider, zoom: int, box: BBox, most: int) -> None:

@@ -1,13 +1,13 @@
 """OSM objects of an area: from a server of the Overpass API, or cut from an extract."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from datasets.bbox import BBox
 from datasets.fetch.extract import cut_extract
-from datasets.fetch.overpass import PATIENCE, fetch_overpass, pieces_of
+from datasets.fetch.overpass import fetch_overpass, pieces_of
 from datasets.fetch.record import Made
 from datasets.prepare.osm.osm_files import SUFFIXES
 from datasets.prepare.osm.tags import LayerTable, load_layers
@@ -32,13 +32,11 @@ class OsmItem:
         osm: overpass, or the URL or path of an extract.
         url: of the server of the Overpass API.
         table: its keys are asked for.
-        patience: with that server.
     """
 
     osm: str
     url: str
     table: LayerTable
-    patience: Patience = PATIENCE
     name = "osm"
 
     @classmethod
@@ -71,29 +69,31 @@ class OsmItem:
         return [f"OSM objects: {pieces} question{'s' * (pieces > 1)} to {named(self.url)}; in a "
                 f"dense city up to {format_bytes(box.area_km2 * MB_PER_KM2 * 1e6)}"]
 
-    def make(self, target: Path, folder: Path, box: BBox, http: Http) -> Made:
-        """Write the objects of a box to `target`."""
+    def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
+        """Write the objects of a box into `folder`, unless they are there."""
+        target = folder / self.path
         if self.osm == OVERPASS:
-            return self._ask(target, folder, box)
+            return self._ask(target, folder, box, patience)
         source = Path(self.osm)
         if is_url(self.osm):
-            source = self._downloaded(folder.parent, http)
+            source = self._downloaded(folder.parent, patience)
         with say_if_slow(f"cutting {source.name} to {box}"):
             cut = cut_extract(source, target, box, self.table, folder)
-        return Made(self.path, without_secrets(self.osm), attribution=ATTRIBUTION, terms=TERMS,
+        return Made(target, without_secrets(self.osm), attribution=ATTRIBUTION, terms=TERMS,
                     notes=(f"{self.path}: {cut}",))
 
-    def _ask(self, target: Path, folder: Path, box: BBox) -> Made:
-        with (Http(connections=1, patience=self.patience) as http,
+    def _ask(self, target: Path, folder: Path, box: BBox, patience: Patience) -> Made:
+        patience = replace(patience, pause_s=5 * patience.pause_s, read_s=4 * patience.read_s)
+        with (Http(connections=1, patience=patience) as http,
               passing_bar(None, "OSM", "piece", len(pieces_of(box))) as bar):
             answers = fetch_overpass(http, self.url, box, self.table, target, folder,
                                      lambda done: bar.update(done - bar.n))
         as_of = f", as of {answers.as_of}" if answers.as_of else ""
-        return Made(self.path, named(self.url), attribution=ATTRIBUTION, terms=TERMS,
+        return Made(target, named(self.url), attribution=ATTRIBUTION, terms=TERMS,
                     notes=(f"{self.path}: {answers.elements} nodes, ways and multipolygons"
                            f"{as_of}",))
 
-    def _downloaded(self, folder: Path, http: Http) -> Path:
+    def _downloaded(self, folder: Path, patience: Patience) -> Path:
         """Return the extract in a folder of its address, so that another area of it need not be
         downloaded again before this work is done."""
         name = urlsplit(self.osm).path.lower()
@@ -101,7 +101,7 @@ class OsmItem:
         folder = folder / f"extract-{digest_of(without_secrets(self.osm))[:16]}"
         path = folder / f"extract{ending}"
         if not path.is_file():
-            with passing_bar(None, "extract", "B") as bar:
+            with Http(patience=patience) as http, passing_bar(None, "extract", "B") as bar:
                 def show(done: int, total: int | None) -> None:
                     bar.total = total
                     bar.update(done - bar.n)

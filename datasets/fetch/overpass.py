@@ -22,12 +22,11 @@ from xml.parsers.expat import ExpatError
 from datasets.bbox import BBox
 from datasets.prepare.osm.osm_xml import IncompleteAnswer, xml_elements
 from datasets.prepare.osm.tags import LayerTable
-from datasets.remote.http import Http, Patience, RemoteError
+from datasets.remote.http import Http, RemoteError
 from datasets.remote.urls import named
 from utils.errors import PrepareError, one_line
 from utils.files import digest_of, replacing
 
-PATIENCE = Patience(pause_s=5, read_s=240)  # the server may compute for as long as TIMEOUT_S
 ALTERNATIVE = "https://overpass.kumi.systems/api/interpreter"
 TIMEOUT_S = 180
 MOST_KM2 = 100  # of a piece

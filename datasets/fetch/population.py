@@ -1,4 +1,4 @@
-"""A population grid of an area: the cells of a GeoTIFF that touch it, and one more on every side."""
+"""A population grid of an area: the cells of a GeoTIFF that touch it."""
 
 import math
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from datasets.bbox import BBox
+from datasets.fetch.imagery import passed_as
 from datasets.fetch.record import Made
 from datasets.prepare.geo.crs import DEGREES, extents_text
 from datasets.prepare.geo.raster_io import (
@@ -22,7 +23,8 @@ from datasets.prepare.geo.raster_io import (
     open_raster_file,
     raster_reason,
 )
-from datasets.remote.http import Http
+from datasets.remote.http import Http, Patience
+from datasets.remote.imagery import localised
 from datasets.remote.urls import is_url, without_secrets
 from utils.errors import ConfigError, PrepareError
 from utils.files import replacing, states
@@ -57,16 +59,23 @@ class PopulationItem:
         """Return what would be fetched, in lines for the user."""
         return [f"population: the cells of {without_secrets(self.population)} in the area"]
 
-    def make(self, target: Path, folder: Path, box: BBox, http: Http) -> Made:
-        """Write the cells to `target`."""
-        source, name = Path(self.population), without_secrets(self.population)
-        notes = crop_grid(source, name, target, box)
-        return Made(self.path, name, notes=tuple(f"{self.path}: {note}" for note in notes))
+    def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
+        """Write the cells into `folder`."""
+        source, name = self.population, without_secrets(self.population)
+        attribution = ""
+        if is_url(source):
+            with passed_as("population"):
+                local = localised(source, box, cache=str(folder), http=Http(patience=patience))
+            source, attribution = local.raster, local.attribution or ""
+        folder.mkdir(parents=True, exist_ok=True)
+        notes = crop_grid(Path(source), name, folder / self.path, box)
+        return Made(folder / self.path, name, attribution=attribution,
+                    notes=tuple(f"{self.path}: {note}" for note in notes))
 
 
 def crop_grid(source: Path, name: str, target: Path, box: BBox) -> list[str]:
-    """Write the cells of a raster that touch a box, and one more on every side, with their values
-    and nodata as they are; return what the file says of them.
+    """Write the cells of a raster that touch a box, with their values and nodata as they are;
+    return what the file says of them.
 
     Args:
         name: of the raster in messages.
@@ -99,8 +108,6 @@ def _window(dataset: rasterio.DatasetReader, name: str, box: BBox) -> Window:
         raise PrepareError(f"{name}: has no cell in the area. " + extents_text(
             "the grid", tuple(dataset.bounds), crs, box.bounds, DEGREES))
     left, top, right, bottom = pixels
-    left, top = max(left - 1, 0), max(top - 1, 0)
-    right, bottom = min(right + 1, dataset.width), min(bottom + 1, dataset.height)
     return Window(left, top, right - left, bottom - top)
 
 

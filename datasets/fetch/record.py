@@ -8,7 +8,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from datasets.bbox import BBox
@@ -22,6 +22,7 @@ _ENTRY = Fields({"path": InnerPath(), "main": InnerPath(), "request": Anything()
                  "files": Whole(least=1), "bytes": Whole(least=0), "sha256": Text(),
                  "attribution": Text(), "terms": Items(Text()), "notes": Items(Text()),
                  "area": Items(Number(least=-180, most=180))})
+READY = Fields({"root": InnerPath(), "entry": _ENTRY})  # of one that waits for the others
 _RULE = Fields({"fetched_by": Text(), "bbox": Items(Number(least=-180, most=180)),
                 "items": Table(_ENTRY)})
 
@@ -31,16 +32,16 @@ class Made:
     """What was written, where it is from, and what its owner asks for.
 
     Attributes:
-        path: of a file or folder, in the folder of results.
-        main: the path that prepare_dataset.py reads, "" if it is the same.
+        root: the file or folder.
+        main: the path in it that prepare_dataset.py reads, "." for itself.
         source: a URL without keys, or a path.
         terms: addresses at which the owner says what is allowed.
         notes: for the user, and for the record.
     """
 
-    path: str
+    root: Path
     source: str
-    main: str = ""
+    main: str = "."
     attribution: str = ""
     terms: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -73,32 +74,21 @@ class Entry:
     area: list[float]
 
     @classmethod
-    def of(cls, folder: Path, made: "Made", request: dict[str, Any],
-           area: BBox) -> "Entry":
-        """Describe what was just written to `folder / made.path`."""
-        root = folder / made.path
-        files = _files(root)
+    def of(cls, made: Made, path: str, request: dict[str, Any], area: BBox) -> "Entry":
+        """Describe what was just written, and is to be called `path`."""
+        root, files = made.root, _files(made.root)
         digest = sha256_of(root) if root.is_file() else hashlib.sha256("".join(
             f"{sha256_of(file)}  {file.relative_to(root).as_posix()}\n" for file in files
         ).encode()).hexdigest()
-        return cls(made.path, made.main or made.path, request, made.source,
+        return cls(path, str(PurePosixPath(path, made.main)), request, made.source,
                    datetime.now(UTC).isoformat(timespec="seconds"), len(files),
                    sum(file.stat().st_size for file in files), digest, made.attribution,
                    list(made.terms), list(made.notes), list(area.bounds))
 
-    def is_whole(self, folder: Path) -> bool:
-        """Return whether the files are there, by their number and sizes."""
-        files = _files(folder / self.path)
+    def is_whole(self, root: Path) -> bool:
+        """Return whether its files are in `root`, by their number and sizes."""
+        files = _files(root)
         return (len(files), sum(file.stat().st_size for file in files)) == (self.files, self.bytes)
-
-    def write(self, path: Path) -> None:
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), ensure_ascii=False), encoding="utf-8")
-
-    @classmethod
-    def read(cls, path: Path) -> "Entry":
-        """Return what `write` wrote; raise PrepareError if it is damaged."""
-        return cls(**read_json(path, _ENTRY, removal(path), PrepareError))
 
 
 @dataclass
