@@ -62,7 +62,10 @@ class DelimitedText:
         if twice:
             raise PrepareError(f"{path}: has two columns called {twice[0]}, expected one of each "
                                "name. Rename one of them.")
-        self.columns = self._kinds(lines[first + 1:])
+        if not any(line.strip() for line in lines[self._skipped:]):
+            raise PrepareError(f"{path}: has a line of names, but no rows, expected one for each "
+                               "point or cell.")
+        self.columns = self._kinds(lines[self._skipped:])
 
     def batches(self, names: list[str]) -> Iterator[list[pa.Array]]:
         """Yield columns as texts, some rows at a time; raise PrepareError if the file is damaged

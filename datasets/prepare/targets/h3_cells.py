@@ -35,7 +35,7 @@ def cell_numbers(column: pa.Array, path: Path, name: str, first: int) -> np.ndar
         if number is None or not h3.is_valid_cell(number):
             raise PrepareError(f"{path}: {name} of row {first + index} is {str(value)[:40]!r}, no "
                                "H3 cell; expected 15 hexadecimal digits, such as "
-                               "'88196953a5fffff', or the whole number. Mend the row, or export "
+                               "'88089ba4c5fffff', or the whole number. Mend the row, or export "
                                f"{name} again as text: programs round numbers of 18 digits.")
         numbers[index] = number
     return numbers

@@ -24,6 +24,7 @@ from utils.errors import PrepareError
 
 MOST = 1e15    # people, or tonnes, of a cell: larger numbers mark cells without data
 _ALIKE = 0.01  # fraction that units of a projected CRS may be off true metres
+_HAIR = 1e-6   # units of a CRS by which the extent of points is widened, to have an area
 _APART = 0.1   # fraction that the spacing of points may be off the side of their squares
 
 
@@ -152,10 +153,10 @@ def _check_values(rows: Rows, places: Places, near: np.ndarray) -> None:
     value = places.values[wrong[0]]
     word = "missing" if np.isnan(value) else f"{value:.9g}"
     command = rows.program(f"f[f[{rows.column!r}].between(0, {MOST:g})]", "known")
-    raise PrepareError(f"{rows.path}: {rows.column} of row {wrong[0] + 1} is {word}, as of "
-                       f"{len(wrong)} rows near the imagery, expected {rows.key} of 0 or more, "
-                       f"{MOST:g} at most. Set the values of such rows, or leave them out: "
-                       f"`{command}`.")
+    raise PrepareError(f"{rows.path}: {rows.column} of row {wrong[0] + 1} is {word} (near the "
+                       f"imagery, {len(wrong)} of {int(near.sum())} rows are such), expected "
+                       f"{rows.key} of 0 or more, {MOST:g} at most. Set the values of such rows, "
+                       f"or leave them out: `{command}`.")
 
 
 def _no_cell(rows: Rows, points: np.ndarray, own: CRS, bounds: Bounds, crs: CRS,
@@ -185,7 +186,7 @@ def _no_overlap(rows: Rows, places: Places, located: np.ndarray, bounds: Bounds,
     if not len(points):
         return PrepareError(f"{rows.path}: none of its {len(located)} rows has coordinates, "
                             f"expected {rows.key} with a place. Get the file again.")
-    extent = (*points.min(0).tolist(), *points.max(0).tolist())
+    extent = (*(points.min(0) - _HAIR).tolist(), *(points.max(0) + _HAIR).tolist())
     error = no_overlap(rows.path, rows.key, extent, places.crs, bounds, crs)
     swapped = _within(points[:, ::-1], box_in(bounds, crs, places.crs), 0, places.crs)
     if places.resolution is None and swapped.any():
@@ -204,9 +205,10 @@ def _account(rows: Rows, places: Places, located: np.ndarray, inside: np.ndarray
     word = "points" if places.resolution is None else (
         f"H3 cells of resolution {places.resolution}")
     parts = {"on the imagery": inside, "outside": located & ~inside}
-    notes = [f"{name}: {len(located):,} {word} with {_sum(places.values, known)} {rows.key}: "
-             + ", ".join(f"{int(members.sum()):,} with {_sum(places.values, members & known)} "
-                         f"{where}" for where, members in parts.items())]
+    listing = ", ".join(f"{int(members.sum()):,} with {_sum(places.values, members & known)} "
+                        f"{where}" for where, members in parts.items() if members.any())
+    notes = [f"{name}: {len(located):,} {word} with {_sum(places.values, known)} {rows.key} in "
+             f"all: {listing}"]
     if len(lost := np.flatnonzero(~located)):
         others = f", or are no points ({rows.others})" if rows.others else ""
         notes.append(f"{name}: {len(lost)} rows have no {'cell' if rows.cells else 'coordinates'}"

@@ -39,7 +39,8 @@ from datasets.prepare.targets.placing import MOST, impossible, place
 from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.polygons import TargetPolygons
 from datasets.prepare.targets.rasters import MAX_CELLS, open_raster
-from datasets.prepare.targets.rows import Rows, open_rows
+from datasets.prepare.targets.row_files import open_rows
+from datasets.prepare.targets.rows import Rows
 from utils.errors import PrepareError
 
 SQUARE_METRES = {"per_km2": 1e6, "per_hectare": 1e4, "per_m2": 1.0}  # of a density's unit area
