@@ -31,7 +31,7 @@ _WHOLE = re.compile(r"[+-]?\d{1,40}")
 _FLAGS = {"true": True, "yes": True, "on": True, "y": True, "1": True,
           "false": False, "no": False, "off": False, "n": False, "0": False}
 _TYPE_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text",
-               Any: "a path, or pairs such as {5:0,6:1}"}
+               Any: "a path, a list, or pairs such as {5:0,6:1}"}
 
 
 def key(
@@ -176,9 +176,10 @@ def _text(value: Any) -> str:
 
 
 def _text_or_pairs(value: Any) -> Any:
-    pairs = isinstance(value, Mapping) and not any(
-        isinstance(item, list | Mapping) for item in value.values())
-    if not pairs and not isinstance(value, str | Path | None):
+    items = [*value.values()] if isinstance(value, Mapping) else value
+    if isinstance(items, list | tuple) and not any(isinstance(i, list | Mapping) for i in items):
+        return value
+    if not isinstance(value, str | Path | None):
         raise TypeError
     return value
 

@@ -57,7 +57,7 @@ class LabelValues:
             raise PrepareError(f"{self.path}: {self._refusal(wrong, legend)}")
         if self.values and not set(self.values) & set(legend.meaning):
             raise PrepareError(
-                f"{self.path}: {_key(legend)} names none of the values inside the imagery, which "
+                f"{self.path}: {legend.key} names none of the values inside the imagery, which "
                 f"are {self.with_shares(self.values)}; it names {listing(list(legend.meaning))}. "
                 f"Map them to {'0..8 or to ' * (not legend.own)}{listing(legend.classes)}."
                 + self._of_near(self.values, legend, 0))
@@ -67,7 +67,8 @@ class LabelValues:
         name, notes = self.path.name, []
         if legend.own:
             numbered = [f"{number} {item}" for number, item in enumerate(legend.classes)]
-            notes.append(f"{name}: {len(numbered)} classes by {_key(legend)}: {listing(numbered)}")
+            notes.append(f"{name}: {len(numbered)} classes, by {legend.key}: "
+                         f"{listing(numbered)}")
         unnamed = Counter({value: count for value, count in self.counts.items()
                            if value and value not in legend.meaning})
         if near := self._near(unnamed, legend, tolerance):
@@ -80,7 +81,7 @@ class LabelValues:
             if self.unit != "pixels":
                 area = sum(self.areas.get(value, 0) for value in unnamed)
                 share += f", {area / (sum(self.areas.values()) or 1):.2%} of their area"
-            notes.append(f"{name}: {unnamed.total()} {self.unit} of values that {_key(legend)} "
+            notes.append(f"{name}: {unnamed.total()} {self.unit} of values that {legend.key} "
                          f"does not name are unknown: {values}; {share}"
                          + self._of_near(list(unnamed), legend, tolerance))
         if self.counts[""]:
@@ -100,7 +101,7 @@ class LabelValues:
             free = numbers[1:] if numbers[0] == "0" and (
                 len(numbers) == len(legend.classes) + 1) else numbers
             meant = dict.fromkeys(numbers) | dict(zip(free, legend.classes, strict=False))
-            return (f"{_key(legend)} lists {len(legend.classes)} classes, for the numbers 0 to "
+            return (f"{legend.key} lists {len(legend.classes)} classes, for the numbers 0 to "
                     f"{len(legend.classes) - 1}, and the labels hold {self.with_shares(wrong)} "
                     "beside. Say which number is which class, null for none: "
                     f"{as_key('classes', meant)}.")
@@ -174,6 +175,3 @@ def _apart(legend: Legend) -> int:
 def _colours(values: Iterable[str]) -> list[str]:
     return [value for value in values if value.startswith("#")]
 
-
-def _key(legend: Legend) -> str:
-    return f"{legend.key}=" if legend.key in ("classes", "label_map") else legend.key

@@ -115,29 +115,36 @@ class LegendKeys:
     Attributes:
         classes: ALL, a list of names, a map, or None.
         label_map: a map, or None.
-        files: that they were read from.
+        where: key -> the file that it was read from, or the key, for messages.
+        files: those files.
     """
 
     classes: Any
     label_map: Mapping | None
+    where: Mapping[str, str]
     files: tuple[Path, ...]
 
     @classmethod
     def of(cls, classes: Any, label_map: Any) -> "LegendKeys":
         """Read the keys; raise PrepareError if they cannot be used, or contradict each other."""
         contents = {"classes": classes, "label_map": label_map}
-        files = tuple(Path(content) for content in contents.values() if _is_path(content))
+        where = {key: str(content) if _is_path(content) else key
+                 for key, content in contents.items()}
         names, mapped = (_content(key, content) for key, content in contents.items())
-        if mapped is not None and not isinstance(mapped, Mapping):
-            raise _no_content("label_map", label_map, mapped)
-        if names is not None and names != ALL and not isinstance(names, Mapping | list):
-            raise _no_content("classes", classes, names)
+        for key, content, kinds in (("label_map", mapped, Mapping),
+                                    ("classes", names, Mapping | list)):
+            given = contents[key] is not None and content != ALL
+            if given and (not isinstance(content, kinds) or not content):
+                raise PrepareError(f"{where[key]}: found {_brief(content)}, expected "
+                                   f"{EXAMPLES[key]} or, in a file, lines such as "
+                                   "`11: residential`.")
         if mapped is not None and (names == ALL or isinstance(names, Mapping)):
             raise PrepareError(f"label_map={_brief(label_map)} with classes={_brief(classes)}: "
                                "both say what the values mean, expected one of them; leave "
                                "label_map= out, or pass in classes= the list of the names that "
                                "it maps to.")
-        return cls(names, mapped, files)
+        files = tuple(Path(content) for content in contents.values() if _is_path(content))
+        return cls(names, mapped, where, files)
 
     @property
     def coloured(self) -> bool:
@@ -152,22 +159,25 @@ class LegendKeys:
         if self.classes == ALL:
             return None
         if isinstance(self.classes, Mapping):
-            return own_legend(self.classes, "classes").known_as(names)
+            return own_legend(self.classes, "classes", self.where["classes"]).known_as(names)
         if self.label_map is None:
-            return _of_list(self.classes).known_as(names) if self.classes else _of_file(names, path)
+            return (_of_list(self.classes, self.where["classes"]).known_as(names)
+                    if self.classes else _of_file(names, path))
+        where = self.where["label_map"]
         if self.classes is None:
-            return _of_label_map(self.label_map).known_as(names)
-        listed = _of_list(self.classes)
-        meaning = {value: _number(value, name, listed.classes)
-                   for value, name in _entries(self.label_map, "label_map")}
+            return _of_label_map(self.label_map, where).known_as(names)
+        listed = _of_list(self.classes, self.where["classes"])
+        meaning = {value: _number(where, value, name, listed.classes)
+                   for value, name in _entries(self.label_map, where)}
         return Legend(listed.classes, meaning, "label_map").known_as(names)
 
 
-def own_legend(named: Mapping, key: str) -> Legend:
-    """Return the legend of a map from values to names, numbered in the order of first mention."""
-    entries = _entries(named, key)
+def own_legend(named: Mapping, key: str, where: str) -> Legend:
+    """Return the legend of a map from values to names, numbered in the order of first mention;
+    `where` begins a message."""
+    entries = _entries(named, where)
     names = check_names(dict.fromkeys(str(name).strip() for _, name in entries
-                                      if value_text(name) not in _NO_CLASS), key)
+                                      if value_text(name) not in _NO_CLASS), where)
     numbers = {name: number for number, name in enumerate(names)}
     return Legend(names, {value: UNKNOWN if value_text(name) in _NO_CLASS
                           else numbers[str(name).strip()] for value, name in entries}, key)
@@ -186,7 +196,7 @@ def legend_of_all(values: Iterable[str], names: Mapping[str, str], path: Path) -
                            f"({listing(list(kept))}), expected 2 to {MOST_CLASSES} classes. Say "
                            "which values make one class, as in "
                            "'classes={11:forest,12:forest,21:town}', or in a yaml file.")
-    return own_legend(kept, "classes")
+    return own_legend(kept, "classes", "classes")
 
 
 def check_names(names: Iterable[str], key: str) -> tuple[str, ...]:
@@ -248,15 +258,15 @@ def _quoted(name: str) -> str:
     return name if _PLAIN.fullmatch(name) else json.dumps(name, ensure_ascii=False)
 
 
-def _of_list(names: Sequence[Any]) -> Legend:
+def _of_list(names: Sequence[Any], where: str) -> Legend:
     """Return the legend of a list: its names are values, and so are their positions unless one of
     them is a number or a colour."""
     for name in names:
         if isinstance(name, bool | list | Mapping) or name is None:
-            raise PrepareError(f"classes: found the name {_brief(name)}, expected a text; write "
+            raise PrepareError(f"{where}: found the name {_brief(name)}, expected a text; write "
                                "it in quotes, such as 'yes' or 'no'.")
     classes = check_names((value_text(name) if isinstance(name, float) else str(name).strip()
-                           for name in names), "classes")
+                           for name in names), where)
     meaning = {name.casefold(): number for number, name in enumerate(classes)}
     positions = not any(is_number(value) or value.startswith("#") for value in meaning)
     if positions:
@@ -264,29 +274,28 @@ def _of_list(names: Sequence[Any]) -> Legend:
     return Legend(classes, {str(UNKNOWN): UNKNOWN} | meaning, "classes", positions=positions)
 
 
-def _of_label_map(mapped: Mapping) -> Legend:
+def _of_label_map(mapped: Mapping, where: str) -> Legend:
     """Return the legend of a map to the nine, or to others if it names others."""
-    entries = _entries(mapped, "label_map")
-    strange = [name for _, name in entries if _of_nine(name) is None]
+    entries = _entries(mapped, where)
+    strange = [(value, name) for value, name in entries if _of_nine(name) is None]
     if not strange:
         return Legend(CLASSES, {value: _of_nine(name) for value, name in entries}, "label_map")
-    for name in strange:
-        text = str(name)
-        if is_number(value_text(name)):
-            raise PrepareError(f"label_map: {printable(str(dict(entries)))[:60]}: {text} is no "
-                               f"class of land use; choose among 0..8 ({', '.join(CLASSES)}), "
-                               "255 for unknown, or the names of your own classes.")
-        meant = difflib.get_close_matches(text.casefold(), CLASSES, 1, _ALIKE)
-        if meant:
-            value = next(value for value, item in entries if item == name)
-            raise PrepareError(f"label_map: {value}: {printable(text)} is no class of land use; "
-                               f"did you mean {meant[0]}? The nine are {', '.join(CLASSES)}; for "
-                               "classes of your own name them in classes=, too.")
+    named = {value_text(name) for _, name in entries} - {*_NO_CLASS}
+    for value, name in strange:
+        text = value_text(name)
+        meant = difflib.get_close_matches(text, CLASSES, 1, _ALIKE)
+        if is_number(text) or meant or len(named) == 1:
+            meant = f"did you mean {meant[0]}? " if meant else ""
+            raise PrepareError(f"{where}: {value}: {printable(str(name))} is no class of land use; "
+                               f"{meant}Choose among 0..8 ({', '.join(CLASSES)}), or 255 for "
+                               "unknown; or name classes of your own with classes= in place of "
+                               "label_map=.")
     if numbers := [name for _, name in entries if is_number(value_text(name))
                    and value_text(name) != str(UNKNOWN)]:
-        raise PrepareError(f"label_map: names classes of its own ({listing(strange)}) beside the "
-                           f"number {numbers[0]} of the nine; name every class.")
-    return own_legend(mapped, "label_map")
+        raise PrepareError(f"{where}: names classes of its own "
+                           f"({listing([str(name) for _, name in strange])}) beside the number "
+                           f"{numbers[0]} of the nine; name every class.")
+    return own_legend(mapped, "label_map", where)
 
 
 def _of_nine(name: Any) -> int | None:
@@ -294,7 +303,7 @@ def _of_nine(name: Any) -> int | None:
     return UNKNOWN if value_text(name) in _NO_CLASS else NINE.meaning.get(value_text(name))
 
 
-def _number(value: str, name: Any, classes: Sequence[str]) -> int:
+def _number(where: str, value: str, name: Any, classes: Sequence[str]) -> int:
     """Return the number of a listed class that label_map maps a value to."""
     text = value_text(name)
     numbers = {item.casefold(): number for number, item in enumerate(classes)}
@@ -302,7 +311,7 @@ def _number(value: str, name: Any, classes: Sequence[str]) -> int:
         return UNKNOWN
     if text in numbers or (is_number(text) and 0 <= int(text) < len(classes)):
         return numbers.get(text, int(text) if is_number(text) else 0)
-    raise PrepareError(f"label_map: {value}: {printable(str(name))} is no class of classes=; "
+    raise PrepareError(f"{where}: {value}: {printable(str(name))} is no class of classes=; "
                        f"choose among {listing(classes)}, their numbers from 0, or 255 for "
                        "unknown.")
 
@@ -318,7 +327,7 @@ def _of_file(names: Mapping[str, str], path: Path) -> Legend:
         return Legend(CLASSES, {value: UNKNOWN if name is None else NINE.meaning[name.casefold()]
                                 for value, name in named.items()}, key)
     try:
-        return own_legend(named, key)
+        return own_legend(named, key, key)
     except PrepareError as error:
         raise PrepareError(f"{path}: {error} Or pass classes=all for the values inside the "
                            "imagery, or 'classes={11:forest,12:town}' with names of your "
@@ -327,8 +336,6 @@ def _of_file(names: Mapping[str, str], path: Path) -> Legend:
 
 def _entries(named: Mapping, key: str) -> list[tuple[str, Any]]:
     """Return values and names of a map; raise PrepareError for one that says nothing."""
-    if not named:
-        raise _no_content(key, named, named)
     for value, name in named.items():
         if isinstance(value, bool):
             raise PrepareError(f"{key}: a value is read as {value}; write it in quotes, such as "
@@ -378,12 +385,6 @@ def _parsed(text: str, where: str) -> Any:
     except ContentFault as error:
         raise PrepareError(f"{where}: cannot be read as yaml or json: {error}, such as "
                            "`11: residential`.") from error
-
-
-def _no_content(key: str, given: Any, content: Any) -> PrepareError:
-    where = str(given) if _is_path(given) else key
-    return PrepareError(f"{where}: found {_brief(content)}, expected {EXAMPLES[key]} or, in a "
-                        "file, lines such as `11: residential`.")
 
 
 def _brief(value: Any) -> str:

@@ -261,12 +261,13 @@ def test_the_remedy_of_colours_works_on_the_command_line(tmp_path):
     path = coloured(tmp_path / "lu.tif")
     with pytest.raises(PrepareError) as raised:
         LandUse(path)
-    given = shlex.split(re.search(r"'label_map=.*?'", str(raised.value))[0])[0]
+    given = shlex.split(re.search(r"'classes=.*?'", str(raised.value))[0])[0]
     assert set(COLOURS.values()) == set(re.findall("#......", given))
     keys = read(PREPARE, "raster=r", "osm=o", "out=d", "city=c", given)
-    source = LandUse(path, keys.label_map)
+    source = LandUse(path, classes=keys.classes)
     source.check(UTM, BOUNDS)
-    assert source.notes == []
+    assert source.legend.classes == ("class1", "class2", "class3", "class4")
+    assert len(source.notes) == 1
     spaced = read(PREPARE, "raster=r", "osm=o", "out=d", "city=c",
                   """label_map={"#0000ff": water, '#e6194b': residential, #808080:8}""")
     tile = LandUse(path, spaced.label_map).tile(BOUNDS, UTM, 200)
@@ -337,7 +338,7 @@ CASES = {
     "no_crs": (lambda t: raster(t, crs=None),
                ["lu.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
     "bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 3), np.uint8))},
-              ["lu.tif", "3 bands", "#000000 (100.0%)", """'label_map={"#000000":water}'"""]),
+              ["lu.tif", "3 bands", "#000000 (100.0%)", """'classes={"#000000":class1}'"""]),
     "two_bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 2), np.uint8))},
                   ["lu.tif", "2 bands", "rio stack --bidx 1"]),
     "floats": (lambda t: raster(t, np.full((9, 9), 3.5, np.float32)),
@@ -347,7 +348,9 @@ CASES = {
     "elsewhere": (lambda t: raster(t, transform=grid(1e5)),
                   ["lu.tif", "does not overlap", "15.69", "15.00000, 49.65", "EPSG:4326"]),
     "values": (lambda t: raster(t, QUARTERS // 2 + 17),
-               ["lu.tif", "17, 19, 21, 144", "0..8 (water, green", "'label_map={17:green}'"]),
+               ["lu.tif", "17 (25.0%), 19 (25.0%), 21 (25.0%), 144 (25.0%)",
+                "0..8 (water, green", "'label_map={17:green}'",
+                "'classes={17:class17,19:class19,21:class21,144:class144}'"]),
     "damaged": (truncated, ["lu.tif", "damaged", "Get the file again"]),
     "text_file": (text_file, ["lu.tif", "neither as a raster nor as polygons", "GeoPackage"]),
     "parquet": (lambda t: text_file(t, "lu.parquet"),
@@ -367,7 +370,7 @@ CASES = {
                       ["map.yaml", "cannot be read as yaml or json"]),
     "map_yes": (lambda t: map_file(t, "yes: 2"), ["map.yaml", "read as True", "quotes"]),
     "map_of_nothing": (lambda t: {**raster(t), "label_map": {77: 1}},
-                       ["lu.tif", "names none", "0, 4, 8, 255", "names 77"]),
+                       ["lu.tif", "names none", "0 (25.0%), 4 (25.0%)", "names 77"]),
     "no_column": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(0, 0, 9)],
                                               column="kind")},
                   ["lu.gpkg", "cannot tell", "columns found: kind", "label_column="]),
