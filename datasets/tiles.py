@@ -137,7 +137,7 @@ class TileDataset(Dataset):
         tags = {code: (self.tag(index, code), layers[code] if 0 <= code < len(layers) else None)
                 for code in set(graph.x[:, LABEL].int().tolist())}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
-        return tile_figure(image, graph, tags, self.land_use(index), totals)
+        return tile_figure(image, graph, tags, self.land_use(index), totals, self.modalities)
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:
