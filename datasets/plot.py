@@ -13,6 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from datasets.classes import LandUseClasses
+from datasets.stores.city import MODALITIES
 from datasets.stores.tile import CORNERS, LABEL
 from datasets.targets import UNKNOWN
 from utils.drawing import FIGURE_FONT, bare, literal
@@ -34,6 +35,7 @@ AMOUNTS = {"pop": "{:,.4g} people", "CO2": "{:,.4g} t CO2 a year"}
 def tile_figure(
     image: Tensor, graph: Data, tags: Mapping[int, tuple[str, str | None]],
     land_use: Tensor | None, totals: Mapping[str, float], known: LandUseClasses,
+    modalities: Sequence[str] = MODALITIES,
 ) -> Figure:
     """Return a tile's image, its OSM objects and, if it is known, its land use.
 
@@ -46,28 +48,34 @@ def tile_figure(
         land_use: uint8 [H, W].
         totals: of the tile, by the names of AMOUNTS.
         known: the classes of land use.
+        modalities: what the tile has; the picture of the other one is left out.
     """
     objects = _tag_handles(tags, graph.x[:, LABEL].int().tolist())
     classes = [] if land_use is None else class_handles(
         known.names, known.colours, set(np.unique(land_use)))
-    columns, lines = 2 + bool(classes), -(-max(len(objects), len(classes)) // 2)
-    figure = Figure(figsize=(PANEL * columns, HEAD + PANEL + LINE_HEIGHT * lines),
+    kinds = [*modalities, *["land use"] * bool(classes)]
+    lines = -(-max(len(objects), len(classes)) // 2)
+    figure = Figure(figsize=(PANEL * len(kinds), HEAD + PANEL + LINE_HEIGHT * lines),
                     layout="constrained")
-    axes, below = figure.subplots(2, columns, height_ratios=(PANEL, LINE_HEIGHT * max(lines, 0.1)))
-    axes[0].imshow(image.movedim(0, -1).numpy())
-    draw_objects(axes[1], graph.x, image.shape[-1], image.shape[-2])
+    rows = figure.subplots(2, len(kinds), squeeze=False,
+                           height_ratios=(PANEL, LINE_HEIGHT * max(lines, 0.1)))
+    axes, below = (dict(zip(kinds, row, strict=True)) for row in rows)
+    if "image" in axes:
+        axes["image"].imshow(image.movedim(0, -1).numpy())
+    if "osm" in axes:
+        draw_objects(axes["osm"], graph.x, image.shape[-1], image.shape[-2])
     if classes:
-        axes[2].imshow(painted(land_use.numpy(), known.colours), interpolation="nearest")
+        axes["land use"].imshow(painted(land_use.numpy(), known.colours), interpolation="nearest")
     count = len(graph.x)
-    titles = ("image", f"{count or 'no'} OSM object{'s' * (count > 1)}", "land use")
-    for panel, title, legend, handles in zip(axes, titles, below, ([], objects, classes),
-                                             strict=False):
+    titles = {"osm": f"{count or 'no'} OSM object{'s' * (count > 1)}"}
+    legends = {"osm": objects, "land use": classes}
+    for kind, panel in axes.items():
         bare(panel)
-        panel.set_title(title, fontsize=FIGURE_FONT + 1)
-        legend.axis("off")
-        if handles:
-            legend.legend(handles=handles, loc="upper center", borderaxespad=0, ncols=2,
-                          frameon=False, fontsize=FIGURE_FONT - 1)
+        panel.set_title(titles.get(kind, kind), fontsize=FIGURE_FONT + 1)
+        below[kind].axis("off")
+        if handles := legends.get(kind):
+            below[kind].legend(handles=handles, loc="upper center", borderaxespad=0, ncols=2,
+                               frameon=False, fontsize=FIGURE_FONT - 1)
     amounts = [text.format(total) for name, text in AMOUNTS.items()
                if (total := totals.get(name)) is not None]
     figure.suptitle("\n".join([graph.name, ", ".join(amounts)]).strip(), fontsize=FIGURE_FONT + 2)

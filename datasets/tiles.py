@@ -148,7 +148,7 @@ class TileDataset(Dataset):
                 for code in set(graph.x[:, LABEL].int().tolist())}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
         return tile_figure(image, graph, tags, self.land_use(index), totals,
-                           self.land_use_classes)
+                           self.land_use_classes, self.modalities)
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:

@@ -99,8 +99,10 @@ def open_scene(cfg: SceneKeys, raster: str | None, network: NetworkFile, rose: R
                  *([*source_files(Path(osm)), layers.path] if osm is not None else [])]
         notes = [*(local.source() if local else ()), *mosaic.warnings,
                  *_notes_on_osm(cfg, reads_osm, by_batch), *_notes_on_size(mosaic, grid, metres)]
+        without = ("or pass another bbox=" if raster is None else
+                   "or leave osm= out, to do without OSM")
         yield Scene(mosaic, grid, files, by_batch, notes, _rules(cfg, network.tiles),
-                    Objects(osm, layers, encoder, "or leave osm= out, to do without OSM"))
+                    Objects(osm, layers, encoder, without))
 
 
 def _open_ground(cfg: SceneKeys, raster: str | None, layers: LayerTable,

@@ -42,13 +42,12 @@ def bare_ground(osm: str, layers: LayerTable, bbox: Sequence[float] | None = Non
     given = Reading.of(None, raster_crs, "file").given_crs()
     area, source = _area(osm, layers, bbox)
     crs = given or RasterCRS.from_string(_zone_of(area, source))
-    projected = CRS.from_wkt(crs.to_wkt())
-    bounds = box_in(area, DEGREES, projected)
+    bounds = _bounds_in(CRS.from_wkt(crs.to_wkt()), area)
     grid = None if bounds is None else _grid_at(resolution or RESOLUTION, crs, bounds)
-    if grid is None or uncut(bounds, projected) is None:
-        raise PrepareError(f"raster_crs={raster_crs}: {crs_name(crs)} has no such place as "
-                           f"{source}, {_degrees(area)}. Leave it out, and the UTM zone of the "
-                           "place is taken, or give a CRS that covers it.")
+    if grid is None:
+        raise PrepareError(f"raster_crs={raster_crs or 'null'}: {crs_name(crs)} has no such place "
+                           f"as {source}, {_degrees(area)}. Pass a CRS that covers it, or leave "
+                           "raster_crs= out, and the UTM zone of the place is taken.")
     left, right = bounds[0] / grid.a, bounds[2] / grid.a
     top, bottom = bounds[3] / grid.e, bounds[1] / grid.e
     left, top = (math.floor(side + _TOLERANCE_PX) for side in (left, top))
@@ -85,18 +84,24 @@ def _zone_of(area: Bounds, source: str) -> str:
     return utm_zone((west + east) / 2, (south + north) / 2, DEGREES)
 
 
+def _bounds_in(crs: CRS, area: Bounds) -> Bounds | None:
+    """Return an area in degrees in another CRS; None if it has no such place in one piece."""
+    try:
+        bounds = box_in(area, DEGREES, crs)
+    except PrepareError:  # of another planet
+        return None
+    return None if bounds is None or uncut(bounds, crs) is None else bounds
+
+
 def _grid_at(resolution: float, crs: RasterCRS, bounds: Bounds) -> Affine | None:
     """Return the grid from the top left corner with pixels of `resolution` metres at the centre;
-    None if that is no place on Earth. Raise ConfigError if the pixels are too many."""
+    None if they have no size there. Raise ConfigError if the pixels are too many."""
     west, south, east, north = bounds
     side = resolution if crs.is_projected else resolution / _DEGREE_M
     grid = Affine(side, 0, west, 0, -side, north)
     width, height = max(1, math.ceil((east - west) / side)), max(1, math.ceil((north - south)
                                                                                / side))
-    try:
-        metres = placement.metres_per_pixel(crs, grid, width, height)
-    except PrepareError:  # of another planet
-        return None
+    metres = placement.metres_per_pixel(crs, grid, width, height)
     if not np.isfinite(metres).all() or not min(metres) > 0:
         return None
     pixels = max(width * metres[0], height * metres[1]) / resolution

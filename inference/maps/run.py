@@ -57,7 +57,7 @@ class SceneMap:
         return {file["name"]: self.out / file["name"] for file in self.record["files"]}
 
 
-def map_scene(raster: str | Path, checkpoint: str | Path, out: str | Path,
+def map_scene(raster: str | Path | None, checkpoint: str | Path, out: str | Path,
               **keys: Any) -> SceneMap:
     """Map a scene (see `run`) with the keys that are given, and defaults for the others."""
     return run(configured(PREDICT, raster=raster, checkpoint=checkpoint, out=out, **keys))
