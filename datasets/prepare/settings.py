@@ -80,7 +80,7 @@ class Settings(PrepareConfig):
 
     def of_result(self) -> dict[str, Any]:
         """Return the keys that the tiles depend on, without what is secret in an address."""
-        return {**result_values(self), "raster": without_secrets(self.raster)}
+        return {**result_values(self), "raster": self.raster and without_secrets(self.raster)}
 
 
 def _text_keys(text: str | dict[str, Any] | TextConfig) -> TextConfig:
