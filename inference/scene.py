@@ -22,7 +22,7 @@ from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.remote.imagery import Local
 from datasets.remote.opening import open_imagery
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
 from models.network_file import NetworkFile
@@ -85,12 +85,12 @@ def open_scene(cfg: SceneKeys, raster: str | None, network: NetworkFile, rose: R
         _check_text(encoder, width, network)
     by_batch = depends_on_batch(rose, reads_osm)
     metres = network.tiles.get("metres_per_pixel")
-    with say_if_slow(f"opening {short_address(raster or osm)}"):
+    with say_if_slow(f"opening {short_url(raster or osm)}"):
         opened, local = _open_ground(cfg, raster, layers, metres)
     with opened as mosaic:
         patch = rose.image_encoder.patch
         if raster is not None and min(mosaic.width, mosaic.height) < patch:
-            raise PrepareError(f"{short_address(raster)}: has {mosaic.width} x {mosaic.height} "
+            raise PrepareError(f"{short_url(raster)}: has {mosaic.width} x {mosaic.height} "
                                "pixels, expected "
                                f"more than the {patch} x {patch} of a patch, the least that "
                                f"{network.path} sees; pass more imagery, or a finer resolution=")

@@ -37,7 +37,7 @@ from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.remote.imagery import Local
 from datasets.remote.opening import open_imagery
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
@@ -91,7 +91,7 @@ def _opened(settings: Settings, layers: LayerTable,
             progress: bool) -> tuple[Mosaic | BareGround, Local | None]:
     """Return the ground that tiles are cut from, of the raster or of an area without imagery, and
     where the imagery came from."""
-    announce(f"opening {short_address(settings.raster or settings.osm)}", progress)
+    announce(f"opening {short_url(settings.raster or settings.osm)}", progress)
     if settings.raster is None:
         return bare_ground(settings.osm, layers, settings.bbox, settings.raster_crs,
                            settings.resolution), None
@@ -189,7 +189,7 @@ class _Preparation:
     @property
     def _source(self) -> str:
         """The source that decides where tiles lie, for messages."""
-        return short_address(self.settings.raster or self.settings.osm)
+        return short_url(self.settings.raster or self.settings.osm)
 
     def _subject(self) -> str:
         """Return what a preview of these tiles shows, as a digest."""
