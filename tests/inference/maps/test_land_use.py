@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ElementTree
 
+import geopandas as gpd
 import numpy as np
 import pyproj
 import pytest
@@ -25,6 +26,7 @@ from tests.inference.maps.scenes import (
     write_objects,
     write_raster,
 )
+from utils.errors import PrepareError, RoseError
 from utils.style import class_colours, rgb
 
 
@@ -189,6 +191,21 @@ def test_a_map_does_not_depend_on_where_the_raster_begins(model, tmp_path):
     assert len(np.unique(other)) > 1
     # batches differ, and so may the last bit of two equal probabilities
     assert (one[53:, 37:][inside] != other[inside]).mean() < 1e-3
+
+
+def test_footprints_without_tags_make_the_map_of_buildings(model, tmp_path):
+    raster = write_raster(tmp_path / "city.tif", noise(224, 224))
+    tagged = write_objects(tmp_path / "osm.gpkg", raster)
+    frame = gpd.read_file(tagged)
+    frame.rename(columns={"building": "source"}).to_file(tmp_path / "bare.gpkg")
+    keys = {"osm": tmp_path / "bare.gpkg", "default_tags": "building=yes"}
+    with pytest.raises(PrepareError, match="add default_tags=building=yes"):
+        predict(raster, model, tmp_path / "none", osm=tmp_path / "bare.gpkg")
+    one, other = (predict(raster, model, tmp_path / name, **osm) / "map.tif" for name, osm in
+                  (("tagged", {"osm": tagged}), ("bare", keys)))
+    np.testing.assert_array_equal(pixels_of(one), pixels_of(other))
+    with pytest.raises(RoseError, match=r"bare.*default_tags"):
+        predict(raster, model, tmp_path / "bare", **{**keys, "default_tags": "landuse=grass"})
 
 
 def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):
