@@ -5,6 +5,7 @@ raster refers to (a VRT's sources, overviews and masks beside it) is checked the
 """
 
 import math
+import re
 import shlex
 import warnings
 from pathlib import Path
@@ -79,26 +80,28 @@ def reopen_raster_file(path: Path, **options: Any) -> rasterio.DatasetReader:
     return _opened(path, DRIVERS[path.suffix.lower()], **options)
 
 
-def open_picture(content: bytes, name: str) -> tuple[MemoryFile, rasterio.DatasetReader]:
+def open_picture(content: bytes, name: str,
+                 remedy: str) -> tuple[MemoryFile, rasterio.DatasetReader]:
     """Open the picture that `content` holds: PNG, JPEG, WebP or TIFF, by how it begins.
 
     Returns:
         the file in memory, which is there until it is closed; and the picture.
 
     Raises:
-        PrepareError: it is none of these, or ends too early; the message begins with `name`.
+        PrepareError: it is none of these, or ends too early; the message begins with `name` and
+            ends with `remedy`.
         One of RASTER_ERRORS: it is damaged.
     """
     driver = next((driver for start, driver in _BEGINNINGS.items() if content.startswith(start)),
                   None)
     if driver is None:
         begins = f"begins with {printable(content[:24])}" if content else "is empty"
-        raise PrepareError(f"{name}: {begins}, expected a picture (PNG, JPEG, WebP or TIFF). Get "
-                           "it again, or remove it: then there is no imagery there.")
+        raise PrepareError(f"{name}: {begins}, expected a picture (PNG, JPEG, WebP or TIFF). "
+                           f"{remedy}")
     if driver == "JPEG" and _JPEG_END not in content[-_JPEG_TAIL:]:  # GDAL would draw the rest grey
         raise PrepareError(f"{name}: the JPEG ends before its picture does, so it was cut short. "
-                           "Get it again, or remove it: then there is no imagery there.")
-    file = MemoryFile(content)
+                           f"{remedy}")
+    file = MemoryFile(content, filename=re.sub(r"[^\w.-]", "_", Path(name).name))
     try:
         return file, _opened(Path(file.name), (driver,))
     except BaseException:

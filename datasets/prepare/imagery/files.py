@@ -27,6 +27,7 @@ from datasets.prepare.geo.vrt import all_sources
 from datasets.prepare.imagery.sidecars import (
     own_crs,
     own_transform,
+    prj_fault,
     sidecars,
     world_file_fault,
 )
@@ -265,8 +266,9 @@ def _crs(path: Path, dataset: rasterio.DatasetReader, reading: Reading) -> CRS:
                            "top-left corner).")
     if own is None or not _is_on_earth(own):
         if given is None:
-            raise PrepareError(f"{path}: the raster has no coordinate reference system, so OSM "
-                               "objects cannot be placed on it. Pass raster_crs=EPSG:32648, or "
+            raise PrepareError(f"{path}: the raster has no coordinate reference system"
+                               f"{prj_fault(path)}, so OSM objects cannot be placed on it. Pass "
+                               "raster_crs=EPSG:32648, or "
                                f"mend it with `rio edit-info --crs EPSG:32648 {quoted}` (with your "
                                "data's code).")
         return given

@@ -38,7 +38,7 @@ from datasets.prepare.imagery.stretch import (
 )
 from datasets.prepare.imagery.view import open_view, read_view
 from datasets.prepare.imagery.voids import void_warnings
-from datasets.prepare.imagery.web_tiles import WebTile
+from datasets.prepare.imagery.web_tiles import WebTile, remedy
 from utils.errors import ConfigError, PrepareError
 
 MAX_OPEN = 64
@@ -172,8 +172,7 @@ class Mosaic:
         view = open_view(source, self.reading, source.step)
         if source.tile and not self.stretch and view.dtypes[0] != "uint8":
             raise PrepareError(f"{source.shown}: the pixels are {view.dtypes[0]}, but those of "
-                               "other tiles are uint8. Get it again, or remove it: then there is "
-                               "no imagery there.")
+                               f"other tiles are uint8. {remedy(source.path)}")
         if not source.step:
             return view
         return WarpedVRT(

@@ -59,7 +59,13 @@ def world_file_fault(path: Path) -> str:
     if len(lines := _text(file).split()) != 6:
         return f" and {file.name} beside it holds {len(lines)} numbers, expected six, one a line"
     return ("" if _transform(file) else
-            f" and {file.name} beside it does not hold six numbers, such as 0.5 or 480000.25")
+            f" and {file.name} beside it states no grid, which is six numbers such as 0.5")
+
+
+def prj_fault(path: Path) -> str:
+    """Return that a raster's .prj, which is there, states no CRS, to follow "the raster has no
+    coordinate reference system"; nothing if there is none."""
+    return f" and {file.name} beside it states none" if (file := prj_file(path)) else ""
 
 
 def _beside(path: Path, endings: tuple[str, ...]) -> Path | None:
@@ -76,7 +82,8 @@ def _transform(file: Path | None) -> Affine | None:
         a, d, b, e, x, y = (float(line.replace(",", ".")) for line in _text(file).split())
     except ValueError:
         return None
-    return Affine(a, b, x, d, e, y) @ Affine.translation(-0.5, -0.5)
+    grid = Affine(a, b, x, d, e, y) @ Affine.translation(-0.5, -0.5)
+    return grid if grid.determinant else None
 
 
 def _text(file: Path) -> str:

@@ -105,9 +105,8 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
     if not (taken and others):
         return taken or [], []
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    verb = "are" if more else "is"
-    return taken, [f"{others[0]}{more}: not read, as {verb} of another kind than "
-                   f"{taken[0].name}; raster= takes a quoted glob, too"]
+    return taken, [f"{others[0]}{more}: not read, being of another kind than {taken[0].name}; "
+                   "raster= also takes a quoted glob"]
 
 
 def _has_place_beside(path: Path) -> bool:

@@ -11,7 +11,6 @@ from pmtiles.tile import (
     Compression,
     Entry,
     HeaderDict,
-    MagicNumberNotFound,
     TileType,
     deserialize_directory,
     deserialize_header,
@@ -26,7 +25,8 @@ from utils.errors import PrepareError, one_line
 
 _HEADER_BYTES = 127
 _MOST_DIRECTORY = 4 << 20   # bytes, unpacked
-_MOST_LISTED = 8_000_000    # tiles of all zooms
+_MOST_LISTED = 4_000_000    # tiles of all zooms
+_GZIP = b"\x1f\x8b"
 _DEPTH = 4                  # of directories in directories
 _PICTURES = (TileType.PNG, TileType.JPEG, TileType.WEBP, TileType.UNKNOWN)
 _VECTOR = "vector tiles, which hold no pixels; pass an archive of PNG, JPEG or WebP tiles"
@@ -35,24 +35,22 @@ _VECTOR = "vector tiles, which hold no pixels; pass an archive of PNG, JPEG or W
 def archive_tiles(path: Path) -> TileSet:
     """Return the tiles of an archive. Raise PrepareError if it cannot be read, is damaged, or
     holds vector tiles."""
-    read = _mbtiles_tiles if path.suffix.lower() == ".mbtiles" else _pmtiles_tiles
     tiles = TileSet(path)
-    for count, (zoom, x, y, picture) in enumerate(read(path)):
-        if count == _MOST_LISTED:
-            raise PrepareError(f"{path}: lists more than {_MOST_LISTED:,} tiles. Cut your area out "
-                               "of it first.")
+    read = _mbtiles_tiles if path.suffix.lower() == ".mbtiles" else _pmtiles_tiles
+    for zoom, x, y, picture in read(path):
         tiles.zooms.setdefault(zoom, {})[x, y] = picture
     return tiles
 
 
 def _mbtiles_tiles(path: Path) -> Iterator[tuple[int, int, int, TilePicture]]:
+    picture = TilePicture(path)
     try:
         with mbtiles(path) as archive:
-            first = archive.execute("SELECT substr(tile_data, 1, 2) FROM tiles LIMIT 1").fetchone()
-            kind = archive.execute("SELECT value FROM metadata WHERE name = 'format'").fetchone()
-            if first and (first[0] == b"\x1f\x8b" or kind in (("pbf",), ("mvt",))):
+            (count,) = archive.execute("SELECT count(*) FROM tiles").fetchone()
+            _check_count(path, count)
+            start = archive.execute("SELECT substr(tile_data, 1, 2) FROM tiles LIMIT 1").fetchone()
+            if start and start[0] == _GZIP:  # as vector tiles are packed
                 raise PrepareError(f"{path}: holds {_VECTOR}.")
-            picture = TilePicture(path)
             for zoom, x, row in archive.execute(
                     "SELECT zoom_level, tile_column, tile_row FROM tiles"):
                 if not (all(isinstance(value, int) for value in (zoom, x, row))
@@ -68,16 +66,24 @@ def _mbtiles_tiles(path: Path) -> Iterator[tuple[int, int, int, TilePicture]]:
 
 
 def _pmtiles_tiles(path: Path) -> Iterator[tuple[int, int, int, TilePicture]]:
-    end = zxy_to_tileid(DEEPEST_ZOOM, 0, 0)
+    end, count = zxy_to_tileid(DEEPEST_ZOOM, 0, 0), 0
     with path.open("rb") as file:
         header = _header(path, file)
         size = path.stat().st_size
         for entry in _entries(path, file, header):
             offset = header["tile_data_offset"] + entry.offset
             if offset + entry.length > size or not 0 <= entry.tile_id < end - entry.run_length:
-                raise _damaged(path, f"a tile at byte {offset} of {size}")
+                raise _damaged(path, f"a tile at byte {offset:,}, but the file has {size:,}")
+            count += entry.run_length
+            _check_count(path, count)
             for number in range(entry.tile_id, entry.tile_id + entry.run_length):
                 yield *tileid_to_zxy(number), TilePicture(path, offset, entry.length)
+
+
+def _check_count(path: Path, count: int) -> None:
+    if count > _MOST_LISTED:
+        raise PrepareError(f"{path}: lists {count:,} tiles, expected {_MOST_LISTED:,} at most. Cut "
+                           "your area out of it first, such as with `pmtiles extract --bbox`.")
 
 
 def _header(path: Path, file: BinaryIO) -> HeaderDict:
@@ -87,10 +93,10 @@ def _header(path: Path, file: BinaryIO) -> HeaderDict:
         raise PrepareError(f"{path}: an early version of PMTiles, expected version 3. Convert it "
                            "with `pmtiles convert`, or get it anew.")
     try:
-        if len(content) < _HEADER_BYTES:
-            raise ValueError(f"{len(content)} bytes")
+        if len(content) < _HEADER_BYTES or not content.startswith(b"PMTiles"):
+            raise ValueError("it does not begin as one")
         header = deserialize_header(content)
-    except (ValueError, MagicNumberNotFound) as error:
+    except ValueError as error:
         raise PrepareError(f"{path}: not a readable PMTiles archive ({one_line(error)}). Get the "
                            "file again.") from error
     if header["tile_type"] not in _PICTURES:

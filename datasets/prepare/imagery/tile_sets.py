@@ -109,8 +109,8 @@ def _finest(zooms: dict[int, dict]) -> tuple[int, list[str]]:
         covered = len(ground & zooms[coarser].keys()) / len(zooms[coarser])
         if covered >= LEAST_COVERED:
             return zoom, notes
-        notes.append(f"the {len(zooms[zoom]):,} tiles of zoom {zoom} cover {covered:.1%} of the "
-                     f"ground of zoom {coarser}, so they are not read; zoom={zoom} reads them")
+        notes.append(f"zoom {zoom} is not read, as its {_count(len(zooms[zoom]))} cover only "
+                     f"{covered:.1%} of the ground of zoom {coarser}; zoom={zoom} reads it")
     raise AssertionError("no zoom")
 
 
@@ -139,8 +139,8 @@ def _as_files(tiles: TileSet, zoom: int, pictures: dict,
              for tile in [WebTile(zoom, x, y, side, offset, length)]]
     files[0] = replace(files[0], files=(files[0].path, *tiles.sources))
     return files, [
-        f"{number} of the {count} tiles that were looked at have {size} x {size} pixels, "
-        f"and are resampled to {side} x {side}, which most have"
+        f"{number} of {_count(count)} looked at with {size} x {size} pixels: resampled to "
+        f"{side} x {side}, as most have"
         for size, number in sorted(sizes.items()) if size != side]
 
 
@@ -150,7 +150,7 @@ def _check_sizes(source: Path, pictures: Sequence[TilePicture]) -> None:
         return
     empty = sorted(path for path, *_ in pictures if not path.stat().st_size)
     if empty:
-        more = f", as are {len(empty) - 1} more tiles" if len(empty) > 1 else ""
+        more = f", as {_count(len(empty) - 1)} more" if len(empty) > 1 else ""
         raise PrepareError(f"{empty[0]}: is empty{more}, expected a picture. Get it again, or, "
                            "where there is no imagery, remove it with "
                            f"`find {shlex.quote(str(source))} -type f -empty -delete`.")
@@ -160,8 +160,11 @@ def _summary(tiles: TileSet, zoom: int, side: int, count: int, bbox: BBox | None
     others = _zooms({level for level in tiles.zooms if level != zoom and tiles.zooms[level]})
     more = f"; it also has {others}" if others else ""
     where = " in bbox" if bbox else ""
-    what = "1 web map tile" if count == 1 else f"{count:,} web map tiles"
-    return f"{what} of zoom {zoom}{where}, {side} x {side} pixels each{more}"
+    return f"{_count(count, 'web map tile')} of zoom {zoom}{where}, {side} x {side} pixels{more}"
+
+
+def _count(number: int, what: str = "tile") -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _gaps(tiles: TileSet, zoom: int, pictures: dict) -> list[str]:
@@ -173,8 +176,8 @@ def _gaps(tiles: TileSet, zoom: int, pictures: dict) -> list[str]:
         return []
     first = next((x, y) for y in range(top, bottom) for x in range(left, right)
                  if (x, y) not in pictures)
-    return [f"{missing:,} of the {missing + len(pictures):,} tiles of its rectangle are missing, "
-            f"such as {zoom}/{first[0]}/{first[1]}: there is no imagery there"]
+    return [f"{_count(missing)} missing of the {missing + len(pictures):,} of its rectangle, such "
+            f"as {zoom}/{first[0]}/{first[1]}: there is no imagery there"]
 
 
 def _zooms(zooms: Sequence[int]) -> str:

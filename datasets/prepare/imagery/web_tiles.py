@@ -62,6 +62,12 @@ def shown(path: Path, tile: WebTile | None) -> str:
     return f"{path}, tile {tile.name}" if tile and is_archive(path) else str(path)
 
 
+def remedy(path: Path) -> str:
+    """Return what to do about a tile that cannot be used, to end a message."""
+    return ("Get the archive again." if is_archive(path) else
+            "Get it again, or remove it: then there is no imagery there.")
+
+
 def is_archive(path: Path) -> bool:
     """Return whether a path ends as a file of many tiles."""
     return path.suffix.lower() in (".mbtiles", ".pmtiles")
@@ -75,14 +81,13 @@ def open_tile(path: Path, tile: WebTile) -> tuple[MemoryFile, rasterio.DatasetRe
         One of RASTER_ERRORS: it is damaged.
     """
     name = shown(path, tile)
-    file, dataset = open_picture(_content(path, tile), name)
+    file, dataset = open_picture(_content(path, tile), name, remedy(path))
     if dataset.width != dataset.height or dataset.width > MOST_SIDE:
         size = f"{dataset.width} x {dataset.height}"
         dataset.close()
         file.close()
         raise PrepareError(f"{name}: has {size} pixels, expected a square of at most {MOST_SIDE}, "
-                           "as web map tiles are. Get it again, or remove it: then there is no "
-                           "imagery there.")
+                           f"as web map tiles are. {remedy(path)}")
     return file, dataset
 
 
@@ -95,11 +100,11 @@ def _content(path: Path, tile: WebTile) -> bytes:
                 file.seek(tile.offset)
                 content = file.read(min(tile.length or MOST_BYTES + 1, MOST_BYTES + 1))
     except (OSError, sqlite3.Error) as error:
-        raise PrepareError(f"{shown(path, tile)}: cannot be read ({one_line(error)}). Get it "
-                           "again.") from error
+        raise PrepareError(f"{shown(path, tile)}: cannot be read ({one_line(error)}). "
+                           f"{remedy(path)}") from error
     if len(content) > MOST_BYTES:
         raise PrepareError(f"{shown(path, tile)}: has more than {MOST_BYTES >> 20} MB, which is "
-                           "no web map tile. Get it again, or remove it.")
+                           f"no web map tile. {remedy(path)}")
     if len(content) < tile.length:
         raise PrepareError(f"{shown(path, tile)}: the file ends before its picture, so it was "
                            "cut short. Get the file again.")
