@@ -1,5 +1,6 @@
 """The picture of one tile: image, OSM objects and targets side by side."""
 
+import colorsys
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -22,13 +23,15 @@ from utils.style import (
     OSM_GROUND,
     UNKNOWN_COLOUR,
     UNKNOWN_EDGE,
-    label_colour,
-    painted,
+    hexadecimal,
+    rgb,
 )
 
 # inches: side of a picture, titles above, and a line of a legend below
 PANEL, HEAD, LINE_HEIGHT = 3.6, 0.9, 0.21
 LISTED_TAGS = 12                     # the commonest; a legend of all would be larger than the tile
+STRIPES = (236, 205)                 # greys of a pixel whose class is unknown
+LABEL_TONES = ((0.55, 0.85), (0.9, 0.6), (0.35, 1.0))  # saturation, value; of 21 codes each
 AMOUNTS = {"pop": "{:,.4g} people", "CO2": "{:,.4g} t CO2 a year"}
 
 
@@ -113,6 +116,14 @@ def object_look(code: int) -> dict[str, Any]:
     return {"facecolor": to_rgba(label_colour(code), 0.55), "edgecolor": LINE, "linewidth": 0.4}
 
 
+def label_colour(code: int) -> str:
+    """Return a colour #rrggbb for a label code.
+
+    Neighbouring codes get hues far apart; codes whose hue comes again get another tone.
+    """
+    return hexadecimal(colorsys.hsv_to_rgb(code * 0.618034 % 1, *LABEL_TONES[code // 21 % 3]))
+
+
 def _box_area(box: np.ndarray) -> float:
     x, y = box.T
     return abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
@@ -128,3 +139,13 @@ def class_handles(classes: Sequence[str], colours: Sequence[str],
         handles.append(Patch(facecolor=UNKNOWN_COLOUR, edgecolor=UNKNOWN_EDGE, hatch="////",
                              linewidth=0, label="unknown"))
     return handles
+
+
+def painted(labels: np.ndarray, colours: Sequence[str]) -> np.ndarray:
+    """Return classes [H, W] in their colours, uint8 [H, W, 3]; those beyond are striped grey."""
+    height, width = labels.shape
+    table = rgb(colours)                                                                   # [C, 3]
+    diagonal = np.add.outer(np.arange(height), np.arange(width)) // max(width // 28, 1) % 2
+    stripes = np.where(diagonal, *STRIPES)[..., None].repeat(3, 2).astype(np.uint8)
+    known = labels < len(table)
+    return np.where(known[..., None], table[np.where(known, labels, 0)], stripes)

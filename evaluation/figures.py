@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from datasets.plot import class_handles
+from datasets.plot import class_handles, painted
 from datasets.stores.city import city_of, grid_cells
 from datasets.targets import UNKNOWN
 from utils import style
 from utils.drawing import FIGURE_FONT, bare
 from utils.tables import format_count, format_number, format_share, label_of
 
-SHOWN_TILES, SHOWN_CITIES = 8, 6
+SHOWN_TILES, SHOWN_CITIES, SHOWN_CLASSES = 8, 6, 25
 NAME_LENGTH = 26          # characters that fit beside a tile
 EDGE = 0.3                # of a tile, around a city
 PANEL, NARROW = 4.2, 1.6  # inches: longer side of a city's map, least width of any
@@ -32,8 +32,11 @@ WIDE = 50                 # greatest loss over least loss that makes the axis lo
 def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     """Return which class was taken for which: each row in shares of its pixels, and their counts.
 
-    `confusion` [C, C] counts pixels, rows truth, columns prediction.
+    `confusion` [C, C] counts pixels, rows truth, columns prediction. Of many classes the rarest
+    are joined.
     """
+    if len(classes) > SHOWN_CLASSES:
+        confusion, classes = _with_others(confusion, classes)
     count, truth, predicted = len(classes), confusion.sum(1), confusion.sum(0)
     shares = confusion / np.maximum(truth, 1)[:, None]                                     # [C, C]
     side = 2.5 + 0.6 * count
@@ -58,6 +61,17 @@ def confusion_figure(confusion: np.ndarray, classes: Sequence[str]) -> Figure:
     bar.set_label("share of the true class's pixels", fontsize=FIGURE_FONT)
     bar.ax.set_yticklabels(["0%", "50%", "100%"], fontsize=FIGURE_FONT)
     return figure
+
+
+def _with_others(confusion: np.ndarray, classes: Sequence[str]) -> tuple[np.ndarray, list[str]]:
+    """Return counts and names of the commonest classes in their order, and of the others as
+    one."""
+    kept = np.sort(np.argsort(-confusion.sum(1), kind="stable")[:SHOWN_CLASSES - 1])
+    row = np.full(len(classes), len(kept))
+    row[kept] = np.arange(len(kept))
+    joined = np.zeros((len(kept) + 1,) * 2, confusion.dtype)
+    np.add.at(joined, (row[:, None], row), confusion)
+    return joined, [*(classes[index] for index in kept), f"{len(classes) - len(kept)} others"]
 
 
 def _write_cells(axes: Axes, confusion: np.ndarray, shares: np.ndarray) -> None:
@@ -106,8 +120,8 @@ def tiles_figure(images: np.ndarray, truth: np.ndarray, predicted: np.ndarray,
         axes.axis("off")
     for tile in range(count):
         cells = grid[tile % rows, 4 * (tile // rows):][:3]
-        painted = (style.painted(labels[tile], colours) for labels in (truth, predicted))
-        for axes, picture in zip(cells, (images[tile], *painted), strict=True):
+        drawn = (painted(labels[tile], colours) for labels in (truth, predicted))
+        for axes, picture in zip(cells, (images[tile], *drawn), strict=True):
             axes.axis("on")
             axes.imshow(picture, interpolation="nearest")
             bare(axes)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from datasets import TileDataset
+from datasets.plot import STRIPES, label_colour, painted
 from datasets.stores.tile import CORNERS
-from datasets.targets import CLASSES
+from datasets.targets import CLASSES, UNKNOWN
 from tests.figures import laid_out
 from tests.random_tiles import random_tile, write_compact, write_release
-from utils.style import CLASS_COLOURS, label_colour, rgb
+from utils.style import CLASS_COLOURS, class_colours, rgb
 
 META = {"label_names": ["house", "residential", "residential",
                         *(f"tag_{code}" for code in range(3, 40))],
@@ -86,3 +87,19 @@ def test_a_city_without_names(tmp_path):
     tiles = TileDataset(write_release(tmp_path / "tiles", [tile("lima_0_0", [5])], meta={}),
                         image_size=32)
     assert drawn(tiles, 0)[2][0] == "tag 5 1"
+
+
+def test_neighbouring_labels_differ():
+    colours = [label_colour(code) for code in range(300)]
+    assert len(set(colours)) > 200
+    assert min(np.abs(rgb(colours[:-1]).astype(int) - rgb(colours[1:])).max(1)) > 60
+
+
+def test_classes_are_painted_and_unknown_ones_striped():
+    labels = np.full((56, 56), UNKNOWN, np.uint8)
+    labels[:20], labels[20:30] = 0, 8
+    picture = painted(labels, class_colours(CLASSES))
+    assert (picture.shape, picture.dtype) == ((56, 56, 3), np.uint8)
+    assert (picture[:20] == rgb([CLASS_COLOURS["water"]])).all()
+    assert (picture[20:30] == rgb([CLASS_COLOURS["transport"]])).all()
+    assert set(np.unique(picture[30:])) == set(STRIPES)

@@ -16,7 +16,7 @@ from evaluation.figures import (
     tiles_figure,
 )
 from tests.figures import laid_out, texts, words
-from utils.style import CLASS_COLOURS
+from utils.style import CLASS_COLOURS, class_colours
 
 NAN = math.nan
 FIGURES = {"mae": 1.0, "rmse": 2.0, "r2": 0.5}
@@ -49,10 +49,23 @@ def tiles(count: int, classes: int, side: int = 32):
     return images, np.stack([truth] * count), np.stack([truth.T] * count), names
 
 
+def test_of_many_classes_the_rarest_are_joined_and_no_pixel_is_lost():
+    counts = np.random.default_rng(0).integers(1, 9, (254, 254))
+    counts[100] += 1000
+    figure = laid_out(confusion_figure(counts, [f"class {i}" for i in range(254)]))
+    rows = words(figure.axes[0].get_yticklabels())
+    assert len(rows) == 25
+    assert rows[-1].startswith("230 others")
+    assert any(row.startswith("class 100\n") for row in rows)
+    assert f"of {counts.sum():,} pixels" in figure.axes[0].get_title()
+    assert max(figure.get_size_inches()) < 20
+
+
 @pytest.mark.parametrize(("count", "shown", "classes"),
                          [(1, 1, 2), (3, 3, 15), (5, 5, 9), (11, 8, 15)])
 def test_up_to_eight_tiles(count, shown, classes):
-    figure = laid_out(tiles_figure(*tiles(count, classes), [f"class {i}" for i in range(classes)]))
+    named = [f"class {i}" for i in range(classes)]
+    figure = laid_out(tiles_figure(*tiles(count, classes), named, class_colours(named)))
     labels = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert sorted(labels) == [f"x_{i}_0" for i in range(shown)]
     pictures = [axes for axes in figure.axes if axes.images]
@@ -64,7 +77,8 @@ def test_tiles_in_the_colours_of_their_classes_with_the_share_of_right_pixels():
     images, truth, predicted, tile_names = tiles(1, 2)
     truth[0, 0], predicted[0, :16], predicted[0, 16:] = UNKNOWN, 0, 1
     predicted[0, 31] = 0
-    figure = laid_out(tiles_figure(images, truth, predicted, tile_names, ("green", "water")))
+    figure = laid_out(tiles_figure(images, truth, predicted, tile_names, ("green", "water"),
+                                   [CLASS_COLOURS["green"], CLASS_COLOURS["water"]]))
     assert figure.axes[2].get_xlabel() == "97% right"  # 30 of 31 known rows
     true, guess = (axes.images[0].get_array() for axes in figure.axes[1:3])
     assert np.allclose(true[1, 0] / 255, to_rgb(CLASS_COLOURS["green"]), atol=0.01)
@@ -78,7 +92,8 @@ def test_a_tile_of_which_nothing_is_known_and_long_names():
     classes = ["a class with a name that takes the whole width of the page, as a sentence would: "
                "a, b or c", *CLASSES[1:]]
     figure = laid_out(tiles_figure(images, np.full_like(truth, UNKNOWN), predicted,
-                                   ["a_town_with_a_very_long_name_120_3400"], classes))
+                                   ["a_town_with_a_very_long_name_120_3400"], classes,
+                                   class_colours(classes)))
     assert figure.axes[2].get_xlabel() == "no pixel of a known class"
     assert figure.axes[0].get_ylabel().endswith("_120_3400")
 

@@ -248,9 +248,10 @@ def listing(values: Sequence[str]) -> str:
 def as_key(key: str, value: Sequence[str] | Mapping[str, str | None]) -> str:
     """Return `key=` with names, or a map of values to names, as a shell and Hydra read it."""
     if isinstance(value, Mapping):
-        entries = (f"{name if is_number(name) else _quoted(name)}:"
-                   f"{'null' if item is None else _quoted(item)}" for name, item in value.items())
-        return shlex.quote(f"{key}={{{','.join(entries)}}}")
+        entries = [(name if is_number(name) else _quoted(name),
+                    "null" if item is None else _quoted(item)) for name, item in value.items()]
+        colon = ": " if any('"' in text for entry in entries for text in entry) else ":"  # YAML's
+        return shlex.quote(f"{key}={{{','.join(map(colon.join, entries))}}}")
     return shlex.quote(f"{key}=[{','.join(map(_quoted, value))}]")
 
 
@@ -378,8 +379,9 @@ def _load(key: str, path: Path) -> Any:
 
 def _parsed(text: str, where: str) -> Any:
     """Return the list or map that yaml or json says; `#` before six hexadecimal digits begins a
-    colour, not a comment."""
+    colour, not a comment, and a number's colon needs no space after it, as in Hydra's grammar."""
     text = re.sub(r"""(['"]?)(#[0-9A-Fa-f]{6})\1[ \t]*:(?=[^\n])""", r'"\2": ', text)
+    text = re.sub(r"([{,]\s*-?\d+):(?=\S)", r"\1: ", text)
     try:
         return parse_yaml(text, Anything())
     except ContentFault as error:

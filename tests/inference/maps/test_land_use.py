@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import shapely
 import torch
+from rasterio.shutil import copy
 
 from datasets import normalise
 from inference.maps.land_use import LandUseMap
@@ -77,6 +78,11 @@ def test_classes_have_names_and_colours_and_no_class_is_where_no_imagery_is(mapp
     colours = rgb(class_colours(CLASSES)).tolist()
     assert [table[value][:3] for value in range(3)] == [tuple(colour) for colour in colours]
     assert table[255][3] == 0
+    with rasterio.open(out / "map.tif") as file:
+        copy(file, out / "described.vrt", driver="VRT")  # as every program that uses GDAL sees it
+    described = ElementTree.parse(out / "described.vrt").getroot()
+    (out / "described.vrt").unlink()
+    assert [name.text for name in described.iter("Category")] == CLASSES
     entries = ElementTree.parse(out / "map.qml").getroot().iter("paletteEntry")
     assert [(entry.get("value"), entry.get("label"), entry.get("color")) for entry in entries] == [
         (str(place), name, colour)

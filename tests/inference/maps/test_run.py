@@ -240,7 +240,8 @@ def test_a_run_that_is_killed_leaves_no_file_under_a_final_name(place, tmp_path)
     out = predict(place / "city.tif", place / "classes.safetensors", tmp_path / "map",
                   num_workers=2, batch_size=16)
     names = sorted(path.name for path in out.iterdir())
-    assert names == ["figures", "map.qml", "map.tif", "report.html", "scene.json"]
+    assert names == ["figures", "map.qml", "map.tif", "map.tif.aux.xml", "report.html",
+                     "scene.json"]
 
 
 def test_a_finished_map_is_known_again_and_replaced_only_when_asked(place, tmp_path, monkeypatch,

@@ -338,7 +338,7 @@ CASES = {
     "no_crs": (lambda t: raster(t, crs=None),
                ["lu.tif", "no coordinate reference system", "rio edit-info --crs EPSG:"]),
     "bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 3), np.uint8))},
-              ["lu.tif", "3 bands", "#000000 (100.0%)", """'classes={"#000000":class1}'"""]),
+              ["lu.tif", "3 bands", "#000000 (100.0%)", """'classes={"#000000": class1}'"""]),
     "two_bands": (lambda t: {"path": write_raster(t / "lu.tif", np.zeros((9, 9, 2), np.uint8))},
                   ["lu.tif", "2 bands", "rio stack --bidx 1"]),
     "floats": (lambda t: raster(t, np.full((9, 9), 3.5, np.float32)),
