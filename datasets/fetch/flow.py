@@ -212,8 +212,9 @@ class _Fetching:
             files = f"{entry.files:,} files, " if entry.files > 1 else ""
             there = "" if name in self.fresh else ", there already"
             lines.append(f"{self.out / entry.path}: {files}{format_bytes(entry.bytes)}{there}")
-        return "\n".join([*lines, f"{self.out / ATTRIBUTION}: whose data these are; name the owners "
-                          "wherever you show them", "", "Next:", next_command(self.out, record)])
+        lines.append(f"{self.out / ATTRIBUTION}: whose data these are; name the owners wherever "
+                     "you show them")
+        return "\n".join([*lines, "", "Next:", next_command(self.out, record)])
 
 
 def next_command(out: Path, record: Record) -> str:
