@@ -66,8 +66,9 @@ class OsmItem:
             how = "downloaded whole and cut" if is_url(self.osm) else "cut"
             return [f"OSM objects: {without_secrets(self.osm)}, {how} to the area"]
         pieces = len(pieces_of(box))
-        return [f"OSM objects: {pieces} question{'s' * (pieces > 1)} to {short_address(self.url)}; in a "
-                f"dense city up to {format_bytes(box.area_km2 * MB_PER_KM2 * 1e6)}"]
+        most = format_bytes(box.area_km2 * MB_PER_KM2 * 1e6)
+        return [f"OSM objects: {pieces} question{'s' * (pieces > 1)} to "
+                f"{short_address(self.url)}; in a dense city up to {most}"]
 
     def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
         """Write the objects of a box into `folder`, unless they are there."""
