@@ -108,8 +108,8 @@ class _Cutter:
                     writer.add_node(node)
         kept = self._kept()
         if not kept.ways and not any(objects(tagged, NODE)):
-            raise PrepareError(f"{self.source}: holds nothing in {self.box}, expected an extract of "
-                               "this place; look at bbox= and the extract")
+            raise PrepareError(f"{self.source}: holds nothing in {self.box}, expected an extract "
+                               "of this place; look at bbox= and the extract")
         nodes, places = self._nodes(kept.ways)
         cut = Cut()
         header = osmium.io.Header()

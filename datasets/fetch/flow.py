@@ -26,7 +26,7 @@ from datasets.prepare.geo.crs import DEGREES, box_in, mapped
 from datasets.prepare.geo.raster_io import open_raster_file
 from datasets.remote.http import Patience
 from utils.contents import read_json
-from utils.errors import ConfigError, PrepareError
+from utils.errors import ConfigError, PrepareError, printable
 from utils.files import digest_of, replacing
 from utils.progress import say
 from utils.tables import format_bytes
@@ -134,11 +134,13 @@ class _Fetching:
         entry = record.items.get(item.name)
         if self.overwrite or entry is None:
             return False
-        if entry.request != item.request or tuple(record.bbox) != self.box.bounds:
-            area = ",".join(f"{side:.10g}" for side in record.bbox)
-            raise PrepareError(f"{self.out / entry.path}: was fetched from {entry.source} for "
-                               f"bbox={area} by another request, expected the same one or an "
-                               "empty folder. Pass overwrite=true to replace it, or another out=.")
+        before = {"bbox": record.bbox, **entry.request}
+        now = {"bbox": list(self.box.bounds), **item.request}
+        if other := [name for name in now if now[name] != before.get(name)]:
+            shown = printable(json.dumps(before.get(other[0])))
+            raise PrepareError(f"{self.out / entry.path}: was fetched with {other[0]}={shown}, "
+                               f"expected {printable(json.dumps(now[other[0]]))}. Pass "
+                               "overwrite=true to replace it, or another out=.")
         return entry.is_whole(self.out / entry.path)
 
     def _check_out(self, record: Record, missing: list[Item]) -> None:
@@ -212,8 +214,9 @@ class _Fetching:
             files = f"{entry.files:,} files, " if entry.files > 1 else ""
             there = "" if name in self.fresh else ", there already"
             lines.append(f"{self.out / entry.path}: {files}{format_bytes(entry.bytes)}{there}")
-        return "\n".join([*lines, f"{self.out / ATTRIBUTION}: whose data these are; name the owners "
-                          "wherever you show them", "", "Next:", next_command(self.out, record)])
+        lines.append(f"{self.out / ATTRIBUTION}: whose data these are; name the owners wherever "
+                     "you show them")
+        return "\n".join([*lines, "", "Next:", next_command(self.out, record)])
 
 
 def next_command(out: Path, record: Record) -> str:

@@ -91,7 +91,8 @@ def provider_of(name: str, key: str | None, box: BBox) -> Provider:
     return Provider(
         title, _address(title, entry, key), _plain(entry.get("attribution", "")),
         tuple(dict.fromkeys(_LINK.findall(entry.get("html_attribution", "")))),
-        tuple(_notes(title, entry)), (int(entry.get("min_zoom", 0)), int(entry.get("max_zoom", 30))),
+        tuple(_notes(title, entry)),
+        (int(entry.get("min_zoom", 0)), int(entry.get("max_zoom", 30))),
         int(entry.get("tileSize", 256)))
 
 

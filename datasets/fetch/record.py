@@ -18,9 +18,10 @@ from utils.files import replacing, sha256_of
 from utils.remedies import removal
 
 SOURCES, ATTRIBUTION = "sources.json", "ATTRIBUTION.txt"
-_ENTRY = Fields({"path": InnerPath(), "main": InnerPath(), "request": Anything(), "source": Text(), "fetched": Text(),
-                 "files": Whole(least=1), "bytes": Whole(least=0), "sha256": Text(),
-                 "attribution": Text(), "terms": Items(Text()), "notes": Items(Text()),
+_ENTRY = Fields({"path": InnerPath(), "main": InnerPath(), "request": Anything(),
+                 "source": Text(), "fetched": Text(), "files": Whole(least=1),
+                 "bytes": Whole(least=0), "sha256": Text(), "attribution": Text(),
+                 "terms": Items(Text()), "notes": Items(Text()),
                  "area": Items(Number(least=-180, most=180))})
 READY = Fields({"root": InnerPath(), "entry": _ENTRY})  # of one that waits for the others
 _RULE = Fields({"fetched_by": Text(), "bbox": Items(Number(least=-180, most=180)),
