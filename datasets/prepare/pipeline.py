@@ -362,9 +362,9 @@ def _check_cells(settings: Settings, targets: list[LandUse | Zonal]) -> None:
     points = {target.name for target in targets if isinstance(target, Zonal) and target.sized}
     for key, about in (("cell", points), ("co2_cell", points & {"co2"})):
         if getattr(settings, key) is not None and not about:
-            raise ConfigError(f"{key}={getattr(settings, key)}: is of points, of which there are "
-                              "none: rasters, polygons and H3 cells say themselves how large they "
-                              f"are; leave {key}= out")
+            raise ConfigError(f"{key}={getattr(settings, key)}: says what points stand for, and no "
+                              "target is of points; rasters, polygons and H3 cells say themselves "
+                              f"how large they are. Leave {key}= out")
 
 
 def _total(job: Job) -> BandReport:

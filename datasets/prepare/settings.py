@@ -52,6 +52,9 @@ class Settings(PrepareConfig):
             if getattr(self, lone) not in (None, 0) and not getattr(self, source):
                 raise ConfigError(f"{lone}={getattr(self, lone)}: there is no {source}= that it "
                                   "could describe; add one, or leave this out")
+        if self.cell is not None and not (self.population or self.co2):
+            raise ConfigError(f"cell={self.cell}: there is no population= or co2= that it could "
+                              "describe; add one, or leave this out")
         for name in ("cell", "co2_cell"):
             if getattr(self, name) is not None:
                 CellSize.of(name, str(getattr(self, name)))

@@ -7,7 +7,7 @@ from pyproj import CRS
 from datasets.prepare.geo.crs import DEGREES, Bounds, moved
 from datasets.prepare.targets.cell_size import CellSize
 
-_LOOKED_AT = 5000    # points whose neighbours are measured
+_LOOKED_AT = 5000    # points, at most, whose neighbours are measured
 _REGULAR = 0.6       # least share of points whose neighbour lies one spacing away
 _ALIKE = 0.02        # fraction by which distances of one spacing may differ
 _ROUND = 0.01        # fraction by which a spacing may be off a round number
@@ -54,21 +54,21 @@ def turn(metres: np.ndarray, side: float) -> float:
 def _steps(points: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the spacing of a grid that points [n, 2] lie on, and the steps [m, 2] from points to
     neighbours so far away; no steps if they lie on none."""
+    if len(points) > _LOOKED_AT:  # those in the middle, with all their neighbours
+        away = np.abs(points - np.median(points, axis=0)).max(1)
+        points = points[np.argpartition(away, _LOOKED_AT)[:_LOOKED_AT]]
     points = np.unique(points, axis=0)
     if len(points) < 4:
         return 0.0, np.empty((0, 2))
     shapes = shapely.points(points)
     tree = shapely.STRtree(shapes)
-    # one stretch of rows, or neighbours would be missing
-    some = points[len(points) // 2:][:_LOOKED_AT] if len(points) > 2 * _LOOKED_AT else points
-    chosen = shapely.points(some)
-    _, distance = tree.query_nearest(chosen, exclusive=True, return_distance=True,
+    _, distance = tree.query_nearest(shapes, exclusive=True, return_distance=True,
                                      all_matches=False)
     side = float(np.median(distance))
     if (np.abs(distance - side) < _ALIKE * side).mean() < _REGULAR:
         return 0.0, np.empty((0, 2))
-    first, second = tree.query(chosen, predicate="dwithin", distance=side * (1 + _ALIKE))
-    steps = points[second] - some[first]
+    first, second = tree.query(shapes, predicate="dwithin", distance=side * (1 + _ALIKE))
+    steps = points[second] - points[first]
     return side, steps[np.hypot(*steps.T) > side * (1 - _ALIKE)]
 
 

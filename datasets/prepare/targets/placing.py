@@ -24,6 +24,7 @@ from utils.errors import PrepareError
 
 MOST = 1e15    # people, or tonnes, of a cell: larger numbers mark cells without data
 _ALIKE = 0.01  # fraction that units of a projected CRS may be off true metres
+_CHUNK = 100_000  # points whose hull is found at once
 _HAIR = 1e-6   # units of a CRS by which the extent of points is widened, to have an area
 _APART = 0.1   # fraction that the spacing of points may be off the side of their squares
 
@@ -127,7 +128,10 @@ def _points(places: Places, near: np.ndarray, cell: CellSize | None, bounds: Bou
 def _hull(places: Places) -> tuple[tuple[float, float], ...]:
     """Return the corners of the convex hull of all points of a file, in degrees."""
     located = places.points[np.isfinite(places.points[:, 0])]
-    corners = shapely.get_coordinates(shapely.convex_hull(shapely.multipoints(located)))
+    hulls = [shapely.convex_hull(shapely.multipoints(located[start:start + _CHUNK]))
+             for start in range(0, len(located), _CHUNK)]
+    corners = shapely.get_coordinates(shapely.convex_hull(shapely.union_all(
+        [shapely.multipoints(shapely.get_coordinates(hull)) for hull in hulls])))
     if places.crs.is_projected:
         corners = moved(corners, places.crs, DEGREES)
         corners = around(corners, float(np.median(corners[:, 0])))
@@ -205,15 +209,15 @@ def _account(rows: Rows, places: Places, located: np.ndarray, inside: np.ndarray
     word = "points" if places.resolution is None else (
         f"H3 cells of resolution {places.resolution}")
     parts = {"on the imagery": inside, "outside": located & ~inside}
-    listing = ", ".join(f"{int(members.sum()):,} with {_sum(places.values, members & known)} "
-                        f"{where}" for where, members in parts.items() if members.any())
-    notes = [f"{name}: {len(located):,} {word} with {_sum(places.values, known)} {rows.key} in "
-             f"all: {listing}"]
+    listing = "".join(f"; {where} {int(members.sum()):,}, {_sum(places.values, members & known)}"
+                      for where, members in parts.items() if members.any())
+    notes = [f"{name}: {len(located):,} {word}, {rows.key} {_sum(places.values, known)} in all"
+             f"{listing}"]
     if len(lost := np.flatnonzero(~located)):
         others = f", or are no points ({rows.others})" if rows.others else ""
         notes.append(f"{name}: {len(lost)} rows have no {'cell' if rows.cells else 'coordinates'}"
-                     f"{others} and are left out, the first of them row {lost[0] + 1}, with "
-                     f"{_sum(places.values, known & ~located)} {rows.key} in all")
+                     f"{others} and are left out, the first of them row {lost[0] + 1}, {rows.key} "
+                     f"{_sum(places.values, known & ~located)} in all")
     on = places.points[inside]
     if same := len(on) - len(np.unique(on, axis=0)):
         notes.append(f"{name}: {same} of the {word} on the imagery lie where another one does; "
@@ -227,4 +231,5 @@ def _account(rows: Rows, places: Places, located: np.ndarray, inside: np.ndarray
 
 
 def _sum(values: np.ndarray, members: Sequence[bool] | np.ndarray) -> str:
-    return f"{values[members].sum():,.10g}"
+    total = float(values[members].sum())
+    return f"{total:.6g}" if total < 1000 else f"{total:,.1f}".removesuffix(".0")
