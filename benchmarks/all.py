@@ -22,6 +22,7 @@ from utils.files import replacing
 SECTIONS = {  # module -> heading
     "step_time": "Steps of training",
     "sample_run": "The sample run",
+    "threads": "Threads beside a busy process",
     "cost": "What a tile costs, from first principles",
     "loader": "Feeding: tiles a second of the loader",
     "prepare": "Preparation of tiles",

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from evaluation.run import METRICS, PREDICTIONS, RESULTS, Run, fit
 from evaluation.setup import Setup
 from models.network_file import BEST
 from reports import REPORT, write_report
-from training.devices import alone, launch
+from training.devices import alone, launch, threads_that_pay
+from training.own_city import width_of
 from utils.outputs import write_json
 from utils.stopping import StopRequest
 from utils.tables import label_of, text_table
@@ -30,8 +32,9 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
         RoseError: data, checkpoint or folder cannot be used as asked, or a loss is not finite.
     """
     fabric, folder = launch(cfg), Path(default_folder(cfg))
-    with alone(fabric, folder, "save_path"):
+    with alone(fabric, folder, "save_path"), ExitStack() as running:
         setup, stop = Setup(cfg, fabric, problem), StopRequest()
+        running.enter_context(threads_that_pay(width_of(setup.build["image_encoder"])))
         for line in setup.shortcomings():  # now, before hours of training
             fabric.print(f"note: {line}")
         try:

@@ -147,7 +147,7 @@ class Setup:
         choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input")
                    if getattr(cfg, name) is not None}
         if checkpoint is None:
-            encoder = cfg.image_encoder or SCRATCH_ENCODER
+            encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
             return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
                           "pretrained": cfg.pretrained, **choices}
         network = NetworkFile(checkpoint, cfg.image_encoder, **choices)

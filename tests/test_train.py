@@ -108,6 +108,7 @@ def test_what_a_run_leaves(whole):
                                          for tile in json.loads(
                                              (whole / "attention.json").read_text())["tiles"]) > 0
     assert "hidden tags named right" in page
+    assert "This run has learned too little" in page
     assert list(whole.glob("events.out.tfevents*"))
     assert [path.name for path in whole.glob(".*")] == [".hydra"]
 
@@ -116,6 +117,9 @@ def test_what_a_run_says(whole, sample_tiles):
     said = (whole / "stdout.txt").read_text()
     for part in ("Pretraining is done: 12 steps on 9 tiles", "hidden parts of the picture (75%)",
                  "out of", str(whole),
+                 "note: 12 steps at a learning rate of 1.2e-06 or less move a weight by 1.4e-05",
+                 "note: This run has learned too little: hidden pixels are no nearer",
+                 "experiment=own_city in another save_dir=", "or a larger lr= (here 1.2e-06)",
                  "model_3.safetensors", f"evaluate_seg_fusion.py data_root={sample_tiles} "
                                         f"checkpoint={whole}"):
         assert part in said

@@ -20,6 +20,8 @@ from training.sharding import shard
 from utils.errors import ConfigError, RoseError, one_line
 from utils.locks import alone_in
 
+NARROW = 128  # width of an image encoder below which one thread is enough
+
 
 class Autocast(MixedPrecision):
     """Autocast, for float16 with loss scaling. Inputs keep their type: losses compare with them,
@@ -34,8 +36,6 @@ def launch(cfg: MachineKeys) -> Fabric:
     if cfg.accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("accelerator=cuda: there is no CUDA GPU that torch can use here; use "
                           "accelerator=auto, or cpu")
-    if cfg.threads:
-        torch.set_num_threads(cfg.threads)
     devices: int | str = int(cfg.devices) if cfg.devices.isdigit() else cfg.devices
     hosts = cfg.num_nodes
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes
@@ -72,6 +72,24 @@ def _precision(cfg: MachineKeys) -> MixedPrecision | None:
         raise ConfigError("precision=16-mixed: its loss scaling does not work with "
                           "strategy=fsdp; use bf16-mixed")
     return Autocast(cfg.precision, device)
+
+
+@contextmanager
+def threads_that_pay(width: int) -> Iterator[None]:
+    """Let torch use one thread in the block for a network with a narrow image encoder, all cores
+    for others.
+
+    The products of a narrow network are too short to share: a second thread gains a tenth on an
+    idle machine, and loses two thirds beside a busy process (benchmarks/threads.py). A number of
+    threads that OMP_NUM_THREADS asks for stays.
+    """
+    before = torch.get_num_threads()
+    if width < NARROW and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def compile_in_place(module: nn.Module, device: torch.device) -> None:

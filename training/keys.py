@@ -66,8 +66,6 @@ class MachineKeys:
     compile: bool = in_machine(False, "torch.compile: slower to start, faster from then on; "
                                       "needs a C++ compiler", result=False)
     num_workers: int = workers_key()
-    threads: int | None = in_machine(None, "of torch on a CPU; null: all cores", least=1, most=4096,
-                                     result=False)
 
 
 @dataclass

@@ -34,8 +34,8 @@ def too_short(reached: float, size: float, steps: int, base_lr: float) -> str | 
     """Return what to say at the start of a run whose steps cannot change weights by as much as
     their size; None if they can.
 
-    Runs of a small network were no better than the mean colour at 0.2 to 3 times the weights'
-    size, and better from 7 times on; below 1 a run hardly leaves its random start.
+    On a city of 36 tiles a network of width 64 was no better than a guess at 0.1 to 1.6 times the
+    weights' size, named tags better from 3 times on, and painted pixels better at 18 times.
     """
     if reached >= size:
         return None
@@ -46,9 +46,9 @@ def too_short(reached: float, size: float, steps: int, base_lr: float) -> str | 
 
 
 def duration(seconds: float) -> str:
-    """Return a time as it is spoken: `40 seconds`, `9 minutes`, `3.5 hours`."""
+    """Return a time as it is spoken: `a minute`, `9 minutes`, `3.5 hours`."""
     if seconds < 90:
-        return f"{max(round(seconds), 1)} seconds"
+        return "a minute"
     if seconds < 5400:
         return f"{round(seconds / 60)} minutes"
     return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"

@@ -19,7 +19,7 @@ from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
 from training.compatibility import check_modalities
-from training.devices import compile_in_place, end_all, gather, together
+from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
 from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
@@ -100,6 +100,7 @@ class PretrainingRun:
             self.build = build_arguments(cfg)
             fabric.print(f"Building {cfg.image_encoder}")
             rose = build_rose(**self.build, pretrained=cfg.pretrained)
+            self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.loader = pretraining_loader(
                 fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
@@ -130,11 +131,13 @@ class PretrainingRun:
             fabric.print(outlook)
 
     def __enter__(self) -> "PretrainingRun":
+        self.threads.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.record.close()
         self.stop.forget()
+        self.threads.__exit__(*error)
 
     @property
     def tiles_per_step(self) -> int:

@@ -26,7 +26,7 @@ from models.rose import Rose
 from reports import REPORT, write_report
 from reports.record import FEATURES, SCENE
 from training.compatibility import check_image_size, check_side, find_checkpoint
-from training.devices import launch_single
+from training.devices import launch_single, threads_that_pay
 from training.finite import check_outputs
 from utils.cli.compose import configured
 from utils.contents import Either, Fields, Items, Null, Number, Text, Whole
@@ -64,7 +64,8 @@ def extract(cfg: ExtractConfig) -> dict[str, Any]:
     else:
         check_side("image_size", cfg.image_size, patch, checkpoint,
                    "pass image_size={}, or leave it out")
-    with open_source(cfg, network, rose, selection, fabric) as source:
+    with (threads_that_pay(rose.width),
+          open_source(cfg, network, rose, selection, fabric) as source):
         return _Extraction(cfg, selection, fabric, network, rose, source).run()
 
 

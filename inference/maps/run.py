@@ -23,7 +23,7 @@ from models.network_file import BEST, NetworkFile
 from reports import REPORT, write_report
 from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
-from training.devices import launch_single
+from training.devices import launch_single, threads_that_pay
 from utils.cli.compose import configured
 from utils.contents import Items, Text
 from utils.errors import CheckpointError, ConfigError, PrepareError
@@ -146,7 +146,8 @@ def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: S
     row = kind.first_row(grid, first)
     bands = predicted_bands(tiles, kind.network, fabric, row * grid.bands_of_a_row,
                             cfg.batch_size, cfg.num_workers)
-    with progress_bar(grid.tiles, row * grid.columns, "tile") as bar:
+    with (threads_that_pay(kind.model.rose.width),
+          progress_bar(grid.tiles, row * grid.columns, "tile") as bar):
         new = kind.strips(grid, groupby(counted(bands, bar), key=attrgetter("row")), first)
         for number, strip in enumerate(new, start=first):
             strips.write(number, strip)

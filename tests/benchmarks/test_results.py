@@ -26,6 +26,7 @@ ROWS = {
               "500 x 125", "500 x 500"],
     "accel": ["torch-scatter"],
     "sample_run": ["32-true", "bf16-mixed"],
+    "threads": ["test_vit", "spin", "sleep"],
     "fine_fusion": ["land use, fine fusion, 60 nodes"],
     "linear_probe": ["times faster"],
     "gpu": [*(row.name for row in gpu.ROWS), "matrix peak measured", "calls a step"],

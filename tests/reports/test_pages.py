@@ -1,6 +1,7 @@
 """Pages of each kind: what they say, that they need nothing else, and that no name becomes
 markup."""
 
+import json
 import re
 import sys
 from html.parser import HTMLParser
@@ -92,6 +93,17 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
 def test_a_page_says_what_its_folder_holds(tmp_path, kind, texts):
     page = page_of(KINDS[kind](tmp_path / "run"))
     assert [words for words in texts if words not in page.text] == []
+
+
+def test_a_page_says_what_a_run_has_not_learned(tmp_path):
+    folder = pretraining(tmp_path / "run")
+    file = folder / "reconstruction.json"
+    record = json.loads(file.read_text())
+    write_report([folder], folder / "report.html")
+    assert "too little" not in Page(folder / "report.html").source
+    file.write_text(json.dumps(record | {"remark": "It has learned too little: <b>try</b>."}))
+    write_report([folder], folder / "report.html")
+    assert "It has learned too little: <b>try</b>." in Page(folder / "report.html").texts
 
 
 def test_maps_of_the_same_title_are_told_apart_by_their_folders(tmp_path):

@@ -1,5 +1,8 @@
 """What is measured at the end of a run, on networks whose answer is known."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,7 +10,13 @@ from datasets import TileDataset
 from datasets.stores.tile import LABEL
 from models import build_rose
 from training.plots import image_figure, to_picture
-from training.reconstruction import Tags, measure_reconstruction, reconstruct, sample_indices
+from training.reconstruction import (
+    Reconstruction,
+    Tags,
+    measure_reconstruction,
+    reconstruct,
+    sample_indices,
+)
 
 
 class Oracle(torch.nn.Module):
@@ -78,3 +87,26 @@ def test_the_figure_shows_true_pixels_where_it_says_so(tiles):
     assert picture.dtype == torch.uint8
     assert picture.shape[2] == 3
     assert picture.float().std() > 10
+
+
+GUESS = Reconstruction(tiles=9, pixel_error=30, pixel_error_mean_colour=31, objects=20,
+                       explained={"tag text": 0.1}, tags_right=0.5, tags_commonest=0.4,
+                       commonest=0, tags=7)
+COLOUR, COMMONEST = "no nearer than the mean colour", "no better than by always the commonest"
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({}, []),
+    ({"pixel_error": 31}, [COLOUR]),
+    ({"tags_right": 0.3}, [COMMONEST]),
+    ({"tags_right": 0.3, "pixel_error": 40}, [COLOUR, COMMONEST]),
+    ({"tags_right": 0.98, "tags_commonest": 0.98}, []),  # nearly all have one tag
+    ({"tags_right": 0.4, "explained": {"tag text": 0.0}}, [COMMONEST]),
+    ({"tags_right": 1.0, "tags_commonest": 1.0, "tags": 1, "explained": {}}, []),
+    ({"pixel_error": 0.1, "pixel_error_mean_colour": 0.0}, []),  # images of one colour
+    ({"objects": 0, "tags_right": math.nan, "tags_commonest": math.nan, "explained": {}}, []),
+])
+def test_what_is_no_better_than_a_guess_is_named(changes, words):
+    unlearned = replace(GUESS, **changes).unlearned
+    assert len(unlearned) == len(words)
+    assert all(word in said for word, said in zip(words, unlearned, strict=True))

@@ -58,3 +58,27 @@ def test_other_processes_write_nothing(tmp_path):
     write(record, 1, 10)
     record.close()
     assert not list(tmp_path.iterdir())
+
+
+def test_the_time_of_a_run_is_said_once_by_its_first_steps(tmp_path, monkeypatch, capsys):
+    clock = iter(range(0, 10_000, 4))  # seconds
+    monkeypatch.setattr("training.records.time.perf_counter", lambda: next(clock) / 3)
+    monkeypatch.setattr(Recorder, "_rate", lambda self: 0.0)
+    record = recorder(tmp_path, total_steps=1000, steps_per_epoch=500, log_every=500)
+    record.start(0)
+    for k in range(1, 100):
+        record.step(1, k, k, [1.0, 1.0], lr=0.1)
+    record.close()
+    said = [line for line in capsys.readouterr().out.splitlines() if line]
+    assert said == ["3 tiles a second: about 22 minutes for the 987 steps left"]
+
+
+def test_a_short_run_says_no_time(tmp_path, monkeypatch, capsys):
+    clock = iter(range(0, 10_000, 4))
+    monkeypatch.setattr("training.records.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr(Recorder, "_rate", lambda self: 0.0)
+    record = recorder(tmp_path)
+    record.start(0)
+    write(record, 1, 10)
+    record.close()
+    assert not capsys.readouterr().out.strip()
