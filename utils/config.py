@@ -176,7 +176,7 @@ def _text(value: Any) -> str:
 
 def _text_or_pairs(value: Any) -> Any:
     items = [*value.values()] if isinstance(value, Mapping) else value
-    flat = isinstance(items, list) and not any(isinstance(i, list | Mapping) for i in items)
+    flat = isinstance(items, list | tuple) and not any(isinstance(i, list | Mapping) for i in items)
     if not flat and not isinstance(value, str | Path | None):
         raise TypeError
     return value
