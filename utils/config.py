@@ -177,9 +177,8 @@ def _text(value: Any) -> str:
 
 def _text_or_pairs(value: Any) -> Any:
     items = [*value.values()] if isinstance(value, Mapping) else value
-    if isinstance(items, list | tuple) and not any(isinstance(i, list | Mapping) for i in items):
-        return value
-    if not isinstance(value, str | Path | None):
+    flat = isinstance(items, list | tuple) and not any(isinstance(i, list | Mapping) for i in items)
+    if not flat and not isinstance(value, str | Path | None):
         raise TypeError
     return value
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-# Of any two of the nine classes, series or layers, and of twenty classes; 1 is just visible.
-LEAST_DIFFERENCE, LEAST_OF_TWENTY = 14, 10
+LEAST_DIFFERENCE, LEAST_OF_TWENTY = 14, 10  # as above, for every reader; 1 is just visible
 
 # Land use as maps colour it: water blue, plants green, fields yellow, built-up land warm, streets
 # dark.

@@ -20,7 +20,9 @@ BAD = {
     "another encoder": ("seg", ["image_encoder=vit_tiny_patch16_224"],
         "was made with image_encoder=test_vit, not vit_tiny_patch16_224"),
     "another number of classes": ("seg", ["checkpoint=BEST", "classes=[a,b]"],
-                                  r"fine-tuned for something else: classes=9 classes .*asked 2"),
+                                  r"classes=\[a,b\]: 2 names, but .* has 9 classes \(water,green"),
+    "other names of classes": ("seg", ["checkpoint=BEST", "classes=[a,b,c,d,e,f,g,h,i]"],
+                               r"fine-tuned for something else: classes=9 classes .*asked 9"),
     "another modality": ("seg", ["checkpoint=BEST", "modality=fine"],
                          r"modality=fusion \(asked fine\)"),
     "another problem": ("pop", ["checkpoint=BEST"], r"problem=segmentation \(asked regression\)"),
@@ -28,7 +30,8 @@ BAD = {
                                                 "none"),
     "nothing to measure from scratch": ("seg", ["epochs=0", "mode=scratch"],
                                         "epochs=0: .*mode=scratch takes none"),
-    "labels outside the classes": ("seg", ["classes=[a,b,c]"], "sample_.*expected"),
+    "labels outside the classes": ("seg", ["classes=[a,b,c]", "data_root=BARE"],
+                                   "lima_.*expected"),
     "no val list": ("seg", ["val_file=gone.txt"], "gone.txt: .*datasets.splits"),
     "no test list of that name": ("seg", ["test_file=tests.txt"], "tests.txt"),
     "no such data": ("seg", ["data_root=nowhere"], "nowhere: does not exist"),
@@ -71,11 +74,12 @@ OTHERS = {"NARROW": ({"graph_in_dim": 100}, {}), "CLIP": ({}, {"text": {"name": 
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line(tiles, checkpoint, whole, tmp_path, case):
+def test_bad_input_is_one_line(tiles, bare, checkpoint, whole, tmp_path, case):
     problem, overrides, message = BAD[case]
     (tmp_path / "EMPTY").mkdir()
     shutil.copytree(whole, tmp_path / "WHOLE")
     places = {"EMPTY": tmp_path / "EMPTY", "TILES": tiles, "WHOLE": tmp_path / "WHOLE",
+              "BARE": bare,
               "BEST": whole / "seed_0" / "best.safetensors",
               **{name: tmp_path / f"{name.lower()}.safetensors" for name in OTHERS}}
     for name, (build, known) in OTHERS.items():

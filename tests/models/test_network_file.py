@@ -13,6 +13,7 @@ from models.network_file import NetworkFile, load_rose, save_finetuned
 from models.release import load_release_state_dict, our_name
 from tests.release_names import release_of
 from utils.checkpoint import newest_checkpoint, read_checkpoint, save_checkpoint
+from utils.contents import ContentFault
 from utils.errors import CheckpointError
 from utils.files import remove_unfinished, replacing
 from utils.rng import rng_state, set_rng_state
@@ -131,6 +132,15 @@ PURPOSES = (  # as fine-tuned models have stored them since the first of them
     {"problem": "regression", "modality": "osm", "target": "pop", "target_scale": "log1p",
      "mean": 4.5, "std": 1.25},
 )
+OF_COLOURS = {**PURPOSES[0], "class_colours": ["#e6194b", "#3cb44b"]}
+
+
+def test_a_head_keeps_the_colours_of_its_classes():
+    assert read_head(OF_COLOURS).describe() == OF_COLOURS
+    assert read_head(OF_COLOURS).colours == OF_COLOURS["class_colours"]
+    for wrong, message in ((["#e6194b"], "1 colours, expected 2"), (["red", "#3cb44b"], "red")):
+        with pytest.raises(ContentFault, match=message):
+            read_head({**OF_COLOURS, "class_colours": wrong})
 
 
 @pytest.mark.parametrize("purpose", PURPOSES, ids=lambda purpose: purpose["problem"])

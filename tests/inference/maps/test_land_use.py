@@ -89,6 +89,17 @@ def test_classes_have_names_and_colours_and_no_class_is_where_no_imagery_is(mapp
         for place, (name, colour) in enumerate(zip(CLASSES, class_colours(CLASSES), strict=True))]
 
 
+def test_a_map_has_the_colours_that_the_labels_had(tmp_path):
+    colours = ("#e6194b", "#3cb44b", "#4363d8")
+    model = write_model(tmp_path / "best.safetensors", colours=colours)
+    out = predict(write_raster(tmp_path / "city.tif", noise(230, 230)), model, tmp_path / "map")
+    with rasterio.open(out / "map.tif") as file:
+        assert [file.colormap(1)[value][:3] for value in range(3)] == list(map(tuple, rgb(colours)))
+    assert all(colour in (out / "map.qml").read_text() for colour in colours)
+    legend = json.loads((out / "scene.json").read_text())["layers"][1]["legend"]
+    assert [entry["colour"] for entry in legend] == list(colours)
+
+
 def test_probabilities_are_a_cloud_optimised_raster_that_the_map_follows_from(mapped):
     _, out = mapped
     classes, per_cent = pixels_of(out / "map.tif")[0], pixels_of(out / "probabilities.tif").astype(
