@@ -203,6 +203,12 @@ def test_a_box_on_the_other_hemisphere_says_how_rows_may_be_counted(tmp_path):
     assert read_all(folder, bbox=BBox(*HERE))[1].all()
 
 
+def test_tiles_one_folder_deeper_are_pointed_at(tmp_path):
+    tiles = write_tiles(tmp_path / "map")
+    with pytest.raises(RoseError, match=f"but {tiles} holds web map tiles. Pass raster={tiles}"):
+        read_all(tmp_path)
+
+
 def test_damage_is_named_at_its_file_even_if_it_was_not_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.prepare.imagery.tile_sets.LOOKED_TILES", 1)
     monkeypatch.setattr("datasets.prepare.imagery.voids.SAMPLED_FILES", 1)
