@@ -58,7 +58,7 @@ def prepare_tiles(raster: str | Path | None, osm: str | Path | None, out: str | 
     are byte-equal to those of an undisturbed run.
 
     Args:
-        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`), or an
+        raster: a raster file, a folder or a glob (see `imagery.sources.find_imagery`), or an
             address (see `remote.imagery.localised`); None: tiles of OSM objects alone, cut from
             `bbox` or the extent of `osm`.
         osm: a vector file or a folder of them (see `objects.read_objects`); None: tiles of imagery

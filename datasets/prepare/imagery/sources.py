@@ -122,6 +122,11 @@ def _nothing(raster: str | Path) -> PrepareError:
         fault = "no such file or folder, and as a glob it matches nothing"
     else:
         fault = f"the folder holds no GeoTIFF ({', '.join(GEOTIFF)}) and no other imagery"
+        tiles = next((each for each in sorted(path.iterdir())
+                      if each.is_dir() and is_tile_folder(each)), None)
+        if tiles:
+            return PrepareError(f"{raster}: {fault} itself, but {tiles} holds web map tiles. Pass "
+                                f"raster={tiles}.")
         deeper = next((file for file in path.rglob("*") if file.suffix.lower() in _KINDS), None)
         if deeper:
             return PrepareError(f"{raster}: {fault} itself, and its subfolders are not searched "

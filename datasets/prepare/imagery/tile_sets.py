@@ -5,6 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ from datasets.prepare.imagery.web_tiles import WebTile, is_archive, shown, web_m
 from utils.errors import ConfigError, PrepareError
 
 MOST_TILES = 1_000_000  # that are read; each is an entry in memory
-LEAST_COVERED = 0.9     # of the next coarser zoom's tiles by those of a zoom, to read it by itself
+# A zoom is read by itself if its tiles cover this share of the next coarser one's; one that is
+# coarser by more zooms than this is an overview of elsewhere.
+LEAST_COVERED, MOST_COARSER = 0.9, 3
 LOOKED_TILES = 32       # whose pictures are looked at before all are read
 
 
@@ -99,19 +102,18 @@ def _near(pictures: dict, zoom: int, bbox: BBox | None) -> dict:
 
 
 def _finest(zooms: dict[int, dict]) -> tuple[int, list[str]]:
-    """Return the finest zoom that covers the ground of the next coarser one, or a coarser one that
-    does; and a note on finer ones that do not."""
+    """Return the finest zoom that covers the ground of the next coarser one; and notes on finer
+    ones that do not."""
     levels, notes = sorted(zooms, reverse=True), []
-    for zoom, coarser in zip(levels, [*levels[1:], None], strict=True):
-        if coarser is None:
-            return zoom, notes
-        ground = {(x >> (zoom - coarser), y >> (zoom - coarser)) for x, y in zooms[zoom]}
+    for zoom, coarser in pairwise(levels):
+        shift = zoom - coarser
+        ground = {(x >> shift, y >> shift) for x, y in zooms[zoom]}
         covered = len(ground & zooms[coarser].keys()) / len(zooms[coarser])
-        if covered >= LEAST_COVERED:
+        if shift > MOST_COARSER or covered >= LEAST_COVERED:
             return zoom, notes
         notes.append(f"zoom {zoom} is not read, as its {_count(len(zooms[zoom]))} cover only "
                      f"{covered:.1%} of the ground of zoom {coarser}; zoom={zoom} reads it")
-    raise AssertionError("no zoom")
+    return levels[-1], notes
 
 
 def _as_files(tiles: TileSet, zoom: int, pictures: dict,
