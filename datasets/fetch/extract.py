@@ -43,7 +43,8 @@ class Cut:
     relations: int = 0
 
     def __str__(self) -> str:
-        return f"{self.nodes} nodes, {self.ways} ways and {self.relations} multipolygons"
+        return (f"{self.nodes:,} nodes, {self.ways:,} ways, "
+                f"{self.relations:,} multipolygon{'s' * (self.relations != 1)}")
 
 
 @dataclass

@@ -91,7 +91,7 @@ class OsmItem:
                                      lambda done: bar.update(done - bar.n))
         as_of = f", as of {answers.as_of}" if answers.as_of else ""
         return Made(target, short_address(self.url), attribution=ATTRIBUTION, terms=TERMS,
-                    notes=(f"{self.path}: {answers.elements} nodes, ways and multipolygons"
+                    notes=(f"{self.path}: {answers.elements:,} nodes, ways and multipolygons"
                            f"{as_of}",))
 
     def _downloaded(self, folder: Path, patience: Patience) -> Path:

@@ -152,7 +152,7 @@ class _Pieces:
         except RemoteError as error:
             raise RemoteError(f"{str(error).rstrip('.')}; or {_OTHER}", error.status) from error
         except (PrepareError, ExpatError, ValueError) as error:
-            reason = one_line(error).replace(f"{unchecked}: ", "")
+            reason = one_line(ValueError(str(error).replace(f"{unchecked}: ", "")))
             raise PrepareError(f"{short_address(self.url)}: the answer is no whole OpenStreetMap "
                                f"data ({reason}). Run the same command again, or {_OTHER}."
                                ) from error

@@ -4,6 +4,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
+import mercantile
 import numpy as np
 import rasterio
 from PIL import Image
@@ -13,6 +14,9 @@ from rasterio.warp import transform_bounds
 
 from datasets.bbox import BBox
 from datasets.keys import FetchConfig
+from datasets.prepare.osm.census import Census
+from datasets.prepare.osm.objects import read_objects
+from datasets.prepare.osm.tags import load_layers
 from datasets.remote.http import Patience
 from datasets.sample_city.write import write_sample_city
 from tests.datasets.fetch.overpass import Planet
@@ -54,6 +58,21 @@ class City:
         return FetchConfig(**{**defaults, **keys})
 
 
+def objects(path: Path, city: City) -> list[tuple[int, str, bytes]]:
+    """Return layer, value and shape of the objects of a file in the city's box, sorted."""
+    chunks = read_objects(path, "EPSG:4326", city.box.bounds, load_layers(), Census())
+    return sorted((int(layer), value, shape.normalize().wkb) for chunk in chunks
+                  for layer, value, shape in zip(chunk.layer, chunk.value, chunk.geometry,
+                                                 strict=True))
+
+
+def whole(city: City, folder: Path) -> Path:
+    """Return the file of all of the city's objects."""
+    path = folder / "whole.osm"
+    path.write_text(city.planet.osm(), encoding="utf-8")
+    return path
+
+
 def make_city(folder: Path) -> City:
     write_sample_city(folder, tiles=2, seed=0)
     with rasterio.open(folder / "city.tif") as dataset:
@@ -66,9 +85,7 @@ def make_city(folder: Path) -> City:
     return City(folder, box, tiles, _planet(box))
 
 
-def _tile(dataset: rasterio.DatasetReader, tile: object) -> bytes:
-    import mercantile
-
+def _tile(dataset: rasterio.DatasetReader, tile: mercantile.Tile) -> bytes:
     grid = from_bounds(*mercantile.xy_bounds(tile), 256, 256)
     with WarpedVRT(dataset, crs="EPSG:3857", transform=grid, width=256, height=256) as view:
         pixels = view.read((1, 2, 3))
