@@ -17,7 +17,7 @@ from datasets.prepare.geo.crs import DEGREES, box_in
 from datasets.prepare.imagery.files import Reading
 from datasets.remote.cache import Fetched, SourceFolder, today
 from datasets.remote.http import Http
-from datasets.remote.pieces import piece_path, pieces_in
+from datasets.remote.pieces import Seen, piece_path, pieces_in, whole_blocks
 from datasets.remote.urls import short_url, without_secrets
 from datasets.remote.virtual import Picture, write_virtual
 from utils.errors import PrepareError
@@ -92,11 +92,19 @@ class Area:
     pieces: list[Window]
 
     @classmethod
-    def of(cls, request: Request, picture: Picture, lattice: Window) -> "Area":
-        """Return the area that a request asks for; raise PrepareError if it is empty."""
+    def of(cls, request: Request, seen: Seen, cut: bool = False) -> "Area":
+        """Return the area that a request asks for; raise PrepareError if it is empty.
+
+        Args:
+            cut: cut the pieces to the blocks that touch the window; they serve no other one then.
+        """
+        picture = seen.picture
         window = request.window(picture)
-        return cls(picture, window,
-                   list(pieces_in(window, lattice, picture.width, picture.height)))
+        pieces = list(pieces_in(window, seen.lattice, picture.width, picture.height))
+        if cut:
+            blocks = whole_blocks(window, seen.block, picture.width, picture.height)
+            pieces = [piece.intersection(blocks) for piece in pieces]
+        return cls(picture, window, pieces)
 
     def recorded(self, request: Request, folder: Path, folders: Sequence[Path], picture: Picture,
                  attribution: str | None, notes: Sequence[str] = ()) -> Fetched:

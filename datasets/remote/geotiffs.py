@@ -47,7 +47,7 @@ def fetch_geotiffs(request: Request, assets: Sequence[Asset], attribution: str |
         rasters = [remote_geotiff(asset.href, request.http.patience, level) for asset in assets]
         seen = [raster.look() for raster in rasters]
     _check_grids(request, assets, [each.picture for each in seen])
-    area = Area.of(request, seen[0].picture, seen[0].lattice)
+    area = Area.of(request, seen[0])
     size = "full" if level is None else f"overview-{level}"
     folders = [folder / f"{size}-{number}" for number in range(len(assets))]
     request.announce(area.picture, area.window, len(area.pieces) * len(assets), folder)

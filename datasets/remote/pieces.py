@@ -35,6 +35,7 @@ class Seen:
 
     picture: Picture
     lattice: Window      # the first piece
+    block: tuple[int, int]  # pixels across and down that are read at a time
     tags: dict[str, str]
     factors: list[int]   # of its overviews
 
@@ -61,7 +62,8 @@ class RemoteRaster:
                 with self.open() as dataset:
                     check_blocks(Path(short_url(self.url)), dataset)
                     return Seen(Picture.of(dataset, short_url(self.url)), _lattice(dataset),
-                                dataset.tags(), dataset.overviews(1))
+                                dataset.block_shapes[0][::-1], dataset.tags(),
+                                dataset.overviews(1))
             except RASTER_ERRORS as error:
                 raise self.fault(error, "cannot be opened") from error
 
@@ -77,6 +79,17 @@ class RemoteRaster:
 def without_address(reason: str) -> str:
     """Return GDAL's words without addresses, which may hold keys."""
     return re.sub(r"(/vsicurl/)?https?://\S*", "the address", reason)
+
+
+def whole_blocks(window: Window, block: tuple[int, int], width: int, height: int) -> Window:
+    """Return the blocks of a raster of width x height pixels that touch a window of it."""
+    left, right = _outwards(window.col_off, window.width, block[0], width)
+    top, bottom = _outwards(window.row_off, window.height, block[1], height)
+    return Window(left, top, right - left, bottom - top)
+
+
+def _outwards(start: int, size: int, block: int, end: int) -> tuple[int, int]:
+    return start // block * block, min(end, math.ceil((start + size) / block) * block)
 
 
 def pieces_in(window: Window, lattice: Window, width: int, height: int) -> Iterator[Window]:

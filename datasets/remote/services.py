@@ -48,7 +48,7 @@ def fetch_service(request: Request, service: Service, folder: Path) -> Fetched:
             raster = RemoteRaster(raster.url, partial(raster.open, OVERVIEW_LEVEL=level),
                                   raster.options, raster.patience)
             seen = raster.look()
-        area = Area.of(request, seen.picture, seen.lattice)
+        area = Area.of(request, seen, cut=True)
         pixels = area.window.width * area.window.height
         if pixels > MOST_PIXELS:
             finest = max(_metres(request, seen)) * (pixels / MOST_PIXELS) ** 0.5

@@ -19,7 +19,7 @@ from tests.servers import Request, Server
 
 QUICK = Patience(attempts=3, pause_s=0, connect_s=2, read_s=2)
 HALF = math.pi * 6378137  # metres: half a side of the square of web map tiles
-ZOOM, COLUMN, ROW, ACROSS, DOWN = 17, 70997, 44637, 4, 3  # tiles near 15 east, 49.65 north
+ZOOM, COLUMN, ROW, ACROSS, DOWN = 17, 70996, 44647, 4, 3  # tiles near 15 east, 49.65 north
 INSIDE = BBox(14.9975, 49.6505, 15.0025, 49.6525)
 
 
@@ -132,7 +132,7 @@ def draw(request: Request) -> tuple[bytes, str]:
     across, down = int(query["WIDTH"]), int(query["HEIGHT"])
     step = (east - west) / across
     columns = np.floor((west + (np.arange(across) + 0.5) * step + HALF) / step).astype(np.int64)
-    rows = np.floor((north - (np.arange(down) + 0.5) * step + HALF) / step).astype(np.int64)
+    rows = np.floor((HALF - north + (np.arange(down) + 0.5) * step) / step).astype(np.int64)
     image = np.stack(np.broadcast_arrays((columns % 250)[None], (rows % 250)[:, None],
                                          ((columns // 250) % 250)[None]), axis=-1)
     return png(image.astype(np.uint8)), "image/png"
