@@ -11,8 +11,8 @@ in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
 
 RASTER = "a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'"
-OSM = (".osm.pbf, .osm, Overpass JSON, GeoPackage, GeoParquet, GeoJSON, FlatGeobuf, Shapefile, or "
-       "a folder of them")
+OSM = (".osm.pbf, .osm (.gz, .bz2, .xz), Overpass JSON, GeoPackage, GeoParquet, GeoJSON, "
+       "FlatGeobuf, Shapefile, or a folder of them")
 UNITS = ("count", "per_km2", "per_hectare", "per_m2")
 LAYOUTS = ("compact", "release")
 MOST_TILE_PX = 16_384  # a side; a tile is held in memory
