@@ -200,9 +200,9 @@ def test_boxes_without_statistics_leave_nothing_out(tmp_path, monkeypatch):
 
 def test_boxes_that_are_no_numbers_leave_nothing_out(tmp_path, monkeypatch):
     monkeypatch.setattr(vector_files, "READ_WHOLE", 0)
-    path = to_parquet(tmp_path / "a.parquet", "building", areas({}, {"class": "house"}))
+    path = to_parquet(tmp_path / "a.parquet", "building", areas(*[{"subtype": "civic"}] * 2))
     content = pq.read_table(path)
-    geo = content.schema.metadata[b"geo"].replace(b'["bbox", "xmin"]', b'["id"]')
+    geo = content.schema.metadata[b"geo"].replace(b'["bbox", "xmin"]', b'["subtype"]')
     pq.write_table(content.replace_schema_metadata({"geo": geo}), path)
     assert len(read(path, *WORLD).values) == 2
 
