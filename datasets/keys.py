@@ -11,11 +11,11 @@ from utils.config import key, recipe_key, section
 in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
 
-RASTER = ("a GeoTIFF, a VRT, a folder of GeoTIFFs, or a quoted glob such as 'chips/*.tif'; or a "
-          "URL: of a GeoTIFF, a STAC item, tiles 'https://.../{z}/{x}/{y}.jpg', or the "
-          "capabilities of a WMTS or WMS")
-OSM = (".osm.pbf, .osm, Overpass JSON, GeoPackage, GeoParquet, GeoJSON, FlatGeobuf, Shapefile, or "
-       "a folder of them")
+RASTER = ("a GeoTIFF, a VRT, a picture with a world file, web map tiles (a folder z/x/y, MBTiles, "
+          "PMTiles), a folder, or a quoted glob such as 'chips/*.tif'; or a URL: of a GeoTIFF, a "
+          "STAC item, tiles 'https://.../{z}/{x}/{y}.jpg', or the capabilities of a WMTS or WMS")
+OSM = (".osm.pbf, .osm (.gz, .bz2, .xz), Overpass JSON, GeoPackage, GeoParquet, GeoJSON, "
+       "FlatGeobuf, Shapefile, or a folder of them")
 UNITS = ("count", "per_km2", "per_hectare", "per_m2")
 LAYOUTS = ("compact", "release")
 MOST_TILE_PX = 16_384  # a side; a tile is held in memory

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
@@ -89,7 +90,8 @@ def packed(name: str, pack: Callable[[bytes], bytes], lines: bool = False):
 
 def table(folder: Path) -> Path:
     frame = degrees(building=["yes", "hut"], area_in_meters=[81, 81])
-    frame.assign(geometry=frame.geometry.to_wkt()).to_csv(folder / "open.csv", index=False)
+    pd.DataFrame(frame).assign(geometry=frame.geometry.to_wkt()).to_csv(folder / "open.csv",
+                                                                        index=False)
     return folder / "open.csv"
 
 

@@ -264,7 +264,7 @@ def groups_near(layer: Layer, box: Bounds) -> list[int]:
     def reaches(group: int, side: str, limit: float, low: bool) -> bool:
         stated = None if sides.get(side) is None else metadata.row_group(group).column(
             sides[side]).statistics
-        if stated is None or not stated.has_min_max:
+        if stated is None or not stated.has_min_max or not isinstance(stated.min, int | float):
             return True
         return not (stated.min > limit if low else stated.max < limit)
 

@@ -110,8 +110,8 @@ ROADS = [({"subtype": "road", "class": "residential"}, {"highway": "residential"
 LAND = [({"subtype": "park", "class": "park"}, {"leisure": "park"}),
         ({"subtype": "developed", "class": "retail"}, {"landuse": "retail"}),
         ({"subtype": "education", "class": "school"}, {"amenity": "school"}),
-        ({"subtype": "grass", "class": "grass", "source_tags": [("landuse", "village_green")]},
-         {"landuse": "village_green"}),
+        ({"subtype": "grass", "class": "grass", "source_tags": [("leisure", "common")]},
+         {"leisure": "common"}),
         ({"subtype": "forest", "class": "wood", "source_tags": [("source", "survey")]},
          {"natural": "wood"}),
         ({"subtype": "golf", "class": "tee"}, {"golf": "tee"})]
@@ -155,7 +155,9 @@ def test_buildings_without_any_class(tmp_path):
 def test_default_tags_leave_overture_its_own(tmp_path):
     table = load_layers(default_tags="building=hut")
     path = to_parquet(tmp_path / "a.parquet", "building", areas({}, {"class": "house"}))
-    assert read(path, *WORLD, table).listing == [("building", "yes"), ("building", "house")]
+    objects = read(path, *WORLD, table)
+    assert objects.listing == [("building", "yes"), ("building", "house")]
+    assert (objects.census.defaulted, +objects.census.dropped) == (0, {})
     path = to_parquet(tmp_path / "b.parquet", "segment", lines({"subtype": "rail"}))
     assert read(path, *WORLD, table).listing == []
 
@@ -181,12 +183,12 @@ def test_only_row_groups_near_the_raster_are_read(tmp_path, monkeypatch, coverin
     monkeypatch.setattr(vector_files, "READ_WHOLE", whole)
     features = areas(*[{"class": f"kind{number}"} for number in range(9)])
     path = to_parquet(tmp_path / "a.parquet", "building", features, covering=covering)
-    west, south, east, north = features[3][0].bounds
-    objects = read(path, "EPSG:4326", (west, south, east, north))
-    assert objects.values == ["kind3"]
-    assert objects.census.unread == (0 if whole else 7)
-    assert objects.census.outside == 8
-    assert objects.census.notes == []
+    for number, (shape, _) in enumerate(features):
+        objects = read(path, "EPSG:4326", shape.bounds)
+        assert objects.values == [f"kind{number}"]
+        assert objects.census.unread == (0 if whole else 8 if number == 8 else 7)
+        assert objects.census.outside == 8
+        assert objects.census.notes == []
 
 
 def test_boxes_without_statistics_leave_nothing_out(tmp_path, monkeypatch):
@@ -196,10 +198,21 @@ def test_boxes_without_statistics_leave_nothing_out(tmp_path, monkeypatch):
     assert len(read(path, *WORLD).values) == 2
 
 
+def test_boxes_that_are_no_numbers_leave_nothing_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(vector_files, "READ_WHOLE", 0)
+    path = to_parquet(tmp_path / "a.parquet", "building", areas(*[{"subtype": "civic"}] * 2))
+    content = pq.read_table(path)
+    geo = content.schema.metadata[b"geo"].replace(b'["bbox", "xmin"]', b'["subtype"]')
+    pq.write_table(content.replace_schema_metadata({"geo": geo}), path)
+    assert len(read(path, *WORLD).values) == 2
+
+
 def test_boxes_that_a_reprojection_left_behind_leave_nothing_out(tmp_path, monkeypatch):
     monkeypatch.setattr(vector_files, "READ_WHOLE", 0)
-    path = to_parquet(tmp_path / "a.parquet", "building", areas({}, {"class": "house"}))
+    path = to_parquet(tmp_path / "a.parquet", "building", areas({}, {"class": "house"}),
+                      covering=False)
     frame = gpd.read_parquet(path).to_crs("EPSG:32635")
     frame.to_parquet(tmp_path / "b.parquet")
+    assert "bbox" in frame.columns
     objects = read(tmp_path / "b.parquet", "EPSG:32635", tuple(frame.total_bounds))
     assert objects.listing == [("building", "yes"), ("building", "house")]
