@@ -125,8 +125,9 @@ def _dealt(cfg: CityConfig, rest: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the overrides that the preparation takes, and those that a map takes."""
     known = {program.name: {*keys_of(program.schema), *(item.name for item in program.choices)}
              for program in (PREPARE, PREDICT)}
+    rest = [_as_typed(override) for override in rest]
     for override in rest:
-        name, value = _key(override), plain(override.partition("=")[2])
+        name, _, value = override.partition("=")
         if name in _SET_HERE:
             raise ConfigError(f"{name}={value}: set by this command itself; leave it out, or give "
                               "the printed commands yourself")
@@ -139,6 +140,12 @@ def _dealt(cfg: CityConfig, rest: Sequence[str]) -> tuple[list[str], list[str]]:
     read(PREPARE, *sources, "city=city", *preparing)
     read(PREDICT, *sources, "checkpoint=model", *mapping)
     return preparing, mapping
+
+
+def _as_typed(override: str) -> str:
+    """Return an override without the quotes that Hydra's grammar needs, which each command adds
+    itself."""
+    return f"{_key(override)}={plain(override.partition('=')[2])}"
 
 
 def _key(override: str) -> str:

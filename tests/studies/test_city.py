@@ -64,6 +64,12 @@ def test_keys_go_to_the_commands_that_have_them():
     assert people.endswith(" out=mine/population resolution=0.6 zones=d.gpkg")
 
 
+def test_commands_are_printed_as_they_are_typed():
+    prepare, *_ = steps_of("labels=use.tif", rest=(
+        "classes='{\"#e6194b\":town,\"#3cb44b\":wood}'",))
+    assert prepare.command.endswith("""'classes={"#e6194b":town,"#3cb44b":wood}'""")
+
+
 def test_its_commands_are_of_their_programs():
     prepare, _, _, land_use, _ = steps_of("labels=use.tif", rest=("bands=[3,2,1]",))
     assert read(PREPARE, *prepare.overrides).bands == [3, 2, 1]
