@@ -125,19 +125,29 @@ class _Preparation:
         self.sources = _target_arguments(self.settings)
         self.targets: list[LandUse | Zonal] = []
         for kind, arguments in [*self.sources.items()]:
-            ground = "the imagery" if self.settings.raster else "the area of the tiles"
-            announce(f"checking {arguments['path']} against {ground}", self.progress)
-            if kind == "label":
-                target = LandUse(**arguments)
-                target.check(crs, bounds, self.mosaic.transform)
-                self._check_classes(target.legend)
-                self.sources[kind] = target.arguments
-            else:
-                target = Zonal(**arguments)
-                target.check(crs, bounds)
-            self._say(target.notes)
+            announce(self._about(f"checking {arguments['path']} against the imagery"),
+                     self.progress)
+            try:
+                if kind == "label":
+                    target = LandUse(**arguments)
+                    target.check(crs, bounds, self.mosaic.transform)
+                    self._check_classes(target.legend)
+                    self.sources[kind] = target.arguments
+                else:
+                    target = Zonal(**arguments)
+                    target.check(crs, bounds)
+            except PrepareError as error:
+                raise PrepareError(self._about(str(error))) from error
+            self._say(map(self._about, target.notes))
             self.targets.append(target)
         _check_cells(self.settings, self.targets)
+
+    def _about(self, message: str) -> str:
+        """Return what is said of a target's place, in the words of tiles without imagery if these
+        are made."""
+        if self.settings.raster is not None:
+            return message
+        return message.replace("the imagery", "the area").replace("of the raster ", "of the area ")
 
     def _check_classes(self, legend: Legend) -> None:
         """Raise PrepareError if the dataset has cities with other classes."""

@@ -16,10 +16,10 @@ from utils.recipes import resolve_recipe
 
 _PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
 # Keys that say more of another.
-_LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "classes": "labels",
-         "label_map": "labels", "label_column": "labels", "colour_tolerance": "labels",
-         "population_column": "population", "population_crs": "population", "co2_column": "co2",
-         "co2_crs": "co2", "co2_cell": "co2"}
+_LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "default_tags": "osm",
+         "classes": "labels", "label_map": "labels", "label_column": "labels",
+         "colour_tolerance": "labels", "population_column": "population",
+         "population_crs": "population", "co2_column": "co2", "co2_crs": "co2", "co2_cell": "co2"}
 
 
 @dataclass

@@ -234,6 +234,8 @@ WRONG = {
     "both": ({"raster": None, "osm": None}, "raster=null osm=null: nothing is left"),
     "bands": ({**BARE, "bands": [1, 2, 3]}, r"bands=\[1, 2, 3\]: there is no raster="),
     "zoom": ({**BARE, "zoom": 18}, "zoom=18: there is no raster="),
+    "tags": ({"osm": None, "default_tags": "building=yes"},
+             "default_tags=building=yes: there is no osm="),
     "layers": ({"osm": None, "layers": "mine.yaml"}, "layers=mine.yaml: there is no osm="),
     "swapped": ({**BARE, "bbox": [15, 50, 14, 51]}, r"bbox=\[15,50,14,51\]: west 15 is east"),
     "small": ({**BARE, "tile_px": 448}, r"osm.gpkg: the area is 121 x 96 pixels, smaller than "
@@ -259,6 +261,15 @@ def test_impossible_sources_are_refused_in_one_line(place, keys, message):
         prepare(place, **keys)
     assert "\n" not in str(raised.value)
     assert not (place.folder / "out/cities").exists()
+
+
+def test_a_target_elsewhere_is_said_to_be_beside_the_area(place, targets, capsys):
+    box = in_degrees(WEST + 50_000, NORTH, WEST + 50_300, NORTH + 300)
+    with pytest.raises(PrepareError, match=r"population.gpkg: does not overlap the area\. Extent "
+                                           r"of population .*, of the area .* Pass population= "
+                                           r"data of the area's place"):
+        prepare(place, **BARE, bbox=box, population=targets["population"], progress=True)
+    assert "population.gpkg against the area" in capsys.readouterr().out
 
 
 def test_an_empty_source_has_no_area(place):
