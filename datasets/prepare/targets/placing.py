@@ -7,14 +7,7 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
-from datasets.prepare.geo.crs import (
-    DEGREES,
-    Bounds,
-    box_in,
-    moved,
-    no_overlap,
-    uncut,
-)
+from datasets.prepare.geo.crs import DEGREES, Bounds, box_in, moved, no_overlap, uncut
 from datasets.prepare.targets import h3_cells
 from datasets.prepare.targets.cell_size import CellSize
 from datasets.prepare.targets.lattice import local_metres, middle_of, spacing, turn
@@ -22,11 +15,11 @@ from datasets.prepare.targets.points import Points, around
 from datasets.prepare.targets.rows import Places, Rows
 from utils.errors import PrepareError
 
-MOST = 1e15    # people, or tonnes, of a cell: larger numbers mark cells without data
-_ALIKE = 0.01  # fraction that units of a projected CRS may be off true metres
+MOST = 1e15       # people, or tonnes, of a cell: larger numbers mark cells without data
+_TRUE = 0.01      # fraction that units of a projected CRS may be off metres on the ground
 _CHUNK = 100_000  # points whose hull is found at once
-_HAIR = 1e-6   # units of a CRS by which the extent of points is widened, to have an area
-_APART = 0.1   # fraction that the spacing of points may be off the side of their squares
+_HAIR = 1e-6      # units of a CRS by which the extent of points is widened, to have an area
+_APART = 0.1      # fraction that the spacing of points may be off the side of their squares
 
 
 def place(rows: Rows, bounds: Bounds, crs: CRS, cell: CellSize | None,
@@ -41,14 +34,14 @@ def place(rows: Rows, bounds: Bounds, crs: CRS, cell: CellSize | None,
     located = np.isfinite(places.points[:, 0])
     reach = _reach(places, cell)
     near = located & _within(places.points, box_in(bounds, crs, places.crs), reach, places.crs)
-    if not near.any():
+    inside = near.copy()
+    inside[near] = _inside(places.points[near], places.crs, bounds, crs)
+    if not (near if reach else inside).any():
         raise _no_overlap(rows, places, located, bounds, crs)
     if cell is None and places.resolution is None:
         raise _no_cell(rows, _spacing(places, bounds, crs), cell_key)
     _check_values(rows, places, near)
     points = _points(places, near, cell, bounds, crs)
-    inside = near.copy()
-    inside[near] = _inside(places.points[near], places.crs, bounds, crs)
     return points, _account(rows, places, located, inside, cell, bounds, crs)
 
 
@@ -149,7 +142,7 @@ def _is_true(own: CRS, bounds: Bounds, crs: CRS) -> bool:
     middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
     step = 100 / _metres_per_unit(own)
     ends = moved(middle + np.array([(0, 0), (step, 0), (0, step)]), own, local)
-    return bool((np.abs(np.hypot(*(ends[1:] - ends[0]).T) / 100 - 1) < _ALIKE).all())
+    return bool((np.abs(np.hypot(*(ends[1:] - ends[0]).T) / 100 - 1) < _TRUE).all())
 
 
 def _check_values(rows: Rows, places: Places, near: np.ndarray) -> None:
