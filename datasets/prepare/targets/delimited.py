@@ -101,15 +101,17 @@ class DelimitedText:
                                ) from error
 
     def program(self, method: str, suffix: str, reading: str = "") -> str:
-        """Return the command that reads the table with pandas, as f, and writes what `method`, an
-        expression, makes of it as CSV.
+        """Return the command that writes a copy, as `pandas_program` does.
 
         Args:
             reading: more arguments of pandas.read_csv.
         """
+        return pandas_program(self.path, self.reader(reading), method, suffix)
+
+    def reader(self, reading: str = "") -> str:
+        """Return the call of pandas that reads the table."""
         separator = "" if self._separator == "," else f", sep={self._separator!r}"
-        return pandas_program(self.path, f"read_csv({str(self.path)!r}{separator}{reading})",
-                              method, suffix)
+        return f"read_csv({str(self.path)!r}{separator}{reading})"
 
     def _opened(self) -> pa.NativeFile:
         packed = self.path.suffix.lower() == ".gz"
@@ -162,9 +164,8 @@ class DelimitedText:
     def _named(self) -> str:
         names = ["lon", "lat", "value"] if len(self.names) == 3 else [
             f"name{index + 1}" for index in range(len(self.names))]
-        separator = "" if self._separator == "," else f", sep={self._separator!r}"
-        return pandas_program(self.path, f"read_csv({str(self.path)!r}{separator}, header=None, "
-                                         f"names={names!r})", "f", "named")
+        return pandas_program(self.path, self.reader(f", header=None, names={names!r}"), "f",
+                              "named")
 
     def _odd_row(self, row: pyarrow.csv.InvalidRow) -> PrepareError:
         number = "" if row.number is None else f" {row.number - self._skipped}"

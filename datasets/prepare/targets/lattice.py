@@ -21,12 +21,23 @@ def local_metres(bounds: Bounds, crs: CRS) -> CRS:
     return CRS.from_proj4(f"+proj=laea +lat_0={lat!r} +lon_0={lon!r} +datum=WGS84 +units=m")
 
 
+def middle_of(points: np.ndarray, bounds: Bounds) -> np.ndarray:
+    """Return the points [n, 2] nearest the middle of a box of the same CRS, as many as are needed
+    to see whether they are regular: [m, 2], those without coordinates left out."""
+    points = points[np.isfinite(points).all(1)]
+    if len(points) <= _LOOKED_AT:
+        return points
+    west, south, east, north = bounds
+    away = np.abs(points - ((west + east) / 2, (south + north) / 2)).max(1)
+    return points[np.argpartition(away, _LOOKED_AT)[:_LOOKED_AT]]
+
+
 def spacing(degrees: np.ndarray | None, metres: np.ndarray) -> CellSize | None:
     """Return how far apart points are that lie on a regular grid; None if they do not.
 
     Args:
-        degrees: longitude and latitude [n, 2] of points that the file gives in degrees, whose
-            grid may be one of degrees.
+        degrees: longitude and latitude [n, 2] of points that a file gives in degrees, whose grid
+            may be one of degrees.
         metres: the points in a metric CRS, [n, 2].
     """
     if degrees is not None:
@@ -54,9 +65,6 @@ def turn(metres: np.ndarray, side: float) -> float:
 def _steps(points: np.ndarray) -> tuple[float, np.ndarray]:
     """Return the spacing of a grid that points [n, 2] lie on, and the steps [m, 2] from points to
     neighbours so far away; no steps if they lie on none."""
-    if len(points) > _LOOKED_AT:  # those in the middle, with all their neighbours
-        away = np.abs(points - np.median(points, axis=0)).max(1)
-        points = points[np.argpartition(away, _LOOKED_AT)[:_LOOKED_AT]]
     points = np.unique(points, axis=0)
     if len(points) < 4:
         return 0.0, np.empty((0, 2))

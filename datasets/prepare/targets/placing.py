@@ -7,26 +7,19 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
-from datasets.prepare.geo.crs import (
-    DEGREES,
-    Bounds,
-    box_in,
-    moved,
-    no_overlap,
-    uncut,
-)
+from datasets.prepare.geo.crs import DEGREES, Bounds, box_in, moved, no_overlap, uncut
 from datasets.prepare.targets import h3_cells
 from datasets.prepare.targets.cell_size import CellSize
-from datasets.prepare.targets.lattice import local_metres, spacing, turn
+from datasets.prepare.targets.lattice import local_metres, middle_of, spacing, turn
 from datasets.prepare.targets.points import Points, around
 from datasets.prepare.targets.rows import Places, Rows
 from utils.errors import PrepareError
 
-MOST = 1e15    # people, or tonnes, of a cell: larger numbers mark cells without data
-_ALIKE = 0.01  # fraction that units of a projected CRS may be off true metres
+MOST = 1e15       # people, or tonnes, of a cell: larger numbers mark cells without data
+_TRUE = 0.01      # fraction that units of a projected CRS may be off metres on the ground
 _CHUNK = 100_000  # points whose hull is found at once
-_HAIR = 1e-6   # units of a CRS by which the extent of points is widened, to have an area
-_APART = 0.1   # fraction that the spacing of points may be off the side of their squares
+_HAIR = 1e-6      # units of a CRS by which the extent of points is widened, to have an area
+_APART = 0.1      # fraction that the spacing of points may be off the side of their squares
 
 
 def place(rows: Rows, bounds: Bounds, crs: CRS, cell: CellSize | None,
@@ -41,14 +34,14 @@ def place(rows: Rows, bounds: Bounds, crs: CRS, cell: CellSize | None,
     located = np.isfinite(places.points[:, 0])
     reach = _reach(places, cell)
     near = located & _within(places.points, box_in(bounds, crs, places.crs), reach, places.crs)
-    if not near.any():
-        raise _no_overlap(rows, places, located, bounds, crs)
-    if cell is None and places.resolution is None:
-        raise _no_cell(rows, places.points[near], places.crs, bounds, crs, cell_key)
-    _check_values(rows, places, near)
-    points = _points(places, near, cell, bounds, crs)
     inside = near.copy()
     inside[near] = _inside(places.points[near], places.crs, bounds, crs)
+    if not (near if reach else inside).any():
+        raise _no_overlap(rows, places, located, bounds, crs)
+    if cell is None and places.resolution is None:
+        raise _no_cell(rows, _spacing(places, bounds, crs), cell_key)
+    _check_values(rows, places, near)
+    points = _points(places, near, cell, bounds, crs)
     return points, _account(rows, places, located, inside, cell, bounds, crs)
 
 
@@ -119,7 +112,9 @@ def _points(places: Places, near: np.ndarray, cell: CellSize | None, bounds: Bou
     points = moved(points, places.crs, home)
     finite = np.isfinite(points).all(1)
     points, values = points[finite], values[finite]
-    turned = turn(points, side) if side and home != places.crs and cell.unit == "m" else 0.0
+    turned = 0.0
+    if side and cell.unit == "m" and home != places.crs:
+        turned = turn(moved(_around(places, bounds, crs), places.crs, home), side)
     order = np.lexsort((values, points[:, 0], points[:, 1]))
     table = np.stack([*points[order].T, values[order]])
     return Points(table, home.to_wkt(), side, turned, places.resolution, hull)
@@ -147,7 +142,7 @@ def _is_true(own: CRS, bounds: Bounds, crs: CRS) -> bool:
     middle = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
     step = 100 / _metres_per_unit(own)
     ends = moved(middle + np.array([(0, 0), (step, 0), (0, step)]), own, local)
-    return bool((np.abs(np.hypot(*(ends[1:] - ends[0]).T) / 100 - 1) < _ALIKE).all())
+    return bool((np.abs(np.hypot(*(ends[1:] - ends[0]).T) / 100 - 1) < _TRUE).all())
 
 
 def _check_values(rows: Rows, places: Places, near: np.ndarray) -> None:
@@ -163,9 +158,7 @@ def _check_values(rows: Rows, places: Places, near: np.ndarray) -> None:
                        f"or leave them out: `{command}`.")
 
 
-def _no_cell(rows: Rows, points: np.ndarray, own: CRS, bounds: Bounds, crs: CRS,
-             cell_key: str) -> PrepareError:
-    apart = _spacing(points, own, bounds, crs)
+def _no_cell(rows: Rows, apart: CellSize | None, cell_key: str) -> PrepareError:
     words = "points" if apart is None else f"points that lie {_text(apart)} apart"
     size = apart or "SIDE"
     metres = "" if apart else " (in metres)"
@@ -175,9 +168,17 @@ def _no_cell(rows: Rows, points: np.ndarray, own: CRS, bounds: Bounds, crs: CRS,
                         "lies, such as an address.")
 
 
-def _spacing(points: np.ndarray, own: CRS, bounds: Bounds, crs: CRS) -> CellSize | None:
-    local = local_metres(bounds, crs)
-    return spacing(points if own.is_geographic else None, moved(points, own, local))
+def _spacing(places: Places, bounds: Bounds, crs: CRS) -> CellSize | None:
+    """Return how far apart the points around the imagery are, if they lie on a regular grid."""
+    points = _around(places, bounds, crs)
+    metres = moved(points, places.crs, local_metres(bounds, crs))
+    return spacing(points if places.crs.is_geographic else None, metres)
+
+
+def _around(places: Places, bounds: Bounds, crs: CRS) -> np.ndarray:
+    """Return some of the points nearest the imagery, in the CRS of the file: [m, 2]."""
+    box = box_in(bounds, crs, places.crs)
+    return places.points[:0] if box is None else middle_of(places.points, box)
 
 
 def _text(size: CellSize) -> str:
@@ -222,7 +223,7 @@ def _account(rows: Rows, places: Places, located: np.ndarray, inside: np.ndarray
     if same := len(on) - len(np.unique(on, axis=0)):
         notes.append(f"{name}: {same} of the {word} on the imagery lie where another one does; "
                      "their values add up")
-    if cell and cell.side and (apart := _spacing(on, places.crs, bounds, crs)):
+    if cell and cell.side and (apart := _spacing(places, bounds, crs)):
         side = apart.side / cell.side
         if apart.unit == cell.unit and abs(side - 1) > _APART:
             notes.append(f"{name}: the points lie {_text(apart)} apart, but cell={cell} spreads "

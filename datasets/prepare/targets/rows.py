@@ -11,15 +11,9 @@ import pyarrow.compute as pc
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import DEGREES
-from datasets.prepare.geo.vector_io import (
-    NUMBER,
-    TEXT,
-    usable_crs,
-)
+from datasets.prepare.geo.vector_io import NUMBER, TEXT, usable_crs
 from datasets.prepare.targets import h3_cells
-from datasets.prepare.targets.delimited import (
-    is_like_number,
-)
+from datasets.prepare.targets.delimited import is_like_number
 from datasets.prepare.targets.polygons import which_column
 from utils.errors import PrepareError
 

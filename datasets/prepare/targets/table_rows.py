@@ -1,6 +1,5 @@
 """Rows of tables: CSV, and Parquet files without geometries."""
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from datasets.prepare.geo.vector_io import (
 from datasets.prepare.targets.delimited import DelimitedText, pandas_program
 from datasets.prepare.targets.rows import GEOMETRIES, X_NAME, Rows, pairs_of
 from utils.errors import PrepareError
+from utils.remedies import python_command
 
 
 class TableRows(Rows):
@@ -38,7 +38,7 @@ class TableRows(Rows):
     def program(self, method: str, suffix: str, reading: str = "") -> str:
         if self._text:
             return self._text.program(method, suffix, reading)
-        return pandas_program(self.path, f"read_parquet({str(self.path)!r})", method, suffix)
+        return pandas_program(self.path, self._reader(), method, suffix)
 
     def swapped(self) -> str:
         x, y = self._x_y
@@ -79,13 +79,14 @@ class TableRows(Rows):
                            "h3. Rename its columns.")
 
     def _as_features(self, column: str) -> str:
-        reader = "read_csv" if self._text else "read_parquet"
-        table = self.program("f", "x").split("f = p.", 1)[1].split("; f.to_csv", 1)[0]
-        assert table.startswith(reader)
-        geometry = f"g.GeoSeries.from_wkt(f.pop({column!r}))"
-        program = (f"import geopandas as g, pandas as p; f = p.{table}; g.GeoDataFrame("
-                   f"geometry={geometry}, data=f, crs=4326).to_file({self.path.stem + '.gpkg'!r})")
-        return f"python -c {shlex.quote(program)}"
+        return python_command(
+            f"import geopandas as g, pandas as p; f = p.{self._reader()}; g.GeoDataFrame("
+            f"geometry=g.GeoSeries.from_wkt(f.pop({column!r})), data=f, crs=4326)"
+            f".to_file({self.path.stem + '.gpkg'!r})")
+
+    def _reader(self) -> str:
+        """Return the call of pandas that reads the table."""
+        return self._text.reader() if self._text else f"read_parquet({str(self.path)!r})"
 
     def _crs(self, points: np.ndarray) -> CRS:
         """Return the CRS of the coordinates: the stated one, or degrees."""
