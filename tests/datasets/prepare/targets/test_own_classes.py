@@ -145,9 +145,9 @@ def test_names_of_categories_are_the_classes_without_any_key(tmp_path):
     path = with_names(write_classes(tmp_path / "lu.tif", THIRDS), NAMES)
     source = opened(path)
     assert source.legend.classes == NAMES
-    assert source.notes == ["lu.tif: 3 classes, by the names in lu.tif: 0 town, 1 park, 2 lake",
-                            "lu.tif: 10000 pixels of values that the names in lu.tif does not name "
-                            "are unknown: 255 (10000); 25.00% of all pixels"]
+    assert source.notes == ["lu.tif: 3 classes, by the legend in lu.tif: 0 town, 1 park, 2 lake",
+                            "lu.tif: 10000 pixels of values that the legend in lu.tif does not "
+                            "name are unknown: 255 (10000); 25.00% of all pixels"]
     np.testing.assert_array_equal(written(source), THIRDS)
     source = opened(path, classes=["lake", "town"])  # by name, whatever the numbers
     np.testing.assert_array_equal(written(source)[0, ::50], [1, 255, 0, 255])
