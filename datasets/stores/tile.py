@@ -31,7 +31,7 @@ class Tile:
     label: np.ndarray     # int64 [n], the node's label code
     edges: np.ndarray     # int64 [2, e], indices of nodes
     codes: np.ndarray     # float32 [e], relation codes
-    # uint8 [H, W], 0..8, others unknown; None if the tile has no label
+    # uint8 [H, W], numbers of classes, others unknown; None if the tile has no label
     land_use: np.ndarray | None = None
     # sums over the tile, by the names of TOTALS
     totals: dict[str, float] = field(default_factory=dict)

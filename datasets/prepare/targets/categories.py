@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import rasterio
 from rasterio.shutil import copy
 
+from datasets.prepare.geo.raster_io import RASTER_ERRORS
 from datasets.prepare.targets.legend import value_text
 
 _MOST_BYTES = 32 << 20  # of the description of a raster
@@ -42,25 +43,27 @@ def categories(source: rasterio.DatasetReader) -> tuple[dict[str, str], dict[str
 
 def _described(source: rasterio.DatasetReader) -> ElementTree.Element | None:
     """Return what GDAL says of a raster's band, in the words of a VRT: rasterio cannot tell names
-    of categories. None if that is too much to be a legend."""
+    of categories. None if that is too much, or too odd, to be a legend."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "described.vrt")
-        copy(source, path, driver="VRT")
-        if path.stat().st_size > _MOST_BYTES:
+        try:
+            copy(source, path, driver="VRT")
+            if path.stat().st_size > _MOST_BYTES:
+                return None
+            return ElementTree.parse(path).find("VRTRasterBand")
+        except (ElementTree.ParseError, *RASTER_ERRORS):
             return None
-        return ElementTree.parse(path).find("VRTRasterBand")
 
 
 def _attributes(band: ElementTree.Element) -> Iterator[tuple[str, str, str]]:
     """Yield value, name and colour of the rows of an attribute table, "" where there is none."""
-    columns = [(int(column.findtext("Usage", "0")), column.findtext("Type", ""),
-                column.findtext("Name", "").strip().casefold())
+    columns = [(int(column.findtext("Usage", "0")), column.findtext("Name", "").strip().casefold())
                for column in band.findall("GDALRasterAttributeTable/FieldDefn")]
 
     def where(usage: int, titles: tuple[str, ...] = ()) -> int | None:
         by_use = [index for index, column in enumerate(columns) if column[0] == usage]
         by_name = [index for title in titles for index, column in enumerate(columns)
-                   if column[2] == title]
+                   if column[1] == title]
         return next(iter(by_use + by_name), None)
 
     value, name = where(_VALUE, _VALUE_NAMES), where(_NAME, _NAME_NAMES)

@@ -319,7 +319,7 @@ def _number(where: str, value: str, name: Any, classes: Sequence[str]) -> int:
 
 def _of_file(names: Mapping[str, str], path: Path) -> Legend:
     """Return the legend of a file's own names for values; the nine's if it has none, or those."""
-    key = f"the names in {path.name}"
+    key = f"the legend in {path.name}"
     if all(is_number(name) for name in names.values()):
         return NINE
     named = {value: None if name.casefold() in _NO_NAMES else name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import rasterio
 from PIL import Image
+from rasterio.shutil import copy
 
 from datasets.keys import PREPARE
 from datasets.prepare.targets.land_use import LandUse
@@ -145,9 +146,9 @@ def test_names_of_categories_are_the_classes_without_any_key(tmp_path):
     path = with_names(write_classes(tmp_path / "lu.tif", THIRDS), NAMES)
     source = opened(path)
     assert source.legend.classes == NAMES
-    assert source.notes == ["lu.tif: 3 classes, by the names in lu.tif: 0 town, 1 park, 2 lake",
-                            "lu.tif: 10000 pixels of values that the names in lu.tif does not name "
-                            "are unknown: 255 (10000); 25.00% of all pixels"]
+    assert source.notes == ["lu.tif: 3 classes, by the legend in lu.tif: 0 town, 1 park, 2 lake",
+                            "lu.tif: 10000 pixels of values that the legend in lu.tif does not "
+                            "name are unknown: 255 (10000); 25.00% of all pixels"]
     np.testing.assert_array_equal(written(source), THIRDS)
     source = opened(path, classes=["lake", "town"])  # by name, whatever the numbers
     np.testing.assert_array_equal(written(source)[0, ::50], [1, 255, 0, 255])
@@ -174,6 +175,16 @@ def test_an_attribute_table_names_and_colours_values(tmp_path):
     assert source.legend.classes == ("open water", "town", "wood")
     assert source.legend.colours == ("#466b9f", "#dec5c5", "#1c5f2c")
     np.testing.assert_array_equal(written(source), THIRDS)
+
+
+def test_names_in_other_formats_are_read_and_control_characters_are_not(tmp_path):
+    path = tmp_path / "lu.img"
+    with rasterio.open(with_names(write_classes(tmp_path / "lu.tif", THIRDS), NAMES)) as file:
+        copy(file, path, driver="HFA")
+    assert opened(path).legend.classes == NAMES
+    beside = tmp_path / "lu.tif.aux.xml"
+    beside.write_text(beside.read_text().replace("town", "to&#1;n"))
+    assert opened(tmp_path / "lu.tif").legend.classes == ("ton", "park", "lake")
 
 
 def test_the_names_in_our_own_maps_are_read(tmp_path):
