@@ -50,7 +50,7 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     are byte-equal to those of an undisturbed run.
 
     Args:
-        raster: a raster file, a folder or a glob (see `imagery.sources.find_imagery`).
+        raster: a GeoTIFF, a VRT, a folder of GeoTIFFs or a glob (see `mosaic.open_mosaic`).
         osm: a vector file or a folder of them (see `objects.read_objects`).
         out: folder of the dataset; tiles are called `{city}_{col}_{row}`.
         city: letters, digits, `_` and `-`.
