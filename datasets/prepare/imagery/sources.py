@@ -95,7 +95,8 @@ def _in_folder(folder: Path) -> tuple[list[Path], list[str]]:
     files have a place."""
     kinds: dict[tuple[str, ...], list[Path]] = {}
     for entry in sorted(folder.iterdir()):
-        if entry.suffix.lower() in _KINDS and not entry.is_dir():
+        hidden = entry.name.startswith(".")  # as macOS leaves them on foreign disks
+        if entry.suffix.lower() in _KINDS and not (hidden or entry.is_dir()):
             kinds.setdefault(_KINDS[entry.suffix.lower()], []).append(entry)
     taken = next((kinds[kind] for kind in _FIRST if kind in kinds), None)
     if taken is None and kinds and not is_tile_folder(folder):

@@ -84,7 +84,8 @@ def _tile_view(file: RasterFile | Source, reading: Reading, frame: int) -> raste
                            height, tile.transform @ Affine.translation(left, top), web_mercator())
             view = rasterio.open(_describe([Path(memory.name)], [dataset], seen, None, shows,
                                            frame), driver="VRT")
-        weakref.finalize(view, stack.pop_all().close)  # it reads the file in memory
+        # the view reads the file in memory until it goes itself
+        weakref.finalize(view, stack.pop_all().close).atexit = False
     return view
 
 

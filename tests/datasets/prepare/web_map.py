@@ -27,7 +27,8 @@ def grid_at(zoom: int, x: int, y: int, side: int = SIDE) -> Affine:
 
 def encoded(image: np.ndarray, ending: str = "png") -> bytes:
     """Return a picture [h, w, bands] as a file's bytes, without loss but for JPEG."""
-    stream, kind = io.BytesIO(), {"jpg": "jpeg", "tif": "tiff"}.get(ending, ending)
+    kinds = {"jpg": "jpeg", "tif": "tiff", "jp2": "jpeg2000"}
+    stream, kind = io.BytesIO(), kinds.get(ending, ending)
     options = {"lossless": True, "exact": True} if kind == "webp" else {}
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     picture.save(stream, kind, **options)

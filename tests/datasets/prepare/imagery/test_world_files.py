@@ -38,7 +38,8 @@ def read_all(path, **options):
 
 @pytest.mark.parametrize(("name", "ending"), [
     ("a.png", "pgw"), ("a.png", "PGW"), ("a.png", "wld"), ("a.PNG", "pgw"), ("a.png", "pngw"),
-    ("a.webp", "wpw"), ("a.webp", "wld"), ("a.tif", "tfw"), ("a.bmp", "bpw")])
+    ("a.webp", "wpw"), ("a.webp", "wld"), ("a.tif", "tfw"), ("a.bmp", "bpw"),
+    ("a.jp2", "j2w")])
 def test_a_picture_lies_where_its_world_file_says(tmp_path, name, ending):
     path = write(tmp_path, name, ending)
     rgb, valid, mosaic = read_all(path)
@@ -63,6 +64,7 @@ def test_a_folder_of_pictures_is_a_mosaic(tmp_path):
     write(tmp_path, "b.png", text=world(50), image=image[:, 50:])
     (tmp_path / "thumbnail.jpg").write_bytes(encoded(IMAGE, "jpg"))
     (tmp_path / "readme.txt").write_text("hello")
+    (tmp_path / "._a.png").write_bytes(b"of macOS")
     rgb, valid, mosaic = read_all(tmp_path)
     np.testing.assert_array_equal(rgb, image)
     assert valid.all()
