@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp
 from datasets.prepare.imagery.placement import metres_per_pixel
 from datasets.remote.area import COLOURS, Area, Request, sufficient_overview
 from datasets.remote.cache import Fetched
-from datasets.remote.http import USER_AGENT, Patience
+from datasets.remote.http import USER_AGENT, Http
 from datasets.remote.pieces import RemoteRaster, Seen, copy_pieces
 from datasets.remote.stac import Asset
 from datasets.remote.urls import short_url
@@ -35,7 +35,7 @@ def fetch_geotiffs(request: Request, assets: Sequence[Asset], attribution: str |
         raise ConfigError(f"zoom={request.zoom}: zooms are of web map tiles, and {request.name} is "
                           "a GeoTIFF; leave it out, and pass resolution= in metres for coarser "
                           "pixels")
-    rasters = [remote_geotiff(asset.href, request.http.patience) for asset in assets]
+    rasters = [remote_geotiff(asset.href, request.http) for asset in assets]
     seen = [raster.look() for raster in rasters]
     notes = [f"{short_url(raster.url)}: a GeoTIFF without tiles, of which whole rows are fetched; "
              "this is slow" for raster, each in zip(rasters, seen, strict=True)
@@ -44,7 +44,7 @@ def fetch_geotiffs(request: Request, assets: Sequence[Asset], attribution: str |
     owner = seen[0].tags.get("TIFFTAG_COPYRIGHT") or seen[0].tags.get("ATTRIBUTION")
     level = _overview(seen[0], request.resolution)
     if level is not None:
-        rasters = [remote_geotiff(asset.href, request.http.patience, level) for asset in assets]
+        rasters = [remote_geotiff(asset.href, request.http, level) for asset in assets]
         seen = [raster.look() for raster in rasters]
     _check_grids(request, assets, [each.picture for each in seen])
     area = Area.of(request, seen[0])
@@ -57,9 +57,9 @@ def fetch_geotiffs(request: Request, assets: Sequence[Asset], attribution: str |
                          attribution or (printable(owner, 500) if owner else None))
 
 
-def remote_geotiff(url: str, patience: Patience, level: int | None = None) -> RemoteRaster:
+def remote_geotiff(url: str, http: Http, level: int | None = None) -> RemoteRaster:
     """Return the GeoTIFF at a URL, or its overview `level`; GDAL may open this URL alone."""
-    path = f"/vsicurl/{url}"
+    path, patience = f"/vsicurl/{url}", http.patience
     options = {
         "CPL_VSIL_CURL_ALLOWED_FILENAME": path, "CPL_VSIL_CURL_NON_CACHED": path,
         "CPL_VSIL_CURL_USE_HEAD": "NO",  # signed addresses are for GET alone
@@ -74,7 +74,8 @@ def remote_geotiff(url: str, patience: Patience, level: int | None = None) -> Re
     }
     overview = {} if level is None else {"OVERVIEW_LEVEL": level}
     return RemoteRaster(url, lambda: rasterio.open(path, driver="GTiff", sharing=False,
-                                                   **overview), options, patience)
+                                                   **overview), options, patience,
+                        lambda: http.start(url))
 
 
 def _overview(seen: Seen, resolution: float | None) -> int | None:

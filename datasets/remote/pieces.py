@@ -48,12 +48,15 @@ class RemoteRaster:
         url: for messages.
         open: opens it, in the environment `options`.
         options: GDAL's; they allow this raster and no other.
+        ask: asks the server for the raster, and raises RemoteError if it refuses: GDAL often does
+            not say why it could not read.
     """
 
     url: str
     open: Callable[..., rasterio.DatasetReader]
     options: dict[str, object]
     patience: Patience
+    ask: Callable[[], object] | None = None
 
     def look(self) -> Seen:
         """Open the raster; raise RemoteError if it cannot be."""
@@ -69,16 +72,17 @@ class RemoteRaster:
 
     def fault(self, error: Exception, what: str) -> RemoteError:
         """Return the error of a raster that GDAL could not open or read."""
-        reason = raster_reason(error)
         if match := _STATUS.search(f"{error} {error.__cause__}"):
             return RemoteError(refusal(self.url, int(match[1])), int(match[1]))
-        return RemoteError(f"{short_url(self.url)}: {what} ({without_address(reason)}): the server "
-                           f"stops midway, or the file is damaged; {AGAIN}")
-
-
-def without_address(reason: str) -> str:
-    """Return GDAL's words without addresses, which may hold keys."""
-    return re.sub(r"(/vsicurl/)?https?://\S*", "the address", reason)
+        try:
+            if self.ask:
+                self.ask()
+        except RemoteError as refused:
+            return refused
+        # without what follows a file's name in an address, which may hold keys
+        reason = re.sub(r"(/vsicurl/)?https?://\S*|\?\S*", "", raster_reason(error)).strip(" '\":")
+        return RemoteError(f"{short_url(self.url)}: {what} ({reason}): the server stops midway, or "
+                           f"the file is damaged; {AGAIN}")
 
 
 def whole_blocks(window: Window, block: tuple[int, int], width: int, height: int) -> Window:

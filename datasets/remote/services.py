@@ -3,6 +3,7 @@
 import shutil
 from functools import partial
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import rasterio
 from rasterio.crs import CRS
@@ -69,9 +70,7 @@ def _opened(request: Request, service: Service, folder: Path,
     file = folder / "service.xml"
     content, path, driver = service.content, str(file.absolute()), "WMS"
     if service.kind == "WMTS":
-        more = "".join(f",{key}={value}" for key, value in service.choice.items()
-                       if key != "layer")
-        path, driver = f"WMTS:{path},layer={service.layer()}{more}", "WMTS"
+        path, driver = _wmts_description(service, path), "WMTS"
     elif service.kind == "WMS":
         content = wms_description(service, request.bbox, pixel_m, request.crs).encode()
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,6 +86,17 @@ def _opened(request: Request, service: Service, folder: Path,
     }
     return RemoteRaster(service.url, partial(rasterio.open, path, driver=driver, sharing=False),
                         options, patience)
+
+
+def _wmts_description(service: Service, capabilities: str) -> str:
+    """Return GDAL's description of a layer of a WMTS. Tiles that the server lacks are gaps; other
+    answers that are no tiles are errors, where GDAL's default would draw them black."""
+    tags = {"layer": "Layer", "style": "Style", "tilematrixset": "TileMatrixSet"}
+    chosen = {**service.choice, "layer": service.layer()}
+    names = "".join(f"<{tags[key]}>{escape(value)}</{tags[key]}>" for key, value in chosen.items())
+    return (f"<GDAL_WMTS><GetCapabilitiesUrl>{escape(capabilities)}</GetCapabilitiesUrl>{names}"
+            "<BandsCount>4</BandsCount><Cache/><ZeroBlockHttpCodes>204,404</ZeroBlockHttpCodes>"
+            "<ZeroBlockOnServerException>false</ZeroBlockOnServerException></GDAL_WMTS>")
 
 
 def _metres(request: Request, seen: Seen) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from datasets.remote.http import Http, Patience
 from datasets.remote.imagery import Local, localised
 from tests.servers import Request, Server
 
-QUICK = Patience(attempts=3, pause_s=0, connect_s=2, read_s=2)
+QUICK = Patience(attempts=3, pause_s=0, connect_s=2, read_s=0.7)
 HALF = math.pi * 6378137  # metres: half a side of the square of web map tiles
 ZOOM, COLUMN, ROW, ACROSS, DOWN = 17, 70996, 44647, 4, 3  # tiles near 15 east, 49.65 north
 INSIDE = BBox(14.9975, 49.6505, 15.0025, 49.6525)
