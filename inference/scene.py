@@ -19,7 +19,7 @@ from datasets.prepare.scene_tiles import SceneTiles
 from datasets.prepare.staging import Objects, build_job
 from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.remote.opening import open_imagery
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from datasets.stores.tile import GEOMETRY_WIDTH
 from inference.keys import SceneKeys
 from models.network_file import NetworkFile
@@ -80,14 +80,15 @@ def open_scene(cfg: SceneKeys, raster: str, network: NetworkFile, rose: Rose, re
     if osm is not None:
         _check_text(encoder, width, network)
     by_batch = depends_on_batch(rose, reads_osm)
-    with say_if_slow(f"opening {short_address(raster)}"):
+    with say_if_slow(f"opening {short_url(raster)}"):
         opened, local = open_imagery(raster, cfg)
     with opened as mosaic:
         patch = rose.image_encoder.patch
         if min(mosaic.width, mosaic.height) < patch:
-            raise PrepareError(f"{short_address(raster)}: has {mosaic.width} x {mosaic.height} pixels, expected "
-                               f"more than the {patch} x {patch} of a patch, the least that "
-                               f"{network.path} sees; pass more imagery, or a finer resolution=")
+            raise PrepareError(f"{short_url(raster)}: has {mosaic.width} x {mosaic.height} pixels, "
+                               f"expected more than the {patch} x {patch} of a patch, the least "
+                               f"that {network.path} sees; pass more imagery, or a finer "
+                               "resolution=")
         grid = TileGrid.over(mosaic, tile_px, stride, edges)
         files = [*mosaic.files,
                  *([*source_files(Path(osm)), layers.path] if osm is not None else [])]

@@ -7,6 +7,8 @@
         server.requests[0].range
 
 Ranges, If-Range and ETags work as on a file server. A fault is used up after `times` requests.
+rasterio holds Python's lock where GDAL looks for overviews and masks, so a server of the same
+process cannot answer then: serve GeoTIFFs whose directories all stand at their start, as in COGs.
 """
 
 import hashlib

@@ -32,7 +32,7 @@ from datasets.prepare.targets.zonal import Zonal
 from datasets.prepare.text.registry import TextEncoder, text_encoder
 from datasets.remote.imagery import Local
 from datasets.remote.opening import open_imagery
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from datasets.split_lists import SplitRules, drop_missing, write_splits
 from datasets.stores.compact import join_parts
 from datasets.stores.release import write_release_meta
@@ -73,7 +73,7 @@ def prepare_tiles(raster: str | Path, osm: str | Path, out: str | Path, city: st
     if settings.scheduler:
         check_scheduler(settings.scheduler)
     layers, encoder = load_layers(settings.layers), text_encoder(**asdict(settings.text))
-    announce(f"opening {short_address(settings.raster)}", progress)
+    announce(f"opening {short_url(settings.raster)}", progress)
     mosaic, local = open_imagery(settings.raster, settings, progress)
     with mosaic:
         preparation = _Preparation(settings, layers, encoder, mosaic, local, progress)
@@ -95,7 +95,7 @@ class _Preparation:
         """Raise PrepareError if a source cannot be used, before any work is done."""
         self.grid = TileGrid.over(self.mosaic, self.settings.tile_px, self.settings.stride)
         if not self.grid.tiles:
-            raise PrepareError(f"{short_address(self.settings.raster)}: the raster is "
+            raise PrepareError(f"{short_url(self.settings.raster)}: the raster is "
                                f"{self.mosaic.width} x {self.mosaic.height} pixels, smaller than "
                                f"one tile of {self.grid.tile_px} x {self.grid.tile_px}. Pass a "
                                "larger raster, "
@@ -172,7 +172,7 @@ class _Preparation:
         total = _total(job)
         if not total.tiles:
             work.abandon()
-            raise PrepareError(f"{short_address(self.settings.raster)}: no tile can be made: "
+            raise PrepareError(f"{short_url(self.settings.raster)}: no tile can be made: "
                                f"{listed(total.skipped)}. Pass imagery and OSM data that overlap, "
                                "or allow more with keep_empty=true, or a max_nodata above "
                                f"{self.settings.max_nodata}.")

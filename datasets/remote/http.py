@@ -27,7 +27,7 @@ from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError, ResponseError
 from urllib3.util import Retry
 
-from datasets.remote.urls import is_url, short_address
+from datasets.remote.urls import is_url, short_url
 from utils.contents import ContentFault, Fields, Text, parse_json
 from utils.errors import PrepareError, printable
 from utils.files import digest_of, replacing
@@ -240,13 +240,13 @@ class Http:
             whole = f" of {announced}" if announced else ""
             raise _Stopped(f"stops midway, after {size}{whole} bytes") from error
         if max(size, announced) > most_bytes:
-            raise RemoteError(f"{short_address(url)}: the answer has {max(size, announced):,} "
+            raise RemoteError(f"{short_url(url)}: the answer has {max(size, announced):,} "
                               f"bytes, expected {most_bytes:,} at most; look at the address")
 
     def _pause(self, attempt: int, url: str, stop: "_Stopped") -> None:
         """Wait before the next attempt; raise RemoteError if this was the last."""
         if attempt >= self.patience.attempts:
-            raise RemoteError(f"{short_address(url)}: the server {stop}, {attempt} times in a row; "
+            raise RemoteError(f"{short_url(url)}: the server {stop}, {attempt} times in a row; "
                               f"{AGAIN}") from stop
         time.sleep(min(self.patience.pause_s * 2 ** (attempt - 1), self.patience.most_pause_s))
 
@@ -371,7 +371,7 @@ def _length(response: requests.Response) -> int | None:
 
 def _unreachable(url: str, error: Exception, patience: Patience) -> str:
     """Return the message of a request that got no answer."""
-    return f"{short_address(url)}: {_reason_of(error, patience)}"
+    return f"{short_url(url)}: {_reason_of(error, patience)}"
 
 
 def _reason_of(error: Exception, patience: Patience) -> str:
@@ -405,7 +405,7 @@ def refusal(url: str, status: int, reason: str | None = None, words: str = "",
             retry_after: str = "") -> str:
     """Return the message of an answer that is an error; `words` are its first ones."""
     known = f"{status} {printable(reason or _REASONS.get(status, ''), 60)}".strip()
-    shown = f'{short_address(url)}: the server answers {known}{f" ({words})" * bool(words)}; '
+    shown = f'{short_url(url)}: the server answers {known}{f" ({words})" * bool(words)}; '
     if status in (401, 403):
         return shown + ("it wants a key, or its terms do not allow this: look at the address, its "
                         "key and the terms of the service")
@@ -422,7 +422,7 @@ def refusal(url: str, status: int, reason: str | None = None, words: str = "",
 def _other_kind(url: str, kind: str, kinds: Sequence[str], words: str) -> str:
     expected = " or ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)
     kind = "a web page" if kind == "text/html" else printable(kind, 60)
-    return (f"{short_address(url)}: the server answers with {kind}{f' ({words})' * bool(words)}, "
+    return (f"{short_url(url)}: the server answers with {kind}{f' ({words})' * bool(words)}, "
             f"expected {expected or 'a file'}; open the address in a browser: it may want a login "
             "or a key, or be another one")
 

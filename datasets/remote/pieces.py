@@ -19,7 +19,7 @@ from rasterio.windows import Window
 from datasets.prepare.geo.raster_io import RASTER_ERRORS, check_blocks, raster_reason
 from datasets.remote.http import AGAIN, Patience, RemoteError, refusal
 from datasets.remote.threads import in_threads
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from datasets.remote.virtual import Picture
 from utils.files import replacing
 from utils.progress import passing_bar
@@ -30,6 +30,17 @@ _STATUS = re.compile(r"HTTP (?:response|status) code\s*:\s*(\d{3})")
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a look at a raster tells."""
+
+    picture: Picture
+    lattice: Window      # the first piece
+    block: tuple[int, int]  # pixels across and down that are read at a time
+    tags: dict[str, str]
+    factors: list[int]   # of its overviews
+
+
+@dataclass(frozen=True)
 class RemoteRaster:
     """A raster on a server that GDAL can open, from any thread.
 
@@ -37,39 +48,52 @@ class RemoteRaster:
         url: for messages.
         open: opens it, in the environment `options`.
         options: GDAL's; they allow this raster and no other.
-        unit: pixels, across and down, that pieces are multiples of; None: the raster's own blocks.
+        ask: asks the server for the raster, and raises RemoteError if it refuses: GDAL often does
+            not say why it could not read.
     """
 
     url: str
-    open: Callable[[], rasterio.DatasetReader]
+    open: Callable[..., rasterio.DatasetReader]
     options: dict[str, object]
     patience: Patience
-    unit: tuple[int, int] | None = None
+    ask: Callable[[], object] | None = None
 
-    def picture(self) -> tuple[Picture, Window, dict[str, str], list[int]]:
-        """Return what the raster says of itself, the size of its pieces, its tags, and its
-        overviews' factors. Raise RemoteError if it cannot be opened."""
+    def look(self) -> Seen:
+        """Open the raster; raise RemoteError if it cannot be."""
         with rasterio.Env(**self.options):
             try:
                 with self.open() as dataset:
-                    check_blocks(Path(short_address(self.url)), dataset)
-                    return (Picture.of(dataset, short_address(self.url)), _lattice(dataset, self.unit),
-                            dataset.tags(), dataset.overviews(1))
+                    check_blocks(Path(short_url(self.url)), dataset)
+                    return Seen(Picture.of(dataset, short_url(self.url)), _lattice(dataset),
+                                dataset.block_shapes[0][::-1], dataset.tags(),
+                                dataset.overviews(1))
             except RASTER_ERRORS as error:
                 raise self.fault(error, "cannot be opened") from error
 
     def fault(self, error: Exception, what: str) -> RemoteError:
         """Return the error of a raster that GDAL could not open or read."""
-        reason = raster_reason(error)
         if match := _STATUS.search(f"{error} {error.__cause__}"):
             return RemoteError(refusal(self.url, int(match[1])), int(match[1]))
-        return RemoteError(f"{short_address(self.url)}: {what} ({without_address(reason)}): the server "
-                           f"stops midway, or the file is damaged; {AGAIN}")
+        try:
+            if self.ask:
+                self.ask()
+        except RemoteError as refused:
+            return refused
+        # without what follows a file's name in an address, which may hold keys
+        reason = re.sub(r"(/vsicurl/)?https?://\S*|\?\S*", "", raster_reason(error)).strip(" '\":")
+        return RemoteError(f"{short_url(self.url)}: {what} ({reason}): the server stops midway, or "
+                           f"the file is damaged; {AGAIN}")
 
 
-def without_address(reason: str) -> str:
-    """Return GDAL's words without addresses, which may hold keys."""
-    return re.sub(r"(/vsicurl/)?https?://\S*", "the address", reason)
+def whole_blocks(window: Window, block: tuple[int, int], width: int, height: int) -> Window:
+    """Return the blocks of a raster of width x height pixels that touch a window of it."""
+    left, right = _outwards(window.col_off, window.width, block[0], width)
+    top, bottom = _outwards(window.row_off, window.height, block[1], height)
+    return Window(left, top, right - left, bottom - top)
+
+
+def _outwards(start: int, size: int, block: int, end: int) -> tuple[int, int]:
+    return start // block * block, min(end, math.ceil((start + size) / block) * block)
 
 
 def pieces_in(window: Window, lattice: Window, width: int, height: int) -> Iterator[Window]:
@@ -133,11 +157,10 @@ def _copy(source: rasterio.DatasetReader, picture: Picture, piece: Window, path:
             target.write_mask(mask)
 
 
-def _lattice(dataset: rasterio.DatasetReader, unit: tuple[int, int] | None) -> Window:
+def _lattice(dataset: rasterio.DatasetReader) -> Window:
     """Return the first piece: about _SIDE pixels a side, in whole blocks, and no more bytes than
     MOST_PIECE_BYTES where blocks allow it. Rows of a raster without tiles come as a whole."""
     down, across = dataset.block_shapes[0]
-    across, down = unit or (across, down)
     pixel = sum(np.dtype(dtype).itemsize for dtype in dataset.dtypes)
     width = dataset.width if across >= dataset.width else max(1, _SIDE // across) * across
     rows = min(_SIDE, MOST_PIECE_BYTES // (width * pixel))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from datasets.remote.urls import is_url, short_address
+from datasets.remote.urls import is_url, short_url
 from utils.contents import (
     Anything,
     ContentFault,
@@ -73,7 +73,7 @@ def read_item(content: bytes, source: str) -> Item:
         PrepareError: it is no item, it has no picture in red, green and blue, or the picture's
             address is not one that is fetched.
     """
-    name = short_address(source)
+    name = short_url(source)
     try:
         kind = json.loads(content).get("type")
         if kind in ("Collection", "Catalog", "FeatureCollection"):
@@ -130,7 +130,7 @@ def _colours(asset: Mapping[str, Any]) -> list[str]:
 
 def _located(asset: Asset, source: str) -> str:
     """Return the address of an asset; raise PrepareError if it is not one that is fetched."""
-    name = short_address(source)
+    name = short_url(source)
     scheme = urlsplit(asset.href).scheme
     if is_url(asset.href):
         return asset.href

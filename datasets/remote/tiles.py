@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from datasets.bbox import BBox, TileRange
 from datasets.remote.http import Http, RemoteError
 from datasets.remote.threads import in_threads
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from utils.errors import ConfigError
 from utils.files import replacing
 from utils.progress import passing_bar, say
@@ -41,12 +41,12 @@ class TileAddress:
     def __post_init__(self) -> None:
         names = set(_FIELD.findall(self.template))
         if unknown := sorted(names - set(_FIELDS)):
-            raise ConfigError(f"raster={short_address(self.template)}: the address holds "
+            raise ConfigError(f"raster={short_url(self.template)}: the address holds "
                               f"{{{unknown[0]}}}, expected {{z}}, {{x}} and {{y}} (or {{-y}}, "
                               "{q}, {s}); write in its place what it stands for, such as your key")
         if not ("q" in names or ({"z", "x"} <= names and names & {"y", "-y"})):
-            raise ConfigError(f"raster={short_address(self.template)}: expected {{z}}, {{x}} and {{y}} in "
-                              "the address of tiles")
+            raise ConfigError(f"raster={short_url(self.template)}: expected {{z}}, {{x}} and "
+                              "{y} in the address of tiles")
 
     def url(self, tile: mercantile.Tile) -> str:
         """Return the address of a tile."""
@@ -71,12 +71,12 @@ def wanted_tiles(address: TileAddress, bbox: BBox | None, zoom: int | None,
     """Return the tiles of an area; raise ConfigError without bbox or zoom, or if they are too
     many, with the zooms that would do."""
     if bbox is None:
-        raise ConfigError(f"bbox: no value given; {short_address(address.template)} has tiles of the whole "
-                          "Earth: add bbox=[west,south,east,north] in degrees, and zoom=")
+        raise ConfigError(f"bbox: no value given; {short_url(address.template)} has tiles of the "
+                          "whole Earth: add bbox=[west,south,east,north] in degrees, and zoom=")
     if zoom is None:
         choices = ", ".join(f"{level} ({pixel_metres(bbox, level):.2g} m pixels, "
                             f"{len(bbox.tiles(level)):,} tiles)" for level in range(16, 20))
-        raise ConfigError(f"zoom: no value given; {short_address(address.template)} has tiles of many "
+        raise ConfigError(f"zoom: no value given; {short_url(address.template)} has tiles of many "
                           f"zooms: add zoom=, here {choices}")
     tiles = bbox.tiles(zoom)
     if len(tiles) > most:
@@ -106,7 +106,7 @@ def fetch_tiles(address: TileAddress, tiles: TileRange, bbox: BBox, folder: Path
         done = len(tiles) - len(missing)
         say([f"fetching {len(missing):,} tiles of zoom {tiles.zoom} (pixels of "
              f"{pixel_metres(bbox, tiles.zoom):.2g} m, {bbox.area_km2:,.1f} km2) from "
-             f"{short_address(address.template)} into {folder}"
+             f"{short_url(address.template)} into {folder}"
              + (f"; {done:,} are there" if done else "")])
 
     def fetch(tile: mercantile.Tile) -> mercantile.Tile | None:
@@ -120,11 +120,12 @@ def fetch_tiles(address: TileAddress, tiles: TileRange, bbox: BBox, folder: Path
             bar.update()
     lacking = sum((tile.x, tile.y) in gaps.known for tile in tiles)
     if lacking == len(tiles):
-        raise RemoteError(f"{short_address(address.template)}: the server has none of the {len(tiles):,} "
-                          f"tiles of zoom {tiles.zoom} in bbox=, expected imagery there; look at "
-                          "the address and bbox=, and pass a lower zoom=")
-    return [f"{short_address(address.template)}: the server has no image for {lacking:,} of {len(tiles):,} "
-            f"tiles of zoom {tiles.zoom}, which stay gaps without imagery"] if lacking else []
+        raise RemoteError(f"{short_url(address.template)}: the server has none of the "
+                          f"{len(tiles):,} tiles of zoom {tiles.zoom} in bbox=, expected imagery "
+                          "there; look at the address and bbox=, and pass a lower zoom=")
+    return [f"{short_url(address.template)}: the server has no image for {lacking:,} of "
+            f"{len(tiles):,} tiles of zoom {tiles.zoom}, which stay gaps without imagery"
+            ] if lacking else []
 
 
 def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:
@@ -143,7 +144,7 @@ def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:
             break
         except _FAULTS as error:
             if attempt == _ATTEMPTS:
-                raise RemoteError(f"{short_address(url)}: the server's image is damaged or cut short, "
+                raise RemoteError(f"{short_url(url)}: the server's image is damaged or cut short, "
                                   f"{attempt} times in a row, expected a whole PNG, JPEG or WebP; "
                                   "run the same command again, which fetches only what is missing"
                                   ) from error

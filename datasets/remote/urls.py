@@ -14,7 +14,7 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
-def short_address(url: str) -> str:
+def short_url(url: str) -> str:
     """Return scheme, host and path of a URL, for a message; any other text as it is."""
     if not is_url(url):
         return url

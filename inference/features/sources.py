@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, Subset
 from torch_geometric.data import Batch
 
 from datasets import TileDataset, collate, normalise
-from datasets.remote.urls import short_address, without_secrets
+from datasets.remote.urls import short_url, without_secrets
 from datasets.sample_city.tiles import ensure_sample
 from inference.features.areas import Area, areas_of
 from inference.features.encode import REPRESENTATIONS, Selection
@@ -105,7 +105,8 @@ class SceneSource:
 
     def __init__(self, scene: Scene, raster: str, batch_size: int):
         self.scene, self.batch_size = scene, batch_size
-        self.name, self.notes, self.identity = without_secrets(raster), scene.notes, scene.identity(batch_size)
+        self.name, self.notes = without_secrets(raster), scene.notes
+        self.identity = scene.identity(batch_size)
         grid, mosaic = scene.grid, scene.mosaic
         self.areas = [Area(Path(scene_name(raster)).stem, mosaic.crs.to_string(),
                            mosaic.transform, grid.width, grid.height, grid.columns, grid.rows,
@@ -159,15 +160,15 @@ def _check_sources(cfg: ExtractConfig, representations: Sequence[str]) -> None:
                           "dataset, raster= and osm= for a scene, or experiment=sample for the "
                           "sample city")
     if cfg.data_root is not None and cfg.raster is not None:
-        raise ConfigError(f"data_root={cfg.data_root} and raster={short_address(cfg.raster)}: one of them is "
-                          "enough; leave the other out")
+        raise ConfigError(f"data_root={cfg.data_root} and raster={short_url(cfg.raster)}: one of "
+                          "them is enough; leave the other out")
     if cfg.raster is None and cfg.osm is not None:
         raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass "
                           "raster= instead of data_root=")
     if cfg.raster is not None and cfg.osm is None and "osm" in representations:
         raise ConfigError(f"representations=[{','.join(representations)}]: osm needs "
-                          f"objects, and raster={short_address(cfg.raster)} comes without; pass osm=, or leave "
-                          "osm out of representations")
+                          f"objects, and raster={short_url(cfg.raster)} comes without; pass osm=, "
+                          "or leave osm out of representations")
     if cfg.raster is not None and cfg.cities:
         raise ConfigError(f"cities=[{','.join(cfg.cities)}]: a scene has none; leave it out, or "
                           "pass data_root= instead of raster=")

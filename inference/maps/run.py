@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.prepare.scene_tiles import SceneTiles
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from inference.keys import PREDICT, PredictConfig
 from inference.maps.kind import MapKind
 from inference.maps.land_use import LandUseMap
@@ -114,8 +114,8 @@ def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
     written = kind.write(strips, tiles, made, title, shape)
     if written is None:
         work.abandon()
-        raise PrepareError(f"{short_address(cfg.raster)}: no pixel has imagery, expected some to map; if pixels "
-                           "of the nodata value are imagery, pass nodata=none")
+        raise PrepareError(f"{short_url(cfg.raster)}: no pixel has imagery, expected some to map; "
+                           "if pixels of the nodata value are imagery, pass nodata=none")
     across, down = scene.mosaic.metres_per_pixel
     record = SceneRecord(kind.name, title, written.headline, [*written.lines, *scene.notes],
                          (tiles.width * across, tiles.height * down), [imagery, *written.layers],

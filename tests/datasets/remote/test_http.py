@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.remote.http import USER_AGENT, Http, Patience, RemoteError
-from datasets.remote.urls import short_address, without_secrets
+from datasets.remote.urls import short_url, without_secrets
 from tests.servers import EVER, Fault, Server
 
 CONTENT = bytes(range(256)) * 200
@@ -175,7 +175,7 @@ def test_a_form_is_sent(server, http, tmp_path):
 def test_records_and_messages_show_no_secret():
     url = ("https://me:secret@tiles.example.com:8080/{z}/{x}/{y}.png?layer=a/b&api_key=123"
            "&X-Amz-Signature=456&tk=789")
-    assert short_address(url) == "https://tiles.example.com:8080/{z}/{x}/{y}.png"
+    assert short_url(url) == "https://tiles.example.com:8080/{z}/{x}/{y}.png"
     assert without_secrets(url) == ("https://tiles.example.com:8080/{z}/{x}/{y}.png?layer=a/b"
                                     "&api_key=KEY&X-Amz-Signature=KEY&tk=KEY")
     assert without_secrets("chips/*.tif") == "chips/*.tif"
