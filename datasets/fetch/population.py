@@ -121,7 +121,7 @@ def _copy(dataset: rasterio.DatasetReader, window: Window, target: Path) -> floa
     with replacing(target, RasterioError) as temporary, rasterio.open(
             temporary, "w", **profile) as written:
         for strip in _strips(window):
-            values = dataset.read(1, window=strip, masked=False)
+            values = dataset.read(1, window=strip, masked=True)
             written.write(values.filled() if dataset.nodata is not None else values.data, 1,
                           window=Window(0, strip.row_off - window.row_off, strip.width,
                                         strip.height))
