@@ -13,7 +13,7 @@ from datasets.fetch.record import Made
 from datasets.keys import FetchConfig
 from datasets.remote.http import Http, Patience
 from datasets.remote.imagery import localised
-from datasets.remote.urls import is_url, short_address, without_secrets
+from datasets.remote.urls import is_url, short_url, without_secrets
 from utils.errors import ConfigError, PrepareError
 from utils.tables import format_bytes
 
@@ -53,7 +53,7 @@ class ImageryItem:
             raise ConfigError("imagery_key=...: is for a provider by its name; an address holds "
                               "its key itself")
         elif "{" in imagery:
-            provider = Provider(short_address(imagery), imagery)
+            provider = Provider(short_url(imagery), imagery)
         elif not is_url(imagery) and not imagery.lower().endswith((".json", ".xml")):
             raise ConfigError(f"imagery={imagery}: a local raster needs no fetching; pass it to "
                               f"prepare_dataset.py as raster={imagery} with bbox={box}")

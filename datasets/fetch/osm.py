@@ -12,7 +12,7 @@ from datasets.fetch.record import Made
 from datasets.prepare.osm.osm_files import SUFFIXES
 from datasets.prepare.osm.tags import LayerTable, load_layers
 from datasets.remote.http import Http, Patience
-from datasets.remote.urls import is_url, short_address, without_secrets
+from datasets.remote.urls import is_url, short_url, without_secrets
 from utils.errors import ConfigError
 from utils.files import digest_of, states
 from utils.progress import passing_bar, say_if_slow
@@ -68,7 +68,7 @@ class OsmItem:
         pieces = len(pieces_of(box))
         most = format_bytes(box.area_km2 * MB_PER_KM2 * 1e6)
         return [f"OSM objects: {pieces} question{'s' * (pieces > 1)} to "
-                f"{short_address(self.url)}; in a dense city up to {most}"]
+                f"{short_url(self.url)}; in a dense city up to {most}"]
 
     def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
         """Write the objects of a box into `folder`, unless they are there."""
@@ -90,7 +90,7 @@ class OsmItem:
             answers = fetch_overpass(http, self.url, box, self.table, target, folder,
                                      lambda done: bar.update(done - bar.n))
         as_of = f", as of {answers.as_of}" if answers.as_of else ""
-        return Made(target, short_address(self.url), attribution=ATTRIBUTION, terms=TERMS,
+        return Made(target, short_url(self.url), attribution=ATTRIBUTION, terms=TERMS,
                     notes=(f"{self.path}: {answers.elements:,} nodes, ways and multipolygons"
                            f"{as_of}",))
 

@@ -23,7 +23,7 @@ from datasets.bbox import BBox
 from datasets.prepare.osm.osm_xml import IncompleteAnswer, xml_elements
 from datasets.prepare.osm.tags import LayerTable
 from datasets.remote.http import Http, RemoteError
-from datasets.remote.urls import short_address
+from datasets.remote.urls import short_url
 from utils.errors import PrepareError, one_line
 from utils.files import digest_of, replacing
 
@@ -105,7 +105,7 @@ def fetch_overpass(http: Http, url: str, box: BBox, table: LayerTable, target: P
     with replacing(target) as temporary:
         count = _merge(files, temporary)
         if not count:
-            raise PrepareError(f"{short_address(url)}: has no object with a key of "
+            raise PrepareError(f"{short_url(url)}: has no object with a key of "
                                f"{table.path.name} in {box}, expected some; look at bbox=")
     return Answers(count, min(filter(None, map(_as_of, files)), default=""))
 
@@ -128,7 +128,7 @@ class _Pieces:
             except IncompleteAnswer as stop:
                 if not self._is_too_much(stop.remark) or box.area_km2 < LEAST_KM2:
                     raise PrepareError(
-                        f"{short_address(self.url)}: the server stopped with '{stop.remark}' at "
+                        f"{short_url(self.url)}: the server stopped with '{stop.remark}' at "
                         f"the objects of {box} ({box.area_km2:.2g} km2), so its answer is not "
                         f"whole and was left out. Run the same command later, or {_OTHER}."
                     ) from stop
@@ -153,7 +153,7 @@ class _Pieces:
             raise RemoteError(f"{str(error).rstrip('.')}; or {_OTHER}", error.status) from error
         except (PrepareError, ExpatError, ValueError) as error:
             reason = one_line(ValueError(str(error).replace(f"{unchecked}: ", "")))
-            raise PrepareError(f"{short_address(self.url)}: the answer is no whole OpenStreetMap "
+            raise PrepareError(f"{short_url(self.url)}: the answer is no whole OpenStreetMap "
                                f"data ({reason}). Run the same command again, or {_OTHER}."
                                ) from error
         finally:

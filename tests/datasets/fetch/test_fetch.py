@@ -50,7 +50,7 @@ def test_the_command_fetches_all_and_says_what_follows(city, server, tmp_path):
     command = [sys.executable, "-m", "datasets.fetch", *given]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60,
                           env=environment() | {"PYTHONPATH": str(ROOT)})
-    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert done.returncode == 0, done.stderr
     out = tmp_path / "raw" / "my city"
     assert sorted(path.name for path in out.iterdir()) == [
         "ATTRIBUTION.txt", "imagery", "osm.osm", "population.tif", "sources.json"]
@@ -64,7 +64,7 @@ def test_the_command_fetches_all_and_says_what_follows(city, server, tmp_path):
     assert "city=my_city" in following
     shutil.copy(ROOT / "prepare_dataset.py", tmp_path)
     made = follow(f"{following} tile_px=64 workers=1", tmp_path)
-    assert "5 distinct" in made.stdout or "distinct tag values: 5" in made.stdout
+    assert "distinct tag values: 5" in made.stdout
     assert (tmp_path / "data" / "my_city").is_dir()
 
 
