@@ -5,6 +5,7 @@
         overlap=0.75 probabilities=true
     python predict_scene.py raster=city.tif osm=osm.gpkg checkpoint=runs/pop out=maps/people \\
         zones=districts.gpkg
+    python predict_scene.py raster=null osm=osm.gpkg checkpoint=runs/osm_pop out=maps/bare
 
 The same command continues a run that was stopped. docs/maps.md describes the files.
 """

@@ -6,6 +6,8 @@
         keep_empty=true resolution=0.6
     python prepare_dataset.py raster=city.tif osm=osm.gpkg out=data/city city=mytown text=clip \\
         labels=landuse.tif population=grid.gpkg
+    python prepare_dataset.py raster=null osm=city.osm.pbf population=grid.gpkg out=data/osm \\
+        city=mytown                                  # OSM objects alone; osm=null: imagery alone
 """
 
 from datasets.keys import PREPARE, PrepareConfig
