@@ -57,7 +57,7 @@ class Settings(PrepareConfig):
                               "describe; add one, or leave this out")
         for name in ("cell", "co2_cell"):
             if getattr(self, name) is not None:
-                CellSize.of(name, str(getattr(self, name)))
+                setattr(self, name, str(CellSize.of(name, str(getattr(self, name)))))
         for name, item in keys_of(PrepareConfig).items():
             if "." not in name and not is_group(item):
                 check_type(PrepareConfig, name, getattr(self, name))

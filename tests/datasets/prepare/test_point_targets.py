@@ -39,7 +39,7 @@ def test_two_targets_with_cells_of_their_own(place, census):
     tiles = TileDataset(place.folder / "out", image_size=64)
     for kind in ("pop", "CO2"):
         totals = [tiles.total(tiles.names.index(name), kind) for name in TILES]
-        np.testing.assert_allclose(totals, 2.0 ** np.arange(6), rtol=1e-9)
+        np.testing.assert_allclose(totals, 2.0 ** np.arange(6), rtol=1e-5)  # sides are straight
 
 
 def test_a_cell_that_nothing_uses(place, census):
