@@ -18,7 +18,7 @@ import shapely
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import DEGREES, Bounds, extents_text, moved_shapes, transformer
-from datasets.prepare.osm import osm_files, tag_columns, vector_files
+from datasets.prepare.osm import default_tags, osm_files, tag_columns, vector_files
 from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.osm_files import OsmFile, is_osm_file
 from datasets.prepare.osm.tags import LayerTable, Tagged, listed
@@ -80,7 +80,8 @@ def read_objects(
                 yield objects
         # a source with an index yields only what is near
         census.unread += max(source.count - read, 0)
-    if table.defaults and not census.defaulted:
+    unsuited = census.lost.keys() & {default_tags.POINTS, default_tags.LINES}
+    if table.defaults and not census.defaulted and not unsuited:
         census.notes.append(f"default_tags={table.default_text} changes nothing: it is for "
                             "features of vector files without any tag, and there is none")
     if not total:

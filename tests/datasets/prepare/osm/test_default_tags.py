@@ -10,11 +10,12 @@ import shapely
 
 from datasets.prepare.osm import vector_files
 from datasets.prepare.osm.default_tags import LINES, POINTS
+from datasets.prepare.osm.objects import no_overlap_message
 from datasets.prepare.osm.tags import load_layers
 from inference.keys import ExtractConfig, PredictConfig
 from tests.datasets.prepare.osm.test_osm_files import Drawing, as_pbf
 from tests.datasets.prepare.places import UTM, metres, prepare, square
-from tests.datasets.prepare.reading import WORLD, assert_same_objects, read, write
+from tests.datasets.prepare.reading import BOUNDS, WORLD, assert_same_objects, read, write
 from utils.config import result_keys
 from utils.errors import ConfigError, PrepareError
 
@@ -120,6 +121,15 @@ def test_what_default_tags_do_not_reach_is_said(tmp_path):
     assert objects.listing == [("building", "hut")]
     assert objects.census.notes == ["default_tags=building=yes changes nothing: it is for features "
                                     "of vector files without any tag, and there is none"]
+
+
+def test_points_that_no_default_tag_suits_say_what_would(tmp_path):
+    path = write(tmp_path / "a.gpkg", {"id": ["a"]}, [SQUARES[0].centroid])
+    census = read(path, table=BUILDINGS).census
+    assert len(census.notes) == 1  # that they have no column of tags
+    assert no_overlap_message(path, census, UTM, BOUNDS, "or not") == (
+        f"{path}: none of its 1 features can be read: 1 untagged points. For untagged points, add "
+        "a tag that makes discs of points to default_tags, such as amenity=yes.")
 
 
 def test_the_message_on_untagged_footprints_names_the_key_that_helps(place):
