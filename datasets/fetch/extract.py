@@ -83,9 +83,9 @@ def cut_extract(source: Path, target: Path, box: BBox, table: LayerTable, folder
                 raise
             reason = one_line(error)
             if _DISK.search(reason):
-                raise PrepareError(f"{folder}: the disk is full ({reason}), and {source} needs room "
-                                   "for its nodes, 16 bytes each. Free space, or choose another "
-                                   "out=.") from error
+                raise PrepareError(f"{folder}: the disk is full ({reason}), and {source} needs "
+                                   "room for its nodes, 16 bytes each. Free space, or choose "
+                                   "another out=.") from error
             raise PrepareError(f"{source}: cannot be cut ({reason}). It may be damaged or cut "
                                "short: get the file again.") from error
     return cut
