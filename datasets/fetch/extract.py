@@ -10,6 +10,7 @@ go to disk, 16 bytes each, as in `osm_files.py`.
 """
 
 import itertools
+import re
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
@@ -30,6 +31,7 @@ from utils.errors import PrepareError, one_line
 from utils.files import replacing
 
 _AREAS = ("multipolygon", "boundary")
+_DISK = re.compile("no space left|too large|quota", re.IGNORECASE)  # in words of the system
 _UNIT = 10_000_000  # of a degree, in which osmium keeps places
 _NOWHERE = (np.inf, np.inf, -np.inf, -np.inf)
 
@@ -79,8 +81,13 @@ def cut_extract(source: Path, target: Path, box: BBox, table: LayerTable, folder
         except (RuntimeError, *READ_ERRORS) as error:  # osmium's are of many kinds
             if isinstance(error, OSError) and error.errno:
                 raise
-            raise PrepareError(f"{source}: cannot be cut ({one_line(error)}). It may be damaged or "
-                               "cut short: get the file again; or the disk is full.") from error
+            reason = one_line(error)
+            if _DISK.search(reason):
+                raise PrepareError(f"{folder}: the disk is full ({reason}), and {source} needs "
+                                   "room for its nodes, 16 bytes each. Free space, or choose "
+                                   "another out=.") from error
+            raise PrepareError(f"{source}: cannot be cut ({reason}). It may be damaged or cut "
+                               "short: get the file again.") from error
     return cut
 
 

@@ -78,6 +78,10 @@ def fetch(cfg: FetchConfig, patience: Patience | None = None) -> str:
     for line in [*lines, *(line for item in items for line in item.forecast(box))]:
         tqdm.write(line)
     if cfg.dry_run:
+        for item in items:
+            if isinstance(item, ImageryItem):
+                for line in item.look(box, patience or Patience()):
+                    tqdm.write(line)
         return "Nothing was fetched: dry_run=true."
     return _Fetching(Path(cfg.out), box, items, cfg.overwrite,
                      patience or Patience()).run()

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import rasterio
+from pyproj import CRS
+
 from datasets.bbox import BBox
 from datasets.fetch.providers import Provider, is_name, provider_of
 from datasets.fetch.record import Made
 from datasets.keys import FetchConfig
+from datasets.prepare.imagery.placement import metres_per_pixel
+from datasets.remote.geotiffs import remote_geotiff
 from datasets.remote.http import Http, Patience
-from datasets.remote.imagery import localised
+from datasets.remote.imagery import TIFF, localised
 from datasets.remote.urls import is_url, short_url, without_secrets
 from utils.errors import ConfigError, PrepareError
 from utils.tables import format_bytes
@@ -83,6 +89,28 @@ class ImageryItem:
             "bulk or training on their tiles"]
         return lines + [f"    note: {note}" for note in provider.notes]
 
+
+    def look(self, box: BBox, patience: Patience) -> list[str]:
+        """Return the pixels and bytes of a GeoTIFF by URL, whose header is fetched, in lines for
+        the user; none of other imagery."""
+        if self.provider or not is_url(self.address):
+            return []
+        with Http(patience=patience) as http:
+            if not http.start(self.address).startswith(TIFF):
+                return []
+            picture = remote_geotiff(self.address, http).look().picture
+        if not picture.crs:
+            return []
+        crs, grid = rasterio.crs.CRS.from_wkt(picture.crs), picture.transform
+        pixels = box.pixels(CRS.from_wkt(picture.crs), grid, picture.width, picture.height)
+        if pixels is None:
+            raise PrepareError(f"{short_url(self.address)}: has no imagery in bbox=[{box}]; look "
+                               "at both")
+        width, height = pixels[2] - pixels[0], pixels[3] - pixels[1]
+        across, down = metres_per_pixel(crs, grid, picture.width, picture.height)
+        size = width * height * sum(np.dtype(band.dtype).itemsize for band in picture.bands)
+        return [f"    {width:,} x {height:,} pixels of {(across * down) ** 0.5:.2g} m, "
+                f"{len(picture.bands)} bands, {format_bytes(size)} uncompressed"]
 
     def make(self, folder: Path, box: BBox, patience: Patience) -> Made:
         """Fetch into `folder` what it lacks."""

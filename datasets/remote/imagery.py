@@ -28,7 +28,7 @@ from datasets.remote.services import fetch_service
 from datasets.remote.urls import is_url, short_url
 from utils.errors import ConfigError, PrepareError, printable
 
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _STORES = ("s3://", "gs://", "az://", "abfs://", "ftp://", "/vsi")
 
 
@@ -138,7 +138,7 @@ def _kind_of(request: Request, name: str,
     """Return what fetches a raster into its folder, by the first bytes of its content."""
     if is_url(name):
         start = request.http.start(name)
-        if start.startswith(_TIFF):
+        if start.startswith(TIFF):
             return partial(fetch_geotiffs, request, [stac.Asset("the file", name)], None)
     elif not Path(name).is_file():
         raise PrepareError(f"{name}: no such file, expected a STAC item (.json) or the "

@@ -64,25 +64,29 @@ class Planet:
         asked = {kind: set(re.findall(rf'{kind}\["(\w+)"\]', query))
                  for kind in ("node", "way", "relation")}
 
-        def meets(shape: shapely.Geometry) -> bool:
-            line = shape if shape.geom_type == "Point" else shapely.boundary(shape) if (
-                shape.geom_type.endswith("Polygon")) else shape
-            return line.intersects(box) or (shape.geom_type.endswith("Polygon")
-                                            and shape.contains(middle))
+        around = {kind: set(re.findall(rf'{kind}\(pivot\.around\)\["(\w+)"\]', query))
+                  for kind in ("way", "relation")}
+
+        def meets(shape: shapely.Geometry, kind: str = "node", tags: dict | None = None) -> bool:
+            area = shape.geom_type.endswith("Polygon")
+            line = shapely.boundary(shape) if area else shape
+            return line.intersects(box) or bool(area and shape.contains(middle)
+                                                and around[kind] & tags.keys())
 
         nodes = [f'<node id="{name}" lat="{place[1]}" lon="{place[0]}">{_tags(tags)}</node>'
                  for name, (place, tags) in sorted(self.nodes.items())
                  if asked["node"] & tags.keys() and meets(shapely.Point(place))]
         ways = [f'<way id="{name}">{_nds(places, refs)}{_tags(tags)}</way>'
                 for name, (places, tags) in sorted(self.ways.items())
-                if asked["way"] & tags.keys() and meets(_shape(places))]
+                if asked["way"] & tags.keys() and meets(_shape(places), "way", tags)]
         relations = [
             f'<relation id="{name}">' + "".join(
                 f'<member type="way" ref="{way}" role="{role}">{_nds(self.ways[way][0])}</member>'
                 for way, role in members) + f"{_tags(tags)}</relation>"
             for name, (members, tags) in sorted(self.relations.items())
             if asked["relation"] & tags.keys()
-            and meets(shapely.union_all([_shape(self.ways[way][0]) for way, _ in members]))]
+            and meets(shapely.union_all([_shape(self.ways[way][0]) for way, _ in members]),
+                      "relation", tags)]
         return HEAD + "\n".join([*nodes, *ways, *relations]) + "\n</osm>\n"
 
 

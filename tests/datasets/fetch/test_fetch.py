@@ -265,6 +265,6 @@ def test_a_full_disk_is_an_error_of_one_line(city, server, tmp_path):
     server.folder = extract(city, tmp_path / "files")
     for keys in ({"imagery": None, "osm": f"{server.url}/country.osm.pbf"}, {},
                  {"imagery": None, "osm": str(server.folder / "country.osm.pbf")}):
-        with limited(1000), pytest.raises((OSError, PrepareError)):
+        with limited(1000), pytest.raises((OSError, PrepareError), match=r"(?i)too large"):
             run(city, server, tmp_path / "raw", **keys)
         assert not (tmp_path / "raw" / "sources.json").exists()

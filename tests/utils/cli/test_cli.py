@@ -60,6 +60,15 @@ def test_defaults_are_the_method_and_a_recipe_brings_its_accidents():
     assert prepare("recipe=release").coordinates == "integer"
 
 
+def test_a_list_of_numbers_needs_no_brackets():
+    assert prepare("bbox=-15.74,50.03,15.79,50.05").bbox == [-15.74, 50.03, 15.79, 50.05]
+    assert prepare("bands=4,3,2").bands == prepare("bands=[4,3,2]").bands == [4, 3, 2]
+    with pytest.raises(ConfigError, match=r"^bbox=\[1.0, 2.0, 3.0\]: a list of 3, expected 4"):
+        prepare("bbox=1,2,3")
+    with pytest.raises(ConfigError, match=r"^bands=1,x,3: expected a list such as"):
+        prepare("bands=1,x,3")
+
+
 def test_an_experiment_gives_values_that_the_command_line_may_change():
     assert train("experiment=sample").sample_tiles == 12
     changed = train("experiment=sample", "sample_tiles=3", "save_root_dir=R")
@@ -122,7 +131,7 @@ def test_bad_command_lines(overrides, message):
     (["wieghts=x"], "wieghts=x: unknown key; did you mean text.weights?"),
     (["train_sizes=[10]"], "train_sizes=[10]: unknown key; did you mean split.train_sizes?"),
     (["+text.foo=1"], "text.foo=1: unknown key; "),
-    (["zzz=1"], "zzz=1: unknown key; the keys are bands, city, "),
+    (["zzz=1"], "zzz=1: unknown key; the keys are bands, bbox, city, "),
     (["text.name.x=1"], "text.name.x=1: unknown key; did you mean text.name?"),
     (["text=foo"], "text=foo: choose one of clip, hash"),
     (["text=null"], "text=null: choose one of clip, hash"),
