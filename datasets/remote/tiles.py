@@ -120,12 +120,13 @@ def fetch_tiles(address: TileAddress, tiles: TileRange, bbox: BBox, folder: Path
             bar.update()
     lacking = sum((tile.x, tile.y) in gaps.known for tile in tiles)
     if lacking == len(tiles):
+        gaps.path.unlink()  # a server may be wrong for a while
         raise RemoteError(f"{short_url(address.template)}: the server has none of the "
                           f"{len(tiles):,} tiles of zoom {tiles.zoom} in bbox=, expected imagery "
                           "there; look at the address and bbox=, and pass a lower zoom=")
     return [f"{short_url(address.template)}: the server has no image for {lacking:,} of "
-            f"{len(tiles):,} tiles of zoom {tiles.zoom}, which stay gaps without imagery"
-            ] if lacking else []
+            f"{len(tiles):,} tiles of zoom {tiles.zoom}, which stay gaps without imagery; remove "
+            f"{gaps.path} to ask for them again"] if lacking else []
 
 
 def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:
@@ -175,14 +176,14 @@ class _Gaps:
     """The tiles of one zoom that a server does not have, as lines `x/y` of a file."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
         self.known = {(int(match[1]), int(match[2])) for line in lines
                       if (match := re.fullmatch(r"(\d{1,10})/(\d{1,10})", line, re.ASCII))}
 
     def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
