@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from datasets.bbox import BBox, TileRange
 from datasets.remote.http import Http, RemoteError
+from datasets.remote.http_faults import AGAIN
 from datasets.remote.threads import in_threads
 from datasets.remote.urls import short_url
 from utils.errors import ConfigError
@@ -147,8 +148,7 @@ def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:
             if attempt == _ATTEMPTS:
                 raise RemoteError(f"{short_url(url)}: the server's image is damaged or cut short, "
                                   f"{attempt} times in a row, expected a whole PNG, JPEG or WebP; "
-                                  "run the same command again, which fetches only what is missing"
-                                  ) from error
+                                  f"{AGAIN}") from error
     path = folder / str(tile.z) / str(tile.x) / f"{tile.y}{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
