@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +26,13 @@ from tqdm import tqdm
 from urllib3.exceptions import MaxRetryError, ResponseError
 from urllib3.util import Retry
 
+from datasets.remote.http_faults import (
+    AGAIN,
+    first_words,
+    other_kind,
+    refusal,
+    unreachable,
+)
 from datasets.remote.urls import is_url, short_url
 from utils.contents import ContentFault, Fields, Text, parse_json
 from utils.errors import PrepareError, printable
@@ -38,12 +44,7 @@ MOST_BYTES = 64 << 20           # of an answer that is held in memory
 MOST_DOWNLOAD = 1 << 40         # of one that goes to disk
 _CHUNK = 1 << 16
 _BUSY = (429, 500, 502, 503, 504)
-_MISSING = (404, 410)
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-_WORDS = 120                    # characters of an answer in a message
-_TAGS = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _PAGE = re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
-AGAIN = "run the same command again, which fetches only what is missing"
 _PARTIAL = Fields({"url": Text(), "validator": Text()})
 
 
@@ -203,7 +204,7 @@ class Http:
                 "POST" if data else "GET", url, data=data, headers=dict(headers), stream=True,
                 timeout=(self.patience.connect_s, self.patience.read_s))
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            raise RemoteError(_unreachable(url, error, self.patience)) from error
+            raise RemoteError(unreachable(url, error, self.patience.read_s)) from error
         with response:
             if response.status_code >= 400:
                 raise RemoteError(refusal(url, response.status_code, response.reason,
@@ -212,7 +213,7 @@ class Http:
                                   response.status_code)
             kind = _kind(response)
             if response.status_code != 204 and _is_unexpected(kind, kinds):
-                raise RemoteError(_other_kind(url, kind, kinds, _first_words(response)))
+                raise RemoteError(other_kind(url, kind, kinds, _first_words(response)))
             yield response
 
     def _body(self, response: requests.Response, url: str, kinds: Sequence[str],
@@ -225,7 +226,7 @@ class Http:
             while announced <= most_bytes and (chunk := response.raw.read1(
                     _CHUNK, decode_content=True)):
                 if not size and _PAGE.match(chunk) and not _takes_pages(kinds):
-                    raise RemoteError(_other_kind(url, "text/html", kinds, _words(chunk)))
+                    raise RemoteError(other_kind(url, "text/html", kinds, first_words(chunk)))
                 size += len(chunk)
                 elapsed = time.monotonic() - started
                 if (elapsed > self.patience.read_s
@@ -369,75 +370,9 @@ def _length(response: requests.Response) -> int | None:
     return int(length) if re.fullmatch(r"\d{1,18}", length, re.ASCII) else None
 
 
-def _unreachable(url: str, error: Exception, patience: Patience) -> str:
-    """Return the message of a request that got no answer."""
-    return f"{short_url(url)}: {_reason_of(error, patience)}"
-
-
-def _reason_of(error: Exception, patience: Patience) -> str:
-    text = f"{type(error).__name__} {error}"
-    network = ("look at the network, the address and, where there is one, the proxy "
-               "(HTTPS_PROXY)")
-    if isinstance(error, requests.TooManyRedirects):
-        return "the server sends from one address to the next in a circle; look at the address"
-    if isinstance(error, requests.exceptions.InvalidSchema):
-        return ("the server sends to an address that is neither http nor https, so nothing was "
-                "opened; look at the address")
-    if isinstance(error, requests.exceptions.SSLError):
-        return ("its certificate is not trusted here; look at the address and the clock, or name "
-                "the file of your authority in REQUESTS_CA_BUNDLE")
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy does not answer; look at HTTPS_PROXY and HTTP_PROXY"
-    if isinstance(error, ValueError) and not isinstance(error, requests.ConnectionError):
-        return "not a valid address; look at it"
-    if "NameResolution" in text or "getaddrinfo" in text:
-        return f"no host of this name is known; {network}"
-    if isinstance(error, requests.Timeout) or "timed out" in text:
-        return f"the server is slow: no answer within {patience.read_s:g} s; {AGAIN}"
-    if "refused" in text:
-        return f"the host refuses the connection; {network}"
-    if "unreachable" in text:
-        return f"the network cannot be reached; {network}"
-    return f"the connection breaks before an answer; {AGAIN}"
-
-
-def refusal(url: str, status: int, reason: str | None = None, words: str = "",
-            retry_after: str = "") -> str:
-    """Return the message of an answer that is an error; `words` are its first ones."""
-    known = f"{status} {printable(reason or _REASONS.get(status, ''), 60)}".strip()
-    shown = f'{short_url(url)}: the server answers {known}{f" ({words})" * bool(words)}; '
-    if status in (401, 403):
-        return shown + ("it wants a key, or its terms do not allow this: look at the address, its "
-                        "key and the terms of the service")
-    if status in _MISSING:
-        return shown + "there is nothing at this address; look at it"
-    if status == 429:
-        wait = f" for {retry_after} s" if re.fullmatch(r"\d{1,9}", retry_after) else ""
-        return shown + f"it had too many requests from here: wait{wait}, and {AGAIN}"
-    if status >= 500:
-        return shown + f"it has a fault of its own: wait, and {AGAIN}"
-    return shown + "look at the address"
-
-
-def _other_kind(url: str, kind: str, kinds: Sequence[str], words: str) -> str:
-    expected = " or ".join(f"{kind}*" if kind.endswith("/") else kind for kind in kinds)
-    kind = "a web page" if kind == "text/html" else printable(kind, 60)
-    return (f"{short_url(url)}: the server answers with {kind}{f' ({words})' * bool(words)}, "
-            f"expected {expected or 'a file'}; open the address in a browser: it may want a login "
-            "or a key, or be another one")
-
-
 def _first_words(response: requests.Response) -> str:
     """Return the first words of an answer that is not what was asked for."""
     try:
-        return _words(response.raw.read1(4096, decode_content=True))
+        return first_words(response.raw.read1(4096, decode_content=True))
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
-
-
-def _words(content: bytes) -> str:
-    text = content.decode("utf-8", "replace")
-    if "\ufffd" in text[:200]:  # no text
-        return ""
-    return printable(" ".join(_TAGS.sub(" ", text).split()), _WORDS)
-

@@ -17,7 +17,8 @@ import rasterio
 from rasterio.windows import Window
 
 from datasets.prepare.geo.raster_io import RASTER_ERRORS, check_blocks, raster_reason
-from datasets.remote.http import AGAIN, Patience, RemoteError, refusal
+from datasets.remote.http import Patience, RemoteError
+from datasets.remote.http_faults import AGAIN, refusal
 from datasets.remote.threads import in_threads
 from datasets.remote.urls import short_url
 from datasets.remote.virtual import Picture

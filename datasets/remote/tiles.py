@@ -12,6 +12,7 @@ from PIL import Image, UnidentifiedImageError
 
 from datasets.bbox import BBox, TileRange
 from datasets.remote.http import Http, RemoteError
+from datasets.remote.http_faults import AGAIN
 from datasets.remote.threads import in_threads
 from datasets.remote.urls import short_url
 from utils.errors import ConfigError
@@ -120,12 +121,13 @@ def fetch_tiles(address: TileAddress, tiles: TileRange, bbox: BBox, folder: Path
             bar.update()
     lacking = sum((tile.x, tile.y) in gaps.known for tile in tiles)
     if lacking == len(tiles):
+        gaps.path.unlink()  # a server may be wrong for a while
         raise RemoteError(f"{short_url(address.template)}: the server has none of the "
                           f"{len(tiles):,} tiles of zoom {tiles.zoom} in bbox=, expected imagery "
                           "there; look at the address and bbox=, and pass a lower zoom=")
     return [f"{short_url(address.template)}: the server has no image for {lacking:,} of "
-            f"{len(tiles):,} tiles of zoom {tiles.zoom}, which stay gaps without imagery"
-            ] if lacking else []
+            f"{len(tiles):,} tiles of zoom {tiles.zoom}, which stay gaps without imagery; remove "
+            f"{gaps.path} to ask for them again"] if lacking else []
 
 
 def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:
@@ -146,8 +148,7 @@ def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:
             if attempt == _ATTEMPTS:
                 raise RemoteError(f"{short_url(url)}: the server's image is damaged or cut short, "
                                   f"{attempt} times in a row, expected a whole PNG, JPEG or WebP; "
-                                  "run the same command again, which fetches only what is missing"
-                                  ) from error
+                                  f"{AGAIN}") from error
     path = folder / str(tile.z) / str(tile.x) / f"{tile.y}{ending}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
@@ -175,14 +176,14 @@ class _Gaps:
     """The tiles of one zoom that a server does not have, as lines `x/y` of a file."""
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
         self.known = {(int(match[1]), int(match[2])) for line in lines
                       if (match := re.fullmatch(r"(\d{1,10})/(\d{1,10})", line, re.ASCII))}
 
     def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self.path.open("a", encoding="utf-8")
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
