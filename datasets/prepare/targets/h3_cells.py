@@ -76,7 +76,6 @@ def outlines(points: np.ndarray, resolution: int, crs: CRS) -> np.ndarray:
     for longitude, latitude in points.tolist():
         cell = h3.latlng_to_cell(latitude, longitude, resolution)
         ring = np.array(h3.cell_to_boundary(cell))[:, ::-1]
-        ring[:, 0] += 360 * np.rint((longitude - ring[:, 0]) / 360)  # in one piece at 180
         rings.append(ring)
         sizes.append(len(ring))
     if not rings:
