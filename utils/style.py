@@ -11,8 +11,7 @@ import numpy as np
 
 LEAST_DIFFERENCE, LEAST_OF_TWENTY = 14, 10  # as above, for every reader; 1 is just visible
 
-# Land use as maps colour it: water blue, plants green, fields yellow, built-up land warm, streets
-# dark.
+# Land use as maps colour it: water blue, plants green, built-up land warm, streets dark.
 CLASS_COLOURS = {
     "water": "#4aa8ea", "green": "#2a8257", "farmland": "#f9e15c", "undeveloped": "#b3a692",
     "residential": "#e2812a", "commercial": "#c2251f", "institution": "#8c5aa6",
@@ -39,18 +38,15 @@ SERIES_COLOURS = (IMAGE_COLOUR, OSM_COLOUR, "#56b893", "#9a7fe8", "#8f2e1c", "#2
 TRUE_COLOUR, GUESS_COLOUR = "#ffffff", "#ffd60a"  # outlines over imagery
 OBJECT_COLOUR = "#40e0ff"                        # of the chosen object, over imagery and heat
 OSM_GROUND = "#f4f1ea"                           # below objects drawn without imagery
-DARK_GROUND = "#3a3f44"                          # the same, below bright colours of layers
 QUIET, LINE = "#999999", "#444444"               # bars beside those that matter, and thin lines
 
-# matplotlib's maps of colours: of amounts, and of differences with a sign
-SEQUENTIAL, DIVERGING = "viridis", "RdBu_r"
-SHARES, HEAT = "Blues", "inferno"          # of shares with a number in each cell, and of attention
+# matplotlib's maps of colours: of amounts, differences with a sign, shares in cells, attention
+SEQUENTIAL, DIVERGING, SHARES, HEAT = "viridis", "RdBu_r", "Blues", "inferno"
 
 # Bright, to be seen over imagery; from what lies below to what lies above.
 LAYER_COLOURS = {
     "landuse": "#f0e442", "leisure": "#00c48c", "nature": "#2f7bff", "amenity": "#f4a6ff",
-    "road": "#ffffff", "building": "#ff5a00",
-}
+    "road": "#ffffff", "building": "#ff5a00"}
 
 
 def class_colours(classes: Sequence[str]) -> list[str]:
@@ -76,5 +72,4 @@ def hexadecimal(shares: Iterable[float]) -> str:
 
 def rgb(colours: Sequence[str]) -> np.ndarray:
     """Return colours #rrggbb as numbers, uint8 [n, 3]."""
-    return np.array([list(bytes.fromhex(colour[1:])) for colour in colours],
-                    np.uint8).reshape(-1, 3)
+    return np.array([list(bytes.fromhex(one[1:])) for one in colours], np.uint8).reshape(-1, 3)

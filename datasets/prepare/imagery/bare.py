@@ -10,7 +10,9 @@ from rasterio.crs import CRS
 from rasterio.windows import Window
 
 from datasets.prepare.imagery import placement
-from utils.style import DARK_GROUND, rgb
+from utils.style import rgb
+
+DARK_GROUND = "#3a3f44"  # below the bright colours of layers
 
 
 class BareGround:
