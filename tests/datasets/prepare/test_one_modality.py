@@ -14,6 +14,7 @@ from pyproj import Transformer
 from datasets import TileDataset
 from datasets.keys import PREPARE
 from datasets.prepare.area import bare_ground
+from datasets.prepare.imagery.bare import DARK_GROUND
 from datasets.prepare.osm.objects import extent_of
 from datasets.prepare.osm.tags import load_layers
 from datasets.prepare.preview import _picture
@@ -30,7 +31,7 @@ from tests.datasets.prepare.places import (
 )
 from utils.cli.compose import read
 from utils.errors import ConfigError, PrepareError, TileError
-from utils.style import DARK_GROUND, LAYER_COLOURS, rgb
+from utils.style import LAYER_COLOURS, rgb
 
 BARE = {"raster": None, "raster_crs": UTM, "resolution": 0.5}
 OBJECTS = shapely.box(WEST, NORTH - 52, WEST + 62, NORTH)  # around all of the place's
