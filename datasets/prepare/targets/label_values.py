@@ -102,8 +102,10 @@ class LabelValues:
             free = numbers[1:] if numbers[0] == "0" and (
                 len(numbers) == len(legend.classes) + 1) else numbers
             meant = dict.fromkeys(numbers) | dict(zip(free, legend.classes, strict=False))
+            last = max(int(value) for value in legend.meaning
+                       if is_number(value) and value != str(UNKNOWN))
             return (f"{legend.key} lists {len(legend.classes)} classes, for the numbers 0 to "
-                    f"{len(legend.classes) - 1}, and the labels hold {self.with_shares(wrong)} "
+                    f"{last}, and the labels hold {self.with_shares(wrong)} "
                     "beside. Say which number is which class, null for none: "
                     f"{as_key('classes', meant)}.")
         if len(self.values) > LISTED:

@@ -62,6 +62,19 @@ def pasted(message: str) -> dict:
     return {"classes": keys.classes, "colour_tolerance": keys.colour_tolerance}
 
 
+@pytest.mark.parametrize("nothing", ["unknown", "Ignore", None])
+def test_a_place_of_a_list_may_be_left_to_no_class(tmp_path, nothing):
+    path = write_classes(tmp_path / "lu.tif", np.minimum(THIRDS, 3), nodata=None)
+    source = opened(path, classes=[nothing, "park", "lake", "sea"])
+    assert source.legend.classes == ("park", "lake", "sea")
+    np.testing.assert_array_equal(written(source), np.select([THIRDS == 1, THIRDS == 2,
+                                                              THIRDS == 255], [0, 1, 2], 255))
+    assert not [note for note in source.notes if "names" in note]
+    mapped = opened(path, classes=[nothing, "park", "lake", "sea"],
+                    label_map={0: "lake", 1: 3, 2: 1, 3: 0})
+    assert list(mapped.legend.meaning.values()) == [1, 2, 0, 255]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64",
                                    "uint64", "float32", "float64"])
 def test_a_list_names_the_numbers_of_a_raster_of_any_type(tmp_path, dtype):
