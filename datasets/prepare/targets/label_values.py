@@ -55,14 +55,14 @@ class LabelValues:
         class and none with one."""
         if wrong := [value for value in self.counts if legend.refuses(value)]:
             raise PrepareError(f"{self.path}: {self._refusal(wrong, legend)}")
-        unnamed = set(self.values) - set(legend.meaning)
+        unnamed = [value for value in self.values if value not in legend.meaning]
         if unnamed and not self._present(legend, tolerance):
             raise PrepareError(
                 f"{self.path}: {legend.key} gives a class to none of the values inside the "
                 f"imagery, which are {self.with_shares(self.values)}; it names "
                 f"{listing(list(legend.meaning))}. Map them to "
-                f"{'0..8 or to ' * (not legend.own)}{listing(legend.classes)}."
-                + self._of_near(self.values, legend, tolerance))
+                f"{'0..8 or to ' * (not legend.own)}{listing(legend.classes)}"
+                + (self._of_near(unnamed, legend, tolerance) or "."))
 
     def notes(self, legend: Legend, tolerance: int) -> list[str]:
         """Return what the user should know of the classes and the values that have none."""

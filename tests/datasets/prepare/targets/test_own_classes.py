@@ -304,6 +304,7 @@ def test_labels_of_which_the_background_alone_is_named_are_an_error(tmp_path):
     message = refusal(coloured(tmp_path / "lu.tif"),
                       classes={"#ffffff": None, "#010203": "town", "#0000f9": "sea"})
     assert "gives a class to none of the values" in message
+    assert "town, sea. Of them 25.0% of all pixels" in message
     assert "#0000ff is 6 of 255 from #0000f9" in message
 
 
