@@ -119,6 +119,14 @@ def _open_ground(cfg: SceneKeys, raster: str | None, layers: LayerTable,
     return bare_ground(cfg.osm, layers, cfg.bbox, cfg.raster_crs, cfg.resolution or known), None
 
 
+def check_lone_keys(cfg: SceneKeys) -> None:
+    """Raise ConfigError if a key says how OSM objects are read, and there are none to read."""
+    for name in ("layers", "default_tags"):
+        if (value := getattr(cfg, name)) is not None and cfg.osm is None:
+            raise ConfigError(f"{name}={value}: there is no osm= that it could describe; add one, "
+                              "or leave this out")
+
+
 def depends_on_batch(rose: Rose, reads_osm: bool) -> bool:
     """Return whether outputs for a tile depend on the other tiles of the batch."""
     return reads_osm and rose.osm_encoder.norm_scope == "batch"

@@ -18,7 +18,14 @@ from inference.features.areas import Area, areas_of
 from inference.features.encode import REPRESENTATIONS, Selection
 from inference.keys import ExtractConfig
 from inference.predict import loaded_bands
-from inference.scene import BY_BATCH, Scene, depends_on_batch, open_scene, scene_name
+from inference.scene import (
+    BY_BATCH,
+    Scene,
+    check_lone_keys,
+    depends_on_batch,
+    open_scene,
+    scene_name,
+)
 from models.network_file import NetworkFile
 from models.rose import Rose
 from training.compatibility import (
@@ -170,6 +177,7 @@ def _check_sources(cfg: ExtractConfig, representations: Sequence[str]) -> None:
     if cfg.raster is None and cfg.osm is not None:
         raise ConfigError(f"osm={cfg.osm}: a dataset has its own objects; leave it out, or pass "
                           "raster= instead of data_root=")
+    check_lone_keys(cfg)
     if cfg.raster is not None and cfg.osm is None and "osm" in representations:
         raise ConfigError(f"representations=[{','.join(representations)}]: osm needs "
                           f"objects, and raster={short_url(cfg.raster)} comes without; pass osm=, "

@@ -17,7 +17,7 @@ from inference.pictures import imagery_layer, objects_layer
 from inference.pieces import Strips
 from inference.predict import counted, predicted_bands
 from inference.result_folder import ResultFolder
-from inference.scene import Scene, open_scene, request_of, scene_name
+from inference.scene import Scene, check_lone_keys, open_scene, request_of, scene_name
 from models.heads import Head, RegressionHead, SegmentationHead
 from models.network_file import BEST, NetworkFile
 from reports import REPORT, write_report
@@ -74,6 +74,7 @@ def run(cfg: PredictConfig) -> SceneMap:
     if cfg.raster is None and cfg.osm is None:
         raise ConfigError("raster=null: there is no osm= either, so there is nothing to map; give "
                           "the place's OSM data, or a raster")
+    check_lone_keys(cfg)
     network = NetworkFile(find_finetuned(Path(cfg.checkpoint)))
     with say_if_slow(f"reading {network.path}"):
         model, checkpoint_sha256 = network.downstream(), network.sha256

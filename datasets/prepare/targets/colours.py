@@ -86,6 +86,12 @@ def has_colours(source: rasterio.DatasetReader) -> bool:
     return source.count in (3, 4) and set(source.dtypes) == {"uint8"}
 
 
+def is_background(rank: int, colour: str, colours: int) -> bool:
+    """Return whether a colour of labels is probably that of pixels without a class: black or
+    white, the most frequent one (rank 0), and beside two others or more."""
+    return rank == 0 and colour in ("#000000", "#ffffff") and colours > 2
+
+
 def colour_text(value: float) -> str:
     """Return a colour's number as #rrggbb."""
     return f"#{int(value):06x}"

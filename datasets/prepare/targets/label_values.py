@@ -50,17 +50,19 @@ class LabelValues:
                  f"({self.areas.get(value, 0) / total:.1%})" for value in order[:LISTED]]
         return ", ".join(shown) + (f" and {len(order) - LISTED:,} more" * (len(order) > LISTED))
 
-    def check(self, legend: Legend) -> None:
-        """Raise PrepareError if there are values that the labels must not hold, or none of those
-        that they should."""
+    def check(self, legend: Legend, tolerance: int) -> None:
+        """Raise PrepareError if there are values that the labels must not hold, or some without a
+        class and none with one."""
         if wrong := [value for value in self.counts if legend.refuses(value)]:
             raise PrepareError(f"{self.path}: {self._refusal(wrong, legend)}")
-        if self.values and not set(self.values) & set(legend.meaning):
+        unnamed = [value for value in self.values if value not in legend.meaning]
+        if unnamed and not self._present(legend, tolerance):
             raise PrepareError(
-                f"{self.path}: {legend.key} names none of the values inside the imagery, which "
-                f"are {self.with_shares(self.values)}; it names {listing(list(legend.meaning))}. "
-                f"Map them to {'0..8 or to ' * (not legend.own)}{listing(legend.classes)}."
-                + self._of_near(self.values, legend, 0))
+                f"{self.path}: {legend.key} gives a class to none of the values inside the "
+                f"imagery, which are {self.with_shares(self.values)}; it names "
+                f"{listing(list(legend.meaning))}. Map them to "
+                f"{'0..8 or to ' * (not legend.own)}{listing(legend.classes)}"
+                + (self._of_near(unnamed, legend, tolerance) or "."))
 
     def notes(self, legend: Legend, tolerance: int) -> list[str]:
         """Return what the user should know of the classes and the values that have none."""
@@ -86,8 +88,7 @@ class LabelValues:
                          + self._of_near(list(unnamed), legend, tolerance))
         if self.counts[""]:
             notes.append(f"{name}: {self.counts['']} {self.unit} without a value are unknown")
-        present = {legend.meaning.get(value) for value in self.counts}
-        present |= {legend.meaning[value] for value in near.values()}
+        present = self._present(legend, tolerance)
         absent = [item for number, item in enumerate(legend.classes) if number not in present]
         if legend.own and absent:
             notes.append(f"{name}: no {self.unit.removesuffix('s')} inside the imagery is of "
@@ -101,15 +102,17 @@ class LabelValues:
             free = numbers[1:] if numbers[0] == "0" and (
                 len(numbers) == len(legend.classes) + 1) else numbers
             meant = dict.fromkeys(numbers) | dict(zip(free, legend.classes, strict=False))
+            last = max(int(value) for value in legend.meaning
+                       if is_number(value) and value != str(UNKNOWN))
             return (f"{legend.key} lists {len(legend.classes)} classes, for the numbers 0 to "
-                    f"{len(legend.classes) - 1}, and the labels hold {self.with_shares(wrong)} "
+                    f"{last}, and the labels hold {self.with_shares(wrong)} "
                     "beside. Say which number is which class, null for none: "
                     f"{as_key('classes', meant)}.")
         if len(self.values) > LISTED:
             remedy = ("classes=all, or with classes= a yaml file of lines such as "
                       f"`{wrong[0]}: forest`")
         elif any(is_number(value) for value in self.values):
-            named = {value: self.names.get(value, f"class{value.lstrip('-')}")
+            named = {value: self.names.get(value, f"class{value}")
                      for value in self.values if value != str(UNKNOWN)}
             remedy = f"{as_key('classes', named)} (with your own names) or classes=all"
         else:
@@ -121,6 +124,13 @@ class LabelValues:
                 f"classes: {remedy}. Or say with label_map= which of the nine each is, such as "
                 f"{as_key('label_map', {one: 'green'})}, or a yaml file of lines such as "
                 f"`{printable(one)}: green`.")
+
+    def _present(self, legend: Legend, tolerance: int) -> set[int]:
+        """Return the numbers of the classes that values have."""
+        named = [value for value in self.values if value in legend.meaning]
+        unnamed = [value for value in self.values if value not in legend.meaning]
+        named += self._near(unnamed, legend, tolerance).values()
+        return {legend.meaning[value] for value in named} - {UNKNOWN}
 
     def _near(self, values: Iterable[str], legend: Legend, tolerance: int) -> dict[str, str]:
         """Return the values that are no colour of the legend, but within a tolerance of one, and

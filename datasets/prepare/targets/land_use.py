@@ -24,6 +24,7 @@ from datasets.prepare.targets.colours import (
     ColourRaster,
     colour_text,
     has_colours,
+    is_background,
     nearest_colours,
 )
 from datasets.prepare.targets.label_values import LabelValues, check_tolerance
@@ -57,13 +58,16 @@ class ClassRaster(TargetRaster):
         if has_colours(source):
             colours, widest = ColourRaster(self.path, self.key).listing(LISTED)
             shares = ", ".join(f"{colour} ({share:.1%})" for colour, share in colours)
-            named = {colour: f"class{number}" for number, (colour, _) in enumerate(colours, 1)}
+            names = (f"class{number}" for number in range(1, len(colours) + 1))
+            named = {colour: "unknown" if is_background(index, colour, len(colours))
+                     else next(names) for index, (colour, _) in enumerate(colours)}
             tolerance = f" colour_tolerance={widest}" * bool(widest)
             raise PrepareError(f"{self.path}: the raster has {source.count} bands, as one whose "
                                f"colours are the classes: {shares}. Say what each colour means, "
                                f"such as {as_key('classes', named)}{tolerance} (with your own "
-                               "names), or in a yaml file; classes=all calls each by its colour. "
-                               "Or pass a raster of one band of class numbers.")
+                               "names; `unknown` stands for pixels without a class), or in a "
+                               "yaml file; classes=all calls each by its colour. Or pass a "
+                               "raster of one band of class numbers.")
         super().check_bands(source)
         self.names, self.colours = categories(source)
 
@@ -141,9 +145,11 @@ class LandUse:
             self.notes += self._source.notes
         if self.legend is None:
             self.legend = self._completed(legend_of_all(values.values, values.names, self.path))
-        values.check(self.legend)
+        values.check(self.legend, self._tolerance)
         for note in values.notes(self.legend, self._tolerance):
             self._note(note)
+        if counts[""] and isinstance(self._source, ClassRaster):
+            self._note_nodata()
         if self._colours and not self.legend.key:
             self._note(f"{self.path.name}: its numbers are taken for the paper's classes, "
                        "0 water, 1 green ...; if its colours are a legend of your own, name the "
@@ -164,6 +170,16 @@ class LandUse:
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
+
+    def _note_nodata(self) -> None:
+        """Note that a raster declares the number of a class as nodata."""
+        value = value_text(self._source.dataset.nodata)
+        number = self._meaning.get(value, UNKNOWN)
+        if number != UNKNOWN:
+            self._note(f"{self.path.name}: declares its value {value} as nodata, so that "
+                       f"{self.legend.classes[number]} is unknown there; if it is a class, take "
+                       f"the declaration away: `rio edit-info --unset-nodata "
+                       f"{shlex.quote(str(self.path))}`")
 
     def _resampled(self, grid: Affine, crs: CRS, side: int) -> tuple[np.ndarray, list[str]]:
         """Return a tile's values: indices [side, side] into a list of distinct ones."""

@@ -14,7 +14,8 @@
 maps to the paper's nine, by name or number; if it names others, the names in it are the classes.
 
 Without both keys, names that a raster's file has for its values are the classes. Without those the
-values must be the nine's numbers or names. `null`, 255, `unknown` and `ignore` are no class.
+values must be the nine's numbers or names. `null`, 255, `unknown` and `ignore` are no class, in a
+list too: classes=[unknown,town,forest] leaves the number 0 without one.
 """
 
 import difflib
@@ -167,7 +168,7 @@ class LegendKeys:
         if self.classes is None:
             return _of_label_map(self.label_map, where).known_as(names)
         listed = _of_list(self.classes, self.where["classes"])
-        meaning = {value: _number(where, value, name, listed.classes)
+        meaning = {value: _number(where, value, name, listed)
                    for value, name in _entries(self.label_map, where)}
         return Legend(listed.classes, meaning, "label_map").known_as(names)
 
@@ -261,17 +262,21 @@ def _quoted(name: str) -> str:
 
 def _of_list(names: Sequence[Any], where: str) -> Legend:
     """Return the legend of a list: its names are values, and so are their positions unless one of
-    them is a number or a colour."""
+    them is a number or a colour. A place of the list may be left to no class."""
     for name in names:
-        if isinstance(name, bool | list | Mapping) or name is None:
+        if isinstance(name, bool | list | Mapping):
             raise PrepareError(f"{where}: found the name {_brief(name)}, expected a text; write "
                                "it in quotes, such as 'yes' or 'no'.")
-    classes = check_names((value_text(name) if isinstance(name, float) else str(name).strip()
-                           for name in names), where)
-    meaning = {name.casefold(): number for number, name in enumerate(classes)}
+    texts = ["unknown" if name is None else
+             value_text(name) if isinstance(name, float) else str(name).strip() for name in names]
+    classes = check_names((text for text in texts
+                           if not text or text.casefold() not in _NO_CLASS), where)
+    numbers = {name: number for number, name in enumerate(classes)}
+    codes = [numbers.get(text, UNKNOWN) for text in texts]
+    meaning = dict(zip(map(str.casefold, texts), codes, strict=True))
     positions = not any(is_number(value) or value.startswith("#") for value in meaning)
     if positions:
-        meaning |= {str(number): number for number in range(len(classes))}
+        meaning |= {str(position): code for position, code in enumerate(codes)}
     return Legend(classes, {str(UNKNOWN): UNKNOWN} | meaning, "classes", positions=positions)
 
 
@@ -304,17 +309,18 @@ def _of_nine(name: Any) -> int | None:
     return UNKNOWN if value_text(name) in _NO_CLASS else NINE.meaning.get(value_text(name))
 
 
-def _number(where: str, value: str, name: Any, classes: Sequence[str]) -> int:
+def _number(where: str, value: str, name: Any, listed: Legend) -> int:
     """Return the number of a listed class that label_map maps a value to."""
     text = value_text(name)
-    numbers = {item.casefold(): number for number, item in enumerate(classes)}
     if text in _NO_CLASS:
         return UNKNOWN
-    if text in numbers or (is_number(text) and 0 <= int(text) < len(classes)):
-        return numbers.get(text, int(text) if is_number(text) else 0)
+    if text in listed.meaning:
+        return listed.meaning[text]
+    if is_number(text) and 0 <= int(text) < len(listed.classes):  # of names that are numbers
+        return int(text)
     raise PrepareError(f"{where}: {value}: {printable(str(name))} is no class of classes=; "
-                       f"choose among {listing(classes)}, their numbers from 0, or 255 for "
-                       "unknown.")
+                       f"choose among {listing(listed.classes)}, their places in it from 0, or "
+                       "255 for unknown.")
 
 
 def _of_file(names: Mapping[str, str], path: Path) -> Legend:

@@ -223,7 +223,8 @@ def _account(rows: Rows, places: Places, located: np.ndarray, inside: np.ndarray
     if same := len(on) - len(np.unique(on, axis=0)):
         notes.append(f"{name}: {same} of the {word} on the imagery lie where another one does; "
                      "their values add up")
-    if cell and cell.side and (apart := _spacing(places, bounds, crs)):
+    squares = places.resolution is None and cell and cell.side
+    if squares and (apart := _spacing(places, bounds, crs)):
         side = apart.side / cell.side
         if apart.unit == cell.unit and abs(side - 1) > _APART:
             notes.append(f"{name}: the points lie {_text(apart)} apart, but cell={cell} spreads "

@@ -27,7 +27,7 @@ from tests.inference.maps.scenes import (
     write_objects,
     write_raster,
 )
-from utils.errors import PrepareError, RoseError
+from utils.errors import ConfigError, PrepareError, RoseError
 from utils.style import class_colours, rgb
 
 
@@ -223,6 +223,9 @@ def test_footprints_without_tags_make_the_map_of_buildings(model, tmp_path):
     np.testing.assert_array_equal(pixels_of(one), pixels_of(other))
     with pytest.raises(RoseError, match=r"bare.*default_tags"):
         predict(raster, model, tmp_path / "bare", **{**keys, "default_tags": "landuse=grass"})
+    for name, value in (("default_tags", "building=yes"), ("layers", "mine.yaml")):
+        with pytest.raises(ConfigError, match=f"{name}={value}: there is no osm= that it could"):
+            predict(raster, model, tmp_path / "alone", **{name: value})
 
 
 def test_a_trained_model_finds_a_polygon_where_it_was_drawn(tmp_path):

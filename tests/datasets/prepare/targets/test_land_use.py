@@ -370,7 +370,7 @@ CASES = {
                       ["map.yaml", "cannot be read as yaml or json"]),
     "map_yes": (lambda t: map_file(t, "yes: 2"), ["map.yaml", "read as True", "quotes"]),
     "map_of_nothing": (lambda t: {**raster(t), "label_map": {77: 1}},
-                       ["lu.tif", "names none", "0 (25.0%), 4 (25.0%)", "names 77"]),
+                       ["lu.tif", "gives a class to none", "0 (25.0%), 4 (25.0%)", "names 77"]),
     "no_column": (lambda t: {"path": polygons(t / "lu.gpkg", [1], [square(0, 0, 9)],
                                               column="kind")},
                   ["lu.gpkg", "cannot tell", "columns found: kind", "label_column="]),

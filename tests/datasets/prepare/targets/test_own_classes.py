@@ -62,6 +62,19 @@ def pasted(message: str) -> dict:
     return {"classes": keys.classes, "colour_tolerance": keys.colour_tolerance}
 
 
+@pytest.mark.parametrize("nothing", ["unknown", "Ignore", None])
+def test_a_place_of_a_list_may_be_left_to_no_class(tmp_path, nothing):
+    path = write_classes(tmp_path / "lu.tif", np.minimum(THIRDS, 3), nodata=None)
+    source = opened(path, classes=[nothing, "park", "lake", "sea"])
+    assert source.legend.classes == ("park", "lake", "sea")
+    np.testing.assert_array_equal(written(source), np.select([THIRDS == 1, THIRDS == 2,
+                                                              THIRDS == 255], [0, 1, 2], 255))
+    assert not [note for note in source.notes if "names" in note]
+    mapped = opened(path, classes=[nothing, "park", "lake", "sea"],
+                    label_map={0: "lake", 1: 3, 2: 1, 3: 0})
+    assert list(mapped.legend.meaning.values()) == [1, 2, 0, 255]
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16", "uint32", "int32", "int64",
                                    "uint64", "float32", "float64"])
 def test_a_list_names_the_numbers_of_a_raster_of_any_type(tmp_path, dtype):
@@ -275,13 +288,42 @@ def test_the_line_for_colours_of_a_jpeg_can_be_pasted(tmp_path):
     message = refusal(path)
     keys = pasted(message)
     assert 3 <= keys["colour_tolerance"] <= 24
+    assert '"#ffffff": unknown' in keys["classes"]  # the commonest one, as of a background
     source = opened(path, **keys)
-    assert len(source.legend.classes) == 4
-    assert len(np.unique(written(source))) == 4
+    assert source.legend.classes == ("class1", "class2", "class3")
+    np.testing.assert_array_equal(written(source) == 255, QUARTERS == 255)
+
+
+def test_all_colours_nearly_named_ones_are_classes_with_a_tolerance(tmp_path):
+    path = write_raster(tmp_path / "lu.tif", np.full((200, 200, 3), 100, np.uint8))
+    source = opened(path, classes={"#646466": "town", "#ff0000": "park"}, colour_tolerance=2)
+    assert (written(source) == 0).all()
+
+
+def test_labels_of_which_the_background_alone_is_named_are_an_error(tmp_path):
+    message = refusal(coloured(tmp_path / "lu.tif"),
+                      classes={"#ffffff": None, "#010203": "town", "#0000f9": "sea"})
+    assert "gives a class to none of the values" in message
+    assert "town, sea. Of them 25.0% of all pixels" in message
+    assert "#0000ff is 6 of 255 from #0000f9" in message
+
+
+def test_a_class_that_a_raster_declares_as_nodata_is_named_with_what_mends_it(tmp_path):
+    path = write_classes(tmp_path / "lu.tif", QUARTERS, nodata=0)
+    (note,) = [note for note in opened(path).notes if "declares" in note]
+    assert "its value 0 as nodata, so that water is unknown" in note
+    command = shlex.split(re.search("`(.*)`", note)[1])
+    assert command[:2] == ["rio", "edit-info"]
+    with rasterio.open(path, "r+") as dataset:
+        dataset.nodata = None
+    source = opened(path)
+    assert not [note for note in source.notes if "declares" in note]
+    np.testing.assert_array_equal(written(source), QUARTERS)
 
 
 @pytest.mark.parametrize(("values", "classes"), [
     ([11, 21, 300], ("class11", "class21", "class300")),
+    ([-7, 7, 300], ("class-7", "class7", "class300")),
     (["Wald", "Acker, gross", "Fluß's \"Ufer\""], ("Acker, gross", "Fluß's \"Ufer\"", "Wald")),
     (["yes", "no", "null"], ("no", "null", "yes")),
 ])
@@ -352,7 +394,7 @@ CASES = {
     "number": (plain, {"classes": "{5"}, ["classes={5", "cannot be read"]),
     "empty_list": (plain, {"classes": []}, ["classes: found []", "classes=all"]),
     "no_value": (plain, {"classes": ["moor", "heath"], "label_map": {77: "moor"}},
-                 ["label_map names none", "0 (25.0%)", "moor, heath"]),
+                 ["label_map gives a class to none", "0 (25.0%)", "moor, heath"]),
     "colours_of_numbers": (plain, {"classes": TWO}, ["lu.tif", "names colours", "uint8"]),
     "tolerance_without_colours": (plain, {"classes": [*NAMES], "colour_tolerance": 5},
                                   ["colour_tolerance=5", "names a colour"]),

@@ -214,6 +214,15 @@ def test_h3_cells_are_shared_out_as_their_outlines(tmp_path, name):
     assert np.nansum(result) == pytest.approx(COUNTS.sum(), rel=1e-9)
 
 
+def test_a_side_of_squares_says_nothing_of_h3_cells(tmp_path):
+    path = tmp_path / "p.csv"
+    pd.DataFrame({"h3": CELLS, "people": COUNTS}).to_csv(path, index=False)
+    source = Zonal(path, "population", cell="250")  # of co2= points beside it
+    source.check(UTM, BOUNDS)
+    assert not source.sized
+    assert not [note for note in source.notes if "spreads" in note]
+
+
 @pytest.mark.parametrize("place", [(-16.8, 180.0), (-16.8, -179.999), "pentagon"])
 def test_h3_cells_at_the_antimeridian_and_around_a_pentagon(tmp_path, place):
     resolution = 8
