@@ -179,3 +179,19 @@ def test_records_and_messages_show_no_secret():
     assert without_secrets(url) == ("https://tiles.example.com:8080/{z}/{x}/{y}.png?layer=a/b"
                                     "&api_key=KEY&X-Amz-Signature=KEY&tk=KEY")
     assert without_secrets("chips/*.tif") == "chips/*.tif"
+
+
+@pytest.mark.parametrize(("url", "record"), [
+    ("WMTS:https://h/w?token=secret,layer=a", "WMTS:https://h/w?token=KEY,layer=a"),
+    ("https://h/w?token=secret,layer=b", "https://h/w?token=KEY,layer=b"),
+    ("https://h/{z}/{x}/{y}?url=https%3A%2F%2Fs%2Fa.tif%3Fsig%3Dsecret",
+     "https://h/{z}/{x}/{y}?url=https://s/a.tif%3Fsig%3DKEY"),
+    ("https://h/a.tif?se=2026-01-01&sp=r&sig=secret", "https://h/a.tif?se=KEY&sp=KEY&sig=KEY"),
+    ("https://h/w?se=1", "https://h/w?se=1"),
+    ("/vsicurl/https://me:secret@h/a.tif", "/vsicurl/https://h/a.tif"),
+    ("ftp://me:secret@h/a.tif", "ftp://h/a.tif"),
+    ("https://me:secret@[::1/a.tif?key=secret", "https://[::1/a.tif"),
+])
+def test_no_form_of_an_address_shows_a_secret(url, record):
+    assert without_secrets(url) == record
+    assert "secret" not in short_url(url)
