@@ -1,7 +1,10 @@
 """URLs: which text is one, and how messages and records show it without what is secret."""
 
 import re
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from utils.files import replacing
 
 _HIDDEN = "KEY"  # in place of a secret
 # names of query values that give access: of map services, and of signed links to cloud storage
@@ -51,6 +54,17 @@ def without_secrets(url: str) -> str:
     if shown != pairs:
         query = urlencode(shown, safe="/:,{}")
     return before + urlunsplit((parts.scheme, _host(parts.netloc), parts.path, query, "")) + choice
+
+
+def hide_secrets(url: str | None, folder: Path) -> None:
+    """Put the form for records in place of a URL in the files of a folder, such as Hydra's."""
+    if url is None or (shown := without_secrets(url)) == url:
+        return
+    for path in folder.glob("*.yaml"):
+        content = path.read_text("utf-8")
+        if url in content:
+            with replacing(path) as temporary:
+                temporary.write_text(content.replace(url, shown), encoding="utf-8")
 
 
 def _parts(text: str) -> tuple[str, str, str]:
