@@ -157,6 +157,21 @@ def test_a_download_begins_anew_where_the_file_has_changed(server, http, tmp_pat
     assert (tmp_path / "a.tif").read_bytes() == CONTENT[::-1]
 
 
+def test_a_range_of_another_file_is_not_put_to_the_first_part(server, http, tmp_path):
+    stopped(server, tmp_path)
+    changed = CONTENT[::-1]
+    server.files["/a.tif"] = changed
+    server.fault("/a", Fault(206, 1, changed[20000:], headers={  # without regard to If-Range
+        "ETag": '"other"', "Content-Range": f"bytes 20000-{len(changed) - 1}/{len(changed)}"}))
+    http.download(f"{server.url}/a.tif", tmp_path / "a.tif")
+    assert (tmp_path / "a.tif").read_bytes() == changed
+
+
+def test_the_start_of_a_file_comes_in_small_pieces(server, http):
+    server.fault("/a", Fault(pace_s=0.001))
+    assert http.start(f"{server.url}/a.tif", 1000) == CONTENT[:1000]
+
+
 @pytest.mark.parametrize("missing", ["ranges", "etags"])
 def test_a_download_begins_anew_where_the_server_cannot_continue(server, http, tmp_path, missing):
     setattr(server, missing, False)

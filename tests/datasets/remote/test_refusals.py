@@ -123,6 +123,7 @@ def test_a_damaged_tile_is_not_kept(server, tmp_path):
     ("/s3", None, {}, ["s3://bucket/a.tif", "https://bucket.s3.amazonaws.com/a.tif"]),
     ("/file", None, {}, ["file:///etc/passwd", "expected http://"]),
     ("/broken", None, {}, ["https://[x/a.tif", "expected http://"]),
+    ("/wms", BBox(10, 45, 20, 55), {"resolution": 0.1}, ["expected 3,276,800,000 at most"]),
     ("/grids", None, {}, ["its green has 300 x 300 pixels on another grid", "one grid"]),
     ("/wmts", None, {}, ["bbox: no value given"]),
     ("/layers", INSIDE, {"zoom": 17}, ["has 2 layers (ortho, map)", "layer=ortho"]),
@@ -177,6 +178,12 @@ def test_an_address_that_is_not_fetched(tmp_path, raster, words):
     for word in words:
         assert word in message
     assert "secret" not in message
+
+
+def test_a_geotiff_of_a_huge_declared_size(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.remote.area.MOST_PIECES", 1)
+    server.files["/wide.tif"] = tiff(pixels(300, 3000), grid())
+    assert "in 2 pieces, expected 1 at most" in message_of(f"{server.url}/wide.tif", tmp_path, None)
 
 
 def test_an_item_leaves_its_folder_for_nothing(tmp_path):
