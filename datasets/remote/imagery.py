@@ -110,7 +110,8 @@ def _tiles(request: Request, cache: Path, most: int) -> Local:
     with source.held():
         notes = tiles.fetch_tiles(address, area, request.bbox, source.path, request.http,
                                   request.progress)
-    return Local(str(source.path / "tiles"), request.zoom, source.origin, None, today(), notes)
+    return Local(str(source.path / "tiles"), request.zoom, source.origin, None,
+                 tiles.fetched_on(area, source.path) or today(), notes)
 
 
 def _by_content(request: Request, cache: Path) -> Local:

@@ -1,6 +1,7 @@
 """Imagery by URL is the same, bit for bit, as the same imagery as a GeoTIFF here; and is fetched
 once."""
 
+import os
 from pathlib import Path
 
 import mercantile
@@ -154,6 +155,17 @@ def test_tiles_that_a_server_lacks_are_gaps_and_not_asked_for_again(server, tmp_
     before = len(server.requests)
     assert fetched(address, tmp_path, INSIDE, zoom=ZOOM) == local
     assert len(server.requests) == before
+
+
+def test_tiles_that_are_there_keep_their_day(server, tmp_path):
+    serve_tiles(server, web_picture())
+    raster = f"{server.url}/tiles/{{z}}/{{x}}/{{y}}.png?key="
+    fetched(f"{raster}1", tmp_path, INSIDE, zoom=ZOOM)
+    before = len(server.requests)
+    for column in (tmp_path / "cache").glob("*/tiles/*/*"):
+        os.utime(column, (1e9, 1e9))
+    other = fetched(f"{raster}2", tmp_path, INSIDE, zoom=ZOOM)
+    assert (other.fetched[:7], len(server.requests)) == ("2001-09", before)
 
 
 def test_a_stac_item(server, tmp_path, picture):
