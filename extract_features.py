@@ -10,12 +10,16 @@ the city in the colours of its features: docs/features.md. The same command cont
 was stopped.
 """
 
+from pathlib import Path
+
+from datasets.remote.urls import hide_secrets
 from inference.keys import EXTRACT, ExtractConfig
 from utils.cli.command import command
 
 
 @command(EXTRACT)
 def main(cfg: ExtractConfig) -> None:
+    hide_secrets(cfg.raster, Path(cfg.out, ".hydra"))
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from inference.features.run import extract, in_words
 

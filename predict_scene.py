@@ -10,12 +10,16 @@
 The same command continues a run that was stopped. docs/maps.md describes the files.
 """
 
+from pathlib import Path
+
+from datasets.remote.urls import hide_secrets
 from inference.keys import PREDICT, PredictConfig
 from utils.cli.command import command
 
 
 @command(PREDICT)
 def main(cfg: PredictConfig) -> None:
+    hide_secrets(cfg.raster, Path(cfg.out, ".hydra"))
     # the libraries of a network load for seconds, which --help and a mistyped key need not wait for
     from inference.maps.run import run
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
+from functools import lru_cache
 
 import mercantile
 import numpy as np
@@ -17,6 +18,7 @@ EXPECTED = ("expected west,south,east,north in degrees (EPSG:4326), such as "
 MERCATOR_LATITUDE = 85.0511287798066  # where the square of web map tiles ends
 DEEPEST_ZOOM = 30                     # of web map tiles
 _EPSILON = 1e-11     # degrees: a box that ends on a tile's edge does not reach the next tile
+_LARGE, _LINES = 5, 64  # degrees of a box, some sides of which may be no place of a CRS
 _TOLERANCE_PX = 1e-3  # a box that ends on a pixel's edge does not reach the next pixel
 
 
@@ -92,15 +94,37 @@ class BBox:
                height: int) -> tuple[int, int, int, int] | None:
         """Return the whole pixels of a grid that touch the box: left, top, right, bottom, the last
         two excluded; None if it has none there. The grid may be rotated."""
-        ring = moved(outlines(self.bounds), DEGREES, crs)
-        ring = ring[np.isfinite(ring).all(1)]
+        large = (max(self.east - self.west, self.north - self.south) > _LARGE
+                 and not _is_straight(crs))
+        ring = outlines(self.bounds)
+        if large:
+            steps = np.linspace(0, len(ring) - 1, _LINES * (len(ring) - 1) + 1)
+            ring = np.stack([np.interp(steps, np.arange(len(ring)), side) for side in ring.T], -1)
+        ring = moved(ring, DEGREES, crs)
+        ring = mapped(~transform, ring[np.isfinite(ring).all(1)])
+        if large:
+            ring = np.concatenate([ring, self._beyond(ring, crs, transform, width, height)])
         if not len(ring):
             return None
-        columns, rows = mapped(~transform, ring).T
+        columns, rows = ring.T
         left, top = (max(0, math.floor(side.min() + _TOLERANCE_PX)) for side in (columns, rows))
         right, bottom = (min(size, math.ceil(side.max() - _TOLERANCE_PX))
                          for size, side in ((width, columns), (height, rows)))
         return (left, top, right, bottom) if left < right and top < bottom else None
+
+    def _beyond(self, ring: np.ndarray, crs: CRS, transform: Affine, width: int,
+                height: int) -> np.ndarray:
+        """Return pixels [n, 2] around points of a grid that lie in the box and beyond its outline
+        in pixels, where sides of the box are no place of the CRS."""
+        lines = np.linspace(0, 1, _LINES + 1)
+        points = np.stack(np.meshgrid(lines * width, lines * height), -1).reshape(-1, 2)
+        lon, lat = moved(mapped(transform, points), crs, DEGREES).T
+        inside = ((lon >= self.west) & (lon <= self.east)
+                  & (lat >= self.south) & (lat <= self.north))
+        outside = ((points < ring.min(0, initial=np.inf))
+                   | (points > ring.max(0, initial=-np.inf))).any(1)
+        points, step = points[inside & outside], np.array([width, height]) / _LINES
+        return np.concatenate([points - step, points + step])
 
     def tiles(self, zoom: int) -> TileRange:
         """Return the web map tiles that touch the box; raise PrepareError if it lies beyond the
@@ -113,3 +137,9 @@ class BBox:
         first = mercantile.tile(self.west, north, zoom)
         last = mercantile.tile(self.east - _EPSILON, south + _EPSILON, zoom)
         return TileRange(zoom, first.x, first.y, last.x + 1, last.y + 1)
+
+
+@lru_cache(maxsize=64)
+def _is_straight(crs: CRS) -> bool:
+    """Return whether meridians and parallels are straight lines from end to end of a CRS."""
+    return crs.is_geographic or crs == CRS.from_epsg(3857)

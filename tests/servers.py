@@ -67,6 +67,7 @@ class Server:
         files: path -> content, or a function of the request that returns content and kind.
         folder: whose files are served under paths that `files` lacks; None: none.
         requests: those that came, in order.
+        head: status of the answers to HEAD.
         most_at_once: connections that were answered at one time.
     """
 
@@ -75,6 +76,7 @@ class Server:
         self.files: dict[str, bytes | Callable[[Request], tuple[bytes, str]]] = {}
         self.ranges = True
         self.etags = True
+        self.head = 200
         self.requests: list[Request] = []
         self.most_at_once = 0
         self._faults: list[tuple[re.Pattern, Fault]] = []
@@ -178,7 +180,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             fault = server.next_fault(request) or Fault()
             time.sleep(fault.wait_s)
             served = server.content(request)
-            if fault.body is not None or fault.status >= 300:
+            if self.command == "HEAD" and server.head != 200:
+                self._send(server.head, b"", "text/plain", fault)
+            elif fault.body is not None or fault.status >= 300:
                 self._send(fault.status, fault.body or b"", fault.kind, fault)
             elif served is None:
                 self._send(404, b"Not found", "text/plain", fault)

@@ -20,10 +20,11 @@ from datasets.remote.http import Http
 from datasets.remote.pieces import Seen, piece_path, pieces_in, whole_blocks
 from datasets.remote.urls import short_url, without_secrets
 from datasets.remote.virtual import Picture, write_virtual
-from utils.errors import PrepareError
+from utils.errors import ConfigError, PrepareError
 from utils.progress import say
 from utils.tables import format_bytes
 
+MOST_PIECES = 200_000
 COLOURS = (ColorInterp.red, ColorInterp.green, ColorInterp.blue)
 
 
@@ -93,13 +94,20 @@ class Area:
 
     @classmethod
     def of(cls, request: Request, seen: Seen, cut: bool = False) -> "Area":
-        """Return the area that a request asks for; raise PrepareError if it is empty.
+        """Return the area that a request asks for; raise PrepareError if it is empty, ConfigError
+        if it is too large.
 
         Args:
             cut: cut the pieces to the blocks that touch the window; they serve no other one then.
         """
         picture = seen.picture
         window = request.window(picture)
+        count = (math.ceil(window.width / seen.lattice.width)
+                 * math.ceil(window.height / seen.lattice.height))
+        if count > MOST_PIECES:
+            raise ConfigError(f"{request.name}: {window.width:,} x {window.height:,} pixels in "
+                              f"{count:,} pieces, expected {MOST_PIECES:,} at most; pass a smaller "
+                              "bbox=, or a coarser resolution= if it has overviews")
         pieces = list(pieces_in(window, seen.lattice, picture.width, picture.height))
         if cut:
             blocks = whole_blocks(window, seen.block, picture.width, picture.height)

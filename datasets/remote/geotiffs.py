@@ -14,12 +14,14 @@ from datasets.remote.cache import Fetched
 from datasets.remote.http import USER_AGENT, Http
 from datasets.remote.pieces import RemoteRaster, Seen, copy_pieces
 from datasets.remote.stac import Asset
-from datasets.remote.urls import short_url
+from datasets.remote.urls import short_url, without_secrets
 from datasets.remote.virtual import Picture
 from utils.errors import ConfigError, PrepareError, printable
+from utils.files import digest_of
 from utils.progress import say
 
 THREADS = 3          # of one connection each, beside that of the first look
+_FIRST_BYTES = 16 << 10
 FEW_COLUMNS = 2048   # a block of more pixels across is a row of a GeoTIFF without tiles
 
 
@@ -49,7 +51,10 @@ def fetch_geotiffs(request: Request, assets: Sequence[Asset], attribution: str |
     _check_grids(request, assets, [each.picture for each in seen])
     area = Area.of(request, seen[0])
     size = "full" if level is None else f"overview-{level}"
-    folders = [folder / f"{size}-{number}" for number in range(len(assets))]
+    # pieces of a file that has changed since are no part of this one
+    versions = digest_of([[without_secrets(asset.href), request.http.version(asset.href),
+                           repr(each.picture)] for asset, each in zip(assets, seen, strict=True)])
+    folders = [folder / f"{size}-{versions[:12]}-{number}" for number in range(len(assets))]
     request.announce(area.picture, area.window, len(area.pieces) * len(assets), folder)
     for raster, each, own in zip(rasters, seen, folders, strict=True):
         copy_pieces(raster, each.picture, area.pieces, own, THREADS, request.progress)
@@ -62,7 +67,9 @@ def remote_geotiff(url: str, http: Http, level: int | None = None) -> RemoteRast
     path, patience = f"/vsicurl/{url}", http.patience
     options = {
         "CPL_VSIL_CURL_ALLOWED_FILENAME": path, "CPL_VSIL_CURL_NON_CACHED": path,
-        "CPL_VSIL_CURL_USE_HEAD": "NO",  # signed addresses are for GET alone
+        # without HEAD, GDAL begins to fetch the whole file, and stops after the headers
+        "CPL_VSIL_CURL_USE_HEAD": "YES" if http.takes_head(url) else "NO",
+        "GDAL_INGESTED_BYTES_AT_OPEN": _FIRST_BYTES,
         "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR", "GDAL_HTTP_USERAGENT": USER_AGENT,
         # one connection a thread
         "GDAL_HTTP_MULTIRANGE": "SERIAL", "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",

@@ -131,13 +131,39 @@ class Http:
 
     def start(self, url: str, count: int = 4096) -> bytes:
         """Return the first bytes of a file, at most `count`; raise RemoteError as `get` does."""
+        return self._first(url, count)[0]
+
+    def version(self, url: str) -> str:
+        """Return what changes with the content of a file, as far as its server says; raise
+        RemoteError as `get` does."""
+        headers = self._first(url, 1)[1]
+        total = headers.get("Content-Range", "").rpartition("/")[2]
+        return " ".join((headers.get("ETag", ""), headers.get("Last-Modified", ""), total))
+
+    def _first(self, url: str, count: int) -> tuple[bytes, Mapping[str, str]]:
+        """Return the first bytes of a file and the headers of the answer."""
         for attempt in range(1, self.patience.attempts + 1):
             try:
                 with self._answer(url, (), {"Range": f"bytes=0-{count - 1}"}) as response:
-                    return next(self._body(response, url, (), MOST_DOWNLOAD), b"")[:count]
+                    content = b""
+                    for chunk in self._body(response, url, (), MOST_DOWNLOAD):
+                        content += chunk
+                        if len(content) >= count:
+                            break
+                return content[:count], response.headers
             except _Stopped as stop:
                 self._pause(attempt, url, stop)
         raise AssertionError("the last pause raises")
+
+    def takes_head(self, url: str) -> bool:
+        """Return whether a server says the size of a file without sending any of it. Signed
+        addresses are for GET alone."""
+        try:
+            with self._session.head(url, allow_redirects=True, timeout=(
+                    self.patience.connect_s, self.patience.read_s)) as response:
+                return response.status_code == 200 and bool(_length(response))
+        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError):
+            return False
 
     def download(self, url: str, path: Path, *, kinds: Sequence[str] = (),
                  most_bytes: int = MOST_DOWNLOAD, data: Mapping[str, str] | None = None,
@@ -179,6 +205,9 @@ class Http:
                 if response.status_code == 206 and start != partial.size:
                     partial.discard()
                     raise _Stopped("sends another range than was asked for")
+                if start and _validator(response) not in ("", partial.validator):
+                    partial.discard()
+                    raise _Stopped("has another file now")
                 total = _total_of(response, start)
                 partial.begin(start, _validator(response) if not data else "")
                 with partial.path.open("ab") as file:

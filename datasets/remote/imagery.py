@@ -25,7 +25,7 @@ from datasets.remote.service_files import (
     split_choice,
 )
 from datasets.remote.services import fetch_service
-from datasets.remote.urls import is_url, short_url
+from datasets.remote.urls import is_url, is_valid, short_url
 from utils.errors import ConfigError, PrepareError, printable
 
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -90,8 +90,11 @@ def localised(raster: str, bbox: BBox | None = None, zoom: int | None = None,
     if not is_remote(raster):
         return Local(raster, zoom)
     if raster.startswith(_STORES):
-        raise ConfigError(f"raster={printable(raster)}: an address of a store, expected http:// or "
-                          "https://; give its address on the web, or download it")
+        raise ConfigError(f"raster={printable(short_url(raster))}: an address of a store, expected "
+                          "http:// or https://; give its address on the web, or download it")
+    if is_url(raster) and not is_valid(raster):
+        raise ConfigError(f"raster={printable(short_url(raster))}: not a valid address, expected "
+                          "http:// or https:// and a host; look at it")
     folder = cache_folder(cache)
     with http or Http() as session:
         request = Request(raster, bbox, zoom, resolution, crs, session, progress)
@@ -107,7 +110,8 @@ def _tiles(request: Request, cache: Path, most: int) -> Local:
     with source.held():
         notes = tiles.fetch_tiles(address, area, request.bbox, source.path, request.http,
                                   request.progress)
-    return Local(str(source.path / "tiles"), request.zoom, source.origin, None, today(), notes)
+    return Local(str(source.path / "tiles"), request.zoom, source.origin, None,
+                 tiles.fetched_on(area, source.path) or today(), notes)
 
 
 def _by_content(request: Request, cache: Path) -> Local:

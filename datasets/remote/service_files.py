@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from datasets.remote.urls import is_url, short_url
+from datasets.remote.urls import CHOICE, is_url, short_url
 from utils.errors import ConfigError, PrepareError, one_line, printable
 
 MOST_BYTES = 64 << 20
 _SHOWN = 20
-_CHOICE = re.compile(r",(layer|tilematrixset|style)=([^,]*)")
 # of a GDAL_WMS description; in lower case, as GDAL does not mind
 _ELEMENT_NAMES = """
 gdal_wms service version serverurl srs crs imageformat layers styles bboxorder transparent
@@ -61,8 +60,8 @@ class Service:
 def split_choice(raster: str) -> tuple[str, dict[str, str]]:
     """Return the address of capabilities, and the layer, tilematrixset and style that follow it,
     each after a comma."""
-    return _CHOICE.sub("", raster).removeprefix("WMTS:").removeprefix("WMS:"), dict(
-        _CHOICE.findall(raster))
+    return CHOICE.sub("", raster).removeprefix("WMTS:").removeprefix("WMS:"), dict(
+        CHOICE.findall(raster))
 
 
 def looks_like_service(content: bytes) -> bool:

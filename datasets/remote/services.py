@@ -22,6 +22,7 @@ from utils.files import replacing
 
 THREADS, CONNECTIONS = 2, 2  # connections of each thread
 MOST_PIXELS = MOST_TILES * 256**2
+_DESCRIPTION = "service.xml"
 _ON_THE_WAY = "on-the-way"   # folder of tiles of which a piece is made
 
 
@@ -49,25 +50,27 @@ def fetch_service(request: Request, service: Service, folder: Path) -> Fetched:
             raster = RemoteRaster(raster.url, partial(raster.open, OVERVIEW_LEVEL=level),
                                   raster.options, raster.patience)
             seen = raster.look()
-        area = Area.of(request, seen, cut=True)
-        pixels = area.window.width * area.window.height
+        window = request.window(seen.picture)
+        pixels = window.width * window.height
         if pixels > MOST_PIXELS:
             finest = max(_metres(request, seen)) * (pixels / MOST_PIXELS) ** 0.5
-            raise ConfigError(f"bbox=[{request.bbox}]: {area.window.width:,} x "
-                              f"{area.window.height:,} pixels of {short_url(service.url)}, "
+            raise ConfigError(f"bbox=[{request.bbox}]: {window.width:,} x "
+                              f"{window.height:,} pixels of {short_url(service.url)}, "
                               f"expected {MOST_PIXELS:,} at most, as servers bear no more; pass "
                               f"resolution={finest:.2g} or coarser, or a smaller bbox=")
+        area = Area.of(request, seen, cut=True)
         request.announce(area.picture, area.window, len(area.pieces), folder)
         copy_pieces(raster, area.picture, area.pieces, own, THREADS, request.progress)
     finally:
         shutil.rmtree(own / _ON_THE_WAY, ignore_errors=True)
+        (own / _DESCRIPTION).unlink(missing_ok=True)  # addresses in it may hold keys
     return area.recorded(request, folder, [own], area.picture, service.attribution)
 
 
 def _opened(request: Request, service: Service, folder: Path,
             pixel_m: float | None) -> RemoteRaster:
     """Return the raster of a service; GDAL's copy of the description lies in `folder`."""
-    file = folder / "service.xml"
+    file = folder / _DESCRIPTION
     content, path, driver = service.content, str(file.absolute()), "WMS"
     if service.kind == "WMTS":
         path, driver = _wmts_description(service, path), "WMTS"

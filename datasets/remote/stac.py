@@ -4,13 +4,14 @@ The item's JSON is read by rules: the libraries of STAC bring twenty packages fo
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-from datasets.remote.urls import is_url, short_url
+from datasets.remote.urls import is_url, is_valid, short_url
 from utils.contents import (
     Anything,
     ContentFault,
@@ -28,6 +29,7 @@ from utils.errors import PrepareError, printable
 COLOURS = ("red", "green", "blue")
 MOST_ITEM_BYTES = 16 << 20
 _SHOWN = 20
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _NO_PICTURES = {"thumbnail", "overview", "metadata"}  # roles
 _NAMES = Either([Items(Text()), Null()])
 _BANDS = Either([Items(Table(Anything())), Null()])
@@ -60,7 +62,7 @@ class Item:
 
 
 def looks_like_item(content: bytes) -> bool:
-    return content.lstrip()[:1] == b"{"
+    return content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
 
 
 def read_item(content: bytes, source: str) -> Item:
@@ -116,7 +118,7 @@ def _chosen(assets: Mapping[str, Mapping[str, Any]]) -> list[Asset]:
 
 def _is_picture(asset: Mapping[str, Any]) -> bool:
     kind = asset.get("type") or ""
-    ending = Path(urlsplit(asset["href"]).path).suffix.lower()
+    ending = Path(asset["href"].partition("?")[0]).suffix.lower()
     return ("tiff" in kind or (not kind and ending in (".tif", ".tiff"))) and not (
         _NO_PICTURES & set(asset.get("roles") or []))
 
@@ -131,8 +133,8 @@ def _colours(asset: Mapping[str, Any]) -> list[str]:
 def _located(asset: Asset, source: str) -> str:
     """Return the address of an asset; raise PrepareError if it is not one that is fetched."""
     name = short_url(source)
-    scheme = urlsplit(asset.href).scheme
-    if is_url(asset.href):
+    scheme = match[1].lower() if (match := _SCHEME.match(asset.href)) else ""
+    if is_url(asset.href) and is_valid(asset.href):
         return asset.href
     if scheme == "s3":
         bucket, _, path = asset.href.removeprefix("s3://").partition("/")

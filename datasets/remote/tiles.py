@@ -4,6 +4,7 @@ import io
 import math
 import re
 import struct
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,6 +129,13 @@ def fetch_tiles(address: TileAddress, tiles: TileRange, bbox: BBox, folder: Path
     return [f"{short_url(address.template)}: the server has no image for {lacking:,} of "
             f"{len(tiles):,} tiles of zoom {tiles.zoom}, which stay gaps without imagery; remove "
             f"{gaps.path} to ask for them again"] if lacking else []
+
+
+def fetched_on(tiles: TileRange, folder: Path) -> str | None:
+    """Return the day on which the last of the tiles' columns got a tile; None without any."""
+    columns = [folder / "tiles" / str(tiles.zoom) / str(x) for x in range(tiles.left, tiles.right)]
+    times = [column.stat().st_mtime for column in columns if column.is_dir()]
+    return time.strftime("%Y-%m-%d", time.localtime(max(times))) if times else None
 
 
 def _fetch(url: str, folder: Path, tile: mercantile.Tile, http: Http) -> bool:

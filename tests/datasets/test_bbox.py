@@ -1,9 +1,10 @@
 """bbox=: what it refuses, the tiles and the pixels of a box."""
 
 import mercantile
+import numpy as np
 import pytest
 from affine import Affine
-from pyproj import CRS
+from pyproj import CRS, Transformer
 
 from datasets.bbox import BBox
 from utils.errors import ConfigError, PrepareError
@@ -52,6 +53,24 @@ def test_its_pixels_are_the_whole_pixels_that_touch_it():
     assert BBox(10.21, 49.49, 10.41, 49.69).pixels(degrees, grid, 100, 100) == (2, 3, 5, 6)
     assert BBox(9, 49, 10.05, 60).pixels(degrees, grid, 100, 100) == (0, 0, 1, 10)
     assert BBox(20.5, 49, 21, 50).pixels(degrees, grid, 100, 100) is None
+
+
+@pytest.mark.parametrize("grid", [Affine(500, 0, 400000, 0, -500, 5600000),
+                                  Affine.translation(4e5, 5.4e6) @ Affine.rotation(33)
+                                  @ Affine.scale(500, -500)])
+@pytest.mark.parametrize("box", [(-180, -90, 180, 90), (-30, 0, 60, 80), (14, 49, 20, 50)])
+def test_a_large_box_loses_no_pixel(box, grid):
+    utm, size = CRS.from_epsg(32633), 400
+    left, top, right, bottom = BBox(*box).pixels(utm, grid, size, size)
+    x, y = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
+    lon, lat = Transformer.from_crs(utm, 4326, always_xy=True).transform(*(grid @ (x, y)))
+    inside = (lon > box[0]) & (lon < box[2]) & (lat > box[1]) & (lat < box[3])
+    rows, columns = np.nonzero(inside)
+    assert len(rows)
+    assert left <= columns.min()
+    assert columns.max() < right
+    assert top <= rows.min()
+    assert rows.max() < bottom
 
 
 def test_its_area_is_that_of_the_ground():

@@ -157,6 +157,21 @@ def test_a_download_begins_anew_where_the_file_has_changed(server, http, tmp_pat
     assert (tmp_path / "a.tif").read_bytes() == CONTENT[::-1]
 
 
+def test_a_range_of_another_file_is_not_put_to_the_first_part(server, http, tmp_path):
+    stopped(server, tmp_path)
+    changed = CONTENT[::-1]
+    server.files["/a.tif"] = changed
+    server.fault("/a", Fault(206, 1, changed[20000:], headers={  # without regard to If-Range
+        "ETag": '"other"', "Content-Range": f"bytes 20000-{len(changed) - 1}/{len(changed)}"}))
+    http.download(f"{server.url}/a.tif", tmp_path / "a.tif")
+    assert (tmp_path / "a.tif").read_bytes() == changed
+
+
+def test_the_start_of_a_file_comes_in_small_pieces(server, http):
+    server.fault("/a", Fault(pace_s=0.001))
+    assert http.start(f"{server.url}/a.tif", 1000) == CONTENT[:1000]
+
+
 @pytest.mark.parametrize("missing", ["ranges", "etags"])
 def test_a_download_begins_anew_where_the_server_cannot_continue(server, http, tmp_path, missing):
     setattr(server, missing, False)
@@ -179,3 +194,19 @@ def test_records_and_messages_show_no_secret():
     assert without_secrets(url) == ("https://tiles.example.com:8080/{z}/{x}/{y}.png?layer=a/b"
                                     "&api_key=KEY&X-Amz-Signature=KEY&tk=KEY")
     assert without_secrets("chips/*.tif") == "chips/*.tif"
+
+
+@pytest.mark.parametrize(("url", "record"), [
+    ("WMTS:https://h/w?token=secret,layer=a", "WMTS:https://h/w?token=KEY,layer=a"),
+    ("https://h/w?token=secret,layer=b", "https://h/w?token=KEY,layer=b"),
+    ("https://h/{z}/{x}/{y}?url=https%3A%2F%2Fs%2Fa.tif%3Fsig%3Dsecret",
+     "https://h/{z}/{x}/{y}?url=https://s/a.tif%3Fsig%3DKEY"),
+    ("https://h/a.tif?se=2026-01-01&sp=r&sig=secret", "https://h/a.tif?se=KEY&sp=KEY&sig=KEY"),
+    ("https://h/w?se=1", "https://h/w?se=1"),
+    ("/vsicurl/https://me:secret@h/a.tif", "/vsicurl/https://h/a.tif"),
+    ("ftp://me:secret@h/a.tif", "ftp://h/a.tif"),
+    ("https://me:secret@[::1/a.tif?key=secret", "https://[::1/a.tif"),
+])
+def test_no_form_of_an_address_shows_a_secret(url, record):
+    assert without_secrets(url) == record
+    assert "secret" not in short_url(url)

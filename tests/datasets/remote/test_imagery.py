@@ -1,6 +1,7 @@
 """Imagery by URL is the same, bit for bit, as the same imagery as a GeoTIFF here; and is fetched
 once."""
 
+import os
 from pathlib import Path
 
 import mercantile
@@ -103,6 +104,7 @@ def test_of_a_large_geotiff_only_the_window_is_fetched(server, tmp_path):
              for request in server.requests if request.range]
     assert sum(sizes) < len(server.files["/a.tif"]) * 0.6
     assert pixels_of(local.raster)[0].shape[:2] != (3000, 3000)
+    assert all(request.range for request in server.requests if request.method == "GET")
     assert server.most_at_once <= 4
 
 
@@ -153,6 +155,17 @@ def test_tiles_that_a_server_lacks_are_gaps_and_not_asked_for_again(server, tmp_
     before = len(server.requests)
     assert fetched(address, tmp_path, INSIDE, zoom=ZOOM) == local
     assert len(server.requests) == before
+
+
+def test_tiles_that_are_there_keep_their_day(server, tmp_path):
+    serve_tiles(server, web_picture())
+    raster = f"{server.url}/tiles/{{z}}/{{x}}/{{y}}.png?key="
+    fetched(f"{raster}1", tmp_path, INSIDE, zoom=ZOOM)
+    before = len(server.requests)
+    for column in (tmp_path / "cache").glob("*/tiles/*/*"):
+        os.utime(column, (1e9, 1e9))
+    other = fetched(f"{raster}2", tmp_path, INSIDE, zoom=ZOOM)
+    assert (other.fetched[:7], len(server.requests)) == ("2001-09", before)
 
 
 def test_a_stac_item(server, tmp_path, picture):
@@ -214,6 +227,7 @@ def test_a_wmts(server, tmp_path, picture, form):
     assert {request.headers["User-Agent"] for request in server.requests} == {USER_AGENT}
     assert server.most_at_once <= 4
     assert not list(tmp_path.glob("**/on-the-way"))
+    assert not list((tmp_path / "cache").glob("**/service.xml"))
 
 
 @pytest.mark.parametrize("version", ["1.1.1", "1.3.0"])
@@ -273,10 +287,42 @@ def test_what_is_there_is_not_fetched_again(server, tmp_path):
     assert_same(fetched(f"{server.url}/a.tif", tmp_path).raster, again.raster)
 
 
+@pytest.mark.parametrize("etags", [True, False])
+def test_pieces_of_a_file_that_has_changed_are_not_mixed(server, tmp_path, etags):
+    server.etags = etags
+    first, second = BBox(15.0, 49.651, 15.001, 49.6525), BBox(15.0, 49.651, 15.0012, 49.6525)
+    server.files["/a.tif"] = tiff(pixels(600, 600), grid())
+    old = fetched(f"{server.url}/a.tif", tmp_path, first)
+    (tmp_path / "b.tif").write_bytes(tiff(255 - pixels(600, 600)[:, :, ::-1], grid(),
+                                          compress=None if etags else "lzw"))
+    server.files["/a.tif"] = (tmp_path / "b.tif").read_bytes()
+    assert_same(fetched(f"{server.url}/a.tif", tmp_path, second).raster, tmp_path / "b.tif",
+                other_keys={"bbox": second})
+    assert fetched(f"{server.url}/a.tif", tmp_path, first).raster == old.raster
+
+
+def test_a_server_that_takes_no_head(server, tmp_path):
+    server.files["/a.tif"] = tiff(pixels(600, 600), grid())
+    (tmp_path / "a.tif").write_bytes(server.files["/a.tif"])
+    server.head = 403
+    assert_same(fetched(f"{server.url}/a.tif", tmp_path).raster, tmp_path / "a.tif")
+
+
+def test_a_layer_is_a_source_of_its_own(server, tmp_path):
+    serve_tiles(server, web_picture())
+    serve_tiles(server, 255 - web_picture(), "other")
+    server.files["/wmts"] = capabilities(f"{server.url}/tiles", ("ortho", "map")).replace(
+        b"/tiles/", b"/other/", 1)
+    address = f"{server.url}/wmts?token=secret"
+    ortho, drawn = (pixels_of(fetched(f"{address},layer={layer}", tmp_path, INSIDE,
+                                      zoom=ZOOM).raster)[0] for layer in ("ortho", "map"))
+    np.testing.assert_array_equal(ortho, 255 - drawn)
+
+
 def test_a_stopped_copy_fetches_the_rest(server, tmp_path, monkeypatch):
     monkeypatch.setattr("datasets.remote.pieces._SIDE", 256)
     server.files["/a.tif"] = tiff(pixels(1000, 1000), grid())
-    server.fault("/a", Fault(500, EVER, skip=12))
+    server.fault("/a", Fault(500, EVER, skip=20))
     with pytest.raises(Exception, match="500 Internal Server Error"):
         fetched(f"{server.url}/a.tif", tmp_path)
     there = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*_*.tif")}

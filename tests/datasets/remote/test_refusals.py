@@ -122,6 +122,8 @@ def test_a_damaged_tile_is_not_kept(server, tmp_path):
     ("/json", None, {}, ["no STAC item (assets is missing"]),
     ("/s3", None, {}, ["s3://bucket/a.tif", "https://bucket.s3.amazonaws.com/a.tif"]),
     ("/file", None, {}, ["file:///etc/passwd", "expected http://"]),
+    ("/broken", None, {}, ["https://[x/a.tif", "expected http://"]),
+    ("/wms", BBox(10, 45, 20, 55), {"resolution": 0.1}, ["expected 3,276,800,000 at most"]),
     ("/grids", None, {}, ["its green has 300 x 300 pixels on another grid", "one grid"]),
     ("/wmts", None, {}, ["bbox: no value given"]),
     ("/layers", INSIDE, {"zoom": 17}, ["has 2 layers (ortho, map)", "layer=ortho"]),
@@ -144,6 +146,7 @@ def test_what_is_no_imagery_or_asks_for_too_much(server, tmp_path, raster, bbox,
         "/empty": item({}), "/catalog": b'{"type": "Catalog"}', "/json": b'{"type": "Feature"}',
         "/s3": item({"visual": {"href": "s3://bucket/a.tif", "type": "image/tiff"}}),
         "/file": item({"visual": {"href": "file:///etc/passwd", "type": "image/tiff"}}),
+        "/broken": item({"visual": {"href": "https://[x/a.tif", "type": "image/tiff"}}),
         "/small.tif": tiff(pixels(300, 300, 1), grid()),
         "/a1.tif": tiff(pixels(600, 600, 1), grid()),
         "/grids": item({"red": {**RED, "href": "a1.tif"}, "green": {"href": "small.tif"},
@@ -165,6 +168,8 @@ def test_what_is_no_imagery_or_asks_for_too_much(server, tmp_path, raster, bbox,
 @pytest.mark.parametrize(("raster", "words"), [
     ("s3://bucket/a.tif", ["an address of a store", "download it"]),
     ("/vsicurl/http://x/a.tif", ["an address of a store"]),
+    ("ftp://me:secret@host/a.tif", ["ftp://host/a.tif: an address of a store"]),
+    ("https://[::1/a.tif?key=secret", ["not a valid address"]),
     ("missing.json", ["no such file"]),
     ("http://127.0.0.1:9/a.tif", ["refuses the connection", "network"]),
 ])
@@ -172,6 +177,13 @@ def test_an_address_that_is_not_fetched(tmp_path, raster, words):
     message = message_of(raster, tmp_path, None)
     for word in words:
         assert word in message
+    assert "secret" not in message
+
+
+def test_a_geotiff_of_a_huge_declared_size(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.remote.area.MOST_PIECES", 1)
+    server.files["/wide.tif"] = tiff(pixels(300, 3000), grid())
+    assert "in 2 pieces, expected 1 at most" in message_of(f"{server.url}/wide.tif", tmp_path, None)
 
 
 def test_an_item_leaves_its_folder_for_nothing(tmp_path):
