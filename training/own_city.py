@@ -144,6 +144,7 @@ def settled(cfg: TrainConfig) -> tuple[TrainConfig, list[str]]:
     values = chosen(tiles, machine, cfg)
     if checkpoint := _to_continue(cfg):
         values |= read_tar(checkpoint, lazy=True).get("config", {})
+        free += ["blr"] * ("lr" in free and values["lr"] is None)
     cfg = replace(cfg, **{name: values[name] for name in free})
     if checkpoint:
         return cfg, [f"As in {checkpoint}:", _assignments(cfg, free)]
@@ -216,7 +217,8 @@ def _in_words(cfg: TrainConfig, free: list[str], tiles: int, machine: Machine) -
     rate = f"lr {cfg.lr:g}" if cfg.lr else f"blr {cfg.blr:g}"
     lines = [f"Chosen for {tiles:,} tiles, {machine.cores} cores and {gpu}:",
              _assignments(cfg, free),
-             f"  that is {steps:,} steps of {size} tile{'s' * (size > 1)}, {rate} falling to 0"]
+             f"  that is {steps:,} step{'s' * (steps != 1)} of {size} tile{'s' * (size > 1)}, "
+             f"{rate} falling to 0"]
     if tiles < FEW:
         lines.append(f"note: data_path={cfg.data_path}: {tiles} tiles, expected {FEW} or more: a "
                      "network mostly learns so few by heart; bring a larger area, or finer "

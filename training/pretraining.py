@@ -128,7 +128,7 @@ class PretrainingRun:
         self.optimizer = fabric.setup_optimizers(optimizer)
         self._continue(checkpoint)
         if outlook and not self.finished:
-            fabric.print(outlook)
+            self.record.say(outlook)
 
     def __enter__(self) -> "PretrainingRun":
         self.threads.__enter__()
@@ -315,8 +315,8 @@ class PretrainingRun:
                 with replacing(self.folder / "config.yaml") as temporary:
                     temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
         if checkpoint and not self.finished:
-            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, "
-                              f"{self.global_step} of {self.total_steps} steps done.")
+            self.record.say(f"Continuing {self.last_saved}: epoch {self.epoch}, "
+                            f"{self.global_step} of {self.total_steps} steps done.")
 
     def _put_back(self, checkpoint: dict[str, Any]) -> None:
         load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"])
