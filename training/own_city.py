@@ -29,6 +29,7 @@ import torch
 
 from datasets import TileDataset
 from models.image_encoder import ImageEncoder
+from training.compatibility import check_pretrainable
 from training.keys import MachineKeys, TrainConfig
 from utils.checkpoint import newest_checkpoint, read_tar
 
@@ -197,10 +198,17 @@ def width_of(encoder: str) -> int:
 
 
 def _tiles(root: str, cfg: Any) -> int:
-    """Return the number of tiles, those of a sample city that is still to be made included."""
+    """Return the number of tiles, those of a sample city that is still to be made included.
+
+    Raises:
+        TileError: there are none, or pretraining cannot use them.
+    """
     if cfg.sample_tiles and not Path(root).is_dir():
         return cfg.sample_tiles**2
-    return len(TileDataset(root, cfg.cities))
+    tiles = TileDataset(root, cfg.cities)
+    if isinstance(cfg, TrainConfig):
+        check_pretrainable(tiles)
+    return len(tiles)
 
 
 def _to_continue(cfg: TrainConfig) -> Path | None:

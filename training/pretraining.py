@@ -14,11 +14,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
-from datasets.stores.city import MODALITIES
 from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
-from training.compatibility import check_modalities
+from training.compatibility import check_pretrainable
 from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
 from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
@@ -90,9 +89,7 @@ class PretrainingRun:
         with together(fabric):
             self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size,
                                      cfg.graph_in_dim + 1)
-            check_modalities(self.tiles, MODALITIES, "pretraining", "prepare them with raster= and "
-                             "osm=, or leave pretraining out: an evaluation learns from tiles of "
-                             "one kind with mode=scratch and modality=image or modality=osm")
+            check_pretrainable(self.tiles)
             self.fabric.seed_everything(cfg.seed, verbose=False)
             self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
                                         self.fabric.global_rank, self.fabric.world_size,
