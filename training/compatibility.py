@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets import TileDataset
-from datasets.stores.city import in_words
+from datasets.stores.city import MODALITIES, in_words
 from models.network_file import NetworkFile
 from utils.checkpoint import newest_checkpoint
 from utils.errors import CheckpointError, ConfigError, TileError
@@ -57,6 +57,13 @@ def check_modalities(tiles: TileDataset, needed: Sequence[str], use: str, remedy
         if name not in tiles.modalities:
             raise TileError(f"{tiles.root}: its tiles, made with {source[name]}=null, have no "
                             f"{in_words([name])}, and {use} reads {in_words(needed)}; {remedy}")
+
+
+def check_pretrainable(tiles: TileDataset) -> None:
+    """Raise TileError unless the tiles have both modalities."""
+    check_modalities(tiles, MODALITIES, "pretraining", "prepare them with raster= and osm=, or "
+                     "leave pretraining out: an evaluation learns from tiles of one kind with "
+                     "mode=scratch and modality=image or modality=osm")
 
 
 def node_width(tiles: TileDataset) -> int:

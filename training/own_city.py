@@ -29,6 +29,7 @@ import torch
 
 from datasets import TileDataset
 from models.image_encoder import ImageEncoder
+from training.compatibility import check_pretrainable
 from training.keys import MachineKeys, TrainConfig
 from utils.checkpoint import newest_checkpoint, read_tar
 
@@ -144,6 +145,7 @@ def settled(cfg: TrainConfig) -> tuple[TrainConfig, list[str]]:
     values = chosen(tiles, machine, cfg)
     if checkpoint := _to_continue(cfg):
         values |= read_tar(checkpoint, lazy=True).get("config", {})
+        free += ["blr"] * ("lr" in free and values["lr"] is None)
     cfg = replace(cfg, **{name: values[name] for name in free})
     if checkpoint:
         return cfg, [f"As in {checkpoint}:", _assignments(cfg, free)]
@@ -196,10 +198,17 @@ def width_of(encoder: str) -> int:
 
 
 def _tiles(root: str, cfg: Any) -> int:
-    """Return the number of tiles, those of a sample city that is still to be made included."""
+    """Return the number of tiles, those of a sample city that is still to be made included.
+
+    Raises:
+        TileError: there are none, or pretraining cannot use them.
+    """
     if cfg.sample_tiles and not Path(root).is_dir():
         return cfg.sample_tiles**2
-    return len(TileDataset(root, cfg.cities))
+    tiles = TileDataset(root, cfg.cities)
+    if isinstance(cfg, TrainConfig):
+        check_pretrainable(tiles)
+    return len(tiles)
 
 
 def _to_continue(cfg: TrainConfig) -> Path | None:
@@ -216,7 +225,8 @@ def _in_words(cfg: TrainConfig, free: list[str], tiles: int, machine: Machine) -
     rate = f"lr {cfg.lr:g}" if cfg.lr else f"blr {cfg.blr:g}"
     lines = [f"Chosen for {tiles:,} tiles, {machine.cores} cores and {gpu}:",
              _assignments(cfg, free),
-             f"  that is {steps:,} steps of {size} tile{'s' * (size > 1)}, {rate} falling to 0"]
+             f"  that is {steps:,} step{'s' * (steps != 1)} of {size} tile{'s' * (size > 1)}, "
+             f"{rate} falling to 0"]
     if tiles < FEW:
         lines.append(f"note: data_path={cfg.data_path}: {tiles} tiles, expected {FEW} or more: a "
                      "network mostly learns so few by heart; bring a larger area, or finer "

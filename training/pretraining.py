@@ -14,11 +14,10 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
-from datasets.stores.city import MODALITIES
 from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose
-from training.compatibility import check_modalities
+from training.compatibility import check_pretrainable
 from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
 from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
@@ -90,9 +89,7 @@ class PretrainingRun:
         with together(fabric):
             self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size,
                                      cfg.graph_in_dim + 1)
-            check_modalities(self.tiles, MODALITIES, "pretraining", "prepare them with raster= and "
-                             "osm=, or leave pretraining out: an evaluation learns from tiles of "
-                             "one kind with mode=scratch and modality=image or modality=osm")
+            check_pretrainable(self.tiles)
             self.fabric.seed_everything(cfg.seed, verbose=False)
             self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
                                         self.fabric.global_rank, self.fabric.world_size,
@@ -128,7 +125,7 @@ class PretrainingRun:
         self.optimizer = fabric.setup_optimizers(optimizer)
         self._continue(checkpoint)
         if outlook and not self.finished:
-            fabric.print(outlook)
+            self.record.say(outlook)
 
     def __enter__(self) -> "PretrainingRun":
         self.threads.__enter__()
@@ -315,8 +312,8 @@ class PretrainingRun:
                 with replacing(self.folder / "config.yaml") as temporary:
                     temporary.write_text(OmegaConf.to_yaml(OmegaConf.structured(self.cfg)))
         if checkpoint and not self.finished:
-            self.fabric.print(f"Continuing {self.last_saved}: epoch {self.epoch}, "
-                              f"{self.global_step} of {self.total_steps} steps done.")
+            self.record.say(f"Continuing {self.last_saved}: epoch {self.epoch}, "
+                            f"{self.global_step} of {self.total_steps} steps done.")
 
     def _put_back(self, checkpoint: dict[str, Any]) -> None:
         load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"])

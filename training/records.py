@@ -126,6 +126,11 @@ class Recorder:
         self.board.scalars({"loss/image": image, "loss/osm": osm, "lr": lr,
                             "samples_per_second": rate}, global_step)
 
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        if self.enabled:
+            tqdm.write(line)
+
     def _say_duration(self, global_step: int) -> None:
         """Say once how long the run takes, by its first steps without the very first."""
         now = time.perf_counter()

@@ -80,7 +80,8 @@ def remark(run: PretrainingRun, measured: Reconstruction) -> str:
     """Return what the run has not learned, and what to try; "" if it has learned both."""
     if not measured.unlearned:
         return ""
-    longer = f"more epochs (total_epoch={2 * run.cfg.total_epoch} in another save_dir=)"
+    longer = (f"more than max_steps={run.cfg.max_steps}" if run.cfg.max_steps else
+              f"more epochs (total_epoch={2 * run.cfg.total_epoch} in another save_dir=)")
     remedy = (f"{longer}, or more tiles" if run.cfg.blr is None else
               "experiment=own_city in another save_dir=, which chooses encoder, rate and epochs, "
               f"or a larger lr= (here {run.base_lr:.2g}), or {longer}")

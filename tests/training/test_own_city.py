@@ -102,6 +102,14 @@ def test_a_run_says_what_it_chose_and_continues_with_it(sample_tiles, tmp_path, 
     assert read_checkpoint(tmp_path / "run" / "last.tar")["global_step"] == 4
 
 
+def test_it_continues_a_run_whose_rate_followed_from_its_batch(sample_tiles, tmp_path, monkeypatch):
+    stored = {**vars(read(TRAIN, "data_path=D")), "image_encoder": "test_vit"}
+    monkeypatch.setattr(own_city, "read_tar", lambda path, lazy: {"config": stored})
+    cfg, lines = settled(config(f"resume={tmp_path}/last.tar", tiles=sample_tiles))
+    assert (cfg.lr, cfg.blr, cfg.batch_size) == (None, 1.5e-4, 64)
+    assert "lr=None blr=0.00015" in lines[1]
+
+
 def test_few_tiles_are_pointed_out(sample_tiles):
     _, lines = settled(config(tiles=sample_tiles))
     assert lines[-1].startswith("note: data_path=")
