@@ -125,12 +125,18 @@ class Segmentation:
 
     def remarks(self, result: dict[str, Any]) -> list[str]:
         """Return what a reader of a result must know."""
-        absent = absent_classes(torch.tensor(result["confusion"]), self.classes)
-        if not absent:
-            return []
-        how = ("count as 0 in mIoU" if self.cfg.protocol == "release"
-               else "are left out of the means")
-        return [f"absent from truth and prediction: {', '.join(absent)}; such classes {how}"]
+        confusion = torch.tensor(result["confusion"])                       # [C, C], rows the truth
+        remarks = []
+        if absent := absent_classes(confusion, self.classes):
+            how = ("count as 0 in mIoU" if self.cfg.protocol == "release"
+                   else "are left out of the means")
+            remarks = [f"absent from truth and prediction: {', '.join(absent)}; such classes {how}"]
+        missed = (confusion.sum(1) > 0) & (confusion.sum(0) == 0)
+        if missed.any():
+            names = [name for name, miss in zip(self.classes, missed.tolist(), strict=True) if miss]
+            remarks.append(f"seed {result['seed']} never predicts {', '.join(names)}, which the "
+                           "tiles have")
+        return remarks
 
 
 class Regression:

@@ -10,6 +10,7 @@ Keys of prepare_dataset.py and predict_scene.py can be given, too. The same comm
 a stop, and passes over what is finished.
 """
 
+import shlex
 from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
@@ -139,6 +140,8 @@ def _dealt(cfg: CityConfig, rest: Sequence[str]) -> tuple[list[str], list[str]]:
     sources = [f"raster={_given(cfg.raster)}", f"osm={_given(cfg.osm)}", "out=tiles"]
     read(PREPARE, *sources, "city=city", *preparing)
     read(PREDICT, *sources, "checkpoint=model", *mapping)
+    if "keep_empty" not in map(_key, preparing) and None not in (cfg.raster, cfg.osm):
+        preparing.append("keep_empty=true")  # rivers and fields, which may have no object
     return preparing, mapping
 
 
@@ -166,10 +169,13 @@ def _claim(path: Path, cfg: CityConfig, steps: Sequence[Step]) -> None:
         return
     before = read_json(path, _RECORD, removal(path), RoseError)
     if before["commands"] != request["commands"]:
-        other = next((there for there, here in zip_longest(before["commands"], request["commands"])
-                      if there != here), None)
-        raise RoseError(f"{path.parent}: holds a run of other commands, such as `{other}`; give "
-                        "the same keys, or another out=")
+        there, here = next((there or "", here or "") for there, here in zip_longest(
+            before["commands"], request["commands"]) if there != here)
+        differing = [f"{word}{where}" for words, others, where in (
+            (there, here, " there"), (here, there, " here"))
+            for word in shlex.split(words) if word not in shlex.split(others)]
+        raise RoseError(f"{path.parent}: holds a run of other commands ({', '.join(differing)}); "
+                        "give the same keys, or another out=, or the printed commands one by one")
     changed = [name for name, state in request["sources"].items()
                if before["sources"].get(name) != state]
     if changed:

@@ -63,8 +63,8 @@ class Step:
             process.wait()
             raise
         if code:
-            raise RoseError(f"{self.script}: ended with exit code {code}, expected 0; mend what it "
-                            "says above, and give the same command, which continues there")
+            raise RoseError(f"{self.script}: ended with exit code {code}, as it says above; mend "
+                            "that, and the same command continues here")
         if not self.done:
             raise RoseError(f"{self.script}: was stopped before its end; the same command "
                             "continues there")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.prepare.account import Account
-from datasets.prepare.bands import BandReport
+from datasets.prepare.bands import EMPTY, BandReport
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.osm.tags import listed
 from datasets.stores.city import MODALITIES
@@ -82,7 +82,8 @@ class PrepareSummary:
             f"values: {self.values}",
         ]
         if any(self.skipped.values()):
-            lines.append(f"  not made     {listed(self.skipped)}")
+            empty = "; keep_empty=true makes those without objects, too" * bool(self.skipped[EMPTY])
+            lines.append(f"  not made     {listed(self.skipped)}{empty}")
         lines += self.account.lines()
         if self.repaired:
             lines.append(f"  repaired     {self.repaired} objects with invalid geometry")

@@ -31,7 +31,7 @@ def test_from_raw_files_to_the_page():
     made = commands(steps_of("labels=use.tif", "population=people.gpkg"))
     assert made == [
         "python prepare_dataset.py raster=city.tif osm=osm.gpkg labels=use.tif "
-        "population=people.gpkg out=mine/tiles city=mine",
+        "population=people.gpkg out=mine/tiles city=mine keep_empty=true",
         "python train_rose.py data_path=mine/tiles experiment=own_city save_root_dir=mine "
         "save_dir=pretraining",
         "python evaluate_seg_fusion.py data_root=mine/tiles checkpoint=mine/pretraining "
@@ -57,7 +57,8 @@ def test_keys_go_to_the_commands_that_have_them():
             "tile_px=112", "split.val=0.2")
     prepare, train, learn, land_use, _, people, _ = commands(
         steps_of("labels=use.tif", "population=p.tif", rest=rest))
-    assert prepare.endswith("resolution=0.6 population_unit=per_km2 tile_px=112 split.val=0.2")
+    assert prepare.endswith("resolution=0.6 population_unit=per_km2 tile_px=112 split.val=0.2 "
+                            "keep_empty=true")
     assert train.endswith(" image_size=112")
     assert learn.endswith(" image_size=112")
     assert land_use.endswith(" out=mine/land_use resolution=0.6 probabilities=true")
@@ -67,7 +68,7 @@ def test_keys_go_to_the_commands_that_have_them():
 def test_commands_are_printed_as_they_are_typed():
     prepare, *_ = steps_of("labels=use.tif", rest=(
         "classes='{\"#e6194b\":town,\"#3cb44b\":wood}'",))
-    assert prepare.command.endswith("""'classes={"#e6194b":town,"#3cb44b":wood}'""")
+    assert prepare.command.endswith("""'classes={"#e6194b":town,"#3cb44b":wood}' keep_empty=true""")
 
 
 def test_its_commands_are_of_their_programs():
@@ -106,7 +107,8 @@ def test_a_finished_step_is_passed_over(tmp_path, capfd):
 
 
 @pytest.mark.parametrize(("body", "message"), [
-    ("sys.exit(2)", "ended with exit code 2"), ("pass", "was stopped before its end"),
+    ("sys.exit(2)", "ended with exit code 2, as it says above"),
+    ("pass", "was stopped before its end"),
 ])
 def test_nothing_follows_a_step_that_did_not_end_well(tmp_path, body, message):
     last = script(tmp_path, "last", "result.touch()")
@@ -155,7 +157,7 @@ def test_another_run_in_the_folder_is_refused(tmp_path):
     _claim(record, cfg, city_steps(cfg, ()))
     _claim(record, cfg, city_steps(cfg, ["resolution=2"]))  # nothing was made yet
     (record.parent / "pretraining").mkdir()
-    with pytest.raises(RoseError, match="holds a run of other commands, such as `python prepare"):
+    with pytest.raises(RoseError, match=r"other commands \(resolution=2 there\); give"):
         _claim(record, cfg, city_steps(cfg, ()))
     source.write_text("other")
     with pytest.raises(RoseError, match=r"city.tif: has changed since .*mine was begun"):

@@ -22,6 +22,7 @@ import difflib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -388,6 +389,10 @@ def _parsed(text: str, where: str) -> Any:
     colour, not a comment, and a number's colon needs no space after it, as in Hydra's grammar."""
     text = re.sub(r"""(['"]?)(#[0-9A-Fa-f]{6})\1[ \t]*:(?=[^\n])""", r'"\2": ', text)
     text = re.sub(r"([{,]\s*-?\d+):(?=\S)", r"\1: ", text)
+    colours = Counter(colour.lower() for colour in re.findall(r'"(#[0-9A-Fa-f]{6})": ', text))
+    if twice := next((colour for colour, count in colours.items() if count > 1), None):
+        raise PrepareError(f"{where}: names the colour {twice} {colours[twice]} times, expected "
+                           "every colour once; leave the others out.")
     try:
         return parse_yaml(text, Anything())
     except ContentFault as error:

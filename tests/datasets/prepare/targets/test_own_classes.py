@@ -62,6 +62,12 @@ def pasted(message: str) -> dict:
     return {"classes": keys.classes, "colour_tolerance": keys.colour_tolerance}
 
 
+def test_a_colour_has_one_class(tmp_path):
+    keys = given("""classes={"#4363d8":lake,"#3cb44b":park,"#4363D8":town}""")
+    with pytest.raises(PrepareError, match="names the colour #4363d8 2 times, expected every"):
+        LandUse(write_classes(tmp_path / "lu.tif", THIRDS), classes=keys.classes)
+
+
 @pytest.mark.parametrize("nothing", ["unknown", "Ignore", None])
 def test_a_place_of_a_list_may_be_left_to_no_class(tmp_path, nothing):
     path = write_classes(tmp_path / "lu.tif", np.minimum(THIRDS, 3), nodata=None)
