@@ -228,7 +228,7 @@ def error_map_figure(names: Sequence[str], values: np.ndarray, label: str, diver
         drawn = _draw_places(axes, at, values[places[city]], norm, colours)
         axes.set_title(f"{city}\n{_tiles(len(at))}", fontsize=FIGURE_FONT + 1)
     figure.colorbar(drawn, ax=panels, shrink=0.8, label=label, extend=extend, panchor=False)
-    handles = [Patch(facecolor=style.NO_TILE, label="no tile"),
+    handles = [Patch(facecolor=style.NO_TILE, label="no tile of this list"),
                Patch(facecolor=style.NO_VALUE, label="tile without a value")]
     missing = any(np.isnan(values[places[city]]).any() for city in shown)
     figure.legend(handles=handles[: 1 + missing], loc="outside lower left", ncols=2, frameon=False,

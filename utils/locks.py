@@ -42,8 +42,8 @@ def locked(path: Path, doing: str, remedy: str,
     try:
         holder.write_text(json.dumps({
             "pid": os.getpid(), "host": socket.gethostname(),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S"), "command": " ".join(
-                arg.partition("?")[0] for arg in sys.argv if "_key=" not in arg)[:300]}), "utf-8")
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"), "command": " ".join(arg.partition("?")[0]
+                for arg in sys.argv if "_key=" not in arg and "@" not in arg)[:300]}), "utf-8")
         yield
     finally:
         # while the lock is held: afterwards the files may be another process's

@@ -148,7 +148,7 @@ def test_error_map_puts_tiles_at_their_places():
     assert squares.get_array().tolist() == [-10, None]
     assert squares.get_clim() == (-10, 10)
     assert first.get_ylim()[0] > first.get_ylim()[1]  # rows go down
-    assert words(figure.legends[0].get_texts()) == ["no tile", "tile without a value"]
+    assert words(figure.legends[0].get_texts()) == ["no tile of this list", "tile without a value"]
 
 
 def test_no_error_map_without_places():

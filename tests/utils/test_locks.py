@@ -46,7 +46,7 @@ def test_what_it_wrote_of_itself_need_not_be_readable(tmp_path, holder, content)
 
 def test_the_message_shows_no_key_of_its_command(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["prepare", "raster=https://h/a.tif?sig=secret", "city=a",
-                                      "imagery_key=secret"])
+                                      "imagery_key=secret", "osm=https://me:secret@h/o.pbf"])
     with locked(tmp_path / "lock", "training", ""), pytest.raises(CheckpointError) as error:
         hold(tmp_path / "lock")
     assert "prepare raster=https://h/a.tif city=a)" in str(error.value)
