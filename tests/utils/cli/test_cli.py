@@ -131,7 +131,7 @@ def test_bad_command_lines(overrides, message):
     (["wieghts=x"], "wieghts=x: unknown key; did you mean text.weights?"),
     (["train_sizes=[10]"], "train_sizes=[10]: unknown key; did you mean split.train_sizes?"),
     (["+text.foo=1"], "text.foo=1: unknown key; "),
-    (["zzz=1"], "zzz=1: unknown key; the keys are bands, bbox, city, "),
+    (["zzz=1"], "zzz=1: unknown key; the keys are bands, bbox, cell, city, "),
     (["text.name.x=1"], "text.name.x=1: unknown key; did you mean text.name?"),
     (["text=foo"], "text=foo: choose one of clip, hash"),
     (["text=null"], "text=null: choose one of clip, hash"),
