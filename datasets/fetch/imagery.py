@@ -19,6 +19,7 @@ from datasets.prepare.imagery.placement import metres_per_pixel
 from datasets.remote.geotiffs import remote_geotiff
 from datasets.remote.http import Http, Patience
 from datasets.remote.imagery import TIFF, localised
+from datasets.remote.tiles import finest_zoom
 from datasets.remote.urls import is_url, short_url, without_secrets
 from utils.errors import ConfigError, PrepareError
 from utils.tables import format_bytes
@@ -89,7 +90,6 @@ class ImageryItem:
             "bulk or training on their tiles"]
         return lines + [f"    note: {note}" for note in provider.notes]
 
-
     def look(self, box: BBox, patience: Patience) -> list[str]:
         """Return the pixels and bytes of a GeoTIFF by URL, whose header is fetched, in lines for
         the user; none of other imagery."""
@@ -146,7 +146,7 @@ def _check_count(provider: Provider, zoom: int, box: BBox, most: int) -> None:
     count = len(box.tiles(zoom))
     if count <= most:
         return
-    coarser = next(level for level in range(zoom, -1, -1) if len(box.tiles(level)) <= most)
+    coarser = finest_zoom(box, zoom, most)
     raise ConfigError(f"zoom={zoom}: {count:,} tiles in {box.area_km2:,.1f} km2, expected {most:,} "
                       "at most, as providers forbid downloads in bulk; pass a smaller bbox=, "
                       f"zoom={coarser} (pixels of {provider.pixel_m(coarser, box):.2g} m), or "

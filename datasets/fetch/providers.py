@@ -12,10 +12,10 @@ import xyzservices
 from xyzservices import TileProvider
 
 from datasets.bbox import BBox
+from datasets.remote.tiles import pixel_metres
 from utils.errors import ConfigError, printable
 
 WANTED_M = 0.5  # metres of a pixel, as Rose's cities have
-_EQUATOR_M = 2 * math.pi * 6_378_137
 _NEEDS = "<insert your"  # in values that xyzservices has in place of a key
 _PHOTOGRAPHS = re.compile(r"imager|satell|ortho|aerial|luchtfoto|swissimage|landsat|sentinel"
                           r"|truecolor|bluemarble", re.IGNORECASE)
@@ -47,8 +47,7 @@ class Provider:
 
     def pixel_m(self, zoom: int, box: BBox) -> float:
         """Return metres of a pixel on the ground in the middle of a box."""
-        middle = math.radians((box.south + box.north) / 2)
-        return _EQUATOR_M * math.cos(middle) / (self.tile_px * 2**zoom)
+        return pixel_metres(box, zoom, self.tile_px)
 
     def zoom(self, wanted: int | None, box: BBox) -> int:
         """Return `wanted`, or the zoom whose pixels are nearest to WANTED_M, as far as the

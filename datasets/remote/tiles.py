@@ -23,7 +23,7 @@ from utils.progress import passing_bar, say
 MOST_TILES = 50_000
 MOST_TILE_BYTES, MOST_TILE_PX = 16 << 20, 4096
 SUBDOMAINS = "abc"
-_EQUATOR_PX = 2 * math.pi * 6378137 / 256  # metres of a pixel of zoom 0
+_EQUATOR_M = 2 * math.pi * 6378137
 _FIELDS = ("z", "x", "y", "-y", "q", "s", "r")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 _ENDINGS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
@@ -63,9 +63,15 @@ def is_tile_address(raster: str) -> bool:
     return "{" in raster
 
 
-def pixel_metres(bbox: BBox, zoom: int) -> float:
-    """Return the ground size of a pixel of 256-pixel tiles in the middle of a box."""
-    return _EQUATOR_PX / 2**zoom * math.cos(math.radians((bbox.south + bbox.north) / 2))
+def pixel_metres(bbox: BBox, zoom: int, tile_px: int = 256) -> float:
+    """Return the ground size of a tile's pixel in the middle of a box."""
+    middle = math.radians((bbox.south + bbox.north) / 2)
+    return _EQUATOR_M * math.cos(middle) / (tile_px * 2**zoom)
+
+
+def finest_zoom(bbox: BBox, zoom: int, most: int) -> int:
+    """Return the finest zoom up to `zoom` that covers a box with at most `most` tiles."""
+    return next(level for level in range(zoom, -1, -1) if len(bbox.tiles(level)) <= most)
 
 
 def wanted_tiles(address: TileAddress, bbox: BBox | None, zoom: int | None,
@@ -82,7 +88,7 @@ def wanted_tiles(address: TileAddress, bbox: BBox | None, zoom: int | None,
                           f"zooms: add zoom=, here {choices}")
     tiles = bbox.tiles(zoom)
     if len(tiles) > most:
-        fits = next(level for level in range(zoom, -1, -1) if len(bbox.tiles(level)) <= most)
+        fits = finest_zoom(bbox, zoom, most)
         raise ConfigError(f"zoom={zoom}: {len(tiles):,} tiles in the {bbox.area_km2:,.1f} km2 of "
                           f"bbox=, expected {most:,} at most, as servers bear no more; pass "
                           f"zoom={fits} ({len(bbox.tiles(fits)):,} tiles, pixels of "

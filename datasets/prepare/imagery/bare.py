@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.windows import Window
 
-from datasets.prepare.imagery import placement
+from datasets.prepare.imagery.ground import GroundGrid
 from utils.style import rgb
 
 DARK_GROUND = "#3a3f44"  # below the bright colours of layers
 
 
-class BareGround:
+class BareGround(GroundGrid):
     """A north-up grid without imagery, which stands in for a `Mosaic`; a context manager.
 
     Attributes:
@@ -30,16 +29,6 @@ class BareGround:
                  warnings: Sequence[str] = ()):
         self.crs, self.transform, self.warnings = crs, transform, list(warnings)
         self.width, self.height = width, height
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """minx, miny, maxx, maxy of the grid."""
-        return rasterio.transform.array_bounds(self.height, self.width, self.transform)
-
-    @property
-    def metres_per_pixel(self) -> tuple[float, float]:
-        """Width and height on the ground of the pixel at the centre, in true metres."""
-        return placement.metres_per_pixel(self.crs, self.transform, self.width, self.height)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Return black pixels [h, w, 3] uint8, and which of them are inside the grid [h, w]."""

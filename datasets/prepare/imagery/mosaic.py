@@ -27,6 +27,7 @@ from datasets.prepare.imagery.files import (
     damage_named,
     gdal,
 )
+from datasets.prepare.imagery.ground import GroundGrid
 from datasets.prepare.imagery.opacity import alpha_warning, hidden_warning
 from datasets.prepare.imagery.placement import Source
 from datasets.prepare.imagery.sources import find_imagery
@@ -48,7 +49,7 @@ AVERAGED_FROM = 1.05
 WARP_ERROR_PX = 0.001
 
 
-class Mosaic:
+class Mosaic(GroundGrid):
     """Files on one grid, from `open_mosaic` or another mosaic's dictionary; a context manager.
 
     Attributes:
@@ -69,16 +70,6 @@ class Mosaic:
                                      for s in sources])  # [sources, 4]
         self.width, self.height = map(int, self._rectangles[:, 2:].max(0))
         self._readers: OrderedDict[Source, rasterio.DatasetReader | WarpedVRT] = OrderedDict()
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """minx, miny, maxx, maxy of the grid."""
-        return rasterio.transform.array_bounds(self.height, self.width, self.transform)
-
-    @property
-    def metres_per_pixel(self) -> tuple[float, float]:
-        """Width and height on the ground of the pixel at the centre, in true metres."""
-        return placement.metres_per_pixel(self.crs, self.transform, self.width, self.height)
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Return a window's RGB [h, w, 3] uint8, 0 without imagery, and valid [h, w] bool; raise

@@ -1,6 +1,7 @@
 """Rows that have a place and a value: tables with coordinates or H3 cells, and layers of points."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +36,7 @@ class Places:
     resolution: int | None  # of the H3 cells whose centres the points are
 
 
-class Rows:
+class Rows(ABC):
     """Rows of a table or a layer of points.
 
     Args:
@@ -84,6 +85,7 @@ class Rows:
             raise PrepareError(f"{self.path}: has no rows, expected one for each point or cell.")
         return Places(points, values, DEGREES if self.cells else self._crs(points), resolution)
 
+    @abstractmethod
     def program(self, method: str, suffix: str, reading: str = "") -> str:
         """Return the command that writes a copy.
 
@@ -92,15 +94,14 @@ class Rows:
             suffix: ends the copy's name.
             reading: more arguments of the function that reads a table of text.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def swapped(self) -> str:
         """Return the command that writes a copy with x and y exchanged."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _batches(self, names: list[str]) -> Iterator[list[pa.Array]]:
         """Yield columns, some rows at a time."""
-        raise NotImplementedError
 
     def _placed(self) -> Iterator[tuple[int, tuple[np.ndarray, pa.Array]]]:
         """Yield number of the first row, points [n, 2] and values [n], some rows at a time."""
@@ -165,12 +166,13 @@ class Rows:
                                f"it consists of would count twice. Keep one: `{again}`.")
         return next(iter(counts), None)
 
+    @abstractmethod
     def _has_coordinates(self) -> bool:
-        raise NotImplementedError
+        """Return whether rows have places beside a column of H3 cells."""
 
+    @abstractmethod
     def _coordinates(self) -> tuple[str, str] | None:
         """Return the columns of coordinates; None of a layer, whose geometries have them."""
-        raise NotImplementedError
 
     def _given_crs(self, crs: str | None) -> CRS | None:
         """Return the CRS that a key states."""
@@ -181,8 +183,9 @@ class Rows:
                                "reference system, expected one such as EPSG:3035")
         return usable
 
+    @abstractmethod
     def _crs(self, points: np.ndarray) -> CRS:
-        raise NotImplementedError
+        """Return the CRS of the points [n, 2]."""
 
     def _value_column(self, column: str | None) -> str:
         if column in self.columns:
