@@ -83,6 +83,9 @@ class Setup:
         else:
             rose = self.trained.rose() if self.trained else build_rose(**self.build)
             model = self.head.build(rose)
+        compatibility.check_image_size(
+            self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
+            model.rose.image_encoder.patch, self.cfg.image_size)
         return model.freeze() if self.cfg.mode == "linear" else model
 
     def seed_folder(self, seed: int) -> Path:
