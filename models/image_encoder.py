@@ -3,6 +3,8 @@
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
 # isort: split
+from collections.abc import Sequence
+
 import timm
 import torch
 from timm.layers import PatchEmbed
@@ -84,6 +86,18 @@ class ImageEncoder(nn.Module):
             sets = (checkpoint(through, block, sets, use_reentrant=False) if recompute
                     else through(block, sets))
         return [self.norm(tokens) for tokens in sets]
+
+    def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False) -> list[Tensor]:
+        """Return the tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`, which
+        ascend and may repeat, each normed as the last; with `cls` [B, 1 + L, D], CLS first."""
+        tokens = self.norm_pre(self._prepend_cls(self.embed(images)))
+        recompute = self.checkpoint_activations and torch.is_grad_enabled()
+        outputs = []
+        for index, block in enumerate(self.blocks[:max(indices) + 1]):
+            tokens, = (checkpoint(through, block, (tokens,), use_reentrant=False) if recompute
+                       else through(block, (tokens,)))
+            outputs += [self.norm(tokens)[:, not cls:]] * list(indices).count(index)
+        return outputs
 
     def _prepend_cls(self, patches: Tensor) -> Tensor:
         """Return [B, 1 + V, D] of patches [B, V, D]."""
