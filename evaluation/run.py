@@ -275,7 +275,7 @@ class Run:
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""
-        name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
+        name = f"{part}-{self.seed if tiles.degradation.is_drawn else 'all'}"
         computed = self.setup.features
         if name not in computed:
             loader = self._with_bar(self._build_loader(tiles, collate_labelled),
