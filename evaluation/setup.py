@@ -61,9 +61,8 @@ class Setup:
                                                    self.build["image_encoder"])
         fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
-        tiles = [self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)]
-        self._check_reach(tiles[-1])
-        problem.learn(*tiles)
+        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
+                      self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -77,6 +76,16 @@ class Setup:
         them for a run's seed."""
         return self.problem.tiles(self.dataset, self.lists[part], degradation_of(
             self.cfg, seed, training=part != self.reported))
+
+    def reported_tiles(self, degradation: OsmDegradation) -> LabelledTiles:
+        """Return the reported tiles with OSM objects of a quality; raise RoseError if the tiles do
+        not allow it, or none of them lies in the quarter that loses its objects."""
+        tiles = self.problem.tiles(self.dataset, self.lists[self.reported], degradation)
+        if not any(map(tiles.degrade.reaches, tiles.indices)):
+            raise ConfigError(f"remove_what={degradation.remove_what}: none of the {len(tiles)} "
+                              f"{self.reported} tiles lies there; name another quarter, or "
+                              "another list with test_file=")
+        return tiles
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
@@ -204,13 +213,6 @@ class Setup:
             raise CheckpointError(f"{self.trained.path}: holds a model fine-tuned for something "
                                   f"else: {', '.join(differing)}; ask for what it is, or give a "
                                   "checkpoint of train_rose.py")
-
-    def _check_reach(self, reported: LabelledTiles) -> None:
-        """Raise ConfigError if no reported tile has objects that could be removed."""
-        if not any(map(reported.degrade.reaches, reported.indices)):
-            raise ConfigError(f"remove_what={self.cfg.remove_what}: none of the "
-                              f"{len(reported)} {self.reported} tiles lies there; name another "
-                              "quarter, or another list with test_file=")
 
     def _read_lists(self) -> dict[str, list[int]]:
         """Return the lists' tiles: to train and choose the epoch on, of `train_cities`; to report,
