@@ -28,8 +28,10 @@ class OsmStudy:
         values: all that are asked for, in the order of the table.
         keys: value -> keys of the evaluation.
         folder: value -> what the name of a cell's folder has after the modality.
+        one: what a value is, in a word.
         training: keys that degrade the training and validation tiles, too; None: models are
             trained on tiles as they are, and measured.
+        subfolder: of the outputs, and of cells trained on degraded tiles.
         xlabel: what the plot's x are; bars stand there if they are `categorical`.
         also: value -> further columns of the table.
     """
@@ -37,6 +39,7 @@ class OsmStudy:
     name: str
     title: str
     column: str
+    one: str
     whole: _Value
     values: Sequence[_Value]
     keys: Callable[[Any], dict[str, Any]]
@@ -44,6 +47,7 @@ class OsmStudy:
     training: dict[str, Any] | None
     xlabel: str
     categorical: bool = False
+    subfolder: str = ""
     also: Callable[[Any], dict[str, str]] = lambda value: {}
 
     def cells(self, base: EvaluateConfig, out: str, modality: str) -> list["Cell"]:
@@ -59,7 +63,7 @@ class OsmStudy:
     def _trained(self, base: EvaluateConfig, out: str, modality: str, value: _Value) -> "Cell":
         run = replace(base, modality=modality, save_path=str(Path(out, modality)))
         if value != self.whole:
-            folder = Path(out, "while_training", f"{modality}_{self.folder(value)}")
+            folder = Path(out, self.subfolder, f"{modality}_{self.folder(value)}")
             run = replace(run, save_path=str(folder), **self.keys(value), **self.training)
         return self._cell(modality, value, (run,))
 
@@ -121,11 +125,10 @@ def conduct(study: OsmStudy, cfg: StudyConfig, rest: Sequence[str], base: Evalua
             setup.reported_tiles(degradation_of(replace(base, **study.keys(value)), 0))
     outcomes = run_cells(cells)
     where = "training and reported" if trains else outcomes[0].reported
-    every = study.column.split("_")[-1]
     report = Report(study.name, study.title, IN_WORDS[base.mode],
-                    Path(cfg.out, "while_training" if trains else ""), cfg, rest, outcomes,
+                    Path(cfg.out, study.subfolder), cfg, rest, outcomes,
                     study.xlabel.format(tiles=f"{where} tiles"),
-                    [f"{modality} reads no OSM objects: its figures hold for every {every}"
+                    [f"{modality} reads no OSM objects: its figures hold for every {study.one}"
                      for modality in others])
     report.write({modality: report.points(study.column, modality=modality)
                   for modality in reading}, categorical=study.categorical,

@@ -32,10 +32,11 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     whose = "" if cfg.what == RANDOM else f" ({cfg.what})"
     which = "" if cfg.what == RANDOM else f"_{cfg.what.replace(':', '_')}"
     conduct(OsmStudy(
-        "missing_osm", "Missing OSM" + whose, "remove_ratio", 0.0, sorted(cfg.ratios),
+        "missing_osm", "Missing OSM" + whose, "remove_ratio", "ratio", 0.0, sorted(cfg.ratios),
         keys=lambda ratio: {"remove_ratio": ratio, "remove_what": cfg.what},
         folder=lambda ratio: f"removed_{ratio:g}{which}",
         training={"remove_while_training": True} if cfg.while_training else None,
+        subfolder="while_training" if cfg.while_training else "",
         xlabel=f"share of the OSM objects{whose} removed from the {{tiles}}"), cfg, rest, base)
 
 

@@ -44,7 +44,7 @@ def main(cfg: MissingPartsConfig, rest: list[str]) -> None:
     setup = set_up(replace(base, modality=reading[0]))
     missing = missing_shares(setup, cfg)
     conduct(OsmStudy(
-        "missing_parts", "Missing parts of OSM", "removed", NOTHING, list(missing),
+        "missing_parts", "Missing parts of OSM", "removed", "part", NOTHING, list(missing),
         keys=lambda part: keys_of(part, cfg.share),
         folder=lambda part: f"without_{part.replace(':', '_')}"
         + (f"_{cfg.share:g}" if part in (RANDOM, SMALLEST) else ""),

@@ -30,7 +30,7 @@ def main(cfg: OsmPartsConfig, rest: list[str]) -> None:
     split_modalities(cfg, "read in part")
     base = base_config(cfg, rest, {"modality": "modalities", "osm_reads": "reads"})
     conduct(OsmStudy(
-        "osm_parts", "Parts of OSM", "osm_reads", READS[0], cfg.reads,
+        "osm_parts", "Parts of OSM", "osm_reads", "part", READS[0], cfg.reads,
         keys=lambda part: {"osm_reads": part}, folder=lambda part: f"{part}_alone", training={},
         xlabel="what is read of the OSM objects of the {tiles}", categorical=True),
         cfg, rest, base)

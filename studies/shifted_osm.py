@@ -26,9 +26,10 @@ def main(cfg: ShiftedOsmConfig, rest: list[str]) -> None:
     base = base_config(cfg, rest, {"modality": "modalities", "osm_shift": "shifts",
                                    "shift_while_training": "while_training"})
     conduct(OsmStudy(
-        "shifted_osm", "Shifted OSM", "osm_shift", 0.0, sorted(cfg.shifts),
+        "shifted_osm", "Shifted OSM", "osm_shift", "shift", 0.0, sorted(cfg.shifts),
         keys=lambda metres: {"osm_shift": metres}, folder=lambda metres: f"shifted_{metres:g}",
         training={"shift_while_training": True} if cfg.while_training else None,
+        subfolder="while_training" if cfg.while_training else "",
         xlabel="metres by which the OSM objects of the {tiles} are shifted"), cfg, rest, base)
 
 
