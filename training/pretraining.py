@@ -276,7 +276,8 @@ class PretrainingRun:
         return self.last_saved.parent.resolve() != self.folder.resolve()
 
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
-        now, then = asdict(self.cfg), checkpoint["config"]
+        now = asdict(self.cfg)
+        then = {**asdict(type(self.cfg)()), **checkpoint["config"]}  # a younger key: its default
         # a half cosine depends on its end
         fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
         changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
