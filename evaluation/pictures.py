@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from datasets.tiles import denormalise
 from evaluation import figures
 from evaluation.run import Measured, Run
 from utils.drawing import save_figures
@@ -28,7 +27,7 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
     return {
         "confusion": figures.confusion_figure(confusion, classes),
         "tiles": figures.tiles_figure(
-            denormalise(images).numpy(), truth.numpy(), logits.argmax(1).numpy(),
+            images.movedim(1, -1).numpy(), truth.numpy(), logits.argmax(1).numpy(),
             [names[index] for index in shown], classes, run.setup.head.colours),
         "error_map": figures.error_map_figure(
             names, 1 - right, "share of known pixels that is wrong", diverging=False,

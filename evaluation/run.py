@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from datasets import EpochSampler, normalise
+from datasets import EpochSampler
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
@@ -192,12 +192,13 @@ class Run:
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
+        """Return uint8 images [n, 3, H, W], what metrics take, and targets of reported tiles."""
         images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
-        images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
+        inputs = (self.network.rose.normalise(images.to(self.fabric.device)),
+                  graphs.to(self.fabric.device))
         with in_evaluation_mode(self.model), self.fabric.autocast():
-            outputs = self.network.outputs(images, graphs)
-        return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
+            outputs = self.network.outputs(*inputs)
+        return images, self.problem.judged(outputs.float(), self.network).cpu(), target
 
     @cached_property
     def reported_tiles(self) -> LabelledTiles:
@@ -271,7 +272,7 @@ class Run:
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
         workers = min(self.cfg.num_workers, math.ceil(len(data) / self.cfg.batch_size))
         return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers,
-                             self.sampler if sampled else None)
+                             self.network.rose.normalise, self.sampler if sampled else None)
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""

@@ -15,6 +15,7 @@ from models.block import adopt, through
 from models.linear import linear
 from models.position import token_code
 from utils.errors import ModelError, one_line
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 
 class ImageEncoder(nn.Module):
@@ -27,6 +28,7 @@ class ImageEncoder(nn.Module):
         pretrained: load timm's weights, the patch projection included.
 
     Attributes:
+        mean, std: of each channel, from 0 to 1, by which images are normalised.
         checkpoint_activations: recompute each block in the backward pass, which takes a third
             more time in the encoder and a fraction of its memory.
 
@@ -44,6 +46,7 @@ class ImageEncoder(nn.Module):
         self.patch: int = vit.patch_embed.patch_size[0]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
         self.norm = nn.LayerNorm(self.width)
+        self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         self.checkpoint_activations = False
 
     def grid(self, images: Tensor) -> tuple[int, int]:

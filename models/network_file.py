@@ -23,6 +23,7 @@ from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
 from utils.errors import CheckpointError, ConfigError, ModelError
 from utils.files import sha256_of
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from utils.tensor_files import Weights
 
 BEST = "best.safetensors"
@@ -116,7 +117,7 @@ class NetworkFile:
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        return self._built(lambda: build_rose(**self.build), weights)
+        return self._built(self._outline, weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -124,7 +125,12 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        return self._built(lambda: self.head.build(build_rose(**self.build)), self.weights).eval()
+        return self._built(lambda: self.head.build(self._outline()), self.weights).eval()
+
+    def _outline(self) -> Rose:
+        """Return the Rose without its weights; a file that states no normalisation means
+        ImageNet's, whatever timm has come to say of the encoder."""
+        return build_rose(**{"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD, **self.build})
 
     def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
         """Return what `make` builds, with the weights; take no memory for a network that they do

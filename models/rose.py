@@ -1,6 +1,6 @@
 """Rose: two encoders, two spatially guided blocks, and the loss of joint mask-reconstruction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from models.masking import MaskFill, take_tokens
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normalise
 from utils.recipes import resolve_recipe
 
 FUSION_TEMPERATURE = 0.5
@@ -74,6 +75,8 @@ class Rose(nn.Module):
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
         osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
+        image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
+            the image encoder's own.
 
     Attributes:
         build: the arguments of `build_rose` that make such a network, to store with its weights.
@@ -94,6 +97,8 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        image_mean: Sequence[float] | None = None,
+        image_std: Sequence[float] | None = None,
     ):
         super().__init__()
         for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
@@ -111,6 +116,7 @@ class Rose(nn.Module):
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
 
         self.image_encoder = ImageEncoder(image_encoder, pretrained)
+        self._settle_normalisation(image_mean, image_std)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
         self.width = width = self.image_encoder.width
         self.token_proj = Linear(width, width)                     # image tokens, for either block
@@ -141,12 +147,33 @@ class Rose(nn.Module):
         for token in tokens:
             nn.init.normal_(token, std=0.02)
 
+    def _settle_normalisation(self, mean: Sequence[float] | None,
+                              std: Sequence[float] | None) -> None:
+        """Give the image encoder `mean` and `std` unless None; state in `build` what differs from
+        ImageNet's."""
+        encoder = self.image_encoder
+        encoder.mean, encoder.std = tuple(mean or encoder.mean), tuple(std or encoder.std)
+        for key, values in (("image_mean", encoder.mean), ("image_std", encoder.std)):
+            if len(values) != 3 or (key == "image_std" and min(values) <= 0):
+                raise ModelError(f"{key}={list(values)}: expected a number for each of 3 channels"
+                                 + ", above 0" * (key == "image_std"))
+        if (encoder.mean, encoder.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            self.build |= {"image_mean": list(encoder.mean), "image_std": list(encoder.std)}
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return what the network reads, float32, of images [..., 3, H, W] with colours 0..255."""
+        return normalise(images, self.image_encoder.mean, self.image_encoder.std)
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """Invert `normalise`, for pictures: uint8 [..., H, W, 3] of [..., 3, H, W], clipped."""
+        return denormalise(images, self.image_encoder.mean, self.image_encoder.std)
+
     def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
                 node_mask: Tensor | None = None) -> RoseOutput:
         """Mask both modalities, each in a pass; reconstruct each from both (Rose section 3.3).
 
         Args:
-            images: [B, 3, H, W] normalised images.
+            images: [B, 3, H, W], of `normalise`.
             graphs: PyG Batch of B tiles, x [N, F + 1]; tiles may have no nodes.
             image_mask: [B, L] bool, True = masked, the same number a row; drawn if None.
             node_mask: [N] bool, True = masked; drawn if None.
@@ -349,7 +376,8 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
     """
     overrides = {key: value for key, value in overrides.items() if value is not None}
     chosen = resolve_recipe(recipe, **{key: overrides.pop(key, None) for key in MODEL_KEYS})
-    known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+    known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio", "image_mean",
+             "image_std")
     for key in overrides:
         if key not in known:
             raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it "

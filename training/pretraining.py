@@ -103,7 +103,8 @@ class PretrainingRun:
                 fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
-                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
+                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers,
+                normalise=rose.normalise)
             self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
                             else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,

@@ -83,7 +83,7 @@ def test_tiles_are_taken_evenly(tiles):
 def test_the_figure_shows_true_pixels_where_it_says_so(tiles):
     rose = build_rose("test_vit")
     images, graphs, out = reconstruct(rose, tiles, [4], seed=0)
-    picture = to_picture(image_figure(images, graphs, out, 16, rose.unpatchify))
+    picture = to_picture(image_figure(images, graphs, out, rose))
     assert picture.dtype == torch.uint8
     assert picture.shape[2] == 3
     assert picture.float().std() > 10
