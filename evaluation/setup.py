@@ -19,6 +19,7 @@ from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
 from models.network_file import NetworkFile
+from models.rose import stated_positions
 from training import compatibility, own_city
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError
@@ -144,14 +145,18 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input")
+        choices = {name: getattr(cfg, name)
+                   for name in ("osm_norm_scope", "fine_input", "image_positions")
                    if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
-            return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
-                          "pretrained": cfg.pretrained, **choices}
-        network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
-        return network, {**network.build, "pretrained": cfg.pretrained}
+            network, build = None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
+                                    **choices}
+        else:
+            network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
+            build = network.build
+        build = {**build, "pretrained": cfg.pretrained}
+        return network, build | stated_positions(**build)
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch
