@@ -291,7 +291,7 @@ class Run:
                                               for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
-        return read_state(path, self.setup.identity(self.seed), type(self.cfg),
+        return read_state(path, self.setup.identity(self.seed), self.setup.defaults,
                           self.sampler.steps_per_epoch)
 
     def _continue(self, state: dict[str, Any] | None) -> None:

@@ -1,6 +1,7 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import json
+from dataclasses import MISSING, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,11 @@ class Setup:
             values["classes"] = self.problem.record["classes"]
         values |= {f"build.{name}": value for name, value in self.build.items()}
         return json.loads(json.dumps(values))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return the defaults of the keys, which runs had that are older than a key."""
+        return {item.name: item.default for item in fields(self.cfg) if item.default is not MISSING}
 
     @cached_property
     def tiles_and_targets(self) -> str:
