@@ -22,6 +22,7 @@ from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
 from training.devices import compile_in_place, end_all, gather, in_step, together
 from training.finite import check_weights, not_finite
+from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
@@ -66,8 +67,9 @@ class Run:
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay)
+                                               self.cfg.weight_decay, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -110,6 +112,7 @@ class Run:
     def batches(self) -> Iterator[Sequence[Any]]:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
+        self.tuning.begin(self.epoch)
         self.sampler.set_position(self.epoch, self.step)
         for batch in in_step(self.fabric, self._loader("train")):
             yield batch
@@ -231,8 +234,11 @@ class Run:
         """Measure the epoch on val; keep its weights if its score is the best so far."""
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
-        rates = {"lr" if index == 0 else "head_lr": group["lr"]
-                 for index, group in enumerate(self.optimizer.param_groups)}
+        groups = self.optimizer.param_groups
+        rates = {"lr": groups[0]["lr"]}
+        if len(groups) > 1:
+            rates["head_lr"] = groups[-1]["lr"]
+        rates |= self.tuning.rates(groups[0]["lr"])
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])

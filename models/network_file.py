@@ -17,13 +17,12 @@ from models.release import (
     is_release_state_dict,
     load_strictly,
 )
-from models.rose import Rose, build_rose
+from models.rose import Rose, rebuild_rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
 from utils.errors import CheckpointError, ConfigError, ModelError
 from utils.files import sha256_of
-from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
 from utils.tensor_files import Weights
 
 BEST = "best.safetensors"
@@ -124,7 +123,7 @@ class NetworkFile:
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        return self._built(self._outline, weights)
+        return self._built(lambda: rebuild_rose(self.build), weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -132,12 +131,7 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        return self._built(lambda: self.head.build(self._outline()), self.weights).eval()
-
-    def _outline(self) -> Rose:
-        """Return the Rose without its weights; a file that states no normalisation means
-        ImageNet's, whatever timm has come to say of the encoder."""
-        return build_rose(**{"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD, **self.build})
+        return self._built(lambda: self.head.build(rebuild_rose(self.build)), self.weights).eval()
 
     def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
         """Return what `make` builds, with the weights; take no memory for a network that they do

@@ -1,5 +1,6 @@
 """Processes and devices: how they start, exchange values and end together."""
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -10,11 +11,12 @@ from typing import Any, NoReturn
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from lightning_fabric.strategies import ModelParallelStrategy
+from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
 from lightning_fabric.utilities import rank_zero_only
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from training.image_tuning import frozen_epochs
 from training.keys import MachineKeys
 from training.sharding import shard
 from utils.errors import ConfigError, RoseError, one_line
@@ -41,10 +43,15 @@ def launch(cfg: MachineKeys) -> Fabric:
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         hosts = int(os.environ["WORLD_SIZE"]) // devices
+    frozen = frozen_epochs(getattr(cfg, "freeze", "none"))
     strategy = ModelParallelStrategy(shard) if cfg.strategy == "fsdp" else cfg.strategy
     try:
         fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts,
                         strategy=strategy, plugins=_precision(cfg))
+        if isinstance(fabric.strategy, DDPStrategy) and 0 < frozen < math.inf:
+            # the image encoder's gradients come later than the first step
+            fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts,
+                            strategy="ddp_find_unused_parameters_true", plugins=_precision(cfg))
         if cfg.strategy == "fsdp" and strategy.num_processes * hosts == 1:
             raise ConfigError("strategy=fsdp: shares a network among several devices, and here "
                               "is one; use strategy=auto, or more devices")
