@@ -20,7 +20,7 @@ from evaluation.state import POSITION, STATE, read_state, start_again, write_sta
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
-from training.devices import compile_in_place, end_all, gather, in_step, together
+from training.devices import compile_in_place, end_all, gather, in_step, set_up_again, together
 from training.finite import check_weights, not_finite
 from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
@@ -81,9 +81,8 @@ class Run:
         state = self._state_to_continue()
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        for method in ("outputs", "decode"):  # processes share gradients whichever is called
-            self.model.mark_forward_method(method)
+        model, self.optimizer = self.fabric.setup(model, optimizer)
+        self._share_gradients(model)
         self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
@@ -97,6 +96,12 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
+
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
 
     @property
     def network(self) -> Downstream:
@@ -112,7 +117,9 @@ class Run:
     def batches(self) -> Iterator[Sequence[Any]]:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
-        self.tuning.begin(self.epoch)
+        if self.tuning.begin(self.epoch):
+            network, self.model = self.network, None
+            self._share_gradients(set_up_again(self.fabric, network))
         self.sampler.set_position(self.epoch, self.step)
         for batch in in_step(self.fabric, self._loader("train")):
             yield batch

@@ -1,6 +1,6 @@
 """Processes and devices: how they start, exchange values and end together."""
 
-import math
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,12 +11,11 @@ from typing import Any, NoReturn
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from lightning_fabric.strategies import DDPStrategy, ModelParallelStrategy
+from lightning_fabric.strategies import ModelParallelStrategy
 from lightning_fabric.utilities import rank_zero_only
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from training.image_tuning import frozen_epochs
 from training.keys import MachineKeys
 from training.sharding import shard
 from utils.errors import ConfigError, RoseError, one_line
@@ -43,15 +42,10 @@ def launch(cfg: MachineKeys) -> Fabric:
     if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started the processes
         devices = int(os.environ["LOCAL_WORLD_SIZE"])
         hosts = int(os.environ["WORLD_SIZE"]) // devices
-    frozen = frozen_epochs(getattr(cfg, "freeze", "none"))
     strategy = ModelParallelStrategy(shard) if cfg.strategy == "fsdp" else cfg.strategy
     try:
         fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts,
                         strategy=strategy, plugins=_precision(cfg))
-        if isinstance(fabric.strategy, DDPStrategy) and 0 < frozen < math.inf:
-            # the image encoder's gradients come later than the first step
-            fabric = Fabric(accelerator=cfg.accelerator, devices=devices, num_nodes=hosts,
-                            strategy="ddp_find_unused_parameters_true", plugins=_precision(cfg))
         if cfg.strategy == "fsdp" and strategy.num_processes * hosts == 1:
             raise ConfigError("strategy=fsdp: shares a network among several devices, and here "
                               "is one; use strategy=auto, or more devices")
@@ -79,6 +73,15 @@ def _precision(cfg: MachineKeys) -> MixedPrecision | None:
         raise ConfigError("precision=16-mixed: its loss scaling does not work with "
                           "strategy=fsdp; use bf16-mixed")
     return Autocast(cfg.precision, device)
+
+
+def set_up_again(fabric: Fabric, network: nn.Module) -> nn.Module:
+    """Set up a network whose parameters were frozen or thawed, and whose wrapper is let go.
+
+    DDP lists the parameters whose gradients it shares when it is made.
+    """
+    gc.collect()  # the DDP before it, or it would go on listening for gradients
+    return fabric.setup_module(network)
 
 
 @contextmanager

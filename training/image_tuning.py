@@ -71,13 +71,18 @@ class ImageTuning:
         if self.frozen:
             encoder.requires_grad_(False)
 
-    def begin(self, epoch: int) -> None:
-        """Freeze the encoder, without dropout, or thaw it, as is due in `epoch`."""
-        self.frozen = epoch <= self.epochs
-        if self.epochs:
-            self.encoder.train(not self.frozen)
-            for name, parameter in self.encoder.named_parameters():
-                parameter.requires_grad_(name in self.trained and not self.frozen)
+    def begin(self, epoch: int) -> bool:
+        """Freeze the encoder, without dropout, or thaw it, as is due in `epoch`; return whether
+        that changes which parameters get a gradient."""
+        before, self.frozen = self.frozen, epoch <= self.epochs
+        if self.frozen:
+            self.encoder.eval()
+        if self.frozen == before:
+            return False
+        self.encoder.train(not self.frozen)
+        for name, parameter in self.encoder.named_parameters():
+            parameter.requires_grad_(name in self.trained and not self.frozen)
+        return True
 
     def rates(self, lr: float) -> dict[str, float]:
         """Return the rates of the encoder's first and last layer, given that of the rest of the

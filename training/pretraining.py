@@ -20,7 +20,14 @@ from models.image_weights import describe_image_weights
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose, rebuild_rose, stated_positions
 from training.compatibility import check_pretrainable
-from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
+from training.devices import (
+    compile_in_place,
+    end_all,
+    gather,
+    set_up_again,
+    threads_that_pay,
+    together,
+)
 from training.finite import check_weights, not_finite
 from training.image_tuning import RATES, ImageTuning, check_freeze
 from training.keys import TrainConfig
@@ -168,7 +175,9 @@ class PretrainingRun:
     def epochs(self) -> Iterator[int]:
         """Yield the epochs left, from the one stopped in to that of the run's last step."""
         while not self.finished:
-            self.tuning.begin(self.epoch)
+            if self.tuning.begin(self.epoch) and not is_sharded(self.rose):
+                rose, self.rose = self.rose.module, None
+                self.rose = set_up_again(self.fabric, rose)
             yield self.epoch
 
     def steps(self) -> Iterator[Step]:
