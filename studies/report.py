@@ -95,7 +95,8 @@ class Report:
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
         for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns]
+            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns
+                       if name in values]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()]),
@@ -150,7 +151,7 @@ class Report:
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
         """Those of the last outcome, whose training list is the largest if they differ."""
-        return self.outcomes[-1].summaries[0]["baselines"]
+        return self.outcomes[-1].baselines
 
     def _summary(self) -> dict[str, Any]:
         first = self.outcomes[0].summaries[0]
@@ -175,6 +176,6 @@ def _of_cell(outcome: Outcome) -> dict[str, Any]:
         **outcome.cell.keys, "mean": {name: mean for name, (mean, _) in outcome.spread.items()},
         "std": {name: std for name, (_, std) in outcome.spread.items()},
         "per_seed": outcome.per_seed, "epochs": outcome.epochs,
-        "tiles": first["tiles"], "baselines": first["baselines"], "remarks": outcome.remarks,
+        "tiles": first["tiles"], "baselines": outcome.baselines, "remarks": outcome.remarks,
         "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
     }
