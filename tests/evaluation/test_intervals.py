@@ -222,7 +222,7 @@ def evaluated(tiny, tmp_path_factory) -> tuple[object, Path]:
 
 
 def test_an_evaluation_has_intervals_and_its_seeds_too(evaluated):
-    cfg, folder = evaluated
+    _, folder = evaluated
     found = stored(folder)
     runs = [read_seed(folder / f"seed_{seed}") for seed in (0, 1)]
     expected = intervals(sampled_figures(runs))
