@@ -110,11 +110,12 @@ def test_lists_of_folds_go_with_those_of_the_split(tmp_path):
     assert not is_list(root / "fold-9-of-9")
 
 
-def rare(blocks: int):
-    """A city in which class 8 is known in as many blocks of 3 x 3 tiles."""
+def rare(tiles: int):
+    """A city in which class 8 is known in as many tiles, far from each other."""
+    places = [(1, 1), (13, 1), (7, 7), (1, 13), (13, 13)][:tiles]
+
     def land_use(col, row):
-        patch = col // 3 + 5 * (row // 3)
-        return np.full((SIDE, SIDE), 8 if patch % 6 == 0 and patch < 6 * blocks else 3, np.uint8)
+        return np.full((SIDE, SIDE), 8 if (col, row) in places else 3, np.uint8)
     return lambda root: write_city(root, columns=15, rows=15, land_use=land_use)
 
 
@@ -129,8 +130,9 @@ def rare(blocks: int):
       "expected one or more for each fold; "]),
     (lambda root: write_city(root, columns=8, rows=8), {"guard": 4}, TileError,
      ["leaves no tile for", "a guard of 4; "]),
-    (rare(4), {}, TileError, ["fold 1 of 5 has no pixel of transport for ", "expected every class",
-                              "in every list; pass split."]),
+    (rare(4), {}, TileError, ["fold ", " of 5 has no pixel of transport for ",
+                              "which lies in 4 blocks; expected every class in every list; pass "
+                              "split.fold=1/4, which does"]),
 ])
 def test_folds_that_cannot_be_are_one_line(tmp_path, city, changes, kind, parts):
     root = city(tmp_path)
@@ -147,13 +149,12 @@ def test_the_remedy_of_folds_without_a_class_works(tmp_path):
     root = rare(4)(tmp_path)
     with pytest.raises(TileError) as raised:
         write_splits(root, RULES)
-    key, value = str(raised.value).split("pass split.")[1].split(",")[0].split("=")
-    write_splits(root, dataclasses.replace(RULES, **{
-        key: value if key == "fold" else int(value)}))
+    assert "pass split.fold=1/4, which does" in str(raised.value)
+    write_splits(root, dataclasses.replace(RULES, fold="1/4"))
     assert lists_in(root)
 
 
-def test_a_class_of_one_block_stops_no_folds(tmp_path):
+def test_a_class_of_one_tile_stops_no_folds(tmp_path):
     root = rare(1)(tmp_path)
     write_splits(root, RULES)
     assert len(of_fold(root, 1)[2]) > 20
