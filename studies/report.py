@@ -155,13 +155,13 @@ class Report:
         """Return a figure of a baseline: of all cells, if they differ by design."""
         last = self._baselines[label][figure]
         values = [last] if self.same_baselines else [
-            outcome.summaries[0]["baselines"][label][figure] for outcome in self.outcomes]
+            outcome.baselines[label][figure] for outcome in self.outcomes]
         return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
         """Those of the last outcome, whose training list is the largest if they differ."""
-        return self.outcomes[-1].summaries[0]["baselines"]
+        return self.outcomes[-1].baselines
 
     def _summary(self) -> dict[str, Any]:
         first = self.outcomes[0].summaries[0]
@@ -186,7 +186,7 @@ def _of_cell(outcome: Outcome) -> dict[str, Any]:
         **outcome.cell.keys, "mean": {name: mean for name, (mean, _) in outcome.spread.items()},
         "std": {name: std for name, (_, std) in outcome.spread.items()},
         "per_seed": outcome.per_seed, "epochs": outcome.epochs,
-        "tiles": first["tiles"], "baselines": first["baselines"], "remarks": outcome.remarks,
+        "tiles": first["tiles"], "baselines": outcome.baselines, "remarks": outcome.remarks,
         "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
     }
 
