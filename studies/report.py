@@ -87,8 +87,8 @@ class Report:
             rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
-        for label in self._baselines:
-            figures = [f"{label_of(name)} {self._range_of_baseline(label, name)}"
+        for label, each in self._baselines_of_cells().items():
+            figures = [f"{label_of(name)} {_range([values[name] for values in each])}"
                        for name in columns]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
@@ -113,12 +113,16 @@ class Report:
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
 
-    def _range_of_baseline(self, label: str, figure: str) -> str:
-        """Return a figure of a baseline: of all cells, if they differ by design."""
-        last = self._baselines[label][figure]
-        values = [last] if self.same_baselines else [
-            outcome.summaries[0]["baselines"][label][figure] for outcome in self.outcomes]
-        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
+    def _baselines_of_cells(self) -> dict[str, list[dict[str, float]]]:
+        """Return label -> a baseline's figures: those of every cell, if cells report other tiles;
+        what a label says of a cell, in brackets, is left out then."""
+        if self.same_baselines:
+            return {label: [values] for label, values in self._baselines.items()}
+        each: dict[str, list[dict[str, float]]] = {}
+        for outcome in self.outcomes:
+            for label, values in outcome.summaries[0]["baselines"].items():
+                each.setdefault(label.partition(" (")[0], []).append(values)
+        return each
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
@@ -137,6 +141,10 @@ class Report:
             "config": asdict(self.study), "evaluation_overrides": list(self.overrides),
             "cells": [_of_cell(outcome) for outcome in self.outcomes],
         }
+
+
+def _range(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
 
 def _of_cell(outcome: Outcome) -> dict[str, Any]:
