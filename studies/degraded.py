@@ -70,7 +70,7 @@ class OsmStudy:
     def _measured(self, trained: "Cell", modality: str, value: _Value) -> "Cell":
         run = trained.runs[0]
         runs = measuring(run, f"{run.save_path}_{self.folder(value)}", **self.keys(value))
-        return self._cell(modality, value, runs, measures=True)
+        return self._cell(modality, value, runs, measures=run.mode != "knn")
 
     def _cell(self, modality: str, value: _Value, runs: tuple[EvaluateConfig, ...],
               measures: bool = False) -> "Cell":
@@ -82,8 +82,13 @@ class OsmStudy:
 
 def measuring(trained: EvaluateConfig, folder: str, **keys: Any) -> tuple[EvaluateConfig, ...]:
     """Return the evaluations, with other `keys`, of the models that `trained` leaves, one for each
-    seed."""
+    seed; mode=knn leaves none, and looks neighbours up once more."""
     from models.network_file import BEST
+
+    if trained.mode == "knn":
+        return tuple(replace(trained, seeds=[seed], **keys,
+                             save_path=str(Path(folder, f"model_of_seed_{seed}")))
+                     for seed in trained.seeds)
 
     def best(seed: int) -> str | None:
         return (str(Path(trained.save_path, f"seed_{seed}", BEST)) if trained.epochs != 0
