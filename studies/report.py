@@ -95,9 +95,9 @@ class Report:
                 with_interval(*outcome.spread[name], ends.get(name)) for name in columns)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
-        for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {self._range_of_baseline(label, name)}"
-                       for name in columns if name in values]
+        for label, each in self._baselines_of_cells().items():
+            figures = [f"{label_of(name)} {_range([values[name] for values in each])}"
+                       for name in columns if name in each[0]]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()]),
@@ -151,12 +151,16 @@ class Report:
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
 
-    def _range_of_baseline(self, label: str, figure: str) -> str:
-        """Return a figure of a baseline: of all cells, if they differ by design."""
-        last = self._baselines[label][figure]
-        values = [last] if self.same_baselines else [
-            outcome.baselines[label][figure] for outcome in self.outcomes]
-        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
+    def _baselines_of_cells(self) -> dict[str, list[dict[str, float]]]:
+        """Return label -> a baseline's figures: those of every cell, if cells report other tiles;
+        what a label says of a cell, in brackets, is left out then."""
+        if self.same_baselines:
+            return {label: [values] for label, values in self._baselines.items()}
+        each: dict[str, list[dict[str, float]]] = {}
+        for outcome in self.outcomes:
+            for label, values in outcome.baselines.items():
+                each.setdefault(label.partition(" (")[0], []).append(values)
+        return each
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
@@ -178,6 +182,10 @@ class Report:
                       for outcome in self.outcomes],
             "differences": [each.record for each in self._differences],
         }
+
+
+def _range(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
 
 def _of_cell(outcome: Outcome) -> dict[str, Any]:
