@@ -100,8 +100,9 @@ class TrainConfig(MachineKeys):
     image_encoder: str | None = in_network("vit_base_patch16_224",
                                            f"any plain ViT of timm; {BY_TILES}")
     pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
-    graph_in_dim: int = in_network(524, "node width without the label code", least=16,
-                                   most=65_536)
+    graph_in_dim: int | None = in_network(
+        None, "node width without the label code; null: as the tiles have it, 524 with text "
+              "vectors of 512", least=16, most=65_536)
     graph_out_dim: int = in_network(128, "width of a node's embedding", least=1, most=65_536)
     img_mask_ratio: float = in_network(0.75, "share of patches masked", above=0, below=1)
     osm_mask_ratio: float = in_network(0.15, "share of OSM objects masked", above=0, below=1)
