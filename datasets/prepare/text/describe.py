@@ -51,7 +51,7 @@ def all_tags(key: str, value: str, tags: Iterable[tuple[str, str]],
     others: dict[str, str] = {}
     for other, text in tags:
         other = other.strip().casefold()
-        if other != key and text.strip() and not _left_out(other, text):
+        if other not in (key, "") and text.strip() and not _left_out(other, text):
             others.setdefault(other, text)
     order = sorted(others, key=lambda other: (other not in classes, other != "name", other))
     lines = [tag_line(key, value)]
