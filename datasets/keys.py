@@ -66,8 +66,8 @@ class TextConfig:
     name: str = key("hash", "set by the choice text=")
     model: str | None = key(None, "clip: of open_clip, whose quickgelu form OpenAI's weights "
                                   "need; sentence: a folder, or an id of the Hugging Face hub")
-    weights: str | None = key(None, "clip: a tag that open_clip downloads, or the path of a "
-                                    "weights file")
+    weights: str | None = key(None, "a tag that open_clip downloads, or the path of a weights "
+                                    "file")
     describe: str | None = key(
         None, "what is encoded. value: school, as the paper; key_value: building: school; tags: "
               "all tags of the object, a line each; null: value, or of a scene as in training",

@@ -1,5 +1,6 @@
 """Which checkpoint to use, and whether it fits the tiles."""
 
+import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -115,7 +116,7 @@ def text_keys(text: dict[str, Any], other: dict[str, Any]) -> str:
     them."""
     keys = [str(text.get("name"))]
     if text.get("digest") and text["digest"] != other.get("digest"):
-        keys.append(f"text.model={text.get('model')}")
+        keys.append(shlex.quote(f"text.model={text.get('model')}"))
     if text.get("describe", "value") != other.get("describe", "value"):
         keys.append(f"text.describe={text.get('describe', 'value')}")
     return " ".join(keys)
