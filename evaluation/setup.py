@@ -212,6 +212,8 @@ class Setup:
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         self._check_modality(tiles)
+        if registry.MODALITIES[self.cfg.modality].reads_osm:
+            compatibility.check_one_text(tiles)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
