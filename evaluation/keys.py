@@ -15,6 +15,7 @@ from training.keys import (
     in_data,
     in_network,
     in_outputs,
+    positions_key,
     workers_key,
 )
 from utils.cli.program import Choice, Program
@@ -50,6 +51,8 @@ class EvaluateConfig(MachineKeys):
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
     pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
+    image_positions: str | None = positions_key(
+        "null: the checkpoint's; with pretrained=true own")
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",

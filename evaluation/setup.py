@@ -21,6 +21,7 @@ from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
 from models.network_file import NetworkFile
+from models.rose import stated_positions
 from training import compatibility, own_city
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError
@@ -92,6 +93,9 @@ class Setup:
         else:
             rose = self.trained.rose() if self.trained else build_rose(**self.build)
             model = self.head.build(rose)
+        compatibility.check_image_size(
+            self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
+            model.rose.image_encoder.patch, self.cfg.image_size)
         return model.freeze() if self.cfg.mode == "linear" else model
 
     def seed_folder(self, seed: int) -> Path:
@@ -101,8 +105,6 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
-        if self.cfg.mode != "knn":
-            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
@@ -167,14 +169,17 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input")
-                   if getattr(cfg, name) is not None}
+        names = ("osm_norm_scope", "fine_input", "image_positions")
+        choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
-            return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
-                          "pretrained": cfg.pretrained, **choices}
-        network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
-        return network, {**network.build, "pretrained": cfg.pretrained}
+            network, build = None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
+                                    **choices}
+        else:
+            network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
+            build = network.build
+        build = {**build, "pretrained": cfg.pretrained}
+        return network, build | stated_positions(**build)
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch

@@ -1,5 +1,8 @@
 """A ViT block over several sets of tokens at once, with less copying and memory than timm's."""
 
+from collections.abc import Sequence
+from itertools import zip_longest
+
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
 # isort: split
@@ -74,11 +77,14 @@ def adopt(block: nn.Module) -> nn.Module:
     return Block(block) if _is_plain(block) else block
 
 
-def through(block: nn.Module, sets: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Return every set [B, T, D] after a block of `adopt`."""
+def through(block: nn.Module, sets: tuple[Tensor, ...],
+            rotations: Sequence[Tensor | None] = ()) -> tuple[Tensor, ...]:
+    """Return every set [B, T, D] after a block of `adopt`; a rotation, of rotary positions, goes
+    to the block with its set."""
     if isinstance(block, Block) and len(sets) > 1:
         return block(*sets)
-    return tuple(block(tokens) for tokens in sets)
+    return tuple(block(tokens) if rotation is None else block(tokens, rope=rotation)
+                 for tokens, rotation in zip_longest(sets, rotations))
 
 
 def vit_block(width: int, heads: int, dropout: float = 0.0) -> timm_vit.Block:
