@@ -42,8 +42,8 @@ class EvaluateConfig(MachineKeys):
     val_file: str = in_data("val.txt", "chooses the epoch")
     test_file: str | None = in_data("test.txt", "measured once, at the end; may be absent")
     checkpoint: str | None = in_network(
-        None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
-              "last run in save_root_dir", result=False)
+        None, "of train_rose.py, the authors', a best.safetensors, a run's folder, or "
+              "hub:USER/REPO; null: the last run in save_root_dir", result=False)
     mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; knn: "
                                        "nothing, the nearest training patches or tiles answer; "
                                        "scratch: all, from random weights",

@@ -106,9 +106,9 @@ def test_a_pyramid_reads_all_scales_and_answers_on_the_finest():
 def test_a_pyramid_of_a_modality_without_layers(monkeypatch):
     monkeypatch.setitem(registry.MODALITIES, "beside", registry.Modality(
         "tests.toys:BESIDE", ("tokens", "vector"), ("image", "osm")))
-    with pytest.raises(ModelError, match="decoder=pyramid: reads layers of the image encoder, which "
-                                         "modality=beside does not have; choose modality=image or "
-                                         "modality=fusion or modality=fine"):
+    with pytest.raises(ModelError, match="decoder=pyramid: reads layers of the image encoder, "
+                                         "which modality=beside does not have; choose "
+                                         "modality=image or modality=fusion or modality=fine"):
         build_segmenter(build_rose(SMALL), "beside", "pyramid")
 
 
