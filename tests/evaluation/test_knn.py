@@ -72,7 +72,8 @@ def test_unknown_pixels_have_no_share_and_unknown_patches_no_vote(parts, monkeyp
     assert shares[1:5].isnan().all()
     vote = knn.PatchVote(1, 3, side=2)
     monkeypatch.setattr(LabelledTiles, "target_of", lambda self, index: label)
-    vote.remember(LabelledTiles(parts[1], [0], "land_use"), torch.device("cpu"), lambda: SimpleNamespace(values=np.eye(6)))
+    vote.remember(LabelledTiles(parts[1], [0], "land_use"), torch.device("cpu"),
+                  lambda: SimpleNamespace(values=np.eye(6, dtype=np.float32)))
     query = torch.tensor([0, 1, 0, 0, 0, 0.1])  # nearest to the second, then to the last
     assert vote(query[None]).flatten().tolist() == [0, 0, 1]
 
