@@ -123,8 +123,6 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
-        if self.cfg.mode != "knn":
-            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
