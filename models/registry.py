@@ -25,6 +25,7 @@ class Modality:
     home: str               # "module:attribute" of its `models.modalities.Representation`
     gives: tuple[str, ...]  # "tokens" for segmentation, "vector" for regression, or both
     reads: tuple[str, ...]  # "image", "osm", or both
+    draws_osm: bool = False  # as an image, with channels for the tags of the training tiles
 
     @property
     def reads_image(self) -> bool:
@@ -37,9 +38,13 @@ class Modality:
 
 MODALITIES = {
     "image": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image",)),
-    "osm": Modality("models.modalities:OSM", ("vector",), ("osm",)),
+    "osm": Modality("models.modalities:OSM", ("tokens", "vector"), ("osm",)),
     "fusion": Modality("models.modalities:GLOBAL_FUSION", ("tokens", "vector"), ("image", "osm")),
     "fine": Modality("models.modalities:FINE_FUSION", ("tokens",), ("image", "osm")),
+    "osm_raster": Modality("models.modalities:OSM_RASTER", ("tokens", "vector"), ("osm",),
+                           draws_osm=True),
+    "image_osm_raster": Modality("models.modalities:IMAGE_OSM_RASTER", ("tokens", "vector"),
+                                 ("image", "osm"), draws_osm=True),
 }
 
 
