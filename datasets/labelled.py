@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -74,10 +74,19 @@ class LabelledTiles(Dataset):
     def __getitem__(self, key: Key) -> tuple[Tensor, Data, Tensor]:
         index = self.indices[index_of(key)]
         image, graph = self.dataset.read(index)
-        if self.remove_ratio:
-            graph = remove_nodes(graph, self.remove_ratio,
-                                 keyed_generator(self.seed, *graph.name.encode()))
-        return image, graph, self._target(index)
+        return image, self._damaged(graph), self._target(index)
+
+    def graphs(self) -> Iterator[Data]:
+        """Yield the graphs of all chosen tiles, as `tiles[i]` has them, without their images."""
+        for index in passing_bar(self.indices, "OSM objects", "tile"):
+            yield self._damaged(self.dataset.graph(index))
+
+    def _damaged(self, graph: Data) -> Data:
+        """Return the graph without the objects that are to be removed."""
+        if not self.remove_ratio:
+            return graph
+        return remove_nodes(graph, self.remove_ratio,
+                            keyed_generator(self.seed, *graph.name.encode()))
 
     def class_counts(self) -> Tensor:
         """Count the known pixels of each class in all chosen tiles, int64 [classes]; reads and

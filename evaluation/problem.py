@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,9 +12,10 @@ from torch import Tensor
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles
 from datasets.targets import MOST_CLASSES, UNITS, UNKNOWN
-from evaluation.baselines import regression_baselines, segmentation_baselines
+from evaluation.baselines import LINEAR, regression_baselines, segmentation_baselines
 from evaluation.keys import RegressionConfig, SegmentationConfig
 from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
+from evaluation.osm_statistics import linear_estimates
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
@@ -167,6 +169,7 @@ class Regression:
         """Read and check every total, fit the scale, and keep what the baselines need."""
         # float64 [n], [v], [m]
         self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))
+        self._lists, self._chosen = (train, val, reported), chosen
         self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
         lowest = min(map(min, self.seen))
         if self.cfg.target_scale == "log1p" and lowest <= -1:
@@ -199,8 +202,16 @@ class Regression:
         return torch.stack([target.double(), judged[:, 0].double()], 1).tolist()
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Return the figures of the same estimate for every tile."""
-        return regression_baselines(self.train, self.truth)
+        """Return the figures of the same estimate for every tile, and of a linear model of its OSM
+        objects."""
+        return regression_baselines(self.train, self.truth, self._linear)
+
+    @cached_property
+    def _linear(self) -> Tensor | None:
+        """The linear model's estimates [m]; None if the tiles have no objects."""
+        if "osm" not in self._lists[0].dataset.modalities:
+            return None
+        return linear_estimates(*self._lists, self.train, self._chosen)
 
     def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
         """Return what else a result holds: the least and the largest estimate."""
@@ -220,9 +231,11 @@ class Regression:
             if self.head.scale.name == "none" and not highest:
                 remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10"
             return [f"seed {seed} estimates {format_number(highest)} for every tile{remedy}"]
-        if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
-            return [f"seed {seed} is no better than the training tiles' mean for every tile"]
-        return []
+        names = {"training mean": "the training tiles' mean for every tile",
+                 LINEAR: f"the {LINEAR}"}
+        return [f"seed {seed} is no better than {names[label]}"
+                for label, figures in self.baselines().items() if label in names
+                and result["figures"]["rmse"] >= figures["rmse"]]
 
 
 Problem = Segmentation | Regression

@@ -36,6 +36,8 @@ from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
+_RATES = "lr", "head_lr", "extra_lr"  # columns of metrics.csv, by the optimiser's groups
+_NEW_RATE = 10  # the rate of a projection of drawn objects over the encoders', at most the head's
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
 
@@ -67,7 +69,8 @@ class Run:
         model = setup.build_model()
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay)
+                                               self.cfg.weight_decay, model.extra,
+                                               min(_NEW_RATE * self.cfg.lr, head_lr))
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -82,7 +85,7 @@ class Run:
         self.model, self.optimizer = self.fabric.setup(model, optimizer)
         for method in ("outputs", "decode"):  # processes share gradients whichever is called
             self.model.mark_forward_method(method)
-        self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
+        self.cached = model.fixed and self.cfg.cache_features
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
@@ -230,8 +233,8 @@ class Run:
         """Measure the epoch on val; keep its weights if its score is the best so far."""
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
-        rates = {"lr" if index == 0 else "head_lr": group["lr"]
-                 for index, group in enumerate(self.optimizer.param_groups)}
+        rates = {name: group["lr"] for name, group in zip(_RATES, self.optimizer.param_groups,
+                                                          strict=False)}
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -315,10 +318,10 @@ class Run:
         set_rng_state(state["rng"][self.fabric.global_rank])
 
     def _trained_weights(self) -> dict[str, Tensor]:
-        """Return the weights that a state holds: of a frozen network the decoder's alone."""
-        prefix = "decoder." if self.network.frozen else ""
+        """Return the weights that a state holds: those of a frozen Rose are not among them."""
+        prefixes = ("decoder.", "extra.") if self.network.frozen else ""
         return {name: value for name, value in self.network.state_dict().items()
-                if name.startswith(prefix)}
+                if name.startswith(prefixes)}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())

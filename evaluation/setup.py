@@ -1,6 +1,7 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from datasets.list_quality import shortcomings_of
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
+from evaluation.osm_statistics import channels_of
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
@@ -61,6 +63,9 @@ class Setup:
         fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
+        if registry.MODALITIES[cfg.modality].draws_osm:
+            whole = problem.tiles(self.dataset, self.lists["train"])
+            problem.head = replace(problem.head, channels=channels_of(whole))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -83,6 +88,7 @@ class Setup:
         else:
             rose = self.trained.rose() if self.trained else build_rose(**self.build)
             model = self.head.build(rose)
+        model.know_tags(self.dataset.tags)
         return model.freeze() if self.cfg.mode == "linear" else model
 
     def seed_folder(self, seed: int) -> Path:
@@ -112,7 +118,8 @@ class Setup:
         if self.trained and self.trained.path.stem == "last":
             remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
-        if "osm" not in self.dataset.modalities and self.problem.head.modality != "image":
+        modality = registry.MODALITIES[self.cfg.modality]
+        if "osm" not in self.dataset.modalities and modality.reads_osm:
             remarks.append(f"{self.dataset.root}: its tiles were made with osm=null, and the "
                            "model, which was trained with OSM, sees every one as a tile without "
                            "objects; expect less of it")

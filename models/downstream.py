@@ -56,7 +56,7 @@ class Downstream(nn.Module):
     @property
     def by_batch(self) -> bool:
         """Whether the other tiles of a batch matter: OSM is read, normalised over it (release)."""
-        return self.modality.reads_osm and self.rose.osm_encoder.norm_scope == "batch"
+        return self.modality.reads_graph and self.rose.osm_encoder.norm_scope == "batch"
 
     @property
     def fixed(self) -> bool:

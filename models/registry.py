@@ -35,6 +35,11 @@ class Modality:
     def reads_osm(self) -> bool:
         return "osm" in self.reads
 
+    @property
+    def reads_graph(self) -> bool:
+        """Whether objects are read one by one, by the OSM encoder."""
+        return self.reads_osm and not self.draws_osm
+
 
 MODALITIES = {
     "image": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image",)),

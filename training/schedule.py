@@ -76,10 +76,13 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float,
-                               weight_decay: float) -> torch.optim.Adam:
-    """Return Adam on trainable parameters, with a rate for the encoder and one for the head."""
+                               weight_decay: float, extra: nn.Module | None = None,
+                               extra_lr: float = 0.0) -> torch.optim.Adam:
+    """Return Adam on trainable parameters, with a rate for the encoder, one for the head, and one
+    for an `extra` module if there is one."""
+    parts = [(encoder, lr), (head, head_lr), *([(extra, extra_lr)] if extra is not None else [])]
     groups = [([p for p in module.parameters() if p.requires_grad], rate)
-              for module, rate in ((encoder, lr), (head, head_lr))]
+              for module, rate in parts]
     return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate}
                              for parameters, rate in groups if parameters],
                             weight_decay=weight_decay, fused=True)
