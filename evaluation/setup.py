@@ -89,6 +89,9 @@ class Setup:
             rose = self.trained.rose() if self.trained else build_rose(**self.build)
             model = self.head.build(rose)
         model.know_tags(self.dataset.tags)
+        compatibility.check_image_size(
+            self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
+            model.rose.image_encoder.patch, self.cfg.image_size)
         return model.freeze() if self.cfg.mode == "linear" else model
 
     def seed_folder(self, seed: int) -> Path:
@@ -152,8 +155,8 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input", "image_positions")
-                   if getattr(cfg, name) is not None}
+        names = ("osm_norm_scope", "fine_input", "image_positions")
+        choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
             network, build = None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",

@@ -1,6 +1,7 @@
 """A ViT block over several sets of tokens at once, with less copying and memory than timm's."""
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
@@ -77,13 +78,13 @@ def adopt(block: nn.Module) -> nn.Module:
 
 
 def through(block: nn.Module, sets: tuple[Tensor, ...],
-            rotations: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
+            rotations: Sequence[Tensor | None] = ()) -> tuple[Tensor, ...]:
     """Return every set [B, T, D] after a block of `adopt`; a rotation, of rotary positions, goes
     to the block with its set."""
     if isinstance(block, Block) and len(sets) > 1:
         return block(*sets)
     return tuple(block(tokens) if rotation is None else block(tokens, rope=rotation)
-                 for tokens, rotation in zip(sets, rotations, strict=True))
+                 for tokens, rotation in zip_longest(sets, rotations))
 
 
 def vit_block(width: int, heads: int, dropout: float = 0.0) -> timm_vit.Block:

@@ -1,5 +1,6 @@
 """The image encoder: a timm ViT's patches and blocks, with Rose's positions or with its own."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -115,9 +116,8 @@ class ImageEncoder(nn.Module):
 
     def encode(self, *patch_sets: Patches) -> list[Tensor]:
         """Return [B, 1 + V, D], CLS first, of each set of embedded patches [B, V, D]."""
-        for sets in self._after_blocks(patch_sets):
-            pass
-        return [self._with_cls(self.norm(tokens)) for tokens in sets]
+        last = deque(self._after_blocks(patch_sets), maxlen=1).pop()
+        return [self._with_cls(self.norm(tokens)) for tokens in last]
 
     def layers(self, images: Tensor, indices: Sequence[int]) -> list[Tensor]:
         """Return the patch tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`,

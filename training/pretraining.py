@@ -17,7 +17,7 @@ from datasets import EpochSampler, TileDataset
 from models import RoseOutput, build_rose
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose, stated_positions
-from training.compatibility import check_pretrainable
+from training.compatibility import check_image_size, check_pretrainable
 from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
 from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
@@ -99,6 +99,8 @@ class PretrainingRun:
             self.build = build_arguments(cfg, checkpoint and checkpoint["build"])
             fabric.print(f"Building {cfg.image_encoder}")
             rose = build_rose(**self.build, pretrained=cfg.pretrained)
+            check_image_size(f"image_encoder={cfg.image_encoder}", rose.image_encoder.patch,
+                             cfg.image_size)
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.loader = pretraining_loader(
