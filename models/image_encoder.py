@@ -119,20 +119,25 @@ class ImageEncoder(nn.Module):
         last = deque(self._after_blocks(patch_sets), maxlen=1).pop()
         return [self._with_cls(self.norm(tokens)) for tokens in last]
 
-    def layers(self, images: Tensor, indices: Sequence[int]) -> list[Tensor]:
+    def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False) -> list[Tensor]:
         """Return the patch tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`,
-        counted from 0, each after the final norm.
+        counted from 0, each after the final norm; with `cls` [B, 1 + L, D], as of `encode`.
 
         Raise ModelError for a block that there is not, or images of another shape.
         """
+        return self.layers_of(self.embed(images), indices, cls)
+
+    def layers_of(self, patches: Patches, indices: Sequence[int],
+                  cls: bool = False) -> list[Tensor]:
+        """Return `layers` of embedded patches."""
         count = len(self.blocks)
         if not indices or not 0 <= min(indices) <= max(indices) < count:
             raise ModelError(f"indices={list(indices)}: expected numbers of the encoder's {count} "
                              f"blocks, 0 to {count - 1}")
         taken = {}
-        for number, (tokens,) in enumerate(self._after_blocks([self.embed(images)])):
+        for number, (tokens,) in enumerate(self._after_blocks([patches])):
             if number in indices:
-                taken[number] = self.norm(tokens)[:, self._prefix:]
+                taken[number] = self._with_cls(self.norm(tokens))[:, not cls:]
             if number == max(indices):
                 break
         return [taken[number] for number in indices]

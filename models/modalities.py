@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
+from typing import Any
 
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from models.image_positions import Patches
 from models.osm_raster import OsmRaster
-from models.rose import Rose
+from models.pyramid import layer_indices
+from models.rose import Encoded, Rose
 
 # with `extra`, this module is the last argument
 _Function = Callable[..., Tensor]
@@ -30,6 +33,8 @@ class Representation:
     # Rose, images [B, 3, H, W] and graphs -> [B, L, D], a token a patch
     tokens: _Function | None = None
     vector: _Function | None = None  # Rose, images and graphs -> [B, D], a vector a tile
+    # the same -> four [B, L, D], the last of them `tokens`, for a decoder that reads them
+    layers: Callable[..., list[Tensor]] | None = None
     width: Callable[[Rose], int] = attrgetter("width")  # returns D for a Rose
     vector_width: Callable[[Rose], int] | None = None  # of vectors, if it is another
     vector_parameters: tuple[str, ...] = ()  # further ones, on which vectors alone depend
@@ -54,21 +59,47 @@ def osm_tokens(rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
     return rose.osm_patches(nodes, graphs, grid).masked_fill(empty[:, None, None], 0)
 
 
-def raster_tokens(rose: Rose, images: Tensor, graphs: Batch, raster: OsmRaster,
-                  image: bool) -> Tensor:
-    """Return the image encoder's [B, 1 + L, D] for the drawn objects, with or without the image:
+def drawn_patches(rose: Rose, images: Tensor, graphs: Batch, raster: OsmRaster,
+                  image: bool) -> Patches:
+    """Return the embedded patches [B, L, D] of the drawn objects, with or without the image:
     without it, the drawing is in the place of the patches' pixels."""
-    encoder, grid = rose.image_encoder, rose.check(images, graphs)
-    patches = encoder.embed(images if image else images.new_zeros(1, *images.shape[1:]))
-    return encoder.encode(patches._replace(tokens=patches.tokens + raster(graphs, grid)))[0]
+    grid = rose.check(images, graphs)
+    seen = images if image else images.new_zeros(1, *images.shape[1:])
+    patches = rose.image_encoder.embed(seen)
+    return patches._replace(tokens=patches.tokens + raster(graphs, grid))
 
 
 def _rasterised(image: bool) -> Representation:
     """Return the modality of drawn objects; beside an image they add nothing before training."""
-    whole = partial(raster_tokens, image=image)
-    return Representation(_IMAGE, tokens=lambda *batch: whole(*batch)[:, 1:],
-                          vector=lambda *batch: whole(*batch)[:, 0],
+    def encoded(rose: Rose, *batch: Any) -> Tensor:
+        return rose.image_encoder.encode(drawn_patches(rose, *batch, image))[0]
+
+    def layers(rose: Rose, *batch: Any) -> list[Tensor]:
+        encoder = rose.image_encoder
+        return encoder.layers_of(drawn_patches(rose, *batch, image),
+                                 layer_indices(len(encoder.blocks)))
+
+    return Representation(_IMAGE, tokens=lambda *batch: encoded(*batch)[:, 1:],
+                          vector=lambda *batch: encoded(*batch)[:, 0], layers=layers,
                           extra=partial(OsmRaster, silent=image))
+
+
+def image_layers(rose: Rose, images: Tensor, graphs: Batch) -> list[Tensor]:
+    """Return four evenly spaced layers [B, L, D] of the image encoder, the last one its output."""
+    encoder = rose.image_encoder
+    return encoder.layers(images, layer_indices(len(encoder.blocks)))
+
+
+def fused_layers(mode: str) -> Callable[[Rose, Tensor, Batch], list[Tensor]]:
+    """Return a function like `image_layers` whose last layer is the fusion `mode` of the tokens:
+    what the objects add is of the last layer's kind, and details of the image are in the others."""
+    def layers(rose: Rose, images: Tensor, graphs: Batch) -> list[Tensor]:
+        encoder = rose.image_encoder
+        *inner, last = encoder.layers(images, layer_indices(len(encoder.blocks)), cls=True)
+        encoded = Encoded(last, *rose.encode_osm(graphs, rose.check(images, graphs)))
+        fused = rose.fuse_encoded(encoded, images, graphs, mode)
+        return [tokens[:, 1 - last.shape[1]:] for tokens in (*inner, fused)]  # without CLS
+    return layers
 
 
 _IMAGE = ("image_encoder.",)
@@ -77,7 +108,8 @@ _READOUT = ("osm_encoder.readout.",)
 
 IMAGE = Representation(_IMAGE,
                        tokens=lambda rose, images, graphs: rose.encode_image(images)[:, 1:],
-                       vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0])
+                       vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0],
+                       layers=image_layers)
 OSM = Representation(
     _NODES, tokens=osm_tokens, width=lambda rose: rose.osm_encoder.out_dim,
     vector=lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1],
@@ -85,10 +117,12 @@ OSM = Representation(
 GLOBAL_FUSION = Representation(
     (*_IMAGE, *_NODES, *_READOUT, "graph_token_proj.", "token_proj.", "image_block."),
     tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 1:],
-    vector=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0])
+    vector=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0],
+    layers=fused_layers("global"))
 FINE_FUSION = Representation(
     (*_IMAGE, *_NODES, "token_proj.", "node_proj.", "osm_block.self_attn.",
      "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2."),
-    tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "fine"))
+    tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "fine"),
+    layers=fused_layers("fine"))
 OSM_RASTER = _rasterised(image=False)
 IMAGE_OSM_RASTER = _rasterised(image=True)
