@@ -264,6 +264,12 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
+    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
+        others = [name for name in choices_of(type(cfg), "modality")
+                  if not registry.MODALITIES[name].draws_osm]
+        raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
+                          "trained, and mode=knn trains nothing; pass mode=linear, or modality="
+                          f"{' or '.join(others)}")
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
                           "takes those of a checkpoint")

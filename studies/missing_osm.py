@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 @alone
 def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     check_several("ratios", cfg.ratios)
-    modalities = chosen_modalities(cfg)
+    base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios",
+                                   "remove_while_training": "while_training"})
+    modalities = chosen_modalities(cfg, base.mode)
     reading = [modality for modality in modalities if MODALITIES[modality].reads_osm]
     others = [modality for modality in modalities if modality not in reading]
     if not reading:
         raise ConfigError(f"modalities=[{','.join(others)}]: reads no OSM objects that could be "
                           "missing; add one that does, such as fusion")
-    base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios",
-                                   "remove_while_training": "while_training"})
     # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.grid import checked, run_cells
     from studies.report import Report

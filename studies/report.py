@@ -13,7 +13,7 @@ from studies.keys import StudyConfig
 from utils.drawing import save_figure
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
-from utils.tables import format_number, label_of, markdown_table, with_std
+from utils.tables import NOTHING, format_number, label_of, markdown_table, with_std
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 
@@ -84,12 +84,11 @@ class Report:
             spread = [outcome.spread[name] for name in columns]  # std is nan for a single seed
             rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
-        notes = []
         for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns]
-            notes.append(f"without a model, {label}: {', '.join(figures)}")
+            figures = [format_number(values.get(name, math.nan)) for name in columns]
+            rows.append([f"no model: {label}", *[NOTHING] * (len(keys) - 1), *figures])
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
-                          *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
+                          *(f"- {note}" for note in [*self.notes, *self._remarks()])])
 
     def _remarks(self) -> list[str]:
         """Return the outcomes' remarks, each with its cells unless all cells have it."""
