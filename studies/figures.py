@@ -16,6 +16,7 @@ MARKERS = "os^DvP"
 TITLE_WIDTH = 80     # characters across the plot
 WIDE = 16            # greatest x over least x that makes the axis logarithmic
 LABELLED_BARS = 18   # at most
+LONGEST_LABEL = 12   # characters of a bar's name on one line
 
 
 def study_figure(series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str,
@@ -78,6 +79,12 @@ def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float
         for x in at[np.isnan(mean)]:
             axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center",
                           fontsize=7)
-    axes.set_xticks(range(len(xs)), xs)
+    axes.set_xticks(range(len(xs)), [_narrow(x) for x in xs])
     axes.axhline(0, color="#222222", linewidth=0.8)
     axes.grid(axis="y", alpha=0.3)
+
+
+def _narrow(name: str) -> str:
+    """Return a bar's name that stays under its bar: a long one is broken at its last underscore."""
+    before, separator, after = name.rpartition("_")
+    return f"{before}{separator}\n{after}" if before and len(name) > LONGEST_LABEL else name
