@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from datasets.labelled import LabelledTiles
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.tile import AREA, LABEL
-from models.osm_raster import channel_table, choose_channels
+from models.osm_raster import OTHER, channel_table, choose_channels
 
 STRENGTHS = torch.logspace(-5, 3, 17, dtype=torch.float64)  # of the ridge, from which val chooses
 
@@ -20,7 +20,7 @@ STRENGTHS = torch.logspace(-5, 3, 17, dtype=torch.float64)  # of the ridge, from
 class Tagged(NamedTuple):
     """The objects of a tile."""
 
-    tags: list[str]  # "layer/value" of each, or "tag CODE" if the city does not name it
+    tags: list[str]  # "layer/value" of each; "tag CODE" if the city does not name it; or OTHER
     area: Tensor     # [n] share of the tile that each covers
 
 
@@ -28,8 +28,8 @@ def tagged(graph: Data, tags: Mapping[str, Sequence[str]]) -> Tagged:
     """Return the objects of a graph, whose label codes `tags` names by city."""
     names = tags.get(city_of(graph.name) or NO_CITY, ())
     codes = graph.x[:, LABEL].int().tolist()
-    return Tagged([names[code] if 0 <= code < len(names) else f"tag {code}" for code in codes],
-                  graph.x[:, AREA].double())
+    return Tagged([OTHER if code < 0 else names[code] if code < len(names) else f"tag {code}"
+                   for code in codes], graph.x[:, AREA].double())
 
 
 def channels_of(tiles: LabelledTiles) -> tuple[str, ...]:

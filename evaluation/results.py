@@ -50,7 +50,7 @@ def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
         return None
     remedy = start_again(path)
     identified = read_json(path, Fields({"identity": Table(Anything())}), remedy, CheckpointError)
-    check_identity(path, identified["identity"], setup.identity(seed))
+    check_identity(path, identified["identity"], setup.identity(seed), setup.defaults)
     names = list(next(iter(setup.problem.baselines().values())))
     figures = Fields(dict.fromkeys(names, Either([Number(), Null()])))
     result = read_json(path, Fields({

@@ -277,7 +277,7 @@ class Run:
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""
-        name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
+        name = f"{part}-{self.seed if tiles.degradation.is_drawn else 'all'}"
         computed = self.setup.features
         if name not in computed:
             loader = self._with_bar(self._build_loader(tiles, collate_labelled),
@@ -305,7 +305,8 @@ class Run:
                                               for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
-        return read_state(path, self.setup.identity(self.seed), self.sampler.steps_per_epoch)
+        return read_state(path, self.setup.identity(self.seed), self.setup.defaults,
+                          self.sampler.steps_per_epoch)
 
     def _continue(self, state: dict[str, Any] | None) -> None:
         with together(self.fabric):

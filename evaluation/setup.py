@@ -1,7 +1,7 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import json
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,9 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
-from datasets.labelled import LabelledTiles, read_list
+from datasets.labelled import LabelledTiles, read_list, splits_command
 from datasets.list_quality import shortcomings_of
+from datasets.osm_degradation import OsmDegradation
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
@@ -64,10 +65,11 @@ class Setup:
                                                    self.build["image_encoder"])
         fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
-        problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
+        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
+                      self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
         if registry.MODALITIES[cfg.modality].draws_osm:
-            whole = problem.tiles(self.dataset, self.lists["train"])
-            problem.head = replace(problem.head, channels=channels_of(whole))
+            # of one seed, so that all models of an evaluation have the same channels
+            problem.head = replace(problem.head, channels=channels_of(self.tiles("train", 0)))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -82,11 +84,20 @@ class Setup:
         return self.cfg.epochs == 0 and self.cfg.mode != "knn"
 
     def tiles(self, part: str, seed: int) -> LabelledTiles:
-        """Return the tiles of a list with their targets, and without the OSM objects that
-        `remove_ratio` removes for a run's seed."""
-        removes = part == self.reported or self.cfg.remove_while_training
-        return self.problem.tiles(self.dataset, self.lists[part],
-                                  self.cfg.remove_ratio if removes else 0.0, seed)
+        """Return the tiles of a list with their targets, and with OSM objects as the keys degrade
+        them for a run's seed."""
+        return self.problem.tiles(self.dataset, self.lists[part], degradation_of(
+            self.cfg, seed, training=part != self.reported))
+
+    def reported_tiles(self, degradation: OsmDegradation) -> LabelledTiles:
+        """Return the reported tiles with OSM objects of a quality; raise RoseError if the tiles do
+        not allow it, or none of them lies in the quarter that loses its objects."""
+        tiles = self.problem.tiles(self.dataset, self.lists[self.reported], degradation)
+        if not any(map(tiles.degrade.reaches, tiles.indices)):
+            raise ConfigError(f"remove_what={degradation.remove_what}: none of the {len(tiles)} "
+                              f"{self.reported} tiles lies there; name another quarter, or "
+                              "another list with test_file=")
+        return tiles
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
@@ -117,6 +128,11 @@ class Setup:
             values["classes"] = self.problem.record["classes"]
         values |= {f"build.{name}": value for name, value in self.build.items()}
         return json.loads(json.dumps(values))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return the defaults of the keys, which runs had that are older than a key."""
+        return {item.name: item.default for item in fields(self.cfg) if item.default is not MISSING}
 
     @cached_property
     def tiles_and_targets(self) -> str:
@@ -232,13 +248,32 @@ class Setup:
                                   "checkpoint of train_rose.py")
 
     def _read_lists(self) -> dict[str, list[int]]:
+        """Return the lists' tiles: to train and choose the epoch on, of `train_cities`; to report,
+        of `test_cities`."""
         cfg = self.cfg
-        lists = {"train": read_list(self.dataset, cfg.train_file, "train_file"),
-                 "val": read_list(self.dataset, cfg.val_file, "val_file")}
+        lists = {name: read_list(self.dataset, getattr(cfg, f"{name}_file"), f"{name}_file",
+                                 "train_cities", cfg.train_cities) for name in ("train", "val")}
         if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
                               or (self.dataset.root / OPTIONAL_TEST).is_file()):
-            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file")
+            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file", "test_cities",
+                                      cfg.test_cities)
+        if cfg.test_cities and ("test" not in lists or cfg.protocol == "release"):
+            why = ("protocol=release reports the val tiles, which are of train_cities; pass "
+                   "protocol=honest" if "test" in lists else
+                   f"there is no {OPTIONAL_TEST} whose tiles could be of these cities; write lists "
+                   f"with {splits_command(self.dataset.root)}")
+            raise ConfigError(f"test_cities=[{','.join(cfg.test_cities)}]: {why}")
         return lists
+
+
+def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> OsmDegradation:
+    """Return what the keys do to the OSM objects of the reported tiles, or of those for training
+    and validation, in a run with `seed`."""
+    removes = not training or cfg.remove_while_training
+    shifts = not training or cfg.shift_while_training
+    removal = (cfg.remove_ratio, cfg.remove_what) if removes else ()
+    return replace(OsmDegradation(*removal), reads=cfg.osm_reads, seed=seed,
+                   shift=cfg.osm_shift if shifts else 0.0)
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
@@ -256,6 +291,7 @@ def _untrained(cfg: EvaluateConfig) -> EvaluateConfig:
 
 
 def _check(cfg: EvaluateConfig) -> None:
+    degradation_of(cfg, 0)
     if (not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds)
             or not 0 <= min(cfg.seeds) <= max(cfg.seeds) < 2**32):
         raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "

@@ -121,7 +121,7 @@ class ImageEncoder(nn.Module):
 
     def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False) -> list[Tensor]:
         """Return the patch tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`,
-        counted from 0, each after the final norm; with `cls` [B, 1 + L, D], as of `encode`.
+        counted from 0, each after the final norm; with `cls` [B, 1 + L, D], CLS first.
 
         Raise ModelError for a block that there is not, or images of another shape.
         """

@@ -83,8 +83,8 @@ class OsmRaster(nn.Module):
             unnamed = [f"tag {code}" for code in range(max(numbers, default=-1) + 1)]
             tables.setdefault(ANY_TILE, channel_table(self.channels, unnamed))
         self._cities = {city: row for row, city in enumerate(tables)}
-        # the last column is that of codes without a name
-        unknown, = channel_table(self.channels, ["tag"])
+        # the last column is that of codes without a name, and of objects without a code
+        unknown, = channel_table(self.channels, [OTHER])
         most = max(map(len, tables.values())) + 1
         self.table = torch.tensor([[*table, *[unknown] * (most - len(table))]
                                    for table in tables.values()], device=self.proj.weight.device)

@@ -81,7 +81,7 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
     return replace(cfg, devices="1", seeds=list(study.seeds))
 
 
-def chosen_modalities(study: Any, mode: str) -> list[str]:
+def chosen_modalities(study: Any, mode: str = "") -> list[str]:
     """Return the study's modalities, by default all that a `mode` of the evaluation takes; raise
     ConfigError if one is not known."""
     choices = QUESTIONS[study.problem].modalities

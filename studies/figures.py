@@ -16,7 +16,8 @@ MARKERS = "os^DvP"
 TITLE_WIDTH = 80     # characters across the plot
 WIDE = 16            # greatest x over least x that makes the axis logarithmic
 LABELLED_BARS = 18   # at most
-LONGEST_LABEL = 12   # characters of a bar's name on one line
+CHARACTERS_PER_INCH = 10  # of names beside one another
+CROWDED = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
 
 
 def study_figure(series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str,
@@ -79,12 +80,9 @@ def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float
         for x in at[np.isnan(mean)]:
             axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center",
                           fontsize=7)
-    axes.set_xticks(range(len(xs)), [_narrow(x) for x in xs])
+    names = [x.replace(":", "\n").replace("_", " ") for x in xs]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    crowded = longest * len(xs) > CHARACTERS_PER_INCH * axes.figure.get_figwidth()
+    axes.set_xticks(range(len(xs)), names, **CROWDED if crowded else {})
     axes.axhline(0, color="#222222", linewidth=0.8)
     axes.grid(axis="y", alpha=0.3)
-
-
-def _narrow(name: str) -> str:
-    """Return a bar's name that stays under its bar: a long one is broken at its last underscore."""
-    before, separator, after = name.rpartition("_")
-    return f"{before}{separator}\n{after}" if before and len(name) > LONGEST_LABEL else name

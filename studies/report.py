@@ -1,7 +1,7 @@
 """What a study leaves: NAME.csv with a row a run and seed, NAME.md, results.json, its figure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Report:
     outcomes: Sequence[Outcome]
     xlabel: str                # what the plot's x are
     notes: Sequence[str] = ()  # what else a reader of the figures must know
+    same_baselines: bool = True  # False: cells report other tiles, and each has its own
+    varying: Collection[str] = ()  # baselines that differ by design; `write` is given them as series
 
     @property
     def question(self) -> Question:
@@ -42,7 +44,8 @@ class Report:
         first = self.outcomes[0]
         seeds = len(self.study.seeds)
         spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
-        tiles = first.summaries[0]["tiles"][first.reported]
+        counts = {outcome.summaries[0]["tiles"][first.reported] for outcome in self.outcomes}
+        tiles = " to ".join(map(str, sorted({min(counts), max(counts)})))
         return (f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} "
                 f"tiles, {spread}")
 
@@ -84,9 +87,9 @@ class Report:
             spread = [outcome.spread[name] for name in columns]  # std is nan for a single seed
             rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
-        for label, values in self._baselines.items():
-            figures = [format_number(values.get(name, math.nan)) for name in columns]
-            rows.append([f"no model: {label}", *[NOTHING] * (len(keys) - 1), *figures])
+        for label in self._baselines:
+            rows.append([f"no model: {label}", *[NOTHING] * (len(keys) - 1),
+                         *(self._range_of_baseline(label, name) for name in columns)])
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*self.notes, *self._remarks()])])
 
@@ -101,11 +104,20 @@ class Report:
 
     def _baseline(self) -> dict[str, float]:
         """Return the best prediction without a model, by name."""
+        if not self.same_baselines:
+            return {}
         scores = {f"no model: {label}": values[self.question.score]
-                  for label, values in self._baselines.items()}
+                  for label, values in self._baselines.items() if label not in self.varying}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
+
+    def _range_of_baseline(self, label: str, figure: str) -> str:
+        """Return a figure of a baseline: of all cells, if they differ by design."""
+        last = self._baselines[label][figure]
+        values = [last] if self.same_baselines and label not in self.varying else [
+            outcome.summaries[0]["baselines"][label][figure] for outcome in self.outcomes]
+        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:

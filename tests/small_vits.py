@@ -18,11 +18,12 @@ def small(name: str, pretrained: bool, **sizes: Any) -> nn.Module:
 
 plain = partial(small, "vit_small_patch16_224")
 patch8 = partial(small, "vit_small_patch8_224")
+patch15 = partial(small, "vit_small_patch16_224", patch_size=15, img_size=60)
 clip = partial(small, "vit_base_patch16_clip_224")
 distilled = partial(small, "deit_tiny_distilled_patch16_224")
 siglip = partial(small, "vit_base_patch16_siglip_224")
 pooled_register = partial(small, "vit_little_patch16_reg1_gap_256")
-registers = partial(small, "vit_small_patch14_reg4_dinov2", img_size=70)
+registers = partial(small, "vit_small_patch14_reg4_dinov2", patch_size=16)
 rms_swiglu = partial(small, "aimv2_large_patch14_224", img_size=70)
 dinov3 = partial(small, "vit_small_patch16_dinov3")
 eva02 = partial(small, "eva02_tiny_patch14_224", img_size=70)

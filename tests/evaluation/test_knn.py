@@ -110,7 +110,8 @@ def test_what_it_says_and_draws(tiny, tmp_path, capsys):
 
 BAD = {
     "fewer tiles than k": ("pop", [], "tiles: 3 training tiles have a target, "
-                                      "expected knn_k=5 or more; pass a smaller knn_k=, or a longer"),
+                                      "expected knn_k=5 or more; pass a smaller knn_k=, or a "
+                                      "longer"),
     "fewer patches than k": ("seg", ["knn_k=13"], "tiles: 12 patches of the training tiles have"),
     "no neighbour": ("seg", ["knn_k=0"], "knn_k=0: must be 1 or more"),
 }

@@ -82,7 +82,9 @@ def test_layers_end_with_the_tokens_and_begin_in_the_encoder(modality):
     layers = representation.layers(rose, images, graphs)
     torch.testing.assert_close(layers[-1], representation.tokens(rose, images, graphs))
     encoder = rose.image_encoder
-    torch.testing.assert_close(layers[1], encoder.layers(images, [2])[0])
+    embedded = torch.cat([encoder.cls_token.expand(2, -1, -1), encoder.embed(images).tokens], 1)
+    block_3 = encoder.blocks[:3](encoder.norm_pre(embedded))
+    torch.testing.assert_close(layers[1], encoder.norm(block_3)[:, 1:])
 
 
 def test_layers_are_evenly_spaced():
@@ -106,9 +108,9 @@ def test_a_pyramid_reads_all_scales_and_answers_on_the_finest():
 def test_a_pyramid_of_a_modality_without_layers(monkeypatch):
     monkeypatch.setitem(registry.MODALITIES, "beside", registry.Modality(
         "tests.toys:BESIDE", ("tokens", "vector"), ("image", "osm")))
-    with pytest.raises(ModelError, match="decoder=pyramid: reads layers of the image encoder, which "
-                                         "modality=beside does not have; choose modality=image or "
-                                         "modality=fusion or modality=fine"):
+    with pytest.raises(ModelError, match="decoder=pyramid: reads layers of the image encoder, "
+                                         "which modality=beside does not have; choose "
+                                         "modality=image or modality=fusion or modality=fine"):
         build_segmenter(build_rose(SMALL), "beside", "pyramid")
 
 
