@@ -75,7 +75,7 @@ class OsmStudy:
 
     def _cell(self, modality: str, value: _Value, runs: tuple[EvaluateConfig, ...],
               measures: bool = False) -> "Cell":
-        from studies.grid import Cell, Outcome
+        from studies.grid import Cell
 
         keys = {"modality": modality, self.column: value, **self.also(value)}
         return Cell(keys, runs, measures)

@@ -32,7 +32,7 @@ class Report:
     xlabel: str                # what the plot's x are
     notes: Sequence[str] = ()  # what else a reader of the figures must know
     same_baselines: bool = True  # False: cells report other tiles, and each has its own
-    varying: Collection[str] = ()  # baselines that differ by design; `write` is given them as series
+    varying: Collection[str] = ()  # baselines that read the objects, and are among the series
 
     @property
     def question(self) -> Question:
