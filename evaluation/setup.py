@@ -9,6 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
+from datasets.dealt_lists import fold_folder, parse_fold
 from datasets.labelled import LabelledTiles, read_list, splits_command
 from datasets.list_quality import shortcomings_of
 from datasets.osm_degradation import OsmDegradation
@@ -26,7 +27,7 @@ from models.network_file import NetworkFile
 from models.rose import stated_positions
 from training import compatibility, own_city
 from utils.config import choices_of, result_values
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
@@ -177,8 +178,7 @@ class Setup:
 
     def shortcomings(self) -> list[str]:
         """Return why figures on these lists say little, a sentence each."""
-        files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
-                 "test": self.cfg.test_file}
+        files = self._list_files()
         seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
         if self.measures:
             seen = {self.reported: seen[self.reported]}
@@ -250,20 +250,30 @@ class Setup:
     def _read_lists(self) -> dict[str, list[int]]:
         """Return the lists' tiles: to train and choose the epoch on, of `train_cities`; to report,
         of `test_cities`."""
-        cfg = self.cfg
-        lists = {name: read_list(self.dataset, getattr(cfg, f"{name}_file"), f"{name}_file",
-                                 "train_cities", cfg.train_cities) for name in ("train", "val")}
-        if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
-                              or (self.dataset.root / OPTIONAL_TEST).is_file()):
-            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file", "test_cities",
-                                      cfg.test_cities)
-        if cfg.test_cities and ("test" not in lists or cfg.protocol == "release"):
+        cfg, files, root = self.cfg, self._list_files(), self.dataset.root
+        folder = Path(files["val"]).parent
+        if cfg.fold and not (root / folder).is_dir():
+            raise TileError(f"fold={cfg.fold}: {root} has no folder {folder} with the fold's "
+                            "lists; write those of all folds with "
+                            f"{splits_command(root, fold=cfg.fold)}")
+        if cfg.test_file == OPTIONAL_TEST and not (root / files["test"]).is_file():
+            del files["test"]
+        if cfg.test_cities and ("test" not in files or cfg.protocol == "release"):
             why = ("protocol=release reports the val tiles, which are of train_cities; pass "
-                   "protocol=honest" if "test" in lists else
+                   "protocol=honest" if "test" in files else
                    f"there is no {OPTIONAL_TEST} whose tiles could be of these cities; write lists "
-                   f"with {splits_command(self.dataset.root)}")
+                   f"with {splits_command(root)}")
             raise ConfigError(f"test_cities=[{','.join(cfg.test_cities)}]: {why}")
-        return lists
+        key = {"train": "train_cities", "val": "train_cities", "test": "test_cities"}
+        return {part: read_list(self.dataset, file, f"{part}_file", key[part],
+                                getattr(cfg, key[part])) for part, file in files.items()}
+
+    def _list_files(self) -> dict[str, str]:
+        """Return the list of each part, below the dataset's folder."""
+        cfg = self.cfg
+        folder = Path(fold_folder(*parse_fold("fold", cfg.fold)) if cfg.fold else "")
+        files = {"train": cfg.train_file, "val": cfg.val_file, "test": cfg.test_file}
+        return {part: str(folder / file) for part, file in files.items() if file}
 
 
 def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> OsmDegradation:
@@ -306,6 +316,8 @@ def _check(cfg: EvaluateConfig) -> None:
         raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
                           "trained, and mode=knn trains nothing; pass mode=linear, or modality="
                           f"{' or '.join(others)}")
+    if cfg.fold:
+        parse_fold("fold", cfg.fold)
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
                           "takes those of a checkpoint")

@@ -117,16 +117,17 @@ def conduct(study: OsmStudy, cfg: StudyConfig, rest: Sequence[str], base: Evalua
     """Run the cells of all modalities, and write the outputs: a line, or bars, of each modality
     that reads OSM objects, and the scores of the others beside them."""
     from evaluation.setup import degradation_of
-    from studies.grid import checked, run_cells, set_up
+    from studies.grid import checked, over_folds, run_cells, set_up
     from studies.report import Report
     from utils.tables import with_std
 
     reading, others = split_modalities(cfg, "degraded", base.mode)
     trains = study.training is not None
-    cells = checked([cell for modality in chosen_modalities(cfg, base.mode)
-                     for cell in study.cells(base, cfg.out, modality)])
+    cells = checked(over_folds(cfg, base, lambda cfg, base: [
+        cell for modality in chosen_modalities(cfg, base.mode)
+        for cell in study.cells(base, cfg.out, modality)]))
     if not trains:  # now, before hours of training
-        setup = set_up(replace(base, modality=reading[0]))
+        setup = set_up(replace(base, modality=reading[0], fold=cells[0].runs[0].fold))
         for value in study.values:
             setup.reported_tiles(degradation_of(replace(base, **study.keys(value)), 0))
     outcomes = run_cells(cells)

@@ -33,13 +33,13 @@ def main(cfg: ModalitiesConfig, rest: list[str]) -> None:
     base = base_config(cfg, rest, {"modality": "modalities"})
     modalities = chosen_modalities(cfg, base.mode)
     # these import torch and timm, for which --help and a mistyped key need not wait
-    from studies.grid import Cell, checked, run_cells
+    from studies.grid import Cell, checked, over_folds, run_cells
     from studies.report import Report
 
-    cells = [Cell({"modality": modality},
-                  (replace(base, modality=modality, save_path=str(Path(cfg.out, modality))),))
-             for modality in modalities]
-    outcomes = run_cells(checked(cells))
+    outcomes = run_cells(checked(over_folds(cfg, base, lambda cfg, base: [
+        Cell({"modality": modality},
+             (replace(base, modality=modality, save_path=str(Path(cfg.out, modality))),))
+        for modality in modalities])))
     report = Report("modalities", "Modalities", IN_WORDS[base.mode], Path(cfg.out), cfg, rest,
                     outcomes, "modality",
                     better_than_fusion(outcomes, QUESTIONS[cfg.problem].score))
