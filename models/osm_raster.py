@@ -67,27 +67,28 @@ class OsmRaster(nn.Module):
         self.proj = Linear(2 * len(self.channels) * CELLS**2, rose.width)
         nn.init.zeros_(self.proj.bias)
         (nn.init.zeros_ if silent else nn.init.xavier_uniform_)(self.proj.weight)
-        self._cities: dict[str, int] = {}
-        self.register_buffer("table", torch.empty(0, 1, dtype=torch.long), persistent=False)
+        self.register_buffer("table", None, persistent=False)
+        self.know_tags({})
 
     def know_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
         """Learn what the label codes of graphs mean.
 
         Args:
             tags: city -> tag by label code, as of `TileDataset.tags`. The key ANY_TILE has those of
-                tiles of any other city. Codes of a city that is not there are called "tag CODE".
+                tiles of any other city. Without it, codes of other cities are called "tag CODE",
+                as in training on cities that do not name theirs.
         """
         tables = {city: channel_table(self.channels, names) for city, names in tags.items()}
         numbers = [int(match[1]) for name in self.channels if (match := _UNNAMED.fullmatch(name))]
-        if numbers or not tags:
+        if numbers or self.channels == (OTHER,):
             unnamed = [f"tag {code}" for code in range(max(numbers, default=-1) + 1)]
             tables.setdefault(ANY_TILE, channel_table(self.channels, unnamed))
         self._cities = {city: row for row, city in enumerate(tables)}
         # the last column is that of codes without a name, and of objects without a code
         unknown, = channel_table(self.channels, [OTHER])
-        most = max(map(len, tables.values())) + 1
-        self.table = torch.tensor([[*table, *[unknown] * (most - len(table))]
-                                   for table in tables.values()], device=self.proj.weight.device)
+        most = max(map(len, tables.values()), default=0) + 1
+        rows = [[*table, *[unknown] * (most - len(table))] for table in tables.values()]
+        self.table = torch.tensor(rows or [[unknown]], device=self.proj.weight.device)
 
     def forward(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """Return [B, L, D] of the tiles of `graphs` on a `grid` (rows, columns) of patches.
@@ -112,7 +113,8 @@ class OsmRaster(nn.Module):
             place = (graphs.batch * count + channel)[drawn]
             boxes = x[drawn, _CORNERS].unflatten(1, (4, 2))                              # [N, 4, 2]
             for some, at in zip(boxes.split(_AT_ONCE), place.split(_AT_ONCE), strict=True):
-                distance.index_reduce_(0, at, box_distance(some, rows, columns), "amin")
+                new = box_distance(some, rows, columns)
+                distance.scatter_reduce_(0, at[:, None, None].expand_as(new), new, "amin")
             coverage = (0.5 - distance * rows).clamp(0, 1)
             nearness = (1 - distance.clamp(min=0) / REACH).clamp(min=0)
         return torch.stack([coverage, nearness]).unflatten(1, (-1, count)).transpose(0, 1).flatten(
@@ -120,19 +122,26 @@ class OsmRaster(nn.Module):
 
     def _channel(self, graphs: Batch) -> Tensor:
         """Return each node's channel [N], -1 if it is drawn nowhere."""
-        rows = [self._row(name) for name in getattr(graphs, "name", [""] * graphs.num_graphs)]
-        row = torch.tensor(rows, device=graphs.x.device)[graphs.batch]
+        names = getattr(graphs, "name", [""] * graphs.num_graphs)
+        other = self._cities.get(ANY_TILE)
+        rows = [self._cities.get(name.rsplit("_", 2)[0], other) for name in names]
+        if None in rows:
+            self._refuse(names, rows, graphs.ptr.diff().tolist())
+        row = torch.tensor([row or 0 for row in rows], device=graphs.x.device)[graphs.batch]
         last = self.table.shape[1] - 1
         code = graphs.x[:, _LABEL].long()
         return self.table[row, code.where((code >= 0) & (code < last), last)]
 
-    def _row(self, tile: str) -> int:
-        row = self._cities.get(tile.rsplit("_", 2)[0], self._cities.get(ANY_TILE))
-        if row is None:
-            raise ModelError(f"graphs: the model does not know what the label codes of tile "
-                             f"{tile!r} mean, expected a city of {list(self._cities)}; call "
-                             "know_tags(dataset.tags) first")
-        return row
+    def _refuse(self, names: Sequence[str], rows: Sequence[int | None],
+                counts: Sequence[int]) -> None:
+        """Raise ModelError if a tile with objects is of a city without a row of the table."""
+        unknown = [name for name, row, count in zip(names, rows, counts, strict=True)
+                   if row is None and count]
+        if unknown:
+            raise ModelError(f"tile {unknown[0]!r}: nothing says what its label codes mean, and "
+                             f"the model draws objects by their tags, such as {self.channels[0]}; "
+                             "choose tiles whose city has label_names (in Python, call "
+                             "know_tags(dataset.tags)), or another modality")
 
 
 def box_distance(boxes: Tensor, rows: int, columns: int) -> Tensor:
