@@ -131,12 +131,17 @@ class ImageEncoder(nn.Module):
 
         Raise ModelError for a block that there is not, or images of another shape.
         """
+        return self.layers_of(self.embed(images), indices, cls)
+
+    def layers_of(self, patches: Patches, indices: Sequence[int],
+                  cls: bool = False) -> list[Tensor]:
+        """Return `layers` of embedded patches."""
         count = len(self.blocks)
         if not indices or not 0 <= min(indices) <= max(indices) < count:
             raise ModelError(f"indices={list(indices)}: expected numbers of the encoder's {count} "
                              f"blocks, 0 to {count - 1}")
         taken = {}
-        for number, (tokens,) in enumerate(self._after_blocks([self.embed(images)])):
+        for number, (tokens,) in enumerate(self._after_blocks([patches])):
             if number in indices:
                 taken[number] = self._with_cls(self.norm(tokens))[:, not cls:]
             if number == max(indices):
