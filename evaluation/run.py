@@ -47,6 +47,8 @@ class Measured:
     figures: dict[str, float]   # the problem's metrics
     details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
     metrics: Any                # computed the figures
+    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty if not asked for
+    tallies: dict[str, Tensor]
 
 
 class Run:
@@ -160,12 +162,14 @@ class Run:
             sys.exit(0)
 
     @torch.no_grad()
-    def measure(self, part: str) -> Measured:
-        """Return the model's figures on a list's tiles, independent of batches and processes."""
+    def measure(self, part: str, tally: bool = False) -> Measured:
+        """Return the model's figures on a list's tiles, independent of batches and processes; if
+        asked to `tally`, also what each tile adds to them."""
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         details: list[list[float]] = []
+        tallies: list[dict[str, Tensor]] = []
         loader = self._loader(part)
         with in_evaluation_mode(self.model), together(self.fabric):
             for *inputs, target in self._with_bar(loader, f"{part} tiles"):
@@ -178,9 +182,10 @@ class Run:
                 judged = self.problem.judged(outputs, self.network)
                 metrics.update(judged, target)
                 details += self.problem.details(judged, target)
+                tallies += [self.problem.tally(judged, target)] if tally else []
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
         measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
-                            metrics)
+                            metrics, self._joined(tallies))
         self._check_finite(measured, part)
         return measured
 
@@ -249,11 +254,19 @@ class Run:
         """Return the batches of `loader`, with a bar of their own if they take long."""
         return passing_bar(loader, f"seed {self.seed}, {what}", enabled=self.fabric.is_global_zero)
 
-    def _in_order(self, details: list[list[float]]) -> list[list[float]]:
-        """Return in the list's order all processes' details, dealt every world_size-th tile."""
+    def _in_order(self, details: list[Any]) -> list[Any]:
+        """Return in the list's order what all processes have of their tiles, dealt every
+        world_size-th."""
         dealt = gather(self.fabric, details)
         return [dealt[index % len(dealt)][index // len(dealt)]
                 for index in range(sum(map(len, dealt)))]
+
+    def _joined(self, tallies: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return in the list's order the tallies of all processes' batches."""
+        tiles = self._in_order([dict(zip(batch, of_tile, strict=True)) for batch in tallies
+                                for of_tile in zip(*batch.values(), strict=True)])
+        return {name: torch.stack([tile[name] for tile in tiles])
+                for name in (tiles[0] if tiles else ())}
 
     def _loader(self, part: str) -> DeviceLoader:
         """Return batches of a list: in the sampler's order for training, else this process's tiles
