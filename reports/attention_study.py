@@ -35,8 +35,7 @@ def attention_study_section(folder: Path, page: Path, report: str) -> Section:
         record = _ATTENTION.check(json_object(folder / RESULTS), "")
         lift, others = record.get("lift"), record.get("lift_of_others")
         names = sorted(path.stem for path in (folder / "figures").glob("attention_*.png"))
-        figures = [drawn(folder, name, f"Figure {name}", f"{name.replace('_', ' ')}.")
-                   for name in names]
+        figures = [drawn(folder, name, _caption(name), f"{_caption(name)}.") for name in names]
         blocks = [Block("Drawn", figures)] if figures else []
         blocks += [Block("By size", [table(
             ["box, in patches", "objects", "lift", "of other objects"],
@@ -51,5 +50,11 @@ def attention_study_section(folder: Path, page: Path, report: str) -> Section:
         headline = [("lift of an object's own box", shown(lift), "1 is chance"),
                     ("lift given by other objects", shown(others), "of the same tile")]
         lines = [f"Where {record['objects']:,} OSM objects of {record['tiles_with_objects']:,} "
-                 "tiles look in the image."]
+                 "tiles look in the image.", *filter(None, [record.get("verdict")])]
     return Section("Study", f"Attention: {folder.resolve().name}", folder, lines, headline, blocks)
+
+
+def _caption(name: str) -> str:
+    tile = name.removeprefix("attention_")
+    return ("Attention on their own box, by size and head" if tile == "shares"
+            else f"Where objects of tile {tile} look")

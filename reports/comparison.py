@@ -71,8 +71,8 @@ def matrices(models: Sequence[Compared], others: Sequence[Mapping[str, Compared]
     Args:
         others: of each model, its predictions without a model by label.
     """
-    axes = _axes(models)
-    if len(axes) != 2 or len(models) < 4:
+    axes = _axes(models) if len(models) > 3 and names else []
+    if len(axes) != 2:
         return None
     rows, columns = axes if not set(axes[1]) & {*_ROW_KEYS} else axes[::-1]
     place = {(_value(model, rows), _value(model, columns)): model for model in models}

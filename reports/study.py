@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports.blocks import Block, Section, drawn, facts, folded, settings, table
-from reports.comparison import Compared, Estimate, comparison, differing, matrices, signs
+from reports.comparison import TALL, Compared, Estimate, comparison, differing, matrices, signs
 from reports.differences import DIFFERENCE, differences_block, interval_of
 from reports.evaluation import RESULTS
 from reports.figures import better_of
@@ -84,8 +84,11 @@ def _section(record: dict[str, Any], folder: Path, page: Path, report: str) -> S
                                                                  for cell in cells),
                  f"the standard deviation of {seeds} seeds" if seeds > 1 else "")
     matrix = matrices(models, without, [score, *(name for name in names if name != score)])
+    listed = comparison(models, last, names, "model")
+    if matrix and len(models) > TALL:
+        listed = folded("All models as a list", listed)
     blocks = [Block("All models", [
-        matrix, comparison(models, last, names, "model"), told,
+        matrix, listed, told,
         *(element("p", element("b", "Note: "), remark, class_="remark")
           for remark in remarks[:_NOTES]),
         folded(f"{len(remarks) - _NOTES} more notes", element("ul", [
@@ -103,8 +106,8 @@ def _section(record: dict[str, Any], folder: Path, page: Path, report: str) -> S
         *(_runs(f"{place}: {_named(model)}", cell, folder, page, report)
           for place, (cell, model) in enumerate(zip(cells, models, strict=True), 1))]),
         Block("What was asked", _asked(record))]
-    title = f"{record['study'].replace('_', ' ').capitalize()}: {folder.resolve().name}"
-    return Section("Study", title, folder, [_line(record, seeds)],
+    study = record["study"].replace("_", " ").capitalize().replace("osm", "OSM")
+    return Section("Study", f"{study}: {folder.resolve().name}", folder, [_line(record, seeds)],
                    _headline(models, last, score), blocks)
 
 

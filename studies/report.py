@@ -1,4 +1,5 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md, results.json, its figure."""
+"""What a study leaves: its page, NAME.csv with a row a run and seed, NAME.md, results.json, its
+figure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,11 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reports import REPORT, write_report
 from studies.command import QUESTIONS, Question
 from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
-from utils.drawing import save_figure
+from utils.drawing import save_figures
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
 from utils.tables import format_number, label_of, markdown_table, with_std
@@ -63,7 +65,6 @@ class Report:
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
                               self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
-        picture = self.folder / "figures" / f"{self.name}.png"
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", [
@@ -72,9 +73,11 @@ class Report:
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
-        save_figure(figure, picture)
-        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
-              f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
+        save_figures({self.name: figure}, self.folder / "figures")
+        write_report([self.folder], self.folder / REPORT)
+        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {REPORT}, a page "
+              f"for the browser, {table.name}, {self.name}.csv, results.json, "
+              f"figures/{self.name}.png; and a folder for each cell")
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
@@ -86,7 +89,8 @@ class Report:
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
         for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns]
+            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns
+                       if name in values]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
