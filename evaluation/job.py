@@ -92,6 +92,8 @@ def in_words(summary: dict[str, Any]) -> str:
     config, seeds, folder = summary["config"], summary["seeds"], Path(summary["folder"])
     reported, several = summary["reported"], len(seeds) > 1
     trained = f", trained on {summary['tiles']['train']}" if config["epochs"] else ""
+    if config["mode"] == "knn":
+        trained = f", by the nearest of {summary['tiles']['train']} training tiles"
     spread = (f"  mean ± standard deviation of seeds {', '.join(map(str, seeds))}" if several
               else f"  seed {seeds[0]}") + _bootstrap(summary)
     model = {name: with_interval(mean, summary["std"][name], summary["intervals"].get(name))
@@ -129,6 +131,8 @@ def _conditions(summary: dict[str, Any]) -> list[str]:
                  else f"lr {config['lr']:g}, lr_multi {config['lr_multi']:g}")
         lines.append(f"  task {config['task']}: {kind}, {rates}, batch_size "
                      f"{config['batch_size']}, {config['epochs']} epochs")
+    elif config["mode"] == "knn":
+        lines.append(f"  {config['knn_k']} neighbours by cosine, without training")
     else:
         lines.append("  measured as it is, without training")
     if config["remove_ratio"]:

@@ -15,6 +15,7 @@ from training.keys import (
     in_data,
     in_network,
     in_outputs,
+    positions_key,
     workers_key,
 )
 from utils.cli.program import Choice, Program
@@ -43,12 +44,15 @@ class EvaluateConfig(MachineKeys):
     checkpoint: str | None = in_network(
         None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
               "last run in save_root_dir", result=False)
-    mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; "
+    mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; knn: "
+                                       "nothing, the nearest training patches or tiles answer; "
                                        "scratch: all, from random weights",
-                           choices=("finetune", "linear", "scratch"))
+                           choices=("finetune", "linear", "knn", "scratch"))
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
     pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
+    image_positions: str | None = positions_key(
+        "null: the checkpoint's; with pretrained=true own")
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
@@ -65,6 +69,7 @@ class EvaluateConfig(MachineKeys):
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,
                                     most=1_000_000)
+    knn_k: int = in_trained(5, "mode=knn: how many neighbours answer", least=1, most=10_000)
     num_workers: int | None = workers_key(f"; {BY_TILES}")
     cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of "
                                             "in every epoch; the figures are the same",
@@ -146,10 +151,11 @@ def default_folder(cfg: Any) -> str:
     if cfg.save_path is not None:
         return cfg.save_path
     target = getattr(cfg, "target", "")
-    decoder = getattr(cfg, "decoder", "linear")
+    decoder = "linear" if cfg.mode == "knn" else getattr(cfg, "decoder", "linear")
+    mode = "measured" if cfg.epochs == 0 and cfg.mode != "knn" else cfg.mode
     parts = [
         cfg.task, "" if cfg.task.endswith(target) else target, cfg.modality,
-        "" if decoder == "linear" else decoder, "measured" if cfg.epochs == 0 else cfg.mode,
+        "" if decoder == "linear" else decoder, mode,
         "" if cfg.protocol == "honest" else cfg.protocol,
         f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
         "while_training" if cfg.remove_while_training else "",

@@ -67,9 +67,6 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
-        head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
-        optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -81,9 +78,7 @@ class Run:
         state = self._state_to_continue()
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        for method in ("outputs", "decode"):  # processes share gradients whichever is called
-            self.model.mark_forward_method(method)
+        self._set_up(model)
         self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
@@ -101,7 +96,12 @@ class Run:
     @property
     def network(self) -> Downstream:
         """The model without Fabric's wrapper."""
-        return self.model.module
+        return getattr(self.model, "module", self.model)
+
+    def remember(self) -> None:
+        """Give a model of nearest neighbours the training tiles; raise TileError for too few."""
+        self.network.decoder.remember(self.train_tiles, self.fabric.device,
+                                      lambda: self._features("train", self.train_tiles))
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs that are left, counted from 1, beginning with the one stopped in."""
@@ -297,6 +297,18 @@ class Run:
                                               self.setup.folder / FOLDER / f"{name}.bin")
         return computed[name]
 
+    def _set_up(self, model: Downstream) -> None:
+        """Put the model on this process's device, with an optimiser if there is one to train."""
+        if self.cfg.mode == "knn":  # Fabric sets up no module without trainable parameters
+            self.model = model.to(self.fabric.device)
+            return
+        head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
+                                               self.cfg.weight_decay)
+        self.model, self.optimizer = self.fabric.setup(model, optimizer)
+        for method in ("outputs", "decode"):  # processes share gradients whichever is called
+            self.model.mark_forward_method(method)
+
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
         if self.cfg.resume == "never" and any((self.folder / name).exists()
@@ -347,7 +359,9 @@ class Run:
 
 def fit(run: Run) -> None:
     """Train `run` (Rose section 4), encoders and head at rates of their own, decayed step by step;
-    val chooses the epoch."""
+    val chooses the epoch. A model of nearest neighbours only looks at the training tiles."""
+    if run.cfg.mode == "knn":
+        run.remember()
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)

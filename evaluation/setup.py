@@ -1,6 +1,7 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import json
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from datasets.list_quality import shortcomings_of
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
+from evaluation.knn import nearest_model
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
 from models.network_file import NetworkFile
+from models.rose import stated_positions
 from training import compatibility, own_city
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError
@@ -44,11 +47,12 @@ class Setup:
     """
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
-        self.cfg, self.fabric, self.problem = cfg, fabric, problem
         _check(cfg)
+        cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
+        self.cfg, self.fabric, self.problem = cfg, fabric, problem
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
-        self.finetuned = self.trained and self.trained.head
+        self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
         self._check_epochs()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
         self.dataset = self._open_tiles()
@@ -68,6 +72,11 @@ class Setup:
         """What a model is for."""
         return self.finetuned or self.problem.head
 
+    @property
+    def measures(self) -> bool:
+        """Whether a fine-tuned model is only measured."""
+        return self.cfg.epochs == 0 and self.cfg.mode != "knn"
+
     def tiles(self, part: str, seed: int) -> LabelledTiles:
         """Return the tiles of a list with their targets, and without the OSM objects that
         `remove_ratio` removes for a run's seed."""
@@ -77,11 +86,16 @@ class Setup:
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
+        if self.cfg.mode == "knn":
+            return nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
         if self.finetuned:
             model = self.trained.downstream()
         else:
             rose = self.trained.rose() if self.trained else build_rose(**self.build)
             model = self.head.build(rose)
+        compatibility.check_image_size(
+            self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
+            model.rose.image_encoder.patch, self.cfg.image_size)
         return model.freeze() if self.cfg.mode == "linear" else model
 
     def seed_folder(self, seed: int) -> Path:
@@ -91,6 +105,8 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
+        if self.cfg.mode != "knn":
+            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
@@ -115,14 +131,14 @@ class Setup:
             remarks.append(f"{self.dataset.root}: its tiles were made with osm=null, and the "
                            "model, which was trained with OSM, sees every one as a tile without "
                            "objects; expect less of it")
-        if self.reported == "val":
-            why = ("as protocol=release has it" if self.cfg.protocol == "release"
-                   else f"there is no {self.cfg.test_file}")
-            remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the "
-                           "figures are better than on new tiles")
-        uses = [("train", part, "trained the model") for part in sorted({"val", self.reported})]
-        if self.reported == "test":
-            uses.append(("val", "test", "chose the epoch"))
+        if self.cfg.mode == "knn":
+            uses = [("train", self.reported, "are training tiles, each its own nearest")]
+        else:
+            remarks += self._remarks_of_choice()
+            uses = [("train", part, "trained the model")
+                    for part in sorted({"val", self.reported})]
+            if self.reported == "test":
+                uses.append(("val", "test", "chose the epoch"))
         for other, part, use in uses:
             shared = set(self.lists[other]) & set(self.lists[part])
             if shared:
@@ -130,13 +146,24 @@ class Setup:
                                "better than on new tiles")
         return remarks
 
+    def _remarks_of_choice(self) -> list[str]:
+        """Return a remark if the epoch was chosen on the tiles that are reported."""
+        if self.reported == "test":
+            return []
+        why = ("as protocol=release has it" if self.cfg.protocol == "release"
+               else f"there is no {self.cfg.test_file}")
+        return [f"the epoch was chosen on the tiles that are reported ({why}): the figures are "
+                "better than on new tiles"]
+
     def shortcomings(self) -> list[str]:
         """Return why figures on these lists say little, a sentence each."""
         files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
                  "test": self.cfg.test_file}
         seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
-        if self.cfg.epochs == 0:
+        if self.measures:
             seen = {self.reported: seen[self.reported]}
+        elif self.cfg.mode == "knn":
+            seen = {part: seen[part] for part in ("train", self.reported)}
         return [line for part, targets in seen.items()
                 for line in shortcomings_of(files[part], len(self.lists[part]), part == "train",
                                             **self.problem.for_shortcomings(targets))]
@@ -144,14 +171,17 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        choices = {name: getattr(cfg, name) for name in ("osm_norm_scope", "fine_input")
-                   if getattr(cfg, name) is not None}
+        names = ("osm_norm_scope", "fine_input", "image_positions")
+        choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
-            return None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
-                          "pretrained": cfg.pretrained, **choices}
-        network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
-        return network, {**network.build, "pretrained": cfg.pretrained}
+            network, build = None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
+                                    **choices}
+        else:
+            network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
+            build = network.build
+        build = {**build, "pretrained": cfg.pretrained}
+        return network, build | stated_positions(**build)
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch
@@ -172,7 +202,7 @@ class Setup:
         """Raise TileError if the modality reads what the tiles do not have; a fine-tuned model of
         both may be measured without objects."""
         modality = registry.MODALITIES[self.cfg.modality]
-        measured = self.cfg.epochs == 0 and modality.reads_image
+        measured = self.measures and modality.reads_image
         others = [f"modality={name}" for name in choices_of(type(self.cfg), "modality")
                   if set(registry.MODALITIES[name].reads) <= set(tiles.modalities)]
         remedy = (f"pass {' or '.join(others)}" if others else
@@ -183,7 +213,7 @@ class Setup:
 
     def _check_epochs(self) -> None:
         """Raise ConfigError if a fine-tuned model is to be measured, and none is there."""
-        if self.finetuned is None and self.cfg.epochs == 0:
+        if self.finetuned is None and self.measures:
             missing = (f"{self.trained.path} holds none" if self.trained
                        else "mode=scratch takes none")
             raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {missing}; "
@@ -214,6 +244,11 @@ def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
             cfg.image_encoder is not None or compatibility.last_run(cfg.save_root_dir) is None):
         return None
     return compatibility.find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
+
+
+def _untrained(cfg: EvaluateConfig) -> EvaluateConfig:
+    """Return the keys of mode=knn without those of a training, which then do not identify it."""
+    return replace(cfg, epochs=0, **({"decoder": "linear"} if hasattr(cfg, "decoder") else {}))
 
 
 def _check(cfg: EvaluateConfig) -> None:

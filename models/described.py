@@ -2,6 +2,7 @@
 
 from typing import get_args, get_type_hints
 
+from models.image_encoder import POSITIONS
 from models.rose import MODEL_KEYS
 from utils.contents import Either, Fields, Flag, Items, Null, Number, Rule, Text, Whole
 from utils.recipes import RECIPES, Recipe
@@ -21,6 +22,7 @@ BUILD = Fields(
     {"image_encoder": Text(most=200)},
     {"recipe": Text(tuple(RECIPES)), "pretrained": Flag(), "graph_in_dim": _WIDTH,
      "graph_out_dim": _WIDTH, "img_mask_ratio": _RATIO, "osm_mask_ratio": _RATIO,
+     "image_positions": Text(POSITIONS),
      **{name: Either([_recipe_key(name), Null()]) for name in MODEL_KEYS}}, closed=True)
 # what `TileDataset.describe` returns
 TILES = Fields({}, {

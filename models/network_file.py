@@ -68,11 +68,18 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: was made with image_encoder="
                                   f"{build['image_encoder']}, not {self._image_encoder}; leave "
                                   "image_encoder out, or give a checkpoint of that encoder")
+        given, there = self._overrides.get("image_positions"), build.get("image_positions", "rose")
+        if given not in (None, there):
+            raise CheckpointError(f"{self.path}: was made with image_positions={there}, not "
+                                  f"{given}; leave image_positions out, or give a checkpoint made "
+                                  "so")
         if ":" in build["image_encoder"] and self._image_encoder is None:
             raise CheckpointError(f"{self.path}: its image_encoder={build['image_encoder']} is "
                                   "described by files elsewhere, expected one of timm's own; if "
                                   "you trust it, pass image_encoder= with this value")
-        return {**build, **self._overrides, "pretrained": False}
+        chosen = {name: value for name, value in self._overrides.items()
+                  if name != "image_positions"}
+        return {**build, **chosen, "pretrained": False}
 
     @cached_property
     def head(self) -> Head | None:

@@ -70,6 +70,7 @@ class Rose(nn.Module):
 
     Args:
         image_encoder: name of a timm ViT; `pretrained` starts it from timm's weights.
+        image_positions: "rose" or "own", see `ImageEncoder`; None: "own" if `pretrained`.
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
@@ -94,6 +95,7 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        image_positions: str | None = None,
     ):
         super().__init__()
         for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
@@ -107,12 +109,18 @@ class Rose(nn.Module):
             "node_mask_scope": node_mask_scope, "relation_edges": relation_edges,
             "fine_input": fine_input,
         }
+        self.build |= stated_positions(image_positions, pretrained)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
 
-        self.image_encoder = ImageEncoder(image_encoder, pretrained)
+        self.image_encoder = ImageEncoder(image_encoder, pretrained,
+                                          self.build.get("image_positions", "rose"))
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
         self.width = width = self.image_encoder.width
+        if width % (2 * HEADS):
+            raise ModelError(f"image_encoder={image_encoder}: has the width {width}; the fusion's "
+                             f"{HEADS} attention heads need a multiple of {2 * HEADS}; choose "
+                             "another, such as vit_base_patch16_224")
         self.token_proj = Linear(width, width)                     # image tokens, for either block
         self.graph_token_proj = Linear(2 * graph_out_dim, width)
         self.node_proj = Linear(graph_out_dim, width)
@@ -129,16 +137,14 @@ class Rose(nn.Module):
         self._initialise(keep_patch_projection=pretrained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
-        """Set all but the ViT's blocks: Linear Xavier-uniform, bias 0, tokens normal(0.02)."""
-        inside = set(self.image_encoder.blocks.modules())
+        """Set all but the image encoder: Linear Xavier-uniform, bias 0, tokens normal(0.02)."""
+        inside = set(self.image_encoder.modules())
         for module in self.modules():
             if isinstance(module, nn.Linear) and module not in inside:
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        if not keep_patch_projection:
-            nn.init.xavier_uniform_(self.image_encoder.patch_embed.proj.weight.flatten(1))
-        tokens = self.image_encoder.cls_token, self.osm_encoder.mask_token, self.image_mask_token
-        for token in tokens:
+        self.image_encoder.initialise(keep_patch_projection)
+        for token in (self.osm_encoder.mask_token, self.image_mask_token):
             nn.init.normal_(token, std=0.02)
 
     def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
@@ -171,9 +177,9 @@ class Rose(nn.Module):
                              f"expected bool of shape {list(graphs.batch.shape)}")
 
         shown, hidden = masking.split_mask(image_mask, visible)                # [B, V], [B, L - V]
-        # both passes share the embedded patches [B, L, D], and each encoder runs once
+        # both passes share the embedded patches, and each encoder runs once
         patches = self.image_encoder.embed_patches(pixels, grid)
-        shown_tokens, all_tokens = self.image_encoder.encode(take_tokens(patches, shown), patches)
+        shown_tokens, all_tokens = self.image_encoder.encode(patches.take(shown), patches)
         masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)            # [N, 128]
         osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid)
         keys = self._image_from_osm(shown_tokens, shown, length,
@@ -349,13 +355,30 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
     """
     overrides = {key: value for key, value in overrides.items() if value is not None}
     chosen = resolve_recipe(recipe, **{key: overrides.pop(key, None) for key in MODEL_KEYS})
-    known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio")
+    if recipe == "release" and overrides.setdefault("image_positions", "rose") == "own":
+        raise ModelError("image_positions=own: recipe=release has the authors' fixed positions; "
+                         "leave image_positions out, or use recipe=rose")
+    known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio",
+             "image_positions")
     for key in overrides:
         if key not in known:
             raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it "
                              f"takes {', '.join(known + MODEL_KEYS)}")
     return Rose(image_encoder, pretrained, **{key: getattr(chosen, key) for key in MODEL_KEYS},
                 **overrides)
+
+
+def stated_positions(image_positions: str | None = None, pretrained: bool = False,
+                     recipe: str = "rose", **build: Any) -> dict[str, str]:
+    """Return {"image_positions": "own"} if arguments of `build_rose` make such a network, else {}:
+    what is said of a network says nothing of the paper's positions.
+
+    The encoder's own are kept by default where it starts from trained weights, except by
+    recipe=release.
+    """
+    own = pretrained and recipe != "release"
+    chosen = image_positions or ("own" if own else "rose")
+    return {} if chosen == "rose" else {"image_positions": chosen}
 
 
 def _squared_error(estimate: Tensor, target: Tensor) -> Tensor:

@@ -67,16 +67,18 @@ def measured_cells(cfg: MissingOsmConfig, base: EvaluateConfig, modality: str) -
     ratios = sorted({*cfg.ratios} - {0}) if MODALITIES[modality].reads_osm else []
     return [trained, *(Cell({"modality": modality, "remove_ratio": ratio},
                             tuple(measuring(trained.runs[0], ratio, seed) for seed in cfg.seeds),
-                            measures=True) for ratio in ratios)]
+                            measures=base.mode != "knn") for ratio in ratios)]
 
 
 def measuring(trained: EvaluateConfig, ratio: float, seed: int) -> EvaluateConfig:
     """Return the evaluation of the model that `trained` leaves for a seed, on reported tiles
-    without a share of their objects."""
+    without a share of their objects; mode=knn leaves none, and looks neighbours up once more."""
     from models.network_file import BEST
 
     best = str(Path(trained.save_path, f"seed_{seed}", BEST))
     folder = str(Path(f"{trained.save_path}_removed_{ratio:g}", f"model_of_seed_{seed}"))
+    if trained.mode == "knn":
+        return replace(trained, remove_ratio=ratio, seeds=[seed], save_path=folder)
     return replace(trained, checkpoint=best if trained.epochs != 0 else trained.checkpoint,
                    mode="finetune", pretrained=False, epochs=0, remove_ratio=ratio, seeds=[seed],
                    save_path=folder)

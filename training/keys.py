@@ -38,6 +38,13 @@ def precision_key(more: str = "", **rules: Any) -> Any:
                       + more, choices=PRECISIONS, **rules)
 
 
+def positions_key(default: str, **rules: Any) -> Any:
+    """State `image_positions`; `default` says what null means."""
+    return in_network(None, "rose: the paper's fixed ones; own: the positions, CLS, registers and "
+                            f"norm that the ViT was trained with (docs/encoders.md). {default}",
+                      choices=("rose", "own"), **rules)
+
+
 def workers_key(more: str = "") -> Any:
     """State `num_workers`; `more` ends its meaning."""
     return in_machine(2, "processes that load tiles; results do not depend on it" + more, least=0,
@@ -99,6 +106,9 @@ class TrainConfig(MachineKeys):
                                       most=HIGHEST_RATE)
     image_encoder: str | None = in_network("vit_base_patch16_224",
                                            f"any plain ViT of timm; {BY_TILES}")
+    image_positions: str | None = positions_key(
+        "null: own with pretrained=true, else rose; a run that is continued keeps its own",
+        result=False)
     pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
     graph_in_dim: int = in_network(524, "node width without the label code", least=16,
                                    most=65_536)

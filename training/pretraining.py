@@ -16,8 +16,8 @@ from torch import Tensor
 from datasets import EpochSampler, TileDataset
 from models import RoseOutput, build_rose
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose
-from training.compatibility import check_pretrainable
+from models.rose import MODEL_KEYS, Rose, stated_positions
+from training.compatibility import check_image_size, check_pretrainable
 from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
 from training.finite import check_weights, not_finite
 from training.keys import TrainConfig
@@ -94,9 +94,13 @@ class PretrainingRun:
             self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
                                         self.fabric.global_rank, self.fabric.world_size,
                                         accumulate=cfg.accumulate)
-            self.build = build_arguments(cfg)
+            self.last_saved: Path | None = None
+            checkpoint = self._checkpoint_to_continue()
+            self.build = build_arguments(cfg, checkpoint and checkpoint["build"])
             fabric.print(f"Building {cfg.image_encoder}")
             rose = build_rose(**self.build, pretrained=cfg.pretrained)
+            check_image_size(f"image_encoder={cfg.image_encoder}", rose.image_encoder.patch,
+                             cfg.image_size)
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.loader = pretraining_loader(
@@ -115,8 +119,7 @@ class PretrainingRun:
             outlook = too_short(
                 reach(cfg, self.base_lr, self.sampler.steps_per_epoch, self.total_steps),
                 weight_size(rose), self.total_steps, self.base_lr)
-            self.last_saved: Path | None = None
-            if checkpoint := self._checkpoint_to_continue():
+            if checkpoint:
                 load_strictly(rose, checkpoint["model"], str(self.last_saved))
         if cfg.compile:
             compile_in_place(rose, fabric.device)
@@ -281,6 +284,9 @@ class PretrainingRun:
         fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
         changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
                    if now[key] != then.get(key)]
+        positions = checkpoint["build"].get("image_positions", "rose")
+        if self.cfg.image_positions not in (None, positions):
+            changed.append(f"image_positions={self.cfg.image_positions} (there {positions})")
         if checkpoint["tiles"] != self._fingerprint():
             changed.append(f"the tiles of {self.cfg.data_path} (there others)")
         if changed:
@@ -365,9 +371,13 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
     return f"use batch_size={fits} accumulate={own // fits}"
 
 
-def build_arguments(cfg: TrainConfig) -> dict[str, Any]:
-    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights."""
+def build_arguments(cfg: TrainConfig, continued: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights; where
+    the positions are not given, they are those of the run `continued`, if any."""
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
             "osm_mask_ratio")
     values = asdict(cfg)
-    return {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}
+    build = {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}
+    if cfg.image_positions is None and continued is not None:
+        return build | stated_positions(continued.get("image_positions"))
+    return build | stated_positions(cfg.image_positions, cfg.pretrained, cfg.recipe)
