@@ -352,8 +352,9 @@ def reliability_figure(pixels: Sequence[float], confidence: Sequence[float],
     above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of pixels that is right")
     above.legend(fontsize=FIGURE_FONT, frameon=False, loc="upper left")
     sure, right = (np.nansum(shares * np.asarray(each)) for each in (confidence, accuracy))
-    above.set_title(f"ECE {format_number(error)}: {format_share(float(right))} of the pixels right, "
-                    f"mean confidence {format_share(float(sure))}", fontsize=FIGURE_FONT + 1)
+    above.set_title(f"ECE {format_number(error)}: {format_share(float(right))} of the pixels "
+                    f"right, mean confidence {format_share(float(sure))}",
+                    fontsize=FIGURE_FONT + 1)
     below.bar(edges[:-1], shares, np.diff(edges), align="edge", color="#9aa5ab",
               edgecolor="white")
     below.set(xlabel="confidence: probability of the predicted class", ylabel="share of pixels")

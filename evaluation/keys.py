@@ -41,6 +41,9 @@ class EvaluateConfig(MachineKeys):
                                                    "each tile; osm-train100.txt: fewer labels")
     val_file: str = in_data("val.txt", "chooses the epoch")
     test_file: str | None = in_data("test.txt", "measured once, at the end; may be absent")
+    fold: str | None = in_data(None, "k/n, such as 1/5: the lists in fold-1-of-5/, which `python "
+                                     "-m datasets.splits split.fold=1/5` writes; null: those in "
+                                     "data_root")
     checkpoint: str | None = in_network(
         None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
               "last run in save_root_dir", result=False)
@@ -143,7 +146,7 @@ def implied(given: Mapping[str, str]) -> list[str]:
 
 
 NAMED_BY = ("task", "target", "modality", "decoder", "mode", "epochs", "protocol", "remove_ratio",
-            "remove_while_training")
+            "remove_while_training", "fold")
 
 
 def default_folder(cfg: Any) -> str:
@@ -159,6 +162,7 @@ def default_folder(cfg: Any) -> str:
         "" if cfg.protocol == "honest" else cfg.protocol,
         f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
         "while_training" if cfg.remove_while_training else "",
+        f"fold_{cfg.fold.replace('/', '_of_')}" if cfg.fold else "",
     ]
     return str(Path(cfg.save_root_dir, "_".join(part for part in parts if part)))
 

@@ -9,7 +9,8 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
-from datasets.labelled import LabelledTiles, read_list
+from datasets.dealt_lists import fold_folder, parse_fold
+from datasets.labelled import LabelledTiles, read_list, splits_command
 from datasets.list_quality import shortcomings_of
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
@@ -24,7 +25,7 @@ from models.network_file import NetworkFile
 from models.rose import stated_positions
 from training import compatibility, own_city
 from utils.config import choices_of, result_values
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
@@ -157,8 +158,7 @@ class Setup:
 
     def shortcomings(self) -> list[str]:
         """Return why figures on these lists say little, a sentence each."""
-        files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
-                 "test": self.cfg.test_file}
+        files = self._list_files()
         seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
         if self.measures:
             seen = {self.reported: seen[self.reported]}
@@ -228,13 +228,23 @@ class Setup:
                                   "checkpoint of train_rose.py")
 
     def _read_lists(self) -> dict[str, list[int]]:
+        files, root = self._list_files(), self.dataset.root
+        folder = Path(files["val"]).parent
+        if self.cfg.fold and not (root / folder).is_dir():
+            raise TileError(f"fold={self.cfg.fold}: {root} has no folder {folder} with the fold's "
+                            "lists; write those of all folds with "
+                            f"{splits_command(root, fold=self.cfg.fold)}")
+        if self.cfg.test_file == OPTIONAL_TEST and not (root / files["test"]).is_file():
+            del files["test"]
+        return {part: read_list(self.dataset, file, f"{part}_file")
+                for part, file in files.items()}
+
+    def _list_files(self) -> dict[str, str]:
+        """Return the list of each part, below the dataset's folder."""
         cfg = self.cfg
-        lists = {"train": read_list(self.dataset, cfg.train_file, "train_file"),
-                 "val": read_list(self.dataset, cfg.val_file, "val_file")}
-        if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
-                              or (self.dataset.root / OPTIONAL_TEST).is_file()):
-            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file")
-        return lists
+        folder = Path(fold_folder(*parse_fold("fold", cfg.fold)) if cfg.fold else "")
+        files = {"train": cfg.train_file, "val": cfg.val_file, "test": cfg.test_file}
+        return {part: str(folder / file) for part, file in files.items() if file}
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
@@ -260,6 +270,8 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
+    if cfg.fold:
+        parse_fold("fold", cfg.fold)
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
                           "takes those of a checkpoint")

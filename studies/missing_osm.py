@@ -40,13 +40,13 @@ def main(cfg: MissingOsmConfig, rest: list[str]) -> None:
     base = base_config(cfg, rest, {"modality": "modalities", "remove_ratio": "ratios",
                                    "remove_while_training": "while_training"})
     # these import torch and timm, for which --help and a mistyped key need not wait
-    from studies.grid import checked, run_cells
+    from studies.grid import checked, over_folds, run_cells
     from studies.report import Report
     from utils.tables import with_std
 
-    cells = trained_cells if cfg.while_training else measured_cells
-    outcomes = run_cells(checked([cell for modality in modalities
-                                  for cell in cells(cfg, base, modality)]))
+    cells_of = trained_cells if cfg.while_training else measured_cells
+    outcomes = run_cells(checked(over_folds(cfg, base, lambda cfg, base: [
+        cell for modality in modalities for cell in cells_of(cfg, base, modality)])))
     where = "training and reported" if cfg.while_training else outcomes[0].reported
     report = Report("missing_osm", "Missing OSM", IN_WORDS[base.mode],
                     Path(cfg.out, "while_training" if cfg.while_training else ""), cfg, rest,

@@ -4,18 +4,22 @@ figure."""
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evaluation.results import read_seed
 from reports import REPORT, write_report
+from reports.figures import better_of, with_interval
 from studies.command import QUESTIONS, Question
+from studies.differences import ALL_PAIRS, HEADER, Difference, differences_of
 from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
 from utils.drawing import save_figures
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
-from utils.tables import format_number, label_of, markdown_table, with_std
+from utils.tables import format_number, label_of, markdown_table
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 
@@ -41,10 +45,13 @@ class Report:
     @property
     def headline(self) -> str:
         """One line that says what the figures are of."""
-        first = self.outcomes[0]
+        first, folds = self.outcomes[0], self.study.folds
         seeds = len(self.study.seeds)
-        spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
-        tiles = first.summaries[0]["tiles"][first.reported]
+        runs = f"{seeds} seeds" if seeds > 1 else "1 seed"
+        runs += f" x {folds} folds" if folds else ""
+        spread = f"mean ± std of {runs}" if seeds > 1 or folds else runs
+        of_folds = {summary["config"].get("fold"): summary for summary in first.summaries}
+        tiles = sum(summary["tiles"][first.reported] for summary in of_folds.values())
         return (f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} "
                 f"tiles, {spread}")
 
@@ -68,8 +75,9 @@ class Report:
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", [
-            {**outcome.cell.keys, "seed": seed, "epoch": outcome.epochs[seed], **figures}
-            for outcome in self.outcomes for seed, figures in outcome.per_seed.items()])
+            {**outcome.cell.keys, **run, "epoch": summary["epochs"][run["seed"]],
+             **summary["per_seed"][run["seed"]]}
+            for outcome in self.outcomes for run, summary in outcome.runs])
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
@@ -84,8 +92,9 @@ class Report:
         columns = [name for name in self.outcomes[0].spread if not name.startswith("iou_")]
         rows = []
         for outcome in self.outcomes:
-            spread = [outcome.spread[name] for name in columns]  # std is nan for a single seed
-            rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
+            ends = self._intervals.get(outcome.cell.name, {})
+            rows.append([*outcome.cell.labels.values(), *(
+                with_interval(*outcome.spread[name], ends.get(name)) for name in columns)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
         for label, values in self._baselines.items():
@@ -93,7 +102,37 @@ class Report:
                        if name in values]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
-                          *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
+                          *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()]),
+                          *self._differences_text()])
+
+    def _differences_text(self) -> list[str]:
+        """Return the lines of the table that says which differences are real."""
+        if not self._differences:
+            return []
+        others = "" if len(self.outcomes) <= ALL_PAIRS else ", of the best and each other model"
+        return ["", f"Which differences are real{others}: those whose 95% interval, over the same "
+                "draws of blocks of tiles, excludes 0.", "",
+                markdown_table(HEADER, [each.row for each in self._differences])]
+
+    @cached_property
+    def _compared(self) -> tuple[list[Difference], dict[str, dict[str, Any]]]:
+        """The differences of the score, and each cell's intervals; of cells whose tiles are
+        recorded."""
+        runs = {outcome.cell.name: [read_seed(folder) for folder in outcome.folders]
+                for outcome in self.outcomes}
+        return differences_of(
+            {cell: tallies for cell, tallies in runs.items() if all(tallies)},
+            {outcome.cell.name: outcome.spread[self.question.score][0]
+             for outcome in self.outcomes},
+            self.question.score, better_of(self.question.score) or max)
+
+    @property
+    def _differences(self) -> list[Difference]:
+        return self._compared[0]
+
+    @property
+    def _intervals(self) -> dict[str, dict[str, Any]]:
+        return self._compared[1]
 
     def _remarks(self) -> list[str]:
         """Return the outcomes' remarks, each with its cells unless all cells have it."""
@@ -127,7 +166,10 @@ class Report:
             "checkpoint": next((summary["checkpoint"] for summary in trained
                                 if summary["checkpoint"]), None),  # none from scratch
             "config": asdict(self.study), "evaluation_overrides": list(self.overrides),
-            "cells": [_of_cell(outcome) for outcome in self.outcomes],
+            "cells": [{**_of_cell(outcome),
+                       "intervals": self._intervals.get(outcome.cell.name, {})}
+                      for outcome in self.outcomes],
+            "differences": [each.record for each in self._differences],
         }
 
 
