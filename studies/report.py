@@ -1,4 +1,5 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md, results.json, its figure."""
+"""What a study leaves: its page, NAME.csv with a row a run and seed, NAME.md, results.json, its
+figure."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.results import read_seed
+from reports import REPORT, write_report
 from reports.figures import better_of, with_interval
 from studies.command import QUESTIONS, Question
 from studies.differences import ALL_PAIRS, HEADER, Difference, differences_of
 from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
-from utils.drawing import save_figure
+from utils.drawing import save_figures
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
 from utils.tables import NOTHING, format_number, label_of, markdown_table
@@ -72,7 +74,6 @@ class Report:
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
                               self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
-        picture = self.folder / "figures" / f"{self.name}.png"
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", [
@@ -82,9 +83,11 @@ class Report:
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
-        save_figure(figure, picture)
-        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
-              f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
+        save_figures({self.name: figure}, self.folder / "figures")
+        write_report([self.folder], self.folder / REPORT)
+        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {REPORT}, a page "
+              f"for the browser, {table.name}, {self.name}.csv, results.json, "
+              f"figures/{self.name}.png; and a folder for each cell")
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
