@@ -66,10 +66,6 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
-        head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
-        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
-        optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -81,8 +77,7 @@ class Run:
         state = self._state_to_continue()
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
-        model, self.optimizer = self.fabric.setup(model, optimizer)
-        self._share_gradients(model)
+        self._set_up(model)
         self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
@@ -97,16 +92,15 @@ class Run:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def _share_gradients(self, model: nn.Module) -> None:
-        """Take a model that Fabric set up; processes share gradients whichever method is called."""
-        self.model = model
-        for method in ("outputs", "decode"):
-            model.mark_forward_method(method)
-
     @property
     def network(self) -> Downstream:
         """The model without Fabric's wrapper."""
-        return self.model.module
+        return getattr(self.model, "module", self.model)
+
+    def remember(self) -> None:
+        """Give a model of nearest neighbours the training tiles; raise TileError for too few."""
+        self.network.decoder.remember(self.train_tiles, self.fabric.device,
+                                      lambda: self._features("train", self.train_tiles))
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs that are left, counted from 1, beginning with the one stopped in."""
@@ -289,7 +283,7 @@ class Run:
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""
-        name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
+        name = f"{part}-{self.seed if tiles.degradation.is_drawn else 'all'}"
         computed = self.setup.features
         if name not in computed:
             loader = self._with_bar(self._build_loader(tiles, collate_labelled),
@@ -297,6 +291,24 @@ class Run:
             computed[name] = compute_features(self.network, tiles, loader, self.fabric,
                                               self.setup.folder / FOLDER / f"{name}.bin")
         return computed[name]
+
+    def _set_up(self, model: Downstream) -> None:
+        """Put the model on this process's device, with an optimiser if there is one to train."""
+        if self.cfg.mode == "knn":  # Fabric sets up no module without trainable parameters
+            self.model = model.to(self.fabric.device)
+            return
+        head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
+        optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
+                                               self.cfg.weight_decay, self.cfg.layer_decay)
+        model, self.optimizer = self.fabric.setup(model, optimizer)
+        self._share_gradients(model)
+
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
@@ -349,7 +361,9 @@ class Run:
 
 def fit(run: Run) -> None:
     """Train `run` (Rose section 4), encoders and head at rates of their own, decayed step by step;
-    val chooses the epoch."""
+    val chooses the epoch. A model of nearest neighbours only looks at the training tiles."""
+    if run.cfg.mode == "knn":
+        run.remember()
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)

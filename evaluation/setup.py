@@ -1,7 +1,7 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import json
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
-from datasets.labelled import LabelledTiles, read_list
+from datasets.labelled import LabelledTiles, read_list, splits_command
 from datasets.list_quality import shortcomings_of
+from datasets.osm_degradation import OsmDegradation
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
+from evaluation.knn import nearest_model
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
@@ -49,12 +51,13 @@ class Setup:
     """
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
-        self.cfg, self.fabric, self.problem = cfg, fabric, problem
         _check(cfg)
         self.image_weights = describe_image_weights(cfg.image_weights)
+        cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
+        self.cfg, self.fabric, self.problem = cfg, fabric, problem
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
-        self.finetuned = self.trained and self.trained.head
+        self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
         self._check_epochs()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
         self.dataset = self._open_tiles()
@@ -66,7 +69,8 @@ class Setup:
         fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
         check_freeze(cfg.freeze, self.cfg.epochs, "epochs")
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
-        problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
+        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
+                      self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -75,21 +79,40 @@ class Setup:
         """What a model is for."""
         return self.finetuned or self.problem.head
 
+    @property
+    def measures(self) -> bool:
+        """Whether a fine-tuned model is only measured."""
+        return self.cfg.epochs == 0 and self.cfg.mode != "knn"
+
     def tiles(self, part: str, seed: int) -> LabelledTiles:
-        """Return the tiles of a list with their targets, and without the OSM objects that
-        `remove_ratio` removes for a run's seed."""
-        removes = part == self.reported or self.cfg.remove_while_training
-        return self.problem.tiles(self.dataset, self.lists[part],
-                                  self.cfg.remove_ratio if removes else 0.0, seed)
+        """Return the tiles of a list with their targets, and with OSM objects as the keys degrade
+        them for a run's seed."""
+        return self.problem.tiles(self.dataset, self.lists[part], degradation_of(
+            self.cfg, seed, training=part != self.reported))
+
+    def reported_tiles(self, degradation: OsmDegradation) -> LabelledTiles:
+        """Return the reported tiles with OSM objects of a quality; raise RoseError if the tiles do
+        not allow it, or none of them lies in the quarter that loses its objects."""
+        tiles = self.problem.tiles(self.dataset, self.lists[self.reported], degradation)
+        if not any(map(tiles.degrade.reaches, tiles.indices)):
+            raise ConfigError(f"remove_what={degradation.remove_what}: none of the {len(tiles)} "
+                              f"{self.reported} tiles lies there; name another quarter, or "
+                              "another list with test_file=")
+        return tiles
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
+        if self.cfg.mode == "knn":
+            return nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
         if self.finetuned:
             model = self.trained.downstream()
         else:
             rose = (self.trained.rose() if self.trained
                     else build_rose(**self.build, image_weights=self.cfg.image_weights))
             model = self.head.build(rose)
+        compatibility.check_image_size(
+            self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
+            model.rose.image_encoder.patch, self.cfg.image_size)
         return model.freeze() if self.cfg.mode == "linear" else model
 
     def seed_folder(self, seed: int) -> Path:
@@ -99,6 +122,8 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
+        if self.cfg.mode != "knn":
+            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
@@ -130,14 +155,14 @@ class Setup:
             remarks.append(f"{self.dataset.root}: its tiles were made with osm=null, and the "
                            "model, which was trained with OSM, sees every one as a tile without "
                            "objects; expect less of it")
-        if self.reported == "val":
-            why = ("as protocol=release has it" if self.cfg.protocol == "release"
-                   else f"there is no {self.cfg.test_file}")
-            remarks.append(f"the epoch was chosen on the tiles that are reported ({why}): the "
-                           "figures are better than on new tiles")
-        uses = [("train", part, "trained the model") for part in sorted({"val", self.reported})]
-        if self.reported == "test":
-            uses.append(("val", "test", "chose the epoch"))
+        if self.cfg.mode == "knn":
+            uses = [("train", self.reported, "are training tiles, each its own nearest")]
+        else:
+            remarks += self._remarks_of_choice()
+            uses = [("train", part, "trained the model")
+                    for part in sorted({"val", self.reported})]
+            if self.reported == "test":
+                uses.append(("val", "test", "chose the epoch"))
         for other, part, use in uses:
             shared = set(self.lists[other]) & set(self.lists[part])
             if shared:
@@ -145,13 +170,24 @@ class Setup:
                                "better than on new tiles")
         return remarks
 
+    def _remarks_of_choice(self) -> list[str]:
+        """Return a remark if the epoch was chosen on the tiles that are reported."""
+        if self.reported == "test":
+            return []
+        why = ("as protocol=release has it" if self.cfg.protocol == "release"
+               else f"there is no {self.cfg.test_file}")
+        return [f"the epoch was chosen on the tiles that are reported ({why}): the figures are "
+                "better than on new tiles"]
+
     def shortcomings(self) -> list[str]:
         """Return why figures on these lists say little, a sentence each."""
         files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
                  "test": self.cfg.test_file}
         seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
-        if self.cfg.epochs == 0:
+        if self.measures:
             seen = {self.reported: seen[self.reported]}
+        elif self.cfg.mode == "knn":
+            seen = {part: seen[part] for part in ("train", self.reported)}
         return [line for part, targets in seen.items()
                 for line in shortcomings_of(files[part], len(self.lists[part]), part == "train",
                                             **self.problem.for_shortcomings(targets))]
@@ -159,9 +195,8 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        choices = {name: getattr(cfg, name)
-                   for name in ("osm_norm_scope", "fine_input", "image_positions")
-                   if getattr(cfg, name) is not None}
+        names = ("osm_norm_scope", "fine_input", "image_positions")
+        choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
             network, build = None, {"image_encoder": encoder, "recipe": cfg.recipe or "rose",
@@ -191,7 +226,7 @@ class Setup:
         """Raise TileError if the modality reads what the tiles do not have; a fine-tuned model of
         both may be measured without objects."""
         modality = registry.MODALITIES[self.cfg.modality]
-        measured = self.cfg.epochs == 0 and modality.reads_image
+        measured = self.measures and modality.reads_image
         others = [f"modality={name}" for name in choices_of(type(self.cfg), "modality")
                   if set(registry.MODALITIES[name].reads) <= set(tiles.modalities)]
         remedy = (f"pass {' or '.join(others)}" if others else
@@ -202,7 +237,7 @@ class Setup:
 
     def _check_epochs(self) -> None:
         """Raise ConfigError if a fine-tuned model is to be measured, and none is there."""
-        if self.finetuned is None and self.cfg.epochs == 0:
+        if self.finetuned is None and self.measures:
             missing = (f"{self.trained.path} holds none" if self.trained
                        else "mode=scratch takes none")
             raise ConfigError(f"epochs=0: measures a fine-tuned model as it is, and {missing}; "
@@ -217,13 +252,32 @@ class Setup:
                                   "checkpoint of train_rose.py")
 
     def _read_lists(self) -> dict[str, list[int]]:
+        """Return the lists' tiles: to train and choose the epoch on, of `train_cities`; to report,
+        of `test_cities`."""
         cfg = self.cfg
-        lists = {"train": read_list(self.dataset, cfg.train_file, "train_file"),
-                 "val": read_list(self.dataset, cfg.val_file, "val_file")}
+        lists = {name: read_list(self.dataset, getattr(cfg, f"{name}_file"), f"{name}_file",
+                                 "train_cities", cfg.train_cities) for name in ("train", "val")}
         if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
                               or (self.dataset.root / OPTIONAL_TEST).is_file()):
-            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file")
+            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file", "test_cities",
+                                      cfg.test_cities)
+        if cfg.test_cities and ("test" not in lists or cfg.protocol == "release"):
+            why = ("protocol=release reports the val tiles, which are of train_cities; pass "
+                   "protocol=honest" if "test" in lists else
+                   f"there is no {OPTIONAL_TEST} whose tiles could be of these cities; write lists "
+                   f"with {splits_command(self.dataset.root)}")
+            raise ConfigError(f"test_cities=[{','.join(cfg.test_cities)}]: {why}")
         return lists
+
+
+def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> OsmDegradation:
+    """Return what the keys do to the OSM objects of the reported tiles, or of those for training
+    and validation, in a run with `seed`."""
+    removes = not training or cfg.remove_while_training
+    shifts = not training or cfg.shift_while_training
+    removal = (cfg.remove_ratio, cfg.remove_what) if removes else ()
+    return replace(OsmDegradation(*removal), reads=cfg.osm_reads, seed=seed,
+                   shift=cfg.osm_shift if shifts else 0.0)
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
@@ -235,7 +289,13 @@ def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
     return compatibility.find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
 
 
+def _untrained(cfg: EvaluateConfig) -> EvaluateConfig:
+    """Return the keys of mode=knn without those of a training, which then do not identify it."""
+    return replace(cfg, epochs=0, **({"decoder": "linear"} if hasattr(cfg, "decoder") else {}))
+
+
 def _check(cfg: EvaluateConfig) -> None:
+    degradation_of(cfg, 0)
     if (not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds)
             or not 0 <= min(cfg.seeds) <= max(cfg.seeds) < 2**32):
         raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "

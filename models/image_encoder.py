@@ -1,5 +1,6 @@
 """The image encoder: a timm ViT's patches and blocks, with Rose's positions or with its own."""
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,13 +122,12 @@ class ImageEncoder(nn.Module):
 
     def encode(self, *patch_sets: Patches) -> list[Tensor]:
         """Return [B, 1 + V, D], CLS first, of each set of embedded patches [B, V, D]."""
-        for sets in self._after_blocks(patch_sets):  # noqa: B007
-            pass
-        return [self._with_cls(self.norm(tokens)) for tokens in sets]
+        last = deque(self._after_blocks(patch_sets), maxlen=1).pop()
+        return [self._with_cls(self.norm(tokens)) for tokens in last]
 
-    def layers(self, images: Tensor, indices: Sequence[int]) -> list[Tensor]:
+    def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False) -> list[Tensor]:
         """Return the patch tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`,
-        counted from 0, each after the final norm.
+        counted from 0, each after the final norm; with `cls` [B, 1 + L, D], CLS first.
 
         Raise ModelError for a block that there is not, or images of another shape.
         """
@@ -138,7 +138,7 @@ class ImageEncoder(nn.Module):
         taken = {}
         for number, (tokens,) in enumerate(self._after_blocks([self.embed(images)])):
             if number in indices:
-                taken[number] = self.norm(tokens)[:, self._prefix:]
+                taken[number] = self._with_cls(self.norm(tokens))[:, not cls:]
             if number == max(indices):
                 break
         return [taken[number] for number in indices]

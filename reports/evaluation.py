@@ -82,6 +82,10 @@ def _figures(values: Mapping[str, float | None]) -> dict[str, float]:
 def _lines(record: Mapping[str, Any]) -> list[str]:
     tiles, reported = record["tiles"], record["reported"]
     measured = f"Measured on {tiles[reported]:,} {reported} tiles"
+    if record["config"]["mode"] == "knn":
+        return [f"{measured}, by the {record['config']['knn_k']} nearest "
+                f"{'patches' if record['problem'] == 'segmentation' else 'tiles'} of "
+                f"{tiles['train']:,} training tiles; nothing is trained."]
     if not record["config"]["epochs"]:
         return [f"{measured}; the model is taken as it is, without training."]
     chosen = ("the same chose the epoch" if reported == "val"
@@ -140,9 +144,9 @@ def _evaluated(record: Mapping[str, Any]) -> dict[str, Any]:
         chosen = ", ".join(map(str, record["epochs"].values()))
         epoch["epoch chosen"] = (f"{chosen} of {config['epochs']}, by "
                                  f"{label_of(record['chosen_by'])} on val")
+    how = ("knn_k",) if config["mode"] == "knn" else ("decoder", "target_scale")
     return {"modality": config["modality"], "mode": config["mode"],
-            **{name.replace("_", " "): config[name] for name in ("decoder", "target_scale")
-               if name in config},
+            **{name.replace("_", " "): config[name] for name in how if name in config},
             "tiles": ", ".join(f"{count:,} {split}" for split, count in record["tiles"].items()),
             "data": element("code", str(config["data_root"])), "task": config["task"],
             **tuning, "protocol": record["protocol"], **epoch, "checkpoint": weights}

@@ -31,6 +31,7 @@ class Report:
     outcomes: Sequence[Outcome]
     xlabel: str                # what the plot's x are
     notes: Sequence[str] = ()  # what else a reader of the figures must know
+    same_baselines: bool = True  # False: cells report other tiles, and each has its own
 
     @property
     def question(self) -> Question:
@@ -42,7 +43,8 @@ class Report:
         first = self.outcomes[0]
         seeds = len(self.study.seeds)
         spread = f"mean ± std of {seeds} seeds" if seeds > 1 else "1 seed"
-        tiles = first.summaries[0]["tiles"][first.reported]
+        counts = {outcome.summaries[0]["tiles"][first.reported] for outcome in self.outcomes}
+        tiles = " to ".join(map(str, sorted({min(counts), max(counts)})))
         return (f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} "
                 f"tiles, {spread}")
 
@@ -85,8 +87,9 @@ class Report:
             rows.append([*outcome.cell.labels.values(), *(with_std(*pair) for pair in spread)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
-        for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns]
+        for label in self._baselines:
+            figures = [f"{label_of(name)} {self._range_of_baseline(label, name)}"
+                       for name in columns]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()])])
@@ -102,11 +105,20 @@ class Report:
 
     def _baseline(self) -> dict[str, float]:
         """Return the best prediction without a model, by name."""
+        if not self.same_baselines:
+            return {}
         scores = {f"no model: {label}": values[self.question.score]
                   for label, values in self._baselines.items()}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
+
+    def _range_of_baseline(self, label: str, figure: str) -> str:
+        """Return a figure of a baseline: of all cells, if they differ by design."""
+        last = self._baselines[label][figure]
+        values = [last] if self.same_baselines else [
+            outcome.summaries[0]["baselines"][label][figure] for outcome in self.outcomes]
+        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:

@@ -19,7 +19,7 @@ from models.described import BUILD
 from models.image_weights import describe_image_weights
 from models.release import load_strictly
 from models.rose import MODEL_KEYS, Rose, rebuild_rose, stated_positions
-from training.compatibility import check_pretrainable
+from training.compatibility import check_image_size, check_pretrainable
 from training.devices import (
     compile_in_place,
     end_all,
@@ -121,6 +121,8 @@ class PretrainingRun:
             fabric.print(f"Building {cfg.image_encoder}")
             rose = self._build_rose(checkpoint)
             self.build |= {key: rose.build[key] for key in OF_THE_ENCODER if key in rose.build}
+            check_image_size(f"image_encoder={cfg.image_encoder}", rose.image_encoder.patch,
+                             cfg.image_size)
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.tuning = ImageTuning(rose.image_encoder, cfg.freeze, cfg.layer_decay)
