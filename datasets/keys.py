@@ -102,6 +102,9 @@ class SplitConfig:
     guard: int = key(1, "tiles left out between training tiles and the others, on every side",
                      least=0, most=1000)
     seed: int = key(0, "another seed draws other blocks", least=0, below=2**32)
+    fold: str | None = key(None, "k/n, such as 1/5: the blocks become n folds; fold k is test, the "
+                                 "next one val, the rest train (val= and test= do not matter), and "
+                                 "fold-1-of-n/, fold-2-of-n/ ... hold the lists of all n")
     train_sizes: list[int] = key(
         [50, 100, 200, 500, 1000], "osm-train50.txt ...: each inside the next; those larger than "
                                    "the training set are left out", least=1, items=(0, 100))
