@@ -204,9 +204,11 @@ def _lists_remedy(dataset: TileDataset, key: str) -> str:
     return f"write lists with {splits_command(dataset.root)}, or name another with {key}=..."
 
 
-def splits_command(root: Path) -> str:
-    """Return the command that deals the tiles of the dataset at `root` to lists."""
-    return f"`python -m datasets.splits {shlex.quote(f'data_path={root}')}`"
+def splits_command(root: Path, **split: str) -> str:
+    """Return the command that deals the tiles of the dataset at `root` to lists, with these keys
+    of `split`."""
+    keys = [f"data_path={root}", *(f"split.{name}={value}" for name, value in split.items())]
+    return f"`python -m datasets.splits {shlex.join(keys)}`"
 
 
 def _read_names(path: Path, remedy: str) -> list[str]:

@@ -116,17 +116,18 @@ def conduct(study: OsmStudy, cfg: StudyConfig, rest: Sequence[str], base: Evalua
     """Run the cells of all modalities, and write the outputs: a line, or bars, of each modality
     that reads OSM objects, and the scores of the others beside them."""
     from evaluation.setup import degradation_of
-    from studies.grid import checked, run_cells, set_up
+    from studies.grid import checked, over_folds, run_cells, set_up
     from studies.report import Report
     from utils.tables import with_std
 
     reading, others = split_modalities(cfg, "degraded")
     trains = study.training is not None
-    cells = checked([cell for modality in chosen_modalities(cfg)
-                     for cell in study.cells(base, cfg.out, modality)])
+    cells = checked(over_folds(cfg, base, lambda cfg, base: [
+        cell for modality in chosen_modalities(cfg)
+        for cell in study.cells(base, cfg.out, modality)]))
     if not trains:  # now, before hours of training
-        setup = set_up(replace(base, modality=reading[0]))
-        for value in study.values:
+        setup = set_up(replace(base, modality=reading[0], fold=cells[0].runs[0].fold))
+        for value in (value for value in study.values if value != study.whole):
             setup.reported_tiles(degradation_of(replace(base, **study.keys(value)), 0))
     outcomes = run_cells(cells)
     where = "training and reported" if trains else outcomes[0].reported
