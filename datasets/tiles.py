@@ -9,6 +9,7 @@ is opened, the content of a tile when it is read.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,11 @@ class TileDataset(Dataset):
     def read(self, index: int) -> tuple[Tensor, Data]:
         """Read tile `index` with its image as stored, uint8 [3, image_size, image_size]: what
         loaders ship, and augmentation starts from."""
-        return self.store.image(index, self.image_size), self.store.graph(index, self.node_width)
+        return self.store.image(index, self.image_size), self.graph(index)
+
+    def graph(self, index: int) -> Data:
+        """Read the graph of tile `index` alone."""
+        return self.store.graph(index, self.node_width)
 
     def land_use(self, index: int) -> Tensor | None:
         """Return indices of `classes`, others unknown: uint8 [H, W]; None if the tile has no
@@ -114,6 +119,17 @@ class TileDataset(Dataset):
         the tile's city does not name it."""
         names = self.label_names.get(city_of(self.names[index]) or NO_CITY) or []
         return names[code] if 0 <= code < len(names) else f"tag {code}"
+
+    @property
+    def tags(self) -> dict[str, list[str]]:
+        """City -> "layer/value" by label code, such as "road/service"; the value alone where the
+        city does not say its layers, and no city that does not name its codes."""
+        tags = {}
+        for city, names in self.label_names.items():
+            layers = self.meta.get(city, {}).get("label_layers") or []
+            tags[city] = [f"{layer}/{name}" if layer else name for name, layer in
+                          zip_longest(names, layers[:len(names)])]
+        return tags
 
     def describe(self) -> dict[str, Any]:
         """Return how the tiles were made, as far as known and equal in all cities; checkpoints

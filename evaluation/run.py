@@ -37,6 +37,7 @@ from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
+_NEW_RATE = 10  # the rate of a projection of drawn objects over the encoders', at most the head's
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
 
@@ -81,7 +82,7 @@ class Run:
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
         self._set_up(model)
-        self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
+        self.cached = model.fixed and self.cfg.cache_features
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
@@ -252,6 +253,8 @@ class Run:
         if len(groups) > 1:
             rates["head_lr"] = groups[-1]["lr"]
         rates |= self.tuning.rates(groups[0]["lr"])
+        if self.network.extra is not None:
+            rates["extra_lr"] = groups[-2]["lr"]
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -319,7 +322,8 @@ class Run:
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay, self.cfg.layer_decay)
+                                               self.cfg.weight_decay, self.cfg.layer_decay,
+                                               model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
         model, self.optimizer = self.fabric.setup(model, optimizer)
         self._share_gradients(model)
 
@@ -355,10 +359,10 @@ class Run:
         set_rng_state(state["rng"][self.fabric.global_rank])
 
     def _trained_weights(self) -> dict[str, Tensor]:
-        """Return the weights that a state holds: of a frozen network the decoder's alone."""
-        prefix = "decoder." if self.network.frozen else ""
+        """Return the weights that a state holds: those of a frozen Rose are not among them."""
+        prefixes = ("decoder.", "extra.") if self.network.frozen else ""
         return {name: value for name, value in self.network.state_dict().items()
-                if name.startswith(prefix)}
+                if name.startswith(prefixes)}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())
