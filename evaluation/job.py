@@ -132,14 +132,22 @@ def _bootstrap(summary: dict[str, Any]) -> str:
 def _conditions(summary: dict[str, Any]) -> list[str]:
     """Return the lines that say which model was trained how."""
     config, checkpoint = summary["config"], summary["checkpoint"]
-    weights = (f"weights of {checkpoint['path']}" if checkpoint
-               else f"random weights ({summary['network']['image_encoder']})")
+    encoder = summary["network"]["image_encoder"]
+    weights = f"random weights ({encoder})"
+    if checkpoint:
+        weights = f"weights of {checkpoint['path']}"
+    elif trained := config["image_weights"] or ("timm" if config["pretrained"] else None):
+        weights = f"weights of {trained} in {encoder}, random ones elsewhere"
     lines = [f"  modality {config['modality']}, mode {config['mode']}, {weights}"]
     if config["epochs"]:
         kind = next(f"{name} {config[name]}" for name in ("decoder", "target_scale")
                     if name in config)
         rates = (f"linear_lr {config['linear_lr']:g}" if config["mode"] == "linear"
                  else f"lr {config['lr']:g}, lr_multi {config['lr_multi']:g}")
+        if config["freeze"] != "none":
+            rates += f", freeze {config['freeze']}"
+        if config["layer_decay"] < 1:
+            rates += f", layer_decay {config['layer_decay']:g}"
         lines.append(f"  task {config['task']}: {kind}, {rates}, batch_size "
                      f"{config['batch_size']}, {config['epochs']} epochs")
     elif config["mode"] == "knn":

@@ -13,9 +13,12 @@ from training.keys import (
     EXPERIMENT,
     HIGHEST_RATE,
     MachineKeys,
+    freeze_key,
+    image_weights_key,
     in_data,
     in_network,
     in_outputs,
+    layer_decay_key,
     positions_key,
     workers_key,
 )
@@ -63,8 +66,9 @@ class EvaluateConfig(MachineKeys):
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
     pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
+    image_weights: str | None = image_weights_key("mode=scratch: ")
     image_positions: str | None = positions_key(
-        "null: the checkpoint's; with pretrained=true own")
+        "null: the checkpoint's; with pretrained=true or image_weights= own")
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
@@ -78,6 +82,8 @@ class EvaluateConfig(MachineKeys):
     linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0,
                                   most=HIGHEST_RATE)
     weight_decay: float = in_trained(0.01, "of Adam", least=0, most=HIGHEST_RATE)
+    freeze: str = freeze_key(in_trained)
+    layer_decay: float = layer_decay_key(in_trained)
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,
                                     most=1_000_000)

@@ -114,7 +114,7 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
         "calibration": {str(seed): result.get("calibration") for seed, result in results.items()},
         "baselines": setup.problem.baselines(), "remarks": list(dict.fromkeys(remarks)),
         "checkpoint": {"path": str(setup.trained.path), "sha256": setup.trained.sha256}
-        if setup.trained else None,
+        if setup.trained else None, "image_weights": setup.image_weights,
         "network": setup.build, "config": asdict(setup.cfg), "versions": versions(_NETWORK),
     }
 

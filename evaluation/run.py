@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from datasets import EpochSampler, normalise
+from datasets import EpochSampler
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
@@ -20,8 +20,9 @@ from evaluation.state import POSITION, STATE, read_state, start_again, write_sta
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
-from training.devices import compile_in_place, end_all, gather, in_step, together
+from training.devices import compile_in_place, end_all, gather, in_step, set_up_again, together
 from training.finite import check_weights, not_finite
+from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
@@ -36,7 +37,6 @@ from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
-_RATES = "lr", "head_lr", "extra_lr"  # columns of metrics.csv, by the optimiser's groups
 _NEW_RATE = 10  # the rate of a projection of drawn objects over the encoders', at most the head's
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
@@ -69,6 +69,7 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -95,6 +96,12 @@ class Run:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
+
     @property
     def network(self) -> Downstream:
         """The model without Fabric's wrapper."""
@@ -114,6 +121,9 @@ class Run:
     def batches(self) -> Iterator[Sequence[Any]]:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
+        if self.tuning.begin(self.epoch):
+            network, self.model = self.network, None
+            self._share_gradients(set_up_again(self.fabric, network))
         self.sampler.set_position(self.epoch, self.step)
         for batch in in_step(self.fabric, self._loader("train")):
             yield batch
@@ -199,12 +209,13 @@ class Run:
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
+        """Return uint8 images [n, 3, H, W], what metrics take, and targets of reported tiles."""
         images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
-        images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
+        inputs = (self.network.rose.normalise(images.to(self.fabric.device)),
+                  graphs.to(self.fabric.device))
         with in_evaluation_mode(self.model), self.fabric.autocast():
-            outputs = self.network.outputs(images, graphs)
-        return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
+            outputs = self.network.outputs(*inputs)
+        return images, self.problem.judged(outputs.float(), self.network).cpu(), target
 
     @cached_property
     def reported_tiles(self) -> LabelledTiles:
@@ -237,8 +248,11 @@ class Run:
         """Measure the epoch on val; keep its weights if its score is the best so far."""
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
-        rates = {name: group["lr"] for name, group in zip(_RATES, self.optimizer.param_groups,
-                                                          strict=False)}
+        groups = self.optimizer.param_groups
+        rates = {"lr": groups[0]["lr"]}
+        if len(groups) > 1:
+            rates["head_lr"] = groups[-1]["lr"]
+        rates |= self.tuning.rates(groups[0]["lr"])
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -286,7 +300,7 @@ class Run:
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
         workers = min(self.cfg.num_workers, math.ceil(len(data) / self.cfg.batch_size))
         return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers,
-                             self.sampler if sampled else None)
+                             self.network.rose.normalise, self.sampler if sampled else None)
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""
@@ -306,11 +320,10 @@ class Run:
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay, model.extra,
-                                               min(_NEW_RATE * self.cfg.lr, head_lr))
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        for method in ("outputs", "decode"):  # processes share gradients whichever is called
-            self.model.mark_forward_method(method)
+                                               self.cfg.weight_decay, self.cfg.layer_decay,
+                                               model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
+        model, self.optimizer = self.fabric.setup(model, optimizer)
+        self._share_gradients(model)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE

@@ -23,9 +23,11 @@ from evaluation.problem import Problem
 from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
+from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
 from models.rose import stated_positions
 from training import compatibility, own_city
+from training.image_tuning import check_freeze, frozen_epochs
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
@@ -42,6 +44,7 @@ class Setup:
         network: the file whose network is evaluated; None for random weights without one.
         build: arguments of `build_rose`.
         trained: `network`; None if its weights are not used.
+        image_weights: path and sha256 of the file that the image encoder starts from, if any.
         finetuned: the head that `trained` has; None for a pretrained network.
         lists: "train", "val" and, if there is one, "test" -> indices of tiles of `dataset`.
         reported: "test" if there is such a list and protocol=honest, else "val".
@@ -53,6 +56,7 @@ class Setup:
         _check(cfg)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
+        self.image_weights = describe_image_weights(cfg.image_weights)
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
@@ -65,6 +69,7 @@ class Setup:
         self.cfg, chosen = own_city.settled_tuning(cfg, len(self.lists["train"]),
                                                    self.build["image_encoder"])
         fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
+        check_freeze(cfg.freeze, self.cfg.epochs, "epochs")
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
@@ -107,7 +112,8 @@ class Setup:
         if self.finetuned:
             model = self.trained.downstream()
         else:
-            rose = self.trained.rose() if self.trained else build_rose(**self.build)
+            rose = (self.trained.rose() if self.trained
+                    else build_rose(**self.build, image_weights=self.cfg.image_weights))
             model = self.head.build(rose)
         model.know_tags(self.dataset.tags)
         compatibility.check_image_size(
@@ -125,6 +131,8 @@ class Setup:
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
+        if self.image_weights:
+            values["image_weights_sha256"] = self.image_weights["sha256"]
         if self.problem.record and self.dataset.classes != CLASSES:
             values["classes"] = self.problem.record["classes"]
         values |= {f"build.{name}": value for name, value in self.build.items()}
@@ -201,7 +209,7 @@ class Setup:
             network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
             build = network.build
         build = {**build, "pretrained": cfg.pretrained}
-        return network, build | stated_positions(**build)
+        return network, build | stated_positions(**build, image_weights=cfg.image_weights)
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch
@@ -318,6 +326,15 @@ def _check(cfg: EvaluateConfig) -> None:
                           f"{' or '.join(others)}")
     if cfg.fold:
         parse_fold("fold", cfg.fold)
+    frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")
+    if not trains and (frozen or cfg.layer_decay < 1):
+        given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
+        raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
+                          "mode=finetune")
+    if cfg.image_weights and cfg.mode != "scratch":
+        raise ConfigError(f"image_weights={cfg.image_weights}: is for mode=scratch; "
+                          f"mode={cfg.mode} takes the weights of a checkpoint; pass mode=scratch, "
+                          "or leave it out")
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
                           "takes those of a checkpoint")

@@ -17,7 +17,7 @@ from models.release import (
     is_release_state_dict,
     load_strictly,
 )
-from models.rose import Rose, build_rose
+from models.rose import Rose, rebuild_rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
@@ -123,7 +123,7 @@ class NetworkFile:
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        return self._built(lambda: build_rose(**self.build), weights)
+        return self._built(lambda: rebuild_rose(self.build), weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -131,7 +131,7 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        return self._built(lambda: self.head.build(build_rose(**self.build)), self.weights).eval()
+        return self._built(lambda: self.head.build(rebuild_rose(self.build)), self.weights).eval()
 
     def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
         """Return what `make` builds, with the weights; take no memory for a network that they do

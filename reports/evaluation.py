@@ -144,6 +144,14 @@ def _evaluated(record: Mapping[str, Any]) -> dict[str, Any]:
     if checkpoint:
         digest = element("code", str(checkpoint["sha256"]), class_="hash")
         weights = [element("code", str(checkpoint["path"])), element("br"), "SHA-256 ", digest]
+    elif image_weights := record.get("image_weights"):
+        digest = element("code", str(image_weights["sha256"]), class_="hash")
+        weights = ["none: random weights, and in the image encoder (",
+                   str(record["network"]["image_encoder"]), ") those of ",
+                   element("code", str(image_weights["path"])), element("br"), "SHA-256 ", digest]
+    tuning = {name.replace("_", " "): config[name]
+              for name, default in (("freeze", "none"), ("layer_decay", 1))
+              if config.get(name, default) != default}
     epoch = {}
     if config["epochs"]:
         chosen = ", ".join(map(str, record["epochs"].values()))
@@ -154,7 +162,7 @@ def _evaluated(record: Mapping[str, Any]) -> dict[str, Any]:
             **{name.replace("_", " "): config[name] for name in how if name in config},
             "tiles": ", ".join(f"{count:,} {split}" for split, count in record["tiles"].items()),
             "data": element("code", str(config["data_root"])), "task": config["task"],
-            "protocol": record["protocol"], **epoch, "checkpoint": weights}
+            **tuning, "protocol": record["protocol"], **epoch, "checkpoint": weights}
 
 
 def _seed(folder: Path, results: Results) -> list[Markup | None]:

@@ -87,7 +87,7 @@ def test_seeds_cached_features_and_epochs_change_nothing(tiny, tmp_path, modalit
     cfg = configure("seg", *tiny, *KNN, f"modality={modality}", "seeds=[0,1]")
     one = stored(made(cfg, tmp_path / "one"))
     assert one["per_seed"]["0"] == one["per_seed"]["1"]
-    assert not list((tmp_path / "one").rglob("*.safetensors"))
+    assert not list((tmp_path / "one").rglob("best.safetensors"))
     assert not (tmp_path / "one/.features").exists()
     assert not (tmp_path / "one/seed_0/metrics.csv").exists()
     other = stored(made(cfg, tmp_path / "other", cache_features=False, batch_size=5))
@@ -105,7 +105,7 @@ def test_what_it_says_and_draws(tiny, tmp_path, capsys):
     page = (tmp_path / "report.html").read_text()
     assert "by the 5 nearest patches of 3 training tiles; nothing is trained" in page
     assert {path.stem for path in (tmp_path / "seed_0/figures").iterdir()} == {
-        "confusion", "tiles", "error_map"}
+        "confusion", "tiles", "error_map", "reliability"}
 
 
 BAD = {
