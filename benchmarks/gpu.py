@@ -81,8 +81,9 @@ def main() -> None:
     if settings.device == "cuda" and not torch.cuda.is_available():
         sys.exit("benchmarks/gpu.py: no CUDA GPU is available; run it on a machine with one, or "
                  "pass --device cpu with a small --encoder and --batch")
-    print("\n".join([*about_machine(), "", *lines(settings), "", "The loader:", "",
-                     *loader.results(settings.device == "cpu")]))
+    print("\n".join([*about_machine(), ""]), flush=True)
+    print("\n".join(lines(settings)), flush=True)  # before the loader, which takes minutes
+    print("\n".join(["", "The loader:", "", *loader.results(settings.device == "cpu")]))
 
 
 def results(quick: bool) -> list[str]:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
@@ -22,13 +21,11 @@ from datasets.classes import joint_classes
 from datasets.stores.city import MODALITIES, NO_CITY, cities_of, city_of, modalities_of
 from datasets.stores.open import open_store
 from datasets.stores.tile import LABEL, TOTALS
+from utils.normalisation import denormalise as denormalise  # of the package
+from utils.normalisation import normalise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class TileDataset(Dataset):
@@ -156,20 +153,3 @@ def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:
     empty ones included, whose `name` lists the tiles' names."""
     images, graphs = zip(*samples, strict=True)
     return stack(images), join_graphs(list(graphs))
-
-
-def normalise(image: Tensor) -> Tensor:
-    """Normalise uint8 [..., 3, H, W] by ImageNet's mean and std, to float32 of the same shape."""
-    mean, std = _channels(IMAGENET_MEAN, image), _channels(IMAGENET_STD, image)
-    return image.float().div_(255).sub_(mean).div_(std)
-
-
-def denormalise(image: Tensor) -> Tensor:
-    """Invert `normalise`, for pictures: float [..., 3, H, W] to uint8 [..., H, W, 3], clipped."""
-    mean, std = _channels(IMAGENET_MEAN, image), _channels(IMAGENET_STD, image)
-    pixels = (image.float() * std + mean) * 255
-    return pixels.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
-
-
-def _channels(values: tuple[float, ...], image: Tensor) -> Tensor:
-    return torch.tensor(values, device=image.device)[:, None, None]  # [3, 1, 1]

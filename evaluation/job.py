@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_fabric.utilities import rank_zero_only
 
+from datasets.osm_degradation import OsmDegradation
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import remove_features
 from evaluation.problem import Problem
@@ -92,6 +93,8 @@ def in_words(summary: dict[str, Any]) -> str:
     config, seeds, folder = summary["config"], summary["seeds"], Path(summary["folder"])
     reported, several = summary["reported"], len(seeds) > 1
     trained = f", trained on {summary['tiles']['train']}" if config["epochs"] else ""
+    if config["mode"] == "knn":
+        trained = f", by the nearest of {summary['tiles']['train']} training tiles"
     spread = (f"  mean ± standard deviation of seeds {', '.join(map(str, seeds))}" if several
               else f"  seed {seeds[0]}") + _bootstrap(summary)
     model = {name: with_interval(mean, summary["std"][name], summary["intervals"].get(name))
@@ -108,6 +111,16 @@ def in_words(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _degradations(config: dict[str, Any]) -> list[str]:
+    """Return what is done to the OSM objects, a phrase each."""
+    what = OsmDegradation(config["remove_ratio"], config["remove_what"], config["osm_shift"],
+                          config["osm_reads"])
+    training = {"removed": config["remove_while_training"],
+                "shifted": config["shift_while_training"], "read": True}
+    return [phrase + (", and of the training and validation tiles'" if training[effect] else "")
+            for effect, phrase in what.in_words().items()]
+
+
 def _bootstrap(summary: dict[str, Any]) -> str:
     """Return in words how the intervals come about; nothing if there are none."""
     how = summary["bootstrap"]
@@ -119,22 +132,29 @@ def _bootstrap(summary: dict[str, Any]) -> str:
 def _conditions(summary: dict[str, Any]) -> list[str]:
     """Return the lines that say which model was trained how."""
     config, checkpoint = summary["config"], summary["checkpoint"]
-    weights = (f"weights of {checkpoint['path']}" if checkpoint
-               else f"random weights ({summary['network']['image_encoder']})")
+    encoder = summary["network"]["image_encoder"]
+    weights = f"random weights ({encoder})"
+    if checkpoint:
+        weights = f"weights of {checkpoint['path']}"
+    elif trained := config["image_weights"] or ("timm" if config["pretrained"] else None):
+        weights = f"weights of {trained} in {encoder}, random ones elsewhere"
     lines = [f"  modality {config['modality']}, mode {config['mode']}, {weights}"]
     if config["epochs"]:
         kind = next(f"{name} {config[name]}" for name in ("decoder", "target_scale")
                     if name in config)
         rates = (f"linear_lr {config['linear_lr']:g}" if config["mode"] == "linear"
                  else f"lr {config['lr']:g}, lr_multi {config['lr_multi']:g}")
+        if config["freeze"] != "none":
+            rates += f", freeze {config['freeze']}"
+        if config["layer_decay"] < 1:
+            rates += f", layer_decay {config['layer_decay']:g}"
         lines.append(f"  task {config['task']}: {kind}, {rates}, batch_size "
                      f"{config['batch_size']}, {config['epochs']} epochs")
+    elif config["mode"] == "knn":
+        lines.append(f"  {config['knn_k']} neighbours by cosine, without training")
     else:
         lines.append("  measured as it is, without training")
-    if config["remove_ratio"]:
-        more = (", and of the training and validation tiles'" if config["remove_while_training"]
-                else "")
-        lines.append(f"  {config['remove_ratio']:.0%} of their OSM objects removed{more}")
+    lines += [f"  {phrase}" for phrase in _degradations(config)]
     if config["epochs"]:
         lines.append(f"  val chose by {label_of(summary['chosen_by'])} epoch "
                      f"{', '.join(map(str, summary['epochs'].values()))}")

@@ -3,7 +3,6 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from datasets.tiles import denormalise
 from evaluation import figures
 from evaluation.calibration import reliability
 from evaluation.run import Measured, Run
@@ -32,7 +31,7 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
         "reliability": figures.reliability_figure(bins["pixels"], bins["confidence"],
                                                   bins["accuracy"], bins["ece"]),
         "tiles": figures.tiles_figure(
-            denormalise(images).numpy(), truth.numpy(), logits.argmax(1).numpy(),
+            images.movedim(1, -1).numpy(), truth.numpy(), logits.argmax(1).numpy(),
             [names[index] for index in shown], classes, run.setup.head.colours),
         "error_map": figures.error_map_figure(
             names, 1 - right, "share of known pixels that is wrong", diverging=False,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles
+from datasets.osm_degradation import OsmDegradation
 from datasets.targets import MOST_CLASSES, UNITS, UNKNOWN
 from evaluation.baselines import regression_baselines, segmentation_baselines
 from evaluation.calibration import (
@@ -76,10 +77,10 @@ class Segmentation:
         """What results.json says of the classes."""
         return {"classes": list(self.classes), "class_colours": self.head.colours}
 
-    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
-              seed: int = 0) -> LabelledTiles:
+    def tiles(self, dataset: TileDataset, indices: Sequence[int],
+              degradation: OsmDegradation) -> LabelledTiles:
         """Return the tiles with their labels."""
-        return LabelledTiles(dataset, indices, "land_use", len(self.classes), remove_ratio, seed)
+        return LabelledTiles(dataset, indices, "land_use", len(self.classes), degradation)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Read and check every label, and keep what the baselines need."""
@@ -184,11 +185,11 @@ class Regression:
     def settle(self, dataset: TileDataset) -> None:
         """Do nothing: a total follows from the keys alone."""
 
-    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
-              seed: int = 0) -> LabelledTiles:
+    def tiles(self, dataset: TileDataset, indices: Sequence[int],
+              degradation: OsmDegradation) -> LabelledTiles:
         """Return the tiles with their totals."""
         return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target],
-                             remove_ratio=remove_ratio, seed=seed)
+                             degradation=degradation)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Read and check every total, fit the scale, and keep what the baselines need."""

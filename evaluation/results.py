@@ -60,7 +60,7 @@ def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
         return None
     remedy = start_again(path)
     identified = read_json(path, Fields({"identity": Table(Anything())}), remedy, CheckpointError)
-    check_identity(path, identified["identity"], setup.identity(seed))
+    check_identity(path, identified["identity"], setup.identity(seed), setup.defaults)
     names = list(next(iter(setup.problem.baselines().values())))
     figure = Either([Number(), Null()])
     figures = Fields(dict.fromkeys(names, figure))
@@ -114,7 +114,7 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
         "calibration": {str(seed): result.get("calibration") for seed, result in results.items()},
         "baselines": setup.problem.baselines(), "remarks": list(dict.fromkeys(remarks)),
         "checkpoint": {"path": str(setup.trained.path), "sha256": setup.trained.sha256}
-        if setup.trained else None,
+        if setup.trained else None, "image_weights": setup.image_weights,
         "network": setup.build, "config": asdict(setup.cfg), "versions": versions(_NETWORK),
     }
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from datasets import EpochSampler, normalise
+from datasets import EpochSampler
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
@@ -20,8 +20,9 @@ from evaluation.state import POSITION, STATE, read_state, start_again, write_sta
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
-from training.devices import compile_in_place, end_all, gather, in_step, together
+from training.devices import compile_in_place, end_all, gather, in_step, set_up_again, together
 from training.finite import check_weights, not_finite
+from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
@@ -67,9 +68,7 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
-        head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
-        optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay)
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -81,9 +80,7 @@ class Run:
         state = self._state_to_continue()
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        for method in ("outputs", "decode"):  # processes share gradients whichever is called
-            self.model.mark_forward_method(method)
+        self._set_up(model)
         self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
@@ -98,10 +95,21 @@ class Run:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
+
     @property
     def network(self) -> Downstream:
         """The model without Fabric's wrapper."""
-        return self.model.module
+        return getattr(self.model, "module", self.model)
+
+    def remember(self) -> None:
+        """Give a model of nearest neighbours the training tiles; raise TileError for too few."""
+        self.network.decoder.remember(self.train_tiles, self.fabric.device,
+                                      lambda: self._features("train", self.train_tiles))
 
     def epochs(self) -> Iterator[int]:
         """Yield the epochs that are left, counted from 1, beginning with the one stopped in."""
@@ -112,6 +120,9 @@ class Run:
     def batches(self) -> Iterator[Sequence[Any]]:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
+        if self.tuning.begin(self.epoch):
+            network, self.model = self.network, None
+            self._share_gradients(set_up_again(self.fabric, network))
         self.sampler.set_position(self.epoch, self.step)
         for batch in in_step(self.fabric, self._loader("train")):
             yield batch
@@ -197,12 +208,13 @@ class Run:
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
+        """Return uint8 images [n, 3, H, W], what metrics take, and targets of reported tiles."""
         images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
-        images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
+        inputs = (self.network.rose.normalise(images.to(self.fabric.device)),
+                  graphs.to(self.fabric.device))
         with in_evaluation_mode(self.model), self.fabric.autocast():
-            outputs = self.network.outputs(images, graphs)
-        return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
+            outputs = self.network.outputs(*inputs)
+        return images, self.problem.judged(outputs.float(), self.network).cpu(), target
 
     @cached_property
     def reported_tiles(self) -> LabelledTiles:
@@ -235,8 +247,11 @@ class Run:
         """Measure the epoch on val; keep its weights if its score is the best so far."""
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
-        rates = {"lr" if index == 0 else "head_lr": group["lr"]
-                 for index, group in enumerate(self.optimizer.param_groups)}
+        groups = self.optimizer.param_groups
+        rates = {"lr": groups[0]["lr"]}
+        if len(groups) > 1:
+            rates["head_lr"] = groups[-1]["lr"]
+        rates |= self.tuning.rates(groups[0]["lr"])
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -284,11 +299,11 @@ class Run:
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
         workers = min(self.cfg.num_workers, math.ceil(len(data) / self.cfg.batch_size))
         return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers,
-                             self.sampler if sampled else None)
+                             self.network.rose.normalise, self.sampler if sampled else None)
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""
-        name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
+        name = f"{part}-{self.seed if tiles.degradation.is_drawn else 'all'}"
         computed = self.setup.features
         if name not in computed:
             loader = self._with_bar(self._build_loader(tiles, collate_labelled),
@@ -297,13 +312,25 @@ class Run:
                                               self.setup.folder / FOLDER / f"{name}.bin")
         return computed[name]
 
+    def _set_up(self, model: Downstream) -> None:
+        """Put the model on this process's device, with an optimiser if there is one to train."""
+        if self.cfg.mode == "knn":  # Fabric sets up no module without trainable parameters
+            self.model = model.to(self.fabric.device)
+            return
+        head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
+                                               self.cfg.weight_decay, self.cfg.layer_decay)
+        model, self.optimizer = self.fabric.setup(model, optimizer)
+        self._share_gradients(model)
+
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
         if self.cfg.resume == "never" and any((self.folder / name).exists()
                                               for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
-        return read_state(path, self.setup.identity(self.seed), self.sampler.steps_per_epoch)
+        return read_state(path, self.setup.identity(self.seed), self.setup.defaults,
+                          self.sampler.steps_per_epoch)
 
     def _continue(self, state: dict[str, Any] | None) -> None:
         with together(self.fabric):
@@ -347,7 +374,9 @@ class Run:
 
 def fit(run: Run) -> None:
     """Train `run` (Rose section 4), encoders and head at rates of their own, decayed step by step;
-    val chooses the epoch."""
+    val chooses the epoch. A model of nearest neighbours only looks at the training tiles."""
+    if run.cfg.mode == "knn":
+        run.remember()
     for _ in run.epochs():
         for *inputs, target in run.batches():
             set_polynomial_rate(run.optimizer, run.global_step, run.total_steps)

@@ -1,5 +1,6 @@
 """torch.compile for the modules where it pays, each a graph of its own without breaks."""
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ def compile_network(network: nn.Module, **options: Any) -> None:
     All blocks of a ViT share one compiled graph. Parameters keep their names, so checkpoints do
     not change. `options` are those of `torch.compile`, such as mode or backend.
     """
-    options = {"fullgraph": True, "recompile_limit": _GRAPHS, **options}
+    options = {"fullgraph": True, **_many_graphs(), **options}
     for module in network.modules():
         if isinstance(module, _OF_NODES):
             module.compile(dynamic=True, **options)
@@ -30,3 +31,14 @@ def compile_network(network: nn.Module, **options: Any) -> None:
             module.compile(**options)
         if isinstance(module, OsmFromImageBlock):
             module.fuse = torch.compile(module.fuse, dynamic=True, **options)
+
+
+def _many_graphs() -> dict[str, int]:
+    """Return the option that allows _GRAPHS graphs a module.
+
+    Versions of torch before 2.12 know a limit for the whole process alone, which is set instead.
+    """
+    if "recompile_limit" in signature(torch.compile).parameters:
+        return {"recompile_limit": _GRAPHS}
+    torch._dynamo.config.recompile_limit = _GRAPHS
+    return {}

@@ -1,5 +1,6 @@
 """Land-use segmentation and regression (population, CO2) on the representations of a Rose."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
@@ -18,7 +19,7 @@ class Downstream(nn.Module):
     trainable one receives a gradient. If `frozen`, the decoder alone is trained.
     """
 
-    gives: str  # what the decoder reads: "tokens" or "vector"
+    gives: str  # what the decoder reads: "tokens", "layers" or "vector"
 
     def __init__(self, rose: Rose, modality: str, representation: Representation,
                  decoder: nn.Module):
@@ -57,16 +58,28 @@ class Downstream(nn.Module):
 
 
 class Segmenter(Downstream):
-    """Tokens -> class scores per token -> bilinear to the image's size (Rose section 4.1)."""
+    """Tokens -> class scores per token -> bilinear to the image's size (Rose section 4.1); or four
+    layers of tokens -> class scores on a finer grid -> bilinear to the image's size."""
 
-    gives = "tokens"
+    def __init__(self, rose: Rose, modality: str, representation: Representation,
+                 decoder: nn.Module):
+        super().__init__(rose, modality, representation, decoder)
+        self.gives = getattr(decoder, "reads", "tokens")
 
-    def decode(self, tokens: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return [B, classes, H, W] logits of tokens [B, L, D] of images of `size` H, W."""
-        scores = self.decoder(tokens)                                             # [B, L, classes]
+    def represent(self, images: Tensor, graphs: Batch) -> Tensor:
+        """Return tokens [B, L, D], or [B, 4, L, D] for a decoder that reads layers."""
+        features = super().represent(images, graphs)
+        return torch.stack(features, 1) if self.gives == "layers" else features
+
+    def decode(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+        """Return [B, classes, H, W] logits of what `represent` gave of images of `size` H, W."""
         patch = self.rose.image_encoder.patch
         grid = (size[0] // patch, size[1] // patch)
-        maps = scores.transpose(1, 2).unflatten(2, grid)               # [B, classes, rows, columns]
+        if self.gives == "layers":
+            maps = self.decoder(features, grid)                                # [B, classes, h, w]
+        else:
+            scores = self.decoder(features)                                      # [B, L, classes]
+            maps = scores.transpose(1, 2).unflatten(2, grid)           # [B, classes, rows, columns]
         return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
@@ -99,14 +112,20 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
 
     Args:
         modality: "image" (RS alone), "fusion" (global fusion), or "fine" (fine fusion).
-        decoder: one of `decoder_names`: "linear", "mask_transformer".
+        decoder: one of `decoder_names`: "linear", "mask_transformer", "pyramid".
 
     Raises:
-        ModelError: unknown modality or decoder.
+        ModelError: unknown modality or decoder, or a decoder that does not suit the modality.
     """
     representation = _choose(modality, registry.segmentation_modalities())
-    return Segmenter(rose, modality, representation,
-                     build_decoder(decoder, representation.width(rose), num_classes))
+    built = build_decoder(decoder, representation.width(rose), num_classes)
+    if getattr(built, "reads", "tokens") == "layers" and representation.layers is None:
+        fit = [f"modality={name}" for name in registry.segmentation_modalities()
+               if registry.load(registry.MODALITIES[name].home).layers]
+        raise ModelError(f"decoder={decoder}: reads layers of the image encoder, which "
+                         f"modality={modality} does not have; choose {' or '.join(fit)}, or "
+                         "another decoder")
+    return Segmenter(rose, modality, representation, built)
 
 
 def build_regressor(rose: Rose, modality: str = "fusion",
@@ -132,7 +151,7 @@ def _choose(modality: str, choices: tuple[str, ...]) -> Representation:
 
 
 def build_decoder(name: str, width: int, num_classes: int) -> nn.Module:
-    """Return decoder `name` from tokens [B, L, width] to scores [B, L, num_classes].
+    """Return decoder `name` from tokens or layers of `width` to scores of `num_classes`.
 
     Raise ModelError if the name is unknown.
     """

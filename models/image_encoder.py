@@ -1,50 +1,89 @@
-"""The image encoder: a timm ViT's patches and blocks, with CLS, positions and norm of Rose's."""
+"""The image encoder: a timm ViT's patches and blocks, with Rose's positions or with its own."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
 # isort: split
-import timm
 import torch
-from timm.layers import PatchEmbed
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models import registry
 from models.block import adopt, through
+from models.image_families import create_vit, normalisation_of, trained_parts
+from models.image_positions import Patches, Rotation, learned_code, rotary_table
+from models.image_weights import load_image_weights
 from models.linear import linear
 from models.position import token_code
-from utils.errors import ModelError, one_line
+from utils.errors import ModelError
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
+
+POSITIONS = ("rose", "own")
 
 
 class ImageEncoder(nn.Module):
-    """ViT over 16 x 16 (or other) patches with fixed sine-cosine positions (Rose section 3.2.1).
+    """ViT over 16 x 16 (or other) patches.
 
-    The timm model's own cls_token, pos_embed and final norm are dropped.
+    With positions="rose" it is the paper's (section 3.2.1): fixed sine-cosine positions, a CLS
+    token and a final norm of Rose's. The ViT's own positions (learned or rotary), CLS, registers
+    and final norm are dropped. With "own" it is the ViT as it was trained: all these are kept,
+    learned positions are resampled to the grid, and rotary ones follow the visible patches.
+
+    Either way the output has one token in front of the patches: CLS, or the mean of the patches
+    of a ViT that has none. Registers take part in the blocks and are left out of the output.
 
     Args:
-        name: of models/registry.py, or a timm VisionTransformer.
+        name: of models/registry.py, or a timm VisionTransformer or Eva.
         pretrained: load timm's weights, the patch projection included.
+        weights: a file of trained weights (models/image_weights.py), loaded instead.
 
     Attributes:
+        mean, std: the colours' mean and deviation (red, green, blue in 0..1) that images are
+            normalised with: the ViT's own, or ImageNet's with "rose".
         checkpoint_activations: recompute each block in the backward pass, which takes a third
             more time in the encoder and a fraction of its memory.
 
     Raises:
         ModelError: `name` is unknown, is no plain ViT, or its weights cannot be loaded.
+        CheckpointError: the file `weights` is damaged, or does not fit.
     """
 
-    def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False):
+    def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False,
+                 positions: str = "rose", weights: str | Path | None = None):
         super().__init__()
-        vit = _create_vit(name, pretrained)
+        if positions not in POSITIONS:
+            raise ModelError(f"image_positions={positions}: choose one of {', '.join(POSITIONS)}")
+        vit = create_vit(name, pretrained and weights is None)
+        if weights is not None:
+            load_image_weights(vit, str(weights), name)
+        self.positions = positions
         self.patch_embed = vit.patch_embed
         self.norm_pre = vit.norm_pre  # identity, except in ViTs of the CLIP family
         self.blocks = nn.Sequential(*map(adopt, vit.blocks))
         self.width: int = vit.embed_dim
         self.patch: int = vit.patch_embed.patch_size[0]
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
-        self.norm = nn.LayerNorm(self.width)
+        if positions == "own":
+            (self.cls_token, self.reg_token, self.pos_embed, self._positioned, self.rope,
+             self.norm) = trained_parts(vit)
+            self.mean, self.std = normalisation_of(vit)
+        else:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, self.width))
+            self.reg_token = self.pos_embed = self.rope = None
+            self._positioned = 0
+            self.norm = nn.LayerNorm(self.width)
+            self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         self.checkpoint_activations = False
+
+    def initialise(self, keep_patch_projection: bool) -> None:
+        """Draw what Rose adds to the ViT, and its patch projection; with own positions, nothing."""
+        if self.positions == "own":
+            return
+        if not keep_patch_projection:
+            nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
+        nn.init.normal_(self.cls_token, std=0.02)
 
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Return (rows, columns) of patches of images [B, 3, H, W].
@@ -65,56 +104,82 @@ class ImageEncoder(nn.Module):
         patches = images.unflatten(3, (cols, p)).unflatten(2, (rows, p))
         return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
-    def embed(self, images: Tensor) -> Tensor:
-        """Return [B, L, D], projected patches plus position codes, of images [B, 3, H, W]."""
+    def embed(self, images: Tensor) -> Patches:
+        """Return the projected patches of images [B, 3, H, W], plus codes of their positions."""
         return self.embed_patches(self.patchify(images), self.grid(images))
 
-    def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+    def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Patches:
         """Return `embed` of pixels [B, L, p * p * 3] on a grid (rows, columns) of patches."""
         projection = self.patch_embed.proj
         weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [D, p * p * 3], channel last
-        patches = linear(pixels, weight, projection.bias)
-        return self.patch_embed.norm(patches) + token_code(self.width, grid, pixels.device)[1:]
+        tokens = self.patch_embed.norm(linear(pixels, weight, projection.bias))         # [B, L, D]
+        if self.positions == "rose":
+            tokens = tokens + token_code(self.width, grid, pixels.device)[1:]
+        elif self.pos_embed is not None:
+            tokens = tokens + learned_code(self.pos_embed, self._positioned,
+                                           self.patch_embed.grid_size, grid)
+        return Patches(tokens, grid)
 
-    def encode(self, *patch_sets: Tensor) -> list[Tensor]:
+    def encode(self, *patch_sets: Patches) -> list[Tensor]:
         """Return [B, 1 + V, D], CLS first, of each set of embedded patches [B, V, D]."""
-        sets = tuple(self.norm_pre(self._prepend_cls(patches)) for patches in patch_sets)
+        last = deque(self._after_blocks(patch_sets), maxlen=1).pop()
+        return [self._with_cls(self.norm(tokens)) for tokens in last]
+
+    def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False) -> list[Tensor]:
+        """Return the patch tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`,
+        counted from 0, each after the final norm; with `cls` [B, 1 + L, D], CLS first.
+
+        Raise ModelError for a block that there is not, or images of another shape.
+        """
+        count = len(self.blocks)
+        if not indices or not 0 <= min(indices) <= max(indices) < count:
+            raise ModelError(f"indices={list(indices)}: expected numbers of the encoder's {count} "
+                             f"blocks, 0 to {count - 1}")
+        taken = {}
+        for number, (tokens,) in enumerate(self._after_blocks([self.embed(images)])):
+            if number in indices:
+                taken[number] = self._with_cls(self.norm(tokens))[:, not cls:]
+            if number == max(indices):
+                break
+        return [taken[number] for number in indices]
+
+    @property
+    def _prefix(self) -> int:
+        """Number of tokens in front of the patches, inside."""
+        return sum(token.shape[1] for token in (self.cls_token, self.reg_token)
+                   if token is not None)
+
+    def _after_blocks(self, patch_sets: Sequence[Patches]) -> Iterator[tuple[Tensor, ...]]:
+        """Yield all sets [B, prefix + V, D] after each block."""
+        sets = tuple(self.norm_pre(self._prepend(patches.tokens)) for patches in patch_sets)
+        rotations = [self._rotation(patches) for patches in patch_sets]
         recompute = self.checkpoint_activations and torch.is_grad_enabled()
-        for block in self.blocks:
-            sets = (checkpoint(through, block, sets, use_reentrant=False) if recompute
-                    else through(block, sets))
-        return [self.norm(tokens) for tokens in sets]
+        for number, block in enumerate(self.blocks):
+            turns = [rotation and rotation.of_block(number) for rotation in rotations]
+            arguments: tuple[Any, ...] = (block, sets, turns)
+            sets = (checkpoint(through, *arguments, use_reentrant=False) if recompute
+                    else through(*arguments))
+            yield sets
 
-    def _prepend_cls(self, patches: Tensor) -> Tensor:
-        """Return [B, 1 + V, D] of patches [B, V, D]."""
-        return torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+    def _rotation(self, patches: Patches) -> Rotation | None:
+        if self.rope is None:
+            return None
+        return Rotation(rotary_table(self.rope, patches.grid), patches.shown)
 
+    def _prepend(self, patches: Tensor) -> Tensor:
+        """Return [B, prefix + V, D] of patches [B, V, D]."""
+        tokens = [token for token in (self.cls_token, self.reg_token) if token is not None]
+        if not tokens:
+            return patches
+        prefix = torch.cat(tokens, dim=1)                                              # [1, P, D]
+        if self.pos_embed is not None and self._positioned:
+            prefix = prefix + self.pos_embed[:, :self._positioned]
+        return torch.cat([prefix.expand(len(patches), -1, -1), patches], dim=1)
 
-def _create_vit(name: str, pretrained: bool) -> VisionTransformer:
-    registered = registry.IMAGE_ENCODERS.get(name)
-    try:
-        # timm and the hub raise many kinds of error; each becomes one line
-        if registered:
-            vit = registry.load(registered)(pretrained)
-        else:
-            vit = timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="")
-    except Exception as error:
-        if not registered and not timm.is_model(name.split(".")[0]):
-            raise ModelError(f"image_encoder={name}: timm knows no such model; for example "
-                             "vit_base_patch16_224, vit_small_patch16_224, "
-                             "vit_tiny_patch16_224") from error
-        if not pretrained:
-            raise ModelError(f"image_encoder={name}: timm cannot build it ({one_line(error)}); "
-                             "choose another ViT") from error
-        raise ModelError(f"image_encoder={name}: its pretrained weights could not be loaded "
-                         f"({one_line(error)}); fetch them on a machine with a network (timm "
-                         "keeps them in the Hugging Face cache), or set "
-                         "pretrained=false") from error
-    if not isinstance(vit, VisionTransformer) or not isinstance(vit.patch_embed, PatchEmbed):
-        raise ModelError(f"image_encoder={name}: {type(vit).__name__} is no plain ViT; choose a "
-                         "timm VisionTransformer such as vit_base_patch16_224")
-    if vit.num_reg_tokens:
-        raise ModelError(f"image_encoder={name}: has {vit.num_reg_tokens} register tokens, which "
-                         "Rose has no place for; choose a ViT without, such as "
-                         "vit_base_patch16_224")
-    return vit
+    def _with_cls(self, tokens: Tensor) -> Tensor:
+        """Return [B, 1 + V, D] of [B, prefix + V, D]."""
+        if self.cls_token is not None and self.reg_token is None:
+            return tokens
+        patches = tokens[:, self._prefix:]
+        cls = patches.mean(1, keepdim=True) if self.cls_token is None else tokens[:, :1]
+        return torch.cat([cls, patches], dim=1)

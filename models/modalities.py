@@ -10,7 +10,8 @@ from operator import attrgetter
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from models.rose import Rose
+from models.pyramid import layer_indices
+from models.rose import Encoded, Rose
 
 _Function = Callable[[Rose, Tensor, Batch], Tensor]
 
@@ -26,7 +27,27 @@ class Representation:
     parameters: tuple[str, ...]
     tokens: _Function | None = None  # images [B, 3, H, W] and graphs -> [B, L, D], a token a patch
     vector: _Function | None = None  # images and graphs -> [B, D], a vector a tile
+    # images and graphs -> four [B, L, D], the last of them `tokens`, for a decoder that reads them
+    layers: Callable[[Rose, Tensor, Batch], list[Tensor]] | None = None
     width: Callable[[Rose], int] = attrgetter("width")  # returns D for a Rose
+
+
+def image_layers(rose: Rose, images: Tensor, graphs: Batch) -> list[Tensor]:
+    """Return four evenly spaced layers [B, L, D] of the image encoder, the last one its output."""
+    encoder = rose.image_encoder
+    return encoder.layers(images, layer_indices(len(encoder.blocks)))
+
+
+def fused_layers(mode: str) -> Callable[[Rose, Tensor, Batch], list[Tensor]]:
+    """Return a function like `image_layers` whose last layer is the fusion `mode` of the tokens:
+    what the objects add is of the last layer's kind, and details of the image are in the others."""
+    def layers(rose: Rose, images: Tensor, graphs: Batch) -> list[Tensor]:
+        encoder = rose.image_encoder
+        *inner, last = encoder.layers(images, layer_indices(len(encoder.blocks)), cls=True)
+        encoded = Encoded(last, *rose.encode_osm(graphs, rose.check(images, graphs)))
+        fused = rose.fuse_encoded(encoded, images, graphs, mode)
+        return [tokens[:, 1 - last.shape[1]:] for tokens in (*inner, fused)]  # without CLS
+    return layers
 
 
 _IMAGE = ("image_encoder.",)
@@ -35,7 +56,8 @@ _READOUT = (*_NODES, "osm_encoder.readout.")
 
 IMAGE = Representation(_IMAGE,
                        tokens=lambda rose, images, graphs: rose.encode_image(images)[:, 1:],
-                       vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0])
+                       vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0],
+                       layers=image_layers)
 OSM = Representation(
     _READOUT,
     vector=lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1],
@@ -43,8 +65,10 @@ OSM = Representation(
 GLOBAL_FUSION = Representation(
     (*_IMAGE, *_READOUT, "graph_token_proj.", "token_proj.", "image_block."),
     tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 1:],
-    vector=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0])
+    vector=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0],
+    layers=fused_layers("global"))
 FINE_FUSION = Representation(
     (*_IMAGE, *_NODES, "token_proj.", "node_proj.", "osm_block.self_attn.",
      "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2."),
-    tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "fine"))
+    tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "fine"),
+    layers=fused_layers("fine"))

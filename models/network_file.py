@@ -17,7 +17,7 @@ from models.release import (
     is_release_state_dict,
     load_strictly,
 )
-from models.rose import Rose, build_rose
+from models.rose import Rose, rebuild_rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
@@ -68,11 +68,18 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: was made with image_encoder="
                                   f"{build['image_encoder']}, not {self._image_encoder}; leave "
                                   "image_encoder out, or give a checkpoint of that encoder")
+        given, there = self._overrides.get("image_positions"), build.get("image_positions", "rose")
+        if given not in (None, there):
+            raise CheckpointError(f"{self.path}: was made with image_positions={there}, not "
+                                  f"{given}; leave image_positions out, or give a checkpoint made "
+                                  "so")
         if ":" in build["image_encoder"] and self._image_encoder is None:
             raise CheckpointError(f"{self.path}: its image_encoder={build['image_encoder']} is "
                                   "described by files elsewhere, expected one of timm's own; if "
                                   "you trust it, pass image_encoder= with this value")
-        return {**build, **self._overrides, "pretrained": False}
+        chosen = {name: value for name, value in self._overrides.items()
+                  if name != "image_positions"}
+        return {**build, **chosen, "pretrained": False}
 
     @cached_property
     def head(self) -> Head | None:
@@ -116,7 +123,7 @@ class NetworkFile:
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        return self._built(lambda: build_rose(**self.build), weights)
+        return self._built(lambda: rebuild_rose(self.build), weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -124,7 +131,7 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        return self._built(lambda: self.head.build(build_rose(**self.build)), self.weights).eval()
+        return self._built(lambda: self.head.build(rebuild_rose(self.build)), self.weights).eval()
 
     def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
         """Return what `make` builds, with the weights; take no memory for a network that they do

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-# name -> class(width, num_classes) from tokens [B, L, width] to scores [B, L, num_classes]
+# name -> class(width, num_classes) from tokens [B, L, width] to scores [B, L, num_classes]; if its
+# attribute `reads` is "layers", from layers [B, 4, L, width] and the grid (rows, columns) of
+# patches to scores [B, num_classes, h, w]
 DECODERS = {
     "linear": "models.decoders:LinearDecoder",
     "mask_transformer": "models.decoders:MaskTransformer",
+    "pyramid": "models.pyramid:PyramidDecoder",
 }
 
 # name -> function(pretrained) that returns a timm VisionTransformer; timm's own names need no line

@@ -86,6 +86,10 @@ def _figures(values: Mapping[str, float | None]) -> dict[str, float]:
 def _lines(record: Mapping[str, Any]) -> list[str]:
     tiles, reported = record["tiles"], record["reported"]
     measured = f"Measured on {tiles[reported]:,} {reported} tiles"
+    if record["config"]["mode"] == "knn":
+        return [f"{measured}, by the {record['config']['knn_k']} nearest "
+                f"{'patches' if record['problem'] == 'segmentation' else 'tiles'} of "
+                f"{tiles['train']:,} training tiles; nothing is trained."]
     if not record["config"]["epochs"]:
         return [f"{measured}; the model is taken as it is, without training."]
     chosen = ("the same chose the epoch" if reported == "val"
@@ -140,17 +144,25 @@ def _evaluated(record: Mapping[str, Any]) -> dict[str, Any]:
     if checkpoint:
         digest = element("code", str(checkpoint["sha256"]), class_="hash")
         weights = [element("code", str(checkpoint["path"])), element("br"), "SHA-256 ", digest]
+    elif image_weights := record.get("image_weights"):
+        digest = element("code", str(image_weights["sha256"]), class_="hash")
+        weights = ["none: random weights, and in the image encoder (",
+                   str(record["network"]["image_encoder"]), ") those of ",
+                   element("code", str(image_weights["path"])), element("br"), "SHA-256 ", digest]
+    tuning = {name.replace("_", " "): config[name]
+              for name, default in (("freeze", "none"), ("layer_decay", 1))
+              if config.get(name, default) != default}
     epoch = {}
     if config["epochs"]:
         chosen = ", ".join(map(str, record["epochs"].values()))
         epoch["epoch chosen"] = (f"{chosen} of {config['epochs']}, by "
                                  f"{label_of(record['chosen_by'])} on val")
+    how = ("knn_k",) if config["mode"] == "knn" else ("decoder", "target_scale")
     return {"modality": config["modality"], "mode": config["mode"],
-            **{name.replace("_", " "): config[name] for name in ("decoder", "target_scale")
-               if name in config},
+            **{name.replace("_", " "): config[name] for name in how if name in config},
             "tiles": ", ".join(f"{count:,} {split}" for split, count in record["tiles"].items()),
             "data": element("code", str(config["data_root"])), "task": config["task"],
-            "protocol": record["protocol"], **epoch, "checkpoint": weights}
+            **tuning, "protocol": record["protocol"], **epoch, "checkpoint": weights}
 
 
 def _seed(folder: Path, results: Results) -> list[Markup | None]:

@@ -16,7 +16,7 @@ from utils.errors import ConfigError
 from utils.locks import alone_in
 
 IN_WORDS = {"finetune": "pretrained, fine-tuned", "linear": "pretrained, linear probe",
-            "scratch": "from scratch"}
+            "knn": "pretrained, nearest neighbours", "scratch": "from scratch"}
 # the keys of an evaluation that every study sets -> the study's own key for it
 _SET_BY_STUDY = {"target": "problem", "seeds": "seeds", "save_path": "out", "fold": "folds"}
 

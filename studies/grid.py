@@ -151,8 +151,13 @@ def run_cells(cells: Sequence[Cell]) -> list[Outcome]:
     return outcomes
 
 
+def set_up(cfg: EvaluateConfig) -> Setup:
+    """Return what the seeds of an evaluation share; raise RoseError if it cannot be run."""
+    return Setup(cfg, launch(cfg), _problem(cfg))
+
+
 def _checked(cfg: EvaluateConfig) -> EvaluateConfig:
-    setup = Setup(cfg, launch(cfg), _problem(cfg))
+    setup = set_up(cfg)
     for seed in cfg.seeds:
         read_result(setup, seed)
     return replace(cfg, checkpoint=str(setup.network.path) if setup.network else None)

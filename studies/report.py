@@ -35,6 +35,7 @@ class Report:
     outcomes: Sequence[Outcome]
     xlabel: str                # what the plot's x are
     notes: Sequence[str] = ()  # what else a reader of the figures must know
+    same_baselines: bool = True  # False: cells report other tiles, and each has its own
 
     @property
     def question(self) -> Question:
@@ -48,8 +49,8 @@ class Report:
         runs = f"{seeds} seeds" if seeds > 1 else "1 seed"
         runs += f" x {folds} folds" if folds else ""
         spread = f"mean ± std of {runs}" if seeds > 1 or folds else runs
-        of_folds = {summary["config"].get("fold"): summary for summary in first.summaries}
-        tiles = sum(summary["tiles"][first.reported] for summary in of_folds.values())
+        counts = {_reported_tiles(outcome) for outcome in self.outcomes}
+        tiles = " to ".join(map(str, sorted({min(counts), max(counts)})))
         return (f"{self.title}, {self.question.title} ({self.how}): {tiles} {first.reported} "
                 f"tiles, {spread}")
 
@@ -95,8 +96,8 @@ class Report:
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
         for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {format_number(values[name])}" for name in columns
-                       if name in values]
+            figures = [f"{label_of(name)} {self._range_of_baseline(label, name)}"
+                       for name in columns if name in values]
             notes.append(f"without a model, {label}: {', '.join(figures)}")
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()]),
@@ -142,11 +143,21 @@ class Report:
 
     def _baseline(self) -> dict[str, float]:
         """Return the best prediction without a model, by name."""
+        if not self.same_baselines:
+            return {}
         scores = {f"no model: {label}": values[self.question.score]
                   for label, values in self._baselines.items()}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
+
+    def _range_of_baseline(self, label: str, figure: str) -> str:
+        """Return a figure of a baseline: of all cells, if they differ by design."""
+        last = self._baselines[label][figure]
+        values = [last] if self.same_baselines else [
+            outcome.baselines[label][figure] for outcome in self.outcomes
+            if label in outcome.baselines]
+        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
@@ -179,3 +190,9 @@ def _of_cell(outcome: Outcome) -> dict[str, Any]:
         "tiles": first["tiles"], "baselines": outcome.baselines, "remarks": outcome.remarks,
         "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
     }
+
+
+def _reported_tiles(outcome: Outcome) -> int:
+    """Return how many tiles a cell's figures are of, those of all folds together."""
+    of_folds = {summary["config"].get("fold"): summary for summary in outcome.summaries}
+    return sum(summary["tiles"][outcome.reported] for summary in of_folds.values())

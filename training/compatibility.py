@@ -102,16 +102,20 @@ def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
                               f"{remedy.format(trained['name'])}")
 
 
-def check_image_size(checkpoint: Path, patch: int, image_size: int) -> None:
-    """Raise ConfigError if patches of `patch` pixels a side do not divide a dataset's images."""
-    check_side("image_size", image_size, patch, checkpoint,
-               "prepare tiles of such a size (tile_px={}), or choose a checkpoint of another "
-               "patch side")
+def check_image_size(network: Path | str, patch: int, image_size: int) -> None:
+    """Raise ConfigError if patches of `patch` pixels a side do not divide a dataset's images.
+
+    `network` is its file, or image_encoder=NAME of one that is new.
+    """
+    kind = "an image encoder" if isinstance(network, str) else "a checkpoint"
+    check_side("image_size", image_size, patch, network,
+               f"prepare tiles of such a size (tile_px={{}}), or choose {kind} of another patch "
+               "side")
 
 
-def check_side(key: str, side: int, patch: int, checkpoint: Path, remedy: str) -> None:
+def check_side(key: str, side: int, patch: int, network: Path | str, remedy: str) -> None:
     """Raise ConfigError if `patch` does not divide `side`; `remedy` has {} for the nearest fit."""
     if side % patch:
         fit = max(round(side / patch), 1) * patch
-        raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {checkpoint}; "
+        raise ConfigError(f"{key}={side}: no multiple of {patch}, the patch side of {network}; "
                           f"{remedy.format(fit)}")

@@ -15,11 +15,21 @@ from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
 from models import RoseOutput, build_rose
+from models.described import BUILD
+from models.image_weights import describe_image_weights
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose
-from training.compatibility import check_pretrainable
-from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
+from models.rose import MODEL_KEYS, Rose, rebuild_rose, stated_positions
+from training.compatibility import check_image_size, check_pretrainable
+from training.devices import (
+    compile_in_place,
+    end_all,
+    gather,
+    set_up_again,
+    threads_that_pay,
+    together,
+)
 from training.finite import check_weights, not_finite
+from training.image_tuning import RATES, ImageTuning, check_freeze
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
 from training.outlook import reach, too_short, weight_size
@@ -27,11 +37,21 @@ from training.records import Recorder
 from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, whole
-from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
+from utils.checkpoint import (
+    COPY_AGAIN,
+    contents_of,
+    newest_checkpoint,
+    read_checkpoint,
+    read_position,
+    save_checkpoint,
+)
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
 from utils.stopping import StopRequest
+
+# of the arguments of `build_rose`, those that follow from the weights that a run started from
+OF_THE_ENCODER = ("image_positions", "image_mean", "image_std")
 
 
 class Step:
@@ -87,6 +107,7 @@ class PretrainingRun:
         self.stop = StopRequest()
         self.cfg, self.fabric, self.folder = cfg, fabric, Path(cfg.save_root_dir) / cfg.save_dir
         with together(fabric):
+            check_freeze(cfg.freeze, cfg.total_epoch, "total_epoch")
             self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size,
                                      cfg.graph_in_dim + 1)
             check_pretrainable(self.tiles)
@@ -94,34 +115,41 @@ class PretrainingRun:
             self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
                                         self.fabric.global_rank, self.fabric.world_size,
                                         accumulate=cfg.accumulate)
-            self.build = build_arguments(cfg)
+            self.last_saved: Path | None = None
+            checkpoint = self._checkpoint_to_continue()
+            self.build = build_arguments(cfg, checkpoint and checkpoint["build"])
             fabric.print(f"Building {cfg.image_encoder}")
-            rose = build_rose(**self.build, pretrained=cfg.pretrained)
+            rose = self._build_rose(checkpoint)
+            check_image_size(f"image_encoder={cfg.image_encoder}", rose.image_encoder.patch,
+                             cfg.image_size)
+            self.build |= {key: rose.build[key] for key in OF_THE_ENCODER if key in rose.build}
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
+            self.tuning = ImageTuning(rose.image_encoder, cfg.freeze, cfg.layer_decay)
             self.loader = pretraining_loader(
                 fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
-                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
+                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers,
+                normalise=rose.normalise)
             self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
                             else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
                                    cfg.max_steps or sys.maxsize)
             self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
                                    cfg.log_every, self.total_steps, self.tiles_per_step,
-                                   enabled=self.fabric.is_global_zero)
+                                   enabled=self.fabric.is_global_zero,
+                                   rates=RATES if self.tuning.rates(0) else ())
             self.epoch, self.step, self.global_step = 1, 0, 0
             outlook = too_short(
                 reach(cfg, self.base_lr, self.sampler.steps_per_epoch, self.total_steps),
                 weight_size(rose), self.total_steps, self.base_lr)
-            self.last_saved: Path | None = None
-            if checkpoint := self._checkpoint_to_continue():
+            if checkpoint:
                 load_strictly(rose, checkpoint["model"], str(self.last_saved))
         if cfg.compile:
             compile_in_place(rose, fabric.device)
         self.rose = fabric.setup_module(rose)
-        optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay)
+        optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay, cfg.layer_decay)
         self.optimizer = fabric.setup_optimizers(optimizer)
         self._continue(checkpoint)
         if outlook and not self.finished:
@@ -149,6 +177,9 @@ class PretrainingRun:
     def epochs(self) -> Iterator[int]:
         """Yield the epochs left, from the one stopped in to that of the run's last step."""
         while not self.finished:
+            if self.tuning.begin(self.epoch) and not is_sharded(self.rose):
+                rose, self.rose = self.rose.module, None
+                self.rose = set_up_again(self.fabric, rose)
             yield self.epoch
 
     def steps(self) -> Iterator[Step]:
@@ -185,8 +216,9 @@ class PretrainingRun:
     def count(self, losses: list[float]) -> None:
         """Record a step."""
         self.step, self.global_step = self.step + 1, self.global_step + 1
+        lr = self.optimizer.param_groups[0]["lr"]
         self.record.step(self.epoch, self.step, self.global_step, losses,
-                         self.optimizer.param_groups[0]["lr"])
+                         {"lr": lr, **self.tuning.rates(lr)})
 
     def end_epoch(self) -> None:
         """Save every `save_every` epochs, at the run's end, and when asked to stop; then exit."""
@@ -212,7 +244,7 @@ class PretrainingRun:
         state = whole(self.rose.module.state_dict(), keep=self.fabric.is_global_zero)
         if not self.fabric.is_global_zero:
             return None
-        rose = build_rose(**self.build)
+        rose = rebuild_rose(self.build)
         rose.load_state_dict(state)
         return rose.to(self.fabric.device)
 
@@ -240,6 +272,16 @@ class PretrainingRun:
             end_all(self.fabric, fault, rank=gather(self.fabric, fault is not None).index(True))
         return None if stopping else Step(self, own, masked)
 
+    def _build_rose(self, checkpoint: dict[str, Any] | None) -> Rose:
+        """Return the network as it is before its first step; for a run that is continued, random,
+        without the trained weights that it once started from."""
+        cfg = self.cfg
+        if checkpoint is not None:
+            self.image_weights = checkpoint.get("image_weights")
+            return rebuild_rose(self.build)
+        self.image_weights = describe_image_weights(cfg.image_weights)
+        return build_rose(**self.build, pretrained=cfg.pretrained, image_weights=cfg.image_weights)
+
     def _fingerprint(self) -> str:
         """Return a digest of the tiles' names, in order."""
         return digest_of("\n".join(self.tiles.names).encode())
@@ -255,6 +297,8 @@ class PretrainingRun:
         if self.last_saved is None:
             return None
         checkpoint = read_checkpoint(self.last_saved)
+        with contents_of(self.last_saved, COPY_AGAIN):
+            BUILD.check(checkpoint["build"], "build")
         self._check_continuable(checkpoint)
         self._check_folder(checkpoint)
         return checkpoint
@@ -276,11 +320,15 @@ class PretrainingRun:
         return self.last_saved.parent.resolve() != self.folder.resolve()
 
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
-        now, then = asdict(self.cfg), checkpoint["config"]
+        now = asdict(self.cfg)
+        then = {**asdict(type(self.cfg)()), **checkpoint["config"]}  # a younger key: its default
         # a half cosine depends on its end
         fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
         changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
                    if now[key] != then.get(key)]
+        positions = checkpoint["build"].get("image_positions", "rose")
+        if self.cfg.image_positions not in (None, positions):
+            changed.append(f"image_positions={self.cfg.image_positions} (there {positions})")
         if checkpoint["tiles"] != self._fingerprint():
             changed.append(f"the tiles of {self.cfg.data_path} (there others)")
         if changed:
@@ -350,6 +398,7 @@ class PretrainingRun:
                 "devices": self.fabric.world_size, "record": self.record.state_dict(),
                 "config": asdict(self.cfg), "tiles": self._fingerprint(),
                 "label_names": self.tiles.label_names, "trained_on": self.tiles.describe(),
+                "image_weights": self.image_weights,
             })
             if name != "last.tar":  # which holds an older step
                 for outdated in ("last.tar", "last.safetensors"):
@@ -365,9 +414,14 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
     return f"use batch_size={fits} accumulate={own // fits}"
 
 
-def build_arguments(cfg: TrainConfig) -> dict[str, Any]:
-    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights."""
+def build_arguments(cfg: TrainConfig, continued: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights; what
+    follows from the weights that it started from is as in the build of a run `continued`."""
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
             "osm_mask_ratio")
     values = asdict(cfg)
-    return {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}
+    build = {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}
+    if continued is not None:
+        return build | {key: continued[key] for key in OF_THE_ENCODER if key in continued}
+    return build | stated_positions(cfg.image_positions, cfg.pretrained, cfg.recipe,
+                                    cfg.image_weights)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.errors import CRSError
 
+from datasets.arrays import read_array
 from datasets.prepare.grid import Band, TileGrid
 from datasets.prepare.imagery.bare import BareGround
 from datasets.prepare.imagery.mosaic import Mosaic
@@ -16,7 +17,6 @@ from datasets.prepare.osm.spool import Spool
 from datasets.prepare.targets.land_use import LandUse
 from datasets.prepare.targets.points import Points
 from datasets.prepare.targets.zonal import Zonal
-from utils.arrays import read_array
 from utils.contents import (
     Anything,
     ContentFault,

@@ -145,8 +145,8 @@ def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: S
              "are done"])
     kind.model.to(fabric.device).eval()
     row = kind.first_row(grid, first)
-    bands = predicted_bands(tiles, kind.network, fabric, row * grid.bands_of_a_row,
-                            cfg.batch_size, cfg.num_workers)
+    bands = predicted_bands(tiles, kind.network, kind.model.rose.normalise, fabric,
+                            row * grid.bands_of_a_row, cfg.batch_size, cfg.num_workers)
     with (threads_that_pay(kind.model.rose.width),
           progress_bar(grid.tiles, row * grid.columns, "tile") as bar):
         new = kind.strips(grid, groupby(counted(bands, bar), key=attrgetter("row")), first)

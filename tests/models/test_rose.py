@@ -188,7 +188,6 @@ def test_initialisation():
      "the batch has 2 nodes"),
     (lambda rose: build_rose("vit_nonesuch"), "image_encoder=vit_nonesuch: timm knows no such "
                                               "model"),
-    (lambda rose: build_rose("test_vit2"), "image_encoder=test_vit2: has 1 register tokens"),
     (lambda rose: build_rose("test_vit.nosuch"), "image_encoder=test_vit.nosuch: timm cannot "
                                                  "build it"),
     (lambda rose: rose.encode_osm(random_graphs([2], width=100)),

@@ -1,0 +1,125 @@
+"""mode=knn: the nearest training patches and tiles answer, and it is the field's arithmetic."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from datasets import TileDataset, collate
+from datasets.labelled import LabelledTiles
+from evaluation import knn
+from evaluation.knn import class_shares
+from models.network_file import load_rose
+from tests.evaluation.evaluating import configure, made, rows, run, stored
+from tests.models.conftest import SMALL  # noqa: F401
+from utils.errors import RoseError
+
+KNN = ("mode=knn", "modality=image", "accelerator=cpu", "num_workers=0")
+
+
+@pytest.fixture(scope="module")
+def parts(tiny):
+    """Network, tiles, and the classes' shares of the training patches of `tiny`."""
+    root, checkpoint = (override.partition("=")[2] for override in tiny[:2])
+    return load_rose(checkpoint).eval(), TileDataset(root, image_size=32)
+
+
+def by_hand(queries, keys, targets, k):
+    """Return each query's k nearest keys' cosines and targets, one query after the other."""
+    cosines = F.normalize(queries, dim=-1) @ F.normalize(keys, dim=-1).T
+    order = cosines.argsort(dim=1, descending=True)[:, :k]
+    return cosines.gather(1, order), targets[order]
+
+
+@pytest.mark.parametrize("chunk", [1 << 24, 200])
+def test_patches_vote_as_the_field_says(tiny, parts, tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(knn, "CHUNK", chunk)
+    rose, dataset = parts
+    found = stored(made(configure("seg", *tiny, *KNN), tmp_path / "run"))
+    labels = LabelledTiles(dataset, range(5), "land_use")
+    with torch.no_grad():
+        tokens = rose.encode_image(collate([dataset[i] for i in range(5)])[0])[:, 1:]  # [5, 4, D]
+    shares = torch.cat([class_shares(labels.target_of(i), 16, 9) for i in range(3)])  # [12, 9]
+    cosines, targets = by_hand(tokens[4], tokens[:3].flatten(0, 1), shares, 5)
+    weights = (cosines / 0.07).exp()
+    votes = (weights[..., None] * targets).sum(1) / weights.sum(1, keepdim=True)       # [4, 9]
+    pixels = F.interpolate(votes.T.reshape(1, 9, 2, 2), (32, 32), mode="bilinear").argmax(1)
+    truth = labels.target_of(4)
+    right = float((pixels[0] == truth).float().mean())
+    assert float(rows(tmp_path / "run/seed_0/predictions.csv")[0]["pixel_accuracy"]) == right
+    assert np.trace(np.array(found_confusion(tmp_path))) == round(right * 1024)
+    assert found["epochs"] == {"0": 0}
+    assert found["config"]["knn_k"] == 5
+
+
+def found_confusion(folder):
+    return stored(folder / "run/seed_0")["confusion"]
+
+
+def test_tiles_are_the_mean_of_the_nearest(tiny, parts, tmp_path):
+    rose, dataset = parts
+    made(configure("pop", *tiny, *KNN, "knn_k=2", "target_scale=log1p"), tmp_path / "run")
+    with torch.no_grad():
+        vectors = rose.encode_image(collate([dataset[i] for i in range(5)])[0])[:, 0]
+    totals = torch.tensor([dataset.total(i, "pop") for i in range(3)])
+    _, nearest = by_hand(vectors[4:], vectors[:3], totals, 2)
+    estimate, = rows(tmp_path / "run/seed_0/predictions.csv")
+    assert float(estimate["estimate"]) == pytest.approx(nearest.mean().item(), rel=1e-5)
+
+
+def test_unknown_pixels_have_no_share_and_unknown_patches_no_vote():
+    label = torch.full((4, 6), 255)
+    label[:2, :2] = torch.tensor([[0, 0], [1, 255]])
+    label[2:, 4:] = 2
+    shares = class_shares(label, 2, 3)
+    assert shares[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0])
+    assert shares[5].tolist() == [0, 0, 1]
+    assert shares[1:5].isnan().all()
+    vote = knn.PatchVote(1, 3, 2)
+    tiles = type("Tiles", (), {"target_of": lambda self, i: label, "__len__": lambda self: 1})()
+    keys = torch.eye(6).numpy()
+    vote.remember(tiles, torch.device("cpu"), lambda: type("Features", (), {"values": keys})())
+    assert vote(torch.eye(6)[None, 1:2] + 0.1 * torch.eye(6)[5]).flatten().tolist() == [0, 0, 1]
+
+
+@pytest.mark.parametrize("modality", ["fusion", "fine"])
+def test_seeds_cached_features_and_epochs_change_nothing(tiny, tmp_path, modality):
+    cfg = configure("seg", *tiny, *KNN, f"modality={modality}", "seeds=[0,1]")
+    one = stored(made(cfg, tmp_path / "one"))
+    assert one["per_seed"]["0"] == one["per_seed"]["1"]
+    assert not list((tmp_path / "one").rglob("best.safetensors"))
+    assert not (tmp_path / "one/.features").exists()
+    assert not (tmp_path / "one/seed_0/metrics.csv").exists()
+    other = stored(made(cfg, tmp_path / "other", cache_features=False, batch_size=5))
+    assert other["per_seed"]["0"] == pytest.approx(one["per_seed"]["0"], nan_ok=True)
+    # a finished run is only reported, whatever a training would have been
+    assert stored(made(cfg, tmp_path / "one", epochs=7, decoder="pyramid")) == one
+
+
+def test_what_it_says_and_draws(tiny, tmp_path, capsys):
+    run("seg", *tiny, *KNN, f"save_path={tmp_path}", "test_file=osm-train-all.txt", pictures=True)
+    said = capsys.readouterr().out
+    assert "Segmentation on 3 test tiles, by the nearest of 3 training tiles:" in said
+    assert "5 neighbours by cosine, without training" in said
+    assert "of the test tiles, 3 also are training tiles, each its own nearest" in said
+    page = (tmp_path / "report.html").read_text()
+    assert "by the 5 nearest patches of 3 training tiles; nothing is trained" in page
+    assert {path.stem for path in (tmp_path / "seed_0/figures").iterdir()} == {
+        "confusion", "tiles", "error_map", "reliability"}
+
+
+BAD = {
+    "fewer tiles than k": ("pop", [], "tiles: 3 training tiles have a target, "
+                                      "expected knn_k=5 or more; pass a smaller knn_k=, or a "
+                                      "longer"),
+    "fewer patches than k": ("seg", ["knn_k=13"], "tiles: 12 patches of the training tiles have"),
+    "no neighbour": ("seg", ["knn_k=0"], "knn_k=0: must be 1 or more"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(tiny, tmp_path, case):
+    problem, overrides, message = BAD[case]
+    with pytest.raises(RoseError, match=message) as error:
+        run(problem, *tiny, *KNN, *overrides, f"save_path={tmp_path}")
+    assert "\n" not in str(error.value)
