@@ -87,12 +87,15 @@ class Report:
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
-        columns = [name for name in self.outcomes[0].spread if not name.startswith("iou_")]
+        columns = [name for name in dict.fromkeys(name for outcome in self.outcomes
+                                                  for name in outcome.spread)
+                   if not name.startswith("iou_")]
         rows = []
         for outcome in self.outcomes:
             ends = self._intervals.get(outcome.cell.name, {})
             rows.append([*outcome.cell.labels.values(), *(
-                with_interval(*outcome.spread[name], ends.get(name)) for name in columns)])
+                with_interval(*outcome.spread.get(name, (math.nan, None)), ends.get(name))
+                for name in columns)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         notes = []
         for label, values in self._baselines.items():
