@@ -13,9 +13,12 @@ from training.keys import (
     EXPERIMENT,
     HIGHEST_RATE,
     MachineKeys,
+    freeze_key,
+    image_weights_key,
     in_data,
     in_network,
     in_outputs,
+    layer_decay_key,
     positions_key,
     workers_key,
 )
@@ -47,9 +50,12 @@ class EvaluateConfig(MachineKeys):
         items=(1, 10_000))
     test_cities: list[str] | None = in_data(None, "report the test tiles of these cities alone; "
                                                   "null: of all", items=(1, 10_000))
+    fold: str | None = in_data(None, "k/n, such as 1/5: the lists in fold-1-of-5/, which `python "
+                                     "-m datasets.splits split.fold=1/5` writes; null: those in "
+                                     "data_root")
     checkpoint: str | None = in_network(
-        None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
-              "last run in save_root_dir", result=False)
+        None, "of train_rose.py, the authors', a best.safetensors, a run's folder, or "
+              "hub:USER/REPO; null: the last run in save_root_dir", result=False)
     mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; knn: "
                                        "nothing, the nearest training patches or tiles answer; "
                                        "scratch: all, from random weights",
@@ -60,8 +66,9 @@ class EvaluateConfig(MachineKeys):
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
     pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
+    image_weights: str | None = image_weights_key("mode=scratch: ")
     image_positions: str | None = positions_key(
-        "null: the checkpoint's; with pretrained=true own")
+        "null: the checkpoint's; with pretrained=true or image_weights= own")
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
@@ -75,6 +82,8 @@ class EvaluateConfig(MachineKeys):
     linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0,
                                   most=HIGHEST_RATE)
     weight_decay: float = in_trained(0.01, "of Adam", least=0, most=HIGHEST_RATE)
+    freeze: str = freeze_key(in_trained)
+    layer_decay: float = layer_decay_key(in_trained)
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,
                                     most=1_000_000)
@@ -161,7 +170,7 @@ def implied(given: Mapping[str, str]) -> list[str]:
 
 NAMED_BY = ("task", "target", "modality", "decoder", "mode", "epochs", "protocol", "remove_ratio",
             "remove_what", "remove_while_training", "osm_shift", "shift_while_training",
-            "osm_reads", "train_cities", "test_cities")
+            "osm_reads", "train_cities", "test_cities", "fold")
 
 
 def default_folder(cfg: Any) -> str:
@@ -182,6 +191,7 @@ def default_folder(cfg: Any) -> str:
         "" if cfg.osm_reads == "all" else f"{cfg.osm_reads}_alone",
         *(f"{role}_{'-'.join(cities)}" for role, cities in (
             ("from", cfg.train_cities), ("on", cfg.test_cities)) if cities),
+        f"fold_{cfg.fold.replace('/', '_of_')}" if cfg.fold else "",
     ]
     return str(Path(cfg.save_root_dir, "_".join(part for part in parts if part)))
 

@@ -35,18 +35,19 @@ ALL_OTHERS = "all others"
 def main(cfg: TransferConfig, rest: list[str]) -> None:
     base = base_config(cfg, rest, {})
     # these import torch and timm, for which --help and a mistyped key need not wait
-    from studies.grid import checked, run_cells, set_up
+    from studies.grid import checked, over_folds, run_cells, set_up
     from studies.report import Report
 
     cities = cities_of_dataset(base)
     sources, targets = (chosen_cities(base, cities, key, getattr(cfg, key))
                         for key in ("train_cities", "test_cities"))
-    cells = [cell for source in sources for cell in cells_of(cfg, base, source, targets)]
-    if cfg.leave_one_out and len(cities) > 2:
-        cells += [all_but(cfg, base, city, cities) for city in targets]
-    cells = checked(cells)
+    left_out = targets if cfg.leave_one_out and len(cities) > 2 else ()
+    cells = checked(over_folds(cfg, base, lambda cfg, base: [
+        *(cell for source in sources for cell in cells_of(cfg, base, source, targets)),
+        *(all_but(cfg, base, city, cities) for city in left_out)]))
     for city in targets:  # now, before hours of training
-        set_up(replace(base, train_cities=[sources[0]], test_cities=[city]))
+        set_up(replace(base, train_cities=[sources[0]], test_cities=[city],
+                       fold=cells[0].runs[0].fold))
     order = [*sources, ALL_OTHERS]
     outcomes = run_cells(cells)
     outcomes.sort(key=lambda outcome: targets.index(outcome.cell.keys["test_city"]))
