@@ -198,12 +198,13 @@ def pretraining_loaders(tiles: TileDataset, batch_size: int,
     collate_floats = partial(collate_masked, **RATIOS)
     return {
         "decoding only, uint8": (
-            len(tiles), device_loader(fabric, as_bytes, batch_size, collate, workers)),
+            len(tiles), device_loader(fabric, as_bytes, batch_size, collate, workers,
+                                      normalise)),
         "pretraining, uint8": (len(sampler), pretraining_loader(
             fabric, tiles, sampler, batch_size=batch_size, seed=SEED, augment="aligned",
-            patch=PATCH, num_workers=workers, **RATIOS)),
+            patch=PATCH, num_workers=workers, normalise=normalise, **RATIOS)),
         "pretraining, float32": (len(sampler), device_loader(
-            fabric, as_floats, batch_size, collate_floats, workers, sampler)),
+            fabric, as_floats, batch_size, collate_floats, workers, normalise, sampler)),
     }
 
 

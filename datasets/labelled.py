@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
 
 from datasets.batching import stack
-from datasets.sampler import keyed_generator
-from datasets.stores.city import city_of, repeated
+from datasets.osm_degradation import OsmDegradation
+from datasets.osm_degrader import OsmDegrader
+from datasets.stores.city import check_cities, cities_of, city_of, repeated
 from datasets.stores.names import is_name
 from datasets.stores.release import TILE_FOLDERS, ReleaseTiles
 from datasets.stores.tile_files import is_there
@@ -34,10 +35,9 @@ class LabelledTiles(Dataset):
     """Chosen tiles of a dataset with their targets: `tiles[i]` or `tiles[epoch, i]` gives `(image,
     graph, target)`.
 
-    Image, uint8 [3, image_size, image_size], and graph are those of the dataset's `read`. The
-    target is the land use, int64 [image_size, image_size] with values 0..classes-1 and UNKNOWN, or
-    the total, a float64 scalar in its own units. With `remove_ratio` a tile always loses the same
-    nodes, whatever the list, batch, epoch or worker; a larger ratio removes these and more.
+    Image, uint8 [3, image_size, image_size], and graph are those of the dataset's `read`, the
+    graph degraded. The target is the land use, int64 [image_size, image_size] with values
+    0..classes-1 and UNKNOWN, or the total, a float64 scalar in its own units.
 
     Args:
         dataset: all tiles.
@@ -45,27 +45,28 @@ class LabelledTiles(Dataset):
         target: what to return with each tile.
         classes: number of land-use classes, below 255; with the nine of targets.py, 9 in a label
             is unknown, too.
-        remove_ratio: fraction of each tile's nodes to remove, from 0 to 1 (`remove_nodes`).
-        seed: seed of the removal, >= 0.
+        degradation: what is done to the OSM objects.
 
     Attributes:
         names: names of the chosen tiles.
 
     Raises:
-        TileError: reading a tile raises it if the tile is damaged or has no target, the label has
-            another size than the image or a value that is no class, or the total is no number.
+        TileError: the degradation needs what the dataset does not know (`OsmDegrader`); reading a
+            tile raises it if the tile is damaged or has no target, the label has another size than
+            the image or a value that is no class, or the total is no number.
     """
 
     def __init__(self, dataset: TileDataset, indices: Sequence[int], target: Target,
-                 classes: int = len(CLASSES), remove_ratio: float = 0., seed: int = 0) -> None:
+                 classes: int = len(CLASSES),
+                 degradation: OsmDegradation = OsmDegradation()) -> None:  # noqa: B008 - frozen
         self.dataset = dataset
         self.root = dataset.root
         self.indices = list(indices)
         self.names = [dataset.names[index] for index in self.indices]
         self.target = target
         self.classes = classes
-        self.remove_ratio = remove_ratio
-        self.seed = seed
+        self.degradation = degradation
+        self.degrade = OsmDegrader(dataset, degradation, self.indices)
         self._class_of = _class_table(classes)
 
     def __len__(self) -> int:
@@ -74,10 +75,7 @@ class LabelledTiles(Dataset):
     def __getitem__(self, key: Key) -> tuple[Tensor, Data, Tensor]:
         index = self.indices[index_of(key)]
         image, graph = self.dataset.read(index)
-        if self.remove_ratio:
-            graph = remove_nodes(graph, self.remove_ratio,
-                                 keyed_generator(self.seed, *graph.name.encode()))
-        return image, graph, self._target(index)
+        return image, self.degrade(index, graph), self._target(index)
 
     def class_counts(self) -> Tensor:
         """Count the known pixels of each class in all chosen tiles, int64 [classes]; reads and
@@ -152,32 +150,30 @@ def collate_labelled(
     return *collate(list(zip(images, graphs, strict=True))), stack(targets)
 
 
-def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
+def read_list(dataset: TileDataset, file: str, key: str = "file", cities_key: str = "cities",
+              cities: Sequence[str] | None = None) -> list[int]:
     """Return the indices in `dataset` of the tiles that a list names, in the list's order.
 
     Each line is `NAME.png` or `NAME`. Blank lines are skipped, and so are tiles of other cities if
-    the dataset was opened with some cities only.
+    the dataset was opened with some cities only, or `cities` are given.
 
     Args:
         file: the list, below the dataset's folder.
-        key: the configuration's key that names the list, for messages.
+        key, cities_key: the configuration's keys that name the list and the cities, for messages.
+        cities: of which tiles are taken; None: all that the dataset was opened with.
 
     Raises:
         TileError: the list is missing, empty, names a missing tile or one twice, or has none of
-            the dataset's cities.
+            the cities; or one of the cities is not in the dataset.
     """
     path = dataset.root / file
     names = _read_names(path, _lists_remedy(dataset, key))
     _check_distinct(path, names)
     if dataset.cities:
-        chosen = [name for name in names if city_of(name) in dataset.cities]
-        if not chosen:
-            cities = sorted({city_of(name) or name for name in names})
-            raise TileError(f"{path}: none of its {len(names)} tiles is of "
-                            f"cities={','.join(dataset.cities)}, expected one or more; name "
-                            f"another list with {key}=..., or choose among the cities of the "
-                            f"list: {', '.join(cities[:5])}")
-        names = chosen
+        names = _of_cities(path, names, dataset.cities, key, "cities")
+    if cities:
+        check_cities(cities, cities_of(dataset.names), dataset.root, cities_key)
+        names = _of_cities(path, names, cities, key, cities_key)
     indices = {name: index for index, name in enumerate(dataset.names)}
     if absent := [name for name in names if name not in indices]:
         raise TileError(f"{path}: names {absent[0]}.png, which is no tile of {dataset.root} "
@@ -185,6 +181,19 @@ def read_list(dataset: TileDataset, file: str, key: str = "file") -> list[int]:
                         f"{dataset.names[0]}.png; write the lists again with "
                         f"{splits_command(dataset.root)}, or remove the lines")
     return [indices[name] for name in names]
+
+
+def _of_cities(path: Path, names: list[str], cities: Sequence[str], key: str,
+               cities_key: str) -> list[str]:
+    """Return the names of tiles of some cities; raise TileError if there is none."""
+    chosen = [name for name in names if city_of(name) in cities]
+    if not chosen:
+        present = sorted({city_of(name) or name for name in names})
+        raise TileError(f"{path}: none of its {len(names)} tiles is of "
+                        f"{cities_key}={','.join(cities)}, expected one or more; name another list "
+                        f"with {key}=..., or choose among the cities of the list: "
+                        f"{', '.join(present[:5])}")
+    return chosen
 
 
 def _lists_remedy(dataset: TileDataset, key: str) -> str:
@@ -195,9 +204,11 @@ def _lists_remedy(dataset: TileDataset, key: str) -> str:
     return f"write lists with {splits_command(dataset.root)}, or name another with {key}=..."
 
 
-def splits_command(root: Path) -> str:
-    """Return the command that deals the tiles of the dataset at `root` to lists."""
-    return f"`python -m datasets.splits {shlex.quote(f'data_path={root}')}`"
+def splits_command(root: Path, **split: str) -> str:
+    """Return the command that deals the tiles of the dataset at `root` to lists, with these keys
+    of `split`."""
+    keys = [f"data_path={root}", *(f"split.{name}={value}" for name, value in split.items())]
+    return f"`python -m datasets.splits {shlex.join(keys)}`"
 
 
 def _read_names(path: Path, remedy: str) -> list[str]:
@@ -241,24 +252,3 @@ def _class_table(classes: int) -> Tensor:
     table[:classes] = torch.arange(classes)
     table[list(_unknown_values(classes))] = UNKNOWN
     return table
-
-
-def remove_nodes(graph: Data, ratio: float, generator: Generator) -> Data:
-    """Return the graph without a random fraction of its nodes and the edges that touch them; the
-    given graph is not changed.
-
-    The remaining nodes keep their order; edges are renumbered. The nodes that one state of the
-    generator removes at a ratio are among those that it removes at any larger ratio.
-
-    Args:
-        graph: graph of one tile, n nodes.
-        ratio: from 0 to 1; `round(ratio * n)` nodes are removed. 0 returns the graph itself, 1 an
-            empty one: a tile without OSM.
-        generator: draws the nodes.
-    """
-    if ratio == 0:
-        return graph
-    nodes = len(graph.x)
-    keep = torch.ones(nodes, dtype=torch.bool)
-    keep[torch.randperm(nodes, generator=generator)[:round(ratio * nodes)]] = False
-    return graph.subgraph(keep)

@@ -8,11 +8,10 @@ bit. Whatever is wrong with a dataset raises a TileError of one line: missing fi
 is opened, the content of a tile when it is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 from torch_geometric.data import Batch, Data
@@ -21,14 +20,15 @@ from datasets.batching import join_graphs, stack
 from datasets.classes import joint_classes
 from datasets.stores.city import MODALITIES, NO_CITY, cities_of, city_of, modalities_of
 from datasets.stores.open import open_store
-from datasets.stores.tile import LABEL, TOTALS
+from datasets.stores.tile import GEOMETRY_WIDTH, LABEL, TOTALS
+from utils.normalisation import denormalise as denormalise  # of the package
+from utils.normalisation import normalise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+NODE_WIDTH = 525  # columns of a node row with text vectors of 512
 
 
 class TileDataset(Dataset):
@@ -42,7 +42,8 @@ class TileDataset(Dataset):
         root: the dataset's folder, in either layout.
         cities: keep only the tiles of these cities; None or empty keeps all.
         image_size: side of every image, in pixels.
-        node_width: columns of every node table, label included.
+        node_width: columns of every node table, label included; None: as the dataset says of its
+            text vectors, else 525.
 
     Attributes:
         cities: the requested cities; empty if all are kept.
@@ -63,15 +64,15 @@ class TileDataset(Dataset):
     """
 
     def __init__(self, root: str | Path, cities: Sequence[str] | None = None,
-                 image_size: int = 224, node_width: int = 525) -> None:
+                 image_size: int = 224, node_width: int | None = None) -> None:
         self.root = Path(root)
         self.cities = list(cities or ())
         self.image_size = image_size
-        self.node_width = node_width
         self.store = open_store(self.root, cities)
         self.names: list[str] = self.store.names
         self.label_names: dict[str, list[str]] = self.store.label_names
         self.meta: dict[str, dict] = self.store.meta
+        self.node_width = node_width or _stated_width(self.meta.values()) or NODE_WIDTH
         self.modalities: tuple[str, ...] = tuple(
             name for name in MODALITIES if all(name in modalities_of(meta)
                                                for meta in self.meta.values()))
@@ -151,25 +152,16 @@ class TileDataset(Dataset):
                            self.land_use_classes, self.modalities)
 
 
+def _stated_width(metas: Iterable[dict[str, Any]]) -> int | None:
+    """Return the columns of a node row, as the cities say of their text; None if they do not, or
+    differ."""
+    widths = {(meta.get("text") or {}).get("width") for meta in metas}
+    width = widths.pop() if len(widths) == 1 else None
+    return width + GEOMETRY_WIDTH + 1 if type(width) is int and width > 0 else None
+
+
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:
     """Join tiles to a batch: images [B, 3, H, W] of the tiles' type and one PyG Batch of B graphs,
     empty ones included, whose `name` lists the tiles' names."""
     images, graphs = zip(*samples, strict=True)
     return stack(images), join_graphs(list(graphs))
-
-
-def normalise(image: Tensor) -> Tensor:
-    """Normalise uint8 [..., 3, H, W] by ImageNet's mean and std, to float32 of the same shape."""
-    mean, std = _channels(IMAGENET_MEAN, image), _channels(IMAGENET_STD, image)
-    return image.float().div_(255).sub_(mean).div_(std)
-
-
-def denormalise(image: Tensor) -> Tensor:
-    """Invert `normalise`, for pictures: float [..., 3, H, W] to uint8 [..., H, W, 3], clipped."""
-    mean, std = _channels(IMAGENET_MEAN, image), _channels(IMAGENET_STD, image)
-    pixels = (image.float() * std + mean) * 255
-    return pixels.round().clamp(0, 255).to(torch.uint8).movedim(-3, -1)
-
-
-def _channels(values: tuple[float, ...], image: Tensor) -> Tensor:
-    return torch.tensor(values, device=image.device)[:, None, None]  # [3, 1, 1]

@@ -8,21 +8,24 @@ from typing import Any
 
 from lightning_fabric.utilities import rank_zero_only
 
+from datasets.osm_degradation import OsmDegradation
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import remove_features
 from evaluation.problem import Problem
 from evaluation.results import finish, read_result, summarise
 from evaluation.run import METRICS, PREDICTIONS, RESULTS, Run, fit
 from evaluation.setup import Setup
+from evaluation.tallies import TALLIES
 from models.network_file import BEST
 from reports import REPORT, write_report
+from reports.figures import with_interval
 from training.devices import alone, launch, threads_that_pay
 from training.own_city import width_of
 from utils.outputs import write_json
 from utils.stopping import StopRequest
 from utils.tables import label_of, text_table
 
-_OUTPUTS = (RESULTS, METRICS, PREDICTIONS, BEST, "figures/")  # of a seed
+_OUTPUTS = (RESULTS, METRICS, PREDICTIONS, TALLIES, BEST, "figures/")  # of a seed
 
 
 def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
@@ -93,9 +96,10 @@ def in_words(summary: dict[str, Any]) -> str:
     if config["mode"] == "knn":
         trained = f", by the nearest of {summary['tiles']['train']} training tiles"
     spread = (f"  mean ± standard deviation of seeds {', '.join(map(str, seeds))}" if several
-              else f"  seed {seeds[0]}")
-    table = text_table({"this model": summary["mean"], **summary["baselines"]},
-                       {"this model": summary["std"]} if several else None, list(summary["mean"]))
+              else f"  seed {seeds[0]}") + _bootstrap(summary)
+    model = {name: with_interval(mean, summary["std"][name], summary["intervals"].get(name))
+             for name, mean in summary["mean"].items()}
+    table = text_table({"this model": model, **summary["baselines"]}, None, list(model))
     lines = ["", f"{summary['title']} on {summary['tiles'][reported]} {reported} tiles{trained}:",
              *_conditions(summary), spread, "", table, "",
              *(f"note: {remark}" for remark in summary["remarks"]),
@@ -107,27 +111,50 @@ def in_words(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _degradations(config: dict[str, Any]) -> list[str]:
+    """Return what is done to the OSM objects, a phrase each."""
+    what = OsmDegradation(config["remove_ratio"], config["remove_what"], config["osm_shift"],
+                          config["osm_reads"])
+    training = {"removed": config["remove_while_training"],
+                "shifted": config["shift_while_training"], "read": True}
+    return [phrase + (", and of the training and validation tiles'" if training[effect] else "")
+            for effect, phrase in what.in_words().items()]
+
+
+def _bootstrap(summary: dict[str, Any]) -> str:
+    """Return in words how the intervals come about; nothing if there are none."""
+    how = summary["bootstrap"]
+    sides = " or ".join(f"{side} x {side}" for side in how["side"])
+    return (f" [{how['level']:.0%} interval: {how['draws']} draws of {how['blocks']} blocks of "
+            f"{sides} tiles]" if summary["intervals"] else "")
+
+
 def _conditions(summary: dict[str, Any]) -> list[str]:
     """Return the lines that say which model was trained how."""
     config, checkpoint = summary["config"], summary["checkpoint"]
-    weights = (f"weights of {checkpoint['path']}" if checkpoint
-               else f"random weights ({summary['network']['image_encoder']})")
+    encoder = summary["network"]["image_encoder"]
+    weights = f"random weights ({encoder})"
+    if checkpoint:
+        weights = f"weights of {checkpoint['path']}"
+    elif trained := config["image_weights"] or ("timm" if config["pretrained"] else None):
+        weights = f"weights of {trained} in {encoder}, random ones elsewhere"
     lines = [f"  modality {config['modality']}, mode {config['mode']}, {weights}"]
     if config["epochs"]:
         kind = next(f"{name} {config[name]}" for name in ("decoder", "target_scale")
                     if name in config)
         rates = (f"linear_lr {config['linear_lr']:g}" if config["mode"] == "linear"
                  else f"lr {config['lr']:g}, lr_multi {config['lr_multi']:g}")
+        if config["freeze"] != "none":
+            rates += f", freeze {config['freeze']}"
+        if config["layer_decay"] < 1:
+            rates += f", layer_decay {config['layer_decay']:g}"
         lines.append(f"  task {config['task']}: {kind}, {rates}, batch_size "
                      f"{config['batch_size']}, {config['epochs']} epochs")
     elif config["mode"] == "knn":
         lines.append(f"  {config['knn_k']} neighbours by cosine, without training")
     else:
         lines.append("  measured as it is, without training")
-    if config["remove_ratio"]:
-        more = (", and of the training and validation tiles'" if config["remove_while_training"]
-                else "")
-        lines.append(f"  {config['remove_ratio']:.0%} of their OSM objects removed{more}")
+    lines += [f"  {phrase}" for phrase in _degradations(config)]
     if config["epochs"]:
         lines.append(f"  val chose by {label_of(summary['chosen_by'])} epoch "
                      f"{', '.join(map(str, summary['epochs'].values()))}")

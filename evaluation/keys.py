@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.osm_degradation import READS
 from models.registry import decoder_names, regression_modalities, segmentation_modalities
 from training.keys import (
     BY_TILES,
@@ -12,9 +13,12 @@ from training.keys import (
     EXPERIMENT,
     HIGHEST_RATE,
     MachineKeys,
+    freeze_key,
+    image_weights_key,
     in_data,
     in_network,
     in_outputs,
+    layer_decay_key,
     positions_key,
     workers_key,
 )
@@ -41,18 +45,30 @@ class EvaluateConfig(MachineKeys):
                                                    "each tile; osm-train100.txt: fewer labels")
     val_file: str = in_data("val.txt", "chooses the epoch")
     test_file: str | None = in_data("test.txt", "measured once, at the end; may be absent")
+    train_cities: list[str] | None = in_data(
+        None, "train, and choose the epoch, on the tiles of these cities alone; null: of all",
+        items=(1, 10_000))
+    test_cities: list[str] | None = in_data(None, "report the test tiles of these cities alone; "
+                                                  "null: of all", items=(1, 10_000))
+    fold: str | None = in_data(None, "k/n, such as 1/5: the lists in fold-1-of-5/, which `python "
+                                     "-m datasets.splits split.fold=1/5` writes; null: those in "
+                                     "data_root")
     checkpoint: str | None = in_network(
-        None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
-              "last run in save_root_dir", result=False)
+        None, "of train_rose.py, the authors', a best.safetensors, a run's folder, or "
+              "hub:USER/REPO; null: the last run in save_root_dir", result=False)
     mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; knn: "
                                        "nothing, the nearest training patches or tiles answer; "
                                        "scratch: all, from random weights",
                            choices=("finetune", "linear", "knn", "scratch"))
+    osm_reads: str = in_network("all", "what is read of OSM objects, in training and reporting. "
+                                       "geometry: without tags; tags: without place, size and "
+                                       "relations", choices=READS)
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
     pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
+    image_weights: str | None = image_weights_key("mode=scratch: ")
     image_positions: str | None = positions_key(
-        "null: the checkpoint's; with pretrained=true own")
+        "null: the checkpoint's; with pretrained=true or image_weights= own")
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
@@ -66,6 +82,8 @@ class EvaluateConfig(MachineKeys):
     linear_lr: float = in_trained(0.02, "the head's rate with mode=linear", above=0,
                                   most=HIGHEST_RATE)
     weight_decay: float = in_trained(0.01, "of Adam", least=0, most=HIGHEST_RATE)
+    freeze: str = freeze_key(in_trained)
+    layer_decay: float = layer_decay_key(in_trained)
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,
                                     most=1_000_000)
@@ -78,7 +96,15 @@ class EvaluateConfig(MachineKeys):
     protocol: str = recipe_key("protocol", section="how it is judged")
     remove_ratio: float = in_judged(0.0, "share of the OSM objects removed from each reported "
                                          "tile (noise study)", least=0, most=1)
+    remove_what: str = in_judged("random", "which objects: random; smallest, these first; "
+                                           "layer:NAME, those of a layer or tag value; "
+                                           "quarter:north_west, those of a quarter of the city")
     remove_while_training: bool = in_judged(False, "also from the training and validation tiles")
+    osm_shift: float = in_judged(0.0, "metres by which the OSM objects of the reported tiles are "
+                                      "shifted, in one direction for a city and seed", least=0,
+                                 most=1e6)
+    shift_while_training: bool = in_judged(False, "also those of the training and validation "
+                                                  "tiles")
     seeds: list[int] = in_judged([0], "a run each; several give mean and standard deviation",
                                  least=0, below=2**32, items=(1, 1000), result=False)
     save_root_dir: str = in_outputs("runs", "where the outputs go", result=False)
@@ -143,7 +169,8 @@ def implied(given: Mapping[str, str]) -> list[str]:
 
 
 NAMED_BY = ("task", "target", "modality", "decoder", "mode", "epochs", "protocol", "remove_ratio",
-            "remove_while_training")
+            "remove_what", "remove_while_training", "osm_shift", "shift_while_training",
+            "osm_reads", "train_cities", "test_cities", "fold")
 
 
 def default_folder(cfg: Any) -> str:
@@ -158,7 +185,13 @@ def default_folder(cfg: Any) -> str:
         "" if decoder == "linear" else decoder, mode,
         "" if cfg.protocol == "honest" else cfg.protocol,
         f"removed_{cfg.remove_ratio:g}" if cfg.remove_ratio else "",
-        "while_training" if cfg.remove_while_training else "",
+        "" if cfg.remove_what == "random" else cfg.remove_what.replace(":", "_"),
+        f"shifted_{cfg.osm_shift:g}" if cfg.osm_shift else "",
+        "while_training" if cfg.remove_while_training or cfg.shift_while_training else "",
+        "" if cfg.osm_reads == "all" else f"{cfg.osm_reads}_alone",
+        *(f"{role}_{'-'.join(cities)}" for role, cities in (
+            ("from", cfg.train_cities), ("on", cfg.test_cities)) if cities),
+        f"fold_{cfg.fold.replace('/', '_of_')}" if cfg.fold else "",
     ]
     return str(Path(cfg.save_root_dir, "_".join(part for part in parts if part)))
 

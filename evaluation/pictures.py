@@ -3,8 +3,8 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from datasets.tiles import denormalise
 from evaluation import figures
+from evaluation.calibration import reliability
 from evaluation.run import Measured, Run
 from utils.drawing import save_figures
 
@@ -24,11 +24,14 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
     names, right = run.reported_tiles.names, np.array(measured.details)[:, 0]
     shown = best_to_worst(right, SHOWN)
     images, logits, truth = run.predict(shown)
+    bins = reliability(measured.tallies["calibration"].sum(0))
     confusion, classes = measured.metrics.confusion().cpu().numpy(), run.problem.classes
     return {
         "confusion": figures.confusion_figure(confusion, classes),
+        "reliability": figures.reliability_figure(bins["pixels"], bins["confidence"],
+                                                  bins["accuracy"], bins["ece"]),
         "tiles": figures.tiles_figure(
-            denormalise(images).numpy(), truth.numpy(), logits.argmax(1).numpy(),
+            images.movedim(1, -1).numpy(), truth.numpy(), logits.argmax(1).numpy(),
             [names[index] for index in shown], classes, run.setup.head.colours),
         "error_map": figures.error_map_figure(
             names, 1 - right, "share of known pixels that is wrong", diverging=False,

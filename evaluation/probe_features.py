@@ -12,7 +12,6 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets import normalise
 from datasets.batching import stack
 from datasets.labelled import Key, LabelledTiles, collate_labelled, index_of
 from models.downstream import Downstream
@@ -58,7 +57,7 @@ def compute_features(model: Downstream, tiles: LabelledTiles, loader: Iterable, 
         path: of the file to write, in a folder that all processes see.
     """
     images, graphs, _ = collate_labelled([tiles[0]])
-    images, graphs = normalise(images.to(fabric.device)), graphs.to(fabric.device)
+    images, graphs = model.rose.normalise(images.to(fabric.device)), graphs.to(fabric.device)
     with in_evaluation_mode(model):
         shape = model.represent(images, graphs).shape[1:]
     path.parent.mkdir(parents=True, exist_ok=True)

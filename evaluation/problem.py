@@ -1,5 +1,6 @@
 """The two downstream problems: targets, models, how they are judged, and baselines to beat."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,10 +11,23 @@ from torch import Tensor
 
 from datasets import TileDataset
 from datasets.labelled import LabelledTiles
+from datasets.osm_degradation import OsmDegradation
 from datasets.targets import MOST_CLASSES, UNITS, UNKNOWN
 from evaluation.baselines import regression_baselines, segmentation_baselines
+from evaluation.calibration import (
+    COVERAGE,
+    conformal_half_width,
+    conformal_interval,
+    reliability,
+    tile_bins,
+)
 from evaluation.keys import RegressionConfig, SegmentationConfig
-from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
+from evaluation.metrics import (
+    RegressionMetrics,
+    SegmentationMetrics,
+    absent_classes,
+    tile_counts,
+)
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
@@ -28,6 +42,7 @@ class Segmentation:
     Attributes:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
         detail: columns that describe each tile.
+        calibrated: figures of how sure a model may be, of the reported tiles alone.
         head: what a model is for: of a segmentation once `settle` knows the dataset's classes;
             the scale of a regression is fitted by `learn`.
         record: entries of its own in results.json.
@@ -36,6 +51,7 @@ class Segmentation:
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
     detail = ("pixel_accuracy", "known_pixels")
+    calibrated = ("ece",)
 
     def __init__(self, cfg: SegmentationConfig):
         self.cfg = cfg
@@ -61,10 +77,10 @@ class Segmentation:
         """What results.json says of the classes."""
         return {"classes": list(self.classes), "class_colours": self.head.colours}
 
-    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
-              seed: int = 0) -> LabelledTiles:
+    def tiles(self, dataset: TileDataset, indices: Sequence[int],
+              degradation: OsmDegradation) -> LabelledTiles:
         """Return the tiles with their labels."""
-        return LabelledTiles(dataset, indices, "land_use", len(self.classes), remove_ratio, seed)
+        return LabelledTiles(dataset, indices, "land_use", len(self.classes), degradation)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Read and check every label, and keep what the baselines need."""
@@ -109,6 +125,17 @@ class Segmentation:
         return [[r / k if k else torch.nan, k]
                 for r, k in zip(right.tolist(), known.tolist(), strict=True)]
 
+    def tally(self, judged: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return what each tile of a batch adds to the figures, as `Tallies.values`."""
+        return {"counts": tile_counts(judged.argmax(1), target, len(self.classes)).int(),
+                "calibration": tile_bins(judged, target)}
+
+    def calibrate(self, tallies: dict[str, Tensor],
+                  run: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tallies of the reported tiles, complete, and what results.json says of how
+        sure the model of `run` may be."""
+        return tallies, reliability(tallies["calibration"].sum(0))
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the figures of predictions that know the classes' shares and nothing else."""
         return segmentation_baselines(self.shares, self.truth, self.classes, self.cfg.protocol)
@@ -146,6 +173,7 @@ class Regression:
 
     name, score, better = "regression", "rmse", -1
     detail = ("true", "estimate")
+    calibrated = ("interval_coverage", "interval_width")
 
     def __init__(self, cfg: RegressionConfig):
         self.cfg = cfg
@@ -157,11 +185,11 @@ class Regression:
     def settle(self, dataset: TileDataset) -> None:
         """Do nothing: a total follows from the keys alone."""
 
-    def tiles(self, dataset: TileDataset, indices: Sequence[int], remove_ratio: float = 0.0,
-              seed: int = 0) -> LabelledTiles:
+    def tiles(self, dataset: TileDataset, indices: Sequence[int],
+              degradation: OsmDegradation) -> LabelledTiles:
         """Return the tiles with their totals."""
         return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target],
-                             remove_ratio=remove_ratio, seed=seed)
+                             degradation=degradation)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Read and check every total, fit the scale, and keep what the baselines need."""
@@ -197,6 +225,22 @@ class Regression:
     def details(self, judged: Tensor, target: Tensor) -> list[list[float]]:
         """Return `detail` of each tile."""
         return torch.stack([target.double(), judged[:, 0].double()], 1).tolist()
+
+    def tally(self, judged: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return what each tile of a batch adds to the figures, as `Tallies.values`."""
+        return {"true": target.double().cpu(), "estimate": judged[:, 0].double().cpu()}
+
+    def calibrate(self, tallies: dict[str, Tensor],
+                  run: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """As of `Segmentation`: the tallies gain the intervals of the tiles, whose width the
+        validation tiles set; there are none where these are the reported tiles."""
+        scale, half_width = run.network.decoder.scale, math.nan
+        if run.setup.reported != "val":
+            true, estimate = torch.tensor(run.measure("val").details, dtype=torch.float64).T
+            half_width = conformal_half_width(estimate, true, scale)
+        low, high = conformal_interval(tallies["estimate"], half_width, scale).unbind(1)
+        return ({**tallies, "low": low.contiguous(), "high": high.contiguous()},
+                {"level": COVERAGE, "half_width": half_width, "units": scale.name})
 
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the figures of the same estimate for every tile."""

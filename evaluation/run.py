@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Subset
 from tqdm import tqdm
 
-from datasets import EpochSampler, normalise
+from datasets import EpochSampler
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
@@ -20,8 +20,9 @@ from evaluation.state import POSITION, STATE, read_state, start_again, write_sta
 from models.downstream import Downstream
 from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
-from training.devices import compile_in_place, end_all, gather, in_step, together
+from training.devices import compile_in_place, end_all, gather, in_step, set_up_again, together
 from training.finite import check_weights, not_finite
+from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
@@ -47,6 +48,8 @@ class Measured:
     figures: dict[str, float]   # the problem's metrics
     details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
     metrics: Any                # computed the figures
+    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty if not asked for
+    tallies: dict[str, Tensor]
 
 
 class Run:
@@ -65,6 +68,7 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -91,6 +95,12 @@ class Run:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
+
     @property
     def network(self) -> Downstream:
         """The model without Fabric's wrapper."""
@@ -110,6 +120,9 @@ class Run:
     def batches(self) -> Iterator[Sequence[Any]]:
         """Yield the batches left of the epoch, the target last; end early if asked to stop."""
         self.model.train()
+        if self.tuning.begin(self.epoch):
+            network, self.model = self.network, None
+            self._share_gradients(set_up_again(self.fabric, network))
         self.sampler.set_position(self.epoch, self.step)
         for batch in in_step(self.fabric, self._loader("train")):
             yield batch
@@ -160,12 +173,14 @@ class Run:
             sys.exit(0)
 
     @torch.no_grad()
-    def measure(self, part: str) -> Measured:
-        """Return the model's figures on a list's tiles, independent of batches and processes."""
+    def measure(self, part: str, tally: bool = False) -> Measured:
+        """Return the model's figures on a list's tiles, independent of batches and processes; if
+        asked to `tally`, also what each tile adds to them."""
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         details: list[list[float]] = []
+        tallies: list[dict[str, Tensor]] = []
         loader = self._loader(part)
         with in_evaluation_mode(self.model), together(self.fabric):
             for *inputs, target in self._with_bar(loader, f"{part} tiles"):
@@ -178,9 +193,10 @@ class Run:
                 judged = self.problem.judged(outputs, self.network)
                 metrics.update(judged, target)
                 details += self.problem.details(judged, target)
+                tallies += [self.problem.tally(judged, target)] if tally else []
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
         measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
-                            metrics)
+                            metrics, self._joined(tallies))
         self._check_finite(measured, part)
         return measured
 
@@ -192,12 +208,13 @@ class Run:
 
     @torch.no_grad()
     def predict(self, indices: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Return images [n, 3, H, W], what metrics take, and targets of reported tiles."""
+        """Return uint8 images [n, 3, H, W], what metrics take, and targets of reported tiles."""
         images, graphs, target = collate_labelled([self.reported_tiles[i] for i in indices])
-        images, graphs = normalise(images.to(self.fabric.device)), graphs.to(self.fabric.device)
+        inputs = (self.network.rose.normalise(images.to(self.fabric.device)),
+                  graphs.to(self.fabric.device))
         with in_evaluation_mode(self.model), self.fabric.autocast():
-            outputs = self.network.outputs(images, graphs)
-        return images.cpu(), self.problem.judged(outputs.float(), self.network).cpu(), target
+            outputs = self.network.outputs(*inputs)
+        return images, self.problem.judged(outputs.float(), self.network).cpu(), target
 
     @cached_property
     def reported_tiles(self) -> LabelledTiles:
@@ -230,8 +247,11 @@ class Run:
         """Measure the epoch on val; keep its weights if its score is the best so far."""
         measured = self.measure("val")
         score = measured.figures[self.problem.score]
-        rates = {"lr" if index == 0 else "head_lr": group["lr"]
-                 for index, group in enumerate(self.optimizer.param_groups)}
+        groups = self.optimizer.param_groups
+        rates = {"lr": groups[0]["lr"]}
+        if len(groups) > 1:
+            rates["head_lr"] = groups[-1]["lr"]
+        rates |= self.tuning.rates(groups[0]["lr"])
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -249,11 +269,19 @@ class Run:
         """Return the batches of `loader`, with a bar of their own if they take long."""
         return passing_bar(loader, f"seed {self.seed}, {what}", enabled=self.fabric.is_global_zero)
 
-    def _in_order(self, details: list[list[float]]) -> list[list[float]]:
-        """Return in the list's order all processes' details, dealt every world_size-th tile."""
+    def _in_order(self, details: list[Any]) -> list[Any]:
+        """Return in the list's order what all processes have of their tiles, dealt every
+        world_size-th."""
         dealt = gather(self.fabric, details)
         return [dealt[index % len(dealt)][index // len(dealt)]
                 for index in range(sum(map(len, dealt)))]
+
+    def _joined(self, tallies: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return in the list's order the tallies of all processes' batches."""
+        tiles = self._in_order([dict(zip(batch, of_tile, strict=True)) for batch in tallies
+                                for of_tile in zip(*batch.values(), strict=True)])
+        return {name: torch.stack([tile[name] for tile in tiles])
+                for name in (tiles[0] if tiles else ())}
 
     def _loader(self, part: str) -> DeviceLoader:
         """Return batches of a list: in the sampler's order for training, else this process's tiles
@@ -271,11 +299,11 @@ class Run:
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
         workers = min(self.cfg.num_workers, math.ceil(len(data) / self.cfg.batch_size))
         return device_loader(self.fabric, data, self.cfg.batch_size, collate, workers,
-                             self.sampler if sampled else None)
+                             self.network.rose.normalise, self.sampler if sampled else None)
 
     def _features(self, part: str, tiles: LabelledTiles) -> FrozenFeatures:
         """Return those of a list, shared by all seeds that have the same tiles."""
-        name = f"{part}-{self.seed if tiles.remove_ratio else 'all'}"
+        name = f"{part}-{self.seed if tiles.degradation.is_drawn else 'all'}"
         computed = self.setup.features
         if name not in computed:
             loader = self._with_bar(self._build_loader(tiles, collate_labelled),
@@ -291,10 +319,9 @@ class Run:
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay)
-        self.model, self.optimizer = self.fabric.setup(model, optimizer)
-        for method in ("outputs", "decode"):  # processes share gradients whichever is called
-            self.model.mark_forward_method(method)
+                                               self.cfg.weight_decay, self.cfg.layer_decay)
+        model, self.optimizer = self.fabric.setup(model, optimizer)
+        self._share_gradients(model)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
@@ -302,7 +329,8 @@ class Run:
                                               for name in (STATE, METRICS, RESULTS)):
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
-        return read_state(path, self.setup.identity(self.seed), self.sampler.steps_per_epoch)
+        return read_state(path, self.setup.identity(self.seed), self.setup.defaults,
+                          self.sampler.steps_per_epoch)
 
     def _continue(self, state: dict[str, Any] | None) -> None:
         with together(self.fabric):

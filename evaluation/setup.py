@@ -1,7 +1,7 @@
 """What all runs of an evaluation share: the tiles of each list, the network, and the folder."""
 
 import json
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
-from datasets.labelled import LabelledTiles, read_list
+from datasets.dealt_lists import fold_folder, parse_fold
+from datasets.labelled import LabelledTiles, read_list, splits_command
 from datasets.list_quality import shortcomings_of
+from datasets.osm_degradation import OsmDegradation
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
@@ -20,11 +22,13 @@ from evaluation.problem import Problem
 from models import build_rose, registry
 from models.downstream import Downstream
 from models.heads import Head, differences
+from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
 from models.rose import stated_positions
 from training import compatibility, own_city
+from training.image_tuning import check_freeze, frozen_epochs
 from utils.config import choices_of, result_values
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
@@ -39,6 +43,7 @@ class Setup:
         network: the file whose network is evaluated; None for random weights without one.
         build: arguments of `build_rose`.
         trained: `network`; None if its weights are not used.
+        image_weights: path and sha256 of the file that the image encoder starts from, if any.
         finetuned: the head that `trained` has; None for a pretrained network.
         lists: "train", "val" and, if there is one, "test" -> indices of tiles of `dataset`.
         reported: "test" if there is such a list and protocol=honest, else "val".
@@ -50,6 +55,7 @@ class Setup:
         _check(cfg)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
+        self.image_weights = describe_image_weights(cfg.image_weights)
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
@@ -62,8 +68,10 @@ class Setup:
         self.cfg, chosen = own_city.settled_tuning(cfg, len(self.lists["train"]),
                                                    self.build["image_encoder"])
         fabric.print(*chosen, sep="\n", end="\n" * bool(chosen))
+        check_freeze(cfg.freeze, self.cfg.epochs, "epochs")
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
-        problem.learn(*(self.tiles(part, cfg.seeds[0]) for part in ("train", "val", self.reported)))
+        problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
+                      self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -78,11 +86,20 @@ class Setup:
         return self.cfg.epochs == 0 and self.cfg.mode != "knn"
 
     def tiles(self, part: str, seed: int) -> LabelledTiles:
-        """Return the tiles of a list with their targets, and without the OSM objects that
-        `remove_ratio` removes for a run's seed."""
-        removes = part == self.reported or self.cfg.remove_while_training
-        return self.problem.tiles(self.dataset, self.lists[part],
-                                  self.cfg.remove_ratio if removes else 0.0, seed)
+        """Return the tiles of a list with their targets, and with OSM objects as the keys degrade
+        them for a run's seed."""
+        return self.problem.tiles(self.dataset, self.lists[part], degradation_of(
+            self.cfg, seed, training=part != self.reported))
+
+    def reported_tiles(self, degradation: OsmDegradation) -> LabelledTiles:
+        """Return the reported tiles with OSM objects of a quality; raise RoseError if the tiles do
+        not allow it, or none of them lies in the quarter that loses its objects."""
+        tiles = self.problem.tiles(self.dataset, self.lists[self.reported], degradation)
+        if not any(map(tiles.degrade.reaches, tiles.indices)):
+            raise ConfigError(f"remove_what={degradation.remove_what}: none of the {len(tiles)} "
+                              f"{self.reported} tiles lies there; name another quarter, or "
+                              "another list with test_file=")
+        return tiles
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
@@ -91,7 +108,8 @@ class Setup:
         if self.finetuned:
             model = self.trained.downstream()
         else:
-            rose = self.trained.rose() if self.trained else build_rose(**self.build)
+            rose = (self.trained.rose() if self.trained
+                    else build_rose(**self.build, image_weights=self.cfg.image_weights))
             model = self.head.build(rose)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
@@ -105,15 +123,20 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
-        if self.cfg.mode != "knn":
-            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
+        if self.image_weights:
+            values["image_weights_sha256"] = self.image_weights["sha256"]
         if self.problem.record and self.dataset.classes != CLASSES:
             values["classes"] = self.problem.record["classes"]
         values |= {f"build.{name}": value for name, value in self.build.items()}
         return json.loads(json.dumps(values))
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Return the defaults of the keys, which runs had that are older than a key."""
+        return {item.name: item.default for item in fields(self.cfg) if item.default is not MISSING}
 
     @cached_property
     def tiles_and_targets(self) -> str:
@@ -157,8 +180,7 @@ class Setup:
 
     def shortcomings(self) -> list[str]:
         """Return why figures on these lists say little, a sentence each."""
-        files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
-                 "test": self.cfg.test_file}
+        files = self._list_files()
         seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
         if self.measures:
             seen = {self.reported: seen[self.reported]}
@@ -181,13 +203,15 @@ class Setup:
             network = NetworkFile(checkpoint, cfg.image_encoder, **choices)
             build = network.build
         build = {**build, "pretrained": cfg.pretrained}
-        return network, build | stated_positions(**build)
+        return network, build | stated_positions(**build, image_weights=cfg.image_weights)
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         self._check_modality(tiles)
+        if registry.MODALITIES[self.cfg.modality].reads_osm:
+            compatibility.check_one_text(tiles)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
@@ -228,13 +252,42 @@ class Setup:
                                   "checkpoint of train_rose.py")
 
     def _read_lists(self) -> dict[str, list[int]]:
+        """Return the lists' tiles: to train and choose the epoch on, of `train_cities`; to report,
+        of `test_cities`."""
+        cfg, files, root = self.cfg, self._list_files(), self.dataset.root
+        folder = Path(files["val"]).parent
+        if cfg.fold and not (root / folder).is_dir():
+            raise TileError(f"fold={cfg.fold}: {root} has no folder {folder} with the fold's "
+                            "lists; write those of all folds with "
+                            f"{splits_command(root, fold=cfg.fold)}")
+        if cfg.test_file == OPTIONAL_TEST and not (root / files["test"]).is_file():
+            del files["test"]
+        if cfg.test_cities and ("test" not in files or cfg.protocol == "release"):
+            why = ("protocol=release reports the val tiles, which are of train_cities; pass "
+                   "protocol=honest" if "test" in files else
+                   f"there is no {OPTIONAL_TEST} whose tiles could be of these cities; write lists "
+                   f"with {splits_command(root)}")
+            raise ConfigError(f"test_cities=[{','.join(cfg.test_cities)}]: {why}")
+        key = {"train": "train_cities", "val": "train_cities", "test": "test_cities"}
+        return {part: read_list(self.dataset, file, f"{part}_file", key[part],
+                                getattr(cfg, key[part])) for part, file in files.items()}
+
+    def _list_files(self) -> dict[str, str]:
+        """Return the list of each part, below the dataset's folder."""
         cfg = self.cfg
-        lists = {"train": read_list(self.dataset, cfg.train_file, "train_file"),
-                 "val": read_list(self.dataset, cfg.val_file, "val_file")}
-        if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
-                              or (self.dataset.root / OPTIONAL_TEST).is_file()):
-            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file")
-        return lists
+        folder = Path(fold_folder(*parse_fold("fold", cfg.fold)) if cfg.fold else "")
+        files = {"train": cfg.train_file, "val": cfg.val_file, "test": cfg.test_file}
+        return {part: str(folder / file) for part, file in files.items() if file}
+
+
+def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> OsmDegradation:
+    """Return what the keys do to the OSM objects of the reported tiles, or of those for training
+    and validation, in a run with `seed`."""
+    removes = not training or cfg.remove_while_training
+    shifts = not training or cfg.shift_while_training
+    removal = (cfg.remove_ratio, cfg.remove_what) if removes else ()
+    return replace(OsmDegradation(*removal), reads=cfg.osm_reads, seed=seed,
+                   shift=cfg.osm_shift if shifts else 0.0)
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
@@ -252,6 +305,7 @@ def _untrained(cfg: EvaluateConfig) -> EvaluateConfig:
 
 
 def _check(cfg: EvaluateConfig) -> None:
+    degradation_of(cfg, 0)
     if (not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds)
             or not 0 <= min(cfg.seeds) <= max(cfg.seeds) < 2**32):
         raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "
@@ -260,6 +314,17 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
+    if cfg.fold:
+        parse_fold("fold", cfg.fold)
+    frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")
+    if not trains and (frozen or cfg.layer_decay < 1):
+        given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
+        raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
+                          "mode=finetune")
+    if cfg.image_weights and cfg.mode != "scratch":
+        raise ConfigError(f"image_weights={cfg.image_weights}: is for mode=scratch; "
+                          f"mode={cfg.mode} takes the weights of a checkpoint; pass mode=scratch, "
+                          "or leave it out")
     if cfg.pretrained and cfg.mode != "scratch":
         raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
                           "takes those of a checkpoint")

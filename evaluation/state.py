@@ -32,17 +32,18 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
     save_tensors(path, {"format": _FORMAT, **state})
 
 
-def read_state(path: Path, identity: dict[str, Any], steps_per_epoch: int) -> dict[str, Any] | None:
+def read_state(path: Path, identity: dict[str, Any], defaults: dict[str, Any],
+               steps_per_epoch: int) -> dict[str, Any] | None:
     """Return what `write_state` wrote; None if there is no such file.
 
     Raises:
-        CheckpointError: the file is damaged, of a run with another `identity`, or its position is
-            none that a run can be in.
+        CheckpointError: the file is damaged, of a run with another `identity` (`check_identity`),
+            or its position is none that a run can be in.
     """
     if not path.is_file():
         return None
     state = checkpoint.read_state(path, _FORMAT, _RULE, start_again(path))
-    check_identity(path, state["identity"], identity)
+    check_identity(path, state["identity"], identity, defaults)
     done = len(state["rows"])
     steps = done * steps_per_epoch + state["step"]
     best = state["best"] and state["best"]["epoch"]
@@ -63,8 +64,11 @@ def start_again(path: Path) -> str:
             "beginning")
 
 
-def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raise CheckpointError if the run at `path` has figures that depend on other values."""
+def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any],
+                   defaults: dict[str, Any]) -> None:
+    """Raise CheckpointError if the run at `path` has figures that depend on other values. Of a key
+    that is younger than the run, it had the default."""
+    there = {name: defaults[name] for name in now if name in defaults} | there
     changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})"
                for name in now | there if now.get(name) != there.get(name)]
     if changed:

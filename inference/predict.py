@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Subset
 from torch_geometric.data import Batch
 from tqdm import tqdm
 
-from datasets import collate, normalise
+from datasets import collate
 from datasets.prepare.job import forget_job
 from datasets.prepare.scene_tiles import SceneBand, SceneTiles
 from training.finite import check_outputs
@@ -35,11 +35,13 @@ Rows = Iterator[tuple[int, Iterator[PredictedBand]]]
 
 
 @torch.inference_mode()
-def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor], fabric: Fabric,
-                    first: int, batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
+def predicted_bands(scene: SceneTiles, network: Callable[[Tensor, Batch], Tensor],
+                    normalise: Callable[[Tensor], Tensor], fabric: Fabric, first: int,
+                    batch_size: int, num_workers: int) -> Iterator[PredictedBand]:
     """Yield the outputs of `network` for the bands from `first` on.
 
-    `network` takes normalised images [B, 3, t, t] and their graphs on the device of `fabric`.
+    `network` takes images [B, 3, t, t], which its own `normalise` made, and their graphs on the
+    device of `fabric`.
     """
     bands = range(first, len(scene))
     for band, batches in loaded_bands(scene, bands, batch_size, num_workers, fabric):

@@ -2,22 +2,24 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
 # isort: split
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.block import adopt, through
 from models.image_families import create_vit, normalisation_of, trained_parts
 from models.image_positions import Patches, Rotation, learned_code, rotary_table
+from models.image_weights import load_image_weights
 from models.linear import linear
 from models.position import token_code
 from utils.errors import ModelError
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 POSITIONS = ("rose", "own")
 
@@ -36,6 +38,7 @@ class ImageEncoder(nn.Module):
     Args:
         name: of models/registry.py, or a timm VisionTransformer or Eva.
         pretrained: load timm's weights, the patch projection included.
+        weights: a file of trained weights (models/image_weights.py), loaded instead.
 
     Attributes:
         mean, std: the colours' mean and deviation (red, green, blue in 0..1) that images are
@@ -45,14 +48,17 @@ class ImageEncoder(nn.Module):
 
     Raises:
         ModelError: `name` is unknown, is no plain ViT, or its weights cannot be loaded.
+        CheckpointError: the file `weights` is damaged, or does not fit.
     """
 
     def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False,
-                 positions: str = "rose"):
+                 positions: str = "rose", weights: str | Path | None = None):
         super().__init__()
         if positions not in POSITIONS:
             raise ModelError(f"image_positions={positions}: choose one of {', '.join(POSITIONS)}")
-        vit = create_vit(name, pretrained)
+        vit = create_vit(name, pretrained and weights is None)
+        if weights is not None:
+            load_image_weights(vit, str(weights), name)
         self.positions = positions
         self.patch_embed = vit.patch_embed
         self.norm_pre = vit.norm_pre  # identity, except in ViTs of the CLIP family
@@ -68,7 +74,7 @@ class ImageEncoder(nn.Module):
             self.reg_token = self.pos_embed = self.rope = None
             self._positioned = 0
             self.norm = nn.LayerNorm(self.width)
-            self.mean, self.std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+            self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
         self.checkpoint_activations = False
 
     def initialise(self, keep_patch_projection: bool) -> None:

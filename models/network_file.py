@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from models.described import BUILD, TILES
 from models.downstream import Downstream
 from models.heads import Head, read_head
+from models.hub import local_file
 from models.release import (
     check_fit,
     convert_release_state_dict,
     is_release_state_dict,
     load_strictly,
 )
-from models.rose import Rose, build_rose
+from models.rose import Rose, rebuild_rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
@@ -41,6 +42,7 @@ class NetworkFile:
     read, and checked, whenever they are asked for: those of a large file are not kept in memory.
 
     Args:
+        path: or an address of the hub, as of `models.hub`.
         image_encoder: timm name; needed only for an authors' file whose ViT is not one of the four
             standard widths.
         overrides: arguments of `build_rose` that replace those stored with the weights, such as
@@ -52,7 +54,7 @@ class NetworkFile:
     """
 
     def __init__(self, path: str | Path, image_encoder: str | None = None, **overrides: Any):
-        self.path = Path(path)
+        self.path = local_file(path)
         self._image_encoder, self._overrides = image_encoder, overrides
 
     @cached_property
@@ -123,7 +125,7 @@ class NetworkFile:
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        return self._built(lambda: build_rose(**self.build), weights)
+        return self._built(lambda: rebuild_rose(self.build), weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -131,7 +133,7 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        return self._built(lambda: self.head.build(build_rose(**self.build)), self.weights).eval()
+        return self._built(lambda: self.head.build(rebuild_rose(self.build)), self.weights).eval()
 
     def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
         """Return what `make` builds, with the weights; take no memory for a network that they do

@@ -94,6 +94,15 @@ def load_strictly(module: nn.Module, state: dict[str, Tensor], source: str) -> N
 def check_fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     """Raise CheckpointError for a missing, unexpected or wrongly shaped name, in one line that
     lists all of them (the first few of many)."""
+    if differing := differences_of(module, state):
+        raise CheckpointError(f"{source}: does not fit the network ({differing}); build the "
+                              "network with the checkpoint's own image_encoder, graph_in_dim, "
+                              "graph_out_dim, relation_edges and decoder")
+
+
+def differences_of(module: nn.Module, state: dict[str, Tensor]) -> str:
+    """Return in words which names of `state` are missing, unexpected or of another shape than the
+    module's; "" if none is."""
     own = module.state_dict()
     faults = {
         "missing": [name for name in own if name not in state],
@@ -101,11 +110,7 @@ def check_fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
         "wrong shape": [f"{name} {list(state[name].shape)} instead of {list(own[name].shape)}"
                         for name in own if name in state and state[name].shape != own[name].shape],
     }
-    listed = "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names)
-    if listed:
-        raise CheckpointError(f"{source}: does not fit the network ({listed}); build the network "
-                              "with the checkpoint's own image_encoder, graph_in_dim, "
-                              "graph_out_dim, relation_edges and decoder")
+    return "; ".join(f"{fault}: {_first(names)}" for fault, names in faults.items() if names)
 
 
 def _first(names: list[str]) -> str:

@@ -1,7 +1,8 @@
 """Rose: two encoders, two spatially guided blocks, and the loss of joint mask-reconstruction."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +18,7 @@ from models.masking import MaskFill, take_tokens
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normalise
 from utils.recipes import resolve_recipe
 
 FUSION_TEMPERATURE = 0.5
@@ -69,12 +71,16 @@ class Rose(nn.Module):
     pretrained by joint mask-reconstruction.
 
     Args:
-        image_encoder: name of a timm ViT; `pretrained` starts it from timm's weights.
-        image_positions: "rose" or "own", see `ImageEncoder`; None: "own" if `pretrained`.
+        image_encoder: name of a timm ViT; `pretrained` starts it from timm's weights,
+            `image_weights` from those in a file.
+        image_positions: "rose" or "own", see `ImageEncoder`; None: "own" if it starts from trained
+            weights.
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
         osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
+        image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
+            the image encoder's own.
 
     Attributes:
         build: the arguments of `build_rose` that make such a network, to store with its weights.
@@ -95,7 +101,10 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        image_mean: Sequence[float] | None = None,
+        image_std: Sequence[float] | None = None,
         image_positions: str | None = None,
+        image_weights: str | Path | None = None,
     ):
         super().__init__()
         for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
@@ -109,12 +118,15 @@ class Rose(nn.Module):
             "node_mask_scope": node_mask_scope, "relation_edges": relation_edges,
             "fine_input": fine_input,
         }
-        self.build |= stated_positions(image_positions, pretrained)
+        trained = pretrained or image_weights is not None
+        self.build |= stated_positions(image_positions, trained)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
 
         self.image_encoder = ImageEncoder(image_encoder, pretrained,
-                                          self.build.get("image_positions", "rose"))
+                                          self.build.get("image_positions", "rose"),
+                                          image_weights)
+        self._settle_normalisation(image_mean, image_std)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
         self.width = width = self.image_encoder.width
         if width % (2 * HEADS):
@@ -134,7 +146,7 @@ class Rose(nn.Module):
         self.osm_block = OsmFromImageBlock(width)
         self.osm_decoder_norm = nn.LayerNorm(width)
         self.osm_pred = Linear(width, graph_in_dim)
-        self._initialise(keep_patch_projection=pretrained)
+        self._initialise(keep_patch_projection=trained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
         """Set all but the image encoder: Linear Xavier-uniform, bias 0, tokens normal(0.02)."""
@@ -147,12 +159,33 @@ class Rose(nn.Module):
         for token in (self.osm_encoder.mask_token, self.image_mask_token):
             nn.init.normal_(token, std=0.02)
 
+    def _settle_normalisation(self, mean: Sequence[float] | None,
+                              std: Sequence[float] | None) -> None:
+        """Give the image encoder `mean` and `std` unless None; state in `build` what differs from
+        ImageNet's."""
+        encoder = self.image_encoder
+        encoder.mean, encoder.std = tuple(mean or encoder.mean), tuple(std or encoder.std)
+        for key, values in (("image_mean", encoder.mean), ("image_std", encoder.std)):
+            if len(values) != 3 or (key == "image_std" and min(values) <= 0):
+                raise ModelError(f"{key}={list(values)}: expected a number for each of 3 channels"
+                                 + ", above 0" * (key == "image_std"))
+        if (encoder.mean, encoder.std) != (IMAGENET_MEAN, IMAGENET_STD):
+            self.build |= {"image_mean": list(encoder.mean), "image_std": list(encoder.std)}
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Return what the network reads, float32, of images [..., 3, H, W] with colours 0..255."""
+        return normalise(images, self.image_encoder.mean, self.image_encoder.std)
+
+    def denormalise(self, images: Tensor) -> Tensor:
+        """Invert `normalise`, for pictures: uint8 [..., H, W, 3] of [..., 3, H, W], clipped."""
+        return denormalise(images, self.image_encoder.mean, self.image_encoder.std)
+
     def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
                 node_mask: Tensor | None = None) -> RoseOutput:
         """Mask both modalities, each in a pass; reconstruct each from both (Rose section 3.3).
 
         Args:
-            images: [B, 3, H, W] normalised images.
+            images: [B, 3, H, W], of `normalise`.
             graphs: PyG Batch of B tiles, x [N, F + 1]; tiles may have no nodes.
             image_mask: [B, L] bool, True = masked, the same number a row; drawn if None.
             node_mask: [N] bool, True = masked; drawn if None.
@@ -359,7 +392,7 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
         raise ModelError("image_positions=own: recipe=release has the authors' fixed positions; "
                          "leave image_positions out, or use recipe=rose")
     known = ("graph_in_dim", "graph_out_dim", "img_mask_ratio", "osm_mask_ratio",
-             "image_positions")
+             "image_positions", "image_mean", "image_std", "image_weights")
     for key in overrides:
         if key not in known:
             raise ModelError(f"{key}={overrides[key]}: build_rose knows no such argument; it "
@@ -368,15 +401,22 @@ def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = F
                 **overrides)
 
 
+def rebuild_rose(build: dict[str, Any]) -> Rose:
+    """Return `build_rose` of the arguments stored with some weights. If they state no mean and
+    deviation, these are ImageNet's, whatever timm has come to say of the encoder."""
+    return build_rose(**{"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD, **build})
+
+
 def stated_positions(image_positions: str | None = None, pretrained: bool = False,
-                     recipe: str = "rose", **build: Any) -> dict[str, str]:
+                     recipe: str = "rose", image_weights: str | Path | None = None,
+                     **build: Any) -> dict[str, str]:
     """Return {"image_positions": "own"} if arguments of `build_rose` make such a network, else {}:
     what is said of a network says nothing of the paper's positions.
 
     The encoder's own are kept by default where it starts from trained weights, except by
     recipe=release.
     """
-    own = pretrained and recipe != "release"
+    own = (pretrained or image_weights is not None) and recipe != "release"
     chosen = image_positions or ("own" if own else "rose")
     return {} if chosen == "rose" else {"image_positions": chosen}
 

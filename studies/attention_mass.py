@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Subset
 
 from datasets import TileDataset, collate
 from datasets.stores.tile import CORNERS, LABEL
@@ -80,14 +79,14 @@ def tile_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], batch
     """Return the attention of all objects of the tiles `indices`; raise RoseError if a tile cannot
     be read, or does not fit the network."""
     heads, device = rose.osm_block.k2q_attn.heads, next(rose.parameters()).device
-    loader = DataLoader(Subset(tiles, list(indices)), batch_size=batch_size, collate_fn=collate)
     codes, shares = np.empty(0, np.int64), np.empty(0)
     tables = [ObjectAttention(codes, codes, codes, shares, np.empty((0, heads)), shares)]
     remaining = iter(indices)
     with progress_bar(len(indices), 0, "tile", progress) as bar:
-        for images, graphs in loader:
+        for first in range(0, len(indices), batch_size):
+            images, graphs = collate([tiles.read(i) for i in indices[first:first + batch_size]])
             x, slices, grid = graphs.x, graphs.ptr.tolist(), rose.image_encoder.grid(images)
-            attention = rose.osm_attention(images.to(device), graphs.to(device),
+            attention = rose.osm_attention(rose.normalise(images.to(device)), graphs.to(device),
                                            torch.arange(len(x), device=device)).cpu()
             coverage = patch_coverage(x[:, CORNERS], grid)                               # [N, L]
             for start, end in pairwise(slices):

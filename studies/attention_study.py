@@ -109,11 +109,11 @@ def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]
 @torch.inference_mode()
 def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) -> Figure:
     """Draw the attention of `nodes` of a tile, or of a few chosen ones."""
-    images, graphs = collate([tiles[index]])
+    images, graphs = collate([tiles.read(index)])
     corners, device = graphs.x[:, CORNERS], next(rose.parameters()).device
     grid = rose.image_encoder.grid(images)
     tags = [tiles.tag(index, int(code)) for code in graphs.x[:, LABEL]]
-    attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
+    attention = rose.osm_attention(rose.normalise(images.to(device)), graphs.clone().to(device),
                                    torch.arange(len(tags))).cpu()
     patches = patch_attention(attention)                                         # [N, heads, L]
     coverage = patch_coverage(corners, grid)                                     # [N, L]
@@ -121,7 +121,7 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
     captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
                 f"{box_share[node]:.1%} of the tile" for node in chosen]
-    image = tiles.read(index)[0].movedim(0, -1).numpy()                          # [H, W, 3]
+    image = images[0].movedim(0, -1).numpy()                                     # [H, W, 3]
     boxes = corners[chosen].unflatten(1, (4, 2)).numpy()
     return tile_attention_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
                                  patches.mean((0, 1)).numpy(), grid, captions)

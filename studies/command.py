@@ -18,7 +18,7 @@ from utils.locks import alone_in
 IN_WORDS = {"finetune": "pretrained, fine-tuned", "linear": "pretrained, linear probe",
             "knn": "pretrained, nearest neighbours", "scratch": "from scratch"}
 # the keys of an evaluation that every study sets -> the study's own key for it
-_SET_BY_STUDY = {"target": "problem", "seeds": "seeds", "save_path": "out"}
+_SET_BY_STUDY = {"target": "problem", "seeds": "seeds", "save_path": "out", "fold": "folds"}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ MARKERS = "os^DvP"
 TITLE_WIDTH = 80     # characters across the plot
 WIDE = 16            # greatest x over least x that makes the axis logarithmic
 LABELLED_BARS = 18   # at most
+CHARACTERS_PER_INCH = 10  # of names beside one another
+CROWDED = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
 
 
 def study_figure(series: Mapping[str, Sequence[tuple[float | str, float, float]]], xlabel: str,
@@ -78,6 +80,9 @@ def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float
         for x in at[np.isnan(mean)]:
             axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center",
                           fontsize=7)
-    axes.set_xticks(range(len(xs)), xs)
+    names = [x.replace(":", "\n").replace("_", " ") for x in xs]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    crowded = longest * len(xs) > CHARACTERS_PER_INCH * axes.figure.get_figwidth()
+    axes.set_xticks(range(len(xs)), names, **CROWDED if crowded else {})
     axes.axhline(0, color="#222222", linewidth=0.8)
     axes.grid(axis="y", alpha=0.3)

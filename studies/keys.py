@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.dealt_lists import LEAST_FOLDS, MOST_FOLDS
 from datasets.keys import OSM, RASTER, in_inputs, in_targets
 from evaluation.keys import EvaluateConfig
 from training.keys import (
@@ -28,13 +29,19 @@ def out_key(study: str) -> Any:
                                                     "a folder for each cell")
 
 
+def osm_modalities_key() -> Any:
+    """State `modalities` of a study of OSM objects."""
+    return in_asked(None, "e.g. [image,fusion]; null: all that the problem has; image reads no "
+                          "OSM, and is drawn as a reference", items=(1, 10))
+
+
 @dataclass
 class AttentionConfig:
     """Keys of `python -m studies.attention`."""
 
     checkpoint: str | None = in_network(
-        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, or "
-              "a run's folder; null: the newest")
+        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, "
+              "a run's folder, or hub:USER/REPO; null: the newest")
     data_root: str = in_data(meaning="a tile dataset, in either layout",
                              why="the folder of a tile dataset; prepare_dataset.py makes one")
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
@@ -64,6 +71,10 @@ class StudyConfig:
     seeds: list[int] = in_asked([0, 1, 2], "a run each; the results are their mean and standard "
                                            "deviation", least=0, below=2**32, items=(1, 1000))
     out: str = in_outputs()
+    folds: int | None = in_asked(
+        None, "trains and measures every model once a fold, on the lists that `python -m "
+              "datasets.splits split.fold=1/5` writes for 5; null: on the lists as they are",
+        least=LEAST_FOLDS, most=MOST_FOLDS)
 
 
 @dataclass
@@ -82,16 +93,67 @@ class LabelEfficiencyConfig(StudyConfig):
 class MissingOsmConfig(StudyConfig):
     """Keys of `python -m studies.missing_osm`."""
 
-    modalities: list[str] | None = in_asked(None, "e.g. [image,fusion]; null: all that the "
-                                                  "problem has; image reads no OSM, and is drawn "
-                                                  "as a reference", items=(1, 10))
+    modalities: list[str] | None = osm_modalities_key()
     ratios: list[float] = in_asked([0, 0.25, 0.5, 0.75, 1], "shares of the OSM objects removed "
                                                             "from each reported tile; 0 is "
                                                             "always there unless while_training",
                                    least=0, most=1, items=(1, 1000))
+    what: str = in_asked("random", "which objects: random; smallest, these first; layer:NAME, "
+                                   "those of a layer or tag value; quarter:north_west, those of a "
+                                   "quarter of the city. ratios are shares of them")
     while_training: bool = in_asked(False, "also from the training and validation tiles: a "
                                            "training for each ratio")
     out: str = out_key("missing_osm")
+
+
+@dataclass
+class MissingPartsConfig(StudyConfig):
+    """Keys of `python -m studies.missing_parts`."""
+
+    modalities: list[str] | None = osm_modalities_key()
+    parts: list[str] | None = in_asked(
+        None, "what is removed, each alone: e.g. [layer:road,quarter:north_west,smallest]; null: "
+              "every layer, every quarter, the smallest objects, and as many at random",
+        items=(1, 1000))
+    share: float = in_asked(0.5, "share removed of the smallest objects, and at random; layers and "
+                                 "quarters go whole", above=0, most=1)
+    out: str = out_key("missing_parts")
+
+
+@dataclass
+class ShiftedOsmConfig(StudyConfig):
+    """Keys of `python -m studies.shifted_osm`."""
+
+    modalities: list[str] | None = osm_modalities_key()
+    shifts: list[float] = in_asked([0, 5, 10, 15, 25], "metres; 0 is always there unless "
+                                                       "while_training", least=0, most=1e6,
+                                   items=(1, 1000))
+    while_training: bool = in_asked(False, "also the objects of the training and validation tiles: "
+                                           "a training for each shift")
+    out: str = out_key("shifted_osm")
+
+
+@dataclass
+class OsmPartsConfig(StudyConfig):
+    """Keys of `python -m studies.osm_parts`."""
+
+    modalities: list[str] | None = osm_modalities_key()
+    reads: list[str] = in_asked(["all", "geometry", "tags"], "what models read of OSM objects; a "
+                                                             "training for each", items=(1, 3))
+    out: str = out_key("osm_parts")
+
+
+@dataclass
+class TransferConfig(StudyConfig):
+    """Keys of `python -m studies.transfer`."""
+
+    train_cities: list[str] | None = in_asked(None, "cities to train on, each alone; null: all",
+                                              items=(1, 1000))
+    test_cities: list[str] | None = in_asked(None, "cities to report; null: all",
+                                             items=(1, 1000))
+    leave_one_out: bool = in_asked(True, "of three cities or more, also train on all but the "
+                                         "reported one")
+    out: str = out_key("transfer")
 
 
 @dataclass
@@ -101,6 +163,19 @@ class ModalitiesConfig(StudyConfig):
     modalities: list[str] | None = in_asked(
         None, "e.g. [image,fusion]; null: all that the problem has", items=(1, 10))
     out: str = out_key("modalities")
+
+
+@dataclass
+class DifferencesConfig:
+    """Keys of `python -m studies.differences`."""
+
+    a: Any = in_asked(meaning="folder of a finished evaluation; several, as of folds: "
+                              "[runs/f1,runs/f2]", items=(1, 100),
+                      why="the folder of a finished evaluation")
+    b: Any = in_asked(meaning="the same of the evaluation to compare it with", items=(1, 100),
+                      why="the folder of a finished evaluation")
+    out: str | None = in_outputs(None, "folder for differences.md and differences.json; null: they "
+                                       "are printed alone")
 
 
 @dataclass
@@ -131,6 +206,9 @@ def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
 CITY = Program(
     "city", CityConfig, "Raster, OSM and labels to a map and a page, step by step.",
     "python -m studies.city raster=R osm=O labels=L out=D", forward=True)
+DIFFERENCES = Program(
+    "differences", DifferencesConfig, "Which differences between two evaluations are real.",
+    "python -m studies.differences a=runs/x b=runs/y")
 ATTENTION = Program(
     "attention", AttentionConfig, "Where OSM objects look in the image, drawn and as one number.",
     "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,),
@@ -139,4 +217,9 @@ ATTENTION = Program(
 LABEL_EFFICIENCY = study("label_efficiency", LabelEfficiencyConfig,
                          "Train shares, pretrained and from scratch.")
 MISSING_OSM = study("missing_osm", MissingOsmConfig, "Robustness to missing OSM objects.")
+MISSING_PARTS = study("missing_parts", MissingPartsConfig,
+                      "A layer, a quarter of the city or the smallest OSM objects missing.")
+SHIFTED_OSM = study("shifted_osm", ShiftedOsmConfig, "Robustness to shifted OSM objects.")
+OSM_PARTS = study("osm_parts", OsmPartsConfig, "Geometry or tags of OSM objects alone.")
+TRANSFER = study("transfer", TransferConfig, "Train on one city, test on another.")
 MODALITIES = study("modalities", ModalitiesConfig, "Modality comparison.")

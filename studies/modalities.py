@@ -23,12 +23,13 @@ def main(cfg: ModalitiesConfig, rest: list[str]) -> None:
     modalities = chosen_modalities(cfg)
     base = base_config(cfg, rest, {"modality": "modalities"})
     # these import torch and timm, for which --help and a mistyped key need not wait
-    from studies.grid import Cell, checked, run_cells
+    from studies.grid import Cell, checked, over_folds, run_cells
     from studies.report import Report
 
-    cells = [Cell({"modality": modality},
-                  (replace(base, modality=modality, save_path=str(Path(cfg.out, modality))),))
-             for modality in modalities]
+    cells = over_folds(cfg, base, lambda cfg, base: [
+        Cell({"modality": modality},
+             (replace(base, modality=modality, save_path=str(Path(cfg.out, modality))),))
+        for modality in modalities])
     report = Report("modalities", "Modalities", IN_WORDS[base.mode], Path(cfg.out), cfg, rest,
                     run_cells(checked(cells)), "modality")
     report.write({IN_WORDS[base.mode]: report.points("modality")}, categorical=True)

@@ -204,7 +204,8 @@ def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(samp
     names = TileDataset(root).names
     for file, indices in {"osm-train-all.txt": range(6), "val.txt": [6], "test.txt": [7]}.items():
         (root / file).write_text("".join(f"{names[index]}.png\n" for index in indices))
-    asked = [f"data_root={root}", "mode=scratch", "image_encoder=test_vit", "lr_multi=1"]
+    asked = [f"data_root={root}", "mode=scratch", "image_encoder=test_vit", "lr_multi=1",
+             "freeze=image_epochs:1", "layer_decay=0.8"]
     evaluating.run("seg", *asked, "batch_size=4", f"save_path={tmp_path / 'one'}")
     subprocess.run([sys.executable, "evaluate_seg_fusion.py", *evaluating.SMALL, *asked,
                     "batch_size=2", "devices=2",

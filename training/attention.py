@@ -71,10 +71,10 @@ def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], fold
 
 @torch.inference_mode()
 def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
-    images, graphs = collate([tiles[index]])
+    images, graphs = collate([tiles.read(index)])
     device, grid = next(rose.parameters()).device, rose.image_encoder.grid(images)
     with in_evaluation_mode(rose):
-        attention = rose.osm_attention(images.to(device), graphs.clone().to(device),
+        attention = rose.osm_attention(rose.normalise(images.to(device)), graphs.clone().to(device),
                                        torch.arange(len(graphs.x), device=device)).cpu()
     patches = patch_attention(attention)                                         # [N, heads, L]
     coverage = patch_coverage(graphs.x[:, CORNERS], grid)                        # [N, L]
@@ -82,7 +82,7 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
     own = attention_mass(patches, coverage).mean(1)                              # [N]
     largest = box.argsort(descending=True, stable=True)[:MOST_OBJECTS].tolist()
     return {
-        "name": tiles.names[index], "grid": list(grid), "image": _jpeg(tiles.read(index)[0]),
+        "name": tiles.names[index], "grid": list(grid), "image": _jpeg(images[0]),
         "left_out": len(box) - len(largest), "mean": _quantised(looks.mean(0)),
         "objects": [{
             "node": node, "tag": tiles.tag(index, int(graphs.x[node, LABEL])),

@@ -1,5 +1,6 @@
 """Processes and devices: how they start, exchange values and end together."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -72,6 +73,15 @@ def _precision(cfg: MachineKeys) -> MixedPrecision | None:
         raise ConfigError("precision=16-mixed: its loss scaling does not work with "
                           "strategy=fsdp; use bf16-mixed")
     return Autocast(cfg.precision, device)
+
+
+def set_up_again(fabric: Fabric, network: nn.Module) -> nn.Module:
+    """Set up a network whose parameters were frozen or thawed, and whose wrapper is let go.
+
+    DDP lists the parameters whose gradients it shares when it is made.
+    """
+    gc.collect()  # the DDP before it, or it would go on listening for gradients
+    return fabric.setup_module(network)
 
 
 @contextmanager

@@ -45,6 +45,25 @@ def positions_key(default: str, **rules: Any) -> Any:
                       choices=("rose", "own"), **rules)
 
 
+def image_weights_key(more: str = "", **rules: Any) -> Any:
+    """State `image_weights`; `more` begins its meaning."""
+    return in_network(None, f"{more}a file of trained weights of the ViT, in timm's names or the "
+                            "DINO repositories', instead of timm's download (docs/encoders.md)",
+                      result=False, **rules)
+
+
+def freeze_key(in_section: Any) -> Any:
+    """State `freeze`."""
+    return in_section("none", "image: the image encoder keeps its weights; image_epochs:N: for the "
+                              "first N epochs; none: all is trained")
+
+
+def layer_decay_key(in_section: Any) -> Any:
+    """State `layer_decay`."""
+    return in_section(1.0, "rate of a block of the image encoder as a share of the next block's; "
+                           "1: all the same", above=0, most=1)
+
+
 def workers_key(more: str = "") -> Any:
     """State `num_workers`; `more` ends its meaning."""
     return in_machine(2, "processes that load tiles; results do not depend on it" + more, least=0,
@@ -104,14 +123,19 @@ class TrainConfig(MachineKeys):
                                     above=0, most=HIGHEST_RATE)
     weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0,
                                       most=HIGHEST_RATE)
+    freeze: str = freeze_key(in_schedule)
+    layer_decay: float = layer_decay_key(in_schedule)
     image_encoder: str | None = in_network("vit_base_patch16_224",
                                            f"any plain ViT of timm; {BY_TILES}")
     image_positions: str | None = positions_key(
-        "null: own with pretrained=true, else rose; a run that is continued keeps its own",
+        "null: own with pretrained=true or image_weights=, else rose; a run that is continued "
+        "keeps its own",
         result=False)
     pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
-    graph_in_dim: int = in_network(524, "node width without the label code", least=16,
-                                   most=65_536)
+    image_weights: str | None = image_weights_key()
+    graph_in_dim: int | None = in_network(
+        None, "node width without the label code; null: as the tiles have it, 524 with text "
+              "vectors of 512", least=16, most=65_536)
     graph_out_dim: int = in_network(128, "width of a node's embedding", least=1, most=65_536)
     img_mask_ratio: float = in_network(0.75, "share of patches masked", above=0, below=1)
     osm_mask_ratio: float = in_network(0.15, "share of OSM objects masked", above=0, below=1)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torch_geometric.data import Batch, Data
 
-from datasets import AugmentedTiles, EpochSampler, TileDataset, collate, normalise
+from datasets import AugmentedTiles, EpochSampler, TileDataset, collate
 from datasets.batching import stack
 from datasets.sampler import keyed_generator
 from models.masking import image_mask_of, node_mask_of
@@ -65,13 +65,15 @@ def collate_masked(samples: Sequence[tuple[Tensor, Data, Tensor, Tensor]], img_m
 
 
 class DeviceLoader:
-    """Batches of a DataLoader on a device; uint8 images [B, 3, H, W] in front become normalised.
+    """Batches of a DataLoader on a device; uint8 images [B, 3, H, W] in front become normalised,
+    as `Rose.normalise` does.
 
     A batch is copied to a GPU while the step before it is computed.
     """
 
-    def __init__(self, loader: DataLoader, device: torch.device):
-        self.loader, self.device = loader, device
+    def __init__(self, loader: DataLoader, device: torch.device,
+                 normalise: Callable[[Tensor], Tensor]):
+        self.loader, self.device, self.normalise = loader, device, normalise
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -80,7 +82,7 @@ class DeviceLoader:
         ahead = self.device.type == "cuda"
         for batch in self._copied_ahead() if ahead else map(self._copied, batches_of(self.loader)):
             first = batch[0]
-            images = normalise(first) if first.dtype == torch.uint8 else first
+            images = self.normalise(first) if first.dtype == torch.uint8 else first
             yield _same_kind(batch, [images, *batch[1:]])
 
     def _copied(self, batch: Sequence[Any]) -> Sequence[Any]:
@@ -114,8 +116,11 @@ def _same_kind(batch: Sequence[Any], items: list[Any]) -> Sequence[Any]:
 
 
 def device_loader(fabric: Fabric, data: Dataset, batch_size: int, collate_fn: Callable,
-                  num_workers: int, sampler: EpochSampler | None = None) -> DeviceLoader:
+                  num_workers: int, normalise: Callable[[Tensor], Tensor],
+                  sampler: EpochSampler | None = None) -> DeviceLoader:
     """Return batches of `data` on this process's device, in the order of the sampler, if any.
+
+    Images become what a network reads by `normalise`, its own.
 
     Memory is pinned for a GPU. Workers live as long as the loader; each iteration begins at the
     position of the sampler.
@@ -127,13 +132,14 @@ def device_loader(fabric: Fabric, data: Dataset, batch_size: int, collate_fn: Ca
         generator=torch.Generator(),  # else an iterator would advance the run's randomness
     )
     return DeviceLoader(fabric.setup_dataloaders(loader, use_distributed_sampler=False,
-                                                 move_to_device=False), fabric.device)
+                                                 move_to_device=False), fabric.device, normalise)
 
 
 def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler, *,
                        batch_size: int, seed: int, augment: str, patch: int,
                        img_mask_ratio: float, osm_mask_ratio: float, node_mask_scope: str,
-                       num_workers: int) -> DeviceLoader:
+                       num_workers: int,
+                       normalise: Callable[[Tensor], Tensor]) -> DeviceLoader:
     """Return `PretrainingBatch`es of augmented and masked tiles on this process's device.
 
     Args:
@@ -142,9 +148,10 @@ def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler
         augment: one of datasets.augment.AUGMENTS.
         patch: side of a patch in pixels, which divides the tiles' image size.
         img_mask_ratio, osm_mask_ratio, node_mask_scope: see models/masking.py.
+        normalise: of the network, `Rose.normalise`.
     """
     data = NoisyTiles(AugmentedTiles(tiles, augment, seed),
                       patches=(tiles.image_size // patch) ** 2)
     collate_fn = partial(collate_masked, img_mask_ratio=img_mask_ratio,
                          osm_mask_ratio=osm_mask_ratio, node_mask_scope=node_mask_scope)
-    return device_loader(fabric, data, batch_size, collate_fn, num_workers, sampler)
+    return device_loader(fabric, data, batch_size, collate_fn, num_workers, normalise, sampler)

@@ -14,8 +14,8 @@ from torch_geometric.data import Batch
 
 from datasets.plot import draw_objects
 from datasets.stores.tile import CORNERS
-from datasets.tiles import denormalise
 from models import RoseOutput
+from models.rose import Rose
 from utils.drawing import FIGURE_FONT, HALO, bare, literal
 from utils.style import GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, QUIET, TRUE_COLOUR
 from utils.tables import format_number
@@ -61,20 +61,20 @@ def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
     top.set_xlabel("epochs done", fontsize=7)
 
 
-def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unpatchify) -> Figure:
+def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, rose: Rose) -> Figure:
     """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction;
     true patches in it are framed.
 
     Args:
         images: [B, 3, H, W] normalised.
-        unpatchify: pixels [B, L, p * p * 3] and a grid -> images [B, 3, H, W].
+        rose: the network that `out` is of.
     """
     count, _, height, width = images.shape
-    grid = (height // patch, width // patch)
+    grid, patch = rose.image_encoder.grid(images), rose.image_encoder.patch
     hidden = out.image_mask.unflatten(1, grid)                                 # [B, rows, columns]
     hidden = hidden.repeat_interleave(patch, 1).repeat_interleave(patch, 2)             # [B, H, W]
-    filled = torch.where(hidden[:, None], unpatchify(out.image_pred, grid), images)
-    true, filled = denormalise(images).numpy(), denormalise(filled).numpy()
+    filled = torch.where(hidden[:, None], rose.unpatchify(out.image_pred, grid), images)
+    true, filled = rose.denormalise(images).numpy(), rose.denormalise(filled).numpy()
     seen = np.where(hidden[..., None].numpy(), 225, true).astype(np.uint8)
     share = out.image_mask.float().mean().item()
     titles = ("OSM objects: all shown", "image", f"shown of the image: {1 - share:.0%}",
@@ -96,16 +96,17 @@ def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, patch: int, unp
     return figure
 
 
-def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: RoseOutput,
+def osm_figure(explained: dict[str, float], pictures: Tensor, graphs: Batch, out: RoseOutput,
                captions: Sequence[Sequence[str]]) -> Figure:
     """Return what is explained of each feature group, and the boxes of hidden objects.
 
     Args:
         explained: feature group -> share of its variance.
+        pictures: [B, H, W, 3] uint8.
         captions: per tile, a line for each of its masked nodes.
     """
     figure = Figure(figsize=(13, 5), layout="constrained")
-    bars, *cells = figure.subplots(1, 1 + len(images), width_ratios=(0.55, *[1] * len(images)),
+    bars, *cells = figure.subplots(1, 1 + len(pictures), width_ratios=(0.55, *[1] * len(pictures)),
                                    squeeze=False)[0]
     names = list(explained)[::-1]
     bars.barh(names, [max(explained[name], 0) for name in names], color=OSM_COLOUR)
@@ -118,15 +119,15 @@ def osm_figure(explained: dict[str, float], images: Tensor, graphs: Batch, out: 
     bars.spines[["top", "right"]].set_visible(False)
     masked = out.node_mask.nonzero()[:, 0]
     for tile, axes in enumerate(cells):
-        axes.imshow(denormalise(images[tile]).numpy())
+        axes.imshow(pictures[tile].numpy())
         mine = (graphs.batch[masked] == tile).nonzero()[:, 0]
         for number, index in enumerate(mine.tolist(), start=1):
             # a prediction has no label column: count its corners from its own end
             predicted = out.osm_pred[index, CORNERS.start + 1 : CORNERS.stop + 1]
-            _outline(axes, graphs.x[masked[index], CORNERS], TRUE_COLOUR, "-", images.shape[-1],
+            _outline(axes, graphs.x[masked[index], CORNERS], TRUE_COLOUR, "-", pictures.shape[2],
                      str(number))
-            _outline(axes, predicted, GUESS_COLOUR, "--", images.shape[-1], str(number))
-        axes.set(xlim=(0, images.shape[-1]), ylim=(images.shape[-2], 0))
+            _outline(axes, predicted, GUESS_COLOUR, "--", pictures.shape[2], str(number))
+        axes.set(xlim=(0, pictures.shape[2]), ylim=(pictures.shape[1], 0))
         bare(axes)
         axes.set_title(f"{graphs.name[tile]}\nhidden objects: true (white), guessed (yellow)",
                        fontsize=FIGURE_FONT - 1)

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,21 @@ from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
 from models import RoseOutput, build_rose
+from models.described import BUILD
+from models.image_weights import describe_image_weights
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose, stated_positions
-from training.compatibility import check_image_size, check_pretrainable
-from training.devices import compile_in_place, end_all, gather, threads_that_pay, together
+from models.rose import MODEL_KEYS, Rose, rebuild_rose, stated_positions
+from training.compatibility import check_image_size, check_pretrainable, node_width
+from training.devices import (
+    compile_in_place,
+    end_all,
+    gather,
+    set_up_again,
+    threads_that_pay,
+    together,
+)
 from training.finite import check_weights, not_finite
+from training.image_tuning import RATES, ImageTuning, check_freeze
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
 from training.outlook import reach, too_short, weight_size
@@ -27,11 +37,21 @@ from training.records import Recorder
 from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, whole
-from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
+from utils.checkpoint import (
+    COPY_AGAIN,
+    contents_of,
+    newest_checkpoint,
+    read_checkpoint,
+    read_position,
+    save_checkpoint,
+)
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
 from utils.stopping import StopRequest
+
+# of the arguments of `build_rose`, those that follow from the weights that a run started from
+OF_THE_ENCODER = ("image_positions", "image_mean", "image_std")
 
 
 class Step:
@@ -85,11 +105,12 @@ class PretrainingRun:
 
     def __init__(self, cfg: TrainConfig, fabric: Fabric):
         self.stop = StopRequest()
-        self.cfg, self.fabric, self.folder = cfg, fabric, Path(cfg.save_root_dir) / cfg.save_dir
+        self.fabric, self.folder = fabric, Path(cfg.save_root_dir) / cfg.save_dir
         with together(fabric):
-            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size,
-                                     cfg.graph_in_dim + 1)
+            check_freeze(cfg.freeze, cfg.total_epoch, "total_epoch")
+            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size)
             check_pretrainable(self.tiles)
+            self.cfg = cfg = fitted(cfg, self.tiles)
             self.fabric.seed_everything(cfg.seed, verbose=False)
             self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
                                         self.fabric.global_rank, self.fabric.world_size,
@@ -98,23 +119,27 @@ class PretrainingRun:
             checkpoint = self._checkpoint_to_continue()
             self.build = build_arguments(cfg, checkpoint and checkpoint["build"])
             fabric.print(f"Building {cfg.image_encoder}")
-            rose = build_rose(**self.build, pretrained=cfg.pretrained)
+            rose = self._build_rose(checkpoint)
             check_image_size(f"image_encoder={cfg.image_encoder}", rose.image_encoder.patch,
                              cfg.image_size)
+            self.build |= {key: rose.build[key] for key in OF_THE_ENCODER if key in rose.build}
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
+            self.tuning = ImageTuning(rose.image_encoder, cfg.freeze, cfg.layer_decay)
             self.loader = pretraining_loader(
                 fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
-                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers)
+                node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers,
+                normalise=rose.normalise)
             self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
                             else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
                                    cfg.max_steps or sys.maxsize)
             self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
                                    cfg.log_every, self.total_steps, self.tiles_per_step,
-                                   enabled=self.fabric.is_global_zero)
+                                   enabled=self.fabric.is_global_zero,
+                                   rates=RATES if self.tuning.rates(0) else ())
             self.epoch, self.step, self.global_step = 1, 0, 0
             outlook = too_short(
                 reach(cfg, self.base_lr, self.sampler.steps_per_epoch, self.total_steps),
@@ -124,7 +149,7 @@ class PretrainingRun:
         if cfg.compile:
             compile_in_place(rose, fabric.device)
         self.rose = fabric.setup_module(rose)
-        optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay)
+        optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay, cfg.layer_decay)
         self.optimizer = fabric.setup_optimizers(optimizer)
         self._continue(checkpoint)
         if outlook and not self.finished:
@@ -152,6 +177,9 @@ class PretrainingRun:
     def epochs(self) -> Iterator[int]:
         """Yield the epochs left, from the one stopped in to that of the run's last step."""
         while not self.finished:
+            if self.tuning.begin(self.epoch) and not is_sharded(self.rose):
+                rose, self.rose = self.rose.module, None
+                self.rose = set_up_again(self.fabric, rose)
             yield self.epoch
 
     def steps(self) -> Iterator[Step]:
@@ -188,8 +216,9 @@ class PretrainingRun:
     def count(self, losses: list[float]) -> None:
         """Record a step."""
         self.step, self.global_step = self.step + 1, self.global_step + 1
+        lr = self.optimizer.param_groups[0]["lr"]
         self.record.step(self.epoch, self.step, self.global_step, losses,
-                         self.optimizer.param_groups[0]["lr"])
+                         {"lr": lr, **self.tuning.rates(lr)})
 
     def end_epoch(self) -> None:
         """Save every `save_every` epochs, at the run's end, and when asked to stop; then exit."""
@@ -215,7 +244,7 @@ class PretrainingRun:
         state = whole(self.rose.module.state_dict(), keep=self.fabric.is_global_zero)
         if not self.fabric.is_global_zero:
             return None
-        rose = build_rose(**self.build)
+        rose = rebuild_rose(self.build)
         rose.load_state_dict(state)
         return rose.to(self.fabric.device)
 
@@ -243,6 +272,16 @@ class PretrainingRun:
             end_all(self.fabric, fault, rank=gather(self.fabric, fault is not None).index(True))
         return None if stopping else Step(self, own, masked)
 
+    def _build_rose(self, checkpoint: dict[str, Any] | None) -> Rose:
+        """Return the network as it is before its first step; for a run that is continued, random,
+        without the trained weights that it once started from."""
+        cfg = self.cfg
+        if checkpoint is not None:
+            self.image_weights = checkpoint.get("image_weights")
+            return rebuild_rose(self.build)
+        self.image_weights = describe_image_weights(cfg.image_weights)
+        return build_rose(**self.build, pretrained=cfg.pretrained, image_weights=cfg.image_weights)
+
     def _fingerprint(self) -> str:
         """Return a digest of the tiles' names, in order."""
         return digest_of("\n".join(self.tiles.names).encode())
@@ -258,6 +297,8 @@ class PretrainingRun:
         if self.last_saved is None:
             return None
         checkpoint = read_checkpoint(self.last_saved)
+        with contents_of(self.last_saved, COPY_AGAIN):
+            BUILD.check(checkpoint["build"], "build")
         self._check_continuable(checkpoint)
         self._check_folder(checkpoint)
         return checkpoint
@@ -279,7 +320,8 @@ class PretrainingRun:
         return self.last_saved.parent.resolve() != self.folder.resolve()
 
     def _check_continuable(self, checkpoint: dict[str, Any]) -> None:
-        now, then = asdict(self.cfg), checkpoint["config"]
+        now = asdict(self.cfg)
+        then = {**asdict(type(self.cfg)()), **checkpoint["config"]}  # a younger key: its default
         # a half cosine depends on its end
         fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
         changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
@@ -356,6 +398,7 @@ class PretrainingRun:
                 "devices": self.fabric.world_size, "record": self.record.state_dict(),
                 "config": asdict(self.cfg), "tiles": self._fingerprint(),
                 "label_names": self.tiles.label_names, "trained_on": self.tiles.describe(),
+                "image_weights": self.image_weights,
             })
             if name != "last.tar":  # which holds an older step
                 for outdated in ("last.tar", "last.safetensors"):
@@ -371,13 +414,21 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
     return f"use batch_size={fits} accumulate={own // fits}"
 
 
+def fitted(cfg: TrainConfig, tiles: TileDataset) -> TrainConfig:
+    """Return `cfg` with the node width of the tiles, unless it gives one, which they must have."""
+    width = node_width(tiles) if cfg.graph_in_dim is None else cfg.graph_in_dim + 1
+    tiles.node_width = width
+    return replace(cfg, graph_in_dim=width - 1)
+
+
 def build_arguments(cfg: TrainConfig, continued: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights; where
-    the positions are not given, they are those of the run `continued`, if any."""
+    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights; what
+    follows from the weights that it started from is as in the build of a run `continued`."""
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
             "osm_mask_ratio")
     values = asdict(cfg)
     build = {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}
-    if cfg.image_positions is None and continued is not None:
-        return build | stated_positions(continued.get("image_positions"))
-    return build | stated_positions(cfg.image_positions, cfg.pretrained, cfg.recipe)
+    if continued is not None:
+        return build | {key: continued[key] for key in OF_THE_ENCODER if key in continued}
+    return build | stated_positions(cfg.image_positions, cfg.pretrained, cfg.recipe,
+                                    cfg.image_weights)

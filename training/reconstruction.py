@@ -4,13 +4,13 @@ from collections.abc import Sized
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch_geometric.data import Batch
 
 from datasets import TileDataset, collate
 from datasets.stores.tile import AREA, CENTROID, CORNERS, LABEL, PERIMETER
-from datasets.tiles import IMAGENET_STD
 from models import RoseOutput
+from models.rose import Rose
 from training.modes import in_evaluation_mode
 from utils.progress import passing_bar
 
@@ -66,11 +66,13 @@ def sample_indices(tiles: Sized, count: int) -> list[int]:
 
 
 @torch.inference_mode()
-def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int],
+def reconstruct(rose: Rose, tiles: TileDataset, indices: list[int],
                 seed: int) -> tuple[Tensor, Batch, RoseOutput]:
-    """Return on the CPU images [B, 3, H, W], graphs, and the output, masked by `seed` alone."""
+    """Return on the CPU normalised images [B, 3, H, W], graphs, and the output, masked by `seed`
+    alone."""
     device = next(rose.parameters()).device
-    images, graphs = collate([tiles[index] for index in indices])
+    images, graphs = collate([tiles.read(index) for index in indices])
+    images = rose.normalise(images)
     with (in_evaluation_mode(rose),
           torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])):
         torch.manual_seed(seed)
@@ -78,18 +80,20 @@ def reconstruct(rose: nn.Module, tiles: TileDataset, indices: list[int],
     return images, graphs, out.cpu()
 
 
-def measure_reconstruction(rose: nn.Module, tiles: TileDataset, seed: int,
+def measure_reconstruction(rose: Rose, tiles: TileDataset, seed: int,
                            count: int = SAMPLED_TILES) -> Reconstruction:
     """Reconstruct up to `count` tiles of the dataset once each, and return the figures."""
     indices = sample_indices(tiles, count)
+    scale = 255 * torch.tensor(rose.image_encoder.std)  # grey values of 1 in normalised channels
     errors, mean_colour_errors, predicted, nodes, masked = [], [], [], [], []
     starts = range(0, len(indices), BATCH)
     for start in passing_bar(starts, "measuring the reconstruction"):
         batch = indices[start : start + BATCH]
         images, graphs, out = reconstruct(rose, tiles, batch, seed + start)
         target, mask = rose.patchify(images), out.image_mask                    # [B, L, p * p * 3]
-        errors.append(_grey_error(out.image_pred, target, mask))
-        mean_colour_errors.append(_grey_error(_mean_visible_colour(target, mask), target, mask))
+        errors.append(_grey_error(out.image_pred, target, mask, scale))
+        mean_colour_errors.append(
+            _grey_error(_mean_visible_colour(target, mask), target, mask, scale))
         predicted.append(out.osm_pred)
         nodes.append(graphs.x)
         masked.append(out.node_mask)
@@ -137,9 +141,10 @@ def _mean_visible_colour(pixels: Tensor, mask: Tensor) -> Tensor:
     return mean.repeat(1, colours.shape[2])[:, None]
 
 
-def _grey_error(pixels: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean square, in grey values, over masked patches [B, L] of [B, L, p * p * 3]."""
-    grey = torch.tensor(IMAGENET_STD).repeat(target.shape[-1] // 3) * 255             # [p * p * 3]
+def _grey_error(pixels: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -> Tensor:
+    """Return the mean square, in grey values, over masked patches [B, L] of [B, L, p * p * 3];
+    `scale` [3] makes them of normalised channels."""
+    grey = scale.repeat(target.shape[-1] // 3)                                        # [p * p * 3]
     squares = ((pixels - target) * grey).square() * mask[..., None]
     return squares.sum() / mask.sum() / len(grey)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.board import Board
+from training.image_tuning import RATES
 from training.outlook import WATCHED_S, WORTH_SAYING_S, duration
 from utils.errors import CheckpointError, one_line
 from utils.files import failing_as
@@ -33,16 +34,19 @@ class Recorder:
     Args:
         samples_per_step: tiles in a step, over all devices.
         enabled: False on all processes except the first: they write nothing.
+        rates: names of columns of metrics.csv behind COLUMNS: of rates other than lr.
 
     Attributes:
         first, latest: [image, OSM] losses of the first and the latest line; None before it.
     """
 
     def __init__(self, folder: Path, total_epoch: int, steps_per_epoch: int, log_every: int,
-                 total_steps: int, samples_per_step: int, enabled: bool):
+                 total_steps: int, samples_per_step: int, enabled: bool,
+                 rates: Sequence[str] = ()):
         self.folder, self.total_epoch, self.steps_per_epoch = folder, total_epoch, steps_per_epoch
         self.log_every, self.total_steps = log_every, total_steps
         self.samples_per_step, self.enabled = samples_per_step, enabled
+        self.columns = (*COLUMNS, *rates)
         self.sums, self.count, self.first, self.latest = [0.0, 0.0], 0, None, None
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,15 +81,18 @@ class Recorder:
         if metrics.stat().st_size:
             read_metrics(self.folder)
         else:
-            self._append(metrics, ",".join(COLUMNS) + "\r\n")
+            self._append(metrics, ",".join(self.columns) + "\r\n")
         self.clock = time.perf_counter()
         self.watched: tuple[float, int] | None = None  # when the first step ended, and its number
         self.board = Board(self.folder, global_step + 1 if global_step else None)
         self.bar = progress_bar(self.total_steps, global_step, "step")
 
     def step(self, epoch: int, step: int, global_step: int, losses: list[float],
-             lr: float) -> None:
-        """Add one step's [image, OSM] losses; `step` is counted from 1 within the epoch."""
+             rates: dict[str, float]) -> None:
+        """Add one step's [image, OSM] losses and its `rates`: lr, and those of the columns.
+
+        `step` is counted from 1 within the epoch.
+        """
         self.sums = [total + loss for total, loss in zip(self.sums, losses, strict=True)]
         self.count += 1
         if self.enabled:
@@ -96,7 +103,7 @@ class Recorder:
             self._say_duration(global_step)
         if (step % self.log_every == 0 or step == self.steps_per_epoch
                 or global_step == self.total_steps):
-            self._line(epoch, step, global_step, lr)
+            self._line(epoch, step, global_step, rates)
 
     def picture(self, name: str, image: Tensor, global_step: int) -> None:
         """Show a [H, W, 3] uint8 picture in TensorBoard."""
@@ -109,7 +116,7 @@ class Recorder:
             self.bar.close()
             self.board.close()
 
-    def _line(self, epoch: int, step: int, global_step: int, lr: float) -> None:
+    def _line(self, epoch: int, step: int, global_step: int, rates: dict[str, float]) -> None:
         image, osm = (total / self.count for total in self.sums)
         rate = self._rate()
         self.first, self.latest = self.first or [image, osm], [image, osm]
@@ -121,9 +128,10 @@ class Recorder:
         self._append(record, f"epoch [{epoch}/{self.total_epoch}]\t Step "
                              f"[{step}/{self.steps_per_epoch}]\t Loss1: {image:.6f}\t Loss2: "
                              f"{osm:.6f}\n")
-        row = (epoch, step, global_step, image, osm, lr, round(rate, 3))
+        lr, *others = rates.values()
+        row = (epoch, step, global_step, image, osm, lr, round(rate, 3), *others)
         self._append(metrics, ",".join(map(repr, row)) + "\r\n")
-        self.board.scalars({"loss/image": image, "loss/osm": osm, "lr": lr,
+        self.board.scalars({"loss/image": image, "loss/osm": osm, **rates,
                             "samples_per_second": rate}, global_step)
 
     def say(self, line: str) -> None:
@@ -166,16 +174,20 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     path = folder / "metrics.csv"
     try:
         header, *lines = csv.reader(path.read_text(encoding="utf-8").splitlines())
-        rows = [dict(zip(COLUMNS, map(float, line), strict=True)) for line in lines]
+        rows = [dict(zip(header, map(float, line), strict=True)) for line in lines]
     except ValueError as error:  # no number, a column more or less, no UTF-8, no line
         raise _damaged(path, f"cannot be read ({one_line(error)})") from error
-    steps = [0.0, *(row["global_step"] for row in rows)]
-    sound = all(last < step for last, step in pairwise(steps)) and all(
-        row["epoch"] >= 1 and row["step"] >= 1 and all(map(math.isfinite, row.values()))
-        for row in rows)
-    if header != list(COLUMNS) or not sound:
+    if header not in ([*COLUMNS], [*COLUMNS, *RATES]) or not _are_steps(rows):
         raise _damaged(path, "its rows are no record of a run")
     return rows
+
+
+def _are_steps(rows: Sequence[dict[str, float]]) -> bool:
+    """Whether rows are finite, and each later than the one before."""
+    steps = [0.0, *(row["global_step"] for row in rows)]
+    return all(last < step for last, step in pairwise(steps)) and all(
+        row["epoch"] >= 1 and row["step"] >= 1 and all(map(math.isfinite, row.values()))
+        for row in rows)
 
 
 def _check_whole_lines(path: Path, size: int) -> None:

@@ -2,28 +2,51 @@
 
 import math
 from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import nn
 
+from training.image_tuning import layer_scale
 from training.sharding import share_of
 
 _OF_A_PARAMETER = {"step", "exp_avg", "exp_avg_sq"}  # the state of Adam and AdamW
 
 
-def build_optimizer(module: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+def build_optimizer(module: nn.Module, lr: float, weight_decay: float,
+                    layer_decay: float = 1.0) -> torch.optim.AdamW:
     """Return AdamW, betas (0.9, 0.95), of trainable parameters; 1-D ones and biases do not decay.
 
-    `module` is on its device, and sharded if it is to be.
+    `module` is on its device, and sharded if it is to be. With a `layer_decay` below 1 it is a
+    Rose, whose image encoder learns at the rates of `layer_scale`.
     """
-    decayed, plain = [], []
+    groups = []
+    for scale, parameters in _by_rate(module, layer_decay):
+        decayed, plain = [], []
+        for name, parameter in parameters:
+            one_dimensional = parameter.ndim <= 1 or name.endswith(".bias")
+            (plain if one_dimensional else decayed).append(parameter)
+        groups += [{"params": decayed, "weight_decay": weight_decay, **_scaled(lr, scale)},
+                   {"params": plain, "weight_decay": 0.0, **_scaled(lr, scale)}]
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
+
+
+def _by_rate(module: nn.Module,
+             layer_decay: float) -> list[tuple[float, list[tuple[str, nn.Parameter]]]]:
+    """Return (share of the rate, trainable parameters by name), that of 1 first, highest next."""
+    depth = len(module.image_encoder.blocks) if layer_decay < 1 else 0
+    groups: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (plain if parameter.ndim <= 1 or name.endswith(".bias") else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay},
-              {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)
+            scale = layer_scale(name, depth, layer_decay) if layer_decay < 1 else 1.0
+            groups.setdefault(scale, []).append((name, parameter))
+    return sorted(groups.items(), reverse=True)
+
+
+def _scaled(lr: float, scale: float) -> dict[str, float]:
+    """Return what a parameter group says of its rate; nothing where it has the whole one."""
+    return {} if scale == 1 else {"lr": lr * scale, "lr_scale": scale}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -43,7 +66,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
                                  f"{list(value.shape)}, expected {list(expected)}")
     shares = {number: {name: share_of(value, parameters[number]) for name, value in values.items()}
               for number, values in state["state"].items()}
-    groups = [{**group, "fused": True} for group in state["param_groups"]]
+    scales = [{name: group[name] for name in ("lr_scale",) if name in group}
+              for group in optimizer.param_groups]
+    groups = [{**group, "fused": True, **scale}
+              for group, scale in zip_longest(state["param_groups"], scales, fillvalue={})]
     optimizer.load_state_dict({"state": shares, "param_groups": groups})
 
 
@@ -70,16 +96,19 @@ def learning_rate(base: float, epoch: int, total_epoch: int, schedule: Sequence[
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Give every parameter group the rate `lr`."""
+    """Give every parameter group its share of the rate `lr`."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float,
-                               weight_decay: float) -> torch.optim.Adam:
-    """Return Adam on trainable parameters, with a rate for the encoder and one for the head."""
-    groups = [([p for p in module.parameters() if p.requires_grad], rate)
-              for module, rate in ((encoder, lr), (head, head_lr))]
+                               weight_decay: float, layer_decay: float = 1.0) -> torch.optim.Adam:
+    """Return Adam on trainable parameters, with a rate for the encoder and one for the head, whose
+    group is the last. With a `layer_decay` below 1 the encoder is a Rose, as in `build_optimizer`.
+    """
+    groups = [([parameter for _, parameter in parameters], lr * scale)
+              for scale, parameters in _by_rate(encoder, layer_decay)]
+    groups.append(([p for p in head.parameters() if p.requires_grad], head_lr))
     return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate}
                              for parameters, rate in groups if parameters],
                             weight_decay=weight_decay, fused=True)

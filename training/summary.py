@@ -48,7 +48,8 @@ def report(run: PretrainingRun) -> None:
         figures["loss"] = loss_figure(rows)
     if measured.explained:
         images, graphs, out = shown(rose, run, SHOWN_GRAPHS)
-        figures["reconstruction_osm"] = osm_figure(measured.explained, images, graphs, out,
+        figures["reconstruction_osm"] = osm_figure(measured.explained, rose.denormalise(images),
+                                                   graphs, out,
                                                    _captions(run.tiles, graphs, out))
     save_figures(figures, run.folder / "figures")
     write_json(run.folder / RECONSTRUCTION, {**asdict(measured), "remark": remark(run, measured)})
@@ -177,4 +178,4 @@ def _word(code: int, names: list[str] | None) -> str:
 
 
 def _picture(rose: Rose, run: PretrainingRun) -> Figure:
-    return image_figure(*shown(rose, run, SHOWN_TILES), rose.image_encoder.patch, rose.unpatchify)
+    return image_figure(*shown(rose, run, SHOWN_TILES), rose)

@@ -83,10 +83,11 @@ def repeated(names: list[str]) -> str | None:
     return next((name for name, following in pairwise(names) if name == following), None)
 
 
-def check_cities(cities: Sequence[str], present: list[str], root: Path) -> None:
-    """Raise TileError if one of `cities` is not present in the dataset."""
+def check_cities(cities: Sequence[str], present: list[str], root: Path,
+                 key: str = "cities") -> None:
+    """Raise TileError if one of `cities`, given by a key, is not present in the dataset."""
     unknown = [city for city in cities if city not in present]
     if unknown:
         listing = ", ".join(present) or "none, for no tile's name has the form {city}_{col}_{row}"
-        raise TileError(f"{root}: no tile of cities={','.join(unknown)}; the cities found are: "
+        raise TileError(f"{root}: no tile of {key}={','.join(unknown)}; the cities found are: "
                         f"{listing}; choose among them")

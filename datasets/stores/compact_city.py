@@ -31,12 +31,12 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
+from datasets.arrays import read_array
 from datasets.stores.city import META
 from datasets.stores.codec import ImageFault, decode_image
 from datasets.stores.names import check_ascending, check_names
 from datasets.stores.pieces import PieceFile, check_file, read_starts
 from datasets.stores.tile import GEOMETRY_WIDTH, MOST_SIDE, MOST_TOTAL, TOTALS, Tile
-from utils.arrays import read_array
 from utils.contents import ContentFault, Fields, Items, Table, Text, Whole, read_json
 from utils.errors import TileError
 

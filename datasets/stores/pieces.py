@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.arrays import read_array
+from datasets.arrays import read_array
 from utils.errors import TileError, one_line
 from utils.files import size_and_crc32
 
@@ -21,7 +21,7 @@ class PieceFile:
 
     Args:
         path: a .npy file of one or two dimensions; of another ending, plain bytes.
-        kinds, shape: as in `utils.arrays.read_array`.
+        kinds, shape: as in `datasets.arrays.read_array`.
         remedy: ends every message.
 
     Raises:

@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch_geometric.data import Data
 
+from datasets.arrays import read_array
 from datasets.stores.city import META, check_cities, cities_of, city_of
 from datasets.stores.names import check_names
 from datasets.stores.tile import TOTALS, Tile
@@ -33,7 +34,6 @@ from datasets.stores.tile_files import (
     read_total,
     read_weights,
 )
-from utils.arrays import read_array
 from utils.contents import read_json
 from utils.errors import TileError
 from utils.files import failing_as

@@ -11,7 +11,6 @@ import rasterio
 import torch
 from lightning_fabric import Fabric
 
-from datasets import denormalise
 from inference.features.areas import check_patches
 from inference.features.encode import Selection, hide_patches, represent, thumbnails
 from inference.features.files import FeatureFiles
@@ -141,7 +140,7 @@ class _Extraction:
         patch = self.rose.image_encoder.patch
         side = max(area.patches(patch).pixels_a_patch for area in source.areas)
         with progress_bar(source.tiles, done, "tile") as bar:
-            chunks = source.chunks(missing, self.fabric, self.cfg.num_workers)
+            chunks = source.chunks(missing, self.rose, self.fabric, self.cfg.num_workers)
             last = -1
             for number, members in groupby(chunks, key=lambda chunk: chunk.part):
                 parts.write(number, *self._vectors(members, min(side, patch)))
@@ -165,7 +164,8 @@ class _Extraction:
                 vectors = hide_patches(vectors, chunk.valid, patch)
             if self.selection.patches:
                 side = chunk.images.shape[-1] // patch * pixels_a_patch
-                vectors["thumbnail"] = thumbnails(denormalise(chunk.images).movedim(-1, 1), side)
+                pixels = self.rose.denormalise(chunk.images).movedim(-1, 1)
+                vectors["thumbnail"] = thumbnails(pixels, side)
             objects = torch.bincount(chunk.graphs.batch, minlength=len(chunk.images)).int()
             names += chunk.graphs.name
             arrays.append({"place": chunk.cells, "objects": objects.cpu().numpy(),

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Subset
 from torch_geometric.data import Batch
 
-from datasets import TileDataset, collate, normalise
+from datasets import TileDataset, collate
 from datasets.remote.urls import short_url, without_secrets
 from datasets.sample_city.tiles import ensure_sample
 from inference.features.areas import Area, areas_of
@@ -47,7 +47,7 @@ class Chunk(NamedTuple):
 
     part: int             # that they belong to
     cells: np.ndarray     # int32 [B, 3], area, column and row on the area's grid
-    images: Tensor        # [B, 3, H, W] normalised
+    images: Tensor        # [B, 3, H, W], normalised for the network
     graphs: Batch         # of B tiles, with their names
     valid: Tensor | None  # bool [B, H, W], where there is imagery; None: everywhere
 
@@ -82,11 +82,13 @@ class DatasetSource:
         """Return the number of tiles in some parts."""
         return sum(len(self._rows(part)) for part in parts)
 
-    def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
-        """Yield the tiles of some parts, given in ascending order, batch by batch."""
+    def chunks(self, parts: Sequence[int], rose: Rose, fabric: Fabric,
+               num_workers: int) -> Iterator[Chunk]:
+        """Yield the tiles of some parts, given in ascending order, batch by batch, normalised for
+        `rose`."""
         rows = [row for part in parts for row in self._rows(part)]
         loader = device_loader(fabric, Subset(self._pixels, rows), self.batch_size, collate,
-                               num_workers)
+                               num_workers, rose.normalise)
         first = 0
         for images, graphs in loader:
             own = rows[first:first + len(images)]
@@ -134,15 +136,17 @@ class SceneSource:
         bands = map(self.scene.grid.band, parts)
         return sum(band.last - band.first for band in bands)
 
-    def chunks(self, parts: Sequence[int], fabric: Fabric, num_workers: int) -> Iterator[Chunk]:
-        """Yield the tiles of some parts that have imagery, batch by batch."""
+    def chunks(self, parts: Sequence[int], rose: Rose, fabric: Fabric,
+               num_workers: int) -> Iterator[Chunk]:
+        """Yield the tiles of some parts that have imagery, batch by batch, normalised for
+        `rose`."""
         bands = loaded_bands(self._tiles, parts, self.batch_size, num_workers, fabric)
         for part, (band, batches) in zip(parts, bands, strict=True):
             first = 0
             for images, graphs in batches:
                 own = slice(first, first + len(images))
                 cells = np.array([[0, column, band.row] for column in band.cols[own]], np.int32)
-                yield Chunk(part, cells, normalise(images.to(fabric.device)),
+                yield Chunk(part, cells, rose.normalise(images.to(fabric.device)),
                             graphs.to(fabric.device), band.valid[own].to(fabric.device))
                 first += len(images)
 

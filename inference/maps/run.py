@@ -145,8 +145,8 @@ def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: S
              "are done"])
     kind.model.to(fabric.device).eval()
     row = kind.first_row(grid, first)
-    bands = predicted_bands(tiles, kind.network, fabric, row * grid.bands_of_a_row,
-                            cfg.batch_size, cfg.num_workers)
+    bands = predicted_bands(tiles, kind.network, kind.model.rose.normalise, fabric,
+                            row * grid.bands_of_a_row, cfg.batch_size, cfg.num_workers)
     with (threads_that_pay(kind.model.rose.width),
           progress_bar(grid.tiles, row * grid.columns, "tile") as bar):
         new = kind.strips(grid, groupby(counted(bands, bar), key=attrgetter("row")), first)
@@ -162,8 +162,9 @@ def find_finetuned(path: Path) -> Path:
     files = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
     if not files:
         raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), "
-                              "expected the folder of an evaluation; make one with "
-                              "evaluate_seg_fusion.py or evaluate_pop_fusion.py")
+                              "expected the folder of an evaluation other than by mode=knn, "
+                              "which keeps none; make one with evaluate_seg_fusion.py or "
+                              "evaluate_pop_fusion.py")
     if len(files) > 1:
         say([f"{path} holds {len(files)} models, of a seed each; {files[0]} is taken"])
     return files[0]

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from datasets import EpochSampler, TileDataset
 from datasets.labelled import LabelledTiles, collate_labelled, read_list
+from datasets.osm_degradation import OsmDegradation
 from datasets.stores.city import cities_of, city_of
 from datasets.stores.tile import Tile
 from tests.random_tiles import random_city, random_tile, write_compact, write_release
@@ -91,7 +92,7 @@ def test_keys_of_a_sampler_and_plain_ones_mean_the_same(dataset):
 @pytest.mark.parametrize(("target", "shape", "dtype"),
                          [("land_use", (SIDE, SIDE), torch.int64), ("CO2", (), torch.float64)])
 def test_loaders_make_batches(dataset, workers, target, shape, dtype):
-    tiles = LabelledTiles(dataset, places(dataset), target, remove_ratio=0.5)
+    tiles = LabelledTiles(dataset, places(dataset), target, degradation=OsmDegradation(0.5))
     batches = list(DataLoader(tiles, 4, collate_fn=collate_labelled, num_workers=workers))
     assert [len(batch[0]) for batch in batches] == [4, 3]
     for images, graphs, targets in batches:
@@ -141,8 +142,9 @@ def test_other_numbers_of_classes_have_no_unknown_but_255(tmp_path):
 
 def test_a_tile_loses_the_same_objects_wherever_it_is_asked_for(dataset):
     chosen = places(dataset)
-    tiles = LabelledTiles(dataset, chosen, "pop", remove_ratio=0.5, seed=3)
-    others = LabelledTiles(dataset, chosen[::-1], "land_use", remove_ratio=0.5, seed=3)
+    tiles = LabelledTiles(dataset, chosen, "pop", degradation=OsmDegradation(0.5, seed=3))
+    others = LabelledTiles(dataset, chosen[::-1], "land_use",
+                           degradation=OsmDegradation(0.5, seed=3))
     in_reverse = [others[1, place] for place in range(7)][::-1]
     for one, other in zip(tiles, in_reverse, strict=True):
         assert_same_graph(one[1], other[1])
@@ -155,14 +157,15 @@ def test_a_tile_loses_the_same_objects_among_fewer_cities(tmp_path, layout):
     tiles = [a_tile("lima_0_0"), a_tile("oslo_0_0", nodes=40)]
     everywhere = opened(tmp_path, tiles, layout)
     alone = TileDataset(tmp_path, ["oslo"], image_size=SIDE)
-    assert_same_graph(*(LabelledTiles(data, [index], "pop", remove_ratio=0.5)[0][1]
+    assert_same_graph(*(LabelledTiles(data, [index], "pop", degradation=OsmDegradation(0.5))[0][1]
                         for data, index in ((everywhere, 1), (alone, 0))))
 
 
 def test_another_seed_removes_others_and_a_larger_ratio_those_and_more(dataset):
     def left(ratio: float, seed: int = 0) -> list[set]:
         return [set(map(tuple, graph.x.tolist()))
-                for _, graph, _ in LabelledTiles(dataset, places(dataset), "pop", 9, ratio, seed)]
+                for _, graph, _ in LabelledTiles(dataset, places(dataset), "pop", 9,
+                                                 OsmDegradation(ratio, seed=seed))]
 
     assert left(0.5, 0) == left(0.5, 0)
     assert left(0.5, 0) != left(0.5, 1)
@@ -174,7 +177,8 @@ def test_another_seed_removes_others_and_a_larger_ratio_those_and_more(dataset):
 def test_tiles_of_equal_size_do_not_all_lose_the_same_rows(tmp_path):
     same = a_tile(nodes=40)
     cities = [dataclasses.replace(same, name=f"lima_{n}_0") for n in range(3)]
-    tiles = LabelledTiles(opened(tmp_path, cities), range(3), "pop", remove_ratio=0.5)
+    tiles = LabelledTiles(opened(tmp_path, cities), range(3), "pop",
+                          degradation=OsmDegradation(0.5))
     first, *others = (graph.x for _, graph, _ in tiles)
     assert not any(torch.equal(first, other) for other in others)
 
@@ -182,7 +186,7 @@ def test_tiles_of_equal_size_do_not_all_lose_the_same_rows(tmp_path):
 @pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
 def test_a_tile_without_osm_objects_stays_one(tmp_path, layout, ratio):
     data = opened(tmp_path, [a_tile(nodes=0), a_tile("lima_0_1")], layout)
-    tiles = LabelledTiles(data, [0, 1], "land_use", remove_ratio=ratio)
+    tiles = LabelledTiles(data, [0, 1], "land_use", degradation=OsmDegradation(ratio))
     images, graphs, _ = collate_labelled(list(tiles))
     left = 6 - round(6 * ratio)
     assert graphs.ptr.tolist() == [0, 0, left]

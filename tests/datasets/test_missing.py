@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.data import Data
 
-from datasets.labelled import remove_nodes
+from datasets.osm_degrader import remove_nodes
 from datasets.sampler import keyed_generator
 
 
@@ -19,7 +19,8 @@ def graph_of(nodes: int, edges: int) -> Data:
 
 
 def removed(graph: Data, ratio: float, seed: int = 0) -> Data:
-    return remove_nodes(graph, ratio, keyed_generator(seed))
+    order = torch.randperm(len(graph.x), generator=keyed_generator(seed))
+    return remove_nodes(graph, order, ratio)
 
 
 @pytest.mark.parametrize(("nodes", "ratio", "left"), [

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 from torch_geometric.data import Data
 
 from datasets import TileDataset, collate, denormalise, normalise
-from datasets.tiles import IMAGENET_MEAN, IMAGENET_STD
 from utils.errors import TileError
+from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
 
 NAMES = ["lima_0_0", "lima_0_1", "new_york_0_0"]
 NODES = {"lima_0_0": 3, "lima_0_1": 0, "new_york_0_0": 2}

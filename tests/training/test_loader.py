@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datasets import EpochSampler, TileDataset
+from datasets import EpochSampler, TileDataset, normalise
 from datasets.augment import AUGMENTS
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import collate_features
@@ -39,7 +39,8 @@ def loader_of(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler, batch_s
               scope: str = "tile", workers: int = 0) -> DeviceLoader:
     return pretraining_loader(fabric, tiles, sampler, batch_size=batch_size, seed=seed,
                               augment=augment, patch=PATCH, img_mask_ratio=0.75,
-                              osm_mask_ratio=0.4, node_mask_scope=scope, num_workers=workers)
+                              osm_mask_ratio=0.4, node_mask_scope=scope, num_workers=workers,
+                              normalise=normalise)
 
 
 def taken_apart(batches: Iterator[PretrainingBatch]) -> Dealt:
@@ -163,7 +164,7 @@ def test_tiles_with_targets_are_fed_the_same_way(fabric, tiles):
     chosen = [index for index in range(TILES) if tiles.land_use(index) is not None]
     labelled = LabelledTiles(tiles, chosen, "land_use")
     images, graphs, targets = next(iter(device_loader(fabric, labelled, 4, collate_labelled,
-                                                      num_workers=1)))
+                                                      num_workers=1, normalise=normalise)))
     for place in range(4):
         image, graph = tiles[chosen[place]]
         assert torch.equal(images[place], image)
@@ -180,7 +181,8 @@ class Features(Dataset):
 
 
 def test_what_is_no_image_stays_as_it_is(fabric):
-    loader = device_loader(fabric, Features(), 2, collate_features, num_workers=0)
+    loader = device_loader(fabric, Features(), 2, collate_features, num_workers=0,
+                           normalise=normalise)
     (features, targets), (last, _) = loader
     assert len(loader) == 2
     assert features.tolist() == [[0.0] * 5, [1.0] * 5]

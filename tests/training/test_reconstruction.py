@@ -22,10 +22,11 @@ from training.reconstruction import (
 class Oracle(torch.nn.Module):
     """Reconstructs everything exactly, with an error added."""
 
-    def __init__(self, error: float = 0.0):
+    def __init__(self, error: float = 0.0, **build):
         super().__init__()
-        self.rose, self.error = build_rose("test_vit"), error
-        self.patchify = self.rose.patchify
+        self.rose, self.error = build_rose("test_vit", **build), error
+        self.patchify, self.normalise = self.rose.patchify, self.rose.normalise
+        self.image_encoder = self.rose.image_encoder
 
     def forward(self, images, graphs):
         out = self.rose(images, graphs)
@@ -48,10 +49,12 @@ def test_a_perfect_reconstruction(tiles):
     assert measured.tiles == 9
 
 
-def test_errors_are_in_grey_values(tiles):
-    measured = measure_reconstruction(Oracle(error=1.0), tiles, seed=0)
+@pytest.mark.parametrize(("build", "std"), [
+    ({}, (0.229, 0.224, 0.225)), ({"image_std": (0.5, 0.4, 0.3)}, (0.5, 0.4, 0.3))])
+def test_errors_are_in_grey_values(tiles, build, std):
+    measured = measure_reconstruction(Oracle(error=1.0, **build), tiles, seed=0)
     assert measured.pixel_error == pytest.approx(
-        255 * (sum(s**2 for s in (0.229, 0.224, 0.225)) / 3) ** 0.5, rel=1e-4)
+        255 * (sum(s**2 for s in std) / 3) ** 0.5, rel=1e-4)
     assert all(value < 1 for value in measured.explained.values())
 
 
@@ -83,7 +86,7 @@ def test_tiles_are_taken_evenly(tiles):
 def test_the_figure_shows_true_pixels_where_it_says_so(tiles):
     rose = build_rose("test_vit")
     images, graphs, out = reconstruct(rose, tiles, [4], seed=0)
-    picture = to_picture(image_figure(images, graphs, out, 16, rose.unpatchify))
+    picture = to_picture(image_figure(images, graphs, out, rose))
     assert picture.dtype == torch.uint8
     assert picture.shape[2] == 3
     assert picture.float().std() > 10

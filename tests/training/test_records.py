@@ -14,7 +14,7 @@ def recorder(folder, **changes) -> Recorder:
 def write(record: Recorder, first: int, last: int) -> None:
     """Steps first..last of the run, with losses (k, 10 k) in step k."""
     for k in range(first, last + 1):
-        record.step((k - 1) // 5 + 1, (k - 1) % 5 + 1, k, [float(k), 10.0 * k], lr=0.1)
+        record.step((k - 1) // 5 + 1, (k - 1) % 5 + 1, k, [float(k), 10.0 * k], {"lr": 0.1})
 
 
 def test_lines_are_true_means_also_the_first_and_the_rest_of_an_epoch(tmp_path):
@@ -67,7 +67,7 @@ def test_the_time_of_a_run_is_said_once_by_its_first_steps(tmp_path, monkeypatch
     record = recorder(tmp_path, total_steps=1000, steps_per_epoch=500, log_every=500)
     record.start(0)
     for k in range(1, 100):
-        record.step(1, k, k, [1.0, 1.0], lr=0.1)
+        record.step(1, k, k, [1.0, 1.0], {"lr": 0.1})
     record.close()
     said = [line for line in capsys.readouterr().out.splitlines() if line]
     assert said == ["3 tiles a second: about 22 minutes for the 987 steps left"]

@@ -14,9 +14,9 @@ import numpy as np
 import shapely
 from pyproj import CRS
 
+from datasets.arrays import read_array
 from datasets.prepare.geo.crs import DEGREES, Bounds, box_in, moved, outlines
 from datasets.prepare.targets import h3_cells
-from utils.arrays import read_array
 from utils.errors import PrepareError
 from utils.files import replacing
 

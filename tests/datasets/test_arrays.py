@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from utils.arrays import read_array
+from datasets.arrays import read_array
 from utils.errors import TileError
 
 RIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
