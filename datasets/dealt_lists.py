@@ -1,28 +1,56 @@
 """The lists of tiles beside a dataset, and which of them are as `write_splits` dealt them: lists
 that a user wrote or changed are hers."""
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from utils.contents import Items, Table, Text, read_json
-from utils.errors import TileError
+from utils.errors import ConfigError, TileError
 from utils.files import digest_of, sha256_of
 from utils.outputs import write_json
 
-DEALT = ".splits.json"  # file name -> SHA-256 of the list as it was dealt, or is being dealt
+DEALT = ".splits.json"  # list -> SHA-256 of it as it was dealt, or is being dealt
 _OF_EVALUATION = ("val.txt", "test.txt")
+FOLDS = "fold-[0-9]*-of-[0-9]*"  # folders of the lists of folds
+LEAST_FOLDS, MOST_FOLDS = 3, 20  # one each to test, validate and train
 
 
 def is_list(path: Path) -> bool:
-    """Return whether a path has the name of a list, or of the record of lists."""
+    """Return whether a path has the name of a list, or of the record of lists; or is a folder of
+    a fold, with lists alone."""
+    if path.match(FOLDS) and path.is_dir():
+        return all(entry.is_file() and is_list(entry) for entry in path.iterdir())
     return path.name in (*_OF_EVALUATION, DEALT) or path.match("osm-train*.txt")
 
 
 def lists_in(root: Path) -> list[Path]:
-    """Return the lists that exist."""
-    return [path for path in (*(root / name for name in _OF_EVALUATION),
-                              *sorted(root.glob("osm-train*.txt"))) if path.is_file()]
+    """Return the lists that exist, those of folds last."""
+    folders = (folder for folder in sorted(root.glob(FOLDS)) if not folder.is_symlink())
+    return [path for folder in (root, *folders)
+            for path in (*(folder / name for name in _OF_EVALUATION),
+                         *sorted(folder.glob("osm-train*.txt"))) if path.is_file()]
+
+
+def list_name(root: Path, path: Path) -> str:
+    """Return a list's name in messages and in the record: its path below `root`."""
+    return path.relative_to(root).as_posix()
+
+
+def parse_fold(key: str, text: str) -> tuple[int, int]:
+    """Return k and n of `k/n`; raise ConfigError if these are no fold."""
+    match = re.fullmatch(r"(\d{1,3})/(\d{1,3})", text)
+    fold, folds = map(int, match.groups()) if match else (0, 0)
+    if not LEAST_FOLDS <= folds <= MOST_FOLDS or not 1 <= fold <= folds:
+        raise ConfigError(f"{key}={text}: expected k/n, fold k from 1 to n of n from {LEAST_FOLDS} "
+                          f"to {MOST_FOLDS} folds, such as {key}=1/5")
+    return fold, folds
+
+
+def fold_folder(fold: int, folds: int) -> str:
+    """Return the folder, beside a dataset's lists, of the lists of one fold."""
+    return f"fold-{fold}-of-{folds}"
 
 
 @contextmanager
@@ -45,7 +73,8 @@ def changed_lists(root: Path) -> list[str]:
         TileError: the record is damaged.
     """
     dealt = _dealt(root)
-    return [path.name for path in lists_in(root) if sha256_of(path) not in dealt.get(path.name, [])]
+    names = {list_name(root, path): path for path in lists_in(root)}
+    return [name for name, path in names.items() if sha256_of(path) not in dealt.get(name, [])]
 
 
 def _dealt(root: Path) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +76,11 @@ class LabelledTiles(Dataset):
         index = self.indices[index_of(key)]
         image, graph = self.dataset.read(index)
         return image, self.degrade(index, graph), self._target(index)
+
+    def graphs(self) -> Iterator[Data]:
+        """Yield the graphs of all chosen tiles, as `tiles[i]` has them, without their images."""
+        for index in passing_bar(self.indices, "OSM objects", "tile"):
+            yield self.degrade(index, self.dataset.graph(index))
 
     def class_counts(self) -> Tensor:
         """Count the known pixels of each class in all chosen tiles, int64 [classes]; reads and
@@ -204,9 +209,11 @@ def _lists_remedy(dataset: TileDataset, key: str) -> str:
     return f"write lists with {splits_command(dataset.root)}, or name another with {key}=..."
 
 
-def splits_command(root: Path) -> str:
-    """Return the command that deals the tiles of the dataset at `root` to lists."""
-    return f"`python -m datasets.splits {shlex.quote(f'data_path={root}')}`"
+def splits_command(root: Path, **split: str) -> str:
+    """Return the command that deals the tiles of the dataset at `root` to lists, with these keys
+    of `split`."""
+    keys = [f"data_path={root}", *(f"split.{name}={value}" for name, value in split.items())]
+    return f"`python -m datasets.splits {shlex.join(keys)}`"
 
 
 def _read_names(path: Path, remedy: str) -> list[str]:

@@ -71,9 +71,8 @@ def _sizes(cells: np.ndarray, block: int) -> list[int]:
 
 def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int,
           rng: np.random.Generator) -> np.ndarray:
-    lattice = (cells + rng.integers(0, block, 2)) // block
-    _, member, sizes = np.unique(lattice[:, 0] * (lattice[:, 1].max() + 1) + lattice[:, 1],
-                                 return_inverse=True, return_counts=True)
+    member = block_of(cells + rng.integers(0, block, 2), block)
+    sizes = np.bincount(member)
     order = rng.permutation(len(sizes))
     ends = np.concatenate([[0], np.cumsum(sizes[order])])  # tiles in the first 0, 1, 2 ... blocks
     tests = _nearest(ends, 0, test * len(cells))
@@ -85,6 +84,14 @@ def _draw(cells: np.ndarray, val: float, test: float, block: int, guard: int,
     roles[(roles == VAL) & near(cells, roles == TEST, guard)] = GUARD
     roles[(roles == TRAIN) & near(cells, (roles == TEST) | (roles == VAL), guard)] = GUARD
     return roles
+
+
+def block_of(cells: np.ndarray, side: int) -> np.ndarray:
+    """Return the number [n], from 0, of the block of `side` x `side` cells that each tile lies in;
+    `cells` is int [n, 2] >= 0 on a grid of fewer than MAX_CELLS cells."""
+    lattice = (cells - cells.min(0) // side * side) // side
+    return np.unique(lattice[:, 0] * (lattice[:, 1].max() + 1) + lattice[:, 1],
+                     return_inverse=True)[1]
 
 
 def _nearest(ends: np.ndarray, start: int, tiles: float) -> int:

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.dealt_lists import changed_lists, dealing, lists_in
+from datasets.dealt_lists import (
+    FOLDS,
+    changed_lists,
+    dealing,
+    fold_folder,
+    list_name,
+    lists_in,
+    parse_fold,
+)
+from datasets.fold_lists import roles_of_folds
 from datasets.keys import SplitConfig
 from datasets.list_quality import shortcomings_of
 from datasets.spatial_blocks import (
@@ -26,13 +35,11 @@ from datasets.spatial_blocks import (
 from datasets.split_report import FAR, ROLES, SplitSummary, is_poor, lacking
 from datasets.stores.city import city_of, grid_cells
 from datasets.stores.open import open_store
-from datasets.tile_targets import TileTargets, complete_tiles, read_targets
+from datasets.tile_targets import TileTargets, complete_tiles, fifths, read_targets
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
 from utils.files import replacing
 from utils.locks import locked
-
-QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
 
 
 @dataclass
@@ -50,6 +57,7 @@ class SplitRules(SplitConfig):
         if self.block < 1 or self.guard < 0:
             raise ConfigError(f"split.block={self.block}, split.guard={self.guard}: expected a "
                               "block of 1 or more tiles and a guard of 0 or more")
+        self.fold_of = self.fold and parse_fold("split.fold", self.fold)  # (k, n)
         if wrong := [size for size in self.train_sizes if size < 1]:
             raise ConfigError(f"split.train_sizes: {wrong[0]} is no number of tiles, expected 1 "
                               "or more")
@@ -78,17 +86,21 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
               for city, members in _by_city(root, dataset.names).items()
               if complete[members].any()}
     guards = {city: max(rules.guard, _overlap(dataset.meta.get(city, {}))) for city in cities}
-    roles, blocks = _deal(dataset, cities, targets, rules, guards)
-    names = np.array(dataset.names, dtype=object)
-    train = _in_order(names[roles == TRAIN], targets.of(np.flatnonzero(roles == TRAIN)),
-                      rules.seed)
-    lists = {"osm-train-all.txt": train}
-    lists |= {f"osm-train{size}.txt": train[:size] for size in sorted(set(rules.train_sizes))
-              if size <= len(train)}
-    lists |= {file: names[roles == role].tolist()
-              for file, role in (("val.txt", VAL), ("test.txt", TEST)) if (roles == role).any()}
+    of_folds: dict[str, dict[str, list[str]]] = {}
+    if rules.fold_of:
+        fold, folds = rules.fold_of
+        rules = replace(rules, val=1 / folds, test=1 / folds)
+        of_each, blocks = _deal_folds(dataset, cities, targets, rules, guards)
+        roles = of_each[fold - 1]
+        of_folds = {fold_folder(number, folds): _lists_of(dataset, targets, of_fold, rules)
+                    for number, of_fold in enumerate(of_each, 1)}
+    else:
+        roles, blocks = _deal(dataset, cities, targets, rules, guards)
+    lists = _lists_of(dataset, targets, roles, rules)
     with locked(root / ".lock-splits", "writing lists", "choose another dataset", TileError):
-        _write_lists(root, lists)
+        _write_lists(root, lists | {f"{folder}/{file}": tiles for folder, own in of_folds.items()
+                                    for file, tiles in own.items()})
+    names = np.array(dataset.names, dtype=object)
     dealt = {"all": roles >= 0, **{name: roles == role for role, name in ROLES.items()}}
     return SplitSummary(
         root, rules, guards, blocks, lists, names[roles == GUARD].tolist(), incomplete,
@@ -96,9 +108,24 @@ def write_splits(root: str | Path, rules: SplitRules) -> SplitSummary:
         {name: targets.classes[mask].sum(0) for name, mask in dealt.items()},
         means={name: targets.means(mask) for name, mask in dealt.items() if mask.any()},
         closer=_closer(dataset, cities, targets, rules, guards, _fractions(roles))
-        if is_poor(_fractions(roles), rules) else {},
+        if is_poor(_fractions(roles), rules) and not rules.fold_of else {},
+        folds=of_folds,
         notes=_notes(lists, dealt, targets, dataset.classes), names=dataset.classes,
     )
+
+
+def _lists_of(dataset: TileDataset, targets: TileTargets, roles: np.ndarray,
+              rules: SplitRules) -> dict[str, list[str]]:
+    """Return the names of the tiles of each list."""
+    names = np.array(dataset.names, dtype=object)
+    train = _in_order(names[roles == TRAIN], targets.of(np.flatnonzero(roles == TRAIN)),
+                      rules.seed)
+    lists = {"osm-train-all.txt": train}
+    lists |= {f"osm-train{size}.txt": train[:size] for size in sorted(set(rules.train_sizes))
+              if size <= len(train)}
+    return lists | {file: names[roles == role].tolist()
+                    for file, role in (("val.txt", VAL), ("test.txt", TEST))
+                    if (roles == role).any()}
 
 
 def _notes(lists: dict[str, list[str]], dealt: dict[str, np.ndarray],
@@ -139,7 +166,7 @@ def drop_missing(root: str | Path) -> int:
         if missing:
             text = "".join(f"{line}\n" for line in lines if line not in missing)
         if text.strip() or not missing:
-            lists[path.name] = text
+            lists[list_name(root, path)] = text
     if dropped:
         with nullcontext() if changed_lists(root) else dealing(root, lists):
             _replace_lists(root, lists)
@@ -176,6 +203,15 @@ def _deal(dataset: TileDataset, cities: dict[str, np.ndarray], targets: TileTarg
     return roles, blocks
 
 
+def _deal_folds(dataset: TileDataset, cities: dict[str, np.ndarray], targets: TileTargets,
+                rules: SplitRules, guards: dict[str, int]) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the role of each tile in each fold, [n, tiles], as `_deal`."""
+    cells = {city: _cells(dataset.root, city, [dataset.names[member] for member in members])
+             for city, members in cities.items()}
+    return roles_of_folds(dataset, cities, cells, targets, rules, rules.fold_of[1], guards,
+                          {city: _key(city) for city in cities})
+
+
 def _closer(dataset: TileDataset, cities: dict[str, np.ndarray], targets: TileTargets,
             rules: SplitRules, guards: dict[str, int],
             fractions: np.ndarray) -> dict[int, np.ndarray]:
@@ -199,15 +235,11 @@ def _fractions(roles: np.ndarray) -> np.ndarray:
 
 def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, rules: SplitRules,
                guard: int) -> tuple[np.ndarray, int]:
-    cells = grid_cells(names)                                                               # [n, 2]
-    columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
-    if columns * rows > MAX_CELLS:
-        raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} "
-                        f"columns and {rows} rows, expected neighbours to differ by 1; rename "
-                        "them CITY_COL_ROW, counting tiles")
+    cells = _cells(root, city, names)
+
     def deal(**shares: float) -> tuple[np.ndarray, int] | None:
         fractions = {"val": rules.val, "test": rules.test} | shares
-        return deal_blocks(cells, _profiles(targets), *fractions.values(), rules.block, guard,
+        return deal_blocks(cells, targets.profiles(), *fractions.values(), rules.block, guard,
                            [rules.seed, _key(city)])
 
     dealt = deal()
@@ -218,6 +250,7 @@ def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, ru
             remedy = "Make tiles that do not overlap (stride=tile_px)"
         elif guard:
             remedy = f"Lower split.guard (now {guard})"
+        columns, rows = (np.ptp(cells, axis=0) + 1).tolist()
         raise TileError(f"{root}: the {len(names)} usable tiles of {city}, on {columns} x {rows} "
                         f"places, are too few for blocks of tiles (split.block={rules.block}) and "
                         f"{why}: each of {DRAWS} draws left training, validation or test empty. "
@@ -226,16 +259,16 @@ def _deal_city(root: Path, city: str, names: list[str], targets: TileTargets, ru
     return dealt
 
 
-def _profiles(targets: TileTargets) -> list[np.ndarray]:
-    """Return what every list should have equal fractions of: classes, and fifths of the tiles by
-    each total."""
-    classes = [] if targets.classes is None else [targets.classes]
-    return classes + [np.eye(QUANTILES)[_fifths(values)] for values in targets.totals.values()]
-
-
-def _fifths(values: np.ndarray) -> np.ndarray:
-    """Return the fifth [n] of each value, 0 to 4; equal values are in the same."""
-    return np.searchsorted(np.quantile(values, np.arange(1, QUANTILES) / QUANTILES), values)
+def _cells(root: Path, city: str, names: list[str]) -> np.ndarray:
+    """Return column and row [n, 2] of a city's tiles; raise TileError if their grid is too large
+    to be one."""
+    cells = grid_cells(names)
+    columns, rows = (cells.max(0) - cells.min(0) + 1).tolist()
+    if columns * rows > MAX_CELLS:
+        raise TileError(f"{root}: the {len(names)} tiles of {city} are numbered over {columns} "
+                        f"columns and {rows} rows, expected neighbours to differ by 1; rename "
+                        "them CITY_COL_ROW, counting tiles")
+    return cells
 
 
 def _in_order(names: np.ndarray, targets: TileTargets, seed: int) -> list[str]:
@@ -248,7 +281,7 @@ def _in_order(names: np.ndarray, targets: TileTargets, seed: int) -> list[str]:
     if targets.classes is not None:
         group = targets.classes.argmax(1)
     elif targets.totals:
-        group = _fifths(next(iter(targets.totals.values())))
+        group = fifths(next(iter(targets.totals.values())))
     else:
         group = np.zeros(len(names), int)
     keys = np.array([_key(f"{seed} {name}") for name in names], np.uint64)
@@ -275,9 +308,13 @@ def _replace_lists(root: Path, texts: dict[str, str]) -> None:
     no moment does a list lie beside one of another split, whose training tiles may be its test."""
     with ExitStack() as stack:
         for file, text in texts.items():
+            (root / file).parent.mkdir(exist_ok=True)
             path = stack.enter_context(replacing(root / file))
             path.write_bytes(text.encode("utf-8", "surrogateescape"))
             with path.open("rb") as written:  # a full disk is found before the first change
                 os.fsync(written.fileno())
         for old in lists_in(root):
             old.unlink()
+    for folder in root.glob(FOLDS):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

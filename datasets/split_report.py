@@ -36,6 +36,7 @@ class SplitSummary:
             the requested ones; mostly empty.
         notes: what the lists cannot teach or measure.
         names: of the classes of land use.
+        folds: folder of a fold -> its lists, as `lists`; empty without folds.
     """
 
     root: Path
@@ -50,6 +51,7 @@ class SplitSummary:
     closer: dict[int, np.ndarray]
     notes: list[str]
     names: Sequence[str]
+    folds: dict[str, dict[str, list[str]]]
 
     def __str__(self) -> str:
         rules = self.rules
@@ -68,6 +70,10 @@ class SplitSummary:
             lines.append(f"  in no list   {lacking(self.incomplete)}, which other tiles have")
         lines.append("  lists        "
                      + ", ".join(f"{file} {len(names)}" for file, names in self.lists.items()))
+        for folder, own in self.folds.items():
+            sizes = [f"{file} {len(own.get(file, []))}"
+                     for file in ("osm-train-all.txt", "val.txt", "test.txt")]
+            lines.append(f"  {folder}  {', '.join(sizes)}")
         larger = [size for size in rules.train_sizes
                   if size > len(self.lists["osm-train-all.txt"])]
         if larger:

@@ -8,6 +8,8 @@ import numpy as np
 from datasets.stores.tile import TOTALS
 from datasets.tiles import TileDataset
 
+QUANTILES = 5  # groups of tiles by a total, of which every list should have equal fractions
+
 
 @dataclass(frozen=True)
 class TileTargets:
@@ -22,9 +24,20 @@ class TileTargets:
         classes = None if self.classes is None else self.classes[members]
         return TileTargets(classes, {name: values[members] for name, values in self.totals.items()})
 
+    def profiles(self) -> list[np.ndarray]:
+        """Return what every list should have equal fractions of: classes, and fifths of the tiles
+        by each total; [n, k] each."""
+        classes = [] if self.classes is None else [self.classes]
+        return classes + [np.eye(QUANTILES)[fifths(values)] for values in self.totals.values()]
+
     def means(self, members: np.ndarray) -> dict[str, float]:
         """Return each total's mean over some tiles."""
         return {name: float(values[members].mean()) for name, values in self.totals.items()}
+
+
+def fifths(values: np.ndarray) -> np.ndarray:
+    """Return the fifth [n] of each value, 0 to 4; equal values are in the same."""
+    return np.searchsorted(np.quantile(values, np.arange(1, QUANTILES) / QUANTILES), values)
 
 
 def read_targets(dataset: TileDataset) -> TileTargets:

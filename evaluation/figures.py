@@ -329,5 +329,39 @@ def curves_figure(rows: Sequence[Mapping[str, float]], score: str, best_epoch: i
     return figure
 
 
+def reliability_figure(pixels: Sequence[float], confidence: Sequence[float],
+                       accuracy: Sequence[float], error: float) -> Figure:
+    """Return which share of pixels is right over how sure the model is of them (reliability
+    diagram: Niculescu-Mizil and Caruana 2005), above the share of pixels in each bin.
+
+    Args:
+        pixels: of each of the bins of confidence, which are equally wide from 0 to 1.
+        confidence, accuracy: means over the pixels of each bin; nan for a bin without pixels.
+        error: the expected calibration error.
+    """
+    edges = np.linspace(0, 1, len(pixels) + 1)
+    shares = np.asarray(pixels, float) / max(sum(pixels), 1)
+    figure = Figure(figsize=(5.2, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    above.plot((0, 1), (0, 1), color="black", linestyle="--", linewidth=1,
+               label="calibrated: as often right as sure")
+    above.bar(edges[:-1], np.nan_to_num(accuracy), np.diff(edges), align="edge",
+              color=style.OSM_COLOUR, edgecolor="white", label="share that is right")
+    above.plot(confidence, accuracy, color=style.IMAGE_COLOUR, marker="o", markersize=4,
+               linestyle="none", label="mean confidence of the bin")
+    above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of pixels that is right")
+    above.legend(fontsize=FIGURE_FONT, frameon=False, loc="upper left")
+    sure, right = (np.nansum(shares * np.asarray(each)) for each in (confidence, accuracy))
+    above.set_title(f"ECE {format_number(error)}: {format_share(float(right))} of the pixels "
+                    f"right, mean confidence {format_share(float(sure))}",
+                    fontsize=FIGURE_FONT + 1)
+    below.bar(edges[:-1], shares, np.diff(edges), align="edge", color="#9aa5ab",
+              edgecolor="white")
+    below.set(xlabel="confidence: probability of the predicted class", ylabel="share of pixels")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    return figure
+
+
 def _tiles(count: int) -> str:
     return f"{count:,} tile" if count == 1 else f"{count:,} tiles"

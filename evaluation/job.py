@@ -15,15 +15,17 @@ from evaluation.problem import Problem
 from evaluation.results import finish, read_result, summarise
 from evaluation.run import METRICS, PREDICTIONS, RESULTS, Run, fit
 from evaluation.setup import Setup
+from evaluation.tallies import TALLIES
 from models.network_file import BEST
 from reports import REPORT, write_report
+from reports.figures import with_interval
 from training.devices import alone, launch, threads_that_pay
 from training.own_city import width_of
 from utils.outputs import write_json
 from utils.stopping import StopRequest
 from utils.tables import label_of, text_table
 
-_OUTPUTS = (RESULTS, METRICS, PREDICTIONS, BEST, "figures/")  # of a seed
+_OUTPUTS = (RESULTS, METRICS, PREDICTIONS, TALLIES, BEST, "figures/")  # of a seed
 
 
 def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
@@ -94,9 +96,10 @@ def in_words(summary: dict[str, Any]) -> str:
     if config["mode"] == "knn":
         trained = f", by the nearest of {summary['tiles']['train']} training tiles"
     spread = (f"  mean ± standard deviation of seeds {', '.join(map(str, seeds))}" if several
-              else f"  seed {seeds[0]}")
-    table = text_table({"this model": summary["mean"], **summary["baselines"]},
-                       {"this model": summary["std"]} if several else None, list(summary["mean"]))
+              else f"  seed {seeds[0]}") + _bootstrap(summary)
+    model = {name: with_interval(mean, summary["std"][name], summary["intervals"].get(name))
+             for name, mean in summary["mean"].items()}
+    table = text_table({"this model": model, **summary["baselines"]}, None, list(model))
     lines = ["", f"{summary['title']} on {summary['tiles'][reported]} {reported} tiles{trained}:",
              *_conditions(summary), spread, "", table, "",
              *(f"note: {remark}" for remark in summary["remarks"]),
@@ -116,6 +119,14 @@ def _degradations(config: dict[str, Any]) -> list[str]:
                 "shifted": config["shift_while_training"], "read": True}
     return [phrase + (", and of the training and validation tiles'" if training[effect] else "")
             for effect, phrase in what.in_words().items()]
+
+
+def _bootstrap(summary: dict[str, Any]) -> str:
+    """Return in words how the intervals come about; nothing if there are none."""
+    how = summary["bootstrap"]
+    sides = " or ".join(f"{side} x {side}" for side in how["side"])
+    return (f" [{how['level']:.0%} interval: {how['draws']} draws of {how['blocks']} blocks of "
+            f"{sides} tiles]" if summary["intervals"] else "")
 
 
 def _conditions(summary: dict[str, Any]) -> list[str]:

@@ -50,9 +50,12 @@ class EvaluateConfig(MachineKeys):
         items=(1, 10_000))
     test_cities: list[str] | None = in_data(None, "report the test tiles of these cities alone; "
                                                   "null: of all", items=(1, 10_000))
+    fold: str | None = in_data(None, "k/n, such as 1/5: the lists in fold-1-of-5/, which `python "
+                                     "-m datasets.splits split.fold=1/5` writes; null: those in "
+                                     "data_root")
     checkpoint: str | None = in_network(
-        None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
-              "last run in save_root_dir", result=False)
+        None, "of train_rose.py, the authors', a best.safetensors, a run's folder, or "
+              "hub:USER/REPO; null: the last run in save_root_dir", result=False)
     mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; knn: "
                                        "nothing, the nearest training patches or tiles answer; "
                                        "scratch: all, from random weights",
@@ -167,7 +170,7 @@ def implied(given: Mapping[str, str]) -> list[str]:
 
 NAMED_BY = ("task", "target", "modality", "decoder", "mode", "epochs", "protocol", "remove_ratio",
             "remove_what", "remove_while_training", "osm_shift", "shift_while_training",
-            "osm_reads", "train_cities", "test_cities")
+            "osm_reads", "train_cities", "test_cities", "fold")
 
 
 def default_folder(cfg: Any) -> str:
@@ -188,6 +191,7 @@ def default_folder(cfg: Any) -> str:
         "" if cfg.osm_reads == "all" else f"{cfg.osm_reads}_alone",
         *(f"{role}_{'-'.join(cities)}" for role, cities in (
             ("from", cfg.train_cities), ("on", cfg.test_cities)) if cities),
+        f"fold_{cfg.fold.replace('/', '_of_')}" if cfg.fold else "",
     ]
     return str(Path(cfg.save_root_dir, "_".join(part for part in parts if part)))
 

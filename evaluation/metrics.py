@@ -19,6 +19,7 @@ from torchmetrics.classification import MulticlassConfusionMatrix
 from datasets.targets import UNKNOWN
 
 Protocol = Literal["honest", "release"]
+EQUAL = 1e-12  # of the sum of squares: rounding of targets that are equal
 
 
 class SegmentationMetrics:
@@ -49,27 +50,56 @@ class SegmentationMetrics:
 
 def segmentation_figures(confusion: Tensor, classes: Sequence[str],
                          protocol: Protocol) -> dict[str, float]:
-    """Return the figures of a confusion matrix: "miou", "f1" (macro), and each class's "iou_NAME".
+    """Return the figures of a confusion matrix [C, C] of any type, rows truth, columns prediction,
+    as `figures_of_counts` has them."""
+    confusion = confusion.double()
+    counts = torch.stack([confusion.diagonal(), confusion.sum(1), confusion.sum(0)])  # [3, C]
+    return {name: value.item()
+            for name, value in figures_of_counts(counts, classes, protocol).items()}
+
+
+def figures_of_counts(counts: Tensor, classes: Sequence[str],
+                      protocol: Protocol) -> dict[str, Tensor]:
+    """Return the figures of counted pixels: "miou", "f1" (macro), and each class's "iou_NAME".
 
     IoU = TP / (TP + FP + FN). With `honest`, F1 = 2 TP / (2 TP + FP + FN); a class absent from
     truth and prediction is nan and left out of both means. With `release`, such a class has IoU 0;
     F1 = 2 P R / (P + R) of precision P and recall R, which is nan, and left out of the mean, for
     every class without a right pixel. A mean of nothing is nan.
 
-    `confusion` is [C, C] of any type, rows truth, columns prediction.
+    Args:
+        counts: float64 [..., 3, C], for each class the pixels that are right, that are of it, and
+            that were predicted to be.
+
+    Returns:
+        figure -> [...].
     """
-    confusion = confusion.double()
-    right = confusion.diagonal()                                          # [C]
-    truth, predicted = confusion.sum(1), confusion.sum(0)                 # [C]
-    iou = right / (truth + predicted - right)                             # [C], 0 / 0 is nan
+    right, truth, predicted = counts.unbind(-2)                           # [..., C]
+    iou = right / (truth + predicted - right)                             # [..., C], 0 / 0 is nan
     if protocol == "release":
         iou = iou.nan_to_num(0.)
-        precision, recall = right / predicted, right / truth              # [C]
-        f1 = 2 * precision * recall / (precision + recall)                # [C]
+        precision, recall = right / predicted, right / truth              # [..., C]
+        f1 = 2 * precision * recall / (precision + recall)                # [..., C]
     else:
-        f1 = 2 * right / (truth + predicted)                              # [C]
-    each = {f"iou_{name}": value for name, value in zip(classes, iou.tolist(), strict=True)}
-    return {"miou": iou.nanmean().item(), "f1": f1.nanmean().item(), **each}
+        f1 = 2 * right / (truth + predicted)                              # [..., C]
+    each = {f"iou_{name}": value for name, value in zip(classes, iou.unbind(-1), strict=True)}
+    return {"miou": iou.nanmean(-1), "f1": f1.nanmean(-1), **each}
+
+
+def tile_counts(predicted: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Count each tile's known pixels for `figures_of_counts`: int64 [B, 3, C] on the CPU.
+
+    `predicted` and `target` are [B, H, W] classes, or UNKNOWN in the target.
+    """
+    tile = torch.arange(len(target), device=target.device)[:, None, None].expand_as(target)
+    known = target != UNKNOWN
+
+    def count(values: Tensor, mask: Tensor) -> Tensor:
+        index = (tile * classes + values)[mask]
+        return index.bincount(minlength=len(target) * classes).view(-1, classes)    # [B, C]
+    target = target.long()
+    return torch.stack([count(target, known & (predicted == target)), count(target, known),
+                        count(predicted, known)], 1).cpu()
 
 
 def absent_classes(confusion: Tensor, classes: Sequence[str]) -> list[str]:
@@ -129,3 +159,20 @@ class _Determination(R2Score):
         # torchmetrics' names; of the targets, not of errors
         deviations = self.sum_squared_error - self.sum_error ** 2 / self.total
         return torch.where(self.lowest < self.highest, 1 - self.residual / deviations, torch.nan)
+
+
+def regression_moments(estimate: Tensor, target: Tensor) -> Tensor:
+    """Return what each tile adds to the sums of `regression_figures`, float64 [n, 5]; both [n]."""
+    estimate, target = estimate.double(), target.double()
+    error, deviation = estimate - target, target - target.mean()
+    return torch.stack([torch.ones_like(error), error.abs(), error ** 2, deviation,
+                        deviation ** 2], 1)
+
+
+def regression_figures(sums: Tensor) -> dict[str, Tensor]:
+    """Return "mae", "rmse", "r2" of sums of moments [..., 5], each [...]; the formulas of
+    RegressionMetrics. r2 is nan for equal targets."""
+    tiles, absolute, squared, deviation, deviation2 = sums.unbind(-1)
+    spread = deviation2 - deviation ** 2 / tiles  # of the targets around their own mean
+    r2 = torch.where(spread > EQUAL * deviation2, 1 - squared / spread, torch.nan)
+    return {"mae": absolute / tiles, "rmse": (squared / tiles).sqrt(), "r2": r2}

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from evaluation import figures
+from evaluation.calibration import reliability
 from evaluation.run import Measured, Run
 from utils.drawing import save_figures
 
@@ -23,9 +24,12 @@ def _of_segmentation(run: Run, measured: Measured) -> dict[str, Figure | None]:
     names, right = run.reported_tiles.names, np.array(measured.details)[:, 0]
     shown = best_to_worst(right, SHOWN)
     images, logits, truth = run.predict(shown)
+    bins = reliability(measured.tallies["calibration"].sum(0))
     confusion, classes = measured.metrics.confusion().cpu().numpy(), run.problem.classes
     return {
         "confusion": figures.confusion_figure(confusion, classes),
+        "reliability": figures.reliability_figure(bins["pixels"], bins["confidence"],
+                                                  bins["accuracy"], bins["ece"]),
         "tiles": figures.tiles_figure(
             images.movedim(1, -1).numpy(), truth.numpy(), logits.argmax(1).numpy(),
             [names[index] for index in shown], classes, run.setup.head.colours),

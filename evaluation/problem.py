@@ -1,7 +1,9 @@
 """The two downstream problems: targets, models, how they are judged, and baselines to beat."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,9 +14,22 @@ from datasets import TileDataset
 from datasets.labelled import LabelledTiles
 from datasets.osm_degradation import OsmDegradation
 from datasets.targets import MOST_CLASSES, UNITS, UNKNOWN
-from evaluation.baselines import regression_baselines, segmentation_baselines
+from evaluation.baselines import LINEAR, regression_baselines, segmentation_baselines
+from evaluation.calibration import (
+    COVERAGE,
+    conformal_half_width,
+    conformal_interval,
+    reliability,
+    tile_bins,
+)
 from evaluation.keys import RegressionConfig, SegmentationConfig
-from evaluation.metrics import RegressionMetrics, SegmentationMetrics, absent_classes
+from evaluation.metrics import (
+    RegressionMetrics,
+    SegmentationMetrics,
+    absent_classes,
+    tile_counts,
+)
+from evaluation.osm_statistics import linear_estimates
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
@@ -29,6 +44,7 @@ class Segmentation:
     Attributes:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
         detail: columns that describe each tile.
+        calibrated: figures of how sure a model may be, of the reported tiles alone.
         head: what a model is for: of a segmentation once `settle` knows the dataset's classes;
             the scale of a regression is fitted by `learn`.
         record: entries of its own in results.json.
@@ -37,6 +53,7 @@ class Segmentation:
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
     detail = ("pixel_accuracy", "known_pixels")
+    calibrated = ("ece",)
 
     def __init__(self, cfg: SegmentationConfig):
         self.cfg = cfg
@@ -110,6 +127,17 @@ class Segmentation:
         return [[r / k if k else torch.nan, k]
                 for r, k in zip(right.tolist(), known.tolist(), strict=True)]
 
+    def tally(self, judged: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return what each tile of a batch adds to the figures, as `Tallies.values`."""
+        return {"counts": tile_counts(judged.argmax(1), target, len(self.classes)).int(),
+                "calibration": tile_bins(judged, target)}
+
+    def calibrate(self, tallies: dict[str, Tensor],
+                  run: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tallies of the reported tiles, complete, and what results.json says of how
+        sure the model of `run` may be."""
+        return tallies, reliability(tallies["calibration"].sum(0))
+
     def baselines(self) -> dict[str, dict[str, float]]:
         """Return the figures of predictions that know the classes' shares and nothing else."""
         return segmentation_baselines(self.shares, self.truth, self.classes, self.cfg.protocol)
@@ -147,6 +175,7 @@ class Regression:
 
     name, score, better = "regression", "rmse", -1
     detail = ("true", "estimate")
+    calibrated = ("interval_coverage", "interval_width")
 
     def __init__(self, cfg: RegressionConfig):
         self.cfg = cfg
@@ -168,6 +197,7 @@ class Regression:
         """Read and check every total, fit the scale, and keep what the baselines need."""
         # float64 [n], [v], [m]
         self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))
+        self._lists, self._chosen = (train, val, reported), chosen
         self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
         lowest = min(map(min, self.seen))
         if self.cfg.target_scale == "log1p" and lowest <= -1:
@@ -199,9 +229,33 @@ class Regression:
         """Return `detail` of each tile."""
         return torch.stack([target.double(), judged[:, 0].double()], 1).tolist()
 
+    def tally(self, judged: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Return what each tile of a batch adds to the figures, as `Tallies.values`."""
+        return {"true": target.double().cpu(), "estimate": judged[:, 0].double().cpu()}
+
+    def calibrate(self, tallies: dict[str, Tensor],
+                  run: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """As of `Segmentation`: the tallies gain the intervals of the tiles, whose width the
+        validation tiles set; there are none where these are the reported tiles."""
+        scale, half_width = run.network.decoder.scale, math.nan
+        if run.setup.reported != "val":
+            true, estimate = torch.tensor(run.measure("val").details, dtype=torch.float64).T
+            half_width = conformal_half_width(estimate, true, scale)
+        low, high = conformal_interval(tallies["estimate"], half_width, scale).unbind(1)
+        return ({**tallies, "low": low.contiguous(), "high": high.contiguous()},
+                {"level": COVERAGE, "half_width": half_width, "units": scale.name})
+
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Return the figures of the same estimate for every tile."""
-        return regression_baselines(self.train, self.truth)
+        """Return the figures of the same estimate for every tile, and of a linear model of its OSM
+        objects."""
+        return regression_baselines(self.train, self.truth, self._linear)
+
+    @cached_property
+    def _linear(self) -> Tensor | None:
+        """The linear model's estimates [m]; None if the tiles have no objects."""
+        if "osm" not in self._lists[0].dataset.modalities:
+            return None
+        return linear_estimates(*self._lists, self.train, self._chosen)
 
     def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
         """Return what else a result holds: the least and the largest estimate."""
@@ -221,9 +275,11 @@ class Regression:
             if self.head.scale.name == "none" and not highest:
                 remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10"
             return [f"seed {seed} estimates {format_number(highest)} for every tile{remedy}"]
-        if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
-            return [f"seed {seed} is no better than the training tiles' mean for every tile"]
-        return []
+        names = {"training mean": "the training tiles' mean for every tile",
+                 LINEAR: f"the {LINEAR}"}
+        return [f"seed {seed} is no better than {names[label]}"
+                for label, figures in self.baselines().items() if label in names
+                and result["figures"]["rmse"] >= figures["rmse"]]
 
 
 Problem = Segmentation | Regression

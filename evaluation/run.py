@@ -37,6 +37,7 @@ from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
+_NEW_RATE = 10  # the rate of a projection of drawn objects over the encoders', at most the head's
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
 
@@ -48,6 +49,8 @@ class Measured:
     figures: dict[str, float]   # the problem's metrics
     details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
     metrics: Any                # computed the figures
+    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty if not asked for
+    tallies: dict[str, Tensor]
 
 
 class Run:
@@ -66,6 +69,7 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -78,7 +82,7 @@ class Run:
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
         self._set_up(model)
-        self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
+        self.cached = model.fixed and self.cfg.cache_features
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
@@ -91,6 +95,12 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
+
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
 
     @property
     def network(self) -> Downstream:
@@ -164,12 +174,14 @@ class Run:
             sys.exit(0)
 
     @torch.no_grad()
-    def measure(self, part: str) -> Measured:
-        """Return the model's figures on a list's tiles, independent of batches and processes."""
+    def measure(self, part: str, tally: bool = False) -> Measured:
+        """Return the model's figures on a list's tiles, independent of batches and processes; if
+        asked to `tally`, also what each tile adds to them."""
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
         details: list[list[float]] = []
+        tallies: list[dict[str, Tensor]] = []
         loader = self._loader(part)
         with in_evaluation_mode(self.model), together(self.fabric):
             for *inputs, target in self._with_bar(loader, f"{part} tiles"):
@@ -182,9 +194,10 @@ class Run:
                 judged = self.problem.judged(outputs, self.network)
                 metrics.update(judged, target)
                 details += self.problem.details(judged, target)
+                tallies += [self.problem.tally(judged, target)] if tally else []
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
         measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
-                            metrics)
+                            metrics, self._joined(tallies))
         self._check_finite(measured, part)
         return measured
 
@@ -240,6 +253,8 @@ class Run:
         if len(groups) > 1:
             rates["head_lr"] = groups[-1]["lr"]
         rates |= self.tuning.rates(groups[0]["lr"])
+        if self.network.extra is not None:
+            rates["extra_lr"] = groups[-2]["lr"]
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -257,11 +272,19 @@ class Run:
         """Return the batches of `loader`, with a bar of their own if they take long."""
         return passing_bar(loader, f"seed {self.seed}, {what}", enabled=self.fabric.is_global_zero)
 
-    def _in_order(self, details: list[list[float]]) -> list[list[float]]:
-        """Return in the list's order all processes' details, dealt every world_size-th tile."""
+    def _in_order(self, details: list[Any]) -> list[Any]:
+        """Return in the list's order what all processes have of their tiles, dealt every
+        world_size-th."""
         dealt = gather(self.fabric, details)
         return [dealt[index % len(dealt)][index // len(dealt)]
                 for index in range(sum(map(len, dealt)))]
+
+    def _joined(self, tallies: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Return in the list's order the tallies of all processes' batches."""
+        tiles = self._in_order([dict(zip(batch, of_tile, strict=True)) for batch in tallies
+                                for of_tile in zip(*batch.values(), strict=True)])
+        return {name: torch.stack([tile[name] for tile in tiles])
+                for name in (tiles[0] if tiles else ())}
 
     def _loader(self, part: str) -> DeviceLoader:
         """Return batches of a list: in the sampler's order for training, else this process's tiles
@@ -298,17 +321,11 @@ class Run:
             self.model = model.to(self.fabric.device)
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
-        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay, self.cfg.layer_decay)
+                                               self.cfg.weight_decay, self.cfg.layer_decay,
+                                               model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
         model, self.optimizer = self.fabric.setup(model, optimizer)
         self._share_gradients(model)
-
-    def _share_gradients(self, model: nn.Module) -> None:
-        """Take a model that Fabric set up; processes share gradients whichever method is called."""
-        self.model = model
-        for method in ("outputs", "decode"):
-            model.mark_forward_method(method)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
@@ -342,10 +359,10 @@ class Run:
         set_rng_state(state["rng"][self.fabric.global_rank])
 
     def _trained_weights(self) -> dict[str, Tensor]:
-        """Return the weights that a state holds: of a frozen network the decoder's alone."""
-        prefix = "decoder." if self.network.frozen else ""
+        """Return the weights that a state holds: those of a frozen Rose are not among them."""
+        prefixes = ("decoder.", "extra.") if self.network.frozen else ""
         return {name: value for name, value in self.network.state_dict().items()
-                if name.startswith(prefix)}
+                if name.startswith(prefixes)}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from datasets import TileDataset
+from datasets.dealt_lists import fold_folder, parse_fold
 from datasets.labelled import LabelledTiles, read_list, splits_command
 from datasets.list_quality import shortcomings_of
 from datasets.osm_degradation import OsmDegradation
@@ -16,6 +17,7 @@ from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.knn import nearest_model
+from evaluation.osm_statistics import channels_of
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
@@ -27,7 +29,7 @@ from models.rose import stated_positions
 from training import compatibility, own_city
 from training.image_tuning import check_freeze, frozen_epochs
 from utils.config import choices_of, result_values
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
@@ -52,9 +54,9 @@ class Setup:
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
         _check(cfg)
-        self.image_weights = describe_image_weights(cfg.image_weights)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
+        self.image_weights = describe_image_weights(cfg.image_weights)
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
@@ -71,6 +73,9 @@ class Setup:
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
+        if registry.MODALITIES[cfg.modality].draws_osm:
+            # of one seed, so that all models of an evaluation have the same channels
+            problem.head = replace(problem.head, channels=channels_of(self.tiles("train", 0)))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -110,6 +115,7 @@ class Setup:
             rose = (self.trained.rose() if self.trained
                     else build_rose(**self.build, image_weights=self.cfg.image_weights))
             model = self.head.build(rose)
+        model.know_tags(self.dataset.tags)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
             model.rose.image_encoder.patch, self.cfg.image_size)
@@ -122,8 +128,6 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
-        if self.cfg.mode != "knn":
-            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
@@ -151,7 +155,8 @@ class Setup:
         if self.trained and self.trained.path.stem == "last":
             remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
-        if "osm" not in self.dataset.modalities and self.problem.head.modality != "image":
+        modality = registry.MODALITIES[self.cfg.modality]
+        if "osm" not in self.dataset.modalities and modality.reads_osm:
             remarks.append(f"{self.dataset.root}: its tiles were made with osm=null, and the "
                            "model, which was trained with OSM, sees every one as a tile without "
                            "objects; expect less of it")
@@ -181,8 +186,7 @@ class Setup:
 
     def shortcomings(self) -> list[str]:
         """Return why figures on these lists say little, a sentence each."""
-        files = {"train": self.cfg.train_file, "val": self.cfg.val_file,
-                 "test": self.cfg.test_file}
+        files = self._list_files()
         seen = dict(zip(("train", "val", self.reported), self.problem.seen, strict=True))
         if self.measures:
             seen = {self.reported: seen[self.reported]}
@@ -212,6 +216,8 @@ class Setup:
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         self._check_modality(tiles)
+        if registry.MODALITIES[self.cfg.modality].reads_osm:
+            compatibility.check_one_text(tiles)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
@@ -254,20 +260,30 @@ class Setup:
     def _read_lists(self) -> dict[str, list[int]]:
         """Return the lists' tiles: to train and choose the epoch on, of `train_cities`; to report,
         of `test_cities`."""
-        cfg = self.cfg
-        lists = {name: read_list(self.dataset, getattr(cfg, f"{name}_file"), f"{name}_file",
-                                 "train_cities", cfg.train_cities) for name in ("train", "val")}
-        if cfg.test_file and (cfg.test_file != OPTIONAL_TEST
-                              or (self.dataset.root / OPTIONAL_TEST).is_file()):
-            lists["test"] = read_list(self.dataset, cfg.test_file, "test_file", "test_cities",
-                                      cfg.test_cities)
-        if cfg.test_cities and ("test" not in lists or cfg.protocol == "release"):
+        cfg, files, root = self.cfg, self._list_files(), self.dataset.root
+        folder = Path(files["val"]).parent
+        if cfg.fold and not (root / folder).is_dir():
+            raise TileError(f"fold={cfg.fold}: {root} has no folder {folder} with the fold's "
+                            "lists; write those of all folds with "
+                            f"{splits_command(root, fold=cfg.fold)}")
+        if cfg.test_file == OPTIONAL_TEST and not (root / files["test"]).is_file():
+            del files["test"]
+        if cfg.test_cities and ("test" not in files or cfg.protocol == "release"):
             why = ("protocol=release reports the val tiles, which are of train_cities; pass "
-                   "protocol=honest" if "test" in lists else
+                   "protocol=honest" if "test" in files else
                    f"there is no {OPTIONAL_TEST} whose tiles could be of these cities; write lists "
-                   f"with {splits_command(self.dataset.root)}")
+                   f"with {splits_command(root)}")
             raise ConfigError(f"test_cities=[{','.join(cfg.test_cities)}]: {why}")
-        return lists
+        key = {"train": "train_cities", "val": "train_cities", "test": "test_cities"}
+        return {part: read_list(self.dataset, file, f"{part}_file", key[part],
+                                getattr(cfg, key[part])) for part, file in files.items()}
+
+    def _list_files(self) -> dict[str, str]:
+        """Return the list of each part, below the dataset's folder."""
+        cfg = self.cfg
+        folder = Path(fold_folder(*parse_fold("fold", cfg.fold)) if cfg.fold else "")
+        files = {"train": cfg.train_file, "val": cfg.val_file, "test": cfg.test_file}
+        return {part: str(folder / file) for part, file in files.items() if file}
 
 
 def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> OsmDegradation:
@@ -304,6 +320,14 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
+    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
+        others = [name for name in choices_of(type(cfg), "modality")
+                  if not registry.MODALITIES[name].draws_osm]
+        raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
+                          "trained, and mode=knn trains nothing; pass mode=linear, or modality="
+                          f"{' or '.join(others)}")
+    if cfg.fold:
+        parse_fold("fold", cfg.fold)
     frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")
     if not trains and (frozen or cfg.layer_decay < 1):
         given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"

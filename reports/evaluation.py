@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from reports.blocks import Block, Section, bars, drawn, facts, folded, settings, table, tabs
-from reports.figures import better_of
+from reports.figures import better_of, with_interval
 from reports.markup import Markup, element
 from reports.read import colour, csv_rows, json_object, number, reading
+from utils.contents import Items, Number, Table
 from utils.style import class_colours
 from utils.tables import format_number, format_share, label_of, with_std
 
 RESULTS = "results.json"
+_INTERVALS = Table(Items([Number(), Number()]))
 FURTHEST = 10   # tiles of a regression that are listed
 
 
@@ -24,6 +26,7 @@ class Results:
     mean: Mapping[str, float]                     # figure -> over the seeds
     std: Mapping[str, float]                      # figure -> over the seeds
     baselines: Mapping[str, Mapping[str, float]]  # label -> figure -> value
+    intervals: Mapping[str, Sequence[float]]      # figure -> its ends, of figures that have one
     seeds: Sequence[str]
     record: Mapping[str, Any]                     # the whole file
     classes: Sequence[str]                        # of a segmentation, in the order of their numbers
@@ -58,6 +61,7 @@ def evaluation_section(folder: Path) -> Section:
         if len(colours) != len(classes):
             raise ValueError(f"class_colours has {len(colours)} for {len(classes)} classes")
         results = Results(mean, _figures(record["std"]), baselines,
+                          _INTERVALS.check(record.get("intervals", {}), "intervals"),
                           [str(seed) for seed in record["seeds"]], record, classes, colours)
         title, lines, evaluated = str(record["title"]), _lines(record), _evaluated(record)
         config, versions = dict(record["config"]), dict(record["versions"])
@@ -100,20 +104,29 @@ def _headline(results: Results) -> list[tuple[str, str, str]]:
             continue
         better = "higher" if choose is max else "lower"
         best = choose(results.of_baselines(name), default=math.nan)
+        than = "" if math.isnan(best) else f"; best baseline {format_number(best)}"
         headline.append((label_of(name), with_std(results.mean[name], results.std.get(name)),
-                         f"{better} is better; best baseline {format_number(best)}"))
+                         f"{better} is better{than}"))
     return headline
 
 
 def _figures_table(results: Results) -> Markup:
-    rows = [[label_of(name), element("strong", with_std(value, results.std.get(name))),
+    rows = [[label_of(name), element("strong", with_interval(value, results.std.get(name),
+                                                             results.intervals.get(name))),
              *(format_number(values.get(name, math.nan)) for values in results.baselines.values())]
             for name, value in results.mean.items()]
     seeds = ", ".join(results.seeds)
     seeds = f"mean ± standard deviation of seeds {seeds}" if results.several else f"seed {seeds}"
-    caption = f"This model ({seeds}), and what needs no image: the baselines"
+    caption = f"This model ({seeds}{_bootstrap(results)}), and what needs no image: the baselines"
     return element("div", table(["", "this model", *results.baselines], rows, caption),
                    class_="figures")
+
+
+def _bootstrap(results: Results) -> str:
+    """Return in words how the intervals come about; nothing if there are none."""
+    how = results.record.get("bootstrap", {})
+    return (f"; in brackets {number(how['level']):.0%} intervals over {how['blocks']} blocks of "
+            "neighbouring tiles" if results.intervals and how else "")
 
 
 def _class_bars(results: Results) -> Markup:
@@ -169,10 +182,13 @@ def _seed(folder: Path, results: Results) -> list[Markup | None]:
     if classes:
         confusion = drawn(folder, "confusion", "Which class was taken for which",
                           _confusion_in_words(pixels, classes))
+        sure = drawn(folder, "reliability", "Share of right pixels over the model's confidence",
+                     "How sure the model is of its pixels, and how often it is right: on the "
+                     "dashed line it is as often right as it is sure.", small=True)
         tiles = drawn(folder, "tiles", "Image, true classes and predicted classes of tiles",
                       "Tiles from the best to the worst of those reported, so that the whole "
                       "range is seen.")
-        return [curves, confusion, tiles, errors]
+        return [curves, confusion, tiles, element("div", errors, sure, class_="beside")]
     scatter = drawn(folder, "scatter", "Estimated over true totals of the tiles",
                     "Estimated over true totals.", small=True)
     return [curves, element("div", scatter, errors, class_="beside"),

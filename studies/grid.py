@@ -2,15 +2,18 @@
 the first is run, and finished ones are only read."""
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from datasets.dealt_lists import fold_folder
 from evaluation.job import evaluate
 from evaluation.keys import EvaluateConfig, RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation
 from evaluation.results import read_result
 from evaluation.setup import Setup
+from studies.keys import StudyConfig
 from training.devices import launch
 from utils.cli.process import is_output_fault
 from utils.errors import RoseError, is_mendable, message_of
@@ -46,8 +49,20 @@ class Outcome:
     summaries: tuple[dict[str, Any], ...]
 
     @property
+    def runs(self) -> list[tuple[dict[str, str], dict[str, Any]]]:
+        """What tells the runs apart, seed and fold, and the summary that each is of."""
+        return [({**({"fold": fold} if (fold := summary["config"].get("fold")) else {}),
+                  "seed": seed}, summary)
+                for summary in self.summaries for seed in summary["per_seed"]]
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folder of each run."""
+        return [Path(summary["folder"], f"seed_{keys['seed']}") for keys, summary in self.runs]
+
+    @property
     def per_seed(self) -> dict[str, dict[str, float]]:
-        """Seed -> figure -> value."""
+        """Seed, and fold if there are any -> figure -> value."""
         return self._by_seed("per_seed")
 
     @property
@@ -62,9 +77,25 @@ class Outcome:
 
     @property
     def spread(self) -> dict[str, tuple[float, float]]:
-        """Figure -> mean and standard deviation over the seeds."""
+        """Figure -> mean and standard deviation over the seeds, and over the folds."""
         return {name: mean_std([figures[name] for figures in self.per_seed.values()])
                 for name in self.summaries[0]["mean"]}
+
+    @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Label -> figure of a prediction without a model, the mean over the folds; the label
+        without the class in brackets where this is another in every fold."""
+        kinds: dict[str, dict[str, list[dict[str, float]]]] = {}
+        for summary in self.summaries:
+            for label, figures in summary["baselines"].items():
+                labels = kinds.setdefault(label.partition(" (")[0], {})
+                labels.setdefault(label, []).append(figures)
+        means = {}
+        for kind, labels in kinds.items():
+            of_folds = [figures for each in labels.values() for figures in each]
+            means[next(iter(labels)) if len(labels) == 1 else kind] = {
+                name: mean_std([figures[name] for figures in of_folds])[0] for name in of_folds[0]}
+        return means
 
     @property
     def remarks(self) -> list[str]:
@@ -73,7 +104,21 @@ class Outcome:
                                   for remark in summary["remarks"]))
 
     def _by_seed(self, name: str) -> dict[str, Any]:
-        return {seed: value for summary in self.summaries for seed, value in summary[name].items()}
+        return {", fold ".join([keys["seed"], *([keys["fold"]] if "fold" in keys else [])]):
+                summary[name][keys["seed"]] for keys, summary in self.runs}
+
+
+def over_folds(study: StudyConfig, base: EvaluateConfig,
+               cells_of: Callable[[Any, EvaluateConfig], list[Cell]]) -> list[Cell]:
+    """Return the cells that `cells_of` makes of a study and its evaluation; if the study asks for
+    folds, each with the runs of all folds, in a folder of each fold."""
+    if study.folds is None:
+        return cells_of(study, base)
+    of_folds = [cells_of(replace(study, out=str(Path(study.out, fold_folder(fold, study.folds)))),
+                         replace(base, fold=f"{fold}/{study.folds}"))
+                for fold in range(1, study.folds + 1)]
+    return [replace(cells[0], runs=tuple(run for cell in cells for run in cell.runs))
+            for cells in zip(*of_folds, strict=True)]
 
 
 def checked(cells: Sequence[Cell]) -> list[Cell]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.dealt_lists import LEAST_FOLDS, MOST_FOLDS
 from datasets.keys import OSM, RASTER, in_inputs, in_targets
 from evaluation.keys import EvaluateConfig
 from training.keys import (
@@ -39,8 +40,8 @@ class AttentionConfig:
     """Keys of `python -m studies.attention`."""
 
     checkpoint: str | None = in_network(
-        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, or "
-              "a run's folder; null: the newest")
+        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, "
+              "a run's folder, or hub:USER/REPO; null: the newest")
     data_root: str = in_data(meaning="a tile dataset, in either layout",
                              why="the folder of a tile dataset; prepare_dataset.py makes one")
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "
@@ -70,6 +71,10 @@ class StudyConfig:
     seeds: list[int] = in_asked([0, 1, 2], "a run each; the results are their mean and standard "
                                            "deviation", least=0, below=2**32, items=(1, 1000))
     out: str = in_outputs()
+    folds: int | None = in_asked(
+        None, "trains and measures every model once a fold, on the lists that `python -m "
+              "datasets.splits split.fold=1/5` writes for 5; null: on the lists as they are",
+        least=LEAST_FOLDS, most=MOST_FOLDS)
 
 
 @dataclass
@@ -161,6 +166,19 @@ class ModalitiesConfig(StudyConfig):
 
 
 @dataclass
+class DifferencesConfig:
+    """Keys of `python -m studies.differences`."""
+
+    a: Any = in_asked(meaning="folder of a finished evaluation; several, as of folds: "
+                              "[runs/f1,runs/f2]", items=(1, 100),
+                      why="the folder of a finished evaluation")
+    b: Any = in_asked(meaning="the same of the evaluation to compare it with", items=(1, 100),
+                      why="the folder of a finished evaluation")
+    out: str | None = in_outputs(None, "folder for differences.md and differences.json; null: they "
+                                       "are printed alone")
+
+
+@dataclass
 class CityConfig:
     """Keys of `python -m studies.city`; keys of the preparation and of maps can be given, too."""
 
@@ -188,6 +206,9 @@ def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
 CITY = Program(
     "city", CityConfig, "Raster, OSM and labels to a map and a page, step by step.",
     "python -m studies.city raster=R osm=O labels=L out=D", forward=True)
+DIFFERENCES = Program(
+    "differences", DifferencesConfig, "Which differences between two evaluations are real.",
+    "python -m studies.differences a=runs/x b=runs/y")
 ATTENTION = Program(
     "attention", AttentionConfig, "Where OSM objects look in the image, drawn and as one number.",
     "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,),

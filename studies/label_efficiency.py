@@ -29,22 +29,24 @@ def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
     check_modes(cfg.modes)
     base = base_config(cfg, rest, {"mode": "modes", "train_file": "train_files"})
     # these import torch and timm, for which --help and a mistyped key need not wait
-    from studies.grid import Cell, checked, run_cells
+    from studies.grid import Cell, checked, over_folds, run_cells
     from studies.report import Report
 
-    cells = [
+    lists = training_lists(base, cfg.train_files, cfg.folds)
+    cells = over_folds(cfg, base, lambda cfg, base: [
         Cell({"train_file": file, "train_tiles": tiles, "mode": mode},
              (replace(base, train_file=file, mode=mode,
                       save_path=str(Path(cfg.out, f"{mode}_{Path(file).stem}"))),))
-        for file, tiles in training_lists(base, cfg.train_files).items() for mode in cfg.modes
-    ]
+        for file, tiles in lists.items() for mode in cfg.modes])
     report = Report("label_efficiency", "Label efficiency", f"modality {base.modality}",
                     Path(cfg.out), cfg, rest, run_cells(checked(cells)), "training tiles")
     report.write({IN_WORDS[mode]: report.points("train_tiles", mode=mode) for mode in cfg.modes})
 
 
-def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, int]:
-    """Return the lists to train on -> the number of tiles of each, the smallest first.
+def training_lists(cfg: EvaluateConfig, files: list[str] | None,
+                   folds: int | None = None) -> dict[str, int]:
+    """Return the lists to train on -> the number of tiles of each, the smallest first; with folds,
+    those that all folds have, and the tiles of the first.
 
     Raise RoseError if there are none, or one cannot be used.
 
@@ -52,6 +54,7 @@ def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, in
         files: their names; None: all of the dataset, without those that repeat another's tiles.
     """
     from datasets import TileDataset
+    from datasets.dealt_lists import fold_folder
     from datasets.labelled import read_list
     from datasets.sample_city.tiles import ensure_sample
     from training.devices import launch
@@ -60,13 +63,18 @@ def training_lists(cfg: EvaluateConfig, files: list[str] | None) -> dict[str, in
         check_several("train_files", files)
     ensure_sample(launch(cfg), cfg.data_root, cfg.sample_tiles)
     dataset = TileDataset(cfg.data_root, cfg.cities, cfg.image_size)
-    names = sorted(path.name for path in dataset.root.glob(LISTS)) if files is None else files
+    root = dataset.root
+    folders = [fold_folder(fold + 1, folds) for fold in range(folds or 0)] or ["."]
+    names = files or sorted(set.intersection(*({path.name for path in (root / folder).glob(LISTS)}
+                                               for folder in folders)))
     if not names:
         raise TileError(f"{cfg.data_root}: has no {LISTS}, expected lists of training tiles of "
                         "several sizes; write them with `python -m datasets.splits "
-                        f"data_path={cfg.data_root} split.train_sizes=[10,20,50]`, or name others "
-                        "with train_files=[a,b]")
-    tiles = {name: read_list(dataset, name, "train_files") for name in names}
+                        f"data_path={cfg.data_root} split.train_sizes=[10,20,50]"
+                        f"{f' split.fold=1/{folds}' if folds else ''}`, or name others with "
+                        "train_files=[a,b]")
+    tiles = {name: read_list(dataset, str(Path(folders[0], name)), "train_files")
+             for name in names}
     if files is None:
         distinct = {frozenset(indices): name for name, indices in reversed(tiles.items())}
         tiles = {name: tiles[name] for name in distinct.values()}

@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 from datasets import EpochSampler, TileDataset
 from models import RoseOutput
 from models.rose import Rose, rebuild_rose
-from training.compatibility import check_image_size, check_pretrainable
+from training.compatibility import check_image_size, check_pretrainable, node_width
 from training.devices import (
     compile_in_place,
     end_all,
@@ -96,12 +96,12 @@ class PretrainingRun:
 
     def __init__(self, cfg: TrainConfig, fabric: Fabric):
         self.stop = StopRequest()
-        self.cfg, self.fabric, self.folder = cfg, fabric, Path(cfg.save_root_dir) / cfg.save_dir
+        self.fabric, self.folder = fabric, Path(cfg.save_root_dir) / cfg.save_dir
         with together(fabric):
             check_freeze(cfg.freeze, cfg.total_epoch, "total_epoch")
-            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size,
-                                     cfg.graph_in_dim + 1)
+            self.tiles = TileDataset(cfg.data_path, cfg.cities, cfg.image_size)
             check_pretrainable(self.tiles)
+            self.cfg = cfg = fitted(cfg, self.tiles)
             self.fabric.seed_everything(cfg.seed, verbose=False)
             self.sampler = EpochSampler(self.tiles, cfg.batch_size, cfg.seed,
                                         self.fabric.global_rank, self.fabric.world_size,
@@ -388,3 +388,10 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
     own = tiles // devices
     fits = next(size for size in range(min(batch_size, own), 0, -1) if own % size == 0)
     return f"use batch_size={fits} accumulate={own // fits}"
+
+
+def fitted(cfg: TrainConfig, tiles: TileDataset) -> TrainConfig:
+    """Return `cfg` with the node width of the tiles, unless it gives one, which they must have."""
+    width = node_width(tiles) if cfg.graph_in_dim is None else cfg.graph_in_dim + 1
+    tiles.node_width = width
+    return replace(cfg, graph_in_dim=width - 1)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 HEADER_WIDTH = 16  # characters; longer names of columns are broken over lines
 NOTHING = "-"      # for a number that is not defined
-LABELS = {"miou": "mIoU", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²"}
+LABELS = {"miou": "mIoU", "f1": "F1", "mae": "MAE", "rmse": "RMSE", "r2": "R²", "ece": "ECE"}
 
 
 def text_table(columns: Mapping[str, Mapping[str, float]],
@@ -15,8 +15,8 @@ def text_table(columns: Mapping[str, Mapping[str, float]],
     """Return a table in plain text with a line for each figure and a column for each model.
 
     Args:
-        columns: label of the column -> figure -> value; a figure that a column lacks is shown as
-            undefined.
+        columns: label of the column -> figure -> value, or text that stands for it; a figure that
+            a column lacks is shown as undefined.
         std: label of the column -> figure -> standard deviation, for columns that have one.
         rows: names of the figures, in order.
     """
@@ -66,7 +66,7 @@ def with_std(mean: float, std: float | None) -> str:
     The std ends at the last digit of the mean, unless it would be shown as 0.
     """
     text = format_number(mean)
-    if std is None or not (math.isfinite(mean) and math.isfinite(std)):
+    if std is None or isinstance(mean, str) or not (math.isfinite(mean) and math.isfinite(std)):
         return text
     rounded = f"{std:.{len(text.partition('.')[2])}f}"
     lost = "e" in text or (std and not float(rounded))
@@ -74,10 +74,10 @@ def with_std(mean: float, std: float | None) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return four significant digits, whole numbers in full, `-` for nan.
-
-    Examples: 0.5432, 12.35, 123457, 1.235e-05.
-    """
+    """Return four significant digits (0.5432, 12.35, 1.235e-05), whole numbers in full, `-` for
+    nan; text as it is."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, int) or value == 0:
         return str(int(value))
     if not math.isfinite(value):

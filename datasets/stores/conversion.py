@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from datasets.dealt_lists import DEALT, is_list
+from datasets.dealt_lists import DEALT, is_list, lists_in
 from datasets.sample_city.marker import MARKER
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.compact import CITIES, CompactTiles, join_parts, write_part
@@ -77,15 +77,17 @@ def _copy_others(src: Path, folder: Path) -> str:
     Nothing but regular files: a link may lead to a file that is no part of the dataset.
     """
     left_out = []
-    for path in sorted(src.iterdir()):
+    for path in [*sorted(src.iterdir()), *(path for path in lists_in(src) if path.parent != src)]:
         hidden = path.name.startswith(".") and path.name != DEALT
         if hidden or (path.is_dir() and not path.is_symlink()):
             continue
         if path.is_symlink() or not path.is_file():
             left_out.append(f"{path.name!r}")
             continue
-        with failing_as(folder / path.name, OSError):
-            shutil.copyfile(path, folder / path.name)
+        copy = folder / path.relative_to(src)
+        copy.parent.mkdir(exist_ok=True)
+        with failing_as(copy, OSError):
+            shutil.copyfile(path, copy)
     return f"; not copied, being links or no files: {', '.join(left_out)}" if left_out else ""
 
 

@@ -29,9 +29,10 @@ def test_what_a_segmentation_leaves(whole, checkpoint):
                                                                     "metrics.csv",
                                                                     "predictions.csv",
                                                                     "results.json",
-                                                                   "figures"}
+                                                                    "tiles.safetensors",
+                                                                    "figures"}
     assert {path.name for path in (whole / "seed_0" / "figures").iterdir()} == {
-        f"{name}.{kind}" for name in ("confusion", "tiles", "error_map", "curves")
+        f"{name}.{kind}" for name in ("confusion", "tiles", "error_map", "curves", "reliability")
         for kind in ("png", "svg")}
     assert "Classes taken for each other" in (whole / "report.html").read_text()
     found = stored(whole)
@@ -48,7 +49,7 @@ def test_what_a_regression_leaves(tiles, checkpoint, tmp_path, capsys):
     found = run("pop", f"data_root={tiles}", f"checkpoint={checkpoint}", f"save_path={tmp_path}",
                 "target=co2", "target_scale=standard",
                 pictures=True)
-    assert list(found["mean"]) == ["mae", "rmse", "r2"]
+    assert list(found["mean"]) == ["mae", "rmse", "r2", "interval_coverage", "interval_width"]
     estimates = rows(tmp_path / "seed_0" / "predictions.csv")
     true, estimate = (np.array([float(line[name]) for line in estimates])
                       for name in ("true", "estimate"))

@@ -18,6 +18,7 @@ from datasets import TileDataset
 from evaluation import job
 from evaluation.keys import REGRESSION
 from evaluation.problem import Regression
+from models.registry import segmentation_modalities
 from studies.command import base_config
 from studies.keys import ModalitiesConfig
 from tests.pretrained import save_pretrained
@@ -81,8 +82,10 @@ def check_outputs(folder: Path, name: str, cells: int) -> dict:
     assert len(results["cells"]) == cells
     rows = rows_of(folder / f"{name}.csv")
     assert len(rows) == sum(len(cell["per_seed"]) for cell in results["cells"])
-    table = (folder / f"{name}.md").read_text()
-    assert len([line for line in table.splitlines() if line.startswith("|")]) == 2 + cells
+    table = (folder / f"{name}.md").read_text().split("\n\n")[1].splitlines()
+    baselines = [line for line in table if line.startswith("| no model: ")]
+    assert len(baselines) == len(results["cells"][0]["baselines"])
+    assert len(table) == 2 + cells + len(baselines)
     assert np.asarray(Image.open(folder / "figures" / f"{name}.png").convert("L")).std() > 10
     for cell in results["cells"]:
         values = [figures[results["score"]] for figures in cell["per_seed"].values()]
@@ -172,9 +175,10 @@ def test_a_broken_comparison_goes_on_where_it_broke(study, tmp_path, monkeypatch
     assert refusal(study, capsys, "modalities",
                    "seeds=[0]") == "error: modality=fusion: the loss is not finite; lower lr"
     monkeypatch.setattr(job, "fit", whole)
-    assert study("modalities", "seeds=[0]")["trained"] == ["fusion/seed_0", "fine/seed_0"]
-    results = check_outputs(tmp_path / "out", "modalities", 3)
-    assert [cell["modality"] for cell in results["cells"]] == ["image", "fusion", "fine"]
+    assert study("modalities", "seeds=[0]")["trained"] == [
+        f"{name}/seed_0" for name in ("fusion", "fine", "osm_raster", "image_osm_raster")]
+    results = check_outputs(tmp_path / "out", "modalities", 6)
+    assert tuple(cell["modality"] for cell in results["cells"]) == segmentation_modalities()
     assert results["checkpoint"]["path"].endswith("model_1.safetensors")
     said = refusal(study, capsys, "modalities", "seeds=[0]", "lr=0.1")
     assert re.search(
@@ -205,8 +209,8 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
 
 @pytest.mark.parametrize(("name", "overrides", "said"), [
     ("modalities", ["problem=land"], "problem=land: choose one of seg, pop, co2"),
-    ("modalities", ["modalities=[image,osm]"],
-     r"modalities=\[image,osm\]: problem=seg has no osm; choose among image, fusion, fine"),
+    ("modalities", ["modalities=[image,text]"],
+     r"modalities=\[image,text\]: problem=seg has no text; choose among image, osm, fusion, fine"),
     ("modalities", ["modalities=[]"], r"modalities=\[\]: a list of 0, expected 1 to 10 items"),
     ("modalities", ["modality=image"], "modality=image: the study sets modality itself, from "
                                        "modalities=; give that key instead"),

@@ -1,0 +1,136 @@
+"""Intervals of figures, and of differences of figures, by a bootstrap over spatial blocks.
+
+Neighbouring tiles resemble each other, so drawing tiles one by one would make intervals too
+narrow. Whole blocks of neighbours are drawn with replacement, within each city, and every figure
+is computed of the tiles drawn (block bootstrap: Kuensch 1989, Lahiri 2003). The 2.5 and 97.5 % of
+the figures over all draws are the ends of the interval. The same tiles are always drawn alike, so
+that two models are compared draw by draw.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from datasets.spatial_blocks import block_of
+from datasets.stores.city import city_of
+from evaluation.tallies import NOWHERE, Tallies
+from utils.files import digest_of
+
+DRAWS = 2000
+LEVEL = 0.95
+LARGEST, SMALLEST = 8, 2  # tiles along a block's side
+ENOUGH = 20               # blocks: the side is the largest one that makes as many
+FEW = 10                  # blocks below which an interval is a rough one
+BIASED = ("ece",)         # a sum of absolute values, which the noise of a draw only raises
+_AT_ONCE = 1 << 22        # numbers that a few draws may take in memory
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Tiles as blocks of neighbours.
+
+    Attributes:
+        side: tiles along a block's side; 1 if no tile's name says a place.
+        of_tile: int [n], the block of each tile.
+        cities: the blocks of each city, which are drawn on their own.
+    """
+
+    side: int
+    of_tile: np.ndarray
+    cities: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.cities))
+
+    def draws(self, seed: int) -> Iterator[np.ndarray]:
+        """Yield how often each block is drawn, float64 [d, blocks], for DRAWS draws in all."""
+        rng = np.random.default_rng(seed)
+        step = max(1, _AT_ONCE // len(self))
+        for start in range(0, DRAWS, step):
+            drawn = np.zeros((min(step, DRAWS - start), len(self)))
+            for own in self.cities:
+                drawn[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)),
+                                                len(drawn))
+            yield drawn
+
+
+def blocks_of(names: Sequence[str], cells: np.ndarray) -> Blocks:
+    """Return tiles, at `cells` [n, 2] of their cities' grids, as blocks of neighbours.
+
+    The side is the largest one, from LARGEST to SMALLEST, that makes ENOUGH blocks of all cities
+    together. A tile without a place is a block of its own.
+    """
+    placed = cells[:, 0] != NOWHERE
+    cities = [city_of(name) if on_grid else None
+              for name, on_grid in zip(names, placed, strict=True)]
+    _, city = np.unique([other or "" for other in cities], return_inverse=True)
+    for side in range(LARGEST, SMALLEST - 1, -1):
+        of_tile = np.empty(len(names), np.int64)
+        count = 0
+        for number in range(city.max() + 1):
+            own = city == number
+            own_blocks = (block_of(cells[own], side) if placed[own].all()
+                          else np.arange(own.sum()))
+            of_tile[own] = count + own_blocks
+            count += own_blocks.max() + 1
+        if count >= ENOUGH:
+            break
+    return Blocks(side if placed.any() else 1, of_tile,
+                  [np.unique(of_tile[city == number]) for number in range(city.max() + 1)])
+
+
+def sampled_figures(runs: Sequence[Tallies]) -> dict[str, np.ndarray]:
+    """Return each figure [DRAWS], the mean over runs that have it in a draw.
+
+    Runs on the same tiles, as of several seeds, have the same draws; those of other tiles, as of
+    several folds, have independent ones. Figures that a bootstrap cannot judge (BIASED) are left
+    out. The result is empty if a run has a single block.
+    """
+    samples = [_sampled(run) for run in runs]
+    if not samples or not all(samples):
+        return {}
+    return {name: _mean([sample[name] for sample in samples]) for name in samples[0]
+            if name not in BIASED}
+
+
+def intervals(samples: dict[str, np.ndarray]) -> dict[str, Interval]:
+    """Return the ends of the interval of each figure or difference; of one that fewer than half of
+    the draws define, none."""
+    ends = (50 * (1 - LEVEL), 50 * (1 + LEVEL))
+    return {name: tuple(np.nanpercentile(values, ends).tolist())
+            for name, values in samples.items() if 2 * np.isfinite(values).sum() > len(values)}
+
+
+def bootstrap_of(runs: Sequence[Tallies]) -> dict[str, Any]:
+    """Return how intervals of runs come about: the blocks of all their tiles together, the sides
+    of these, and the draws."""
+    sets = {frozenset(run.names): run for run in runs}
+    blocks = [blocks_of(run.names, run.cells) for run in sets.values()]
+    return {"blocks": sum(map(len, blocks)), "side": sorted({each.side for each in blocks}),
+            "draws": DRAWS, "level": LEVEL}
+
+
+def _sampled(run: Tallies) -> dict[str, np.ndarray]:
+    order = np.argsort(np.array(run.names, dtype=object), kind="stable")  # whatever the list's
+    names = [run.names[index] for index in order]
+    blocks = blocks_of(names, run.cells[order])
+    if len(blocks) < 2:
+        return {}
+    sums = np.zeros((len(blocks), run.moments.shape[1]))                                # [K, m]
+    np.add.at(sums, blocks.of_tile, run.moments[order])
+    seed = int(digest_of(names)[:16], 16)
+    with np.errstate(invalid="ignore"):
+        each = [run.figures(drawn @ sums) for drawn in blocks.draws(seed)]
+    return {name: np.concatenate([figures[name] for figures in each]) for name in each[0]}
+
+
+def _mean(samples: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over samples [DRAWS] of those that are not nan; nan where none is."""
+    values = np.stack(samples)
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, values, 0).sum(0) / known.sum(0)
