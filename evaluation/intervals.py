@@ -23,6 +23,7 @@ LEVEL = 0.95
 LARGEST, SMALLEST = 8, 2  # tiles along a block's side
 ENOUGH = 20               # blocks: the side is the largest one that makes as many
 FEW = 10                  # blocks below which an interval is a rough one
+BIASED = ("ece",)         # a sum of absolute values, which the noise of a draw only raises
 _AT_ONCE = 1 << 22        # numbers that a few draws may take in memory
 
 Interval = tuple[float, float]
@@ -86,13 +87,14 @@ def sampled_figures(runs: Sequence[Tallies]) -> dict[str, np.ndarray]:
     """Return each figure [DRAWS], the mean over runs that have it in a draw.
 
     Runs on the same tiles, as of several seeds, have the same draws; those of other tiles, as of
-    several folds, have independent ones. The result is empty if a run has a single block.
+    several folds, have independent ones. Figures that a bootstrap cannot judge (BIASED) are left
+    out. The result is empty if a run has a single block.
     """
     samples = [_sampled(run) for run in runs]
     if not samples or not all(samples):
         return {}
     return {name: _mean([sample[name] for sample in samples]) for name in samples[0]
-            if all(name in sample for sample in samples)}
+            if name not in BIASED}
 
 
 def intervals(samples: dict[str, np.ndarray]) -> dict[str, Interval]:

@@ -54,9 +54,9 @@ class Setup:
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
         _check(cfg)
+        self.image_weights = describe_image_weights(cfg.image_weights)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
-        self.image_weights = describe_image_weights(cfg.image_weights)
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
@@ -216,6 +216,8 @@ class Setup:
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         self._check_modality(tiles)
+        if registry.MODALITIES[self.cfg.modality].reads_osm:
+            compatibility.check_one_text(tiles)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1

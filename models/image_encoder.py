@@ -148,6 +148,17 @@ class ImageEncoder(nn.Module):
                 break
         return [taken[number] for number in indices]
 
+    def tokens_by_block(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the tokens [B, prefix + L, D] of images [B, 3, H, W] after each block; `output`
+        makes of them what `encode` returns."""
+        for tokens, in self._after_blocks([self.embed(images)]):
+            yield tokens
+
+    def output(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        """Return [B, 1 + L, D], CLS first, of tokens [B, prefix + L, D] within the encoder, after
+        the final norm unless `norm` is false."""
+        return self._with_cls(self.norm(tokens) if norm else tokens)
+
     @property
     def _prefix(self) -> int:
         """Number of tokens in front of the patches, inside."""

@@ -128,7 +128,7 @@ def conduct(study: OsmStudy, cfg: StudyConfig, rest: Sequence[str], base: Evalua
         for cell in study.cells(base, cfg.out, modality)]))
     if not trains:  # now, before hours of training
         setup = set_up(replace(base, modality=reading[0], fold=cells[0].runs[0].fold))
-        for value in study.values:
+        for value in (value for value in study.values if value != study.whole):
             setup.reported_tiles(degradation_of(replace(base, **study.keys(value)), 0))
     outcomes = run_cells(cells)
     where = "training and reported" if trains else outcomes[0].reported

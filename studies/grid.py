@@ -82,6 +82,22 @@ class Outcome:
                 for name in self.summaries[0]["mean"]}
 
     @property
+    def baselines(self) -> dict[str, dict[str, float]]:
+        """Label -> figure of a prediction without a model, the mean over the folds; the label
+        without the class in brackets where this is another in every fold."""
+        kinds: dict[str, dict[str, list[dict[str, float]]]] = {}
+        for summary in self.summaries:
+            for label, figures in summary["baselines"].items():
+                labels = kinds.setdefault(label.partition(" (")[0], {})
+                labels.setdefault(label, []).append(figures)
+        means = {}
+        for kind, labels in kinds.items():
+            of_folds = [figures for each in labels.values() for figures in each]
+            means[next(iter(labels)) if len(labels) == 1 else kind] = {
+                name: mean_std([figures[name] for figures in of_folds])[0] for name in of_folds[0]}
+        return means
+
+    @property
     def remarks(self) -> list[str]:
         """What a reader of the figures must know."""
         return list(dict.fromkeys(remark for summary in self.summaries

@@ -1,4 +1,5 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md, results.json, its figure."""
+"""What a study leaves: its page, NAME.csv with a row a run and seed, NAME.md, results.json, its
+figure."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -8,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.results import read_seed
+from reports import REPORT, write_report
 from reports.figures import better_of, with_interval
 from studies.command import QUESTIONS, Question
 from studies.differences import ALL_PAIRS, HEADER, Difference, differences_of
 from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
-from utils.drawing import save_figure
+from utils.drawing import save_figures
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
 from utils.tables import NOTHING, format_number, label_of, markdown_table
@@ -72,7 +74,6 @@ class Report:
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
                               self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
-        picture = self.folder / "figures" / f"{self.name}.png"
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", [
@@ -82,9 +83,11 @@ class Report:
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
-        save_figure(figure, picture)
-        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
-              f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
+        save_figures({self.name: figure}, self.folder / "figures")
+        write_report([self.folder], self.folder / REPORT)
+        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {REPORT}, a page "
+              f"for the browser, {table.name}, {self.name}.csv, results.json, "
+              f"figures/{self.name}.png; and a folder for each cell")
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
@@ -95,9 +98,9 @@ class Report:
             rows.append([*outcome.cell.labels.values(), *(
                 with_interval(*outcome.spread[name], ends.get(name)) for name in columns)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
-        for label, values in self._baselines.items():
+        for label, each in self._baselines_of_cells().items():
             rows.append([f"no model: {label}", *[NOTHING] * (len(keys) - 1), *(
-                self._range_of_baseline(label, name) if name in values else NOTHING
+                _range([values[name] for values in each]) if name in each[0] else NOTHING
                 for name in columns)])
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
                           *(f"- {note}" for note in [*self.notes, *self._remarks()]),
@@ -151,17 +154,24 @@ class Report:
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
 
-    def _range_of_baseline(self, label: str, figure: str) -> str:
-        """Return a figure of a baseline: of all cells, if they differ by design."""
-        last = self._baselines[label][figure]
-        values = [last] if self.same_baselines and label not in self.varying else [
-            outcome.summaries[0]["baselines"][label][figure] for outcome in self.outcomes]
-        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
+    def _baselines_of_cells(self) -> dict[str, list[dict[str, float]]]:
+        """Return label -> a baseline's figures: those of every cell, if cells report other tiles,
+        or it reads objects that cells degrade; what a label says of a cell, in brackets, is left
+        out where tiles are others."""
+        if self.same_baselines:
+            return {label: [outcome.baselines[label] for outcome in self.outcomes]
+                    if label in self.varying else [values]
+                    for label, values in self._baselines.items()}
+        each: dict[str, list[dict[str, float]]] = {}
+        for outcome in self.outcomes:
+            for label, values in outcome.baselines.items():
+                each.setdefault(label.partition(" (")[0], []).append(values)
+        return each
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
         """Those of the last outcome, whose training list is the largest if they differ."""
-        return self.outcomes[-1].summaries[0]["baselines"]
+        return self.outcomes[-1].baselines
 
     def _summary(self) -> dict[str, Any]:
         first = self.outcomes[0].summaries[0]
@@ -180,13 +190,17 @@ class Report:
         }
 
 
+def _range(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
+
+
 def _of_cell(outcome: Outcome) -> dict[str, Any]:
     first = outcome.summaries[0]
     return {
         **outcome.cell.keys, "mean": {name: mean for name, (mean, _) in outcome.spread.items()},
         "std": {name: std for name, (_, std) in outcome.spread.items()},
         "per_seed": outcome.per_seed, "epochs": outcome.epochs,
-        "tiles": first["tiles"], "baselines": first["baselines"], "remarks": outcome.remarks,
+        "tiles": first["tiles"], "baselines": outcome.baselines, "remarks": outcome.remarks,
         "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
     }
 

@@ -169,8 +169,9 @@ def find_finetuned(path: Path) -> Path:
     files = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
     if not files:
         raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), "
-                              "expected the folder of an evaluation; make one with "
-                              "evaluate_seg_fusion.py or evaluate_pop_fusion.py")
+                              "expected the folder of an evaluation other than by mode=knn, "
+                              "which keeps none; make one with evaluate_seg_fusion.py or "
+                              "evaluate_pop_fusion.py")
     if len(files) > 1:
         say([f"{path} holds {len(files)} models, of a seed each; {files[0]} is taken"])
     return files[0]
