@@ -116,7 +116,7 @@ def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study
     text = capsys.readouterr().out
     assert ("Label efficiency, land use (modality fusion): 3 test tiles, mean ± std of 2 seeds"
             in text)
-    assert re.search(r"\| osm-train2.txt \| +2 \| scratch +\| +0\.\d+ ± 0\.\d+", text)
+    assert re.search(r"\| osm-train2.txt +\| +2 \| scratch +\| +0\.\d+ ± 0\.\d+", text)
 
 
 def test_missing_osm_measures_each_seeds_model_without_training_it_again(study, tiles, tmp_path):
