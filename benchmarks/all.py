@@ -21,6 +21,7 @@ from utils.files import replacing
 
 SECTIONS = {  # module -> heading
     "step_time": "Steps of training",
+    "encoders": "Image encoders of other kinds",
     "sample_run": "The sample run",
     "threads": "Threads beside a busy process",
     "cost": "What a tile costs, from first principles",

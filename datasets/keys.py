@@ -1,9 +1,10 @@
 """The keys of prepare_dataset.py, `python -m datasets.convert`, `.splits`, `.sample_city` and
 `.fetch`."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from datasets.prepare.text.describe import DESCRIPTIONS
 from datasets.prepare.text.registry import ENCODERS
 from utils.cli.program import Choice, Program
 from utils.config import key, recipe_key, section
@@ -63,17 +64,31 @@ class TextConfig:
     """Keys of `text=`: how tags become vectors."""
 
     name: str = key("hash", "set by the choice text=")
-    model: str | None = key(None, "of open_clip; OpenAI's weights need its quickgelu form")
+    model: str | None = key(None, "clip: of open_clip, whose quickgelu form OpenAI's weights "
+                                  "need; sentence: a folder, or an id of the Hugging Face hub")
     weights: str | None = key(None, "a tag that open_clip downloads, or the path of a weights "
                                     "file")
+    describe: str | None = key(
+        None, "what is encoded. value: school, as the paper; key_value: building: school; tags: "
+              "all tags of the object, a line each; null: value, or of a scene as in training",
+        choices=DESCRIPTIONS)
     cache: str | None = key(None, "folder of the vectors already encoded; null: rose/text in "
                                   "the user's cache folder")
+
+
+def text_of_result(text: TextConfig) -> dict[str, Any]:
+    """Return the keys of `text` that results depend on; without describe=null, which earlier
+    versions did not have."""
+    values = asdict(text)
+    return {name: value for name, value in values.items()
+            if name != "describe" or value is not None}
 
 
 TEXTS = {name: TextConfig(name, encoder.defaults.get("model"), encoder.defaults.get("weights"))
          for name, encoder in sorted(ENCODERS.items())}
 TEXT = Choice("text", "hash", "hash: words and letters, needs nothing; clip: CLIP's text tower "
-                              "through open_clip, as the paper", options=TEXTS)
+                              "through open_clip, as the paper; sentence: text.model= through "
+                              "transformers", options=TEXTS)
 
 
 @dataclass

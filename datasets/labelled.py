@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -76,6 +76,11 @@ class LabelledTiles(Dataset):
         index = self.indices[index_of(key)]
         image, graph = self.dataset.read(index)
         return image, self.degrade(index, graph), self._target(index)
+
+    def graphs(self) -> Iterator[Data]:
+        """Yield the graphs of all chosen tiles, as `tiles[i]` has them, without their images."""
+        for index in passing_bar(self.indices, "OSM objects", "tile"):
+            yield self.degrade(index, self.dataset.graph(index))
 
     def class_counts(self) -> Tensor:
         """Count the known pixels of each class in all chosen tiles, int64 [classes]; reads and

@@ -9,8 +9,9 @@ the same objects and more, a larger shift goes in the same direction.
               that is placed wrongly: the offset is nearly constant over an image (Vargas-Munoz et
               al., ISPRS Journal 147, 2019). What leaves the tile is cut or dropped
               (graph_window.py); nothing enters, so strips along two sides are left empty
-    read      geometry alone: text vector and label code are 0. Tags alone: every object is as if it
-              filled the tile, and relations, which follow from geometry, are gone
+    read      geometry alone: the text vector is 0, the label code NO_LABEL. Tags alone: every
+              object is as if it filled the tile, and relations, which follow from geometry, are
+              gone
 """
 
 import math
@@ -25,7 +26,7 @@ from datasets.graph_window import graph_in_window
 from datasets.osm_degradation import LAYER, QUARTER, SMALLEST, OsmDegradation
 from datasets.sampler import keyed_generator
 from datasets.stores.city import NO_CITY, city_of, grid_cells
-from datasets.stores.tile import AREA, CENTROID, CORNERS, GEOMETRY_WIDTH, LABEL, PERIMETER
+from datasets.stores.tile import AREA, CENTROID, CORNERS, GEOMETRY_WIDTH, LABEL, NO_LABEL, PERIMETER
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
 
@@ -118,7 +119,7 @@ def remove_nodes(graph: Data, order: Tensor, ratio: float) -> Data:
 def _geometry_alone(graph: Data) -> Data:
     read = graph.clone()
     read.x[:, :-GEOMETRY_WIDTH - 1] = 0
-    read.x[:, LABEL] = 0
+    read.x[:, LABEL] = NO_LABEL
     return read
 
 

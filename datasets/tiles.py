@@ -8,7 +8,8 @@ bit. Whatever is wrong with a dataset raises a TileError of one line: missing fi
 is opened, the content of a tile when it is read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,15 @@ from datasets.batching import join_graphs, stack
 from datasets.classes import joint_classes
 from datasets.stores.city import MODALITIES, NO_CITY, cities_of, city_of, modalities_of
 from datasets.stores.open import open_store
-from datasets.stores.tile import LABEL, TOTALS
+from datasets.stores.tile import GEOMETRY_WIDTH, LABEL, TOTALS
 from utils.normalisation import denormalise as denormalise  # of the package
 from utils.normalisation import normalise
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+NODE_WIDTH = 525  # columns of a node row with text vectors of 512
 
 
 class TileDataset(Dataset):
@@ -39,7 +43,8 @@ class TileDataset(Dataset):
         root: the dataset's folder, in either layout.
         cities: keep only the tiles of these cities; None or empty keeps all.
         image_size: side of every image, in pixels.
-        node_width: columns of every node table, label included.
+        node_width: columns of every node table, label included; None: as the dataset says of its
+            text vectors, else 525.
 
     Attributes:
         cities: the requested cities; empty if all are kept.
@@ -60,15 +65,15 @@ class TileDataset(Dataset):
     """
 
     def __init__(self, root: str | Path, cities: Sequence[str] | None = None,
-                 image_size: int = 224, node_width: int = 525) -> None:
+                 image_size: int = 224, node_width: int | None = None) -> None:
         self.root = Path(root)
         self.cities = list(cities or ())
         self.image_size = image_size
-        self.node_width = node_width
         self.store = open_store(self.root, cities)
         self.names: list[str] = self.store.names
         self.label_names: dict[str, list[str]] = self.store.label_names
         self.meta: dict[str, dict] = self.store.meta
+        self.node_width = node_width or _stated_width(self.meta.values()) or NODE_WIDTH
         self.modalities: tuple[str, ...] = tuple(
             name for name in MODALITIES if all(name in modalities_of(meta)
                                                for meta in self.meta.values()))
@@ -89,7 +94,11 @@ class TileDataset(Dataset):
     def read(self, index: int) -> tuple[Tensor, Data]:
         """Read tile `index` with its image as stored, uint8 [3, image_size, image_size]: what
         loaders ship, and augmentation starts from."""
-        return self.store.image(index, self.image_size), self.store.graph(index, self.node_width)
+        return self.store.image(index, self.image_size), self.graph(index)
+
+    def graph(self, index: int) -> Data:
+        """Read the graph of tile `index` alone."""
+        return self.store.graph(index, self.node_width)
 
     def land_use(self, index: int) -> Tensor | None:
         """Return indices of `classes`, others unknown: uint8 [H, W]; None if the tile has no
@@ -110,6 +119,17 @@ class TileDataset(Dataset):
         the tile's city does not name it."""
         names = self.label_names.get(city_of(self.names[index]) or NO_CITY) or []
         return names[code] if 0 <= code < len(names) else f"tag {code}"
+
+    @property
+    def tags(self) -> dict[str, list[str]]:
+        """City -> "layer/value" by label code, such as "road/service"; the value alone where the
+        city does not say its layers, and no city that does not name its codes."""
+        tags = {}
+        for city, names in self.label_names.items():
+            layers = self.meta.get(city, {}).get("label_layers") or []
+            tags[city] = [f"{layer}/{name}" if layer else name for name, layer in
+                          zip_longest(names, layers[:len(names)])]
+        return tags
 
     def describe(self) -> dict[str, Any]:
         """Return how the tiles were made, as far as known and equal in all cities; checkpoints
@@ -146,6 +166,14 @@ class TileDataset(Dataset):
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
         return tile_figure(image, graph, tags, self.land_use(index), totals,
                            self.land_use_classes, self.modalities)
+
+
+def _stated_width(metas: Iterable[dict[str, Any]]) -> int | None:
+    """Return the columns of a node row, as the cities say of their text; None if they do not, or
+    differ."""
+    widths = {(meta.get("text") or {}).get("width") for meta in metas}
+    width = widths.pop() if len(widths) == 1 else None
+    return width + GEOMETRY_WIDTH + 1 if type(width) is int and width > 0 else None
 
 
 def collate(samples: Sequence[tuple[Tensor, Data]]) -> tuple[Tensor, Batch]:

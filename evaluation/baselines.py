@@ -1,4 +1,4 @@
-"""Figures of constant predictions: a model that is no better has learnt nothing."""
+"""Figures of predictions without a network: a model that is no better has learnt nothing."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 
 from evaluation.metrics import Protocol, RegressionMetrics, segmentation_figures
+
+LINEAR = "linear model of OSM statistics"
 
 
 def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: Sequence[str],
@@ -30,17 +32,23 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
             for label, share in shares.items()}
 
 
-def regression_baselines(train: Tensor, truth: Tensor) -> dict[str, dict[str, float]]:
-    """Return the figures of estimating the training tiles' mean, or median, for every tile.
+def regression_baselines(train: Tensor, truth: Tensor,
+                         linear: Tensor | None) -> dict[str, dict[str, float]]:
+    """Return the figures of estimating the training tiles' mean, or median, for every tile, and of
+    a linear model.
 
     Args:
         train: [n] float64, totals of the training tiles.
         truth: [m], totals of the tiles that are judged.
+        linear: [m], estimates of `linear_estimates`; None: the tiles have no objects.
     """
+    estimates = {"training mean": train.mean().expand(len(truth)),
+                 "training median": train.quantile(0.5).expand(len(truth))}
+    if linear is not None:
+        estimates[LINEAR] = linear
     figures = {}
-    for label, constant in (("training mean", train.mean()),
-                            ("training median", train.quantile(0.5))):
+    for label, estimate in estimates.items():
         metrics = RegressionMetrics(alone=True)
-        metrics.update(constant.expand(len(truth), 1), truth)
+        metrics.update(estimate[:, None], truth)
         figures[label] = metrics.compute()
     return figures

@@ -54,8 +54,8 @@ class EvaluateConfig(MachineKeys):
                                      "-m datasets.splits split.fold=1/5` writes; null: those in "
                                      "data_root")
     checkpoint: str | None = in_network(
-        None, "of train_rose.py, the authors', a best.safetensors, or a run's folder; null: the "
-              "last run in save_root_dir", result=False)
+        None, "of train_rose.py, the authors', a best.safetensors, a run's folder, or "
+              "hub:USER/REPO; null: the last run in save_root_dir", result=False)
     mode: str = in_network("finetune", "finetune: all is trained; linear: the head alone; knn: "
                                        "nothing, the nearest training patches or tiles answer; "
                                        "scratch: all, from random weights",

@@ -20,7 +20,6 @@ from models.downstream import Downstream, Regressor, Segmenter
 from models.heads import Head, RegressionHead, SegmentationHead
 from models.rose import Rose
 from utils.errors import TileError
-from utils.progress import passing_bar
 
 TEMPERATURE = 0.07       # of the votes, as in DINO (Caron et al., ICCV 2021)
 LEAST_SHARE = 1e-6       # of a class, so that its logarithm is finite
@@ -97,13 +96,13 @@ class PatchVote(Neighbours):
 
     what = "patches of the training tiles"
 
-    def __init__(self, k: int, classes: int, patch: int):
+    def __init__(self, k: int, classes: int, side: int):
         super().__init__(k)
-        self.classes, self.patch = classes, patch
+        self.classes, self.side = classes, side  # of a patch, in pixels
 
     def targets_of(self, tiles: LabelledTiles) -> tuple[Tensor, Tensor]:
-        shares = torch.cat([class_shares(tiles.target_of(index), self.patch, self.classes)
-                            for index in passing_bar(range(len(tiles)), "patch classes", "tile")])
+        shares = torch.cat([class_shares(label, self.side, self.classes)
+                            for label in map(tiles.target_of, range(len(tiles)))])
         return shares.nan_to_num(), ~shares.isnan().any(1)
 
     def combine(self, similarity: Tensor, targets: Tensor) -> Tensor:

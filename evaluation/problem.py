@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from datasets import TileDataset
 from datasets.labelled import LabelledTiles
 from datasets.osm_degradation import OsmDegradation
 from datasets.targets import MOST_CLASSES, UNITS, UNKNOWN
-from evaluation.baselines import regression_baselines, segmentation_baselines
+from evaluation.baselines import LINEAR, regression_baselines, segmentation_baselines
 from evaluation.calibration import (
     COVERAGE,
     conformal_half_width,
@@ -28,6 +29,7 @@ from evaluation.metrics import (
     absent_classes,
     tile_counts,
 )
+from evaluation.osm_statistics import linear_estimates
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
@@ -195,6 +197,7 @@ class Regression:
         """Read and check every total, fit the scale, and keep what the baselines need."""
         # float64 [n], [v], [m]
         self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))
+        self._lists, self._chosen = (train, val, reported), chosen
         self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
         lowest = min(map(min, self.seen))
         if self.cfg.target_scale == "log1p" and lowest <= -1:
@@ -243,8 +246,16 @@ class Regression:
                 {"level": COVERAGE, "half_width": half_width, "units": scale.name})
 
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Return the figures of the same estimate for every tile."""
-        return regression_baselines(self.train, self.truth)
+        """Return the figures of the same estimate for every tile, and of a linear model of its OSM
+        objects."""
+        return regression_baselines(self.train, self.truth, self._linear)
+
+    @cached_property
+    def _linear(self) -> Tensor | None:
+        """The linear model's estimates [m]; None if the tiles have no objects."""
+        if "osm" not in self._lists[0].dataset.modalities:
+            return None
+        return linear_estimates(*self._lists, self.train, self._chosen)
 
     def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
         """Return what else a result holds: the least and the largest estimate."""
@@ -264,9 +275,11 @@ class Regression:
             if self.head.scale.name == "none" and not highest:
                 remedy = "; its ReLU is stuck at 0, try target_scale=standard lr=1e-4 lr_multi=10"
             return [f"seed {seed} estimates {format_number(highest)} for every tile{remedy}"]
-        if result["figures"]["rmse"] >= self.baselines()["training mean"]["rmse"]:
-            return [f"seed {seed} is no better than the training tiles' mean for every tile"]
-        return []
+        names = {"training mean": "the training tiles' mean for every tile",
+                 LINEAR: f"the {LINEAR}"}
+        return [f"seed {seed} is no better than {names[label]}"
+                for label, figures in self.baselines().items() if label in names
+                and result["figures"]["rmse"] >= figures["rmse"]]
 
 
 Problem = Segmentation | Regression

@@ -37,6 +37,7 @@ from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
+_NEW_RATE = 10  # the rate of a projection of drawn objects over the encoders', at most the head's
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
 
@@ -68,7 +69,6 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
-        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -81,7 +81,7 @@ class Run:
         if self.cfg.compile:
             compile_in_place(model, self.fabric.device)
         self._set_up(model)
-        self.cached = model.frozen and self.cfg.cache_features and not model.by_batch
+        self.cached = model.fixed and self.cfg.cache_features
         self._loaders: dict[str, DeviceLoader] = {}
         torch.manual_seed(seed + self.fabric.global_rank)
         self._continue(state)
@@ -94,12 +94,6 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
-
-    def _share_gradients(self, model: nn.Module) -> None:
-        """Take a model that Fabric set up; processes share gradients whichever method is called."""
-        self.model = model
-        for method in ("outputs", "decode"):
-            model.mark_forward_method(method)
 
     @property
     def network(self) -> Downstream:
@@ -253,6 +247,8 @@ class Run:
         if len(groups) > 1:
             rates["head_lr"] = groups[-1]["lr"]
         rates |= self.tuning.rates(groups[0]["lr"])
+        if self.network.extra is not None:
+            rates["extra_lr"] = groups[-2]["lr"]
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
         if (self.best is None or math.isnan(self.best["score"])
@@ -319,10 +315,18 @@ class Run:
             self.model = model.to(self.fabric.device)
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
-                                               self.cfg.weight_decay, self.cfg.layer_decay)
+                                               self.cfg.weight_decay, self.cfg.layer_decay,
+                                               model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
         model, self.optimizer = self.fabric.setup(model, optimizer)
         self._share_gradients(model)
+
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE
@@ -356,10 +360,10 @@ class Run:
         set_rng_state(state["rng"][self.fabric.global_rank])
 
     def _trained_weights(self) -> dict[str, Tensor]:
-        """Return the weights that a state holds: of a frozen network the decoder's alone."""
-        prefix = "decoder." if self.network.frozen else ""
+        """Return the weights that a state holds: those of a frozen Rose are not among them."""
+        prefixes = ("decoder.", "extra.") if self.network.frozen else ""
         return {name: value for name, value in self.network.state_dict().items()
-                if name.startswith(prefix)}
+                if name.startswith(prefixes)}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())

@@ -17,6 +17,7 @@ from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.knn import nearest_model
+from evaluation.osm_statistics import channels_of
 from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
@@ -53,9 +54,9 @@ class Setup:
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
         _check(cfg)
+        self.image_weights = describe_image_weights(cfg.image_weights)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
-        self.image_weights = describe_image_weights(cfg.image_weights)
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
@@ -72,6 +73,9 @@ class Setup:
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
+        if registry.MODALITIES[cfg.modality].draws_osm:
+            # of one seed, so that all models of an evaluation have the same channels
+            problem.head = replace(problem.head, channels=channels_of(self.tiles("train", 0)))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -111,6 +115,7 @@ class Setup:
             rose = (self.trained.rose() if self.trained
                     else build_rose(**self.build, image_weights=self.cfg.image_weights))
             model = self.head.build(rose)
+        model.know_tags(self.dataset.tags)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
             model.rose.image_encoder.patch, self.cfg.image_size)
@@ -123,8 +128,6 @@ class Setup:
     def identity(self, seed: int) -> dict[str, Any]:
         """Return all that a run's figures depend on, as JSON."""
         values = result_values(self.cfg)
-        if self.cfg.mode != "knn":
-            del values["knn_k"]
         values |= {"seed": seed, "device_count": self.fabric.world_size,
                    "checkpoint_sha256": self.trained and self.trained.sha256,
                    "tiles_and_targets": self.tiles_and_targets}
@@ -152,7 +155,8 @@ class Setup:
         if self.trained and self.trained.path.stem == "last":
             remarks.append(f"{self.trained.path} is of a pretraining run that was stopped before "
                            "its end")
-        if "osm" not in self.dataset.modalities and self.problem.head.modality != "image":
+        modality = registry.MODALITIES[self.cfg.modality]
+        if "osm" not in self.dataset.modalities and modality.reads_osm:
             remarks.append(f"{self.dataset.root}: its tiles were made with osm=null, and the "
                            "model, which was trained with OSM, sees every one as a tile without "
                            "objects; expect less of it")
@@ -212,6 +216,8 @@ class Setup:
         without a checkpoint is made to fit them."""
         tiles = TileDataset(self.cfg.data_root, self.cfg.cities, self.cfg.image_size)
         self._check_modality(tiles)
+        if registry.MODALITIES[self.cfg.modality].reads_osm:
+            compatibility.check_one_text(tiles)
         tiles.node_width = compatibility.node_width(tiles)
         if self.network is None:
             self.build["graph_in_dim"] = tiles.node_width - 1
@@ -314,6 +320,12 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
+    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
+        others = [name for name in choices_of(type(cfg), "modality")
+                  if not registry.MODALITIES[name].draws_osm]
+        raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
+                          "trained, and mode=knn trains nothing; pass mode=linear, or modality="
+                          f"{' or '.join(others)}")
     if cfg.fold:
         parse_fold("fold", cfg.fold)
     frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")

@@ -61,7 +61,8 @@ class PredictConfig(SceneKeys):
         meaning=f"{RASTER}; null: none, for a model of OSM objects alone",
         why=f"{RASTER}; null for a model of OSM objects alone", result=False)
     checkpoint: str = in_inputs(
-        meaning="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
+        meaning="a fine-tuned model: the best.safetensors of an evaluation, its folder, or "
+                "hub:USER/REPO",
         why="a fine-tuned model: the best.safetensors of an evaluation, or its folder",
         result=False)
     zones: str | None = in_inputs(None, "for a model of people or CO2: polygons, such as "
@@ -89,8 +90,8 @@ class ExtractConfig(SceneKeys):
     raster: str | None = in_inputs(None, f"a scene: {RASTER}", result=False)
     sample_tiles: int | None = sample_key()
     checkpoint: str | None = in_network(
-        None, "a file of train_rose.py, the folder of its run, a best.safetensors, or the "
-              "authors'; null: the last run in save_root_dir", result=False)
+        None, "a file of train_rose.py, the folder of its run, a best.safetensors, the "
+              "authors', or hub:USER/REPO; null: the last run in save_root_dir", result=False)
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",

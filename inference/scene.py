@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from datasets.keys import text_of_result
 from datasets.prepare.area import bare_ground
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.imagery.bare import BareGround
@@ -77,12 +78,12 @@ def open_scene(cfg: SceneKeys, raster: str | None, network: NetworkFile, rose: R
         reads_osm: whether OSM objects reach its outputs.
         tile_px, stride, edges: of the tiles, as in `TileGrid`.
     """
-    layers = load_layers(cfg.layers, cfg.default_tags)
     osm = cfg.osm if reads_osm else None
     width = rose.osm_encoder.in_dim - GEOMETRY_WIDTH
-    encoder = _NoText(width) if osm is None else text_encoder(**asdict(cfg.text))
+    encoder, describe = _NoText(width), "value"
     if osm is not None:
-        _check_text(encoder, width, network)
+        encoder, describe = _text_of(cfg, width, network)
+    layers = load_layers(cfg.layers, cfg.default_tags, describe)
     by_batch = depends_on_batch(rose, reads_osm)
     metres = network.tiles.get("metres_per_pixel")
     with say_if_slow(f"opening {short_url(raster or osm)}"):
@@ -150,7 +151,8 @@ def scene_name(raster: str) -> str:
 def request_of(cfg: Any, **more: Any) -> dict[str, Any]:
     """Return all that results depend on, as JSON holds it: keys of `cfg`, and `more`, with the
     states or digests of files instead of their paths."""
-    return json.loads(json.dumps({**result_values(cfg), **more}))
+    values = {**result_values(cfg), "text": text_of_result(cfg.text)}
+    return json.loads(json.dumps({**values, **more}))
 
 
 class _NoText:
@@ -179,13 +181,21 @@ def _rules(cfg: SceneKeys, trained_on: dict[str, Any]) -> TileRules:
                      relation_codes=recipe.relation_codes, coordinates=recipe.coordinates)
 
 
-def _check_text(encoder: TextEncoder, width: int, network: NetworkFile) -> None:
-    """Raise CheckpointError unless `encoder` describes tags as the network knows them."""
+def _text_of(cfg: SceneKeys, width: int, network: NetworkFile) -> tuple[TextEncoder, str]:
+    """Return the text encoder, and what it reads of an object; what the keys leave open is as in
+    training. Raise CheckpointError unless tags are described as the network knows them."""
+    keys, trained = asdict(cfg.text), network.tiles.get("text", {})
+    describe = keys.pop("describe") or trained.get("describe", "value")
+    if keys["name"] == trained.get("name") == "sentence":
+        keys["model"] = keys["model"] or trained.get("model")
+    encoder = text_encoder(**keys)
+    here = {**encoder.describe(), "describe": describe}
+    check_text(network.path, network.tiles, here, "pass text={}")
     if encoder.width != width:
         raise CheckpointError(f"{network.path}: reads text vectors of {width} numbers, and those "
                               f"of text={encoder.name} have {encoder.width}; choose text= as for "
                               "the tiles that it was trained on")
-    check_text(network.path, network.tiles, encoder.name, "pass text={}")
+    return encoder, describe
 
 
 def _notes_on_osm(cfg: SceneKeys, reads_osm: bool, by_batch: bool) -> list[str]:

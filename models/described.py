@@ -29,5 +29,7 @@ BUILD = Fields(
 # what `TileDataset.describe` returns
 TILES = Fields({}, {
     "tile_px": Whole(1, 1 << 20), "metres_per_pixel": Items([_METRES, _METRES]),
-    "text": Fields({"name": Text(most=200)}, {"width": _WIDTH}),
+    "text": Fields({"name": Text(most=200)},
+                   {"width": _WIDTH, "describe": Text(most=200), "digest": Text(most=200),
+                    "model": Text(most=4096)}),
     "relation_codes": _recipe_key("relation_codes"), "coordinates": _recipe_key("coordinates")})

@@ -1,5 +1,7 @@
 """Land-use segmentation and regression (population, CO2) on the representations of a Rose."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -8,6 +10,7 @@ from torch_geometric.data import Batch
 from models import registry
 from models.decoders import ScalarDecoder, TargetScale
 from models.modalities import Representation
+from models.osm_raster import OTHER
 from models.rose import Rose
 from utils.errors import ModelError
 
@@ -16,22 +19,30 @@ class Downstream(nn.Module):
     """A Rose, one of its modalities (a line of the registry), and a decoder.
 
     The parameters of `rose` off this modality's path are frozen, in the Rose itself, so that every
-    trainable one receives a gradient. If `frozen`, the decoder alone is trained.
+    trainable one receives a gradient. If `frozen`, no parameter of the Rose is trained.
+
+    Args:
+        channels: of the drawn OSM objects, for a modality that draws them.
+
+    Attributes:
+        extra: a module that the modality has beside the Rose, trained in any case; None: none.
     """
 
     gives: str  # what the decoder reads: "tokens", "layers" or "vector"
 
     def __init__(self, rose: Rose, modality: str, representation: Representation,
-                 decoder: nn.Module):
+                 decoder: nn.Module, channels: Sequence[str] = ()):
         super().__init__()
         self.rose, self.decoder, self._representation = rose, decoder, representation
+        self.extra = representation.extra and representation.extra(rose, channels)
         self.modality = registry.MODALITIES[modality]
         self.frozen = False
+        trained = representation.trained(self.gives)
         for name, parameter in rose.named_parameters():
-            parameter.requires_grad_(name.startswith(representation.parameters))
+            parameter.requires_grad_(name.startswith(trained))
 
     def freeze(self) -> "Downstream":
-        """Train the decoder alone from now on: a probe of what the Rose knows."""
+        """Leave the Rose as it is from now on: a probe of what it knows."""
         self.frozen = True
         self.rose.requires_grad_(False)
         return self.train(self.training)
@@ -46,11 +57,24 @@ class Downstream(nn.Module):
     @property
     def by_batch(self) -> bool:
         """Whether the other tiles of a batch matter: OSM is read, normalised over it (release)."""
-        return self.modality.reads_osm and self.rose.osm_encoder.norm_scope == "batch"
+        return self.modality.reads_graph and self.rose.osm_encoder.norm_scope == "batch"
+
+    @property
+    def fixed(self) -> bool:
+        """Whether a tile's representation is always the same: all that makes it is frozen."""
+        return self.frozen and self.extra is None and not self.by_batch
+
+    def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Downstream":
+        """Learn what the label codes of graphs mean, from `TileDataset.tags` (see
+        `OsmRaster.know_tags`); modalities that draw no objects do not ask."""
+        if self.extra is not None:
+            self.extra.know_tags(tags)
+        return self
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return tokens [B, L, D] or vectors [B, D] of images [B, 3, H, W] and graphs."""
-        return getattr(self._representation, self.gives)(self.rose, images, graphs)
+        more = () if self.extra is None else (self.extra,)
+        return getattr(self._representation, self.gives)(self.rose, images, graphs, *more)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return `decode` of `represent`: what a loss is taken of."""
@@ -61,9 +85,11 @@ class Segmenter(Downstream):
     """Tokens -> class scores per token -> bilinear to the image's size (Rose section 4.1); or four
     layers of tokens -> class scores on a finer grid -> bilinear to the image's size."""
 
+    gives = "tokens"
+
     def __init__(self, rose: Rose, modality: str, representation: Representation,
-                 decoder: nn.Module):
-        super().__init__(rose, modality, representation, decoder)
+                 decoder: nn.Module, channels: Sequence[str] = ()):
+        super().__init__(rose, modality, representation, decoder, channels)
         self.gives = getattr(decoder, "reads", "tokens")
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
@@ -107,41 +133,46 @@ class Regressor(Downstream):
 
 
 def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear",
-                    num_classes: int = 9) -> Segmenter:
+                    num_classes: int = 9, channels: Sequence[str] = (OTHER,)) -> Segmenter:
     """Return a segmenter on `rose`, whose parameters it shares.
 
     Args:
-        modality: "image" (RS alone), "fusion" (global fusion), or "fine" (fine fusion).
+        modality: "image" (RS alone), "osm", "fusion" (global fusion), "fine" (fine fusion),
+            "osm_raster" (drawn objects), or "image_osm_raster".
         decoder: one of `decoder_names`: "linear", "mask_transformer", "pyramid".
+        channels: of drawn objects, as of `osm_raster.choose_channels`; unused without them.
 
     Raises:
         ModelError: unknown modality or decoder, or a decoder that does not suit the modality.
     """
     representation = _choose(modality, registry.segmentation_modalities())
-    built = build_decoder(decoder, representation.width(rose), num_classes)
+    built = build_decoder(decoder, representation.width_of("tokens", rose), num_classes)
     if getattr(built, "reads", "tokens") == "layers" and representation.layers is None:
         fit = [f"modality={name}" for name in registry.segmentation_modalities()
                if registry.load(registry.MODALITIES[name].home).layers]
         raise ModelError(f"decoder={decoder}: reads layers of the image encoder, which "
                          f"modality={modality} does not have; choose {' or '.join(fit)}, or "
                          "another decoder")
-    return Segmenter(rose, modality, representation, built)
+    return Segmenter(rose, modality, representation, built, channels)
 
 
 def build_regressor(rose: Rose, modality: str = "fusion",
-                    scale: TargetScale | None = None) -> Regressor:
+                    scale: TargetScale | None = None,
+                    channels: Sequence[str] = (OTHER,)) -> Regressor:
     """Return a regressor on `rose`, whose parameters it shares.
 
     Args:
-        modality: "image" (CLS), "osm" (readout), or "fusion" (CLS of the global fusion).
+        modality: "image" (CLS), "osm" (readout), "fusion" (CLS of the global fusion), or
+            "osm_raster" or "image_osm_raster" (CLS of the drawn objects).
         scale: the units in which it is trained; None: the original ones.
+        channels: of drawn objects, as of `osm_raster.choose_channels`; unused without them.
 
     Raises:
         ModelError: unknown modality.
     """
     representation = _choose(modality, registry.regression_modalities())
     return Regressor(rose, modality, representation,
-                     ScalarDecoder(representation.width(rose), scale))
+                     ScalarDecoder(representation.width_of("vector", rose), scale), channels)
 
 
 def _choose(modality: str, choices: tuple[str, ...]) -> Representation:

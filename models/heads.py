@@ -13,6 +13,8 @@ from utils.style import class_colours
 TARGETS = ("pop", "co2")
 _MOST_CLASSES = 1 << 16
 _SMALLEST_STD = 1e-30
+# the channels of drawn OSM objects, for a modality that draws them
+_CHANNELS = {"osm_channels": Items(Text(most=500), least=1, most=1000)}
 _ANY_HEAD = Fields({"problem": Text(("segmentation", "regression"))})
 
 
@@ -25,10 +27,12 @@ class SegmentationHead:
     decoder: str
     classes: tuple[str, ...]  # their names, in the order of the labels' values
     own_colours: tuple[str, ...] = ()  # of the classes, #rrggbb, if their labels came with colours
+    channels: tuple[str, ...] = ()  # of drawn OSM objects, for a modality that draws them
 
     def build(self, rose: Rose) -> Segmenter:
         """Return an untrained segmenter on `rose`."""
-        return build_segmenter(rose, self.modality, self.decoder, len(self.classes))
+        return build_segmenter(rose, self.modality, self.decoder, len(self.classes),
+                               self.channels)
 
     @property
     def colours(self) -> list[str]:
@@ -43,7 +47,7 @@ class SegmentationHead:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
         colours = {"class_colours": list(self.own_colours)} if self.own_colours else {}
-        return {"problem": self.problem, **self.choices, **colours}
+        return {"problem": self.problem, **self.choices, **colours, **_drawn(self.channels)}
 
 
 @dataclass(frozen=True)
@@ -54,10 +58,11 @@ class RegressionHead:
     modality: str
     target: str  # of TARGETS
     scale: TargetScale
+    channels: tuple[str, ...] = ()  # as of a segmentation
 
     def build(self, rose: Rose) -> Regressor:
         """Return an untrained regressor on `rose`."""
-        return build_regressor(rose, self.modality, self.scale)
+        return build_regressor(rose, self.modality, self.scale, self.channels)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -67,7 +72,7 @@ class RegressionHead:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
         return {"problem": self.problem, **self.choices, "mean": self.scale.mean,
-                "std": self.scale.std}
+                "std": self.scale.std, **_drawn(self.channels)}
 
 
 Head = SegmentationHead | RegressionHead
@@ -81,18 +86,34 @@ def read_head(stored: dict[str, Any]) -> Head:
             "modality": Text(registry.segmentation_modalities()),
             "decoder": Text(registry.decoder_names()),
             "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}, {
-            "class_colours": Items(Text(pattern="#[0-9a-f]{6}"))}).check(stored, at)
+            "class_colours": Items(Text(pattern="#[0-9a-f]{6}")), **_CHANNELS}).check(stored, at)
         classes, own = tuple(stored["classes"]), tuple(stored.get("class_colours", ()))
         if len(own) not in (0, len(classes)):
             raise ContentFault(f"{at}.class_colours has {len(own)} colours, expected "
                                f"{len(classes)}, one of each class")
-        return SegmentationHead(stored["modality"], stored["decoder"], classes, own)
+        return SegmentationHead(stored["modality"], stored["decoder"], classes, own,
+                                _channels(stored, at))
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
         "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)
-    }).check(stored, at)
+    }, _CHANNELS).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
-    return RegressionHead(stored["modality"], stored["target"], scale)
+    return RegressionHead(stored["modality"], stored["target"], scale, _channels(stored, at))
+
+
+def _drawn(channels: tuple[str, ...]) -> dict[str, list[str]]:
+    return {"osm_channels": list(channels)} if channels else {}
+
+
+def _channels(stored: dict[str, Any], at: str) -> tuple[str, ...]:
+    """Return the channels of drawn objects; raise ContentFault if they do not suit the modality."""
+    channels = tuple(stored.get("osm_channels", ()))
+    draws = registry.MODALITIES[stored["modality"]].draws_osm
+    if draws != bool(channels) or len({*channels}) != len(channels):
+        expected = "different names, one or more" if draws else "none"
+        raise ContentFault(f"{at}.osm_channels has {len(channels)} names, expected {expected}, for "
+                           f"modality={stored['modality']}")
+    return channels
 
 
 def differences(head: Head, asked: Head) -> list[str]:

@@ -131,17 +131,33 @@ class ImageEncoder(nn.Module):
 
         Raise ModelError for a block that there is not, or images of another shape.
         """
+        return self.layers_of(self.embed(images), indices, cls)
+
+    def layers_of(self, patches: Patches, indices: Sequence[int],
+                  cls: bool = False) -> list[Tensor]:
+        """Return `layers` of embedded patches."""
         count = len(self.blocks)
         if not indices or not 0 <= min(indices) <= max(indices) < count:
             raise ModelError(f"indices={list(indices)}: expected numbers of the encoder's {count} "
                              f"blocks, 0 to {count - 1}")
         taken = {}
-        for number, (tokens,) in enumerate(self._after_blocks([self.embed(images)])):
+        for number, (tokens,) in enumerate(self._after_blocks([patches])):
             if number in indices:
                 taken[number] = self._with_cls(self.norm(tokens))[:, not cls:]
             if number == max(indices):
                 break
         return [taken[number] for number in indices]
+
+    def tokens_by_block(self, images: Tensor) -> Iterator[Tensor]:
+        """Yield the tokens [B, prefix + L, D] of images [B, 3, H, W] after each block; `output`
+        makes of them what `encode` returns."""
+        for tokens, in self._after_blocks([self.embed(images)]):
+            yield tokens
+
+    def output(self, tokens: Tensor, norm: bool = True) -> Tensor:
+        """Return [B, 1 + L, D], CLS first, of tokens [B, prefix + L, D] within the encoder, after
+        the final norm unless `norm` is false."""
+        return self._with_cls(self.norm(tokens) if norm else tokens)
 
     @property
     def _prefix(self) -> int:

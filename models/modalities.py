@@ -3,17 +3,22 @@
 Each is one value, registered by one line in models/registry.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from models.image_positions import Patches
+from models.osm_raster import OsmRaster
 from models.pyramid import layer_indices
 from models.rose import Encoded, Rose
 
-_Function = Callable[[Rose, Tensor, Batch], Tensor]
+# with `extra`, this module is the last argument
+_Function = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
@@ -25,11 +30,58 @@ class Representation:
     """
 
     parameters: tuple[str, ...]
-    tokens: _Function | None = None  # images [B, 3, H, W] and graphs -> [B, L, D], a token a patch
-    vector: _Function | None = None  # images and graphs -> [B, D], a vector a tile
-    # images and graphs -> four [B, L, D], the last of them `tokens`, for a decoder that reads them
-    layers: Callable[[Rose, Tensor, Batch], list[Tensor]] | None = None
+    # Rose, images [B, 3, H, W] and graphs -> [B, L, D], a token a patch
+    tokens: _Function | None = None
+    vector: _Function | None = None  # Rose, images and graphs -> [B, D], a vector a tile
+    # the same -> four [B, L, D], the last of them `tokens`, for a decoder that reads them
+    layers: Callable[..., list[Tensor]] | None = None
     width: Callable[[Rose], int] = attrgetter("width")  # returns D for a Rose
+    vector_width: Callable[[Rose], int] | None = None  # of vectors, if it is another
+    vector_parameters: tuple[str, ...] = ()  # further ones, on which vectors alone depend
+    # makes a trained module that the modality needs beside the Rose, of the channels of `OsmRaster`
+    extra: Callable[[Rose, Sequence[str]], nn.Module] | None = None
+
+    def width_of(self, gives: str, rose: Rose) -> int:
+        """Return D of "tokens" or "vector"."""
+        of_vector = self.vector_width if gives == "vector" else None
+        return (of_vector or self.width)(rose)
+
+    def trained(self, gives: str) -> tuple[str, ...]:
+        """Return the prefixes of the Rose's parameters that "tokens" or "vector" depend on."""
+        return (*self.parameters, *(self.vector_parameters if gives == "vector" else ()))
+
+
+def osm_tokens(rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
+    """Return [B, L, graph_out_dim] of `Rose.osm_patches`; 0 where a tile has no objects."""
+    grid = rose.check(images, graphs)
+    nodes, _ = rose.encode_osm(graphs, grid)
+    empty = graphs.ptr.diff() == 0                                                             # [B]
+    return rose.osm_patches(nodes, graphs, grid).masked_fill(empty[:, None, None], 0)
+
+
+def drawn_patches(rose: Rose, images: Tensor, graphs: Batch, raster: OsmRaster,
+                  image: bool) -> Patches:
+    """Return the embedded patches [B, L, D] of the drawn objects, with or without the image:
+    without it, the drawing is in the place of the patches' pixels."""
+    grid = rose.check(images, graphs)
+    seen = images if image else images.new_zeros(1, *images.shape[1:])
+    patches = rose.image_encoder.embed(seen)
+    return patches._replace(tokens=patches.tokens + raster(graphs, grid))
+
+
+def _rasterised(image: bool) -> Representation:
+    """Return the modality of drawn objects; beside an image they add nothing before training."""
+    def encoded(rose: Rose, *batch: Any) -> Tensor:
+        return rose.image_encoder.encode(drawn_patches(rose, *batch, image))[0]
+
+    def layers(rose: Rose, *batch: Any) -> list[Tensor]:
+        encoder = rose.image_encoder
+        return encoder.layers_of(drawn_patches(rose, *batch, image),
+                                 layer_indices(len(encoder.blocks)))
+
+    return Representation(_IMAGE, tokens=lambda *batch: encoded(*batch)[:, 1:],
+                          vector=lambda *batch: encoded(*batch)[:, 0], layers=layers,
+                          extra=partial(OsmRaster, silent=image))
 
 
 def image_layers(rose: Rose, images: Tensor, graphs: Batch) -> list[Tensor]:
@@ -52,18 +104,18 @@ def fused_layers(mode: str) -> Callable[[Rose, Tensor, Batch], list[Tensor]]:
 
 _IMAGE = ("image_encoder.",)
 _NODES = ("osm_encoder.conv.", "osm_encoder.norm.")
-_READOUT = (*_NODES, "osm_encoder.readout.")
+_READOUT = ("osm_encoder.readout.",)
 
 IMAGE = Representation(_IMAGE,
                        tokens=lambda rose, images, graphs: rose.encode_image(images)[:, 1:],
                        vector=lambda rose, images, graphs: rose.encode_image(images)[:, 0],
                        layers=image_layers)
 OSM = Representation(
-    _READOUT,
+    _NODES, tokens=osm_tokens, width=lambda rose: rose.osm_encoder.out_dim,
     vector=lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1],
-    width=lambda rose: 2 * rose.osm_encoder.out_dim)
+    vector_width=lambda rose: 2 * rose.osm_encoder.out_dim, vector_parameters=_READOUT)
 GLOBAL_FUSION = Representation(
-    (*_IMAGE, *_READOUT, "graph_token_proj.", "token_proj.", "image_block."),
+    (*_IMAGE, *_NODES, *_READOUT, "graph_token_proj.", "token_proj.", "image_block."),
     tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 1:],
     vector=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0],
     layers=fused_layers("global"))
@@ -72,3 +124,5 @@ FINE_FUSION = Representation(
      "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2."),
     tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "fine"),
     layers=fused_layers("fine"))
+OSM_RASTER = _rasterised(image=False)
+IMAGE_OSM_RASTER = _rasterised(image=True)

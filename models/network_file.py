@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from models.described import BUILD, TILES
 from models.downstream import Downstream
 from models.heads import Head, read_head
+from models.hub import local_file
 from models.release import (
     check_fit,
     convert_release_state_dict,
@@ -41,6 +42,7 @@ class NetworkFile:
     read, and checked, whenever they are asked for: those of a large file are not kept in memory.
 
     Args:
+        path: or an address of the hub, as of `models.hub`.
         image_encoder: timm name; needed only for an authors' file whose ViT is not one of the four
             standard widths.
         overrides: arguments of `build_rose` that replace those stored with the weights, such as
@@ -52,7 +54,7 @@ class NetworkFile:
     """
 
     def __init__(self, path: str | Path, image_encoder: str | None = None, **overrides: Any):
-        self.path = Path(path)
+        self.path = local_file(path)
         self._image_encoder, self._overrides = image_encoder, overrides
 
     @cached_property

@@ -28,6 +28,7 @@ class Modality:
     home: str               # "module:attribute" of its `models.modalities.Representation`
     gives: tuple[str, ...]  # "tokens" for segmentation, "vector" for regression, or both
     reads: tuple[str, ...]  # "image", "osm", or both
+    draws_osm: bool = False  # as an image, with channels for the tags of the training tiles
 
     @property
     def reads_image(self) -> bool:
@@ -37,12 +38,21 @@ class Modality:
     def reads_osm(self) -> bool:
         return "osm" in self.reads
 
+    @property
+    def reads_graph(self) -> bool:
+        """Whether objects are read one by one, by the OSM encoder."""
+        return self.reads_osm and not self.draws_osm
+
 
 MODALITIES = {
     "image": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image",)),
-    "osm": Modality("models.modalities:OSM", ("vector",), ("osm",)),
+    "osm": Modality("models.modalities:OSM", ("tokens", "vector"), ("osm",)),
     "fusion": Modality("models.modalities:GLOBAL_FUSION", ("tokens", "vector"), ("image", "osm")),
     "fine": Modality("models.modalities:FINE_FUSION", ("tokens",), ("image", "osm")),
+    "osm_raster": Modality("models.modalities:OSM_RASTER", ("tokens", "vector"), ("osm",),
+                           draws_osm=True),
+    "image_osm_raster": Modality("models.modalities:IMAGE_OSM_RASTER", ("tokens", "vector"),
+                                 ("image", "osm"), draws_osm=True),
 }
 
 

@@ -359,6 +359,15 @@ class Rose(nn.Module):
         scaled = (raw - low) / (high - low).clamp(min=torch.finfo(raw.dtype).eps)
         return (scaled / FUSION_TEMPERATURE).exp()
 
+    def as_backbone(self, modality: str = "image", **options: Any) -> nn.Module:
+        """Return a timm-style feature extractor of this Rose, whose parameters it shares.
+
+        Arguments, methods and errors as of `models.backbone.Backbone`.
+        """
+        from models.backbone import Backbone  # which imports this module
+
+        return Backbone(self, modality, **options)
+
     @property
     def checkpoint_activations(self) -> bool:
         """Whether the image encoder recomputes its blocks in the backward pass."""

@@ -35,11 +35,11 @@ class Section:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]],
-          caption: str | None = None) -> Markup:
+          caption: str | None = None, sortable: bool = False) -> Markup:
     """Return a table that scrolls within the page where it is wide; None is shown as undefined.
 
     Columns of numbers are aligned right; the first column names the rows. A `caption` is above
-    the table, unless a heading says what it is.
+    the table, unless a heading says what it is. A click on a column's name sorts a `sortable` one.
     """
     rows = list(rows)
     sides = ["number" if any(map(_is_figure, cells))
@@ -51,7 +51,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]],
                     [element("td", _cell(cell), class_=side)
                      for cell, side in zip(row[1:], sides[1:], strict=True)]) for row in rows]
     whole = element("table", element("caption", caption) if caption else None,
-                    element("thead", head), element("tbody", body))
+                    element("thead", head), element("tbody", body),
+                    class_="sortable" if sortable else None)
     return element("div", whole, class_="scroll", tabindex="0", role="region",
                    aria_label=caption or ", ".join(map(str, header)))
 

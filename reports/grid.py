@@ -1,4 +1,4 @@
-"""The section of a grid, as `--multirun` leaves it: a row a run, the best, links to their pages."""
+"""The section of a grid, as `--multirun` leaves it: its runs compared, with links to them."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from reports.blocks import Block, Section, table
+from reports.comparison import Compared, Estimate, comparison, matrices, signs
 from reports.figures import better_of
 from reports.links import run_link
-from reports.markup import element
+from reports.markup import Markup, element
 from reports.read import number
 from utils.cli.grid import FILE, ROW, ROW_RULE
 from utils.cli.program import run_name
@@ -37,20 +38,43 @@ def grid_section(folder: Path, page: Path, report: str) -> Section:
                           f"{ROW}; make the grid again, or give the folder of a run")
     keys = list(dict.fromkeys(key for _, row in rows for key in row["swept"]))
     figures = list(dict.fromkeys(name for _, row in rows for name in row.get("figures", {})))
-    failed = [row for _, row in rows if "error" in row]
-    header = ["run", *keys, *map(label_of, figures), *["error"] * bool(failed)]
-    shown = [[run_link(run, str(row["number"] + 1), page, report),
-              *(row["swept"].get(key) for key in keys),
-              *(format_number(number(row.get("figures", {}).get(name))) for name in figures),
-              *[row.get("error", "")] * bool(failed)] for run, row in rows]
+    names = [name for name in figures if name.removesuffix("_std") not in figures or
+             not name.endswith("_std")]
+    done = [_compared(run, row, keys, names, page, report) for run, row in rows
+            if "error" not in row]
+    failed = [[_link(run, row, page, report), *(row["swept"].get(key, "") for key in keys),
+               row["error"]] for run, row in rows if "error" in row]
     lines = [f"{len(rows)} runs, which differ in {', '.join(keys) or 'nothing'}"
              + (f"; {len(failed)} of them failed." if failed else ".")]
     places = element("p", "The runs lie in ", element("code", str(folder)), "; the numbers lead to "
                      "their own pages.", class_="note")
+    blocks = [Block("All runs", [
+        matrices(done, [{}] * len(done), [name for name in names if better_of(name)]),
+        comparison(done, [], names, "run"), signs(False, False, _spread(rows)), places,
+    ])] if done else []
+    if failed:
+        blocks.append(Block("Failed runs", [table(["run", *keys, "error"], failed)]))
     return Section("Grid", f"Grid: {folder.resolve().name}", folder, lines,
-                   _best([row for _, row in rows], figures),
-                   [Block("All runs", [element("div", table(header, shown), class_="figures"),
-                                       places])])
+                   _best([row for _, row in rows], figures), blocks)
+
+
+def _compared(run: Path, row: Mapping[str, Any], keys: Sequence[str], names: Sequence[str],
+              page: Path, report: str) -> Compared:
+    figures = {name: number(value) for name, value in row.get("figures", {}).items()}
+    return Compared({key: str(row["swept"].get(key, "")) for key in keys},
+                    {name: Estimate(figures[name], figures.get(f"{name}_std", math.nan))
+                     for name in names if name in figures}, _link(run, row, page, report))
+
+
+def _link(run: Path, row: Mapping[str, Any], page: Path, report: str) -> Markup:
+    return run_link(run, str(row["number"] + 1), page, report)
+
+
+def _spread(rows: Sequence[tuple[Path, Mapping[str, Any]]]) -> str:
+    """Return what ± is in words; nothing if no run has it."""
+    several = any(name.endswith("_std") and not math.isnan(number(value)) for _, row in rows
+                  for name, value in row.get("figures", {}).items())
+    return "the standard deviation over a run's seeds" if several else ""
 
 
 def _rows(folder: Path) -> list[tuple[Path, dict[str, Any]]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from reports.attention_study import attention_study_section, is_attention_study
 from reports.blocks import Block, Section
 from reports.evaluation import RESULTS, evaluation_section, is_evaluation
 from reports.grid import FILE as GRID
@@ -14,12 +15,7 @@ from reports.markup import Markup, element
 from reports.pretraining import METRICS, RECORD, is_pretraining, pretraining_section
 from reports.record import FEATURES, SCENE
 from reports.scene import is_scene, scene_section
-from reports.study import (
-    attention_study_section,
-    is_attention_study,
-    is_study,
-    study_section,
-)
+from reports.study import is_study, study_section, unfinished
 from utils.errors import ReportError
 from utils.files import replacing
 from utils.progress import passing_bar
@@ -28,7 +24,7 @@ from utils.style import OBJECT_COLOUR, OSM_COLOUR
 REPORT = "report.html"
 _ASSETS = Path(__file__).parent / "assets"
 _COLOURS = f":root {{ --osm-colour: {OSM_COLOUR}; --object-colour: {OBJECT_COLOUR}; }}"
-_SCRIPTS = ("tabs.js", "attention.js", "map.js")
+_SCRIPTS = ("tabs.js", "sort.js", "attention.js", "map.js")
 # a study's results have those of evaluations in them, so studies are asked first
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Section]], ...] = (
     (is_scene, scene_section), (is_evaluation, evaluation_section),
@@ -78,6 +74,10 @@ def section_of(folder: Path, page: Path) -> Section:
                   "the tiles lie")
         raise ReportError(f"{folder}: holds features but no picture of them, expected {SCENE}; "
                           f"{remedy}")
+    if count := unfinished(folder):
+        raise ReportError(f"{folder}: a study that is not finished, expected {RESULTS} beside "
+                          f"the runs of its {count} model{'s' * (count > 1)}; give its command "
+                          "again, which continues, or the folders of runs that are finished")
     above = folder.resolve().parent
     remedy = (f"this is one seed of {above}, give that folder" if is_evaluation(above) else
               "give the folder that a command named as its outputs")

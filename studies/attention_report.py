@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from datasets import TileDataset
 from models.network_file import NetworkFile
+from reports import REPORT, write_report
 from studies.attention_mass import ObjectAttention
 from studies.keys import AttentionConfig
 from utils.drawing import save_figure
@@ -21,7 +22,8 @@ NOTABLE = 0.05
 
 def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention, summary: dict,
           tiles: TileDataset, figures: dict[str, Figure]) -> None:
-    """Write attention.csv, results.json and figures/ into save_path, each whole or not at all."""
+    """Write attention.csv, results.json, figures/ and their page into save_path, each whole or not
+    at all."""
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
@@ -33,10 +35,11 @@ def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention, 
     write_json(folder / "results.json", {
         **summary, "tiles_with_objects": len(np.unique(objects.tile)),
         "checkpoint": str(network.path), "checkpoint_sha256": network.sha256,
-        "config": asdict(cfg),
+        "config": asdict(cfg), **({"verdict": verdict(summary)} if summary["objects"] else {}),
     })
     for name, figure in figures.items():
         save_figure(figure, folder / "figures" / f"{name}.png")
+    write_report([folder], folder / REPORT)
 
 
 def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, summary: dict,
@@ -65,7 +68,8 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
     if summary["without_box"]:
         lines.append(f"  {summary['without_box']} objects, whose box has no area in the tile, are "
                      "left out of these figures")
-    lines += [f"Outputs in {cfg.save_path}:", "  attention.csv  each object's shares",
+    lines += [f"Outputs in {cfg.save_path}:", f"  {REPORT}    a page for the browser",
+              "  attention.csv  each object's shares",
               "  results.json   the figures above", *(f"  figures/{name}.png" for name in figures)]
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
+from models.registry import MODALITIES
 from studies.keys import MODES, StudyConfig
 from utils.cli.compose import read
 from utils.cli.program import Program
@@ -80,11 +81,12 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
     return replace(cfg, devices="1", seeds=list(study.seeds))
 
 
-def chosen_modalities(study: Any) -> list[str]:
-    """Return the study's modalities, by default all; raise ConfigError if one is not known."""
+def chosen_modalities(study: Any, mode: str = "") -> list[str]:
+    """Return the study's modalities, by default all that a `mode` of the evaluation takes; raise
+    ConfigError if one is not known."""
     choices = QUESTIONS[study.problem].modalities
     if study.modalities is None:
-        return list(choices)
+        return [name for name in choices if mode != "knn" or not MODALITIES[name].draws_osm]
     check_several("modalities", study.modalities)
     wrong = [name for name in study.modalities if name not in choices]
     if wrong:

@@ -1,6 +1,7 @@
 """What the studies of OSM's quality have in common: models trained on tiles as they are and
 measured on degraded ones, or trained anew for every degradation."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from evaluation.keys import EvaluateConfig
 from models.registry import MODALITIES
-from studies.command import IN_WORDS, chosen_modalities
+from studies.command import IN_WORDS, QUESTIONS, chosen_modalities
 from studies.keys import StudyConfig
 from utils.errors import ConfigError
 
 if TYPE_CHECKING:
-    from studies.grid import Cell
+    from studies.grid import Cell, Outcome
 
 _Value = float | str
 
@@ -100,10 +101,10 @@ def measuring(trained: EvaluateConfig, folder: str, **keys: Any) -> tuple[Evalua
                  for seed in trained.seeds)
 
 
-def split_modalities(cfg: Any, degraded: str) -> tuple[list[str], list[str]]:
+def split_modalities(cfg: Any, degraded: str, mode: str = "") -> tuple[list[str], list[str]]:
     """Return the study's modalities that read OSM objects, and the others; raise ConfigError if
     none could tell that objects are `degraded`."""
-    modalities = chosen_modalities(cfg)
+    modalities = chosen_modalities(cfg, mode)
     reading = [modality for modality in modalities if MODALITIES[modality].reads_osm]
     others = [modality for modality in modalities if modality not in reading]
     if not reading:
@@ -120,23 +121,38 @@ def conduct(study: OsmStudy, cfg: StudyConfig, rest: Sequence[str], base: Evalua
     from studies.report import Report
     from utils.tables import with_std
 
-    reading, others = split_modalities(cfg, "degraded")
+    reading, others = split_modalities(cfg, "degraded", base.mode)
     trains = study.training is not None
     cells = checked(over_folds(cfg, base, lambda cfg, base: [
-        cell for modality in chosen_modalities(cfg)
+        cell for modality in chosen_modalities(cfg, base.mode)
         for cell in study.cells(base, cfg.out, modality)]))
     if not trains:  # now, before hours of training
         setup = set_up(replace(base, modality=reading[0], fold=cells[0].runs[0].fold))
-        for value in study.values:
+        for value in (value for value in study.values if value != study.whole):
             setup.reported_tiles(degradation_of(replace(base, **study.keys(value)), 0))
     outcomes = run_cells(cells)
     where = "training and reported" if trains else outcomes[0].reported
+    degraded = degraded_baselines(outcomes, study.column, QUESTIONS[cfg.problem].score)
     report = Report(study.name, study.title, IN_WORDS[base.mode],
                     Path(cfg.out, study.subfolder), cfg, rest, outcomes,
                     study.xlabel.format(tiles=f"{where} tiles"),
                     [f"{modality} reads no OSM objects: its figures hold for every {study.one}"
-                     for modality in others])
+                     for modality in others], varying=degraded)
     report.write({modality: report.points(study.column, modality=modality)
-                  for modality in reading}, categorical=study.categorical,
+                  for modality in reading}
+                 | {f"no model: {label}": points for label, points in degraded.items()},
+                 categorical=study.categorical,
                  reference={f"{modality} alone, {with_std(mean, std)}": mean for modality in others
                             for _, mean, std in report.points(study.column, modality=modality)})
+
+
+def degraded_baselines(outcomes: Sequence["Outcome"], column: str,
+                       score: str) -> dict[str, list[tuple[float | str, float, float]]]:
+    """Return label -> points (x, score, nan) of the baselines that read OSM objects, too: those
+    whose score differs between the values of `column`."""
+    points: dict[str, dict[float | str, float]] = {}
+    for outcome in outcomes:
+        for label, figures in outcome.summaries[0]["baselines"].items():
+            points.setdefault(label, {})[outcome.cell.keys[column]] = figures[score]
+    return {label: [(x, value, math.nan) for x, value in scores.items()]
+            for label, scores in points.items() if len({*scores.values()}) > 1}

@@ -16,6 +16,7 @@ MARKERS = "os^DvP"
 TITLE_WIDTH = 80     # characters across the plot
 WIDE = 16            # greatest x over least x that makes the axis logarithmic
 LABELLED_BARS = 18   # at most
+LEGEND_PER_INCH, LEGEND_MARKER = 16, 8  # characters of a legend, and of its markers' width
 CHARACTERS_PER_INCH = 10  # of names beside one another
 CROWDED = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
 
@@ -44,7 +45,10 @@ def study_figure(series: Mapping[str, Sequence[tuple[float | str, float, float]]
     axes.spines[["top", "right"]].set_visible(False)
     handles = axes.get_legend_handles_labels()[0]
     handles = [*handles[-len(series):], *handles[: -len(series)]]  # the series first
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 4),
+    longest = max(len(handle.get_label()) for handle in handles)
+    columns = int(LEGEND_PER_INCH * figure.get_figwidth() / (longest + LEGEND_MARKER))
+    figure.legend(handles=handles, loc="outside lower center",
+                  ncols=max(min(len(handles), columns, 4), 1),
                   frameon=False, fontsize=FIGURE_FONT)
     return figure
 

@@ -40,8 +40,8 @@ class AttentionConfig:
     """Keys of `python -m studies.attention`."""
 
     checkpoint: str | None = in_network(
-        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, or "
-              "a run's folder; null: the newest")
+        None, "of a pretrained Rose: model_N.tar or .safetensors, the authors' model_120.tar, "
+              "a run's folder, or hub:USER/REPO; null: the newest")
     data_root: str = in_data(meaning="a tile dataset, in either layout",
                              why="the folder of a tile dataset; prepare_dataset.py makes one")
     cities: list[str] | None = in_data(None, "only tiles of these cities, e.g. "

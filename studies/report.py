@@ -1,23 +1,25 @@
-"""What a study leaves: NAME.csv with a row a run and seed, NAME.md, results.json, its figure."""
+"""What a study leaves: its page, NAME.csv with a row a run and seed, NAME.md, results.json, its
+figure."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from evaluation.results import read_seed
+from reports import REPORT, write_report
 from reports.figures import better_of, with_interval
 from studies.command import QUESTIONS, Question
 from studies.differences import ALL_PAIRS, HEADER, Difference, differences_of
 from studies.figures import study_figure
 from studies.grid import Outcome
 from studies.keys import StudyConfig
-from utils.drawing import save_figure
+from utils.drawing import save_figures
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
-from utils.tables import format_number, label_of, markdown_table
+from utils.tables import NOTHING, format_number, label_of, markdown_table
 
 _POINT = tuple[float | str, float, float]  # of a line: x, mean, standard deviation
 
@@ -36,6 +38,7 @@ class Report:
     xlabel: str                # what the plot's x are
     notes: Sequence[str] = ()  # what else a reader of the figures must know
     same_baselines: bool = True  # False: cells report other tiles, and each has its own
+    varying: Collection[str] = ()  # baselines that read the objects, and are among the series
 
     @property
     def question(self) -> Question:
@@ -71,7 +74,6 @@ class Report:
         figure = study_figure(series, self.xlabel, f"{label_of(score)} on the {reported} tiles",
                               self.headline, categorical,
                               {**(reference or {}), **self._baseline()})
-        picture = self.folder / "figures" / f"{self.name}.png"
         table = self.folder / f"{self.name}.md"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_csv(self.folder / f"{self.name}.csv", [
@@ -81,9 +83,11 @@ class Report:
         write_json(self.folder / "results.json", self._summary())
         with replacing(table) as temporary:
             temporary.write_text(f"# {self.headline}\n\n{self._text()}\n", encoding="utf-8")
-        save_figure(figure, picture)
-        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {table.name}, "
-              f"{self.name}.csv, results.json, figures/{picture.name}; and a folder for each cell")
+        save_figures({self.name: figure}, self.folder / "figures")
+        write_report([self.folder], self.folder / REPORT)
+        print(f"\n{self.headline}\n\n{self._text()}\n\nOutputs in {self.folder}: {REPORT}, a page "
+              f"for the browser, {table.name}, {self.name}.csv, results.json, "
+              f"figures/{self.name}.png; and a folder for each cell")
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
@@ -97,13 +101,12 @@ class Report:
                 with_interval(*outcome.spread.get(name, (math.nan, None)), ends.get(name))
                 for name in columns)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
-        notes = []
-        for label, values in self._baselines.items():
-            figures = [f"{label_of(name)} {self._range_of_baseline(label, name)}"
-                       for name in columns if name in values]
-            notes.append(f"without a model, {label}: {', '.join(figures)}")
+        for label, each in self._baselines_of_cells().items():
+            rows.append([f"no model: {label}", *[NOTHING] * (len(keys) - 1), *(
+                _range([values[name] for values in each]) if name in each[0] else NOTHING
+                for name in columns)])
         return "\n".join([markdown_table([*keys, *map(label_of, columns)], rows), "",
-                          *(f"- {note}" for note in [*notes, *self.notes, *self._remarks()]),
+                          *(f"- {note}" for note in [*self.notes, *self._remarks()]),
                           *self._differences_text()])
 
     def _differences_text(self) -> list[str]:
@@ -149,18 +152,25 @@ class Report:
         if not self.same_baselines:
             return {}
         scores = {f"no model: {label}": values[self.question.score]
-                  for label, values in self._baselines.items()}
+                  for label, values in self._baselines.items() if label not in self.varying}
         known = {label: value for label, value in scores.items() if not math.isnan(value)}
         best = max(known, key=known.get, default=None)
         return {best: known[best]} if known else {}
 
-    def _range_of_baseline(self, label: str, figure: str) -> str:
-        """Return a figure of a baseline: of all cells, if they differ by design."""
-        last = self._baselines[label][figure]
-        values = [last] if self.same_baselines else [
-            outcome.baselines[label][figure] for outcome in self.outcomes
-            if label in outcome.baselines]
-        return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
+    def _baselines_of_cells(self) -> dict[str, list[dict[str, float]]]:
+        """Return label -> a baseline's figures: those of every cell, if cells report other tiles,
+        or it reads objects that cells degrade; what a label says of a cell, in brackets, is left
+        out where tiles are others."""
+        if self.same_baselines:
+            return {label: [outcome.baselines[label] for outcome in self.outcomes
+                            if label in outcome.baselines]
+                    if label in self.varying else [values]
+                    for label, values in self._baselines.items()}
+        each: dict[str, list[dict[str, float]]] = {}
+        for outcome in self.outcomes:
+            for label, values in outcome.baselines.items():
+                each.setdefault(label.partition(" (")[0], []).append(values)
+        return each
 
     @property
     def _baselines(self) -> dict[str, dict[str, float]]:
@@ -182,6 +192,10 @@ class Report:
                       for outcome in self.outcomes],
             "differences": [each.record for each in self._differences],
         }
+
+
+def _range(values: Sequence[float]) -> str:
+    return " to ".join(dict.fromkeys(map(format_number, (min(values), max(values)))))
 
 
 def _of_cell(outcome: Outcome) -> dict[str, Any]:

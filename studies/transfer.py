@@ -48,13 +48,16 @@ def main(cfg: TransferConfig, rest: list[str]) -> None:
     for city in targets:  # now, before hours of training
         set_up(replace(base, train_cities=[sources[0]], test_cities=[city],
                        fold=cells[0].runs[0].fold))
+    order = [*sources, ALL_OTHERS]
     outcomes = run_cells(cells)
+    outcomes.sort(key=lambda outcome: targets.index(outcome.cell.keys["test_city"]))
+    outcomes.sort(key=lambda outcome: order.index(outcome.cell.keys["train_city"]))
     report = Report("transfer", "Transfer between cities",
                     f"modality {base.modality}, {IN_WORDS[base.mode]}", Path(cfg.out), cfg, rest,
                     outcomes, "city of the test tiles", same_baselines=False)
-    trained_on = dict.fromkeys(outcome.cell.keys["train_city"] for outcome in outcomes)
-    report.write({f"trained on {source}": report.points("test_city", train_city=source)
-                  for source in trained_on}, categorical=True)
+    points = {source: report.points("test_city", train_city=source) for source in order}
+    report.write({f"trained on {source}": own for source, own in points.items() if own},
+                 categorical=True)
 
 
 def cities_of_dataset(base: EvaluateConfig) -> list[str]:
@@ -69,7 +72,8 @@ def cities_of_dataset(base: EvaluateConfig) -> list[str]:
     if len(cities) < 2:
         raise TileError(f"{base.data_root}: has tiles of {len(cities)} city ({', '.join(cities)}), "
                         "expected two or more to transfer between; make those of another one with "
-                        f"prepare_dataset.py out={base.data_root} city=..., or give cities= more")
+                        f"prepare_dataset.py out={base.data_root} city=..., or name more with "
+                        "cities=")
     return cities
 
 

@@ -39,14 +39,14 @@ def random_city(city: str = "lima", count: int = 13, side: int = 224) -> list[Ti
 
 
 def write_compact(root: Path, tiles: list[Tile], city: str = "lima", dealt: int = 4,
-                  meta: dict = META) -> Path:
+                  meta: dict = META, text: np.ndarray = TEXT) -> Path:
     """Write a compact dataset of the tiles, dealt to parts of `dealt` tiles each."""
     root.mkdir(parents=True, exist_ok=True)
     parts = [root.with_name(f"{root.name}-{city}-{first}.part")
              for first in range(0, len(tiles), dealt)]
     for number, part in enumerate(parts):
         write_part(part, tiles[number * dealt:(number + 1) * dealt])
-    join_parts(parts, root / CITIES / city, TEXT, meta)
+    join_parts(parts, root / CITIES / city, text, meta)
     for part in parts:
         part.unlink()
     return root

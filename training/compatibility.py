@@ -1,6 +1,8 @@
 """Which checkpoint to use, and whether it fits the tiles."""
 
+import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,7 @@ def check_pretrainable(tiles: TileDataset) -> None:
     check_modalities(tiles, MODALITIES, "pretraining", "prepare them with raster= and osm=, or "
                      "leave pretraining out: an evaluation learns from tiles of one kind with "
                      "mode=scratch and modality=image or modality=osm")
+    check_one_text(tiles)
 
 
 def node_width(tiles: TileDataset) -> int:
@@ -82,24 +85,51 @@ def check_node_width(checkpoint: Path, width: int, tiles: TileDataset) -> None:
 
 def check_tiles_text(network: NetworkFile, tiles: TileDataset) -> None:
     """Raise CheckpointError if the network was trained on another encoder's text vectors."""
-    here = tiles.describe().get("text", {}).get("name")
-    check_text(network.path, network.tiles, here,
+    check_text(network.path, network.tiles, tiles.describe().get("text"),
                "prepare the tiles with text={}, or choose another checkpoint")
 
 
-def check_text(checkpoint: Path | str, known: dict[str, Any], here: str | None,
+def check_text(checkpoint: Path | str, known: dict[str, Any], here: dict[str, Any] | None,
                remedy: str) -> None:
-    """Raise CheckpointError if `checkpoint` was trained with another text encoder than `here`.
+    """Raise CheckpointError if `checkpoint` was trained with other text vectors than those `here`.
 
     Args:
         known: the tiles that it was trained on, as of `TileDataset.describe`.
-        remedy: for the message, with {} for the name of its own encoder.
+        here: how the vectors are made, as `TextEncoder.describe` has it; None: not known.
+        remedy: for the message, with {} for the keys that make vectors as it knows them.
     """
     trained = known.get("text")
-    if trained and here and trained["name"] != here:
-        raise CheckpointError(f"{checkpoint}: was trained on tiles with text={trained['name']}, "
-                              f"and here is text={here}, whose vectors mean nothing to it; "
-                              f"{remedy.format(trained['name'])}")
+    if trained and here and text_identity(trained) != text_identity(here):
+        keys = text_keys(trained, here)
+        raise CheckpointError(f"{checkpoint}: was trained on tiles with text={keys}, and here is "
+                              f"text={text_keys(here, trained)}, whose vectors mean nothing to "
+                              f"it; {remedy.format(keys)}")
+
+
+def text_identity(text: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what two text vectors must have in common to be compared."""
+    return text.get("name"), text.get("digest"), text.get("describe", "value")
+
+
+def text_keys(text: dict[str, Any], other: dict[str, Any]) -> str:
+    """Return the values of text=, and of its keys that tell it from another, as a command line has
+    them."""
+    keys = [str(text.get("name"))]
+    if text.get("digest") and text["digest"] != other.get("digest"):
+        keys.append(shlex.quote(f"text.model={text.get('model')}"))
+    if text.get("describe", "value") != other.get("describe", "value"):
+        keys.append(f"text.describe={text.get('describe', 'value')}")
+    return " ".join(keys)
+
+
+def check_one_text(tiles: TileDataset) -> None:
+    """Raise TileError if the tiles' cities differ in how tags became text vectors."""
+    cities = [(city, meta["text"]) for city, meta in tiles.meta.items() if meta.get("text")]
+    for (first, text), (city, other) in pairwise(cities):
+        if text_identity(text) != text_identity(other):
+            raise TileError(f"{tiles.root}: {first} has text={text_keys(text, other)}, and {city} "
+                            f"text={text_keys(other, text)}, whose vectors do not mix; choose "
+                            f"cities of one kind with cities={first}, or prepare {city} again")
 
 
 def check_image_size(network: Path | str, patch: int, image_size: int) -> None:

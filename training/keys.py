@@ -133,8 +133,9 @@ class TrainConfig(MachineKeys):
         result=False)
     pretrained: bool = in_network(False, "start the ViT from timm's weights", result=False)
     image_weights: str | None = image_weights_key()
-    graph_in_dim: int = in_network(524, "node width without the label code", least=16,
-                                   most=65_536)
+    graph_in_dim: int | None = in_network(
+        None, "node width without the label code; null: as the tiles have it, 524 with text "
+              "vectors of 512", least=16, most=65_536)
     graph_out_dim: int = in_network(128, "width of a node's embedding", least=1, most=65_536)
     img_mask_ratio: float = in_network(0.75, "share of patches masked", above=0, below=1)
     osm_mask_ratio: float = in_network(0.15, "share of OSM objects masked", above=0, below=1)

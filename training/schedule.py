@@ -102,13 +102,18 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def build_downstream_optimizer(encoder: nn.Module, head: nn.Module, lr: float, head_lr: float,
-                               weight_decay: float, layer_decay: float = 1.0) -> torch.optim.Adam:
-    """Return Adam on trainable parameters, with a rate for the encoder and one for the head, whose
-    group is the last. With a `layer_decay` below 1 the encoder is a Rose, as in `build_optimizer`.
+                               weight_decay: float, layer_decay: float = 1.0,
+                               extra: nn.Module | None = None,
+                               extra_lr: float = 0.0) -> torch.optim.Adam:
+    """Return Adam on trainable parameters, with a rate for the encoder, one for an `extra` module
+    if there is one, and one for the head, whose group is the last. With a `layer_decay` below 1
+    the encoder is a Rose, as in `build_optimizer`.
     """
     groups = [([parameter for _, parameter in parameters], lr * scale)
               for scale, parameters in _by_rate(encoder, layer_decay)]
-    groups.append(([p for p in head.parameters() if p.requires_grad], head_lr))
+    for module, rate in ((extra, extra_lr), (head, head_lr)):
+        if module is not None:
+            groups.append(([p for p in module.parameters() if p.requires_grad], rate))
     return torch.optim.Adam([{"params": parameters, "lr": rate, "base_lr": rate}
                              for parameters, rate in groups if parameters],
                             weight_decay=weight_decay, fused=True)

@@ -67,13 +67,12 @@ class BandGraphs:
     codes: np.ndarray        # [e]
     edge_starts: np.ndarray  # [tiles + 1] where each tile's edges begin
 
-    def of(self, number: int, text: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the graph's fields of the band's tile `number`; `text` [codes] is the text row of
-        each label code."""
+    def of(self, number: int) -> dict[str, np.ndarray]:
+        """Return the graph's fields of the band's tile `number`."""
         nodes = slice(*self.clips.starts[number:number + 2])
         links = slice(*self.edge_starts[number:number + 2])
-        label = self.clips.code[nodes]
-        return {"geometry": self.columns[nodes], "text": text[label], "label": label,
+        return {"geometry": self.columns[nodes], "text": self.clips.text[nodes],
+                "label": self.clips.code[nodes],
                 "edges": self.edges[:, links] - nodes.start, "codes": self.codes[links]}
 
 
@@ -83,6 +82,7 @@ class _Clips:
 
     geometry: np.ndarray  # [n]
     code: np.ndarray      # [n] label codes
+    text: np.ndarray      # [n] rows of the text table
     tile: np.ndarray      # [n]
     starts: np.ndarray    # [tiles + 1] where each tile's clips begin
     flat: int             # clips left out for want of area
@@ -154,7 +154,7 @@ def _make_tiles(job: Job, band: Band, report: BandReport) -> list[Tile]:
             land_use = job.land_use.tile(tuple(bounds[number]), job.crs, job.grid.tile_px)
         tiles.append(Tile(
             name=job.name(band, number), image=image, land_use=land_use,
-            **graphs.of(number, job.spool.labels.text),
+            **graphs.of(number),
             totals={kind: float(values[index]) for kind, values in totals.items()
                     if not np.isnan(values[index])},
         ))
@@ -208,7 +208,7 @@ def _count(report: BandReport, tiles: list[Tile], job: Job) -> None:
 def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
     """Return the band's objects cut to its tiles, ordered by tile, layer, and as in the source."""
     box = bounds[0, 0], bounds[0, 1], bounds[-1, 2], bounds[-1, 3]
-    geometry, code = job.spool.of_row(band.row, box[0], box[2])
+    geometry, code, text = job.spool.of_row(band.row, box[0], box[2])
     large = shapely.get_num_coordinates(geometry) >= CUT_FIRST
     geometry[large] = _cut(geometry[large], np.array(box))
     boxes = shapely.box(*bounds.T)
@@ -219,9 +219,9 @@ def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
     solid = shapely.area(clips) > 0
     # of the others, some only share their boxes with the tile
     flat = shapely.intersects(geometry[member[~solid]], boxes[tile[~solid]])
-    tile, clips, code = tile[solid], clips[solid], code[member[solid]]
+    tile, clips, member = tile[solid], clips[solid], member[solid]
     starts = np.searchsorted(tile, np.arange(len(bounds) + 1))
-    return _Clips(clips, code, tile, starts, int(flat.sum()))
+    return _Clips(clips, code[member], text[member], tile, starts, int(flat.sum()))
 
 
 def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:

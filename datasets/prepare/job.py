@@ -78,7 +78,7 @@ class Job:
     crs: str          # of the raster, as WKT
     mosaic: Mosaic | BareGround
     spool: Spool
-    text: np.ndarray  # [values, width] text vectors of `spool.labels.values`
+    text: np.ndarray  # [texts, width] text vectors of `spool.texts()`
     land_use: LandUse | None
     # the sources of population and CO2, by the folder of the release's layout
     totals: dict[str, Zonal]
@@ -106,14 +106,12 @@ def made_folder(folder: Path) -> Path:
 
 
 def describe_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic | BareGround,
-                 text: np.ndarray, sources: dict, points: dict[str, Points]) -> None:
-    """Write what `open_job` reads; the spool must exist already. `sources` holds the arguments of
-    `LandUse` under "label" and of `Zonal` under "pop" and "CO2", as far as there are sources, and
-    `points` what those of points have near the imagery."""
+                 sources: dict, points: dict[str, Points]) -> None:
+    """Write what `open_job` reads; the spool, text.json and text.npy must exist already. `sources`
+    holds the arguments of `LandUse` under "label" and of `Zonal` under "pop" and "CO2", as far as
+    there are sources, and `points` what those of points have near the imagery."""
     for name in ("parts", "reports"):
         (folder / name).mkdir(exist_ok=True)
-    with replacing(folder / "text.npy") as temporary, temporary.open("wb") as file:
-        np.save(file, text)
     described = {"rules": asdict(rules), "grid": grid.to_dict(), "mosaic": mosaic.to_dict(),
                  "sources": sources,
                  "points": {kind: table.save(folder / _table(kind))
@@ -168,7 +166,7 @@ def _opened(folder: str, description: bytes) -> Job:
     return Job(
         path, TileRules(**described["rules"]), TileGrid.from_dict(described["grid"]),
         mosaic.crs.to_wkt(), mosaic, spool,
-        read_array(path / "text.npy", "f", (len(spool.labels.values), None), remedy(path),
+        read_array(path / "text.npy", "f", (spool.text_count, None), remedy(path),
                    PrepareError, mmap=True),
         LandUse(**sources["label"]) if "label" in sources else None,
         {kind: Zonal(**sources[kind], points=points.get(kind)) for kind in TOTALS

@@ -79,8 +79,9 @@ def prepare_tiles(raster: str | Path | None, osm: str | Path | None, out: str | 
     settings = Settings.of(raster=raster, osm=osm, out=out, city=city, **keys)
     if settings.scheduler:
         check_scheduler(settings.scheduler)
-    layers = load_layers(settings.layers, settings.default_tags)
-    encoder = text_encoder(**asdict(settings.text))
+    text = asdict(settings.text)
+    layers = load_layers(settings.layers, settings.default_tags, text.pop("describe") or "value")
+    encoder = text_encoder(**text)
     ground, local = _opened(settings, layers, progress)
     with ground as mosaic:
         preparation = _Preparation(settings, layers, encoder, mosaic, local, progress)
@@ -334,7 +335,7 @@ class _Preparation:
             "label_layers": spool.labels.layers,
             "text": read_json(job.folder / "text.json", Table(Anything()), remedy(job.folder),
                               PrepareError),
-            "text_values": spool.labels.values,  # of the text table's rows
+            "text_values": spool.texts(),  # of the text table's rows
             "keys": self.settings.of_result(),
             "counts": {
                 "tiles": total.tiles, "nodes": total.nodes, "edges": total.edges,

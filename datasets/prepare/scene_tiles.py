@@ -59,7 +59,7 @@ class SceneTiles(Dataset):
         graphs = band_graphs(job, band)
         numbers, images, valid = zip(*cuts, strict=True)
         tiles = [Tile(name=job.name(band, number), image=np.moveaxis(image, -1, 0),
-                      **graphs.of(number, job.spool.labels.text))
+                      **graphs.of(number))
                  for number, image in zip(numbers, images, strict=True)]
         return SceneBand(
             band.row, [band.first + number for number in numbers],

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets.keys import TEXTS, PrepareConfig, TextConfig
+from datasets.keys import TEXTS, PrepareConfig, TextConfig, text_of_result
 from datasets.prepare.targets.cell_size import CellSize
 from datasets.remote.urls import without_secrets
 from datasets.split_lists import SplitRules
@@ -83,7 +83,8 @@ class Settings(PrepareConfig):
 
     def of_result(self) -> dict[str, Any]:
         """Return the keys that the tiles depend on, without what is secret in an address."""
-        return {**result_values(self), "raster": self.raster and without_secrets(self.raster)}
+        return {**result_values(self), "raster": self.raster and without_secrets(self.raster),
+                "text": text_of_result(self.text)}
 
 
 def _text_keys(text: str | dict[str, Any] | TextConfig) -> TextConfig:

@@ -34,6 +34,7 @@ from utils.errors import PrepareError
 from utils.files import is_sealed, replacing, seal
 
 _SEAL = "seal.json"  # of the spool's files
+_TEXTS = 4096        # encoded at a time
 
 
 @dataclass(frozen=True)
@@ -71,16 +72,9 @@ def build_job(folder: Path, rules: TileRules, grid: TileGrid, mosaic: Mosaic | B
         say(_losses(objects.osm, Spool(spool).census))
         seal(spool / _SEAL, [path.name for path in spool.iterdir() if path.is_file()])
     if not is_described(folder):
-        values = Spool(spool).labels.values
-        announce(f"encoding {len(values)} tag values with text={objects.encoder.name}",
-                 progress and bool(values))
-        vectors = objects.encoder.encode(values)
+        _encode(folder, Spool(spool).texts(), objects, progress)
         say(objects.encoder.notes)
-        with replacing(folder / "text.json") as temporary:
-            temporary.write_text(json.dumps(objects.encoder.describe(), ensure_ascii=False),
-                                 encoding="utf-8")
-        describe_job(folder, rules, grid, mosaic, np.asarray(vectors), sources,
-                     points or {})
+        describe_job(folder, rules, grid, mosaic, sources, points or {})
     return open_job(str(folder.resolve()))
 
 
@@ -88,6 +82,25 @@ def announce(step: str, progress: bool) -> None:
     """Name the step that comes next, past any progress bar."""
     if progress:
         tqdm.write(step)
+
+
+def _encode(folder: Path, texts: list[str], objects: Objects, progress: bool) -> None:
+    """Write the vectors of texts to text.npy, a piece at a time, and how they were made to
+    text.json."""
+    encoder, how = objects.encoder, objects.layers.describe
+    what = "tag values" if how == "value" else f"texts (text.describe={how})"
+    announce(f"encoding {len(texts)} {what} with text={encoder.name}", progress and bool(texts))
+    pieces = tqdm(range(0, len(texts), _TEXTS), unit_scale=_TEXTS, unit=" texts", leave=False,
+                  desc="text", disable=not progress or len(texts) <= _TEXTS)
+    with replacing(folder / "text.npy") as temporary, temporary.open("wb") as file:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), encoder.width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in pieces:
+            vectors = encoder.encode(texts[start:start + _TEXTS])
+            file.write(np.ascontiguousarray(vectors, "<f4").tobytes())
+    described = {**encoder.describe(), **({} if how == "value" else {"describe": how})}
+    with replacing(folder / "text.json") as temporary:
+        temporary.write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
 
 
 def _read_objects(spool: Path, grid: TileGrid, mosaic: Mosaic | BareGround, objects: Objects,
@@ -128,7 +141,8 @@ def _without_wraps(chunks: Iterable[OsmObjects], census: Census) -> Iterator[Osm
         west, _, east, _ = shapely.bounds(chunk.geometry).T
         kept = east - west < 180
         census.withdraw(chunk.layer[~kept])
-        yield OsmObjects(chunk.layer[kept], chunk.value[kept], chunk.geometry[kept])
+        yield OsmObjects(chunk.layer[kept], chunk.value[kept], chunk.text[kept],
+                         chunk.geometry[kept])
 
 
 def _crs_of_objects(mosaic: Mosaic) -> CRS:

@@ -13,6 +13,7 @@ PERIMETER = -12             # clipped perimeter / tile perimeter
 CORNERS = slice(-11, -3)    # x1 y1 .. x4 y4 of the minimum rotated box
 CENTROID = slice(-3, -1)    # x y
 LABEL = -1                  # integer code of the tag value
+NO_LABEL = -1.0             # in that column: an object whose tag is not told
 
 GEOMETRY_WIDTH = 12        # columns AREA to CENTROID of a node row
 TOTALS = ("pop", "CO2")    # what a tile may have a sum of, by the names of the release's folders

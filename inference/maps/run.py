@@ -20,6 +20,7 @@ from inference.result_folder import ResultFolder
 from inference.scene import Scene, check_lone_keys, open_scene, request_of, scene_name
 from models.heads import Head, RegressionHead, SegmentationHead
 from models.network_file import BEST, NetworkFile
+from models.osm_raster import ANY_TILE
 from reports import REPORT, write_report
 from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side
@@ -81,8 +82,11 @@ def run(cfg: PredictConfig) -> SceneMap:
     if cfg.raster is None and model.modality.reads_image:
         raise CheckpointError(f"{cfg.checkpoint}: reads the image "
                               f"(modality={network.head.modality}), and raster=null has none; "
-                              "pass the place's imagery as raster=, or a checkpoint of "
-                              "evaluate_pop_fusion.py modality=osm")
+                              "pass the place's imagery as raster=, or a checkpoint of an "
+                              "evaluation with modality=osm")
+    if cfg.osm is None and not model.modality.reads_image:
+        raise CheckpointError(f"{cfg.checkpoint}: reads OSM alone, and there is no osm= to read; "
+                              "pass the place's OSM data, or a checkpoint of another modality")
     kind = KINDS[type(network.head)](model, network.head, cfg)
     tile_px = cfg.tile_px or network.tiles.get("tile_px", TILE_PX)
     check_side("tile_px", tile_px, model.rose.image_encoder.patch, network.path,
@@ -140,6 +144,9 @@ def _make(cfg: PredictConfig, kind: MapKind, scene: Scene, work: ResultFolder,
 def _make_strips(cfg: PredictConfig, kind: MapKind, tiles: SceneTiles, strips: Strips) -> None:
     """Make the missing strips in this process; others cut tiles for it."""
     fabric, grid, first = launch_single(cfg.accelerator, cfg.precision), tiles.grid, strips.done
+    labels = tiles.job.spool.labels
+    kind.model.know_tags({ANY_TILE: [f"{layer}/{name}" for layer, name in
+                                     zip(labels.layers, labels.names, strict=True)]})
     if first:
         say([f"resuming the work of a stopped run: {first} of {strips.count} rows of tiles "
              "are done"])
@@ -162,8 +169,9 @@ def find_finetuned(path: Path) -> Path:
     files = sorted([*path.glob(BEST), *path.glob(f"seed_*/{BEST}")])
     if not files:
         raise CheckpointError(f"{path}: holds no fine-tuned model ({BEST}, seed_0/{BEST}), "
-                              "expected the folder of an evaluation; make one with "
-                              "evaluate_seg_fusion.py or evaluate_pop_fusion.py")
+                              "expected the folder of an evaluation other than by mode=knn, "
+                              "which keeps none; make one with evaluate_seg_fusion.py or "
+                              "evaluate_pop_fusion.py")
     if len(files) > 1:
         say([f"{path} holds {len(files)} models, of a seed each; {files[0]} is taken"])
     return files[0]

@@ -26,7 +26,7 @@ from inference.predict import Rows
 from inference.scene import Scene
 from models.downstream import Regressor
 from models.heads import RegressionHead
-from utils.errors import CheckpointError, ConfigError
+from utils.errors import ConfigError
 from utils.files import digest_of, replacing
 from utils.progress import say, say_if_slow
 
@@ -44,8 +44,6 @@ class TotalsMap(MapKind):
     """A strip, of one row of tiles, holds estimate, share of the tile that has imagery, and number
     of OSM objects of each tile [3, 1, columns] float64; nan where there is no imagery at all.
     Without a raster the share is that inside the area, under another name.
-
-    Raise CheckpointError if the model reads OSM alone, and there is none.
     """
 
     name, edges, overlap = "totals", "exceed", 0.0
@@ -62,10 +60,6 @@ class TotalsMap(MapKind):
                               "tiles, and what two tiles share would count twice; leave overlap= "
                               "out")
         self.share = "imagery" if cfg.raster is not None else "inside"
-        if not model.modality.reads_image and cfg.osm is None:
-            raise CheckpointError(f"{cfg.checkpoint}: reads OSM alone, and there is no osm= to "
-                                  "read; pass the place's OSM data, or a checkpoint of another "
-                                  "modality")
         self.zones = cfg.zones and Path(cfg.zones)
         self.title, self.column = _TITLE[head.target], _COLUMN[head.target]
         self.unit = UNITS[head.target]

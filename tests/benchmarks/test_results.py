@@ -18,6 +18,7 @@ ROWS = {
                   "Rose, 60 nodes, bf16, compiled", "activations again",
                   "land use, global fusion, 60 nodes", "land use, fine fusion, 60 nodes",
                   "population, global fusion, 60 nodes"],
+    "encoders": ["plain pass, s", "step, own", "test_vit2"],
     "cost": ["ViT, whole image", "forward and backward", "PyTorch's count",
              "to the device, a tile", "AdamW's two moments", "64 GPUs"],
     "loader": ["compact", "release"],

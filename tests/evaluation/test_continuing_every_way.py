@@ -18,6 +18,7 @@ from tests.evaluation.evaluating import (
 
 WAYS = [*(("seg", modality, f"decoder={decoder}") for modality in ("image", "fusion", "fine")
           for decoder in ("linear", "mask_transformer")),
+        ("seg", "fusion", "decoder=pyramid"),
         *(("pop", modality, "target_scale=standard") for modality in ("image", "osm", "fusion"))]
 
 

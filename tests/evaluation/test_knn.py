@@ -1,5 +1,7 @@
 """mode=knn: the nearest training patches and tiles answer, and it is the field's arithmetic."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,6 @@ from evaluation import knn
 from evaluation.knn import class_shares
 from models.network_file import load_rose
 from tests.evaluation.evaluating import configure, made, rows, run, stored
-from tests.models.conftest import SMALL  # noqa: F401
 from utils.errors import RoseError
 
 KNN = ("mode=knn", "modality=image", "accelerator=cpu", "num_workers=0")
@@ -35,25 +36,19 @@ def by_hand(queries, keys, targets, k):
 def test_patches_vote_as_the_field_says(tiny, parts, tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(knn, "CHUNK", chunk)
     rose, dataset = parts
-    found = stored(made(configure("seg", *tiny, *KNN), tmp_path / "run"))
+    found = stored(made(configure("seg", *tiny, *KNN), tmp_path))
+    assert (found["epochs"], found["config"]["knn_k"]) == ({"0": 0}, 5)
     labels = LabelledTiles(dataset, range(5), "land_use")
     with torch.no_grad():
-        tokens = rose.encode_image(collate([dataset[i] for i in range(5)])[0])[:, 1:]  # [5, 4, D]
-    shares = torch.cat([class_shares(labels.target_of(i), 16, 9) for i in range(3)])  # [12, 9]
+        tokens = rose.encode_image(collate([dataset[i] for i in range(5)])[0])[:, 1:]    # [5, 4, D]
+    shares = torch.cat([class_shares(labels.target_of(i), 16, 9) for i in range(3)])       # [12, 9]
     cosines, targets = by_hand(tokens[4], tokens[:3].flatten(0, 1), shares, 5)
-    weights = (cosines / 0.07).exp()
-    votes = (weights[..., None] * targets).sum(1) / weights.sum(1, keepdim=True)       # [4, 9]
+    weights = (cosines / 0.07).exp()                                                        # [4, 5]
+    votes = (weights[..., None] * targets).sum(1) / weights.sum(1, keepdim=True)            # [4, 9]
     pixels = F.interpolate(votes.T.reshape(1, 9, 2, 2), (32, 32), mode="bilinear").argmax(1)
-    truth = labels.target_of(4)
-    right = float((pixels[0] == truth).float().mean())
-    assert float(rows(tmp_path / "run/seed_0/predictions.csv")[0]["pixel_accuracy"]) == right
-    assert np.trace(np.array(found_confusion(tmp_path))) == round(right * 1024)
-    assert found["epochs"] == {"0": 0}
-    assert found["config"]["knn_k"] == 5
-
-
-def found_confusion(folder):
-    return stored(folder / "run/seed_0")["confusion"]
+    right = float((pixels[0] == labels.target_of(4)).float().mean())
+    assert float(rows(tmp_path / "seed_0/predictions.csv")[0]["pixel_accuracy"]) == right
+    assert np.trace(np.array(stored(tmp_path / "seed_0")["confusion"])) == round(right * 1024)
 
 
 def test_tiles_are_the_mean_of_the_nearest(tiny, parts, tmp_path):
@@ -67,7 +62,7 @@ def test_tiles_are_the_mean_of_the_nearest(tiny, parts, tmp_path):
     assert float(estimate["estimate"]) == pytest.approx(nearest.mean().item(), rel=1e-5)
 
 
-def test_unknown_pixels_have_no_share_and_unknown_patches_no_vote():
+def test_unknown_pixels_have_no_share_and_unknown_patches_no_vote(parts, monkeypatch):
     label = torch.full((4, 6), 255)
     label[:2, :2] = torch.tensor([[0, 0], [1, 255]])
     label[2:, 4:] = 2
@@ -75,11 +70,12 @@ def test_unknown_pixels_have_no_share_and_unknown_patches_no_vote():
     assert shares[0].tolist() == pytest.approx([2 / 3, 1 / 3, 0])
     assert shares[5].tolist() == [0, 0, 1]
     assert shares[1:5].isnan().all()
-    vote = knn.PatchVote(1, 3, 2)
-    tiles = type("Tiles", (), {"target_of": lambda self, i: label, "__len__": lambda self: 1})()
-    keys = torch.eye(6).numpy()
-    vote.remember(tiles, torch.device("cpu"), lambda: type("Features", (), {"values": keys})())
-    assert vote(torch.eye(6)[None, 1:2] + 0.1 * torch.eye(6)[5]).flatten().tolist() == [0, 0, 1]
+    vote = knn.PatchVote(1, 3, side=2)
+    monkeypatch.setattr(LabelledTiles, "target_of", lambda self, index: label)
+    vote.remember(LabelledTiles(parts[1], [0], "land_use"), torch.device("cpu"),
+                  lambda: SimpleNamespace(values=np.eye(6, dtype=np.float32)))
+    query = torch.tensor([0, 1, 0, 0, 0, 0.1])  # nearest to the second, then to the last
+    assert vote(query[None]).flatten().tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("modality", ["fusion", "fine"])
@@ -109,9 +105,8 @@ def test_what_it_says_and_draws(tiny, tmp_path, capsys):
 
 
 BAD = {
-    "fewer tiles than k": ("pop", [], "tiles: 3 training tiles have a target, "
-                                      "expected knn_k=5 or more; pass a smaller knn_k=, or a "
-                                      "longer"),
+    "fewer tiles than k": ("pop", [], "tiles: 3 training tiles have a target, expected knn_k=5 or "
+                                      "more; pass a smaller knn_k=, or a longer list"),
     "fewer patches than k": ("seg", ["knn_k=13"], "tiles: 12 patches of the training tiles have"),
     "no neighbour": ("seg", ["knn_k=0"], "knn_k=0: must be 1 or more"),
 }

@@ -11,8 +11,9 @@ from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import ModelError
 
 
-@pytest.mark.parametrize("decoder", ["linear", "mask_transformer", "pyramid"])
-@pytest.mark.parametrize("modality", ["image", "fusion", "fine"])
+@pytest.mark.parametrize(("modality", "decoder"), [
+    (modality, decoder) for modality in registry.segmentation_modalities()
+    for decoder in registry.decoder_names() if (modality, decoder) != ("osm", "pyramid")])
 def test_segmenter(modality, decoder):
     segmenter = build_segmenter(randomise(build_rose(SMALL)), modality, decoder, num_classes=5)
     logits = segmenter(random_images(3, 64, 96), random_graphs([4, 0, 1]))
@@ -21,7 +22,7 @@ def test_segmenter(modality, decoder):
     assert_trained_parts_get_gradients(segmenter)
 
 
-@pytest.mark.parametrize("modality", ["image", "fusion", "osm"])
+@pytest.mark.parametrize("modality", registry.regression_modalities())
 def test_regressor(modality):
     regressor = build_regressor(randomise(build_rose(SMALL)), modality)
     regressor.decoder.bias.data.fill_(100.0)  # away from the ReLU's zero
@@ -103,6 +104,12 @@ def test_a_pyramid_reads_all_scales_and_answers_on_the_finest():
     # 3 x 3 pixels of each level's own scale, and those that they are interpolated from
     assert used.sum(1).tolist() == [1, 9, 12, 15]
     assert decoder(torch.randn(1, 4, 1, 64), (1, 1)).shape == (1, 5, 4, 4)
+
+
+def test_a_pyramid_begins_without_a_checkerboard():
+    for scale in PyramidDecoder(64, 5).scales[:2]:
+        doubled = scale[0](torch.randn(1, 64, 2, 3))
+        torch.testing.assert_close(doubled, F.interpolate(doubled[..., ::2, ::2], scale_factor=2))
 
 
 def test_a_pyramid_of_a_modality_without_layers(monkeypatch):

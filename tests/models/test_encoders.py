@@ -5,7 +5,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from models import build_rose, load_rose, registry, save_rose
+from models import build_rose, linear, load_rose, registry, save_rose
+from models.block import Block, EvaBlock
+from models.compiled import compile_network
 from models.image_encoder import ImageEncoder
 from models.image_families import create_vit
 from models.network_file import NetworkFile
@@ -20,6 +22,8 @@ GRID = (3, 5)  # rows and columns, of another shape than any was trained on
 
 @pytest.fixture(autouse=True)
 def small_vits(monkeypatch):
+    """Registered, with products of any size by the functions that large networks use."""
+    monkeypatch.setattr(linear, "FEWEST_PRODUCTS", 1)
     for name, line in LINES.items():
         monkeypatch.setitem(registry.IMAGE_ENCODERS, name, line)
 
@@ -107,6 +111,23 @@ def test_recomputed_activations_change_nothing(name):
         rose(images, graphs, *masks).loss.backward()
         found.append([parameter.grad.clone() for parameter in rose.parameters()])
     torch.testing.assert_close(*found)
+
+
+def test_blocks_that_only_have_other_names_take_our_kernels():
+    kinds = {name: type(ImageEncoder(name).blocks[0]) for name in FAMILIES}
+    theirs = {"rms_swiglu", "eva02", "eva_post_norm", "sapiens"}
+    assert {name for name, kind in kinds.items() if not issubclass(kind, Block)} == theirs
+    assert {name for name, kind in kinds.items() if kind is EvaBlock} == {
+        "dinov3", "mixed_rope", "perception", "rope_registers"}
+
+
+def test_rotary_blocks_compile():
+    encoder = randomise(ImageEncoder("dinov3", positions="own"))
+    embedded = encoder.embed(images_for(encoder))
+    both = embedded.take(torch.tensor([[0, 3, 7], [1, 2, 14]])), embedded
+    expected = encoder.encode(*both)
+    compile_network(encoder, backend="eager")
+    torch.testing.assert_close(encoder.encode(*both), expected)
 
 
 def test_rose_has_positions_cls_and_norm_of_its_own():

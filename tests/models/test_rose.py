@@ -202,7 +202,8 @@ def test_initialisation():
      "width=522.*divisible by 4"),
     (lambda rose: build_rose(SMALL, mask_ratio=0.5), "mask_ratio=0.5: build_rose knows no such "
                                                      "argument; it takes graph_in_dim"),
-    (lambda rose: build_segmenter(rose, "osm"), "modality=osm: choose one of image, fusion, fine"),
+    (lambda rose: build_segmenter(rose, "text"), "modality=text: choose one of image, osm, fusion, "
+                                                 "fine, osm_raster, image_osm_raster"),
     (lambda rose: build_segmenter(rose, "image", "unet"), "decoder=unet: choose one of linear, "
                                                           "mask_transformer"),
     (lambda rose: build_regressor(rose, "fine"), "modality=fine: choose one of image, osm, fusion"),

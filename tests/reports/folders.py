@@ -113,6 +113,32 @@ def study(folder: Path, remark: str = "a class is absent", name: str = "image") 
     return folder
 
 
+def wide_study(folder: Path, name: str = "osm_raster") -> Path:
+    """A study of three models over two ratios, with intervals and differences: at ratio 0.5 the
+    first beats the fusion; a prediction without a model beats all in F1."""
+    study(folder)
+    record = json.loads((folder / "results.json").read_text())
+    first, cells = record["cells"][0], []
+    for modality, ratio, miou in ((name, 0.0, 0.4), (name, 0.5, 0.35), ("fusion", 0.0, 0.6),
+                                  ("fusion", 0.5, 0.3), ("image", 0.0, None)):
+        figures = first["mean"] | {"miou": miou, "f1": 0.45}
+        cells.append(first | {
+            "modality": modality, "remove_ratio": ratio, "mean": figures,
+            "intervals": {"miou": [miou - 0.1, miou + 0.1] if miou else None, "f1": [0.4, 0.5]},
+            "baselines": {"class prior": figures | {"miou": 0.1, "f1": 0.5}},
+            "remarks": ["of one model alone"] if ratio and modality == "fusion" else []})
+    differences = [
+        {"cell": f"modality={name}", "minus": "modality=fusion", "figure": "miou",
+         "difference": -0.2, "interval": [-0.3, -0.1], "real": True},
+        {"cell": f"modality={name}", "minus": "modality=image", "figure": "miou",
+         "difference": None, "interval": None, "real": False},
+        {"cell": f"modality={name}", "minus": "modality=fusion", "figure": "f1",
+         "difference": 0.01, "interval": [-0.05, 0.07], "real": False}]
+    _json(folder / "results.json", record | {"cells": cells, "differences": differences,
+                                             "evaluation_overrides": ["lr=1e-4"]})
+    return folder
+
+
 def attention_study(folder: Path, tag: str = "house") -> Path:
     """A study of the attention of five objects."""
     _pictures(folder, "attention_shares", "attention_town_0_0")
@@ -122,6 +148,19 @@ def attention_study(folder: Path, tag: str = "house") -> Path:
         **figures, "lift_standard_error": None, "attention_share": 0.3, "box_share": 0.2,
         "sizes": [{"patches": tag, **figures}], "heads": [{"head": 0, **figures}],
         "tiles_with_objects": 2, "checkpoint": tag, "config": {"tile": None}})
+    return folder
+
+
+def square_grid(folder: Path) -> Path:
+    """A grid of two keys of two values each."""
+    for number, (rate, size, miou) in enumerate((("1", "8", 0.1), ("1", "16", 0.2),
+                                                 ("2", "8", 0.4), ("2", "16", 0.3))):
+        hydra = folder / f"run_{number}" / ".hydra"
+        hydra.mkdir(parents=True)
+        _json(hydra / "grid_row.json", {
+            "grid": "new", "number": number, "swept": {"lr": rate, "batch_size": size},
+            "figures": {"miou": miou, "miou_std": 0.01}})
+    (folder / "grid.csv").write_text("lr,batch_size,miou\n")
     return folder
 
 

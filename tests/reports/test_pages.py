@@ -84,11 +84,13 @@ def page_of(*folders: Path, title: str | None = None) -> Page:
                "map.tif"]),
     ("study", ["2 models of land use, measured on 2 test tiles", "mean ± standard deviation of 2",
                "mIoU 0.5000 ± 0.0100 the best: modality fusion; without a model 0.1000",
-               "modality image 0.4000 ± 0.0100", "without a model: class prior 0.1000 0.5000",
+               "1 image 0.4000 ± 0.0100", "2 fusion ★ 0.5000 ± 0.0100",
+               "without a model: class prior 0.1000 ★ 0.5000", "1: modality image seed epoch",
+               "0 2 0.4000 0.5000 1 3 0.4000 0.5000", "6 train, 2 val, 2 test",
                "a note", "a class is absent", "IoU water", "seeds"]),
     ("attention_study", ["5 OSM objects of 2 tiles", "1.500 1 is chance", "house 5 1.500 1.100"]),
     ("grid", ["3 runs, which differ in lr; 1 of them failed.", "mIoU 0.7000 the best, run 2: lr=2",
-              "1 1e-3 0.5000 -", "3 3 - - lr=3: 1e-3"]),
+              "1 1e-3 0.5000 2 2 ★ 0.7000", "Failed runs run lr error 3 3 lr=3: 1e-3"]),
 ])
 def test_a_page_says_what_its_folder_holds(tmp_path, kind, texts):
     page = page_of(KINDS[kind](tmp_path / "run"))
@@ -242,7 +244,7 @@ def test_studies_and_grids_link_to_the_pages_of_their_runs(tmp_path):
     page = page_of(tmp_path / "grid", tmp_path / "a [1]" / "study")
     links = [link["href"] for link in page.of("a") if not link["href"].startswith("#")]
     assert [unquote(link) for link in links] == [
-        "../grid/run_1/report.html", "../a [1]/study/model_0/report.html"]
+        "../grid/run_1/report.html", *["../a [1]/study/model_0/report.html"] * 3]
     assert all((tmp_path / "page" / unquote(link)).is_file() for link in links)
 
 

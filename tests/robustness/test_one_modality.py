@@ -44,10 +44,11 @@ def evaluated(place: Path, problem: str, kind: str, *keys: str) -> dict:
 
 REFUSED = [
     ("pop", "osm", "fusion", "raster=null, have no imagery, and modality=fusion reads imagery and "
-                             "OSM objects; pass modality=osm"),
+                             "OSM objects; pass modality=osm or modality=osm_raster"),
     ("pop", "osm", "image", "have no imagery, and modality=image reads imagery; pass modality=osm"),
-    ("seg", "osm", "fusion", "have no imagery, .*; prepare them with raster=, or estimate totals "
-                             "of a tile instead, with evaluate_pop_fusion.py modality=osm"),
+    ("pop", "osm", "image_osm_raster", "have no imagery, and modality=image_osm_raster reads "
+                                       "imagery and OSM objects; pass modality=osm"),
+    ("seg", "osm", "fusion", "have no imagery, .*; pass modality=osm or modality=osm_raster"),
     ("pop", "image", "fusion", "osm=null, have no OSM objects, and modality=fusion reads imagery "
                                "and OSM objects; pass modality=image"),
     ("pop", "image", "osm", "have no OSM objects, and modality=osm reads OSM objects; pass "
@@ -62,9 +63,10 @@ def test_an_evaluation_of_what_is_not_there_names_the_modality_that_is(
     with pytest.raises(TileError, match=f"{kind}: its tiles, made with .*{message}") as raised:
         evaluated(place, problem, kind, f"modality={modality}", f"save_path={tmp_path / 'out'}")
     assert "\n" not in str(raised.value)
-    if remedy := re.search(r"pass (modality=\w+)$", str(raised.value)):
-        evaluated(place, problem, kind, remedy[1], f"save_path={tmp_path / 'out'}")
-        assert stored(tmp_path / "out")["remarks"] is not None
+    remedies = re.search(r"pass (modality=.*)$", str(raised.value))[1].split(" or ")
+    for remedy in remedies[:1 if modality == "image_osm_raster" else None]:
+        evaluated(place, problem, kind, remedy, f"save_path={tmp_path / remedy}")
+        assert stored(tmp_path / remedy)["remarks"] is not None
 
 
 def test_a_model_of_both_is_measured_on_tiles_without_objects(place, tmp_path):

@@ -16,13 +16,13 @@ _RULE = Table(Table(Either((Text(), Null()))))
 _NAME = re.compile(r"(?:gis_)?osm_([a-z]+?)(?:_a)?(?:_free)?(?:_\d+)?", re.IGNORECASE)
 _ANY = "*"
 _OVERTURE = {"id", "version", "sources"}  # columns of each of its types
-_SOURCE_TAGS = "source_tags"
+SOURCE_TAGS = "source_tags"
 _LEVELS = ("subtype", "class", "subclass")
 # a type is that of the first row of which a layer has a column
 _TYPES = {
     "building_part": {"building_id"},
     "segment": {"connectors", "road_surface", "road_flags", "speed_limits", "width_rules"},
-    "base": {_SOURCE_TAGS},
+    "base": {SOURCE_TAGS},
     "building": {"has_parts", "is_underground", "num_floors", "height", "roof_shape"},
 }
 
@@ -69,7 +69,7 @@ def class_table(layer: Layer) -> ClassTable | None:
     kind = next((kind for kind, names in _TYPES.items() if names & columns.keys()), None)
     if kind is None or not columns.keys() >= _OVERTURE or not (rows := _tables("overture")[kind]):
         return None
-    packed = [columns[name] for name in (_SOURCE_TAGS,) if name in columns
+    packed = [columns[name] for name in (SOURCE_TAGS,) if name in columns
               and layer.columns[columns[name]] in (TEXT, TAGS)]
     return ClassTable(rows, tuple(map(text.get, _LEVELS)), tuple(packed))
 

@@ -40,6 +40,7 @@ class OsmObjects:
 
     layer: np.ndarray     # [n] int64, index into the layer names
     value: np.ndarray     # [n] object, tag values
+    text: np.ndarray      # [n] object, what a text encoder reads of each
     geometry: np.ndarray  # [n] shapely Polygons and MultiPolygons, valid, each meeting the raster
 
     def __len__(self) -> int:
@@ -239,7 +240,8 @@ class _Extent:
         polygons, keep = polygons[solid], keep[solid]
         new = self._unseen(layer[keep], polygons)
         self.census.keep(layer[keep][new])
-        return OsmObjects(layer[keep][new], value[keep][new], polygons[new])
+        rows = np.flatnonzero(rows)[keep][new]
+        return OsmObjects(layer[keep][new], tagged.value[rows], tagged.text[rows], polygons[new])
 
     @functools.cached_property
     def _layers(self) -> np.ndarray:

@@ -55,8 +55,8 @@ REMEDIES = dict.fromkeys((EMPTY_WAYS, SHORT_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AR
 }
 _LEAST_NODES = 4  # of a closed way that is an area
 
-# well-known binary in hexadecimal, and the rule and value of each tag
-_Feature = tuple[str | None, list[tuple[int, str]]]
+_Tag = tuple[int, str, str]  # rule, value and text
+_Feature = tuple[str | None, list[_Tag]]  # well-known binary in hexadecimal, and its tags
 _BUILD_ERRORS = (RuntimeError, osmium.InvalidLocationError)
 
 
@@ -129,15 +129,17 @@ class OsmFile:
 
     def _tagged(self, chunk: list[_Feature], tally: _Tally) -> Tagged:
         wkb = np.array([binary for binary, _ in chunk], dtype=object)
-        rule = np.array([rule for _, tags in chunk for rule, _ in tags], dtype=np.int64)
-        value = np.array([value for _, tags in chunk for _, value in tags], dtype=object)
+        rows = [tag for _, tags in chunk for tag in tags]
+        rule = np.array([rule for rule, _, _ in rows], dtype=np.int64)
+        value, text = (np.array([row[column] for row in rows], dtype=object)
+                       for column in (1, 2))
         owner = np.repeat(np.arange(len(chunk)), [len(tags) for _, tags in chunk])
         box = shapely.total_bounds(shapely.from_wkb(wkb)) if chunk else np.full(4, np.nan)
         if np.isfinite(box).all():
             self._boxes.append(box)
         read = len(chunk) + tally.without + tally.lost.total()
         self.count += read
-        return Tagged(read, wkb, owner, rule, value, +tally.lost, tally.partial)
+        return Tagged(read, wkb, owner, rule, value, text, +tally.lost, tally.partial)
 
     def _unreadable(self, error: Exception) -> PrepareError:
         reason = one_line(error)
@@ -153,8 +155,9 @@ class OsmFile:
         keys = osmium.filter.KeyFilter(*self.table.rule_of_key)
         areas = osmium.area.AreaManager()
         with tempfile.TemporaryDirectory(prefix="rose-osm-", dir=self.scratch) as folder:
+            needed = frozenset(self.table.rule_of_key) | {"type", "area"}
             extract = extract_of(self.path, Path(folder),
-                                 frozenset(self.table.rule_of_key) | {"type", "area"},
+                                 None if self.table.reads_all else needed,
                                  lambda tags: bool(self.table.matches(tags.items())))
             path = extract.path
             tally.lost.update(extract.lost)
@@ -205,18 +208,20 @@ class OsmFile:
                 tally.lost[NO_MULTIPOLYGON] += 1
         return expected
 
-    def _tags(self, element: osmium.osm.OSMObject,
-              tally: _Tally | None = None) -> list[tuple[int, str]]:
+    def _tags(self, element: osmium.osm.OSMObject, tally: _Tally | None = None) -> list[_Tag]:
         """Return the tags that a rule takes; count in `tally`, if given, an element without."""
         tags, tally = element.tags, tally or _Tally()
         try:
             matches = self.table.matches((key, tags[key]) for key in self.table.rule_of_key
                                          if key in tags)
+            everything = ([(tag.k, tag.v) for tag in tags] if matches and self.table.reads_all
+                          else ())
         except UnicodeDecodeError:
             tally.lost[NO_TEXT] += 1
             return []
         tally.without += not matches
-        return matches
+        return [(rule, value, self.table.text(rule, value, everything))
+                for rule, value in matches]
 
     def _way(self, way: osmium.osm.Way, factory: osmium.geom.WKBFactory, rings: set[int],
              tally: _Tally) -> Iterator[_Feature]:
@@ -227,8 +232,7 @@ class OsmFile:
             return
         if tags and way.is_closed() and len(way.nodes) >= _LEAST_NODES:
             area = way.tags.get("area")
-            lines = [(rule, value) for rule, value in tags if self._is_widened(rule)
-                     and area != "yes"]
+            lines = [tag for tag in tags if self._is_widened(tag[0]) and area != "yes"]
             if len(lines) < len(tags):
                 if area == "no":
                     tally.lost[NO_AREA] += 1
@@ -254,7 +258,7 @@ class OsmFile:
               tally: _Tally) -> Iterator[_Feature]:
         tags = self._tags(area)
         if area.from_way() and area.tags.get("area") != "yes":
-            tags = [(rule, value) for rule, value in tags if not self._is_widened(rule)]
+            tags = [tag for tag in tags if not self._is_widened(tag[0])]
         if not tags:
             return
         try:

@@ -18,8 +18,9 @@ _XML = re.compile(rb"(?:\xef\xbb\xbf)?\s*<|\xff\xfe|\xfe\xff")
 _KINDS = {"node": "n", "way": "w", "relation": "r"}
 
 
-def xml_elements(path: Path, keys: frozenset[str]) -> Iterator[Element]:
-    """Yield the elements of a file in its order, with those of their tags whose key is in `keys`.
+def xml_elements(path: Path, keys: frozenset[str] | None) -> Iterator[Element]:
+    """Yield the elements of a file in its order, with those of their tags whose key is in `keys`;
+    None: with all.
 
     Raises:
         PrepareError: the file is a web page, holds changes or an incomplete answer, or declares
@@ -39,7 +40,7 @@ def xml_elements(path: Path, keys: frozenset[str]) -> Iterator[Element]:
 class _Parser:
     """Elements collected from the events of expat."""
 
-    def __init__(self, path: Path, keys: frozenset[str]):
+    def __init__(self, path: Path, keys: frozenset[str] | None):
         self.path, self.keys = path, keys
         self.depth, self.remark = 0, ""
         self.element: Element | None = None  # the one that is open
@@ -118,8 +119,9 @@ class _Parser:
     def inside(self, name: str, attributes: dict[str, str]) -> None:
         element = self.element
         if name == "tag":
-            if (key := attributes.get("k")) in self.keys:
-                element.tags[key] = tag_text(attributes.get("v", ""))
+            key = attributes.get("k", "")
+            if self.keys is None or key in self.keys:
+                element.tags[tag_text(key)] = tag_text(attributes.get("v", ""))
         elif name == "nd":
             place = place_of(attributes.get("lon"), attributes.get("lat"))
             if self.places is not None:

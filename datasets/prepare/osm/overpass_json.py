@@ -26,9 +26,9 @@ def is_overpass_json(path: Path) -> bool:
     return b'"elements"' in head and b'"features"' not in head
 
 
-def json_elements(path: Path, keys: frozenset[str]) -> Iterator[Element | None]:
-    """Yield the elements of a file in its order, with those of their tags whose key is in `keys`;
-    None for an entry that is no element.
+def json_elements(path: Path, keys: frozenset[str] | None) -> Iterator[Element | None]:
+    """Yield the elements of a file in its order, with those of their tags whose key is in `keys`
+    (None: with all); None for an entry that is no element.
 
     Raises:
         PrepareError: no JSON of the Overpass API, or an incomplete answer.
@@ -43,12 +43,12 @@ def json_elements(path: Path, keys: frozenset[str]) -> Iterator[Element | None]:
             yield _element(_KINDS[kind], item, keys)
 
 
-def _element(kind: str, item: dict[str, Any], keys: frozenset[str]) -> Element:
+def _element(kind: str, item: dict[str, Any], keys: frozenset[str] | None) -> Element:
     tags = item.get("tags")
     element = Element(kind, element_id(item.get("id")), element_id(item.get("version")) or 0,
                       item.get("visible") is not False, centre="center" in item)
-    element.tags = {key: tag_text(_text(tags[key])) for key in keys & tags.keys()} if isinstance(
-        tags, dict) else {}
+    element.tags = {tag_text(key): tag_text(_text(value)) for key, value in tags.items()
+                    if keys is None or key in keys} if isinstance(tags, dict) else {}
     if kind == "n":
         element.location = _place(item)
     elif kind == "w":

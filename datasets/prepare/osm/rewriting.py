@@ -58,12 +58,12 @@ def opened(path: Path, kinds: osmium.osm.osm_entity_bits) -> osmium.io.Reader:
     return osmium.io.Reader(osmium.io.File(str(path.resolve()), path.suffix.lower()[1:]), kinds)
 
 
-def extract_of(path: Path, folder: Path, keys: frozenset[str],
+def extract_of(path: Path, folder: Path, keys: frozenset[str] | None,
                counts: Callable[[dict[str, str]], bool]) -> Extract:
     """Return the file as an extract, in `folder` unless it is one.
 
     Args:
-        keys: of the tags that are needed.
+        keys: of the tags that are needed; None: all.
         counts: whether an element with these tags is a feature, to be counted if lost.
     """
     if not path.name.lower().endswith(BINARY):
@@ -88,7 +88,7 @@ def extract_of(path: Path, folder: Path, keys: frozenset[str],
     return Extract(path, placed, lost=lost)
 
 
-def _rewritten(path: Path, folder: Path, keys: frozenset[str],
+def _rewritten(path: Path, folder: Path, keys: frozenset[str] | None,
                counts: Callable[[dict[str, str]], bool]) -> Extract:
     read = json_elements if path.suffix.lower() == JSON_SUFFIX else xml_elements
     extract, gone = Extract(folder / "elements.osm.pbf"), {}
@@ -224,8 +224,8 @@ def _sorted(path: Path, target: Path) -> Path:
     return target
 
 
-def _latest(path: Path, target: Path, gone: dict[tuple[str, int], int], keys: frozenset[str],
-            lost: Counter[str]) -> Path:
+def _latest(path: Path, target: Path, gone: dict[tuple[str, int], int],
+            keys: frozenset[str] | None, lost: Counter[str]) -> Path:
     """Write the latest version of each element that was not removed since; of several, the one
     with tags. An answer of the Overpass API holds some twice, once without tags."""
     with osmium.SimpleWriter(str(target)) as writer:
@@ -239,11 +239,12 @@ def _latest(path: Path, target: Path, gone: dict[tuple[str, int], int], keys: fr
     return target
 
 
-def _copy(element: osmium.osm.OSMObject, keys: frozenset[str],
+def _copy(element: osmium.osm.OSMObject, keys: frozenset[str] | None,
           lost: Counter[str]) -> tuple[str, mutable.OSMObject]:
     """Return an element that stays when osmium reads on, and its kind."""
     try:
-        tags = {key: element.tags[key] for key in keys if key in element.tags}
+        tags = (dict(element.tags) if keys is None else
+                {key: element.tags[key] for key in keys if key in element.tags})
     except UnicodeDecodeError:
         tags = {}
         lost[NO_TEXT] += 1

@@ -5,6 +5,8 @@ Objects come in chunks, in source order, and are read by row of tiles: no proces
     wkb.bin, ends.bin     geometries, and where each ends
     bounds.bin            minx, miny, maxx, maxy
     layer.bin, value.bin  index of the layer; index of the tag value in the order of first sight
+    text.bin, texts.json  index of the text, and the distinct texts in the order of first sight;
+                          only if texts are not the tag values
     rows.bin, row_ends.bin    the objects of each row of tiles
     objects.json          values, label codes and counts; written last
 """
@@ -26,10 +28,12 @@ from utils.errors import PrepareError
 from utils.files import replacing
 
 _TYPES = {"ends": np.int64, "bounds": np.float64, "layer": np.uint8, "value": np.int32,
-          "rows": np.int64, "row_ends": np.int64}
-_INDEX = "objects.json"
+          "text": np.int32, "rows": np.int64, "row_ends": np.int64}
+_ALWAYS = tuple(name for name in _TYPES if name != "text")
+_INDEX, _TEXTS = "objects.json", "texts.json"
 _RULE = Fields({"layers": Items(Text()), "values": Items(Text()), "counts": Table(Whole(least=0)),
-                "codes": Items(Items([Whole(least=0), Text()])), "census": RULE})
+                "codes": Items(Items([Whole(least=0), Text()])), "census": RULE},
+               {"texts": Whole(least=0)})
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ class Labels:
 
     layers: list[str]  # layer name of each code
     names: list[str]   # tag value of each code
-    values: list[str]  # the distinct tag values, sorted; each has one text vector
-    text: np.ndarray   # [codes] index of each code's value in `values`
+    values: list[str]  # the distinct tag values, sorted
+    value: np.ndarray  # [codes] index of each code's value in `values`
 
 
 def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
@@ -48,21 +52,25 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
     `objects.json` is unfinished and is written anew."""
     folder.mkdir(parents=True, exist_ok=True)
     seen: dict[str, int] = {}
+    texts: dict[str, int] = {}
+    described = False  # whether a text is not its tag value
     pairs: Counter = Counter()
     end = 0
     files = {name: (folder / f"{name}.bin").open("wb")
-             for name in ("wkb", "ends", "bounds", "layer", "value")}
+             for name in ("wkb", "ends", "bounds", "layer", "value", "text")}
     try:
         for chunk in chunks:
             wkb = shapely.to_wkb(chunk.geometry)
             ends = end + np.cumsum([len(data) for data in wkb], dtype=np.int64)
             end = int(ends[-1]) if len(ends) else end
-            value = np.array([seen.setdefault(name, len(seen)) for name in chunk.value],
-                             dtype=np.int32)
+            value, text = (np.array([known.setdefault(name, len(known)) for name in names],
+                                    dtype=np.int32)
+                           for known, names in ((seen, chunk.value), (texts, chunk.text)))
+            described = described or bool((chunk.text != chunk.value).any())
             pairs.update(zip(chunk.layer.tolist(), value.tolist(), strict=True))
             files["wkb"].write(b"".join(wkb))
             for name, array in (("ends", ends), ("bounds", shapely.bounds(chunk.geometry)),
-                                ("layer", chunk.layer), ("value", value)):
+                                ("layer", chunk.layer), ("value", value), ("text", text)):
                 files[name].write(array.astype(_TYPES[name]).tobytes())
     finally:
         for file in files.values():
@@ -75,8 +83,17 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
         counts[layers[layer]] += count
     index = {"layers": list(layers), "values": names, "codes": distinct, "counts": counts,
              "census": census.to_dict()}
-    with replacing(folder / _INDEX) as temporary:
-        temporary.write_text(json.dumps(index, ensure_ascii=False), encoding="utf-8")
+    if described:
+        index["texts"] = len(texts)
+        _write_json(folder / _TEXTS, list(texts))
+    else:
+        (folder / "text.bin").unlink()
+    _write_json(folder / _INDEX, index)
+
+
+def _write_json(path: Path, content: list | dict) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
 def _index_rows(folder: Path, grid: TileGrid) -> None:
@@ -90,6 +107,10 @@ def _index_rows(folder: Path, grid: TileGrid) -> None:
     member[np.argsort(row, kind="stable")].astype(_TYPES["rows"]).tofile(folder / "rows.bin")
     ends = np.cumsum(np.bincount(row, minlength=grid.rows))
     ends.astype(_TYPES["row_ends"]).tofile(folder / "row_ends.bin")
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder} and run the command again"
 
 
 def _read(folder: Path, name: str) -> np.ndarray:
@@ -107,19 +128,22 @@ class Spool:
         counts: number of objects by layer name.
         census: of its reading.
         bounds: minx, miny, maxx, maxy of each object, [n, 4].
+        text_count: number of distinct texts.
     """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        index = read_json(folder / _INDEX, _RULE, f"remove {folder} and run the command again",
-                          PrepareError)
+        index = read_json(folder / _INDEX, _RULE, _again(folder), PrepareError)
         self.counts, self.census = index["counts"], Census.of(index["census"])
         names = [name for _, name in index["codes"]]
-        values, text = np.unique(np.array(names, dtype=object), return_inverse=True)
+        values, value = np.unique(np.array(names, dtype=object), return_inverse=True)
         self.labels = Labels([index["layers"][layer] for layer, _ in index["codes"]], names,
-                             values.tolist(), text)
+                             values.tolist(), value)
+        self._described = "texts" in index
+        self.text_count = index.get("texts", len(values))
         self._code = _code_table(index)
-        self._arrays = {name: _read(folder, name) for name in _TYPES}
+        self._arrays = {name: _read(folder, name)
+                        for name in (_TYPES if self._described else _ALWAYS)}
         self.bounds = self._arrays["bounds"].reshape(-1, 4)
 
     @staticmethod
@@ -129,9 +153,16 @@ class Spool:
     def __len__(self) -> int:
         return len(self.bounds)
 
-    def of_row(self, row: int, left: float, right: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return geometries and label codes [n] of objects that may meet a row between two x,
-        ordered by layer, then as in the source."""
+    def texts(self) -> list[str]:
+        """Return the distinct texts, in the order of their indices; each has one text vector."""
+        if not self._described:
+            return self.labels.values
+        return read_json(self.folder / _TEXTS, Items(Text()), _again(self.folder), PrepareError)
+
+    def of_row(self, row: int, left: float,
+               right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return geometries, label codes and indices of the texts, [n] each, of objects that may
+        meet a row between two x, ordered by layer, then as in the source."""
         ends = self._arrays["row_ends"]
         members = self._arrays["rows"][(ends[row - 1] if row else 0):ends[row]]
         bounds = self.bounds[members]
@@ -139,7 +170,10 @@ class Spool:
         layer = self._arrays["layer"][members]
         order = np.argsort(layer, kind="stable")
         members, layer = members[order], layer[order]
-        return self.geometries(members), self._code[layer, self._arrays["value"][members]]
+        code = self._code[layer, self._arrays["value"][members]]
+        text = (self._arrays["text"][members].astype(np.int64) if self._described
+                else self.labels.value[code])
+        return self.geometries(members), code, text
 
     def layers(self, members: np.ndarray) -> np.ndarray:
         """Return the layer index of objects given by their index in the spool: [n]."""

@@ -12,7 +12,7 @@ and the OSM key unless the file does;
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,21 +122,31 @@ def _keyed(keyed: Mapping[str, str], packed: Sequence[str], table: LayerTable,
     for name, key in keyed.items():
         yield _tagged(key, *words_of(batch.column(name)), table)
     for name in packed:
-        column = batch.column(name)
-        if isinstance(column.type, pa.BaseExtensionType):
-            column = column.storage
-        if pa.types.is_struct(column.type):
-            parts = zip(column.type, column.flatten(), strict=True)
-            entries = [(field.name, part) for field, part in parts]
-        elif pa.types.is_map(column.type) or pa.types.is_list(column.type) or (
-                pa.types.is_large_list(column.type)):
-            entries = _entries(column, table)
-        else:
-            yield _packed(name, column, table, lost)
+        arrays = tag_arrays(batch.column(name), table.rule_of_key)
+        if arrays is None:
+            yield _packed(name, batch.column(name), table, lost)
             continue
-        for key, values in entries:
-            if key.strip().casefold() in table.rule_of_key and holds_text(values.type):
+        for key, values in arrays:
+            if holds_text(values.type):
                 yield _tagged(key, *words_of(values), table)
+
+
+def tag_arrays(column: pa.Array,
+               keys: Container[str] | None) -> list[tuple[str, pa.Array]] | None:
+    """Return the keys (None: all) that a column of tags has, and each row's value, null where it
+    has none: [n]. Return None for a column of text, that is neither structs nor maps nor lists of
+    keys and values."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = column.storage
+    if pa.types.is_struct(column.type):
+        parts = zip(column.type, column.flatten(), strict=True)
+        return [(field.name, part) for field, part in parts
+                if keys is None or field.name.strip().casefold() in keys]
+    kind = column.type
+    if pa.types.is_map(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        texts = not pa.types.is_map(kind) and not pa.types.is_struct(kind.value_type)
+        return None if texts else _entries(column, keys)
+    return None
 
 
 def _packed(name: str, column: pa.Array, table: LayerTable, lost: Lost) -> Rows:
@@ -146,7 +156,7 @@ def _packed(name: str, column: pa.Array, table: LayerTable, lost: Lost) -> Rows:
 
     def parse(word: str) -> Pairs:
         try:
-            return [(key, _value(value)) for key, value in packed_pairs(word)]
+            return [(key, value_of(value)) for key, value in packed_pairs(word)]
         except ValueError:
             broken.append(word)
             return []
@@ -191,38 +201,40 @@ def _labelled(label: str, table: LayerTable, batch: pa.RecordBatch,
 def _tagged(key: str, codes: np.ndarray, words: list[str], table: LayerTable) -> Rows:
     """Return the tags of rows whose values of one key are `words[codes]`; a group of QuackOSM
     states the key once more."""
-    return tag_rows(codes, words, lambda word: [(key, _value(word.removeprefix(f"{key}=")))], table)
+    def parse(word: str) -> Pairs:
+        return [(key, value_of(word.removeprefix(f"{key}=")))]
+    return tag_rows(codes, words, parse, table)
 
 
-def _value(text: str) -> str:
+def value_of(text: str) -> str:
     """Return the value that a text means: the first of a list, yes for true, "" for false."""
     listed = _LIST.match(text.strip())
     text = listed[2] if listed else text
     return _FLAGS.get(text.strip().casefold(), text)
 
 
-def _entries(column: pa.Array, table: LayerTable) -> list[tuple[str, pa.Array]]:
-    """Return the keys in a column of maps, or of lists of keys and values, that `table` has, and
-    each row's value of that key, null where it has none: [n]."""
+def _entries(column: pa.Array, keys: Container[str] | None) -> list[tuple[str, pa.Array]]:
+    """Return the keys in a column of maps, or of lists of keys and values, that are in `keys`
+    (None: all), and each row's value of that key, null where it has none: [n]."""
     if pa.types.is_map(column.type):
-        keys, values = column.keys, column.items
+        names, values = column.keys, column.items
     else:
         fields = {field.name.casefold(): index for index, field in
                   enumerate(column.type.value_type)}
-        keys, values = (column.values.flatten()[next(fields[name] for name in names
-                                                     if name in fields)]
-                        for names in (KEY_NAMES, VALUE_NAMES))
+        names, values = (column.values.flatten()[next(fields[name] for name in either
+                                                      if name in fields)]
+                         for either in (KEY_NAMES, VALUE_NAMES))
     offsets = column.offsets.to_numpy()
     size = np.where(column.is_valid().to_numpy(zero_copy_only=False), np.diff(offsets), 0)
     owner = np.repeat(np.arange(len(column)), size)
     within = np.arange(len(owner)) - np.repeat(np.cumsum(size) - size, size)
     index = np.repeat(offsets[:-1], size) + within                             # [entries]
-    if not holds_text(keys.type):
+    if not holds_text(names.type):
         return []
-    codes, words = words_of(keys.take(pa.array(index)))
+    codes, words = words_of(names.take(pa.array(index)))
     entries = []
     for code, word in enumerate(words):
-        if word.strip().casefold() in table.rule_of_key:
+        if keys is None or word.strip().casefold() in keys:
             places = np.full(len(column), -1)
             places[owner[codes == code]] = index[codes == code]
             entries.append((word, values.take(pa.array(places, mask=places < 0))))

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.prepare.text.describe import all_tags, tag_line
 from utils.contents import Anything, ContentFault, parse_yaml
 from utils.errors import ConfigError
 
@@ -64,6 +65,7 @@ class LayerTable:
     default_width_m: float
     # rule and value of the tags that features of vector files get if they have none
     defaults: tuple[tuple[int, str], ...] = ()
+    describe: str = "value"  # what of a tagged object is encoded as text: `text.describe=`
 
     @functools.cached_property
     def rule_of_key(self) -> dict[str, int]:
@@ -100,6 +102,21 @@ class LayerTable:
                 matched.append((rule, value))
         return matched
 
+    @property
+    def reads_all(self) -> bool:
+        """Whether texts are made of all tags of an object, not only of those that a rule takes."""
+        return self.describe == "tags"
+
+    def text(self, rule: int, value: str, tags: Pairs = ()) -> str:
+        """Return the text of an object with a tag of this rule; `tags` are all of the object, and
+        needed only where the table `reads_all`."""
+        if self.describe == "value":
+            return value
+        key = self.rules[rule].key
+        if not self.reads_all:
+            return tag_line(key, value)
+        return all_tags(key, value, tags, self.rule_of_key)
+
 
 @dataclass(frozen=True)
 class Tagged:
@@ -113,6 +130,7 @@ class Tagged:
     owner: np.ndarray  # [tags] feature of each tag, ascending
     rule: np.ndarray  # [tags] index of the tag's rule
     value: np.ndarray  # [tags] object, the tag's value
+    text: np.ndarray   # [tags] object, what is encoded of the feature, as `LayerTable.text`
     dropped: Counter[str]  # features that cannot be read, by reason
     partial: int = 0  # features of which only a part could be read
     defaulted: int = 0  # features whose tags are the table's defaults
@@ -198,12 +216,14 @@ def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else "yes" if value is True else ""
 
 
-def load_layers(path: str | Path | None = None, default_tags: str | None = None) -> LayerTable:
+def load_layers(path: str | Path | None = None, default_tags: str | None = None,
+                describe: str = "value") -> LayerTable:
     """Return a table of layers.
 
     Args:
         path: None: `configs/osm_layers.yaml`.
         default_tags: of features without tags, such as `building=yes,highway=residential`.
+        describe: one of `describe.DESCRIPTIONS`.
 
     Raises:
         ConfigError: the file cannot be read, a row has an unknown name, a wrong type or an
@@ -228,7 +248,7 @@ def load_layers(path: str | Path | None = None, default_tags: str | None = None)
     widths = _widths(path, content.get("width_m"),
                      needed=any(rule.lines == "buffer" for rule in rules))
     default = widths.pop("default")
-    table = LayerTable(path, rules, widths, default)
+    table = LayerTable(path, rules, widths, default, describe=describe)
     return table if default_tags is None else replace(table, defaults=_defaults(table,
                                                                                 default_tags))
 

@@ -28,6 +28,7 @@ from datasets.prepare.geo.vector_io import (
     unreadable,
 )
 from datasets.prepare.geo.wkb import curved, unusable
+from datasets.prepare.osm.all_tags import columns_of_tags, tags_of
 from datasets.prepare.osm.default_tags import DefaultTags, blank_rows
 from datasets.prepare.osm.tag_columns import (
     NO_COLUMNS,
@@ -87,12 +88,12 @@ class TaggedLayer:
                                "read. Get the file again.")
         if lost > 0:  # a Shapefile marks features as deleted
             none, nothing = np.array([], dtype=np.int64), np.array([], dtype=object)
-            yield Tagged(lost, nothing, none, none, nothing,
+            yield Tagged(lost, nothing, none, none, nothing, nothing,
                          Counter({"deleted or unreadable": lost}))
 
     def _batches(self, window: Bounds | None) -> Iterator[pa.RecordBatch]:
         """Yield the columns of tags, and those called _GEOMETRY and, by GDAL, _NUMBER."""
-        columns = list(self.columns.names)
+        columns = list(dict.fromkeys((*self.columns.names, *self._all_columns)))
         if self.layer.geometry:
             groups = groups_near(self.layer, window) if window else None
             for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK, groups):
@@ -127,9 +128,28 @@ class TaggedLayer:
         kept = ~bad[np.searchsorted(features, owner)]
         owner, rule, value = owner[kept], rule[kept], value[kept]
         order = np.lexsort((rule, owner))
-        return Tagged(len(batch), wkb[~bad], np.unique(owner[order], return_inverse=True)[1],
-                      rule[order], value[order], dropped + reasons,
+        features, owner = np.unique(owner[order], return_inverse=True)
+        rule, value = rule[order], value[order]
+        text = self._texts(batch, features, owner, rule, value)
+        return Tagged(len(batch), wkb[~bad], owner, rule, value, text, dropped + reasons,
                       defaulted=len(np.unique(defaulted[0])))
+
+    @functools.cached_property
+    def _all_columns(self) -> tuple[str, ...]:
+        """Names of the columns with tags of any key, if texts are made of all tags."""
+        return columns_of_tags(self.layer) if self.table.reads_all else ()
+
+    def _texts(self, batch: pa.RecordBatch, features: np.ndarray, owner: np.ndarray,
+               rule: np.ndarray, value: np.ndarray) -> np.ndarray:
+        """Return the text of each tag: [tags] object, given `owner` as indices into `features`,
+        which are rows of the batch."""
+        if self.table.describe == "value":
+            return value
+        tags = (tags_of(batch, self._all_columns, features) if self.table.reads_all
+                else [()] * len(features))
+        return np.array([self.table.text(*row, tags[index]) for index, *row in
+                         zip(owner.tolist(), rule.tolist(), value.tolist(), strict=True)],
+                        dtype=object)
 
     @functools.cached_property
     def _default_tags(self) -> DefaultTags:

@@ -39,8 +39,8 @@ class CachedText:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
         folder = Path(folder).expanduser() if folder else base / "rose" / "text"
         self._file = folder / "vectors.sqlite"
-        self._known: dict[str, np.ndarray] = {}
         self._usable = True
+        self._memory: dict[str, np.ndarray] = {}  # in the place of a cache that cannot be used
 
     def describe(self) -> dict[str, Any]:
         """Return what a dataset records of its text vectors."""
@@ -49,24 +49,23 @@ class CachedText:
     def encode(self, values: Sequence[str]) -> np.ndarray:
         """Return text vectors [len(values), width] float32; encode each distinct value once. Raise
         PrepareError if a value is new and the model cannot be loaded."""
-        self._look_up(values)
-        missing = self._unknown(values)
-        if missing:
+        if not len(values):
+            return np.empty((0, self.width), dtype=np.float32)
+        known = self._look_up(values)
+        if missing := [value for value in dict.fromkeys(values) if value not in known]:
             vectors = self._encoder.encode(missing)
             self._keep(missing, vectors)
             # another process may have been first: all continue with the same bytes
-            self._look_up(missing)
-            self._known = dict(zip(missing, vectors, strict=True)) | self._known
-        if not len(values):
-            return np.empty((0, self.width), dtype=np.float32)
-        return np.stack([self._known[value] for value in values])
+            known |= dict(zip(missing, vectors, strict=True)) | self._look_up(missing)
+            if not self._usable:
+                self._memory |= known
+        return np.stack([known[value] for value in values])
 
-    def _unknown(self, values: Sequence[str]) -> list[str]:
-        return [value for value in dict.fromkeys(values) if value not in self._known]
+    def _look_up(self, values: Sequence[str]) -> dict[str, np.ndarray]:
+        known = {value: self._memory[value] for value in values if value in self._memory}
 
-    def _look_up(self, values: Sequence[str]) -> None:
         def read(database: sqlite3.Connection) -> None:
-            for value in self._unknown(values):
+            for value in dict.fromkeys(values):
                 row = database.execute(_READ, (self._identity, _bytes(value))).fetchone()
                 if row is None:
                     continue
@@ -74,8 +73,9 @@ class CachedText:
                 if (not isinstance(vector, bytes) or len(vector) != 4 * self.width
                         or checksum not in (self._checksum(value, vector), zlib.crc32(vector))):
                     raise sqlite3.DatabaseError(f"the vector of {value!r} is not what was written")
-                self._known[value] = np.frombuffer(vector, dtype="<f4")
+                known[value] = np.frombuffer(vector, dtype="<f4")
         self._with_database(read)
+        return known
 
     def _keep(self, values: Sequence[str], vectors: np.ndarray) -> None:
         encoded = [vector.astype("<f4").tobytes() for vector in vectors]

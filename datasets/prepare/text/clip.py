@@ -8,33 +8,27 @@ open_clip_config.json beside the file if there is one.
 """
 
 import difflib
-import re
-import socket
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import numpy as np
 import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
 
+from datasets.prepare.text.batches import BATCH, of_one_length
 from datasets.prepare.text.cache import CachedText
+from datasets.prepare.text.hub import check_stored, hub_offline, sha256_readable, unreachable
 from datasets.prepare.text.registry import ENCODERS
 from datasets.prepare.text.weights import TextWeightsFault, read_text_weights
 from utils.contents import Fields, Flag, read_json
 from utils.errors import PrepareError, one_line
-from utils.files import sha256_of
 
 _OPENAI = "openai"     # the tag of OpenAI's own weights
 _QUICK = "-quickgelu"
-_BATCH, _STEP = 16, 8  # values and token lengths encoded together
-_PATIENCE = 4          # seconds to reach the host of the weights
 _SIDECAR = Fields({"model_cfg": Fields({}, {"quick_gelu": Flag()})})
 # the image tower, which is never used: as small as may be
 _VISION = {"layers": 1, "width": 64, "image_size": 32, "patch_size": 32}
@@ -75,7 +69,7 @@ class ClipText:
         if self._path is None:
             self.weights, self.sha256, self.model = tag, None, self._model_of_tag(model, tag)
         else:
-            self.weights, self.sha256 = self._path.name, _sha256(self._path)
+            self.weights, self.sha256 = self._path.name, sha256_readable(self._path)
             self.model = self._model_of_file(model)
         self.config = self._clip.get_model_config(self.model)
         self.width = int(self.config["embed_dim"])
@@ -186,15 +180,12 @@ class ClipText:
                              else (plain + _QUICK, "OpenAI"))
             notes.append(f"{self._path}: taken as weights of {self.model}; for weights of "
                          f"{makers} pass text.model={other}")
-        if self.width != 512:
-            notes.append(f"text.model={self.model} makes text vectors of width {self.width}: "
-                         f"train with graph_in_dim={self.width + 12}")
         return notes
 
     def _load(self) -> nn.Module:
         """Return the text tower with its weights, for inference; refuse those of another model."""
         path = self._path or self._download()
-        _check_stored(path)
+        check_stored(path)
         tower = self._clip.CustomTextCLIP(self.width, _VISION, self.config["text_cfg"],
                                           self.config.get("quick_gelu", False)).text
         try:
@@ -217,9 +208,9 @@ class ClipText:
         repository = source.get("hf_hub", "").strip("/")
         where = (source.get("url")
                  or f"open_clip_model.safetensors of {repository} (`hf download {repository}`)")
-        silence = _unreachable(constants.ENDPOINT if repository else source["url"])
+        silence = unreachable(constants.ENDPOINT if repository else source["url"])
         try:
-            with _hub_offline() if silence else nullcontext():
+            with hub_offline() if silence else nullcontext():
                 if silence and not repository:
                     downloaded = Path("~/.cache/clip").expanduser() / Path(source["url"]).name
                     if not downloaded.is_file():
@@ -233,41 +224,6 @@ class ClipText:
                                "use text=hash") from error
 
 
-def _unreachable(url: str) -> str | None:
-    """Return in seconds why the host of a URL, or its proxy, cannot be reached; None if it can."""
-    target, proxies = urlsplit(url), getproxies()
-    proxy = proxies.get(target.scheme) or proxies.get("all")
-    if proxy and not proxy_bypass(target.hostname):
-        target = urlsplit(proxy)
-    if not target.hostname:
-        return None
-    address = target.hostname, target.port or (80 if target.scheme == "http" else 443)
-    fault = [f"no answer within {_PATIENCE} s"]
-
-    def connect() -> None:
-        try:
-            socket.create_connection(address, _PATIENCE).close()
-            fault.clear()
-        except OSError as error:
-            fault[0] = error.strerror or one_line(error)
-
-    # looking up the host's address has no timeout
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(_PATIENCE)
-    return f"{target.hostname} cannot be reached: {fault[0]}" if fault else None
-
-
-@contextmanager
-def _hub_offline() -> Iterator[None]:
-    """Make the hub answer from its cache alone; else it retries and logs each attempt."""
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE = before
-
-
 def _open_clip() -> ModuleType:
     import utils.torchvision_import  # noqa: F401  (first: open_clip imports torchvision)
 
@@ -279,45 +235,22 @@ def _open_clip() -> ModuleType:
     return open_clip
 
 
-def _sha256(path: Path) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise PrepareError(f"{path}: cannot be read ({error.strerror}); give a readable file of "
-                           "weights as text.weights=") from error
-
-
-def _check_stored(path: Path) -> None:
-    """Raise PrepareError if a file of the hub's cache is not what was downloaded: its name there
-    is its SHA-256."""
-    stored = path.resolve()
-    if (stored.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", stored.name)
-            and _sha256(stored) != stored.name):
-        raise PrepareError(f"{path}: its checksum is not that of its name in the cache: the file "
-                           f"is damaged; remove {stored}, and it is downloaded again")
-
-
 def _is_causal(tower: nn.Module) -> bool:
     """Return whether padding can be left out: no token sees those after it, the last is read."""
     return tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type == "argmax"
 
 
 def _batches(tokens: Tensor, causal: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield rows [m] of values of about the same length, and their tokens [16, length], m of them
-    used.
-
-    Every batch of a length has the same shape, filled up with padding, so no vector depends on the
-    others in its batch. Most tag values are a few tokens long: if `causal`, the padding to the
-    model's 77 is left out, which takes a tenth of the time. `tokens` is [n, context] int64; the
-    last token of a text is the highest."""
+    """Yield rows [m] of values, and their tokens [16, length], m of them used, filled up with
+    padding; `tokens` is [n, context] int64, and the last token of a text is the highest. Most tag
+    values are a few tokens long: if `causal`, the padding to the model's 77 is left out, which
+    takes a tenth of the time."""
     context = tokens.shape[1]
     lengths = tokens.argmax(1) + 1 if causal else torch.full((len(tokens),), context)
-    lengths = (lengths / _STEP).ceil().long().mul(_STEP).clamp(max=context)
-    for length in lengths.unique().tolist():
-        for rows in (lengths == length).nonzero()[:, 0].split(_BATCH):
-            batch = tokens.new_zeros(_BATCH, length)
-            batch[:len(rows)] = tokens[rows, :length]
-            yield rows, batch
+    for rows, length in of_one_length(lengths, context):
+        batch = tokens.new_zeros(BATCH, length)
+        batch[:len(rows)] = tokens[rows, :length]
+        yield rows, batch
 
 
 @torch.no_grad()

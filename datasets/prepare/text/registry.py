@@ -37,13 +37,14 @@ class EncoderFile:
 
     module: str  # has `load(cache, **keys) -> TextEncoder`
     # its own keys and their defaults; `load` is given all of them
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, str | None] = field(default_factory=dict)
 
 
 ENCODERS = {
     "hash": EncoderFile("datasets.prepare.text.hashed"),
     "clip": EncoderFile("datasets.prepare.text.clip",  # the paper's: CLIP ViT-B/16
                         {"model": "ViT-B-16-quickgelu", "weights": "openai"}),
+    "sentence": EncoderFile("datasets.prepare.text.sentence", {"model": None}),
 }
 
 
@@ -54,8 +55,9 @@ def text_encoder(
     """Return the text encoder called `name`; it loads nothing before it encodes a value.
 
     Args:
-        name: one of `ENCODERS`; "clip" needs open_clip.
-        model: clip: a model of open_clip; None: the encoder's default.
+        name: one of `ENCODERS`; "clip" needs open_clip, and "sentence" transformers.
+        model: clip: a model of open_clip; sentence: a folder, or an id of the Hugging Face hub;
+            None: the encoder's default.
         weights: clip: a tag of the model, or the path of a file; None: the encoder's default.
         cache: folder of the vectors already encoded; None: rose/text in the user's cache folder.
 

@@ -87,8 +87,9 @@ def test_objects_in_tiles_agree_with_a_search_of_all_tiles(tmp_path, stride):
                                             + [WEST, NORTH])
                           for at, side in zip(corners, rng.uniform(0.1, 40, 200), strict=True)])
     tiles = TileGrid(tuple(grid())[:6], 210, 140, 64, stride)
-    write_spool(tmp_path, [OsmObjects(np.zeros(200, np.int64), np.array(["x"] * 200, object),
-                                      triangles)], Census(), LAYERS, tiles)
+    names = np.array(["x"] * 200, object)
+    write_spool(tmp_path, [OsmObjects(np.zeros(200, np.int64), names, names, triangles)], Census(),
+                LAYERS, tiles)
     made = rng.random((tiles.rows, tiles.columns)) < 0.6
     boxes = [shapely.box(*bounds) for row in range(tiles.rows)
              for bounds in tiles.bounds(row, np.flatnonzero(made[row]))]

@@ -23,7 +23,8 @@ def drawn(folder, image, layers=(), shapes=(), tile_px=64):
     with open_mosaic(write_raster(folder / "a.tif", image)) as mosaic:
         grid = TileGrid.over(mosaic, tile_px, tile_px)
         layer = np.array([LAYERS.index(name) for name in layers], dtype=np.int64)
-        objects = OsmObjects(layer, np.array(["x"] * len(layers), dtype=object),
+        names = np.array(["x"] * len(layers), dtype=object)
+        objects = OsmObjects(layer, names, names,
                              np.array(shapes, dtype=object))
         write_spool(folder / "spool", [objects], Census(), LAYERS, grid)
         draw_preview(folder / "new/c.png", mosaic, grid, Spool(folder / "spool"), "c", "")

@@ -252,7 +252,7 @@ def test_help_shows_meanings_and_choices(run):
     text = " ".join(lines)
     assert "split.guard=1 tiles left out between training tiles and the others, on every" in text
     assert "text.weights=openai a tag that open_clip downloads, or the path of a" in text
-    assert any(line.startswith("text=hash [clip | hash] ") for line in lines)
+    assert any(line.startswith("text=hash [clip | hash | sentence] ") for line in lines)
     assert any(line.startswith("coordinates=subpixel [subpixel | integer] node positions at "
                                "sub-pixel") for line in lines)
 

@@ -19,8 +19,10 @@ from safetensors.torch import save_file
 
 import datasets.prepare.text.clip as clip_text
 import utils.torchvision_import  # noqa: F401  (first: open_clip imports torchvision)
+from datasets.prepare.text import hub
 from datasets.prepare.text.registry import text_encoder
 from utils.errors import PrepareError
+from utils.files import sha256_of
 
 open_clip = pytest.importorskip("open_clip")
 
@@ -119,7 +121,7 @@ def test_a_tag_decides_the_activation(model, weights, used):
 
 def test_a_file_of_openai_is_known_by_its_checksum(weights, encode, monkeypatch):
     monkeypatch.setattr(clip_text.ClipText,
-                        "_files_of_openai", lambda self: {clip_text._sha256(weights)})
+                        "_files_of_openai", lambda self: {sha256_of(weights)})
     vectors, encoder = encode(weights, model="tiny")
     assert encoder.describe()["model"] == "tiny-quickgelu"
     np.testing.assert_array_equal(vectors, encode(weights)[0])
@@ -142,7 +144,7 @@ def test_every_form_of_weights_gives_the_same(model, weights, encode, tmp_path, 
         torch.jit.trace_module(model, {"encode_text": torch.zeros(1, 77, dtype=torch.long)},
                                check_trace=False).save(path)
         monkeypatch.setattr(clip_text.ClipText,
-                            "_files_of_openai", lambda self: {clip_text._sha256(path)})
+                            "_files_of_openai", lambda self: {sha256_of(path)})
     elif form == "checkpoint":
         torch.save({"epoch": 3,
                     "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
@@ -172,7 +174,7 @@ def test_a_hit_gives_the_same_bytes_without_the_model(weights, encode, request):
     assert second[::-1].tobytes() == first.tobytes()
     assert encoder.describe() == {"name": "clip", "model": "tiny-quickgelu",
                                   "weights": "tiny (1).safetensors", "width": 32,
-                                  "sha256": clip_text._sha256(weights)}
+                                  "sha256": sha256_of(weights)}
 
 
 def test_models_and_files_do_not_share_vectors(model, weights, encode, encoded, tmp_path):
@@ -234,19 +236,12 @@ def test_the_cache_is_in_the_users_cache_folder(weights, tmp_path, monkeypatch):
     assert (tmp_path / "mine/rose/text/vectors.sqlite").is_file()
 
 
-def test_another_width_is_noted(model, tmp_path):
-    torch.save(model.state_dict(), tmp_path / "tiny.pt")
-    notes = text_encoder("clip", "tiny-quickgelu", str(tmp_path / "tiny.pt")).notes
-    assert ("text.model=tiny-quickgelu makes text vectors of width 32: train with graph_in_dim=44"
-            in notes)
-
-
 def test_offline_says_which_file_to_get(encode, monkeypatch):
     def unreachable(source):
         raise FileNotFoundError("Failed to download file (x) for y. Last error: no network\nmore "
                                 "lines")
     monkeypatch.setattr(open_clip, "download_pretrained", unreachable)
-    monkeypatch.setattr(clip_text, "_unreachable", lambda url: None)
+    monkeypatch.setattr(clip_text, "unreachable", lambda url: None)
     for weights, file in (("openai", "/ViT-B-16.pt"),
                           ("laion2b_s34b_b88k", "open_clip_model.safetensors of ")):
         with pytest.raises(PrepareError) as error:
@@ -269,7 +264,7 @@ def no_network(monkeypatch, tmp_path):
         asked.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(clip_text, "getproxies", dict)
+    monkeypatch.setattr(hub, "getproxies", dict)
     monkeypatch.setattr(clip_text.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("HOME", str(tmp_path))
     return asked
@@ -303,16 +298,16 @@ def test_a_resolver_that_does_not_answer_is_not_waited_for(no_network, monkeypat
         answer.wait(20)
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    monkeypatch.setattr(clip_text, "_PATIENCE", 0.1)
-    fault = clip_text._unreachable("https://a.example")
+    monkeypatch.setattr(hub, "_PATIENCE", 0.1)
+    fault = hub.unreachable("https://a.example")
     assert fault == "a.example cannot be reached: no answer within 0.1 s"
     answer.set()
 
 
 def test_a_proxy_is_reached_in_the_place_of_the_host(no_network, monkeypatch):
-    monkeypatch.setattr(clip_text, "getproxies", lambda: {"https": "http://proxy.example:3128"})
-    monkeypatch.setattr(clip_text, "proxy_bypass", lambda host: host == "inside.example")
-    outside, inside = map(clip_text._unreachable, ("https://a.example", "https://inside.example"))
+    monkeypatch.setattr(hub, "getproxies", lambda: {"https": "http://proxy.example:3128"})
+    monkeypatch.setattr(hub, "proxy_bypass", lambda host: host == "inside.example")
+    outside, inside = map(hub.unreachable, ("https://a.example", "https://inside.example"))
     assert outside.startswith("proxy.example cannot be reached")
     assert inside.startswith("inside.example cannot be reached")
 
@@ -445,7 +440,7 @@ def test_a_damaged_file_of_the_hubs_cache_is_refused(weights, encode, tmp_path):
     blobs, link = tmp_path / "blobs", tmp_path / "snapshot" / "open_clip_model.safetensors"
     blobs.mkdir()
     link.parent.mkdir()
-    blob = blobs / clip_text._sha256(weights)
+    blob = blobs / sha256_of(weights)
     blob.write_bytes(weights.read_bytes())
     link.symlink_to(blob)
     vectors, _ = encode(link)

@@ -60,11 +60,11 @@ def test_the_metadata_names_it():
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (("clop",), "text=clop: unknown text encoder; choose one of hash, clip"),
+    (("clop",), "text=clop: unknown text encoder; choose one of hash, clip, sentence"),
     (("hash", None, "w.pt"), "text.weights=w.pt: text=hash has no weights; add text=clip, or "
                              "leave it out"),
-    (("hash", "ViT-B-16"), "text.model=ViT-B-16: text=hash has no model; add text=clip, or leave "
-                           "it out"),
+    (("hash", "ViT-B-16"), "text.model=ViT-B-16: text=hash has no model; add text=clip or "
+                           "text=sentence, or leave it out"),
 ])
 def test_bad_input(arguments, message):
     with pytest.raises(PrepareError) as error:
@@ -76,7 +76,7 @@ def test_a_new_encoder_is_one_file_and_one_line(monkeypatch):
     toy = SimpleNamespace(load=lambda cache, **keys: (cache, keys))
     monkeypatch.setitem(sys.modules, "toy_text", toy)
     monkeypatch.setitem(ENCODERS, "toy", EncoderFile("toy_text", {"model": "small"}))
-    assert tuple(ENCODERS) == ("hash", "clip", "toy")
+    assert tuple(ENCODERS) == ("hash", "clip", "sentence", "toy")
     assert text_encoder("toy", cache="folder") == ("folder", {"model": "small"})
     assert text_encoder("toy", "large") == (None, {"model": "large"})
     with pytest.raises(PrepareError, match="text=toy has no weights; add text=clip, or leave"):
@@ -85,7 +85,7 @@ def test_a_new_encoder_is_one_file_and_one_line(monkeypatch):
 
 def test_naming_the_encoders_imports_none():
     code = ("import sys; from datasets.prepare.text.registry import ENCODERS; "
-            "print({'torch', 'open_clip', 'huggingface_hub'} & sys.modules.keys())")
+            "print({'torch', 'open_clip', 'huggingface_hub', 'transformers'} & sys.modules.keys())")
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True,
                          check=True)
     assert run.stdout.strip() == "set()"

@@ -1,0 +1,170 @@
+"""OSM objects as an image: a baseline that draws them for the ViT instead of reading a graph.
+
+Each class of objects has two channels: coverage, the share of a cell inside an object's rotated
+box, and nearness, 1 in the nearest box and falling to 0 at half a tile from it. Both follow from
+the distance of a cell's centre to each box, so a batch is drawn at once on its device, and what was
+removed from its graphs, or moved in them, is drawn so. A patch of 16 pixels has 4 x 4 cells.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.data import Batch
+
+from models.linear import Linear
+from models.rose import Rose
+from utils.errors import ModelError
+
+CELLS = 4           # of a patch, down and across
+REACH = 0.5         # tile sides from a box to where its nearness is 0
+MOST_CHANNELS = 32  # tags with a channel of their own
+OTHER, LAYER_OTHER = "*", "{}/*"  # channels of the remaining tags: of no layer, of one
+ANY_TILE = "@"      # key of `know_tags` for tiles of any other name
+_FAR = 1.0          # a distance beyond REACH, of a class without objects
+_CORNERS, _LABEL = slice(-11, -3), -1  # of a node row, as in datasets/stores/tile.py
+_AT_ONCE = 2048     # boxes: 25 MB a tensor on a grid of 14 x 14 patches
+_UNNAMED = re.compile(r"tag ([0-9]{1,6})")
+
+
+def choose_channels(tiles_with: Mapping[str, int], most: int = MOST_CHANNELS) -> tuple[str, ...]:
+    """Return the channels for tags: the `most` that most tiles have, and one for each layer's
+    remaining ones.
+
+    Args:
+        tiles_with: tag, "layer/value" or "value" -> number of training tiles that have it.
+    """
+    ordered = sorted(tiles_with, key=lambda tag: (-tiles_with[tag], tag))
+    others = sorted({_other(tag) for tag in ordered[most:]})
+    return (*ordered[:most], *others) or (OTHER,)
+
+
+def channel_table(channels: Sequence[str], tags: Sequence[str]) -> list[int]:
+    """Return the channel of each tag: its own, else its layer's, else the last resort's; -1, drawn
+    nowhere, for a kind of object that no training tile had."""
+    number = {channel: index for index, channel in enumerate(channels)}
+    return [number.get(tag, number.get(_other(tag), number.get(OTHER, -1))) for tag in tags]
+
+
+def _other(tag: str) -> str:
+    layer, separator, _ = tag.rpartition("/")
+    return LAYER_OTHER.format(layer) if separator else OTHER
+
+
+class OsmRaster(nn.Module):
+    """Draws the objects of tiles, and projects each patch of the drawing to the ViT's width.
+
+    Args:
+        rose: whose image encoder reads the patches.
+        channels: of `choose_channels`.
+        silent: start the projection from zero, so that the objects add nothing at first.
+    """
+
+    def __init__(self, rose: Rose, channels: Sequence[str], silent: bool = False):
+        super().__init__()
+        self.channels = tuple(channels)
+        self.proj = Linear(2 * len(self.channels) * CELLS**2, rose.width)
+        nn.init.zeros_(self.proj.bias)
+        (nn.init.zeros_ if silent else nn.init.xavier_uniform_)(self.proj.weight)
+        self.register_buffer("table", None, persistent=False)
+        self.know_tags({})
+
+    def know_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
+        """Learn what the label codes of graphs mean.
+
+        Args:
+            tags: city -> tag by label code, as of `TileDataset.tags`. The key ANY_TILE has those of
+                tiles of any other city. Without it, codes of other cities are called "tag CODE",
+                as in training on cities that do not name theirs.
+        """
+        tables = {city: channel_table(self.channels, names) for city, names in tags.items()}
+        numbers = [int(match[1]) for name in self.channels if (match := _UNNAMED.fullmatch(name))]
+        if numbers or self.channels == (OTHER,):
+            unnamed = [f"tag {code}" for code in range(max(numbers, default=-1) + 1)]
+            tables.setdefault(ANY_TILE, channel_table(self.channels, unnamed))
+        self._cities = {city: row for row, city in enumerate(tables)}
+        # the last column is that of codes without a name, and of objects without a code
+        unknown, = channel_table(self.channels, [OTHER])
+        most = max(map(len, tables.values()), default=0) + 1
+        rows = [[*table, *[unknown] * (most - len(table))] for table in tables.values()]
+        self.table = torch.tensor(rows or [[unknown]], device=self.proj.weight.device)
+
+    def forward(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """Return [B, L, D] of the tiles of `graphs` on a `grid` (rows, columns) of patches.
+
+        Raise ModelError for graphs of a city whose label codes are not known.
+        """
+        drawn = self.draw(graphs, grid).unflatten(3, (grid[1], CELLS)).unflatten(2, (grid[0],
+                                                                                     CELLS))
+        # [B, channels, rows, cells, columns, cells] -> [B, L, channels * cells * cells]
+        return self.proj(drawn.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2))
+
+    @torch.no_grad()
+    def draw(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+        """Return [B, 2 * channels, rows * CELLS, columns * CELLS] in 0..1: coverage by each
+        channel's objects, then nearness to them; 0 where a tile has none."""
+        count, (rows, columns) = len(self.channels), (grid[0] * CELLS, grid[1] * CELLS)
+        with torch.autocast(graphs.x.device.type, enabled=False):
+            x = graphs.x.float()
+            distance = x.new_full((graphs.num_graphs * count, rows, columns), _FAR)
+            channel = self._channel(graphs)                                                # [N]
+            drawn = channel >= 0
+            place = (graphs.batch * count + channel)[drawn]
+            boxes = x[drawn, _CORNERS].unflatten(1, (4, 2))                              # [N, 4, 2]
+            for some, at in zip(boxes.split(_AT_ONCE), place.split(_AT_ONCE), strict=True):
+                new = box_distance(some, rows, columns)
+                distance.scatter_reduce_(0, at[:, None, None].expand_as(new), new, "amin")
+            coverage = (0.5 - distance * rows).clamp(0, 1)
+            nearness = (1 - distance.clamp(min=0) / REACH).clamp(min=0)
+        return torch.stack([coverage, nearness]).unflatten(1, (-1, count)).transpose(0, 1).flatten(
+            1, 2)
+
+    def _channel(self, graphs: Batch) -> Tensor:
+        """Return each node's channel [N], -1 if it is drawn nowhere."""
+        names = getattr(graphs, "name", [""] * graphs.num_graphs)
+        other = self._cities.get(ANY_TILE)
+        rows = [self._cities.get(name.rsplit("_", 2)[0], other) for name in names]
+        if None in rows:
+            self._refuse(names, rows, graphs.ptr.diff().tolist())
+        row = torch.tensor([row or 0 for row in rows], device=graphs.x.device)[graphs.batch]
+        last = self.table.shape[1] - 1
+        code = graphs.x[:, _LABEL].long()
+        return self.table[row, code.where((code >= 0) & (code < last), last)]
+
+    def _refuse(self, names: Sequence[str], rows: Sequence[int | None],
+                counts: Sequence[int]) -> None:
+        """Raise ModelError if a tile with objects is of a city without a row of the table."""
+        unknown = [name for name, row, count in zip(names, rows, counts, strict=True)
+                   if row is None and count]
+        if unknown:
+            raise ModelError(f"tile {unknown[0]!r}: nothing says what its label codes mean, and "
+                             f"the model draws objects by their tags, such as {self.channels[0]}; "
+                             "choose tiles whose city has label_names (in Python, call "
+                             "know_tags(dataset.tags)), or another modality")
+
+
+def box_distance(boxes: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the signed distance [N, rows, columns] of the centres of a tile's cells to rectangles
+    with corners [N, 4, 2] in order; it is negative inside.
+
+    With q = |R (p - centre)| - (half length, half width): |max(q, 0)| + min(max(q_x, q_y), 0)
+    (https://iquilezles.org/articles/distfunctions2d). Rectangles may be lines or points.
+    """
+    along, across = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]                   # [N, 2]
+    half = torch.stack([along.norm(dim=1), across.norm(dim=1)], 1) / 2                     # [N, 2]
+    # the longer side gives the direction: the other may have none
+    turned = torch.stack([across[:, 1], -across[:, 0]], 1)
+    axis = torch.where(half[:, :1] >= half[:, 1:], along, turned)
+    length = axis.norm(dim=1, keepdim=True)
+    axis = torch.where(length > 0, axis / length, axis.new_tensor([1.0, 0.0]))  # a point: any
+    sides = torch.stack([axis, torch.stack([-axis[:, 1], axis[:, 0]], 1)], 1)           # [N, 2, 2]
+    x = (torch.arange(columns, device=boxes.device) + 0.5) / columns
+    y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
+    across_x = sides[:, :, :1] * x - sides @ boxes.mean(1)[..., None]             # [N, 2, columns]
+    outside = across_x[:, :, None] + (sides[:, :, 1:] * y)[..., None]       # [N, 2, rows, columns]
+    # in place: a batch's cells times its boxes are many
+    outside = outside.abs_().sub_(half[..., None, None])
+    inner = torch.maximum(outside[:, 0], outside[:, 1]).clamp_(max=0)
+    outside = outside.clamp_(min=0).square_()
+    return outside[:, 0].add_(outside[:, 1]).sqrt_().add_(inner)

@@ -1,0 +1,74 @@
+"""Which differences between models are real: each with its interval, drawn around 0."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports.blocks import Block, folded, table
+from reports.markup import Markup, element
+from reports.read import number
+from utils.contents import Either, Fields, Flag, Items, Null, Number, Text
+from utils.tables import format_number, label_of
+
+_NUMBER = Either([Number(), Null()])
+DIFFERENCE = Fields({"cell": Text(), "minus": Text(), "figure": Text(), "difference": _NUMBER,
+                     "interval": Either([Items([_NUMBER, _NUMBER]), Null()]), "real": Flag()})
+
+
+def interval_of(bounds: Sequence[float | None] | None) -> tuple[float, float] | None:
+    """Return low and high of a file's interval; None if it has none."""
+    low, high = map(number, bounds or (None, None))
+    return None if math.isnan(low) or math.isnan(high) else (low, high)
+
+
+def differences_block(records: Sequence[Mapping[str, Any]], score: str) -> Block:
+    """Return the block of a study's paired differences, those of its score first."""
+    by_figure: dict[str, list[Mapping[str, Any]]] = {score: []}
+    for record in records:
+        by_figure.setdefault(record["figure"], []).append(record)
+    first, *others = [(name, rows) for name, rows in by_figure.items() if rows]
+    real = sum(record["real"] for record in first[1])
+    return Block("Which differences are real", [
+        element("p", f"{real} of {len(first[1])} differences in {label_of(first[0])} are real: "
+                "their 95 % interval, over the same tiles and seeds, does not hold 0. The others "
+                "may be chance.", class_="note"),
+        _table(*first),
+        *(folded(f"In {label_of(name)}", _table(name, rows)) for name, rows in others)])
+
+
+def _table(name: str, records: Sequence[Mapping[str, Any]]) -> Markup:
+    reach = max((abs(value) for record in records for value in (
+        number(record["difference"]), *(interval_of(record["interval"]) or ()))
+        if math.isfinite(value)), default=0.0) or 1.0
+    rows = [[record["cell"], record["minus"], _number(record["difference"]),
+             "real" if record["real"] else "may be chance", _interval(record),
+             _drawn(record, reach)] for record in records]
+    content = table(["model", "minus", f"difference in {label_of(name)}", "it is",
+                     "95 % interval", "around 0"], rows, sortable=True)
+    return element("div", content, class_="differences tall" if len(rows) > 14 else "differences")
+
+
+def _number(value: float | None) -> str:
+    return f"{'+' * (value is not None and value > 0)}{format_number(number(value))}"
+
+
+def _interval(record: Mapping[str, Any]) -> str | None:
+    interval = interval_of(record["interval"])
+    return f"[{', '.join(map(format_number, interval))}]" if interval else None
+
+
+def _drawn(record: Mapping[str, Any], reach: float) -> Markup:
+    """Return the interval as a bar, 0 in the middle and `reach` at either end."""
+    def place(value: float) -> float:
+        return 50 * (1 + max(-1.0, min(1.0, value / reach)))
+
+    interval, difference = interval_of(record["interval"]), number(record["difference"])
+    bar = dot = None
+    if interval:
+        low, high = map(place, interval)
+        bar = element("i", class_="bar real" if record["real"] else "bar",
+                      style=f"left:{low:.1f}%;width:{high - low:.1f}%")
+    if math.isfinite(difference):
+        dot = element("i", class_="dot", style=f"left:{place(difference):.1f}%")
+    return element("span", element("i", class_="zero"), bar, dot, class_="around",
+                   aria_hidden="true")
