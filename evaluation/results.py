@@ -29,7 +29,7 @@ _TALLIED = Fields({}, {"tallies_sha256": Text(pattern="[0-9a-f]{64}")})
 
 def finish(run: Run) -> dict[str, Any]:
     """Measure the best epoch's model, write the result, and return it; all processes call it."""
-    measured = run.measure(run.setup.reported, tally=True)
+    measured = run.measure(run.setup.reported)
     tallies, calibration = _tallied(run, measured)
     result = {
         "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0,
