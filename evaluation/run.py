@@ -69,7 +69,6 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
-        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -95,12 +94,6 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
-
-    def _share_gradients(self, model: nn.Module) -> None:
-        """Take a model that Fabric set up; processes share gradients whichever method is called."""
-        self.model = model
-        for method in ("outputs", "decode"):
-            model.mark_forward_method(method)
 
     @property
     def network(self) -> Downstream:
@@ -321,11 +314,18 @@ class Run:
             self.model = model.to(self.fabric.device)
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
                                                self.cfg.weight_decay, self.cfg.layer_decay,
                                                model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
         model, self.optimizer = self.fabric.setup(model, optimizer)
         self._share_gradients(model)
+
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE

@@ -3,6 +3,7 @@
 import utils.torchvision_import  # noqa: F401  (first: timm imports torchvision)
 
 # isort: split
+import torch
 import torch.nn.functional as F
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
@@ -51,8 +52,12 @@ def layer_indices(depth: int) -> list[int]:
 
 
 def _twice(width: int, channels: int) -> nn.Module:
-    """[B, width, h, w] -> [B, channels, 2 h, 2 w]."""
-    return nn.ConvTranspose2d(width, channels, 2, stride=2)
+    """[B, width, h, w] -> [B, channels, 2 h, 2 w], at first by repetition: independent weights for
+    the four new pixels draw a checkerboard over the map (Aitken et al., 2017)."""
+    layer = nn.ConvTranspose2d(width, channels, 2, stride=2)
+    with torch.no_grad():
+        layer.weight.copy_(layer.weight[..., :1, :1].expand_as(layer.weight))
+    return layer
 
 
 def _smooth(width: int, channels: int) -> nn.Module:

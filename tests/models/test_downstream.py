@@ -106,6 +106,12 @@ def test_a_pyramid_reads_all_scales_and_answers_on_the_finest():
     assert decoder(torch.randn(1, 4, 1, 64), (1, 1)).shape == (1, 5, 4, 4)
 
 
+def test_a_pyramid_begins_without_a_checkerboard():
+    for scale in PyramidDecoder(64, 5).scales[:2]:
+        doubled = scale[0](torch.randn(1, 64, 2, 3))
+        torch.testing.assert_close(doubled, F.interpolate(doubled[..., ::2, ::2], scale_factor=2))
+
+
 def test_a_pyramid_of_a_modality_without_layers(monkeypatch):
     monkeypatch.setitem(registry.MODALITIES, "beside", registry.Modality(
         "tests.toys:BESIDE", ("tokens", "vector"), ("image", "osm")))
