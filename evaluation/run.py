@@ -94,12 +94,6 @@ class Run:
     def __exit__(self, *error: object) -> None:
         self.bar.close()
 
-    def _share_gradients(self, model: nn.Module) -> None:
-        """Take a model that Fabric set up; processes share gradients whichever method is called."""
-        self.model = model
-        for method in ("outputs", "decode"):
-            model.mark_forward_method(method)
-
     @property
     def network(self) -> Downstream:
         """The model without Fabric's wrapper."""
@@ -320,6 +314,7 @@ class Run:
             self.model = model.to(self.fabric.device)
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
                                                self.cfg.weight_decay, self.cfg.layer_decay,
                                                model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
