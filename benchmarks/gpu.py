@@ -2,6 +2,7 @@
 memory, and the costliest kernels.
 
     python benchmarks/gpu.py                # ViT-B/16, batch 256, 60 nodes a tile; some minutes
+    python benchmarks/gpu.py --encoder vit_large_patch16_dinov3.sat493m --positions own --batch 64
     python benchmarks/gpu.py --device cpu --encoder test_vit --batch 2 --steps 1   # without a GPU
 
 A step is a forward and a backward pass, reading the losses and a step of AdamW (fused), on tiles
@@ -9,7 +10,7 @@ that are on the device already; the loader's tiles a second follow. The peak is 
 bf16 matrix product in the same run. FLOPs are those of the method (benchmarks/cost.py): what is
 computed twice does not count as work. The direct form (benchmarks/direct.py) alternates with ours,
 at the largest batch that fits, in fp32 (PyTorch's default: no TF32) and, to separate precision
-from method, in bf16.
+from method, in bf16; it knows the paper's positions alone.
 """
 
 import gc
@@ -29,7 +30,7 @@ from benchmarks.command import parse
 from benchmarks.direct import DirectRose
 from benchmarks.machine import about_machine
 from benchmarks.measure import random_graphs, random_images, ratios, synchronise, take_turns
-from models import build_rose
+from models import Rose, build_rose
 from models.compiled import compile_network
 from models.masking import draw_image_mask, draw_node_mask
 from training.schedule import build_optimizer
@@ -43,6 +44,7 @@ class Settings(NamedTuple):
     """What is measured: `steps` steps in each of `rounds` rounds, in which the rows take turns."""
 
     encoder: str = "vit_base_patch16_224"
+    positions: str = "rose"
     batch: int = 256
     nodes: int = 60
     device: str = "cuda"
@@ -95,18 +97,18 @@ def results(quick: bool) -> list[str]:
 def lines(settings: Settings) -> list[str]:
     peak = matrix_peak(settings.device)
     measured = measure(settings)
-    direct = measured[ROWS[-1]].speeds
-    encoder = cost.encoder_of(build_rose(settings.encoder))
+    direct = measured[ROWS[-1]].speeds if ROWS[-1] in measured else []
+    encoder = cost.encoder_of(built(settings))
     rows = []
     for row, (speeds, batch, memory) in measured.items():
         load = cost.Load(settings.nodes, 5 * settings.nodes, batch)
         speed = statistics.median(speeds)
         rows.append([row.name, batch, f"{speed:.0f}",
                      f"{speed * cost.training_flops(encoder, load) / peak:.1%}",
-                     f"{statistics.median(ratios(speeds, direct)):.1f}",
+                     f"{statistics.median(ratios(speeds, direct)):.1f}" if direct else "-",
                      f"{memory:.0f}" if memory else "-"])
     return [
-        f"{settings.encoder}, {settings.nodes} nodes a tile, {settings.device}, medians of "
+        f"{settings.encoder} (image_positions={settings.positions}), {settings.nodes} nodes a tile, {settings.device}, medians of "
         f"{settings.rounds} x {settings.steps} steps; matrix peak measured: {peak / 1e12:.1f} "
         "TFLOP/s in bf16:", "",
         markdown_table(["step", "batch", "tiles/s", "share of the bf16 peak",
@@ -123,9 +125,15 @@ def matrix_peak(device: str) -> float:
     return 2 * size**3 / min(seconds["product"])
 
 
+def built(settings: Settings) -> Rose:
+    """Return the network that is measured."""
+    return build_rose(settings.encoder, image_positions=settings.positions)
+
+
 def measure(settings: Settings) -> dict[Row, Measured]:
     """Measure every row in turns, each alone on the device while it runs."""
-    measured = {row: Measured([], settings.batch, 0.0) for row in ROWS}
+    measured = {row: Measured([], settings.batch, 0.0) for row in ROWS
+                if settings.positions == "rose" or not row.direct}
     for _ in range(settings.rounds):
         for row, (speeds, batch, _) in measured.items():
             speed, batch, memory = largest_fitting(row, settings, batch)
@@ -175,7 +183,7 @@ def training_step(row: Row, settings: Settings, batch: int) -> Callable[[], None
     """Return a step of forward, backward and AdamW, with masks drawn anew."""
     device = torch.device(settings.device)
     torch.manual_seed(0)
-    rose = build_rose(settings.encoder)
+    rose = built(settings)
     model = (DirectRose(rose, settings.encoder) if row.direct else rose).to(device)
     if row.compiled:
         compile_network(rose)
