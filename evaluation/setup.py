@@ -108,8 +108,8 @@ class Setup:
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
         if self.cfg.mode == "knn":
-            return nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
-        if self.finetuned:
+            model = nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
+        elif self.finetuned:
             model = self.trained.downstream()
         else:
             rose = (self.trained.rose() if self.trained
@@ -326,6 +326,10 @@ def _check(cfg: EvaluateConfig) -> None:
         raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
                           "trained, and mode=knn trains nothing; pass mode=linear, or modality="
                           f"{' or '.join(others)}")
+    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
+        raise ConfigError(f"mode=knn: modality={cfg.modality} draws objects by way of a layer "
+                          "that must be trained, and mode=knn trains nothing; pass mode=linear, "
+                          "or another modality")
     if cfg.fold:
         parse_fold("fold", cfg.fold)
     frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")
