@@ -326,10 +326,6 @@ def _check(cfg: EvaluateConfig) -> None:
         raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
                           "trained, and mode=knn trains nothing; pass mode=linear, or modality="
                           f"{' or '.join(others)}")
-    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
-        raise ConfigError(f"mode=knn: modality={cfg.modality} draws objects by way of a layer "
-                          "that must be trained, and mode=knn trains nothing; pass mode=linear, "
-                          "or another modality")
     if cfg.fold:
         parse_fold("fold", cfg.fold)
     frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")
