@@ -22,7 +22,6 @@ from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
 from training.devices import compile_in_place, end_all, gather, in_step, set_up_again, together
 from training.finite import check_weights, not_finite
-from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
@@ -49,7 +48,7 @@ class Measured:
     figures: dict[str, float]   # the problem's metrics
     details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
     metrics: Any                # computed the figures
-    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty if not asked for
+    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty while it is trained
     tallies: dict[str, Tensor]
 
 
@@ -69,7 +68,6 @@ class Run:
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
         model = setup.build_model()
-        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,
@@ -95,12 +93,6 @@ class Run:
 
     def __exit__(self, *error: object) -> None:
         self.bar.close()
-
-    def _share_gradients(self, model: nn.Module) -> None:
-        """Take a model that Fabric set up; processes share gradients whichever method is called."""
-        self.model = model
-        for method in ("outputs", "decode"):
-            model.mark_forward_method(method)
 
     @property
     def network(self) -> Downstream:
@@ -174,9 +166,10 @@ class Run:
             sys.exit(0)
 
     @torch.no_grad()
-    def measure(self, part: str, tally: bool = False) -> Measured:
-        """Return the model's figures on a list's tiles, independent of batches and processes; if
-        asked to `tally`, also what each tile adds to them."""
+    def measure(self, part: str) -> Measured:
+        """Return the model's figures on a list's tiles, independent of batches and processes; once
+        it is trained, also what each tile adds to them."""
+        trained = self.epoch > self.cfg.epochs
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
@@ -194,7 +187,7 @@ class Run:
                 judged = self.problem.judged(outputs, self.network)
                 metrics.update(judged, target)
                 details += self.problem.details(judged, target)
-                tallies += [self.problem.tally(judged, target)] if tally else []
+                tallies += [self.problem.tally(judged, target)] if trained else []
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
         measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
                             metrics, self._joined(tallies))
@@ -321,11 +314,18 @@ class Run:
             self.model = model.to(self.fabric.device)
             return
         head_lr = self.cfg.linear_lr if model.frozen else self.cfg.lr * self.cfg.lr_multi
+        self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
                                                self.cfg.weight_decay, self.cfg.layer_decay,
                                                model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
         model, self.optimizer = self.fabric.setup(model, optimizer)
         self._share_gradients(model)
+
+    def _share_gradients(self, model: nn.Module) -> None:
+        """Take a model that Fabric set up; processes share gradients whichever method is called."""
+        self.model = model
+        for method in ("outputs", "decode"):
+            model.mark_forward_method(method)
 
     def _state_to_continue(self) -> dict[str, Any] | None:
         path = self.folder / STATE

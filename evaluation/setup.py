@@ -54,9 +54,9 @@ class Setup:
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
         _check(cfg)
+        self.image_weights = describe_image_weights(cfg.image_weights)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
-        self.image_weights = describe_image_weights(cfg.image_weights)
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None

@@ -156,7 +156,8 @@ def box_distance(boxes: Tensor, rows: int, columns: int) -> Tensor:
     # the longer side gives the direction: the other may have none
     turned = torch.stack([across[:, 1], -across[:, 0]], 1)
     axis = torch.where(half[:, :1] >= half[:, 1:], along, turned)
-    axis = axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    length = axis.norm(dim=1, keepdim=True)
+    axis = torch.where(length > 0, axis / length, axis.new_tensor([1.0, 0.0]))  # a point: any
     sides = torch.stack([axis, torch.stack([-axis[:, 1], axis[:, 0]], 1)], 1)           # [N, 2, 2]
     x = (torch.arange(columns, device=boxes.device) + 0.5) / columns
     y = (torch.arange(rows, device=boxes.device) + 0.5) / rows

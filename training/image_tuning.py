@@ -85,10 +85,14 @@ class ImageTuning:
         return True
 
     def rates(self, lr: float) -> dict[str, float]:
-        """Return the rates of the encoder's first and last layer, given that of the rest of the
-        Rose; empty if they do not differ from it throughout."""
+        """Return the rates of the encoder's first layer and its last block, given that of the rest
+        of the Rose; empty if they never differ from it."""
         if not self.epochs and self.decay == 1:
             return {}
-        first, last = (0.0 if self.frozen else lr * self.decay**power
-                       for power in (self.depth + 1, 1))
-        return dict(zip(RATES, (first, last), strict=True))
+        shares = [0.0, 0.0] if self.frozen else self.shares
+        return {name: lr * share for name, share in zip(RATES, shares, strict=True)}
+
+    @property
+    def shares(self) -> list[float]:
+        """What the first layer and the last block get of the rate, once they are trained."""
+        return [self.decay ** (self.depth + 1), self.decay]

@@ -14,11 +14,8 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
-from models import RoseOutput, build_rose
-from models.described import BUILD
-from models.image_weights import describe_image_weights
-from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose, rebuild_rose, stated_positions
+from models import RoseOutput
+from models.rose import Rose, rebuild_rose
 from training.compatibility import check_image_size, check_pretrainable, node_width
 from training.devices import (
     compile_in_place,
@@ -37,21 +34,12 @@ from training.records import Recorder
 from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, whole
-from utils.checkpoint import (
-    COPY_AGAIN,
-    contents_of,
-    newest_checkpoint,
-    read_checkpoint,
-    read_position,
-    save_checkpoint,
-)
+from training.start import continued_rose, new_rose
+from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
 from utils.stopping import StopRequest
-
-# of the arguments of `build_rose`, those that follow from the weights that a run started from
-OF_THE_ENCODER = ("image_positions", "image_mean", "image_std")
 
 
 class Step:
@@ -97,6 +85,9 @@ class PretrainingRun:
 
     Attributes:
         rose, optimizer: set up by Fabric.
+        build: the arguments of `build_rose`, stored with the weights.
+        image_weights: path and sha256 of the file that the image encoder started from, if any.
+        tuning: what freezes the image encoder, and says its rates.
         base_lr: learning rate of the first epoch.
         epoch: counted from 1.
         step, global_step: steps done in the epoch, and in the run.
@@ -117,12 +108,11 @@ class PretrainingRun:
                                         accumulate=cfg.accumulate)
             self.last_saved: Path | None = None
             checkpoint = self._checkpoint_to_continue()
-            self.build = build_arguments(cfg, checkpoint and checkpoint["build"])
             fabric.print(f"Building {cfg.image_encoder}")
-            rose = self._build_rose(checkpoint)
+            rose, self.build, self.image_weights = (
+                continued_rose(cfg, checkpoint, self.last_saved) if checkpoint else new_rose(cfg))
             check_image_size(f"image_encoder={cfg.image_encoder}", rose.image_encoder.patch,
                              cfg.image_size)
-            self.build |= {key: rose.build[key] for key in OF_THE_ENCODER if key in rose.build}
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
             self.tuning = ImageTuning(rose.image_encoder, cfg.freeze, cfg.layer_decay)
@@ -144,8 +134,6 @@ class PretrainingRun:
             outlook = too_short(
                 reach(cfg, self.base_lr, self.sampler.steps_per_epoch, self.total_steps),
                 weight_size(rose), self.total_steps, self.base_lr)
-            if checkpoint:
-                load_strictly(rose, checkpoint["model"], str(self.last_saved))
         if cfg.compile:
             compile_in_place(rose, fabric.device)
         self.rose = fabric.setup_module(rose)
@@ -272,16 +260,6 @@ class PretrainingRun:
             end_all(self.fabric, fault, rank=gather(self.fabric, fault is not None).index(True))
         return None if stopping else Step(self, own, masked)
 
-    def _build_rose(self, checkpoint: dict[str, Any] | None) -> Rose:
-        """Return the network as it is before its first step; for a run that is continued, random,
-        without the trained weights that it once started from."""
-        cfg = self.cfg
-        if checkpoint is not None:
-            self.image_weights = checkpoint.get("image_weights")
-            return rebuild_rose(self.build)
-        self.image_weights = describe_image_weights(cfg.image_weights)
-        return build_rose(**self.build, pretrained=cfg.pretrained, image_weights=cfg.image_weights)
-
     def _fingerprint(self) -> str:
         """Return a digest of the tiles' names, in order."""
         return digest_of("\n".join(self.tiles.names).encode())
@@ -297,8 +275,6 @@ class PretrainingRun:
         if self.last_saved is None:
             return None
         checkpoint = read_checkpoint(self.last_saved)
-        with contents_of(self.last_saved, COPY_AGAIN):
-            BUILD.check(checkpoint["build"], "build")
         self._check_continuable(checkpoint)
         self._check_folder(checkpoint)
         return checkpoint
@@ -419,16 +395,3 @@ def fitted(cfg: TrainConfig, tiles: TileDataset) -> TrainConfig:
     width = node_width(tiles) if cfg.graph_in_dim is None else cfg.graph_in_dim + 1
     tiles.node_width = width
     return replace(cfg, graph_in_dim=width - 1)
-
-
-def build_arguments(cfg: TrainConfig, continued: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the arguments of `build_rose` for the network of `cfg`, stored with its weights; what
-    follows from the weights that it started from is as in the build of a run `continued`."""
-    keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
-            "osm_mask_ratio")
-    values = asdict(cfg)
-    build = {key: values[key] for key in (*keys, *MODEL_KEYS) if key in values}
-    if continued is not None:
-        return build | {key: continued[key] for key in OF_THE_ENCODER if key in continued}
-    return build | stated_positions(cfg.image_positions, cfg.pretrained, cfg.recipe,
-                                    cfg.image_weights)

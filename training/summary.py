@@ -100,6 +100,7 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
           f"{format_number(last)} in the last"
           for name, first, last in zip(("image from OSM", "OSM from image"), run.record.first,
                                        run.record.latest, strict=True)),
+        *_image_encoder(run),
         f"What it learned, tried on {measured.tiles} of its tiles with new masks:",
         f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by "
         f"{measured.pixel_error:.1f} grey values of 255,",
@@ -119,6 +120,23 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
     if short := remark(run, measured):
         lines.append(f"note: {short}")
     return "\n".join([*lines, *_outputs(run)])
+
+
+def _image_encoder(run: PretrainingRun) -> list[str]:
+    """Return what the image encoder started from and how it was trained, if not like the rest."""
+    cfg, lines = run.cfg, []
+    if run.image_weights:
+        lines.append(f"  the image encoder started from {run.image_weights['path']} (SHA-256 "
+                     f"{run.image_weights['sha256'][:12]}...)")
+    if cfg.freeze != "none":
+        epochs = cfg.freeze.partition(":")[2]
+        span = f"for {epochs} epoch{'s' * (epochs != '1')}" if epochs else "throughout"
+        lines.append(f"  freeze={cfg.freeze}: the image encoder kept its weights {span}")
+    if cfg.layer_decay < 1:
+        first, last = run.tuning.shares
+        lines.append(f"  layer_decay={cfg.layer_decay:g}: its rates were {first:.2g} (first layer) "
+                     f"to {last:.2g} (last block) of lr")
+    return lines
 
 
 def _outputs(run: PretrainingRun) -> list[str]:

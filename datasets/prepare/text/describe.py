@@ -5,12 +5,12 @@
     tags       building: school      all tags of the object, a line each
                amenity: school
                name: ZŠ Studánka
-               building levels: 3
+               roof shape: flat
 
-Of `tags`, the classifying tag comes first, then those of other keys in the table of layers, then
-the name, then the rest, each group by key. Tags that name or locate an object and say nothing of
-what it is are left out (`_PARTS`, `_KEYS`; names in other languages; URLs and JSON). The text ends
-before the tag with which it would exceed MOST_TAGS or MOST_CHARACTERS.
+Of `tags`, the classifying tag comes first, then those of other keys in the table of layers, the
+name, keys without a colon and keys with one, each group by key. Tags that name or locate an object
+and say nothing of what it is are left out (`_PARTS`, `_KEYS`; names in other languages; URLs and
+JSON). The text ends before the tag with which it would exceed MOST_TAGS or MOST_CHARACTERS.
 """
 
 from collections.abc import Container, Iterable
@@ -53,7 +53,8 @@ def all_tags(key: str, value: str, tags: Iterable[tuple[str, str]],
         other = other.strip().casefold()
         if other not in (key, "") and text.strip() and not _left_out(other, text):
             others.setdefault(other, text)
-    order = sorted(others, key=lambda other: (other not in classes, other != "name", other))
+    order = sorted(others, key=lambda other: (other not in classes, other != "name",
+                                              ":" in other, other))
     lines = [tag_line(key, value)]
     length = len(lines[0])
     for other in order[:MOST_TAGS - 1]:
@@ -67,6 +68,6 @@ def all_tags(key: str, value: str, tags: Iterable[tuple[str, str]],
 
 def _left_out(key: str, value: str) -> bool:
     parts = {*key.split(":"), key.split("_")[0]}  # GDAL may write addr:city as addr_city
-    return (key in _KEYS or key.startswith(("name:", "@")) or key.endswith("_name")
-            or not _PARTS.isdisjoint(parts)
+    return (key in _KEYS or key.startswith(("name:", "@"))
+            or key.partition(":")[0].endswith(("_name", "_ref")) or not _PARTS.isdisjoint(parts)
             or value.lstrip().startswith(("http:", "https:", "{", "[")))

@@ -23,7 +23,7 @@ SCHOOL = {"addr:city": "Brno", "amenity": "school", "building": "school", "name"
           "building:levels": "3", "source": "survey", "website": "https://x.example",
           "name:en": "Spring", "ref:ruian": "12", "shop": "house_goods"}
 LINES = ["amenity: school", "building: school"]
-REST = "\nname: ZŠ Studánka\nbuilding levels: 3\nshop: house goods"
+REST = "\nname: ZŠ Studánka\nshop: house goods\nbuilding levels: 3"
 TEXTS = ["\n".join(LINES) + REST, "\n".join(LINES[::-1]) + REST, "landuse: forest"]
 
 
@@ -145,6 +145,7 @@ def test_the_order_and_the_length_of_a_text():
 @pytest.mark.parametrize("key", [
     "addr:city", "addr_city", "contact:phone", "phone", "ref", "ref:ruian", "building:ruian:type",
     "wikidata", "brand:wikidata", "source", "source:date", "note", "fixme", "name:cs", "alt_name",
+    "old_name:fi", "int_ref",
     "type", "osm_id", "@id", "check_date:roof"])
 def test_tags_that_say_nothing_of_an_object_are_left_out(key):
     assert all_tags("building", "yes", [(key, "x"), ("roof:shape", "flat")], ()) == (

@@ -1,0 +1,112 @@
+"""Statistics of OSM objects, the linear model of them, and what evaluations of drawn objects do."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from datasets import TileDataset
+from datasets.labelled import LabelledTiles
+from datasets.osm_degradation import OsmDegradation
+from evaluation.baselines import LINEAR
+from evaluation.osm_statistics import Ridge, channels_of, linear_estimates, osm_statistics
+from models.network_file import NetworkFile
+from tests.evaluation.evaluating import LISTS, run, stored, write_lists
+from tests.pretrained import save_pretrained
+from tests.random_tiles import META, random_tile, write_compact
+from utils.errors import ConfigError
+
+NAMES = ["bar", "house", "hut", "service"]
+LAYERS = ["amenity", "building", "building", "road"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Tiles whose population is 3 times their number of houses, and 100 times the huts' area."""
+    tiles = []
+    for number in range(9):
+        tile = random_tile(f"lima_{number}_0", number % 5 + 3, 2, side=32, targets=True)
+        tile.label[:] = np.random.default_rng(number).integers(0, 4, len(tile.label))
+        houses, huts = (tile.label == 1).sum(), tile.geometry[tile.label == 2, 0].sum()
+        tile.totals["pop"] = float(3 * houses + 100 * huts)
+        tiles.append(tile)
+    folder = tmp_path_factory.mktemp("statistics")
+    root = write_compact(folder / "tiles", tiles,
+                         meta=META | {"label_names": NAMES, "label_layers": LAYERS})
+    write_lists(root, LISTS)
+    save_pretrained(folder / "model_1.tar")
+    return root
+
+
+def listed(root, indices=range(9), **degradation) -> LabelledTiles:
+    return LabelledTiles(TileDataset(root, image_size=32), indices, "pop",
+                         degradation=OsmDegradation(**degradation))
+
+
+def test_statistics_by_hand(root):
+    tiles = listed(root)
+    assert set(channels_of(tiles)) == {"amenity/bar", "building/house", "building/hut",
+                                       "road/service"}
+    channels = ["building/house", "building/*"]
+    rows = osm_statistics(tiles, channels)
+    assert rows.shape == (9, 8)  # house, other buildings, all buildings, everything; twice
+    for row, graph in zip(rows, tiles.graphs(), strict=True):
+        code, area = graph.x[:, -1], graph.x[:, -13].double()
+        of = [code == 1, code == 2, (code == 1) | (code == 2), code >= 0]
+        torch.testing.assert_close(row[:4], torch.stack([kind.sum() for kind in of]).double())
+        torch.testing.assert_close(row[4:], torch.stack([area[kind].sum() for kind in of]))
+
+
+def test_a_linear_rule_is_learned_and_objects_that_are_missing_are_missed(root):
+    train, rest = listed(root, range(6)), listed(root, range(6, 9))
+    totals = train.totals(), rest.totals()
+    torch.testing.assert_close(linear_estimates(train, train, train, totals[0], totals[0]),
+                               totals[0], atol=0.5, rtol=0.02)
+    bare = linear_estimates(train, rest, listed(root, range(6, 9), remove_ratio=1.0), *totals)
+    assert bare.tolist() == pytest.approx([bare[0].item()] * 3)
+    assert (bare >= 0).all()
+
+
+def test_ridge_is_the_closed_form_and_never_negative():
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.rand(20, 4, generator=draw, dtype=torch.float64)
+    rows[:, 3] = 5  # a column that says nothing
+    targets = rows[:, 0] * 7 - rows[:, 1] * 2 + 1
+    torch.testing.assert_close(Ridge(rows, targets, 0.0 + 1e-12)(rows), targets.clamp(min=0))
+    torch.testing.assert_close(Ridge(rows, targets, 1e9)(rows), targets.mean().expand(20))
+    assert (Ridge(rows, targets - 100, 0.1)(rows) == 0).all()
+
+
+def test_totals_stand_beside_the_linear_model_and_a_worse_network_is_told(root, tmp_path, capsys):
+    found = run("pop", f"data_root={root}", "image_size=32", "modality=osm", "mode=scratch",
+                "image_encoder=test_vit", f"save_path={tmp_path}", "epochs=1",
+                "target_scale=standard", "lr=1e-9")
+    assert list(found["baselines"]) == ["training mean", "training median", LINEAR]
+    assert found["baselines"][LINEAR]["rmse"] < found["mean"]["rmse"]
+    assert f"seed 0 is no better than the {LINEAR}" in found["remarks"]
+    assert re.search(r"linear model of\n.*OSM statistics", capsys.readouterr().out)
+
+
+def test_a_probe_of_drawn_objects_trains_their_projection_and_no_block(root, tmp_path):
+    checkpoint = root.parent / "model_1.safetensors"
+    given = ("seg", f"data_root={root}", "image_size=32", f"checkpoint={checkpoint}")
+    run(*given, "modality=osm_raster", "mode=linear", f"save_path={tmp_path}", "epochs=1")
+    best = NetworkFile(tmp_path / "seed_0/best.safetensors")
+    assert set(best.head.channels) == set(channels_of(listed(root, range(5))))
+    before = NetworkFile(checkpoint).rose().state_dict()
+    after = best.downstream().state_dict()
+    assert all(torch.equal(value, after[f"rose.{name}"]) for name, value in before.items())
+    assert after["extra.proj.bias"].any()
+    assert not list(tmp_path.rglob("*.bin"))  # features that change are not kept
+    again = run("seg", f"data_root={root}", "image_size=32", "modality=osm_raster", "epochs=0",
+                f"checkpoint={best.path}", f"save_path={tmp_path}/again")
+    assert again["mean"] == pytest.approx(stored(tmp_path)["mean"], nan_ok=True)
+
+
+def test_neighbours_of_drawn_objects_are_refused(root, tmp_path):
+    with pytest.raises(ConfigError, match="modality=osm_raster: its projection of drawn objects "
+                                          "must be trained, and mode=knn trains nothing; pass "
+                                          "mode=linear, or modality=image or osm or fusion or"):
+        run("seg", f"data_root={root}", "image_size=32", "modality=osm_raster", "mode=knn",
+            f"checkpoint={root.parent / 'model_1.safetensors'}", f"save_path={tmp_path}")
