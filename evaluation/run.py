@@ -22,6 +22,7 @@ from models.network_file import BEST, save_finetuned
 from models.release import load_strictly
 from training.devices import compile_in_place, end_all, gather, in_step, set_up_again, together
 from training.finite import check_weights, not_finite
+from training.image_tuning import ImageTuning
 from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
