@@ -108,8 +108,8 @@ class Setup:
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
         if self.cfg.mode == "knn":
-            return nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
-        if self.finetuned:
+            model = nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
+        elif self.finetuned:
             model = self.trained.downstream()
         else:
             rose = (self.trained.rose() if self.trained

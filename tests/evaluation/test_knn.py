@@ -108,6 +108,11 @@ BAD = {
     "fewer tiles than k": ("pop", [], "tiles: 3 training tiles have a target, expected knn_k=5 or "
                                       "more; pass a smaller knn_k=, or a longer list"),
     "fewer patches than k": ("seg", ["knn_k=13"], "tiles: 12 patches of the training tiles have"),
+    "a layer to train": ("seg", ["modality=osm_raster"], "modality=osm_raster: its projection of "
+                                                         "drawn objects must be trained, and"),
+    "an encoder to freeze": ("seg", ["freeze=image"], "freeze=image: mode=knn trains no encoder"),
+    "rates of layers": ("pop", ["layer_decay=0.8"], "layer_decay=0.8: mode=knn trains no encoder"),
+    "timm's weights": ("seg", ["pretrained=true"], "pretrained=true: .*mode=knn takes those"),
     "no neighbour": ("seg", ["knn_k=0"], "knn_k=0: must be 1 or more"),
 }
 
