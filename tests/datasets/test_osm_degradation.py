@@ -109,6 +109,8 @@ def test_objects_move_together_by_the_metres_asked_for(dataset):
                 assert torch.isclose(one[PERIMETER], row[PERIMETER], atol=1e-6)
     (metres,) = moves.values()
     assert math.hypot(*metres) == pytest.approx(1, abs=1e-3)
+    offset = OsmDegrader(dataset, OsmDegradation(shift=1.0), [2])._offset("lima")
+    assert metres == pytest.approx(offset * (16, 32), abs=1e-3)
 
 
 def test_a_city_moves_in_one_direction_a_seed_and_further_in_the_same(dataset):
