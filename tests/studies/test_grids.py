@@ -87,6 +87,9 @@ def check_outputs(folder: Path, name: str, cells: int) -> dict:
     assert len(baselines) == len(results["cells"][0]["baselines"])
     assert len(table) == 2 + cells + len(baselines)
     assert np.asarray(Image.open(folder / "figures" / f"{name}.png").convert("L")).std() > 10
+    page = (folder / "report.html").read_text()
+    assert f"{cells} models of" in page
+    assert page.count("All keys of its evaluation") == cells
     for cell in results["cells"]:
         values = [figures[results["score"]] for figures in cell["per_seed"].values()]
         assert cell["mean"][results["score"]] == pytest.approx(np.mean(values))
@@ -114,7 +117,7 @@ def test_label_efficiency_takes_every_list_once_and_goes_on_with_new_seeds(study
     text = capsys.readouterr().out
     assert ("Label efficiency, land use (modality fusion): 3 test tiles, mean ± std of 2 seeds"
             in text)
-    assert re.search(r"\| osm-train2.txt \| +2 \| scratch +\| +0\.\d+ ± 0\.\d+", text)
+    assert re.search(r"\| osm-train2.txt +\| +2 \| scratch +\| +0\.\d+ ± 0\.\d+", text)
 
 
 def test_missing_osm_measures_each_seeds_model_without_training_it_again(study, tiles, tmp_path):
