@@ -2,6 +2,7 @@
 refuses."""
 
 import csv
+import html
 import json
 import re
 import sys
@@ -219,6 +220,9 @@ def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_pa
                                             rel=1e-4)
     assert len(results["heads"]) == 8
     assert results["config"]["batch_size"] == 16
+    page = (out / "report.html").read_text()
+    assert html.escape(results["verdict"]) in page
+    assert "By head" in page
     pictures = sorted(path.name for path in (out / "figures").iterdir())
     assert len(pictures) == 2
     for name in pictures:

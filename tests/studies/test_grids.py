@@ -89,6 +89,9 @@ def check_outputs(folder: Path, name: str, cells: int) -> dict:
     assert len(baselines) == len(results["cells"][0]["baselines"])
     assert len(table) == 2 + cells + len(baselines)
     assert np.asarray(Image.open(folder / "figures" / f"{name}.png").convert("L")).std() > 10
+    page = (folder / "report.html").read_text()
+    assert f"{cells} models of" in page
+    assert page.count("All keys of its evaluation") == cells
     for cell in results["cells"]:
         values = [figures[results["score"]] for figures in cell["per_seed"].values()]
         assert cell["mean"][results["score"]] == pytest.approx(np.mean(values))
