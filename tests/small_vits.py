@@ -25,7 +25,7 @@ siglip = partial(small, "vit_base_patch16_siglip_224")
 pooled_register = partial(small, "vit_little_patch16_reg1_gap_256")
 registers = partial(small, "vit_small_patch14_reg4_dinov2", patch_size=16)
 rms_swiglu = partial(small, "aimv2_large_patch14_224", img_size=70)
-dinov3 = partial(small, "vit_small_patch16_dinov3")
+dinov3 = partial(small, "vit_small_patch16_dinov3", rope_rescale_coords=2.0)  # as LingBot
 eva02 = partial(small, "eva02_tiny_patch14_224", img_size=70)
 eva_post_norm = partial(small, "eva02_enormous_patch14_clip_224", img_size=70)
 mixed_rope = partial(small, "vit_small_patch16_rope_mixed_ape_224")
