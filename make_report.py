@@ -3,9 +3,9 @@
     python make_report.py runs/rose                        # report.html of one run
     python make_report.py runs/rose runs/sample_seg_fusion_finetune maps/city out=city.html
 
-A run is the folder of a pretraining, an evaluation, a map, a study or a grid. Runs write such a
-page of their own; this script joins them, under a title of your own with title="My city", and
-makes that of a study or a grid, with links to its runs' pages.
+A run is the folder of a pretraining, an evaluation, a map, a study or a grid. Runs and studies
+write such a page of their own; this script joins them, under a title of your own with
+title="My city", and makes that of a grid, with links to its runs' pages.
 """
 
 import os

@@ -1,7 +1,7 @@
 """Measure a pretraining step of Rose with image encoders of several kinds, in units of a plain
 forward and backward pass of each as timm computes it, on the same images.
 
-    python benchmarks/encoders.py          # nine small encoders; half an hour on 2 cores
+    python benchmarks/encoders.py          # eight small encoders; ten minutes on 2 cores
     python benchmarks/encoders.py --encoders vit_large_patch16_dinov3 --batch 1
 
 Each is measured with the paper's positions and with its own (image_positions=rose and own). Times
@@ -48,8 +48,7 @@ class Settings(NamedTuple):
     encoders: tuple[str, ...] = (
         "vit_small_patch16_224", "vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224",
         "vit_small_patch16_dinov3", "vit_small_patch16_rope_mixed_ape_224",
-        "vit_pe_core_small_patch16_384", "eva02_small_patch14_224", "aimv2_large_patch14_224",
-        "vit_small_patch8_224")
+        "vit_pe_core_small_patch16_384", "eva02_small_patch14_224", "vit_small_patch8_224")
     batch: int = 4
     nodes: int = 60
     repeats: int = 3

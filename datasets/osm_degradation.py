@@ -38,6 +38,11 @@ class OsmDegradation:
         if kind == QUARTER and name not in QUARTERS:
             raise ConfigError(f"remove_what={self.remove_what}: no quarter {name or 'is named'}; "
                               f"choose among {', '.join(f'{QUARTER}:{one}' for one in QUARTERS)}")
+        if self.remove_what == "newest":
+            raise ConfigError("remove_what=newest: tiles do not say when an object was mapped; "
+                              "make tiles of an older extract with prepare_dataset.py "
+                              "keep_empty=true, and measure the model on them with "
+                              "checkpoint=RUN/seed_0/best.safetensors epochs=0")
         if kind not in (*_ORDERS, QUARTER, LAYER) or bool(name) == (kind in _ORDERS):
             raise ConfigError(f"remove_what={self.remove_what}: choose one of "
                               f"{', '.join(_ORDERS)}, {LAYER}:NAME (such as {LAYER}:building), "

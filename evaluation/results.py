@@ -2,10 +2,12 @@
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from evaluation.intervals import FEW, bootstrap_of, intervals, sampled_figures
 from evaluation.pictures import save_pictures
@@ -27,7 +29,7 @@ _TALLIED = Fields({}, {"tallies_sha256": Text(pattern="[0-9a-f]{64}")})
 
 def finish(run: Run) -> dict[str, Any]:
     """Measure the best epoch's model, write the result, and return it; all processes call it."""
-    measured = run.measure(run.setup.reported, tally=True)
+    measured = run.measure(run.setup.reported)
     tallies, calibration = _tallied(run, measured)
     result = {
         "seed": run.seed, "epoch": run.best["epoch"] if run.best else 0,
@@ -52,8 +54,8 @@ def finish(run: Run) -> dict[str, Any]:
 def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
     """Return the result of a seed, null as nan among the figures; None if it is not finished.
 
-    A figure that the version which made the result did not know is nan. Raise CheckpointError if
-    the folder holds another run's result, or an unreadable one.
+    Figures that the version which made the result did not know are missing. Raise CheckpointError
+    if the folder holds another run's result, or an unreadable one.
     """
     path = setup.seed_folder(seed) / RESULTS
     if not path.is_file() or setup.cfg.resume == "never":
@@ -68,7 +70,8 @@ def read_result(setup: Setup, seed: int) -> dict[str, Any] | None:
         "seed": Whole(least=seed, most=seed), "epoch": Whole(least=0),
         "figures": Fields(figures.required, dict.fromkeys(setup.problem.calibrated, figure)),
         "val": Either([figures, Null()]), **setup.problem.extras_rules}), remedy, CheckpointError)
-    known = {name: result["figures"].get(name) for name in (*names, *setup.problem.calibrated)}
+    known = {name: result["figures"][name] for name in (*names, *setup.problem.calibrated)
+             if name in result["figures"]}
     return result | {"figures": {name: math.nan if number is None else number
                                  for name, number in known.items()}}
 
@@ -90,8 +93,7 @@ def read_seed(folder: Path) -> Tallies | None:
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:
     """Return mean and deviation over the seeds, the baselines, and what is needed to cite them."""
-    spread = {name: mean_std([result["figures"][name] for result in results.values()])
-              for name in next(iter(results.values()))["figures"]}
+    spread = spread_of([result["figures"] for result in results.values()])
     tallies = {seed: read_seed(setup.seed_folder(seed)) for seed in results}
     complete = all(tallies.values())
     runs = [*tallies.values()] if complete else []
@@ -119,6 +121,12 @@ def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any
     }
 
 
+def spread_of(figures: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
+    """Return mean and deviation of each figure over the runs that have it."""
+    names = dict.fromkeys(name for each in figures for name in each)
+    return {name: mean_std([each.get(name, math.nan) for each in figures]) for name in names}
+
+
 def _tallied(run: Run, measured: Measured) -> tuple[Tallies, dict[str, Any]]:
     """Return what the reported tiles add to the figures, and how sure the model may be: its
     `figures`, and the `record` of results.json."""
@@ -129,8 +137,8 @@ def _tallied(run: Run, measured: Measured) -> tuple[Tallies, dict[str, Any]]:
                       {name: value.numpy() for name, value in values.items()}, classes,
                       run.cfg.protocol)
     figures = tallies.figures(tallies.moments.sum(0))
-    return tallies, {"figures": {name: figures[name].item() for name in run.problem.calibrated},
-                     "record": record}
+    return tallies, {"figures": {name: figures[name].item() for name in run.problem.calibrated
+                                 if not np.isnan(figures[name])}, "record": record}
 
 
 def _remarks_on_intervals(setup: Setup, tallies: Mapping[int, Tallies | None]) -> list[str]:

@@ -49,7 +49,7 @@ class Measured:
     figures: dict[str, float]   # the problem's metrics
     details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
     metrics: Any                # computed the figures
-    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty if not asked for
+    # per tile, in the list's order, the problem's `tally`, [n, ...] each; empty while it is trained
     tallies: dict[str, Tensor]
 
 
@@ -167,9 +167,10 @@ class Run:
             sys.exit(0)
 
     @torch.no_grad()
-    def measure(self, part: str, tally: bool = False) -> Measured:
-        """Return the model's figures on a list's tiles, independent of batches and processes; if
-        asked to `tally`, also what each tile adds to them."""
+    def measure(self, part: str) -> Measured:
+        """Return the model's figures on a list's tiles, independent of batches and processes; once
+        it is trained, also what each tile adds to them."""
+        trained = self.epoch > self.cfg.epochs
         metrics = self.problem.metrics(self.fabric.device)
         # weighted loss, weight
         sums = torch.zeros(2, dtype=torch.float64, device=self.fabric.device)
@@ -187,7 +188,7 @@ class Run:
                 judged = self.problem.judged(outputs, self.network)
                 metrics.update(judged, target)
                 details += self.problem.details(judged, target)
-                tallies += [self.problem.tally(judged, target)] if tally else []
+                tallies += [self.problem.tally(judged, target)] if trained else []
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
         measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
                             metrics, self._joined(tallies))

@@ -181,7 +181,8 @@ class Backbone(nn.Module):
         `timm.optim`'s layer-wise rates; fusion and head are the last."""
         encoder = _ENCODER.replace(".", r"\.")
         return {"stem": rf"^{encoder}(?:cls_token|reg_token|pos_embed|patch_embed|norm_pre)",
-                "blocks": [(rf"^{encoder}blocks\.(\d+)", None), (".", (99999,))]}
+                "blocks": [(rf"^{encoder}blocks\.(\d+)", None),
+                           (rf"^{encoder}norm\.", (99999,))]}  # timm's sign of: as the last block
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Recompute the encoder's blocks in the backward pass, or keep their activations."""

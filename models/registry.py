@@ -17,7 +17,7 @@ DECODERS = {
     "pyramid": "models.pyramid:PyramidDecoder",
 }
 
-# name -> function(pretrained) that returns a timm VisionTransformer; timm's own names need no line
+# name -> function(pretrained) that returns a VisionTransformer or Eva; timm's names need no line
 IMAGE_ENCODERS: dict[str, str] = {}
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models import masking
+from models import masking, registry
 from models.block import DecoderBlock, vit_block
 from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
 from models.image_encoder import ImageEncoder
@@ -364,9 +364,7 @@ class Rose(nn.Module):
 
         Arguments, methods and errors as of `models.backbone.Backbone`.
         """
-        from models.backbone import Backbone  # which imports this module
-
-        return Backbone(self, modality, **options)
+        return registry.load("models.backbone:Backbone")(self, modality, **options)
 
     @property
     def checkpoint_activations(self) -> bool:

@@ -78,22 +78,15 @@ def _section(record: dict[str, Any], folder: Path, page: Path, report: str) -> S
     last = list(_without_model(cells[-1], [row for rows in rivals for row in rows]).values())
     names = [name for name in cells[0]["mean"] if not name.startswith("iou_")]
     classes = [name for name in cells[0]["mean"] if name.startswith("iou_")]
-    remarks = [*record["notes"], *_remarks(cells, models)]
     seeds = max(len(cell["per_seed"]) for cell in cells)
-    told = signs(any(row.ahead for row in [*models, *last]), any("intervals" in cell
-                                                                 for cell in cells),
-                 f"the standard deviation of {seeds} seeds" if seeds > 1 else "")
-    matrix = matrices(models, without, [score, *(name for name in names if name != score)])
+    order = [score, *(name for name in names if name != score)]
     listed = comparison(models, last, names, "model")
-    if matrix and len(models) > TALL:
+    if (matrix := matrices(models, without, order)) and len(models) > TALL:
         listed = folded("All models as a list", listed)
-    blocks = [Block("All models", [
-        matrix, listed, told,
-        *(element("p", element("b", "Note: "), remark, class_="remark")
-          for remark in remarks[:_NOTES]),
-        folded(f"{len(remarks) - _NOTES} more notes", element("ul", [
-            element("li", remark) for remark in remarks[_NOTES:]], class_="plain"))
-        if len(remarks) > _NOTES else None])]
+    signed = signs(any(row.ahead for row in [*models, *last]),
+                   any(cell.get("intervals") for cell in cells),
+                   f"the standard deviation of {seeds} seeds" if seeds > 1 else "")
+    blocks = [Block("All models", [matrix, listed, signed, *_notes(record, models)])]
     if record.get("differences"):
         blocks.append(differences_block(record["differences"], score))
     figure = drawn(folder, record["study"] if record["study"].isidentifier() else "study",
@@ -164,6 +157,16 @@ def _estimates(cell: Mapping[str, Any]) -> dict[str, Estimate]:
     return {name: Estimate(number(mean), number(cell["std"].get(name)),
                            interval_of(cell.get("intervals", {}).get(name)))
             for name, mean in cell["mean"].items()}
+
+
+def _notes(record: Mapping[str, Any], models: Sequence[Compared]) -> list[Markup]:
+    """Return what a reader must know, the less important of many folded."""
+    remarks = [*record["notes"], *_remarks(record["cells"], models)]
+    more = remarks[_NOTES:]
+    return [*(element("p", element("b", "Note: "), remark, class_="remark")
+              for remark in remarks[:_NOTES]),
+            *[folded(f"{len(more)} more notes", element(
+                "ul", [element("li", remark) for remark in more], class_="plain"))] * bool(more)]
 
 
 def _remarks(cells: Sequence[Mapping[str, Any]], models: Sequence[Compared]) -> list[str]:

@@ -96,7 +96,7 @@ def measuring(trained: EvaluateConfig, folder: str, **keys: Any) -> tuple[Evalua
                 else trained.checkpoint)
 
     return tuple(replace(trained, checkpoint=best(seed), mode="finetune", pretrained=False,
-                         epochs=0, seeds=[seed],
+                         image_weights=None, freeze="none", layer_decay=1.0, epochs=0, seeds=[seed],
                          save_path=str(Path(folder, f"model_of_seed_{seed}")), **keys)
                  for seed in trained.seeds)
 

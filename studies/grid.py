@@ -11,7 +11,7 @@ from datasets.dealt_lists import fold_folder
 from evaluation.job import evaluate
 from evaluation.keys import EvaluateConfig, RegressionConfig, SegmentationConfig
 from evaluation.problem import Regression, Segmentation
-from evaluation.results import read_result
+from evaluation.results import read_result, spread_of
 from evaluation.setup import Setup
 from studies.keys import StudyConfig
 from training.devices import launch
@@ -78,8 +78,7 @@ class Outcome:
     @property
     def spread(self) -> dict[str, tuple[float, float]]:
         """Figure -> mean and standard deviation over the seeds, and over the folds."""
-        return {name: mean_std([figures[name] for figures in self.per_seed.values()])
-                for name in self.summaries[0]["mean"]}
+        return spread_of([*self.per_seed.values()])
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:

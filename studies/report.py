@@ -91,12 +91,15 @@ class Report:
 
     def _text(self) -> str:
         """Return the table in Markdown, and what a reader of it must know."""
-        columns = [name for name in self.outcomes[0].spread if not name.startswith("iou_")]
+        columns = [name for name in dict.fromkeys(name for outcome in self.outcomes
+                                                  for name in outcome.spread)
+                   if not name.startswith("iou_")]
         rows = []
         for outcome in self.outcomes:
             ends = self._intervals.get(outcome.cell.name, {})
             rows.append([*outcome.cell.labels.values(), *(
-                with_interval(*outcome.spread[name], ends.get(name)) for name in columns)])
+                with_interval(*outcome.spread.get(name, (math.nan, None)), ends.get(name))
+                for name in columns)])
         keys = [key.replace("_", " ") for key in self.outcomes[0].cell.keys]
         for label, each in self._baselines_of_cells().items():
             rows.append([f"no model: {label}", *[NOTHING] * (len(keys) - 1), *(
@@ -159,7 +162,8 @@ class Report:
         or it reads objects that cells degrade; what a label says of a cell, in brackets, is left
         out where tiles are others."""
         if self.same_baselines:
-            return {label: [outcome.baselines[label] for outcome in self.outcomes]
+            return {label: [outcome.baselines[label] for outcome in self.outcomes
+                            if label in outcome.baselines]
                     if label in self.varying else [values]
                     for label, values in self._baselines.items()}
         each: dict[str, list[dict[str, float]]] = {}

@@ -126,7 +126,8 @@ class TrainConfig(MachineKeys):
     freeze: str = freeze_key(in_schedule)
     layer_decay: float = layer_decay_key(in_schedule)
     image_encoder: str | None = in_network("vit_base_patch16_224",
-                                           f"any plain ViT of timm; {BY_TILES}")
+                                           "any VisionTransformer or Eva of timm "
+                                           f"(docs/encoders.md); {BY_TILES}")
     image_positions: str | None = positions_key(
         "null: own with pretrained=true or image_weights=, else rose; a run that is continued "
         "keeps its own",

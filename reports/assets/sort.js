@@ -10,6 +10,7 @@ document.querySelectorAll("table.sortable").forEach(table => {
   };
   const empty = words => words === "" || words === "-";
   heads.forEach((head, column) => {
+    if ([...body.rows].every(row => empty(text(row, column)))) return;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);

@@ -10,7 +10,7 @@ import torch
 from datasets import TileDataset
 from datasets.osm_degradation import OsmDegradation
 from datasets.osm_degrader import OsmDegrader
-from datasets.stores.tile import AREA, CENTROID, CORNERS, LABEL, PERIMETER
+from datasets.stores.tile import AREA, CENTROID, CORNERS, LABEL, NO_LABEL, PERIMETER
 from tests.random_tiles import META, random_tile, write_compact
 from utils.errors import ConfigError, TileError
 
@@ -147,7 +147,7 @@ def test_geometry_alone_knows_no_tags(dataset):
     graph, after = degraded(dataset, 4, reads="geometry")
     assert torch.equal(after.x[:, AREA:LABEL], graph.x[:, AREA:LABEL])
     assert not after.x[:, :AREA].any()
-    assert not after.x[:, LABEL].any()
+    assert (after.x[:, LABEL] == NO_LABEL).all()
     assert torch.equal(after.edge_index, graph.edge_index)
 
 
@@ -161,6 +161,8 @@ def test_tags_alone_know_no_place_size_or_relation(dataset):
 
 @pytest.mark.parametrize(("what", "said"), [
     ("oldest", "remove_what=oldest: choose one of random, smallest, layer:NAME"),
+    ("newest", "remove_what=newest: tiles do not say when an object was mapped; make tiles of an "
+               "older extract"),
     ("layer", "remove_what=layer: choose one of"),
     ("random:x", "remove_what=random:x: choose one of"),
     ("quarter:north", "remove_what=quarter:north: no quarter north; choose among "

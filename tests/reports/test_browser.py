@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from reports import write_report
-from tests.reports.folders import pretraining, regression, scene, segmentation
+from tests.reports.folders import pretraining, regression, scene, segmentation, wide_study
 from utils.drawing import themed_svg
 from utils.style import OSM_COLOUR
 
@@ -143,6 +143,22 @@ const checks = {
     one("[data-do=home]").click();
     return scale() === 1 && left() === 0;
   },
+  "a click sorts a table, what has no value last": () => {
+    const table = one("table.sortable"), button = all("thead button", table)[1];
+    const order = () => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
+    button.click();
+    const falling = order();
+    button.click();
+    return falling.join() === "fusion,osm_raster,without a model: class prior,image"
+      && order().join() === "without a model: class prior,osm_raster,fusion,image"
+      && all("[aria-sort]", table).length === 1
+      && one("[aria-sort=ascending]", table).textContent === "0";
+  },
+  "names sort as text": () => {
+    const table = one("table.sortable");
+    one("thead button", table).click();
+    return table.tBodies[0].rows[0].cells[0].textContent === "fusion";
+  },
 };
 const results = {};
 for (const [name, check] of Object.entries(checks)) {
@@ -179,7 +195,7 @@ def run_in(page: Path, code: str, *options: str) -> dict:
 def page(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     runs = [pretraining(folder / "a"), segmentation(folder / "b"), regression(folder / "c"),
-            scene(folder / "d")]
+            scene(folder / "d"), wide_study(folder / "e")]
     write_report(runs, folder / "report.html")
     return folder / "report.html"
 
@@ -256,4 +272,4 @@ def test_the_ink_of_a_figure_is_light_on_dark_pages_and_dark_on_light_ones(tmp_p
 def test_a_page_does_what_it_promises(page):
     results = run_in(page, CHECKS)
     assert {name: result for name, result in results.items() if result is not True} == {}
-    assert len(results) == 20
+    assert len(results) == 22

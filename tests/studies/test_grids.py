@@ -22,9 +22,11 @@ from models.registry import segmentation_modalities
 from studies.command import base_config
 from studies.keys import ModalitiesConfig
 from tests.pretrained import save_pretrained
+from tests.random_tiles import random_tile, write_compact
 from utils.cli.compose import read
 from utils.errors import RoseError
 
+CITIES = ("lima", "oslo", "rome")
 LISTS = {"osm-train-all": range(4), "osm-train4": (3, 2, 1, 0), "osm-train2": (0, 1),
          "val": (4, 5), "test": (6, 7, 8)}
 
@@ -164,6 +166,103 @@ def test_missing_osm_while_training_trains_for_every_ratio(study, tmp_path):
     assert done == {"trained": [], "measured": ["fusion_removed_1/model_of_seed_0/seed_0"]}
 
 
+def test_missing_parts_are_all_that_some_reported_tile_has(study, monkeypatch):
+    asked = []
+    with monkeypatch.context() as patched:
+        patched.setattr("studies.missing_parts.conduct", lambda *args: asked.append(args[0]))
+        study("missing_parts", "problem=pop", "modalities=[osm]")
+    missing = {part: float(asked[0].also(part)["missing"].rstrip("%")) for part in asked[0].values}
+    assert {"layer:building", "layer:road", "smallest", "random"} <= missing.keys()
+    assert all(missing.values())
+    for kind in ("layer", "quarter"):
+        own = [share for part, share in missing.items() if part.startswith(kind)]
+        assert sum(own) == pytest.approx(100, abs=0.5)
+    assert missing["smallest"] == missing["random"] == pytest.approx(50, abs=5)
+
+
+def test_missing_parts_measures_models_of_whole_tiles(study, tmp_path):
+    done = study("missing_parts", "problem=pop", "modalities=[osm]", "seeds=[0]", "share=0.25",
+                 "parts=[smallest,layer:house]")
+    assert done == {"trained": ["osm/seed_0"],
+                    "measured": ["osm_without_smallest_0.25/model_of_seed_0/seed_0",
+                                 "osm_without_layer_house/model_of_seed_0/seed_0"]}
+    results = check_outputs(tmp_path / "out", "missing_parts", 3)
+    assert [cell["removed"] for cell in results["cells"]] == ["nothing", "smallest", "layer:house"]
+    assert results["cells"][2]["evaluation"]["remove_ratio"] == 1
+
+
+def test_missing_osm_removes_what_it_is_asked_to(study, tmp_path):
+    done = study("missing_osm", "what=layer:building", "ratios=[1]", "modalities=[fusion]",
+                 "seeds=[0]")
+    assert done["measured"] == ["fusion_removed_1_layer_building/model_of_seed_0/seed_0"]
+    results = check_outputs(tmp_path / "out", "missing_osm", 2)
+    assert results["cells"][1]["evaluation"]["remove_what"] == "layer:building"
+
+
+def test_shifted_osm_measures_models_or_trains_for_every_shift(study, tmp_path):
+    common = ["problem=pop", "target_scale=standard", "modalities=[osm]", "seeds=[0]",
+              "shifts=[0,20]"]
+    assert study("shifted_osm", *common) == {
+        "trained": ["osm/seed_0"], "measured": ["osm_shifted_20/model_of_seed_0/seed_0"]}
+    results = check_outputs(tmp_path / "out", "shifted_osm", 2)
+    whole, shifted = (cell["per_seed"]["0"]["rmse"] for cell in results["cells"])
+    assert whole != shifted
+    assert study("shifted_osm", *common, "while_training=true")["trained"] == [
+        "while_training/osm_shifted_20/seed_0"]
+    results = check_outputs(tmp_path / "out" / "while_training", "shifted_osm", 2)
+    assert results["cells"][1]["evaluation"]["shift_while_training"]
+
+
+def test_osm_parts_trains_on_what_it_reads(study, tmp_path):
+    done = study("osm_parts", "problem=pop", "target_scale=standard", "modalities=[osm,image]",
+                 "seeds=[0]", "reads=[all,geometry,tags]")
+    assert done["trained"] == ["osm/seed_0", "osm_geometry_alone/seed_0", "osm_tags_alone/seed_0",
+                               "image/seed_0"]
+    results = check_outputs(tmp_path / "out", "osm_parts", 4)
+    assert len({cell["mean"]["rmse"] for cell in results["cells"]}) == 4
+
+
+@pytest.fixture(scope="module")
+def cities(tmp_path_factory) -> Path:
+    """A dataset of three cities, in each two tiles for training and one for val and test."""
+    root = tmp_path_factory.mktemp("cities") / "tiles"
+    lists = {"osm-train-all": (0, 1), "val": (2,), "test": (3,)}
+    for city in CITIES:
+        write_compact(root, [random_tile(f"{city}_{n}_0", 9, 12, 32, targets=True)
+                             for n in range(4)], city)
+    for name, columns in lists.items():
+        (root / f"{name}.txt").write_text("".join(f"{city}_{n}_0.png\n" for city in CITIES
+                                                  for n in columns))
+    return root
+
+
+def test_transfer_trains_on_a_city_and_measures_its_model_in_others(study, cities, tmp_path):
+    common = [f"data_root={cities}", "image_size=32", "seeds=[0]", "modality=fusion"]
+    done = study("transfer", *common, "train_cities=[oslo]", "test_cities=[lima,oslo]")
+    assert done == {"trained": ["from_oslo/seed_0", "from_all_but_lima/seed_0",
+                                "from_all_but_oslo/seed_0"],
+                    "measured": ["from_oslo_on_lima/model_of_seed_0/seed_0"]}
+    results = check_outputs(tmp_path / "out", "transfer", 4)
+    assert [(cell["train_city"], cell["test_city"], cell["tiles"]["train"], cell["tiles"]["test"])
+            for cell in results["cells"]] == [
+        ("oslo", "lima", 2, 1), ("oslo", "oslo", 2, 1),
+        ("all others", "lima", 4, 1), ("all others", "oslo", 4, 1)]
+    two = study("transfer", *common, "cities=[lima,oslo]", f"out={tmp_path}/out/two")
+    assert two["trained"] == ["two/from_lima/seed_0", "two/from_oslo/seed_0"]  # one is all others
+
+
+def test_transfer_is_refused_before_the_first_run(study, cities, tmp_path, capsys):
+    for overrides, said in (
+            (["cities=[oslo]"], r"has tiles of 1 city \(oslo\), expected two or more"),
+            (["train_cities=[bern]"], "no tile of train_cities=bern; the cities found are: lima"),
+            (["protocol=release"], r"test_cities=\[lima\]: protocol=release reports the val"),
+            (["test_file=lima.txt"], r"lima.txt: none of its 1 tiles is of test_cities=oslo")):
+        (cities / "lima.txt").write_text("lima_3_0.png\n")
+        assert re.search(said, refusal(study, capsys, "transfer", f"data_root={cities}",
+                                       "image_size=32", *overrides))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_broken_comparison_goes_on_where_it_broke(study, tmp_path, monkeypatch, capsys):
     whole = job.fit
 
@@ -228,6 +327,17 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
      r"modalities=\[image\]: reads no OSM objects that could be missing; add one"),
     ("missing_osm", ["remove_ratio=0.5"], "remove_ratio=0.5: the study sets remove_ratio itself, "
                                           "from ratios="),
+    ("missing_osm", ["what=oldest"], "remove_what=oldest: choose one of random, smallest"),
+    ("missing_osm", ["what=layer:roads"], ".*tiles: remove_what=layer:roads: no layer and no tag "
+                                          "has that name; choose a layer "),
+    ("missing_parts", ["parts=[quarter:north]"], "remove_what=quarter:north: no quarter north"),
+    ("missing_parts", ["share=0"], "share=0.0: must be above 0 and 1 or less"),
+    ("shifted_osm", ["shifts=[5,-5]"], r"shifts=\[5.0, -5.0\]: must be 0 or more"),
+    ("shifted_osm", ["shifts=[0,500]"], "osm_shift=500: a shift beyond the tile; tiles of sample"),
+    ("osm_parts", ["reads=[tag]"], r"reads=\[tag\]: OSM objects have no tag; choose among all, "),
+    ("osm_parts", ["modalities=[image]"], "modalities=.image.: reads no OSM objects that could be "
+                                          "read in part"),
+    ("transfer", [], r".*tiles: has tiles of 1 city \(sample\), expected two or more to transfer"),
     ("missing_osm", ["train_file=none.txt"], "modality=image, remove_ratio=0: .*none.txt: "
                                              "missing, expected a list of tiles"),
     ("label_efficiency", ["modes=[linear,probe]"],

@@ -1,4 +1,4 @@
-"""What stands beside the networks of a study: baselines, and what is better than the fusions."""
+"""What stands beside the networks of a study: baselines, and whatever beats the fusions."""
 
 import math
 from types import SimpleNamespace
