@@ -120,7 +120,8 @@ class SegmentationConfig(EvaluateConfig):
     """Keys of evaluate_seg_fusion.py."""
 
     modality: str = in_trained("fusion", "fusion: the global one; fine: every object, the nearer "
-                                         "ones more", choices=segmentation_modalities)
+                                         "ones more; *_raster: objects drawn as an image",
+                               choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens", choices=decoder_names)
     classes: list[str] | None = in_trained(None, "other names for the dataset's classes, in the "
                                                  "order of the labels' values; null: as the "
@@ -133,7 +134,8 @@ class RegressionConfig(EvaluateConfig):
     """Keys of evaluate_pop_fusion.py."""
 
     target: str = in_trained("pop", "people, or tonnes of CO2", choices=("pop", "co2"))
-    modality: str = in_trained("fusion", "image, OSM objects, or both",
+    modality: str = in_trained("fusion", "image, OSM objects, or both; *_raster: objects drawn as "
+                                         "an image",
                                choices=regression_modalities)
     target_scale: str = in_trained(
         "none", "units of training. none: the target's (the release); standard: mean 0, "
