@@ -108,9 +108,8 @@ def lines(settings: Settings) -> list[str]:
                      f"{statistics.median(ratios(speeds, direct)):.1f}" if direct else "-",
                      f"{memory:.0f}" if memory else "-"])
     return [
-        f"{settings.encoder} (image_positions={settings.positions}), {settings.nodes} nodes a tile, "
-        f"{settings.device}, medians of "
-        f"{settings.rounds} x {settings.steps} steps; matrix peak measured: {peak / 1e12:.1f} "
+        f"{settings.encoder} (image_positions={settings.positions}), {settings.nodes} nodes a "
+        f"tile, {settings.device}, medians of {settings.rounds} x {settings.steps} steps; matrix peak measured: {peak / 1e12:.1f} "
         "TFLOP/s in bf16:", "",
         markdown_table(["step", "batch", "tiles/s", "share of the bf16 peak",
                         "times the direct form in fp32", "peak MiB"], rows), "",

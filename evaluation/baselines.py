@@ -33,7 +33,7 @@ def segmentation_baselines(train_counts: Tensor, truth_counts: Tensor, classes: 
 
 
 def regression_baselines(train: Tensor, truth: Tensor,
-                         linear: Tensor | None) -> dict[str, dict[str, float]]:
+                         linear: Tensor | None = None) -> dict[str, dict[str, float]]:
     """Return the figures of estimating the training tiles' mean, or median, for every tile, and of
     a linear model.
 

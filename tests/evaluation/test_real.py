@@ -171,8 +171,8 @@ def test_geolink_land_use_in_every_modality(geolink, labels, checkpoint, tmp_pat
     assert {name: tile["known_pixels"]
             for name, tile in predictions(tmp_path).items()} == {TEST[0]: 50176 - 29562,
                                                                  TEST[1]: 50176 - 7689}
-    assert pictures(tmp_path) == ({"confusion", "tiles", "error_map", "curves"} if drawn
-                                  else set())
+    assert pictures(tmp_path) == ({"confusion", "tiles", "error_map", "curves", "reliability"}
+                                  if drawn else set())
 
 
 @pytest.mark.parametrize("mode", ["linear", "scratch"])
