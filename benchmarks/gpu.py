@@ -109,8 +109,8 @@ def lines(settings: Settings) -> list[str]:
                      f"{memory:.0f}" if memory else "-"])
     return [
         f"{settings.encoder} (image_positions={settings.positions}), {settings.nodes} nodes a "
-        f"tile, {settings.device}, medians of {settings.rounds} x {settings.steps} steps; matrix peak measured: {peak / 1e12:.1f} "
-        "TFLOP/s in bf16:", "",
+        f"tile, {settings.device}, medians of {settings.rounds} x {settings.steps} steps; matrix "
+        f"peak measured: {peak / 1e12:.1f} TFLOP/s in bf16:", "",
         markdown_table(["step", "batch", "tiles/s", "share of the bf16 peak",
                         "times the direct form in fp32", "peak MiB"], rows), "",
         f"The {KERNELS} costliest kernels of {ROWS[0].name}:", "", *costliest_kernels(settings),
