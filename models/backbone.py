@@ -174,13 +174,13 @@ class Backbone(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Return the names of the encoder's tokens and positions, as timm's optimizers ask."""
-        return {f"{_ENCODER}{name}" for name in ("cls_token", "reg_token", "pos_embed")}
+        return {f"{_ENCODER}{name}" for name in self.rose.image_encoder.no_weight_decay()}
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Return patterns that put parameters into layers, from the patches to the head, for
         `timm.optim`'s layer-wise rates; fusion and head are the last."""
         encoder = _ENCODER.replace(".", r"\.")
-        return {"stem": rf"^{encoder}(?:cls_token|reg_token|pos_embed|patch_embed|norm_pre)",
+        return {"stem": rf"^{encoder}(?:cls_token|reg_token|pos_embed|rope|patch_embed|norm_pre)",
                 "blocks": [(rf"^{encoder}blocks\.(\d+)", None),
                            (rf"^{encoder}norm\.", (99999,))]}  # timm's sign of: as the last block
 

@@ -85,6 +85,11 @@ class ImageEncoder(nn.Module):
             nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
         nn.init.normal_(self.cls_token, std=0.02)
 
+    def no_weight_decay(self) -> set[str]:
+        """Return the names of tokens and positions, which timm's optimisers do not decay."""
+        return {name for name, _ in self.named_parameters()
+                if name.split(".")[0] in ("cls_token", "reg_token", "pos_embed", "rope")}
+
     def grid(self, images: Tensor) -> tuple[int, int]:
         """Return (rows, columns) of patches of images [B, 3, H, W].
 

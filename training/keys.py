@@ -121,8 +121,8 @@ class TrainConfig(MachineKeys):
                                    above=0, most=HIGHEST_RATE)
     blr: float | None = in_schedule(1.5e-4, f"base learning rate; both {BY_WIDTH}",
                                     above=0, most=HIGHEST_RATE)
-    weight_decay: float = in_schedule(0.05, "of AdamW; none on biases and norms", least=0,
-                                      most=HIGHEST_RATE)
+    weight_decay: float = in_schedule(0.05, "of AdamW; none on biases, norms, and an encoder's own "
+                                      "tokens and positions", least=0, most=HIGHEST_RATE)
     freeze: str = freeze_key(in_schedule)
     layer_decay: float = layer_decay_key(in_schedule)
     image_encoder: str | None = in_network("vit_base_patch16_224",

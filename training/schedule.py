@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from models.image_encoder import ImageEncoder
 from training.image_tuning import layer_scale
 from training.sharding import share_of
 
@@ -16,17 +17,21 @@ _OF_A_PARAMETER = {"step", "exp_avg", "exp_avg_sq"}  # the state of Adam and Ada
 
 def build_optimizer(module: nn.Module, lr: float, weight_decay: float,
                     layer_decay: float = 1.0) -> torch.optim.AdamW:
-    """Return AdamW, betas (0.9, 0.95), of trainable parameters; 1-D ones and biases do not decay.
+    """Return AdamW, betas (0.9, 0.95), of trainable parameters. 1-D ones and biases do not decay;
+    nor do tokens and positions of an image encoder that keeps its own, as with timm.
 
     `module` is on its device, and sharded if it is to be. With a `layer_decay` below 1 it is a
     Rose, whose image encoder learns at the rates of `layer_scale`.
     """
+    spared = {id(encoder.get_parameter(name)) for encoder in module.modules()
+              if isinstance(encoder, ImageEncoder) and encoder.positions == "own"
+              for name in encoder.no_weight_decay()}
     groups = []
     for scale, parameters in _by_rate(module, layer_decay):
         decayed, plain = [], []
         for name, parameter in parameters:
-            one_dimensional = parameter.ndim <= 1 or name.endswith(".bias")
-            (plain if one_dimensional else decayed).append(parameter)
+            kept = parameter.ndim <= 1 or name.endswith(".bias") or id(parameter) in spared
+            (plain if kept else decayed).append(parameter)
         groups += [{"params": decayed, "weight_decay": weight_decay, **_scaled(lr, scale)},
                    {"params": plain, "weight_decay": 0.0, **_scaled(lr, scale)}]
     return torch.optim.AdamW(groups, lr=lr, betas=(0.9, 0.95), fused=True)

@@ -7,8 +7,9 @@ from timm.data import resolve_model_data_config
 from timm.models._features import FeatureGetterNet
 from timm.optim.optim_factory import param_groups_layer_decay
 
-from models import build_rose
+from models import build_rose, registry
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
+from tests.small_vits import LINES
 from utils.errors import ModelError
 
 EVERY = ("image", "fusion", "fine")
@@ -132,6 +133,16 @@ def test_rates_fall_from_the_head_to_the_patches():
     decayed = next(group for group in groups if any(
         each is named["rose.image_encoder.cls_token"] for each in group["params"]))
     assert decayed["weight_decay"] == 0
+
+
+def test_learned_rotary_frequencies_learn_with_the_patches_and_do_not_decay(monkeypatch):
+    monkeypatch.setitem(registry.IMAGE_ENCODERS, "mixed_rope", LINES["mixed_rope"])
+    backbone = build_rose("mixed_rope", image_positions="own").as_backbone()
+    groups = param_groups_layer_decay(
+        backbone, 0.05, backbone.no_weight_decay(), layer_decay=0.5)
+    group, = (group for group in groups if any(
+        each is backbone.rose.image_encoder.rope.freqs for each in group["params"]))
+    assert (group["lr_scale"], group["weight_decay"]) == (0.5**3, 0)
 
 
 @pytest.mark.parametrize(("call", "message"), [

@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models import build_rose
+from models import build_rose, registry
+from tests import small_vits
 from tests.evaluation.evaluating import configure, made, rows, stopped_after_an_epoch, stored
 from tests.pretrained import save_pretrained
 from tests.robustness import tiny_runs
@@ -61,14 +62,28 @@ def test_each_layer_has_its_rate():
                        f"blocks.{depth - 1}.mlp.fc1.weight": 1.0, "norm.weight": 2.0}.items():
         assert rates[ENCODER + name] == rate, name
     assert {rate for name, rate in rates.items() if not name.startswith(ENCODER)} == {2.0}
-    decayed = {names[id(parameter)]: group["weight_decay"] for group in optimizer.param_groups
-               for parameter in group["params"]}
-    assert all(decayed[name] == (0 if parameter.ndim <= 1 or name.endswith(".bias") else 0.05)
-               for name, parameter in rose.named_parameters())
     head = torch.nn.Linear(2, 2)
     groups = build_downstream_optimizer(rose, head, 1.0, 7.0, 0.0, layer_decay=0.5).param_groups
     assert [group["lr"] for group in groups] == [
         *(0.5**power for power in range(depth + 2)), 7.0]
+
+
+@pytest.mark.parametrize("kind", ["plain", "distilled", "registers", "dinov3", "mixed_rope"])
+@pytest.mark.parametrize("layer_decay", [1.0, 0.5])
+def test_what_does_not_decay(kind, layer_decay, monkeypatch):
+    monkeypatch.setitem(registry.IMAGE_ENCODERS, kind, small_vits.LINES[kind])
+    fixed = getattr(small_vits, kind)(pretrained=False).no_weight_decay()
+    if kind == "distilled":  # `ImageEncoder` has that token among its registers
+        fixed = fixed | {"reg_token"}
+    for positions, spared in (("own", fixed), ("rose", set())):
+        rose = build_rose(kind, image_positions=positions)
+        optimizer = build_optimizer(rose, 1.0, 0.05, layer_decay)
+        decay = {id(parameter): group["weight_decay"] for group in optimizer.param_groups
+                 for parameter in group["params"]}
+        for name, parameter in rose.named_parameters():
+            plain = (parameter.ndim <= 1 or name.endswith(".bias")
+                     or name.removeprefix(ENCODER) in spared)
+            assert decay[id(parameter)] == (0 if plain else 0.05), (positions, name)
 
 
 def test_without_decay_the_groups_are_as_ever():
