@@ -9,7 +9,7 @@ from utils.on_demand import on_demand
 
 _HOME = {
     "NetworkFile": "network_file", "Rose": "rose", "RoseOutput": "rose",
-    "build_regressor": "downstream", "build_rose": "rose", "build_segmenter": "downstream",
+    "build_regressor": "downstream", "build_rose": "building", "build_segmenter": "downstream",
     "load_release_state_dict": "release", "load_rose": "network_file",
     "save_rose": "network_file",
 }

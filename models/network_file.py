@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from models.building import rebuild_rose
 from models.described import BUILD, TILES
 from models.downstream import Downstream
 from models.heads import Head, read_head
@@ -18,7 +19,7 @@ from models.release import (
     is_release_state_dict,
     load_strictly,
 )
-from models.rose import Rose, rebuild_rose
+from models.rose import Rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
 from models import RoseOutput
-from models.rose import Rose, rebuild_rose
+from models.building import rebuild_rose
+from models.rose import Rose
 from training.compatibility import check_image_size, check_pretrainable, node_width
 from training.devices import (
     compile_in_place,
@@ -391,7 +392,9 @@ def _fitting(tiles: int, devices: int, batch_size: int) -> str:
 
 
 def fitted(cfg: TrainConfig, tiles: TileDataset) -> TrainConfig:
-    """Return `cfg` with the node width of the tiles, unless it gives one, which they must have."""
+    """Return `cfg` with the node width of the tiles, unless it gives one; raise TileError if that
+    is not the tiles'."""
     width = node_width(tiles) if cfg.graph_in_dim is None else cfg.graph_in_dim + 1
     tiles.node_width = width
+    tiles.store.graph(0, width)
     return replace(cfg, graph_in_dim=width - 1)

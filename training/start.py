@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from models import build_rose
+from models.building import rebuild_rose
 from models.described import BUILD
 from models.image_weights import describe_image_weights
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose, rebuild_rose, stated_positions
+from models.rose import MODEL_KEYS, Rose, stated_positions
 from training.keys import TrainConfig
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Either, Fields, Null, Text

@@ -44,6 +44,7 @@ def test_the_node_width_follows_the_tiles(tmp_path, monkeypatch):
         with pytest.raises(RoseError, match=message) as error:
             train(data, tmp_path, *overrides)
         assert "\n" not in str(error.value)
+    assert not (tmp_path / "other").exists()
 
 
 def test_cities_of_different_texts_do_not_mix(tmp_path):
