@@ -238,7 +238,7 @@ def test_no_memory_is_taken_for_a_network_that_the_weights_do_not_fit(rose, tmp_
     def build(**arguments):
         assert torch.get_default_device().type == "meta"
         return build_rose(**arguments)
-    monkeypatch.setattr("models.network_file.build_rose", build)
+    monkeypatch.setattr("models.rose.build_rose", build)
     giant = changed(BUILD, image_encoder="vit_giant_patch14_dinov2")
     save_checkpoint(tmp_path / "a.tar", {"model": rose.state_dict(), "build": giant})
     assert "does not fit the network" in refusal(tmp_path / "a.safetensors", load_rose)
@@ -248,7 +248,9 @@ HEADS = {
     "null": (None, "purpose is null"),
     "no problem": ({}, r"purpose\.problem is missing"),
     "another": ({"problem": "poetry"}, "expected one of segmentation, regression"),
-    "modality": (changed(SEGMENTATION.describe(), modality="osm"), r"modality is .osm., expec"),
+    "modality": (changed(SEGMENTATION.describe(), modality="map"), r"modality is .map., expec"),
+    "of tiles": (changed(REGRESSION.describe(), modality="fine"), r"modality is .fine., expec"),
+    "undrawn": (changed(SEGMENTATION.describe(), modality="osm_raster"), "osm_channels has 0 name"),
     "decoder": (changed(SEGMENTATION.describe(), decoder=["linear"]), "decoder is .*expected a t"),
     "no classes": (changed(SEGMENTATION.describe(), classes=[]), "classes is .*1 to"),
     "more classes": (changed(SEGMENTATION.describe(), classes=list("abc")), "decoder.head.weight"),
