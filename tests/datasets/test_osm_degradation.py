@@ -163,8 +163,7 @@ def test_tags_alone_know_no_place_size_or_relation(dataset):
 
 @pytest.mark.parametrize(("what", "said"), [
     ("oldest", "remove_what=oldest: choose one of random, smallest, layer:NAME"),
-    ("newest", "remove_what=newest: tiles do not say when an object was mapped; make tiles of an "
-               "older extract"),
+    ("newest:way", "remove_what=newest:way: choose one of"),
     ("layer", "remove_what=layer: choose one of"),
     ("random:x", "remove_what=random:x: choose one of"),
     ("quarter:north", "remove_what=quarter:north: no quarter north; choose among "
