@@ -8,7 +8,7 @@ from utils.errors import ConfigError
 READS = ("all", "geometry", "tags")
 QUARTERS = ("north_west", "north_east", "south_west", "south_east")
 LAYER, QUARTER = "layer", "quarter"
-RANDOM, SMALLEST = _ORDERS = ("random", "smallest")
+RANDOM, SMALLEST, NEWEST = _ORDERS = ("random", "smallest", "newest")
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,9 @@ class OsmDegradation:
 
     Attributes:
         remove_ratio: share of the objects named by `remove_what` to remove, from 0 to 1.
-        remove_what: `random`; `smallest`, these first, by area in the tile; `layer:NAME`, objects
-            of a layer or tag value; `quarter:NAME`, objects of the tiles in a quarter of the city.
+        remove_what: `random`; `smallest`, these first, by area in the tile; `newest`, that share of
+            the city's objects that was mapped last; `layer:NAME`, objects of a layer or tag value;
+            `quarter:NAME`, objects of the tiles in a quarter of the city.
         shift: metres by which all objects are moved.
         reads: one of READS.
         seed: of what is drawn, >= 0.
@@ -38,11 +39,6 @@ class OsmDegradation:
         if kind == QUARTER and name not in QUARTERS:
             raise ConfigError(f"remove_what={self.remove_what}: no quarter {name or 'is named'}; "
                               f"choose among {', '.join(f'{QUARTER}:{one}' for one in QUARTERS)}")
-        if self.remove_what == "newest":
-            raise ConfigError("remove_what=newest: tiles do not say when an object was mapped; "
-                              "make tiles of an older extract with prepare_dataset.py "
-                              "keep_empty=true, and measure the model on them with "
-                              "checkpoint=RUN/seed_0/best.safetensors epochs=0")
         if kind not in (*_ORDERS, QUARTER, LAYER) or bool(name) == (kind in _ORDERS):
             raise ConfigError(f"remove_what={self.remove_what}: choose one of "
                               f"{', '.join(_ORDERS)}, {LAYER}:NAME (such as {LAYER}:building), "
@@ -66,7 +62,7 @@ class OsmDegradation:
         """Return what happens to the objects of tiles: removed, shifted, read -> a phrase."""
         kind, name = self.selected
         which = {LAYER: f" of {name}", QUARTER: f" in the {name.replace('_', ' ')}"}.get(kind, "")
-        first = ", the smallest first" if kind == SMALLEST else ""
+        first = f", the {kind} first" if kind in (SMALLEST, NEWEST) else ""
         phrases = {
             "removed": f"{self.remove_ratio:.0%} of their OSM objects{which} removed{first}",
             "shifted": f"their OSM objects shifted by {self.shift:g} m",

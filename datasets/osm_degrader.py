@@ -4,7 +4,8 @@ worth: objects removed, all of them shifted, or read in part.
 A tile always meets the same fate, whatever the list, batch, epoch or worker; a larger share removes
 the same objects and more, a larger shift goes in the same direction.
 
-    removed   `remove_ratio` of the objects that `remove_what` names go, with their edges
+    removed   `remove_ratio` of the objects that `remove_what` names go, with their edges; of a
+              tile's objects, but the newest are those of the city
     shifted   by `shift` metres in one direction for a city and seed, as OSM lies beside imagery
               that is placed wrongly: the offset is nearly constant over an image (Vargas-Munoz et
               al., ISPRS Journal 147, 2019). What leaves the tile is cut or dropped
@@ -23,7 +24,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 
 from datasets.graph_window import graph_in_window
-from datasets.osm_degradation import LAYER, QUARTER, SMALLEST, OsmDegradation
+from datasets.osm_degradation import LAYER, NEWEST, QUARTER, SMALLEST, OsmDegradation
 from datasets.sampler import keyed_generator
 from datasets.stores.city import NO_CITY, city_of, grid_cells
 from datasets.stores.tile import AREA, CENTROID, CORNERS, GEOMETRY_WIDTH, LABEL, NO_LABEL, PERIMETER
@@ -54,13 +55,19 @@ class OsmDegrader:
         kind, name = degradation.selected
         self._codes = _codes_of(dataset, name) if kind == LAYER else {}
         self._quarter = _tiles_in(dataset, name) if kind == QUARTER else None
+        if kind == NEWEST:
+            for index in indices:
+                self._newness(index)
         cities = {city_of(dataset.names[index]) for index in indices} if degradation.shift else ()
         self._offsets = {city: self._offset(city) for city in sorted(cities, key=str)}
 
     def __call__(self, index: int, graph: Data) -> Data:
         """Return the graph of the tile `index`, degraded."""
         degradation = self.degradation
-        if degradation.remove_ratio:
+        if degradation.remove_ratio and degradation.selected[0] == NEWEST:
+            newest = self._newness(index) > 1 - degradation.remove_ratio
+            graph = remove_nodes(graph, newest.nonzero()[:, 0], 1.0)
+        elif degradation.remove_ratio:
             graph = remove_nodes(graph, self._order(index, graph), degradation.remove_ratio)
         if degradation.shift:
             offset = self._offsets[city_of(graph.name)]
@@ -82,6 +89,17 @@ class OsmDegrader:
             return drawn[torch.isin(graph.x[drawn, LABEL].long(),
                                     self._codes[city_of(graph.name) or NO_CITY])]
         return drawn if self.reaches(index) else drawn[:0]
+
+    def _newness(self, index: int) -> Tensor:
+        """Return `TileDataset.newness` of a tile, or raise TileError if it has none."""
+        newness = self.dataset.newness(index)
+        if newness is None:
+            raise TileError(f"{self.dataset.root}: the tile {self.dataset.names[index]} does not "
+                            "say when its objects were mapped, expected that for "
+                            f"remove_what={NEWEST}; make the tiles again with "
+                            "prepare_dataset.py from a source with ids of OpenStreetMap (.osm.pbf, "
+                            ".osm, a column osm_id), or remove something else")
+        return newness
 
     def _offset(self, city: str | None) -> np.ndarray:
         """Return the shift of a city's objects, x and y in tile units."""

@@ -109,6 +109,12 @@ class TileDataset(Dataset):
         """Return the tile's sum of `name`, "pop" or "CO2"; None if it has none."""
         return self.store.total(index, name)
 
+    def newness(self, index: int) -> Tensor | None:
+        """Return how new each node's object is, as its id of OSM says: the share of the city's
+        objects of its kind (nodes, ways, relations) that were not mapped later, nan where unknown:
+        float32 [n]; None if the tile does not know."""
+        return self.store.newness(index)
+
     def has_target(self, index: int) -> bool:
         """Return whether tile `index` has land use or a total."""
         return (self.land_use(index) is not None

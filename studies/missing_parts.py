@@ -1,5 +1,5 @@
 """How figures suffer when OSM objects are missing that belong together, as they do where mapping
-has gaps: a layer, a quarter of the city, the smallest objects.
+has gaps: a layer, a quarter of the city, the smallest objects, the newest.
 
     python -m studies.missing_parts                        # the last pretraining, the sample city
     python -m studies.missing_parts data_root=D checkpoint=C problem=pop modalities=[osm,fusion]
@@ -14,7 +14,15 @@ continues after a stop, and only reads what is finished.
 
 from typing import TYPE_CHECKING, Any
 
-from datasets.osm_degradation import LAYER, QUARTER, QUARTERS, RANDOM, SMALLEST, OsmDegradation
+from datasets.osm_degradation import (
+    LAYER,
+    NEWEST,
+    QUARTER,
+    QUARTERS,
+    RANDOM,
+    SMALLEST,
+    OsmDegradation,
+)
 from studies.command import alone, base_config, check_several
 from studies.degraded import OsmStudy, conduct, split_modalities
 from studies.keys import MISSING_PARTS, MissingPartsConfig
@@ -24,6 +32,7 @@ if TYPE_CHECKING:
     from evaluation.setup import Setup
 
 NOTHING = "nothing"
+_SHARES = (SMALLEST, NEWEST, RANDOM)  # parts of which `share` is removed
 
 
 @command(MISSING_PARTS)
@@ -47,14 +56,14 @@ def main(cfg: MissingPartsConfig, rest: list[str]) -> None:
         "missing_parts", "Missing parts of OSM", "removed", "part", NOTHING, list(missing),
         keys=lambda part: keys_of(part, cfg.share),
         folder=lambda part: f"without_{part.replace(':', '_')}"
-        + (f"_{cfg.share:g}" if part in (RANDOM, SMALLEST) else ""),
+        + (f"_{cfg.share:g}" if part in _SHARES else ""),
         training=None, xlabel="OSM objects removed from the {tiles}", categorical=True,
         also=lambda part: {"missing": f"{missing.get(part, 0):.1%}"}), cfg, rest, base)
 
 
 def keys_of(part: str, share: float) -> dict[str, Any]:
     """Return the keys of the evaluation that remove a part."""
-    return {"remove_what": part, "remove_ratio": share if part in (RANDOM, SMALLEST) else 1.0}
+    return {"remove_what": part, "remove_ratio": share if part in _SHARES else 1.0}
 
 
 def missing_shares(setup: "Setup", cfg: MissingPartsConfig) -> dict[str, float]:
@@ -65,7 +74,11 @@ def missing_shares(setup: "Setup", cfg: MissingPartsConfig) -> dict[str, float]:
     if cfg.parts is not None:
         return {part: missing_share(setup, part, cfg.share) for part in cfg.parts}
     parts = [*(f"{LAYER}:{name}" for name in layers_of(setup.dataset)),
-             *(f"{QUARTER}:{name}" for name in QUARTERS), SMALLEST, RANDOM]
+             *(f"{QUARTER}:{name}" for name in QUARTERS), *_SHARES]
+    if any(setup.dataset.newness(index) is None for index in setup.lists[setup.reported]):
+        parts.remove(NEWEST)
+        print(f"note: {setup.dataset.root}: {NEWEST} is left out, as the tiles do not say when "
+              "their objects were mapped")
     shares = {part: missing_share(setup, part, cfg.share) for part in parts}
     return {part: share for part, share in shares.items() if share}
 

@@ -67,11 +67,13 @@ class BandGraphs:
     codes: np.ndarray        # [e]
     edge_starts: np.ndarray  # [tiles + 1] where each tile's edges begin
 
-    def of(self, number: int) -> dict[str, np.ndarray]:
+    def of(self, number: int) -> dict[str, np.ndarray | None]:
         """Return the graph's fields of the band's tile `number`."""
         nodes = slice(*self.clips.starts[number:number + 2])
         links = slice(*self.edge_starts[number:number + 2])
+        newness = self.clips.newness
         return {"geometry": self.columns[nodes], "text": self.clips.text[nodes],
+                "newness": None if newness is None else newness[nodes],
                 "label": self.clips.code[nodes],
                 "edges": self.edges[:, links] - nodes.start, "codes": self.codes[links]}
 
@@ -86,6 +88,7 @@ class _Clips:
     tile: np.ndarray      # [n]
     starts: np.ndarray    # [tiles + 1] where each tile's clips begin
     flat: int             # clips left out for want of area
+    newness: np.ndarray | None = None  # [n] as `Tile.newness`
 
 
 def is_made(job: Job, number: int) -> bool:
@@ -208,7 +211,7 @@ def _count(report: BandReport, tiles: list[Tile], job: Job) -> None:
 def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
     """Return the band's objects cut to its tiles, ordered by tile, layer, and as in the source."""
     box = bounds[0, 0], bounds[0, 1], bounds[-1, 2], bounds[-1, 3]
-    geometry, code, text = job.spool.of_row(band.row, box[0], box[2])
+    geometry, code, text, newness = job.spool.of_row(band.row, box[0], box[2])
     large = shapely.get_num_coordinates(geometry) >= CUT_FIRST
     geometry[large] = _cut(geometry[large], np.array(box))
     boxes = shapely.box(*bounds.T)
@@ -221,7 +224,8 @@ def _clip(job: Job, band: Band, bounds: np.ndarray) -> _Clips:
     flat = shapely.intersects(geometry[member[~solid]], boxes[tile[~solid]])
     tile, clips, member = tile[solid], clips[solid], member[solid]
     starts = np.searchsorted(tile, np.arange(len(bounds) + 1))
-    return _Clips(clips, code[member], text[member], tile, starts, int(flat.sum()))
+    return _Clips(clips, code[member], text[member], tile, starts, int(flat.sum()),
+                  None if newness is None else newness[member])
 
 
 def _cut(geometry: np.ndarray, bounds: np.ndarray) -> np.ndarray:

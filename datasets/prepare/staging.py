@@ -141,8 +141,9 @@ def _without_wraps(chunks: Iterable[OsmObjects], census: Census) -> Iterator[Osm
         west, _, east, _ = shapely.bounds(chunk.geometry).T
         kept = east - west < 180
         census.withdraw(chunk.layer[~kept])
+        elements = None if chunk.elements is None else chunk.elements[kept]
         yield OsmObjects(chunk.layer[kept], chunk.value[kept], chunk.text[kept],
-                         chunk.geometry[kept])
+                         chunk.geometry[kept], elements)
 
 
 def _crs_of_objects(mosaic: Mosaic) -> CRS:

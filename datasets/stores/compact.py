@@ -88,6 +88,11 @@ class CompactTiles:
         city, index = self._find(index)
         return city.total(index, name)
 
+    def newness(self, index: int) -> Tensor | None:
+        """Return float32 [n], as `Tile.newness`; None if the city knows none."""
+        city, index = self._find(index)
+        return city.newness(index)
+
     def files(self) -> list[Path]:
         """Return every file of the cities."""
         return [path for city in self._stores for path in city.folder.iterdir() if path.is_file()]

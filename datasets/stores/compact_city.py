@@ -13,9 +13,11 @@ order of names.txt:
     edges.npy           unsigned [2 * edges]: of each tile first the sources, then the targets,
                         counted from its first node
     codes.npy           [edges] uint8, or float32 if they are no bytes; edge_starts.npy [tiles + 1]
+    newness.npy         float32 [nodes], as `Tile.newness`; only if it is known of some node
     land_use.bin        encoded labels, of the tiles that have one; land_use_starts.npy
     pop.npy, CO2.npy    float64 [tiles], nan for a tile without a total; only if some tile has one
-    checksums.npy       uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges, codes
+    checksums.npy       uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges,
+                        codes, and newness if there is one
 
 Nothing damaged is read as data. Opening compares sizes, checksums of the small files, and what
 all of them hold; reading a tile compares its checksum, and images carry their own. meta.json is
@@ -45,7 +47,8 @@ TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")  # in a chec
 _MAKE_AGAIN = "make the city again with prepare_dataset.py, or copy it again from where it came"
 _ALWAYS = ("names.txt", "images.bin", "image_starts.npy", "node_starts.npy", "edge_starts.npy",
            "text.npy", "checksums.npy", *(f"{name}.npy" for name in TILE_ARRAYS))
-_SOMETIMES = ("land_use.bin", "land_use_starts.npy", *(f"{name}.npy" for name in TOTALS))
+_SOMETIMES = ("land_use.bin", "land_use_starts.npy", "newness.npy",
+              *(f"{name}.npy" for name in TOTALS))
 _FILE = Text((*_ALWAYS, *_SOMETIMES))
 _STORE = Fields({
     "tiles": Whole(1, 2**32), "nodes": Whole(0, 2**40), "edges": Whole(0, 2**40),
@@ -88,6 +91,11 @@ class CompactCity:
     def __getstate__(self) -> dict:
         return {key: value for key, value in self.__dict__.items() if key != "_small"}
 
+    @property
+    def dated(self) -> bool:
+        """Whether it knows the newness of nodes."""
+        return "newness.npy" in self._store["bytes"]
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -116,7 +124,7 @@ class CompactCity:
     def graph(self, index: int) -> Data:
         """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1] and
         name."""
-        geometry, text_index, label, edges, codes = self._pieces(index)
+        geometry, text_index, label, edges, codes, *_ = self._pieces(index)
         x = np.empty((len(geometry), self.node_width), np.float32)
         x[:, :-GEOMETRY_WIDTH - 1] = self.text[text_index]
         x[:, -GEOMETRY_WIDTH - 1:-1] = geometry
@@ -128,7 +136,7 @@ class CompactCity:
 
     def tile(self, index: int) -> Tile:
         """Return everything a tile has."""
-        geometry, text_index, label, edges, codes = self._pieces(index)
+        geometry, text_index, label, edges, codes, *newness = self._pieces(index)
         land_use = self.land_use(index)
         totals = {name: self.total(index, name) for name in TOTALS}
         return Tile(
@@ -137,20 +145,26 @@ class CompactCity:
             edges.reshape(2, -1).astype(np.int64), codes.astype(np.float32),
             None if land_use is None else land_use.numpy(),
             {name: total for name, total in totals.items() if total is not None},
+            newness[0].copy() if newness else None,
         )
 
+    def newness(self, index: int) -> torch.Tensor | None:
+        """Return float32 [n], as `Tile.newness`; None if the city knows none."""
+        return torch.from_numpy(self._pieces(index)[-1].copy()) if self.dated else None
+
     def _pieces(self, index: int) -> list[np.ndarray]:
-        """Return the tile's pieces of TILE_ARRAYS, checked."""
+        """Return the tile's pieces of TILE_ARRAYS, and its newness if known, checked."""
         nodes, edges = (self._small[f"{unit}_starts"][index:index + 2].tolist()
                         for unit in ("node", "edge"))
         both = [2 * edge for edge in edges]
         pieces = [self._large[name].read(*piece)
                   for name, piece in zip(TILE_ARRAYS, (nodes, nodes, nodes, both, edges),
                                          strict=True)]
+        pieces += [self._large["newness"].read(*nodes)] if self.dated else []
         if checksum(pieces) != self._small["checksums"][index]:
             raise self._fault(index, "the graph of the tile does not have its checksum, expected "
                                      "what was written; a file is damaged")
-        geometry, text_index, _, sources, codes = pieces
+        geometry, text_index, _, sources, codes, *_ = pieces
         if len(text_index) and text_index.max() >= len(self.text):
             raise self._fault(index, f"text_index.npy names row {text_index.max()}, expected a "
                                      f"row of text.npy, fewer than {len(self.text)}")
@@ -220,7 +234,8 @@ class CompactCity:
         nodes, edges = self._store["nodes"], self._store["edges"]
         arrays = {"geometry": ("f", (nodes, GEOMETRY_WIDTH)), "text_index": ("u", (nodes,)),
                   "label": ("iu", (nodes,)), "edges": ("u", (2 * edges,)),
-                  "codes": ("uf", (edges,))}
+                  "codes": ("uf", (edges,)),
+                  **({"newness": ("f", (nodes,))} if self.dated else {})}
         files = {name: PieceFile(self.folder / f"{name}.npy", *array, _MAKE_AGAIN)
                  for name, array in arrays.items()}
         for name in ("images", "land_use"):

@@ -133,12 +133,14 @@ def _read_tile(tiles: ReleaseTiles, index: int, table: "TextTable", bar: tqdm) -
                         f"{land_use.shape[0]} pixels, expected {image.shape[2]} x "
                         f"{image.shape[1]}, those of img/{name}.png; make the tile again with "
                         "prepare_dataset.py")
+    newness = tiles.newness(index)
     totals = {quantity: tiles.total(index, quantity) for quantity in TOTALS}
     bar.update()
     text, geometry = np.split(x[:, :-1], [x.shape[1] - 1 - GEOMETRY_WIDTH], axis=1)
     return Tile(name, image, geometry, table.index(text, name), label, graph.edge_index.numpy(),
                 graph.edge_attr[:, 0].numpy(), None if land_use is None else land_use.numpy(),
-                {key: total for key, total in totals.items() if total is not None})
+                {key: total for key, total in totals.items() if total is not None},
+                None if newness is None else newness.numpy())
 
 
 class TextTable:

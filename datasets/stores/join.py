@@ -18,9 +18,9 @@ from utils.errors import TileError
 from utils.files import replacing
 
 # compact_city.TILE_ARRAYS, as a part names them
-_CHECKED = ("geometry", "text", "label", "edges", "codes")
+_CHECKED = ("geometry", "text", "label", "edges", "codes", "newness")
 _FILES = {"images": "images.bin", "land_use": "land_use.bin", "text": "text_index.npy",
-          **{name: f"{name}.npy" for name in ("geometry", "label", "edges", "codes")}}
+          **{name: f"{name}.npy" for name in ("geometry", "label", "edges", "codes", "newness")}}
 
 
 def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta: dict) -> None:
@@ -56,7 +56,7 @@ class _Joint:
     def __init__(self, parts: list[Path], folder: Path, text: np.ndarray):
         self.parts, self.folder, self.text = parts, folder, text
         names: list[str] = []
-        shapes, labels, whole = set(), [0], True
+        shapes, labels, whole, dated = set(), [0], True, False
         counts: dict[str, list[np.ndarray]] = {
             unit: [] for unit in ("images", "land_use", "nodes", "edges")}
         totals: dict[str, list[np.ndarray]] = {name: [] for name in TOTALS}
@@ -70,6 +70,7 @@ class _Joint:
                     lists.append(part.array(name))
                 label = part.array("label")
                 labels += [label.min(), label.max()] if len(label) else []
+                dated = dated or part.dated
                 whole = whole and _are_bytes(part.array("codes"))
         if not names or len(shapes) > 1:
             problem = f"images of {len(shapes)} sizes" if names else "no tile"
@@ -93,8 +94,10 @@ class _Joint:
                                     np.min_scalar_type(max(labels))),
             "edges": np.dtype(np.uint16 if joined["nodes"].max() <= 2**16 else np.uint32),
             "codes": np.dtype(np.uint8 if whole else np.float32), "images": np.dtype(np.uint8),
-            "land_use": np.dtype(np.uint8),
+            "land_use": np.dtype(np.uint8), "newness": np.dtype(np.float32),
         }
+        left_out = {"land_use": not self.starts["land_use"][-1], "newness": not dated}
+        self.kept = [name for name in PIECES if not left_out.get(name)]
 
     def write_small(self) -> None:
         """Write the files that are read whole when a dataset is opened."""
@@ -112,18 +115,17 @@ class _Joint:
     def write_large(self) -> None:
         """Write the files that hold the tiles' content, part by part; each tile's piece goes where
         the order of names puts it."""
-        kept = [name for name in PIECES if name != "land_use" or self.starts["land_use"][-1]]
         checksums = np.zeros(len(self.names), np.uint32)
         same = _first_of_equal(self.text)
         with ExitStack() as stack:
-            files = {name: stack.enter_context(self._scattered(name)) for name in kept}
+            files = {name: stack.enter_context(self._scattered(name)) for name in self.kept}
             first = 0
             for path in self.parts:
                 with Part(path) as part:
                     indices = self.index[first:first + len(part.names)].tolist()
                     first += len(part.names)
                     pieces = {name: [piece.astype(self.dtypes[name])
-                                     for piece in part.pieces(name)] for name in kept
+                                     for piece in part.pieces(name)] for name in self.kept
                               if name != "text"}
                     pieces["text"] = [same[piece].astype(self.dtypes["text"])
                                       for piece in part.pieces("text")]
@@ -131,7 +133,8 @@ class _Joint:
                     for index, piece in zip(indices, pieces[name], strict=True):
                         file.put(index, piece)
                 for number, index in enumerate(indices):
-                    checksums[index] = checksum([pieces[name][number] for name in _CHECKED])
+                    checksums[index] = checksum([pieces[name][number] for name in _CHECKED
+                                                if name in pieces])
         np.save(self.folder / "checksums.npy", checksums)
         self.large = [file.path.name for file in files.values()]
 

@@ -16,7 +16,7 @@ from utils.remedies import removal
 # Concatenated array -> the unit that its length is counted in, and its elements per unit.
 PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1),
           "text": ("nodes", 1), "label": ("nodes", 1), "edges": ("edges", 2),
-          "codes": ("edges", 1)}
+          "codes": ("edges", 1), "newness": ("nodes", 1)}
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # numpy, damaged files
 
 
@@ -47,6 +47,8 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
         **{name: np.array([tile.totals.get(name, np.nan) for tile in tiles], np.float64)
            for name in TOTALS},
     }
+    if any(tile.newness is not None for tile in tiles):
+        arrays["newness"] = _joined([tile.newness_or_nan() for tile in tiles], np.float32)
     with replacing(Path(path)) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -70,6 +72,7 @@ class Part:
         self.names: list[str] = self.array("names").tolist()
         check_names(self.names, self.path)
         self.image_shape: tuple[int, ...] = tuple(self.array("image_shape").tolist())
+        self.dated = "newness" in self._arrays  # whether newness of a tile is known
         self.counts = {unit: self.array(f"counts_{unit}")
                        for unit in ("images", "land_use", "nodes", "edges")}
 
@@ -91,6 +94,8 @@ class Part:
         if not self.names:
             return []
         unit, factor = PIECES[name]
+        if name == "newness" and not self.dated:
+            return [np.full(count, np.nan, np.float32) for count in self.counts[unit]]
         return np.split(self.array(name), np.cumsum(self.counts[unit] * factor)[:-1])
 
 
@@ -103,6 +108,8 @@ def _check(tile: Tile, image_shape: tuple[int, ...]) -> None:
     nodes, edges = len(tile.geometry), len(tile.codes)
     shapes = {"image": image_shape, "geometry": (nodes, GEOMETRY_WIDTH), "text": (nodes,),
               "label": (nodes,), "edges": (2, edges), "codes": (edges,)}
+    if tile.newness is not None:
+        shapes["newness"] = (nodes,)
     if tile.land_use is not None:
         shapes["land_use"] = image_shape[1:]
     for name, shape in shapes.items():

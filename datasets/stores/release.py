@@ -6,6 +6,7 @@
     root/edge_w/NAME.tensor   [e, 1]
     root/label/NAME.png       optional; land use, one byte a pixel
     root/pop/NAME.txt         optional; first line a number, the tile's sum; CO2/ the same way
+    root/newness/NAME.tensor  optional; float32 [n], as `Tile.newness`
     root/meta/CITY.json       optional; "label_names": the city's tag values, by label code
     root/meta/CITY.text.npy   optional; the city's text table, to make the compact layout again
 """
@@ -30,6 +31,7 @@ from datasets.stores.tile_files import (
     read_edges,
     read_image,
     read_land_use,
+    read_newness,
     read_nodes,
     read_total,
     read_weights,
@@ -40,7 +42,7 @@ from utils.files import failing_as
 
 GRAPH_FOLDERS = ("node", "edge", "edge_w")
 TILE_FOLDERS = {"img": ".png", **dict.fromkeys(GRAPH_FOLDERS, ".tensor"), "label": ".png",
-                **dict.fromkeys(TOTALS, ".txt")}
+                **dict.fromkeys(TOTALS, ".txt"), "newness": ".tensor"}
 MAKE = "prepare_dataset.py makes such a dataset from a raster and an OSM extract"
 _COMPRESS_LEVEL = 1  # more gains nothing on aerial images, and takes two to five times as long
 
@@ -98,6 +100,14 @@ class ReleaseTiles:
         path = self._path(name, index)
         return read_total(path) if is_there(path) else None
 
+    def newness(self, index: int) -> Tensor | None:
+        """Return float32 [n], as `Tile.newness`; None if the tile has none."""
+        path = self._path("newness", index)
+        if not is_there(path):
+            return None
+        nodes = len(read_nodes(self._path("node", index), None))
+        return read_newness(path, nodes)
+
     def files(self) -> list[Path]:
         """Return the files of all images and graphs."""
         return [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS)
@@ -131,8 +141,10 @@ def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
     """Write one tile into the folders of the dataset at `root`, made if missing; the tile's `text`
     counts rows of `text_table`, float32 [values, width]."""
     graph = tile.graph(text_table)
-    for folder, tensor in zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr),
-                              strict=True):
+    tensors = dict(zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr), strict=True))
+    if tile.newness is not None:
+        tensors["newness"] = torch.from_numpy(np.array(tile.newness, np.float32))
+    for folder, tensor in tensors.items():
         path = _made(root, folder, tile.name)
         with failing_as(path, OSError, RuntimeError):
             torch.save(tensor, path)

@@ -36,6 +36,14 @@ class Tile:
     land_use: np.ndarray | None = None
     # sums over the tile, by the names of TOTALS
     totals: dict[str, float] = field(default_factory=dict)
+    # float32 [n], the share of the city's objects of the same kind of OSM element (node, way or
+    # relation) that were not mapped later, nan where unknown; None if the city knows none
+    newness: np.ndarray | None = None
+
+    def newness_or_nan(self) -> np.ndarray:
+        """Return `newness`, float32 [n], nan if it is not known."""
+        return (np.full(len(self.geometry), np.nan, np.float32) if self.newness is None
+                else self.newness)
 
     def graph(self, text_table: np.ndarray) -> Data:
         """Return x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1] and

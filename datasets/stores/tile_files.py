@@ -195,6 +195,16 @@ def read_weights(path: Path, num_edges: int) -> Tensor:
     return weights
 
 
+def read_newness(path: Path, num_nodes: int) -> Tensor:
+    """Return the nodes' newness, float32 [num_nodes]."""
+    newness = read_tensor(path)
+    if newness.shape != (num_nodes,) or newness.dtype != torch.float32:
+        raise TileError(f"{path}: holds {newness.dtype} {list(newness.shape)}, expected float32 "
+                        f"[{num_nodes}], a number for each row of node/{path.name}; {MAKE_AGAIN}, "
+                        "or remove the file")
+    return newness
+
+
 def _check_finite(table: Tensor, path: Path) -> None:
     finite = table.isfinite()
     if not finite.all():

@@ -2,6 +2,7 @@
 left to read."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,8 +164,7 @@ def test_tags_alone_know_no_place_size_or_relation(dataset):
 
 @pytest.mark.parametrize(("what", "said"), [
     ("oldest", "remove_what=oldest: choose one of random, smallest, layer:NAME"),
-    ("newest", "remove_what=newest: tiles do not say when an object was mapped; make tiles of an "
-               "older extract"),
+    ("newest:way", "remove_what=newest:way: choose one of"),
     ("layer", "remove_what=layer: choose one of"),
     ("random:x", "remove_what=random:x: choose one of"),
     ("quarter:north", "remove_what=quarter:north: no quarter north; choose among "
@@ -196,3 +196,24 @@ def test_what_the_tiles_do_not_allow_is_refused(tmp_path, degradation, meta, nam
     root = write_compact(tmp_path / "tiles", [boxes(name)], city, meta=meta)
     with pytest.raises((ConfigError, TileError), match=said):
         OsmDegrader(TileDataset(root, image_size=SIDE), degradation, [0])
+
+
+def test_the_newest_of_the_city_go_not_of_each_tile(tmp_path):
+    shares = np.arange(1, 81, dtype=np.float32).reshape(4, 20) / 80
+    shares[0, 3] = np.nan
+    write_compact(tmp_path, [replace(boxes(f"lima_{column}_0"), newness=own)
+                             for column, own in enumerate(shares)], "lima", meta=NAMED)
+    dataset = TileDataset(tmp_path, image_size=SIDE)
+    assert [len(degraded(dataset, index, 0.25, "newest")[1].x) for index in range(4)] == [
+        20, 20, 20, 0]
+    graph, after = degraded(dataset, 2, 0.375, "newest")
+    assert torch.equal(after.x, graph.x[:10])
+    # an object without an id stays
+    assert [len(degraded(dataset, index, 1.0, "newest")[1].x) for index in range(4)] == [1, 0, 0, 0]
+
+
+def test_tiles_that_do_not_know_what_is_new_are_refused(dataset):
+    with pytest.raises(TileError, match="the tile lima_0_0 does not say when its objects were "
+                                        "mapped, expected that for remove_what=newest; make the "
+                                        "tiles again with prepare_dataset.py from a source with"):
+        OsmDegrader(dataset, OsmDegradation(0.5, "newest"), [0])

@@ -42,6 +42,7 @@ class OsmObjects:
     value: np.ndarray     # [n] object, tag values
     text: np.ndarray      # [n] object, what a text encoder reads of each
     geometry: np.ndarray  # [n] shapely Polygons and MultiPolygons, valid, each meeting the raster
+    elements: np.ndarray | None = None  # [n] int64, `element_ids.element_key`; None: unknown
 
     def __len__(self) -> int:
         return len(self.layer)
@@ -241,7 +242,9 @@ class _Extent:
         new = self._unseen(layer[keep], polygons)
         self.census.keep(layer[keep][new])
         rows = np.flatnonzero(rows)[keep][new]
-        return OsmObjects(layer[keep][new], tagged.value[rows], tagged.text[rows], polygons[new])
+        elements = None if tagged.elements is None else tagged.elements[tagged.owner[rows]]
+        return OsmObjects(layer[keep][new], tagged.value[rows], tagged.text[rows], polygons[new],
+                          elements)
 
     @functools.cached_property
     def _layers(self) -> np.ndarray:

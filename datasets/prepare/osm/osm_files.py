@@ -28,6 +28,7 @@ from osmium.osm import NODE, RELATION, WAY
 from pyproj import CRS
 
 from datasets.prepare.geo.crs import DEGREES, Bounds
+from datasets.prepare.osm.element_ids import element_key
 from datasets.prepare.osm.osm_xml import READ_ERRORS, changes
 from datasets.prepare.osm.overpass_json import is_overpass_json
 from datasets.prepare.osm.rewriting import NO_TEXT, Extract, extract_of, objects, opened
@@ -56,7 +57,8 @@ REMEDIES = dict.fromkeys((EMPTY_WAYS, SHORT_WAYS, INCOMPLETE_WAYS, INCOMPLETE_AR
 _LEAST_NODES = 4  # of a closed way that is an area
 
 _Tag = tuple[int, str, str]  # rule, value and text
-_Feature = tuple[str | None, list[_Tag]]  # well-known binary in hexadecimal, and its tags
+# well-known binary in hexadecimal, its tags, `element_ids.element_key`
+_Feature = tuple[str | None, list[_Tag], int]
 _BUILD_ERRORS = (RuntimeError, osmium.InvalidLocationError)
 
 
@@ -128,18 +130,20 @@ class OsmFile:
             yield rest
 
     def _tagged(self, chunk: list[_Feature], tally: _Tally) -> Tagged:
-        wkb = np.array([binary for binary, _ in chunk], dtype=object)
-        rows = [tag for _, tags in chunk for tag in tags]
+        wkb = np.array([binary for binary, _, _ in chunk], dtype=object)
+        rows = [tag for _, tags, _ in chunk for tag in tags]
         rule = np.array([rule for rule, _, _ in rows], dtype=np.int64)
         value, text = (np.array([row[column] for row in rows], dtype=object)
                        for column in (1, 2))
-        owner = np.repeat(np.arange(len(chunk)), [len(tags) for _, tags in chunk])
+        owner = np.repeat(np.arange(len(chunk)), [len(tags) for _, tags, _ in chunk])
         box = shapely.total_bounds(shapely.from_wkb(wkb)) if chunk else np.full(4, np.nan)
         if np.isfinite(box).all():
             self._boxes.append(box)
         read = len(chunk) + tally.without + tally.lost.total()
         self.count += read
-        return Tagged(read, wkb, owner, rule, value, text, +tally.lost, tally.partial)
+        elements = np.array([element for _, _, element in chunk], dtype=np.int64)
+        return Tagged(read, wkb, owner, rule, value, text, +tally.lost, tally.partial,
+                      elements=elements)
 
     def _unreadable(self, error: Exception) -> PrepareError:
         reason = one_line(error)
@@ -171,7 +175,7 @@ class OsmFile:
             for node in objects(path, NODE, *locations, keys):
                 if tags := self._tags(node, tally):
                     if node.location.valid():
-                        yield factory.create_point(node), tags
+                        yield factory.create_point(node), tags, element_key("n", node.id)
                     else:
                         tally.lost[NO_PLACE] += 1
             complete, rings, incomplete = osmium.BufferIterator(keys), set(), False
@@ -243,7 +247,7 @@ class OsmFile:
             return
         try:
             if way.nodes[0].location.valid():  # osmium itself checks the others
-                yield factory.create_linestring(way), tags
+                yield factory.create_linestring(way), tags, element_key("w", way.id)
                 return
         except _BUILD_ERRORS:  # also if all nodes are at one point
             pass
@@ -252,7 +256,7 @@ class OsmFile:
             tally.lost[SHORT_WAYS if whole else INCOMPLETE_WAYS] += 1
         else:
             tally.partial += not whole
-            yield stretches, tags
+            yield stretches, tags, element_key("w", way.id)
 
     def _area(self, area: osmium.osm.Area, factory: osmium.geom.WKBFactory,
               tally: _Tally) -> Iterator[_Feature]:
@@ -266,7 +270,7 @@ class OsmFile:
         except _BUILD_ERRORS:
             tally.lost[BROKEN_RINGS if area.from_way() else INCOMPLETE_AREAS] += 1
             return
-        yield binary, tags
+        yield binary, tags, element_key("w" if area.from_way() else "r", area.orig_id())
 
     def _is_widened(self, rule: int) -> bool:
         return self.table.rules[rule].lines == "buffer"

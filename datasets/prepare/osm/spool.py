@@ -7,6 +7,7 @@ Objects come in chunks, in source order, and are read by row of tiles: no proces
     layer.bin, value.bin  index of the layer; index of the tag value in the order of first sight
     text.bin, texts.json  index of the text, and the distinct texts in the order of first sight;
                           only if texts are not the tag values
+    newness.bin           as `element_ids.newness`; only if ids of OSM are known
     rows.bin, row_ends.bin    the objects of each row of tiles
     objects.json          values, label codes and counts; written last
 """
@@ -22,18 +23,19 @@ import shapely
 
 from datasets.prepare.grid import TileGrid
 from datasets.prepare.osm.census import RULE, Census
+from datasets.prepare.osm.element_ids import UNKNOWN, newness
 from datasets.prepare.osm.objects import OsmObjects
-from utils.contents import Fields, Items, Table, Text, Whole, read_json
+from utils.contents import Fields, Flag, Items, Table, Text, Whole, read_json
 from utils.errors import PrepareError
 from utils.files import replacing
 
 _TYPES = {"ends": np.int64, "bounds": np.float64, "layer": np.uint8, "value": np.int32,
-          "text": np.int32, "rows": np.int64, "row_ends": np.int64}
-_ALWAYS = tuple(name for name in _TYPES if name != "text")
+          "text": np.int32, "newness": np.float32, "rows": np.int64, "row_ends": np.int64}
+_SOMETIMES = ("text", "newness")
 _INDEX, _TEXTS = "objects.json", "texts.json"
 _RULE = Fields({"layers": Items(Text()), "values": Items(Text()), "counts": Table(Whole(least=0)),
                 "codes": Items(Items([Whole(least=0), Text()])), "census": RULE},
-               {"texts": Whole(least=0)})
+               {"texts": Whole(least=0), "dated": Flag()})
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
     texts: dict[str, int] = {}
     described = False  # whether a text is not its tag value
     pairs: Counter = Counter()
+    elements = [np.empty(0, np.int64)]  # of each chunk
     end = 0
     files = {name: (folder / f"{name}.bin").open("wb")
              for name in ("wkb", "ends", "bounds", "layer", "value", "text")}
@@ -67,6 +70,8 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
                                     dtype=np.int32)
                            for known, names in ((seen, chunk.value), (texts, chunk.text)))
             described = described or bool((chunk.text != chunk.value).any())
+            elements.append(np.full(len(chunk), UNKNOWN) if chunk.elements is None
+                            else chunk.elements)
             pairs.update(zip(chunk.layer.tolist(), value.tolist(), strict=True))
             files["wkb"].write(b"".join(wkb))
             for name, array in (("ends", ends), ("bounds", shapely.bounds(chunk.geometry)),
@@ -75,6 +80,7 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
     finally:
         for file in files.values():
             file.close()
+    shares = newness(np.concatenate(elements))
     _index_rows(folder, grid)
     names = list(seen)
     distinct = sorted((layer, names[value]) for layer, value in pairs)
@@ -83,6 +89,9 @@ def write_spool(folder: Path, chunks: Iterable[OsmObjects], census: Census,
         counts[layers[layer]] += count
     index = {"layers": list(layers), "values": names, "codes": distinct, "counts": counts,
              "census": census.to_dict()}
+    if not np.isnan(shares).all():
+        index["dated"] = True
+        shares.astype(_TYPES["newness"]).tofile(folder / "newness.bin")
     if described:
         index["texts"] = len(texts)
         _write_json(folder / _TEXTS, list(texts))
@@ -142,8 +151,9 @@ class Spool:
         self._described = "texts" in index
         self.text_count = index.get("texts", len(values))
         self._code = _code_table(index)
-        self._arrays = {name: _read(folder, name)
-                        for name in (_TYPES if self._described else _ALWAYS)}
+        left_out = {name for name, held in zip(
+            _SOMETIMES, (self._described, index.get("dated", False)), strict=True) if not held}
+        self._arrays = {name: _read(folder, name) for name in _TYPES if name not in left_out}
         self.bounds = self._arrays["bounds"].reshape(-1, 4)
 
     @staticmethod
@@ -160,9 +170,9 @@ class Spool:
         return read_json(self.folder / _TEXTS, Items(Text()), _again(self.folder), PrepareError)
 
     def of_row(self, row: int, left: float,
-               right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return geometries, label codes and indices of the texts, [n] each, of objects that may
-        meet a row between two x, ordered by layer, then as in the source."""
+               right: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return geometries, label codes, indices of the texts, and newness if known, [n] each, of
+        objects that may meet a row between two x, ordered by layer, then as in the source."""
         ends = self._arrays["row_ends"]
         members = self._arrays["rows"][(ends[row - 1] if row else 0):ends[row]]
         bounds = self.bounds[members]
@@ -173,7 +183,8 @@ class Spool:
         code = self._code[layer, self._arrays["value"][members]]
         text = (self._arrays["text"][members].astype(np.int64) if self._described
                 else self.labels.value[code])
-        return self.geometries(members), code, text
+        shares = self._arrays["newness"][members] if "newness" in self._arrays else None
+        return self.geometries(members), code, text, shares
 
     def layers(self, members: np.ndarray) -> np.ndarray:
         """Return the layer index of objects given by their index in the spool: [n]."""

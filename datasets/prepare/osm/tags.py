@@ -134,6 +134,7 @@ class Tagged:
     dropped: Counter[str]  # features that cannot be read, by reason
     partial: int = 0  # features of which only a part could be read
     defaulted: int = 0  # features whose tags are the table's defaults
+    elements: np.ndarray | None = None  # [features] int64, `element_ids.element_key`; None: unknown
 
 
 def listed(counts: Mapping[str, int]) -> str:

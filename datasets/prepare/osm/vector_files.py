@@ -30,6 +30,7 @@ from datasets.prepare.geo.vector_io import (
 from datasets.prepare.geo.wkb import curved, unusable
 from datasets.prepare.osm.all_tags import columns_of_tags, tags_of
 from datasets.prepare.osm.default_tags import DefaultTags, blank_rows
+from datasets.prepare.osm.element_ids import id_columns, read_elements
 from datasets.prepare.osm.tag_columns import (
     NO_COLUMNS,
     Lost,
@@ -93,7 +94,8 @@ class TaggedLayer:
 
     def _batches(self, window: Bounds | None) -> Iterator[pa.RecordBatch]:
         """Yield the columns of tags, and those called _GEOMETRY and, by GDAL, _NUMBER."""
-        columns = list(dict.fromkeys((*self.columns.names, *self._all_columns)))
+        columns = list(dict.fromkeys((*self.columns.names, *self._all_columns,
+                                      *self._id_columns.values())))
         if self.layer.geometry:
             groups = groups_near(self.layer, window) if window else None
             for batch in parquet_batches(self.path, [*columns, self.layer.geometry], CHUNK, groups):
@@ -131,8 +133,14 @@ class TaggedLayer:
         features, owner = np.unique(owner[order], return_inverse=True)
         rule, value = rule[order], value[order]
         text = self._texts(batch, features, owner, rule, value)
+        elements = (read_elements(batch, self._id_columns, features, wkb[~bad])
+                    if self._id_columns else None)
         return Tagged(len(batch), wkb[~bad], owner, rule, value, text, dropped + reasons,
-                      defaulted=len(np.unique(defaulted[0])))
+                      defaulted=len(np.unique(defaulted[0])), elements=elements)
+
+    @functools.cached_property
+    def _id_columns(self) -> dict[str, str]:
+        return id_columns(self.layer)
 
     @functools.cached_property
     def _all_columns(self) -> tuple[str, ...]:

@@ -60,6 +60,43 @@ def test_compact_to_release_and_back_is_equal_in_bytes(cities, tmp_path):
     assert contents(tmp_path / "back") == visible(cities[0])
 
 
+def test_newness_survives_both_ways_and_is_optional(tmp_path):
+    tiles = random_city("lima", side=SIDE)
+    dated = [replace(tile, newness=np.linspace(0.1, 1, len(tile.label), dtype=np.float32))
+             for tile in tiles]
+    write_compact(tmp_path / "one", dated)
+    write_compact(tmp_path / "plain", tiles)
+    run(tmp_path / "one", tmp_path / "there")
+    run(tmp_path / "there", tmp_path / "back")
+    assert contents(tmp_path / "back") == contents(tmp_path / "one")
+    one, there, plain = (opened(tmp_path / name) for name in ("one", "there", "plain"))
+    assert_same_tiles(one, plain)
+    for index, name in enumerate(one.names):
+        expected = next(tile.newness for tile in dated if tile.name == name)
+        assert np.array_equal(one.newness(index), expected)
+        assert np.array_equal(there.newness(index), expected)
+        assert plain.newness(index) is None
+    assert "newness.npy" not in "".join(contents(tmp_path / "plain"))
+
+
+def test_damaged_newness_is_found(tmp_path):
+    tiles = [replace(tile, newness=np.ones(len(tile.label), np.float32))
+             for tile in random_city("lima", side=SIDE)]
+    write_compact(tmp_path / "compact", tiles)
+    write_release(tmp_path / "release", tiles)
+    path = next(tmp_path.glob("compact/cities/*/newness.npy"))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    dataset = opened(tmp_path / "compact")
+    with pytest.raises(TileError, match="does not have its checksum"):
+        for index in range(len(dataset)):
+            dataset.newness(index)
+    path = next(tmp_path.glob("release/newness/*.tensor"))
+    torch.save(torch.ones(99), path)
+    dataset = opened(tmp_path / "release")
+    with pytest.raises(TileError, match=r"holds torch.float32 \[99\], expected float32 \["):
+        dataset.newness(dataset.names.index(path.stem))
+
+
 def test_release_to_compact_and_back_is_equal_in_tensors(cities, tmp_path, monkeypatch):
     monkeypatch.setattr(conversion, "_PART", 5)
     run(cities[1], tmp_path / "there")
