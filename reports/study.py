@@ -23,7 +23,8 @@ _CELL = Fields({"mean": _FIGURES, "std": _FIGURES, "tiles": Table(Whole(least=0)
                 "baselines": Table(_FIGURES), "remarks": Items(Text()), "folders": Items(Text()),
                 "per_seed": Table(_FIGURES), "epochs": Table(Whole(least=0)),
                 "evaluation": Table(Anything())},
-               {"intervals": Table(Either([Items([_BOUND, _BOUND]), Null()]))})
+               {"intervals": Table(Either([Items([_BOUND, _BOUND]), Null()])),
+                "reported_tiles": Whole(least=0)})  # of all folds together
 _STUDY = Fields({"study": Text(), "problem": Text(), "score": Text(), "reported": Text(),
                  "notes": Items(Text()), "cells": Items(_CELL, least=1),
                  "config": Table(Anything()), "versions": Table(Anything())},
@@ -78,14 +79,14 @@ def _section(record: dict[str, Any], folder: Path, page: Path, report: str) -> S
     last = list(_without_model(cells[-1], [row for rows in rivals for row in rows]).values())
     names = [name for name in cells[0]["mean"] if not name.startswith("iou_")]
     classes = [name for name in cells[0]["mean"] if name.startswith("iou_")]
-    seeds = max(len(cell["per_seed"]) for cell in cells)
+    spread = _spread(record)
     order = [score, *(name for name in names if name != score)]
     listed = comparison(models, last, names, "model")
     if (matrix := matrices(models, without, order)) and len(models) > TALL:
         listed = folded("All models as a list", listed)
     signed = signs(any(row.ahead for row in [*models, *last]),
                    any(cell.get("intervals") for cell in cells),
-                   f"the standard deviation of {seeds} seeds" if seeds > 1 else "")
+                   f"the standard deviation of {spread}" if spread else "")
     blocks = [Block("All models", [matrix, listed, signed, *_notes(record, models)])]
     if record.get("differences"):
         blocks.append(differences_block(record["differences"], score))
@@ -100,7 +101,7 @@ def _section(record: dict[str, Any], folder: Path, page: Path, report: str) -> S
           for place, (cell, model) in enumerate(zip(cells, models, strict=True), 1))]),
         Block("What was asked", _asked(record))]
     study = record["study"].replace("_", " ").capitalize().replace("osm", "OSM")
-    return Section("Study", f"{study}: {folder.resolve().name}", folder, [_line(record, seeds)],
+    return Section("Study", f"{study}: {folder.resolve().name}", folder, [_line(record, spread)],
                    _headline(models, last, score), blocks)
 
 
@@ -179,13 +180,23 @@ def _remarks(cells: Sequence[Mapping[str, Any]], models: Sequence[Compared]) -> 
             for remark, names in having.items()]
 
 
-def _line(record: Mapping[str, Any], seeds: int) -> str:
+def _line(record: Mapping[str, Any], spread: str) -> str:
     cells, reported = record["cells"], record["reported"]
     protocol = f", protocol={record['protocol']}" if "protocol" in record else ""
-    spread = f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"
+    counts = [cell.get("reported_tiles", cell["tiles"].get(reported, 0)) for cell in cells]
+    tiles = " to ".join(dict.fromkeys(f"{count:,}" for count in (min(counts), max(counts))))
     return (f"{len(cells)} models of {_PROBLEMS.get(record['problem'], record['problem'])}, "
-            f"measured on {cells[0]['tiles'].get(reported, 0):,} {reported} tiles{protocol}; "
-            f"{spread}.")
+            f"measured on {tiles} {reported} tiles{protocol}; "
+            f"{f'mean ± standard deviation of {spread}' if spread else 'one seed'}.")
+
+
+def _spread(record: Mapping[str, Any]) -> str:
+    """Return what figures are the mean of, in words; nothing of a single run."""
+    runs = max(len(cell["per_seed"]) for cell in record["cells"])
+    if not (folds := record["config"].get("folds")):
+        return f"{runs} seeds" if runs > 1 else ""
+    seeds = runs // int(folds)
+    return f"{seeds} seed{'s' * (seeds > 1)} x {folds} folds"
 
 
 def _runs(title: str, cell: Mapping[str, Any], folder: Path, page: Path,
@@ -199,9 +210,11 @@ def _runs(title: str, cell: Mapping[str, Any], folder: Path, page: Path,
                      run_link(own, "its page", page, report) if (own / report).is_file() else None)
              for own in run_folders(folder, cell)]
     tiles = ", ".join(f"{count:,} {split}" for split, count in cell["tiles"].items())
-    return folded(title, seeds, facts({"tiles": tiles}),
+    fold = cell["evaluation"].get("fold")
+    of_fold = f" of fold {fold}" if fold else ""
+    return folded(title, seeds, facts({f"tiles{of_fold}": tiles}),
                   element("ul", pages, class_="plain") if pages else None,
-                  settings(cell["evaluation"], "All keys of its evaluation"))
+                  settings(cell["evaluation"], f"All keys of its evaluation{of_fold}"))
 
 
 def run_folders(folder: Path, cell: Mapping[str, Any]) -> list[Path]:
@@ -210,7 +223,7 @@ def run_folders(folder: Path, cell: Mapping[str, Any]) -> list[Path]:
     for recorded in cell["folders"]:
         parts = [part for part in Path(recorded).parts if part not in ("/", "..")]
         beside = [base.joinpath(*parts[-count:]) for base in (folder, folder.parent)
-                  for count in (1, 2, 3) if count <= len(parts)]
+                  for count in (3, 2, 1) if count <= len(parts)]
         found += [next(filter(Path.is_dir, beside))] if any(map(Path.is_dir, beside)) else []
     return found
 

@@ -12,6 +12,7 @@ from models.registry import MODALITIES
 from studies.command import IN_WORDS, QUESTIONS, chosen_modalities
 from studies.keys import StudyConfig
 from utils.errors import ConfigError
+from utils.tables import format_number
 
 if TYPE_CHECKING:
     from studies.grid import Cell, Outcome
@@ -152,7 +153,8 @@ def degraded_baselines(outcomes: Sequence["Outcome"], column: str,
     whose score differs between the values of `column`."""
     points: dict[str, dict[float | str, float]] = {}
     for outcome in outcomes:
-        for label, figures in outcome.summaries[0]["baselines"].items():
+        for label, figures in outcome.baselines.items():
             points.setdefault(label, {})[outcome.cell.keys[column]] = figures[score]
     return {label: [(x, value, math.nan) for x, value in scores.items()]
-            for label, scores in points.items() if len({*scores.values()}) > 1}
+            for label, scores in points.items()
+            if len({*map(format_number, scores.values())}) > 1}  # a mean is rounded

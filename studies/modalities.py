@@ -57,7 +57,7 @@ def better_than_fusion(outcomes: Sequence["Outcome"], score: str) -> list[str]:
     best = max(fusions, key=fusions.get)
     rivals = {name: value for name, value in scores.items() if name not in fusions}
     rivals |= {f"the {name}": figures[score]
-               for name, figures in outcomes[-1].summaries[0]["baselines"].items()}
+               for name, figures in outcomes[-1].baselines.items()}
     better = [f"{name} ({format_number(value)})"
               for name, value in sorted(rivals.items(), key=lambda rival: -rival[1])
               if value > fusions[best]]

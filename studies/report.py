@@ -204,7 +204,8 @@ def _of_cell(outcome: Outcome) -> dict[str, Any]:
         **outcome.cell.keys, "mean": {name: mean for name, (mean, _) in outcome.spread.items()},
         "std": {name: std for name, (_, std) in outcome.spread.items()},
         "per_seed": outcome.per_seed, "epochs": outcome.epochs,
-        "tiles": first["tiles"], "baselines": outcome.baselines, "remarks": outcome.remarks,
+        "tiles": first["tiles"], "reported_tiles": _reported_tiles(outcome),
+        "baselines": outcome.baselines, "remarks": outcome.remarks,
         "folders": [run.save_path for run in outcome.cell.runs], "evaluation": first["config"],
     }
 

@@ -93,6 +93,26 @@ def test_a_study_finds_its_runs_wherever_it_lies_and_no_others(tmp_path):
     assert links == {"../model/report.html"}
 
 
+def test_a_study_over_folds_says_how_many_tiles_all_have_and_links_their_runs(tmp_path):
+    folder = study(tmp_path / "run")
+    record = json.loads((folder / "results.json").read_text())
+    record["config"] |= {"seeds": [0], "folds": 2}
+    for cell in record["cells"]:
+        cell["reported_tiles"] = 5
+        cell["evaluation"]["fold"] = "1/2"
+        cell["folders"] = ["elsewhere/run/fold-1-of-2/model_0"]
+    own = folder / "fold-1-of-2" / "model_0" / "report.html"
+    own.parent.mkdir(parents=True)
+    own.write_text("beside model_0, of a study without folds")
+    (folder / "results.json").write_text(json.dumps(record))
+    page = page_of(folder)
+    for words in ("measured on 5 test tiles", "standard deviation of 1 seed x 2 folds",
+                  "tiles of fold 1/2"):
+        assert words in page.text, words
+    links = {link["href"] for link in page.of("a") if link["href"][0] != "#"}
+    assert links == {"../run/fold-1-of-2/model_0/report.html"}
+
+
 def test_a_grid_of_two_keys_has_a_matrix(tmp_path):
     text = page_of(square_grid(tmp_path / "grid")).text
     assert "lr 8 16 1 0.1000 ± 0.0100 0.2000 ± 0.0100 2 ★ 0.4000 ± 0.0100 ★ 0.3000" in text

@@ -156,6 +156,7 @@ def test_a_study_over_folds_says_which_differences_are_real(study, capsys):
     assert list(image["per_seed"]) == [f"0, fold {fold}/3" for fold in (1, 2, 3)]
     assert image["mean"]["miou"] == pytest.approx(
         np.mean([figures["miou"] for figures in image["per_seed"].values()]))
+    assert image["reported_tiles"] == 12
     assert image["folders"] == [str(out / f"fold-{fold}-of-3" / "image") for fold in (1, 2, 3)]
     low, high = image["intervals"]["miou"]
     assert low <= image["mean"]["miou"] <= high

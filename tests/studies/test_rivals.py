@@ -1,20 +1,31 @@
 """What stands beside the networks of a study: baselines, and whatever beats the fusions."""
 
 import math
-from types import SimpleNamespace
+
+import pytest
 
 from studies.degraded import degraded_baselines
+from studies.grid import Cell, Outcome
 from studies.modalities import better_than_fusion
 
 
-def outcome(baselines: dict[str, float], score: float = 0.5, **keys) -> SimpleNamespace:
-    summary = {"baselines": {name: {"r2": value} for name, value in baselines.items()}}
-    return SimpleNamespace(cell=SimpleNamespace(keys=keys), spread={"r2": (score, math.nan)},
-                           summaries=(summary,))
+class Scored(Outcome):
+    """An outcome whose score is given, not the mean over its runs."""
+
+    @property
+    def spread(self):
+        return {"r2": (self.cell.keys["score"], math.nan)}
 
 
-def compared(**scores: float) -> list[SimpleNamespace]:
-    return [outcome({"training mean": 0.0, "linear model": 0.7}, score, modality=name)
+def outcome(*folds: dict[str, float], score: float = 0.5, **keys) -> Outcome:
+    """The outcome of runs with these baselines, a run a fold."""
+    return Scored(Cell(keys | {"score": score}, ()), tuple(
+        {"baselines": {name: {"r2": value} for name, value in baselines.items()}}
+        for baselines in folds))
+
+
+def compared(**scores: float) -> list[Outcome]:
+    return [outcome({"training mean": 0.0, "linear model": 0.7}, score=score, modality=name)
             for name, score in scores.items()]
 
 
@@ -33,3 +44,13 @@ def test_a_baseline_that_reads_the_objects_has_a_line_of_its_own():
     lines = degraded_baselines(outcomes, "ratio", "r2")
     assert list(lines) == ["linear model"]
     assert [point[:2] for point in lines["linear model"]] == [(0.0, 0.7), (1.0, -0.2)]
+
+
+def test_baselines_beside_folds_are_the_mean_of_all():
+    folds = [{"training mean": 0.1, "linear model": value} for value in (0.9, 0.2, 0.1)]
+    assert better_than_fusion([outcome(*folds, score=0.5, modality="fusion")], "r2") == []
+    outcomes = [outcome(*folds, ratio=0.0), outcome(*[{"training mean": 0.1, "linear model": 0.1}],
+                                                    ratio=1.0)]
+    lines = degraded_baselines(outcomes, "ratio", "r2")
+    assert list(lines) == ["linear model"], "a rounded mean is no other figure"
+    assert [point[1] for point in lines["linear model"]] == pytest.approx([0.4, 0.1])
