@@ -87,8 +87,9 @@ def _weights_of(path: str) -> dict[str, Tensor]:
     """Return the weights of an encoder in a file, without wrappers, prefixes, and what is not
     read; all of them are finite."""
     state = _content(Path(path))
-    while wrapper := next((key for key in _WRAPPERS if isinstance(state.get(key), Mapping)), None):
-        state = state[wrapper]
+    for _ in _WRAPPERS:  # a hostile file may wrap itself
+        inner = (state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping))
+        state = next(inner, state)
     for prefix in _PREFIXES:
         if any(str(key).startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()

@@ -133,6 +133,11 @@ def write_pickle(path):
     path.write_bytes(pickle.dumps(Harm()))
 
 
+def wrapped_in_itself(path):
+    state = {}
+    state["model"] = state
+    write(path, state)
+
 
 BAD = {
     "no file": (lambda path: None, "no such file; give a .safetensors, or a file of torch.save"),
@@ -141,6 +146,7 @@ BAD = {
     "code": (write_pickle, r"holds pickled Python objects, refused .*torch\.save\(model\.state"),
     "a list": (lambda path: write(path, [1]), r"the content is \[1\], expected weights by their"),
     "nothing": (lambda path: write(path, {}), "expected a network's weights by their names"),
+    "itself": (wrapped_in_itself, "the weight model is .*expected a tensor"),
     "a number": (one_changed("norm.weight", 3), r"the weight norm\.weight is 3, expected a tensor"),
     "not finite": (one_changed("norm.weight", torch.full([64], torch.nan)),
                    r"the weight norm\.weight is not finite"),
