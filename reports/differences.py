@@ -31,7 +31,8 @@ def differences_block(records: Sequence[Mapping[str, Any]], score: str) -> Block
     return Block("Which differences are real", [
         element("p", f"{real} of {len(first[1])} differences in {label_of(first[0])} are real: "
                 "their 95 % interval, over the same tiles and seeds, does not hold 0. The others "
-                "may be chance.", class_="note"),
+                "may be chance. Another training can move a figure by its ± as well.",
+                class_="note"),
         _table(*first),
         *(folded(f"In {label_of(name)}", _table(name, rows)) for name, rows in others)])
 

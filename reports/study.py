@@ -29,7 +29,7 @@ _STUDY = Fields({"study": Text(), "problem": Text(), "score": Text(), "reported"
                  "notes": Items(Text()), "cells": Items(_CELL, least=1),
                  "config": Table(Anything()), "versions": Table(Anything())},
                 {"differences": Items(DIFFERENCE), "evaluation_overrides": Items(Text()),
-                 "checkpoint": Anything(), "protocol": Text()})
+                 "checkpoint": Anything(), "protocol": Text(), "how": Text()})
 _OF_A_CELL = {*_CELL.required, *_CELL.optional, "calibration"}  # its other names are its keys
 _PROBLEMS = {"seg": "land use", "pop": "population", "co2": "CO2 emission"}
 _NOTES = 6                             # shown before the rest is folded
@@ -184,10 +184,16 @@ def _line(record: Mapping[str, Any], spread: str) -> str:
     cells, reported = record["cells"], record["reported"]
     protocol = f", protocol={record['protocol']}" if "protocol" in record else ""
     counts = [cell.get("reported_tiles", cell["tiles"].get(reported, 0)) for cell in cells]
-    tiles = " to ".join(dict.fromkeys(f"{count:,}" for count in (min(counts), max(counts))))
-    return (f"{len(cells)} models of {_PROBLEMS.get(record['problem'], record['problem'])}, "
-            f"measured on {tiles} {reported} tiles{protocol}; "
+    trained = [cell["tiles"].get("train", 0) for cell in cells]
+    how = f" ({record['how']})" if "how" in record else ""
+    return (f"{len(cells)} models of {_PROBLEMS.get(record['problem'], record['problem'])}{how}, "
+            f"trained on {_range(trained)} tiles, measured on {_range(counts)} {reported} "
+            f"tiles{protocol}; "
             f"{f'mean ± standard deviation of {spread}' if spread else 'one seed'}.")
+
+
+def _range(counts: Sequence[int]) -> str:
+    return " to ".join(dict.fromkeys(f"{count:,}" for count in (min(counts), max(counts))))
 
 
 def _spread(record: Mapping[str, Any]) -> str:

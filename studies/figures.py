@@ -80,7 +80,9 @@ def _draw_bars(axes: Axes, series: Mapping[str, Sequence[tuple[str, float, float
                         zorder=2)
         if len(series) * len(xs) <= LABELLED_BARS:
             labels = ["" if math.isnan(value) else format_number(value) for value in mean]
-            axes.bar_label(bars, labels, fontsize=7, padding=2)
+            for text in axes.bar_label(bars, labels, fontsize=7, padding=2):
+                text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+                text.set_zorder(5)  # above the lines of references
         for x in at[np.isnan(mean)]:
             axes.annotate("no value", (x, 0), (0, 3), textcoords="offset points", ha="center",
                           fontsize=7)

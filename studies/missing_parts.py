@@ -12,6 +12,7 @@ objects: the others must beat it. Every key of the evaluation can be given, too.
 continues after a stop, and only reads what is finished.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets.osm_degradation import (
@@ -29,7 +30,7 @@ from studies.keys import MISSING_PARTS, MissingPartsConfig
 from utils.cli.command import command
 
 if TYPE_CHECKING:
-    from evaluation.setup import Setup
+    from datasets import TileDataset
 
 NOTHING = "nothing"
 _SHARES = (SMALLEST, NEWEST, RANDOM)  # parts of which `share` is removed
@@ -50,8 +51,10 @@ def main(cfg: MissingPartsConfig, rest: list[str]) -> None:
 
     from studies.grid import set_up
 
-    setup = set_up(replace(base, modality=reading[0]))
-    missing = missing_shares(setup, cfg)
+    folds = [f"{fold}/{cfg.folds}" for fold in range(1, cfg.folds + 1)] if cfg.folds else [None]
+    setups = [set_up(replace(base, modality=reading[0], fold=fold)) for fold in folds]
+    missing = missing_shares(setups[0].dataset, [
+        index for setup in setups for index in setup.lists[setup.reported]], cfg)
     conduct(OsmStudy(
         "missing_parts", "Missing parts of OSM", "removed", "part", NOTHING, list(missing),
         keys=lambda part: keys_of(part, cfg.share),
@@ -66,29 +69,30 @@ def keys_of(part: str, share: float) -> dict[str, Any]:
     return {"remove_what": part, "remove_ratio": share if part in _SHARES else 1.0}
 
 
-def missing_shares(setup: "Setup", cfg: MissingPartsConfig) -> dict[str, float]:
-    """Return part -> share of the reported tiles' objects that is missing without it: of the parts
-    asked for, or of all by which some tile loses an object."""
+def missing_shares(dataset: "TileDataset", indices: Sequence[int],
+                   cfg: MissingPartsConfig) -> dict[str, float]:
+    """Return part -> share of the objects of the tiles `indices` that is missing without it: of the
+    parts asked for, or of all by which some tile loses an object."""
     from datasets.osm_degrader import layers_of
 
     if cfg.parts is not None:
-        return {part: missing_share(setup, part, cfg.share) for part in cfg.parts}
-    parts = [*(f"{LAYER}:{name}" for name in layers_of(setup.dataset)),
+        return {part: missing_share(dataset, indices, part, cfg.share) for part in cfg.parts}
+    parts = [*(f"{LAYER}:{name}" for name in layers_of(dataset)),
              *(f"{QUARTER}:{name}" for name in QUARTERS), *_SHARES]
-    if any(setup.dataset.newness(index) is None for index in setup.lists[setup.reported]):
+    if any(dataset.newness(index) is None for index in indices):
         parts.remove(NEWEST)
-        print(f"note: {setup.dataset.root}: {NEWEST} is left out, as the tiles do not say when "
-              "their objects were mapped")
-    shares = {part: missing_share(setup, part, cfg.share) for part in parts}
+        print(f"note: {dataset.root}: {NEWEST} is left out, as the tiles do not say when their "
+              "objects were mapped")
+    shares = {part: missing_share(dataset, indices, part, cfg.share) for part in parts}
     return {part: share for part, share in shares.items() if share}
 
 
-def missing_share(setup: "Setup", part: str, share: float) -> float:
-    """Return the share of the reported tiles' objects that are missing without a part."""
+def missing_share(dataset: "TileDataset", indices: Sequence[int], part: str,
+                  share: float) -> float:
+    """Return the share of the objects of the tiles `indices` that are missing without a part."""
     from datasets.osm_degrader import OsmDegrader
 
-    removal, dataset = keys_of(part, share), setup.dataset
-    indices = setup.lists[setup.reported]
+    removal = keys_of(part, share)
     degrade = OsmDegrader(dataset, OsmDegradation(removal["remove_ratio"], part), indices)
     graphs = {index: dataset.store.graph(index, dataset.node_width) for index in indices}
     whole = sum(len(graph.x) for graph in graphs.values())

@@ -115,7 +115,8 @@ class Report:
             return []
         others = "" if len(self.outcomes) <= ALL_PAIRS else ", of the best and each other model"
         return ["", f"Which differences are real{others}: those whose 95% interval, over the same "
-                "draws of blocks of tiles, excludes 0.", "",
+                "draws of blocks of tiles, excludes 0. Another training can move a figure "
+                "by its std.", "",
                 markdown_table(HEADER, [each.row for each in self._differences])]
 
     @cached_property
@@ -183,7 +184,7 @@ class Report:
         return {
             "study": self.name, "problem": self.study.problem, "score": self.question.score,
             **{name: first[name] for name in ("protocol", "reported", "versions")},
-            "notes": list(self.notes),
+            "notes": list(self.notes), "how": self.how,
             "checkpoint": next((summary["checkpoint"] for summary in trained
                                 if summary["checkpoint"]), None),  # none from scratch
             "config": asdict(self.study), "evaluation_overrides": list(self.overrides),

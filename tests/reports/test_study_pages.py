@@ -97,6 +97,7 @@ def test_a_study_over_folds_says_how_many_tiles_all_have_and_links_their_runs(tm
     folder = study(tmp_path / "run")
     record = json.loads((folder / "results.json").read_text())
     record["config"] |= {"seeds": [0], "folds": 2}
+    record["how"] = "from scratch"
     for cell in record["cells"]:
         cell["reported_tiles"] = 5
         cell["evaluation"]["fold"] = "1/2"
@@ -106,7 +107,8 @@ def test_a_study_over_folds_says_how_many_tiles_all_have_and_links_their_runs(tm
     own.write_text("beside model_0, of a study without folds")
     (folder / "results.json").write_text(json.dumps(record))
     page = page_of(folder)
-    for words in ("measured on 5 test tiles", "standard deviation of 1 seed x 2 folds",
+    for words in ("land use (from scratch), trained on 6 tiles, measured on 5 test tiles",
+                  "standard deviation of 1 seed x 2 folds",
                   "tiles of fold 1/2"):
         assert words in page.text, words
     links = {link["href"] for link in page.of("a") if link["href"][0] != "#"}

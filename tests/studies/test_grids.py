@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,21 @@ def test_missing_parts_are_all_that_some_reported_tile_has(study, monkeypatch):
         own = [share for part, share in missing.items() if part.startswith(kind)]
         assert sum(own) == pytest.approx(100, abs=0.5)
     assert missing["smallest"] == missing["random"] == pytest.approx(50, abs=5)
+
+
+def test_missing_parts_over_folds_counts_the_objects_of_all(study, monkeypatch):
+    from studies import grid
+    folds, counted, set_up = [], [], grid.set_up
+    monkeypatch.setattr(grid, "set_up", lambda cfg: (folds.append(cfg.fold),
+                                                     set_up(replace(cfg, fold=None)))[1])
+    monkeypatch.setattr("studies.missing_parts.missing_shares",
+                        lambda _, indices, cfg: counted.append(list(indices)) or {"random": 1})
+    monkeypatch.setattr("studies.missing_parts.conduct", lambda *_: None)
+    study("missing_parts", "problem=pop", "modalities=[osm]", "folds=3")
+    assert folds == ["1/3", "2/3", "3/3"]
+    reported = counted[0][:len(counted[0]) // 3]
+    assert reported
+    assert counted == [reported * 3]
 
 
 def test_missing_parts_measures_models_of_whole_tiles(study, tmp_path):
