@@ -96,9 +96,10 @@ class EvaluateConfig(MachineKeys):
     protocol: str = recipe_key("protocol", section="how it is judged")
     remove_ratio: float = in_judged(0.0, "share of the OSM objects removed from each reported "
                                          "tile (noise study)", least=0, most=1)
-    remove_what: str = in_judged("random", "which objects: random; smallest, these first; "
-                                           "newest, of the city; layer:NAME, those of a layer or tag value; "
-                                           "quarter:north_west, those of a quarter of the city")
+    remove_what: str = in_judged("random", "which objects: random; smallest, these first; newest, "
+                                           "of the city; layer:NAME, those of a layer or tag "
+                                           "value; quarter:north_west, those of a quarter of the "
+                                           "city")
     remove_while_training: bool = in_judged(False, "also from the training and validation tiles")
     osm_shift: float = in_judged(0.0, "metres by which the OSM objects of the reported tiles are "
                                       "shifted, in one direction for a city and seed", least=0,

@@ -98,9 +98,10 @@ class MissingOsmConfig(StudyConfig):
                                                             "from each reported tile; 0 is "
                                                             "always there unless while_training",
                                    least=0, most=1, items=(1, 1000))
-    what: str = in_asked("random", "which objects: random; smallest, these first; newest, of "
-                                   "the city; layer:NAME, those of a layer or tag value; quarter:north_west, those of a "
-                                   "quarter of the city. ratios are shares of them")
+    what: str = in_asked("random", "which objects: random; smallest, these first; newest, of the "
+                                   "city; layer:NAME, those of a layer or tag value; "
+                                   "quarter:north_west, those of a quarter of the city. ratios "
+                                   "are shares of them")
     while_training: bool = in_asked(False, "also from the training and validation tiles: a "
                                            "training for each ratio")
     out: str = out_key("missing_osm")
@@ -116,8 +117,8 @@ class MissingPartsConfig(StudyConfig):
               "every layer, every quarter, the smallest objects, the newest where tiles "
               "know them, and as many at random",
         items=(1, 1000))
-    share: float = in_asked(0.5, "share removed of the smallest objects, the newest, and at random; "
-                                 "layers and quarters go whole", above=0, most=1)
+    share: float = in_asked(0.5, "share removed of the smallest objects, the newest, and at "
+                                 "random; layers and quarters go whole", above=0, most=1)
     out: str = out_key("missing_parts")
 
 

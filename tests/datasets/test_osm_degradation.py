@@ -163,7 +163,7 @@ def test_tags_alone_know_no_place_size_or_relation(dataset):
 
 
 @pytest.mark.parametrize(("what", "said"), [
-    ("oldest", "remove_what=oldest: choose one of random, smallest, layer:NAME"),
+    ("oldest", "remove_what=oldest: choose one of random, smallest, newest, layer:NAME"),
     ("newest:way", "remove_what=newest:way: choose one of"),
     ("layer", "remove_what=layer: choose one of"),
     ("random:x", "remove_what=random:x: choose one of"),
@@ -213,7 +213,7 @@ def test_the_newest_of_the_city_go_not_of_each_tile(tmp_path):
 
 
 def test_tiles_that_do_not_know_what_is_new_are_refused(dataset):
-    with pytest.raises(TileError, match="the tile lima_0_0 does not say when its objects were "
+    with pytest.raises(TileError, match=r"the tile lima_0_0 does not say when its objects were "
                                         "mapped, expected that for remove_what=newest; make the "
                                         "tiles again with prepare_dataset.py from a source with"):
         OsmDegrader(dataset, OsmDegradation(0.5, "newest"), [0])
