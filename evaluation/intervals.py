@@ -84,7 +84,7 @@ def blocks_of(names: Sequence[str], cells: np.ndarray) -> Blocks:
 
 
 def sampled_figures(runs: Sequence[Tallies]) -> dict[str, np.ndarray]:
-    """Return each figure [DRAWS], the mean over runs that have it in a draw.
+    """Return each figure [DRAWS], the `mean_over` the runs that have it in a draw.
 
     Runs on the same tiles, as of several seeds, have the same draws; those of other tiles, as of
     several folds, have independent ones. Figures that a bootstrap cannot judge (BIASED) are left
@@ -93,8 +93,23 @@ def sampled_figures(runs: Sequence[Tallies]) -> dict[str, np.ndarray]:
     samples = [_sampled(run) for run in runs]
     if not samples or not all(samples):
         return {}
-    return {name: _mean([sample[name] for sample in samples]) for name in samples[0]
+    return {name: mean_over(runs, [sample[name] for sample in samples]) for name in samples[0]
             if name not in BIASED}
+
+
+def mean_over(runs: Sequence[Tallies], values: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over runs of their values [...] that are not nan; nan where all are.
+
+    All sets of tiles weigh the same, however many seeds were run on each: two models with unlike
+    numbers of seeds differ by what they do, and not by how hard their folds are.
+    """
+    tiles = [frozenset(run.names) for run in runs]
+    weights = np.array([1 / tiles.count(own) for own in tiles])
+    values = np.stack(values)
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        return (np.tensordot(weights, np.where(known, values, 0), 1)
+                / np.tensordot(weights, known.astype(float), 1))
 
 
 def intervals(samples: dict[str, np.ndarray]) -> dict[str, Interval]:
@@ -127,10 +142,3 @@ def _sampled(run: Tallies) -> dict[str, np.ndarray]:
         each = [run.figures(drawn @ sums) for drawn in blocks.draws(seed)]
     return {name: np.concatenate([figures[name] for figures in each]) for name in each[0]}
 
-
-def _mean(samples: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean over samples [DRAWS] of those that are not nan; nan where none is."""
-    values = np.stack(samples)
-    known = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(0) / known.sum(0)

@@ -89,11 +89,11 @@ def main(cfg: DifferencesConfig) -> None:
 
 
 def mean_figures(runs: Sequence[Any]) -> dict[str, float]:
-    """Return each figure of the Tallies of runs, the mean over those that have it."""
-    from utils.tables import mean_std
+    """Return each figure of the Tallies of runs, as `mean_over` has it."""
+    from evaluation.intervals import mean_over
 
     figures = [run.figures(run.moments.sum(0)) for run in runs]
-    return {name: mean_std([float(each[name]) for each in figures])[0] for name in figures[0]}
+    return {name: float(mean_over(runs, [each[name] for each in figures])) for name in figures[0]}
 
 
 def compared(cell: str, minus: str, figure: str, means: Mapping[str, Mapping[str, float]],
@@ -198,9 +198,24 @@ def _check_same_tiles(folders: Mapping[str, Sequence[str]],
         raise CheckpointError(f"{which}: measured other tiles: {len(tiles[0])} and "
                               f"{len(tiles[1])}, {len(tiles[0] & tiles[1])} of them the same, "
                               "expected the same; measure both with the same test_file= and fold=")
+    protocols = [each[0].protocol for each in (a, b)]
+    if protocols[0] != protocols[1]:
+        raise CheckpointError(f"{which}: were judged with protocol={protocols[0]} and "
+                              f"{protocols[1]}, which define IoU and F1 differently; measure both "
+                              "with the same protocol=")
+    if _cells_of(a) != _cells_of(b):
+        raise CheckpointError(f"{which}: the same tiles lie in other places of their cities' "
+                              "grids, so blocks of neighbours differ; measure both on one "
+                              "dataset")
     if a[0].problem == "regression" and not _same_totals(a, b):
         raise CheckpointError(f"{which}: the tiles have other totals, expected the same target=; "
                               "give two evaluations of one")
+
+
+def _cells_of(runs: Sequence[Any]) -> dict[str, list[int]]:
+    """Return column and row of each tile."""
+    return {name: cell for run in runs
+            for name, cell in zip(run.names, run.cells.tolist(), strict=True)}
 
 
 def _same_totals(a: Sequence[Any], b: Sequence[Any]) -> bool:

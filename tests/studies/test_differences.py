@@ -1,5 +1,6 @@
 """Paired differences between models, as a command and in a study's report; studies over folds."""
 
+import dataclasses
 import json
 import re
 import sys
@@ -83,6 +84,16 @@ def _other_totals(tmp_path: Path) -> Path:
     return evaluation_folder(tmp_path / "b", Tallies(run.names, run.cells, values))
 
 
+def _other_protocol(tmp_path: Path) -> Path:
+    run = dataclasses.replace(segmented(names_of(6, 6)), protocol="release")
+    return evaluation_folder(tmp_path / "b", run)
+
+
+def _other_places(tmp_path: Path) -> Path:
+    run = segmented(names_of(6, 6))
+    return evaluation_folder(tmp_path / "b", dataclasses.replace(run, cells=run.cells + 1))
+
+
 def _made_before(tmp_path: Path) -> Path:
     folder = evaluation_folder(tmp_path / "b", estimated(names_of(6, 6)))
     (folder / "seed_0" / TALLIES).unlink()
@@ -118,6 +129,27 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, monkeypatch, capsys, make
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert len(errors) == 1
     assert message in errors[0]
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (_other_protocol, "b: were judged with protocol=honest and release, which define IoU and F1"),
+    (_other_places, "b: the same tiles lie in other places of their cities' grids"),
+])
+def test_segmentations_that_cannot_be_compared(tmp_path, monkeypatch, capsys, make, message):
+    a = evaluation_folder(tmp_path / "a", segmented(names_of(6, 6)))
+    with pytest.raises(SystemExit):
+        tell(monkeypatch, f"a={a}", f"b={make(tmp_path)}")
+    assert message in capsys.readouterr().err
+
+
+def test_a_hard_fold_with_more_seeds_makes_no_difference():
+    """Models that are equally good on every fold do not differ, whatever their numbers of seeds."""
+    easy, hard = estimated(names_of(8, 8)), estimated(names_of(8, 8, "oslo"), 9.0)
+    runs = {"a": [easy, hard, hard], "b": [easy, hard]}
+    means = {name: mean_figures(own) for name, own in runs.items()}
+    assert means["a"]["mae"] == pytest.approx(means["b"]["mae"]) == pytest.approx(5)
+    one, other = (sampled_figures(own)["mae"] for own in runs.values())
+    assert one == pytest.approx(other)
 
 
 @pytest.fixture
