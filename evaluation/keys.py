@@ -65,8 +65,9 @@ class EvaluateConfig(MachineKeys):
                                        "relations", choices=READS)
     image_encoder: str | None = in_network(
         None, "null: the checkpoint's; with mode=scratch and no checkpoint vit_base_patch16_224")
-    pretrained: bool = in_network(False, "mode=scratch: start the ViT from timm's weights")
-    image_weights: str | None = image_weights_key("mode=scratch: ")
+    pretrained: bool = in_network(False, "mode=scratch, linear, knn: start the ViT from timm's "
+                                      "weights")
+    image_weights: str | None = image_weights_key("mode=scratch, linear, knn: ")
     image_positions: str | None = positions_key(
         "null: the checkpoint's; with pretrained=true or image_weights= own")
     osm_norm_scope: str | None = recipe_key("osm_norm_scope", None, "null: as in pretraining",

@@ -38,7 +38,7 @@ def finish(run: Run) -> dict[str, Any]:
         "val": _figures_of_best(run, measured.figures),
         **run.problem.extras(measured.metrics, measured.details),
         "calibration": calibration["record"],
-        "weights": BEST if run.best else str(run.setup.network.path),
+        "weights": BEST if run.best else _measured_weights(run.setup),
         "identity": run.setup.identity(run.seed),
     }
     with together(run.fabric):
@@ -164,3 +164,10 @@ def _write_predictions(run: Run, measured: Measured) -> None:
     rows = [{"tile": name, **dict(zip(run.problem.detail, detail, strict=True))}
             for name, detail in zip(run.reported_tiles.names, measured.details, strict=True)]
     write_csv(run.folder / PREDICTIONS, rows)
+
+
+def _measured_weights(setup: Setup) -> str:
+    """Return where the weights of a model that was not trained come from."""
+    if setup.network:
+        return str(setup.network.path)
+    return (setup.image_weights or {"path": f"timm's {setup.build['image_encoder']}"})["path"]

@@ -33,6 +33,7 @@ from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
+PROBES = ("linear", "knn")  # modes of a frozen network
 GRAPH_IN_DIM = 524  # the default of `build_rose`
 OPTIONAL_TEST = "test.txt"  # a dataset may lack it; a list of another name must exist
 
@@ -107,14 +108,13 @@ class Setup:
 
     def build_model(self) -> Downstream:
         """Return a model as it is before training: with a checkpoint's weights, or random ones."""
-        if self.cfg.mode == "knn":
-            model = nearest_model(self.trained.rose(), self.head, self.cfg.knn_k)
-        elif self.finetuned:
+        if self.finetuned:
             model = self.trained.downstream()
         else:
             rose = (self.trained.rose() if self.trained
                     else build_rose(**self.build, image_weights=self.cfg.image_weights))
-            model = self.head.build(rose)
+            model = (nearest_model(rose, self.head, self.cfg.knn_k) if self.cfg.mode == "knn"
+                     else self.head.build(rose))
         model.know_tags(self.dataset.tags)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
@@ -297,8 +297,10 @@ def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> Os
 
 
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
-    """Return None if random weights need no file: mode=scratch with an encoder named, or without a
-    run that says what the network is like."""
+    """Return None if no file is needed: for a probe of an image encoder alone; or mode=scratch with
+    an encoder named, or without a run that says what the network is like."""
+    if cfg.mode in PROBES and _starts_from(cfg):
+        return None
     if cfg.mode == "scratch" and cfg.checkpoint is None and (
             cfg.image_encoder is not None or compatibility.last_run(cfg.save_root_dir) is None):
         return None
@@ -333,10 +335,30 @@ def _check(cfg: EvaluateConfig) -> None:
         given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
         raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
                           "mode=finetune")
-    if cfg.image_weights and cfg.mode != "scratch":
-        raise ConfigError(f"image_weights={cfg.image_weights}: is for mode=scratch; "
-                          f"mode={cfg.mode} takes the weights of a checkpoint; pass mode=scratch, "
-                          "or leave it out")
-    if cfg.pretrained and cfg.mode != "scratch":
-        raise ConfigError(f"pretrained=true: timm's weights are for mode=scratch; mode={cfg.mode} "
-                          "takes those of a checkpoint")
+    _check_image_weights(cfg)
+
+
+def _starts_from(cfg: EvaluateConfig) -> str:
+    """Return the key that gives the image encoder trained weights without a checkpoint; "" if none
+    does."""
+    if cfg.image_weights:
+        return f"image_weights={cfg.image_weights}"
+    return "pretrained=true" if cfg.pretrained else ""
+
+
+def _check_image_weights(cfg: EvaluateConfig) -> None:
+    """Raise ConfigError unless weights of an image encoder alone start a training from scratch, or
+    are probed by themselves."""
+    given = _starts_from(cfg)
+    if not given or cfg.mode == "scratch":
+        return
+    if cfg.mode not in PROBES:
+        raise ConfigError(f"{given}: is for mode=scratch, linear and knn; mode={cfg.mode} takes "
+                          "the weights of a checkpoint; pass mode=scratch, or leave it out")
+    if cfg.checkpoint is not None:
+        raise ConfigError(f"{given}: mode={cfg.mode} probes it, or checkpoint={cfg.checkpoint}, "
+                          "but not both; leave one of them out")
+    if registry.MODALITIES[cfg.modality].reads_osm:
+        raise ConfigError(f"{given}: mode={cfg.mode} modality={cfg.modality} would probe an OSM "
+                          "encoder with random weights; pass modality=image, or a checkpoint "
+                          "instead")

@@ -36,7 +36,7 @@ BAD = {
     "no test list of that name": ("seg", ["test_file=tests.txt"], "tests.txt"),
     "no such data": ("seg", ["data_root=nowhere"], "nowhere: does not exist"),
     "timm's weights for a checkpoint": ("seg", ["pretrained=true"],
-        "pretrained=true: timm's weights are for mode=scratch"),
+        "pretrained=true: is for mode=scratch, linear and knn; mode=finetune takes the weights"),
     "the same seed twice": ("seg", ["seeds=[1,1]"], r"seeds=\[1, 1\]: expected"),
     "no seed": ("seg", ["seeds=[]"], r"seeds=\[\]: a list of 0, expected"),
     "a seed too large": ("seg", ["seeds=[4294967296]"],

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from datasets import TileDataset, collate
 from datasets.labelled import LabelledTiles
 from evaluation import knn
 from evaluation.knn import class_shares
+from models.image_families import timm
 from models.network_file import load_rose
 from tests.evaluation.evaluating import configure, made, rows, run, stored
 from utils.errors import RoseError
@@ -112,7 +114,8 @@ BAD = {
                                                          "drawn objects must be trained, and"),
     "an encoder to freeze": ("seg", ["freeze=image"], "freeze=image: mode=knn trains no encoder"),
     "rates of layers": ("pop", ["layer_decay=0.8"], "layer_decay=0.8: mode=knn trains no encoder"),
-    "timm's weights": ("seg", ["pretrained=true"], "pretrained=true: .*mode=knn takes those"),
+    "timm's weights": ("seg", ["pretrained=true"],
+                       "pretrained=true: mode=knn probes it, or checkpoint="),
     "no neighbour": ("seg", ["knn_k=0"], "knn_k=0: must be 1 or more"),
 }
 
@@ -123,3 +126,29 @@ def test_bad_input_is_one_line(tiny, tmp_path, case):
     with pytest.raises(RoseError, match=message) as error:
         run(problem, *tiny, *KNN, *overrides, f"save_path={tmp_path}")
     assert "\n" not in str(error.value)
+
+
+@pytest.fixture
+def weights(tmp_path) -> str:
+    """A file of an image encoder's weights, as timm names them."""
+    torch.manual_seed(4)
+    path = tmp_path / "vit.safetensors"
+    save_file(timm.create_model("test_vit", num_classes=0, global_pool="").state_dict(), path)
+    return f"image_weights={path}"
+
+
+@pytest.mark.parametrize("mode", ["knn", "linear"])
+def test_an_encoder_s_own_weights_are_probed_without_a_checkpoint(tiny, tmp_path, weights, mode):
+    keys = (tiny[0], *tiny[2:], "image_encoder=test_vit", "modality=image", f"mode={mode}",
+            "accelerator=cpu", "num_workers=0", "epochs=2")
+    found = stored(made(configure("seg", *keys, weights), tmp_path / "run"))
+    assert found["checkpoint"] is None
+    assert found["image_weights"]["path"] == weights.partition("=")[2]
+    assert found["network"]["image_positions"] == "own"
+
+
+def test_weights_of_an_image_encoder_say_nothing_of_objects(tiny, tmp_path, weights):
+    with pytest.raises(RoseError, match="mode=knn modality=fusion would probe an OSM encoder with "
+                                        "random weights; pass modality=image"):
+        made(configure("seg", tiny[0], *tiny[2:], "mode=knn", "modality=fusion", weights,
+                       "image_encoder=test_vit"), tmp_path / "run")

@@ -205,8 +205,10 @@ def test_an_evaluation_from_scratch_takes_trained_weights_and_records_them(tiles
     (["layer_decay=0"], r"layer_decay=0\.0: must be above 0 and 1 or less"),
     (["layer_decay=-1"], r"layer_decay=-1\.0: must be above 0 and 1 or less"),
     (["layer_decay=1.1"], "layer_decay=1.1: must be above 0 and 1 or less"),
-    (["image_weights=w.pth"], "image_weights=w.pth: is for mode=scratch; mode=finetune takes the "
-                              "weights of a checkpoint"),
+    (["image_weights=w.pth"], "image_weights=w.pth: is for mode=scratch, linear and knn; "
+                              "mode=finetune takes the weights of a checkpoint"),
+    (["image_weights=w.pth", "mode=linear"], "image_weights=w.pth: mode=linear probes it, or "
+                                             "checkpoint="),
     (["image_weights=gone.pth", "mode=scratch"], "image_weights=gone.pth: no such file; give a"),
 ])
 def test_bad_input_of_an_evaluation_is_one_line(tiles, tmp_path, overrides, message):
