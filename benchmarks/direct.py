@@ -88,7 +88,7 @@ class DirectRose(nn.Module):
     def _encode(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return [B, 1 + V, D] tokens of the visible patches; of all patches without a mask."""
         encoder = self.rose.image_encoder
-        patches = encoder.embed(images)                                                 # [B, L, D]
+        patches = encoder.embed(images).tokens                                          # [B, L, D]
         if mask is not None:
             patches = patches[~mask].unflatten(0, (len(images), -1))
         tokens = torch.cat([encoder.cls_token.expand(len(images), -1, -1), patches], dim=1)

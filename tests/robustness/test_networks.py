@@ -238,7 +238,7 @@ def test_no_memory_is_taken_for_a_network_that_the_weights_do_not_fit(rose, tmp_
     def build(**arguments):
         assert torch.get_default_device().type == "meta"
         return build_rose(**arguments)
-    monkeypatch.setattr("models.rose.build_rose", build)
+    monkeypatch.setattr("models.building.build_rose", build)
     giant = changed(BUILD, image_encoder="vit_giant_patch14_dinov2")
     save_checkpoint(tmp_path / "a.tar", {"model": rose.state_dict(), "build": giant})
     assert "does not fit the network" in refusal(tmp_path / "a.safetensors", load_rose)

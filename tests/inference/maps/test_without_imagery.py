@@ -100,7 +100,7 @@ def test_bbox_and_resolution_choose_another_area_and_pixels(place, tmp_path, cap
     ({"osm": None}, "raster=null: there is no osm= either, so there is nothing to map"),
     ({"checkpoint": "fusion.safetensors"},
      r"fusion.safetensors: reads the image \(modality=fusion\), and raster=null has none; pass the "
-     r"place's imagery as raster=, or a checkpoint of evaluate_pop_fusion.py modality=osm"),
+     r"place's imagery as raster=, or a checkpoint of an evaluation with modality=osm"),
     ({"bands": [1, 2, 3]}, r"bands=\[1, 2, 3\]: there is no raster= that it could describe"),
     ({"bbox": [13.5, 52.4, 13.4, 52.5]}, r"bbox=\[13.5,52.4,13.4,52.5\]: west 13.5 is east of"),
     ({"bbox": [0.0, 10.0, 0.01, 10.01]}, "osm.gpkg: no usable OSM object overlaps the area.*or "
