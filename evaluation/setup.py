@@ -330,8 +330,8 @@ def _check(cfg: EvaluateConfig) -> None:
                           f"{' or '.join(others)}")
     if cfg.fold:
         parse_fold("fold", cfg.fold)
-    frozen, trains = frozen_epochs(cfg.freeze), cfg.mode in ("finetune", "scratch")
-    if not trains and (frozen or cfg.layer_decay < 1):
+    frozen = frozen_epochs(cfg.freeze)
+    if cfg.mode in PROBES and (frozen or cfg.layer_decay < 1):
         given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
         raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
                           "mode=finetune")

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
@@ -12,7 +13,6 @@ from datasets import TileDataset, collate
 from datasets.labelled import LabelledTiles
 from evaluation import knn
 from evaluation.knn import class_shares
-from models.image_families import timm
 from models.network_file import load_rose
 from tests.evaluation.evaluating import configure, made, rows, run, stored
 from utils.errors import RoseError
