@@ -25,7 +25,7 @@ from models.downstream import Downstream
 from models.heads import Head, differences
 from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
-from models.rose import stated_positions
+from models.rose import MODEL_KEYS, stated_positions
 from training import compatibility, own_city
 from training.image_tuning import check_freeze, frozen_epochs
 from utils.config import choices_of, result_values
@@ -199,7 +199,7 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        names = ("osm_norm_scope", "fine_input", "image_positions", "relation_edges")
+        names = ("image_positions", *(name for name in MODEL_KEYS if hasattr(cfg, name)))
         choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
