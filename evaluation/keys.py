@@ -100,6 +100,9 @@ class EvaluateConfig(MachineKeys):
     freeze: str = freeze_key(in_trained)
     drop_objects: float = recipe_key("drop_objects", section="what is trained")
     drop_graphs: float = recipe_key("drop_graphs", section="what is trained")
+    augment: str = in_trained("none", "aligned: crop, flip and colours of the training tiles, "
+                                      "objects and labels with the image; no crop where totals "
+                                      "are learned", choices=("none", "aligned"))
     layer_decay: float = layer_decay_key(in_trained)
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,

@@ -335,7 +335,23 @@ def _check(cfg: EvaluateConfig) -> None:
         given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
         raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
                           "mode=finetune")
+    _check_thinned(cfg)
     _check_image_weights(cfg)
+
+
+def _check_thinned(cfg: EvaluateConfig) -> None:
+    """Raise ConfigError if training tiles are to differ from epoch to epoch where each is looked at
+    once."""
+    given = {"drop_objects": 0, "drop_graphs": 0, "augment": "none"}
+    given = {key: off for key, off in given.items() if getattr(cfg, key) != off}
+    drawn = registry.MODALITIES[cfg.modality].draws_osm  # whose projection is trained every epoch
+    once = cfg.mode == "knn" or (cfg.mode == "linear" and cfg.cache_features and not drawn)
+    if given and once:
+        more = ", or cache_features=false" if cfg.mode == "linear" else ""
+        raise ConfigError(f"{next(iter(given))}={getattr(cfg, next(iter(given)))}: mode={cfg.mode} "
+                          "looks at each training tile once, and this would change it in every "
+                          f"epoch; pass {' '.join(f'{key}={off}' for key, off in given.items())}"
+                          f"{more}")
 
 
 def _starts_from(cfg: EvaluateConfig) -> str:
