@@ -19,10 +19,13 @@ from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
 from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normalise
+from utils.recipes import Recipe
 
 FUSION_TEMPERATURE = 0.5
-# the keys of a recipe that concern the network
-MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")
+# the keys of a recipe that concern the network; `Rose.build` states the younger ones, which files
+# made before do not have, only if they are not the defaults
+YOUNGER_KEYS = ("neighbours", "osm_layers")
+MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input", *YOUNGER_KEYS)
 
 
 class Encoded(NamedTuple):
@@ -77,7 +80,8 @@ class Rose(nn.Module):
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
-        osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input, neighbours, osm_layers: see
+            `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -100,6 +104,8 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        neighbours: int = 0,
+        osm_layers: int = 1,
         image_mean: Sequence[float] | None = None,
         image_std: Sequence[float] | None = None,
         image_positions: str | None = None,
@@ -117,6 +123,9 @@ class Rose(nn.Module):
             "node_mask_scope": node_mask_scope, "relation_edges": relation_edges,
             "fine_input": fine_input,
         }
+        younger = {"neighbours": neighbours, "osm_layers": osm_layers}
+        self.build |= {name: value for name, value in younger.items()
+                       if value != getattr(Recipe(), name)}
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
@@ -126,7 +135,8 @@ class Rose(nn.Module):
                                           self.build.get("image_positions", "rose"),
                                           image_weights)
         self._settle_normalisation(image_mean, image_std)
-        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
+        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges,
+                                      neighbours, osm_layers)
         self.width = width = self.image_encoder.width
         if width % (2 * HEADS):
             raise ModelError(f"image_encoder={image_encoder}: has the width {width}; the fusion's "

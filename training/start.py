@@ -10,10 +10,11 @@ from models.building import rebuild_rose
 from models.described import BUILD
 from models.image_weights import describe_image_weights
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose, stated_positions
+from models.rose import MODEL_KEYS, YOUNGER_KEYS, Rose, stated_positions
 from training.keys import TrainConfig
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Either, Fields, Null, Text
+from utils.recipes import RECIPES
 
 # arguments of `build_rose` that follow from the weights that a run started from
 _OF_THE_WEIGHTS = ("image_positions", "image_mean", "image_std")
@@ -51,7 +52,9 @@ def _arguments(cfg: TrainConfig) -> dict[str, Any]:
     values = asdict(cfg)
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
             "osm_mask_ratio", *MODEL_KEYS)
-    return {key: values[key] for key in keys if key in values}
+    old = {key for key in YOUNGER_KEYS if cfg.recipe in ("rose", "release")
+           and values.get(key) == getattr(RECIPES[cfg.recipe], key)}  # files made before state none
+    return {key: values[key] for key in keys if key in values and key not in old}
 
 
 def _of_the_weights(build: dict[str, Any]) -> dict[str, Any]:
