@@ -23,6 +23,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from datasets.dropping import Dropping
+from datasets.graph_cover import cover_of, mirrored
 from datasets.graph_window import graph_in_window
 from datasets.jitter import adjust_colours
 from datasets.labelled import LabelledTiles
@@ -225,4 +226,6 @@ def _flip(graph: Data) -> Data:
     x[:, CENTROID] = torch.stack([1 - x[:, CENTROID][:, 0], x[:, CENTROID][:, 1]], 1)
     flipped = copy.copy(graph)
     flipped.x = x
+    if (cover := cover_of(graph)) is not None:
+        flipped.update(mirrored(cover).tensors())
     return flipped
