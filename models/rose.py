@@ -1,6 +1,6 @@
 """Rose: two encoders, two spatially guided blocks, and the loss of joint mask-reconstruction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlo
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
 from models.masking import MaskFill, take_tokens
+from models.objectives import RoseOutput, squared_error
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from utils.errors import ModelError
@@ -31,38 +32,6 @@ class Encoded(NamedTuple):
     tokens: Tensor   # [B, 1 + L, D] of the image, CLS first
     nodes: Tensor    # [N, graph_out_dim] embeddings of the OSM objects
     readout: Tensor  # [B, 2 * graph_out_dim] of each tile's objects
-
-
-class RoseOutput(NamedTuple):
-    """One step of pretraining.
-
-    Attributes:
-        image_loss: mean squared error over the masked patches of the normalised image; scalar.
-        osm_loss: the same over the masked nodes' features; 0, with a graph, if none is masked.
-        predict_image: returns `image_pred`, whose visible patches are decoded on demand.
-    """
-
-    image_loss: Tensor
-    osm_loss: Tensor
-    osm_pred: Tensor    # [masked nodes, F] features of the masked nodes in ascending order
-    image_mask: Tensor  # [B, L] bool, True = masked
-    node_mask: Tensor   # [N] bool, True = masked
-    predict_image: Callable[[], Tensor]
-
-    @property
-    def image_pred(self) -> Tensor:
-        """[B, L, p * p * 3] pixels: row, column, channel last; in a graph with gradients on."""
-        return self.predict_image()
-
-    def cpu(self) -> "RoseOutput":
-        """Return it on the CPU, with every patch decoded."""
-        image = self.image_pred.cpu()
-        return RoseOutput(*(value.cpu() for value in self[:-1]), predict_image=lambda: image)
-
-    @property
-    def loss(self) -> Tensor:
-        """The sum of both losses, which is minimised."""
-        return self.image_loss + self.osm_loss
 
 
 class Rose(nn.Module):
@@ -217,8 +186,8 @@ class Rose(nn.Module):
         keys = self._image_from_osm(shown_tokens, shown, length,
                                     self.osm_encoder.read_out(nodes, graphs), grid)
         hidden_pred = self._decode(keys, hidden)
-        image_loss = _squared_error(hidden_pred, take_tokens(pixels, hidden)).mean()
-        error = _squared_error(osm_pred, self.osm_encoder.features(graphs)[node_mask])   # [M, F]
+        image_loss = squared_error(hidden_pred, take_tokens(pixels, hidden)).mean()
+        error = squared_error(osm_pred, self.osm_encoder.features(graphs)[node_mask])   # [M, F]
         osm_loss = error.sum() / max(error.numel(), 1)
         whole = cache(partial(self._whole_image, keys, shown, hidden, hidden_pred))
         return RoseOutput(image_loss, osm_loss, osm_pred, image_mask, node_mask, whole)
@@ -393,8 +362,3 @@ def stated_positions(image_positions: str | None = None, pretrained: bool = Fals
     own = (pretrained or image_weights is not None) and recipe != "release"
     chosen = image_positions or ("own" if own else "rose")
     return {} if chosen == "rose" else {"image_positions": chosen}
-
-
-def _squared_error(estimate: Tensor, target: Tensor) -> Tensor:
-    """Return it in float32 at least, whatever the autocast."""
-    return (estimate.to(torch.promote_types(estimate.dtype, torch.float32)) - target).square()
