@@ -9,7 +9,6 @@ does not.
 import copy
 import math
 from dataclasses import dataclass
-from typing import get_args, get_type_hints
 
 import utils.torchvision_import  # noqa: F401  (first: see there)
 
@@ -27,10 +26,11 @@ from datasets.jitter import adjust_colours
 from datasets.sampler import keyed_generator
 from datasets.stores.tile import CENTROID, CORNERS
 from datasets.tiles import TileDataset
+from utils.config import choices_of
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 
-AUGMENTS = get_args(get_type_hints(Recipe)["augment"])
+AUGMENTS = choices_of(Recipe, "augment")
 CROP_SCALE = (0.67, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4),

@@ -27,13 +27,13 @@ from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
+from training.stopping import StopRequest
 from utils.checkpoint import read_safetensors
 from utils.errors import ConfigError, RoseError
 from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.rng import rng_state, set_rng_state
-from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"

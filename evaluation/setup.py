@@ -199,7 +199,7 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        names = ("osm_norm_scope", "fine_input", "image_positions")
+        names = ("osm_norm_scope", "fine_input", "image_positions", "relation_edges")
         choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER

@@ -18,8 +18,8 @@ from datasets import AugmentedTiles, EpochSampler, TileDataset, collate
 from datasets.batching import stack
 from datasets.sampler import keyed_generator
 from models.masking import image_mask_of, node_mask_of
+from training.stopping import outlast_signals
 from training.workers import batches_of
-from utils.stopping import outlast_signals
 
 MASKS = 1  # the stream of a tile's mask noise, beside that of its augmentation
 

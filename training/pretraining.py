@@ -36,11 +36,11 @@ from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, whole
 from training.start import continued_rose, new_rose
+from training.stopping import StopRequest
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
-from utils.stopping import StopRequest
 
 
 class Step:
