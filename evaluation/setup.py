@@ -25,7 +25,8 @@ from models.downstream import Downstream
 from models.heads import Head, differences
 from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
-from models.rose import MODEL_KEYS, stated_positions
+from models.rose import MODEL_KEYS
+from models.stated import stated_positions
 from training import compatibility, own_city
 from training.image_tuning import check_freeze, frozen_epochs
 from utils.config import choices_of, result_values

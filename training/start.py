@@ -10,11 +10,11 @@ from models.building import rebuild_rose
 from models.described import BUILD
 from models.image_weights import describe_image_weights
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, YOUNGER_KEYS, Rose, stated_positions
+from models.rose import MODEL_KEYS, Rose
+from models.stated import stated_keys, stated_positions
 from training.keys import TrainConfig
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Either, Fields, Null, Text
-from utils.recipes import RECIPES
 
 # arguments of `build_rose` that follow from the weights that a run started from
 _OF_THE_WEIGHTS = ("image_positions", "image_mean", "image_std")
@@ -51,10 +51,9 @@ def continued_rose(cfg: TrainConfig, checkpoint: dict[str, Any],
 def _arguments(cfg: TrainConfig) -> dict[str, Any]:
     values = asdict(cfg)
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
-            "osm_mask_ratio", *MODEL_KEYS)
-    old = {key for key in YOUNGER_KEYS if cfg.recipe in ("rose", "release")
-           and values.get(key) == getattr(RECIPES[cfg.recipe], key)}  # files made before state none
-    return {key: values[key] for key in keys if key in values and key not in old}
+            "osm_mask_ratio")
+    return {key: values[key] for key in keys} | stated_keys(
+        cfg.recipe, **{key: values[key] for key in MODEL_KEYS if key in values})
 
 
 def _of_the_weights(build: dict[str, Any]) -> dict[str, Any]:
