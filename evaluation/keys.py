@@ -100,10 +100,16 @@ class EvaluateConfig(MachineKeys):
     freeze: str = freeze_key(in_trained)
     drop_objects: float = recipe_key("drop_objects", section="what is trained")
     drop_graphs: float = recipe_key("drop_graphs", section="what is trained")
+    augment: str = in_trained("none", "aligned: crop, flip and colours of the training tiles, "
+                                      "objects and labels with the image; no crop where totals "
+                                      "are learned", choices=("none", "aligned"))
     layer_decay: float = layer_decay_key(in_trained)
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,
                                     most=1_000_000)
+    val_every: int = in_trained(1, "epochs from one measuring on val to the next, which can choose "
+                                   "the epoch; the last is always measured", least=1,
+                                most=1_000_000)
     knn_k: int = in_trained(5, "mode=knn: how many neighbours answer", least=1, most=10_000)
     num_workers: int | None = workers_key(f"; {BY_TILES}")
     cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of "
@@ -128,6 +134,8 @@ class EvaluateConfig(MachineKeys):
     save_root_dir: str = in_outputs("runs", "where the outputs go", result=False)
     save_path: str | None = in_outputs(None, "folder of the outputs; null: by task, modality and "
                                              "mode in save_root_dir", result=False)
+    pictures: bool = in_outputs(True, "draw the figures of each seed, and write report.html",
+                                result=False)
     resume: str = in_outputs("auto", "auto: continue what is in the folder, report what is "
                                      "finished; never: refuse it", choices=("auto", "never"),
                              result=False)

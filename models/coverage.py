@@ -17,7 +17,7 @@ from torch_geometric.data import Batch
 SIDE = 56           # cells of the lattice, down and across: 4 x 4 of a patch of 14 x 14
 FULL = 255          # a `cover_share` of a cell wholly inside
 CORNERS = slice(-11, -3)  # of a node row, as in datasets/stores/tile.py
-_AT_ONCE = 2048     # boxes: 25 MB a tensor
+_AT_ONCE = 512       # boxes: 6 MB a tensor, which stays in a cache
 
 
 def has_outlines(graphs: Batch) -> Tensor:

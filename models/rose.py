@@ -26,7 +26,7 @@ from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normal
 FUSION_TEMPERATURE = 0.5
 # the keys of a recipe that concern the network
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
-              "image_target", "osm_loss", "contrast")
+              "placement", "image_target", "osm_loss", "contrast", "neighbours", "osm_layers")
 
 
 class Encoded(NamedTuple):
@@ -49,8 +49,8 @@ class Rose(nn.Module):
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
-        osm_norm_scope, node_mask_scope, relation_edges, fine_input, image_target, osm_loss,
-            contrast: see `utils.recipes.Recipe`.
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input, placement, image_target,
+            osm_loss, contrast, neighbours, osm_layers: see `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -73,9 +73,12 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        placement: str = "tile",
         image_target: str = "pixels",
         osm_loss: str = "features",
         contrast: float = 0.0,
+        neighbours: int = 0,
+        osm_layers: int = 1,
         image_mean: Sequence[float] | None = None,
         image_std: Sequence[float] | None = None,
         image_positions: str | None = None,
@@ -95,7 +98,8 @@ class Rose(nn.Module):
         }
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
-        self.build |= stated_keys(image_target=image_target, osm_loss=osm_loss, contrast=contrast)
+        self.build |= stated_keys(placement=placement, image_target=image_target, osm_loss=osm_loss,
+                                  contrast=contrast, neighbours=neighbours, osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
         self.image_target, self.osm_loss = image_target, osm_loss
@@ -104,7 +108,8 @@ class Rose(nn.Module):
                                           self.build.get("image_positions", "rose"),
                                           image_weights)
         self._settle_normalisation(image_mean, image_std)
-        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
+        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges,
+                                      neighbours, osm_layers)
         self.width = width = self.image_encoder.width
         if width % (2 * HEADS):
             raise ModelError(f"image_encoder={image_encoder}: has the width {width}; the fusion's "

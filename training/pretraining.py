@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 
 from datasets import EpochSampler, TileDataset
+from datasets.dropping import Dropping
 from models.building import rebuild_rose
 from models.rose import Rose
 from training.compatibility import check_image_size, check_pretrainable, node_width
@@ -88,7 +89,7 @@ class PretrainingRun:
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
                 node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers,
-                normalise=rose.normalise)
+                normalise=rose.normalise, dropping=Dropping(cfg.drop_objects, cfg.drop_graphs))
             self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
                             else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,
