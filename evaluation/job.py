@@ -21,8 +21,8 @@ from reports import REPORT, write_report
 from reports.figures import with_interval
 from training.devices import alone, launch, threads_that_pay
 from training.own_city import width_of
+from training.stopping import StopRequest
 from utils.outputs import write_json
-from utils.stopping import StopRequest
 from utils.tables import label_of, text_table
 
 _OUTPUTS = (RESULTS, METRICS, PREDICTIONS, TALLIES, BEST, "figures/")  # of a seed

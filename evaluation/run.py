@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 from datasets import EpochSampler
+from datasets.augment import AugmentedLabels
+from datasets.dropping import Dropping
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.keys import EvaluateConfig
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
@@ -28,13 +30,13 @@ from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
+from training.stopping import StopRequest
 from utils.checkpoint import read_safetensors
 from utils.errors import ConfigError, RoseError
 from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.rng import rng_state, set_rng_state
-from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
@@ -289,11 +291,18 @@ class Run:
         if part not in self._loaders:
             tiles = self.train_tiles if part == "train" else self.setup.tiles(part, self.seed)
             data, collate = ((self._features(part, tiles), collate_features) if self.cached
-                             else (tiles, collate_labelled))
+                             else (self._augmented(part, tiles), collate_labelled))
             self._loaders[part] = self._build_loader(data, collate, part == "train")
         return self._loaders[part]
 
-    def _build_loader(self, data: LabelledTiles | FrozenFeatures, collate: Callable,
+    def _augmented(self, part: str, tiles: LabelledTiles) -> Dataset:
+        """Return the tiles as the network meets them: those to train on augmented, thinned out."""
+        if part != "train":
+            return tiles
+        return AugmentedLabels(tiles, self.cfg.augment, self.seed,
+                               Dropping(self.cfg.drop_objects, self.cfg.drop_graphs))
+
+    def _build_loader(self, data: Dataset, collate: Callable,
                       sampled: bool = False) -> DeviceLoader:
         if not sampled:
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))

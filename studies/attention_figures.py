@@ -1,6 +1,6 @@
 """Figures of the attention study. Each function returns a matplotlib Figure, shown nowhere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -82,10 +82,11 @@ def _show_heat(axes: Axes, times: np.ndarray, scale: LogNorm, title: str, image:
     _bare(axes, width, height)
 
 
-def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -> None:
+def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str,
+               first: int = 1) -> None:
     height, width = image.shape[:2]
     axes.imshow(image, extent=(0, width, height, 0))
-    for number, box in enumerate(outlines, start=1):
+    for number, box in enumerate(outlines, start=first):
         axes.add_patch(Polygon(box, fill=False, edgecolor=OBJECT_COLOUR, linewidth=1.6,
                                path_effects=_edge(3)))
         middle = box.clip((0, 0), (width, height)).mean(0)
@@ -93,6 +94,40 @@ def _show_tile(axes: Axes, image: np.ndarray, outlines: np.ndarray, name: str) -
                   va="center", path_effects=_edge(2.5))
     axes.set_title(name, fontsize=FONT + 1)
     _bare(axes, width, height)
+
+
+def change_figure(name: str, image: np.ndarray, corners: np.ndarray,
+                  changes: Mapping[str, np.ndarray], grid: tuple[int, int],
+                  captions: Sequence[str]) -> Figure:
+    """Return a row an object: its outline in the tile, and how far it moves each patch of the
+    fused image, a column a fusion.
+
+    Args:
+        image: [H, W, 3] uint8.
+        corners: [n, 4, 2] of the rotated boxes, in tile units.
+        changes: fusion -> [n, L] of `object_influence`.
+        grid: (rows, columns) of patches.
+        captions: of the objects.
+    """
+    outlines = corners * (image.shape[1], image.shape[0])
+    times = {mode: change / change.mean(1, keepdims=True).clip(1e-12)        # 1: spread evenly
+             for mode, change in changes.items()}
+    scale = LogNorm(FAINT, 16)
+    figure = Figure(figsize=(2.6 * (1 + len(times)) + 0.6, 2.75 * len(captions)),
+                    layout="constrained")
+    figure.suptitle(name, fontsize=FONT + 1)
+    for row, strip in enumerate(np.atleast_1d(figure.subfigures(len(captions), 1))):
+        strip.suptitle(f"{row + 1}  {captions[row]}", fontsize=FONT, x=0.01, ha="left")
+        axes = np.atleast_1d(strip.subplots(1, 1 + len(times)))
+        _show_tile(axes[0], image, outlines[row:row + 1], "", first=row + 1)
+        for place, (mode, change) in zip(axes[1:], times.items(), strict=True):
+            _show_heat(place, change[row].reshape(grid), scale, f"{mode} fusion", image,
+                       outlines[row])
+        bar = strip.colorbar(ScalarMappable(scale, HEAT), ax=axes, extend="both", aspect=15)
+        bar.set_ticks([0.5, 1, 2, 4, 8, 16], labels=["1/2", "1", "2", "4", "8", "16"])
+        bar.minorticks_off()
+        bar.set_label("change; 1: even", fontsize=FONT - 2)
+    return figure
 
 
 def shares_figure(objects: ObjectAttention, summary: dict) -> Figure:

@@ -1,5 +1,6 @@
 """The outputs of the attention study: a table of objects, figures, and a summary in words."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from datasets import TileDataset
+from datasets.stores.city import city_of
 from models.network_file import NetworkFile
 from reports import REPORT, write_report
 from studies.attention_mass import ObjectAttention
@@ -20,21 +22,30 @@ COLUMNS = ("tile", "node", "tag", "box_share", "attention_share", "lift",
 NOTABLE = 0.05
 
 
-def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention, summary: dict,
-          tiles: TileDataset, figures: dict[str, Figure]) -> None:
-    """Write attention.csv, results.json, figures/ and their page into save_path, each whole or not
-    at all."""
+def write(cfg: AttentionConfig, network: NetworkFile, objects: ObjectAttention,
+          changed: Mapping[str, ObjectAttention], summary: dict, tiles: TileDataset,
+          figures: dict[str, Figure]) -> None:
+    """Write attention.csv, change.csv, results.json, figures/ and their page into save_path, each
+    whole or not at all."""
     folder = Path(cfg.save_path)
     folder.mkdir(parents=True, exist_ok=True)
+    cities = sorted({city_of(tiles.names[index]) or "" for index in np.unique(objects.tile)})
     numbers = (objects.box_share, objects.share, objects.lift, objects.others_share)
     write_csv(folder / "attention.csv",
               [dict(zip(COLUMNS, (tiles.names[index], node, tiles.tag(index, code),
                                   *(f"{value:.6g}" for value in values)), strict=True))
                for index, node, code, *values in zip(objects.tile, objects.node, objects.code,
                                                      *numbers, strict=True)])
+    write_csv(folder / "change.csv", [
+        {"fusion": mode, "tile": tiles.names[index], "node": node, "box_share": f"{box:.6g}",
+         "change_share": f"{share:.6g}"}
+        for mode, each in changed.items()
+        for index, node, box, share in zip(each.tile, each.node, each.box_share, each.share,
+                                           strict=True)])
     write_json(folder / "results.json", {
         **summary, "tiles_with_objects": len(np.unique(objects.tile)),
         "checkpoint": str(network.path), "checkpoint_sha256": network.sha256,
+        "network": network.build, "cities": cities,
         "config": asdict(cfg), **({"verdict": verdict(summary)} if summary["objects"] else {}),
     })
     for name, figure in figures.items():
@@ -64,12 +75,18 @@ def in_words(cfg: AttentionConfig, checkpoint: Path, objects: ObjectAttention, s
             *(f"  {size['patches']:18}{size['objects']:9}{size['lift']:8.2f}"
               f"{size['lift_of_others']:11.2f}" for size in summary["sizes"]),
             verdict(summary),
+            "  where the fused image changes without the object, of up to four a tile:",
+            *(f"  {mode} fusion: {each['attention_share']:.2%} of the change is on its own box, "
+              f"of {each['box_share']:.2%} of the tile: lift {each['lift']:.2f} ± "
+              f"{each['lift_standard_error']:.2f}"
+              for mode, each in summary["fusions"].items()),
         ]
     if summary["without_box"]:
         lines.append(f"  {summary['without_box']} objects, whose box has no area in the tile, are "
                      "left out of these figures")
     lines += [f"Outputs in {cfg.save_path}:", f"  {REPORT}    a page for the browser",
               "  attention.csv  each object's shares",
+              "  change.csv     the same of its change of the fused image",
               "  results.json   the figures above", *(f"  figures/{name}.png" for name in figures)]
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """Where OSM objects look in the image, measured over a dataset and drawn for one tile."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from datasets.stores.city import MODALITIES
 from datasets.stores.tile import CORNERS, LABEL
 from models.network_file import NetworkFile
 from models.rose import Rose
-from studies.attention_figures import shares_figure, tile_attention_figure
+from studies.attention_figures import change_figure, shares_figure, tile_attention_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
+from studies.influence import object_influence, tile_influence
 from studies.keys import AttentionConfig
 from training.attention import attention_mass, patch_attention, patch_coverage
 from training.compatibility import (
@@ -29,6 +30,7 @@ from training.reconstruction import sample_indices
 from utils.errors import ConfigError, TileError
 
 DRAWN = 4  # objects
+FUSIONS = ("global", "fine")
 LARGEST_DRAWN = 1 / 8  # of the tile: a larger box says little about where an object looks
 
 
@@ -49,18 +51,21 @@ def study_attention(cfg: AttentionConfig) -> str:
     check_tiles_text(network, tiles)
     check_image_size(checkpoint, rose.image_encoder.patch, cfg.image_size)
     drawn = tile_asked_for(tiles, cfg)
-    objects = tile_attention(rose, tiles, sample_indices(tiles, cfg.max_tiles or len(tiles)),
-                             cfg.batch_size)
+    indices = sample_indices(tiles, cfg.max_tiles or len(tiles))
+    objects = tile_attention(rose, tiles, indices, cfg.batch_size)
     if not len(objects):
         raise TileError(f"{cfg.data_root}: none of the tiles read has an OSM object, expected "
                         "some whose attention can be looked at; choose other cities=, or prepare "
                         "the tiles with an extract that covers them")
-    summary = summarise(objects, (cfg.image_size // rose.image_encoder.patch) ** 2)
+    patches = (cfg.image_size // rose.image_encoder.patch) ** 2
+    summary = summarise(objects, patches)
+    changed = {mode: tile_influence(rose, tiles, indices, mode) for mode in FUSIONS}
+    summary["fusions"] = {mode: summarise(each, patches) for mode, each in changed.items()}
     drawn = most_covered_tile(objects, tiles) if drawn is None else drawn
-    figures = {f"attention_{tiles.names[drawn]}": draw(rose, tiles, drawn, cfg.nodes)}
+    figures = draw(rose, tiles, drawn, cfg.nodes)
     if summary["objects"]:
         figures["attention_shares"] = shares_figure(objects, summary)
-    write(cfg, network, objects, summary, tiles, figures)
+    write(cfg, network, objects, changed, summary, tiles, figures)
     return in_words(cfg, checkpoint, objects, summary, figures)
 
 
@@ -107,9 +112,11 @@ def largest_of_each_tag(box_share: np.ndarray, tags: Sequence[str]) -> list[int]
 
 
 @torch.inference_mode()
-def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) -> Figure:
-    """Draw the attention of `nodes` of a tile, or of a few chosen ones."""
-    images, graphs = collate([tiles.read(index)])
+def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) -> dict[str, Figure]:
+    """Draw where `nodes` of a tile, or a few chosen ones, look, and where they change the fused
+    image; return the figures by name."""
+    image, graph = tiles.read(index)
+    images, graphs = collate([(image, graph)])
     corners, device = graphs.x[:, CORNERS], next(rose.parameters()).device
     grid = rose.image_encoder.grid(images)
     tags = [tiles.tag(index, int(code)) for code in graphs.x[:, LABEL]]
@@ -121,7 +128,23 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
     captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
                 f"{box_share[node]:.1%} of the tile" for node in chosen]
-    image = images[0].movedim(0, -1).numpy()                                     # [H, W, 3]
+    changes = {mode: object_influence(rose, image, graph, chosen, mode) for mode in FUSIONS}
+    pixels = image.movedim(0, -1).numpy()                                        # [H, W, 3]
     boxes = corners[chosen].unflatten(1, (4, 2)).numpy()
-    return tile_attention_figure(tiles.names[index], image, boxes, patches[chosen].numpy(),
-                                 patches.mean((0, 1)).numpy(), grid, captions)
+    name = tiles.names[index]
+    return {
+        f"attention_{name}": tile_attention_figure(
+            name, pixels, boxes, patches[chosen].numpy(), patches.mean((0, 1)).numpy(), grid,
+            captions),
+        f"change_{name}": change_figure(
+            name, pixels, boxes, {mode: each.numpy() for mode, each in changes.items()}, grid,
+            [_changed(tags[node], node, {mode: float((each[row] * coverage[node]).sum()
+                                                     / each[row].sum())
+                                         for mode, each in changes.items()}, box_share[node])
+             for row, node in enumerate(chosen)]),
+    }
+
+
+def _changed(tag: str, node: int, shares: Mapping[str, float], box: float) -> str:
+    own = ", ".join(f"{mode} {share:.1%}" for mode, share in shares.items())
+    return f"{tag} (node {node}), {box:.1%} of the tile; share of the change on it: {own}"

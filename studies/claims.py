@@ -1,0 +1,39 @@
+"""The paper's claims and the aims beyond it, each with its interval and a verdict, in one table.
+
+    python -m studies.claims runs=[runs/benchmark]
+    python -m studies.claims runs=[runs/benchmark,runs/benchmark_sample] \\
+        attention=[runs/attention_rose,runs/attention_plus] page=docs/results.md
+
+`runs` are folders of finished benchmarks, one a city; `attention` folders of `python -m
+studies.attention`, whose network and city say which column they are of. Differences are paired by
+tile, over folds and seeds (evaluation/intervals.py). Outputs are in `out`; `page=` names a
+Markdown file in which the section between the marks is written anew, and nothing else.
+"""
+
+from pathlib import Path
+
+from studies.keys import CLAIMS, ClaimsConfig
+from utils.cli.command import command
+from utils.locks import alone_in
+
+
+@command(CLAIMS)
+def main(cfg: ClaimsConfig) -> None:
+    # these import torch, for which --help and a mistyped key need not wait
+    from studies.association import attention_runs
+    from studies.benchmark_rows import Benchmark
+    from studies.claim_list import claims
+    from studies.claims_report import in_words, write
+    from studies.verdicts import verdicts, verdicts_on_attention
+
+    with alone_in(Path(cfg.out), "out"):
+        judged = [verdict for folder in cfg.runs
+                  for verdict in verdicts(Benchmark(Path(folder)), claims())]
+        associations = attention_runs(cfg.attention or [])
+        judged += verdicts_on_attention(associations)
+        write(cfg, judged, associations)
+        print(in_words(cfg, judged, associations))
+
+
+if __name__ == "__main__":
+    main()
