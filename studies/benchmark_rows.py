@@ -12,7 +12,18 @@ from evaluation.intervals import sampled_figures
 from evaluation.results import read_seed
 from evaluation.tallies import Tallies
 from studies.differences import mean_figures
-from utils.contents import Anything, Either, Fields, InnerPath, Items, Null, Number, Table, Text, read_json
+from utils.contents import (
+    Anything,
+    Either,
+    Fields,
+    InnerPath,
+    Items,
+    Null,
+    Number,
+    Table,
+    Text,
+    read_json,
+)
 from utils.errors import CheckpointError
 
 RESULTS = "results.json"

@@ -19,6 +19,13 @@ RECIPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 }
 PLAIN = {"training": "pretrained", "labels": "all", "removed": 0, "shifted": 0,
          "trained_with_removal": False}
+# (what is measured, title, case, by how much it must exceed 1, the share of chance; an aim)
+OWN_PLACE = (
+    ("attention", "Objects look at their own place", "", 0.0, False),
+    ("global", "The fused image hears of objects at their place", "global fusion", 0.0, False),
+    ("fine", "The fused image hears of objects at their place", "fine fusion", 0.0, False),
+    ("attention", "Objects look at their own place, 3 times chance", "", 2.0, True),
+)
 _UNTRAINED = ("statistics", "patch_mlp")  # rows without a network that could be pretrained
 
 

@@ -6,13 +6,15 @@ is real and smaller. Everything else may be chance.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from evaluation.intervals import intervals, sampled_figures
+from studies.association import Association, Shares
 from studies.benchmark_rows import Benchmark, Cell
-from studies.claim_list import RECIPES, Claim, Model
-from studies.differences import compared
+from studies.claim_list import OWN_PLACE, RECIPES, Claim, Model
+from studies.differences import compared, mean_figures
 
 HOLDS, FAILS, CHANCE, UNKNOWN = "holds", "fails", "may be chance", "no interval"
 
@@ -88,3 +90,26 @@ def _rows_of(benchmark: Benchmark, task: str, model: Model,
         if cell := benchmark.cell(task, model.columns(row)):
             return row, cell
     return None
+
+
+def verdicts_on_attention(associations: Sequence[Association]) -> list[Verdict]:
+    """Return the verdicts on where objects look, and where the fused image hears of them, against
+    chance; networks of one city and recipe, as of several seeds, are taken together."""
+    groups: dict[tuple[str, str], list[Association]] = {}
+    for each in associations:
+        groups.setdefault((each.city, each.recipe), []).append(each)
+    return [_on_shares(city, recipe, title, case, at_least, aim,
+                       [each.shares[name] for each in group if name in each.shares])
+            for (city, recipe), group in groups.items()
+            for name, title, case, at_least, aim in OWN_PLACE
+            if any(name in each.shares for each in group)]
+
+
+def _on_shares(city: str, recipe: str, title: str, case: str, at_least: float, aim: bool,
+               runs: Sequence[Shares]) -> Verdict:
+    lift = mean_figures(runs)["lift"]
+    samples = sampled_figures(runs)
+    interval = intervals({"lift": samples["lift"] - 1}).get("lift") if samples else None
+    return Verdict(city, recipe, title, case, aim, "all objects", "times chance", recipe, lift,
+                   "chance", 1.0, at_least, lift - 1, interval, len(runs),
+                   verdict_of(lift - 1, interval, at_least))
