@@ -3,13 +3,13 @@
 In the order of the release: with p 0.5 a random resized crop (scale 0.67-1, ratio 3/4-4/3,
 bicubic), with p 0.5 a colour jitter, with p 0.2 grey, with p 0.5 a horizontal flip.
 `augment=aligned` moves the OSM nodes with the image (graph_window.py), `image_only` (the release)
-does not.
+does not. Of tiles with targets, a label moves with both; a total belongs to the whole tile, which
+is then not cropped. What is dropped of the objects (dropping.py) is drawn beside it.
 """
 
 import copy
 import math
-from dataclasses import dataclass
-from typing import get_args, get_type_hints
+from dataclasses import dataclass, replace
 
 import utils.torchvision_import  # noqa: F401  (first: see there)
 
@@ -22,15 +22,20 @@ from torch_geometric.data import Data
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
+from datasets.dropping import Dropping
+from datasets.graph_cover import cover_of, mirrored
 from datasets.graph_window import graph_in_window
 from datasets.jitter import adjust_colours
+from datasets.labelled import LabelledTiles
 from datasets.sampler import keyed_generator
 from datasets.stores.tile import CENTROID, CORNERS
 from datasets.tiles import TileDataset
+from utils.config import choices_of
 from utils.errors import ConfigError
 from utils.recipes import Recipe
 
-AUGMENTS = get_args(get_type_hints(Recipe)["augment"])
+AUGMENTS = choices_of(Recipe, "augment")
+LABELLED_AUGMENTS = ("none", "aligned")
 CROP_SCALE = (0.67, 1.0)
 CROP_RATIO = (3 / 4, 4 / 3)
 JITTER = {"brightness": (0.6, 1.4), "contrast": (0.6, 1.4), "saturation": (0.6, 1.4),
@@ -48,17 +53,20 @@ class AugmentedTiles(Dataset):
         dataset: the tiles.
         augment: one of AUGMENTS.
         seed: seed of the run, >= 0.
+        dropping: of OSM objects, before the crop.
 
     Raises:
         ConfigError: `augment` is none of AUGMENTS.
     """
 
-    def __init__(self, dataset: TileDataset, augment: str, seed: int) -> None:
+    def __init__(self, dataset: TileDataset, augment: str, seed: int,
+                 dropping: Dropping = Dropping()) -> None:  # noqa: B008 - frozen
         if augment not in AUGMENTS:
             raise ConfigError(f"augment={augment}: choose one of {', '.join(AUGMENTS)}")
         self.dataset = dataset
         self.augment = augment
         self.seed = seed
+        self.dropping = dropping
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -66,12 +74,45 @@ class AugmentedTiles(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Data]:
         epoch, index = key
         image, graph = self.dataset.read(index)
+        graph = self.dropping(graph, self.seed, epoch, index)
         if self.augment != "none":
             drawn = draw(keyed_generator(self.seed, epoch, index), self.dataset.image_size)
             image = apply_to_image(image, drawn)
             if self.augment == "aligned":
                 graph = apply_to_graph(graph, drawn)
         return image, graph
+
+
+class AugmentedLabels(Dataset):
+    """Tiles with their targets, augmented: `tiles[epoch, i] -> (image, graph, target)`, as
+    `LabelledTiles` gives them.
+
+    The parameters depend on (seed, epoch, tile) alone, whatever the list of tiles.
+
+    Args:
+        tiles: those to train on.
+        augment: one of LABELLED_AUGMENTS.
+        seed: seed of the run, >= 0.
+        dropping: of OSM objects.
+    """
+
+    def __init__(self, tiles: LabelledTiles, augment: str, seed: int, dropping: Dropping) -> None:
+        self.tiles, self.augment, self.seed, self.dropping = tiles, augment, seed, dropping
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Data, Tensor]:
+        image, graph, target = self.tiles[key]
+        tile = self.seed, key[0], self.tiles.indices[key[1]]
+        graph = self.dropping(graph, *tile)
+        if self.augment == "none":
+            return image, graph, target
+        drawn = draw(keyed_generator(*tile), image.shape[-1])
+        if not target.ndim:
+            drawn = replace(drawn, crop=None)
+        return apply_to_image(image, drawn), apply_to_graph(graph, drawn), apply_to_target(
+            target, drawn)
 
 
 @dataclass(frozen=True)
@@ -149,6 +190,19 @@ def apply_to_image(image: Tensor, drawn: Drawn) -> Tensor:
     return F.horizontal_flip(image) if drawn.flip else image
 
 
+def apply_to_target(target: Tensor, drawn: Drawn) -> Tensor:
+    """Return the target of the augmented image: a label [size, size], each pixel that of the
+    nearest one in the crop; or a total, a scalar, as it is."""
+    if not target.ndim:
+        return target
+    if drawn.crop:
+        top, left, height, width = drawn.crop
+        centres = (torch.arange(drawn.size) + 0.5) / drawn.size
+        rows, columns = (centres * height).long(), (centres * width).long()
+        target = target[top:top + height, left:left + width][rows][:, columns]
+    return target.flip(1) if drawn.flip else target
+
+
 def apply_to_graph(graph: Data, drawn: Drawn) -> Data:
     """Return the graph of the augmented image; the given one is not changed.
 
@@ -172,4 +226,6 @@ def _flip(graph: Data) -> Data:
     x[:, CENTROID] = torch.stack([1 - x[:, CENTROID][:, 0], x[:, CENTROID][:, 1]], 1)
     flipped = copy.copy(graph)
     flipped.x = x
+    if (cover := cover_of(graph)) is not None:
+        flipped.update(mirrored(cover).tensors())
     return flipped

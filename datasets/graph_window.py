@@ -18,7 +18,7 @@ keeps.
 All of this is exact for an object that fills its box. For any other that the crop does not cut,
 area and centroid are exact; for those cut, area, perimeter and centroid are estimates that tend to
 the exact as the cut shrinks. Relation codes of surviving pairs stay, even if the crop parts the two
-objects.
+objects. Where the outline is known as coverage (graph_cover.py), the window has its share of it.
 """
 
 import copy
@@ -28,6 +28,7 @@ import torch
 from numpy import ndarray
 from torch_geometric.data import Data
 
+from datasets.graph_cover import cover_of, in_window, kept
 from datasets.stores.tile import AREA, CENTROID, CORNERS, PERIMETER
 
 TOUCH = 1e-6     # tile units; an object that reaches less far into the window only touches it
@@ -56,23 +57,27 @@ def graph_in_window(graph: Data, low: ndarray, high: ndarray, keep_one: bool = T
         after[nearest] = _pad(before[nearest:nearest + 1].clip(low, high), after.shape[1])
         keep[nearest] = True
 
-    cropped = _subgraph(graph, keep)
+    cropped = keep_nodes(graph, keep)
     columns = cropped.x[:, AREA:].double().numpy()                        # [n, 13]
     moved = _moved_columns(columns, boxes[keep], centroids[keep], before[keep], after[keep], low,
                            high)
     cropped.x[:, AREA:] = torch.from_numpy(moved)
+    if (cover := cover_of(cropped)) is not None:
+        cropped.update(in_window(cover, low, high, moved[:, CENTROID]).tensors())
     return cropped
 
 
-def _subgraph(graph: Data, keep: ndarray) -> Data:
-    """Keep some nodes, [n] bool, and the edges between them: PyG's `graph.subgraph` in a fraction
-    of its time."""
+def keep_nodes(graph: Data, keep: ndarray) -> Data:
+    """Return the graph of some nodes, [n] bool, and the edges between them, renumbered: PyG's
+    `graph.subgraph` in a fraction of its time; the given one is not changed."""
     nodes, edges = torch.from_numpy(keep.nonzero()[0]), graph.edge_index.numpy()
-    kept = keep[edges].all(0)                                                                 # [e]
+    linked = keep[edges].all(0)                                                               # [e]
     subgraph = copy.copy(graph)
     subgraph.x = graph.x[nodes]
-    subgraph.edge_index = torch.from_numpy((keep.cumsum() - 1)[edges[:, kept]])
-    subgraph.edge_attr = graph.edge_attr[torch.from_numpy(kept)]
+    subgraph.edge_index = torch.from_numpy((keep.cumsum() - 1)[edges[:, linked]])
+    subgraph.edge_attr = graph.edge_attr[torch.from_numpy(linked)]
+    if (cover := cover_of(graph)) is not None:
+        subgraph.update(kept(cover, keep).tensors())
     return subgraph
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from datasets.prepare.text.describe import DESCRIPTIONS
 from datasets.prepare.text.registry import ENCODERS
 from utils.cli.program import Choice, Program
-from utils.config import key, recipe_key, section
+from utils.config import key, section
+from utils.recipes import recipe_key
 
 in_inputs, in_outputs, in_imagery, in_tiles, in_targets, in_how = map(section, (
     "inputs", "outputs", "imagery", "tiles", "what there is to learn (optional)", "how"))
@@ -257,8 +258,9 @@ class FetchConfig:
 PREPARE = Program(
     "prepare_dataset", PrepareConfig, "Tiles of a city: imagery and OSM objects.",
     "python prepare_dataset.py raster=R osm=O out=D city=C", choices=(
-        Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
-                                 "its accidents (utils/recipes.py)"), TEXT, SPLIT))
+        Choice("recipe", "rose", "rose: the method as described, plus makes the same tiles; "
+                                 "release: the authors' code with its accidents "
+                                 "(docs/recipes.md)"), TEXT, SPLIT))
 CONVERT = Program("convert", ConvertConfig, "One layout of a dataset into the other.",
                   "python -m datasets.convert SRC DST", positional=("src", "dst"))
 SPLITS = Program(

@@ -23,10 +23,11 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
-from datasets.graph_window import graph_in_window
+from datasets.graph_window import graph_in_window, keep_nodes
 from datasets.osm_degradation import LAYER, NEWEST, QUARTER, SMALLEST, OsmDegradation
 from datasets.sampler import keyed_generator
 from datasets.stores.city import NO_CITY, city_of, grid_cells
+from datasets.stores.cover import KEYS
 from datasets.stores.tile import AREA, CENTROID, CORNERS, GEOMETRY_WIDTH, LABEL, NO_LABEL, PERIMETER
 from datasets.tiles import TileDataset
 from utils.errors import ConfigError, TileError
@@ -129,9 +130,9 @@ def remove_nodes(graph: Data, order: Tensor, ratio: float) -> Data:
     removed = order[:round(ratio * len(order))]
     if not len(removed):
         return graph
-    keep = torch.ones(len(graph.x), dtype=torch.bool)
+    keep = np.ones(len(graph.x), dtype=bool)
     keep[removed] = False
-    return graph.subgraph(keep)
+    return keep_nodes(graph, keep)
 
 
 def _geometry_alone(graph: Data) -> Data:
@@ -147,6 +148,9 @@ def _tags_alone(graph: Data) -> Data:
     read.x[:, CORNERS] = torch.tensor(_FULL_BOX, dtype=read.x.dtype)
     read.x[:, CENTROID] = 0.5
     read.edge_index, read.edge_attr = graph.edge_index[:, :0], graph.edge_attr[:0]
+    for key in KEYS:
+        if key in read:
+            del read[key]
     return read
 
 

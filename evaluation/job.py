@@ -21,8 +21,8 @@ from reports import REPORT, write_report
 from reports.figures import with_interval
 from training.devices import alone, launch, threads_that_pay
 from training.own_city import width_of
+from training.stopping import StopRequest
 from utils.outputs import write_json
-from utils.stopping import StopRequest
 from utils.tables import label_of, text_table
 
 _OUTPUTS = (RESULTS, METRICS, PREDICTIONS, TALLIES, BEST, "figures/")  # of a seed
@@ -50,7 +50,8 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
         summary = summarise(setup, results)
         if fabric.is_global_zero:
             write_json(folder / RESULTS, summary)
-            write_report([folder], folder / REPORT)
+            if cfg.pictures:
+                write_report([folder], folder / REPORT)
     return summary
 
 
@@ -103,8 +104,8 @@ def in_words(summary: dict[str, Any]) -> str:
     lines = ["", f"{summary['title']} on {summary['tiles'][reported]} {reported} tiles{trained}:",
              *_conditions(summary), spread, "", table, "",
              *(f"note: {remark}" for remark in summary["remarks"]),
-             f"Outputs in {folder}: {REPORT}, a page for the browser, results.json of all seeds, "
-             "and of each"]
+             f"Outputs in {folder}: {f'{REPORT}, a page for the browser, ' * config['pictures']}"
+             "results.json of all seeds, and of each"]
     for seed in seeds:
         own = folder / f"seed_{seed}"
         lines.append(f"  {own}: {', '.join(name for name in _OUTPUTS if (own / name).exists())}")

@@ -23,12 +23,22 @@ from training.keys import (
     workers_key,
 )
 from utils.cli.program import Choice, Program
-from utils.config import recipe_key, section
+from utils.config import section
+from utils.recipes import meaning_of, recipe_key
 
 in_trained, in_judged = section("what is trained"), section("how it is judged")
 TASK = "the rates of the paper for each of its datasets"
-RECIPE = Choice("recipe", None, "release: the authors' protocol and accidents; null: the "
-                                "checkpoint's own, and the honest protocol")
+RECIPE = Choice("recipe", None, "release: the authors' protocol and accidents; plus: what paid on "
+                                "a real city, its network with mode=scratch and no checkpoint "
+                                "(docs/recipes.md); null: the checkpoint's own, and the honest "
+                                "protocol")
+
+
+def network_key(name: str) -> Any:
+    """State a key of the network that the weights need as they were trained: the choice recipe=
+    leaves it to the checkpoint's build, or to the recipe of a network from scratch."""
+    return recipe_key(name, None, f"null: as in pretraining, or as recipe= has it. "
+                                  f"{meaning_of(name)}", section="network", by_recipe=False)
 
 
 @dataclass
@@ -74,6 +84,10 @@ class EvaluateConfig(MachineKeys):
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
+    placement: str | None = network_key("placement")
+    relation_edges: bool | None = network_key("relation_edges")
+    neighbours: int | None = network_key("neighbours")
+    osm_layers: int | None = network_key("osm_layers")
     task: str = in_trained("own", "set by the choice task=; without one (~task) the rates here "
                                   "hold")
     batch_size: int = in_trained(16, "tiles per device and step", least=1, most=1_000_000)
@@ -84,10 +98,18 @@ class EvaluateConfig(MachineKeys):
                                   most=HIGHEST_RATE)
     weight_decay: float = in_trained(0.01, "of Adam", least=0, most=HIGHEST_RATE)
     freeze: str = freeze_key(in_trained)
+    drop_objects: float = recipe_key("drop_objects", section="what is trained")
+    drop_graphs: float = recipe_key("drop_graphs", section="what is trained")
+    augment: str = in_trained("none", "aligned: crop, flip and colours of the training tiles, "
+                                      "objects and labels with the image; no crop where totals "
+                                      "are learned", choices=("none", "aligned"))
     layer_decay: float = layer_decay_key(in_trained)
     epochs: int | None = in_trained(30, "0: measure a fine-tuned checkpoint as it is; null: by the "
                                         "number of training tiles (training/own_city.py)", least=0,
                                     most=1_000_000)
+    val_every: int = in_trained(1, "epochs from one measuring on val to the next, which can choose "
+                                   "the epoch; the last is always measured", least=1,
+                                most=1_000_000)
     knn_k: int = in_trained(5, "mode=knn: how many neighbours answer", least=1, most=10_000)
     num_workers: int | None = workers_key(f"; {BY_TILES}")
     cache_features: bool = in_trained(True, "mode=linear: run the frozen network once instead of "
@@ -112,6 +134,8 @@ class EvaluateConfig(MachineKeys):
     save_root_dir: str = in_outputs("runs", "where the outputs go", result=False)
     save_path: str | None = in_outputs(None, "folder of the outputs; null: by task, modality and "
                                              "mode in save_root_dir", result=False)
+    pictures: bool = in_outputs(True, "draw the figures of each seed, and write report.html",
+                                result=False)
     resume: str = in_outputs("auto", "auto: continue what is in the folder, report what is "
                                      "finished; never: refuse it", choices=("auto", "never"),
                              result=False)

@@ -44,7 +44,8 @@ def finish(run: Run) -> dict[str, Any]:
     with together(run.fabric):
         if run.fabric.is_global_zero:
             _write_predictions(run, measured)
-            save_pictures(run, measured)
+            if run.cfg.pictures:
+                save_pictures(run, measured)
             result["tallies_sha256"] = write_tallies(run.folder / TALLIES, tallies)
             write_json(run.folder / RESULTS, result)  # last: a folder that has it is finished
             (run.folder / STATE).unlink(missing_ok=True)

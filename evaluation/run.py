@@ -9,11 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Subset
+from torch.utils.data import Dataset, Subset
 from tqdm import tqdm
 
 from datasets import EpochSampler
+from datasets.augment import AugmentedLabels
+from datasets.dropping import Dropping
 from datasets.labelled import LabelledTiles, collate_labelled
+from evaluation.keys import EvaluateConfig
 from evaluation.probe_features import FOLDER, FrozenFeatures, collate_features, compute_features
 from evaluation.setup import Setup
 from evaluation.state import POSITION, STATE, read_state, start_again, write_state
@@ -27,13 +30,13 @@ from training.loader import DeviceLoader, device_loader
 from training.modes import in_evaluation_mode
 from training.restoring import restoring
 from training.schedule import build_downstream_optimizer, load_optimizer, set_polynomial_rate
+from training.stopping import StopRequest
 from utils.checkpoint import read_safetensors
 from utils.errors import ConfigError, RoseError
 from utils.files import remove_unfinished
 from utils.outputs import write_csv
 from utils.progress import passing_bar, progress_bar
 from utils.rng import rng_state, set_rng_state
-from utils.stopping import StopRequest
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
@@ -58,7 +61,7 @@ class Run:
 
     Attributes:
         model, optimizer: as Fabric set them up.
-        rows: of metrics.csv, one an epoch.
+        rows: of metrics.csv, one an epoch that is measured on val.
         best: {"epoch", "score"} of the best epoch so far; None before the first.
         total_steps, global_step: steps of the run, and steps done.
     """
@@ -149,14 +152,17 @@ class Run:
         self.bar.update()
 
     def end_epoch(self) -> None:
-        """Measure on val, keep the best model, and save the run; exit if asked to stop.
+        """Measure on val every `val_every` epochs, keep the best model, and save the run; exit if
+        asked to stop.
 
         Raises:
             RoseError: a weight or a figure is not finite; nothing is saved then.
         """
         check_weights(self.fabric, self.network, self.epoch, self.step, STATE, _LOWER)
         if self.step == self.sampler.steps_per_epoch:
-            self._judge_epoch()
+            if judged_epochs(self.epoch, self.cfg) > judged_epochs(self.epoch - 1, self.cfg):
+                self._judge_epoch()
+            self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
         stopping = self.stop.agreed(self.fabric)
         self._save()
         if stopping and self.epoch <= self.cfg.epochs:
@@ -260,7 +266,6 @@ class Run:
                     save_finetuned(self.folder / BEST, self.network, self.setup.head,
                                    self.setup.dataset.describe())
                 write_csv(self.folder / METRICS, self.rows)
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
 
     def _with_bar(self, loader: DeviceLoader, what: str) -> tqdm:
         """Return the batches of `loader`, with a bar of their own if they take long."""
@@ -286,11 +291,18 @@ class Run:
         if part not in self._loaders:
             tiles = self.train_tiles if part == "train" else self.setup.tiles(part, self.seed)
             data, collate = ((self._features(part, tiles), collate_features) if self.cached
-                             else (tiles, collate_labelled))
+                             else (self._augmented(part, tiles), collate_labelled))
             self._loaders[part] = self._build_loader(data, collate, part == "train")
         return self._loaders[part]
 
-    def _build_loader(self, data: LabelledTiles | FrozenFeatures, collate: Callable,
+    def _augmented(self, part: str, tiles: LabelledTiles) -> Dataset:
+        """Return the tiles as the network meets them: those to train on augmented, thinned out."""
+        if part != "train":
+            return tiles
+        return AugmentedLabels(tiles, self.cfg.augment, self.seed,
+                               Dropping(self.cfg.drop_objects, self.cfg.drop_graphs))
+
+    def _build_loader(self, data: Dataset, collate: Callable,
                       sampled: bool = False) -> DeviceLoader:
         if not sampled:
             data = Subset(data, range(self.fabric.global_rank, len(data), self.fabric.world_size))
@@ -335,7 +347,8 @@ class Run:
             raise ConfigError(f"{self.folder}: holds a run already, and resume=never; choose "
                               "another save_path=, or resume=auto to continue it")
         return read_state(path, self.setup.identity(self.seed), self.setup.defaults,
-                          self.sampler.steps_per_epoch)
+                          self.sampler.steps_per_epoch,
+                          lambda done: judged_epochs(done, self.cfg))
 
     def _continue(self, state: dict[str, Any] | None) -> None:
         with together(self.fabric):
@@ -375,6 +388,12 @@ class Run:
                     "precision": self.fabric.strategy.precision.state_dict(), "rng": ranks,
                     **{name: getattr(self, name) for name in POSITION},
                 })
+
+
+def judged_epochs(done: int, cfg: EvaluateConfig) -> int:
+    """Return how many of the first `done` epochs are measured on val: every `val_every`-th, and the
+    last."""
+    return done // cfg.val_every + (done >= cfg.epochs and cfg.epochs % cfg.val_every > 0)
 
 
 def fit(run: Run) -> None:

@@ -25,7 +25,8 @@ from models.downstream import Downstream
 from models.heads import Head, differences
 from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
-from models.rose import stated_positions
+from models.rose import MODEL_KEYS
+from models.stated import stated_positions
 from training import compatibility, own_city
 from training.image_tuning import check_freeze, frozen_epochs
 from utils.config import choices_of, result_values
@@ -199,7 +200,7 @@ class Setup:
     def _choose_network(self) -> tuple[NetworkFile | None, dict[str, Any]]:
         """Return the network's file, if there is one, and the arguments of `build_rose`."""
         cfg, checkpoint = self.cfg, _choose_checkpoint(self.cfg)
-        names = ("osm_norm_scope", "fine_input", "image_positions")
+        names = ("image_positions", *(name for name in MODEL_KEYS if hasattr(cfg, name)))
         choices = {name: getattr(cfg, name) for name in names if getattr(cfg, name) is not None}
         if checkpoint is None:
             encoder = cfg.image_encoder or own_city.scratch_encoder(cfg) or SCRATCH_ENCODER
@@ -335,7 +336,23 @@ def _check(cfg: EvaluateConfig) -> None:
         given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
         raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
                           "mode=finetune")
+    _check_thinned(cfg)
     _check_image_weights(cfg)
+
+
+def _check_thinned(cfg: EvaluateConfig) -> None:
+    """Raise ConfigError if training tiles are to differ from epoch to epoch where each is looked at
+    once."""
+    given = {"drop_objects": 0, "drop_graphs": 0, "augment": "none"}
+    given = {key: off for key, off in given.items() if getattr(cfg, key) != off}
+    drawn = registry.MODALITIES[cfg.modality].draws_osm  # whose projection is trained every epoch
+    once = cfg.mode == "knn" or (cfg.mode == "linear" and cfg.cache_features and not drawn)
+    if given and once:
+        more = ", or cache_features=false" if cfg.mode == "linear" else ""
+        raise ConfigError(f"{next(iter(given))}={getattr(cfg, next(iter(given)))}: mode={cfg.mode} "
+                          "looks at each training tile once, and this would change it in every "
+                          f"epoch; pass {' '.join(f'{key}={off}' for key, off in given.items())}"
+                          f"{more}")
 
 
 def _starts_from(cfg: EvaluateConfig) -> str:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,12 @@ def write_state(path: Path, state: dict[str, Any]) -> None:
 
 
 def read_state(path: Path, identity: dict[str, Any], defaults: dict[str, Any],
-               steps_per_epoch: int) -> dict[str, Any] | None:
+               steps_per_epoch: int,
+               judged_epochs: Callable[[int], int]) -> dict[str, Any] | None:
     """Return what `write_state` wrote; None if there is no such file.
+
+    Args:
+        judged_epochs: how many of the first epochs were measured on val; each left a row.
 
     Raises:
         CheckpointError: the file is damaged, of a run with another `identity` (`check_identity`),
@@ -44,13 +49,13 @@ def read_state(path: Path, identity: dict[str, Any], defaults: dict[str, Any],
         return None
     state = checkpoint.read_state(path, _FORMAT, _RULE, start_again(path))
     check_identity(path, state["identity"], identity, defaults)
-    done = len(state["rows"])
+    done, rows = state["epoch"] - 1, len(state["rows"])
     steps = done * steps_per_epoch + state["step"]
     best = state["best"] and state["best"]["epoch"]
-    if (state["epoch"], state["global_step"]) != (done + 1, steps) or (
-            state["step"] > steps_per_epoch or (best or 1) > max(done, 1) or (done and not best)):
+    if (rows, state["global_step"]) != (judged_epochs(done), steps) or (
+            state["step"] > steps_per_epoch or (best or 1) > max(done, 1) or (rows and not best)):
         raise CheckpointError(f"{path}: epoch {state['epoch']}, step {state['step']}, "
-                              f"{state['global_step']} steps in all and {done} epochs measured do "
+                              f"{state['global_step']} steps in all and {rows} epochs measured do "
                               f"not go together; {start_again(path)}")
     if best and not (path.parent / BEST).is_file():
         raise CheckpointError(f"{path.parent / BEST}: missing, expected the weights of epoch "

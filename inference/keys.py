@@ -24,9 +24,11 @@ from training.keys import (
     workers_key,
 )
 from utils.cli.program import Choice, Program
-from utils.config import key, recipe_key
+from utils.config import key
+from utils.recipes import recipe_key
 
-RECIPE = Choice("recipe", None, "how OSM becomes graphs, rose or release; null: as in training")
+RECIPE = Choice("recipe", None, "how OSM becomes graphs, rose (and plus) or release; null: as "
+                                 "in training")
 
 
 @dataclass

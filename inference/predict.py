@@ -15,8 +15,8 @@ from datasets import collate
 from datasets.prepare.job import forget_job
 from datasets.prepare.scene_tiles import SceneBand, SceneTiles
 from training.finite import check_outputs
+from training.stopping import outlast_signals
 from training.workers import batches_of
-from utils.stopping import outlast_signals
 
 
 class PredictedBand(NamedTuple):

@@ -8,7 +8,7 @@ imported on demand: a command line asks `models.registry` for choices without wa
 from utils.on_demand import on_demand
 
 _HOME = {
-    "NetworkFile": "network_file", "Rose": "rose", "RoseOutput": "rose",
+    "NetworkFile": "network_file", "Rose": "rose", "RoseOutput": "objectives",
     "build_regressor": "downstream", "build_rose": "building", "build_segmenter": "downstream",
     "load_release_state_dict": "release", "load_rose": "network_file",
     "save_rose": "network_file",

@@ -13,8 +13,9 @@ from models.osm_encoder import OsmEncoder, Readout
 # Modules whose number of rows varies: compiled once for any number, and again for 0 or 1 nodes,
 # edges, masked nodes or tiles, which torch.compile specialises on. _GRAPHS exceeds the number of
 # such cases, in training and in use.
-_OF_NODES = (OsmEncoder, Readout, OsmFromImageBlock)
+_OF_NODES = (Readout, OsmFromImageBlock)
 _GRAPHS = 64
+_METHODS_OF_NODES = {OsmEncoder: "embed", OsmFromImageBlock: "fuse"}
 
 
 def compile_network(network: nn.Module, **options: Any) -> None:
@@ -29,8 +30,10 @@ def compile_network(network: nn.Module, **options: Any) -> None:
             module.compile(dynamic=True, **options)
         elif isinstance(module, (Block, ImageFromOsmBlock)):
             module.compile(**options)
-        if isinstance(module, OsmFromImageBlock):
-            module.fuse = torch.compile(module.fuse, dynamic=True, **options)
+        for kind, method in _METHODS_OF_NODES.items():
+            if isinstance(module, kind):
+                setattr(module, method, torch.compile(getattr(module, method), dynamic=True,
+                                                      **options))
 
 
 def _many_graphs() -> dict[str, int]:

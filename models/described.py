@@ -1,9 +1,8 @@
 """What a file may say of its network and of the tiles it was trained on."""
 
-from typing import get_args, get_type_hints
-
 from models.image_encoder import POSITIONS
 from models.rose import MODEL_KEYS
+from utils.config import keys_of
 from utils.contents import Either, Fields, Flag, Items, Null, Number, Rule, Text, Whole
 from utils.recipes import RECIPES, Recipe
 
@@ -11,11 +10,14 @@ _WIDTH = Whole(1, 1 << 16)  # of a node or an embedding
 _RATIO = Number(0, 1)
 _METRES = Number(1e-6, 1e6)
 _MEAN, _STD = Number(-100, 100), Number(1e-6, 100)  # of a channel of an image
-_TYPES = get_type_hints(Recipe)
+_RECIPE_KEYS = keys_of(Recipe)
 
 
 def _recipe_key(name: str) -> Rule:
-    return Flag() if _TYPES[name] is bool else Text(get_args(_TYPES[name]))
+    item = _RECIPE_KEYS[name]
+    bounds = {bound: item.metadata[bound] for bound in ("least", "most")}
+    return {bool: Flag(), str: Text(item.metadata["choices"]), int: Whole(**bounds),
+            float: Number(**bounds)}[item.type]
 
 
 # the arguments of `build_rose`

@@ -4,17 +4,22 @@ Everything is computed in float32, whatever the autocast: it is a small share of
 norm and softmax sum over nodes.
 """
 
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import GATConv, LayerNorm
 from torch_geometric.utils import scatter, softmax
 
+from models.neighbours import nearest_edges
 from models.position import node_code
 from utils.errors import ModelError
 
 RELATION_CODES = 4  # touch 2, overlap or cross 3, contains 4, within 5
 FIRST_RELATION = 2
+NEAR = FIRST_RELATION + RELATION_CODES  # the code of edges between neighbours that do not intersect
 
 
 class Readout(nn.Module):
@@ -43,12 +48,13 @@ class Readout(nn.Module):
 
 
 class OsmEncoder(nn.Module):
-    """One graph attention layer over a tile's OSM objects, with positions on the image's patch
-    grid (Rose section 3.2.2).
+    """One or two graph attention layers over a tile's OSM objects, with positions on the image's
+    patch grid (Rose section 3.2.2).
 
     h = LayerNorm(GATConv(x + P(in_dim, columns * cx, rows * cy))), where x are the first `in_dim`
     columns of a node, and one learned vector in the rows of masked nodes. The label code, the last
-    column, is never read.
+    column, is never read. A second layer, which the paper does not have, is residual:
+    LayerNorm(h + GATConv(GELU(h))).
 
     Args:
         in_dim: node width F without the label code, 524 in the paper; its last two columns are the
@@ -56,19 +62,32 @@ class OsmEncoder(nn.Module):
         out_dim: embedding width, 128 in the paper.
         norm_scope: "tile" normalises each tile's nodes by their own statistics, "batch" (release)
             by those of the whole batch.
-        relation_edges: feed a one-hot of each edge's relation code to the attention.
+        relation_edges: feed a one-hot of each edge's relation code to the attention; with
+            neighbours also "near" as a code of its own, and the distance of the centroids in tile
+            units.
+        neighbours: edges from so many nearest objects by centroid, where there is none.
+        layers: 1 or 2.
+
+    Attributes:
+        embed: computes `forward` of given edges; the part that torch.compile can trace.
     """
 
     def __init__(self, in_dim: int = 524, out_dim: int = 128, norm_scope: str = "tile",
-                 relation_edges: bool = False):
+                 relation_edges: bool = False, neighbours: int = 0, layers: int = 1):
         super().__init__()
         self.in_dim, self.out_dim = in_dim, out_dim
         self.norm_scope, self.relation_edges = norm_scope, relation_edges
+        self.neighbours = neighbours
+        columns = RELATION_CODES + 2 * bool(neighbours) if relation_edges else None
         self.mask_token = nn.Parameter(torch.zeros(1, in_dim))
-        self.conv = GATConv(in_dim, out_dim, edge_dim=RELATION_CODES if relation_edges else None,
-                            fill_value=0.0)  # a self loop has no relation
+        # a self loop has no relation
+        self.conv = GATConv(in_dim, out_dim, edge_dim=columns, fill_value=0.0)
         self.norm = LayerNorm(out_dim, mode="graph")
         self.readout = Readout(out_dim, steps=5)
+        self.conv2 = self.norm2 = None
+        if layers == 2:
+            self.conv2 = GATConv(out_dim, out_dim, edge_dim=columns, fill_value=0.0)
+            self.norm2 = LayerNorm(out_dim, mode="graph")
 
     def forward(self, graphs: Batch, grid: tuple[int, int],
                 *node_masks: Tensor | None) -> tuple[Tensor, ...]:
@@ -77,28 +96,36 @@ class OsmEncoder(nn.Module):
         A mask [N] bool hides the nodes that are True; None hides none.
         """
         with torch.autocast(graphs.x.device.type, enabled=False):
-            return self._embed(graphs, grid, node_masks)
+            return self.embed(graphs, *self._joined(graphs), grid, node_masks)
 
-    def _embed(self, graphs: Batch, grid: tuple[int, int],
-               node_masks: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    def embed(self, graphs: Batch, edges: Tensor, relations: Tensor | None, grid: tuple[int, int],
+              node_masks: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+        """Return `forward` of nodes joined by edges [2, E], of which the attention reads relations
+        [E, columns]."""
         x, count, copies = self.features(graphs), len(graphs.x), range(len(node_masks))  # [N, F]
         token = self.mask_token.to(x.dtype)
         x = torch.cat([x if mask is None else torch.where(mask[:, None], token, x)
                        for mask in node_masks])                                    # [copies * N, F]
         x = x + node_code(self.in_dim, self.centroids(graphs), grid).repeat(len(node_masks), 1)
-        relations = self._relations(graphs)
         if relations is not None:
             relations = relations.repeat(len(node_masks), 1)
-        edges = torch.cat([graphs.edge_index + copy * count for copy in copies], dim=1)
-        x = self.conv(x, edges, relations)                                   # [copies * N, out_dim]
+        edges = torch.cat([edges + copy * count for copy in copies], dim=1)
+        normalise = partial(self._normalise, graphs=graphs, copies=copies)
+        x = normalise(self.norm, self.conv(x, edges, relations))             # [copies * N, out_dim]
+        if self.conv2 is not None:
+            x = normalise(self.norm2, x + self.conv2(F.gelu(x), edges, relations))
         if not count:  # DDP waits for the gradient of every parameter, even if it is 0
-            x = x + 0 * sum(parameter.sum() for parameter in self.conv.parameters())
-        if self.norm_scope == "batch" and count:  # no nodes have no statistics
-            return tuple(self.norm(nodes) for nodes in x.split(count))
-        tiles = graphs.num_graphs
-        x = self.norm(x, torch.cat([graphs.batch + copy * tiles for copy in copies]),
-                      tiles * len(node_masks))
+            x = x + 0 * sum(parameter.sum() for conv in (self.conv, self.conv2) if conv is not None
+                            for parameter in conv.parameters())
         return x.split(count) if count else tuple(x for _ in copies)
+
+    def _normalise(self, norm: LayerNorm, x: Tensor, graphs: Batch, copies: range) -> Tensor:
+        """Return `copies` of all nodes, [copies * N, out_dim], normalised by `norm_scope`."""
+        count, tiles = len(graphs.x), graphs.num_graphs
+        if self.norm_scope == "batch" and count:  # no nodes have no statistics
+            return torch.cat([norm(nodes) for nodes in x.split(count)])
+        return norm(x, torch.cat([graphs.batch + copy * tiles for copy in copies]),
+                    tiles * len(copies))
 
     def read_out(self, nodes: Tensor, graphs: Batch) -> Tensor:
         """Return [B, 2 * out_dim] of nodes [N, out_dim]; a tile without any has the empty
@@ -134,9 +161,29 @@ class OsmEncoder(nn.Module):
                 raise ModelError(f"graphs.edge_attr: relation code {wrong[0]:g}; with "
                                  "relation_edges=true every edge needs 2, 3, 4 or 5")
 
-    def _relations(self, graphs: Batch) -> Tensor | None:
-        """Return [E, 4], the relation of each edge as a one-hot; None if it is not used."""
+    def _joined(self, graphs: Batch) -> tuple[Tensor, Tensor | None]:
+        """Return edges [2, E], and what the attention reads of them: the relation of each as a
+        one-hot [E, 4], with neighbours [E, 6]; None if nothing."""
+        near = self._near(graphs)
+        edges = torch.cat([graphs.edge_index, near], dim=1)                              # [2, E]
         if not self.relation_edges:
-            return None
-        codes = graphs.edge_attr.reshape(-1, 1).long() - FIRST_RELATION                  # [E, 1]
-        return (codes == torch.arange(RELATION_CODES, device=codes.device)).to(graphs.x.dtype)
+            return edges, None
+        codes = F.pad(graphs.edge_attr.reshape(-1), (0, near.shape[1]), value=NEAR)         # [E]
+        kinds = torch.arange(FIRST_RELATION, NEAR + bool(self.neighbours), device=codes.device)
+        relations = (codes[:, None] == kinds).to(graphs.x.dtype)
+        if self.neighbours:
+            source, target = self.centroids(graphs)[edges]                            # [E, 2] each
+            distance = torch.linalg.vector_norm(source - target, dim=1, keepdim=True)    # [E, 1]
+            relations = torch.cat([relations, distance], dim=1)
+        return edges, relations
+
+    def _near(self, graphs: Batch) -> Tensor:
+        """Return edges [2, E] from the nearest objects of each that do not intersect it."""
+        if not self.neighbours:
+            return graphs.edge_index[:, :0]
+        near = nearest_edges(self.centroids(graphs), graphs.batch, graphs.num_graphs,
+                             self.neighbours)
+        count = len(graphs.x)
+        known = torch.isin(near[0] * count + near[1],
+                           graphs.edge_index[0] * count + graphs.edge_index[1])
+        return near[:, ~known]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
+from models.coverage import CORNERS, box_distance
 from models.linear import Linear
 from models.rose import Rose
 from utils.errors import ModelError
@@ -23,7 +24,7 @@ MOST_CHANNELS = 32  # tags with a channel of their own
 OTHER, LAYER_OTHER = "*", "{}/*"  # channels of the remaining tags: of no layer, of one
 ANY_TILE = "@"      # key of `know_tags` for tiles of any other name
 _FAR = 1.0          # a distance beyond REACH, of a class without objects
-_CORNERS, _LABEL = slice(-11, -3), -1  # of a node row, as in datasets/stores/tile.py
+_LABEL = -1         # of a node row, as in datasets/stores/tile.py
 _AT_ONCE = 2048     # boxes: 25 MB a tensor on a grid of 14 x 14 patches
 _UNNAMED = re.compile(r"tag ([0-9]{1,6})")
 
@@ -111,7 +112,7 @@ class OsmRaster(nn.Module):
             channel = self._channel(graphs)                                                # [N]
             drawn = channel >= 0
             place = (graphs.batch * count + channel)[drawn]
-            boxes = x[drawn, _CORNERS].unflatten(1, (4, 2))                              # [N, 4, 2]
+            boxes = x[drawn, CORNERS].unflatten(1, (4, 2))                              # [N, 4, 2]
             for some, at in zip(boxes.split(_AT_ONCE), place.split(_AT_ONCE), strict=True):
                 new = box_distance(some, rows, columns)
                 distance.scatter_reduce_(0, at[:, None, None].expand_as(new), new, "amin")
@@ -142,29 +143,3 @@ class OsmRaster(nn.Module):
                              f"the model draws objects by their tags, such as {self.channels[0]}; "
                              "choose tiles whose city has label_names (in Python, call "
                              "know_tags(dataset.tags)), or another modality")
-
-
-def box_distance(boxes: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the signed distance [N, rows, columns] of the centres of a tile's cells to rectangles
-    with corners [N, 4, 2] in order; it is negative inside.
-
-    With q = |R (p - centre)| - (half length, half width): |max(q, 0)| + min(max(q_x, q_y), 0)
-    (https://iquilezles.org/articles/distfunctions2d). Rectangles may be lines or points.
-    """
-    along, across = boxes[:, 1] - boxes[:, 0], boxes[:, 3] - boxes[:, 0]                   # [N, 2]
-    half = torch.stack([along.norm(dim=1), across.norm(dim=1)], 1) / 2                     # [N, 2]
-    # the longer side gives the direction: the other may have none
-    turned = torch.stack([across[:, 1], -across[:, 0]], 1)
-    axis = torch.where(half[:, :1] >= half[:, 1:], along, turned)
-    length = axis.norm(dim=1, keepdim=True)
-    axis = torch.where(length > 0, axis / length, axis.new_tensor([1.0, 0.0]))  # a point: any
-    sides = torch.stack([axis, torch.stack([-axis[:, 1], axis[:, 0]], 1)], 1)           # [N, 2, 2]
-    x = (torch.arange(columns, device=boxes.device) + 0.5) / columns
-    y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
-    across_x = sides[:, :, :1] * x - sides @ boxes.mean(1)[..., None]             # [N, 2, columns]
-    outside = across_x[:, :, None] + (sides[:, :, 1:] * y)[..., None]       # [N, 2, rows, columns]
-    # in place: a batch's cells times its boxes are many
-    outside = outside.abs_().sub_(half[..., None, None])
-    inner = torch.maximum(outside[:, 0], outside[:, 1]).clamp_(max=0)
-    outside = outside.clamp_(min=0).square_()
-    return outside[:, 0].add_(outside[:, 1]).sqrt_().add_(inner)

@@ -1,6 +1,6 @@
 """Rose: two encoders, two spatially guided blocks, and the loss of joint mask-reconstruction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,18 +11,22 @@ from torch_geometric.data import Batch
 
 from models import masking, registry
 from models.block import DecoderBlock, vit_block
+from models.coverage import patch_shares
 from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
 from models.masking import MaskFill, take_tokens
+from models.objectives import IMAGE_ERRORS, OSM_ERRORS, Contrast, RoseOutput, latent_target
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
+from models.stated import stated_keys, stated_positions
 from utils.errors import ModelError
 from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normalise
 
 FUSION_TEMPERATURE = 0.5
 # the keys of a recipe that concern the network
-MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input")
+MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
+              "placement", "image_target", "osm_loss", "contrast", "neighbours", "osm_layers")
 
 
 class Encoded(NamedTuple):
@@ -31,38 +35,6 @@ class Encoded(NamedTuple):
     tokens: Tensor   # [B, 1 + L, D] of the image, CLS first
     nodes: Tensor    # [N, graph_out_dim] embeddings of the OSM objects
     readout: Tensor  # [B, 2 * graph_out_dim] of each tile's objects
-
-
-class RoseOutput(NamedTuple):
-    """One step of pretraining.
-
-    Attributes:
-        image_loss: mean squared error over the masked patches of the normalised image; scalar.
-        osm_loss: the same over the masked nodes' features; 0, with a graph, if none is masked.
-        predict_image: returns `image_pred`, whose visible patches are decoded on demand.
-    """
-
-    image_loss: Tensor
-    osm_loss: Tensor
-    osm_pred: Tensor    # [masked nodes, F] features of the masked nodes in ascending order
-    image_mask: Tensor  # [B, L] bool, True = masked
-    node_mask: Tensor   # [N] bool, True = masked
-    predict_image: Callable[[], Tensor]
-
-    @property
-    def image_pred(self) -> Tensor:
-        """[B, L, p * p * 3] pixels: row, column, channel last; in a graph with gradients on."""
-        return self.predict_image()
-
-    def cpu(self) -> "RoseOutput":
-        """Return it on the CPU, with every patch decoded."""
-        image = self.image_pred.cpu()
-        return RoseOutput(*(value.cpu() for value in self[:-1]), predict_image=lambda: image)
-
-    @property
-    def loss(self) -> Tensor:
-        """The sum of both losses, which is minimised."""
-        return self.image_loss + self.osm_loss
 
 
 class Rose(nn.Module):
@@ -77,7 +49,8 @@ class Rose(nn.Module):
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
-        osm_norm_scope, node_mask_scope, relation_edges, fine_input: see `utils.recipes.Recipe`.
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input, placement, image_target,
+            osm_loss, contrast, neighbours, osm_layers: see `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -100,6 +73,12 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        placement: str = "tile",
+        image_target: str = "pixels",
+        osm_loss: str = "features",
+        contrast: float = 0.0,
+        neighbours: int = 0,
+        osm_layers: int = 1,
         image_mean: Sequence[float] | None = None,
         image_std: Sequence[float] | None = None,
         image_positions: str | None = None,
@@ -119,14 +98,18 @@ class Rose(nn.Module):
         }
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
+        self.build |= stated_keys(placement=placement, image_target=image_target, osm_loss=osm_loss,
+                                  contrast=contrast, neighbours=neighbours, osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
+        self.image_target, self.osm_loss = image_target, osm_loss
 
         self.image_encoder = ImageEncoder(image_encoder, pretrained,
                                           self.build.get("image_positions", "rose"),
                                           image_weights)
         self._settle_normalisation(image_mean, image_std)
-        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges)
+        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges,
+                                      neighbours, osm_layers)
         self.width = width = self.image_encoder.width
         if width % (2 * HEADS):
             raise ModelError(f"image_encoder={image_encoder}: has the width {width}; the fusion's "
@@ -140,11 +123,13 @@ class Rose(nn.Module):
         self.image_block = ImageFromOsmBlock(width)
         self.image_decoder = DecoderBlock(vit_block(width, HEADS))
         self.image_decoder_norm = nn.LayerNorm(width)
-        self.image_pred = Linear(width, 3 * self.image_encoder.patch**2)
+        self.image_pred = Linear(width, width if image_target == "latent" else
+                                 3 * self.image_encoder.patch**2)
 
         self.osm_block = OsmFromImageBlock(width)
         self.osm_decoder_norm = nn.LayerNorm(width)
         self.osm_pred = Linear(width, graph_in_dim)
+        self.contrast = Contrast(contrast, width, graph_out_dim) if contrast else None
         self._initialise(keep_patch_projection=trained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
@@ -180,7 +165,7 @@ class Rose(nn.Module):
         return denormalise(images, self.image_encoder.mean, self.image_encoder.std)
 
     def forward(self, images: Tensor, graphs: Batch, image_mask: Tensor | None = None,
-                node_mask: Tensor | None = None) -> RoseOutput:
+                node_mask: Tensor | None = None, latent: Tensor | None = None) -> RoseOutput:
         """Mask both modalities, each in a pass; reconstruct each from both (Rose section 3.3).
 
         Args:
@@ -188,6 +173,8 @@ class Rose(nn.Module):
             graphs: PyG Batch of B tiles, x [N, F + 1]; tiles may have no nodes.
             image_mask: [B, L] bool, True = masked, the same number a row; drawn if None.
             node_mask: [N] bool, True = masked; drawn if None.
+            latent: [B, L, D] targets of image_target=latent, those of a momentum encoder
+                (`objectives.latent_target`); those of this network's own encoder if None.
 
         Raises:
             ModelError: shapes that do not fit each other or the network.
@@ -217,11 +204,19 @@ class Rose(nn.Module):
         keys = self._image_from_osm(shown_tokens, shown, length,
                                     self.osm_encoder.read_out(nodes, graphs), grid)
         hidden_pred = self._decode(keys, hidden)
-        image_loss = _squared_error(hidden_pred, take_tokens(pixels, hidden)).mean()
-        error = _squared_error(osm_pred, self.osm_encoder.features(graphs)[node_mask])   # [M, F]
-        osm_loss = error.sum() / max(error.numel(), 1)
+        target = pixels
+        if self.image_target == "latent":
+            target = latent_target(all_tokens[:, 1:]) if latent is None else latent
+        image_error = IMAGE_ERRORS[self.image_target](hidden_pred, take_tokens(target, hidden))
+        osm_error = OSM_ERRORS[self.osm_loss](
+            osm_pred, self.osm_encoder.features(graphs)[node_mask])                  # [M, F] | [M]
+        contrast_loss = None
+        if self.contrast is not None:
+            contrast_loss = self.contrast(nodes, all_tokens[:, 1:], graphs,
+                                          patch_shares(graphs, grid))
         whole = cache(partial(self._whole_image, keys, shown, hidden, hidden_pred))
-        return RoseOutput(image_loss, osm_loss, osm_pred, image_mask, node_mask, whole)
+        return RoseOutput(image_error.mean(), osm_error.sum() / max(osm_error.numel(), 1),
+                          osm_pred, image_mask, node_mask, whole, contrast_loss)
 
     def patchify(self, images: Tensor) -> Tensor:
         """Return each patch's pixels [B, L, p * p * 3], row-major: row, column, channel last."""
@@ -379,22 +374,3 @@ class Rose(nn.Module):
         grid = self.image_encoder.grid(images)
         self.osm_encoder.check(graphs, len(images))
         return grid
-
-
-def stated_positions(image_positions: str | None = None, pretrained: bool = False,
-                     recipe: str = "rose", image_weights: str | Path | None = None,
-                     **build: Any) -> dict[str, str]:
-    """Return {"image_positions": "own"} if arguments of `build_rose` make such a network, else {}:
-    what is said of a network says nothing of the paper's positions.
-
-    The encoder's own are kept by default where it starts from trained weights, except by
-    recipe=release.
-    """
-    own = (pretrained or image_weights is not None) and recipe != "release"
-    chosen = image_positions or ("own" if own else "rose")
-    return {} if chosen == "rose" else {"image_positions": chosen}
-
-
-def _squared_error(estimate: Tensor, target: Tensor) -> Tensor:
-    """Return it in float32 at least, whatever the autocast."""
-    return (estimate.to(torch.promote_types(estimate.dtype, torch.float32)) - target).square()

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from utils.cli.program import Choice, Program
-from utils.config import recipe_key, section
+from utils.config import section
+from utils.recipes import recipe_key
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 HIGHEST_RATE = 1e30  # of learning and of weight decay; float32 holds no step of more
@@ -15,7 +16,8 @@ EXPERIMENT = Choice("experiment", None, "own_city: values that suit your tiles a
 BY_TILES = "null: by tiles and machine (training/own_city.py)"
 BY_WIDTH = "null: by the encoder's width (training/own_city.py)"
 RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
-                                  "its accidents (utils/recipes.py)")
+                                  "its accidents; plus: what paid on a real city "
+                                  "(docs/recipes.md)")
 
 in_data, in_schedule, in_network, in_outputs, in_machine = map(
     section, ("data", "schedule", "network", "outputs", "machine"))
@@ -145,6 +147,14 @@ class TrainConfig(MachineKeys):
     node_mask_scope: str = recipe_key("node_mask_scope", section="network")
     augment: str = recipe_key("augment", section="network")
     relation_edges: bool = recipe_key("relation_edges", section="network")
+    neighbours: int = recipe_key("neighbours", section="network")
+    osm_layers: int = recipe_key("osm_layers", section="network")
+    placement: str = recipe_key("placement", section="network")
+    image_target: str = recipe_key("image_target", section="network")
+    osm_loss: str = recipe_key("osm_loss", section="network")
+    contrast: float = recipe_key("contrast", section="network")
+    drop_objects: float = recipe_key("drop_objects", section="network")
+    drop_graphs: float = recipe_key("drop_graphs", section="network")
     save_root_dir: str = in_outputs("runs", "all outputs go to save_root_dir/save_dir",
                                     result=False)
     save_dir: str = in_outputs("rose", "folder of this run", result=False)

@@ -16,10 +16,11 @@ from torch_geometric.data import Batch, Data
 
 from datasets import AugmentedTiles, EpochSampler, TileDataset, collate
 from datasets.batching import stack
+from datasets.dropping import Dropping
 from datasets.sampler import keyed_generator
 from models.masking import image_mask_of, node_mask_of
+from training.stopping import outlast_signals
 from training.workers import batches_of
-from utils.stopping import outlast_signals
 
 MASKS = 1  # the stream of a tile's mask noise, beside that of its augmentation
 
@@ -138,8 +139,8 @@ def device_loader(fabric: Fabric, data: Dataset, batch_size: int, collate_fn: Ca
 def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler, *,
                        batch_size: int, seed: int, augment: str, patch: int,
                        img_mask_ratio: float, osm_mask_ratio: float, node_mask_scope: str,
-                       num_workers: int,
-                       normalise: Callable[[Tensor], Tensor]) -> DeviceLoader:
+                       num_workers: int, normalise: Callable[[Tensor], Tensor],
+                       dropping: Dropping = Dropping()) -> DeviceLoader:  # noqa: B008 - frozen
     """Return `PretrainingBatch`es of augmented and masked tiles on this process's device.
 
     Args:
@@ -149,8 +150,9 @@ def pretraining_loader(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler
         patch: side of a patch in pixels, which divides the tiles' image size.
         img_mask_ratio, osm_mask_ratio, node_mask_scope: see models/masking.py.
         normalise: of the network, `Rose.normalise`.
+        dropping: of OSM objects, which neither pass sees then: what is not there is not masked.
     """
-    data = NoisyTiles(AugmentedTiles(tiles, augment, seed),
+    data = NoisyTiles(AugmentedTiles(tiles, augment, seed, dropping),
                       patches=(tiles.image_size // patch) ** 2)
     collate_fn = partial(collate_masked, img_mask_ratio=img_mask_ratio,
                          osm_mask_ratio=osm_mask_ratio, node_mask_scope=node_mask_scope)

@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
+from datasets.dropping import Dropping
 from models import RoseOutput
 from models.building import rebuild_rose
 from models.rose import Rose
@@ -36,11 +37,11 @@ from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, whole
 from training.start import continued_rose, new_rose
+from training.stopping import StopRequest
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
-from utils.stopping import StopRequest
 
 
 class Step:
@@ -122,7 +123,7 @@ class PretrainingRun:
                 augment=cfg.augment, patch=rose.image_encoder.patch,
                 img_mask_ratio=cfg.img_mask_ratio, osm_mask_ratio=cfg.osm_mask_ratio,
                 node_mask_scope=cfg.node_mask_scope, num_workers=cfg.num_workers,
-                normalise=rose.normalise)
+                normalise=rose.normalise, dropping=Dropping(cfg.drop_objects, cfg.drop_graphs))
             self.base_lr = (base_learning_rate(cfg.blr, self.tiles_per_step) if cfg.lr is None
                             else cfg.lr)
             self.total_steps = min(cfg.total_epoch * self.sampler.steps_per_epoch,

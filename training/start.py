@@ -10,7 +10,8 @@ from models.building import rebuild_rose
 from models.described import BUILD
 from models.image_weights import describe_image_weights
 from models.release import load_strictly
-from models.rose import MODEL_KEYS, Rose, stated_positions
+from models.rose import MODEL_KEYS, Rose
+from models.stated import stated_keys, stated_positions
 from training.keys import TrainConfig
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Either, Fields, Null, Text
@@ -50,8 +51,9 @@ def continued_rose(cfg: TrainConfig, checkpoint: dict[str, Any],
 def _arguments(cfg: TrainConfig) -> dict[str, Any]:
     values = asdict(cfg)
     keys = ("image_encoder", "recipe", "graph_in_dim", "graph_out_dim", "img_mask_ratio",
-            "osm_mask_ratio", *MODEL_KEYS)
-    return {key: values[key] for key in keys if key in values}
+            "osm_mask_ratio")
+    return {key: values[key] for key in keys} | stated_keys(
+        cfg.recipe, **{key: values[key] for key in MODEL_KEYS if key in values})
 
 
 def _of_the_weights(build: dict[str, Any]) -> dict[str, Any]:

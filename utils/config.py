@@ -9,15 +9,14 @@ import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, Field, field
+from dataclasses import Field, field
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin
 
 from omegaconf import MISSING as NOT_GIVEN
 
 from utils.errors import ConfigError, printable
-from utils.recipes import RECIPES, Recipe, meaning_of
 
 # the headings of --help, in order
 SECTIONS = ("", "inputs", "what is asked", "what is drawn", "data", "schedule", "network",
@@ -39,7 +38,7 @@ def key(
     choices: Sequence[str] | Callable[[], Sequence[str]] = (),
     above: float | None = None, least: float | None = None, below: float | None = None,
     most: float | None = None, items: tuple[int, int] = (0, 10_000), result: bool = True,
-    why: str = "",
+    why: str = "", by_recipe: bool = False,
 ) -> Any:
     """State a key of a dataclass.
 
@@ -54,10 +53,11 @@ def key(
         result: whether results depend on the key. False: where, or with how much at a time, a
             run works.
         why: what to give, in the message for a key that must be given and is not.
+        by_recipe: the choice recipe= sets it.
     """
     metadata = {"meaning": meaning, "section": section, "choices": choices, "above": above,
                 "least": least, "below": below, "most": most, "items": items, "result": result,
-                "why": why}
+                "why": why, "by_recipe": by_recipe}
     if isinstance(default, list | dict) or dataclasses.is_dataclass(default):
         copy = partial(dataclasses.replace, default) if dataclasses.is_dataclass(default) else (
             partial(type(default), default))
@@ -68,18 +68,6 @@ def key(
 def section(name: str) -> Callable[..., Any]:
     """Return `key` for the keys under one heading of `--help`, one of SECTIONS."""
     return partial(key, section=SECTIONS[SECTIONS.index(name)])
-
-
-def recipe_key(name: str, default: Any = MISSING, meaning: str = "", **rules: Any) -> Any:
-    """State a key that a recipe sets: its choices and meaning are the recipe's.
-
-    Args:
-        default: the value without a recipe; by default that of recipe=rose.
-    """
-    hint = get_type_hints(Recipe)[name]
-    default = getattr(RECIPES["rose"], name) if default is MISSING else default
-    choices = () if hint is bool else get_args(hint)
-    return key(default, meaning or meaning_of(name), choices=choices, **rules)
 
 
 def is_group(item: Field) -> bool:

@@ -1,19 +1,22 @@
-"""The two recipes: the method as the paper describes it, and the authors' code with its accidents.
+"""The recipes: the method as the paper describes it, the authors' code with its accidents, and the
+method with what was found to pay on a real city.
 
-Each accident of the released code is one key here, so that it can be chosen alone, on a command
-line and in Python. (The log's first line of an epoch is always a true mean, whatever the recipe.)
+Each difference is one key here, so that it can be chosen alone, on a command line and in Python;
+docs/recipes.md says why each exists. (The log's first line of an epoch is always a true mean,
+whatever the recipe.)
 """
 
 import re
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from dataclasses import MISSING, dataclass, replace
+from typing import Any
 
+from utils.config import check_rule, check_type, key, keys_of
 from utils.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One behaviour per accident of the release; the defaults are the method as described.
+    """One behaviour per key; the defaults are the method as described.
 
     Attributes:
         osm_norm_scope: statistics of the OSM encoder's LayerNorm over each tile, or (release) over
@@ -26,32 +29,43 @@ class Recipe:
         relation_codes: DE-9IM codes consistent in both directions, or (release) computed for i < j
             and mirrored.
         coordinates: node positions at sub-pixel precision, or (release) truncated to whole pixels.
-        relation_edges: give the graph attention a one-hot of the relation; off in both recipes, as
-            the release drops it silently.
+        relation_edges: give the graph attention a one-hot of the relation; only plus does, as the
+            release drops it silently.
         protocol: choose the best epoch on val and report test once, or (release) choose and report
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
             or (release) twice.
+        placement: all patches of a tile receive the same of OSM, or (plus) each patch also what
+            the objects that cover it say.
+        image_target: what masked patches are reconstructed to: pixels; patch_norm (plus): pixels
+            normalised in each patch; latent: tokens of a momentum encoder.
+        osm_loss: one squared error over all features of a node, or (plus) one loss for each group
+            of them: the cosine of its text, L1 of its geometry.
+        contrast: weight of the contrast between an object and the patches under it, 0: none.
+        neighbours: edges of the OSM graph from so many nearest objects, beside intersections.
+        osm_layers: layers of graph attention, the second one residual.
+        drop_objects: mean share of a tile's OSM objects dropped while training, more of some tiles
+            than of others.
+        drop_graphs: share of tiles that lose all OSM objects while training.
     """
 
-    osm_norm_scope: Literal["tile", "batch"] = "tile"
-    lr_decay: Literal["persistent", "epoch_only"] = "persistent"
-    augment: Literal["aligned", "image_only", "none"] = "aligned"
-    node_mask_scope: Literal["tile", "batch"] = "tile"
-    relation_codes: Literal["symmetric", "release"] = "symmetric"
-    coordinates: Literal["subpixel", "integer"] = "subpixel"
-    relation_edges: bool = False
-    protocol: Literal["honest", "release"] = "honest"
-    fine_input: Literal["single", "double"] = "single"
-
-
-
-
-def meaning_of(name: str) -> str:
-    """Return what a key of a recipe means, from the docstring of `Recipe`."""
-    attribute = re.search(rf"^ {{8}}{name}: (.*?)(?=^ {{8}}\w+:|\Z)", Recipe.__doc__,
-                          re.DOTALL | re.MULTILINE)
-    return " ".join(attribute[1].split())
+    osm_norm_scope: str = key("tile", choices=("tile", "batch"))
+    lr_decay: str = key("persistent", choices=("persistent", "epoch_only"))
+    augment: str = key("aligned", choices=("aligned", "image_only", "none"))
+    node_mask_scope: str = key("tile", choices=("tile", "batch"))
+    relation_codes: str = key("symmetric", choices=("symmetric", "release"))
+    coordinates: str = key("subpixel", choices=("subpixel", "integer"))
+    relation_edges: bool = key(False)
+    protocol: str = key("honest", choices=("honest", "release"))
+    fine_input: str = key("single", choices=("single", "double"))
+    placement: str = key("tile", choices=("tile", "coverage"))
+    image_target: str = key("pixels", choices=("pixels", "patch_norm", "latent"))
+    osm_loss: str = key("features", choices=("features", "groups"))
+    contrast: float = key(0.0, least=0, most=1000)
+    neighbours: int = key(0, least=0, most=64)
+    osm_layers: int = key(1, least=1, most=2)
+    drop_objects: float = key(0.0, least=0, most=1)
+    drop_graphs: float = key(0.0, least=0, most=1)
 
 
 RECIPES = {
@@ -61,7 +75,30 @@ RECIPES = {
         node_mask_scope="batch", relation_codes="release", coordinates="integer",
         relation_edges=False, protocol="release", fine_input="double",
     ),
+    "plus": Recipe(
+        relation_edges=True, placement="coverage", image_target="patch_norm", osm_loss="groups",
+        contrast=0.1, neighbours=4, osm_layers=2, drop_objects=0.15, drop_graphs=0.1,
+    ),
 }
+
+
+def meaning_of(name: str) -> str:
+    """Return what a key of a recipe means, from the docstring of `Recipe`."""
+    attribute = re.search(rf"^ {{8}}{name}: (.*?)(?=^ {{8}}\w+:|\Z)", Recipe.__doc__,
+                          re.DOTALL | re.MULTILINE)
+    return " ".join(attribute[1].split())
+
+
+def recipe_key(name: str, default: Any = MISSING, meaning: str = "", **rules: Any) -> Any:
+    """State a key that a recipe sets: its rule and meaning are the recipe's.
+
+    Args:
+        default: the value without a recipe; by default that of recipe=rose.
+        rules: of `utils.config.key`; `by_recipe=False` if the choice recipe= leaves it alone.
+    """
+    item = keys_of(Recipe)[name]
+    return key(item.default if default is MISSING else default, **{
+        **item.metadata, "meaning": meaning or meaning_of(name), "by_recipe": True, **rules})
 
 
 def resolve_recipe(name: str = "rose", **overrides: Any) -> Recipe:
@@ -72,13 +109,13 @@ def resolve_recipe(name: str = "rose", **overrides: Any) -> Recipe:
     """
     if name not in RECIPES:
         raise ConfigError(f"recipe={name}: unknown recipe; choose one of {', '.join(RECIPES)}")
-    chosen = {key: value for key, value in overrides.items() if value is not None}
-    allowed = {field.name: (True, False) if field.type is bool else get_args(field.type)
-               for field in fields(Recipe)}
-    for key, value in chosen.items():
-        if key not in allowed:
-            raise ConfigError(f"{key}={value}: not a key of a recipe; the keys are "
-                              f"{', '.join(allowed)}")
-        if value not in allowed[key]:
-            raise ConfigError(f"{key}={value}: choose one of {', '.join(map(str, allowed[key]))}")
+    items, chosen = keys_of(Recipe), {}
+    for key_name, value in overrides.items():
+        if value is None:
+            continue
+        if key_name not in items:
+            raise ConfigError(f"{key_name}={value}: not a key of a recipe; the keys are "
+                              f"{', '.join(items)}")
+        chosen[key_name] = check_type(Recipe, key_name, value)
+        check_rule(key_name, chosen[key_name], items[key_name])
     return replace(RECIPES[name], **chosen)

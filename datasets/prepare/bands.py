@@ -15,8 +15,10 @@ from datasets.prepare.graph import tile_graphs
 from datasets.prepare.grid import Band
 from datasets.prepare.job import Job, made_folder, open_job
 from datasets.prepare.osm.objects import polygonal_part
+from datasets.prepare.outlines import outline_cells
 from datasets.prepare.targets.zonal import Zonal
 from datasets.stores.compact import write_part
+from datasets.stores.cover import Cover
 from datasets.stores.release import write_release_tile
 from datasets.stores.tile import Tile
 from utils.contents import Either, Fields, Items, Null, Number, Table, Whole, read_json
@@ -66,8 +68,9 @@ class BandGraphs:
     edges: np.ndarray        # [2, e] between rows of `columns`
     codes: np.ndarray        # [e]
     edge_starts: np.ndarray  # [tiles + 1] where each tile's edges begin
+    cover: Cover             # of rows of `columns`
 
-    def of(self, number: int) -> dict[str, np.ndarray | None]:
+    def of(self, number: int) -> dict[str, np.ndarray | Cover | None]:
         """Return the graph's fields of the band's tile `number`."""
         nodes = slice(*self.clips.starts[number:number + 2])
         links = slice(*self.edge_starts[number:number + 2])
@@ -75,7 +78,8 @@ class BandGraphs:
         return {"geometry": self.columns[nodes], "text": self.clips.text[nodes],
                 "newness": None if newness is None else newness[nodes],
                 "label": self.clips.code[nodes],
-                "edges": self.edges[:, links] - nodes.start, "codes": self.codes[links]}
+                "edges": self.edges[:, links] - nodes.start, "codes": self.codes[links],
+                "cover": self.cover.of_nodes(nodes.start, nodes.stop)}
 
 
 @dataclass(frozen=True)
@@ -173,7 +177,8 @@ def band_graphs(job: Job, band: Band) -> BandGraphs:
     columns, edges, codes = tile_graphs(clips.geometry, clips.tile, bounds, job.grid.tile_px,
                                         job.rules.recipe)
     edge_starts = np.searchsorted(clips.tile[edges[0]], np.arange(len(bounds) + 1))
-    return BandGraphs(clips, columns, edges, codes, edge_starts)
+    cover = outline_cells(clips.geometry, bounds[clips.tile])
+    return BandGraphs(clips, columns, edges, codes, edge_starts, cover)
 
 
 def band_imagery(job: Job, band: Band,

@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
 from datasets.prepare.bands import make_band
-from datasets.prepare.workers import WorkerDied, bands_by_workers
+from datasets.workers import WorkerDied, by_workers
 from utils.errors import ConfigError, PrepareError, one_line
 
 SMALL = 256  # up to this many tiles, starting processes costs more than it saves
@@ -53,7 +54,7 @@ def default_workers(tiles: int) -> int:
 
 def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]:
     try:
-        yield from bands_by_workers(job, bands, workers)
+        yield from by_workers(partial(make_band, job), bands, workers, make_band.__module__)
     except WorkerDied as error:
         raise PrepareError(f"workers={workers}: a worker process ended without a word, most "
                            "likely for want of memory; run the same command again, which resumes "

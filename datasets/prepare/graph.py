@@ -11,6 +11,7 @@ import shapely
 import torch
 from torch_geometric.data import Data
 
+from datasets.prepare.outlines import outline_cells
 from utils.errors import PrepareError
 from utils.recipes import Recipe, resolve_recipe
 
@@ -51,7 +52,7 @@ def build_graph(
 
     Returns:
         Data with x [n, width + 13] float32, edge_index [2, e] int64 sorted by (i, j), edge_attr
-        [e, 1] float32.
+        [e, 1] float32, and the shares of cells that the geometries cover (stores/cover.py).
 
     Raises:
         PrepareError: lengths disagree, a geometry is missing or empty, or the bounds enclose
@@ -69,7 +70,8 @@ def build_graph(
     # [n, width + 13]
     x = np.concatenate([text, columns, labels.reshape(-1, 1)], axis=1, dtype=np.float32)
     return Data(x=torch.from_numpy(x), edge_index=torch.from_numpy(edges),
-                edge_attr=torch.from_numpy(codes[:, None]))
+                edge_attr=torch.from_numpy(codes[:, None]),
+                **outline_cells(geometries, np.tile(np.float64(bounds), (len(x), 1))).tensors())
 
 
 def tile_graphs(geometries: np.ndarray, tile: np.ndarray, bounds: np.ndarray, tile_px: int,

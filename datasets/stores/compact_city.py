@@ -14,10 +14,13 @@ order of names.txt:
                         counted from its first node
     codes.npy           [edges] uint8, or float32 if they are no bytes; edge_starts.npy [tiles + 1]
     newness.npy         float32 [nodes], as `Tile.newness`; only if it is known of some node
+    cover_counts.npy    uint16 [nodes], entries of each node's cover (cover.py), which are in
+                        cover_cell.npy uint16 and cover_share.npy uint8 [entries];
+                        cover_starts.npy [tiles + 1]; only if some tile has a cover
     land_use.bin        encoded labels, of the tiles that have one; land_use_starts.npy
     pop.npy, CO2.npy    float64 [tiles], nan for a tile without a total; only if some tile has one
     checksums.npy       uint32 [tiles], CRC-32 of a tile's geometry, text_index, label, edges,
-                        codes, and newness if there is one
+                        codes, newness and the three of the cover if there are any
 
 Nothing damaged is read as data. Opening compares sizes, checksums of the small files, and what
 all of them hold; reading a tile compares its checksum, and images carry their own. meta.json is
@@ -26,6 +29,7 @@ written last, so a folder without it is unfinished.
 
 import json
 import zlib
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 
@@ -36,6 +40,7 @@ from torch_geometric.data import Data
 from datasets.arrays import read_array
 from datasets.stores.city import META
 from datasets.stores.codec import ImageFault, decode_image
+from datasets.stores.cover import CELLS, Cover, fault_of
 from datasets.stores.names import check_ascending, check_names
 from datasets.stores.pieces import PieceFile, check_file, read_starts
 from datasets.stores.tile import GEOMETRY_WIDTH, MOST_SIDE, MOST_TOTAL, TOTALS, Tile
@@ -43,11 +48,22 @@ from utils.contents import ContentFault, Fields, Items, Table, Text, Whole, read
 from utils.errors import TileError
 
 FORMAT, VERSION = "rose-tiles", 1
-TILE_ARRAYS = ("geometry", "text_index", "label", "edges", "codes")  # in a checksum's order
+# What is read tile by tile, in a checksum's order -> the unit that it is counted in, and its kinds
+# as of `read_array`.
+TILE_ARRAYS = {"geometry": ("node", "f"), "text_index": ("node", "u"), "label": ("node", "iu"),
+               "edges": ("edge", "u"), "codes": ("edge", "uf"), "newness": ("node", "f"),
+               "cover_counts": ("node", "u"), "cover_cell": ("cover", "u"),
+               "cover_share": ("cover", "u")}
+_COVER = ("cover_counts", "cover_cell", "cover_share")
+_OPTIONAL = ("newness", *_COVER)
 _MAKE_AGAIN = "make the city again with prepare_dataset.py, or copy it again from where it came"
 _ALWAYS = ("names.txt", "images.bin", "image_starts.npy", "node_starts.npy", "edge_starts.npy",
-           "text.npy", "checksums.npy", *(f"{name}.npy" for name in TILE_ARRAYS))
-_SOMETIMES = ("land_use.bin", "land_use_starts.npy", "newness.npy",
+           "text.npy", "checksums.npy",
+           *(f"{name}.npy" for name in TILE_ARRAYS if name not in _OPTIONAL))
+# of each row, all files or none
+_TOGETHER = (("land_use.bin", "land_use_starts.npy"),
+             ("cover_starts.npy", *(f"{name}.npy" for name in _COVER)))
+_SOMETIMES = (*(file for files in _TOGETHER for file in files), "newness.npy",
               *(f"{name}.npy" for name in TOTALS))
 _FILE = Text((*_ALWAYS, *_SOMETIMES))
 _STORE = Fields({
@@ -55,7 +71,7 @@ _STORE = Fields({
     "text_width": Whole(1, 2**20),
     "image_shape": Items([Whole(3, 3), Whole(1, MOST_SIDE), Whole(1, MOST_SIDE)]),
     "bytes": Fields({file: Whole(0) for file in _ALWAYS}), "crc32": Table(Whole(0, 2**32 - 1)),
-})
+}, {"cover": Whole(0, 2**40)})
 
 
 class CompactCity:
@@ -94,7 +110,12 @@ class CompactCity:
     @property
     def dated(self) -> bool:
         """Whether it knows the newness of nodes."""
-        return "newness.npy" in self._store["bytes"]
+        return "newness" in self._large
+
+    @property
+    def covered(self) -> bool:
+        """Whether it knows the outlines of nodes."""
+        return "cover_counts" in self._large
 
     def __len__(self) -> int:
         return len(self.names)
@@ -122,49 +143,65 @@ class CompactCity:
         return None if np.isnan(value) else value
 
     def graph(self, index: int) -> Data:
-        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1] and
-        name."""
-        geometry, text_index, label, edges, codes, *_ = self._pieces(index)
-        x = np.empty((len(geometry), self.node_width), np.float32)
-        x[:, :-GEOMETRY_WIDTH - 1] = self.text[text_index]
-        x[:, -GEOMETRY_WIDTH - 1:-1] = geometry
-        x[:, -1] = label
+        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1],
+        name and any cover."""
+        pieces = self._pieces(index)
+        x = np.empty((len(pieces["geometry"]), self.node_width), np.float32)
+        x[:, :-GEOMETRY_WIDTH - 1] = self.text[pieces["text_index"]]
+        x[:, -GEOMETRY_WIDTH - 1:-1] = pieces["geometry"]
+        x[:, -1] = pieces["label"]
+        cover = self._cover(index, pieces)
         return Data(x=torch.from_numpy(x),
-                    edge_index=torch.from_numpy(edges.reshape(2, -1).astype(np.int64)),
-                    edge_attr=torch.from_numpy(codes[:, None].astype(np.float32)),
-                    name=self.names[index])
+                    edge_index=torch.from_numpy(pieces["edges"].reshape(2, -1).astype(np.int64)),
+                    edge_attr=torch.from_numpy(pieces["codes"][:, None].astype(np.float32)),
+                    name=self.names[index], **({} if cover is None else cover.tensors()))
 
     def tile(self, index: int) -> Tile:
         """Return everything a tile has."""
-        geometry, text_index, label, edges, codes, *newness = self._pieces(index)
+        pieces = self._pieces(index)
         land_use = self.land_use(index)
         totals = {name: self.total(index, name) for name in TOTALS}
         return Tile(
-            self.names[index], self.image(index).numpy(), geometry.copy(),
-            text_index.astype(np.int64), label.astype(np.int64),
-            edges.reshape(2, -1).astype(np.int64), codes.astype(np.float32),
+            self.names[index], self.image(index).numpy(), pieces["geometry"].copy(),
+            pieces["text_index"].astype(np.int64), pieces["label"].astype(np.int64),
+            pieces["edges"].reshape(2, -1).astype(np.int64), pieces["codes"].astype(np.float32),
             None if land_use is None else land_use.numpy(),
             {name: total for name, total in totals.items() if total is not None},
-            newness[0].copy() if newness else None,
+            pieces["newness"].copy() if self.dated else None, self._cover(index, pieces),
         )
 
     def newness(self, index: int) -> torch.Tensor | None:
         """Return float32 [n], as `Tile.newness`; None if the city knows none."""
-        return torch.from_numpy(self._pieces(index)[-1].copy()) if self.dated else None
+        return torch.from_numpy(self._pieces(index)["newness"].copy()) if self.dated else None
 
-    def _pieces(self, index: int) -> list[np.ndarray]:
-        """Return the tile's pieces of TILE_ARRAYS, and its newness if known, checked."""
-        nodes, edges = (self._small[f"{unit}_starts"][index:index + 2].tolist()
-                        for unit in ("node", "edge"))
-        both = [2 * edge for edge in edges]
-        pieces = [self._large[name].read(*piece)
-                  for name, piece in zip(TILE_ARRAYS, (nodes, nodes, nodes, both, edges),
-                                         strict=True)]
-        pieces += [self._large["newness"].read(*nodes)] if self.dated else []
-        if checksum(pieces) != self._small["checksums"][index]:
+    def _cover(self, index: int, pieces: dict[str, np.ndarray]) -> Cover | None:
+        """Return the tile's cover, checked; None if the city has none."""
+        if not self.covered:
+            return None
+        counts, cell, share = (pieces[name] for name in _COVER)
+        counts = counts.clip(max=CELLS + 1).astype(np.int64)  # more are no cells of a node
+        if counts.sum() != len(cell):
+            raise self._fault(index, f"cover_counts.npy counts {counts.sum()} entries, expected "
+                                     f"{len(cell)}, those of cover_cell.npy")
+        nodes = np.arange(len(counts)).repeat(counts)
+        if fault := fault_of(nodes, cell, share, len(counts)):
+            raise self._fault(index, f"its cover {fault}")
+        return Cover.of(nodes, cell, share)
+
+    def _pieces(self, index: int) -> dict[str, np.ndarray]:
+        """Return the tile's pieces of the arrays of TILE_ARRAYS that there are, checked."""
+        rows = {unit: self._small[f"{unit}_starts"][index:index + 2].tolist()
+                for unit in ("node", "edge", *(("cover",) if self.covered else ()))}
+        pieces = {}
+        for name, (unit, _) in TILE_ARRAYS.items():
+            if name in self._large:
+                both = 2 if name == "edges" else 1
+                pieces[name] = self._large[name].read(*(both * row for row in rows[unit]))
+        if checksum(pieces.values()) != self._small["checksums"][index]:
             raise self._fault(index, "the graph of the tile does not have its checksum, expected "
                                      "what was written; a file is damaged")
-        geometry, text_index, _, sources, codes, *_ = pieces
+        geometry, text_index, sources, codes = (
+            pieces[name] for name in ("geometry", "text_index", "edges", "codes"))
         if len(text_index) and text_index.max() >= len(self.text):
             raise self._fault(index, f"text_index.npy names row {text_index.max()}, expected a "
                                      f"row of text.npy, fewer than {len(self.text)}")
@@ -212,6 +249,8 @@ class CompactCity:
         ends = {"image": sizes["images.bin"], "node": store["nodes"], "edge": store["edges"]}
         if "land_use.bin" in sizes:
             ends["land_use"] = sizes["land_use.bin"]
+        if "cover" in store:
+            ends["cover"] = store["cover"]
         arrays = {f"{unit}_starts": read_starts(self.folder / f"{unit}_starts.npy", tiles, end,
                                                 _MAKE_AGAIN) for unit, end in ends.items()}
         shapes = {"text": ("f", (None, store["text_width"])), "checksums": ("u", (tiles,)),
@@ -231,19 +270,20 @@ class CompactCity:
 
     def _open_large(self) -> dict[str, PieceFile]:
         """Open the files that are read tile by tile, by name."""
-        nodes, edges = self._store["nodes"], self._store["edges"]
-        arrays = {"geometry": ("f", (nodes, GEOMETRY_WIDTH)), "text_index": ("u", (nodes,)),
-                  "label": ("iu", (nodes,)), "edges": ("u", (2 * edges,)),
-                  "codes": ("uf", (edges,)),
-                  **({"newness": ("f", (nodes,))} if self.dated else {})}
-        files = {name: PieceFile(self.folder / f"{name}.npy", *array, _MAKE_AGAIN)
-                 for name, array in arrays.items()}
+        rows = {"node": self._store["nodes"], "edge": self._store["edges"],
+                "cover": self._store.get("cover")}
+        files = {}
+        for name, (unit, kinds) in TILE_ARRAYS.items():
+            if f"{name}.npy" in self._store["bytes"]:
+                shape = {"geometry": (rows[unit], GEOMETRY_WIDTH),
+                         "edges": (2 * rows[unit],)}.get(name, (rows[unit],))
+                files[name] = PieceFile(self.folder / f"{name}.npy", kinds, shape, _MAKE_AGAIN)
         for name in ("images", "land_use"):
             files[name] = PieceFile(self.folder / f"{name}.bin", "u", (None,), _MAKE_AGAIN)
         return files
 
 
-def checksum(pieces: list[np.ndarray]) -> int:
+def checksum(pieces: Iterable[np.ndarray]) -> int:
     """Return the CRC-32 of the arrays' bytes, one after the other."""
     value = 0
     for piece in pieces:
@@ -266,9 +306,13 @@ def _read_meta(path: Path) -> dict:
     try:
         store = _STORE.check(meta.get("store"), "store")
         Table(Whole(0), key=_FILE).check(store["bytes"], "store.bytes")
-        if ("land_use.bin" in store["bytes"]) != ("land_use_starts.npy" in store["bytes"]):
-            raise ContentFault("store.bytes has one of land_use.bin and land_use_starts.npy, "
-                               "expected both or none")
+        for files in _TOGETHER:
+            if len(present := [file for file in files if file in store["bytes"]]) % len(files):
+                raise ContentFault(f"store.bytes has {', '.join(present)} alone, expected all or "
+                                   f"none of {', '.join(files)}")
+        if ("cover" in store) != ("cover_starts.npy" in store["bytes"]):
+            raise ContentFault("store has one of cover and bytes.cover_starts.npy, expected both "
+                               "or none")
     except ContentFault as problem:
         raise TileError(f"{path}: {problem}; {_MAKE_AGAIN}") from problem
     return {**meta, "store": store}

@@ -8,6 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from datasets.dealt_lists import DEALT, is_list, lists_in
+from datasets.graph_cover import cover_of
 from datasets.sample_city.marker import MARKER
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.compact import CITIES, CompactTiles, join_parts, write_part
@@ -140,7 +141,7 @@ def _read_tile(tiles: ReleaseTiles, index: int, table: "TextTable", bar: tqdm) -
     return Tile(name, image, geometry, table.index(text, name), label, graph.edge_index.numpy(),
                 graph.edge_attr[:, 0].numpy(), None if land_use is None else land_use.numpy(),
                 {key: total for key, total in totals.items() if total is not None},
-                None if newness is None else newness.numpy())
+                None if newness is None else newness.numpy(), cover_of(graph))
 
 
 class TextTable:

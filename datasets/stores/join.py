@@ -12,15 +12,15 @@ import numpy as np
 
 from datasets.stores.city import repeated
 from datasets.stores.compact_city import FORMAT, VERSION, checksum
-from datasets.stores.parts import PIECES, Part
+from datasets.stores.parts import COVER, PIECES, Part
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS
 from utils.errors import TileError
 from utils.files import replacing
 
 # compact_city.TILE_ARRAYS, as a part names them
-_CHECKED = ("geometry", "text", "label", "edges", "codes", "newness")
+_CHECKED = ("geometry", "text", "label", "edges", "codes", "newness", *COVER)
 _FILES = {"images": "images.bin", "land_use": "land_use.bin", "text": "text_index.npy",
-          **{name: f"{name}.npy" for name in ("geometry", "label", "edges", "codes", "newness")}}
+          **{name: f"{name}.npy" for name in _CHECKED if name != "text"}}
 
 
 def join_parts(parts: Iterable[Path], folder: Path, text_table: np.ndarray, meta: dict) -> None:
@@ -56,9 +56,9 @@ class _Joint:
     def __init__(self, parts: list[Path], folder: Path, text: np.ndarray):
         self.parts, self.folder, self.text = parts, folder, text
         names: list[str] = []
-        shapes, labels, whole, dated = set(), [0], True, False
+        shapes, labels, whole, dated, covered = set(), [0], True, False, False
         counts: dict[str, list[np.ndarray]] = {
-            unit: [] for unit in ("images", "land_use", "nodes", "edges")}
+            unit: [] for unit in ("images", "land_use", "nodes", "edges", "cover")}
         totals: dict[str, list[np.ndarray]] = {name: [] for name in TOTALS}
         for path in parts:
             with Part(path) as part:
@@ -70,7 +70,7 @@ class _Joint:
                     lists.append(part.array(name))
                 label = part.array("label")
                 labels += [label.min(), label.max()] if len(label) else []
-                dated = dated or part.dated
+                dated, covered = dated or part.dated, covered or part.covered
                 whole = whole and _are_bytes(part.array("codes"))
         if not names or len(shapes) > 1:
             problem = f"images of {len(shapes)} sizes" if names else "no tile"
@@ -95,8 +95,12 @@ class _Joint:
             "edges": np.dtype(np.uint16 if joined["nodes"].max() <= 2**16 else np.uint32),
             "codes": np.dtype(np.uint8 if whole else np.float32), "images": np.dtype(np.uint8),
             "land_use": np.dtype(np.uint8), "newness": np.dtype(np.float32),
+            "cover_counts": np.dtype(np.uint16), "cover_cell": np.dtype(np.uint16),
+            "cover_share": np.dtype(np.uint8),
         }
-        left_out = {"land_use": not self.starts["land_use"][-1], "newness": not dated}
+        self.covered = covered
+        left_out = {"land_use": not self.starts["land_use"][-1], "newness": not dated,
+                    **dict.fromkeys(COVER, not covered)}
         self.kept = [name for name in PIECES if not left_out.get(name)]
 
     def write_small(self) -> None:
@@ -107,6 +111,8 @@ class _Joint:
                   "node_starts": self.starts["nodes"], "edge_starts": self.starts["edges"]}
         if self.starts["land_use"][-1]:
             arrays["land_use_starts"] = self.starts["land_use"]
+        if self.covered:
+            arrays["cover_starts"] = self.starts["cover"]
         arrays |= {name: total for name, total in self.totals.items() if not np.isnan(total).all()}
         for name, array in arrays.items():
             np.save(self.folder / f"{name}.npy", array)
@@ -153,6 +159,7 @@ class _Joint:
         store = {
             "tiles": len(self.names), "nodes": int(self.starts["nodes"][-1]),
             "edges": int(self.starts["edges"][-1]),
+            **({"cover": int(self.starts["cover"][-1])} if self.covered else {}),
             "text_width": self.text.shape[1], "image_shape": list(self.image_shape),
             "bytes": {file: (self.folder / file).stat().st_size for file in files},
             "crc32": {file: zlib.crc32((self.folder / file).read_bytes())

@@ -7,16 +7,21 @@ from pathlib import Path
 import numpy as np
 
 from datasets.stores.codec import encode_image
+from datasets.stores.cover import Cover, fault_of
 from datasets.stores.names import check_names
 from datasets.stores.tile import GEOMETRY_WIDTH, TOTALS, Tile
 from utils.errors import TileError, one_line
 from utils.files import replacing
 from utils.remedies import removal
 
+COVER = ("cover_counts", "cover_cell", "cover_share")  # of each node, of each entry
 # Concatenated array -> the unit that its length is counted in, and its elements per unit.
 PIECES = {"images": ("images", 1), "land_use": ("land_use", 1), "geometry": ("nodes", 1),
           "text": ("nodes", 1), "label": ("nodes", 1), "edges": ("edges", 2),
-          "codes": ("edges", 1), "newness": ("nodes", 1)}
+          "codes": ("edges", 1), "newness": ("nodes", 1), "cover_counts": ("nodes", 1),
+          "cover_cell": ("cover", 1), "cover_share": ("cover", 1)}
+# What stands for an array of PIECES that no tile of a part has.
+_UNKNOWN = {"newness": np.float32(np.nan), **dict.fromkeys(COVER, np.uint8(0))}
 _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)  # numpy, damaged files
 
 
@@ -49,6 +54,15 @@ def write_part(path: Path, tiles: Iterable[Tile]) -> None:
     }
     if any(tile.newness is not None for tile in tiles):
         arrays["newness"] = _joined([tile.newness_or_nan() for tile in tiles], np.float32)
+    if any(tile.cover is not None for tile in tiles):
+        covers = [tile.cover or Cover.none() for tile in tiles]
+        arrays |= {
+            "counts_cover": _lengths([cover.cell for cover in covers]),
+            "cover_counts": _joined([cover.counts(len(tile.geometry)) for cover, tile in
+                                     zip(covers, tiles, strict=True)], np.uint16),
+            "cover_cell": _joined([cover.cell for cover in covers], np.uint16),
+            "cover_share": _joined([cover.share for cover in covers], np.uint8),
+        }
     with replacing(Path(path)) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -60,7 +74,8 @@ class Part:
     Attributes:
         names: the tiles' names.
         image_shape: (C, H, W) of every image; zeros in a part without tiles.
-        counts: "images" and "land_use" (bytes), "nodes", "edges" -> int64 [tiles].
+        counts: "images" and "land_use" (bytes), "nodes", "edges", "cover" (entries) -> int64
+            [tiles].
     """
 
     def __init__(self, path: Path):
@@ -73,8 +88,11 @@ class Part:
         check_names(self.names, self.path)
         self.image_shape: tuple[int, ...] = tuple(self.array("image_shape").tolist())
         self.dated = "newness" in self._arrays  # whether newness of a tile is known
+        self.covered = "counts_cover" in self._arrays  # whether a tile has cover
         self.counts = {unit: self.array(f"counts_{unit}")
                        for unit in ("images", "land_use", "nodes", "edges")}
+        self.counts["cover"] = (self.array("counts_cover") if self.covered else
+                                np.zeros_like(self.counts["nodes"]))
 
     def __enter__(self) -> "Part":
         return self
@@ -94,8 +112,8 @@ class Part:
         if not self.names:
             return []
         unit, factor = PIECES[name]
-        if name == "newness" and not self.dated:
-            return [np.full(count, np.nan, np.float32) for count in self.counts[unit]]
+        if name in _UNKNOWN and name not in self._arrays:
+            return [np.full(count, _UNKNOWN[name]) for count in self.counts[unit]]
         return np.split(self.array(name), np.cumsum(self.counts[unit] * factor)[:-1])
 
 
@@ -118,6 +136,8 @@ def _check(tile: Tile, image_shape: tuple[int, ...]) -> None:
                              f"expected {list(shape)}")
     if edges and not 0 <= tile.edges.min() <= tile.edges.max() < nodes:
         raise ValueError(f"{tile.name}: an edge names a node outside 0..{nodes - 1}")
+    if tile.cover is not None and (fault := fault_of(*tile.cover, nodes)):
+        raise ValueError(f"{tile.name}: the cover {fault}")
 
 
 def _lengths(pieces: list) -> np.ndarray:

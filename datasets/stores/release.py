@@ -7,6 +7,7 @@
     root/label/NAME.png       optional; land use, one byte a pixel
     root/pop/NAME.txt         optional; first line a number, the tile's sum; CO2/ the same way
     root/newness/NAME.tensor  optional; float32 [n], as `Tile.newness`
+    root/cover/NAME.tensor    optional; int32 [3, k], rows index, cell and share of a `Cover`
     root/meta/CITY.json       optional; "label_names": the city's tag values, by label code
     root/meta/CITY.text.npy   optional; the city's text table, to make the compact layout again
 """
@@ -23,11 +24,13 @@ from torch_geometric.data import Data
 
 from datasets.arrays import read_array
 from datasets.stores.city import META, check_cities, cities_of, city_of
+from datasets.stores.cover import Cover
 from datasets.stores.names import check_names
 from datasets.stores.tile import TOTALS, Tile
 from datasets.stores.tile_files import (
     MAKE_AGAIN,
     is_there,
+    read_cover,
     read_edges,
     read_image,
     read_land_use,
@@ -42,7 +45,7 @@ from utils.files import failing_as
 
 GRAPH_FOLDERS = ("node", "edge", "edge_w")
 TILE_FOLDERS = {"img": ".png", **dict.fromkeys(GRAPH_FOLDERS, ".tensor"), "label": ".png",
-                **dict.fromkeys(TOTALS, ".txt"), "newness": ".tensor"}
+                **dict.fromkeys(TOTALS, ".txt"), "newness": ".tensor", "cover": ".tensor"}
 MAKE = "prepare_dataset.py makes such a dataset from a raster and an OSM extract"
 _COMPRESS_LEVEL = 1  # more gains nothing on aerial images, and takes two to five times as long
 
@@ -82,13 +85,15 @@ class ReleaseTiles:
         return read_image(self._path("img", index), size)
 
     def graph(self, index: int, node_width: int | None = None) -> Data:
-        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1] and
-        name; raise if the nodes have another width than a given one."""
+        """Return x float32 [n, node_width], edge_index int64 [2, e], edge_attr float32 [e, 1],
+        name and any cover; raise if the nodes have another width than a given one."""
         node_path, edge_path, weight_path = (self._path(folder, index) for folder in GRAPH_FOLDERS)
         nodes = read_nodes(node_path, node_width)
         edges = read_edges(edge_path, len(nodes))
         weights = read_weights(weight_path, edges.shape[1])
-        return Data(x=nodes, edge_index=edges, edge_attr=weights, name=self.names[index])
+        cover = self._cover(index, len(nodes))
+        return Data(x=nodes, edge_index=edges, edge_attr=weights, name=self.names[index],
+                    **({} if cover is None else cover.tensors()))
 
     def land_use(self, index: int) -> Tensor | None:
         """Return uint8 [H, W]; None if the tile has none."""
@@ -108,10 +113,16 @@ class ReleaseTiles:
         nodes = len(read_nodes(self._path("node", index), None))
         return read_newness(path, nodes)
 
+    def _cover(self, index: int, nodes: int) -> Cover | None:
+        path = self._path("cover", index)
+        return read_cover(path, nodes) if is_there(path) else None
+
     def files(self) -> list[Path]:
         """Return the files of all images and graphs."""
-        return [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS)
-                for index in range(len(self))]
+        files = [self._path(folder, index) for folder in ("img", *GRAPH_FOLDERS)
+                 for index in range(len(self))]
+        covers = (self._path("cover", index) for index in range(len(self)))
+        return files + [path for path in covers if is_there(path)]
 
     def text_table(self, city: str) -> np.ndarray | None:
         """Return a city's text vectors, float32 [values, width]; None if it has none."""
@@ -144,6 +155,8 @@ def write_release_tile(root: Path, tile: Tile, text_table: np.ndarray) -> None:
     tensors = dict(zip(GRAPH_FOLDERS, (graph.x, graph.edge_index, graph.edge_attr), strict=True))
     if tile.newness is not None:
         tensors["newness"] = torch.from_numpy(np.array(tile.newness, np.float32))
+    if tile.cover is not None:
+        tensors["cover"] = torch.from_numpy(np.stack(tile.cover).astype(np.int32))
     for folder, tensor in tensors.items():
         path = _made(root, folder, tile.name)
         with failing_as(path, OSError, RuntimeError):

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
+from datasets.stores.cover import Cover
+
 # The last 13 columns of a node row, after its text embedding; lengths in tile units (tile side 1,
 # x right, y down).
 AREA = -13                  # clipped area / tile area
@@ -39,6 +41,7 @@ class Tile:
     # float32 [n], the share of the city's objects of the same kind of OSM element (node, way or
     # relation) that were not mapped later, nan where unknown; None if the city knows none
     newness: np.ndarray | None = None
+    cover: Cover | None = None  # of the nodes' outlines; None if none is known
 
     def newness_or_nan(self) -> np.ndarray:
         """Return `newness`, float32 [n], nan if it is not known."""
@@ -46,11 +49,11 @@ class Tile:
                 else self.newness)
 
     def graph(self, text_table: np.ndarray) -> Data:
-        """Return x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1] and
-        name; `text` counts the rows of `text_table`, float32 [values, width]."""
+        """Return x float32 [n, width + 13], edge_index int64 [2, e], edge_attr float32 [e, 1],
+        name and any cover; `text` counts the rows of `text_table`, float32 [values, width]."""
         x = np.concatenate([text_table[self.text], self.geometry, self.label[:, None]], axis=1,
                            dtype=np.float32)
         return Data(x=torch.from_numpy(x),
                     edge_index=torch.from_numpy(np.ascontiguousarray(self.edges, np.int64)),
                     edge_attr=torch.from_numpy(self.codes[:, None].astype(np.float32)),
-                    name=self.name)
+                    name=self.name, **({} if self.cover is None else self.cover.tensors()))

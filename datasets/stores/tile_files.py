@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from datasets.stores.cover import Cover, fault_of
 from datasets.stores.tile import GEOMETRY_WIDTH, MOST_SIDE, MOST_TOTAL
 from utils.errors import TileError, one_line
 from utils.remedies import python_command
@@ -203,6 +204,18 @@ def read_newness(path: Path, num_nodes: int) -> Tensor:
                         f"[{num_nodes}], a number for each row of node/{path.name}; {MAKE_AGAIN}, "
                         "or remove the file")
     return newness
+
+
+def read_cover(path: Path, num_nodes: int) -> Cover:
+    """Return the cover of a tile's nodes."""
+    entries = read_tensor(path)
+    if entries.dim() != 2 or entries.shape[0] != 3 or entries.dtype not in _WHOLE:
+        raise TileError(f"{path}: holds {entries.dtype} {list(entries.shape)}, expected whole "
+                        "numbers [3, k], node, cell and share of each entry; "
+                        f"{MAKE_AGAIN}, or remove the file")
+    if fault := fault_of(*entries.long().numpy(), num_nodes):
+        raise TileError(f"{path}: {fault}; {MAKE_AGAIN}, or remove the file")
+    return Cover.of(*entries.numpy())
 
 
 def _check_finite(table: Tensor, path: Path) -> None:

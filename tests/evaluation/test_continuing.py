@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from evaluation.run import Run, fit
 from tests.evaluation.evaluating import run, stored
+from training.stopping import StopRequest
 from utils.errors import RoseError
-from utils.stopping import StopRequest
 
 
 def test_seeds_give_mean_and_deviation_and_finished_ones_are_kept(tiles, checkpoint, tmp_path,

@@ -90,8 +90,9 @@ def test_names_stay(pair):
     assert list(compiled.state_dict()) == list(plain.state_dict())
 
 
-def test_relation_edges():
-    plain, compiled = (randomise(build_rose(SMALL, relation_edges=True)) for _ in range(2))
+def test_relations_and_neighbours():
+    plain, compiled = (randomise(build_rose(SMALL, relation_edges=True, neighbours=2))
+                       for _ in range(2))
     compiled.load_state_dict(plain.state_dict())
     compile_network(compiled, backend="aot_eager")
     graphs = random_graphs([4, 3], edges_per_node=2)

@@ -1,6 +1,5 @@
 """Drawn OSM objects: against shapely, and as a modality beside an image or alone."""
 
-import numpy as np
 import pytest
 import shapely
 import torch
@@ -13,7 +12,6 @@ from models.network_file import NetworkFile, save_finetuned
 from models.osm_raster import (
     OTHER,
     OsmRaster,
-    box_distance,
     channel_table,
     choose_channels,
 )
@@ -52,18 +50,6 @@ def raster(**keys) -> OsmRaster:
     made.know_tags({"lima": ["road/service", "building/house", "building/hut", "park"],
                     "rome": ["building/house", "road/service"]})
     return made
-
-
-@pytest.mark.parametrize("shape", BOXES.values(), ids=BOXES)
-@pytest.mark.parametrize("turn", [1, -1], ids=["as given", "mirrored"])
-def test_distances_are_those_of_shapely(shape, turn):
-    distance = box_distance(corners(shape).flip(0)[None] if turn < 0 else corners(shape)[None],
-                            12, 20)[0]
-    y, x = np.mgrid[:12, :20]
-    points = shapely.points((x + 0.5) / 20, (y + 0.5) / 12)
-    outside = shapely.distance(points, shape)
-    inside = np.where(shapely.contains(shape, points), shapely.distance(points, shape.boundary), 0)
-    np.testing.assert_allclose(distance, outside - inside, atol=1e-6)
 
 
 def test_a_channel_holds_its_objects_coverage_and_nearness():

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from datasets import EpochSampler, TileDataset, normalise
 from datasets.augment import AUGMENTS
+from datasets.dropping import Dropping
 from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import collate_features
 from models.masking import visible_count
@@ -20,6 +21,7 @@ from training.loader import DeviceLoader, PretrainingBatch, device_loader, pretr
 
 SIDE, PATCH, TILES = 32, 8, 19
 PATCHES = (SIDE // PATCH) ** 2
+NOTHING_DROPPED = Dropping()
 Dealt = dict[str, tuple[Tensor, ...]]  # tile's name -> image, nodes, image mask, node mask
 
 
@@ -36,11 +38,12 @@ def fabric() -> Fabric:
 
 def loader_of(fabric: Fabric, tiles: TileDataset, sampler: EpochSampler, batch_size: int, *,
               seed: int = 4, augment: str = "aligned",
-              scope: str = "tile", workers: int = 0) -> DeviceLoader:
+              scope: str = "tile", workers: int = 0,
+              dropping: Dropping = NOTHING_DROPPED) -> DeviceLoader:
     return pretraining_loader(fabric, tiles, sampler, batch_size=batch_size, seed=seed,
                               augment=augment, patch=PATCH, img_mask_ratio=0.75,
                               osm_mask_ratio=0.4, node_mask_scope=scope, num_workers=workers,
-                              normalise=normalise)
+                              normalise=normalise, dropping=dropping)
 
 
 def taken_apart(batches: Iterator[PretrainingBatch]) -> Dealt:
@@ -87,6 +90,17 @@ def test_a_step_is_the_same_on_any_number_of_devices_in_any_number_of_batches(fa
     assert [len(step) for step in alone] == [8, 8]
     for one, other in zip(alone, dealt, strict=True):
         assert_same(one, other)
+
+
+def test_what_is_dropped_does_not_depend_on_how_tiles_are_dealt(fabric, tiles):
+    dropping = Dropping(objects=0.4, graphs=0.2)
+    alone, dealt = (steps_of(fabric, tiles, *split, dropping=dropping)
+                    for split in ((1, 1), (2, 2)))
+    whole = steps_of(fabric, tiles, 1, 1)
+    for one, other, step in zip(alone, dealt, whole, strict=True):
+        assert_same(one, other)
+        assert sum(len(nodes) for _, nodes, *_ in one.values()) < sum(
+            len(nodes) for _, nodes, *_ in step.values())
 
 
 def test_masks_have_their_share_and_differ_between_tiles_epochs_and_seeds(fabric, tiles):

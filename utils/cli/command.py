@@ -32,6 +32,7 @@ from utils.cli.process import (
     READER_GONE,
     Ended,
     drop_output,
+    end_workers,
     flush_output,
     is_output_fault,
     prepared,
@@ -40,7 +41,6 @@ from utils.cli.process import (
 from utils.cli.program import Program, Scored
 from utils.errors import ConfigError, RoseError, is_mendable, message_of
 from utils.files import replacing
-from utils.stopping import end_workers
 
 _HYDRA_FILES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 

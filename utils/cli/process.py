@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing import parent_process
+from multiprocessing import active_children, parent_process
 from types import FrameType
 
 INTERRUPTED = ("interrupted; nothing half-written is left, and the same command continues or "
@@ -102,3 +102,13 @@ def drop_output() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def end_workers() -> None:
+    """Kill the data loading processes that an error left behind."""
+    children = [child for child in active_children()
+                if not type(child).__module__.startswith("joblib")]  # these it ends itself
+    if children:  # torch's handler would report their end as a fault
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for child in children:
+        child.kill()

@@ -152,7 +152,8 @@ class Program:
             for option, node in (choice.options or {}).items():
                 store.store(group=choice.name, name=option, node=node, package=choice.name)
         for recipe, values in RECIPES.items() if self.choice("recipe") else ():
-            chosen = {name: value for name, value in vars(values).items() if name in keys}
+            chosen = {name: value for name, value in vars(values).items()
+                      if name in keys and keys[name].metadata.get("by_recipe")}
             store.store(group="recipe", name=recipe, package="_global_",
                         node={"recipe": recipe, **chosen})
         store.store(name=self.name, node={"defaults": [

@@ -87,9 +87,12 @@ def test_the_server_of_workers_is_killed(place, job, monkeypatch, at_most):
 
 def test_workers_end_when_their_parent_is_killed(place, job):
     code = ("import sys\nfrom pathlib import Path\n"
-            "from datasets.prepare.workers import _Worker, _context\n"
+            "from functools import partial\n"
+            "from datasets.prepare.bands import make_band\n"
+            "from datasets.workers import _Worker, _context\n"
             "if __name__ == '__main__':\n"
-            "    workers = [_Worker(_context(), sys.argv[1]) for _ in range(2)]\n"
+            "    work = partial(make_band, sys.argv[1])\n"
+            "    workers = [_Worker(_context(make_band.__module__), work) for _ in range(2)]\n"
             "    print(*(worker._process.pid for worker in workers), flush=True)\n"
             "    sys.stdin.read()\n")
     script = place.folder / "parent.py"

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from utils.cli.program import Choice, Program
-from utils.config import key, recipe_key
+from utils.config import key
+from utils.recipes import recipe_key
 
 FILES = {
     "probe/task/land.yaml": "# @package _global_\n# Land use.\ntask: land\nlr: 2.0e-4\n",

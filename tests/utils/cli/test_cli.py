@@ -90,7 +90,9 @@ def test_a_message_of_several_lines_becomes_one():
 
 def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
     rose, release = vars(resolve_recipe("rose")), vars(resolve_recipe("release"))
-    assert {key for key in rose if rose[key] == release[key]} == {"relation_edges"}
+    plus = vars(resolve_recipe("plus"))
+    assert ({key for key in rose if rose[key] == release[key]} ==
+            {key for key in rose if rose[key] != plus[key]})
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
@@ -107,7 +109,7 @@ def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
     (["data_path=D", "schedule=3"], "schedule=3: expected a list such as [90,110]"),
     (["data_path=D", "img_mask_ratio=1"], "img_mask_ratio=1.0: must be above 0 and below 1"),
     (["data_path=D", "osm_mask_ratio=0"], "osm_mask_ratio=0.0: must be above 0 and below 1"),
-    (["data_path=D", "recipe=paper"], "recipe=paper: choose one of rose, release"),
+    (["data_path=D", "recipe=paper"], "recipe=paper: choose one of rose, release, plus"),
     (["data_path=D", "augment=some"], "augment=some: choose one of aligned, image_only, none"),
     (["data_path=D", "precision=fp8"], "precision=fp8: choose one of 32-true, bf16-mixed, "
                                        "16-mixed"),

@@ -1,13 +1,10 @@
-"""Stop a run between two steps, and describe a step that is not finite."""
+"""Stop a run between two steps."""
 
-import multiprocessing
 import signal
 from types import FrameType
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    # slow to import, and most scripts need no more than `end_workers`
-    from lightning_fabric import Fabric
+import torch
+from lightning_fabric import Fabric
 
 WORKER_GRACE_S = 30
 
@@ -37,12 +34,10 @@ class StopRequest:
             self.before.pop(signal.SIGTERM, None)  # `forget` leaves it ignored
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
-    def agreed(self, fabric: "Fabric") -> bool:
+    def agreed(self, fabric: Fabric) -> bool:
         """Whether any process was asked to stop; all must call it."""
         if fabric.world_size == 1:
             return self.received is not None
-        import torch  # slow to load, and every command needs `end_workers`
-
         flag = torch.tensor(float(self.received is not None), device=fabric.device)
         return bool(fabric.all_reduce(flag, reduce_op="sum") > 0)
 
@@ -53,13 +48,3 @@ def outlast_signals(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: signal.alarm(WORKER_GRACE_S))
-
-
-def end_workers() -> None:
-    """Kill the data loading processes that an error left behind."""
-    children = [child for child in multiprocessing.active_children()
-                if not type(child).__module__.startswith("joblib")]  # these it ends itself
-    if children:  # torch's handler would report their end as a fault
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for child in children:
-        child.kill()

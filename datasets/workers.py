@@ -1,4 +1,4 @@
-"""Processes that make bands. Each has a pipe of its own: a queue of all has a lock, and a process
+"""Processes that share work. Each has a pipe of its own: a queue of all has a lock, and a process
 that is killed while it holds the lock stops the others for ever."""
 
 import multiprocessing
@@ -7,13 +7,13 @@ import signal
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
+from typing import Any
 
-from datasets.prepare.bands import make_band
 from utils.errors import RoseError
 
 
@@ -21,13 +21,19 @@ class WorkerDied(Exception):
     """A process ended before its work did."""
 
 
-def bands_by_workers(job: str, bands: Sequence[int], count: int) -> Iterator[int]:
-    """Make bands of the job in the folder `job` in `count` processes; yield each number when it is
-    done, in any order. Raise WorkerDied, or what `make_band` raises in a process."""
-    context, waiting, workers = _context(), deque(bands), []
+def by_workers(work: Callable[[Any], Any], items: Sequence[Any], count: int,
+               preload: str) -> Iterator[Any]:
+    """Call `work(item)` for each item in `count` processes, which take the items in order; yield
+    each item when it is done, in any order. Raise WorkerDied, or what `work` raises in a process.
+
+    Args:
+        work: a function of a module, or a partial of one.
+        preload: the module that holds it, which the processes share.
+    """
+    context, waiting, workers = _context(preload), deque(items), []
     try:
-        for _ in range(min(count, len(bands))):
-            workers.append(_Worker(context, job))
+        for _ in range(min(count, len(items))):
+            workers.append(_Worker(context, work))
             workers[-1].give(waiting.popleft())
         busy = {worker.pipe: worker for worker in workers}
         while busy:
@@ -44,30 +50,30 @@ def bands_by_workers(job: str, bands: Sequence[int], count: int) -> Iterator[int
 
 
 class _Worker:
-    """A process and the band that it makes."""
+    """A process and the item that it works on."""
 
-    def __init__(self, context: BaseContext, job: str):
+    def __init__(self, context: BaseContext, work: Callable[[Any], Any]):
         self.pipe, far_end = context.Pipe()
-        self._process = context.Process(target=_work, args=(far_end, job), daemon=True)
+        self._process = context.Process(target=_work, args=(far_end, work), daemon=True)
         try:
             with _alive():
                 self._process.start()
         finally:
             far_end.close()  # the process has its own: when it ends, the pipe does
 
-    def give(self, band: int) -> None:
-        """Let it make a band."""
-        self._band = band
+    def give(self, item: Any) -> None:
+        """Let it work on an item."""
+        self._item = item
         with _alive():
-            self.pipe.send(band)
+            self.pipe.send(item)
 
-    def take(self) -> int:
-        """Return the band that it has made, or raise what it failed with."""
+    def take(self) -> Any:
+        """Return the item that it has done, or raise what it failed with."""
         with _alive():
             fault = self.pipe.recv()
         if fault is not None:
             raise fault
-        return self._band
+        return self._item
 
     def end(self) -> None:
         self.pipe.close()
@@ -85,13 +91,13 @@ def _alive() -> Iterator[None]:
         raise WorkerDied from error
 
 
-def _context() -> BaseContext:
+def _context(preload: str) -> BaseContext:
     # a server forks workers from a process that has imported everything and holds no threads:
     # quick, and their pages are shared
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["datasets.prepare.bands"])
+    context.set_forkserver_preload([preload])
     _start_server()
     return context
 
@@ -107,17 +113,17 @@ def _start_server() -> None:
         signal.signal(signal.SIGINT, handler)
 
 
-def _work(pipe: Connection, job: str) -> None:
-    """Make bands as their numbers come, and answer each with None or what went wrong."""
+def _work(pipe: Connection, work: Callable[[Any], Any]) -> None:
+    """Work on items as they come, and answer each with None or what went wrong."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     threading.Thread(target=_follow_parent, daemon=True).start()
     while True:
         try:
-            band = pipe.recv()
+            item = pipe.recv()
         except EOFError:
             return
         try:
-            make_band(job, band)
+            work(item)
         except Exception as error:  # raised in the parent
             if not isinstance(error, RoseError | OSError):
                 error.add_note(traceback.format_exc())

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from utils.stopping import StopRequest
+from training.stopping import StopRequest
 
 
 @pytest.fixture

@@ -1,0 +1,79 @@
+"""Objects dropped and tiles augmented while an evaluation trains; a network of recipe=plus from
+scratch."""
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from evaluation.run import Run
+from evaluation.setup import Setup
+from models.network_file import NetworkFile
+from tests.evaluation.evaluating import SCRIPTS, configure, made
+from training.stopping import StopRequest
+from utils.errors import RoseError
+
+
+def run_of(problem: str, *keys: str) -> Run:
+    cfg = configure(problem, "accelerator=cpu", "num_workers=0", *keys)
+    stop = StopRequest()
+    stop.forget()
+    return Run(Setup(cfg, Fabric(accelerator="cpu", devices=1), SCRIPTS[problem][1](cfg)), 0, stop)
+
+
+def test_the_training_tiles_alone_lose_objects(tiny, tmp_path):
+    run = run_of("seg", *tiny, "drop_graphs=1", f"save_path={tmp_path / 'a'}")
+    counts = {part: sum(len(graphs.x) for _, graphs, _ in run._loader(part))
+              for part in ("train", "val", "test")}
+    assert counts == {"train": 0, "val": 4, "test": 4}
+
+
+@pytest.mark.parametrize(("problem", "crops"), [("seg", True), ("pop", False)])
+def test_the_training_tiles_alone_are_augmented(tiny, tmp_path, problem, crops):
+    whole, changed = (run_of(problem, *tiny, f"augment={augment}", f"save_path={tmp_path / 'a'}")
+                      for augment in ("none", "aligned"))
+    for part in ("train", "val"):
+        same = []
+        for epoch in range(1, 6):
+            for run in (whole, changed):
+                run.sampler.set_position(epoch)
+            for one, other in zip(whole._loader(part), changed._loader(part), strict=True):
+                same.append([torch.equal(one[0], other[0]),
+                             torch.equal(one[1].x[:, 512], other[1].x[:, 512])])
+        if part == "val":
+            assert all(map(all, same))
+        else:
+            assert not all(images for images, _ in same)
+            assert all(areas for _, areas in same) != crops
+
+
+@pytest.mark.parametrize("problem", ["seg", "pop"])
+def test_a_network_of_the_third_recipe_from_scratch(tiny, tmp_path, problem):
+    tiles = [key for key in tiny if not key.startswith("checkpoint")]
+    cfg = configure(problem, *tiles, "accelerator=cpu", "num_workers=0", "mode=scratch",
+                    "recipe=plus", "image_encoder=test_vit", "neighbours=3", "epochs=1")
+    assert (cfg.drop_objects, cfg.neighbours, cfg.augment) == (0.15, 3, "none")
+    network = NetworkFile(made(cfg, tmp_path / "a") / "seed_0" / "best.safetensors")
+    assert network.build.items() >= {"neighbours": 3, "osm_layers": 2}.items()
+    assert network.downstream().rose.osm_encoder.neighbours == 3
+
+
+@pytest.mark.parametrize(("keys", "message"), [
+    (["mode=linear", "drop_objects=0.2"],
+     "drop_objects=0.2: mode=linear looks at each training tile once, .*; pass drop_objects=0, or "
+     "cache_features=false"),
+    (["mode=knn", "recipe=plus", "augment=aligned"],
+     "drop_objects=0.15: mode=knn .*; pass drop_objects=0 drop_graphs=0 augment=none$"),
+    (["drop_objects=-0.1"], "drop_objects=-0.1: must be 0 or more and 1 or less"),
+    (["augment=image_only"], "augment=image_only: choose one of none, aligned"),
+    (["osm_layers=2"], "does not fit the network .missing: osm_encoder.conv2"),
+])
+def test_what_cannot_be_is_one_line(tiny, tmp_path, keys, message):
+    with pytest.raises(RoseError, match=message) as error:
+        run_of("seg", *tiny, *keys, f"save_path={tmp_path / 'a'}").setup.build_model()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("keys", [["mode=linear", "cache_features=false", "drop_objects=0.2"],
+                                  ["mode=linear", "modality=osm_raster", "augment=aligned"]])
+def test_a_probe_that_looks_at_tiles_in_every_epoch_takes_them_thinned(tiny, tmp_path, keys):
+    assert not run_of("seg", *tiny, *keys, f"save_path={tmp_path / 'a'}").cached
