@@ -21,7 +21,7 @@ from utils.locks import alone_in
 def main(cfg: ClaimsConfig) -> None:
     # these import torch, for which --help and a mistyped key need not wait
     from studies.association import attention_runs
-    from studies.benchmark_rows import Benchmark
+    from studies.claim_cells import Benchmark
     from studies.claim_list import claims
     from studies.claims_report import in_words, write
     from studies.verdicts import verdicts, verdicts_on_attention

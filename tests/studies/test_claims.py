@@ -11,7 +11,7 @@ import pytest
 from evaluation.tallies import Tallies
 from studies import claims
 from studies.association import attention_runs
-from studies.benchmark_rows import Benchmark
+from studies.claim_cells import Benchmark
 from studies.claim_list import LAND_USE, VOLUME
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
@@ -19,8 +19,7 @@ from studies.verdicts import CHANCE, FAILS, HOLDS, UNKNOWN, verdict_of, verdicts
 from tests.evaluation.tallying import estimated, evaluation_folder, names_of, segmented
 from utils.outputs import write_csv, write_json
 
-TASKS = {LAND_USE: {"title": "land use", "score": "miou"},
-         VOLUME: {"title": "building volume", "score": "r2"}}
+SCORES = {LAND_USE: "miou", VOLUME: "r2"}
 FOLDS = [names_of(8, 8), [f"lima_{col + 20}_{row}" for col in range(8) for row in range(8)]]
 
 
@@ -43,21 +42,29 @@ def test_verdict_needs_the_difference_and_its_interval(difference, interval, at_
     assert verdict_of(difference, interval, at_least) == verdict
 
 
-def benchmark(folder: Path, cells: dict[tuple, dict[str, object]], city: str = "lima") -> Path:
+def benchmark(folder: Path, cells: dict[tuple, float], city: str = "lima") -> Path:
     """Write a benchmark of (task, row, keys...) -> skill; two folds, two seeds."""
-    rows = []
-    for number, ((task, row, *keys), about) in enumerate(cells.items()):
+    records = []
+    for number, ((task, row, *keys), skill) in enumerate(cells.items()):
+        runs = []
         for fold, names in enumerate(FOLDS, 1):
-            runs = [_run(task, names, about["skill"], seed) for seed in (0, 1)]
-            own = evaluation_folder(folder / f"cell_{number}" / f"fold_{fold}", *runs)
-            rows += [{"task": task, "row": row, "training": "pretrained", "labels": "all",
-                      "removed": 0, "shifted": 0, "trained_with_removal": False, **dict(keys),
-                      "fold": f"{fold}/2", "seed": seed, "figures": {TASKS[task]["score"]: 0.5},
-                      "folder": None if about.get("bare") else
-                      str((own / f"seed_{seed}").relative_to(folder))} for seed in (0, 1)]
-    write_json(folder / "results.json", {"study": "benchmark", "city": city, "tasks": TASKS,
-                                         "rows": rows})
+            own = evaluation_folder(folder / f"runs/{number}/fold-{fold}",
+                                    *(_run(task, names, skill, seed) for seed in (0, 1)))
+            if row == "statistics":
+                _without_tallies(own)
+            runs += [{"fold": f"{fold}/2", "seed": seed, "folder": str(own.relative_to(folder))}
+                     for seed in (0, 1)]
+        records.append({"task": task, "row": row, "training": "pretrained", "labels": "all",
+                        "removed": 0.0, "shifted": 0, "trained_with_removal": 0, "text": "hash",
+                        **dict(keys), "score": SCORES[task], "mean": {SCORES[task]: 0.5},
+                        "runs": runs})
+    write_json(folder / "results.json", {"benchmark": city, "cells": records})
     return folder
+
+
+def _without_tallies(folder: Path) -> None:
+    for path in folder.glob("seed_*/tiles.safetensors"):
+        path.unlink()
 
 
 def _run(task: str, names: list[str], skill: float, seed: int) -> Tallies:
@@ -67,22 +74,18 @@ def _run(task: str, names: list[str], skill: float, seed: int) -> Tallies:
     return estimated(names, noise * 20 / (1 + skill))
 
 
-def cell(skill: float, **more: object) -> dict[str, object]:
-    return {"skill": skill, **more}
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Fusion beats the image, pretraining does not pay, fine is as good as global, statistics have
     no tallies."""
     return benchmark(tmp_path_factory.mktemp("benchmark"), {
-        (LAND_USE, "image"): cell(1), (LAND_USE, "osm"): cell(0.5), (LAND_USE, "fusion"): cell(2),
-        (LAND_USE, "fine"): cell(2), (LAND_USE, "plus"): cell(4),
-        (LAND_USE, "fusion", ("labels", 50)): cell(1),
-        (LAND_USE, "fusion", ("labels", "50"), ("training", "scratch")): cell(2),
-        (LAND_USE, "fusion", ("removed", 1.0)): cell(0.1),
-        (LAND_USE, "statistics", ("training", "none")): cell(0, bare=True),
-        (VOLUME, "image"): cell(1), (VOLUME, "osm"): cell(3), (VOLUME, "fusion"): cell(2)})
+        (LAND_USE, "image"): 1, (LAND_USE, "osm"): 0.5, (LAND_USE, "fusion"): 2,
+        (LAND_USE, "fine"): 2, (LAND_USE, "plus"): 4,
+        (LAND_USE, "fusion", ("labels", "50")): 1,
+        (LAND_USE, "fusion", ("labels", "50"), ("training", "scratch")): 2,
+        (LAND_USE, "fusion", ("removed", 1.0)): 0.1,
+        (LAND_USE, "statistics", ("training", "none")): 0,
+        (VOLUME, "image"): 1, (VOLUME, "osm"): 3, (VOLUME, "fusion"): 2})
 
 
 def attention(folder: Path, lift: float, placement: str = "tile", city: str = "lima") -> Path:
@@ -184,10 +187,11 @@ def _drop(path: Path, **changes: object) -> None:
 
 @pytest.mark.parametrize(("spoil", "message"), [
     (lambda at: (at / "b" / "results.json").unlink(), "results.json: cannot be read"),
-    (lambda at: _drop(at / "b" / "results.json", rows=[]), "rows is [], expected a list of 1"),
-    (lambda at: _drop(at / "b" / "results.json", rows=[
-        {"task": "x", "row": "y", "fold": 1, "seed": 0, "figures": {}, "folder": "../away"}]),
-     "rows[0].folder is \"../away\", expected a path inside the folder or null"),
+    (lambda at: _drop(at / "b" / "results.json", cells=[]), "cells is [], expected a list of 1"),
+    (lambda at: _drop(at / "b" / "results.json", cells=[
+        {"task": "x", "row": "y", "score": "r2", "mean": {}, "runs": [
+            {"fold": "1/2", "seed": 0, "folder": "../away"}]}]),
+     "cells[0].runs[0].folder is \"../away\", expected a path inside the folder"),
     (lambda at: (at / "a" / "attention.csv").write_text("tile\nlima_0_0\n"),
      "attention.csv: cannot be read as a table of objects"),
     (lambda at: (at / "a" / "results.json").write_text("{}"), "network is missing"),
@@ -195,7 +199,7 @@ def _drop(path: Path, **changes: object) -> None:
     (lambda at: (at / "page.md").unlink(), "page.md: cannot be read as Markdown"),
 ])
 def test_bad_inputs_end_with_one_line_and_write_nothing(tmp_path, capsys, spoil, message):
-    benchmark(tmp_path / "b", {(LAND_USE, "image"): cell(1), (LAND_USE, "fusion"): cell(2)})
+    benchmark(tmp_path / "b", {(LAND_USE, "image"): 1, (LAND_USE, "fusion"): 2})
     attention(tmp_path / "a", 1.2)
     (tmp_path / "page.md").write_text("# T\n")
     spoil(tmp_path)
