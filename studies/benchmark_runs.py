@@ -153,6 +153,7 @@ class Bench:
                 folder = self.pretraining(recipe, text, seed)
                 keys = {"data_path": self.roots[text], "experiment": "own_city", "recipe": recipe,
                         "image_encoder": self.cfg.image_encoder, "total_epoch": epochs,
+                        "image_size": self.cfg.tile_px,
                         "save_every": epochs, "picture_every": epochs, "seed": seed,
                         "num_workers": 0, "accelerator": self.cfg.accelerator, "devices": 1,
                         "save_root_dir": folder.parent, "save_dir": folder.name}
@@ -205,7 +206,8 @@ class Bench:
         checkpoint = None if scratch else str(
             _newest(self.pretraining(row.recipe, cell.text, seed)))
         return replace(
-            base, data_root=str(self.roots[cell.text]), fold=f"{fold}/{self.cfg.folds}",
+            base, data_root=str(self.roots[cell.text]), image_size=self.cfg.tile_px,
+            fold=f"{fold}/{self.cfg.folds}",
             train_file=list_of(cell.labels), seeds=[seed], modality=row.modality,
             mode=MODES[cell.training], checkpoint=checkpoint, epochs=epochs,
             image_encoder=self.cfg.image_encoder if scratch else None,
