@@ -67,7 +67,8 @@ class Backbone(nn.Module):
         self.feature_info = [
             {"module": f"{_ENCODER}blocks.{number}", "num_chs": rose.width,
              "reduction": encoder.patch} for number in range(self.depth)]
-        parameters = registry.load(registry.MODALITIES[modality].home).parameters
+        representation = registry.load(registry.MODALITIES[modality].home)
+        parameters = representation.trained("tokens", rose)
         for name, parameter in rose.named_parameters():
             parameter.requires_grad_(name.startswith(parameters))
         usual = "token" if self.num_prefix_tokens else "avg"

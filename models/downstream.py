@@ -37,7 +37,7 @@ class Downstream(nn.Module):
         self.extra = representation.extra and representation.extra(rose, channels)
         self.modality = registry.MODALITIES[modality]
         self.frozen = False
-        trained = representation.trained(self.gives)
+        trained = representation.trained(self.gives, rose)
         for name, parameter in rose.named_parameters():
             parameter.requires_grad_(name.startswith(trained))
 

@@ -110,7 +110,8 @@ class ImageFromOsmBlock(_Norms):
         self.k2q_attn = SingleKeyAttention(dim, dim // 2)
 
     def forward(self, query: Tensor, tokens: Tensor, query_pe: Tensor, key_pe: Tensor,
-                fill: Callable | None = None) -> tuple[Tensor, Tensor]:
+                fill: Callable | None = None,
+                placed: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the block to a batch of tiles; return Q [B, 1, D] and K [B, T, D].
 
         Args:
@@ -118,13 +119,17 @@ class ImageFromOsmBlock(_Norms):
             tokens: [B, V, D] image tokens.
             key_pe: [T, D] position codes of all T tokens.
             fill: a `MaskFill` that makes all T tokens from the V given; None if V = T.
+            placed: [B, T, D] of `place`, the objects that cover each token (placement=coverage),
+                which the token attends to beside the graph token; None: to that alone.
         """
         fill = fill or _apply
         keys = fill(tokens)                                                             # [B, T, D]
         keys = self.norm1(keys + self._attend_self(tokens, key_pe, fill))
         query = self.norm2(query + self.q2k_attn.from_few_queries(query + query_pe, keys + key_pe,
                                                                   keys))
-        keys = self.norm3(keys + self.k2q_attn(query))
+        # A_k2q to several keys whose weights are given is linear in their sum
+        message = self.k2q_attn(query if placed is None else query + placed)
+        keys = self.norm3(keys + message)
         return query, self.norm4(self.mlp(keys))
 
     def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable) -> Tensor:
@@ -230,6 +235,12 @@ def node_mean(nodes: Tensor, weights: Tensor, pad: "NodePadding") -> Tensor:
     """
     weights = pad(weights)                                              # [B, S, T], 0 where padded
     return weights.transpose(1, 2) @ pad(nodes) / weights.sum(1)[..., None]
+
+
+def place(nodes: Tensor, shares: Tensor, pad: "NodePadding") -> Tensor:
+    """Return [B, 1 + T, F], the sum of each tile's nodes [M, F] at each patch, weighted by the
+    shares [M, T] of it that they cover; 0 for CLS and where no node is."""
+    return F.pad(pad(shares).transpose(1, 2).to(nodes.dtype) @ pad(nodes), (0, 0, 1, 0))
 
 
 class NodePadding:

@@ -38,6 +38,7 @@ class Representation:
     width: Callable[[Rose], int] = attrgetter("width")  # returns D for a Rose
     vector_width: Callable[[Rose], int] | None = None  # of vectors, if it is another
     vector_parameters: tuple[str, ...] = ()  # further ones, on which vectors alone depend
+    placed_parameters: tuple[str, ...] = ()  # further ones, if objects are placed by coverage
     # makes a trained module that the modality needs beside the Rose, of the channels of `OsmRaster`
     extra: Callable[[Rose, Sequence[str]], nn.Module] | None = None
 
@@ -46,9 +47,10 @@ class Representation:
         of_vector = self.vector_width if gives == "vector" else None
         return (of_vector or self.width)(rose)
 
-    def trained(self, gives: str) -> tuple[str, ...]:
+    def trained(self, gives: str, rose: Rose) -> tuple[str, ...]:
         """Return the prefixes of the Rose's parameters that "tokens" or "vector" depend on."""
-        return (*self.parameters, *(self.vector_parameters if gives == "vector" else ()))
+        return (*self.parameters, *(self.vector_parameters if gives == "vector" else ()),
+                *(self.placed_parameters if rose.placement == "coverage" else ()))
 
 
 def osm_tokens(rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
@@ -103,7 +105,7 @@ def fused_layers(mode: str) -> Callable[[Rose, Tensor, Batch], list[Tensor]]:
 
 
 _IMAGE = ("image_encoder.",)
-_NODES = ("osm_encoder.conv.", "osm_encoder.norm.")
+_NODES = ("osm_encoder.conv", "osm_encoder.norm")  # of one layer or two
 _READOUT = ("osm_encoder.readout.",)
 
 IMAGE = Representation(_IMAGE,
@@ -118,7 +120,7 @@ GLOBAL_FUSION = Representation(
     (*_IMAGE, *_NODES, *_READOUT, "graph_token_proj.", "token_proj.", "image_block."),
     tokens=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 1:],
     vector=lambda rose, images, graphs: rose.fuse(images, graphs, "global")[:, 0],
-    layers=fused_layers("global"))
+    placed_parameters=("node_proj.",), layers=fused_layers("global"))
 FINE_FUSION = Representation(
     (*_IMAGE, *_NODES, "token_proj.", "node_proj.", "osm_block.self_attn.",
      "osm_block.q2k_attn.", "osm_block.norm1.", "osm_block.norm2."),

@@ -12,7 +12,14 @@ from torch_geometric.data import Batch
 from models import masking, registry
 from models.block import DecoderBlock, vit_block
 from models.coverage import patch_shares
-from models.fusion import HEADS, ImageFromOsmBlock, NodePadding, OsmFromImageBlock, node_mean
+from models.fusion import (
+    HEADS,
+    ImageFromOsmBlock,
+    NodePadding,
+    OsmFromImageBlock,
+    node_mean,
+    place,
+)
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
 from models.masking import MaskFill, take_tokens
@@ -102,7 +109,7 @@ class Rose(nn.Module):
                                   contrast=contrast, neighbours=neighbours, osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
-        self.image_target, self.osm_loss = image_target, osm_loss
+        self.placement, self.image_target, self.osm_loss = placement, image_target, osm_loss
 
         self.image_encoder = ImageEncoder(image_encoder, pretrained,
                                           self.build.get("image_positions", "rose"),
@@ -201,8 +208,7 @@ class Rose(nn.Module):
         shown_tokens, all_tokens = self.image_encoder.encode(patches.take(shown), patches)
         masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)            # [N, 128]
         osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid)
-        keys = self._image_from_osm(shown_tokens, shown, length,
-                                    self.osm_encoder.read_out(nodes, graphs), grid)
+        keys = self._image_from_osm(shown_tokens, shown, length, nodes, graphs, grid)
         hidden_pred = self._decode(keys, hidden)
         target = pixels
         if self.image_target == "latent":
@@ -270,13 +276,23 @@ class Rose(nn.Module):
         if mode == "global":
             token = self.graph_token_proj(encoded.readout)[:, None]                     # [B, 1, D]
             positions = token_code(self.width, grid, images.device)
-            return self.image_block(token, tokens, token, positions)[1]
+            placed = self.place_objects(encoded.nodes, graphs, grid)
+            return self.image_block(token, tokens, token, positions, placed=placed)[1]
         patches = tokens[:, 1:]                                                         # [B, L, D]
         if self.fine_input == "double":
             patches = self.token_proj(patches)
         weights = self._nearness(graphs, grid)                                           # [N, L]
         return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
                                    NodePadding(graphs.batch, len(images)))
+
+    def place_objects(self, nodes: Tensor, graphs: Batch,
+                      grid: tuple[int, int]) -> Tensor | None:
+        """Return [B, 1 + L, D], the projected nodes [N, graph_out_dim] where they are, weighted by
+        the share of each patch that they cover; None with placement=tile."""
+        if self.placement == "tile":
+            return None
+        return place(self.node_proj(nodes), patch_shares(graphs, grid),
+                     NodePadding(graphs.batch, graphs.num_graphs))
 
     def osm_patches(self, nodes: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """Return [B, L, graph_out_dim], each patch's mean of its tile's nodes [N, graph_out_dim].
@@ -304,16 +320,18 @@ class Rose(nn.Module):
         _, attention = self._attend_image(tokens, embeddings, graphs, nodes[order], grid)
         return attention[order.argsort()]
 
-    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, readout: Tensor,
-                        grid: tuple[int, int]) -> Tensor:
+    def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, nodes: Tensor,
+                        graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """Return the decoder's input [B, 1 + L, D], from tokens [B, 1 + V, D] of the visible
-        patches [B, V] of L, and the OSM readout."""
+        patches [B, V] of L, and the OSM nodes [N, graph_out_dim]."""
         tokens = self.token_proj(tokens)
         position = torch.cat([shown.new_zeros(len(shown), 1), shown + 1], dim=1)  # CLS is visible
         fill = MaskFill(self.image_mask_token, position, 1 + length)
+        readout = self.osm_encoder.read_out(nodes, graphs)
         token = self.graph_token_proj(readout)[:, None]                                 # [B, 1, D]
         positions = token_code(self.width, grid, tokens.device)                        # [1 + L, D]
-        _, keys = self.image_block(token, tokens, token, positions, fill)
+        _, keys = self.image_block(token, tokens, token, positions, fill,
+                                   self.place_objects(nodes, graphs, grid))
         return keys + positions
 
     def _decode(self, keys: Tensor, patches: Tensor) -> Tensor:

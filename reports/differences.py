@@ -43,7 +43,7 @@ def _table(name: str, records: Sequence[Mapping[str, Any]]) -> Markup:
         if math.isfinite(value)), default=0.0) or 1.0
     rows = [[record["cell"], record["minus"], _number(record["difference"]),
              "real" if record["real"] else "may be chance", _interval(record),
-             _drawn(record, reach)] for record in records]
+             drawn_interval(record, reach)] for record in records]
     content = table(["model", "minus", f"difference in {label_of(name)}", "it is",
                      "95 % interval", "around 0"], rows, sortable=True)
     return element("div", content, class_="differences tall" if len(rows) > 14 else "differences")
@@ -58,8 +58,9 @@ def _interval(record: Mapping[str, Any]) -> str | None:
     return f"[{', '.join(map(format_number, interval))}]" if interval else None
 
 
-def _drawn(record: Mapping[str, Any], reach: float) -> Markup:
-    """Return the interval as a bar, 0 in the middle and `reach` at either end."""
+def drawn_interval(record: Mapping[str, Any], reach: float) -> Markup:
+    """Return the interval as a bar, 0 in the middle and `reach` at either end; one that does not
+    hold 0 in colour."""
     def place(value: float) -> float:
         return 50 * (1 + max(-1.0, min(1.0, value / reach)))
 
@@ -67,7 +68,7 @@ def _drawn(record: Mapping[str, Any], reach: float) -> Markup:
     bar = dot = None
     if interval:
         low, high = map(place, interval)
-        bar = element("i", class_="bar real" if record["real"] else "bar",
+        bar = element("i", class_="bar" if interval[0] <= 0 <= interval[1] else "bar real",
                       style=f"left:{low:.1f}%;width:{high - low:.1f}%")
     if math.isfinite(difference):
         dot = element("i", class_="dot", style=f"left:{place(difference):.1f}%")

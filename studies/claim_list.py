@@ -18,8 +18,15 @@ RECIPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "plus": {FUSION: ("plus",), FINE: ("plus_fine",), IMAGE: ("plus_image", "image")},
 }
 PLAIN = {"training": "pretrained", "labels": "all", "removed": 0, "shifted": 0,
-         "trained_with_removal": False}
-_UNTRAINED = ("statistics", "patch_mlp")  # rows without a network that could be pretrained
+         "trained_with_removal": 0, "text": "hash"}
+# (what is measured, title, case, by how much it must exceed 1, the share of chance; an aim)
+OWN_PLACE = (
+    ("attention", "Objects look at their own place", "", 0.0, False),
+    ("global", "The fused image hears of objects at their place", "global fusion", 0.0, False),
+    ("fine", "The fused image hears of objects at their place", "fine fusion", 0.0, False),
+    ("attention", "Objects look at their own place, 3 times chance", "", 2.0, True),
+)
+_UNTRAINED = ("statistics", "patch_mlp")  # rows that could not be pretrained
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
     python -m studies.claims runs=[runs/benchmark]
     python -m studies.claims runs=[runs/benchmark,runs/benchmark_sample] \\
-        attention=[runs/attention_rose,runs/attention_plus] page=docs/results.md
+        attention_runs=[runs/attention_rose,runs/attention_plus] page=docs/results.md
 
-`runs` are folders of finished benchmarks, one a city; `attention` folders of `python -m
+`runs` are folders of finished benchmarks, one a city; `attention_runs` those of `python -m
 studies.attention`, whose network and city say which column they are of. Differences are paired by
 tile, over folds and seeds (evaluation/intervals.py). Outputs are in `out`; `page=` names a
 Markdown file in which the section between the marks is written anew, and nothing else.
@@ -21,7 +21,7 @@ from utils.locks import alone_in
 def main(cfg: ClaimsConfig) -> None:
     # these import torch, for which --help and a mistyped key need not wait
     from studies.association import attention_runs
-    from studies.benchmark_rows import Benchmark
+    from studies.claim_cells import Benchmark
     from studies.claim_list import claims
     from studies.claims_report import in_words, write
     from studies.verdicts import verdicts, verdicts_on_attention
@@ -29,7 +29,7 @@ def main(cfg: ClaimsConfig) -> None:
     with alone_in(Path(cfg.out), "out"):
         judged = [verdict for folder in cfg.runs
                   for verdict in verdicts(Benchmark(Path(folder)), claims())]
-        associations = attention_runs(cfg.attention or [])
+        associations = attention_runs(cfg.attention_runs or [])
         judged += verdicts_on_attention(associations)
         write(cfg, judged, associations)
         print(in_words(cfg, judged, associations))

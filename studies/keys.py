@@ -182,6 +182,22 @@ class DifferencesConfig:
 
 
 @dataclass
+class ClaimsConfig:
+    """Keys of `python -m studies.claims`."""
+
+    runs: list[str] = in_asked(meaning="folders of finished benchmarks, one a city, e.g. "
+                                       "[runs/benchmark]", items=(1, 100),
+                               why="folders of finished benchmarks, as a list")
+    attention_runs: list[str] | None = in_asked(
+        None, "folders of `python -m studies.attention`, for the claims about it, e.g. "
+              "[runs/attention]; several of one city and recipe, as of seeds, are taken together",
+        items=(1, 100))
+    out: str = in_outputs("runs/claims", "folder of claims.md, claims.csv, results.json and a page")
+    page: str | None = in_outputs(None, "a page in Markdown whose section of claims is written "
+                                        "anew, e.g. docs/results.md; null: none")
+
+
+@dataclass
 class CityConfig:
     """Keys of `python -m studies.city`; keys of the preparation and of maps can be given, too."""
 
@@ -256,6 +272,9 @@ BENCHMARK = Program(
 DIFFERENCES = Program(
     "differences", DifferencesConfig, "Which differences between two evaluations are real.",
     "python -m studies.differences a=runs/x b=runs/y")
+CLAIMS = Program(
+    "claims", ClaimsConfig, "Which of the claims hold, with intervals, in one table.",
+    "python -m studies.claims runs=[runs/benchmark]", folder=("", "out"))
 ATTENTION = Program(
     "attention", AttentionConfig, "Where OSM objects look in the image, drawn and as one number.",
     "python -m studies.attention checkpoint=C data_root=D", choices=(SAMPLE,),

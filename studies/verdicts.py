@@ -6,13 +6,15 @@ is real and smaller. Everything else may be chance.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from studies.benchmark_rows import Benchmark, Cell
-from studies.claim_list import RECIPES, Claim, Model
-from studies.differences import compared
+from evaluation.intervals import intervals, sampled_figures
+from studies.association import Association, Shares
+from studies.claim_cells import Benchmark, Cell
+from studies.claim_list import OWN_PLACE, RECIPES, Claim, Model
+from studies.differences import mean_figures
 
 HOLDS, FAILS, CHANCE, UNKNOWN = "holds", "fails", "may be chance", "no interval"
 
@@ -61,30 +63,43 @@ def verdicts(benchmark: Benchmark, claims: Iterable[Claim]) -> list[Verdict]:
 
 
 def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
-    task = benchmark.tasks.get(claim.task)
-    a = _rows_of(benchmark, claim.task, claim.a, recipe)
-    rivals = [rows for model in claim.b if (rows := _rows_of(benchmark, claim.task, model, recipe))]
-    if task is None or a is None or len(rivals) < len(claim.b):
+    a = _cell_of(benchmark, claim.task, claim.a, recipe)
+    rivals = [cell for model in claim.b if (cell := _cell_of(benchmark, claim.task, model, recipe))]
+    if a is None or len(rivals) < len(claim.b):
         return None
-    figure = task["score"]
-    b = max(rivals, key=lambda rows: rows[1].figures.get(figure, math.nan))
-    values = [cell.figures.get(figure, math.nan) for _, cell in (a, b)]
-    paired = None
-    if a[1].tiles == b[1].tiles:
-        paired = compared("a", "b", figure, {name: cell.figures for name, (_, cell) in
-                                             (("a", a), ("b", b))},
-                          {"a": a[1].samples, "b": b[1].samples})
-    difference = values[0] - values[1]
-    interval = paired.interval if paired else None
-    return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim, task["title"],
-                   figure, a[0], values[0], b[0], values[1], claim.at_least, difference, interval,
-                   len(a[1]), verdict_of(difference, interval, claim.at_least))
+    b = max(rivals, key=lambda cell: cell.value)
+    difference, interval = a.value - b.value, a.interval_of_difference(b)
+    return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
+                   claim.task.replace("_", " "), a.score, a.record["row"], a.value,
+                   b.record["row"], b.value, claim.at_least, difference, interval, a.runs,
+                   verdict_of(difference, interval, claim.at_least))
 
 
-def _rows_of(benchmark: Benchmark, task: str, model: Model,
-             recipe: str) -> tuple[str, Cell] | None:
-    """Return the name of a model's row and its runs, or None if the benchmark has none."""
-    for row in RECIPES[recipe].get(model.row, (model.row,)):
-        if cell := benchmark.cell(task, model.columns(row)):
-            return row, cell
-    return None
+def _cell_of(benchmark: Benchmark, task: str, model: Model, recipe: str) -> Cell | None:
+    """Return the cell of a model; None if the benchmark has none."""
+    cells = (benchmark.cell({"task": task, **model.columns(row)})
+             for row in RECIPES[recipe].get(model.row, (model.row,)))
+    return next(filter(None, cells), None)
+
+
+def verdicts_on_attention(associations: Sequence[Association]) -> list[Verdict]:
+    """Return the verdicts on where objects look, and where the fused image hears of them, against
+    chance; networks of one city and recipe, as of several seeds, are taken together."""
+    groups: dict[tuple[str, str], list[Association]] = {}
+    for each in associations:
+        groups.setdefault((each.city, each.recipe), []).append(each)
+    return [_on_shares(city, recipe, title, case, at_least, aim,
+                       [each.shares[name] for each in group if name in each.shares])
+            for (city, recipe), group in groups.items()
+            for name, title, case, at_least, aim in OWN_PLACE
+            if any(name in each.shares for each in group)]
+
+
+def _on_shares(city: str, recipe: str, title: str, case: str, at_least: float, aim: bool,
+               runs: Sequence[Shares]) -> Verdict:
+    lift = mean_figures(runs)["lift"]
+    samples = sampled_figures(runs)
+    interval = intervals({"lift": samples["lift"] - 1}).get("lift") if samples else None
+    return Verdict(city, recipe, title, case, aim, "all objects", "times chance", recipe, lift,
+                   "chance", 1.0, at_least, lift - 1, interval, len(runs),
+                   verdict_of(lift - 1, interval, at_least))

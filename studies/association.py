@@ -1,0 +1,98 @@
+"""The outputs of attention studies as figures with intervals: how far objects and their places are
+tied, by city and recipe."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.tallies import places
+from utils.contents import (
+    MOST_BYTES,
+    Anything,
+    Either,
+    Fields,
+    Items,
+    Null,
+    Number,
+    Table,
+    Text,
+    read_json,
+)
+from utils.errors import CheckpointError
+
+ATTENTION, CHANGE = "attention.csv", "change.csv"
+_NUMBER = Either([Number(), Null()])
+_ADDS = Fields({"norm_share": _NUMBER, "varies": _NUMBER}, {"weights": Items([Number(), Number()])})
+_STUDY = Fields({"network": Table(Anything()), "cities": Items(Text(), least=1),
+                 "fusions": Table(Fields({"lift": _NUMBER}))},
+                {"lift": _NUMBER, "adds": Table(_ADDS)})
+_REMEDY = "make it again with `python -m studies.attention`"
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What objects have on their own boxes, summed by tile, as `sampled_figures` takes it.
+
+    Attributes:
+        names: of the tiles.
+        cells: int64 [n, 2], of `places`.
+        moments: float64 [n, 2], sums over a tile's objects of the share inside the box, and of
+            the box's share of the tile.
+    """
+
+    names: tuple[str, ...]
+    cells: np.ndarray
+    moments: np.ndarray
+
+    def figures(self, sums: np.ndarray) -> dict[str, np.ndarray]:
+        """Return {"lift": [...]} of sums of moments [..., 2]: times what chance would give."""
+        return {"lift": sums[..., 0] / sums[..., 1]}
+
+
+@dataclass(frozen=True)
+class Association:
+    """An attention study: of what network, and its shares of attention and of change."""
+
+    folder: Path
+    city: str
+    recipe: str
+    record: dict[str, Any]
+    shares: dict[str, Shares]  # "attention", and the change of each fusion
+
+
+def attention_runs(folders: Sequence[str]) -> list[Association]:
+    """Return the attention studies in folders; raise CheckpointError if one cannot be read."""
+    return [_read(Path(folder)) for folder in folders]
+
+
+def _read(folder: Path) -> Association:
+    record = read_json(folder / "results.json", _STUDY, _REMEDY, CheckpointError)
+    recipe = "plus" if record["network"].get("placement") == "coverage" else "rose"
+    changed = {fusion: _shares(folder / CHANGE, "change_share", fusion)
+               for fusion in record["fusions"]}
+    return Association(folder, ", ".join(record["cities"]), recipe, record,
+                       {"attention": _shares(folder / ATTENTION, "attention_share"), **changed})
+
+
+def _shares(path: Path, column: str, fusion: str | None = None) -> Shares:
+    """Return the sums over the objects of each tile in a table, of one fusion if it has several."""
+    sums: dict[str, np.ndarray] = {}
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"the file is larger than {MOST_BYTES} bytes")
+        with path.open(newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                pair = np.array([float(row[column]), float(row["box_share"])])
+                if pair[1] > 0 and row.get("fusion") == fusion:
+                    sums[row["tile"]] = sums.get(row["tile"], np.zeros(2)) + pair
+        if not sums:
+            raise ValueError("no object in it has a box")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a table of objects ({error}), expected "
+                              f"the columns tile, box_share and {column}; {_REMEDY}") from error
+    names = tuple(sums)
+    return Shares(names, places(names, names), np.stack([*sums.values()]))

@@ -1,0 +1,125 @@
+"""What the claims leave: a section in Markdown, also in a page of the docs, claims.csv,
+results.json and a page for the browser."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from reports import REPORT, write_report
+from reports.claims import CLAIMED, held, shown
+from studies.association import Association
+from studies.claim_list import RECIPES
+from studies.keys import ClaimsConfig
+from studies.reasons import HEADER, measured
+from studies.verdicts import Verdict
+from utils.errors import ReportError, one_line
+from utils.files import replacing
+from utils.outputs import write_csv, write_json
+from utils.tables import NOTHING, label_of, markdown_table
+
+BEGIN, END = "<!-- claims: written by python -m studies.claims -->", "<!-- end of claims -->"
+TITLE = "What is claimed, and what holds"
+_MOST_PAGE = 4 << 20  # bytes of a Markdown file
+
+
+def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
+          associations: Sequence[Association]) -> None:
+    """Write all outputs, each whole or absent.
+
+    Raise ReportError, before anything is written, if the page cannot be rewritten.
+    """
+    section = in_markdown(cfg, verdicts, associations)
+    page = with_section(Path(cfg.page), section) if cfg.page else None
+    folder = Path(cfg.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_csv(folder / "claims.csv", [_flat(verdict) for verdict in verdicts])
+    write_json(folder / "results.json", {
+        CLAIMED: [verdict.record for verdict in verdicts],
+        "measured": [dict(zip(HEADER, row, strict=True)) for row in measured(associations)],
+        "runs": list(cfg.runs),
+        "attention": list(cfg.attention_runs or []), "config": asdict(cfg)})
+    with replacing(folder / "claims.md") as temporary:
+        temporary.write_text(section, encoding="utf-8")
+    write_report([folder], folder / REPORT)
+    if page is not None:
+        with replacing(Path(cfg.page)) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+
+
+def in_words(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
+             associations: Sequence[Association]) -> str:
+    """Return the section as it is printed, and where the outputs are."""
+    page = f"; the section between its marks in {cfg.page}" if cfg.page else ""
+    return (f"{in_markdown(cfg, verdicts, associations)}\nOutputs in {cfg.out}: {REPORT}, a page "
+            f"for the browser, claims.md, claims.csv, results.json{page}")
+
+
+def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
+                associations: Sequence[Association]) -> str:
+    """Return the section: the paper's claims, the aims, and reasons."""
+    command = f"python -m studies.claims runs=[{','.join(cfg.runs)}]" + (
+        f" attention_runs=[{','.join(cfg.attention_runs)}]" if cfg.attention_runs else "")
+    lines = [f"## {TITLE}", "", f"    {command}", "",
+             "Each figure is a difference, with its 95 % interval over folds and seeds, paired by "
+             "tile (block bootstrap). A claim *holds* if the interval excludes 0 (of an aim: and "
+             "the difference is as large as asked), *fails* if the interval excludes what is "
+             "claimed or a real difference is too small, and else *may be chance*. "
+             f"{held(verdict.record for verdict in verdicts)}"]
+    for aim, name in ((False, "of the paper"), (True, "beyond the paper (aim)")):
+        chosen = [verdict for verdict in verdicts if verdict.aim is aim]
+        if chosen:
+            lines += ["", _pivot(f"claim {name}", chosen)]
+    if because := measured(associations):
+        lines += ["", "Why, as measured in the networks (the weights are the 5 and 95 % of all "
+                  "objects and patches):", "", markdown_table(HEADER, because)]
+    return "\n".join([*lines, ""])
+
+
+def with_section(page: Path, section: str) -> str:
+    """Return the text of a page whose marked section is `section`; without marks it is put below
+    the page's title. Raise ReportError if the page cannot be read, or has one mark alone."""
+    try:
+        if page.stat().st_size > _MOST_PAGE:
+            raise ValueError(f"it is larger than {_MOST_PAGE} bytes")
+        text = page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ReportError(f"page={page}: cannot be read as Markdown ({one_line(error)}), expected "
+                          "the page in which the section is to stand; give another page=, or "
+                          "leave it out") from error
+    marked = f"{BEGIN}\n{section}{END}\n"
+    if text.count(BEGIN) != text.count(END) or text.count(BEGIN) > 1:
+        raise ReportError(f"page={page}: has {text.count(BEGIN)} marks {BEGIN} and "
+                          f"{text.count(END)} marks {END}, expected one of each or none; mend the "
+                          "page")
+    if BEGIN in text:
+        before, _, rest = text.partition(BEGIN)
+        _, _, after = rest.partition(f"{END}\n")
+        return before + marked + after
+    title, newline, rest = text.partition("\n")
+    return f"{title}{newline}\n{marked}{rest}"
+
+
+def _pivot(heading: str, verdicts: Sequence[Verdict]) -> str:
+    """Return a table with a row a claim and case, and a column a city and recipe."""
+    recipes = [*RECIPES]
+    cities = list(dict.fromkeys(each.city for each in verdicts))
+    columns = sorted({(each.city, each.recipe) for each in verdicts},
+                     key=lambda column: (cities.index(column[0]), recipes.index(column[1])))
+    rows: dict[tuple[Any, ...], dict[tuple[str, str], str]] = {}
+    for each in verdicts:
+        least = f" by {each.at_least:+g}" if each.at_least and each.figure != "times chance" else ""
+        where = ", ".join(filter(None, (f"{each.task} ({label_of(each.figure)})", each.case)))
+        rows.setdefault((each.title + least, where), {})[each.city, each.recipe] = shown(
+            each.record)
+    return markdown_table([heading, "of", *(f"{recipe}, {city}" for city, recipe in columns)], [
+        [title, where, *(cells.get(column, NOTHING) for column in columns)]
+        for (title, where), cells in rows.items()])
+
+
+def _flat(verdict: Verdict) -> dict[str, Any]:
+    low, high = verdict.interval or ("", "")
+    record = {name: value for name, value in verdict.record.items() if name != "interval"}
+    return {**record, "low": low, "high": high}
+
+

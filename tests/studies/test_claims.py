@@ -1,0 +1,213 @@
+"""The claims: verdicts, the rows they compare, the table in a page, and what is refused."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evaluation.tallies import Tallies
+from studies import claims
+from studies.association import attention_runs
+from studies.claim_cells import Benchmark
+from studies.claim_list import LAND_USE, VOLUME
+from studies.claim_list import claims as all_claims
+from studies.claims_report import BEGIN, END, with_section
+from studies.verdicts import CHANCE, FAILS, HOLDS, UNKNOWN, verdict_of, verdicts
+from tests.evaluation.tallying import estimated, evaluation_folder, names_of, segmented
+from utils.outputs import write_csv, write_json
+
+SCORES = {LAND_USE: "miou", VOLUME: "r2"}
+FOLDS = [names_of(8, 8), [f"lima_{col + 20}_{row}" for col in range(8) for row in range(8)]]
+
+
+@pytest.mark.parametrize(("difference", "interval", "at_least", "verdict"), [
+    (0.02, (0.01, 0.03), 0, HOLDS),
+    (0.02, (-0.01, 0.05), 0, CHANCE),
+    (-0.02, (-0.05, 0.01), 0, CHANCE),
+    (-0.02, (-0.03, -0.01), 0, FAILS),
+    (0.06, (0.01, 0.11), 0.05, HOLDS),
+    (0.04, (0.01, 0.11), 0.05, FAILS),    # real, and too small
+    (0.02, (-0.01, 0.04), 0.05, FAILS),   # as much as 0.05 is excluded
+    (0.02, (-0.01, 0.06), 0.05, CHANCE),
+    (-0.002, (-0.008, 0.004), -0.01, HOLDS),
+    (-0.002, (-0.018, 0.014), -0.01, CHANCE),
+    (-0.03, (-0.04, -0.02), -0.01, FAILS),
+    (0.02, None, 0, UNKNOWN),
+    (float("nan"), (0, 1), 0, UNKNOWN),
+])
+def test_verdict_needs_the_difference_and_its_interval(difference, interval, at_least, verdict):
+    assert verdict_of(difference, interval, at_least) == verdict
+
+
+def benchmark(folder: Path, cells: dict[tuple, float], city: str = "lima") -> Path:
+    """Write a benchmark of (task, row, keys...) -> skill; two folds, two seeds."""
+    records = []
+    for number, ((task, row, *keys), skill) in enumerate(cells.items()):
+        runs = []
+        for fold, names in enumerate(FOLDS, 1):
+            own = evaluation_folder(folder / f"runs/{number}/fold-{fold}",
+                                    *(_run(task, names, skill, seed) for seed in (0, 1)))
+            if row == "statistics":
+                _without_tallies(own)
+            runs += [{"fold": f"{fold}/2", "seed": seed, "folder": str(own.relative_to(folder))}
+                     for seed in (0, 1)]
+        records.append({"task": task, "row": row, "training": "pretrained", "labels": "all",
+                        "removed": 0.0, "shifted": 0, "trained_with_removal": 0, "text": "hash",
+                        **dict(keys), "score": SCORES[task], "mean": {SCORES[task]: 0.5},
+                        "runs": runs})
+    write_json(folder / "results.json", {"benchmark": city, "cells": records})
+    return folder
+
+
+def _without_tallies(folder: Path) -> None:
+    for path in folder.glob("seed_*/tiles.safetensors"):
+        path.unlink()
+
+
+def _run(task: str, names: list[str], skill: float, seed: int) -> Tallies:
+    if task == LAND_USE:
+        return segmented(names, skill, seed)
+    noise = np.random.default_rng(seed).normal(size=len(names))
+    return estimated(names, noise * 20 / (1 + skill))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Fusion beats the image, pretraining does not pay, fine is as good as global, statistics have
+    no tallies."""
+    return benchmark(tmp_path_factory.mktemp("benchmark"), {
+        (LAND_USE, "image"): 1, (LAND_USE, "osm"): 0.5, (LAND_USE, "fusion"): 2,
+        (LAND_USE, "fine"): 2, (LAND_USE, "plus"): 4,
+        (LAND_USE, "fusion", ("labels", "50")): 1,
+        (LAND_USE, "fusion", ("labels", "50"), ("training", "scratch")): 2,
+        (LAND_USE, "fusion", ("removed", 1.0)): 0.1,
+        (LAND_USE, "statistics", ("training", "none")): 0,
+        (VOLUME, "image"): 1, (VOLUME, "osm"): 3, (VOLUME, "fusion"): 2})
+
+
+def attention(folder: Path, lift: float, placement: str = "tile", city: str = "lima") -> Path:
+    """Write what an attention study of 64 tiles leaves."""
+    folder.mkdir(parents=True)
+    rows = [{"tile": name.replace("lima", city), "node": node, "box_share": 0.02,
+             "attention_share": 0.02 * lift * (0.9 + 0.2 * (number % 2))}
+            for number, name in enumerate(FOLDS[0]) for node in (0, 1)]
+    rows.append({"tile": FOLDS[0][0], "node": 2, "box_share": 0, "attention_share": 0})
+    write_csv(folder / "attention.csv", rows)
+    write_csv(folder / "change.csv", [
+        {"fusion": fusion, "tile": row["tile"], "node": row["node"], "box_share": row["box_share"],
+         "change_share": row["box_share"]} for fusion in ("global", "fine") for row in rows])
+    write_json(folder / "results.json", {
+        "network": {"placement": placement}, "cities": [city], "lift": lift,
+        "fusions": {"global": {"lift": 1.0}, "fine": {"lift": 1.0}},
+        "adds": {"global": {"varies": 0.0, "norm_share": 0.25},
+                 "fine": {"varies": 0.5, "norm_share": 0.25, "weights": [0.6, 2.0]}}})
+    return folder
+
+
+def test_claims_compare_the_rows_they_name(folder):
+    judged = {(each.recipe, each.title, each.task, each.case, each.aim): each
+              for each in verdicts(Benchmark(folder), all_claims())}
+    beats = judged["rose", "Fusion beats the image alone", "land use", "", False]
+    assert (beats.a, beats.b, beats.verdict, beats.runs) == ("fusion", "image", HOLDS, 4)
+    assert beats.difference == pytest.approx(beats.a_value - beats.b_value)
+    assert beats.interval[0] <= beats.difference <= beats.interval[1]
+    few = judged["rose", "Pretraining pays with few labels", "land use", "50 labels", False]
+    assert few.verdict == FAILS
+    fine = judged["rose", "Fine fusion helps segmentation most", "land use", "", False]
+    assert (fine.b, fine.difference) == ("fusion", 0)    # the better of fusion and image
+    empty = judged["rose", "Fusion without OSM objects is worth the image", "land use",
+                   "100% removed", False]
+    assert empty.verdict == FAILS
+    both = judged["rose", "Fusion is far above the better modality", "building volume", "", True]
+    assert (both.b, both.verdict) == ("osm", FAILS)
+    bare = judged["rose", "Fusion beats a linear model of OSM statistics", "land use", "", True]
+    assert (bare.verdict, bare.interval, bare.b_value) == (UNKNOWN, None, 0.5)
+    plus = judged["plus", "Fusion beats the image alone", "land use", "", False]
+    assert (plus.a, plus.b) == ("plus", "image")         # no row plus_image here
+    assert not any(title == "plus beats the paper's fusion" and recipe == "rose"
+                   for recipe, title, *_ in judged)
+
+
+def run(*arguments: str) -> None:
+    sys.argv = ["claims", *arguments]
+    claims.main()
+
+
+def test_command_leaves_the_table_and_rewrites_the_marked_section_alone(folder, tmp_path, capsys):
+    page = tmp_path / "results.md"
+    page.write_text(f"# Results\n\n{BEGIN}\nold\n{END}\n\n## Kept\n")
+    rose = attention(tmp_path / "rose", 1.2)
+    plus = attention(tmp_path / "plus", 6.0, "coverage")
+    run(f"runs=[{folder}]", f"attention_runs=[{rose},{plus}]", f"out={tmp_path / 'out'}",
+        f"page={page}")
+    text = page.read_text()
+    assert text.startswith(f"# Results\n\n{BEGIN}\n## What is claimed")
+    assert text.endswith(f"{END}\n\n## Kept\n")
+    assert "\nold\n" not in text
+    assert "| rose, lima" in text
+    assert "holds: +0.200" in text.split("Objects look")[1].split("\n")[0]
+    assert text.index("| rose, lima") < text.index("| plus, lima")
+    why, = [line for line in text.splitlines() if line.startswith("| rose, lima | 1.20")
+            and " fine " in line]
+    assert [cell.strip() for cell in why.split("|")[4:8]] == ["25.0%", "50.0%", "0.60 to 2.00",
+                                                              "1.00"]
+    with (tmp_path / "out" / "claims.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["verdict"] for row in rows} == {HOLDS, FAILS, CHANCE, UNKNOWN}
+    far = [row for row in rows if "3 times" in row["title"]]
+    assert [(row["recipe"], row["verdict"]) for row in far] == [("rose", FAILS), ("plus", HOLDS)]
+    assert "Fusion beats the image alone" in (tmp_path / "out" / "report.html").read_text()
+    assert "claims hold" in capsys.readouterr().out
+    run(f"runs=[{folder}]", f"attention_runs=[{rose},{plus}]", f"out={tmp_path / 'out'}",
+        f"page={page}")
+    assert page.read_text() == text
+
+
+def test_several_networks_of_one_recipe_are_one_column(tmp_path):
+    from studies.verdicts import verdicts_on_attention
+
+    both = [str(attention(tmp_path / str(lift), lift)) for lift in (1.0, 3.0)]
+    first = verdicts_on_attention(attention_runs(both))[0]
+    assert (first.runs, first.a_value) == (2, pytest.approx(2.0, rel=0.01))
+
+
+def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\nText\n")
+    assert with_section(page, "new\n") == f"# Title\n\n{BEGIN}\nnew\n{END}\n\nText\n"
+
+
+def _drop(path: Path, **changes: object) -> None:
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, **changes}))
+
+
+@pytest.mark.parametrize(("spoil", "message"), [
+    (lambda at: (at / "b" / "results.json").unlink(), "results.json: cannot be read"),
+    (lambda at: _drop(at / "b" / "results.json", cells=[]), "cells is [], expected a list of 1"),
+    (lambda at: _drop(at / "b" / "results.json", cells=[
+        {"task": "x", "row": "y", "score": "r2", "mean": {}, "runs": [
+            {"fold": "1/2", "seed": 0, "folder": "../away"}]}]),
+     "cells[0].runs[0].folder is \"../away\", expected a path inside the folder"),
+    (lambda at: (at / "a" / "attention.csv").write_text("tile\nlima_0_0\n"),
+     "attention.csv: cannot be read as a table of objects"),
+    (lambda at: (at / "a" / "results.json").write_text("{}"), "network is missing"),
+    (lambda at: (at / "page.md").write_text(f"# T\n{BEGIN}\n"), "expected one of each or none"),
+    (lambda at: (at / "page.md").unlink(), "page.md: cannot be read as Markdown"),
+])
+def test_bad_inputs_end_with_one_line_and_write_nothing(tmp_path, capsys, spoil, message):
+    benchmark(tmp_path / "b", {(LAND_USE, "image"): 1, (LAND_USE, "fusion"): 2})
+    attention(tmp_path / "a", 1.2)
+    (tmp_path / "page.md").write_text("# T\n")
+    spoil(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        run(f"runs=[{tmp_path / 'b'}]", f"attention_runs=[{tmp_path / 'a'}]",
+            f"out={tmp_path / 'out'}", f"page={tmp_path / 'page.md'}")
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out" / "results.json").exists()
