@@ -82,19 +82,20 @@ class Result:
 Results = dict[Cell, Result]
 
 
-def read_result(cell: Cell, folders: Mapping[tuple[int, int], Path],
+def read_result(cell: Cell, folders: Sequence[Path],
                 seconds: Mapping[Path, float]) -> Result:
     """Return the runs of a cell.
 
     Args:
-        folders: (fold, seed) -> folder of the evaluation.
+        folders: of the evaluations, called fold-K_seed-S.
         seconds: folder -> how long it took, where known.
 
     Raises:
         CheckpointError: an evaluation is not finished, or damaged.
     """
     runs, tallies, trained, baselines = [], [], [], {}
-    for (fold, seed), folder in folders.items():
+    for folder in folders:
+        fold, seed = (int(part.partition("-")[2]) for part in folder.name.split("_"))
         remedy = f"remove the folder {folder}, and the same command makes it again"
         summary = read_json(folder / RESULTS, _SUMMARY, remedy, CheckpointError)
         figures = summary["per_seed"].get(str(seed))
@@ -119,11 +120,8 @@ def read_cells(out: Path) -> Results:
     results = {}
     for task in sorted(path for path in (out / "runs").iterdir() if path.name in TASKS):
         for folder in sorted(path for path in task.iterdir() if path.is_dir()):
-            runs = {}
-            for run in sorted(folder.glob("fold-*_seed-*")):
-                fold, seed = (int(part.partition("-")[2]) for part in run.name.split("_"))
-                if (run / RESULTS).is_file():
-                    runs[fold, seed] = run
+            runs = [run for run in sorted(folder.glob("fold-*_seed-*"))
+                    if (run / RESULTS).is_file()]
             if runs and (cell := named(task.name, folder.name)):
                 results[cell] = read_result(cell, runs, {})
     return results

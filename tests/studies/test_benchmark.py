@@ -21,7 +21,7 @@ from tests.studies.tiny_city import SIDE, TILE, write_city
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
          "effort=0.01", "workers=1", "accelerator=cpu")
-ASKED = ("rows=[image,fusion,patch_mlp,statistics]", "parts=[baselines,main,missing]",
+ASKED = ("rows=[image,fusion,statistics]", "parts=[baselines,main,missing]",
          "tasks=[land_use,trees]")
 
 
@@ -62,7 +62,7 @@ def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
     assert len(rows) == 3 * len(results["cells"])
     assert {row["fold"] for row in rows} == {"1", "2", "3"}
     assert {("image", "pretrained", "all", "0.0", "0.0"),
-            ("patch_mlp", "scratch", "all", "0.0", "0.0")} <= cells
+            ("statistics", "scratch", "all", "0.0", "0.0")} <= cells
     for cell in results["cells"]:
         own = [float(row[cell["score"]]) for row in rows
                if all(row[key] == str(cell[key]) for key in ("task", *keys))]
@@ -76,10 +76,10 @@ def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
 def test_cells_are_read_back_and_compared(made):
     cells = read_cells(made)
     listed = json.loads((made / "results.json").read_text())["differences"]
-    a, b = ({"task": "land_use", "row": row} for row in ("fusion", "image"))
+    a, b = ({"task": "land_use", "row": row} for row in ("image", "fusion"))
     again = difference(cells, a, b)
-    same = next(each for each in listed if each["cell"] == cells[Cell(**a)].cell.keys
-                and each["minus"]["row"] == "image" and each["minus"]["training"] == "pretrained")
+    same = next(each for each in listed if each["cell"] == Cell(**a).keys
+                and each["minus"] == Cell(**b).keys)
     assert again.difference == pytest.approx(same["difference"])
     assert list(again.interval) == pytest.approx(same["interval"])
     folders = [Path(run["folder"]) for run in cells[Cell(**a)].runs]
@@ -141,7 +141,7 @@ def test_high_ground_is_outside_buildings(city, tmp_path):
     with rasterio.open(tmp_path / "high.tif") as high, rasterio.open(city / "height.tif") as source:
         density, height = high.read(1), source.read(1)
     share = density * TILE**2  # a pixel is a metre
-    assert share.max() == pytest.approx(1)
+    assert share.max() == pytest.approx(1, rel=2e-3)  # in true metres
     assert not share[height <= 2.5].any()
     free = (share > 0).sum() / (height > 2.5).sum()
     assert 0.2 < free < 0.9  # buildings touch many cells
