@@ -12,6 +12,7 @@ from datasets.stores.city import MODALITIES
 from datasets.stores.tile import CORNERS, LABEL
 from models.network_file import NetworkFile
 from models.rose import Rose
+from studies.added import added
 from studies.attention_figures import change_figure, shares_figure, tile_attention_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
@@ -60,6 +61,7 @@ def study_attention(cfg: AttentionConfig) -> str:
     patches = (cfg.image_size // rose.image_encoder.patch) ** 2
     summary = summarise(objects, patches)
     changed = {mode: tile_influence(rose, tiles, indices, mode) for mode in FUSIONS}
+    summary["adds"] = added(rose, tiles, indices, cfg.batch_size)
     summary["fusions"] = {mode: summarise(each, patches) for mode, each in changed.items()}
     drawn = most_covered_tile(objects, tiles) if drawn is None else drawn
     figures = draw(rose, tiles, drawn, cfg.nodes)
