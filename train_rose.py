@@ -43,13 +43,14 @@ def train(cfg: TrainConfig) -> Scored:
                     losses = run.check(step)
                     run.optimizer.step()
                     run.optimizer.zero_grad()
+                    run.follow()  # of the momentum encoder, with image_target=latent
                     run.count(losses)
                 if epoch % cfg.picture_every == 0:
                     add_picture(run)
                 run.end_epoch()
         report(run)
-        image_loss, osm_loss = last_epoch_losses(read_metrics(run.folder))
-    return Scored(image_loss + osm_loss, {"image_loss": image_loss, "osm_loss": osm_loss})
+        losses = last_epoch_losses(read_metrics(run.folder))
+    return Scored(sum(losses.values()), losses)
 
 
 main = command(TRAIN)(train)

@@ -165,6 +165,8 @@ class PrepareConfig(ImageryKeys):
                                               "column; or a CSV table of them -> pop/")
     population_unit: str = in_targets("count", "what a value is: a count, or a density",
                                       choices=UNITS)
+    population_what: str | None = in_targets(None, "what is counted where it is no people, such as "
+                                                   "'thousand m3 of building'; pages call it so")
     population_column: str | None = in_targets(None, "the column of values; null: the only one of "
                                                      "numbers")
     population_crs: str | None = in_targets(None, "CRS of a table's x and y that are no degrees, "
@@ -174,6 +176,7 @@ class PrepareConfig(ImageryKeys):
                                         "counts in the tile that it lies in")
     co2: str | None = in_targets(None, "a raster, a file or a table, as population -> CO2/")
     co2_unit: str = in_targets("count", "as population_unit", choices=UNITS)
+    co2_what: str | None = in_targets(None, "as population_what, where it is no CO2")
     co2_column: str | None = in_targets(None, "as population_column")
     co2_crs: str | None = in_targets(None, "as population_crs")
     co2_cell: str | None = in_targets(None, "as cell; null: the same")

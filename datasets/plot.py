@@ -32,13 +32,13 @@ PANEL, HEAD, LINE_HEIGHT = 3.6, 0.9, 0.21
 LISTED_TAGS = 12                     # the commonest; a legend of all would be larger than the tile
 STRIPES = (236, 205)                 # greys of a pixel whose class is unknown
 LABEL_TONES = ((0.55, 0.85), (0.9, 0.6), (0.35, 1.0))  # saturation, value; of 21 codes each
-AMOUNTS = {"pop": "{:,.4g} people", "CO2": "{:,.4g} t CO2 a year"}
+AMOUNTS = {"pop": "people", "CO2": "t CO2 a year"}
 
 
 def tile_figure(
     image: Tensor, graph: Data, tags: Mapping[int, tuple[str, str | None]],
     land_use: Tensor | None, totals: Mapping[str, float], known: LandUseClasses,
-    modalities: Sequence[str] = MODALITIES,
+    modalities: Sequence[str] = MODALITIES, counted: Mapping[str, str] | None = None,
 ) -> Figure:
     """Return a tile's image, its OSM objects and, if it is known, its land use.
 
@@ -79,7 +79,7 @@ def tile_figure(
         if handles := legends.get(kind):
             below[kind].legend(handles=handles, loc="upper center", borderaxespad=0, ncols=2,
                                frameon=False, fontsize=FIGURE_FONT - 1)
-    amounts = [text.format(total) for name, text in AMOUNTS.items()
+    amounts = [f"{total:,.4g} {what}" for name, what in (AMOUNTS | (counted or {})).items()
                if (total := totals.get(name)) is not None]
     figure.suptitle("\n".join([graph.name, ", ".join(amounts)]).strip(), fontsize=FIGURE_FONT + 2)
     return literal(figure)

@@ -109,6 +109,14 @@ class TileDataset(Dataset):
         """Return the tile's sum of `name`, "pop" or "CO2"; None if it has none."""
         return self.store.total(index, name)
 
+    def counted(self, name: str) -> str | None:
+        """Return what `name`, "pop" or "CO2", is the sum of, where the cities say that it is no
+        people or CO2, and agree; else None."""
+        key = {"pop": "population_what", "CO2": "co2_what"}[name]
+        values = [(meta.get("keys") or {}).get(key) for meta in self.meta.values()]
+        same = values and isinstance(values[0], str) and len({*map(str, values)}) == 1
+        return values[0] if same else None
+
     def newness(self, index: int) -> Tensor | None:
         """Return how new each node's object is, as its id of OSM says: the share of the city's
         objects of its kind (nodes, ways, relations) that were not mapped later, nan where unknown:
@@ -171,7 +179,8 @@ class TileDataset(Dataset):
                 for code in set(graph.x[:, LABEL].int().tolist())}
         totals = {name: total for name in TOTALS if (total := self.total(index, name)) is not None}
         return tile_figure(image, graph, tags, self.land_use(index), totals,
-                           self.land_use_classes, self.modalities)
+                           self.land_use_classes, self.modalities,
+                           {name: what for name in TOTALS if (what := self.counted(name))})
 
 
 def _stated_width(metas: Iterable[dict[str, Any]]) -> int | None:

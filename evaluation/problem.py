@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -180,18 +180,23 @@ class Regression:
     def __init__(self, cfg: RegressionConfig):
         self.cfg = cfg
         self.unit = UNITS[cfg.target]
-        self.title = f"Regression of {self.unit}"
+        self.total: Literal["pop", "CO2"] = {"pop": "pop", "co2": "CO2"}[cfg.target]
         self.record: dict[str, Any] = {}
         self.head = RegressionHead(cfg.modality, cfg.target, TargetScale(cfg.target_scale))
 
+    @property
+    def title(self) -> str:
+        return f"Regression of {self.unit}"
+
     def settle(self, dataset: TileDataset) -> None:
-        """Do nothing: a total follows from the keys alone."""
+        """Call the total what the dataset calls it."""
+        if what := dataset.counted(self.total):
+            self.unit = f"{what} a tile"
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int],
               degradation: OsmDegradation) -> LabelledTiles:
         """Return the tiles with their totals."""
-        return LabelledTiles(dataset, indices, {"pop": "pop", "co2": "CO2"}[self.cfg.target],
-                             degradation=degradation)
+        return LabelledTiles(dataset, indices, self.total, degradation=degradation)
 
     def learn(self, train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles) -> None:
         """Read and check every total, fit the scale, and keep what the baselines need."""

@@ -1,9 +1,11 @@
 """OSM objects as an image: a baseline that draws them for the ViT instead of reading a graph.
 
-Each class of objects has two channels: coverage, the share of a cell inside an object's rotated
-box, and nearness, 1 in the nearest box and falling to 0 at half a tile from it. Both follow from
-the distance of a cell's centre to each box, so a batch is drawn at once on its device, and what was
-removed from its graphs, or moved in them, is drawn so. A patch of 16 pixels has 4 x 4 cells.
+Each class of objects has two channels: coverage, the share of a cell inside the objects, and
+nearness, 1 in the nearest object's rotated box and falling to 0 at half a tile from it. Objects are
+drawn by their outlines where the graphs have them (models/coverage.py), their shares of a cell
+added up; else by their boxes, from the distance of a cell's centre to each, as nearness is. So a
+batch is drawn at once on its device, and what was removed from its graphs, or moved in them, is
+drawn so. A patch of 16 pixels has 4 x 4 cells.
 """
 
 import re
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models.coverage import CORNERS, box_distance
+from models.coverage import CORNERS, FULL, SIDE, box_distance, resampled
 from models.linear import Linear
 from models.rose import Rose
 from utils.errors import ModelError
@@ -117,9 +119,27 @@ class OsmRaster(nn.Module):
                 new = box_distance(some, rows, columns)
                 distance.scatter_reduce_(0, at[:, None, None].expand_as(new), new, "amin")
             coverage = (0.5 - distance * rows).clamp(0, 1)
+            if graphs.get("cover_index") is not None:
+                outlined = torch.zeros_like(coverage[:, :1, :1], dtype=torch.bool)
+                outlined.view(-1, count)[graphs.batch[graphs.cover_index]] = True
+                coverage = torch.where(outlined, self._outlines(graphs, channel, rows, columns),
+                                       coverage)
             nearness = (1 - distance.clamp(min=0) / REACH).clamp(min=0)
         return torch.stack([coverage, nearness]).unflatten(1, (-1, count)).transpose(0, 1).flatten(
             1, 2)
+
+    def _outlines(self, graphs: Batch, channel: Tensor, rows: int, columns: int) -> Tensor:
+        """Return coverage by outlines, [B * channels, rows, columns] in 0..1."""
+        count = len(self.channels)
+        entries = channel[graphs.cover_index] >= 0                                         # [k]
+        node = graphs.cover_index[entries]
+        at = ((graphs.batch[node] * count + channel[node]) * SIDE**2
+              + graphs.cover_cell[entries].long())
+        # whole numbers: their sum does not depend on the order, which a GPU leaves open
+        shares = at.new_zeros(graphs.num_graphs * count * SIDE**2, dtype=torch.int32)
+        shares.index_add_(0, at, graphs.cover_share[entries].int())
+        cells = (shares.view(-1, SIDE, SIDE) / FULL).clamp(max=1)
+        return resampled(cells, rows, columns)
 
     def _channel(self, graphs: Batch) -> Tensor:
         """Return each node's channel [N], -1 if it is drawn nowhere."""

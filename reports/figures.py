@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 from utils.tables import format_number, with_std
 
 _BETTER = {"miou": max, "f1": max, "r2": max, "mae": min, "rmse": min, "ece": min,
-           "interval_width": min, "image_loss": min, "osm_loss": min, "val_loss": min}
+           "interval_width": min, "image_loss": min, "osm_loss": min,
+           "contrast_loss": min, "val_loss": min}
 
 
 def better_of(name: str) -> Callable | None:

@@ -13,11 +13,12 @@ from training.keys import (
     in_data,
     in_network,
     in_outputs,
+    in_schedule,
     sample_key,
     side_key,
 )
 from utils.cli.program import Program
-from utils.config import choices_of, section
+from utils.config import choices_of, key, section
 
 MODES = choices_of(EvaluateConfig, "mode")
 in_asked, in_drawn = section("what is asked"), section("what is drawn")
@@ -211,6 +212,45 @@ class CityConfig:
     city: str | None = in_outputs(None, "what the tiles are called; null: as the folder")
 
 
+@dataclass
+class BenchmarkConfig:
+    """Keys of `python -m studies.benchmark`; keys of the evaluations can be given, too."""
+
+    data: str = in_inputs(meaning="folder of a city: ortho.* and osm.*, and of landuse.*, "
+                                  "building_volume.*, height.* what there is",
+                          why="the folder of a city's raw files")
+    label_column: str = in_targets("class", "the column of landuse.* that names the class")
+    classes: Any = in_targets(None, "as of prepare_dataset.py; null: every class of the file")
+    tasks: list[str] | None = in_asked(None, "of land_use, building_volume, trees; null: all whose "
+                                             "file is there", items=(1, 3))
+    parts: list[str] | None = in_asked(None, "of the table in studies/benchmark_plan.py: "
+                                             "baselines, main, labels, scratch, totals, missing, "
+                                             "probes, removal, text; null: all", items=(1, 9))
+    rows: list[str] | None = in_asked(None, "models, e.g. [image,fusion]; null: all of the table",
+                                      items=(1, 100))
+    labels: list[str] = in_asked(["25", "50", "100", "200", "all"], "training tiles of a fold",
+                                 items=(1, 20))
+    folds: int = in_asked(5, "each is test once, another val, the rest train", least=LEAST_FOLDS,
+                          most=MOST_FOLDS)
+    seeds: list[int] = in_asked([0, 1, 2], "a pretraining, and a run of each cell and fold, for "
+                                           "each", least=0, below=2**32, items=(1, 100))
+    block: int = in_asked(8, "tiles along a side of a block of the folds", least=1, most=10_000)
+    image_encoder: str = in_network("test_vit", "any VisionTransformer or Eva of timm")
+    pretrain_epochs: int = in_schedule(20, "epochs over all tiles, without labels", least=1,
+                                       most=1_000_000)
+    effort: float = in_schedule(1.0, "times the tiles that a training sees: 120 times the root of "
+                                     "its list, half of that for totals", above=0, most=1e6)
+    sentence_model: str | None = in_network(None, "folder of a sentence model, for part text; "
+                                                  "null: the part is left out")
+    workers: int | None = key(None, "processes, each makes the next run; null: as many as cores, "
+                                    "and one on a GPU", section="machine", least=1, most=1024)
+    accelerator: str = accelerator_key()
+    out: str = in_outputs("runs/benchmark", "folder of everything: tiles, pretraining, runs, "
+                                            "results.csv, results.json and the page")
+    page: str | None = in_outputs(None, "where the page of tables goes, such as "
+                                        "docs/results_real.md; null: results_real.md in out")
+
+
 def study(name: str, schema: type, title: str) -> Program:
     """Return the program of a study that trains models; unknown keys go to the evaluations."""
     return Program(name, schema, title, f"python -m studies.{name} data_root=D checkpoint=C",
@@ -224,6 +264,9 @@ def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
 CITY = Program(
     "city", CityConfig, "Raster, OSM and labels to a map and a page, step by step.",
     "python -m studies.city raster=R osm=O labels=L out=D", forward=True)
+BENCHMARK = Program(
+    "benchmark", BenchmarkConfig, "All claims on a real city, from raw files to a page.",
+    "python -m studies.benchmark data=CITY", folder=("", "out"), forward=True)
 DIFFERENCES = Program(
     "differences", DifferencesConfig, "Which differences between two evaluations are real.",
     "python -m studies.differences a=runs/x b=runs/y")

@@ -17,24 +17,41 @@ from datasets.stores.tile import CORNERS
 from models import RoseOutput
 from models.rose import Rose
 from utils.drawing import FIGURE_FONT, HALO, bare, literal
-from utils.style import GUESS_COLOUR, IMAGE_COLOUR, OSM_COLOUR, QUIET, TRUE_COLOUR
+from utils.style import (
+    GUESS_COLOUR,
+    IMAGE_COLOUR,
+    OSM_COLOUR,
+    QUIET,
+    SERIES_COLOURS,
+    TRUE_COLOUR,
+)
 from utils.tables import format_number
 
 POINTS = 500  # most of a line; more rows are averaged in equal stretches
 
 
-def loss_figure(rows: Sequence[dict[str, float]]) -> Figure:
-    """Return losses, learning rate and speed over the steps, from the rows of metrics.csv."""
-    figure = Figure(figsize=(9, 5.8), layout="constrained")
+# column -> title and colour
+LOSSES = {"image_loss": ("image from OSM", IMAGE_COLOUR),
+          "osm_loss": ("OSM from image", OSM_COLOUR),
+          "contrast_loss": ("objects and their patches", SERIES_COLOURS[2])}
+
+
+def loss_figure(rows: Sequence[dict[str, float]],
+                units: Sequence[str] = ("mean squared error", "mean squared error")) -> Figure:
+    """Return losses, learning rate and speed over the steps, from the rows of metrics.csv; `units`
+    are those of each loss."""
+    names = [name for name in LOSSES if name in rows[0]]
+    figure = Figure(figsize=(4.5 * len(names), 5.8), layout="constrained")
     figure.get_layout_engine().set(h_pad=0.1)  # inches
-    losses, others = figure.subplots(2, 2, height_ratios=(1.6, 1))
-    _draw_line(losses[0], rows, "image_loss", "image from OSM", IMAGE_COLOUR)
-    _draw_line(losses[1], rows, "osm_loss", "OSM from image", OSM_COLOUR)
+    losses, others = figure.subplots(2, len(names), height_ratios=(1.6, 1))
+    for axes, name, unit in zip(losses, names, units, strict=True):
+        _draw_line(axes, rows, name, *LOSSES[name])
+        axes.set_ylabel(unit)
+        _mark_epochs(axes, rows)
     _draw_line(others[0], rows, "lr", "learning rate", QUIET)
     _draw_line(others[1], rows, "samples_per_second", "tiles a second", QUIET)
-    for axes in losses:
-        axes.set_ylabel("mean squared error")
-        _mark_epochs(axes, rows)
+    for axes in others[2:]:
+        axes.remove()
     return figure
 
 
@@ -63,7 +80,8 @@ def _mark_epochs(axes: Axes, rows: Sequence[dict[str, float]]) -> None:
 
 def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, rose: Rose) -> Figure:
     """Return a row a tile: OSM objects, image, what Rose saw of it, and its reconstruction;
-    true patches in it are framed.
+    true patches in it are framed. With image_target=patch_norm each patch has its true mean and
+    deviation, which the title says.
 
     Args:
         images: [B, 3, H, W] normalised.
@@ -78,7 +96,8 @@ def image_figure(images: Tensor, graphs: Batch, out: RoseOutput, rose: Rose) -> 
     seen = np.where(hidden[..., None].numpy(), 225, true).astype(np.uint8)
     share = out.image_mask.float().mean().item()
     titles = ("OSM objects: all shown", "image", f"shown of the image: {1 - share:.0%}",
-              "reconstruction; framed: true pixels")
+              "reconstruction; framed: true pixels"
+              + "\nhidden patches: true mean, contrast" * (rose.image_target == "patch_norm"))
     figure = Figure(figsize=(10, 2.55 * count + 0.3), layout="constrained")
     for row, cells in enumerate(figure.subplots(count, 4, squeeze=False)):
         draw_objects(cells[0], graphs[row].x, width, height)

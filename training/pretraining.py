@@ -11,11 +11,9 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from omegaconf import OmegaConf
-from torch import Tensor
 
 from datasets import EpochSampler, TileDataset
 from datasets.dropping import Dropping
-from models import RoseOutput
 from models.building import rebuild_rose
 from models.rose import Rose
 from training.compatibility import check_image_size, check_pretrainable, node_width
@@ -31,53 +29,19 @@ from training.finite import check_weights, not_finite
 from training.image_tuning import RATES, ImageTuning, check_freeze
 from training.keys import TrainConfig
 from training.loader import PretrainingBatch, pretraining_loader
+from training.momentum import Momentum
 from training.outlook import reach, too_short, weight_size
-from training.records import Recorder
+from training.records import LOSSES, Recorder
 from training.restoring import restoring
 from training.schedule import base_learning_rate, build_optimizer, load_optimizer
 from training.sharding import is_sharded, whole
 from training.start import continued_rose, new_rose
+from training.step import Step
 from training.stopping import StopRequest
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
-
-
-class Step:
-    """One step of the optimiser: its batches on this process, and its losses.
-
-    The losses are means over all masked patches, and all masked nodes, of the whole step; they do
-    not depend on how its tiles are dealt to processes and batches.
-
-    Args:
-        batches: of this process, `accumulate` of them.
-        masked: number of masked nodes of the step on all processes, a float.
-    """
-
-    def __init__(self, run: "PretrainingRun", batches: list[PretrainingBatch], masked: Tensor):
-        self.run, self.batches, self.masked = run, batches, masked.clamp(min=1)
-        self.losses = torch.zeros(2, device=masked.device)  # [image, OSM], summed over batches
-
-    def __iter__(self) -> Iterator[PretrainingBatch]:
-        """Yield the batches; processes share gradients in the backward pass of the last."""
-        for number, batch in enumerate(self.batches, start=1):
-            unfinished = number < len(self.batches)
-            with self.run.fabric.no_backward_sync(self.run.rose, enabled=unfinished):
-                yield batch
-
-    def loss(self, out: RoseOutput) -> Tensor:
-        """Return a batch's share of the step's loss, times the number of processes, over which
-        gradients are averaged."""
-        nodes = out.node_mask.sum() * self.run.fabric.world_size / self.masked
-        both = torch.stack([out.image_loss / len(self.batches), out.osm_loss * nodes])
-        self.losses += both.detach()
-        return both.sum()
-
-    @property
-    def names(self) -> list[str]:
-        """The names of this process's tiles."""
-        return [name for batch in self.batches for name in batch.graphs.name]
 
 
 class PretrainingRun:
@@ -90,6 +54,7 @@ class PretrainingRun:
         build: the arguments of `build_rose`, stored with the weights.
         image_weights: path and sha256 of the file that the image encoder started from, if any.
         tuning: what freezes the image encoder, and says its rates.
+        momentum: the encoder that gives the targets of image_target=latent; else None.
         base_lr: learning rate of the first epoch.
         epoch: counted from 1.
         step, global_step: steps done in the epoch, and in the run.
@@ -117,6 +82,7 @@ class PretrainingRun:
                              cfg.image_size)
             self.threads = threads_that_pay(rose.width)
             rose.checkpoint_activations = cfg.checkpoint_activations
+            self.momentum = Momentum(rose.image_encoder) if cfg.image_target == "latent" else None
             self.tuning = ImageTuning(rose.image_encoder, cfg.freeze, cfg.layer_decay)
             self.loader = pretraining_loader(
                 fabric, self.tiles, self.sampler, batch_size=cfg.batch_size, seed=cfg.seed,
@@ -130,7 +96,7 @@ class PretrainingRun:
                                    cfg.max_steps or sys.maxsize)
             self.record = Recorder(self.folder, cfg.total_epoch, self.sampler.steps_per_epoch,
                                    cfg.log_every, self.total_steps, self.tiles_per_step,
-                                   enabled=self.fabric.is_global_zero,
+                                   enabled=self.fabric.is_global_zero, contrast=cfg.contrast > 0,
                                    rates=RATES if self.tuning.rates(0) else ())
             self.epoch, self.step, self.global_step = 1, 0, 0
             outlook = too_short(
@@ -138,6 +104,8 @@ class PretrainingRun:
                 weight_size(rose), self.total_steps, self.base_lr)
         if cfg.compile:
             compile_in_place(rose, fabric.device)
+        if self.momentum is not None:
+            self.momentum.set_up(fabric, cfg.compile)
         self.rose = fabric.setup_module(rose)
         optimizer = build_optimizer(rose, self.base_lr, cfg.weight_decay, cfg.layer_decay)
         self.optimizer = fabric.setup_optimizers(optimizer)
@@ -187,7 +155,7 @@ class PretrainingRun:
             yield step
 
     def check(self, step: Step) -> list[float]:
-        """Return the [image, OSM] losses of a step about to be taken.
+        """Return the losses of a step about to be taken, as of `Step.losses`.
 
         Raises:
             RoseError: on the first process, if one is not finite; the others exit with code 2.
@@ -197,11 +165,16 @@ class PretrainingRun:
             faulty = [item for item in gather(self.fabric, (step.losses.tolist(), step.names))
                       if not all(map(math.isfinite, item[0]))]
             names = [name for _, batch in faulty for name in batch]
-            image, osm = faulty[0][0] if faulty else losses
+            values = zip(LOSSES, faulty[0][0] if faulty else losses, strict=False)
             end_all(self.fabric, RoseError(not_finite(
-                f"image {image}, OSM {osm}", names, self.epoch, self.step + 1, self.last_saved,
-                "lower blr, or use precision=32-true")))
+                ", ".join(f"{name} {loss}" for name, loss in values), names, self.epoch,
+                self.step + 1, self.last_saved, "lower blr, or use precision=32-true")))
         return losses
+
+    def follow(self) -> None:
+        """Let the momentum encoder, if there is one, follow the step of the optimiser."""
+        if self.momentum is not None:
+            self.momentum.follow(self.rose.module.image_encoder, self.global_step + 1)
 
     def count(self, losses: list[float]) -> None:
         """Record a step."""
@@ -253,14 +226,14 @@ class PretrainingRun:
         masked = sum((batch.node_mask.sum() for batch in own),
                      torch.zeros((), device=self.fabric.device))
         if alone:
-            return Step(self, own, masked)
+            return Step(self.fabric, self.rose, self.momentum, own, masked)
         flags = torch.tensor([float(self.stop.received is not None), float(fault is not None)],
                              device=self.fabric.device)
         masked, stopping, faults = self.fabric.all_reduce(torch.stack([masked, *flags]),
                                                           reduce_op="sum")
         if faults:
             end_all(self.fabric, fault, rank=gather(self.fabric, fault is not None).index(True))
-        return None if stopping else Step(self, own, masked)
+        return None if stopping else Step(self.fabric, self.rose, self.momentum, own, masked)
 
     def _fingerprint(self) -> str:
         """Return a digest of the tiles' names, in order."""
@@ -343,6 +316,9 @@ class PretrainingRun:
 
     def _put_back(self, checkpoint: dict[str, Any]) -> None:
         load_optimizer(self.optimizer.optimizer, checkpoint["optimizer"])
+        self.record.check(checkpoint["record"])
+        if self.momentum is not None:
+            self.momentum.restore(checkpoint["momentum"])
         self.fabric.strategy.precision.load_state_dict(checkpoint["precision"])
         self.epoch, self.step, self.global_step = (checkpoint[name]
                                                    for name in ("epoch", "step", "global_step"))
@@ -361,16 +337,18 @@ class PretrainingRun:
     def _save(self, name: str) -> None:
         check_weights(self.fabric, self.rose, self.epoch, self.step, name,
                       "lower blr, or use precision=32-true")
-        weights, optimizer = (whole(item.state_dict(), keep=self.fabric.is_global_zero)
-                              for item in (self.rose.module, self.optimizer))
+        states = {"model": self.rose.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        if self.momentum is not None:
+            states["momentum"] = self.momentum.weights()
+        states = whole(states, keep=self.fabric.is_global_zero)
         with together(self.fabric):
-            self._write(name, weights, optimizer)
+            self._write(name, states)
         self.last_saved = self.folder / name
 
-    def _write(self, name: str, weights: dict[str, Any], optimizer: dict[str, Any]) -> None:
+    def _write(self, name: str, states: dict[str, Any]) -> None:
         if self.fabric.is_global_zero:
             save_checkpoint(self.folder / name, {
-                "model": weights, "build": self.build, "optimizer": optimizer,
+                **states, "build": self.build,
                 "precision": self.fabric.strategy.precision.state_dict(),
                 "epoch": self.epoch, "step": self.step, "global_step": self.global_step,
                 "devices": self.fabric.world_size, "record": self.record.state_dict(),

@@ -4,12 +4,14 @@ from collections.abc import Sized
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from datasets import TileDataset, collate
 from datasets.stores.tile import AREA, CENTROID, CORNERS, LABEL, PERIMETER
 from models import RoseOutput
+from models.objectives import GEOMETRY, patch_pixels
 from models.rose import Rose
 from training.modes import in_evaluation_mode
 from utils.progress import passing_bar
@@ -20,6 +22,8 @@ GROUPS = {"tag text": slice(None, AREA), "area": slice(AREA, PERIMETER),
 BATCH = 8
 SAMPLED_TILES = 64
 LEAST_ERROR = 0.5  # grey values; of the mean colour in an image that is not of one colour
+# image_target -> what hidden pixels are guessed by without a network; latent estimates no pixels
+GUESSES = {"pixels": "the mean colour", "patch_norm": "each patch's own mean"}
 
 
 @dataclass(frozen=True)
@@ -27,20 +31,25 @@ class Reconstruction:
     """Reconstruction of masked patches and OSM objects of some tiles, with newly drawn masks.
 
     Attributes:
-        pixel_error: root mean square colour error of masked patches, in grey values of 0 to 255.
+        pixel_error: root mean square colour error of masked patches, in grey values of 0 to 255;
+            nan with image_target=latent, which reconstructs no pixels.
+        pixel_error_mean_colour: the same of a guess without a network: the mean colour of the
+            tile's visible patches, or with image_target=patch_norm, which is given each patch's
+            mean and deviation, that mean.
         explained: feature group -> 1 - squared error / squared error of these tiles' mean object.
         tags_right: share of masked objects whose tag has the nearest text embedding, or nan.
     """
 
     tiles: int
     pixel_error: float
-    pixel_error_mean_colour: float  # the same for the mean colour of a tile's visible patches
+    pixel_error_mean_colour: float
     objects: int                    # masked
     explained: dict[str, float]
     tags_right: float
     tags_commonest: float           # the share right if the commonest tag is always chosen
     commonest: int                  # its label code; -1 without objects
     tags: int                       # number to choose from
+    image_target: str = "pixels"
 
     @property
     def unlearned(self) -> list[str]:
@@ -55,7 +64,8 @@ class Reconstruction:
             self.tags_right < self.tags_commonest
             or (self.tags_right == self.tags_commonest and self.tags > 1
                 and self.explained.get("tag text", 0) <= 0))
-        return ["hidden pixels are no nearer than the mean colour"] * image + [
+        guess = GUESSES.get(self.image_target)
+        return [f"hidden pixels are no nearer than {guess}"] * image + [
             "hidden tags are named no better than by always the commonest"] * osm
 
 
@@ -69,7 +79,7 @@ def sample_indices(tiles: Sized, count: int) -> list[int]:
 def reconstruct(rose: Rose, tiles: TileDataset, indices: list[int],
                 seed: int) -> tuple[Tensor, Batch, RoseOutput]:
     """Return on the CPU normalised images [B, 3, H, W], graphs, and the output, masked by `seed`
-    alone."""
+    alone and in the units of these images and graphs (`in_units`)."""
     device = next(rose.parameters()).device
     images, graphs = collate([tiles.read(index) for index in indices])
     images = rose.normalise(images)
@@ -77,7 +87,25 @@ def reconstruct(rose: Rose, tiles: TileDataset, indices: list[int],
           torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])):
         torch.manual_seed(seed)
         out = rose(images.to(device), graphs.clone().to(device))
-    return images, graphs, out.cpu()
+    return images, graphs, in_units(rose, out.cpu(), images, graphs)
+
+
+def in_units(rose: Rose, out: RoseOutput, images: Tensor, graphs: Batch) -> RoseOutput:
+    """Return the output with pixels and nodes as `images` and `graphs` have them.
+
+    With image_target=patch_norm pixels get the mean and deviation of their own true patch. With
+    osm_loss=groups text vectors, of which the network learns the direction alone, get the mean
+    length of the text vectors of `graphs`.
+    """
+    if rose.image_target == "patch_norm":
+        pixels = patch_pixels(out.image_pred, rose.patchify(images))
+        out = out._replace(predict_image=lambda: pixels)
+    if rose.osm_loss == "groups":
+        lengths = graphs.x[:, : -GEOMETRY - 1].norm(dim=1)
+        length = lengths.sum() / (lengths > 0).sum().clamp(min=1)
+        text, geometry = out.osm_pred.tensor_split([-GEOMETRY], dim=1)
+        out = out._replace(osm_pred=torch.cat([F.normalize(text, dim=1) * length, geometry], 1))
+    return out
 
 
 def measure_reconstruction(rose: Rose, tiles: TileDataset, seed: int,
@@ -90,10 +118,12 @@ def measure_reconstruction(rose: Rose, tiles: TileDataset, seed: int,
     for start in passing_bar(starts, "measuring the reconstruction"):
         batch = indices[start : start + BATCH]
         images, graphs, out = reconstruct(rose, tiles, batch, seed + start)
-        target, mask = rose.patchify(images), out.image_mask                    # [B, L, p * p * 3]
-        errors.append(_grey_error(out.image_pred, target, mask, scale))
-        mean_colour_errors.append(
-            _grey_error(_mean_visible_colour(target, mask), target, mask, scale))
+        if rose.image_target in GUESSES:
+            target, mask = rose.patchify(images), out.image_mask                # [B, L, p * p * 3]
+            guess = (target.mean(-1, keepdim=True) if rose.image_target == "patch_norm"
+                     else _mean_visible_colour(target, mask))
+            errors.append(_grey_error(out.image_pred, target, mask, scale))
+            mean_colour_errors.append(_grey_error(guess, target, mask, scale))
         predicted.append(out.osm_pred)
         nodes.append(graphs.x)
         masked.append(out.node_mask)
@@ -102,12 +132,13 @@ def measure_reconstruction(rose: Rose, tiles: TileDataset, seed: int,
     true_tags = tags.of_nodes[masked]                                                       # [M]
     commonest = true_tags.mode().values if len(truth) else torch.tensor(-1)
     return Reconstruction(
-        tiles=len(indices), pixel_error=torch.stack(errors).mean().sqrt().item(),
-        pixel_error_mean_colour=torch.stack(mean_colour_errors).mean().sqrt().item(),
+        tiles=len(indices), pixel_error=_root_mean(errors),
+        pixel_error_mean_colour=_root_mean(mean_colour_errors),
         objects=len(truth), explained=_explained(predicted, truth),
         tags_right=(tags.nearest(predicted) == true_tags).float().mean().item(),
         tags_commonest=(true_tags == commonest).float().mean().item(),
         commonest=int(tags.codes[commonest]) if len(truth) else -1, tags=len(tags.codes),
+        image_target=rose.image_target,
     )
 
 
@@ -147,6 +178,11 @@ def _grey_error(pixels: Tensor, target: Tensor, mask: Tensor, scale: Tensor) -> 
     grey = scale.repeat(target.shape[-1] // 3)                                        # [p * p * 3]
     squares = ((pixels - target) * grey).square() * mask[..., None]
     return squares.sum() / mask.sum() / len(grey)
+
+
+def _root_mean(squares: list[Tensor]) -> float:
+    """Return the root of the mean; nan of nothing."""
+    return torch.tensor([*squares]).mean().sqrt().item()
 
 
 def _explained(predicted: Tensor, truth: Tensor) -> dict[str, float]:

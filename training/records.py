@@ -20,7 +20,9 @@ from utils.errors import CheckpointError, one_line
 from utils.files import failing_as
 from utils.progress import progress_bar
 
+LOSSES = ("image", "OSM", "contrast")  # the last only of a run with contrast=
 COLUMNS = ("epoch", "step", "global_step", "image_loss", "osm_loss", "lr", "samples_per_second")
+CONTRAST = ("contrast_loss",)
 
 
 class Recorder:
@@ -28,32 +30,41 @@ class Recorder:
     the mean over its steps.
 
     loss_record.txt has the release's format: `epoch [e/E]\\t Step [s/S]\\t Loss1: image\\t Loss2:
-    osm`. The record can be put back to a checkpoint's position, so that a continued run leaves the
-    same lines as one that was never stopped.
+    osm`, with `\\t Loss3: contrast` behind it in a run that has one. The record can be put back to
+    a checkpoint's position, so that a continued run leaves the same lines as one that was never
+    stopped.
 
     Args:
         samples_per_step: tiles in a step, over all devices.
         enabled: False on all processes except the first: they write nothing.
         rates: names of columns of metrics.csv behind COLUMNS: of rates other than lr.
+        contrast: whether each step has a third loss, in a column before these.
 
     Attributes:
-        first, latest: [image, OSM] losses of the first and the latest line; None before it.
+        first, latest: the LOSSES of the first and the latest line; None before it.
     """
 
     def __init__(self, folder: Path, total_epoch: int, steps_per_epoch: int, log_every: int,
                  total_steps: int, samples_per_step: int, enabled: bool,
-                 rates: Sequence[str] = ()):
+                 rates: Sequence[str] = (), contrast: bool = False):
         self.folder, self.total_epoch, self.steps_per_epoch = folder, total_epoch, steps_per_epoch
         self.log_every, self.total_steps = log_every, total_steps
         self.samples_per_step, self.enabled = samples_per_step, enabled
-        self.columns = (*COLUMNS, *rates)
-        self.sums, self.count, self.first, self.latest = [0.0, 0.0], 0, None, None
+        self.columns = (*COLUMNS, *CONTRAST * contrast, *rates)
+        self.zeros = [0.0] * (2 + contrast)
+        self.sums, self.count, self.first, self.latest = self.zeros, 0, None, None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the position of the record, for a checkpoint."""
         sizes = {path.name: _size_on_disk(path) for path in self._files() if path.exists()}
         return {"sums": self.sums, "count": self.count, "first": self.first, "latest": self.latest,
                 "sizes": sizes}
+
+    def check(self, state: dict[str, Any]) -> None:
+        """Raise ValueError if `state` is of a record with other losses."""
+        for losses in (state["sums"], state["first"], state["latest"]):
+            if losses is not None and len(losses) != len(self.zeros):
+                raise ValueError(f"a record of {len(losses)} losses, not {len(self.zeros)}")
 
     def start(self, global_step: int, state: dict[str, Any] | None = None,
               keep_files: bool = False) -> None:
@@ -89,7 +100,7 @@ class Recorder:
 
     def step(self, epoch: int, step: int, global_step: int, losses: list[float],
              rates: dict[str, float]) -> None:
-        """Add one step's [image, OSM] losses and its `rates`: lr, and those of the columns.
+        """Add one step's LOSSES and its `rates`: lr, and those of the columns.
 
         `step` is counted from 1 within the epoch.
         """
@@ -97,8 +108,9 @@ class Recorder:
         self.count += 1
         if self.enabled:
             self.bar.set_description(f"epoch {epoch}/{self.total_epoch}", refresh=False)
-            self.bar.set_postfix_str(f"image {losses[0]:.4f}, OSM {losses[1]:.5f}, "
-                                     f"{self._rate():.1f} tiles/s", refresh=False)
+            shown = ", ".join(f"{name} {loss:.5f}" if name == "OSM" else f"{name} {loss:.4f}"
+                              for name, loss in zip(LOSSES, losses, strict=False))
+            self.bar.set_postfix_str(f"{shown}, {self._rate():.1f} tiles/s", refresh=False)
             self.bar.update()
             self._say_duration(global_step)
         if (step % self.log_every == 0 or step == self.steps_per_epoch
@@ -117,22 +129,23 @@ class Recorder:
             self.board.close()
 
     def _line(self, epoch: int, step: int, global_step: int, rates: dict[str, float]) -> None:
-        image, osm = (total / self.count for total in self.sums)
+        losses = [total / self.count for total in self.sums]
         rate = self._rate()
-        self.first, self.latest = self.first or [image, osm], [image, osm]
-        self.sums, self.count = [0.0, 0.0], 0
+        self.first, self.latest = self.first or losses, losses
+        self.sums, self.count = self.zeros, 0
         if not self.enabled:
             return
         self.clock = time.perf_counter()
         record, metrics = self._files()
         self._append(record, f"epoch [{epoch}/{self.total_epoch}]\t Step "
-                             f"[{step}/{self.steps_per_epoch}]\t Loss1: {image:.6f}\t Loss2: "
-                             f"{osm:.6f}\n")
-        lr, *others = rates.values()
-        row = (epoch, step, global_step, image, osm, lr, round(rate, 3), *others)
+                             f"[{step}/{self.steps_per_epoch}]"
+                             + "".join(f"\t Loss{number}: {loss:.6f}"
+                                       for number, loss in enumerate(losses, start=1)) + "\n")
+        (image, osm, *contrast), (lr, *others) = losses, rates.values()
+        row = (epoch, step, global_step, image, osm, lr, round(rate, 3), *contrast, *others)
         self._append(metrics, ",".join(map(repr, row)) + "\r\n")
-        self.board.scalars({"loss/image": image, "loss/osm": osm, **rates,
-                            "samples_per_second": rate}, global_step)
+        named = {f"loss/{name.lower()}": loss for name, loss in zip(LOSSES, losses, strict=False)}
+        self.board.scalars({**named, **rates, "samples_per_second": rate}, global_step)
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
@@ -177,7 +190,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         rows = [dict(zip(header, map(float, line), strict=True)) for line in lines]
     except ValueError as error:  # no number, a column more or less, no UTF-8, no line
         raise _damaged(path, f"cannot be read ({one_line(error)})") from error
-    if header not in ([*COLUMNS], [*COLUMNS, *RATES]) or not _are_steps(rows):
+    headers = [[*COLUMNS, *contrast, *rates] for contrast in ((), CONTRAST)
+               for rates in ((), RATES)]
+    if header not in headers or not _are_steps(rows):
         raise _damaged(path, "its rows are no record of a run")
     return rows
 
@@ -214,12 +229,13 @@ def _size_on_disk(path: Path) -> int:
     return path.stat().st_size
 
 
-def last_epoch_losses(rows: Sequence[dict[str, float]]) -> tuple[float, float]:
-    """Return the mean image and OSM loss over the last epoch of `read_metrics`; nan for none."""
+def last_epoch_losses(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Return the mean of each column of a loss over the last epoch of `read_metrics`; nan of an
+    empty record."""
     if not rows:
-        return math.nan, math.nan
+        return {"image_loss": math.nan, "osm_loss": math.nan}
     rows = [row for row in rows if row["epoch"] == rows[-1]["epoch"]]
     ends = [0.0, *(row["step"] for row in rows)]
     steps = [end - start for start, end in pairwise(ends)]
-    return tuple(sum(row[name] * count for row, count in zip(rows, steps, strict=True)) / ends[-1]
-                 for name in ("image_loss", "osm_loss"))
+    return {name: sum(row[name] * count for row, count in zip(rows, steps, strict=True)) / ends[-1]
+            for name in ("image_loss", "osm_loss", *CONTRAST) if name in rows[0]}

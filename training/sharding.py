@@ -12,16 +12,24 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from models.block import DecoderBlock
+from models.image_encoder import ImageEncoder
 
-def shard(rose: nn.Module, mesh: DeviceMesh) -> nn.Module:
-    """Shard a whole Rose, equal on all processes, among them; `mesh` gives the kind of device.
 
-    A block of the ViT is whole on a device only while it computes, the rest during a step.
+def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
+    """Shard a whole Rose or image encoder, equal on all processes, among them; `mesh` gives the
+    kind of device.
+
+    A block of the ViT is whole on a device only while it computes, the rest during a step; the
+    rest of a module without trained parameters while that computes.
     """
     everyone = init_device_mesh(mesh.device_type, (torch.distributed.get_world_size(),))
-    for block in (*rose.image_encoder.blocks, rose.image_decoder):
+    encoders = [part for part in module.modules() if isinstance(part, ImageEncoder)]
+    decoders = [part for part in module.modules() if isinstance(part, DecoderBlock)]
+    for block in (*(block for encoder in encoders for block in encoder.blocks), *decoders):
         fully_shard(block, mesh=everyone)
-    return fully_shard(rose, mesh=everyone)
+    trained = any(parameter.requires_grad for parameter in module.parameters())
+    return fully_shard(module, mesh=everyone, reshard_after_forward=None if trained else True)
 
 
 def is_sharded(module: nn.Module) -> bool:

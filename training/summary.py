@@ -11,14 +11,16 @@ from torch_geometric.data import Batch
 from datasets.stores.city import city_of
 from datasets.tiles import TileDataset
 from models import RoseOutput
+from models.objectives import IMAGE_ERROR_NAMES, OSM_ERROR_NAMES
 from models.rose import Rose
 from reports import REPORT, write_report
 from reports.record import RECONSTRUCTION
 from training import reconstruction
 from training.attention import write_attention
-from training.plots import image_figure, loss_figure, osm_figure, to_picture
+from training.keys import TrainConfig
+from training.plots import LOSSES, image_figure, loss_figure, osm_figure, to_picture
 from training.pretraining import PretrainingRun
-from training.reconstruction import Reconstruction, Tags, reconstruct
+from training.reconstruction import GUESSES, Reconstruction, Tags, reconstruct
 from training.records import read_metrics
 from utils.drawing import save_figures
 from utils.outputs import write_json
@@ -30,9 +32,9 @@ TELLING = 40  # objects: enough to hide some of them, few enough to see each
 
 
 def add_picture(run: PretrainingRun) -> None:
-    """Show TensorBoard the reconstruction of the same tiles every time."""
+    """Show TensorBoard the reconstruction of the same tiles every time, if it is one of pixels."""
     rose = run.network()
-    if rose:
+    if rose and rose.image_target in GUESSES:
         run.record.picture("reconstruction", to_picture(_picture(rose, run)), run.global_step)
 
 
@@ -43,9 +45,11 @@ def report(run: PretrainingRun) -> None:
         return
     run.fabric.print("Measuring what was learned, then drawing figures/ and the page")
     measured = reconstruction.measure_reconstruction(rose, run.tiles, run.cfg.seed)
-    figures = {"reconstruction_image": _picture(rose, run)}
+    figures = {}
+    if rose.image_target in GUESSES:
+        figures["reconstruction_image"] = _picture(rose, run)
     if rows := read_metrics(run.folder):
-        figures["loss"] = loss_figure(rows)
+        figures["loss"] = loss_figure(rows, _units(run.cfg))
     if measured.explained:
         images, graphs, out = shown(rose, run, SHOWN_GRAPHS)
         figures["reconstruction_osm"] = osm_figure(measured.explained, rose.denormalise(images),
@@ -91,21 +95,16 @@ def remark(run: PretrainingRun, measured: Reconstruction) -> str:
 
 def summary(run: PretrainingRun, measured: Reconstruction) -> str:
     """Return in words what was learned."""
-    better = round(100 * (1 - measured.pixel_error / max(measured.pixel_error_mean_colour, 1e-9)))
-    compared = f"{abs(better)}% {'less' if better > 0 else 'more'} than"
     lines = [
         "",
         f"Pretraining is done: {run.global_step} steps on {len(run.tiles)} tiles.",
         *(f"  loss, {name}: {format_number(first)} in the first line of the record, "
           f"{format_number(last)} in the last"
-          for name, first, last in zip(("image from OSM", "OSM from image"), run.record.first,
-                                       run.record.latest, strict=True)),
+          for (name, _), first, last in zip(LOSSES.values(), run.record.first, run.record.latest,
+                                            strict=False)),
         *_image_encoder(run),
         f"What it learned, tried on {measured.tiles} of its tiles with new masks:",
-        f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}): wrong by "
-        f"{measured.pixel_error:.1f} grey values of 255,",
-        f"    {compared if better else 'no better than'} the mean colour of what is visible "
-        f"would be ({measured.pixel_error_mean_colour:.1f})",
+        *_pixels(run, measured),
     ]
     if measured.objects:
         lines += [
@@ -120,6 +119,27 @@ def summary(run: PretrainingRun, measured: Reconstruction) -> str:
     if short := remark(run, measured):
         lines.append(f"note: {short}")
     return "\n".join([*lines, *_outputs(run)])
+
+
+def _pixels(run: PretrainingRun, measured: Reconstruction) -> list[str]:
+    """Return how near hidden pixels come, beside a guess without a network."""
+    hidden = f"  hidden parts of the picture ({run.cfg.img_mask_ratio:.0%}):"
+    if measured.image_target not in GUESSES:
+        return [f"{hidden} no pixels to compare, for image_target=latent reconstructs tokens"]
+    better = round(100 * (1 - measured.pixel_error / max(measured.pixel_error_mean_colour, 1e-9)))
+    compared = f"{abs(better)}% {'less' if better > 0 else 'more'} than"
+    normalised = measured.image_target == "patch_norm"
+    guess = GUESSES[measured.image_target] + " of what is visible" * (not normalised)
+    return [f"{hidden} wrong by {measured.pixel_error:.1f} grey values of 255,",
+            *["    given each patch's mean and deviation, which it does not learn;"] * normalised,
+            f"    {compared if better else 'no better than'} {guess} would be "
+            f"({measured.pixel_error_mean_colour:.1f})"]
+
+
+def _units(cfg: TrainConfig) -> list[str]:
+    """Return what each loss is measured in."""
+    units = [IMAGE_ERROR_NAMES[cfg.image_target], OSM_ERROR_NAMES[cfg.osm_loss]]
+    return units + [f"{cfg.contrast:g} x InfoNCE"] * (cfg.contrast > 0)
 
 
 def _image_encoder(run: PretrainingRun) -> list[str]:
@@ -149,7 +169,7 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object "
         "to see where it looks",
         f"  {'figures/':{len(weights)}}  the loss curves and what Rose reconstructs: look at "
-        "reconstruction_image.png",
+        f"{'reconstruction_image' if run.cfg.image_target in GUESSES else 'loss'}.png",
         f"  {'loss_record.txt':{len(weights)}}  the losses (metrics.csv: with learning rate and "
         "speed; tensorboard --logdir: as curves)",
         f"  {run.last_saved.name:{len(weights)}}  to continue the run",

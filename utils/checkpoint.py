@@ -49,14 +49,14 @@ OPTIMIZER = Fields({
     "param_groups": Items(Fields({"params": Items(Whole(0))}, {"lr": Number(0)}), least=1)})
 # the state of Fabric's precision: empty, or that of a scaler of gradients
 PRECISION = Table(Either([Number(), Null()]))
-_LOSSES = Items([Number(), Number()])
+_LOSSES = Items(Number(), 2, 3)
 _RECORD = Fields({"sums": _LOSSES, "count": Whole(0), "first": Either([Null(), _LOSSES]),
                   "latest": Either([Null(), _LOSSES]), "sizes": Table(Whole(0))})
 _CONFIG = Fields({"batch_size": Whole(1)}, {"accumulate": Whole(1)})
 _RUN = Fields({"model": Weights(), "build": Table(Anything()), "optimizer": OPTIMIZER,
                "precision": PRECISION, "epoch": Whole(1), "step": Whole(0),
                "global_step": Whole(0), "devices": Whole(1), "record": _RECORD,
-               "config": _CONFIG, "tiles": Text()})
+               "config": _CONFIG, "tiles": Text()}, {"momentum": Weights()})
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:

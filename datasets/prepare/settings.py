@@ -19,7 +19,8 @@ _PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
 _LONE = {"bands": "raster", "zoom": "raster", "layers": "osm", "default_tags": "osm",
          "classes": "labels", "label_map": "labels", "label_column": "labels",
          "colour_tolerance": "labels", "population_column": "population",
-         "population_crs": "population", "co2_column": "co2", "co2_crs": "co2", "co2_cell": "co2"}
+         "population_crs": "population", "population_what": "population", "co2_column": "co2",
+         "co2_crs": "co2", "co2_cell": "co2", "co2_what": "co2"}
 
 
 @dataclass

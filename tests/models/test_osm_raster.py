@@ -64,6 +64,20 @@ def test_a_channel_holds_its_objects_coverage_and_nearness():
     assert not drawn[0, [0, 2, 3, 5]].any()
 
 
+def test_outlines_are_drawn_where_graphs_have_them():
+    boxed = graphs_of([(BOXES["turned"], 1)], [(BOXES["upright"], 1), (BOXES["upright"], 1)])
+    graphs = boxed.clone()
+    graphs.cover_index = torch.tensor([1, 1, 2])  # of the second tile alone
+    graphs.cover_cell = torch.tensor([0, 55, 55], dtype=torch.int16)
+    graphs.cover_share = torch.tensor([51, 204, 255], dtype=torch.uint8)
+    drawn, before = raster().draw(graphs, GRID), raster().draw(boxed, GRID)
+    assert torch.equal(drawn[0], before[0])
+    assert drawn[1, 1].nonzero().tolist() == [[0, 0], [0, 55]]
+    assert drawn[1, 1, 0, [0, 55]].tolist() == pytest.approx([0.2, 1])  # no more than whole
+    assert torch.equal(drawn[1, 4], before[1, 4])  # nearness is by boxes
+    assert drawn[1, 1].mean() == pytest.approx(raster().draw(graphs, (16, 9))[1, 1].mean())
+
+
 def test_cities_with_other_codes_are_drawn_alike_and_unknown_tags_by_their_layer():
     here, there = (raster().draw(graphs_of([(BOXES["turned"], code)], city=city), GRID)
                    for city, code in (("lima", 1), ("rome", 0)))

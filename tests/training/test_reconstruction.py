@@ -27,6 +27,7 @@ class Oracle(torch.nn.Module):
         self.rose, self.error = build_rose("test_vit", **build), error
         self.patchify, self.normalise = self.rose.patchify, self.rose.normalise
         self.image_encoder = self.rose.image_encoder
+        self.image_target, self.osm_loss = self.rose.image_target, self.rose.osm_loss
 
     def forward(self, images, graphs):
         out = self.rose(images, graphs)

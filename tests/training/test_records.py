@@ -28,7 +28,7 @@ def test_lines_are_true_means_also_the_first_and_the_rest_of_an_epoch(tmp_path):
     assert lines[2] == "epoch [1/2]\t Step [5/5]\t Loss1: 5.000000\t Loss2: 50.000000"
     assert record.first == [1.5, 15.0]
     assert record.latest == [10.0, 100.0]
-    assert last_epoch_losses(read_metrics(tmp_path)) == (8.0, 80.0)
+    assert last_epoch_losses(read_metrics(tmp_path)) == {"image_loss": 8.0, "osm_loss": 80.0}
 
 
 @pytest.mark.parametrize("stopped", [1, 3, 4, 5, 8])

@@ -1,5 +1,6 @@
 """A record that is not as it was left is said in one line, whose remedy lets the run go on."""
 
+import math
 import re
 import shutil
 
@@ -35,7 +36,7 @@ def test_metrics_that_are_no_record(tmp_path, case):
 def test_no_rows_have_no_losses(tmp_path):
     (tmp_path / "metrics.csv").write_bytes(HEADER)
     assert read_metrics(tmp_path) == []
-    assert str(last_epoch_losses([])) == "(nan, nan)"
+    assert all(map(math.isnan, last_epoch_losses([]).values()))
 
 
 @pytest.fixture(scope="module")

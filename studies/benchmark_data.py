@@ -1,0 +1,183 @@
+"""The benchmark's dataset: tiles, targets and folds of a city, from raw files."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import shapely
+from rasterio.features import rasterize
+
+from datasets.dealt_lists import fold_folder
+from datasets.prepare.geo.raster_io import RASTER_ERRORS, raster_reason
+from datasets.prepare.imagery.placement import metres_per_pixel
+from datasets.prepare.osm.census import Census
+from datasets.prepare.osm.objects import read_objects
+from datasets.prepare.osm.tags import LAYERS, load_layers
+from datasets.prepare.pipeline import prepare_tiles
+from datasets.split_lists import SplitRules, write_splits
+from studies.benchmark_plan import ALL, TASKS
+from studies.keys import BenchmarkConfig
+from utils.contents import Fields, Items, Table, Whole, read_json
+from utils.errors import ConfigError, PrepareError, RoseError
+from utils.files import replacing, states
+from utils.outputs import write_json
+from utils.remedies import removal
+
+TILE_PX = 224
+HIGH = 2.5                # metres above ground from which vegetation is high
+NO_DATA = -1.0
+RECORD = "city.json"      # of a dataset: the files that it was made from, as they were
+HIGH_GROUND = "high_ground.tif"
+_RECORD = Fields({"sources": Table(Items([Whole(), Whole()]))})
+_BUILDING = LAYERS.index("building")
+_VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp")
+
+
+@dataclass(frozen=True)
+class City:
+    """The raw files of a city by what they are, and what could not be used.
+
+    Attributes:
+        files: "ortho", "osm", and of the targets those that are there.
+        tasks: that the files allow, of those asked.
+        notes: on tasks left out.
+    """
+
+    folder: Path
+    files: dict[str, Path]
+    tasks: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the tiles are called."""
+        letters = "".join(letter if letter.isalnum() else "-"
+                          for letter in self.folder.resolve().name)
+        return letters.strip("-") or "city"
+
+
+def find_city(cfg: BenchmarkConfig) -> City:
+    """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
+    tasks are missing."""
+    folder, files = Path(cfg.data), {}
+    names = ("ortho", "osm", *dict.fromkeys(task.file for task in TASKS.values()))
+    for name in names:
+        there = [path for path in sorted(folder.glob(f"{name}.*"))
+                 if not path.name.endswith((".aux.xml", ".ovr"))]
+        if there:
+            files[name] = there[0]
+    for name, what in (("ortho", "imagery, such as ortho.tif"), ("osm", "objects, such as "
+                                                                         "osm.gpkg")):
+        if name not in files:
+            raise ConfigError(f"data={cfg.data}: has no {name}.*, expected the city's {what}, "
+                              "beside landuse.*, building_volume.* and height.*")
+    asked = cfg.tasks or [*TASKS]
+    tasks = tuple(name for name in asked if TASKS[name].file in files)
+    notes = tuple(f"{TASKS[name].title} is left out: {cfg.data} has no {TASKS[name].file}.*"
+                  for name in asked if name not in tasks)
+    if not tasks:
+        missing = dict.fromkeys(f"{TASKS[name].file}.*" for name in asked)
+        raise ConfigError(f"data={cfg.data}: has none of {', '.join(missing)}, expected one or "
+                          "more: a task is learned from each")
+    return City(folder, files, tasks, notes)
+
+
+def prepare_city(city: City, cfg: BenchmarkConfig, root: Path, text: dict[str, Any]) -> None:
+    """Make the dataset at `root` with its folds, unless it is there.
+
+    Raises:
+        RoseError: a file cannot be used, or has changed since the dataset was made.
+    """
+    used = {"ortho", "osm", *(TASKS[name].file for name in city.tasks)}
+    sources = states(path for name, path in city.files.items() if name in used)
+    record = root / RECORD
+    rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
+    if (root / "cities" / city.name / "meta.json").is_file() and record.is_file():
+        before = read_json(record, _RECORD, removal(root), RoseError)["sources"]
+        changed = [name for name in sources.keys() | before.keys()
+                   if before.get(name) != sources.get(name)]
+        if changed:
+            raise RoseError(f"{min(changed)}: is not as it was, or not asked for, when {root} was "
+                            "made, expected the same files; name another out=, or remove that "
+                            "folder")
+        if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
+                   for fold in range(1, cfg.folds + 1) for size in cfg.labels):
+            write_splits(root, SplitRules(**rules))
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    prepare_tiles(city.files["ortho"], city.files["osm"], root, city.name, keep_empty=True,
+                  tile_px=TILE_PX, text=text, split=rules, overwrite=True, progress=True,
+                  **_targets(city, cfg, root))
+    write_json(record, {"sources": sources})
+
+
+def _targets(city: City, cfg: BenchmarkConfig, root: Path) -> dict[str, Any]:
+    """Return the keys of prepare_dataset.py that make the targets."""
+    keys: dict[str, Any] = {}
+    if "land_use" in city.tasks:
+        labels = city.files["landuse"]
+        keys |= {"labels": labels, "classes": cfg.classes}
+        if labels.suffix.lower() in _VECTORS:
+            keys |= {"label_column": cfg.label_column, "classes": cfg.classes or "all"}
+    if "building_volume" in city.tasks:
+        keys |= {"population": city.files["building_volume"],
+                 "population_what": TASKS["building_volume"].counted}
+    if "trees" in city.tasks:
+        write_high_ground(city.files["height"], city.files["osm"], city.files["ortho"],
+                          root / HIGH_GROUND)
+        keys |= {"co2": root / HIGH_GROUND, "co2_unit": "per_m2",
+                 "co2_what": TASKS["trees"].counted}
+    return keys
+
+
+def list_of(labels: str) -> str:
+    """Return the list of so many training tiles."""
+    return f"osm-train-{labels}.txt" if labels == ALL else f"osm-train{labels}.txt"
+
+
+def sizes(labels: Sequence[str]) -> list[int]:
+    """Return the numbers of training tiles, without `all`."""
+    return [int(count) for count in labels if count != ALL]
+
+
+def write_high_ground(height: Path, osm: Path, imagery: Path, out: Path) -> None:
+    """Write a raster whose integral over a tile of `imagery` is the share of the tile that lies
+    more than HIGH metres above ground, outside the buildings of `osm`.
+
+    Cells are those of `height`; one that a building touches counts as none. Raise PrepareError if
+    a raster cannot be read.
+    """
+    try:
+        with rasterio.open(imagery) as image:
+            side = metres_per_pixel(image.crs, image.transform, image.width, image.height)
+        with rasterio.open(height) as source:
+            values, profile = source.read(1, masked=True), source.profile
+            buildings = [geometry for objects in read_objects(
+                osm, source.crs, source.bounds, load_layers(), Census())
+                for geometry in objects.geometry[objects.layer == _BUILDING]]
+            built = rasterize([shape for shape in buildings if not shapely.is_empty(shape)],
+                              values.shape, transform=source.transform, all_touched=True,
+                              dtype="uint8") if buildings else np.zeros(values.shape, np.uint8)
+    except RASTER_ERRORS as error:
+        raise PrepareError(f"{height}: cannot be read ({raster_reason(error)}), expected metres "
+                           "above ground as a GeoTIFF") from error
+    high = (values.filled(0) > HIGH) & (built == 0)
+    density = high / (TILE_PX**2 * side[0] * side[1])
+    density[np.ma.getmaskarray(values)] = NO_DATA
+    profile |= {"dtype": "float32", "nodata": NO_DATA, "count": 1, "driver": "GTiff",
+                "compress": "deflate", "predictor": 3}
+    with replacing(out, OSError, *RASTER_ERRORS) as temporary, (
+            rasterio.open(temporary, "w", **profile)) as target:
+        target.write(density.astype(np.float32), 1)
+
+
+def text_of(sentence_model: str | None) -> dict[str, Any]:
+    """Return the keys of text= of a dataset: of the model, or None: hashed words."""
+    from datasets.keys import TEXTS
+
+    if sentence_model is None:
+        return asdict(TEXTS["hash"])
+    return {**asdict(TEXTS["sentence"]), "model": sentence_model}

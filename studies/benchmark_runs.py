@@ -1,0 +1,300 @@
+"""The runs of the benchmark: pretraining, then a training of each cell, fold and seed with all that
+measures its model; in processes, each of which makes the next one that is not done."""
+
+import os
+import runpy
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from datasets.workers import WorkerDied, by_workers
+from evaluation.job import evaluate
+from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
+from evaluation.patch_runs import evaluate_patches
+from evaluation.problem import Regression, Segmentation
+from studies.benchmark_data import list_of
+from studies.benchmark_plan import (
+    FULLY,
+    JUDGED,
+    KNN,
+    MODES,
+    ROWS,
+    SCRATCH,
+    TASKS,
+    Cell,
+    measured_with,
+    tiles_seen,
+)
+from studies.degraded import measuring
+from studies.keys import BenchmarkConfig
+from training.compatibility import find_checkpoint
+from training.keys import TRAIN
+from utils.cli.compose import read
+from utils.contents import Anything, Fields, Number, Table, read_json
+from utils.errors import RoseError, is_mendable, message_of
+from utils.outputs import write_json
+from utils.progress import progress_bar
+
+RECORD = "run.json"  # of what is done in a folder: written last
+_RECORD = Fields({"seconds": Number(), "request": Table(Anything())})
+_ROOT = Path(__file__).resolve().parents[1]
+_PROBLEMS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
+# seconds of a core, of test_vit, as measured: for the forecast alone
+STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.013, 0.004, 0.018, 2.0
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a process does at once, and what it leaves.
+
+    Attributes:
+        kind: for the account of time.
+        folder: of its outputs.
+        request: all that it does; equal requests are the same work.
+        cost: seconds of a core, about.
+        overrides: of a pretraining; none: it evaluates `cells`.
+        cells: (cell, evaluation) in order; the first trains.
+    """
+
+    kind: str
+    name: str
+    folder: Path
+    request: dict[str, Any]
+    cost: float
+    overrides: tuple[str, ...] = ()
+    cells: tuple[tuple[Cell, EvaluateConfig], ...] = ()
+
+    def seconds(self) -> float | None:
+        """Return how long it took; None if it is not done. Raise RoseError if its folder holds
+        another run's outputs."""
+        path = self.folder / RECORD
+        if not path.is_file():
+            return None
+        record = read_json(path, _RECORD, f"remove the folder {self.folder}, and the same command "
+                                          "makes it again", RoseError)
+        there = record["request"]
+        changed = [f"{name} (there {there.get(name)}, here {self.request.get(name)})"
+                   for name in there.keys() | self.request.keys()
+                   if there.get(name) != self.request.get(name)]
+        if changed:
+            raise RoseError(f"{path}: is of a run with other keys: {', '.join(sorted(changed)[:4])}"
+                            "; give the same ones, or another out=")
+        return record["seconds"]
+
+    def work(self, threads: int | None) -> None:
+        """Do it, with all that it prints in log.txt of its folder."""
+        if threads:
+            torch.set_num_threads(threads)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        start = time.monotonic()
+        log = self.folder / "log.txt"
+        try:
+            with log.open("a", encoding="utf-8") as file, redirect_stdout(file), (
+                    redirect_stderr(file)):
+                if self.overrides:
+                    runpy.run_path(str(_ROOT / "train_rose.py"))["train"](
+                        read(TRAIN, *self.overrides))
+                for cell, cfg in self.cells:
+                    _evaluate(cell, cfg)
+        except Exception as error:
+            if not is_mendable(error):
+                raise
+            raise RoseError(f"{self.name}: {message_of(error)}") from error
+        write_json(self.folder / RECORD,
+                   {"seconds": time.monotonic() - start, "request": self.request})
+
+
+def _evaluate(cell: Cell, cfg: EvaluateConfig) -> None:
+    row, problem = ROWS[cell.row], _PROBLEMS[TASKS[cell.task].problem][1](cfg)
+    if row.statistics:
+        evaluate_patches(cfg, problem, row.statistics, row.hidden)
+    else:
+        evaluate(cfg, problem)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all units have in common.
+
+    Attributes:
+        lists: labels -> number of tiles of the first fold.
+        rest: overrides of the evaluations.
+        roots: text -> folder of the tiles.
+    """
+
+    cfg: BenchmarkConfig
+    rest: tuple[str, ...]
+    roots: dict[str, Path]
+    lists: dict[str, int]
+    tiles: int
+
+    @property
+    def out(self) -> Path:
+        return Path(self.cfg.out)
+
+    def pretraining(self, recipe: str, text: str, seed: int) -> Path:
+        """Return the folder of a pretraining."""
+        return self.out / "pretraining" / f"{recipe}_{text}_seed-{seed}"
+
+    def pretrainings(self, cells: Sequence[Cell]) -> list[Unit]:
+        """Return those that cells start from."""
+        kinds = dict.fromkeys((ROWS[cell.row].recipe, cell.text) for cell in cells
+                              if cell.training != SCRATCH)
+        epochs = self.cfg.pretrain_epochs
+        units = []
+        for seed in self.cfg.seeds:
+            for recipe, text in kinds:
+                folder = self.pretraining(recipe, text, seed)
+                keys = {"data_path": self.roots[text], "experiment": "own_city", "recipe": recipe,
+                        "image_encoder": self.cfg.image_encoder, "total_epoch": epochs,
+                        "save_every": epochs, "picture_every": epochs, "seed": seed,
+                        "num_workers": 0, "accelerator": self.cfg.accelerator, "devices": 1,
+                        "save_root_dir": folder.parent, "save_dir": folder.name}
+                overrides = tuple(f"{name}={value}" for name, value in keys.items())
+                units.append(Unit("pretraining", f"pretraining {recipe}, text={text}, seed {seed}",
+                                  folder, {name: str(value) for name, value in keys.items()
+                                           if not name.startswith("save_root")},
+                                  PRETRAIN_S * epochs * self.tiles, overrides))
+        return units
+
+    def units(self, cells: Sequence[Cell], missing: bool) -> list[Unit]:
+        """Return the runs of cells, all of the first seed before those of the next; with `missing`
+        also the measuring of their models on degraded objects."""
+        return [unit for seed in self.cfg.seeds for cell in cells
+                for fold in range(1, self.cfg.folds + 1)
+                for unit in self._units(cell, fold, seed, missing)]
+
+    def _units(self, cell: Cell, fold: int, seed: int, missing: bool) -> Iterator[Unit]:
+        trained = self.config(cell, fold, seed)
+        seen = (tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
+                if cell.training != KNN else self.lists[cell.labels])
+        reported = self.tiles / self.cfg.folds
+        kind = "baselines" if ROWS[cell.row].statistics else "training"
+        kind = "probes" if cell.training not in (FULLY, SCRATCH) else kind
+        cost = STEP_S * seen * (cell.training in (FULLY, SCRATCH)) + REST_S + (
+            MEASURE_S * reported * (JUDGED + 1))
+        yield self._unit(kind, [(cell, trained)], 20.0 if kind == "baselines" else cost)
+        measured = [(other, self._measuring(trained, other, fold, seed))
+                    for other in measured_with(cell, self.cfg.labels)] if missing else []
+        if measured:
+            yield self._unit("missing", measured, len(measured) * (MEASURE_S * reported + REST_S))
+
+    def _unit(self, kind: str, cells: list[tuple[Cell, EvaluateConfig]], cost: float) -> Unit:
+        cell, cfg = cells[0]
+        name = f"{cell.task}, {cell.name.replace('_', ' ')}, fold {cfg.fold}, seed {cfg.seeds[0]}"
+        request = {other.name: _json(config) for other, config in cells}
+        return Unit(kind, name, Path(cfg.save_path), request, cost, cells=tuple(cells))
+
+    def folder(self, cell: Cell, fold: int, seed: int) -> Path:
+        """Return the folder of a cell's evaluation."""
+        return self.out / "runs" / cell.task / cell.name / f"fold-{fold}_seed-{seed}"
+
+    def config(self, cell: Cell, fold: int, seed: int) -> EvaluateConfig:
+        """Return the evaluation that trains a cell's model."""
+        row, task = ROWS[cell.row], TASKS[cell.task]
+        base = base_config(task.problem, task.target, row.recipe, self.rest, self.cfg.accelerator)
+        tiles = self.lists[cell.labels]
+        epochs = max(round(tiles_seen(tiles, cell, self.cfg.effort) / tiles), 1)
+        scratch = cell.training == SCRATCH
+        checkpoint = None if scratch else str(
+            _newest(self.pretraining(row.recipe, cell.text, seed)))
+        return replace(
+            base, data_root=str(self.roots[cell.text]), fold=f"{fold}/{self.cfg.folds}",
+            train_file=list_of(cell.labels), seeds=[seed], modality=row.modality,
+            mode=MODES[cell.training], checkpoint=checkpoint, epochs=epochs,
+            image_encoder=self.cfg.image_encoder if scratch else None,
+            val_every=-(-epochs // JUDGED), remove_ratio=cell.trained_with_removal,
+            remove_while_training=bool(cell.trained_with_removal),
+            save_path=str(self.folder(cell, fold, seed)))
+
+    def _measuring(self, trained: EvaluateConfig, cell: Cell, fold: int,
+                   seed: int) -> EvaluateConfig:
+        run, = measuring(trained, "", remove_ratio=cell.removed, osm_shift=cell.shifted,
+                         remove_while_training=False, val_every=1)
+        return replace(run, save_path=str(self.folder(cell, fold, seed)))
+
+
+@lru_cache
+def base_config(problem: str, target: str, recipe: str, rest: tuple[str, ...],
+                accelerator: str) -> EvaluateConfig:
+    """Return the keys that all evaluations of a task and a recipe share; raise ConfigError if one
+    of `rest` is refused."""
+    program = _PROBLEMS[problem][0]
+    chosen = [f"recipe={recipe}"] * (recipe != "rose") + [f"target={target}"] * bool(target)
+    return read(program, "data_root=tiles", "experiment=own_city", *rest, *chosen,
+                "num_workers=0", "pictures=false", "devices=1", f"accelerator={accelerator}")
+
+
+def _newest(folder: Path) -> Path:
+    """Return the weights of a pretraining; before it has any, their folder."""
+    return find_checkpoint(str(folder), "") if any(folder.glob("model_*")) else folder
+
+
+def _json(cfg: EvaluateConfig) -> dict[str, Any]:
+    """Return the keys that a run is recognised by: not where it works, or is told of."""
+    unimportant = ("save_path", "save_root_dir", "checkpoint", "accelerator", "data_root")
+    return {name: value for name, value in asdict(cfg).items() if name not in unimportant}
+
+
+def run_units(units: Sequence[Unit], workers: int, what: str) -> dict[str, float]:
+    """Run all units that are not done, in order; return kind -> seconds of all, those done before
+    included.
+
+    Raises:
+        RoseError: a unit failed, or a process died; what is done stays.
+    """
+    done = {unit.folder: unit.seconds() for unit in units}
+    left = [unit for unit in units if done[unit.folder] is None]
+    costs, start = sum(unit.cost for unit in left), time.monotonic()
+    spent = 0.0
+    if left:
+        print(f"{what}: {len(left)} of {len(units)} runs are left, in {workers} process"
+              f"{'es' * (workers > 1)}; about {in_words(costs / workers)} on cores like ours",
+              flush=True)
+    with progress_bar(len(units), len(units) - len(left), "run", bool(left)) as bar:
+        for unit in _worked(left, workers):
+            spent += unit.cost
+            gone = time.monotonic() - start
+            bar.set_postfix_str(f"about {in_words(gone / spent * (costs - spent))} left, "
+                                f"{unit.name}", refresh=False)
+            bar.update()
+    kinds: dict[str, float] = {}
+    for unit in units:
+        kinds[unit.kind] = kinds.get(unit.kind, 0) + unit.seconds()
+    return kinds
+
+
+def _worked(units: Sequence[Unit], workers: int) -> Iterator[Unit]:
+    if workers == 1:
+        for unit in units:
+            unit.work(None)
+            yield unit
+        return
+    threads = max(len(os.sched_getaffinity(0)) // workers, 1)
+    try:
+        yield from by_workers(partial(Unit.work, threads=threads), units, workers, __name__)
+    except WorkerDied as error:
+        raise RoseError(f"workers={workers}: a process ended without a word, most likely for want "
+                        "of memory; the same command resumes, with "
+                        f"workers={max(1, workers // 2)}") from error
+
+
+def default_workers(accelerator: str) -> int:
+    """Return the cores that this process may use, or 1 with a GPU."""
+    if accelerator != "cpu" and torch.cuda.is_available():
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as a reader wants it: 40 s, 12 min, 2 h 05 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
