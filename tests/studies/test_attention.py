@@ -262,7 +262,7 @@ def test_objects_that_look_at_themselves_are_found_out(rose, sample_tiles, monke
 
 def test_the_change_of_the_fused_image_is_that_of_the_object_removed(rose, sample_tiles):
     image, graph = TileDataset(sample_tiles).read(4)
-    change = object_influence(rose, image, graph, [0, 2], "fine")
+    change = object_influence(rose, image, graph, [0, 2])["fine"]
     images, graphs = collate([(image, remove_nodes(graph, torch.tensor([2]), 1.0))])
     whole, without = (rose.fuse(rose.normalise(images), each, "fine")
                       for each in (collate([(image, graph)])[1], graphs))
