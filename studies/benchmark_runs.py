@@ -153,6 +153,7 @@ class Bench:
                 folder = self.pretraining(recipe, text, seed)
                 keys = {"data_path": self.roots[text], "experiment": "own_city", "recipe": recipe,
                         "image_encoder": self.cfg.image_encoder, "total_epoch": epochs,
+                        "image_size": self.cfg.tile_px,
                         "save_every": epochs, "picture_every": epochs, "seed": seed,
                         "num_workers": 0, "accelerator": self.cfg.accelerator, "devices": 1,
                         "save_root_dir": folder.parent, "save_dir": folder.name}
@@ -202,16 +203,19 @@ class Bench:
         tiles = self.lists[cell.labels]
         epochs = max(round(tiles_seen(tiles, cell, self.cfg.effort) / tiles), 1)
         scratch = cell.training == SCRATCH
+        probed = {} if cell.training in (FULLY, SCRATCH) else {"drop_objects": 0.0,
+                                                               "drop_graphs": 0.0}
         checkpoint = None if scratch else str(
             _newest(self.pretraining(row.recipe, cell.text, seed)))
         return replace(
-            base, data_root=str(self.roots[cell.text]), fold=f"{fold}/{self.cfg.folds}",
+            base, data_root=str(self.roots[cell.text]), image_size=self.cfg.tile_px,
+            fold=f"{fold}/{self.cfg.folds}",
             train_file=list_of(cell.labels), seeds=[seed], modality=row.modality,
             mode=MODES[cell.training], checkpoint=checkpoint, epochs=epochs,
             image_encoder=self.cfg.image_encoder if scratch else None,
             val_every=-(-epochs // JUDGED), remove_ratio=cell.trained_with_removal,
             remove_while_training=bool(cell.trained_with_removal),
-            save_path=str(self.folder(cell, fold, seed)))
+            save_path=str(self.folder(cell, fold, seed)), **probed)
 
     def _measuring(self, trained: EvaluateConfig, cell: Cell, fold: int,
                    seed: int) -> EvaluateConfig:
@@ -261,8 +265,8 @@ def run_units(units: Sequence[Unit], workers: int, what: str) -> dict[str, float
         for unit in _worked(left, workers):
             spent += unit.cost
             gone = time.monotonic() - start
-            bar.set_postfix_str(f"about {in_words(gone / spent * (costs - spent))} left, "
-                                f"{unit.name}", refresh=False)
+            bar.set_postfix_str(f"about {in_words(gone / spent * (costs - spent))} left",
+                                refresh=False)
             bar.update()
     kinds: dict[str, float] = {}
     for unit in units:
