@@ -4,7 +4,7 @@ measures its model; in processes, each of which makes the next one that is not d
 import os
 import runpy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
@@ -23,6 +23,7 @@ from studies.benchmark_plan import (
     FULLY,
     JUDGED,
     KNN,
+    MEASURED,
     MODES,
     ROWS,
     SCRATCH,
@@ -47,6 +48,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _PROBLEMS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
 # seconds of a core, of test_vit, as measured: for the forecast alone
 STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.013, 0.004, 0.018, 2.0
+BASELINE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -142,17 +144,17 @@ class Bench:
         """Return the folder of a pretraining."""
         return self.out / "pretraining" / f"{recipe}_{text}_seed-{seed}"
 
-    def pretrainings(self, cells: Sequence[Cell]) -> list[Unit]:
-        """Return those that cells start from."""
-        kinds = dict.fromkeys((ROWS[cell.row].recipe, cell.text) for cell in cells
-                              if cell.training != SCRATCH)
-        epochs = self.cfg.pretrain_epochs
-        units = []
+    def pretrainings(self, cells: Mapping[Cell, int | None]) -> list[Unit]:
+        """Return those that cells start from; `cells` are as of `planned`."""
+        epochs, units = self.cfg.pretrain_epochs, []
         for seed in self.cfg.seeds:
-            for recipe, text in kinds:
+            for recipe, text in dict.fromkeys(
+                    (ROWS[cell.row].recipe, cell.text) for cell in cells
+                    if cell.training != SCRATCH and seed in self.seeds(cells[cell])):
                 folder = self.pretraining(recipe, text, seed)
                 keys = {"data_path": self.roots[text], "experiment": "own_city", "recipe": recipe,
                         "image_encoder": self.cfg.image_encoder, "total_epoch": epochs,
+                        "image_size": self.cfg.tile_px,
                         "save_every": epochs, "picture_every": epochs, "seed": seed,
                         "num_workers": 0, "accelerator": self.cfg.accelerator, "devices": 1,
                         "save_root_dir": folder.parent, "save_dir": folder.name}
@@ -163,11 +165,15 @@ class Bench:
                                   PRETRAIN_S * epochs * self.tiles, overrides))
         return units
 
-    def units(self, cells: Sequence[Cell], missing: bool) -> list[Unit]:
+    def seeds(self, first: int | None) -> list[int]:
+        """Return the first seeds; None: all."""
+        return self.cfg.seeds[:first]
+
+    def units(self, cells: Mapping[Cell, int | None], missing: bool) -> list[Unit]:
         """Return the runs of cells, all of the first seed before those of the next; with `missing`
         also the measuring of their models on degraded objects."""
-        return [unit for seed in self.cfg.seeds for cell in cells
-                for fold in range(1, self.cfg.folds + 1)
+        return [unit for seed in self.cfg.seeds for cell, first in cells.items()
+                if seed in self.seeds(first) for fold in range(1, self.cfg.folds + 1)
                 for unit in self._units(cell, fold, seed, missing)]
 
     def _units(self, cell: Cell, fold: int, seed: int, missing: bool) -> Iterator[Unit]:
@@ -179,9 +185,10 @@ class Bench:
         kind = "probes" if cell.training not in (FULLY, SCRATCH) else kind
         cost = STEP_S * seen * (cell.training in (FULLY, SCRATCH)) + REST_S + (
             MEASURE_S * reported * (JUDGED + 1))
-        yield self._unit(kind, [(cell, trained)], 20.0 if kind == "baselines" else cost)
+        yield self._unit(kind, [(cell, trained)], BASELINE_S if kind == "baselines" else cost)
         measured = [(other, self._measuring(trained, other, fold, seed))
-                    for other in measured_with(cell, self.cfg.labels)] if missing else []
+                    for other in measured_with(cell, self.cfg.labels)
+                    if seed in self.seeds(MEASURED[cell.row])] if missing else []
         if measured:
             yield self._unit("missing", measured, len(measured) * (MEASURE_S * reported + REST_S))
 
@@ -202,16 +209,19 @@ class Bench:
         tiles = self.lists[cell.labels]
         epochs = max(round(tiles_seen(tiles, cell, self.cfg.effort) / tiles), 1)
         scratch = cell.training == SCRATCH
+        probed = {} if cell.training in (FULLY, SCRATCH) else {"drop_objects": 0.0,
+                                                               "drop_graphs": 0.0}
         checkpoint = None if scratch else str(
             _newest(self.pretraining(row.recipe, cell.text, seed)))
         return replace(
-            base, data_root=str(self.roots[cell.text]), fold=f"{fold}/{self.cfg.folds}",
+            base, data_root=str(self.roots[cell.text]), image_size=self.cfg.tile_px,
+            fold=f"{fold}/{self.cfg.folds}",
             train_file=list_of(cell.labels), seeds=[seed], modality=row.modality,
             mode=MODES[cell.training], checkpoint=checkpoint, epochs=epochs,
             image_encoder=self.cfg.image_encoder if scratch else None,
             val_every=-(-epochs // JUDGED), remove_ratio=cell.trained_with_removal,
             remove_while_training=bool(cell.trained_with_removal),
-            save_path=str(self.folder(cell, fold, seed)))
+            save_path=str(self.folder(cell, fold, seed)), **probed)
 
     def _measuring(self, trained: EvaluateConfig, cell: Cell, fold: int,
                    seed: int) -> EvaluateConfig:
@@ -255,14 +265,14 @@ def run_units(units: Sequence[Unit], workers: int, what: str) -> dict[str, float
     spent = 0.0
     if left:
         print(f"{what}: {len(left)} of {len(units)} runs are left, in {workers} process"
-              f"{'es' * (workers > 1)}; about {in_words(costs / workers)} on cores like ours",
+              f"{'es' * (workers > 1)}; a first guess: {in_words(costs / workers)}",
               flush=True)
     with progress_bar(len(units), len(units) - len(left), "run", bool(left)) as bar:
         for unit in _worked(left, workers):
             spent += unit.cost
             gone = time.monotonic() - start
-            bar.set_postfix_str(f"about {in_words(gone / spent * (costs - spent))} left, "
-                                f"{unit.name}", refresh=False)
+            bar.set_postfix_str(f"about {in_words(gone / spent * (costs - spent))} left",
+                                refresh=False)
             bar.update()
     kinds: dict[str, float] = {}
     for unit in units:
