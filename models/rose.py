@@ -281,7 +281,7 @@ class Rose(nn.Module):
         patches = tokens[:, 1:]                                                         # [B, L, D]
         if self.fine_input == "double":
             patches = self.token_proj(patches)
-        weights = self._nearness(graphs, grid)                                           # [N, L]
+        weights = self.nearness(graphs, grid)                                           # [N, L]
         return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
                                    NodePadding(graphs.batch, len(images)))
 
@@ -301,7 +301,7 @@ class Rose(nn.Module):
         such representation; it is the fine fusion without the image. It is nan without objects.
         """
         with torch.autocast(nodes.device.type, enabled=False):
-            return node_mean(nodes, self._nearness(graphs, grid),
+            return node_mean(nodes, self.nearness(graphs, grid),
                              NodePadding(graphs.batch, graphs.num_graphs))
 
     def osm_attention(self, images: Tensor, graphs: Batch, nodes: Tensor) -> Tensor:
@@ -361,7 +361,7 @@ class Rose(nn.Module):
         return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe,
                               node_pe, pad)
 
-    def _nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
+    def nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """Return [N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over patches."""
         nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
         # the codes are fixed, so rounding them gains nothing

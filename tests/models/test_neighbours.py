@@ -86,6 +86,17 @@ def test_messages_come_from_neighbours_and_from_theirs():
         assert set(change.gt(1e-4).nonzero()[:, 0].tolist()) == reached, changes
 
 
+def test_a_second_layer_adds_to_the_first():
+    """LayerNorm(h + GATConv(GELU(h))), and h alone where its attention says nothing."""
+    encoder = randomise(build_rose(SMALL, osm_layers=2)).osm_encoder
+    graphs = graph([[0, 1], [1, 0]])
+    both, = encoder(graphs, (4, 4), None)
+    conv2, norm2, encoder.conv2 = encoder.conv2, encoder.norm2, None
+    first, = encoder(graphs, (4, 4), None)
+    message = conv2(torch.nn.functional.gelu(first), graphs.edge_index)
+    torch.testing.assert_close(both, norm2(first + message, graphs.batch, 1))
+
+
 def test_a_file_states_what_differs_from_the_method(tmp_path):
     assert not {"neighbours", "osm_layers"} & build_rose(SMALL).build.keys()
     rose = randomise(build_rose(SMALL, **PLUS))
