@@ -62,6 +62,11 @@ class Result:
         return sampled_figures(self.tallies) if len(self.tallies) == len(self.runs) else {}
 
     @cached_property
+    def means(self) -> dict[str, float]:
+        """Figure -> mean over the runs, every fold weighing the same."""
+        return mean_figures(self.tallies)
+
+    @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         return intervals(self.samples)
 
@@ -166,7 +171,7 @@ def difference(results: Results, a: Mapping[str, Any] | Cell, b: Mapping[str, An
     if names[0] == names[1]:
         return None
     figure = figure or own[0].score
-    means = {name: mean_figures(each.tallies) for name, each in zip(names, own, strict=True)}
+    means = {name: each.means for name, each in zip(names, own, strict=True)}
     samples = {name: each.samples for name, each in zip(names, own, strict=True)}
     return compared(*names, figure, means, samples)
 

@@ -24,7 +24,6 @@ from studies.benchmark_data import list_of
 from studies.benchmark_plan import (
     FULLY,
     JUDGED,
-    KNN,
     MEASURED,
     MODES,
     ROWS,
@@ -182,28 +181,39 @@ class Bench:
         """Return the first seeds; None: all."""
         return self.cfg.seeds[:first]
 
-    def units(self, cells: Mapping[Cell, int | None], missing: bool) -> list[Unit]:
-        """Return the runs of cells, all of the first seed before those of the next; with `missing`
-        also the measuring of their models on degraded objects."""
-        return [unit for seed in self.cfg.seeds for cell, first in cells.items()
-                if seed in self.seeds(first) for fold in range(1, self.cfg.folds + 1)
-                for unit in self._units(cell, fold, seed, missing)]
+    def trainings(self, cells: Mapping[Cell, int | None]) -> list[Unit]:
+        """Return the trainings of cells, all of the first seed before those of the next."""
+        units = []
+        for cell, fold, seed in self._runs(cells):
+            seen = tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
+            kind, cost = "training", STEP_S * seen + self._measuring_s(JUDGED + 1)
+            if ROWS[cell.row].statistics:
+                kind, cost = "baselines", BASELINE_S
+            elif cell.training not in (FULLY, SCRATCH):
+                kind, cost = "probes", self._measuring_s(JUDGED + 1)
+            units.append(self._unit(kind, [(cell, self.config(cell, fold, seed))], cost))
+        return units
 
-    def _units(self, cell: Cell, fold: int, seed: int, missing: bool) -> Iterator[Unit]:
-        trained = self.config(cell, fold, seed)
-        seen = (tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
-                if cell.training != KNN else self.lists[cell.labels])
-        reported = self.tiles / self.cfg.folds
-        kind = "baselines" if ROWS[cell.row].statistics else "training"
-        kind = "probes" if cell.training not in (FULLY, SCRATCH) else kind
-        cost = STEP_S * seen * (cell.training in (FULLY, SCRATCH)) + REST_S + (
-            MEASURE_S * reported * (JUDGED + 1))
-        yield self._unit(kind, [(cell, trained)], BASELINE_S if kind == "baselines" else cost)
-        measured = [(other, self._measuring(trained, other, fold, seed))
-                    for other in measured_with(cell, self.cfg.labels)
-                    if seed in self.seeds(MEASURED[cell.row])] if missing else []
-        if measured:
-            yield self._unit("missing", measured, len(measured) * (MEASURE_S * reported + REST_S))
+    def measurings(self, cells: Mapping[Cell, int | None]) -> list[Unit]:
+        """Return the measuring of cells' models, which must be there, on degraded objects."""
+        units = []
+        for cell, fold, seed in self._runs(cells):
+            measured = [(other, self._measuring(cell, other, fold, seed))
+                        for other in measured_with(cell, self.cfg.labels)
+                        if seed in self.seeds(MEASURED[cell.row])]
+            if measured:
+                units.append(self._unit("missing", measured, len(measured) * self._measuring_s(1)))
+        return units
+
+    def _runs(self, cells: Mapping[Cell, int | None]) -> Iterator[tuple[Cell, int, int]]:
+        """Yield each cell with each of its folds and seeds."""
+        for seed in self.cfg.seeds:
+            for cell, first in cells.items():
+                if seed in self.seeds(first):
+                    yield from ((cell, fold, seed) for fold in range(1, self.cfg.folds + 1))
+
+    def _measuring_s(self, times: int) -> float:
+        return REST_S + MEASURE_S * times * self.tiles / self.cfg.folds
 
     def _unit(self, kind: str, cells: list[tuple[Cell, EvaluateConfig]], cost: float) -> Unit:
         cell, cfg = cells[0]
@@ -239,9 +249,8 @@ class Bench:
             remove_while_training=bool(cell.trained_with_removal),
             save_path=str(self.folder(cell, fold, seed)), **probed)
 
-    def _measuring(self, trained: EvaluateConfig, cell: Cell, fold: int,
-                   seed: int) -> EvaluateConfig:
-        run, = measuring(trained, "", remove_ratio=cell.removed, osm_shift=cell.shifted,
+    def _measuring(self, trained: Cell, cell: Cell, fold: int, seed: int) -> EvaluateConfig:
+        run, = measuring(self.config(trained, fold, seed), "", remove_ratio=cell.removed, osm_shift=cell.shifted,
                          remove_while_training=False, val_every=1)
         return replace(run, save_path=str(self.folder(cell, fold, seed)))
 
