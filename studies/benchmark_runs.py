@@ -250,8 +250,8 @@ class Bench:
             save_path=str(self.folder(cell, fold, seed)), **probed)
 
     def _measuring(self, trained: Cell, cell: Cell, fold: int, seed: int) -> EvaluateConfig:
-        run, = measuring(self.config(trained, fold, seed), "", remove_ratio=cell.removed, osm_shift=cell.shifted,
-                         remove_while_training=False, val_every=1)
+        run, = measuring(self.config(trained, fold, seed), "", remove_ratio=cell.removed,
+                         osm_shift=cell.shifted, remove_while_training=False, val_every=1)
         return replace(run, save_path=str(self.folder(cell, fold, seed)))
 
 
