@@ -69,7 +69,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     for unit in units:
         for cell, run in unit.cells:
             folders.setdefault(cell, []).append(Path(run.save_path))
-    results = {cell: read_result(cell, own, seconds) for cell, own in folders.items()}
+    results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
     print("Drawing intervals, and comparing cells", flush=True)
     write_outputs(cfg, city, results, notes, times, workers)
     print("\nTime of all runs, those of earlier commands included: " + ", ".join(

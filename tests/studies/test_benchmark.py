@@ -16,6 +16,7 @@ from studies import benchmark, benchmark_plan, benchmark_runs
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import difference, named, read_cells
+from studies.claim_cells import Benchmark
 from studies.differences import _tallies_of
 from tests.studies.tiny_city import SIDE, TILE, write_city
 
@@ -83,8 +84,10 @@ def test_cells_are_read_back_and_compared(made):
                 and each["minus"] == Cell(**b).keys)
     assert again.difference == pytest.approx(same["difference"])
     assert list(again.interval) == pytest.approx(same["interval"])
-    folders = [Path(run["folder"]) for run in cells[Cell(**a)].runs]
-    assert len(_tallies_of("a", list(map(str, folders)))) == 3  # as studies.differences does
+    folders = [str(made / run["folder"]) for run in cells[Cell(**a)].runs]
+    assert len(_tallies_of("a", folders)) == 3  # as studies.differences does
+    claimed = Benchmark(made).cell(a)  # as studies.claims does
+    assert claimed.value == pytest.approx(cells[Cell(**a)].means["miou"])
 
 
 def test_what_is_finished_is_only_read(made, city, monkeypatch):
