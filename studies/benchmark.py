@@ -58,14 +58,19 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     workers = cfg.workers or default_workers(cfg.accelerator)
     times = {"preparing": prepared}
     times |= run_units(bench.pretrainings(cells), workers, "Pretraining")
-    units = bench.units(cells, MISSING in parts)
-    times |= run_units(units, workers, "Training and measuring")
+    units = bench.trainings(cells)
+    times |= run_units(units, workers, "Training")
+    if MISSING in parts:
+        measured = bench.measurings(cells)
+        times |= run_units(measured, workers, "Measuring with objects removed and shifted")
+        units += measured
     seconds = {unit.folder: unit.seconds() for unit in units}
     folders: dict[Cell, list[Path]] = {}
     for unit in units:
         for cell, run in unit.cells:
             folders.setdefault(cell, []).append(Path(run.save_path))
-    results = {cell: read_result(cell, own, seconds) for cell, own in folders.items()}
+    results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
+    print("Drawing intervals, and comparing cells", flush=True)
     write_outputs(cfg, city, results, notes, times, workers)
     print("\nTime of all runs, those of earlier commands included: " + ", ".join(
         f"{kind} {in_words(spent)}" for kind, spent in times.items())

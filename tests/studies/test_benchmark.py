@@ -16,6 +16,7 @@ from studies import benchmark, benchmark_plan, benchmark_runs
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import difference, named, read_cells
+from studies.claim_cells import Benchmark
 from studies.differences import _tallies_of
 from tests.studies.tiny_city import SIDE, TILE, write_city
 
@@ -34,7 +35,7 @@ def run(city: Path, out: Path, *overrides: str) -> None:
     """Run the command in this process."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(benchmark_plan, "REMOVED", (1.0,))
-        patched.setattr(benchmark_plan, "SHIFTED", (5.0,))
+        patched.setattr(benchmark_plan, "SHIFTED", ())
         patched.setattr("evaluation.patch_models.STEPS", 20)
         patched.setattr(sys, "argv", ["benchmark", f"data={city}", f"out={out}", *SMALL,
                                       *overrides])
@@ -83,27 +84,26 @@ def test_cells_are_read_back_and_compared(made):
                 and each["minus"] == Cell(**b).keys)
     assert again.difference == pytest.approx(same["difference"])
     assert list(again.interval) == pytest.approx(same["interval"])
-    folders = [Path(run["folder"]) for run in cells[Cell(**a)].runs]
-    assert len(_tallies_of("a", list(map(str, folders)))) == 3  # as studies.differences does
+    folders = [str(made / run["folder"]) for run in cells[Cell(**a)].runs]
+    assert len(_tallies_of("a", folders)) == 3  # as studies.differences does
+    claimed = Benchmark(made).cell(a)  # as studies.claims does
+    assert claimed.value == pytest.approx(cells[Cell(**a)].means["miou"])
 
 
-def test_what_is_finished_is_only_read(made, city, monkeypatch):
-    before = rows_of(made)
-    monkeypatch.setattr(benchmark_runs.Unit, "work", lambda *_: pytest.fail("worked"))
-    run(city, made, *ASKED)
-    assert rows_of(made) == before
-
-
-def test_a_run_continues_after_a_kill(made, city):
-    unfinished = next((made / "runs/land_use/fusion_pretrained_all").glob("fold-2*"))
-    before = rows_of(made)
+def test_a_run_that_was_killed_is_made_and_the_finished_are_only_read(made, city, monkeypatch):
+    before, worked, work = rows_of(made), [], benchmark_runs.Unit.work
+    unfinished = made / "runs/land_use/fusion_pretrained_all/fold-2_seed-0"
     (unfinished / "run.json").unlink()
     (unfinished / "results.json").unlink()
+
+    def noted(unit, threads):
+        worked.append(unit.folder)
+        work(unit, threads)
+    monkeypatch.setattr(benchmark_runs.Unit, "work", noted)
     run(city, made, *ASKED)
-    figures = [{name: value for name, value in row.items() if name != "seconds"}
-               for row in rows_of(made)]
-    assert figures == [{name: value for name, value in row.items() if name != "seconds"}
-                       for row in before]
+    assert worked == [unfinished]
+    for old, new in zip(before, rows_of(made), strict=True):
+        assert {**old, "seconds": ""} == {**new, "seconds": ""}
 
 
 def test_other_keys_are_refused_in_a_folder(made, city, capsys):
