@@ -14,7 +14,7 @@ FULLY, SCRATCH, LINEAR, KNN = "pretrained", "scratch", "linear", "knn"
 MODES = {FULLY: "finetune", SCRATCH: "scratch", LINEAR: "linear", KNN: "knn"}
 REMOVED, SHIFTED = (0.25, 0.5, 0.75, 1.0), (5.0, 10.0, 15.0, 25.0)  # share; metres
 STEPS = 120        # times the root of the training tiles: the tiles that a training sees
-JUDGED = 4         # times that val is measured in a training
+JUDGED = 3         # times that val is measured in a training
 PROBED = 4         # a linear probe, whose features are kept, sees so many times the tiles
 
 
