@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch_geometric.data import Data
 
-from datasets.stores.tile import CORNERS, LABEL
+from datasets.stores.tile import LABEL
 from datasets.targets import UNKNOWN
-from models.osm_raster import CELLS, box_distance
+from models.coverage import patch_shares
 
 SIDE = 16            # pixels of a patch
 AROUND = 5           # patches along the neighbourhood whose mean is a statistic, too
@@ -31,8 +31,8 @@ def colour_statistics(image: Tensor) -> Tensor:
 
 
 def object_statistics(graph: Data, tags: int, rows: int, columns: int) -> Tensor:
-    """Return float32 [L, 3 * tags]: the share of a patch that objects of each tag cover, its mean
-    over AROUND x AROUND patches, and over the tile.
+    """Return float32 [L, 3 * tags]: the share of a patch that objects of each tag cover, by
+    outline where the tile knows it, its mean over AROUND x AROUND patches, and over the tile.
 
     Args:
         tags: label codes that objects may have; others count nowhere.
@@ -40,10 +40,7 @@ def object_statistics(graph: Data, tags: int, rows: int, columns: int) -> Tensor
     """
     code = graph.x[:, LABEL].long()
     known = (code >= 0) & (code < tags)
-    boxes = graph.x[known, CORNERS].unflatten(1, (4, 2)).float()
-    distance = box_distance(boxes, rows * CELLS, columns * CELLS)
-    covered = (0.5 - distance * rows * CELLS).clamp(0, 1)
-    shares = F.avg_pool2d(covered[:, None], CELLS).flatten(1)                         # [N, L]
+    shares = patch_shares(graph, (rows, columns))[known]                              # [N, L]
     values = shares.new_zeros(tags, rows * columns).index_add_(0, code[known], shares)
     values = values.clamp_(max=1).T                                                   # [L, tags]
     return torch.cat([values, _around(values, rows, columns),

@@ -45,6 +45,9 @@ def _tile(tile: Mapping[str, Any]) -> Markup:
     data = {"rows": rows, "cols": cols, "ramp": _RAMP,
             "mean": [float(tile["mean"]["peak"]), str(tile["mean"]["levels"])],
             "objects": [[item.peak, item.levels] for item in objects]}
+    placed = tile.get("adds")
+    if placed:  # of a network that places objects by what they cover
+        data["adds"] = [float(placed["peak"]), str(placed["levels"])]
     boxes = [element("polygon", element("title", item.tag), points=item.points,
                      data_object=item.number) for item in objects]
     image = element("img", src=f"data:image/jpeg;base64,{tile['image']}",
@@ -56,10 +59,12 @@ def _tile(tile: Mapping[str, Any]) -> Markup:
     canvas = element("canvas", width=cols, height=rows, aria_hidden="true")
     opacity = element("input", type="range", min="0", max="100", value="75", data_opacity=True)
     relative = element("input", type="checkbox", data_relative=True)
+    adds = element("label", element("input", type="checkbox", data_adds=True),
+                   "what objects add to each patch of the fused image") if placed else None
     ramp = element("span", class_="ramp", style=gradient(_RAMP))
     controls = element(
         "div", element("label", "heat", opacity),
-        element("label", relative, "only what exceeds the mean of the tile's objects"),
+        element("label", relative, "only what exceeds the mean of the tile's objects"), adds,
         element("div", element("span", "0"), ramp, element("span", "peak", data_peak=True),
                 class_="scale"), class_="controls needs-script")
     left_out = int(tile["left_out"])

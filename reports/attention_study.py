@@ -10,15 +10,17 @@ from reports.study import holds
 from utils.contents import Anything, Either, Fields, Items, Null, Number, Table, Text, Whole
 from utils.tables import format_number
 
-_SIZE = Fields({"patches": Text(), "objects": Whole(least=0), "lift": Either([Number(), Null()]),
-                "lift_of_others": Either([Number(), Null()])})
-_HEAD = Fields({"head": Whole(least=0), "lift": Either([Number(), Null()])})
+_FIGURE = Either([Number(), Null()])
+_SIZE = Fields({"patches": Text(), "objects": Whole(least=0), "lift": _FIGURE,
+                "lift_of_others": _FIGURE})
+_HEAD = Fields({"head": Whole(least=0), "lift": _FIGURE})
 _ATTENTION = Fields({"objects": Whole(least=0), "tiles_with_objects": Whole(least=0),
                      "checkpoint": Text(), "config": Table(Anything())},
-                    {"sizes": Items(_SIZE), "heads": Items(_HEAD), "verdict": Text(),
+                    {"fusions": Table(Fields({"objects": Whole(least=0)}, {"lift": _FIGURE})),
+                     "adds": Table(Fields({"norm_ratio": _FIGURE, "varies": _FIGURE})),
+                     "sizes": Items(_SIZE), "heads": Items(_HEAD), "verdict": Text(),
                      **dict.fromkeys(("lift", "lift_of_others", "lift_standard_error",
-                                      "attention_share", "box_share"),
-                                     Either([Number(), Null()]))})
+                                      "attention_share", "box_share"), _FIGURE)})
 
 
 def is_attention_study(folder: Path) -> bool:
@@ -34,13 +36,26 @@ def attention_study_section(folder: Path, page: Path, report: str) -> Section:
     with reading(folder / RESULTS, "the results of a study of attention"):
         record = _ATTENTION.check(json_object(folder / RESULTS), "")
         lift, others = record.get("lift"), record.get("lift_of_others")
-        names = sorted(path.stem for path in (folder / "figures").glob("attention_*.png"))
+        names = sorted(path.stem for kind in ("attention", "change")
+                       for path in (folder / "figures").glob(f"{kind}_*.png"))
         figures = [drawn(folder, name, _caption(name), f"{_caption(name)}.") for name in names]
         blocks = [Block("Drawn", figures)] if figures else []
         blocks += [Block("By size", [table(
             ["box, in patches", "objects", "lift", "of other objects"],
             [[size["patches"], size["objects"], shown(size["lift"]), shown(size["lift_of_others"])]
              for size in record["sizes"]])])] if record.get("sizes") else []
+        blocks += [Block("What the fused image hears", [
+            element("p", "The fused image of a tile with an object less that without it: which "
+                         "share of the change falls on the object's own box, over the box's share "
+                         "of the tile. What objects add is the message of the fusion's last "
+                         "attention to them.", class_="note"),
+            table(["fusion", "lift of the change", "objects", "length of what is added, over a "
+                   "token's", "of that, differs between a tile's patches"],
+                  [[fusion, shown(change.get("lift")), change["objects"],
+                    *(shown(record.get("adds", {}).get(fusion, {}).get(name))
+                      for name in ("norm_ratio", "varies"))]
+                   for fusion, change in record["fusions"].items()])])] if record.get(
+            "fusions") else []
         blocks += [Block("By head", [table(
             ["head", "lift"], [[str(head["head"]), shown(head["lift"])]
                                for head in record["heads"]])])] if record.get("heads") else []
@@ -55,6 +70,8 @@ def attention_study_section(folder: Path, page: Path, report: str) -> Section:
 
 
 def _caption(name: str) -> str:
-    tile = name.removeprefix("attention_")
+    kind, _, tile = name.partition("_")
+    if kind == "change":
+        return f"Where objects of tile {tile} change the fused image"
     return ("Attention on their own box, by size and head" if tile == "shares"
             else f"Where objects of tile {tile} look")

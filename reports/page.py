@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from reports.attention_study import attention_study_section, is_attention_study
+from reports.benchmark import benchmark_section, is_benchmark
 from reports.blocks import Block, Section
 from reports.claims import claims_section, is_claims
 from reports.evaluation import RESULTS, evaluation_section, is_evaluation
@@ -31,7 +32,7 @@ _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path], Section]], ...] = (
     (is_scene, scene_section), (is_evaluation, evaluation_section),
     (is_pretraining, pretraining_section))
 _JOINING: tuple[tuple[Callable[[Path], bool], Callable[[Path, Path, str], Section]], ...] = (
-    (is_claims, claims_section), (is_study, study_section),
+    (is_benchmark, benchmark_section), (is_claims, claims_section), (is_study, study_section),
     (is_attention_study, attention_study_section),
     (is_grid, grid_section))  # their runs have pages of their own
 

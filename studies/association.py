@@ -26,7 +26,7 @@ from utils.errors import CheckpointError
 
 ATTENTION, CHANGE = "attention.csv", "change.csv"
 _NUMBER = Either([Number(), Null()])
-_ADDS = Fields({"norm_share": _NUMBER, "varies": _NUMBER}, {"weights": Items([Number(), Number()])})
+_ADDS = Fields({"norm_ratio": _NUMBER, "varies": _NUMBER}, {"weights": Items([Number(), Number()])})
 _STUDY = Fields({"network": Table(Anything()), "cities": Items(Text(), least=1),
                  "fusions": Table(Fields({"lift": _NUMBER}))},
                 {"lift": _NUMBER, "adds": Table(_ADDS)})

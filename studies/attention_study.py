@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from datasets import TileDataset, collate
 from datasets.sample_city.tiles import ensure_sample
@@ -12,10 +13,11 @@ from datasets.stores.city import MODALITIES
 from datasets.stores.tile import CORNERS, LABEL
 from models.network_file import NetworkFile
 from models.rose import Rose
+from studies.added import added
 from studies.attention_figures import change_figure, shares_figure, tile_attention_figure
 from studies.attention_mass import ObjectAttention, summarise, tile_attention
 from studies.attention_report import in_words, write
-from studies.influence import object_influence, tile_influence
+from studies.influence import change_on_box, object_influence, tile_influence
 from studies.keys import AttentionConfig
 from training.attention import attention_mass, patch_attention, patch_coverage
 from training.compatibility import (
@@ -30,7 +32,6 @@ from training.reconstruction import sample_indices
 from utils.errors import ConfigError, TileError
 
 DRAWN = 4  # objects
-FUSIONS = ("global", "fine")
 LARGEST_DRAWN = 1 / 8  # of the tile: a larger box says little about where an object looks
 
 
@@ -59,7 +60,8 @@ def study_attention(cfg: AttentionConfig) -> str:
                         "the tiles with an extract that covers them")
     patches = (cfg.image_size // rose.image_encoder.patch) ** 2
     summary = summarise(objects, patches)
-    changed = {mode: tile_influence(rose, tiles, indices, mode) for mode in FUSIONS}
+    changed = tile_influence(rose, tiles, indices)
+    summary["adds"] = added(rose, tiles, indices, cfg.batch_size)
     summary["fusions"] = {mode: summarise(each, patches) for mode, each in changed.items()}
     drawn = most_covered_tile(objects, tiles) if drawn is None else drawn
     figures = draw(rose, tiles, drawn, cfg.nodes)
@@ -128,7 +130,7 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
     chosen = largest_of_each_tag(box_share, tags) if nodes is None else nodes
     captions = [f"{tags[node]} (node {node}): {mass[node]:.1%} of its attention on its box, "
                 f"{box_share[node]:.1%} of the tile" for node in chosen]
-    changes = {mode: object_influence(rose, image, graph, chosen, mode) for mode in FUSIONS}
+    changes = object_influence(rose, image, graph, chosen)
     pixels = image.movedim(0, -1).numpy()                                        # [H, W, 3]
     boxes = corners[chosen].unflatten(1, (4, 2)).numpy()
     name = tiles.names[index]
@@ -138,13 +140,15 @@ def draw(rose: Rose, tiles: TileDataset, index: int, nodes: list[int] | None) ->
             captions),
         f"change_{name}": change_figure(
             name, pixels, boxes, {mode: each.numpy() for mode, each in changes.items()}, grid,
-            [_changed(tags[node], node, {mode: float((each[row] * coverage[node]).sum()
-                                                     / each[row].sum())
-                                         for mode, each in changes.items()}, box_share[node])
+            [_changed(tags[node], node, row, changes, coverage[chosen])
              for row, node in enumerate(chosen)]),
     }
 
 
-def _changed(tag: str, node: int, shares: Mapping[str, float], box: float) -> str:
-    own = ", ".join(f"{mode} {share:.1%}" for mode, share in shares.items())
-    return f"{tag} (node {node}), {box:.1%} of the tile; share of the change on it: {own}"
+def _changed(tag: str, node: int, row: int, changes: Mapping[str, Tensor],
+             coverage: Tensor) -> str:
+    """Return the caption of the object in a `row` of changes [n, L] and coverage [n, L]."""
+    own = ", ".join(f"{mode} {change_on_box(change, coverage)[row]:.1%}"
+                    for mode, change in changes.items())
+    return (f"{tag} (node {node}), {coverage[row].mean():.1%} of the tile; share of the change on "
+            f"it: {own}")

@@ -26,7 +26,6 @@ from utils.files import replacing, states
 from utils.outputs import write_json
 from utils.remedies import removal
 
-TILE_PX = 224
 HIGH = 2.5                # metres above ground from which vegetation is high
 NO_DATA = -1.0
 RECORD = "city.json"      # of a dataset: the files that it was made from, as they were
@@ -103,15 +102,16 @@ def prepare_city(city: City, cfg: BenchmarkConfig, root: Path, text: dict[str, A
             raise RoseError(f"{min(changed)}: is not as it was, or not asked for, when {root} was "
                             "made, expected the same files; name another out=, or remove that "
                             "folder")
-        if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
-                   for fold in range(1, cfg.folds + 1) for size in cfg.labels):
-            write_splits(root, SplitRules(**rules))
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    prepare_tiles(city.files["ortho"], city.files["osm"], root, city.name, keep_empty=True,
-                  tile_px=TILE_PX, text=text, split=rules, overwrite=True, progress=True,
-                  **_targets(city, cfg, root))
-    write_json(record, {"sources": sources})
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        print(prepare_tiles(
+            city.files["ortho"], city.files["osm"], root, city.name, keep_empty=True,
+            tile_px=cfg.tile_px, text=text, split=rules, overwrite=True,
+            **_targets(city, cfg, root)))
+        write_json(record, {"sources": sources})
+    if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
+               for fold in range(1, cfg.folds + 1) for size in cfg.labels):
+        write_splits(root, SplitRules(**rules))
 
 
 def _targets(city: City, cfg: BenchmarkConfig, root: Path) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def _targets(city: City, cfg: BenchmarkConfig, root: Path) -> dict[str, Any]:
                  "population_what": TASKS["building_volume"].counted}
     if "trees" in city.tasks:
         write_high_ground(city.files["height"], city.files["osm"], city.files["ortho"],
-                          root / HIGH_GROUND)
+                          cfg.tile_px, root / HIGH_GROUND)
         keys |= {"co2": root / HIGH_GROUND, "co2_unit": "per_m2",
                  "co2_what": TASKS["trees"].counted}
     return keys
@@ -143,9 +143,9 @@ def sizes(labels: Sequence[str]) -> list[int]:
     return [int(count) for count in labels if count != ALL]
 
 
-def write_high_ground(height: Path, osm: Path, imagery: Path, out: Path) -> None:
-    """Write a raster whose integral over a tile of `imagery` is the share of the tile that lies
-    more than HIGH metres above ground, outside the buildings of `osm`.
+def write_high_ground(height: Path, osm: Path, imagery: Path, tile_px: int, out: Path) -> None:
+    """Write a raster whose integral over a tile of `imagery`, of `tile_px` pixels a side, is the
+    share of the tile that lies more than HIGH metres above ground, outside the buildings of `osm`.
 
     Cells are those of `height`; one that a building touches counts as none. Raise PrepareError if
     a raster cannot be read.
@@ -165,7 +165,7 @@ def write_high_ground(height: Path, osm: Path, imagery: Path, out: Path) -> None
         raise PrepareError(f"{height}: cannot be read ({raster_reason(error)}), expected metres "
                            "above ground as a GeoTIFF") from error
     high = (values.filled(0) > HIGH) & (built == 0)
-    density = high / (TILE_PX**2 * side[0] * side[1])
+    density = high / (tile_px**2 * side[0] * side[1])
     density[np.ma.getmaskarray(values)] = NO_DATA
     profile |= {"dtype": "float32", "nodata": NO_DATA, "count": 1, "driver": "GTiff",
                 "compress": "deflate", "predictor": 3}

@@ -22,23 +22,21 @@ from studies.attention_mass import ObjectAttention
 from training.attention import patch_coverage
 from utils.progress import progress_bar
 
-OBJECTS = 4  # of a tile; the change of each takes a fusion
+FUSIONS = ("global", "fine")  # modes of `Rose.fuse`
+OBJECTS = 4  # of a tile; the change of each takes fusions
 
 
-@torch.inference_mode()
-def tile_influence(rose: Rose, tiles: TileDataset, indices: Sequence[int], mode: str,
-                   progress: bool = True) -> ObjectAttention:
-    """Return the influence of up to OBJECTS objects of each of the tiles `indices`, evenly over
-    the tile's table; of one head, without that of others.
-
-    Args:
-        mode: of `Rose.fuse`.
+def tile_influence(rose: Rose, tiles: TileDataset, indices: Sequence[int],
+                   progress: bool = True) -> dict[str, ObjectAttention]:
+    """Return for each of FUSIONS the influence of up to OBJECTS objects of each of the tiles
+    `indices`, evenly over the tile's table; of one head, without that of others.
 
     Raises:
         RoseError: a tile cannot be read, or does not fit the network.
     """
     none = np.empty(0, np.int64)
-    tables = [ObjectAttention(none, none, none, np.empty(0), np.empty((0, 1)), np.empty(0))]
+    empty = ObjectAttention(none, none, none, np.empty(0), np.empty((0, 1)), np.empty(0))
+    tables = {mode: [empty] for mode in FUSIONS}
     with progress_bar(len(indices), 0, "tile", progress) as bar:
         for index in indices:
             image, graph = tiles.read(index)
@@ -46,31 +44,42 @@ def tile_influence(rose: Rose, tiles: TileDataset, indices: Sequence[int], mode:
                 nodes = np.unique(np.linspace(0, count - 1, OBJECTS).round().astype(np.int64))
                 coverage = patch_coverage(graph.x[nodes][:, CORNERS],
                                           rose.image_encoder.grid(image[None]))          # [n, L]
-                change = object_influence(rose, image, graph, nodes, mode).double()      # [n, L]
-                share = (change * coverage).sum(1) / change.sum(1)
-                tables.append(ObjectAttention(
-                    np.full(len(nodes), index), nodes, graph.x[nodes, LABEL].long().numpy(),
-                    coverage.mean(1).numpy(), share[:, None].numpy(),
-                    np.full(len(nodes), np.nan)))
+                for mode, change in object_influence(rose, image, graph, nodes).items():
+                    share = change_on_box(change, coverage)[:, None]                     # [n, 1]
+                    tables[mode].append(ObjectAttention(
+                        np.full(len(nodes), index), nodes, graph.x[nodes, LABEL].long().numpy(),
+                        coverage.mean(1).numpy(), share.numpy(), np.full(len(nodes), np.nan)))
             bar.update(1)
-    return ObjectAttention.joined(tables)
+    return {mode: ObjectAttention.joined(own) for mode, own in tables.items()}
 
 
-def object_influence(rose: Rose, image: Tensor, graph: Data, nodes: Sequence[int],
-                     mode: str) -> Tensor:
-    """Return [len(nodes), L], how far each patch's fused token moves without the object.
+def change_on_box(change: Tensor, coverage: Tensor) -> Tensor:
+    """Return [n], the share of changes [n, L] that falls on boxes of coverage [n, L]; that of an
+    even change where there is none."""
+    change = change.double()
+    whole = change.sum(1)
+    return ((change * coverage).sum(1) / whole).where(whole > 0, coverage.mean(1))
+
+
+@torch.inference_mode()
+def object_influence(rose: Rose, image: Tensor, graph: Data,
+                     nodes: Sequence[int]) -> dict[str, Tensor]:
+    """Return for each of FUSIONS [len(nodes), L], how far each patch's fused token moves without
+    the object.
 
     Args:
         image: uint8 [3, H, W] of one tile.
         graph: of the tile; `nodes` count its objects.
-        mode: of `Rose.fuse`.
     """
     device = next(rose.parameters()).device
     without = [remove_nodes(graph, torch.tensor([node]), 1.0) for node in nodes]
     images, graphs = collate([(image, each) for each in (graph, *without)])
     images, graphs = rose.normalise(images.to(device)), graphs.to(device)
-    tokens = rose.encode_image(images[:1]).expand(len(images), -1, -1)   # all see the same image
     grid = rose.image_encoder.grid(images)
+    tokens = rose.encode_image(images[:1]).expand(len(images), -1, -1)   # all see the same image
     encoded = Encoded(tokens, *rose.encode_osm(graphs, grid))
-    fused = rose.fuse_encoded(encoded, images, graphs, mode)[:, -math.prod(grid):]  # without CLS
-    return (fused[1:] - fused[:1]).norm(dim=-1).cpu()
+    changes = {}
+    for mode in FUSIONS:
+        fused = rose.fuse_encoded(encoded, images, graphs, mode)[:, -math.prod(grid):]  # no CLS
+        changes[mode] = (fused[1:] - fused[:1]).norm(dim=-1).cpu()
+    return changes

@@ -8,7 +8,7 @@ import numpy as np
 from studies.association import Association
 
 HEADER = ("network", "attention on the own box, times chance", "fusion",
-          "what objects add, of a token's length", "of that, differs between a tile's patches",
+          "length of what objects add, over a token's", "of that, differs between a tile's patches",
           "weights of objects in a patch, times their mean",
           "change of the own box by its object, times chance")
 
@@ -29,7 +29,7 @@ def measured(associations: Sequence[Association]) -> list[list[str]]:
 def _added(records: Sequence[dict[str, Any]]) -> list[str]:
     weights = [record["weights"] for record in records if record.get("weights")]
     low, high = np.mean(weights, axis=0) if weights else (None, None)
-    return [_mean([record.get("norm_share") for record in records], "{:.1%}"),
+    return [_mean([record.get("norm_ratio") for record in records], "{:.2f}"),
             _mean([record.get("varies") for record in records], "{:.1%}"),
             f"{low:.2f} to {high:.2f}" if weights else "-"]
 

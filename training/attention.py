@@ -11,6 +11,7 @@ import shapely
 import torch
 from PIL import Image
 from torch import Tensor
+from torch_geometric.data import Batch
 
 from datasets import TileDataset, collate
 from datasets.stores.tile import CORNERS, LABEL
@@ -63,6 +64,18 @@ def attention_mass(patches: Tensor, coverage: Tensor) -> Tensor:
     return torch.einsum("nhl,nl->nh", patches, coverage)
 
 
+@torch.inference_mode()
+def placed_message(rose: Rose, images: Tensor, graphs: Batch) -> Tensor | None:
+    """Return [B, L], the length of what the objects that cover a patch add to its token in the
+    global fusion, beside what all patches receive; None with placement=tile."""
+    device, grid = next(rose.parameters()).device, rose.image_encoder.grid(images)
+    graphs = graphs.clone().to(device)
+    placed = rose.place_objects(rose.encode_osm(graphs, grid)[0], graphs, grid)   # [B, 1 + L, D]
+    if placed is None:
+        return None
+    return placed[:, 1:].norm(dim=-1).cpu()
+
+
 def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], folder: Path) -> None:
     """Write attention.json: image and objects' attention of the tiles that have objects."""
     records = [_of_tile(rose, tiles, index) for index in indices if len(tiles.read(index)[1].x)]
@@ -81,8 +94,10 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
     looks, box = patches.mean(1), coverage.mean(1)                               # [N, L], [N]
     own = attention_mass(patches, coverage).mean(1)                              # [N]
     largest = box.argsort(descending=True, stable=True)[:MOST_OBJECTS].tolist()
+    adds = placed_message(rose, images, graphs)
     return {
         "name": tiles.names[index], "grid": list(grid), "image": _jpeg(images[0]),
+        **({} if adds is None else {"adds": _quantised(adds[0] / adds[0].sum())}),
         "left_out": len(box) - len(largest), "mean": _quantised(looks.mean(0)),
         "objects": [{
             "node": node, "tag": tiles.tag(index, int(graphs.x[node, LABEL])),
@@ -94,8 +109,10 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
 
 
 def _quantised(looks: Tensor) -> dict[str, Any]:
-    """Return attention [L] in 255ths of its peak, and the peak in units of uniform attention."""
-    peak = looks.max()
+    """Return shares [L] of sum 1 in 255ths of their peak, and the peak in units of even ones; of
+    no share at all, zeros."""
+    looks = looks.nan_to_num()
+    peak = looks.max().clamp(min=torch.finfo(looks.dtype).tiny)
     levels = (looks / peak * 255).round().to(torch.uint8)                                # [L]
     return {"peak": round(peak.item() * len(looks), DIGITS),
             "levels": base64.b64encode(levels.numpy().tobytes()).decode()}

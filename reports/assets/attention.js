@@ -1,9 +1,9 @@
 // The attention of a chosen map object as heat over the patches of its tile.
 document.querySelectorAll(".attention").forEach(block => {
   const data = JSON.parse(block.querySelector("script").textContent);
-  const [stage, svg, canvas, opacity, relative, output, peakName] = [
-    ".stage", ".stage svg", ".stage canvas", "[data-opacity]", "[data-relative]", "output",
-    "[data-peak]",
+  const [stage, svg, canvas, opacity, relative, adds, output, peakName] = [
+    ".stage", ".stage svg", ".stage canvas", "[data-opacity]", "[data-relative]", "[data-adds]",
+    "output", "[data-peak]",
   ].map(name => block.querySelector(name));
   const channel = (colour, start) => parseInt(colour.slice(start, start + 2), 16);
   const ramp = data.ramp.map(colour => [1, 3, 5].map(start => channel(colour, start)));
@@ -18,17 +18,19 @@ document.querySelectorAll(".attention").forEach(block => {
   function draw() {
     const context = canvas.getContext("2d");
     const picture = context.createImageData(data.cols, data.rows);
-    if (chosen >= 0) {
-      const own = attention(data.objects[chosen]);
+    const fused = adds !== null && adds.checked;
+    if (fused || chosen >= 0) {
+      const own = attention(fused ? data.adds : data.objects[chosen]);
       const above = own.map((value, patch) => Math.max(value - mean[patch], 0));
-      const values = relative.checked ? above : own;
+      const values = relative.checked && !fused ? above : own;
       const peak = Math.max(...values, 1e-9);
       values.forEach((value, patch) => {
         const share = value / peak, colour = ramp[Math.round(share * (ramp.length - 1))];
         const alpha = 255 * opacity.value / 100 * Math.min(1.8 * share, 1);
         picture.data.set([...colour, alpha], 4 * patch);
       });
-      peakName.textContent = relative.checked
+      peakName.textContent = fused ? `${peak.toFixed(1)} x the mean of the patches`
+        : relative.checked
         ? `${peak.toFixed(2)} above the mean, in units of even attention`
         : `${peak.toFixed(1)} x even attention`;
     }
@@ -65,4 +67,5 @@ document.querySelectorAll(".attention").forEach(block => {
   });
   opacity.addEventListener("input", draw);
   relative.addEventListener("change", draw);
+  if (adds) adds.addEventListener("change", () => { stage.classList.add("some"); draw(); });
 });

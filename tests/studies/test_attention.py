@@ -4,6 +4,7 @@ refuses."""
 import csv
 import html
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -14,18 +15,27 @@ import torch
 from PIL import Image
 
 from datasets import TileDataset, collate
+from datasets.osm_degrader import remove_nodes
 from datasets.stores.tile import CORNERS
 from models import build_rose
+from models.coverage import patch_shares
 from studies import attention
 from studies import attention_study as study
+from studies.added import added
 from studies.attention_mass import ObjectAttention, others_mass, summarise, tile_attention
 from studies.attention_report import COLUMNS, verdict
+from studies.influence import OBJECTS, object_influence
 from tests.pretrained import save_pretrained
 from tests.random_tiles import random_city, random_tile, write_compact
-from training.attention import attention_mass, patch_attention, patch_coverage
+from training.attention import (
+    attention_mass,
+    patch_attention,
+    patch_coverage,
+    placed_message,
+)
 from utils.checkpoint import save_checkpoint
 
-GRID = (4, 4)
+GRID, GRID_OF_TILE = (4, 4), (14, 14)
 BUILD = {"image_encoder": "test_vit"}
 
 
@@ -220,11 +230,18 @@ def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_pa
                                             rel=1e-4)
     assert len(results["heads"]) == 8
     assert results["config"]["batch_size"] == 16
+    with (out / "change.csv").open(newline="") as file:
+        changes = [row for row in csv.DictReader(file) if row["fusion"] == "fine"]
+    assert len(changes) == sum(min(count, OBJECTS) for count in nodes)
+    assert results["fusions"]["fine"]["lift"] == pytest.approx(
+        sum(float(row["change_share"]) for row in changes)
+        / sum(float(row["box_share"]) for row in changes), rel=1e-4)
     page = (out / "report.html").read_text()
+    assert "What the fused image hears" in page
     assert html.escape(results["verdict"]) in page
     assert "By head" in page
     pictures = sorted(path.name for path in (out / "figures").iterdir())
-    assert len(pictures) == 2
+    assert [name.split("_")[0] for name in pictures] == ["attention", "attention", "change"]
     for name in pictures:
         assert np.asarray(Image.open(out / "figures" / name).convert("L")).std() > 10
     text = capsys.readouterr().out
@@ -243,13 +260,41 @@ def test_objects_that_look_at_themselves_are_found_out(rose, sample_tiles, monke
     assert "So objects look at their own place" in verdict(found)
 
 
+def test_the_change_of_the_fused_image_is_that_of_the_object_removed(rose, sample_tiles):
+    image, graph = TileDataset(sample_tiles).read(4)
+    change = object_influence(rose, image, graph, [0, 2])["fine"]
+    images, graphs = collate([(image, remove_nodes(graph, torch.tensor([2]), 1.0))])
+    whole, without = (rose.fuse(rose.normalise(images), each, "fine")
+                      for each in (collate([(image, graph)])[1], graphs))
+    torch.testing.assert_close(change[1], (without - whole)[0].norm(dim=-1), atol=1e-4, rtol=1e-3)
+
+
+def test_what_the_global_fusion_adds_is_the_same_on_all_patches(rose, sample_tiles):
+    figures = added(rose, TileDataset(sample_tiles), range(9), 4)
+    assert figures["global"]["varies"] == pytest.approx(0, abs=1e-9)
+    assert figures["fine"]["varies"] > 1e-3
+    low, high = figures["fine"]["weights"]
+    assert math.exp(-2) < low < 1 < high < math.exp(2)  # a weight is 1 to e^2
+
+
+def test_what_coverage_adds_is_where_objects_are(sample_tiles):
+    torch.manual_seed(0)
+    placing = build_rose(**BUILD, placement="coverage").eval()
+    images, graphs = collate([TileDataset(sample_tiles).read(4)])
+    covered = patch_shares(graphs, GRID_OF_TILE).sum(0) > 0                                # [L]
+    length = placed_message(placing, images, graphs)[0]
+    assert torch.equal(length > 1e-6, covered)
+    assert placed_message(build_rose(**BUILD), images, graphs) is None
+    assert added(placing, TileDataset(sample_tiles), range(9), 4)["global"]["varies"] > 1e-3
+
+
 def test_chosen_tile_and_nodes_are_drawn(checkpoint, tmp_path, monkeypatch):
     root = write_compact(tmp_path / "tiles", random_city(count=6))
     command(monkeypatch, f"checkpoint={checkpoint.parent}", f"data_root={root}",
             f"save_path={tmp_path}/out", "tile=lima_2_0", "nodes=[3]",
             "max_tiles=2")  # the tile drawn need not be among those measured
     assert sorted(path.name for path in (tmp_path / "out" / "figures").iterdir()) == [
-        "attention_lima_2_0.png", "attention_shares.png"]
+        "attention_lima_2_0.png", "attention_shares.png", "change_lima_2_0.png"]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,120 @@
+"""All claims on a real city, in one command: from raw files to a page of tables with intervals.
+
+    python -m studies.benchmark data=../shared/data/pardubice
+    python -m studies.benchmark data=CITY seeds=[0] parts=[baselines,main]       # a first look
+    python -m studies.benchmark data=CITY page=docs/results_real.md effort=2
+    python -m studies.benchmark data=CITY folds=3 seeds=[0] labels=[25] rows=[image,fusion] \\
+        pretrain_epochs=1 effort=0.1                                             # minutes
+
+The folder of a city has ortho.* (imagery) and osm.*, and of landuse.* (polygons of classes),
+building_volume.* and height.* (rasters) those that there are: each is a task. Tiles, targets and
+spatial folds are made, a network is pretrained without labels for each recipe and seed, and the
+cells of the table in studies/benchmark_plan.py are trained and measured. Every key of the
+evaluations can be given, too. The same command continues after a stop, however it came about, and
+only reads what is finished: with more seeds or parts it adds them.
+"""
+
+import time
+from pathlib import Path
+
+from studies.command import alone, check_several
+from studies.keys import BENCHMARK, BenchmarkConfig
+from utils.cli.command import command
+from utils.errors import ConfigError
+
+
+@command(BENCHMARK)
+@alone
+def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
+    # these import torch and timm, for which --help and a mistyped key need not wait
+    from studies.benchmark_data import find_city, prepare_city, text_of
+    from studies.benchmark_page import write_outputs
+    from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
+    from studies.benchmark_results import read_result
+    from studies.benchmark_runs import Bench, base_config, default_workers, in_words, run_units
+
+    check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
+    begun = time.monotonic()
+    city = find_city(cfg)
+    parts = cfg.parts or [*PARTS, MISSING]
+    cells = planned(parts, city.tasks, cfg.rows, cfg.labels, cfg.sentence_model is not None)
+    for task in {cell.task for cell in cells}:  # keys are refused now, before hours of work
+        for recipe in {ROWS[cell.row].recipe for cell in cells}:
+            base_config(TASKS[task].problem, TASKS[task].target, recipe, tuple(rest),
+                        cfg.accelerator)
+    notes = list(city.notes)
+    if "text" in parts and cfg.sentence_model is None:
+        notes.append("text=sentence is left out: no sentence_model= was given")
+    roots = {}
+    for text in sorted({cell.text for cell in cells}):
+        roots[text] = Path(cfg.out, "tiles" if text == "hash" else f"tiles_{text}")
+        prepare_city(city, cfg, roots[text],
+                     text_of(None if text == "hash" else cfg.sentence_model))
+    prepared = time.monotonic() - begun
+    lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
+    notes += short
+    cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
+    bench = Bench(cfg, tuple(rest), roots, lists, tiles)
+    workers = cfg.workers or default_workers(cfg.accelerator)
+    times = {"preparing": prepared}
+    times |= run_units(bench.pretrainings(cells), workers, "Pretraining")
+    units = bench.trainings(cells)
+    times |= run_units(units, workers, "Training")
+    if MISSING in parts:
+        measured = bench.measurings(cells)
+        times |= run_units(measured, workers, "Measuring with objects removed and shifted")
+        units += measured
+    seconds = {unit.folder: unit.seconds() for unit in units}
+    folders: dict[Cell, list[Path]] = {}
+    for unit in units:
+        for cell, run in unit.cells:
+            folders.setdefault(cell, []).append(Path(run.save_path))
+    results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
+    print("Drawing intervals, and comparing cells", flush=True)
+    write_outputs(cfg, city, results, notes, times, workers)
+    print("\nTime of all runs, those of earlier commands included: " + ", ".join(
+        f"{kind} {in_words(spent)}" for kind, spent in times.items())
+        + f". This command took {in_words(time.monotonic() - begun)}.")
+
+
+def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:
+    """Raise ConfigError for a key that lists what is not there."""
+    check_several("seeds", cfg.seeds)
+    check_several("labels", cfg.labels)
+    for key, allowed in choices.items():
+        values = getattr(cfg, key)
+        if values is None:
+            continue
+        check_several(key, values)
+        if wrong := [value for value in values if value not in allowed]:
+            raise ConfigError(f"{key}=[{','.join(values)}]: there is no {wrong[0]}; choose among "
+                              f"{', '.join(allowed)}")
+    if wrong := [count for count in cfg.labels if count != "all" and not (
+            count.isdecimal() and 0 < int(count) < 10**9)]:
+        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: {wrong[0]} is no number of tiles, "
+                          "expected numbers such as 25, or all")
+
+
+def labelled_lists(cfg: BenchmarkConfig, root: Path) -> tuple[dict[str, int], int, list[str]]:
+    """Return labels -> number of tiles of the first fold's list, for lists that all folds have; the
+    tiles of the dataset; and notes on lists that are missing."""
+    from datasets import TileDataset
+    from datasets.dealt_lists import fold_folder
+    from studies.benchmark_data import list_of
+
+    lists, notes = {}, []
+    for labels in cfg.labels:
+        paths = [root / fold_folder(fold, cfg.folds) / list_of(labels)
+                 for fold in range(1, cfg.folds + 1)]
+        if all(path.is_file() for path in paths):
+            lists[labels] = len(paths[0].read_text(encoding="utf-8").split())
+        else:
+            notes.append(f"{labels} labels are left out: a fold has fewer tiles to train on")
+    if not lists:
+        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: no fold of {root} has so many tiles "
+                          "to train on; pass labels=[all], or fewer")
+    return lists, len(TileDataset(root)), notes
+
+
+if __name__ == "__main__":
+    main()

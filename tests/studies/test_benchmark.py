@@ -1,0 +1,172 @@
+"""The benchmark on a tiny city: what it makes, reads again, and refuses."""
+
+import csv
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from datasets import TileDataset
+from studies import benchmark, benchmark_plan, benchmark_runs
+from studies.benchmark_data import write_high_ground
+from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
+from studies.benchmark_results import difference, named, read_cells
+from studies.claim_cells import Benchmark
+from studies.differences import _tallies_of
+from tests.studies.tiny_city import SIDE, TILE, write_city
+
+SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
+         "effort=0.01", "workers=1", "accelerator=cpu")
+ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,missing]",
+         "tasks=[land_use,trees]")
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory) -> Path:
+    return write_city(tmp_path_factory.mktemp("city") / "brno")
+
+
+def run(city: Path, out: Path, *overrides: str) -> None:
+    """Run the command in this process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(benchmark_plan, "REMOVED", (1.0,))
+        patched.setattr(benchmark_plan, "SHIFTED", ())
+        patched.setattr("evaluation.patch_models.STEPS", 20)
+        patched.setattr(sys, "argv", ["benchmark", f"data={city}", f"out={out}", *SMALL,
+                                      *overrides])
+        benchmark.main()
+
+
+@pytest.fixture(scope="module")
+def made(city, tmp_path_factory) -> Path:
+    """The outputs of a small benchmark."""
+    out = tmp_path_factory.mktemp("bench") / "out"
+    run(city, out, *ASKED)
+    return out
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    with (out / "results.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
+    rows = rows_of(made)
+    results = json.loads((made / "results.json").read_text())
+    keys = ("row", "training", "labels", "removed", "shifted")
+    cells = {tuple(row[key] for key in keys) for row in rows if row["task"] == "land_use"}
+    assert len(rows) == 3 * len(results["cells"])
+    assert {row["fold"] for row in rows} == {"1", "2", "3"}
+    assert {("fusion", "pretrained", "all", "1.0", "0.0"),
+            ("statistics", "scratch", "all", "0.0", "0.0")} <= cells
+    for cell in results["cells"]:
+        own = [float(row[cell["score"]]) for row in rows
+               if all(row[key] == str(cell[key]) for key in ("task", *keys))]
+        assert np.mean(own) == pytest.approx(cell["mean"][cell["score"]])
+    page = (made / "results_real.md").read_text()
+    assert "transductive" in page
+    assert "Land use: mIoU" in page
+    assert (made / "report.html").is_file()
+
+
+def test_cells_are_read_back_and_compared(made):
+    cells = read_cells(made)
+    listed = json.loads((made / "results.json").read_text())["differences"]
+    a = {"task": "land_use", "row": "statistics", "training": "scratch"}
+    b = {"task": "land_use", "row": "fusion"}
+    again = difference(cells, a, b)
+    same = next(each for each in listed if each["cell"] == Cell(**a).keys
+                and each["minus"] == Cell(**b).keys)
+    assert again.difference == pytest.approx(same["difference"])
+    assert list(again.interval) == pytest.approx(same["interval"])
+    folders = [str(made / run["folder"]) for run in cells[Cell(**a)].runs]
+    assert len(_tallies_of("a", folders)) == 3  # as studies.differences does
+    claimed = Benchmark(made).cell(a)  # as studies.claims does
+    assert claimed.value == pytest.approx(cells[Cell(**a)].means["miou"])
+
+
+def test_a_run_that_was_killed_is_made_and_the_finished_are_only_read(made, city, monkeypatch):
+    before, worked, work = rows_of(made), [], benchmark_runs.Unit.work
+    unfinished = made / "runs/land_use/fusion_pretrained_all/fold-2_seed-0"
+    (unfinished / "run.json").unlink()
+    (unfinished / "results.json").unlink()
+
+    def noted(unit, threads):
+        worked.append(unit.folder)
+        work(unit, threads)
+    monkeypatch.setattr(benchmark_runs.Unit, "work", noted)
+    run(city, made, *ASKED)
+    assert worked == [unfinished]
+    for old, new in zip(before, rows_of(made), strict=True):
+        assert {**old, "seconds": ""} == {**new, "seconds": ""}
+
+
+def test_other_keys_are_refused_in_a_folder(made, city, capsys):
+    with pytest.raises(SystemExit):
+        run(city, made, *ASKED, "effort=9")
+    assert "is of a run with other keys" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("overrides", "message"), [
+    (["rows=[imag]"], r"rows=\[imag\]: there is no imag; choose among image, osm"),
+    (["parts=[all]"], r"parts=\[all\]: there is no all; choose among baselines, main"),
+    (["tasks=[pop]"], r"tasks=\[pop\]: there is no pop; choose among land_use"),
+    (["labels=[many]"], r"labels=\[many\]: many is no number of tiles, expected"),
+    (["seeds=[1,1]"], r"seeds=\[1,1\]: expected one or more different values"),
+    (["rows=[fine]", "parts=[totals]"], r"no cell of the table has these rows"),
+    (["learning=3"], r"learning"),
+])
+def test_impossible_keys(city, tmp_path, capsys, overrides, message):
+    with pytest.raises(SystemExit):
+        run(city, tmp_path / "out", *overrides)
+    error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert re.search(message, error)
+
+
+def test_a_city_without_a_file(city, tmp_path, capsys):
+    for name in ("ortho.tif", "height.tif"):
+        (tmp_path / name).write_bytes((city / name).read_bytes())
+    with pytest.raises(SystemExit):
+        run(tmp_path, tmp_path / "out")
+    assert f"data={tmp_path}: has no osm.*, expected the city's objects" in capsys.readouterr().err
+
+
+def test_high_ground_is_outside_buildings(city, tmp_path):
+    write_high_ground(city / "height.tif", city / "osm.gpkg", city / "ortho.tif", TILE,
+                      tmp_path / "high.tif")
+    with rasterio.open(tmp_path / "high.tif") as high, rasterio.open(city / "height.tif") as source:
+        density, height = high.read(1), source.read(1)
+    share = density * TILE**2  # a pixel is a metre
+    assert share.max() == pytest.approx(1, rel=2e-3)  # in true metres
+    assert not share[height <= 2.5].any()
+    free = (share > 0).sum() / (height > 2.5).sum()
+    assert 0.2 < free < 0.9  # buildings touch many cells
+
+
+def test_the_dataset_says_what_a_total_is(made):
+    tiles = TileDataset(made / "tiles")
+    assert len(tiles) == SIDE**2
+    assert tiles.counted("pop") is None
+    assert tiles.counted("CO2") == TASKS["trees"].counted
+
+
+def test_names_of_folders_are_names_of_cells():
+    cells = planned([*PARTS], ["land_use", "building_volume", "trees"], None,
+                    ["25", "100", ALL], sentence=True)
+    every = [*cells, *(other for cell in cells for other in measured_with(cell, ["25", ALL]))]
+    assert [named(cell.task, cell.name) for cell in every] == every
+    assert len({(cell.task, cell.name) for cell in every}) == len(every)
+
+
+def test_models_of_most_labels_are_measured():
+    fusion = Cell("land_use", "fusion")
+    assert [*measured_with(replace(fusion, labels="25"), ["25", ALL])] == []
+    assert len([*measured_with(replace(fusion, labels="25"), ["25"])]) == 8
+    assert [*measured_with(replace(fusion, row="image"), [ALL])] == []
+    with_removal = replace(fusion, removed=0.5, trained_with_removal=0.5)
+    assert [cell.removed for cell in measured_with(with_removal, [ALL])] == [0, 0.25, 0.75, 1]
