@@ -16,6 +16,8 @@ from typing import Any
 
 from utils.errors import RoseError
 
+GRACE_S = 5  # for an idle process to end by itself
+
 
 class WorkerDied(Exception):
     """A process ended before its work did."""
@@ -53,6 +55,7 @@ class _Worker:
     """A process and the item that it works on."""
 
     def __init__(self, context: BaseContext, work: Callable[[Any], Any]):
+        self._idle = False
         self.pipe, far_end = context.Pipe()
         self._process = context.Process(target=_work, args=(far_end, work), daemon=True)
         try:
@@ -63,7 +66,7 @@ class _Worker:
 
     def give(self, item: Any) -> None:
         """Let it work on an item."""
-        self._item = item
+        self._item, self._idle = item, False
         with _alive():
             self.pipe.send(item)
 
@@ -71,12 +74,15 @@ class _Worker:
         """Return the item that it has done, or raise what it failed with."""
         with _alive():
             fault = self.pipe.recv()
+        self._idle = True
         if fault is not None:
             raise fault
         return self._item
 
     def end(self) -> None:
         self.pipe.close()
+        if self._idle:  # it sees that, and leaves nothing behind
+            self._process.join(GRACE_S)
         if self._process.is_alive():
             self._process.kill()
         self._process.join()

@@ -85,6 +85,7 @@ class EvaluateConfig(MachineKeys):
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
     placement: str | None = network_key("placement")
+    feed_forward: str | None = network_key("feed_forward")
     relation_edges: bool | None = network_key("relation_edges")
     neighbours: int | None = network_key("neighbours")
     osm_layers: int | None = network_key("osm_layers")

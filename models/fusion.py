@@ -91,6 +91,18 @@ class SingleKeyAttention(nn.Module):
         return self.out_proj(self.v_proj(value))
 
 
+class FeedForward(nn.Module):
+    """What a transformer has in the place of the block's last Linear: x + W2 GELU(W1 x), without
+    which the decoder behind a fusion adds up what image and objects say, but cannot combine it."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.fc1, self.fc2 = Linear(dim, 2 * dim), Linear(2 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fc2(F.gelu(self.fc1(x)))
+
+
 class _Norms(nn.Module):
     """The modules that both forms of the block have: LN 1 to 4 and the last Linear."""
 
@@ -101,10 +113,15 @@ class _Norms(nn.Module):
 
 
 class ImageFromOsmBlock(_Norms):
-    """The block with one query per tile, the graph token, and the image tokens as keys."""
+    """The block with one query per tile, the graph token, and the image tokens as keys.
 
-    def __init__(self, dim: int):
+    Its last Linear is a `FeedForward` if `feed_forward`.
+    """
+
+    def __init__(self, dim: int, feed_forward: bool = False):
         super().__init__(dim)
+        if feed_forward:
+            self.mlp = FeedForward(dim)
         self.self_attn = Attention(dim, dim)
         self.q2k_attn = Attention(dim, dim // 2)
         self.k2q_attn = SingleKeyAttention(dim, dim // 2)
@@ -119,25 +136,26 @@ class ImageFromOsmBlock(_Norms):
             tokens: [B, V, D] image tokens.
             key_pe: [T, D] position codes of all T tokens.
             fill: a `MaskFill` that makes all T tokens from the V given; None if V = T.
-            placed: [B, T, D] of `place`, the objects that cover each token (placement=coverage),
-                which the token attends to beside the graph token; None: to that alone.
+            placed: [B, T, D] of `place`, added to the keys (placement=coverage); None: nothing.
         """
         fill = fill or _apply
-        keys = fill(tokens)                                                             # [B, T, D]
-        keys = self.norm1(keys + self._attend_self(tokens, key_pe, fill))
+        keys = fill(tokens) if placed is None else fill(tokens) + placed                # [B, T, D]
+        keys = self.norm1(keys + self._attend_self(tokens, key_pe, fill, placed))
         query = self.norm2(query + self.q2k_attn.from_few_queries(query + query_pe, keys + key_pe,
                                                                   keys))
-        # A_k2q to several keys whose weights are given is linear in their sum
-        message = self.k2q_attn(query if placed is None else query + placed)
-        keys = self.norm3(keys + message)
+        keys = self.norm3(keys + self.k2q_attn(query))
         return query, self.norm4(self.mlp(keys))
 
-    def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable) -> Tensor:
+    def _attend_self(self, tokens: Tensor, key_pe: Tensor, fill: Callable,
+                     placed: Tensor | None) -> Tensor:
         attn = self.self_attn
         # every image has the same position codes: project them once                  [B, T, D]
-        q = fill(tokens, lambda x: linear(x, attn.q_proj.weight)) + attn.q_proj(key_pe)
-        k = fill(tokens, lambda x: linear(x, attn.k_proj.weight)) + attn.k_proj(key_pe)
+        added = key_pe if placed is None else key_pe + placed
+        q = fill(tokens, lambda x: linear(x, attn.q_proj.weight)) + attn.q_proj(added)
+        k = fill(tokens, lambda x: linear(x, attn.k_proj.weight)) + attn.k_proj(added)
         v = fill(tokens, attn.v_proj)
+        if placed is not None:
+            v = v + linear(placed, attn.v_proj.weight)
         q, k, v = map(attn.split, (q, k, v))
         return attn.join(F.scaled_dot_product_attention(q, k, v))
 

@@ -19,12 +19,13 @@ from models.release import (
     is_release_state_dict,
     load_strictly,
 )
-from models.rose import Rose
+from models.rose import MODEL_KEYS, Rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
 from utils.contents import Anything, ContentFault, Fields, parse_json
 from utils.errors import CheckpointError, ConfigError, ModelError
 from utils.files import sha256_of
+from utils.recipes import RECIPES
 from utils.tensor_files import Weights
 
 BEST = "best.safetensors"
@@ -82,7 +83,7 @@ class NetworkFile:
                                   "you trust it, pass image_encoder= with this value")
         chosen = {name: value for name, value in self._overrides.items()
                   if name != "image_positions"}
-        return {**build, **chosen, "pretrained": False}
+        return {**_unstated(build), **build, **chosen, "pretrained": False}
 
     @cached_property
     def head(self) -> Head | None:
@@ -214,6 +215,14 @@ def save_finetuned(path: str | Path, model: Downstream, head: Head,
     checkpoint.write_weights(
         Path(path), model.state_dict(), checkpoint.FINETUNED_FORMAT,
         {"build": model.rose.build, "purpose": head.describe(), "tiles": tiles or {}})
+
+
+def _unstated(build: dict[str, Any]) -> dict[str, Any]:
+    """Return the keys that the file of a network of recipe=plus may leave out: they are the
+    method's, whatever plus has come to be since."""
+    if build.get("recipe") != "plus":
+        return {}
+    return {key: getattr(RECIPES["rose"], key) for key in MODEL_KEYS}
 
 
 def _release_build(weights: dict[str, Tensor], image_encoder: str | None,

@@ -128,10 +128,10 @@ OSM_ERRORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "features": squared_error, "groups": grouped_error}
 # the same in words
 IMAGE_ERROR_NAMES = {"pixels": "mean squared error",
-                     "patch_norm": "mean squared error, patches normalised",
-                     "latent": "smooth L1, tokens normalised"}
+                     "patch_norm": "squared error of normalised patches",
+                     "latent": "smooth L1 of normalised tokens"}
 OSM_ERROR_NAMES = {"features": "mean squared error",
-                   "groups": "1 - cosine of text + L1 of geometry"}
+                   "groups": "1 - cos of text + L1 of geometry"}
 
 
 class Contrast(nn.Module):

@@ -97,7 +97,7 @@ def check_fit(module: nn.Module, state: dict[str, Tensor], source: str) -> None:
     if differing := differences_of(module, state):
         raise CheckpointError(f"{source}: does not fit the network ({differing}); build the "
                               "network with the checkpoint's own image_encoder, graph_in_dim, "
-                              "graph_out_dim, relation_edges, neighbours, osm_layers and "
+                              "graph_out_dim, keys of a recipe (docs/recipes.md) and "
                               "decoder")
 
 

@@ -33,7 +33,8 @@ from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normal
 FUSION_TEMPERATURE = 0.5
 # the keys of a recipe that concern the network
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
-              "placement", "image_target", "osm_loss", "contrast", "neighbours", "osm_layers")
+              "placement", "feed_forward", "image_target", "osm_loss", "contrast", "neighbours",
+              "osm_layers")
 
 
 class Encoded(NamedTuple):
@@ -56,8 +57,8 @@ class Rose(nn.Module):
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
-        osm_norm_scope, node_mask_scope, relation_edges, fine_input, placement, image_target,
-            osm_loss, contrast, neighbours, osm_layers: see `utils.recipes.Recipe`.
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input, placement, feed_forward,
+            image_target, osm_loss, contrast, neighbours, osm_layers: see `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -81,6 +82,7 @@ class Rose(nn.Module):
         relation_edges: bool = False,
         fine_input: str = "single",
         placement: str = "tile",
+        feed_forward: str = "linear",
         image_target: str = "pixels",
         osm_loss: str = "features",
         contrast: float = 0.0,
@@ -105,8 +107,9 @@ class Rose(nn.Module):
         }
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
-        self.build |= stated_keys(placement=placement, image_target=image_target, osm_loss=osm_loss,
-                                  contrast=contrast, neighbours=neighbours, osm_layers=osm_layers)
+        self.build |= stated_keys(placement=placement, feed_forward=feed_forward,
+                                  image_target=image_target, osm_loss=osm_loss, contrast=contrast,
+                                  neighbours=neighbours, osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
         self.placement, self.image_target, self.osm_loss = placement, image_target, osm_loss
@@ -127,7 +130,7 @@ class Rose(nn.Module):
         self.node_proj = Linear(graph_out_dim, width)
 
         self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.image_block = ImageFromOsmBlock(width)
+        self.image_block = ImageFromOsmBlock(width, feed_forward == "residual")
         self.image_decoder = DecoderBlock(vit_block(width, HEADS))
         self.image_decoder_norm = nn.LayerNorm(width)
         self.image_pred = Linear(width, width if image_target == "latent" else

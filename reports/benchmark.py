@@ -7,12 +7,12 @@ from reports.evaluation import RESULTS
 from reports.markup import element
 from reports.read import json_object, reading
 from reports.study import holds
-from utils.contents import Anything, Fields, Items, Table, Text
+from utils.contents import Anything, Fields, InnerPath, Items, Table, Text
 
 _TABLE = Fields({"title": Text(), "note": Text(), "header": Items(Text(), least=1),
                  "rows": Items(Items(Text(), least=1))})
 _BENCHMARK = Fields({"benchmark": Text(), "head": Items(Text()), "tables": Items(_TABLE),
-                     "config": Table(Anything())})
+                     "figures": Items(InnerPath()), "config": Table(Anything())})
 
 
 def is_benchmark(folder: Path) -> bool:
@@ -27,8 +27,8 @@ def benchmark_section(folder: Path, page: Path, report: str) -> Section:
         blocks = [Block(each["title"], [element("p", each["note"], class_="note"),
                                         table(each["header"], each["rows"], sortable=True)])
                   for each in record["tables"]]
-        names = sorted(path.stem for path in (folder / "figures").glob("*.png"))
-        curves = [drawn(folder, name, _caption(name), f"{_caption(name)}.") for name in names]
+        curves = [drawn(folder, name, _caption(name), f"{_caption(name)}.")
+                  for name in record["figures"]]
         blocks[1:1] = [Block("Drawn", curves)] if curves else []
         blocks.append(Block("What was asked", [settings(record["config"], "All keys")]))
     return Section("Benchmark", f"Benchmark: {record['benchmark']}", folder, record["head"], [],

@@ -48,9 +48,8 @@ def pretraining_section(folder: Path) -> Section:
             measured = json_object(folder / RECONSTRUCTION)
             headline += _reconstruction(measured)
             lines += [str(measured["remark"])] if measured.get("remark") else []
-    losses = drawn(folder, "loss", "Both losses, the learning rate and the speed over the steps",
-                   "Above, both losses; below, the learning rate, and the tiles seen a "
-                   "second.")
+    losses = drawn(folder, "loss", "The losses, the learning rate and the speed over the steps",
+                   "Above, the losses; below, the learning rate, and the tiles seen a second.")
     blocks = [Block("Losses", [losses if rows else element("p", "No step was recorded.")]),
               Block("What it reconstructs", [
                   drawn(folder, "reconstruction_image",

@@ -29,7 +29,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.benchmark_data import find_city, prepare_city, text_of
     from studies.benchmark_page import write_outputs
-    from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, planned
+    from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
     from studies.benchmark_runs import Bench, base_config, default_workers, in_words, run_units
 
@@ -53,19 +53,24 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     prepared = time.monotonic() - begun
     lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
     notes += short
-    cells = [cell for cell in cells if cell.labels in lists]
+    cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
     bench = Bench(cfg, tuple(rest), roots, lists, tiles)
     workers = cfg.workers or default_workers(cfg.accelerator)
     times = {"preparing": prepared}
     times |= run_units(bench.pretrainings(cells), workers, "Pretraining")
-    units = bench.units(cells, MISSING in parts)
-    times |= run_units(units, workers, "Training and measuring")
+    units = bench.trainings(cells)
+    times |= run_units(units, workers, "Training")
+    if MISSING in parts:
+        measured = bench.measurings(cells)
+        times |= run_units(measured, workers, "Measuring with objects removed and shifted")
+        units += measured
     seconds = {unit.folder: unit.seconds() for unit in units}
-    every = dict.fromkeys(cell for unit in units for cell, _ in unit.cells)
-    results = {cell: read_result(cell, {(fold, seed): bench.folder(cell, fold, seed)
-                                        for seed in cfg.seeds
-                                        for fold in range(1, cfg.folds + 1)}, seconds)
-               for cell in every}
+    folders: dict[Cell, list[Path]] = {}
+    for unit in units:
+        for cell, run in unit.cells:
+            folders.setdefault(cell, []).append(Path(run.save_path))
+    results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
+    print("Drawing intervals, and comparing cells", flush=True)
     write_outputs(cfg, city, results, notes, times, workers)
     print("\nTime of all runs, those of earlier commands included: " + ", ".join(
         f"{kind} {in_words(spent)}" for kind, spent in times.items())

@@ -35,6 +35,7 @@ from utils.versions import versions
 TRAININGS = {FULLY: "pretrained, fine-tuned", SCRATCH: "from scratch", LINEAR: "linear probe",
              KNN: "nearest neighbours"}
 NO_MODEL = "no model: {}"
+SPREAD = "standard deviation over folds and seeds"
 Tables = list[dict[str, Any]]  # "title", "note", "header", "rows"
 
 
@@ -54,11 +55,12 @@ def write_outputs(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequ
     tables = [*_score_tables(results), *_degraded_tables(results), *_difference_tables(results),
               *_class_tables(results), _time_table(times, workers)]
     units = {name: f"{TASKS[name].counted} a tile" for name in city.tasks if TASKS[name].counted}
+    figures = _figures(results)
     write_json(out / "results.json", {
-        "benchmark": city.name, "head": head, "tables": tables, "units": units,
+        "benchmark": city.name, "head": head, "tables": tables, "figures": [*figures],
+        "units": units,
         "cells": [result.record for result in results.values()], "differences": compared,
         "notes": [*notes], "times": dict(times), "config": asdict(cfg), "versions": versions()})
-    figures = _figures(results)
     save_figures(figures, out / "figures")
     page = Path(cfg.page) if cfg.page else out / "results_real.md"
     text = "\n\n".join([f"# {city.name}: the benchmark on a real city", *head, *(
@@ -80,15 +82,17 @@ def _head(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequence[str
     return [
         f"Made by `python -m studies.benchmark data={cfg.data}`: {most.tiles} tiles of "
         f"{cfg.tile_px} pixels with labels, {cfg.folds} spatial folds x {len(cfg.seeds)} seed"
-        f"{'s' * (len(cfg.seeds) > 1)}, {cfg.image_encoder}, {cfg.pretrain_epochs} epochs of "
-        f"pretraining, effort {cfg.effort:g}. Tasks: {'; '.join(tasks)}.",
+        f"{'s' * (len(cfg.seeds) > 1)}, {cfg.image_encoder}, {cfg.pretrain_epochs} epoch"
+        f"{'s' * (cfg.pretrain_epochs > 1)} of pretraining, effort {cfg.effort:g}. "
+        f"Tasks: {'; '.join(tasks)}.",
         "Each fold is test once: its tiles are measured once, after val chose the epoch. A figure "
-        "is the mean over folds and seeds" + (f", in brackets its 95 % interval: {how}." if how
+        "is the mean over folds and seeds (some cells have the first seed alone, see the runs in "
+        "results.csv)" + (f", in brackets its 95 % interval: {how}." if how
                                               else ".")
         + " Labels are the training tiles with labels.",
         "Pretraining is transductive, as in the paper: it saw the images and OSM objects of all "
-        "tiles, those of test included, and no label. A training sees as many tiles as "
-        "studies/benchmark_plan.py says, whatever the model; none was tuned on test.",
+        "tiles, those of test included, and no label. All trainings of a task on as many labels "
+        "see as many tiles, whatever the model (studies/benchmark_plan.py).",
         *(f"Note: {note}." for note in notes)]
 
 
@@ -160,9 +164,10 @@ def _degraded_tables(results: Results) -> Tables:
     """Return for each task the score with objects removed, and shifted."""
     tables = []
     kinds: tuple[tuple[str, str, Callable[[float], str]], ...] = (
-        ("removed", "of the objects of the reported tiles removed", lambda value: f"{value:.0%}"),
-        ("shifted", "by which all objects of the reported tiles are shifted",
-         lambda value: f"{value:g} m"))
+        ("removed", "the share of the objects of test tiles that is removed",
+         lambda value: f"{value:.0%}"),
+        ("shifted", "by how much all objects of test tiles are shifted, in a direction that the "
+                    "seed draws", lambda value: f"{value:g} m"))
     for task in dict.fromkeys(cell.task for cell in results):
         cells = _of_task(results, task)
         for column, words, written in kinds:
@@ -182,8 +187,8 @@ def _degraded_tables(results: Results) -> Tables:
                              *[_shown(results[alone])] * len(values)])
             tables.append({
                 "title": f"{TASKS[task].title}: objects {column}",
-                "note": f"{label_of(TASKS[task].score)} of models of {labels} labels; the columns "
-                        f"are what is done: the share, or metres, {words}.",
+                "note": f"{label_of(TASKS[task].score)} of models of {labels} labels, trained on "
+                        f"objects as they are unless a row says otherwise. Columns: {words}.",
                 "header": ["model", *map(written, values)], "rows": rows})
     return tables
 
@@ -202,7 +207,10 @@ def _difference_tables(results: Results) -> Tables:
             rivals = [other for other in cells if _are_rivals(cell, other)]
             for other in rivals:
                 if each := difference(results, cell, other):
-                    rows.append([cell.labels, _model(cell), _model(other), *each.row[3:]])
+                    low, high = (f"{end:+.3f}" for end in each.interval)
+                    rows.append([cell.labels, _model(cell), _model(other),
+                                 f"{each.difference:+.3f} [{low}, {high}]",
+                                 "yes" if each.real else "no"])
         if rows:
             score = label_of(TASKS[task].score)
             tables.append({
@@ -277,7 +285,7 @@ def _figures(results: Results) -> dict[str, Any]:
         if by_labels:
             figures[f"{task}_labels"] = study_figure(
                 _six(by_labels), "training tiles with labels", f"{score} on test tiles",
-                f"{TASKS[task].title}: {score} by number of labels")
+                f"{TASKS[task].title}: {score} by number of labels; bars: {SPREAD}")
         for column, xlabel in (("removed", "share of the objects of test tiles removed"),
                                ("shifted", "metres by which objects of test tiles are shifted")):
             lines: dict[str, list] = {}
@@ -292,7 +300,7 @@ def _figures(results: Results) -> dict[str, Any]:
                     cell.labels for cell in plain if cell.measures)))
                 figures[f"{task}_{column}"] = study_figure(
                     _six(lines), xlabel, f"{score} on test tiles",
-                    f"{TASKS[task].title}: objects {column}", reference={
+                    f"{TASKS[task].title}: objects {column}; bars: {SPREAD}", reference={
                         "image alone": alone.spread[alone.score][0]} if alone else None)
     return figures
 

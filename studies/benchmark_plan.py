@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any, NamedTuple
 
 from models.registry import MODALITIES
@@ -13,7 +14,7 @@ FULLY, SCRATCH, LINEAR, KNN = "pretrained", "scratch", "linear", "knn"
 MODES = {FULLY: "finetune", SCRATCH: "scratch", LINEAR: "linear", KNN: "knn"}
 REMOVED, SHIFTED = (0.25, 0.5, 0.75, 1.0), (5.0, 10.0, 15.0, 25.0)  # share; metres
 STEPS = 120        # times the root of the training tiles: the tiles that a training sees
-JUDGED = 4         # times that val is measured in a training
+JUDGED = 3         # times that val is measured in a training
 PROBED = 4         # a linear probe, whose features are kept, sees so many times the tiles
 
 
@@ -42,8 +43,8 @@ TASKS = {
     "land_use": Task("Land use", "landuse", "seg", "miou"),
     "building_volume": Task("Building volume", "building_volume", "pop", "r2", "pop",
                             "thousand m3 of building", effort=0.5),
-    "trees": Task("High ground outside buildings", "height", "pop", "r2", "co2",
-                  "as a share that is over 2.5 m high and no building", effort=0.5),
+    "trees": Task("Ground over 2.5 m high outside buildings", "height", "pop", "r2", "co2",
+                  "share of such ground", effort=0.5),
 }
 
 
@@ -81,7 +82,7 @@ ROWS = {
     "patch_mlp_image": Row("an MLP of patches' colours", "image", statistics=("image",),
                            hidden=True),
     "patch_mlp_osm": Row("an MLP of patches' OSM tags", "image", statistics=("osm",), hidden=True),
-    "statistics": Row("a linear model of the same statistics; of totals, of OSM statistics",
+    "statistics": Row("a linear model of simple statistics; for totals, of OSM's alone",
                       "image", statistics=("image", "osm")),
 }
 
@@ -134,61 +135,79 @@ class Cell:
 
 
 class Group(NamedTuple):
-    """Cells that differ in each of these."""
+    """Cells that differ in each of these.
+
+    Attributes:
+        without: trained_with_removal.
+        seeds: of the seeds asked, the first so many; None: all.
+    """
 
     tasks: Sequence[str]
     rows: Sequence[str]
+    labels: Sequence[str]
     trainings: Sequence[str] = (FULLY,)
-    labels: Sequence[str] = (ALL,)
-    without: Sequence[float] = (0.0,)  # trained_with_removal
+    seeds: int | None = None
+    without: Sequence[float] = (0.0,)
     text: str = "hash"
 
 
-LAND_USE, TOTALS = ("land_use",), ("building_volume", "trees")
+LAND_USE, VOLUME, TOTALS = ("land_use",), ("building_volume",), ("building_volume", "trees")
 CURVE = ("image", "image_osm_raster", "fusion", "plus")
-# part of the benchmark -> the cells that it trains
+# part of the benchmark -> the cells that it trains. Claims have all seeds, what is beside them one
 PARTS: dict[str, tuple[Group, ...]] = {
     "baselines": (
-        Group(LAND_USE, ("patch_mlp", "statistics"), (SCRATCH,), ("25", "50", "100", "200", ALL)),
-        Group(LAND_USE, ("patch_mlp_image", "patch_mlp_osm"), (SCRATCH,), ("100", ALL)),
-        Group(TOTALS, ("statistics",), (SCRATCH,), ("100", ALL))),
+        Group(LAND_USE, ("patch_mlp", "statistics"), ("100", ALL), (SCRATCH,)),
+        Group(LAND_USE, ("patch_mlp",), ("25", "50", "200"), (SCRATCH,), 1),
+        Group(LAND_USE, ("patch_mlp_image", "patch_mlp_osm"), (ALL,), (SCRATCH,), 1),
+        Group(TOTALS, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
-        Group(LAND_USE, ("image", "osm", "osm_raster", "image_osm_raster", "fusion", "fine",
-                         "plus", "plus_image"), labels=("100", ALL)),),
-    "labels": (Group(LAND_USE, CURVE, labels=("25", "50", "200")),),
+        Group(LAND_USE, (*CURVE, "fine"), ("100", ALL)),
+        Group(LAND_USE, ("osm", "osm_raster", "plus_image"), (ALL,)),
+        Group(LAND_USE, ("osm", "osm_raster", "plus_image"), ("100",), seeds=1)),
+    "labels": (
+        Group(LAND_USE, CURVE, ("25",)),
+        Group(LAND_USE, CURVE, ("50", "200"), seeds=1)),
     "scratch": (
-        Group(LAND_USE, CURVE, (SCRATCH,), ("25", "50", "100", ALL)),
-        Group(("building_volume",), ("image", "fusion", "plus"), (SCRATCH,), ("100",))),
-    "totals": (Group(TOTALS, ("image", "osm", "image_osm_raster", "fusion", "plus"),
-                     labels=("100", ALL)),),
-    "probes": (Group(LAND_USE, ("image", "fusion", "plus", "plus_image"), (LINEAR, KNN),
-                     ("100", ALL)),),
-    "removal": (Group(LAND_USE, ("image_osm_raster", "fusion", "plus"), without=(0.5,)),),
-    "text": (Group(LAND_USE, ("plus",), (FULLY, SCRATCH), ("100", ALL), text="sentence"),
-             Group(LAND_USE, ("osm",), (FULLY,), (ALL,), text="sentence")),
+        Group(LAND_USE, ("image", "fusion", "plus"), ("25", "100"), (SCRATCH,)),
+        Group(LAND_USE, ("image", "fusion", "plus"), ("50", ALL), (SCRATCH,), 1),
+        Group(LAND_USE, ("image_osm_raster",), ("100", ALL), (SCRATCH,), 1),
+        Group(VOLUME, ("image", "fusion", "plus"), ("100",), (SCRATCH,), 1)),
+    "totals": (
+        Group(TOTALS, (*CURVE, "osm"), (ALL,)),
+        Group(TOTALS, (*CURVE, "osm"), ("100",), seeds=1)),
+    "probes": (Group(LAND_USE, ("image", "fusion", "plus", "plus_image"), ("100", ALL),
+                     (LINEAR, KNN), 1),),
+    "removal": (Group(LAND_USE, ("image_osm_raster", "fusion", "plus"), (ALL,), seeds=1,
+                      without=(0.5,)),),
+    "text": (Group(LAND_USE, ("plus",), ("100", ALL), seeds=1, text="sentence"),),
 }
-# rows whose models of all labels are also measured with objects removed and shifted: part `missing`
-MEASURED = ("osm", "osm_raster", "image_osm_raster", "fusion", "fine", "plus")
-MISSING = "missing"
+# rows whose models of most labels are also measured with objects removed and shifted -> seeds
+MEASURED = {"osm": 1, "osm_raster": 1, "image_osm_raster": None, "fusion": None, "fine": 1,
+            "plus": None}
+MISSING = "missing"  # the part that does so
 
 
 def planned(parts: Sequence[str], tasks: Sequence[str], rows: Sequence[str] | None,
-            labels: Sequence[str], sentence: bool) -> list[Cell]:
-    """Return the cells of some parts that train, each once, in the order of the table.
-
-    Raise ConfigError if none is left.
-    """
-    cells = dict.fromkeys(
-        Cell(task, row, training, count, without, 0.0, without, group.text)
-        for part in parts if part != MISSING for group in PARTS[part]
-        if group.text == "hash" or sentence
-        for task in group.tasks if task in tasks for row in group.rows
-        if rows is None or row in rows for training in group.trainings
-        for count in group.labels if count in labels for without in group.without)
+            labels: Sequence[str], sentence: bool) -> dict[Cell, int | None]:
+    """Return the cells of some parts that train, in the order of the table -> the first seeds they
+    have, None: all. Raise ConfigError if no cell is left."""
+    cells: dict[Cell, int | None] = {}
+    for part in parts:
+        for group in PARTS.get(part, ()):
+            for cell in _cells_of(group):
+                if (cell.task in tasks and cell.labels in labels and (
+                        rows is None or cell.row in rows) and (sentence or cell.text == "hash")):
+                    cells[cell] = group.seeds
     if not cells:
         raise ConfigError(f"parts=[{','.join(parts)}] labels=[{','.join(labels)}]: no cell of the "
                           "table has these rows, tasks and labels; leave one of these keys out")
-    return [*cells]
+    return cells
+
+
+def _cells_of(group: Group) -> Iterator[Cell]:
+    for task, row, training, labels, without in product(
+            group.tasks, group.rows, group.trainings, group.labels, group.without):
+        yield Cell(task, row, training, labels, without, 0.0, without, group.text)
 
 
 def measured_with(cell: Cell, labels: Sequence[str]) -> Iterator[Cell]:

@@ -28,7 +28,8 @@ class Result:
     """The runs of a cell.
 
     Attributes:
-        runs: "fold", "seed", "folder" and "seconds" of each, and its figures.
+        runs: "fold", "seed", "folder" below the benchmark's and "seconds" of each, and its
+            figures.
         tallies: of each run; fewer if one has none.
         baselines: label -> figures of a prediction without a model, the mean over the folds.
         train_tiles: of the first run.
@@ -62,6 +63,11 @@ class Result:
         return sampled_figures(self.tallies) if len(self.tallies) == len(self.runs) else {}
 
     @cached_property
+    def means(self) -> dict[str, float]:
+        """Figure -> mean over the runs, every fold weighing the same."""
+        return mean_figures(self.tallies)
+
+    @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
         return intervals(self.samples)
 
@@ -82,25 +88,28 @@ class Result:
 Results = dict[Cell, Result]
 
 
-def read_result(cell: Cell, folders: Mapping[tuple[int, int], Path],
+def read_result(cell: Cell, out: Path, folders: Sequence[Path],
                 seconds: Mapping[Path, float]) -> Result:
     """Return the runs of a cell.
 
     Args:
-        folders: (fold, seed) -> folder of the evaluation.
+        out: the benchmark's folder.
+        folders: of the evaluations, called fold-K_seed-S.
         seconds: folder -> how long it took, where known.
 
     Raises:
         CheckpointError: an evaluation is not finished, or damaged.
     """
     runs, tallies, trained, baselines = [], [], [], {}
-    for (fold, seed), folder in folders.items():
+    for folder in folders:
+        fold, seed = (part.partition("-")[2] for part in folder.name.split("_"))
         remedy = f"remove the folder {folder}, and the same command makes it again"
         summary = read_json(folder / RESULTS, _SUMMARY, remedy, CheckpointError)
-        figures = summary["per_seed"].get(str(seed))
+        figures = summary["per_seed"].get(seed)
         if figures is None:
             raise CheckpointError(f"{folder / RESULTS}: has no seed {seed}, expected it; {remedy}")
-        runs.append({"fold": fold, "seed": seed, "folder": str(folder),
+        runs.append({"fold": fold, "seed": int(seed),
+                     "folder": folder.relative_to(out).as_posix(),
                      "seconds": seconds.get(folder, math.nan),
                      **{name: math.nan if value is None else value
                         for name, value in figures.items()}})
@@ -119,13 +128,10 @@ def read_cells(out: Path) -> Results:
     results = {}
     for task in sorted(path for path in (out / "runs").iterdir() if path.name in TASKS):
         for folder in sorted(path for path in task.iterdir() if path.is_dir()):
-            runs = {}
-            for run in sorted(folder.glob("fold-*_seed-*")):
-                fold, seed = (int(part.partition("-")[2]) for part in run.name.split("_"))
-                if (run / RESULTS).is_file():
-                    runs[fold, seed] = run
+            runs = [run for run in sorted(folder.glob("fold-*_seed-*"))
+                    if (run / RESULTS).is_file()]
             if runs and (cell := named(task.name, folder.name)):
-                results[cell] = read_result(cell, runs, {})
+                results[cell] = read_result(cell, out, runs, {})
     return results
 
 
@@ -168,7 +174,7 @@ def difference(results: Results, a: Mapping[str, Any] | Cell, b: Mapping[str, An
     if names[0] == names[1]:
         return None
     figure = figure or own[0].score
-    means = {name: mean_figures(each.tallies) for name, each in zip(names, own, strict=True)}
+    means = {name: each.means for name, each in zip(names, own, strict=True)}
     samples = {name: each.samples for name, each in zip(names, own, strict=True)}
     return compared(*names, figure, means, samples)
 

@@ -1,12 +1,14 @@
 """The runs of the benchmark: pretraining, then a training of each cell, fold and seed with all that
 measures its model; in processes, each of which makes the next one that is not done."""
 
+import json
 import os
 import runpy
+import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from studies.benchmark_data import list_of
 from studies.benchmark_plan import (
     FULLY,
     JUDGED,
-    KNN,
+    MEASURED,
     MODES,
     ROWS,
     SCRATCH,
@@ -38,15 +40,20 @@ from training.keys import TRAIN
 from utils.cli.compose import read
 from utils.contents import Anything, Fields, Number, Table, read_json
 from utils.errors import RoseError, is_mendable, message_of
+from utils.files import sha256_of
 from utils.outputs import write_json
 from utils.progress import progress_bar
 
 RECORD = "run.json"  # of what is done in a folder: written last
-_RECORD = Fields({"seconds": Number(), "request": Table(Anything())})
+_RECORD = Fields({"seconds": Number(), "request": Table(Table(Anything()))})
+# keys that no result depends on: where a run works, and in how many processes
+_PLACES = ("save_path", "save_root_dir", "save_dir", "checkpoint", "accelerator", "data_root",
+           "data_path", "num_workers")
 _ROOT = Path(__file__).resolve().parents[1]
 _PROBLEMS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
 # seconds of a core, of test_vit, as measured: for the forecast alone
-STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.013, 0.004, 0.018, 2.0
+STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.013, 0.006, 0.018, 2.0
+BASELINE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,8 @@ class Unit:
     Attributes:
         kind: for the account of time.
         folder: of its outputs.
-        request: all that it does; equal requests are the same work.
+        request: what it does -> the keys that its outputs depend on.
+        defaults: of keys, which runs had that are older than a key.
         cost: seconds of a core, about.
         overrides: of a pretraining; none: it evaluates `cells`.
         cells: (cell, evaluation) in order; the first trains.
@@ -65,8 +73,9 @@ class Unit:
     kind: str
     name: str
     folder: Path
-    request: dict[str, Any]
+    request: dict[str, dict[str, Any]]
     cost: float
+    defaults: dict[str, Any]
     overrides: tuple[str, ...] = ()
     cells: tuple[tuple[Cell, EvaluateConfig], ...] = ()
 
@@ -78,13 +87,15 @@ class Unit:
             return None
         record = read_json(path, _RECORD, f"remove the folder {self.folder}, and the same command "
                                           "makes it again", RoseError)
-        there = record["request"]
-        changed = [f"{name} (there {there.get(name)}, here {self.request.get(name)})"
-                   for name in there.keys() | self.request.keys()
-                   if there.get(name) != self.request.get(name)]
+        there, here = record["request"], json.loads(json.dumps(self.request))
+        changed = sorted({
+            f"{name}={values[name]} (there {before})" for what, values in here.items()
+            for name in values if (before := {**self.defaults, **there.get(what, {})}.get(name))
+            != values[name]})
         if changed:
-            raise RoseError(f"{path}: is of a run with other keys: {', '.join(sorted(changed)[:4])}"
-                            "; give the same ones, or another out=")
+            raise RoseError(f"{path}: is of a run with other keys: {', '.join(changed[:4])}; give "
+                            f"the same ones, or another out=, or `rm -r "
+                            f"{shlex.quote(str(self.folder))}` makes it anew")
         return record["seconds"]
 
     def work(self, threads: int | None) -> None:
@@ -102,6 +113,8 @@ class Unit:
                         read(TRAIN, *self.overrides))
                 for cell, cfg in self.cells:
                     _evaluate(cell, cfg)
+        except SystemExit as stop:  # it was asked to, and has saved what there was
+            raise KeyboardInterrupt from stop
         except Exception as error:
             if not is_mendable(error):
                 raise
@@ -142,55 +155,74 @@ class Bench:
         """Return the folder of a pretraining."""
         return self.out / "pretraining" / f"{recipe}_{text}_seed-{seed}"
 
-    def pretrainings(self, cells: Sequence[Cell]) -> list[Unit]:
-        """Return those that cells start from."""
-        kinds = dict.fromkeys((ROWS[cell.row].recipe, cell.text) for cell in cells
-                              if cell.training != SCRATCH)
-        epochs = self.cfg.pretrain_epochs
-        units = []
+    def pretrainings(self, cells: Mapping[Cell, int | None]) -> list[Unit]:
+        """Return those that cells start from; `cells` are as of `planned`."""
+        epochs, units = self.cfg.pretrain_epochs, []
         for seed in self.cfg.seeds:
-            for recipe, text in kinds:
+            for recipe, text in dict.fromkeys(
+                    (ROWS[cell.row].recipe, cell.text) for cell in cells
+                    if cell.training != SCRATCH and seed in self.seeds(cells[cell])):
                 folder = self.pretraining(recipe, text, seed)
                 keys = {"data_path": self.roots[text], "experiment": "own_city", "recipe": recipe,
                         "image_encoder": self.cfg.image_encoder, "total_epoch": epochs,
                         "image_size": self.cfg.tile_px,
                         "save_every": epochs, "picture_every": epochs, "seed": seed,
-                        "num_workers": 0, "accelerator": self.cfg.accelerator, "devices": 1,
+                        "num_workers": loading(self.cfg.accelerator), "devices": 1,
+                        "accelerator": self.cfg.accelerator,
                         "save_root_dir": folder.parent, "save_dir": folder.name}
                 overrides = tuple(f"{name}={value}" for name, value in keys.items())
+                cfg = read(TRAIN, *overrides)
                 units.append(Unit("pretraining", f"pretraining {recipe}, text={text}, seed {seed}",
-                                  folder, {name: str(value) for name, value in keys.items()
-                                           if not name.startswith("save_root")},
-                                  PRETRAIN_S * epochs * self.tiles, overrides))
+                                  folder, {"pretraining": _important(cfg)},
+                                  PRETRAIN_S * epochs * self.tiles, _defaults(cfg), overrides))
         return units
 
-    def units(self, cells: Sequence[Cell], missing: bool) -> list[Unit]:
-        """Return the runs of cells, all of the first seed before those of the next; with `missing`
-        also the measuring of their models on degraded objects."""
-        return [unit for seed in self.cfg.seeds for cell in cells
-                for fold in range(1, self.cfg.folds + 1)
-                for unit in self._units(cell, fold, seed, missing)]
+    def seeds(self, first: int | None) -> list[int]:
+        """Return the first seeds; None: all."""
+        return self.cfg.seeds[:first]
 
-    def _units(self, cell: Cell, fold: int, seed: int, missing: bool) -> Iterator[Unit]:
-        trained = self.config(cell, fold, seed)
-        seen = (tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
-                if cell.training != KNN else self.lists[cell.labels])
-        reported = self.tiles / self.cfg.folds
-        kind = "baselines" if ROWS[cell.row].statistics else "training"
-        kind = "probes" if cell.training not in (FULLY, SCRATCH) else kind
-        cost = STEP_S * seen * (cell.training in (FULLY, SCRATCH)) + REST_S + (
-            MEASURE_S * reported * (JUDGED + 1))
-        yield self._unit(kind, [(cell, trained)], 20.0 if kind == "baselines" else cost)
-        measured = [(other, self._measuring(trained, other, fold, seed))
-                    for other in measured_with(cell, self.cfg.labels)] if missing else []
-        if measured:
-            yield self._unit("missing", measured, len(measured) * (MEASURE_S * reported + REST_S))
+    def trainings(self, cells: Mapping[Cell, int | None]) -> list[Unit]:
+        """Return the trainings of cells, all of the first seed before those of the next."""
+        units = []
+        for cell, fold, seed in self._runs(cells):
+            seen = tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
+            kind, cost = "training", STEP_S * seen + self._measuring_s(JUDGED + 1)
+            if ROWS[cell.row].statistics:
+                kind, cost = "baselines", BASELINE_S
+            elif cell.training not in (FULLY, SCRATCH):
+                kind, cost = "probes", self._measuring_s(JUDGED + 1)
+            units.append(self._unit(kind, [(cell, self.config(cell, fold, seed))], cost))
+        return units
+
+    def measurings(self, cells: Mapping[Cell, int | None]) -> list[Unit]:
+        """Return the measuring of cells' models, which must be there, on degraded objects."""
+        units = []
+        for cell, fold, seed in self._runs(cells):
+            measured = [(other, self._measuring(cell, other, fold, seed))
+                        for other in measured_with(cell, self.cfg.labels)
+                        if seed in self.seeds(MEASURED[cell.row])]
+            if measured:
+                units.append(self._unit("missing", measured, len(measured) * self._measuring_s(1)))
+        return units
+
+    def _runs(self, cells: Mapping[Cell, int | None]) -> Iterator[tuple[Cell, int, int]]:
+        """Yield each cell with each of its folds and seeds."""
+        for seed in self.cfg.seeds:
+            for cell, first in cells.items():
+                if seed in self.seeds(first):
+                    yield from ((cell, fold, seed) for fold in range(1, self.cfg.folds + 1))
+
+    def _measuring_s(self, times: int) -> float:
+        return REST_S + MEASURE_S * times * self.tiles / self.cfg.folds
 
     def _unit(self, kind: str, cells: list[tuple[Cell, EvaluateConfig]], cost: float) -> Unit:
         cell, cfg = cells[0]
         name = f"{cell.task}, {cell.name.replace('_', ' ')}, fold {cfg.fold}, seed {cfg.seeds[0]}"
-        request = {other.name: _json(config) for other, config in cells}
-        return Unit(kind, name, Path(cfg.save_path), request, cost, cells=tuple(cells))
+        request = {other.name: _important(config) for other, config in cells}
+        if cell.training != SCRATCH and not cell.measures:
+            request["pretraining"] = {"sha256": _sha256(cfg.checkpoint)}
+        return Unit(kind, name, Path(cfg.save_path), request, cost, _defaults(cfg),
+                    cells=tuple(cells))
 
     def folder(self, cell: Cell, fold: int, seed: int) -> Path:
         """Return the folder of a cell's evaluation."""
@@ -217,10 +249,9 @@ class Bench:
             remove_while_training=bool(cell.trained_with_removal),
             save_path=str(self.folder(cell, fold, seed)), **probed)
 
-    def _measuring(self, trained: EvaluateConfig, cell: Cell, fold: int,
-                   seed: int) -> EvaluateConfig:
-        run, = measuring(trained, "", remove_ratio=cell.removed, osm_shift=cell.shifted,
-                         remove_while_training=False, val_every=1)
+    def _measuring(self, trained: Cell, cell: Cell, fold: int, seed: int) -> EvaluateConfig:
+        run, = measuring(self.config(trained, fold, seed), "", remove_ratio=cell.removed,
+                         osm_shift=cell.shifted, remove_while_training=False, val_every=1)
         return replace(run, save_path=str(self.folder(cell, fold, seed)))
 
 
@@ -231,8 +262,9 @@ def base_config(problem: str, target: str, recipe: str, rest: tuple[str, ...],
     of `rest` is refused."""
     program = _PROBLEMS[problem][0]
     chosen = [f"recipe={recipe}"] * (recipe != "rose") + [f"target={target}"] * bool(target)
-    return read(program, "data_root=tiles", "experiment=own_city", *rest, *chosen,
-                "num_workers=0", "pictures=false", "devices=1", f"accelerator={accelerator}")
+    return read(program, "data_root=tiles", "experiment=own_city",
+                f"num_workers={loading(accelerator)}", *rest, *chosen,
+                "pictures=false", "devices=1", f"accelerator={accelerator}")
 
 
 def _newest(folder: Path) -> Path:
@@ -240,10 +272,18 @@ def _newest(folder: Path) -> Path:
     return find_checkpoint(str(folder), "") if any(folder.glob("model_*")) else folder
 
 
-def _json(cfg: EvaluateConfig) -> dict[str, Any]:
-    """Return the keys that a run is recognised by: not where it works, or is told of."""
-    unimportant = ("save_path", "save_root_dir", "checkpoint", "accelerator", "data_root")
-    return {name: value for name, value in asdict(cfg).items() if name not in unimportant}
+@lru_cache
+def _sha256(checkpoint: str) -> str:
+    return sha256_of(Path(checkpoint)) if Path(checkpoint).is_file() else ""
+
+
+def _important(cfg: Any) -> dict[str, Any]:
+    """Return the keys that a run is recognised by."""
+    return {name: value for name, value in asdict(cfg).items() if name not in _PLACES}
+
+
+def _defaults(cfg: Any) -> dict[str, Any]:
+    return {item.name: item.default for item in fields(cfg) if item.default is not MISSING}
 
 
 def run_units(units: Sequence[Unit], workers: int, what: str) -> dict[str, float]:
@@ -259,7 +299,7 @@ def run_units(units: Sequence[Unit], workers: int, what: str) -> dict[str, float
     spent = 0.0
     if left:
         print(f"{what}: {len(left)} of {len(units)} runs are left, in {workers} process"
-              f"{'es' * (workers > 1)}; about {in_words(costs / workers)} on cores like ours",
+              f"{'es' * (workers > 1)}; a first guess: {in_words(costs / workers)}",
               flush=True)
     with progress_bar(len(units), len(units) - len(left), "run", bool(left)) as bar:
         for unit in _worked(left, workers):
@@ -291,9 +331,18 @@ def _worked(units: Sequence[Unit], workers: int) -> Iterator[Unit]:
 
 def default_workers(accelerator: str) -> int:
     """Return the cores that this process may use, or 1 with a GPU."""
-    if accelerator != "cpu" and torch.cuda.is_available():
+    if on_gpu(accelerator):
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def on_gpu(accelerator: str) -> bool:
+    return accelerator != "cpu" and torch.cuda.is_available()
+
+
+def loading(accelerator: str) -> str:
+    """Return `num_workers` of a run: none where each core computes."""
+    return "null" if on_gpu(accelerator) else "0"
 
 
 def in_words(seconds: float) -> str:

@@ -238,7 +238,7 @@ class BenchmarkConfig:
     tile_px: int = in_asked(224, "side of a tile; patches of 16 pixels must divide it", least=16,
                             most=4096)
     image_encoder: str = in_network("test_vit", "any VisionTransformer or Eva of timm")
-    pretrain_epochs: int = in_schedule(20, "epochs over all tiles, without labels", least=1,
+    pretrain_epochs: int = in_schedule(16, "epochs over all tiles, without labels", least=1,
                                        most=1_000_000)
     effort: float = in_schedule(1.0, "times the tiles that a training sees: 120 times the root of "
                                      "its list, half of that for totals", above=0, most=1e6)

@@ -28,7 +28,9 @@ from utils.cli.compose import read
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ["image_size=64", "image_encoder=test_vit", "num_workers=0", "accelerator=cpu",
          "log_every=1", "save_every=99", "picture_every=99",
-         "lr=2e-4", "total_epoch=2"]
+         "lr=2e-4", "total_epoch=2",
+         # a momentum encoder and a mean over nodes: what processes must share more of than pixels
+         "image_target=latent", "osm_loss=groups"]
 # of the tiles: steps with many and with few
 NODES = [40, 0, 3, 1, 0, 25, 7, 0, 0, 12, 2, 90, 5, 0, 30, 1, 18, 0, 6, 60, 0, 9, 4, 2]
 STEPS, WHOLE = 5, ["batch_size=8"]

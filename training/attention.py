@@ -73,8 +73,7 @@ def placed_message(rose: Rose, images: Tensor, graphs: Batch) -> Tensor | None:
     placed = rose.place_objects(rose.encode_osm(graphs, grid)[0], graphs, grid)   # [B, 1 + L, D]
     if placed is None:
         return None
-    message = rose.image_block.k2q_attn                       # linear in its value, with a bias
-    return (message(placed) - message(torch.zeros_like(placed)))[:, 1:].norm(dim=-1).cpu()
+    return placed[:, 1:].norm(dim=-1).cpu()
 
 
 def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], folder: Path) -> None:

@@ -150,6 +150,7 @@ class TrainConfig(MachineKeys):
     neighbours: int = recipe_key("neighbours", section="network")
     osm_layers: int = recipe_key("osm_layers", section="network")
     placement: str = recipe_key("placement", section="network")
+    feed_forward: str = recipe_key("feed_forward", section="network")
     image_target: str = recipe_key("image_target", section="network")
     osm_loss: str = recipe_key("osm_loss", section="network")
     contrast: float = recipe_key("contrast", section="network")

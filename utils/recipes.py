@@ -37,6 +37,8 @@ class Recipe:
             or (release) twice.
         placement: all patches of a tile receive the same of OSM, or (plus) each patch also what
             the objects that cover it say.
+        feed_forward: what the image block ends with: one linear map, or (plus) the two of a
+            transformer, which can combine what image and objects say.
         image_target: what masked patches are reconstructed to: pixels; patch_norm (plus): pixels
             normalised in each patch; latent: tokens of a momentum encoder.
         osm_loss: one squared error over all features of a node, or (plus) one loss for each group
@@ -59,6 +61,7 @@ class Recipe:
     protocol: str = key("honest", choices=("honest", "release"))
     fine_input: str = key("single", choices=("single", "double"))
     placement: str = key("tile", choices=("tile", "coverage"))
+    feed_forward: str = key("linear", choices=("linear", "residual"))
     image_target: str = key("pixels", choices=("pixels", "patch_norm", "latent"))
     osm_loss: str = key("features", choices=("features", "groups"))
     contrast: float = key(0.0, least=0, most=1000)
@@ -76,8 +79,9 @@ RECIPES = {
         relation_edges=False, protocol="release", fine_input="double",
     ),
     "plus": Recipe(
-        relation_edges=True, placement="coverage", image_target="patch_norm", osm_loss="groups",
-        contrast=0.1, neighbours=4, osm_layers=2, drop_objects=0.15, drop_graphs=0.1,
+        relation_edges=True, placement="coverage", feed_forward="residual",
+        image_target="patch_norm", osm_loss="groups", contrast=0.1, neighbours=4, osm_layers=2,
+        drop_objects=0.15, drop_graphs=0.1,
     ),
 }
 

@@ -38,7 +38,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(("step", "more"), [
-    (1, []), (3, []), (4, []), (6, []), (5, ["decoder=mask_transformer"]),
+    (1, []), (3, []), (4, []), (6, []), (5, ["decoder=mask_transformer"]), (5, ["val_every=3"]),
     (4, ["mode=linear", "modality=fine"]), (10, ["seeds=[1,0]"]),
 ])
 def test_killed_at_any_step_and_continued(tiles, checkpoint, tmp_path, monkeypatch, step, more):

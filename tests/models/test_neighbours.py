@@ -1,5 +1,7 @@
 """Nearest neighbours beside intersections, and the second layer of graph attention."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch_geometric.data import Batch, Data
@@ -8,6 +10,7 @@ from models import build_rose, load_rose, save_rose
 from models.neighbours import nearest_edges
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import CheckpointError, ConfigError
+from utils.recipes import RECIPES
 
 PLUS = {"neighbours": 2, "osm_layers": 2, "relation_edges": True}
 
@@ -86,6 +89,17 @@ def test_messages_come_from_neighbours_and_from_theirs():
         assert set(change.gt(1e-4).nonzero()[:, 0].tolist()) == reached, changes
 
 
+def test_a_second_layer_adds_to_the_first():
+    """LayerNorm(h + GATConv(GELU(h))), and h alone where its attention says nothing."""
+    encoder = randomise(build_rose(SMALL, osm_layers=2)).osm_encoder
+    graphs = graph([[0, 1], [1, 0]])
+    both, = encoder(graphs, (4, 4), None)
+    conv2, norm2, encoder.conv2 = encoder.conv2, encoder.norm2, None
+    first, = encoder(graphs, (4, 4), None)
+    message = conv2(torch.nn.functional.gelu(first), graphs.edge_index)
+    torch.testing.assert_close(both, norm2(first + message, graphs.batch, 1))
+
+
 def test_a_file_states_what_differs_from_the_method(tmp_path):
     assert not {"neighbours", "osm_layers"} & build_rose(SMALL).build.keys()
     rose = randomise(build_rose(SMALL, **PLUS))
@@ -95,6 +109,16 @@ def test_a_file_states_what_differs_from_the_method(tmp_path):
     assert torch.equal(again.eval().encode_osm(graphs)[0], rose.encode_osm(graphs)[0])
     with pytest.raises(CheckpointError, match=r"does not fit.*unexpected: osm_encoder.conv2"):
         load_rose(tmp_path / "plus.safetensors", osm_layers=1)
+
+
+def test_a_file_of_plus_outlives_changes_of_the_recipe(tmp_path, monkeypatch):
+    rose = randomise(build_rose(SMALL, neighbours=2))
+    rose.build |= {"recipe": "plus"}
+    save_rose(tmp_path / "plus.safetensors", rose)
+    monkeypatch.setitem(RECIPES, "plus", replace(RECIPES["plus"], osm_layers=2, contrast=1.0))
+    again = load_rose(tmp_path / "plus.safetensors")
+    assert again.state_dict().keys() == rose.state_dict().keys()
+    assert again.osm_encoder.neighbours == 2
 
 
 @pytest.mark.parametrize(("keys", "message"), [

@@ -9,6 +9,7 @@ import torch
 from datasets import TileDataset
 from datasets.stores.tile import LABEL
 from models import build_rose
+from models.objectives import patch_norm
 from training.plots import image_figure, to_picture
 from training.reconstruction import (
     Reconstruction,
@@ -57,6 +58,32 @@ def test_errors_are_in_grey_values(tiles, build, std):
     assert measured.pixel_error == pytest.approx(
         255 * (sum(s**2 for s in std) / 3) ** 0.5, rel=1e-4)
     assert all(value < 1 for value in measured.explained.values())
+
+
+def test_what_a_network_does_not_learn_is_put_back(tiles):
+    class Normalised(Oracle):
+        """Right in what patch_norm and groups have it learn, without what they leave out."""
+
+        def forward(self, images, graphs):
+            out = super().forward(images, graphs)
+            nodes = out.osm_pred.clone()
+            nodes[:, :512] *= 7
+            return out._replace(osm_pred=nodes,
+                                predict_image=lambda: patch_norm(self.patchify(images)))
+
+    oracle = Normalised(image_target="patch_norm", osm_loss="groups")
+    measured = measure_reconstruction(oracle, tiles, seed=0)
+    assert measured.pixel_error == pytest.approx(0, abs=1e-2)
+    assert measured.tags_right == 1
+    assert measured.explained["tag text"] > 0.9
+    # compared with the mean of each patch, which is nearer than that of the tile
+    assert 1 < measured.pixel_error_mean_colour < measure_reconstruction(
+        Oracle(), tiles, seed=0).pixel_error_mean_colour
+    unlearned = replace(measured, pixel_error=99).unlearned
+    assert unlearned == ["hidden pixels are no nearer than each patch's own mean"]
+    images, graphs, out = reconstruct(oracle, tiles, [4], seed=0)
+    figure = image_figure(images, graphs, out, oracle.rose)
+    assert "hidden patches: true mean" in figure.axes[3].get_title()
 
 
 def test_the_same_seed_hides_the_same_and_leaves_the_runs_randomness_alone(tiles):
