@@ -54,12 +54,13 @@ def _sums(tokens: Tensor, messages: Tensor) -> Tensor:
 
 
 def _of_global(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tensor]:
-    """Return [B, L, D] tokens before the message of A_k2q, and the messages."""
-    block = rose.image_block
-    with _kept(block.k2q_attn) as outputs, _kept(block.norm3, inputs=True) as sums:
+    """Return [B, L, D] image tokens, and the messages of A_k2q with what is placed on them."""
+    with _kept(rose.image_block.k2q_attn) as outputs, _kept(rose.token_proj) as tokens:
         rose.fuse(images, graphs, "global")
-    messages = outputs[0].expand_as(sums[0])
-    return (sums[0] - messages)[:, 1:], messages[:, 1:]
+    grid = rose.image_encoder.grid(images)
+    placed = rose.place_objects(rose.encode_osm(graphs, grid)[0], graphs, grid)
+    messages = outputs[0].expand_as(tokens[0]) + (0 if placed is None else placed)
+    return tokens[0][:, 1:], messages[:, 1:]
 
 
 def _of_fine(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,11 +77,10 @@ def _of_fine(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tensor,
 
 
 @contextmanager
-def _kept(module: nn.Module, inputs: bool = False) -> Iterator[list[Tensor]]:
-    """Collect what a module returns, or its first input, in each of its calls."""
+def _kept(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module returns in each of its calls."""
     values: list[Tensor] = []
-    hook = module.register_forward_hook(
-        lambda _, given, returned: values.append(given[0] if inputs else returned))
+    hook = module.register_forward_hook(lambda _, given, returned: values.append(returned))
     try:
         yield values
     finally:

@@ -21,14 +21,13 @@ from utils.locks import alone_in
 def main(cfg: ClaimsConfig) -> None:
     # these import torch, for which --help and a mistyped key need not wait
     from studies.association import attention_runs
-    from studies.claim_cells import Benchmark
     from studies.claim_list import claims
     from studies.claims_report import in_words, write
-    from studies.verdicts import verdicts, verdicts_on_attention
+    from studies.verdicts import read_benchmark, verdicts, verdicts_on_attention
 
     with alone_in(Path(cfg.out), "out"):
         judged = [verdict for folder in cfg.runs
-                  for verdict in verdicts(Benchmark(Path(folder)), claims())]
+                  for verdict in verdicts(read_benchmark(Path(folder)), claims())]
         associations = attention_runs(cfg.attention_runs or [])
         judged += verdicts_on_attention(associations)
         write(cfg, judged, associations)

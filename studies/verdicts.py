@@ -8,14 +8,20 @@ is real and smaller. Everything else may be chance.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from evaluation.intervals import intervals, sampled_figures
+from evaluation.run import RESULTS
 from studies.association import Association, Shares
-from studies.claim_cells import Benchmark, Cell
-from studies.claim_list import OWN_PLACE, RECIPES, Claim, Model
+from studies.benchmark_plan import TASKS, Cell
+from studies.benchmark_results import Results, difference, read_cells
+from studies.claim_list import OWN_PLACE, Claim, cells_of
 from studies.differences import mean_figures
+from utils.contents import Fields, Text, read_json
+from utils.errors import CheckpointError
 
+_BENCHMARK = Fields({"benchmark": Text()})
 HOLDS, FAILS, CHANCE, UNKNOWN = "holds", "fails", "may be chance", "no interval"
 
 
@@ -56,30 +62,47 @@ def verdict_of(difference: float, interval: tuple[float, float] | None, at_least
     return FAILS if real or high < at_least else CHANCE
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """A finished benchmark: its city, and the results of its cells."""
+
+    city: str
+    results: Results
+
+
+def read_benchmark(folder: Path) -> Benchmark:
+    """Return the benchmark in a folder; raise CheckpointError if it cannot be read."""
+    record = read_json(folder / RESULTS, _BENCHMARK, "give the folder of a finished benchmark, as "
+                       "in runs=[runs/benchmark]", CheckpointError)
+    return Benchmark(record["benchmark"], read_cells(folder))
+
+
 def verdicts(benchmark: Benchmark, claims: Iterable[Claim]) -> list[Verdict]:
-    """Return the verdicts on all claims whose rows a benchmark has, in their order."""
+    """Return the verdicts on all claims whose cells a benchmark has, in their order."""
     judged = [_judge(benchmark, claim, recipe) for claim in claims for recipe in claim.recipes]
     return [verdict for verdict in judged if verdict]
 
 
 def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
-    a = _cell_of(benchmark, claim.task, claim.a, recipe)
-    rivals = [cell for model in claim.b if (cell := _cell_of(benchmark, claim.task, model, recipe))]
-    if a is None or len(rivals) < len(claim.b):
+    def present(cell: Cell) -> Cell | None:
+        return next((each for each in cells_of(cell, recipe) if each in benchmark.results), None)
+
+    def value(cell: Cell) -> float:
+        return benchmark.results[cell].spread[figure][0]
+
+    a, rivals = present(claim.a), [present(cell) for cell in claim.b]
+    if a is None or None in rivals:
         return None
-    b = max(rivals, key=lambda cell: cell.value)
-    difference, interval = a.value - b.value, a.interval_of_difference(b)
+    figure = benchmark.results[a].score
+    b = max(rivals, key=value)
+    paired = difference(benchmark.results, a, b)
+    less, interval = value(a) - value(b), None
+    if paired:
+        less, interval = paired.difference, paired.interval
     return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
-                   claim.task.replace("_", " "), a.score, a.record["row"], a.value,
-                   b.record["row"], b.value, claim.at_least, difference, interval, a.runs,
-                   verdict_of(difference, interval, claim.at_least))
-
-
-def _cell_of(benchmark: Benchmark, task: str, model: Model, recipe: str) -> Cell | None:
-    """Return the cell of a model; None if the benchmark has none."""
-    cells = (benchmark.cell({"task": task, **model.columns(row)})
-             for row in RECIPES[recipe].get(model.row, (model.row,)))
-    return next(filter(None, cells), None)
+                   TASKS[a.task].title, figure, a.row, value(a), b.row, value(b), claim.at_least,
+                   less, interval, len(benchmark.results[a].runs),
+                   verdict_of(less, interval, claim.at_least))
 
 
 def verdicts_on_attention(associations: Sequence[Association]) -> list[Verdict]:

@@ -65,15 +65,13 @@ def attention_mass(patches: Tensor, coverage: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def placed_message(rose: Rose, images: Tensor, graphs: Batch) -> Tensor | None:
+def placed_length(rose: Rose, images: Tensor, graphs: Batch) -> Tensor | None:
     """Return [B, L], the length of what the objects that cover a patch add to its token in the
-    global fusion, beside what all patches receive; None with placement=tile."""
+    global fusion; None with placement=tile."""
     device, grid = next(rose.parameters()).device, rose.image_encoder.grid(images)
     graphs = graphs.clone().to(device)
     placed = rose.place_objects(rose.encode_osm(graphs, grid)[0], graphs, grid)   # [B, 1 + L, D]
-    if placed is None:
-        return None
-    return placed[:, 1:].norm(dim=-1).cpu()
+    return None if placed is None else placed[:, 1:].norm(dim=-1).cpu()
 
 
 def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], folder: Path) -> None:
@@ -94,7 +92,7 @@ def _of_tile(rose: Rose, tiles: TileDataset, index: int) -> dict[str, Any]:
     looks, box = patches.mean(1), coverage.mean(1)                               # [N, L], [N]
     own = attention_mass(patches, coverage).mean(1)                              # [N]
     largest = box.argsort(descending=True, stable=True)[:MOST_OBJECTS].tolist()
-    adds = placed_message(rose, images, graphs)
+    adds = placed_length(rose, images, graphs)
     return {
         "name": tiles.names[index], "grid": list(grid), "image": _jpeg(images[0]),
         **({} if adds is None else {"adds": _quantised(adds[0] / adds[0].sum())}),

@@ -31,7 +31,7 @@ from training.attention import (
     attention_mass,
     patch_attention,
     patch_coverage,
-    placed_message,
+    placed_length,
 )
 from utils.checkpoint import save_checkpoint
 
@@ -282,9 +282,9 @@ def test_what_coverage_adds_is_where_objects_are(sample_tiles):
     placing = build_rose(**BUILD, placement="coverage").eval()
     images, graphs = collate([TileDataset(sample_tiles).read(4)])
     covered = patch_shares(graphs, GRID_OF_TILE).sum(0) > 0                                # [L]
-    length = placed_message(placing, images, graphs)[0]
+    length = placed_length(placing, images, graphs)[0]
     assert torch.equal(length > 1e-6, covered)
-    assert placed_message(build_rose(**BUILD), images, graphs) is None
+    assert placed_length(build_rose(**BUILD), images, graphs) is None
     assert added(placing, TileDataset(sample_tiles), range(9), 4)["global"]["varies"] > 1e-3
 
 

@@ -1,25 +1,23 @@
 """The claims: verdicts, the rows they compare, the table in a page, and what is refused."""
 
 import csv
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from evaluation.tallies import Tallies
+from evaluation.tallies import TALLIES, Tallies, write_tallies
 from studies import claims
 from studies.association import attention_runs
-from studies.claim_cells import Benchmark
+from studies.benchmark_plan import SCRATCH, Cell
 from studies.claim_list import LAND_USE, VOLUME
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
-from studies.verdicts import CHANCE, FAILS, HOLDS, UNKNOWN, verdict_of, verdicts
-from tests.evaluation.tallying import estimated, evaluation_folder, names_of, segmented
+from studies.verdicts import CHANCE, FAILS, HOLDS, UNKNOWN, read_benchmark, verdict_of, verdicts
+from tests.evaluation.tallying import estimated, names_of, segmented
 from utils.outputs import write_csv, write_json
 
-SCORES = {LAND_USE: "miou", VOLUME: "r2"}
 FOLDS = [names_of(8, 8), [f"lima_{col + 20}_{row}" for col in range(8) for row in range(8)]]
 
 
@@ -42,29 +40,27 @@ def test_verdict_needs_the_difference_and_its_interval(difference, interval, at_
     assert verdict_of(difference, interval, at_least) == verdict
 
 
-def benchmark(folder: Path, cells: dict[tuple, float], city: str = "lima") -> Path:
-    """Write a benchmark of (task, row, keys...) -> skill; two folds, two seeds."""
-    records = []
-    for number, ((task, row, *keys), skill) in enumerate(cells.items()):
-        runs = []
+def benchmark(folder: Path, cells: dict[Cell, float], city: str = "lima") -> Path:
+    """Write a benchmark of cells with their skill; two folds, two seeds."""
+    for cell, skill in cells.items():
         for fold, names in enumerate(FOLDS, 1):
-            own = evaluation_folder(folder / f"runs/{number}/fold-{fold}",
-                                    *(_run(task, names, skill, seed) for seed in (0, 1)))
-            if row == "statistics":
-                _without_tallies(own)
-            runs += [{"fold": f"{fold}/2", "seed": seed, "folder": str(own.relative_to(folder))}
-                     for seed in (0, 1)]
-        records.append({"task": task, "row": row, "training": "pretrained", "labels": "all",
-                        "removed": 0.0, "shifted": 0, "trained_with_removal": 0, "text": "hash",
-                        **dict(keys), "score": SCORES[task], "mean": {SCORES[task]: 0.5},
-                        "runs": runs})
-    write_json(folder / "results.json", {"benchmark": city, "cells": records})
+            for seed in (0, 1):
+                _write(folder / "runs" / cell.task / cell.name / f"fold-{fold}_seed-{seed}", seed,
+                       _run(cell.task, names, skill, seed), bare=cell.row == "statistics")
+    write_json(folder / "results.json", {"benchmark": city})
     return folder
 
 
-def _without_tallies(folder: Path) -> None:
-    for path in folder.glob("seed_*/tiles.safetensors"):
-        path.unlink()
+def _write(folder: Path, seed: int, tallies: Tallies, bare: bool) -> None:
+    """Write a run, a `bare` one as an earlier version left it."""
+    own = folder / f"seed_{seed}"
+    own.mkdir(parents=True)
+    write_json(own / "results.json", {} if bare else {
+        "tallies_sha256": write_tallies(own / TALLIES, tallies)})
+    figures = {name: float(value) for name, value in
+               tallies.figures(tallies.moments.sum(0)).items()}
+    write_json(folder / "results.json", {"per_seed": {str(seed): figures}, "baselines": {},
+                                         "tiles": {}})
 
 
 def _run(task: str, names: list[str], skill: float, seed: int) -> Tallies:
@@ -79,13 +75,13 @@ def folder(tmp_path_factory) -> Path:
     """Fusion beats the image, pretraining does not pay, fine is as good as global, statistics have
     no tallies."""
     return benchmark(tmp_path_factory.mktemp("benchmark"), {
-        (LAND_USE, "image"): 1, (LAND_USE, "osm"): 0.5, (LAND_USE, "fusion"): 2,
-        (LAND_USE, "fine"): 2, (LAND_USE, "plus"): 4,
-        (LAND_USE, "fusion", ("labels", "50")): 1,
-        (LAND_USE, "fusion", ("labels", "50"), ("training", "scratch")): 2,
-        (LAND_USE, "fusion", ("removed", 1.0)): 0.1,
-        (LAND_USE, "statistics", ("training", "none")): 0,
-        (VOLUME, "image"): 1, (VOLUME, "osm"): 3, (VOLUME, "fusion"): 2})
+        Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "osm"): 0.5, Cell(LAND_USE, "fusion"): 2,
+        Cell(LAND_USE, "fine"): 2.1, Cell(LAND_USE, "plus"): 4,
+        Cell(LAND_USE, "fusion", labels="50"): 1,
+        Cell(LAND_USE, "fusion", SCRATCH, "50"): 2,
+        Cell(LAND_USE, "fusion", removed=1.0): 0.1,
+        Cell(LAND_USE, "statistics", SCRATCH): 0,
+        Cell(VOLUME, "image"): 1, Cell(VOLUME, "osm"): 3, Cell(VOLUME, "fusion"): 2})
 
 
 def attention(folder: Path, lift: float, placement: str = "tile", city: str = "lima") -> Path:
@@ -109,23 +105,24 @@ def attention(folder: Path, lift: float, placement: str = "tile", city: str = "l
 
 def test_claims_compare_the_rows_they_name(folder):
     judged = {(each.recipe, each.title, each.task, each.case, each.aim): each
-              for each in verdicts(Benchmark(folder), all_claims())}
-    beats = judged["rose", "Fusion beats the image alone", "land use", "", False]
+              for each in verdicts(read_benchmark(folder), all_claims())}
+    beats = judged["rose", "Fusion beats the image alone", "Land use", "", False]
     assert (beats.a, beats.b, beats.verdict, beats.runs) == ("fusion", "image", HOLDS, 4)
     assert beats.difference == pytest.approx(beats.a_value - beats.b_value)
     assert beats.interval[0] <= beats.difference <= beats.interval[1]
-    few = judged["rose", "Pretraining pays with few labels", "land use", "50 labels", False]
+    few = judged["rose", "Pretraining pays with few labels", "Land use", "50 labels", False]
     assert few.verdict == FAILS
-    fine = judged["rose", "Fine fusion helps segmentation most", "land use", "", False]
-    assert (fine.b, fine.difference) == ("fusion", 0)    # the better of fusion and image
-    empty = judged["rose", "Fusion without OSM objects is worth the image", "land use",
+    fine = judged["rose", "Fine fusion helps segmentation most", "Land use", "", False]
+    assert (fine.b, fine.verdict) == ("fusion", HOLDS)   # the better of fusion and image
+    empty = judged["rose", "Fusion without OSM objects beats the image", "Land use",
                    "100% removed", False]
     assert empty.verdict == FAILS
-    both = judged["rose", "Fusion is far above the better modality", "building volume", "", True]
+    both = judged["rose", "Fusion is far above the better modality", "Building volume", "", True]
     assert (both.b, both.verdict) == ("osm", FAILS)
-    bare = judged["rose", "Fusion beats a linear model of OSM statistics", "land use", "", True]
-    assert (bare.verdict, bare.interval, bare.b_value) == (UNKNOWN, None, 0.5)
-    plus = judged["plus", "Fusion beats the image alone", "land use", "", False]
+    bare = judged["rose", "Fusion beats a linear model of statistics", "Land use", "", True]
+    assert (bare.verdict, bare.interval) == (UNKNOWN, None)
+    assert bare.difference == pytest.approx(bare.a_value - bare.b_value)
+    plus = judged["plus", "Fusion beats the image alone", "Land use", "", False]
     assert (plus.a, plus.b) == ("plus", "image")         # no row plus_image here
     assert not any(title == "plus beats the paper's fusion" and recipe == "rose"
                    for recipe, title, *_ in judged)
@@ -178,18 +175,11 @@ def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
     assert with_section(page, "new\n") == f"# Title\n\n{BEGIN}\nnew\n{END}\n\nText\n"
 
 
-def _drop(path: Path, **changes: object) -> None:
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps({**record, **changes}))
-
-
 @pytest.mark.parametrize(("spoil", "message"), [
     (lambda at: (at / "b" / "results.json").unlink(), "results.json: cannot be read"),
-    (lambda at: _drop(at / "b" / "results.json", cells=[]), "cells is [], expected a list of 1"),
-    (lambda at: _drop(at / "b" / "results.json", cells=[
-        {"task": "x", "row": "y", "score": "r2", "mean": {}, "runs": [
-            {"fold": "1/2", "seed": 0, "folder": "../away"}]}]),
-     "cells[0].runs[0].folder is \"../away\", expected a path inside the folder"),
+    (lambda at: (at / "b" / "results.json").write_text("{}"), "benchmark is missing"),
+    (lambda at: next(at.glob("b/runs/*/*/*/results.json")).write_text("{}"),
+     "per_seed is missing, expected it; remove the folder"),
     (lambda at: (at / "a" / "attention.csv").write_text("tile\nlima_0_0\n"),
      "attention.csv: cannot be read as a table of objects"),
     (lambda at: (at / "a" / "results.json").write_text("{}"), "network is missing"),
@@ -197,7 +187,7 @@ def _drop(path: Path, **changes: object) -> None:
     (lambda at: (at / "page.md").unlink(), "page.md: cannot be read as Markdown"),
 ])
 def test_bad_inputs_end_with_one_line_and_write_nothing(tmp_path, capsys, spoil, message):
-    benchmark(tmp_path / "b", {(LAND_USE, "image"): 1, (LAND_USE, "fusion"): 2})
+    benchmark(tmp_path / "b", {Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "fusion"): 2})
     attention(tmp_path / "a", 1.2)
     (tmp_path / "page.md").write_text("# T\n")
     spoil(tmp_path)
