@@ -80,7 +80,7 @@ RECIPES = {
     ),
     "plus": Recipe(
         placement="coverage", feed_forward="residual", image_target="patch_norm",
-        osm_loss="groups", contrast=0.1, drop_objects=0.15, drop_graphs=0.1,
+        osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
     ),
 }
 
