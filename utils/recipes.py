@@ -29,8 +29,8 @@ class Recipe:
         relation_codes: DE-9IM codes consistent in both directions, or (release) computed for i < j
             and mirrored.
         coordinates: node positions at sub-pixel precision, or (release) truncated to whole pixels.
-        relation_edges: give the graph attention a one-hot of the relation; only plus does, as the
-            release drops it silently.
+        relation_edges: give the graph attention a one-hot of the relation; off in all recipes, as
+            the release drops it silently.
         protocol: choose the best epoch on val and report test once, or (release) choose and report
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
@@ -79,9 +79,8 @@ RECIPES = {
         relation_edges=False, protocol="release", fine_input="double",
     ),
     "plus": Recipe(
-        relation_edges=True, placement="coverage", feed_forward="residual",
-        image_target="patch_norm", osm_loss="groups", contrast=0.1, neighbours=4, osm_layers=2,
-        drop_objects=0.15, drop_graphs=0.1,
+        placement="coverage", feed_forward="residual", image_target="patch_norm",
+        osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
     ),
 }
 
