@@ -115,7 +115,7 @@ def test_removal_does_not_take_entries_for_nodes():
 
 @pytest.mark.parametrize(("reads", "covers"), [("geometry", True), ("tags", False)])
 def test_outlines_are_geometry(tmp_path, reads, covers):
-    dataset = TileDataset(write_compact(tmp_path / "tiles", [boxes("lima_0_0")], meta=NAMED), 
+    dataset = TileDataset(write_compact(tmp_path / "tiles", [boxes("lima_0_0")], meta=NAMED),
                           image_size=32)
     graph = graph_of(SHAPES, name="lima_0_0")
     read = OsmDegrader(dataset, OsmDegradation(reads=reads), [0])(0, graph)
