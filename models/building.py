@@ -11,7 +11,7 @@ from utils.recipes import resolve_recipe
 def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False,
                recipe: str = "rose", **overrides: Any) -> Rose:
     """Return a Rose as the method describes it (`recipe="rose"`), as released ("release"), or with
-    what was found to pay on a real city ("plus").
+    objects placed on the patches that they cover ("plus").
 
     Args:
         overrides: any argument of `Rose`; None keeps the recipe's value, or the default.
