@@ -73,7 +73,8 @@ def test_an_object_speaks_to_the_patches_that_it_covers_alone():
     graphs.x[:, -11:-3] = torch.tensor([0.25, 0.5, 0.5, 0.5, 0.5, 0.75, 0.25, 0.75])
     added = rose.place_objects(torch.randn(1, 128), graphs, (4, 4))
     assert added.shape == (1, 17, rose.width)
-    assert (added.abs().sum(-1) > 1e-3).nonzero().tolist() == [[0, 1 + 2 * 4 + 1]]  # row 2, column 1
+    row, column = 2, 1
+    assert (added.abs().sum(-1) > 1e-3).nonzero().tolist() == [[0, 1 + 4 * row + column]]
     assert network().place_objects(torch.randn(1, 128), graphs, (4, 4)) is None
 
 
