@@ -16,8 +16,9 @@ from studies import benchmark, benchmark_plan, benchmark_runs
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import difference, named, read_cells
-from studies.claim_cells import Benchmark
+from studies.claim_list import Claim
 from studies.differences import _tallies_of
+from studies.verdicts import read_benchmark, verdicts
 from tests.studies.tiny_city import SIDE, TILE, write_city
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
@@ -86,8 +87,11 @@ def test_cells_are_read_back_and_compared(made):
     assert list(again.interval) == pytest.approx(same["interval"])
     folders = [str(made / run["folder"]) for run in cells[Cell(**a)].runs]
     assert len(_tallies_of("a", folders)) == 3  # as studies.differences does
-    claimed = Benchmark(made).cell(a)  # as studies.claims does
-    assert claimed.value == pytest.approx(cells[Cell(**a)].means["miou"])
+    claim = Claim("statistics beat fusion", Cell(**a), (Cell(**b),), recipes=("rose",))
+    judged, = verdicts(read_benchmark(made), [claim])  # as studies.claims does
+    assert judged.difference == pytest.approx(again.difference)
+    assert judged.a_value == pytest.approx(cells[Cell(**a)].means["miou"])
+    assert (judged.city, judged.runs) == ("brno", 3)
 
 
 def test_a_run_that_was_killed_is_made_and_the_finished_are_only_read(made, city, monkeypatch):
@@ -110,6 +114,12 @@ def test_other_keys_are_refused_in_a_folder(made, city, capsys):
     with pytest.raises(SystemExit):
         run(city, made, *ASKED, "effort=9")
     assert "is of a run with other keys" in capsys.readouterr().err
+
+
+def test_other_keys_of_tiles_are_refused_in_a_folder(made, city, capsys):
+    with pytest.raises(SystemExit):
+        run(city, made, *ASKED, "block=2")
+    assert f"block=2: {made / 'tiles'} was made with block=3;" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
