@@ -122,6 +122,12 @@ def test_other_keys_of_tiles_are_refused_in_a_folder(made, city, capsys):
     assert f"block=2: {made / 'tiles'} was made with block=3;" in capsys.readouterr().err
 
 
+def test_labels_that_no_fold_has_are_said(made, city, capsys):
+    with pytest.raises(SystemExit):
+        run(city, made, *ASKED, "rows=[fusion]", "parts=[main]", "labels=[100,2]")
+    assert "100 labels are left out: a fold has fewer tiles" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("overrides", "message"), [
     (["rows=[imag]"], r"rows=\[imag\]: there is no imag; choose among image, osm"),
     (["parts=[all]"], r"parts=\[all\]: there is no all; choose among baselines, main"),
@@ -171,6 +177,12 @@ def test_names_of_folders_are_names_of_cells():
     every = [*cells, *(other for cell in cells for other in measured_with(cell, ["25", ALL]))]
     assert [named(cell.task, cell.name) for cell in every] == every
     assert len({(cell.task, cell.name) for cell in every}) == len(every)
+
+
+@pytest.mark.parametrize("name", ["fusion_old", "fusion_pretrained_all_removed-half", "fusion_",
+                                  "fusion_pretrained_all_shifted-5_copy-2", "notes"])
+def test_other_folders_are_no_cells(name):
+    assert named("land_use", name) is None
 
 
 def test_models_of_most_labels_are_measured():
