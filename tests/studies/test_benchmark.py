@@ -12,6 +12,7 @@ import pytest
 import rasterio
 
 from datasets import TileDataset
+from models.network_file import NetworkFile
 from studies import benchmark, benchmark_plan, benchmark_runs
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
@@ -23,7 +24,7 @@ from tests.studies.tiny_city import SIDE, TILE, write_city
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
          "effort=0.01", "workers=1", "accelerator=cpu")
-ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,missing]",
+ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,totals,missing]",
          "tasks=[land_use,trees]")
 
 
@@ -169,6 +170,8 @@ def test_the_dataset_says_what_a_total_is(made):
     assert len(tiles) == SIDE**2
     assert tiles.counted("pop") is None
     assert tiles.counted("CO2") == TASKS["trees"].counted
+    trained = made / "runs/trees/fusion_pretrained_all/fold-1_seed-0/seed_0/best.safetensors"
+    assert NetworkFile(trained).head.counted == TASKS["trees"].counted
 
 
 def test_names_of_folders_are_names_of_cells():
