@@ -55,6 +55,9 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
     notes += short
     cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
+    if not cells:
+        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: {'; '.join(short)}; no cell that was "
+                          "asked for remains, pass labels=[all], or fewer")
     bench = Bench(cfg, tuple(rest), roots, lists, tiles)
     workers = cfg.workers or default_workers(cfg.accelerator)
     times = {"preparing": prepared}
