@@ -134,7 +134,8 @@ def test_a_run_made_anew_replaces_its_row():
 
 @pytest.mark.parametrize(("overrides", "message"), [
     (["variants=[minus]"], r"variants=\[minus\]: recipe=minus: unknown recipe; choose one of rose"),
-    (["variants=[plus:neighbours]"], r"variants=\[plus:neighbours\]: neighbours is not of the form"),
+    (["variants=[plus:neighbours]"],
+     r"variants=\[plus:neighbours\]: neighbours is not of the form"),
     (["variants=[plus:neighbours=many]"], r"variants=\[plus:neighbours=many\]: neighbours=many: "
                                           "expected"),
     (["variants=[plus:neighbors=4]"], r"variants=\[plus:neighbors=4\]: .*neighbors"),
