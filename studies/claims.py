@@ -14,6 +14,7 @@ from pathlib import Path
 
 from studies.keys import CLAIMS, ClaimsConfig
 from utils.cli.command import command
+from utils.errors import CheckpointError
 from utils.locks import alone_in
 
 
@@ -30,6 +31,10 @@ def main(cfg: ClaimsConfig) -> None:
                   for verdict in verdicts(read_benchmark(Path(folder)), claims())]
         associations = attention_runs(cfg.attention_runs or [])
         judged += verdicts_on_attention(associations)
+        if not judged:
+            raise CheckpointError(f"runs=[{','.join(cfg.runs)}]: has no two cells that a claim "
+                                  "compares, expected rows such as image and fusion; let the same "
+                                  "benchmark run with more rows=")
         write(cfg, judged, associations)
         print(in_words(cfg, judged, associations))
 

@@ -88,7 +88,8 @@ def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
         return next((each for each in cells_of(cell, recipe) if each in benchmark.results), None)
 
     def value(cell: Cell) -> float:
-        return benchmark.results[cell].spread[figure][0]
+        result = benchmark.results[cell]
+        return result.means[figure] if result.samples else result.spread[figure][0]
 
     a, rivals = present(claim.a), [present(cell) for cell in claim.b]
     if a is None or None in rivals:

@@ -71,17 +71,16 @@ def test_the_feed_forward_is_a_transformers():
 def test_an_object_speaks_to_the_patches_that_it_covers_alone():
     rose, graphs = network(placement="coverage"), random_graphs([1])
     graphs.x[:, -11:-3] = torch.tensor([0.25, 0.5, 0.5, 0.5, 0.5, 0.75, 0.25, 0.75])
-    added = rose.place_objects(torch.randn(1, 128), graphs, (4, 4))
-    assert added.shape == (1, 17, rose.width)
-    row, column = 2, 1
-    assert (added.abs().sum(-1) > 1e-3).nonzero().tolist() == [[0, 1 + 4 * row + column]]
-    assert network().place_objects(torch.randn(1, 128), graphs, (4, 4)) is None
+    added = rose.placed_message(graphs, (4, 4))
+    assert added.shape == (1, 16, rose.width)
+    assert (added.abs().sum(-1) > 1e-3).nonzero().tolist() == [[0, 2 * 4 + 1]]  # row 2, column 1
+    assert network().placed_message(graphs, (4, 4)) is None
 
 
 def test_without_objects_it_is_the_papers_fusion():
     images, graphs = random_images(2), random_graphs([0, 0])
     placing, paper = network(placement="coverage"), network()
-    paper.load_state_dict(placing.state_dict())
+    paper.load_state_dict(placing.state_dict(), strict=False)  # without osm_block.near
     torch.testing.assert_close(placing.fuse(images, graphs), paper.fuse(images, graphs))
 
 
@@ -117,3 +116,25 @@ def test_a_file_of_the_third_recipe_is_read_back(tmp_path):
     assert (back.placement, back.build) == ("coverage", rose.build)
     images, graphs = random_images(3), boxes_in_view(random_graphs(COUNTS))
     assert torch.equal(back.fuse(images, graphs), rose.fuse(images, graphs))
+
+
+def test_an_objects_attention_leans_towards_the_patches_that_it_covers():
+    rose, images, graphs = network(placement="coverage"), random_images(3), boxes_in_view(
+        random_graphs(COUNTS))
+    near, nodes = torch.linspace(-1, 3, 8), torch.arange(graphs.num_nodes)
+    with torch.no_grad():
+        rose.osm_block.near.zero_()
+        plain = rose.osm_attention(images, graphs, nodes)
+        rose.osm_block.near.copy_(near)
+        leaning = rose.osm_attention(images, graphs, nodes)
+    shares = F.pad(patch_shares(graphs, (4, 4)), (1, 0))                            # [N, 1 + L]
+    bias = near[:, None] * (shares / shares.amax(1, keepdim=True))[:, None]         # [N, h, 1 + L]
+    expected = (plain.log() + bias).softmax(-1)
+    torch.testing.assert_close(leaning, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_an_object_counts_more_in_the_fine_fusion_where_it_is():
+    graphs = boxes_in_view(random_graphs(COUNTS))
+    plain, placing = (network(**keys).nearness(graphs, (4, 4))
+                      for keys in ({}, {"placement": "coverage"}))
+    torch.testing.assert_close(placing, plain * (1 + 16 * patch_shares(graphs, (4, 4))))

@@ -169,6 +169,13 @@ def test_several_networks_of_one_recipe_are_one_column(tmp_path):
     assert (first.runs, first.a_value) == (2, pytest.approx(2.0, rel=0.01))
 
 
+def test_a_benchmark_without_a_claim_says_what_is_missing(tmp_path, capsys):
+    benchmark(tmp_path / "b", {Cell(LAND_USE, "image"): 1})
+    with pytest.raises(SystemExit):
+        run(f"runs=[{tmp_path / 'b'}]", f"out={tmp_path / 'out'}")
+    assert "b]: has no two cells that a claim compares" in capsys.readouterr().err
+
+
 def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Title\n\nText\n")
