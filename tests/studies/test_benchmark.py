@@ -135,6 +135,8 @@ def test_labels_that_no_fold_has_are_said(made, city, capsys):
     (["seeds=[1,1]"], r"seeds=\[1,1\]: expected one or more different values"),
     (["rows=[fine]", "parts=[totals]"], r"no cell of the table has these rows"),
     (["learning=3"], r"learning"),
+    (["epochs=9"], r"epochs=9: the study sets epochs itself, from effort=; give that key"),
+    (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
 ])
 def test_impossible_keys(city, tmp_path, capsys, overrides, message):
     with pytest.raises(SystemExit):
