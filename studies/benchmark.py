@@ -17,7 +17,7 @@ only reads what is finished: with more seeds or parts it adds them.
 import time
 from pathlib import Path
 
-from studies.command import alone, check_not_set, check_several
+from studies.command import alone, check_labels, check_not_set, check_several
 from studies.keys import BENCHMARK, BenchmarkConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
@@ -34,16 +34,17 @@ _SET_HERE = {"data_root": "out", "save_path": "out", "image_size": "tile_px", "f
 @alone
 def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     # these import torch and timm, for which --help and a mistyped key need not wait
-    from studies.benchmark_data import find_city, prepare_city, text_of
+    from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
     from studies.benchmark_page import write_outputs
     from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import Bench, base_config, default_workers, in_words, run_units
+    from studies.benchmark_runs import Bench, base_config
+    from studies.units import default_workers, in_words, run_units
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
     check_not_set(rest, _SET_HERE)
     begun = time.monotonic()
-    city = find_city(cfg)
+    city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
     cells = planned(parts, city.tasks, cfg.rows, cfg.labels, cfg.sentence_model is not None)
     for task in {cell.task for cell in cells}:  # keys are refused now, before hours of work
@@ -91,7 +92,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
 def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:
     """Raise ConfigError for a key that lists what is not there."""
     check_several("seeds", cfg.seeds)
-    check_several("labels", cfg.labels)
+    check_labels(cfg.labels)
     for key, allowed in choices.items():
         values = getattr(cfg, key)
         if values is None:
@@ -100,31 +101,6 @@ def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:
         if wrong := [value for value in values if value not in allowed]:
             raise ConfigError(f"{key}=[{','.join(values)}]: there is no {wrong[0]}; choose among "
                               f"{', '.join(allowed)}")
-    if wrong := [count for count in cfg.labels if count != "all" and not (
-            count.isdecimal() and 0 < int(count) < 10**9)]:
-        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: {wrong[0]} is no number of tiles, "
-                          "expected numbers such as 25, or all")
-
-
-def labelled_lists(cfg: BenchmarkConfig, root: Path) -> tuple[dict[str, int], int, list[str]]:
-    """Return labels -> number of tiles of the first fold's list, for lists that all folds have; the
-    tiles of the dataset; and notes on lists that are missing."""
-    from datasets import TileDataset
-    from datasets.dealt_lists import fold_folder
-    from studies.benchmark_data import list_of
-
-    lists, notes = {}, []
-    for labels in cfg.labels:
-        paths = [root / fold_folder(fold, cfg.folds) / list_of(labels)
-                 for fold in range(1, cfg.folds + 1)]
-        if all(path.is_file() for path in paths):
-            lists[labels] = len(paths[0].read_text(encoding="utf-8").split())
-        else:
-            notes.append(f"{labels} labels are left out: a fold has fewer tiles to train on")
-    if not lists:
-        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: no fold of {root} has so many tiles "
-                          "to train on; pass labels=[all], or fewer")
-    return lists, len(TileDataset(root)), notes
 
 
 if __name__ == "__main__":

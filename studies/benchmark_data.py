@@ -11,6 +11,7 @@ import rasterio
 import shapely
 from rasterio.features import rasterize
 
+from datasets import TileDataset
 from datasets.dealt_lists import fold_folder
 from datasets.prepare.geo.raster_io import RASTER_ERRORS, raster_reason
 from datasets.prepare.imagery.placement import metres_per_pixel
@@ -20,7 +21,7 @@ from datasets.prepare.osm.tags import LAYERS, load_layers
 from datasets.prepare.pipeline import prepare_tiles
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
-from studies.keys import BenchmarkConfig
+from studies.keys import CityStudyConfig
 from utils.contents import Anything, Fields, Items, Table, Whole, read_json
 from utils.errors import ConfigError, PrepareError, RoseError
 from utils.files import replacing, states
@@ -60,10 +61,10 @@ class City:
         return letters.strip("-") or "city"
 
 
-def find_city(cfg: BenchmarkConfig) -> City:
+def find_city(data: str, asked: Sequence[str]) -> City:
     """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
-    tasks are missing."""
-    folder, files = Path(cfg.data), {}
+    tasks asked are missing."""
+    folder, files = Path(data), {}
     names = ("ortho", "osm", *dict.fromkeys(task.file for task in TASKS.values()))
     for name in names:
         there = [path for path in sorted(folder.glob(f"{name}.*"))
@@ -73,20 +74,19 @@ def find_city(cfg: BenchmarkConfig) -> City:
     for name, what in (("ortho", "imagery, such as ortho.tif"), ("osm", "objects, such as "
                                                                          "osm.gpkg")):
         if name not in files:
-            raise ConfigError(f"data={cfg.data}: has no {name}.*, expected the city's {what}, "
+            raise ConfigError(f"data={data}: has no {name}.*, expected the city's {what}, "
                               "beside landuse.*, building_volume.* and height.*")
-    asked = cfg.tasks or [*TASKS]
     tasks = tuple(name for name in asked if TASKS[name].file in files)
-    notes = tuple(f"{TASKS[name].title} is left out: {cfg.data} has no {TASKS[name].file}.*"
+    notes = tuple(f"{TASKS[name].title} is left out: {data} has no {TASKS[name].file}.*"
                   for name in asked if name not in tasks)
     if not tasks:
         missing = dict.fromkeys(f"{TASKS[name].file}.*" for name in asked)
-        raise ConfigError(f"data={cfg.data}: has none of {', '.join(missing)}, expected one or "
+        raise ConfigError(f"data={data}: has none of {', '.join(missing)}, expected one or "
                           "more: a task is learned from each")
     return City(folder, files, tasks, notes)
 
 
-def prepare_city(city: City, cfg: BenchmarkConfig, root: Path, text: dict[str, Any]) -> None:
+def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, Any]) -> None:
     """Make the dataset at `root` with its folds, unless it is there.
 
     Raises:
@@ -123,7 +123,7 @@ def prepare_city(city: City, cfg: BenchmarkConfig, root: Path, text: dict[str, A
         write_splits(root, SplitRules(**rules))
 
 
-def _targets(city: City, cfg: BenchmarkConfig, root: Path) -> dict[str, Any]:
+def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:
     """Return the keys of prepare_dataset.py that make the targets."""
     keys: dict[str, Any] = {}
     if "land_use" in city.tasks:
@@ -145,6 +145,23 @@ def _targets(city: City, cfg: BenchmarkConfig, root: Path) -> dict[str, Any]:
 def list_of(labels: str) -> str:
     """Return the list of so many training tiles."""
     return f"osm-train-{labels}.txt" if labels == ALL else f"osm-train{labels}.txt"
+
+
+def labelled_lists(cfg: CityStudyConfig, root: Path) -> tuple[dict[str, int], int, list[str]]:
+    """Return labels -> number of tiles of the first fold's list, for lists that all folds have; the
+    tiles of the dataset; and notes on lists that are missing."""
+    lists, notes = {}, []
+    for labels in cfg.labels:
+        paths = [root / fold_folder(fold, cfg.folds) / list_of(labels)
+                 for fold in range(1, cfg.folds + 1)]
+        if all(path.is_file() for path in paths):
+            lists[labels] = len(paths[0].read_text(encoding="utf-8").split())
+        else:
+            notes.append(f"{labels} labels are left out: a fold has fewer tiles to train on")
+    if not lists:
+        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: no fold of {root} has so many tiles "
+                          "to train on; pass labels=[all], or fewer")
+    return lists, len(TileDataset(root)), notes
 
 
 def sizes(labels: Sequence[str]) -> list[int]:

@@ -24,9 +24,9 @@ from studies.benchmark_results import (
     difference,
     differences,
 )
-from studies.benchmark_runs import in_words
 from studies.figures import study_figure
 from studies.keys import BenchmarkConfig
+from studies.units import in_words
 from utils.drawing import save_figures
 from utils.files import replacing
 from utils.outputs import write_csv, write_json

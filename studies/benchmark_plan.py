@@ -55,6 +55,10 @@ class Row:
     Attributes:
         statistics: that a model without a network reads; none: it is Rose's.
         hidden: whether such a model has a hidden layer.
+        pretraining: (key, value) of pretraining, beside those of the recipe.
+        evaluation: overrides of the evaluation, which replace those of the recipe.
+        pretrained: what its pretraining is called, which all rows of that name share; "": as the
+            recipe.
     """
 
     meaning: str
@@ -62,6 +66,9 @@ class Row:
     recipe: str = "rose"
     statistics: tuple[str, ...] = ()
     hidden: bool = False
+    pretraining: tuple[tuple[str, str], ...] = ()
+    evaluation: tuple[str, ...] = ()
+    pretrained: str = ""
 
     @property
     def reads_osm(self) -> bool:

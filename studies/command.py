@@ -109,6 +109,15 @@ def check_several(key: str, values: Sequence[Any]) -> None:
         raise ConfigError(f"{key}={_listed(values)}: expected one or more different values")
 
 
+def check_labels(labels: Sequence[str]) -> None:
+    """Raise ConfigError unless all are numbers of tiles, or all."""
+    check_several("labels", labels)
+    if wrong := [count for count in labels if count != "all" and not (
+            count.isdecimal() and 0 < int(count) < 10**9)]:
+        raise ConfigError(f"labels=[{','.join(labels)}]: {wrong[0]} is no number of tiles, "
+                          "expected numbers such as 25, or all")
+
+
 def check_modes(modes: Sequence[str]) -> None:
     """Raise ConfigError for a mode that an evaluation does not have."""
     check_several("modes", modes)

@@ -213,21 +213,14 @@ class CityConfig:
 
 
 @dataclass
-class BenchmarkConfig:
-    """Keys of `python -m studies.benchmark`; keys of the evaluations can be given, too."""
+class CityStudyConfig:
+    """Keys of the studies that make everything from the raw files of a city."""
 
     data: str = in_inputs(meaning="folder of a city: ortho.* and osm.*, and of landuse.*, "
                                   "building_volume.*, height.* what there is",
                           why="the folder of a city's raw files")
     label_column: str = in_targets("class", "the column of landuse.* that names the class")
     classes: Any = in_targets(None, "as of prepare_dataset.py; null: every class of the file")
-    tasks: list[str] | None = in_asked(None, "of land_use, building_volume, trees; null: all whose "
-                                             "file is there", items=(1, 3))
-    parts: list[str] | None = in_asked(None, "of the table in studies/benchmark_plan.py: "
-                                             "baselines, main, labels, scratch, totals, missing, "
-                                             "probes, removal, text; null: all", items=(1, 9))
-    rows: list[str] | None = in_asked(None, "models, e.g. [image,fusion]; null: all of the table",
-                                      items=(1, 100))
     labels: list[str] = in_asked(["25", "50", "100", "200", "all"], "training tiles of a fold",
                                  items=(1, 20))
     folds: int = in_asked(5, "each is test once, another val, the rest train", least=LEAST_FOLDS,
@@ -242,15 +235,54 @@ class BenchmarkConfig:
                                        most=1_000_000)
     effort: float = in_schedule(1.0, "times the tiles that a training sees: 120 times the root of "
                                      "its list, half of that for totals", above=0, most=1e6)
-    sentence_model: str | None = in_network(None, "folder of a sentence model, for part text; "
-                                                  "null: the part is left out")
     workers: int | None = key(None, "processes, each makes the next run; null: as many as cores, "
                                     "and one on a GPU", section="machine", least=1, most=1024)
     accelerator: str = accelerator_key()
+    out: str = in_outputs()
+
+
+@dataclass
+class BenchmarkConfig(CityStudyConfig):
+    """Keys of `python -m studies.benchmark`; keys of the evaluations can be given, too."""
+
+    tasks: list[str] | None = in_asked(None, "of land_use, building_volume, trees; null: all whose "
+                                             "file is there", items=(1, 3))
+    parts: list[str] | None = in_asked(None, "of the table in studies/benchmark_plan.py: "
+                                             "baselines, main, labels, scratch, totals, missing, "
+                                             "probes, removal, text; null: all", items=(1, 9))
+    rows: list[str] | None = in_asked(None, "models, e.g. [image,fusion]; null: all of the table",
+                                      items=(1, 100))
+    sentence_model: str | None = in_network(None, "folder of a sentence model, for part text; "
+                                                  "null: the part is left out")
     out: str = in_outputs("runs/benchmark", "folder of everything: tiles, pretraining, runs, "
                                             "results.csv, results.json and the page")
     page: str | None = in_outputs(None, "where the page of tables goes, such as "
                                         "docs/results_real.md; null: results_real.md in out")
+
+
+@dataclass
+class AblationConfig(CityStudyConfig):
+    """Keys of `python -m studies.ablation`; keys of the evaluation can be given, too."""
+
+    variants: list[str] | None = in_asked(
+        None, "RECIPE:KEY=VALUE:..., e.g. [plus,plus:neighbours=4,rose:placement=coverage]; null: "
+              "the table in studies/ablation_plan.py", items=(1, 1000))
+    trainings: list[str] = in_asked(["pretrained", "scratch"], "what runs start from",
+                                    items=(1, 2))
+    labels: list[str] = in_asked(["100", "all"], "training tiles of a fold", items=(1, 20))
+    on: list[int] = in_asked([1, 2], "the folds that are trained, and measured on val", least=1,
+                             most=MOST_FOLDS, items=(1, MOST_FOLDS))
+    seeds: list[int] = in_asked([0, 1], "a run of each variant and fold for each; the one "
+                                        "pretraining of a variant has the first",
+                                least=0, below=2**32, items=(1, 100))
+    pretrain_epochs: int = in_schedule(4, "epochs over all tiles, without labels", least=1,
+                                       most=1_000_000)
+    effort: float = in_schedule(0.25, "times the tiles that a training sees: 120 times the root "
+                                      "of its list", above=0, most=1e6)
+    out: str = in_outputs("runs/ablation", "folder of everything: tiles, pretraining, runs and "
+                                           "ablations.md")
+    table: str | None = in_outputs(None, "the table that gets a row a run, such as "
+                                         "docs/ablations.csv; null: ablations.csv in out")
 
 
 def study(name: str, schema: type, title: str) -> Program:
@@ -269,6 +301,9 @@ CITY = Program(
 BENCHMARK = Program(
     "benchmark", BenchmarkConfig, "All claims on a real city, from raw files to a page.",
     "python -m studies.benchmark data=CITY", folder=("", "out"), forward=True)
+ABLATION = Program(
+    "ablation", AblationConfig, "What each ingredient of a recipe is worth, on validation tiles.",
+    "python -m studies.ablation data=CITY", folder=("", "out"), forward=True)
 DIFFERENCES = Program(
     "differences", DifferencesConfig, "Which differences between two evaluations are real.",
     "python -m studies.differences a=runs/x b=runs/y")

@@ -61,7 +61,8 @@ def in_quotes(value: str) -> str:
 
 
 def quote(override: str, sweeps: bool = False) -> str:
-    """Return `override` with its value in quotes if Hydra's grammar would stumble over it.
+    """Return `override` with its value, or those of a list, in quotes if Hydra's grammar would
+    stumble over it.
 
     Args:
         sweeps: several values (`a,b`) are wanted; else they are one text, as a path with commas.
@@ -71,7 +72,11 @@ def quote(override: str, sweeps: bool = False) -> str:
         return override
     read = parsed_value(value)
     stumbles = read is None or (read.is_sweep_override() and not sweeps)
-    return f"{name}={in_quotes(value)}" if stumbles else override
+    if not stumbles:
+        return override
+    items = re.fullmatch(r"\[([^][{}'\"]+)\]", value)
+    value = f"[{','.join(map(in_quotes, items[1].split(',')))}]" if items else in_quotes(value)
+    return f"{name}={value}"
 
 
 def values_of(override: str) -> list[str] | None:

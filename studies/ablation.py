@@ -1,0 +1,85 @@
+"""What each ingredient of a recipe is worth on a real city, in one command, on validation tiles.
+
+    python -m studies.ablation data=../shared/data/pardubice
+    python -m studies.ablation data=CITY table=docs/ablations.csv effort=1 pretrain_epochs=16
+    python -m studies.ablation data=CITY variants=[plus,plus:neighbours=4,rose:placement=coverage]
+    python -m studies.ablation data=CITY variants=[plus,rose] seeds=[0] on=[1] labels=[100] \\
+        pretrain_epochs=1 effort=0.1                                               # minutes
+
+A variant is a recipe with keys changed. By default: plus, rose, plus without each of the keys in
+which the two differ, rose with each of them alone, and plus with each candidate of
+studies/ablation_plan.py. Each is pretrained once, then trained for land use on some folds and
+seeds, pretrained and from scratch, and measured on the fold's val tiles as it is after the last
+epoch: nothing is chosen on them, and the fold's list of test tiles is never read. The same command
+continues after a stop; with more variants, folds or seeds it adds them.
+"""
+
+import time
+from pathlib import Path
+
+from studies.command import alone, check_labels, check_several
+from studies.keys import ABLATION, AblationConfig
+from utils.cli.command import command
+from utils.errors import ConfigError
+
+# keys of the evaluation that the study sets -> what is given instead
+_SET = {"recipe": "variants=", "mode": "trainings=", "fold": "on= and folds=", "epochs": "effort=",
+        "train_file": "labels=", "test_file": "nothing: val tiles are measured",
+        "val_every": "nothing: the last epoch is measured", "modality": "nothing: it is fusion"}
+
+
+@command(ABLATION)
+@alone
+def main(cfg: AblationConfig, rest: list[str]) -> None:
+    # these import torch and timm, for which --help and a mistyped key need not wait
+    from studies.ablation_plan import TRAININGS, cells_of, variants_of
+    from studies.ablation_results import write_outputs
+    from studies.ablation_runs import Ablation, check_variants
+    from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
+    from studies.benchmark_results import read_result
+    from studies.units import default_workers, in_words, run_units
+
+    check(cfg, rest, TRAININGS)
+    begun = time.monotonic()
+    variants = variants_of(cfg.variants)
+    check_variants(variants, rest, cfg.accelerator)
+    city = find_city(cfg.data, ["land_use"])
+    root = Path(cfg.out, "tiles")
+    prepare_city(city, cfg, root, text_of(None))
+    lists, tiles, notes = labelled_lists(cfg, root)
+    cells = cells_of(variants, cfg.trainings, [*lists])
+    ablation = Ablation(cfg, tuple(rest), {"hash": root}, lists, tiles,
+                        {variant.folder: variant.row for variant in variants})
+    workers = cfg.workers or default_workers(cfg.accelerator)
+    times = run_units(ablation.pretrainings(cells), workers, "Pretraining")
+    units = ablation.trainings(cells)
+    times |= run_units(units, workers, "Training")
+    seconds = {unit.folder: unit.seconds() for unit in units}
+    results = {cell: read_result(cell, ablation.out, [
+        unit.folder for unit in units if unit.cells[0][0] == cell], seconds) for cell in cells}
+    write_outputs(cfg, rest, city.name, variants, results, notes)
+    print("Time of all runs, those of earlier commands included: " + ", ".join(
+        f"{kind} {in_words(spent)}" for kind, spent in times.items())
+        + f". This command took {in_words(time.monotonic() - begun)}.")
+
+
+def check(cfg: AblationConfig, rest: list[str], trainings: tuple[str, ...]) -> None:
+    """Raise ConfigError for a key that lists what is not there, or that the study sets itself."""
+    for key in ("seeds", "on", "trainings"):
+        check_several(key, getattr(cfg, key))
+    check_labels(cfg.labels)
+    if wrong := [name for name in cfg.trainings if name not in trainings]:
+        raise ConfigError(f"trainings=[{','.join(cfg.trainings)}]: there is no {wrong[0]}; choose "
+                          f"among {', '.join(trainings)}")
+    if max(cfg.on) > cfg.folds:
+        raise ConfigError(f"on=[{','.join(map(str, cfg.on))}]: there is no fold {max(cfg.on)} of "
+                          f"folds={cfg.folds}; choose among 1 to {cfg.folds}")
+    for override in rest:
+        name = override.lstrip("+~").partition("=")[0]
+        if name in _SET:
+            raise ConfigError(f"{override}: the study sets {name} itself; give instead "
+                              f"{_SET[name]}")
+
+
+if __name__ == "__main__":
+    main()
