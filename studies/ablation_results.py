@@ -92,7 +92,9 @@ def _head(cfg: AblationConfig, results: Results, notes: Sequence[str]) -> list[s
         f"{cfg.folds}, seed{'s' * many} {' and '.join(map(str, cfg.seeds))}; "
         f"{cfg.image_encoder}, {cfg.pretrain_epochs} epoch{'s' * (cfg.pretrain_epochs > 1)} of "
         f"pretraining once a variant, effort {cfg.effort:g}. Models are as the last epoch left "
-        "them: val chose nothing, and no list of test tiles was read.",
+        "them: val chose nothing, and no list of test tiles was read. These tiles are the test "
+        f"tiles of fold {' and '.join(str(fold % cfg.folds + 1) for fold in cfg.on)}, whose test "
+        "figures a choice made here flatters.",
         "In brackets the 95 % interval of the same draws for both models" + (
             f" ({how})" if how else "") + ", bold if it excludes 0. It says how sure a difference "
         "of these trainings is on other tiles, not what other seeds would give: for that, see in "
