@@ -16,6 +16,7 @@ from datasets.labelled import LabelledTiles
 from datasets.targets import UNKNOWN
 from evaluation.calibration import BINS
 from evaluation.patch_statistics import (
+    LEAST_KNOWN,
     SIDE,
     colour_statistics,
     object_statistics,
@@ -24,6 +25,7 @@ from evaluation.patch_statistics import (
     stacked,
 )
 from evaluation.tallies import Tallies, places
+from utils.errors import TileError
 
 KINDS = ("image", "osm")
 HIDDEN, DROPS = 128, (0.2, 0.3)  # of the MLP: width, and what is dropped before each layer
@@ -51,6 +53,9 @@ def fit_patches(train: LabelledTiles, val: LabelledTiles, reported: LabelledTile
     Args:
         kinds: of the statistics, some of KINDS.
         hidden: the MLP; False: a linear model.
+
+    Raises:
+        TileError: no patch of the training tiles has a class, or no pixel of the val tiles.
     """
     torch.manual_seed(seed)
     statistics = tile_statistics(train.dataset)
@@ -61,6 +66,11 @@ def fit_patches(train: LabelledTiles, val: LabelledTiles, reported: LabelledTile
              for part, tiles in (("train", train), ("val", val), ("test", reported))}
     rows, known = lists["train"][0].flatten(0, 1), patch_classes(lists["train"][1]).flatten()
     rows, known = rows[known != UNKNOWN].float(), known[known != UNKNOWN]
+    for part, labelled in (("training", len(rows)), ("val", lists["val"][1].sum())):
+        if not labelled:
+            raise TileError(f"{train.root}: no patch of the {part} tiles has a class on "
+                            f"{LEAST_KNOWN:.0%} of its pixels, expected some to learn from and to "
+                            "choose by; give lists with more labelled tiles")
     model = _model(rows, len(classes), hidden)
 
     step, of_val = _train(model, rows, known, lambda: figures_of(

@@ -192,6 +192,7 @@ class Regression:
         """Call the total what the dataset calls it."""
         if what := dataset.counted(self.total):
             self.unit = f"{what} a tile"
+            self.head = replace(self.head, counted=what)
 
     def tiles(self, dataset: TileDataset, indices: Sequence[int],
               degradation: OsmDegradation) -> LabelledTiles:

@@ -10,7 +10,8 @@ from utils.recipes import resolve_recipe
 
 def build_rose(image_encoder: str = "vit_base_patch16_224", pretrained: bool = False,
                recipe: str = "rose", **overrides: Any) -> Rose:
-    """Return a Rose as the method describes it (`recipe="rose"`) or as released ("release").
+    """Return a Rose as the method describes it (`recipe="rose"`), as released ("release"), or with
+    objects placed on the patches that they cover ("plus").
 
     Args:
         overrides: any argument of `Rose`; None keeps the recipe's value, or the default.

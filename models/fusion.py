@@ -26,6 +26,8 @@ from models.linear import Linear, linear
 from utils.errors import ModelError
 
 HEADS = 8
+MOST_NEAR = 4.0  # bias of the score of a covered patch, in the head that has most of it at first
+TINY = 1e-6      # share of a patch below all that an object covers
 
 
 class Attention(nn.Module):
@@ -173,20 +175,25 @@ class OsmFromImageBlock(_Norms):
     Linear maps thus split into a term per patch, a term per node, and the scalars s.
     """
 
-    def __init__(self, dim: int):
+    def __init__(self, dim: int, near: bool = False):
         super().__init__(dim)
+        # of each head, from heads that look anywhere to heads that look at the object
+        self.near = nn.Parameter(torch.linspace(0, MOST_NEAR, HEADS)) if near else None
         self.self_attn = SingleKeyAttention(dim, dim)
         self.q2k_attn = SingleKeyAttention(dim, dim // 2)
         self.k2q_attn = Attention(dim, dim // 2)
 
     def forward(self, tokens: Tensor, nodes: Tensor, token_pe: Tensor, node_pe: Tensor,
-                pad: "NodePadding") -> tuple[Tensor, Tensor]:
+                pad: "NodePadding", shares: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Apply the block to tiles' nodes; return K [M, D] and A_k2q's weights [M, heads, T].
 
         Args:
             tokens: [B, T, D] image tokens, with position codes token_pe [T, D].
             nodes: [M, D] OSM nodes, with position codes node_pe [M, D].
             pad: made of the nodes' tiles.
+            shares: [M, T - 1] of each patch that a node covers, of which the scores of A_k2q learn
+                the bias near_h * c_nt / max_t c_nt (as ALiBi's of distances; Press et al., ICLR
+                2022); needed if `near`.
         """
         keys, message = self._message(nodes)                                         # [M, D] twice
         attn = self.k2q_attn
@@ -198,7 +205,11 @@ class OsmFromImageBlock(_Norms):
         constant = attn.split(attn.k_proj(bias + token_pe))                             # [h, T, d]
         scores = (heads_times(guide, patch.transpose(1, 2))
                   + (guide * node).sum(-1, keepdim=True)) * scale + q @ constant.transpose(-1, -2)
-        weights = (scores / math.sqrt(q.shape[-1])).softmax(-1)                      # [B, h, S, T]
+        scores = scores / math.sqrt(q.shape[-1])                                     # [B, h, S, T]
+        if self.near is not None:
+            covered = shares / shares.amax(1, keepdim=True).clamp(min=TINY)           # [M, T - 1]
+            scores = scores + self.near[:, None, None] * pad(F.pad(covered, (1, 0)))[:, None]
+        weights = scores.softmax(-1)
         scaled = weights * scale
         mixed = heads_times(scaled, patch) + scaled.sum(-1, keepdim=True) * node     # [B, h, S, D]
         mixed = mixed * gain + bias

@@ -59,6 +59,7 @@ class RegressionHead:
     target: str  # of TARGETS
     scale: TargetScale
     channels: tuple[str, ...] = ()  # as of a segmentation
+    counted: str = ""  # what the total is the sum of, where it is no people or CO2
 
     def build(self, rose: Rose) -> Regressor:
         """Return an untrained regressor on `rose`."""
@@ -72,7 +73,8 @@ class RegressionHead:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
         return {"problem": self.problem, **self.choices, "mean": self.scale.mean,
-                "std": self.scale.std, **_drawn(self.channels)}
+                "std": self.scale.std, **_drawn(self.channels),
+                **({"counted": self.counted} if self.counted else {})}
 
 
 Head = SegmentationHead | RegressionHead
@@ -96,9 +98,10 @@ def read_head(stored: dict[str, Any]) -> Head:
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
         "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)
-    }, _CHANNELS).check(stored, at)
+    }, {"counted": Text(), **_CHANNELS}).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
-    return RegressionHead(stored["modality"], stored["target"], scale, _channels(stored, at))
+    return RegressionHead(stored["modality"], stored["target"], scale, _channels(stored, at),
+                          stored.get("counted", ""))
 
 
 def _drawn(channels: tuple[str, ...]) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 Each class of objects has two channels: coverage, the share of a cell inside the objects, and
 nearness, 1 in the nearest object's rotated box and falling to 0 at half a tile from it. Objects are
-drawn by their outlines where the graphs have them (models/coverage.py), their shares of a cell
+drawn by their outlines where a tile has them of all (models/coverage.py), their shares of a cell
 added up; else by their boxes, from the distance of a cell's centre to each, as nearness is. So a
 batch is drawn at once on its device, and what was removed from its graphs, or moved in them, is
 drawn so. A patch of 16 pixels has 4 x 4 cells.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models.coverage import CORNERS, FULL, SIDE, box_distance, resampled
+from models.coverage import CORNERS, FULL, SIDE, box_distance, has_outlines, resampled
 from models.linear import Linear
 from models.rose import Rose
 from utils.errors import ModelError
@@ -120,10 +120,10 @@ class OsmRaster(nn.Module):
                 distance.scatter_reduce_(0, at[:, None, None].expand_as(new), new, "amin")
             coverage = (0.5 - distance * rows).clamp(0, 1)
             if graphs.get("cover_index") is not None:
-                outlined = torch.zeros_like(coverage[:, :1, :1], dtype=torch.bool)
-                outlined.view(-1, count)[graphs.batch[graphs.cover_index]] = True
-                coverage = torch.where(outlined, self._outlines(graphs, channel, rows, columns),
-                                       coverage)
+                outlined = torch.ones(graphs.num_graphs, dtype=torch.bool, device=x.device)
+                outlined.index_fill_(0, graphs.batch[~has_outlines(graphs)], False)
+                coverage = torch.where(outlined.repeat_interleave(count)[:, None, None],
+                                       self._outlines(graphs, channel, rows, columns), coverage)
             nearness = (1 - distance.clamp(min=0) / REACH).clamp(min=0)
         return torch.stack([coverage, nearness]).unflatten(1, (-1, count)).transpose(0, 1).flatten(
             1, 2)

@@ -31,6 +31,7 @@ from utils.errors import ModelError
 from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normalise
 
 FUSION_TEMPERATURE = 0.5
+COVERED = 16  # how much a node that covers a patch counts there in the fine fusion, beside 1
 # the keys of a recipe that concern the network
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
               "placement", "feed_forward", "image_target", "osm_loss", "contrast", "neighbours",
@@ -136,7 +137,7 @@ class Rose(nn.Module):
         self.image_pred = Linear(width, width if image_target == "latent" else
                                  3 * self.image_encoder.patch**2)
 
-        self.osm_block = OsmFromImageBlock(width)
+        self.osm_block = OsmFromImageBlock(width, placement == "coverage")
         self.osm_decoder_norm = nn.LayerNorm(width)
         self.osm_pred = Linear(width, graph_in_dim)
         self.contrast = Contrast(contrast, width, graph_out_dim) if contrast else None
@@ -210,8 +211,9 @@ class Rose(nn.Module):
         patches = self.image_encoder.embed_patches(pixels, grid)
         shown_tokens, all_tokens = self.image_encoder.encode(patches.take(shown), patches)
         masked_nodes, nodes = self.osm_encoder(graphs, grid, node_mask, None)            # [N, 128]
-        osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid)
-        keys = self._image_from_osm(shown_tokens, shown, length, nodes, graphs, grid)
+        shares = self._shares(graphs, grid)
+        osm_pred = self._osm_from_image(all_tokens, masked_nodes, graphs, node_mask, grid, shares)
+        keys = self._image_from_osm(shown_tokens, shown, length, nodes, graphs, grid, shares)
         hidden_pred = self._decode(keys, hidden)
         target = pixels
         if self.image_target == "latent":
@@ -221,8 +223,8 @@ class Rose(nn.Module):
             osm_pred, self.osm_encoder.features(graphs)[node_mask])                  # [M, F] | [M]
         contrast_loss = None
         if self.contrast is not None:
-            contrast_loss = self.contrast(nodes, all_tokens[:, 1:], graphs,
-                                          patch_shares(graphs, grid))
+            contrast_loss = self.contrast(nodes, all_tokens[:, 1:], graphs, patch_shares(
+                graphs, grid) if shares is None else shares)
         whole = cache(partial(self._whole_image, keys, shown, hidden, hidden_pred))
         return RoseOutput(image_error.mean(), osm_error.sum() / max(osm_error.numel(), 1),
                           osm_pred, image_mask, node_mask, whole, contrast_loss)
@@ -279,7 +281,7 @@ class Rose(nn.Module):
         if mode == "global":
             token = self.graph_token_proj(encoded.readout)[:, None]                     # [B, 1, D]
             positions = token_code(self.width, grid, images.device)
-            placed = self.place_objects(encoded.nodes, graphs, grid)
+            placed = self._placed(encoded.nodes, graphs, self._shares(graphs, grid))
             return self.image_block(token, tokens, token, positions, placed=placed)[1]
         patches = tokens[:, 1:]                                                         # [B, L, D]
         if self.fine_input == "double":
@@ -288,14 +290,23 @@ class Rose(nn.Module):
         return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
                                    NodePadding(graphs.batch, len(images)))
 
-    def place_objects(self, nodes: Tensor, graphs: Batch,
-                      grid: tuple[int, int]) -> Tensor | None:
+    def placed_message(self, graphs: Batch, grid: tuple[int, int]) -> Tensor | None:
+        """Return [B, L, D], what the objects that cover a patch add to its token in the global
+        fusion; None with placement=tile."""
+        placed = self._placed(self.encode_osm(graphs, grid)[0], graphs, self._shares(graphs, grid))
+        return None if placed is None else placed[:, 1:]
+
+    def _placed(self, nodes: Tensor, graphs: Batch, shares: Tensor | None) -> Tensor | None:
         """Return [B, 1 + L, D], the projected nodes [N, graph_out_dim] where they are, weighted by
-        the share of each patch that they cover; None with placement=tile."""
-        if self.placement == "tile":
+        the `shares` of `_shares`."""
+        if shares is None:
             return None
-        return place(self.node_proj(nodes), patch_shares(graphs, grid),
-                     NodePadding(graphs.batch, graphs.num_graphs))
+        return place(self.node_proj(nodes), shares, NodePadding(graphs.batch, graphs.num_graphs))
+
+    def _shares(self, graphs: Batch, grid: tuple[int, int]) -> Tensor | None:
+        """Return [N, L], the share of each patch that each node covers; None with
+        placement=tile."""
+        return None if self.placement == "tile" else patch_shares(graphs, grid)
 
     def osm_patches(self, nodes: Tensor, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """Return [B, L, graph_out_dim], each patch's mean of its tile's nodes [N, graph_out_dim].
@@ -320,11 +331,12 @@ class Rose(nn.Module):
         order = nodes.argsort(stable=True)
         embeddings, = self.osm_encoder(graphs, grid, None)
         tokens = self.encode_image(images)
-        _, attention = self._attend_image(tokens, embeddings, graphs, nodes[order], grid)
+        _, attention = self._attend_image(tokens, embeddings, graphs, nodes[order], grid,
+                                          self._shares(graphs, grid))
         return attention[order.argsort()]
 
     def _image_from_osm(self, tokens: Tensor, shown: Tensor, length: int, nodes: Tensor,
-                        graphs: Batch, grid: tuple[int, int]) -> Tensor:
+                        graphs: Batch, grid: tuple[int, int], shares: Tensor | None) -> Tensor:
         """Return the decoder's input [B, 1 + L, D], from tokens [B, 1 + V, D] of the visible
         patches [B, V] of L, and the OSM nodes [N, graph_out_dim]."""
         tokens = self.token_proj(tokens)
@@ -334,7 +346,7 @@ class Rose(nn.Module):
         token = self.graph_token_proj(readout)[:, None]                                 # [B, 1, D]
         positions = token_code(self.width, grid, tokens.device)                        # [1 + L, D]
         _, keys = self.image_block(token, tokens, token, positions, fill,
-                                   self.place_objects(nodes, graphs, grid))
+                                   self._placed(nodes, graphs, shares))
         return keys + positions
 
     def _decode(self, keys: Tensor, patches: Tensor) -> Tensor:
@@ -348,31 +360,35 @@ class Rose(nn.Module):
         return take_tokens(pixels, torch.cat([shown, hidden], dim=1).argsort(dim=1))
 
     def _osm_from_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, node_mask: Tensor,
-                        grid: tuple[int, int]) -> Tensor:
+                        grid: tuple[int, int], shares: Tensor | None) -> Tensor:
         """Return [M, F] features of the masked nodes, from embeddings [N, 128] with them masked
         and tokens [B, 1 + L, D] of the whole image."""
-        keys, _ = self._attend_image(tokens, embeddings, graphs, node_mask.nonzero()[:, 0], grid)
+        keys, _ = self._attend_image(tokens, embeddings, graphs, node_mask.nonzero()[:, 0], grid,
+                                     shares)
         return self.osm_pred(self.osm_decoder_norm(keys))
 
     def _attend_image(self, tokens: Tensor, embeddings: Tensor, graphs: Batch, nodes: Tensor,
-                      grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
+                      grid: tuple[int, int], shares: Tensor | None) -> tuple[Tensor, Tensor]:
         """Apply the OSM block to nodes [M] (ascending) and image tokens [B, 1 + L, D]; return K
-        [M, D] and attention [M, heads, 1 + L]."""
+        [M, D] and attention [M, heads, 1 + L]. A masked node's outline is known, as its centroid
+        is by its position code."""
         node_pe = node_code(self.width, self.osm_encoder.centroids(graphs)[nodes], grid)
         token_pe = token_code(self.width, grid, tokens.device)
         pad = NodePadding(graphs.batch[nodes], len(tokens))
         return self.osm_block(self.token_proj(tokens), self.node_proj(embeddings[nodes]), token_pe,
-                              node_pe, pad)
+                              node_pe, pad, None if shares is None else shares[nodes])
 
     def nearness(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
-        """Return [N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over patches."""
+        """Return [N, L] exp(w / 0.5), w = P(D, node) . P(D, patch) scaled to 0..1 over patches;
+        with placement=coverage times 1 + 16 c, c the share of the patch that the node covers."""
         nodes = node_code(self.width, self.osm_encoder.centroids(graphs), grid)
         # the codes are fixed, so rounding them gains nothing
         with torch.autocast(nodes.device.type, enabled=False):
             raw = nodes @ token_code(self.width, grid, nodes.device)[1:].T               # [N, L]
         low, high = raw.amin(1, keepdim=True), raw.amax(1, keepdim=True)
         scaled = (raw - low) / (high - low).clamp(min=torch.finfo(raw.dtype).eps)
-        return (scaled / FUSION_TEMPERATURE).exp()
+        near, shares = (scaled / FUSION_TEMPERATURE).exp(), self._shares(graphs, grid)
+        return near if shares is None else near * (1 + COVERED * shares)
 
     def as_backbone(self, modality: str = "image", **options: Any) -> nn.Module:
         """Return a timm-style feature extractor of this Rose, whose parameters it shares.

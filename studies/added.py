@@ -57,10 +57,9 @@ def _of_global(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tenso
     """Return [B, L, D] image tokens, and the messages of A_k2q with what is placed on them."""
     with _kept(rose.image_block.k2q_attn) as outputs, _kept(rose.token_proj) as tokens:
         rose.fuse(images, graphs, "global")
-    grid = rose.image_encoder.grid(images)
-    placed = rose.place_objects(rose.encode_osm(graphs, grid)[0], graphs, grid)
-    messages = outputs[0].expand_as(tokens[0]) + (0 if placed is None else placed)
-    return tokens[0][:, 1:], messages[:, 1:]
+    placed = rose.placed_message(graphs, rose.image_encoder.grid(images))
+    messages = outputs[0].expand_as(tokens[0])[:, 1:] + (0 if placed is None else placed)
+    return tokens[0][:, 1:], messages
 
 
 def _of_fine(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,10 +17,17 @@ only reads what is finished: with more seeds or parts it adds them.
 import time
 from pathlib import Path
 
-from studies.command import alone, check_labels, check_several
+from studies.command import alone, check_labels, check_not_set, check_several
 from studies.keys import BENCHMARK, BenchmarkConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
+
+# the keys of an evaluation that each run sets -> the benchmark's own key for it
+_SET_HERE = {"data_root": "out", "save_path": "out", "image_size": "tile_px", "fold": "folds",
+             "train_file": "labels", "modality": "rows", "recipe": "rows", "target": "tasks",
+             "epochs": "effort", "val_every": "effort", **dict.fromkeys((
+                 "mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
+                 "parts")}
 
 
 @command(BENCHMARK)
@@ -35,6 +42,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     from studies.units import default_workers, in_words, run_units
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
+    check_not_set(rest, _SET_HERE)
     begun = time.monotonic()
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
@@ -55,6 +63,9 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
     notes += short
     cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
+    if not cells:
+        raise ConfigError(f"labels=[{','.join(cfg.labels)}]: {'; '.join(short)}; no cell that was "
+                          "asked for remains, pass labels=[all], or fewer")
     bench = Bench(cfg, tuple(rest), roots, lists, tiles)
     workers = cfg.workers or default_workers(cfg.accelerator)
     times = {"preparing": prepared}

@@ -1,5 +1,6 @@
 """The benchmark's dataset: tiles, targets and folds of a city, from raw files."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from datasets.prepare.pipeline import prepare_tiles
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
-from utils.contents import Fields, Items, Table, Whole, read_json
+from utils.contents import Anything, Fields, Items, Table, Whole, read_json
 from utils.errors import ConfigError, PrepareError, RoseError
 from utils.files import replacing, states
 from utils.outputs import write_json
@@ -29,9 +30,10 @@ from utils.remedies import removal
 
 HIGH = 2.5                # metres above ground from which vegetation is high
 NO_DATA = -1.0
-RECORD = "city.json"      # of a dataset: the files that it was made from, as they were
+RECORD = "city.json"      # of a dataset: the files that it was made from, as they were, and keys
 HIGH_GROUND = "high_ground.tif"
-_RECORD = Fields({"sources": Table(Items([Whole(), Whole()]))})
+_RECORD = Fields({"sources": Table(Items([Whole(), Whole()]))}, {"keys": Table(Anything())})
+_KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
 _VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp")
 
@@ -88,27 +90,34 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
     """Make the dataset at `root` with its folds, unless it is there.
 
     Raises:
-        RoseError: a file cannot be used, or has changed since the dataset was made.
+        RoseError: a file cannot be used, or has changed since the dataset was made; or it was
+            made with other keys.
     """
     used = {"ortho", "osm", *(TASKS[name].file for name in city.tasks)}
     sources = states(path for name, path in city.files.items() if name in used)
     record = root / RECORD
+    keys = json.loads(json.dumps({name: getattr(cfg, name) for name in _KEYS}))
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
     if (root / "cities" / city.name / "meta.json").is_file() and record.is_file():
-        before = read_json(record, _RECORD, removal(root), RoseError)["sources"]
+        made = read_json(record, _RECORD, removal(root), RoseError)
+        before, keys_before = made["sources"], made.get("keys", {})
         changed = [name for name in sources.keys() | before.keys()
                    if before.get(name) != sources.get(name)]
         if changed:
             raise RoseError(f"{min(changed)}: is not as it was, or not asked for, when {root} was "
                             "made, expected the same files; name another out=, or remove that "
                             "folder")
+        if other := [name for name, value in keys.items()
+                     if keys_before.get(name, value) != value]:
+            raise RoseError(f"{other[0]}={keys[other[0]]}: {root} was made with {other[0]}="
+                            f"{keys_before[other[0]]}; give the same, or name another out=")
     else:
         root.mkdir(parents=True, exist_ok=True)
         print(prepare_tiles(
             city.files["ortho"], city.files["osm"], root, city.name, keep_empty=True,
             tile_px=cfg.tile_px, text=text, split=rules, overwrite=True,
             **_targets(city, cfg, root)))
-        write_json(record, {"sources": sources})
+        write_json(record, {"sources": sources, "keys": keys})
     if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
                for fold in range(1, cfg.folds + 1) for size in cfg.labels):
         write_splits(root, SplitRules(**rules))

@@ -1,5 +1,6 @@
 """What the benchmark leaves: results.csv, results.json, a page of tables, figures, report.html."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -124,8 +125,7 @@ def _score_tables(results: Results) -> Tables:
     for task in dict.fromkeys(cell.task for cell in results):
         cells = [cell for cell in _of_task(results, task)
                  if not (cell.measures or cell.trained_with_removal)]
-        counts = sorted({cell.labels for cell in cells}, key=lambda text: (
-            text == ALL, int(text) if text != ALL else 0))
+        counts = sorted({cell.labels for cell in cells}, key=_labels)
         rows = []
         for kind in dict.fromkeys(replace(cell, labels=ALL) for cell in sorted(
                 cells, key=lambda cell: [*TRAININGS].index(cell.training))):
@@ -138,6 +138,11 @@ def _score_tables(results: Results) -> Tables:
                        "header": ["model", "row", "training",
                                   *(f"{count} labels" for count in counts)], "rows": rows})
     return tables
+
+
+def _labels(text: str) -> float:
+    """Return labels as a number by which they are in order."""
+    return math.inf if text == ALL else int(text)
 
 
 def _training(cell: Cell) -> str:
@@ -218,7 +223,7 @@ def _difference_tables(results: Results) -> Tables:
                 "note": f"{score} of a model less that of another, over the same draws of blocks; "
                         "real if the 95 % interval excludes 0. results.json has all pairs.",
                 "header": ["labels", "model", "less", "difference [95 % interval]", "real"],
-                "rows": sorted(rows, key=lambda row: (row[0] != ALL, row[0], row[1]))})
+                "rows": sorted(rows, key=lambda row: (row[0] != ALL, _labels(row[0]), row[1]))})
     return tables
 
 

@@ -2,6 +2,7 @@
 between cells that the claims are about."""
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from studies.differences import Difference, compared, mean_figures
 from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
 from utils.errors import CheckpointError
 
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 _FIGURES = Table(Either([Number(), Null()]))
 _SUMMARY = Fields({"per_seed": Table(_FIGURES), "baselines": Table(_FIGURES),
                    "tiles": Table(Whole(least=0))})
@@ -136,22 +138,24 @@ def read_cells(out: Path) -> Results:
 
 
 def named(task: str, name: str) -> Cell | None:
-    """Return the cell whose folder has that name; None if it is no cell's."""
+    """Return the cell whose folder has that name; None if it is no cell's, as of a copy."""
     row = max((row for row in ROWS if name.startswith(f"{row}_")), key=len, default=None)
     if row is None:
         return None
-    training, labels, *rest = name.removeprefix(f"{row}_").split("_")
+    training, _, rest = name.removeprefix(f"{row}_").partition("_")
+    labels, *rest = rest.split("_")
     values: dict[str, float] = {}
     text = "hash"
     for part in rest:
         word, _, number = part.rpartition("-")
-        if word:
-            values[word] = float(number)
-        else:
+        if not word:
             text = number
+        elif _NUMBER.fullmatch(number):
+            values[word] = float(number)
     without = values.get("trained-without", 0.0)
-    return Cell(task, row, training, labels, values.get("removed", without),
+    cell = Cell(task, row, training, labels, values.get("removed", without),
                 values.get("shifted", 0.0), without, text)
+    return cell if cell.name == name else None
 
 
 def difference(results: Results, a: Mapping[str, Any] | Cell, b: Mapping[str, Any] | Cell,

@@ -118,7 +118,7 @@ class Bench:
         units = []
         for cell, fold, seed in self._runs(cells):
             measured = [(other, self._measuring(cell, other, fold, seed))
-                        for other in measured_with(cell, self.cfg.labels)
+                        for other in measured_with(cell, [*self.lists])
                         if seed in self.seeds(MEASURED[cell.row])]
             if measured:
                 units.append(self._unit("missing", measured, len(measured) * self._measuring_s(1)))

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -65,12 +65,7 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
     """
     check_several("seeds", study.seeds)
     question = QUESTIONS[study.problem]
-    for override in rest:
-        name = override.lstrip("+").partition("=")[0]
-        instead = (_SET_BY_STUDY | varied).get(name)
-        if instead:
-            raise ConfigError(f"{override.lstrip('+')}: the study sets {name} itself, from "
-                              f"{instead}=; give that key instead")
+    check_not_set(rest, _SET_BY_STUDY | varied)
     cfg = read(question.program, *rest, *question.overrides)
     if ("TORCHELASTIC_RUN_ID" in os.environ or cfg.num_nodes != 1
             or cfg.devices not in ("auto", "1")):
@@ -79,6 +74,19 @@ def base_config(study: StudyConfig, rest: Sequence[str], varied: dict[str, str])
                           "without torchrun, with devices=1 num_nodes=1 (CUDA_VISIBLE_DEVICES "
                           "chooses a GPU)")
     return replace(cfg, devices="1", seeds=list(study.seeds))
+
+
+def check_not_set(rest: Sequence[str], own: Mapping[str, str]) -> None:
+    """Raise ConfigError if an override is of a key that the study sets itself.
+
+    Args:
+        own: these keys of the evaluation -> the study's own key for it.
+    """
+    for override in rest:
+        name = override.lstrip("+~").partition("=")[0]
+        if name in own:
+            raise ConfigError(f"{override.lstrip('+~')}: the study sets {name} itself, from "
+                              f"{own[name]}=; give that key instead")
 
 
 def chosen_modalities(study: Any, mode: str = "") -> list[str]:

@@ -70,8 +70,8 @@ def placed_length(rose: Rose, images: Tensor, graphs: Batch) -> Tensor | None:
     global fusion; None with placement=tile."""
     device, grid = next(rose.parameters()).device, rose.image_encoder.grid(images)
     graphs = graphs.clone().to(device)
-    placed = rose.place_objects(rose.encode_osm(graphs, grid)[0], graphs, grid)   # [B, 1 + L, D]
-    return None if placed is None else placed[:, 1:].norm(dim=-1).cpu()
+    message = rose.placed_message(graphs, grid)                                       # [B, L, D]
+    return None if message is None else message.norm(dim=-1).cpu()
 
 
 def write_attention(rose: Rose, tiles: TileDataset, indices: Sequence[int], folder: Path) -> None:

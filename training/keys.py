@@ -16,8 +16,8 @@ EXPERIMENT = Choice("experiment", None, "own_city: values that suit your tiles a
 BY_TILES = "null: by tiles and machine (training/own_city.py)"
 BY_WIDTH = "null: by the encoder's width (training/own_city.py)"
 RECIPE = Choice("recipe", "rose", "rose: the method as described; release: the authors' code with "
-                                  "its accidents; plus: what paid on a real city "
-                                  "(docs/recipes.md)")
+                                  "its accidents; plus: objects placed on the patches "
+                                  "that they cover (docs/recipes.md)")
 
 in_data, in_schedule, in_network, in_outputs, in_machine = map(
     section, ("data", "schedule", "network", "outputs", "machine"))

@@ -1,5 +1,5 @@
 """The recipes: the method as the paper describes it, the authors' code with its accidents, and the
-method with what was found to pay on a real city.
+method with objects placed on the patches that they cover.
 
 Each difference is one key here, so that it can be chosen alone, on a command line and in Python;
 docs/recipes.md says why each exists. (The log's first line of an epoch is always a true mean,

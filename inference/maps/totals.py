@@ -1,4 +1,5 @@
-"""A map of totals: the people or the CO2 of each tile, and of zones made of parts of tiles."""
+"""A map of totals: the people, the CO2 or what else a model estimates of each tile, and of zones
+made of parts of tiles."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,9 +35,10 @@ TOTALS, TILES, ZONES = "totals.tif", "tiles.gpkg", "zones.gpkg"
 SHOWN_ZONES = 100
 ROW_BYTES = 150  # of a tile in a GeoPackage
 _DIGEST = "tiles_sha256"
-# column of the tables, and title, by the target of evaluate_pop_fusion.py
+# column of the tables, and title, by the target of evaluate_pop_fusion.py; of other totals _OTHER
 _COLUMN = {"pop": "population", "co2": "co2"}
 _TITLE = {"pop": "Population", "co2": "CO2 emissions"}
+_OTHER = "total"
 _CUT = 0.5  # share of a tile's ground with imagery, below which its estimate needs a remark
 
 
@@ -61,8 +63,12 @@ class TotalsMap(MapKind):
                               "out")
         self.share = "imagery" if cfg.raster is not None else "inside"
         self.zones = cfg.zones and Path(cfg.zones)
-        self.title, self.column = _TITLE[head.target], _COLUMN[head.target]
-        self.unit = UNITS[head.target]
+        if head.counted:
+            self.title = f"{head.counted[:1].upper()}{head.counted[1:]}"
+            self.column, self.unit = _OTHER, f"{head.counted} a tile"
+        else:
+            self.title, self.column = _TITLE[head.target], _COLUMN[head.target]
+            self.unit = UNITS[head.target]
         self.counted = self.unit.removesuffix(" a tile")
 
     def check(self, scene: Scene) -> None:
@@ -123,7 +129,7 @@ class TotalsMap(MapKind):
                                           f"the {ground}"},
                  {"name": TILES, "what": f"the tiles: {self.column}, {self.share} (share of the "
                                          f"tile {share}), objects (of OSM)"}]
-        total = f"{frame[self.column].sum():,.0f}"
+        total = self._amount(frame[self.column].sum())
         count = f"on {len(frame):,} tile{'s' if len(frame) > 1 else ''}"
         lines, tables = [f"{total} {self.counted} {count}", *self._doubts(frame)], []
         if self.zones:
@@ -133,13 +139,18 @@ class TotalsMap(MapKind):
             _write_table(zones, out / ZONES)
             files.append({"name": ZONES, "what": f"the zones: {self.column}, and covered, the "
                                                  "share of the zone that the tiles cover"})
-            lines += [f"{zones[self.column].sum():,.0f} {self.counted} in {len(zones):,} zones",
+            lines += [f"{self._amount(zones[self.column].sum())} {self.counted} in "
+                      f"{len(zones):,} zones",
                       *zones.attrs["notes"]]
             tables.append(_zone_table(zones, self.column))
         layer = amount_layer(self.unit, values[0], shape[1] / tiles.width * grid.tile_px,
                              self.unit, out, shape)
         return WrittenMap(lines, [layer], files, [(self.counted, total, count)], tables,
                           {_DIGEST: _digest(values)})
+
+    def _amount(self, total: float) -> str:
+        """Return a total in writing: whole people and tonnes, three digits of small other ones."""
+        return f"{total:,.3g}" if self.column == _OTHER and abs(total) < 999.5 else f"{total:,.0f}"
 
     def _doubts(self, frame: gpd.GeoDataFrame) -> list[str]:
         """Return what makes the totals doubtful, in words."""
@@ -150,7 +161,7 @@ class TotalsMap(MapKind):
         if cut.any():
             where = ("a tile has imagery on less than half of its ground"
                      if self.share == "imagery" else "less than half of a tile is inside the area")
-            doubts.append(f"{frame[self.column][cut].sum():,.0f} of them where {where} "
+            doubts.append(f"{self._amount(frame[self.column][cut].sum())} of them where {where} "
                           f"({cut.sum():,} of the tiles): there the model is least certain")
         return doubts
 

@@ -15,7 +15,9 @@ from datasets.osm_degradation import OsmDegradation
 from datasets.osm_degrader import OsmDegrader, remove_nodes
 from datasets.prepare.graph import build_graph
 from datasets.stores.cover import CELLS, FULL, KEYS, SIDE, fault_of
+from datasets.stores.tile import CORNERS
 from datasets.tiles import TileDataset
+from models import coverage
 from tests.datasets.test_osm_degradation import NAMED, boxes
 from tests.random_tiles import random_tile, write_compact
 
@@ -115,7 +117,7 @@ def test_removal_does_not_take_entries_for_nodes():
 
 @pytest.mark.parametrize(("reads", "covers"), [("geometry", True), ("tags", False)])
 def test_outlines_are_geometry(tmp_path, reads, covers):
-    dataset = TileDataset(write_compact(tmp_path / "tiles", [boxes("lima_0_0")], meta=NAMED), 
+    dataset = TileDataset(write_compact(tmp_path / "tiles", [boxes("lima_0_0")], meta=NAMED),
                           image_size=32)
     graph = graph_of(SHAPES, name="lima_0_0")
     read = OsmDegrader(dataset, OsmDegradation(reads=reads), [0])(0, graph)
@@ -151,3 +153,10 @@ def test_an_empty_tile_has_an_empty_cover():
     graph = graph_of([])
     drawn = Drawn(PIXELS, (10, 10, 200, 200), (), grey=False, flip=True)
     assert cells(apply_to_graph(graph, drawn)).shape == (0, SIDE, SIDE)
+
+
+def test_networks_read_the_lattice_that_tiles_are_written_on():
+    assert (coverage.SIDE, coverage.FULL, coverage.CORNERS) == (SIDE, FULL, CORNERS)
+    graphs = [graph_of(SHAPES, name="a"), graph_of(SHAPES[:2], name="b")]
+    read = coverage.cell_shares(join_graphs(graphs))
+    np.testing.assert_allclose(read, np.concatenate([*map(cells, graphs)]), atol=1e-6)

@@ -18,6 +18,7 @@ from evaluation.patch_statistics import (
     patch_counts,
 )
 from tests.random_tiles import random_tile, write_compact
+from utils.errors import TileError
 
 CLASSES = ("grey", "white", "black")
 
@@ -75,3 +76,15 @@ def test_what_can_be_read_is_learnt_and_counted(tiles, monkeypatch, hidden):
     assert other.figures["miou"] < 0.7
     confused = segmentation_figures(other.confusion, CLASSES, "honest")
     assert confused["miou"] == pytest.approx(other.figures["miou"])
+
+
+@pytest.mark.parametrize(("lists", "part"), [(((0,), (3,), (4,)), "training"),
+                                             (((3,), (0,), (4,)), "val")])
+def test_lists_without_a_class_are_refused(tmp_path, lists, part):
+    made = [random_tile(f"lima_{number}_0", nodes=2, edges=0, side=64, targets=True)
+            for number in range(5)]
+    made[0].land_use[:] = UNKNOWN
+    tiles = TileDataset(write_compact(tmp_path / "tiles", made), image_size=64)
+    lists = [LabelledTiles(tiles, own, "land_use", 9) for own in lists]
+    with pytest.raises(TileError, match=f"no patch of the {part} tiles has a class"):
+        fit_patches(*lists, CLASSES * 3, ("image",), False, seed=0)

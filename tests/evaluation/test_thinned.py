@@ -53,7 +53,8 @@ def test_a_network_of_the_third_recipe_from_scratch(tiny, tmp_path, problem):
                     "recipe=plus", "image_encoder=test_vit", "neighbours=3", "epochs=1")
     assert (cfg.drop_objects, cfg.neighbours, cfg.augment) == (0.15, 3, "none")
     network = NetworkFile(made(cfg, tmp_path / "a") / "seed_0" / "best.safetensors")
-    assert network.build.items() >= {"neighbours": 3, "osm_layers": 2}.items()
+    assert network.build.items() >= {
+        "neighbours": 3, "placement": "coverage", "feed_forward": "residual"}.items()
     assert network.downstream().rose.osm_encoder.neighbours == 3
 
 

@@ -78,6 +78,15 @@ def test_outlines_are_drawn_where_graphs_have_them():
     assert drawn[1, 1].mean() == pytest.approx(raster().draw(graphs, (16, 9))[1, 1].mean())
 
 
+def test_a_tile_with_an_object_without_outline_is_drawn_by_boxes():
+    boxed = graphs_of([(BOXES["upright"], 1), (BOXES["turned"], 1)])
+    graphs = boxed.clone()
+    graphs.cover_index = torch.tensor([0])  # of the first object alone
+    graphs.cover_cell = torch.tensor([0], dtype=torch.int16)
+    graphs.cover_share = torch.tensor([255], dtype=torch.uint8)
+    assert torch.equal(raster().draw(graphs, GRID), raster().draw(boxed, GRID))
+
+
 def test_cities_with_other_codes_are_drawn_alike_and_unknown_tags_by_their_layer():
     here, there = (raster().draw(graphs_of([(BOXES["turned"], code)], city=city), GRID)
                    for city, code in (("lima", 1), ("rome", 0)))

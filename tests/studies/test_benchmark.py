@@ -12,6 +12,7 @@ import pytest
 import rasterio
 
 from datasets import TileDataset
+from models.network_file import NetworkFile
 from studies import benchmark, benchmark_plan, benchmark_runs
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
@@ -23,7 +24,7 @@ from tests.studies.tiny_city import SIDE, TILE, write_city
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
          "effort=0.01", "workers=1", "accelerator=cpu")
-ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,missing]",
+ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,totals,missing]",
          "tasks=[land_use,trees]")
 
 
@@ -114,6 +115,18 @@ def test_other_keys_are_refused_in_a_folder(made, city, capsys):
     assert "is of a run with other keys" in capsys.readouterr().err
 
 
+def test_other_keys_of_tiles_are_refused_in_a_folder(made, city, capsys):
+    with pytest.raises(SystemExit):
+        run(city, made, *ASKED, "block=2")
+    assert f"block=2: {made / 'tiles'} was made with block=3;" in capsys.readouterr().err
+
+
+def test_labels_that_no_fold_has_are_said(made, city, capsys):
+    with pytest.raises(SystemExit):
+        run(city, made, *ASKED, "rows=[fusion]", "parts=[main]", "labels=[100,2]")
+    assert "100 labels are left out: a fold has fewer tiles" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("overrides", "message"), [
     (["rows=[imag]"], r"rows=\[imag\]: there is no imag; choose among image, osm"),
     (["parts=[all]"], r"parts=\[all\]: there is no all; choose among baselines, main"),
@@ -122,6 +135,8 @@ def test_other_keys_are_refused_in_a_folder(made, city, capsys):
     (["seeds=[1,1]"], r"seeds=\[1,1\]: expected one or more different values"),
     (["rows=[fine]", "parts=[totals]"], r"no cell of the table has these rows"),
     (["learning=3"], r"learning"),
+    (["epochs=9"], r"epochs=9: the study sets epochs itself, from effort=; give that key"),
+    (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
 ])
 def test_impossible_keys(city, tmp_path, capsys, overrides, message):
     with pytest.raises(SystemExit):
@@ -155,6 +170,8 @@ def test_the_dataset_says_what_a_total_is(made):
     assert len(tiles) == SIDE**2
     assert tiles.counted("pop") is None
     assert tiles.counted("CO2") == TASKS["trees"].counted
+    trained = made / "runs/trees/fusion_pretrained_all/fold-1_seed-0/seed_0/best.safetensors"
+    assert NetworkFile(trained).head.counted == TASKS["trees"].counted
 
 
 def test_names_of_folders_are_names_of_cells():
@@ -163,6 +180,12 @@ def test_names_of_folders_are_names_of_cells():
     every = [*cells, *(other for cell in cells for other in measured_with(cell, ["25", ALL]))]
     assert [named(cell.task, cell.name) for cell in every] == every
     assert len({(cell.task, cell.name) for cell in every}) == len(every)
+
+
+@pytest.mark.parametrize("name", ["fusion_old", "fusion_pretrained_all_removed-half", "fusion_",
+                                  "fusion_pretrained_all_shifted-5_copy-2", "notes"])
+def test_other_folders_are_no_cells(name):
+    assert named("land_use", name) is None
 
 
 def test_models_of_most_labels_are_measured():

@@ -54,13 +54,14 @@ def write_objects(path: Path, raster: Path, count: int = 12, move: float = 0) ->
 
 def write_model(path: Path, problem: str = "segmentation", modality: str = "fusion",
                 tiles: dict | None = None, seed: int = 0, weight: float | None = None,
-                colours: tuple[str, ...] = (), **build) -> Path:
+                colours: tuple[str, ...] = (), counted: str = "", **build) -> Path:
     """A fine-tuned model with random weights, as an evaluation leaves it, or with one `weight`
     throughout its decoder; `build` goes to its Rose."""
     torch.manual_seed(seed)
     head = (SegmentationHead(modality, "linear", tuple(CLASSES), colours)
             if problem == "segmentation"
-            else RegressionHead(modality, "pop", TargetScale("standard", 100.0, 30.0)))
+            else RegressionHead(modality, "pop", TargetScale("standard", 100.0, 30.0),
+                                counted=counted))
     model = head.build(build_rose("test_vit", **build))
     torch.nn.init.normal_(next(model.decoder.parameters()), std=0.3)
     if weight is not None:

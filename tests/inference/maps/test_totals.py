@@ -112,6 +112,25 @@ def test_the_total_of_cut_tiles_is_given_apart(mapped):
                          "ground (3 of the tiles): there the model is least certain"]
 
 
+def test_a_total_is_called_what_the_dataset_counted(tmp_path):
+    model = write_model(tmp_path / "best.safetensors", "regression", counted="m3 of building")
+    raster = write_raster(tmp_path / "city.tif", noise(224, 448))
+    area = shapely.box(*gpd.GeoSeries.from_file(write_objects(tmp_path / "o.gpkg", raster)
+                                                ).total_bounds)
+    gpd.GeoDataFrame({"name": ["a"]}, geometry=[area], crs=rasterio.open(raster).crs).to_file(
+        tmp_path / "zones.gpkg")
+    out = predict(raster, model, tmp_path / "map", zones=tmp_path / "zones.gpkg")
+    record = json.loads((out / "scene.json").read_text())
+    tiles = gpd.read_file(out / "tiles.gpkg")
+    assert record["title"].startswith("M3 of building")
+    assert record["lines"][0] == f"{tiles.total.sum():,.3g} m3 of building on 2 tiles"
+    assert "m3 of building in 1 zones" in " ".join(record["lines"])
+    assert "total" in gpd.read_file(out / "zones.gpkg")
+    with rasterio.open(out / "totals.tif") as totals:
+        assert totals.tags()["UNIT"] == "m3 of building a tile"
+    assert not any(word in json.dumps(record).lower() for word in ("people", "population"))
+
+
 def test_tiles_lie_where_the_raster_has_them(mapped):
     raster, _, out = mapped
     tiles, totals = gpd.read_file(out / "tiles.gpkg"), pixels_of(out / "totals.tif")[0]
