@@ -275,7 +275,7 @@ class AblationConfig(CityStudyConfig):
     seeds: list[int] = in_asked([0, 1], "a run of each variant and fold for each; the one "
                                         "pretraining of a variant has the first",
                                 least=0, below=2**32, items=(1, 100))
-    pretrain_epochs: int = in_schedule(4, "epochs over all tiles, without labels", least=1,
+    pretrain_epochs: int = in_schedule(3, "epochs over all tiles, without labels", least=1,
                                        most=1_000_000)
     effort: float = in_schedule(0.25, "times the tiles that a training sees: 120 times the root "
                                       "of its list", above=0, most=1e6)

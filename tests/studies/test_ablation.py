@@ -17,7 +17,7 @@ from utils.errors import RoseError
 from utils.recipes import RECIPES
 
 SMALL = ("folds=3", "on=[2]", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]",
-         "pretrain_epochs=1", "effort=0.01", "workers=1", "accelerator=cpu")
+         "pretrain_epochs=1", "effort=0.08", "workers=1", "accelerator=cpu")
 ASKED = "variants=[plus,plus:osm_loss=features:drop_graphs=0,plus:lr=1e-4]"
 KEPT = dict(zip(COLUMNS, ("rose", "lr=3e-4", "scratch", "100", "1", "0", "0.2", "", "a loop"),
                 strict=True))
