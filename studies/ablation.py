@@ -37,7 +37,7 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
     from studies.ablation_runs import Ablation, check_variants
     from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
     from studies.benchmark_results import read_result
-    from studies.units import default_workers, in_words, run_units
+    from studies.units import account, default_workers, run_units
 
     check(cfg, rest, TRAININGS)
     begun = time.monotonic()
@@ -58,9 +58,7 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
     results = {cell: read_result(cell, ablation.out, [
         unit.folder for unit in units if unit.cells[0][0] == cell], seconds) for cell in cells}
     write_outputs(cfg, rest, city.name, variants, results, notes)
-    print("Time of all runs, those of earlier commands included: " + ", ".join(
-        f"{kind} {in_words(spent)}" for kind, spent in times.items())
-        + f". This command took {in_words(time.monotonic() - begun)}.")
+    print(account(times, begun))
 
 
 def check(cfg: AblationConfig, rest: list[str], trainings: tuple[str, ...]) -> None:

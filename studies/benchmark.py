@@ -39,7 +39,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
     from studies.benchmark_runs import Bench, base_config
-    from studies.units import default_workers, in_words, run_units
+    from studies.units import account, default_workers, run_units
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
     check_not_set(rest, _SET_HERE)
@@ -84,9 +84,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
     print("Drawing intervals, and comparing cells", flush=True)
     write_outputs(cfg, city, results, notes, times, workers)
-    print("\nTime of all runs, those of earlier commands included: " + ", ".join(
-        f"{kind} {in_words(spent)}" for kind, spent in times.items())
-        + f". This command took {in_words(time.monotonic() - begun)}.")
+    print(f"\n{account(times, begun)}")
 
 
 def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:

@@ -169,6 +169,13 @@ def loading(accelerator: str) -> str:
     return "null" if on_gpu(accelerator) else "0"
 
 
+def account(times: dict[str, float], begun: float) -> str:
+    """Return in words what `run_units` took by kind, and the command since `begun` (monotonic)."""
+    return ("Time of all runs, those of earlier commands included: " + ", ".join(
+        f"{kind} {in_words(spent)}" for kind, spent in times.items())
+        + f". This command took {in_words(time.monotonic() - begun)}.")
+
+
 def in_words(seconds: float) -> str:
     """Return a time as a reader wants it: 40 s, 12 min, 2 h 05 min."""
     if seconds < 100:
