@@ -81,8 +81,9 @@ def pretraining(settings: Settings) -> list[Case]:
     cases += [Case(f"Rose, {MIDDLE} nodes, {precision}, compiled",
                    partial(build, MIDDLE, precision, "compiled"), (PLAIN, OURS), memory=False)
               for precision in ("fp32", "bf16")]
-    return [*cases, Case(f"Rose, {MIDDLE} nodes, fp32, activations again",
-                         partial(build, MIDDLE, "fp32", "again"), (PLAIN, OURS))]
+    return [*cases, *(Case(f"Rose, {MIDDLE} nodes, fp32, {words}",
+                           partial(build, MIDDLE, "fp32", way), (PLAIN, OURS))
+                      for way, words in (("again", "activations again"), ("plus", "recipe=plus")))]
 
 
 def downstream(settings: Settings) -> list[Case]:
@@ -108,7 +109,8 @@ def our_plain_step(encoder: str, batch: int) -> Step:
 
 
 def pretraining_step(encoder: str, batch: int, nodes: int, precision: str, way: str = "") -> Step:
-    """Return a step of pretraining; `way`: "compiled", "again" (recompute activations), or ""."""
+    """Return a step of pretraining; `way`: "compiled", "again" (recompute activations), "plus"
+    (recipe=plus), or ""."""
     rose, images, graphs = rose_of(encoder, way), random_images(batch), random_graphs(batch, nodes)
     return training_step(rose, lambda: rose(images, graphs).loss, precision)
 
@@ -148,7 +150,7 @@ def timm_vit(encoder: str) -> nn.Module:
 @cache
 def rose_of(encoder: str, way: str = "") -> nn.Module:
     """Build one network for all steps of a kind: a process could not hold one for each."""
-    rose = build_rose(encoder)
+    rose = build_rose(encoder, recipe="plus" if way == "plus" else "rose")
     rose.checkpoint_activations = way == "again"
     if way == "compiled":
         from models.compiled import compile_network

@@ -84,6 +84,7 @@ class EvaluateConfig(MachineKeys):
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
+    patch_input: str | None = network_key("patch_input")
     placement: str | None = network_key("placement")
     feed_forward: str | None = network_key("feed_forward")
     relation_edges: bool | None = network_key("relation_edges")

@@ -17,6 +17,7 @@ from models.image_families import create_vit, normalisation_of, trained_parts
 from models.image_positions import Patches, Rotation, learned_code, rotary_table
 from models.image_weights import load_image_weights
 from models.linear import linear
+from models.patch_input import PatchStatistics
 from models.position import token_code
 from utils.errors import ModelError
 from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -39,6 +40,7 @@ class ImageEncoder(nn.Module):
         name: of models/registry.py, or a timm VisionTransformer or Eva.
         pretrained: load timm's weights, the patch projection included.
         weights: a file of trained weights (models/image_weights.py), loaded instead.
+        statistics: a token also hears of its patch's statistics (models/patch_input.py).
 
     Attributes:
         mean, std: the colours' mean and deviation (red, green, blue in 0..1) that images are
@@ -52,7 +54,8 @@ class ImageEncoder(nn.Module):
     """
 
     def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False,
-                 positions: str = "rose", weights: str | Path | None = None):
+                 positions: str = "rose", weights: str | Path | None = None,
+                 statistics: bool = False):
         super().__init__()
         if positions not in POSITIONS:
             raise ModelError(f"image_positions={positions}: choose one of {', '.join(POSITIONS)}")
@@ -75,6 +78,9 @@ class ImageEncoder(nn.Module):
             self._positioned = 0
             self.norm = nn.LayerNorm(self.width)
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
+        self.statistics = PatchStatistics(
+            self.width, self.patch,
+            pretrained or weights is not None) if statistics else None
         self.checkpoint_activations = False
 
     def initialise(self, keep_patch_projection: bool) -> None:
@@ -118,6 +124,8 @@ class ImageEncoder(nn.Module):
         projection = self.patch_embed.proj
         weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [D, p * p * 3], channel last
         tokens = self.patch_embed.norm(linear(pixels, weight, projection.bias))         # [B, L, D]
+        if self.statistics is not None:
+            tokens = tokens + self.statistics(pixels)
         if self.positions == "rose":
             tokens = tokens + token_code(self.width, grid, pixels.device)[1:]
         elif self.pos_embed is not None:

@@ -34,8 +34,8 @@ FUSION_TEMPERATURE = 0.5
 COVERED = 16  # how much a node that covers a patch counts there in the fine fusion, beside 1
 # the keys of a recipe that concern the network
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
-              "placement", "feed_forward", "image_target", "osm_loss", "contrast", "neighbours",
-              "osm_layers")
+              "patch_input", "placement", "feed_forward", "image_target", "osm_loss", "contrast",
+              "neighbours", "osm_layers")
 
 
 class Encoded(NamedTuple):
@@ -58,8 +58,9 @@ class Rose(nn.Module):
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
-        osm_norm_scope, node_mask_scope, relation_edges, fine_input, placement, feed_forward,
-            image_target, osm_loss, contrast, neighbours, osm_layers: see `utils.recipes.Recipe`.
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input, patch_input, placement,
+            feed_forward, image_target, osm_loss, contrast, neighbours, osm_layers: see
+            `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -82,6 +83,7 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
+        patch_input: str = "pixels",
         placement: str = "tile",
         feed_forward: str = "linear",
         image_target: str = "pixels",
@@ -108,16 +110,17 @@ class Rose(nn.Module):
         }
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
-        self.build |= stated_keys(placement=placement, feed_forward=feed_forward,
-                                  image_target=image_target, osm_loss=osm_loss, contrast=contrast,
-                                  neighbours=neighbours, osm_layers=osm_layers)
+        self.build |= stated_keys(patch_input=patch_input, placement=placement,
+                                  feed_forward=feed_forward, image_target=image_target,
+                                  osm_loss=osm_loss, contrast=contrast, neighbours=neighbours,
+                                  osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
         self.placement, self.image_target, self.osm_loss = placement, image_target, osm_loss
 
         self.image_encoder = ImageEncoder(image_encoder, pretrained,
                                           self.build.get("image_positions", "rose"),
-                                          image_weights)
+                                          image_weights, patch_input == "statistics")
         self._settle_normalisation(image_mean, image_std)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges,
                                       neighbours, osm_layers)

@@ -17,7 +17,7 @@ continues after a stop; with more variants, folds or seeds it adds them.
 import time
 from pathlib import Path
 
-from studies.command import alone, check_labels, check_several
+from studies.command import alone, check_among, check_labels, check_several
 from studies.keys import ABLATION, AblationConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
@@ -63,12 +63,10 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
 
 def check(cfg: AblationConfig, rest: list[str], trainings: tuple[str, ...]) -> None:
     """Raise ConfigError for a key that lists what is not there, or that the study sets itself."""
-    for key in ("seeds", "on", "trainings"):
+    for key in ("seeds", "on"):
         check_several(key, getattr(cfg, key))
     check_labels(cfg.labels)
-    if wrong := [name for name in cfg.trainings if name not in trainings]:
-        raise ConfigError(f"trainings=[{','.join(cfg.trainings)}]: there is no {wrong[0]}; choose "
-                          f"among {', '.join(trainings)}")
+    check_among("trainings", cfg.trainings, trainings)
     if max(cfg.on) > cfg.folds:
         raise ConfigError(f"on=[{','.join(map(str, cfg.on))}]: there is no fold {max(cfg.on)} of "
                           f"folds={cfg.folds}; choose among 1 to {cfg.folds}")

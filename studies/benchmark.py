@@ -17,7 +17,7 @@ only reads what is finished: with more seeds or parts it adds them.
 import time
 from pathlib import Path
 
-from studies.command import alone, check_labels, check_not_set, check_several
+from studies.command import alone, check_among, check_labels, check_not_set, check_several
 from studies.keys import BENCHMARK, BenchmarkConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
@@ -92,13 +92,8 @@ def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:
     check_several("seeds", cfg.seeds)
     check_labels(cfg.labels)
     for key, allowed in choices.items():
-        values = getattr(cfg, key)
-        if values is None:
-            continue
-        check_several(key, values)
-        if wrong := [value for value in values if value not in allowed]:
-            raise ConfigError(f"{key}=[{','.join(values)}]: there is no {wrong[0]}; choose among "
-                              f"{', '.join(allowed)}")
+        if getattr(cfg, key) is not None:
+            check_among(key, getattr(cfg, key), allowed)
 
 
 if __name__ == "__main__":

@@ -232,11 +232,11 @@ def _are_rivals(cell: Cell, other: Cell) -> bool:
     if cell.labels != other.labels or cell == other:
         return False
     alike = replace(cell, row="") == replace(other, row="")
-    if cell.row in ("plus", "fusion", "fine") and cell.training == FULLY:
+    if cell.row in ("plus", "fusion", "fine", "plus_fine") and cell.training == FULLY:
         baseline = ROWS[other.row].statistics and cell == replace(
             cell, trained_with_removal=0.0, text="hash")
         rows = {"plus": {*ROWS}, "fusion": {"image", "osm", "image_osm_raster"},
-                "fine": {"fusion"}}[cell.row]
+                "fine": {"fusion"}, "plus_fine": {"plus", "plus_image"}}[cell.row]
         if (alike or baseline) and other.row in rows:
             return True
     if cell.training == FULLY and other == replace(cell, training=SCRATCH):

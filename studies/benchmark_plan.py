@@ -83,6 +83,7 @@ ROWS = {
     "fusion": Row("Rose's global fusion", "fusion"),
     "fine": Row("Rose's fine fusion", "fine"),
     "plus": Row("the fusion of recipe=plus", "fusion", "plus"),
+    "plus_fine": Row("the fine fusion of recipe=plus", "fine", "plus"),
     "plus_image": Row("the image encoder of recipe=plus alone", "image", "plus"),
     "patch_mlp": Row("an MLP of patches' colours and OSM tags", "image",
                      statistics=("image", "osm"), hidden=True),
@@ -169,7 +170,7 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(TOTALS, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
         Group(LAND_USE, (*CURVE, "fine"), ("100", ALL)),
-        Group(LAND_USE, ("osm", "osm_raster", "plus_image"), (ALL,)),
+        Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_fine"), (ALL,)),
         Group(LAND_USE, ("osm", "osm_raster", "plus_image"), ("100",), seeds=1)),
     "labels": (
         Group(LAND_USE, CURVE, ("25",)),

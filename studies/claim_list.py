@@ -16,7 +16,7 @@ FUSION, FINE, IMAGE = "FUSION", "FINE", "IMAGE"
 # recipe -> its rows, the first of those named that a benchmark has
 RECIPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "rose": {FUSION: ("fusion",), FINE: ("fine",), IMAGE: ("image",)},
-    "plus": {FUSION: ("plus",), FINE: (), IMAGE: ("plus_image", "image")},
+    "plus": {FUSION: ("plus",), FINE: ("plus_fine",), IMAGE: ("plus_image", "image")},
 }
 # (what is measured, title, case, by how much it exceeds 1, the share of chance; an aim)
 OWN_PLACE = (

@@ -109,6 +109,14 @@ def check_several(key: str, values: Sequence[Any]) -> None:
         raise ConfigError(f"{key}={_listed(values)}: expected one or more different values")
 
 
+def check_among(key: str, values: Sequence[str], allowed: Sequence[str]) -> None:
+    """Raise ConfigError unless there are values, all different and all allowed."""
+    check_several(key, values)
+    if wrong := [value for value in values if value not in allowed]:
+        raise ConfigError(f"{key}={_listed(values)}: there is no {wrong[0]}; choose among "
+                          f"{', '.join(allowed)}")
+
+
 def check_labels(labels: Sequence[str]) -> None:
     """Raise ConfigError unless all are numbers of tiles, or all."""
     check_several("labels", labels)
@@ -120,11 +128,7 @@ def check_labels(labels: Sequence[str]) -> None:
 
 def check_modes(modes: Sequence[str]) -> None:
     """Raise ConfigError for a mode that an evaluation does not have."""
-    check_several("modes", modes)
-    wrong = [mode for mode in modes if mode not in MODES]
-    if wrong:
-        raise ConfigError(f"modes={_listed(modes)}: no mode {wrong[0]}; choose among "
-                          f"{', '.join(MODES)}")
+    check_among("modes", modes, MODES)
 
 
 def _listed(values: Sequence[Any]) -> str:

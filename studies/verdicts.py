@@ -95,7 +95,7 @@ def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
     if a is None or None in rivals:
         return None
     figure = benchmark.results[a].score
-    b = max(rivals, key=value)
+    b = max(rivals, key=lambda cell: (not math.isnan(value(cell)), value(cell)))
     paired = difference(benchmark.results, a, b)
     less, interval = value(a) - value(b), None
     if paired:

@@ -360,7 +360,7 @@ def refusal(study, capsys, name: str, *overrides: str) -> str:
     ("missing_osm", ["train_file=none.txt"], "modality=image, remove_ratio=0: .*none.txt: "
                                              "missing, expected a list of tiles"),
     ("label_efficiency", ["modes=[linear,probe]"],
-     r"modes=\[linear,probe\]: no mode probe; choose among finetune, linear, knn, scratch"),
+     r"modes=\[linear,probe\]: there is no probe; choose among finetune, linear, knn, scratch"),
     ("label_efficiency", ["train_files=[osm-train2.txt,none.txt]"],
      r"none.txt: missing, expected a list of tiles.*train_files="),
     ("label_efficiency", ["train_files=[osm-train2.txt,osm-train2.txt]"],
