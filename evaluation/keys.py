@@ -87,6 +87,7 @@ class EvaluateConfig(MachineKeys):
     patch_input: str | None = network_key("patch_input")
     placement: str | None = network_key("placement")
     feed_forward: str | None = network_key("feed_forward")
+    image_skip: bool | None = network_key("image_skip")
     relation_edges: bool | None = network_key("relation_edges")
     neighbours: int | None = network_key("neighbours")
     osm_layers: int | None = network_key("osm_layers")

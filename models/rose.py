@@ -34,8 +34,8 @@ FUSION_TEMPERATURE = 0.5
 COVERED = 16  # how much a node that covers a patch counts there in the fine fusion, beside 1
 # the keys of a recipe that concern the network
 MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
-              "patch_input", "placement", "feed_forward", "image_target", "osm_loss", "contrast",
-              "neighbours", "osm_layers")
+              "patch_input", "placement", "feed_forward", "image_skip", "image_target",
+              "osm_loss", "contrast", "neighbours", "osm_layers")
 
 
 class Encoded(NamedTuple):
@@ -59,8 +59,8 @@ class Rose(nn.Module):
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
         osm_norm_scope, node_mask_scope, relation_edges, fine_input, patch_input, placement,
-            feed_forward, image_target, osm_loss, contrast, neighbours, osm_layers: see
-            `utils.recipes.Recipe`.
+            feed_forward, image_skip, image_target, osm_loss, contrast, neighbours, osm_layers:
+            see `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -86,6 +86,7 @@ class Rose(nn.Module):
         patch_input: str = "pixels",
         placement: str = "tile",
         feed_forward: str = "linear",
+        image_skip: bool = False,
         image_target: str = "pixels",
         osm_loss: str = "features",
         contrast: float = 0.0,
@@ -111,12 +112,13 @@ class Rose(nn.Module):
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
         self.build |= stated_keys(patch_input=patch_input, placement=placement,
-                                  feed_forward=feed_forward, image_target=image_target,
-                                  osm_loss=osm_loss, contrast=contrast, neighbours=neighbours,
-                                  osm_layers=osm_layers)
+                                  feed_forward=feed_forward, image_skip=image_skip,
+                                  image_target=image_target, osm_loss=osm_loss, contrast=contrast,
+                                  neighbours=neighbours, osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
-        self.placement, self.image_target, self.osm_loss = placement, image_target, osm_loss
+        self.placement, self.image_skip = placement, image_skip
+        self.image_target, self.osm_loss = image_target, osm_loss
 
         self.image_encoder = ImageEncoder(image_encoder, pretrained,
                                           self.build.get("image_positions", "rose"),
@@ -257,7 +259,8 @@ class Rose(nn.Module):
         return nodes, self.osm_encoder.read_out(nodes, graphs)
 
     def fuse(self, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
-        """Return the RS-OSM representation (method: two fusions).
+        """Return the RS-OSM representation (method: two fusions); with `image_skip`, its sum with the
+        image tokens.
 
         Args:
             mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token.
@@ -285,13 +288,15 @@ class Rose(nn.Module):
             token = self.graph_token_proj(encoded.readout)[:, None]                     # [B, 1, D]
             positions = token_code(self.width, grid, images.device)
             placed = self._placed(encoded.nodes, graphs, self._shares(graphs, grid))
-            return self.image_block(token, tokens, token, positions, placed=placed)[1]
+            fused = self.image_block(token, tokens, token, positions, placed=placed)[1]
+            return fused + encoded.tokens if self.image_skip else fused
         patches = tokens[:, 1:]                                                         # [B, L, D]
         if self.fine_input == "double":
             patches = self.token_proj(patches)
         weights = self.nearness(graphs, grid)                                           # [N, L]
-        return self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
-                                   NodePadding(graphs.batch, len(images)))
+        fused = self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
+                                    NodePadding(graphs.batch, len(images)))
+        return fused + encoded.tokens[:, 1:] if self.image_skip else fused
 
     def placed_message(self, graphs: Batch, grid: tuple[int, int]) -> Tensor | None:
         """Return [B, L, D], what the objects that cover a patch add to its token in the global

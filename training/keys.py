@@ -152,6 +152,7 @@ class TrainConfig(MachineKeys):
     patch_input: str = recipe_key("patch_input", section="network")
     placement: str = recipe_key("placement", section="network")
     feed_forward: str = recipe_key("feed_forward", section="network")
+    image_skip: bool = recipe_key("image_skip", section="network")
     image_target: str = recipe_key("image_target", section="network")
     osm_loss: str = recipe_key("osm_loss", section="network")
     contrast: float = recipe_key("contrast", section="network")

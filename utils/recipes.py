@@ -41,6 +41,8 @@ class Recipe:
             the objects that cover it say.
         feed_forward: what the image block ends with: one linear map, or (plus) the two of a
             transformer, which can combine what image and objects say.
+        image_skip: the fusion's output is the block's alone, or (plus) its sum with the image
+            tokens.
         image_target: what masked patches are reconstructed to: pixels; patch_norm (plus): pixels
             normalised in each patch; latent: tokens of a momentum encoder.
         osm_loss: one squared error over all features of a node, or (plus) one loss for each group
@@ -65,6 +67,7 @@ class Recipe:
     patch_input: str = key("pixels", choices=("pixels", "statistics"))
     placement: str = key("tile", choices=("tile", "coverage"))
     feed_forward: str = key("linear", choices=("linear", "residual"))
+    image_skip: bool = key(False)
     image_target: str = key("pixels", choices=("pixels", "patch_norm", "latent"))
     osm_loss: str = key("features", choices=("features", "groups"))
     contrast: float = key(0.0, least=0, most=1000)
@@ -82,7 +85,7 @@ RECIPES = {
         relation_edges=False, protocol="release", fine_input="double",
     ),
     "plus": Recipe(
-        patch_input="statistics", placement="coverage", feed_forward="residual",
+        patch_input="statistics", placement="coverage", feed_forward="residual", image_skip=True,
         image_target="patch_norm", osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
     ),
 }
