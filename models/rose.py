@@ -259,8 +259,8 @@ class Rose(nn.Module):
         return nodes, self.osm_encoder.read_out(nodes, graphs)
 
     def fuse(self, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
-        """Return the RS-OSM representation (method: two fusions); with `image_skip`, its sum with the
-        image tokens.
+        """Return the RS-OSM representation (method: two fusions), with image_skip plus the image
+        tokens.
 
         Args:
             mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token.

@@ -61,6 +61,28 @@ def test_hidden_patches_are_reconstructed_from_the_objects_on_them(keys):
     torch.testing.assert_close(out.image_pred, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize(("mode", "first"), [("global", 0), ("fine", 1)])
+def test_with_the_skip_the_image_tokens_are_added_to_the_fusion(mode, first):
+    images, graphs = random_images(3), random_graphs(COUNTS)
+    rose, skipping = network(), network(image_skip=True)
+    torch.testing.assert_close(
+        skipping.fuse(images, graphs, mode),
+        rose.fuse(images, graphs, mode) + rose.encode_image(images)[:, first:])
+
+
+def test_the_skip_is_not_seen_by_pretraining_and_stated_by_a_file(tmp_path):
+    images, graphs = random_images(3), random_graphs(COUNTS)
+    losses = []
+    for keys in ({}, {"image_skip": True}):
+        rose = network(**keys)
+        torch.manual_seed(1)
+        losses.append(rose(images, graphs).loss)
+    assert losses[0] == losses[1]
+    save_rose(tmp_path / "rose.safetensors", rose)
+    assert load_rose(tmp_path / "rose.safetensors").image_skip
+    assert not load_rose(tmp_path / "rose.safetensors", image_skip=False).image_skip
+
+
 def test_the_feed_forward_is_a_transformers():
     rose = network(feed_forward="residual")
     mlp, x = rose.image_block.mlp, torch.randn(2, 7, rose.width)
