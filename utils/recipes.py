@@ -35,8 +35,8 @@ class Recipe:
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
             or (release) twice.
-        patch_input: what an image token is made of: the pixels of its patch, or (plus) also their
-            statistics, how much and how finely its colours vary.
+        patch_input: what an image token is made of: the pixels of its patch, or also their statistics,
+            how much and how finely its colours vary.
         placement: all patches of a tile receive the same of OSM, or (plus) each patch also what
             the objects that cover it say.
         feed_forward: what the image block ends with: one linear map, or (plus) the two of a
@@ -85,7 +85,7 @@ RECIPES = {
         relation_edges=False, protocol="release", fine_input="double",
     ),
     "plus": Recipe(
-        patch_input="statistics", placement="coverage", feed_forward="residual", image_skip=True,
+        placement="coverage", feed_forward="residual", image_skip=True,
         image_target="patch_norm", osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
     ),
 }
