@@ -35,8 +35,8 @@ class Recipe:
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
             or (release) twice.
-        patch_input: what an image token is made of: the pixels of its patch, or also their statistics,
-            how much and how finely its colours vary.
+        patch_input: what an image token is made of: the pixels of its patch, or also their
+            statistics, how much and how finely its colours vary.
         placement: all patches of a tile receive the same of OSM, or (plus) each patch also what
             the objects that cover it say.
         feed_forward: what the image block ends with: one linear map, or (plus) the two of a
