@@ -4,7 +4,7 @@ from pathlib import Path
 
 from reports.blocks import Block, Section, drawn, settings, table
 from reports.evaluation import RESULTS
-from reports.markup import element
+from reports.markup import element, prose
 from reports.read import json_object, reading
 from reports.study import holds
 from utils.contents import Anything, Fields, InnerPath, Items, Table, Text
@@ -29,10 +29,10 @@ def benchmark_section(folder: Path, page: Path, report: str) -> Section:
                   for each in record["tables"]]
         curves = [drawn(folder, name, _caption(name), f"{_caption(name)}.")
                   for name in record["figures"]]
-        blocks[1:1] = [Block("Drawn", curves)] if curves else []
+        blocks[1:1] = [Block("Curves", curves)] if curves else []
         blocks.append(Block("What was asked", [settings(record["config"], "All keys")]))
-    return Section("Benchmark", f"Benchmark: {record['benchmark']}", folder, record["head"], [],
-                   blocks)
+    return Section("Benchmark", f"Benchmark: {record['benchmark']}", folder,
+                   [*map(prose, record["head"])], [], blocks)
 
 
 def _caption(name: str) -> str:

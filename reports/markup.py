@@ -33,6 +33,12 @@ def joined(children: Iterable[Any]) -> Markup:
     return Markup("".join(_escaped(child) for child in children))
 
 
+def prose(text: str) -> Markup:
+    """Return a line of Markdown with its `code`."""
+    return joined(element("code", part) if number % 2 else part
+                  for number, part in enumerate(text.split("`")))
+
+
 def script_json(value: Any, **attributes: Any) -> Markup:
     """Return data for a page's scripts in a script element, which no data can end early."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"),

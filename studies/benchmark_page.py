@@ -90,7 +90,7 @@ def _head(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequence[str
         "is the mean over folds and seeds (some cells have the first seed alone, see the runs in "
         "results.csv)" + (f", in brackets its 95 % interval: {how}." if how
                                               else ".")
-        + " Labels are the training tiles with labels.",
+        + " Labels: how many training tiles have labels.",
         "Pretraining is transductive, as in the paper: it saw the images and OSM objects of all "
         "tiles, those of test included, and no label. All trainings of a task on as many labels "
         "see as many tiles, whatever the model (studies/benchmark_plan.py).",
