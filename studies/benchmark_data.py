@@ -101,8 +101,7 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
     if (root / "cities" / city.name / "meta.json").is_file() and record.is_file():
         made = read_json(record, _RECORD, removal(root), RoseError)
         before, keys_before = made["sources"], made.get("keys", {})
-        changed = [name for name in sources.keys() | before.keys()
-                   if before.get(name) != sources.get(name)]
+        changed = [name for name, state in sources.items() if before.get(name) != state]
         if changed:
             raise RoseError(f"{min(changed)}: is not as it was, or not asked for, when {root} was "
                             "made, expected the same files; name another out=, or remove that "

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,27 @@ def test_other_keys_of_tiles_are_refused_in_a_folder(made, city, capsys):
     with pytest.raises(SystemExit):
         run(city, made, *ASKED, "block=2")
     assert f"block=2: {made / 'tiles'} was made with block=3;" in capsys.readouterr().err
+
+
+def test_fewer_tasks_use_the_tiles_that_are_there(made, city, tmp_path, monkeypatch):
+    shutil.copytree(made, tmp_path / "out")
+    monkeypatch.setattr(benchmark_runs.Unit, "work", lambda unit: pytest.fail(unit.name))
+    run(city, tmp_path / "out", *ASKED[:2], "tasks=[trees]")
+    assert {row["task"] for row in rows_of(tmp_path / "out")} == {"trees"}
+
+
+def test_more_tasks_and_changed_files_are_refused_in_a_folder(made, city, capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        run(city, made, "tasks=[land_use,building_volume]")
+    assert "building_volume.tif: is not as it was, or not asked for" in capsys.readouterr().err
+    other = tmp_path / city.name
+    shutil.copytree(city, other, copy_function=shutil.copyfile)  # of a later time
+    shutil.copytree(made, tmp_path / "out")
+    record = tmp_path / "out" / "tiles" / "city.json"
+    record.write_text(record.read_text().replace(str(city), str(other)))
+    with pytest.raises(SystemExit):
+        run(other, tmp_path / "out", *ASKED)
+    assert "is not as it was" in capsys.readouterr().err
 
 
 def test_labels_that_no_fold_has_are_said(made, city, capsys):
