@@ -1,8 +1,10 @@
 """The claims: verdicts, the rows they compare, the table in a page, and what is refused."""
 
 import csv
+import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,10 +13,19 @@ from evaluation.tallies import TALLIES, Tallies, write_tallies
 from studies import claims
 from studies.association import attention_runs
 from studies.benchmark_plan import SCRATCH, Cell
-from studies.claim_list import LAND_USE, VOLUME
+from studies.claim_list import LAND_USE, VOLUME, Claim
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
-from studies.verdicts import CHANCE, FAILS, HOLDS, UNKNOWN, read_benchmark, verdict_of, verdicts
+from studies.verdicts import (
+    CHANCE,
+    FAILS,
+    HOLDS,
+    UNKNOWN,
+    Benchmark,
+    read_benchmark,
+    verdict_of,
+    verdicts,
+)
 from tests.evaluation.tallying import estimated, names_of, segmented
 from utils.outputs import write_csv, write_json
 
@@ -126,6 +137,20 @@ def test_claims_compare_the_rows_they_name(folder):
     assert (plus.a, plus.b) == ("plus", "image")         # no row plus_image here
     assert not any(title == "plus beats the paper's fusion" and recipe == "rose"
                    for recipe, title, *_ in judged)
+
+
+@pytest.mark.parametrize("order", [("image", "osm"), ("osm", "image")])
+def test_a_rival_without_a_figure_is_not_the_best(order):
+    def result(value):
+        return SimpleNamespace(samples={}, score="miou", runs=[], spread={"miou": (value, 0.0)})
+
+    a, *rivals = (Cell(LAND_USE, row) for row in ("fusion", *order))
+    results = {Cell(LAND_USE, row): result(value)
+               for row, value in (("fusion", 0.5), ("image", math.nan), ("osm", 0.2))}
+    judged, = verdicts(Benchmark("lima", results),
+                       [Claim("is better", a, tuple(rivals), recipes=("rose",))])
+    assert (judged.b, judged.verdict) == ("osm", UNKNOWN)
+    assert judged.difference == pytest.approx(0.3)
 
 
 def run(*arguments: str) -> None:
