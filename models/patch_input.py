@@ -33,15 +33,10 @@ class PatchStatistics(nn.Module):
 
     def __init__(self, width: int, patch: int, silent: bool):
         super().__init__()
-        self.patch, self.silent = patch, silent
+        self.patch = patch
         self.proj = Linear(FEATURES, width)
-        self.initialise()
-
-    def initialise(self) -> None:
-        nn.init.xavier_uniform_(self.proj.weight)
+        (nn.init.zeros_ if silent else nn.init.xavier_uniform_)(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
-        if self.silent:
-            nn.init.zeros_(self.proj.weight)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return [B, L, D] of normalised pixels [B, L, p * p * 3]."""

@@ -289,14 +289,14 @@ class Rose(nn.Module):
             positions = token_code(self.width, grid, images.device)
             placed = self._placed(encoded.nodes, graphs, self._shares(graphs, grid))
             fused = self.image_block(token, tokens, token, positions, placed=placed)[1]
-            return fused + encoded.tokens if self.image_skip else fused
-        patches = tokens[:, 1:]                                                         # [B, L, D]
-        if self.fine_input == "double":
-            patches = self.token_proj(patches)
-        weights = self.nearness(graphs, grid)                                           # [N, L]
-        fused = self.osm_block.fuse(patches, self.node_proj(encoded.nodes), weights,
-                                    NodePadding(graphs.batch, len(images)))
-        return fused + encoded.tokens[:, 1:] if self.image_skip else fused
+        else:
+            patches = tokens[:, 1:]                                                     # [B, L, D]
+            if self.fine_input == "double":
+                patches = self.token_proj(patches)
+            fused = self.osm_block.fuse(patches, self.node_proj(encoded.nodes),
+                                        self.nearness(graphs, grid),
+                                        NodePadding(graphs.batch, len(images)))
+        return fused + encoded.tokens[:, -fused.shape[1]:] if self.image_skip else fused
 
     def placed_message(self, graphs: Batch, grid: tuple[int, int]) -> Tensor | None:
         """Return [B, L, D], what the objects that cover a patch add to its token in the global

@@ -140,6 +140,4 @@ def _compared(results: Results, cell: Cell, reference: Cell | None) -> tuple[str
 
 
 def _signed(each: Difference) -> str:
-    low, high = each.interval
-    words = f"{each.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"**{words}**" if each.real else words
+    return f"**{each.in_words}**" if each.real else each.in_words

@@ -212,10 +212,8 @@ def _difference_tables(results: Results) -> Tables:
             rivals = [other for other in cells if _are_rivals(cell, other)]
             for other in rivals:
                 if each := difference(results, cell, other):
-                    low, high = (f"{end:+.3f}" for end in each.interval)
                     rows.append([cell.labels, _model(cell), _model(other),
-                                 f"{each.difference:+.3f} [{low}, {high}]",
-                                 "yes" if each.real else "no"])
+                                 each.in_words, "yes" if each.real else "no"])
         if rows:
             score = label_of(TASKS[task].score)
             tables.append({

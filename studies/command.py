@@ -9,7 +9,7 @@ from typing import Any
 
 from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
 from models.registry import MODALITIES
-from studies.keys import MODES, StudyConfig
+from studies.keys import StudyConfig
 from utils.cli.compose import read
 from utils.cli.program import Program
 from utils.config import choices_of
@@ -124,11 +124,6 @@ def check_labels(labels: Sequence[str]) -> None:
             count.isdecimal() and 0 < int(count) < 10**9)]:
         raise ConfigError(f"labels=[{','.join(labels)}]: {wrong[0]} is no number of tiles, "
                           "expected numbers such as 25, or all")
-
-
-def check_modes(modes: Sequence[str]) -> None:
-    """Raise ConfigError for a mode that an evaluation does not have."""
-    check_among("modes", modes, MODES)
 
 
 def _listed(values: Sequence[Any]) -> str:

@@ -43,6 +43,12 @@ class Difference:
         return not self.interval[0] <= 0 <= self.interval[1]
 
     @property
+    def in_words(self) -> str:
+        """The difference and its interval in three decimals, with signs."""
+        low, high = self.interval
+        return f"{self.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+    @property
     def record(self) -> dict[str, Any]:
         """What results.json says of it."""
         return {**asdict(self), "real": self.real}

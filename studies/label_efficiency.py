@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from evaluation.keys import EvaluateConfig
-from studies.command import IN_WORDS, alone, base_config, check_modes, check_several
-from studies.keys import LABEL_EFFICIENCY, LabelEfficiencyConfig
+from studies.command import IN_WORDS, alone, base_config, check_among, check_several
+from studies.keys import LABEL_EFFICIENCY, MODES, LabelEfficiencyConfig
 from utils.cli.command import command
 from utils.errors import TileError
 
@@ -26,7 +26,7 @@ LISTS = "osm-train*.txt"
 @command(LABEL_EFFICIENCY)
 @alone
 def main(cfg: LabelEfficiencyConfig, rest: list[str]) -> None:
-    check_modes(cfg.modes)
+    check_among("modes", cfg.modes, MODES)
     base = base_config(cfg, rest, {"mode": "modes", "train_file": "train_files"})
     # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.grid import Cell, checked, over_folds, run_cells
