@@ -22,9 +22,9 @@ from datasets.prepare.pipeline import prepare_tiles
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
-from utils.contents import Anything, Fields, Items, Table, Whole, read_json
+from utils.contents import Anything, Fields, Table, Text, read_json
 from utils.errors import ConfigError, PrepareError, RoseError
-from utils.files import replacing, states
+from utils.files import checksums, replacing
 from utils.outputs import write_json
 from utils.remedies import removal
 
@@ -32,7 +32,7 @@ HIGH = 2.5                # metres above ground from which vegetation is high
 NO_DATA = -1.0
 RECORD = "city.json"      # of a dataset: the files that it was made from, as they were, and keys
 HIGH_GROUND = "high_ground.tif"
-_RECORD = Fields({"sources": Table(Items([Whole(), Whole()]))}, {"keys": Table(Anything())})
+_RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything())})
 _KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
 _VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp")
@@ -94,7 +94,8 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
             made with other keys.
     """
     used = {"ortho", "osm", *(TASKS[name].file for name in city.tasks)}
-    sources = states(path for name, path in city.files.items() if name in used)
+    sources = {file["file"]: file["sha256"] for file in checksums(
+        path for name, path in city.files.items() if name in used)}
     record = root / RECORD
     keys = json.loads(json.dumps({name: getattr(cfg, name) for name in _KEYS}))
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
@@ -103,9 +104,9 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
         before, keys_before = made["sources"], made.get("keys", {})
         changed = [name for name, state in sources.items() if before.get(name) != state]
         if changed:
-            raise RoseError(f"{min(changed)}: is not as it was, or not asked for, when {root} was "
-                            "made, expected the same files; name another out=, or remove that "
-                            "folder")
+            raise RoseError(f"{city.folder / min(changed)}: is not as it was, or not asked for, "
+                            f"when {root} was made, expected the same files; name another out=, "
+                            "or remove that folder")
         if other := [name for name, value in keys.items()
                      if keys_before.get(name, value) != value]:
             raise RoseError(f"{other[0]}={keys[other[0]]}: {root} was made with {other[0]}="

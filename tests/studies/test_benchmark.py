@@ -133,14 +133,20 @@ def test_more_tasks_and_changed_files_are_refused_in_a_folder(made, city, capsys
     with pytest.raises(SystemExit):
         run(city, made, "tasks=[land_use,building_volume]")
     assert "building_volume.tif: is not as it was, or not asked for" in capsys.readouterr().err
-    other = tmp_path / city.name
-    shutil.copytree(city, other, copy_function=shutil.copyfile)  # of a later time
-    shutil.copytree(made, tmp_path / "out")
-    record = tmp_path / "out" / "tiles" / "city.json"
-    record.write_text(record.read_text().replace(str(city), str(other)))
+    other = shutil.copytree(city, tmp_path / city.name)
+    with (other / "ortho.tif").open("ab") as file:
+        file.write(b" ")
     with pytest.raises(SystemExit):
-        run(other, tmp_path / "out", *ASKED)
-    assert "is not as it was" in capsys.readouterr().err
+        run(other, made, *ASKED)
+    assert f"{other / 'ortho.tif'}: is not as it was" in capsys.readouterr().err
+
+
+def test_a_copy_of_the_raw_files_serves_as_well(made, city, tmp_path, monkeypatch):
+    other = shutil.copytree(city, tmp_path / city.name, copy_function=shutil.copyfile)  # later
+    shutil.copytree(made, tmp_path / "out")
+    monkeypatch.setattr(benchmark_runs.Unit, "work", lambda unit: pytest.fail(unit.name))
+    run(other, tmp_path / "out", *ASKED)
+    assert rows_of(tmp_path / "out") == rows_of(made)
 
 
 def test_labels_that_no_fold_has_are_said(made, city, capsys):
