@@ -84,7 +84,6 @@ class EvaluateConfig(MachineKeys):
                                             section="network")
     fine_input: str | None = recipe_key("fine_input", None, "null: as in pretraining",
                                         section="network")
-    patch_input: str | None = network_key("patch_input")
     placement: str | None = network_key("placement")
     feed_forward: str | None = network_key("feed_forward")
     image_skip: bool | None = network_key("image_skip")
@@ -103,6 +102,8 @@ class EvaluateConfig(MachineKeys):
     freeze: str = freeze_key(in_trained)
     drop_objects: float = recipe_key("drop_objects", section="what is trained")
     drop_graphs: float = recipe_key("drop_graphs", section="what is trained")
+    patch_input: str = recipe_key("patch_input", section="what is trained")
+    draw_objects: bool = recipe_key("draw_objects", section="what is trained")
     augment: str = in_trained("none", "aligned: crop, flip and colours of the training tiles, "
                                       "objects and labels with the image; no crop where totals "
                                       "are learned", choices=("none", "aligned"))
@@ -152,6 +153,7 @@ class SegmentationConfig(EvaluateConfig):
                                          "ones more; *_raster: objects drawn as an image",
                                choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens", choices=decoder_names)
+    class_weights: str = recipe_key("class_weights", section="what is trained")
     classes: list[str] | None = in_trained(None, "other names for the dataset's classes, in the "
                                                  "order of the labels' values; null: as the "
                                                  "dataset says, else the nine of land use",

@@ -49,6 +49,7 @@ class Segmentation:
             the scale of a regression is fitted by `learn`.
         record: entries of its own in results.json.
         seen: the targets that `learn` read of each list, which identify a result.
+        weights: of classes in the loss, [C]; None: all count alike.
     """
 
     name, title, score, better = "segmentation", "Segmentation", "miou", 1
@@ -96,6 +97,7 @@ class Segmentation:
                                 "tiles has a class, expected values from 0 to "
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
+        self.weights = root_weights(self.shares) if self.cfg.class_weights == "root" else None
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -103,13 +105,18 @@ class Segmentation:
 
     def loss(self, outputs: Tensor, target: Tensor, model: Segmenter) -> Tensor:
         """Return the mean cross-entropy over the known pixels of logits [B, C, H, W] and labels
-        [B, H, W]; 0, with a graph, if none is known."""
-        total = F.cross_entropy(outputs.float(), target, ignore_index=UNKNOWN, reduction="sum")
-        return total / max(self.weight(target), 1)
+        [B, H, W], weighted by class; 0, with a graph, if none is known."""
+        weights = None if self.weights is None else self.weights.to(outputs.device)
+        total = F.cross_entropy(outputs.float(), target, weights, ignore_index=UNKNOWN,
+                                reduction="sum")
+        return total / (self.weight(target) or 1)
 
-    def weight(self, target: Tensor) -> int:
-        """Return the number of known pixels, over which a batch's loss is the mean."""
-        return int((target != UNKNOWN).sum())
+    def weight(self, target: Tensor) -> float:
+        """Return the weights of the known pixels, over which a batch's loss is the mean: with
+        class_weights=none, their number."""
+        known = target[target != UNKNOWN]
+        return float(len(known) if self.weights is None
+                     else self.weights.to(target.device)[known].sum())
 
     def metrics(self, device: torch.device) -> SegmentationMetrics:
         """Return metrics of `judged` outputs and targets."""
@@ -166,6 +173,15 @@ class Segmentation:
             remarks.append(f"seed {result['seed']} never predicts {', '.join(names)}, which the "
                            "tiles have")
         return remarks
+
+
+def root_weights(counts: Tensor) -> Tensor:
+    """Return weights of classes for a loss, float32 [C], of their pixels [C]: the inverse square
+    root of a class's share, so that rare classes count more, if less than common ones together,
+    times a factor that makes the mean over these pixels 1. A class without pixels has the weight of
+    one with a single pixel."""
+    roots = counts.clamp(min=1).double().rsqrt()
+    return (roots * counts.sum() / (roots * counts).sum()).float()
 
 
 class Regression:

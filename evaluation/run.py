@@ -253,7 +253,7 @@ class Run:
         if len(groups) > 1:
             rates["head_lr"] = groups[-1]["lr"]
         rates |= self.tuning.rates(groups[0]["lr"])
-        if self.network.extra is not None:
+        if len(self.network.added):
             rates["extra_lr"] = groups[-2]["lr"]
         self.rows.append({"epoch": self.epoch, "train_loss": self.loss_sum / self.step,
                           "val_loss": measured.loss, **rates, **measured.figures})
@@ -330,7 +330,7 @@ class Run:
         self.tuning = ImageTuning(model.rose.image_encoder, self.cfg.freeze, self.cfg.layer_decay)
         optimizer = build_downstream_optimizer(model.rose, model.decoder, self.cfg.lr, head_lr,
                                                self.cfg.weight_decay, self.cfg.layer_decay,
-                                               model.extra, min(_NEW_RATE * self.cfg.lr, head_lr))
+                                               model.added, min(_NEW_RATE * self.cfg.lr, head_lr))
         model, self.optimizer = self.fabric.setup(model, optimizer)
         self._share_gradients(model)
 

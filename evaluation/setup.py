@@ -22,7 +22,7 @@ from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
 from models.downstream import Downstream
-from models.heads import Head, differences
+from models.heads import STATISTICS, Head, differences
 from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
 from models.rose import MODEL_KEYS
@@ -75,9 +75,10 @@ class Setup:
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
-        if registry.MODALITIES[cfg.modality].draws_osm:
+        if _draws_osm(cfg):
             # of one seed, so that all models of an evaluation have the same channels
             problem.head = replace(problem.head, channels=channels_of(self.tiles("train", 0)))
+        problem.head = replace(problem.head, statistics=_adds_statistics(cfg))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -323,12 +324,8 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
-    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
-        others = [name for name in choices_of(type(cfg), "modality")
-                  if not registry.MODALITIES[name].draws_osm]
-        raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
-                          "trained, and mode=knn trains nothing; pass mode=linear, or modality="
-                          f"{' or '.join(others)}")
+    if cfg.mode == "knn":
+        _check_nothing_added(cfg)
     if cfg.fold:
         parse_fold("fold", cfg.fold)
     frozen = frozen_epochs(cfg.freeze)
@@ -340,13 +337,38 @@ def _check(cfg: EvaluateConfig) -> None:
     _check_image_weights(cfg)
 
 
+def _draws_osm(cfg: EvaluateConfig) -> bool:
+    """Return whether the image encoder of a model sees OSM objects drawn."""
+    modality = registry.MODALITIES[cfg.modality]
+    return modality.draws_osm or (cfg.draw_objects and modality.may_draw_osm)
+
+
+def _adds_statistics(cfg: EvaluateConfig) -> bool:
+    """Return whether a model adds their statistics to patches."""
+    return cfg.patch_input == STATISTICS and registry.MODALITIES[cfg.modality].reads_image
+
+
+def _check_nothing_added(cfg: EvaluateConfig) -> None:
+    """Raise ConfigError if a model has a part beside the Rose that must be trained."""
+    if registry.MODALITIES[cfg.modality].draws_osm:
+        others = [name for name in choices_of(type(cfg), "modality")
+                  if not registry.MODALITIES[name].draws_osm]
+        raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
+                          "trained, and mode=knn trains nothing; pass mode=linear, or modality="
+                          f"{' or '.join(others)}")
+    if _draws_osm(cfg) or _adds_statistics(cfg):
+        given = "draw_objects=true" if _draws_osm(cfg) else f"patch_input={cfg.patch_input}"
+        raise ConfigError(f"{given}: what it adds to patches must be trained, and mode=knn trains "
+                          "nothing; pass draw_objects=false patch_input=pixels, or mode=linear")
+
+
 def _check_thinned(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if training tiles are to differ from epoch to epoch where each is looked at
     once."""
     given = {"drop_objects": 0, "drop_graphs": 0, "augment": "none"}
     given = {key: off for key, off in given.items() if getattr(cfg, key) != off}
-    drawn = registry.MODALITIES[cfg.modality].draws_osm  # whose projection is trained every epoch
-    once = cfg.mode == "knn" or (cfg.mode == "linear" and cfg.cache_features and not drawn)
+    added = _draws_osm(cfg) or _adds_statistics(cfg)  # which is trained every epoch
+    once = cfg.mode == "knn" or (cfg.mode == "linear" and cfg.cache_features and not added)
     if given and once:
         more = ", or cache_features=false" if cfg.mode == "linear" else ""
         raise ConfigError(f"{next(iter(given))}={getattr(cfg, next(iter(given)))}: mode={cfg.mode} "

@@ -10,7 +10,8 @@ from torch_geometric.data import Batch
 from models import registry
 from models.decoders import ScalarDecoder, TargetScale
 from models.modalities import Representation
-from models.osm_raster import OTHER
+from models.osm_raster import OTHER, OsmRaster
+from models.patch_input import PatchStatistics
 from models.rose import Rose
 from utils.errors import ModelError
 
@@ -21,21 +22,34 @@ class Downstream(nn.Module):
     The parameters of `rose` off this modality's path are frozen, in the Rose itself, so that every
     trainable one receives a gradient. If `frozen`, no parameter of the Rose is trained.
 
+    What it adds to the embedded patches beside the Rose's projection of their pixels is trained in
+    any case. It adds nothing at first, so that trained weights begin as they are; drawn objects
+    alone, without an image, do.
+
     Args:
-        channels: of the drawn OSM objects, for a modality that draws them.
+        channels: of the drawn OSM objects; a modality that draws them has one at least, and one of
+            image and graph may have them, too.
+        statistics: patches also say their statistics (models/patch_input.py); of a modality that
+            reads the image.
 
     Attributes:
-        extra: a module that the modality has beside the Rose, trained in any case; None: none.
+        extra: draws the objects; None: none are.
+        statistics: adds the statistics; None: they are not added.
     """
 
     gives: str  # what the decoder reads: "tokens", "layers" or "vector"
 
     def __init__(self, rose: Rose, modality: str, representation: Representation,
-                 decoder: nn.Module, channels: Sequence[str] = ()):
+                 decoder: nn.Module, channels: Sequence[str] = (), statistics: bool = False):
         super().__init__()
         self.rose, self.decoder, self._representation = rose, decoder, representation
-        self.extra = representation.extra and representation.extra(rose, channels)
         self.modality = registry.MODALITIES[modality]
+        _check_added(modality, channels, statistics)
+        if self.modality.draws_osm:
+            channels = channels or (OTHER,)
+        self.extra = OsmRaster(rose, channels, self.modality.reads_image) if channels else None
+        self.statistics = (PatchStatistics(rose.width, rose.image_encoder.patch) if statistics
+                           else None)
         self.frozen = False
         trained = representation.trained(self.gives, rose)
         for name, parameter in rose.named_parameters():
@@ -62,7 +76,13 @@ class Downstream(nn.Module):
     @property
     def fixed(self) -> bool:
         """Whether a tile's representation is always the same: all that makes it is frozen."""
-        return self.frozen and self.extra is None and not self.by_batch
+        return self.frozen and not self.added and not self.by_batch
+
+    @property
+    def added(self) -> nn.ModuleList:
+        """The modules that add to the embedded patches."""
+        return nn.ModuleList(module for module in (self.extra, self.statistics)
+                             if module is not None)
 
     def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Downstream":
         """Learn what the label codes of graphs mean, from `TileDataset.tags` (see
@@ -73,8 +93,13 @@ class Downstream(nn.Module):
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return tokens [B, L, D] or vectors [B, D] of images [B, 3, H, W] and graphs."""
-        more = () if self.extra is None else (self.extra,)
-        return getattr(self._representation, self.gives)(self.rose, images, graphs, *more)
+        added = None
+        if self.extra is not None:
+            added = self.extra(graphs, self.rose.check(images, graphs))
+        if self.statistics is not None:
+            more = self.statistics(self.rose.patchify(images))
+            added = more if added is None else added + more
+        return getattr(self._representation, self.gives)(self.rose, images, graphs, added)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return `decode` of `represent`: what a loss is taken of."""
@@ -88,8 +113,8 @@ class Segmenter(Downstream):
     gives = "tokens"
 
     def __init__(self, rose: Rose, modality: str, representation: Representation,
-                 decoder: nn.Module, channels: Sequence[str] = ()):
-        super().__init__(rose, modality, representation, decoder, channels)
+                 decoder: nn.Module, channels: Sequence[str] = (), statistics: bool = False):
+        super().__init__(rose, modality, representation, decoder, channels, statistics)
         self.gives = getattr(decoder, "reads", "tokens")
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
@@ -133,17 +158,18 @@ class Regressor(Downstream):
 
 
 def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear",
-                    num_classes: int = 9, channels: Sequence[str] = (OTHER,)) -> Segmenter:
+                    num_classes: int = 9, channels: Sequence[str] = (),
+                    statistics: bool = False) -> Segmenter:
     """Return a segmenter on `rose`, whose parameters it shares.
 
     Args:
         modality: "image" (RS alone), "osm", "fusion" (global fusion), "fine" (fine fusion),
             "osm_raster" (drawn objects), or "image_osm_raster".
         decoder: one of `decoder_names`: "linear", "mask_transformer", "pyramid".
-        channels: of drawn objects, as of `osm_raster.choose_channels`; unused without them.
+        channels, statistics: of `Downstream`; channels as of `osm_raster.choose_channels`.
 
     Raises:
-        ModelError: unknown modality or decoder, or a decoder that does not suit the modality.
+        ModelError: unknown modality or decoder, or what does not suit the modality.
     """
     representation = _choose(modality, registry.segmentation_modalities())
     built = build_decoder(decoder, representation.width_of("tokens", rose), num_classes)
@@ -153,26 +179,38 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
         raise ModelError(f"decoder={decoder}: reads layers of the image encoder, which "
                          f"modality={modality} does not have; choose {' or '.join(fit)}, or "
                          "another decoder")
-    return Segmenter(rose, modality, representation, built, channels)
+    return Segmenter(rose, modality, representation, built, channels, statistics)
 
 
 def build_regressor(rose: Rose, modality: str = "fusion",
-                    scale: TargetScale | None = None,
-                    channels: Sequence[str] = (OTHER,)) -> Regressor:
+                    scale: TargetScale | None = None, channels: Sequence[str] = (),
+                    statistics: bool = False) -> Regressor:
     """Return a regressor on `rose`, whose parameters it shares.
 
     Args:
         modality: "image" (CLS), "osm" (readout), "fusion" (CLS of the global fusion), or
             "osm_raster" or "image_osm_raster" (CLS of the drawn objects).
         scale: the units in which it is trained; None: the original ones.
-        channels: of drawn objects, as of `osm_raster.choose_channels`; unused without them.
+        channels, statistics: of `Downstream`.
 
     Raises:
-        ModelError: unknown modality.
+        ModelError: unknown modality, or what does not suit it.
     """
     representation = _choose(modality, registry.regression_modalities())
     return Regressor(rose, modality, representation,
-                     ScalarDecoder(representation.width_of("vector", rose), scale), channels)
+                     ScalarDecoder(representation.width_of("vector", rose), scale), channels,
+                     statistics)
+
+
+def _check_added(modality: str, channels: Sequence[str], statistics: bool) -> None:
+    """Raise ModelError if a modality cannot have what is to be added to its patches."""
+    reads = registry.MODALITIES[modality]
+    if channels and not reads.may_draw_osm:
+        raise ModelError(f"modality={modality}: cannot have drawn objects (channels={len(channels)}"
+                         f"), expected none, or one of {', '.join(registry.drawing_modalities())}")
+    if statistics and not reads.reads_image:
+        raise ModelError(f"modality={modality}: reads no image, whose statistics are asked for; "
+                         "leave them out, or choose a modality that does")
 
 
 def _choose(modality: str, choices: tuple[str, ...]) -> Representation:

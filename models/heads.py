@@ -11,10 +11,12 @@ from utils.contents import ContentFault, Fields, Items, Number, Text
 from utils.style import class_colours
 
 TARGETS = ("pop", "co2")
+STATISTICS = "statistics"  # the choice of patch_input= that adds them
 _MOST_CLASSES = 1 << 16
 _SMALLEST_STD = 1e-30
-# the channels of drawn OSM objects, for a modality that draws them
-_CHANNELS = {"osm_channels": Items(Text(most=500), least=1, most=1000)}
+# what is added to the embedded patches: see `models.downstream.Downstream`
+_ADDED = {"osm_channels": Items(Text(most=500), least=1, most=1000),
+          "patch_input": Text((STATISTICS,))}
 _ANY_HEAD = Fields({"problem": Text(("segmentation", "regression"))})
 
 
@@ -27,12 +29,13 @@ class SegmentationHead:
     decoder: str
     classes: tuple[str, ...]  # their names, in the order of the labels' values
     own_colours: tuple[str, ...] = ()  # of the classes, #rrggbb, if their labels came with colours
-    channels: tuple[str, ...] = ()  # of drawn OSM objects, for a modality that draws them
+    channels: tuple[str, ...] = ()  # of drawn OSM objects, where they are drawn
+    statistics: bool = False  # patches also say their statistics
 
     def build(self, rose: Rose) -> Segmenter:
         """Return an untrained segmenter on `rose`."""
         return build_segmenter(rose, self.modality, self.decoder, len(self.classes),
-                               self.channels)
+                               self.channels, self.statistics)
 
     @property
     def colours(self) -> list[str]:
@@ -47,7 +50,7 @@ class SegmentationHead:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
         colours = {"class_colours": list(self.own_colours)} if self.own_colours else {}
-        return {"problem": self.problem, **self.choices, **colours, **_drawn(self.channels)}
+        return {"problem": self.problem, **self.choices, **colours, **_added(self)}
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,13 @@ class RegressionHead:
     target: str  # of TARGETS
     scale: TargetScale
     channels: tuple[str, ...] = ()  # as of a segmentation
+    statistics: bool = False
     counted: str = ""  # what the total is the sum of, where it is no people or CO2
 
     def build(self, rose: Rose) -> Regressor:
         """Return an untrained regressor on `rose`."""
-        return build_regressor(rose, self.modality, self.scale, self.channels)
+        return build_regressor(rose, self.modality, self.scale, self.channels,
+                               self.statistics)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class RegressionHead:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
         return {"problem": self.problem, **self.choices, "mean": self.scale.mean,
-                "std": self.scale.std, **_drawn(self.channels),
+                "std": self.scale.std, **_added(self),
                 **({"counted": self.counted} if self.counted else {})}
 
 
@@ -88,35 +93,42 @@ def read_head(stored: dict[str, Any]) -> Head:
             "modality": Text(registry.segmentation_modalities()),
             "decoder": Text(registry.decoder_names()),
             "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}, {
-            "class_colours": Items(Text(pattern="#[0-9a-f]{6}")), **_CHANNELS}).check(stored, at)
+            "class_colours": Items(Text(pattern="#[0-9a-f]{6}")), **_ADDED}).check(stored, at)
         classes, own = tuple(stored["classes"]), tuple(stored.get("class_colours", ()))
         if len(own) not in (0, len(classes)):
             raise ContentFault(f"{at}.class_colours has {len(own)} colours, expected "
                                f"{len(classes)}, one of each class")
         return SegmentationHead(stored["modality"], stored["decoder"], classes, own,
-                                _channels(stored, at))
+                                **_read_added(stored, at))
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
         "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)
-    }, {"counted": Text(), **_CHANNELS}).check(stored, at)
+    }, {"counted": Text(), **_ADDED}).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
-    return RegressionHead(stored["modality"], stored["target"], scale, _channels(stored, at),
-                          stored.get("counted", ""))
+    return RegressionHead(stored["modality"], stored["target"], scale,
+                          counted=stored.get("counted", ""), **_read_added(stored, at))
 
 
-def _drawn(channels: tuple[str, ...]) -> dict[str, list[str]]:
-    return {"osm_channels": list(channels)} if channels else {}
+def _added(head: Head) -> dict[str, Any]:
+    return {**({"osm_channels": list(head.channels)} if head.channels else {}),
+            **({"patch_input": STATISTICS} if head.statistics else {})}
 
 
-def _channels(stored: dict[str, Any], at: str) -> tuple[str, ...]:
-    """Return the channels of drawn objects; raise ContentFault if they do not suit the modality."""
-    channels = tuple(stored.get("osm_channels", ()))
-    draws = registry.MODALITIES[stored["modality"]].draws_osm
-    if draws != bool(channels) or len({*channels}) != len(channels):
-        expected = "different names, one or more" if draws else "none"
+def _read_added(stored: dict[str, Any], at: str) -> dict[str, Any]:
+    """Return the channels of drawn objects, and whether there are statistics; raise ContentFault if
+    they do not suit the modality."""
+    channels, statistics = tuple(stored.get("osm_channels", ())), "patch_input" in stored
+    modality = registry.MODALITIES[stored["modality"]]
+    expected = ("different names, one or more" if modality.draws_osm else
+                "none, or different names" if modality.may_draw_osm else "none")
+    if ((channels and not modality.may_draw_osm) or (modality.draws_osm and not channels)
+            or len({*channels}) != len(channels)):
         raise ContentFault(f"{at}.osm_channels has {len(channels)} names, expected {expected}, for "
                            f"modality={stored['modality']}")
-    return channels
+    if statistics and not modality.reads_image:
+        raise ContentFault(f"{at}.patch_input is {stored['patch_input']}, expected none, as "
+                           f"modality={stored['modality']} reads no image")
+    return {"channels": channels, "statistics": statistics}
 
 
 def differences(head: Head, asked: Head) -> list[str]:

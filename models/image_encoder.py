@@ -17,7 +17,6 @@ from models.image_families import create_vit, normalisation_of, trained_parts
 from models.image_positions import Patches, Rotation, learned_code, rotary_table
 from models.image_weights import load_image_weights
 from models.linear import linear
-from models.patch_input import PatchStatistics
 from models.position import token_code
 from utils.errors import ModelError
 from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD
@@ -40,7 +39,6 @@ class ImageEncoder(nn.Module):
         name: of models/registry.py, or a timm VisionTransformer or Eva.
         pretrained: load timm's weights, the patch projection included.
         weights: a file of trained weights (models/image_weights.py), loaded instead.
-        statistics: a token also hears of its patch's statistics (models/patch_input.py).
 
     Attributes:
         mean, std: the colours' mean and deviation (red, green, blue in 0..1) that images are
@@ -54,8 +52,7 @@ class ImageEncoder(nn.Module):
     """
 
     def __init__(self, name: str = "vit_base_patch16_224", pretrained: bool = False,
-                 positions: str = "rose", weights: str | Path | None = None,
-                 statistics: bool = False):
+                 positions: str = "rose", weights: str | Path | None = None):
         super().__init__()
         if positions not in POSITIONS:
             raise ModelError(f"image_positions={positions}: choose one of {', '.join(POSITIONS)}")
@@ -78,9 +75,6 @@ class ImageEncoder(nn.Module):
             self._positioned = 0
             self.norm = nn.LayerNorm(self.width)
             self.mean, self.std = IMAGENET_MEAN, IMAGENET_STD
-        self.statistics = PatchStatistics(
-            self.width, self.patch,
-            pretrained or weights is not None) if statistics else None
         self.checkpoint_activations = False
 
     def initialise(self, keep_patch_projection: bool) -> None:
@@ -115,17 +109,17 @@ class ImageEncoder(nn.Module):
         patches = images.unflatten(3, (cols, p)).unflatten(2, (rows, p))
         return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
-    def embed(self, images: Tensor) -> Patches:
-        """Return the projected patches of images [B, 3, H, W], plus codes of their positions."""
-        return self.embed_patches(self.patchify(images), self.grid(images))
+    def embed(self, images: Tensor, added: Tensor | None = None) -> Patches:
+        """Return the projected patches of images [B, 3, H, W], plus codes of their positions, plus
+        what is `added` [B, L, D] of a downstream model."""
+        patches = self.embed_patches(self.patchify(images), self.grid(images))
+        return patches if added is None else patches._replace(tokens=patches.tokens + added)
 
     def embed_patches(self, pixels: Tensor, grid: tuple[int, int]) -> Patches:
         """Return `embed` of pixels [B, L, p * p * 3] on a grid (rows, columns) of patches."""
         projection = self.patch_embed.proj
         weight = projection.weight.permute(0, 2, 3, 1).flatten(1)  # [D, p * p * 3], channel last
         tokens = self.patch_embed.norm(linear(pixels, weight, projection.bias))         # [B, L, D]
-        if self.statistics is not None:
-            tokens = tokens + self.statistics(pixels)
         if self.positions == "rose":
             tokens = tokens + token_code(self.width, grid, pixels.device)[1:]
         elif self.pos_embed is not None:
@@ -138,23 +132,20 @@ class ImageEncoder(nn.Module):
         last = deque(self._after_blocks(patch_sets), maxlen=1).pop()
         return [self._with_cls(self.norm(tokens)) for tokens in last]
 
-    def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False) -> list[Tensor]:
-        """Return the patch tokens [B, L, D] of images [B, 3, H, W] after the blocks `indices`,
-        counted from 0, each after the final norm; with `cls` [B, 1 + L, D], CLS first.
+    def layers(self, images: Tensor, indices: Sequence[int], cls: bool = False,
+               added: Tensor | None = None) -> list[Tensor]:
+        """Return the patch tokens [B, L, D] of images [B, 3, H, W], with what is `added` of
+        `embed`, after the blocks `indices`, counted from 0, each after the final norm; with `cls`
+        [B, 1 + L, D], CLS first.
 
         Raise ModelError for a block that there is not, or images of another shape.
         """
-        return self.layers_of(self.embed(images), indices, cls)
-
-    def layers_of(self, patches: Patches, indices: Sequence[int],
-                  cls: bool = False) -> list[Tensor]:
-        """Return `layers` of embedded patches."""
         count = len(self.blocks)
         if not indices or not 0 <= min(indices) <= max(indices) < count:
             raise ModelError(f"indices={list(indices)}: expected numbers of the encoder's {count} "
                              f"blocks, 0 to {count - 1}")
         taken = {}
-        for number, (tokens,) in enumerate(self._after_blocks([patches])):
+        for number, (tokens,) in enumerate(self._after_blocks([self.embed(images, added)])):
             if number in indices:
                 taken[number] = self._with_cls(self.norm(tokens))[:, not cls:]
             if number == max(indices):

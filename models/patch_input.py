@@ -29,13 +29,13 @@ def patch_statistics(pixels: Tensor, patch: int) -> Tensor:
 
 class PatchStatistics(nn.Module):
     """A linear map of `patch_statistics`, which is added to the tokens of patches of p x p pixels;
-    it adds nothing at first if `silent`, so that trained weights begin as they are."""
+    it adds nothing at first, so that trained weights begin as they are."""
 
-    def __init__(self, width: int, patch: int, silent: bool):
+    def __init__(self, width: int, patch: int):
         super().__init__()
         self.patch = patch
         self.proj = Linear(FEATURES, width)
-        (nn.init.zeros_ if silent else nn.init.xavier_uniform_)(self.proj.weight)
+        nn.init.zeros_(self.proj.weight)
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, pixels: Tensor) -> Tensor:

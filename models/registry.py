@@ -39,6 +39,11 @@ class Modality:
         return "osm" in self.reads
 
     @property
+    def may_draw_osm(self) -> bool:
+        """Whether its image encoder can have drawn objects: it always has, or reads both."""
+        return self.draws_osm or (self.reads_image and self.reads_osm)
+
+    @property
     def reads_graph(self) -> bool:
         """Whether objects are read one by one, by the OSM encoder."""
         return self.reads_osm and not self.draws_osm
@@ -51,8 +56,8 @@ MODALITIES = {
     "fine": Modality("models.modalities:FINE_FUSION", ("tokens",), ("image", "osm")),
     "osm_raster": Modality("models.modalities:OSM_RASTER", ("tokens", "vector"), ("osm",),
                            draws_osm=True),
-    "image_osm_raster": Modality("models.modalities:IMAGE_OSM_RASTER", ("tokens", "vector"),
-                                 ("image", "osm"), draws_osm=True),
+    "image_osm_raster": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image", "osm"),
+                                 draws_osm=True),
 }
 
 
@@ -69,6 +74,11 @@ def segmentation_modalities() -> tuple[str, ...]:
 def regression_modalities() -> tuple[str, ...]:
     """Return the choices of modality= for regression."""
     return _giving("vector")
+
+
+def drawing_modalities() -> tuple[str, ...]:
+    """Return the modalities that can have drawn objects."""
+    return tuple(name for name, modality in MODALITIES.items() if modality.may_draw_osm)
 
 
 def _giving(what: str) -> tuple[str, ...]:

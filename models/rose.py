@@ -33,9 +33,9 @@ from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normal
 FUSION_TEMPERATURE = 0.5
 COVERED = 16  # how much a node that covers a patch counts there in the fine fusion, beside 1
 # the keys of a recipe that concern the network
-MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input",
-              "patch_input", "placement", "feed_forward", "image_skip", "image_target",
-              "osm_loss", "contrast", "neighbours", "osm_layers")
+MODEL_KEYS = ("osm_norm_scope", "node_mask_scope", "relation_edges", "fine_input", "placement",
+              "feed_forward", "image_skip", "image_target", "osm_loss", "contrast", "neighbours",
+              "osm_layers")
 
 
 class Encoded(NamedTuple):
@@ -58,9 +58,9 @@ class Rose(nn.Module):
         graph_in_dim: node width F without the label code; a multiple of 4.
         graph_out_dim: OSM embedding width.
         img_mask_ratio, osm_mask_ratio: share of patches, and of nodes, masked, in (0, 1).
-        osm_norm_scope, node_mask_scope, relation_edges, fine_input, patch_input, placement,
-            feed_forward, image_skip, image_target, osm_loss, contrast, neighbours, osm_layers:
-            see `utils.recipes.Recipe`.
+        osm_norm_scope, node_mask_scope, relation_edges, fine_input, placement, feed_forward,
+            image_skip, image_target, osm_loss, contrast, neighbours, osm_layers: see
+            `utils.recipes.Recipe`.
         image_mean, image_std: of each channel, from 0 to 1, by which images are normalised; None:
             the image encoder's own.
 
@@ -83,7 +83,6 @@ class Rose(nn.Module):
         node_mask_scope: str = "tile",
         relation_edges: bool = False,
         fine_input: str = "single",
-        patch_input: str = "pixels",
         placement: str = "tile",
         feed_forward: str = "linear",
         image_skip: bool = False,
@@ -111,18 +110,17 @@ class Rose(nn.Module):
         }
         trained = pretrained or image_weights is not None
         self.build |= stated_positions(image_positions, trained)
-        self.build |= stated_keys(patch_input=patch_input, placement=placement,
-                                  feed_forward=feed_forward, image_skip=image_skip,
-                                  image_target=image_target, osm_loss=osm_loss, contrast=contrast,
-                                  neighbours=neighbours, osm_layers=osm_layers)
+        self.build |= stated_keys(placement=placement, feed_forward=feed_forward,
+                                  image_skip=image_skip, image_target=image_target,
+                                  osm_loss=osm_loss, contrast=contrast, neighbours=neighbours,
+                                  osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
         self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
         self.placement, self.image_skip = placement, image_skip
         self.image_target, self.osm_loss = image_target, osm_loss
 
-        self.image_encoder = ImageEncoder(image_encoder, pretrained,
-                                          self.build.get("image_positions", "rose"),
-                                          image_weights, patch_input == "statistics")
+        self.image_encoder = ImageEncoder(
+            image_encoder, pretrained, self.build.get("image_positions", "rose"), image_weights)
         self._settle_normalisation(image_mean, image_std)
         self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges,
                                       neighbours, osm_layers)
@@ -244,9 +242,10 @@ class Rose(nn.Module):
         patches = pixels.unflatten(1, grid).unflatten(3, (p, p, 3))  # [B, rows, columns, p, p, 3]
         return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
 
-    def encode_image(self, images: Tensor) -> Tensor:
-        """Return the RS representation: [B, 1 + L, D] image tokens, CLS first."""
-        return self.image_encoder.encode(self.image_encoder.embed(images))[0]
+    def encode_image(self, images: Tensor, added: Tensor | None = None) -> Tensor:
+        """Return the RS representation: [B, 1 + L, D] image tokens, CLS first; `added` [B, L, D]
+        is what a downstream model adds to the embedded patches."""
+        return self.image_encoder.encode(self.image_encoder.embed(images, added))[0]
 
     def encode_osm(self, graphs: Batch,
                    grid: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:
@@ -258,7 +257,8 @@ class Rose(nn.Module):
         nodes, = self.osm_encoder(graphs, grid or self.image_encoder.patch_embed.grid_size, None)
         return nodes, self.osm_encoder.read_out(nodes, graphs)
 
-    def fuse(self, images: Tensor, graphs: Batch, mode: str = "global") -> Tensor:
+    def fuse(self, images: Tensor, graphs: Batch, mode: str = "global",
+             added: Tensor | None = None) -> Tensor:
         """Return the RS-OSM representation (method: two fusions), with image_skip plus the image
         tokens.
 
@@ -266,15 +266,16 @@ class Rose(nn.Module):
             mode: "global" gives [B, 1 + L, D], the image tokens referring to the graph token.
                 "fine" gives [B, L, D]: each patch refers to each node of its tile, and the results
                 are averaged, weighted by nearness in position code.
+            added: of `encode_image`.
 
         Raises:
             ModelError: unknown mode, or shapes that do not fit.
         """
-        return self.fuse_encoded(self.encode(images, graphs), images, graphs, mode)
+        return self.fuse_encoded(self.encode(images, graphs, added), images, graphs, mode)
 
-    def encode(self, images: Tensor, graphs: Batch) -> Encoded:
+    def encode(self, images: Tensor, graphs: Batch, added: Tensor | None = None) -> Encoded:
         """Return the RS and OSM representations of a batch, as `fuse_encoded` takes them."""
-        return Encoded(self.encode_image(images),
+        return Encoded(self.encode_image(images, added),
                        *self.encode_osm(graphs, self.check(images, graphs)))
 
     def fuse_encoded(self, encoded: Encoded, images: Tensor, graphs: Batch,

@@ -149,7 +149,6 @@ class TrainConfig(MachineKeys):
     relation_edges: bool = recipe_key("relation_edges", section="network")
     neighbours: int = recipe_key("neighbours", section="network")
     osm_layers: int = recipe_key("osm_layers", section="network")
-    patch_input: str = recipe_key("patch_input", section="network")
     placement: str = recipe_key("placement", section="network")
     feed_forward: str = recipe_key("feed_forward", section="network")
     image_skip: bool = recipe_key("image_skip", section="network")

@@ -35,8 +35,6 @@ class Recipe:
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
             or (release) twice.
-        patch_input: what an image token is made of: the pixels of its patch, or also their
-            statistics, how much and how finely its colours vary.
         placement: all patches of a tile receive the same of OSM, or (plus) each patch also what
             the objects that cover it say.
         feed_forward: what the image block ends with: one linear map, or (plus) the two of a
@@ -53,6 +51,12 @@ class Recipe:
         drop_objects: mean share of a tile's OSM objects dropped while training, more of some tiles
             than of others.
         drop_graphs: share of tiles that lose all OSM objects while training.
+        patch_input: what a downstream model makes an image token of: the pixels of its patch, or
+            (plus) also their statistics, how much and how finely its colours vary.
+        draw_objects: a downstream fusion's image encoder sees the OSM objects drawn (plus), beside
+            what the graph says of them.
+        class_weights: pixels of all classes count alike in the loss of a segmentation, or (plus,
+            root) by the inverse square root of their class's share.
     """
 
     osm_norm_scope: str = key("tile", choices=("tile", "batch"))
@@ -64,7 +68,6 @@ class Recipe:
     relation_edges: bool = key(False)
     protocol: str = key("honest", choices=("honest", "release"))
     fine_input: str = key("single", choices=("single", "double"))
-    patch_input: str = key("pixels", choices=("pixels", "statistics"))
     placement: str = key("tile", choices=("tile", "coverage"))
     feed_forward: str = key("linear", choices=("linear", "residual"))
     image_skip: bool = key(False)
@@ -75,6 +78,9 @@ class Recipe:
     osm_layers: int = key(1, least=1, most=2)
     drop_objects: float = key(0.0, least=0, most=1)
     drop_graphs: float = key(0.0, least=0, most=1)
+    patch_input: str = key("pixels", choices=("pixels", "statistics"))
+    draw_objects: bool = key(False)
+    class_weights: str = key("none", choices=("none", "root"))
 
 
 RECIPES = {
@@ -87,6 +93,7 @@ RECIPES = {
     "plus": Recipe(
         placement="coverage", feed_forward="residual", image_skip=True,
         image_target="patch_norm", osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
+        patch_input="statistics", draw_objects=True, class_weights="root",
     ),
 }
 

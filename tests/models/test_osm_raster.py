@@ -134,6 +134,24 @@ def test_an_image_with_drawn_objects_begins_as_the_image_alone_and_then_sees_the
     assert torch.equal(drawn.represent(images, graphs), drawn.represent(-images, graphs))
 
 
+@pytest.mark.parametrize("modality", ["fusion", "fine"])
+def test_a_fusion_may_see_objects_drawn_beside_its_graph(modality):
+    rose = randomise(build_rose(SMALL))
+    images, graphs = random_images(2), random_graphs([4, 3])
+    alone = build_segmenter(rose, modality).represent(images, graphs)
+    both = build_segmenter(rose, modality, channels=(OTHER,))
+    assert torch.equal(both.represent(images, graphs), alone)
+    torch.nn.init.normal_(both.extra.proj.weight)
+    assert not torch.allclose(both.represent(images, graphs), alone)
+
+
+@pytest.mark.parametrize("modality", ["image", "osm"])
+def test_what_is_no_fusion_has_no_drawn_objects(modality):
+    with pytest.raises(ModelError, match=rf"modality={modality}: cannot have drawn objects "
+                                         r"\(channels=1\), expected none, or one of fusion"):
+        build_segmenter(build_rose(SMALL), modality, channels=(OTHER,))
+
+
 def test_half_precision_draws_the_same():
     graphs = graphs_of([(shape, 1) for shape in BOXES.values()])
     made = raster()
@@ -179,6 +197,9 @@ POP = RegressionHead("image", "pop", TargetScale()).describe()
     (SEG | {"osm_channels": ["a", "a"]}, "osm_channels has 2 names, expected different names"),
     ({name: value for name, value in SEG.items() if name != "osm_channels"},
      "osm_channels has 0 names, expected different names, one or more, for modality=osm_raster"),
+    (SEG | {"patch_input": "statistics"}, "patch_input is statistics, expected none, as "
+                                          "modality=osm_raster reads no image"),
+    (SEG | {"patch_input": "pixels"}, "patch_input"),
     (POP | {"osm_channels": ["a"]}, "osm_channels has 1 names, expected none, for modality=image"),
 ])
 def test_channels_that_do_not_suit_the_modality_are_refused(stored, message):
@@ -186,6 +207,7 @@ def test_channels_that_do_not_suit_the_modality_are_refused(stored, message):
         read_head(stored)
 
 
-def test_only_modalities_that_draw_have_something_beside_the_rose():
-    for line in registry.MODALITIES.values():
-        assert line.draws_osm == (registry.load(line.home).extra is not None)
+@pytest.mark.parametrize("modality", registry.MODALITIES)
+def test_only_modalities_that_draw_do_so_without_being_asked(modality):
+    model = build_segmenter(build_rose(SMALL), modality)
+    assert (model.extra is not None) == registry.MODALITIES[modality].draws_osm

@@ -1,13 +1,15 @@
-"""patch_input=statistics: a token hears how much and how finely its patch's colours vary."""
+"""patch_input=statistics: a model's image token hears how much and how finely its patch's colours vary."""
 
 import pytest
 import torch
 
-from models import build_rose, load_rose, save_rose
-from models.image_encoder import ImageEncoder
-from models.image_families import create_vit
-from models.patch_input import LEAST, patch_statistics
+from models import build_rose, build_segmenter
+from models.heads import SegmentationHead
+from models.network_file import NetworkFile, save_finetuned
+from models.osm_raster import ANY_TILE
+from models.patch_input import LEAST, PatchStatistics, patch_statistics
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
+from utils.errors import ModelError
 
 
 def test_statistics_are_those_of_each_channel_of_a_patch():
@@ -50,25 +52,45 @@ def test_even_patches_have_finite_gradients():
     assert pixels.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("modality", ["image", "fusion", "fine", "image_osm_raster"])
+def test_a_model_begins_without_them_and_then_hears_of_them(modality):
+    rose, images, graphs = randomise(build_rose(SMALL)), random_images(2), random_graphs([2, 0])
+    plain = build_segmenter(rose, modality).represent(images, graphs)
+    model = build_segmenter(rose, modality, statistics=True)
+    assert torch.equal(model.represent(images, graphs), plain)
+    torch.nn.init.normal_(model.statistics.proj.weight)
+    assert not torch.allclose(model.represent(images, graphs), plain)
+
+
 def test_the_token_of_a_patch_is_moved_by_its_own_statistics_alone():
-    encoder = randomise(build_rose(SMALL, patch_input="statistics")).image_encoder
-    statistics = patch_statistics(encoder.patchify(images := random_images(1)), encoder.patch)
-    moved, encoder.statistics, added = (encoder.embed(images).tokens, None,
-                                        encoder.statistics.proj(statistics))
-    torch.testing.assert_close(moved - encoder.embed(images).tokens, added, atol=1e-5, rtol=1e-5)
+    encoder, images = randomise(build_rose(SMALL)).image_encoder, random_images(1)
+    added = torch.nn.init.normal_(PatchStatistics(encoder.width, encoder.patch).proj.weight)
+    added = patch_statistics(encoder.patchify(images), encoder.patch) @ added.T
+    torch.testing.assert_close(encoder.embed(images, added).tokens - encoder.embed(images).tokens,
+                               added, atol=1e-4, rtol=1e-4)
 
 
-def test_it_says_nothing_at_first_beside_trained_weights(tmp_path):
-    torch.save(create_vit(SMALL, False).state_dict(), tmp_path / "vit.pt")
-    trained = ImageEncoder(SMALL, weights=tmp_path / "vit.pt", statistics=True)
-    assert not trained.statistics.proj.weight.any()
-    assert ImageEncoder(SMALL, statistics=True).statistics.proj.weight.any()
+def test_the_rose_of_a_probe_stays_as_it_is_and_they_are_trained():
+    model = build_segmenter(build_rose(SMALL), "image", statistics=True).freeze()
+    assert [name for name, parameter in model.named_parameters() if parameter.requires_grad] == [
+        "decoder.head.weight", "decoder.head.bias", "statistics.proj.weight",
+        "statistics.proj.bias"]
+    assert not model.fixed
 
 
-def test_a_file_states_it_and_brings_it_back(tmp_path):
-    assert "patch_input" not in build_rose(SMALL).build
-    rose, images = randomise(build_rose(SMALL, patch_input="statistics")), random_images(2)
-    save_rose(tmp_path / "rose.safetensors", rose)
-    loaded, graphs = load_rose(tmp_path / "rose.safetensors"), random_graphs([2, 0])
-    assert loaded.build["patch_input"] == "statistics"
-    torch.testing.assert_close(loaded.eval().fuse(images, graphs), rose.eval().fuse(images, graphs))
+@pytest.mark.parametrize("modality", ["osm", "osm_raster"])
+def test_a_model_without_an_image_has_none(modality):
+    with pytest.raises(ModelError, match=f"modality={modality}: reads no image"):
+        build_segmenter(build_rose(SMALL), modality, statistics=True)
+
+
+def test_a_file_keeps_them(tmp_path):
+    head = SegmentationHead("fusion", "linear", ("a", "b"), channels=("road/*",), statistics=True)
+    model = randomise(head.build(build_rose(SMALL)))
+    save_finetuned(tmp_path / "best.safetensors", model, head)
+    network = NetworkFile(tmp_path / "best.safetensors")
+    assert network.head == head
+    inputs = random_images(1, 224, 224), random_graphs([3])
+    tags = {ANY_TILE: ["road/path"]}
+    torch.testing.assert_close(network.downstream().know_tags(tags)(*inputs),
+                               model.know_tags(tags).eval()(*inputs))

@@ -92,7 +92,7 @@ def test_recipes_differ_in_every_accident_but_the_one_the_release_dropped():
     rose, release = vars(resolve_recipe("rose")), vars(resolve_recipe("release"))
     plus = vars(resolve_recipe("plus"))
     ingredients = {key for key in rose if rose[key] != plus[key]}
-    tried = {"contrast", "neighbours", "osm_layers", "patch_input"}  # plus leaves them off
+    tried = {"contrast", "neighbours", "osm_layers"}  # plus leaves them off
     assert ({key for key in rose if rose[key] == release[key]} ==
             {"relation_edges"} | ingredients | tried)
 
