@@ -22,13 +22,6 @@ from studies.keys import BENCHMARK, BenchmarkConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
 
-# the keys of an evaluation that each run sets -> the benchmark's own key for it
-_SET_HERE = {"data_root": "out", "save_path": "out", "image_size": "tile_px", "fold": "folds",
-             "train_file": "labels", "modality": "rows", "recipe": "rows", "target": "tasks",
-             "epochs": "effort", "val_every": "effort", **dict.fromkeys((
-                 "mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
-                 "parts")}
-
 
 @command(BENCHMARK)
 @alone
@@ -38,11 +31,11 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     from studies.benchmark_page import write_outputs
     from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import Bench, base_config
+    from studies.benchmark_runs import SET_HERE, Bench, base_config
     from studies.units import account, default_workers, run_units
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
-    check_not_set(rest, _SET_HERE)
+    check_not_set(rest, SET_HERE)
     begun = time.monotonic()
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]

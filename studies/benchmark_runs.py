@@ -33,6 +33,16 @@ from utils.files import sha256_of
 # keys that no result depends on: where a run works, and in how many processes
 _PLACES = ("save_path", "save_root_dir", "save_dir", "checkpoint", "accelerator", "data_root",
            "data_path", "num_workers")
+# the keys of an evaluation that `base_config` and `Bench` set -> the benchmark's own key for it
+SET_HERE = {
+    "data_root": "out", "save_path": "out", "image_size": "tile_px", "seeds": "seeds",
+    "image_encoder": "image_encoder", "accelerator": "accelerator", "train_file": "labels",
+    **dict.fromkeys(("fold", "val_file", "test_file"), "folds"),
+    **dict.fromkeys(("modality", "recipe"), "rows"), "target": "tasks",
+    **dict.fromkeys(("epochs", "val_every"), "effort"),
+    **dict.fromkeys(("mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
+                    "parts"),
+    **dict.fromkeys(("experiment", "pictures", "devices"), "")}
 # seconds of a core, of test_vit, as measured: for the forecast alone
 STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.013, 0.006, 0.018, 2.0
 BASELINE_S = 10.0

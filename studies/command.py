@@ -80,13 +80,14 @@ def check_not_set(rest: Sequence[str], own: Mapping[str, str]) -> None:
     """Raise ConfigError if an override is of a key that the study sets itself.
 
     Args:
-        own: these keys of the evaluation -> the study's own key for it.
+        own: these keys of the evaluation -> the study's own key for it; "": it has none.
     """
     for override in rest:
         name = override.lstrip("+~").partition("=")[0]
         if name in own:
-            raise ConfigError(f"{override.lstrip('+~')}: the study sets {name} itself, from "
-                              f"{own[name]}=; give that key instead")
+            instead = (f", from {own[name]}=; give that key instead" if own[name]
+                       else " and has no key for it; leave it out")
+            raise ConfigError(f"{override.lstrip('+~')}: the study sets {name} itself{instead}")
 
 
 def chosen_modalities(study: Any, mode: str = "") -> list[str]:

@@ -146,8 +146,14 @@ def test_a_run_made_anew_replaces_its_row():
     (["on=[4]"], r"on=\[4\]: there is no fold 4 of folds=3; choose among 1 to 3"),
     (["trainings=[knn]"], r"trainings=\[knn\]: there is no knn; choose among pretrained, scratch"),
     (["labels=[few]"], r"labels=\[few\]: few is no number of tiles"),
-    (["recipe=plus"], r"recipe=plus: the study sets recipe itself; give instead variants="),
-    (["test_file=test.txt"], r"test_file=test.txt: the study sets test_file itself"),
+    (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from variants=; give that"),
+    (["test_file=test.txt"], r"test_file=test.txt: the study sets test_file itself and has no key"),
+    (["remove_ratio=0.5"], r"remove_ratio=0.5: the study sets remove_ratio itself and has no key"),
+    (["checkpoint=runs/x"], r"checkpoint=runs/x: the study sets checkpoint itself"),
+    (["variants=[plus:modality=image]"], r"variants=\[plus:modality=image\]: modality=image: the "
+                                         "study sets modality itself and has no key for it"),
+    (["variants=[plus:epochs=9]"], r"epochs=9: the study sets epochs itself, from effort=;"),
+    (["variants=[plus:image_encoder=x]"], r"image_encoder=x: the study sets image_encoder itself"),
     (["learning=3"], r"learning"),
 ])
 def test_impossible_keys(tmp_path, capsys, overrides, message):

@@ -14,12 +14,15 @@ import rasterio
 
 from datasets import TileDataset
 from models.network_file import NetworkFile
-from studies import benchmark, benchmark_plan, benchmark_runs
+from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs
+from studies.ablation_runs import Ablation
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import difference, named, read_cells
+from studies.benchmark_runs import Bench
 from studies.claim_list import claims
 from studies.differences import _tallies_of
+from studies.keys import AblationConfig, BenchmarkConfig
 from studies.verdicts import read_benchmark, verdicts
 from tests.studies.tiny_city import SIDE, TILE, write_city
 
@@ -165,12 +168,32 @@ def test_labels_that_no_fold_has_are_said(made, city, capsys):
     (["learning=3"], r"learning"),
     (["epochs=9"], r"epochs=9: the study sets epochs itself, from effort=; give that key"),
     (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
+    (["test_file=null"], r"test_file=null: the study sets test_file itself, from folds="),
+    (["val_file=x.txt"], r"val_file=x.txt: the study sets val_file itself, from folds="),
+    (["pictures=true"], r"pictures=true: the study sets pictures itself and has no key for it"),
 ])
 def test_impossible_keys(city, tmp_path, capsys, overrides, message):
     with pytest.raises(SystemExit):
         run(city, tmp_path / "out", *overrides)
     error, = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
     assert re.search(message, error)
+
+
+@pytest.mark.parametrize(("bench", "cfg", "own"), [
+    (Bench, BenchmarkConfig, benchmark_runs.SET_HERE),
+    (Ablation, AblationConfig, ablation_runs.SET_HERE),
+])
+def test_every_key_that_runs_set_is_refused_from_outside(monkeypatch, bench, cfg, own):
+    given = set()
+
+    def noted(base, **keys):
+        given.update(keys)
+        return replace(base, **keys)
+    for module in (benchmark_runs, ablation_runs):
+        monkeypatch.setattr(module, "replace", noted)
+    runs = bench(cfg(data="brno", accelerator="cpu"), (), {"hash": Path("tiles")}, {ALL: 9}, 9)
+    runs.config(Cell("land_use", "fusion"), 1, 0)
+    assert {"modality", "checkpoint", "remove_ratio"} <= given <= own.keys()
 
 
 def test_a_city_without_a_file(city, tmp_path, capsys):
