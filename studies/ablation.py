@@ -50,7 +50,7 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
     times = run_units(ablation.pretrainings(cells), workers, "Pretraining")
     units = ablation.trainings(cells)
     times |= run_units(units, workers, "Training")
-    seconds = {unit.folder: unit.seconds() for unit in units}
+    seconds = {folder: spent for unit in units for folder, spent in unit.times().items()}
     results = {cell: read_result(cell, ablation.out, [
         unit.folder for unit in units if unit.cells[0][0] == cell], seconds) for cell in cells}
     write_outputs(cfg, rest, city.name, variants, results, notes)

@@ -47,12 +47,11 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     notes = list(city.notes)
     if "text" in parts and cfg.sentence_model is None:
         notes.append("text=sentence is left out: no sentence_model= was given")
-    roots = {}
+    roots, prepared = {}, []
     for text in sorted({cell.text for cell in cells}):
         roots[text] = Path(cfg.out, "tiles" if text == "hash" else f"tiles_{text}")
-        prepare_city(city, cfg, roots[text],
-                     text_of(None if text == "hash" else cfg.sentence_model))
-    prepared = time.monotonic() - begun
+        prepared.append(prepare_city(city, cfg, roots[text],
+                                     text_of(None if text == "hash" else cfg.sentence_model)))
     lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
     notes += short
     cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
@@ -61,7 +60,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
                           "asked for remains, pass labels=[all], or fewer")
     bench = Bench(cfg, tuple(rest), roots, lists, tiles)
     workers = cfg.workers or default_workers(cfg.accelerator)
-    times = {"preparing": prepared}
+    times = {} if None in prepared else {"preparing": sum(prepared)}
     times |= run_units(bench.pretrainings(cells), workers, "Pretraining")
     units = bench.trainings(cells)
     times |= run_units(units, workers, "Training")
@@ -69,7 +68,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
         measured = bench.measurings(cells)
         times |= run_units(measured, workers, "Measuring with objects removed and shifted")
         units += measured
-    seconds = {unit.folder: unit.seconds() for unit in units}
+    seconds = {folder: spent for unit in units for folder, spent in unit.times().items()}
     folders: dict[Cell, list[Path]] = {}
     for unit in units:
         for cell, run in unit.cells:

@@ -22,7 +22,8 @@ from datasets.prepare.pipeline import prepare_tiles
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
-from utils.contents import Anything, Fields, Table, Text, read_json
+from studies.spent import Spent
+from utils.contents import Anything, Fields, Number, Table, Text, read_json
 from utils.errors import ConfigError, PrepareError, RoseError
 from utils.files import checksums, replacing
 from utils.outputs import write_json
@@ -32,7 +33,7 @@ HIGH = 2.5                # metres above ground from which vegetation is high
 NO_DATA = -1.0
 RECORD = "city.json"      # of a dataset: the files that it was made from, as they were, and keys
 HIGH_GROUND = "high_ground.tif"
-_RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything())})
+_RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything()), "seconds": Number()})
 _KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
 _VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp")
@@ -86,8 +87,10 @@ def find_city(data: str, asked: Sequence[str]) -> City:
     return City(folder, files, tasks, notes)
 
 
-def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, Any]) -> None:
-    """Make the dataset at `root` with its folds, unless it is there.
+def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
+                 text: dict[str, Any]) -> float | None:
+    """Make the dataset at `root` with its folds, unless it is there; return the seconds that
+    making it took, now or in earlier commands, or None if these did not record it.
 
     Raises:
         RoseError: a file cannot be used, or has changed since the dataset was made; or it was
@@ -101,6 +104,7 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
     if (root / "cities" / city.name / "meta.json").is_file() and record.is_file():
         made = read_json(record, _RECORD, removal(root), RoseError)
+        seconds = made.get("seconds")
         before, keys_before = made["sources"], made.get("keys", {})
         changed = [name for name, state in sources.items() if before.get(name) != state]
         if changed:
@@ -113,14 +117,18 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
                             f"{keys_before[other[0]]}; give the same, or name another out=")
     else:
         root.mkdir(parents=True, exist_ok=True)
+        spent = Spent(root)
         print(prepare_tiles(
             city.files["ortho"], city.files["osm"], root, city.name, keep_empty=True,
             tile_px=cfg.tile_px, text=text, split=rules, overwrite=True,
             **_targets(city, cfg, root)))
-        write_json(record, {"sources": sources, "keys": keys})
+        seconds = spent.seconds
+        write_json(record, {"sources": sources, "keys": keys, "seconds": seconds})
+        spent.end()
     if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
                for fold in range(1, cfg.folds + 1) for size in cfg.labels):
         write_splits(root, SplitRules(**rules))
+    return seconds
 
 
 def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import re
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +15,9 @@ import pytest
 import rasterio
 
 from datasets import TileDataset
+from evaluation.keys import SegmentationConfig
 from models.network_file import NetworkFile
-from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs
+from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs, units
 from studies.ablation_runs import Ablation
 from studies.benchmark_data import write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
@@ -25,6 +28,7 @@ from studies.differences import _tallies_of
 from studies.keys import AblationConfig, BenchmarkConfig
 from studies.verdicts import read_benchmark, verdicts
 from tests.studies.tiny_city import SIDE, TILE, write_city
+from utils.files import sha256_of
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
          "effort=0.01", "workers=1", "accelerator=cpu")
@@ -111,6 +115,68 @@ def test_a_run_that_was_killed_is_made_and_the_finished_are_only_read(made, city
     assert worked == [unfinished]
     for old, new in zip(before, rows_of(made), strict=True):
         assert {**old, "seconds": ""} == {**new, "seconds": ""}
+
+
+def test_figures_of_a_model_that_was_made_anew_are_refused(made, city, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    measured = out / "runs/land_use/fusion_pretrained_all_removed-1/fold-2_seed-0"
+    trained = out / "runs/land_use/fusion_pretrained_all/fold-2_seed-0"
+    best = trained / "seed_0/best.safetensors"
+    assert json.loads((measured / "run.json").read_text())["request"]["model"] == {
+        "sha256": sha256_of(best)}
+    best.write_bytes((trained.parent / "fold-1_seed-0/seed_0/best.safetensors").read_bytes())
+    with pytest.raises(SystemExit):
+        run(city, out, *ASKED)
+    error = capsys.readouterr().err
+    assert f"{measured / 'run.json'}: is of a run with other keys: sha256 of the model=" in error
+    assert f"`rm -r {measured}` makes it anew" in error
+
+
+def unit_of(tmp_path: Path, cells: list[Cell]) -> units.Unit:
+    return units.Unit("missing", "two", tmp_path / "two", {}, 1.0, {}, cells=tuple(
+        (cell, SegmentationConfig(data_root="x", save_path=str(tmp_path / cell.name)))
+        for cell in cells))
+
+
+def test_the_time_of_a_run_is_that_of_all_commands(tmp_path, monkeypatch):
+    first, second = (replace(Cell("land_use", "fusion"), removed=share) for share in (0.5, 1.0))
+    unit, asked = unit_of(tmp_path, [first, second]), []
+
+    def stopped_once(row, cell, cfg):
+        asked.append(cell)
+        time.sleep(0.1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+    monkeypatch.setattr(units, "_evaluate", stopped_once)
+    with pytest.raises(KeyboardInterrupt):
+        unit.work(None)
+    assert unit.seconds() is None
+    before = json.loads((unit.folder / "spent.json").read_text())
+    killed = before["since"] + 30  # the last that was written before it was killed
+    os.utime(unit.folder / "log.txt", (killed, killed))
+    unit.work(None)
+    assert unit.seconds() == pytest.approx(0.1 + 30 + 0.2, abs=0.09)
+    assert unit.times() == {tmp_path / first.name: pytest.approx(0.2, abs=0.05),
+                            tmp_path / second.name: pytest.approx(0.1, abs=0.05)}
+    assert not (unit.folder / "spent.json").exists()
+
+
+def test_records_of_earlier_versions_stay_readable(tmp_path):
+    cell = Cell("land_use", "fusion")
+    for cells, times in (([cell], {tmp_path / cell.name: 7.5}),
+                         ([cell, replace(cell, removed=1.0)], {})):
+        unit = unit_of(tmp_path, cells)
+        unit.folder.mkdir(exist_ok=True)
+        (unit.folder / "run.json").write_text('{"seconds": 7.5, "request": {}}')
+        assert (unit.seconds(), unit.times()) == (7.5, times)
+
+
+def test_preparing_counts_in_later_commands(made):
+    seconds = json.loads((made / "tiles/city.json").read_text())["seconds"]
+    assert seconds > 0
+    assert json.loads((made / "results.json").read_text())["times"]["preparing"] == seconds
+    assert not (made / "tiles/spent.json").exists()
 
 
 def test_other_keys_are_refused_in_a_folder(made, city, capsys):
