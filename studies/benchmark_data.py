@@ -1,7 +1,8 @@
 """The benchmark's dataset: tiles, targets and folds of a city, from raw files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,20 @@ from rasterio.features import rasterize
 
 from datasets import TileDataset
 from datasets.dealt_lists import fold_folder
-from datasets.prepare.geo.raster_io import RASTER_ERRORS, raster_reason
+from datasets.prepare.geo.formats import ENDINGS as VECTORS
+from datasets.prepare.geo.raster_io import (
+    DRIVERS,
+    RASTER_ERRORS,
+    open_raster_file,
+    raster_reason,
+)
 from datasets.prepare.imagery.placement import metres_per_pixel
 from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import read_objects
+from datasets.prepare.osm.osm_files import SUFFIXES as OSM_FILES
 from datasets.prepare.osm.tags import LAYERS, load_layers
 from datasets.prepare.pipeline import prepare_tiles
+from datasets.prepare.targets.delimited import ENDINGS as TABLES
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
@@ -36,7 +45,10 @@ HIGH_GROUND = "high_ground.tif"
 _RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything()), "seconds": Number()})
 _KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
-_VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp")
+_RASTERS, _EITHER = (*DRIVERS,), (*DRIVERS, *VECTORS)
+# name of a file -> endings of those that are read
+_READ = {"ortho": _RASTERS, "osm": (*OSM_FILES, *VECTORS), "landuse": _EITHER,
+         "building_volume": (*_EITHER, *TABLES), "height": _RASTERS}
 
 
 @dataclass(frozen=True)
@@ -64,12 +76,15 @@ class City:
 
 def find_city(data: str, asked: Sequence[str]) -> City:
     """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
-    tasks asked are missing."""
+    tasks asked are missing, or one is there twice."""
     folder, files = Path(data), {}
     names = ("ortho", "osm", *dict.fromkeys(task.file for task in TASKS.values()))
     for name in names:
         there = [path for path in sorted(folder.glob(f"{name}.*"))
-                 if not path.name.endswith((".aux.xml", ".ovr"))]
+                 if path.name.lower().endswith(_READ[name])]  # not what lies beside a Shapefile
+        if len(there) > 1:
+            raise ConfigError(f"data={data}: has {' and '.join(path.name for path in there)}, "
+                              f"expected one {name}.*; move the others elsewhere")
         if there:
             files[name] = there[0]
     for name, what in (("ortho", "imagery, such as ortho.tif"), ("osm", "objects, such as "
@@ -137,7 +152,7 @@ def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:
     if "land_use" in city.tasks:
         labels = city.files["landuse"]
         keys |= {"labels": labels, "classes": cfg.classes}
-        if labels.suffix.lower() in _VECTORS:
+        if labels.suffix.lower() in VECTORS:
             keys |= {"label_column": cfg.label_column, "classes": cfg.classes or "all"}
     if "building_volume" in city.tasks:
         keys |= {"population": city.files["building_volume"],
@@ -182,22 +197,19 @@ def write_high_ground(height: Path, osm: Path, imagery: Path, tile_px: int, out:
     share of the tile that lies more than HIGH metres above ground, outside the buildings of `osm`.
 
     Cells are those of `height`; one that a building touches counts as none. Raise PrepareError if
-    a raster cannot be read.
+    a file cannot be read.
     """
-    try:
-        with rasterio.open(imagery) as image:
-            side = metres_per_pixel(image.crs, image.transform, image.width, image.height)
-        with rasterio.open(height) as source:
-            values, profile = source.read(1, masked=True), source.profile
-            buildings = [geometry for objects in read_objects(
-                osm, source.crs, source.bounds, load_layers(), Census())
-                for geometry in objects.geometry[objects.layer == _BUILDING]]
-            built = rasterize([shape for shape in buildings if not shapely.is_empty(shape)],
-                              values.shape, transform=source.transform, all_touched=True,
-                              dtype="uint8") if buildings else np.zeros(values.shape, np.uint8)
-    except RASTER_ERRORS as error:
-        raise PrepareError(f"{height}: cannot be read ({raster_reason(error)}), expected metres "
-                           "above ground as a GeoTIFF") from error
+    with _opened(imagery, "imagery") as image:
+        side = metres_per_pixel(image.crs, image.transform, image.width, image.height)
+    with _opened(height, "metres above ground") as source:
+        values, profile = source.read(1, masked=True), source.profile
+        crs, bounds = source.crs, source.bounds
+    buildings = [geometry
+                 for objects in read_objects(osm, crs, bounds, load_layers(), Census())
+                 for geometry in objects.geometry[objects.layer == _BUILDING]]
+    shapes = [shape for shape in buildings if not shapely.is_empty(shape)]
+    built = rasterize(shapes, values.shape, transform=profile["transform"], all_touched=True,
+                      dtype="uint8") if shapes else np.zeros(values.shape, np.uint8)
     high = (values.filled(0) > HIGH) & (built == 0)
     density = high / (tile_px**2 * side[0] * side[1])
     density[np.ma.getmaskarray(values)] = NO_DATA
@@ -206,6 +218,17 @@ def write_high_ground(height: Path, osm: Path, imagery: Path, tile_px: int, out:
     with replacing(out, OSError, *RASTER_ERRORS) as temporary, (
             rasterio.open(temporary, "w", **profile)) as target:
         target.write(density.astype(np.float32), 1)
+
+
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster; raise PrepareError if it cannot be opened, or read inside the block."""
+    try:
+        with open_raster_file(path) as source:
+            yield source
+    except RASTER_ERRORS as error:
+        raise PrepareError(f"{path}: cannot be read ({raster_reason(error)}), expected {what} as a "
+                           "GeoTIFF; get the file again") from error
 
 
 def text_of(sentence_model: str | None) -> dict[str, Any]:

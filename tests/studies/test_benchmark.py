@@ -10,6 +10,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
@@ -19,7 +20,7 @@ from evaluation.keys import SegmentationConfig
 from models.network_file import NetworkFile
 from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs, units
 from studies.ablation_runs import Ablation
-from studies.benchmark_data import write_high_ground
+from studies.benchmark_data import find_city, write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import difference, named, read_cells
 from studies.benchmark_runs import Bench
@@ -28,6 +29,7 @@ from studies.differences import _tallies_of
 from studies.keys import AblationConfig, BenchmarkConfig
 from studies.verdicts import read_benchmark, verdicts
 from tests.studies.tiny_city import SIDE, TILE, write_city
+from utils.errors import ConfigError, PrepareError
 from utils.files import sha256_of
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
@@ -268,6 +270,32 @@ def test_a_city_without_a_file(city, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, tmp_path / "out")
     assert f"data={tmp_path}: has no osm.*, expected the city's objects" in capsys.readouterr().err
+
+
+def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
+    for name in ("ortho.tif", "osm.gpkg"):
+        shutil.copyfile(city / name, tmp_path / name)
+    for name in ("ortho.jgw", "ortho.aux.xml", "ortho.tif.ovr", "osm.txt"):
+        (tmp_path / name).touch()
+    gpd.read_file(city / "landuse.gpkg").to_file(tmp_path / "landuse.shp")
+    assert (tmp_path / "landuse.cpg").is_file()
+    files = find_city(str(tmp_path), ["land_use", "trees"]).files
+    assert {name: path.name for name, path in files.items()} == {
+        "ortho": "ortho.tif", "osm": "osm.gpkg", "landuse": "landuse.shp"}
+    shutil.copyfile(city / "landuse.gpkg", tmp_path / "landuse.gpkg")
+    with pytest.raises(ConfigError, match=r"has landuse.gpkg and landuse.shp, expected one"):
+        find_city(str(tmp_path), ["land_use"])
+
+
+@pytest.mark.parametrize(("damaged", "what"), [("ortho.tif", "imagery"),
+                                               ("height.tif", "metres above ground")])
+def test_high_ground_names_the_file_that_is_damaged(city, tmp_path, damaged, what):
+    for name in ("ortho.tif", "height.tif", "osm.gpkg"):
+        shutil.copyfile(city / name, tmp_path / name)
+    (tmp_path / damaged).write_bytes(b"no raster")
+    with pytest.raises(PrepareError, match=f"{damaged}: cannot be read .*, expected {what}"):
+        write_high_ground(tmp_path / "height.tif", tmp_path / "osm.gpkg", tmp_path / "ortho.tif",
+                          TILE, tmp_path / "high.tif")
 
 
 def test_high_ground_is_outside_buildings(city, tmp_path):
