@@ -1,7 +1,6 @@
 """Runs of a study in processes, each of which makes the next one that is not done."""
 
 import json
-import os
 import runpy
 import shlex
 import time
@@ -24,6 +23,7 @@ from studies.spent import Spent
 from training.keys import TRAIN
 from utils.cli.compose import read
 from utils.contents import Anything, Fields, Number, Table, read_json
+from utils.cores import usable_cores
 from utils.errors import RoseError, is_mendable, message_of
 from utils.outputs import write_json
 from utils.progress import progress_bar
@@ -165,7 +165,7 @@ def _worked(units: Sequence[Unit], workers: int) -> Iterator[Unit]:
             unit.work(None)
             yield unit
         return
-    threads = max(len(os.sched_getaffinity(0)) // workers, 1)
+    threads = max(usable_cores() // workers, 1)
     try:
         yield from by_workers(partial(Unit.work, threads=threads), units, workers, __name__)
     except WorkerDied as error:
@@ -176,9 +176,7 @@ def _worked(units: Sequence[Unit], workers: int) -> Iterator[Unit]:
 
 def default_workers(accelerator: str) -> int:
     """Return the cores that this process may use, or 1 with a GPU."""
-    if on_gpu(accelerator):
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 1 if on_gpu(accelerator) else usable_cores()
 
 
 def on_gpu(accelerator: str) -> bool:
