@@ -14,6 +14,7 @@ from rasterio.features import rasterize
 
 from datasets import TileDataset
 from datasets.dealt_lists import fold_folder
+from datasets.keys import TEXTS
 from datasets.prepare.geo.formats import ENDINGS as VECTORS
 from datasets.prepare.geo.raster_io import (
     DRIVERS,
@@ -28,6 +29,7 @@ from datasets.prepare.osm.osm_files import SUFFIXES as OSM_FILES
 from datasets.prepare.osm.tags import LAYERS, load_layers
 from datasets.prepare.pipeline import prepare_tiles
 from datasets.prepare.targets.delimited import ENDINGS as TABLES
+from datasets.prepare.text.sentence_files import sentence_files
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
@@ -43,6 +45,8 @@ NO_DATA = -1.0
 RECORD = "city.json"      # of a dataset: the files that it was made from, as they were, and keys
 HIGH_GROUND = "high_ground.tif"
 _RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything()), "seconds": Number()})
+_META = Fields({"text": Table(Anything())})
+SENTENCE = "sentence"
 _KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
 _RASTERS, _EITHER = (*DRIVERS,), (*DRIVERS, *VECTORS)
@@ -114,13 +118,15 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
     used = {"ortho", "osm", *(TASKS[name].file for name in city.tasks)}
     sources = {file["file"]: file["sha256"] for file in checksums(
         path for name, path in city.files.items() if name in used)}
-    record = root / RECORD
+    record, meta = root / RECORD, root / "cities" / city.name / "meta.json"
     keys = json.loads(json.dumps({name: getattr(cfg, name) for name in _KEYS}))
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
-    if (root / "cities" / city.name / "meta.json").is_file() and record.is_file():
+    if meta.is_file() and record.is_file():
         made = read_json(record, _RECORD, removal(root), RoseError)
         seconds = made.get("seconds")
         before, keys_before = made["sources"], made.get("keys", {})
+        if text["name"] == SENTENCE:
+            _check_model(meta, text["model"], root)
         changed = [name for name, state in sources.items() if before.get(name) != state]
         if changed:
             raise RoseError(f"{city.folder / min(changed)}: is not as it was, or not asked for, "
@@ -144,6 +150,16 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
                for fold in range(1, cfg.folds + 1) for size in cfg.labels):
         write_splits(root, SplitRules(**rules))
     return seconds
+
+
+def _check_model(meta: Path, model: str, root: Path) -> None:
+    """Raise RoseError if the sentence model of the city in `root`, as `meta` records it, is not
+    `model`, wherever it lies."""
+    before = read_json(meta, _META, removal(root), RoseError)["text"]
+    if before.get("digest") != sentence_files(model).digest:
+        raise RoseError(f"sentence_model={model}: {root} was made with other files of a model, "
+                        f"which lay in {before.get('model')}; give the same, or name another "
+                        "out=, or remove that folder")
 
 
 def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:
@@ -233,8 +249,6 @@ def _opened(path: Path, what: str) -> Iterator[rasterio.DatasetReader]:
 
 def text_of(sentence_model: str | None) -> dict[str, Any]:
     """Return the keys of text= of a dataset: of the model, or None: hashed words."""
-    from datasets.keys import TEXTS
-
     if sentence_model is None:
         return asdict(TEXTS["hash"])
-    return {**asdict(TEXTS["sentence"]), "model": sentence_model}
+    return {**asdict(TEXTS[SENTENCE]), "model": sentence_model}
