@@ -40,10 +40,13 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
     cells = planned(parts, city.tasks, cfg.rows, cfg.labels, cfg.sentence_model is not None)
-    for task in {cell.task for cell in cells}:  # keys are refused now, before hours of work
-        for recipe in {ROWS[cell.row].recipe for cell in cells}:
-            base_config(TASKS[task].problem, TASKS[task].target, recipe, tuple(rest),
-                        cfg.accelerator)
+    for cell in cells:  # keys are refused now, before hours of work
+        task, row = TASKS[cell.task], ROWS[cell.row]
+        base = base_config(task.problem, task.target, row.recipe, tuple(rest), cfg.accelerator)
+        if row.statistics and base.osm_reads != "all":
+            raise ConfigError(f"osm_reads={base.osm_reads}: the row {cell.row} reads all of an "
+                              "object; leave such rows out with rows=, or the part baselines with "
+                              "parts=")
     notes = list(city.notes)
     if "text" in parts and cfg.sentence_model is None:
         notes.append("text=sentence is left out: no sentence_model= was given")

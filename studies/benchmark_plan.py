@@ -206,6 +206,9 @@ def planned(parts: Sequence[str], tasks: Sequence[str], rows: Sequence[str] | No
                 if (cell.task in tasks and cell.labels in labels and (
                         rows is None or cell.row in rows) and (sentence or cell.text == "hash")):
                     cells[cell] = group.seeds
+    if {*parts} <= {MISSING}:
+        raise ConfigError(f"parts=[{MISSING}]: measures models that other parts train; add the "
+                          f"part that trains them, such as parts=[main,{MISSING}]")
     if not cells:
         raise ConfigError(f"parts=[{','.join(parts)}] labels=[{','.join(labels)}]: no cell of the "
                           "table has these rows, tasks and labels; leave one of these keys out")

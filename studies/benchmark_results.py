@@ -126,9 +126,13 @@ def read_result(cell: Cell, out: Path, folders: Sequence[Path],
 
 
 def read_cells(out: Path) -> Results:
-    """Return the finished cells below `out`/runs as they were left, in any folds and seeds."""
-    results = {}
-    for task in sorted(path for path in (out / "runs").iterdir() if path.name in TASKS):
+    """Return the finished cells below `out`/runs as they were left, in any folds and seeds; raise
+    CheckpointError if there is no such folder."""
+    results, root = {}, out / "runs"
+    if not root.is_dir():
+        raise CheckpointError(f"{root}: there is no such folder, expected the runs of a benchmark; "
+                              "name the out= of one, such as runs/benchmark")
+    for task in sorted(path for path in root.iterdir() if path.name in TASKS):
         for folder in sorted(path for path in task.iterdir() if path.is_dir()):
             runs = [run for run in sorted(folder.glob("fold-*_seed-*"))
                     if (run / RESULTS).is_file()]

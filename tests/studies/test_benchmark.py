@@ -14,13 +14,16 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import torch
+from safetensors.torch import save_file
 
 from datasets import TileDataset
+from datasets.prepare.text.sentence_files import sentence_files
 from evaluation.keys import SegmentationConfig
 from models.network_file import NetworkFile
 from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs, units
 from studies.ablation_runs import Ablation
-from studies.benchmark_data import find_city, write_high_ground
+from studies.benchmark_data import find_city, prepare_city, text_of, write_high_ground
 from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import difference, named, read_cells
 from studies.benchmark_runs import Bench
@@ -29,7 +32,7 @@ from studies.differences import _tallies_of
 from studies.keys import AblationConfig, BenchmarkConfig
 from studies.verdicts import read_benchmark, verdicts
 from tests.studies.tiny_city import SIDE, TILE, write_city
-from utils.errors import ConfigError, PrepareError
+from utils.errors import CheckpointError, ConfigError, PrepareError, RoseError
 from utils.files import sha256_of
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
@@ -220,6 +223,26 @@ def test_a_copy_of_the_raw_files_serves_as_well(made, city, tmp_path, monkeypatc
     assert rows_of(tmp_path / "out") == rows_of(made)
 
 
+def test_another_sentence_model_is_refused(made, city, tmp_path):
+    root, here = tmp_path / "tiles", find_city(str(city), ["land_use"])
+    shutil.copytree(made / "tiles", root)
+    cfg = BenchmarkConfig(data=str(city), tile_px=TILE, folds=3, block=3, labels=[ALL])
+    for name in ("one", "copy", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "tokenizer.json").write_text("{}")
+        save_file({"weight": torch.full((2,), float(name == "other"))},
+                  tmp_path / name / "model.safetensors")
+    path = root / "cities" / here.name / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"text": {
+        "name": "sentence", "model": "one", "digest": sentence_files(str(tmp_path / "one")).digest,
+        "width": 512}}))
+    for name in ("one", "copy"):
+        prepare_city(here, cfg, root, text_of(str(tmp_path / name)))
+    with pytest.raises(RoseError, match=r"sentence_model=.*other: .* was made with other files of"):
+        prepare_city(here, cfg, root, text_of(str(tmp_path / "other")))
+
+
 def test_labels_that_no_fold_has_are_said(made, city, capsys):
     with pytest.raises(SystemExit):
         run(city, made, *ASKED, "rows=[fusion]", "parts=[main]", "labels=[100,2]")
@@ -236,6 +259,9 @@ def test_labels_that_no_fold_has_are_said(made, city, capsys):
     (["learning=3"], r"learning"),
     (["epochs=9"], r"epochs=9: the study sets epochs itself, from effort=; give that key"),
     (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
+    (["parts=[missing]"], r"parts=\[missing\]: measures models that other parts train; add the "
+                          r"part that trains them, such as parts=\[main,missing\]"),
+    (["osm_reads=tags", "parts=[baselines]"], r"osm_reads=tags: the row patch_mlp reads all of"),
     (["test_file=null"], r"test_file=null: the study sets test_file itself, from folds="),
     (["val_file=x.txt"], r"val_file=x.txt: the study sets val_file itself, from folds="),
     (["pictures=true"], r"pictures=true: the study sets pictures itself and has no key for it"),
@@ -308,6 +334,11 @@ def test_high_ground_is_outside_buildings(city, tmp_path):
     assert not share[height <= 2.5].any()
     free = (share > 0).sum() / (height > 2.5).sum()
     assert 0.2 < free < 0.9  # buildings touch many cells
+
+
+def test_a_folder_without_runs_is_no_benchmark(tmp_path):
+    with pytest.raises(CheckpointError, match=r"runs: there is no such folder, expected the runs"):
+        read_cells(tmp_path)
 
 
 def test_the_dataset_says_what_a_total_is(made):
