@@ -55,11 +55,9 @@ def write_outputs(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequ
     head = _head(cfg, city, results, notes)
     tables = [*_score_tables(results), *_degraded_tables(results), *_difference_tables(results),
               *_class_tables(results), _time_table(times, workers)]
-    units = {name: f"{TASKS[name].counted} a tile" for name in city.tasks if TASKS[name].counted}
     figures = _figures(results)
     write_json(out / "results.json", {
         "benchmark": city.name, "head": head, "tables": tables, "figures": [*figures],
-        "units": units,
         "cells": [result.record for result in results.values()], "differences": compared,
         "notes": [*notes], "times": dict(times), "config": asdict(cfg), "versions": versions()})
     save_figures(figures, out / "figures")

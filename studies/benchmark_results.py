@@ -10,7 +10,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from evaluation.intervals import bootstrap_of, intervals, sampled_figures
+from evaluation.intervals import (
+    bootstrap_in_words,
+    bootstrap_of,
+    intervals,
+    sampled_figures,
+)
 from evaluation.results import read_seed, spread_of
 from evaluation.run import RESULTS
 from evaluation.tallies import Tallies
@@ -219,6 +224,4 @@ def blocks_in_words(results: Sequence[Result]) -> str:
     tallies = next((result.tallies for result in results if result.samples), None)
     if tallies is None:
         return ""
-    how = bootstrap_of(tallies)
-    return (f"{how['draws']:,} draws of {how['blocks']} blocks of neighbouring tiles, "
-            f"{' or '.join(f'{side} x {side}' for side in how['side'])} each")
+    return bootstrap_in_words(bootstrap_of(tallies))
