@@ -1,6 +1,6 @@
 """What each ingredient of a recipe is worth on a real city, in one command, on validation tiles.
 
-    python -m studies.ablation data=../shared/data/pardubice
+    python -m studies.ablation data=CITY
     python -m studies.ablation data=CITY table=docs/ablations.csv effort=1 pretrain_epochs=16
     python -m studies.ablation data=CITY variants=[plus,plus:neighbours=4,rose:placement=coverage]
     python -m studies.ablation data=CITY variants=[plus,rose] seeds=[0] on=[1] labels=[100] \\

@@ -1,6 +1,6 @@
 """All claims on a real city, in one command: from raw files to a page of tables with intervals.
 
-    python -m studies.benchmark data=../shared/data/pardubice
+    python -m studies.benchmark data=CITY
     python -m studies.benchmark data=CITY seeds=[0] parts=[baselines,main]       # a first look
     python -m studies.benchmark data=CITY page=docs/results_real.md effort=2
     python -m studies.benchmark data=CITY folds=3 seeds=[0] labels=[25] rows=[image,fusion] \\
@@ -78,7 +78,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
             folders.setdefault(cell, []).append(Path(run.save_path))
     results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
     print("Drawing intervals, and comparing cells", flush=True)
-    write_outputs(cfg, city, results, notes, times, workers)
+    write_outputs(cfg, rest, city, results, notes, times, workers)
     print(f"\n{account(times, begun)}")
 
 

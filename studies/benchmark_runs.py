@@ -19,8 +19,8 @@ from studies.benchmark_plan import (
     TASKS,
     Cell,
     Row,
+    epochs_of,
     measured_with,
-    tiles_seen,
 )
 from studies.degraded import measuring
 from studies.keys import CityStudyConfig
@@ -114,7 +114,8 @@ class Bench:
         """Return the trainings of cells, all of the first seed before those of the next."""
         units = []
         for cell, fold, seed in self._runs(cells):
-            seen = tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
+            tiles = self.lists[cell.labels]
+            seen = tiles * epochs_of(tiles, cell, self.cfg.effort)
             kind, cost = "training", STEP_S * seen + self._measuring_s(self.judged + 1)
             if self.rows[cell.row].statistics:
                 kind, cost = "baselines", BASELINE_S
@@ -163,8 +164,7 @@ class Bench:
         row, task = self.rows[cell.row], TASKS[cell.task]
         base = base_config(task.problem, task.target, row.recipe,
                            (*self.rest, *row.evaluation), self.cfg.accelerator)
-        tiles = self.lists[cell.labels]
-        epochs = max(round(tiles_seen(tiles, cell, self.cfg.effort) / tiles), 1)
+        epochs = epochs_of(self.lists[cell.labels], cell, self.cfg.effort)
         scratch = cell.training == SCRATCH
         probed = {} if cell.training in (FULLY, SCRATCH) else {"drop_objects": 0.0,
                                                                "drop_graphs": 0.0}
