@@ -4,14 +4,15 @@ import csv
 import json
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from studies import ablation, units
 from studies.ablation_plan import CANDIDATES, cells_of, default_variants, variants_of
-from studies.ablation_results import COLUMNS, merged, read_rows
+from studies.ablation_results import COLUMNS, merged, read_rows, source_of
+from studies.keys import AblationConfig
 from tests.studies.tiny_city import TILE, write_city
 from utils.errors import RoseError
 from utils.recipes import RECIPES
@@ -125,6 +126,17 @@ def test_the_default_table_has_every_ingredient_both_ways():
 def test_a_reference_keeps_its_row_from_scratch():
     variants = variants_of(["plus:contrast=1", "plus"])
     assert [cell.row for cell in cells_of(variants, ["scratch"], ["all"])] == ["plus"]
+
+
+def test_rows_of_another_experiment_stay():
+    cfg = AblationConfig(data="brno")
+    others = [replace(cfg, **keys) for keys in (
+        {"folds": 3}, {"block": 4}, {"tile_px": 128}, {"effort": 2.0}, {"pretrain_epochs": 9},
+        {"image_encoder": "vit"}, {"classes": "all"}, {"label_column": "use"}, {"seeds": [3]})]
+    sources = [source_of(each, (), "brno") for each in (cfg, *others)]
+    sources += [source_of(cfg, ("lr=1",), "brno"), source_of(cfg, (), "praha")]
+    assert len(set(sources)) == len(sources)
+    assert source_of(replace(cfg, seeds=[0], on=[1], variants=["plus"]), (), "brno") == sources[0]
 
 
 def test_a_run_made_anew_replaces_its_row():
