@@ -2,11 +2,9 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,12 +17,20 @@ from safetensors.torch import save_file
 
 from datasets import TileDataset
 from datasets.prepare.text.sentence_files import sentence_files
-from evaluation.keys import SegmentationConfig
 from models.network_file import NetworkFile
-from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs, units
+from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs
 from studies.ablation_runs import Ablation
 from studies.benchmark_data import find_city, prepare_city, text_of, write_high_ground
-from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
+from studies.benchmark_plan import (
+    ALL,
+    LINEAR,
+    PARTS,
+    TASKS,
+    Cell,
+    epochs_of,
+    measured_with,
+    planned,
+)
 from studies.benchmark_results import difference, named, read_cells
 from studies.benchmark_runs import Bench
 from studies.claim_list import claims
@@ -46,11 +52,11 @@ def city(tmp_path_factory) -> Path:
     return write_city(tmp_path_factory.mktemp("city") / "brno")
 
 
-def run(city: Path, out: Path, *overrides: str) -> None:
+def run(city: Path, out: Path, *overrides: str, removed=(1.0,), shifted=()) -> None:
     """Run the command in this process."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(benchmark_plan, "REMOVED", (1.0,))
-        patched.setattr(benchmark_plan, "SHIFTED", ())
+        patched.setattr(benchmark_plan, "REMOVED", removed)
+        patched.setattr(benchmark_plan, "SHIFTED", shifted)
         patched.setattr("evaluation.patch_models.STEPS", 20)
         patched.setattr(sys, "argv", ["benchmark", f"data={city}", f"out={out}", *SMALL,
                                       *overrides])
@@ -70,7 +76,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
+def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made, city):
     rows = rows_of(made)
     results = json.loads((made / "results.json").read_text())
     keys = ("row", "training", "labels", "removed", "shifted")
@@ -85,8 +91,25 @@ def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
         assert np.mean(own) == pytest.approx(cell["mean"][cell["score"]])
     page = (made / "results_real.md").read_text()
     assert "transductive" in page
+    assert (f"`python -m studies.benchmark data={city} labels=[all] folds=3 seeds=[0] block=3 "
+            "tile_px=32 pretrain_epochs=1 effort=0.01 tasks=[land_use,trees] "
+            "parts=[baselines,main,totals,missing] rows=[fusion,statistics]`") in page
+    tiles = len((made / "tiles/fold-1-of-3/osm-train-all.txt").read_text().split())
+    assert f"land use, {tiles} with all labels (1 epoch)" in page
+    assert "20 steps of 1,024 patches, as many as 5,120 tiles have" in page
     assert "Land use: mIoU" in page
     assert (made / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("labels", "seen"), [(25, (600, 24)), (100, (1200, 12)), (625, (3125, 5))])
+def test_tiles_that_a_network_sees_grow_with_the_root_of_its_list(labels, seen):
+    cell = Cell("land_use", "fusion")
+    epochs = epochs_of(labels, cell, 1.0)
+    assert (labels * epochs, epochs) == seen
+    assert epochs_of(labels, replace(cell, task="trees"), 2.0) == epochs
+    assert epochs_of(labels, replace(cell, training=LINEAR), 1.0) in range(4 * epochs - 2,
+                                                                           4 * epochs + 3)
+    assert epochs_of(labels, cell, 0.001) == 1
 
 
 def test_cells_are_read_back_and_compared(made):
@@ -138,43 +161,20 @@ def test_figures_of_a_model_that_was_made_anew_are_refused(made, city, tmp_path,
     assert f"`rm -r {measured}` makes it anew" in error
 
 
-def unit_of(tmp_path: Path, cells: list[Cell]) -> units.Unit:
-    return units.Unit("missing", "two", tmp_path / "two", {}, 1.0, {}, cells=tuple(
-        (cell, SegmentationConfig(data_root="x", save_path=str(tmp_path / cell.name)))
-        for cell in cells))
-
-
-def test_the_time_of_a_run_is_that_of_all_commands(tmp_path, monkeypatch):
-    first, second = (replace(Cell("land_use", "fusion"), removed=share) for share in (0.5, 1.0))
-    unit, asked = unit_of(tmp_path, [first, second]), []
-
-    def stopped_once(row, cell, cfg):
-        asked.append(cell)
-        time.sleep(0.1)
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-    monkeypatch.setattr(units, "_evaluate", stopped_once)
-    with pytest.raises(KeyboardInterrupt):
-        unit.work(None)
-    assert unit.seconds() is None
-    before = json.loads((unit.folder / "spent.json").read_text())
-    killed = before["since"] + 30  # the last that was written before it was killed
-    os.utime(unit.folder / "log.txt", (killed, killed))
-    unit.work(None)
-    assert unit.seconds() == pytest.approx(0.1 + 30 + 0.2, abs=0.09)
-    assert unit.times() == {tmp_path / first.name: pytest.approx(0.2, abs=0.05),
-                            tmp_path / second.name: pytest.approx(0.1, abs=0.05)}
-    assert not (unit.folder / "spent.json").exists()
-
-
-def test_records_of_earlier_versions_stay_readable(tmp_path):
-    cell = Cell("land_use", "fusion")
-    for cells, times in (([cell], {tmp_path / cell.name: 7.5}),
-                         ([cell, replace(cell, removed=1.0)], {})):
-        unit = unit_of(tmp_path, cells)
-        unit.folder.mkdir(exist_ok=True)
-        (unit.folder / "run.json").write_text('{"seconds": 7.5, "request": {}}')
-        assert (unit.seconds(), unit.times()) == (7.5, times)
+def test_probes_and_shifts_are_made_by_several_processes(made, city, tmp_path):
+    shutil.copytree(made, tmp_path / "out")
+    run(city, tmp_path / "out", "rows=[fusion]", "parts=[main,probes,missing]", "tasks=[land_use]",
+        "workers=2", removed=(), shifted=(5.0, 10.0))
+    rows = rows_of(tmp_path / "out")
+    kinds = {(row["training"], row["shifted"]) for row in rows}
+    assert kinds == {("pretrained", "0.0"), ("linear", "0.0"), ("knn", "0.0"),
+                     ("pretrained", "5.0"), ("pretrained", "10.0")}
+    assert len(rows) == 3 * len(kinds)
+    assert all(0 <= float(row["miou"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
+    page = (tmp_path / "out/results_real.md").read_text()
+    assert "objects shifted" in page
+    assert "A linear probe sees 4 times as many." in page
+    assert "2 processes at once" in page
 
 
 def test_preparing_counts_in_later_commands(made):
