@@ -7,7 +7,7 @@ the figures over all draws are the ends of the interval. The same tiles are alwa
 that two models are compared draw by draw.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +127,12 @@ def bootstrap_of(runs: Sequence[Tallies]) -> dict[str, Any]:
     blocks = [blocks_of(run.names, run.cells) for run in sets.values()]
     return {"blocks": sum(map(len, blocks)), "side": sorted({each.side for each in blocks}),
             "draws": DRAWS, "level": LEVEL}
+
+
+def bootstrap_in_words(how: Mapping[str, Any]) -> str:
+    """Return what `bootstrap_of` returns as words."""
+    sides = " or ".join(f"{side} x {side}" for side in how["side"])
+    return f"{how['draws']:,} draws of {how['blocks']} blocks of {sides} tiles"
 
 
 def _sampled(run: Tallies) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 from lightning_fabric.utilities import rank_zero_only
 
 from datasets.osm_degradation import OsmDegradation
+from evaluation.intervals import bootstrap_in_words
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import remove_features
 from evaluation.problem import Problem
@@ -125,9 +126,8 @@ def _degradations(config: dict[str, Any]) -> list[str]:
 def _bootstrap(summary: dict[str, Any]) -> str:
     """Return in words how the intervals come about; nothing if there are none."""
     how = summary["bootstrap"]
-    sides = " or ".join(f"{side} x {side}" for side in how["side"])
-    return (f" [{how['level']:.0%} interval: {how['draws']} draws of {how['blocks']} blocks of "
-            f"{sides} tiles]" if summary["intervals"] else "")
+    return (f" [{how['level']:.0%} interval: {bootstrap_in_words(how)}]" if summary["intervals"]
+            else "")
 
 
 def _conditions(summary: dict[str, Any]) -> list[str]:

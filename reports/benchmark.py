@@ -7,7 +7,7 @@ from reports.evaluation import RESULTS
 from reports.markup import element, prose
 from reports.read import json_object, reading
 from reports.study import holds
-from utils.contents import Anything, Fields, InnerPath, Items, Table, Text
+from utils.contents import Anything, Fields, InnerPath, Items, Table, Text, fault
 
 _TABLE = Fields({"title": Text(), "note": Text(), "header": Items(Text(), least=1),
                  "rows": Items(Items(Text(), least=1))})
@@ -24,6 +24,11 @@ def benchmark_section(folder: Path, page: Path, report: str) -> Section:
     """Return the section of the benchmark in `folder`; as `study_section`."""
     with reading(folder / RESULTS, "the results of the benchmark"):
         record = _BENCHMARK.check(json_object(folder / RESULTS), "")
+        for place, each in enumerate(record["tables"]):
+            for line, row in enumerate(each["rows"]):
+                if len(row) != len(each["header"]):
+                    raise fault(f"tables[{place}].rows[{line}]", row,
+                                f"{len(each['header'])} values as in the header")
         blocks = [Block(each["title"], [element("p", each["note"], class_="note"),
                                         table(each["header"], each["rows"], sortable=True)])
                   for each in record["tables"]]

@@ -1,6 +1,6 @@
 """What each ingredient of a recipe is worth on a real city, in one command, on validation tiles.
 
-    python -m studies.ablation data=../shared/data/pardubice
+    python -m studies.ablation data=CITY
     python -m studies.ablation data=CITY table=docs/ablations.csv effort=1 pretrain_epochs=16
     python -m studies.ablation data=CITY variants=[plus,plus:neighbours=4,rose:placement=coverage]
     python -m studies.ablation data=CITY variants=[plus,rose] seeds=[0] on=[1] labels=[100] \\
@@ -17,15 +17,10 @@ continues after a stop; with more variants, folds or seeds it adds them.
 import time
 from pathlib import Path
 
-from studies.command import alone, check_among, check_labels, check_several
+from studies.command import alone, check_among, check_labels, check_not_set, check_several
 from studies.keys import ABLATION, AblationConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
-
-# keys of the evaluation that the study sets -> what is given instead
-_SET = {"recipe": "variants=", "mode": "trainings=", "fold": "on= and folds=", "epochs": "effort=",
-        "train_file": "labels=", "test_file": "nothing: val tiles are measured",
-        "val_every": "nothing: the last epoch is measured", "modality": "nothing: it is fusion"}
 
 
 @command(ABLATION)
@@ -34,12 +29,13 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
     # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.ablation_plan import TRAININGS, cells_of, variants_of
     from studies.ablation_results import write_outputs
-    from studies.ablation_runs import Ablation, check_variants
+    from studies.ablation_runs import SET_HERE, Ablation, check_variants
     from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
     from studies.benchmark_results import read_result
     from studies.units import account, default_workers, run_units
 
-    check(cfg, rest, TRAININGS)
+    check(cfg, TRAININGS)
+    check_not_set(rest, SET_HERE)
     begun = time.monotonic()
     variants = variants_of(cfg.variants)
     check_variants(variants, rest, cfg.accelerator)
@@ -54,15 +50,15 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
     times = run_units(ablation.pretrainings(cells), workers, "Pretraining")
     units = ablation.trainings(cells)
     times |= run_units(units, workers, "Training")
-    seconds = {unit.folder: unit.seconds() for unit in units}
+    seconds = {folder: spent for unit in units for folder, spent in unit.times().items()}
     results = {cell: read_result(cell, ablation.out, [
         unit.folder for unit in units if unit.cells[0][0] == cell], seconds) for cell in cells}
     write_outputs(cfg, rest, city.name, variants, results, notes)
     print(account(times, begun))
 
 
-def check(cfg: AblationConfig, rest: list[str], trainings: tuple[str, ...]) -> None:
-    """Raise ConfigError for a key that lists what is not there, or that the study sets itself."""
+def check(cfg: AblationConfig, trainings: tuple[str, ...]) -> None:
+    """Raise ConfigError for a key that lists what is not there."""
     for key in ("seeds", "on"):
         check_several(key, getattr(cfg, key))
     check_labels(cfg.labels)
@@ -70,11 +66,6 @@ def check(cfg: AblationConfig, rest: list[str], trainings: tuple[str, ...]) -> N
     if max(cfg.on) > cfg.folds:
         raise ConfigError(f"on=[{','.join(map(str, cfg.on))}]: there is no fold {max(cfg.on)} of "
                           f"folds={cfg.folds}; choose among 1 to {cfg.folds}")
-    for override in rest:
-        name = override.lstrip("+~").partition("=")[0]
-        if name in _SET:
-            raise ConfigError(f"{override}: the study sets {name} itself; give instead "
-                              f"{_SET[name]}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from evaluation.keys import SegmentationConfig
 from studies.benchmark_plan import FULLY, SCRATCH, Cell, Row
+from studies.command import written
 from training.keys import TrainConfig
 from utils.config import keys_of
 from utils.errors import ConfigError
@@ -117,12 +118,6 @@ def _variant(name: str) -> Variant:
               evaluation=tuple(f"{key}={value}" for key, value in evaluation.items()),
               pretrained=slug(_named(recipe, changed)))
     return Variant(name, own | others, row)
-
-
-def written(value: Any) -> str:
-    """Return a value as the command line has it."""
-    return str(value).lower() if isinstance(value, bool) else (
-        f"{value:g}" if isinstance(value, float) else str(value))
 
 
 def slug(name: str) -> str:

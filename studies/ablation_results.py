@@ -9,6 +9,7 @@ from typing import Any
 from studies.ablation_plan import REFERENCES, Variant
 from studies.benchmark_plan import Cell
 from studies.benchmark_results import Result, Results, blocks_in_words, difference
+from studies.command import written
 from studies.differences import Difference
 from studies.keys import AblationConfig
 from utils.errors import RoseError
@@ -19,6 +20,8 @@ from utils.tables import NOTHING, markdown_table
 SCORE = "miou"
 COLUMNS = ("variant", "keys", "training", "labels", "fold", "seed", SCORE, "seconds", "source")
 _MEASURED = (SCORE, "seconds")  # the other columns say which run it is
+# keys of an experiment, which all its rows share
+_SHARED = ("pretrain_epochs", "effort", "folds", "block", "tile_px", "label_column", "classes")
 _LARGEST = 64 << 20             # bytes of a table that is read
 
 
@@ -30,9 +33,7 @@ def write_outputs(cfg: AblationConfig, rest: Sequence[str], city: str,
         RoseError: there is a table with other columns, or one that cannot be read.
     """
     path = Path(cfg.table) if cfg.table else Path(cfg.out, "ablations.csv")
-    source = ", ".join([f"studies.ablation of {city}", cfg.image_encoder,
-                        f"pretrain_epochs={cfg.pretrain_epochs}", f"effort={cfg.effort:g}",
-                        *rest])
+    source = source_of(cfg, rest, city)
     by_folder = {variant.folder: variant for variant in variants}
     rows = [{"variant": by_folder[cell.row].name, "keys": by_folder[cell.row].in_words,
              "training": cell.training, "labels": cell.labels, "fold": run["fold"],
@@ -46,6 +47,14 @@ def write_outputs(cfg: AblationConfig, rest: Sequence[str], city: str,
     with replacing(page) as temporary:
         temporary.write_text(f"{text}\n", encoding="utf-8")
     print(f"\n{text}\n\nOutputs: {page}, and a row a run in {path}")
+
+
+def source_of(cfg: AblationConfig, rest: Sequence[str], city: str) -> str:
+    """Return the experiment that a row is of: all that its figure depends on, beside the columns
+    of the table."""
+    return ", ".join([f"studies.ablation of {city}", cfg.image_encoder, *(
+        f"{name}={written(getattr(cfg, name))}" for name in _SHARED),
+        f"pretraining of seed {cfg.seeds[0]}", *rest])
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -8,8 +8,15 @@ from typing import ClassVar
 from evaluation.keys import EvaluateConfig
 from studies.ablation_plan import BASE, Variant
 from studies.benchmark_plan import TASKS, Cell, Row
+from studies.benchmark_runs import SET_HERE as SET_BY_BENCH
 from studies.benchmark_runs import Bench, base_config
+from studies.command import check_not_set
 from utils.errors import ConfigError
+
+# as the table of `Bench`: there are neither rows, tasks nor parts, and val is measured once
+SET_HERE = SET_BY_BENCH | {"recipe": "variants", "mode": "trainings", "fold": "on"} | dict.fromkeys(
+    ("modality", "target", "val_every", "val_file", "test_file", "checkpoint", "remove_ratio",
+     "remove_while_training", "osm_shift"), "")
 
 
 @dataclass(frozen=True)
@@ -34,10 +41,12 @@ class Ablation(Bench):
 
 
 def check_variants(variants: Sequence[Variant], rest: Sequence[str], accelerator: str) -> None:
-    """Raise ConfigError if the evaluation refuses a key, of all or of a variant."""
+    """Raise ConfigError if the evaluation refuses a key, of all or of a variant, or if a variant
+    changes one that the study sets."""
     base_config(TASKS["land_use"].problem, "", BASE, tuple(rest), accelerator)
     for variant in variants:
         try:
+            check_not_set(variant.row.evaluation, SET_HERE)
             base_config(TASKS["land_use"].problem, "", BASE, (*rest, *variant.row.evaluation),
                         accelerator)
         except ConfigError as error:

@@ -1,6 +1,6 @@
 """All claims on a real city, in one command: from raw files to a page of tables with intervals.
 
-    python -m studies.benchmark data=../shared/data/pardubice
+    python -m studies.benchmark data=CITY
     python -m studies.benchmark data=CITY seeds=[0] parts=[baselines,main]       # a first look
     python -m studies.benchmark data=CITY page=docs/results_real.md effort=2
     python -m studies.benchmark data=CITY folds=3 seeds=[0] labels=[25] rows=[image,fusion] \\
@@ -22,13 +22,6 @@ from studies.keys import BENCHMARK, BenchmarkConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
 
-# the keys of an evaluation that each run sets -> the benchmark's own key for it
-_SET_HERE = {"data_root": "out", "save_path": "out", "image_size": "tile_px", "fold": "folds",
-             "train_file": "labels", "modality": "rows", "recipe": "rows", "target": "tasks",
-             "epochs": "effort", "val_every": "effort", **dict.fromkeys((
-                 "mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
-                 "parts")}
-
 
 @command(BENCHMARK)
 @alone
@@ -38,28 +31,30 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     from studies.benchmark_page import write_outputs
     from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import Bench, base_config
+    from studies.benchmark_runs import SET_HERE, Bench, base_config
     from studies.units import account, default_workers, run_units
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
-    check_not_set(rest, _SET_HERE)
+    check_not_set(rest, SET_HERE)
     begun = time.monotonic()
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
     cells = planned(parts, city.tasks, cfg.rows, cfg.labels, cfg.sentence_model is not None)
-    for task in {cell.task for cell in cells}:  # keys are refused now, before hours of work
-        for recipe in {ROWS[cell.row].recipe for cell in cells}:
-            base_config(TASKS[task].problem, TASKS[task].target, recipe, tuple(rest),
-                        cfg.accelerator)
+    for cell in cells:  # keys are refused now, before hours of work
+        task, row = TASKS[cell.task], ROWS[cell.row]
+        base = base_config(task.problem, task.target, row.recipe, tuple(rest), cfg.accelerator)
+        if row.statistics and base.osm_reads != "all":
+            raise ConfigError(f"osm_reads={base.osm_reads}: the row {cell.row} reads all of an "
+                              "object; leave such rows out with rows=, or the part baselines with "
+                              "parts=")
     notes = list(city.notes)
     if "text" in parts and cfg.sentence_model is None:
         notes.append("text=sentence is left out: no sentence_model= was given")
-    roots = {}
+    roots, prepared = {}, []
     for text in sorted({cell.text for cell in cells}):
         roots[text] = Path(cfg.out, "tiles" if text == "hash" else f"tiles_{text}")
-        prepare_city(city, cfg, roots[text],
-                     text_of(None if text == "hash" else cfg.sentence_model))
-    prepared = time.monotonic() - begun
+        prepared.append(prepare_city(city, cfg, roots[text],
+                                     text_of(None if text == "hash" else cfg.sentence_model)))
     lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
     notes += short
     cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
@@ -68,7 +63,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
                           "asked for remains, pass labels=[all], or fewer")
     bench = Bench(cfg, tuple(rest), roots, lists, tiles)
     workers = cfg.workers or default_workers(cfg.accelerator)
-    times = {"preparing": prepared}
+    times = {} if None in prepared else {"preparing": sum(prepared)}
     times |= run_units(bench.pretrainings(cells), workers, "Pretraining")
     units = bench.trainings(cells)
     times |= run_units(units, workers, "Training")
@@ -76,14 +71,14 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
         measured = bench.measurings(cells)
         times |= run_units(measured, workers, "Measuring with objects removed and shifted")
         units += measured
-    seconds = {unit.folder: unit.seconds() for unit in units}
+    seconds = {folder: spent for unit in units for folder, spent in unit.times().items()}
     folders: dict[Cell, list[Path]] = {}
     for unit in units:
         for cell, run in unit.cells:
             folders.setdefault(cell, []).append(Path(run.save_path))
     results = {cell: read_result(cell, bench.out, own, seconds) for cell, own in folders.items()}
     print("Drawing intervals, and comparing cells", flush=True)
-    write_outputs(cfg, city, results, notes, times, workers)
+    write_outputs(cfg, rest, city, results, notes, times, workers)
     print(f"\n{account(times, begun)}")
 
 

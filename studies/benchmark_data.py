@@ -1,7 +1,8 @@
 """The benchmark's dataset: tiles, targets and folds of a city, from raw files."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,27 @@ from rasterio.features import rasterize
 
 from datasets import TileDataset
 from datasets.dealt_lists import fold_folder
-from datasets.prepare.geo.raster_io import RASTER_ERRORS, raster_reason
+from datasets.keys import TEXTS
+from datasets.prepare.geo.formats import ENDINGS as VECTORS
+from datasets.prepare.geo.raster_io import (
+    DRIVERS,
+    RASTER_ERRORS,
+    open_raster_file,
+    raster_reason,
+)
 from datasets.prepare.imagery.placement import metres_per_pixel
 from datasets.prepare.osm.census import Census
 from datasets.prepare.osm.objects import read_objects
+from datasets.prepare.osm.osm_files import SUFFIXES as OSM_FILES
 from datasets.prepare.osm.tags import LAYERS, load_layers
 from datasets.prepare.pipeline import prepare_tiles
+from datasets.prepare.targets.delimited import ENDINGS as TABLES
+from datasets.prepare.text.sentence_files import sentence_files
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
-from utils.contents import Anything, Fields, Table, Text, read_json
+from studies.spent import Spent
+from utils.contents import Anything, Fields, Number, Table, Text, read_json
 from utils.errors import ConfigError, PrepareError, RoseError
 from utils.files import checksums, replacing
 from utils.outputs import write_json
@@ -32,10 +44,15 @@ HIGH = 2.5                # metres above ground from which vegetation is high
 NO_DATA = -1.0
 RECORD = "city.json"      # of a dataset: the files that it was made from, as they were, and keys
 HIGH_GROUND = "high_ground.tif"
-_RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything())})
+_RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything()), "seconds": Number()})
+_META = Fields({"text": Table(Anything())})
+SENTENCE = "sentence"
 _KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
-_VECTORS = (".gpkg", ".geojson", ".json", ".fgb", ".parquet", ".shp")
+_RASTERS, _EITHER = (*DRIVERS,), (*DRIVERS, *VECTORS)
+# name of a file -> endings of those that are read
+_READ = {"ortho": _RASTERS, "osm": (*OSM_FILES, *VECTORS), "landuse": _EITHER,
+         "building_volume": (*_EITHER, *TABLES), "height": _RASTERS}
 
 
 @dataclass(frozen=True)
@@ -63,12 +80,15 @@ class City:
 
 def find_city(data: str, asked: Sequence[str]) -> City:
     """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
-    tasks asked are missing."""
+    tasks asked are missing, or one is there twice."""
     folder, files = Path(data), {}
     names = ("ortho", "osm", *dict.fromkeys(task.file for task in TASKS.values()))
     for name in names:
         there = [path for path in sorted(folder.glob(f"{name}.*"))
-                 if not path.name.endswith((".aux.xml", ".ovr"))]
+                 if path.name.lower().endswith(_READ[name])]  # not what lies beside a Shapefile
+        if len(there) > 1:
+            raise ConfigError(f"data={data}: has {' and '.join(path.name for path in there)}, "
+                              f"expected one {name}.*; move the others elsewhere")
         if there:
             files[name] = there[0]
     for name, what in (("ortho", "imagery, such as ortho.tif"), ("osm", "objects, such as "
@@ -86,8 +106,10 @@ def find_city(data: str, asked: Sequence[str]) -> City:
     return City(folder, files, tasks, notes)
 
 
-def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, Any]) -> None:
-    """Make the dataset at `root` with its folds, unless it is there.
+def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
+                 text: dict[str, Any]) -> float | None:
+    """Make the dataset at `root` with its folds, unless it is there; return the seconds that
+    making it took, now or in earlier commands, or None if these did not record it.
 
     Raises:
         RoseError: a file cannot be used, or has changed since the dataset was made; or it was
@@ -96,12 +118,15 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
     used = {"ortho", "osm", *(TASKS[name].file for name in city.tasks)}
     sources = {file["file"]: file["sha256"] for file in checksums(
         path for name, path in city.files.items() if name in used)}
-    record = root / RECORD
+    record, meta = root / RECORD, root / "cities" / city.name / "meta.json"
     keys = json.loads(json.dumps({name: getattr(cfg, name) for name in _KEYS}))
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
-    if (root / "cities" / city.name / "meta.json").is_file() and record.is_file():
+    if meta.is_file() and record.is_file():
         made = read_json(record, _RECORD, removal(root), RoseError)
+        seconds = made.get("seconds")
         before, keys_before = made["sources"], made.get("keys", {})
+        if text["name"] == SENTENCE:
+            _check_model(meta, text["model"], root)
         changed = [name for name, state in sources.items() if before.get(name) != state]
         if changed:
             raise RoseError(f"{city.folder / min(changed)}: is not as it was, or not asked for, "
@@ -113,14 +138,28 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path, text: dict[str, A
                             f"{keys_before[other[0]]}; give the same, or name another out=")
     else:
         root.mkdir(parents=True, exist_ok=True)
+        spent = Spent(root)
         print(prepare_tiles(
             city.files["ortho"], city.files["osm"], root, city.name, keep_empty=True,
             tile_px=cfg.tile_px, text=text, split=rules, overwrite=True,
             **_targets(city, cfg, root)))
-        write_json(record, {"sources": sources, "keys": keys})
+        seconds = spent.seconds
+        write_json(record, {"sources": sources, "keys": keys, "seconds": seconds})
+        spent.end()
     if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
                for fold in range(1, cfg.folds + 1) for size in cfg.labels):
         write_splits(root, SplitRules(**rules))
+    return seconds
+
+
+def _check_model(meta: Path, model: str, root: Path) -> None:
+    """Raise RoseError if the sentence model of the city in `root`, as `meta` records it, is not
+    `model`, wherever it lies."""
+    before = read_json(meta, _META, removal(root), RoseError)["text"]
+    if before.get("digest") != sentence_files(model).digest:
+        raise RoseError(f"sentence_model={model}: {root} was made with other files of a model, "
+                        f"which lay in {before.get('model')}; give the same, or name another "
+                        "out=, or remove that folder")
 
 
 def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:
@@ -129,7 +168,7 @@ def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:
     if "land_use" in city.tasks:
         labels = city.files["landuse"]
         keys |= {"labels": labels, "classes": cfg.classes}
-        if labels.suffix.lower() in _VECTORS:
+        if labels.suffix.lower() in VECTORS:
             keys |= {"label_column": cfg.label_column, "classes": cfg.classes or "all"}
     if "building_volume" in city.tasks:
         keys |= {"population": city.files["building_volume"],
@@ -174,22 +213,19 @@ def write_high_ground(height: Path, osm: Path, imagery: Path, tile_px: int, out:
     share of the tile that lies more than HIGH metres above ground, outside the buildings of `osm`.
 
     Cells are those of `height`; one that a building touches counts as none. Raise PrepareError if
-    a raster cannot be read.
+    a file cannot be read.
     """
-    try:
-        with rasterio.open(imagery) as image:
-            side = metres_per_pixel(image.crs, image.transform, image.width, image.height)
-        with rasterio.open(height) as source:
-            values, profile = source.read(1, masked=True), source.profile
-            buildings = [geometry for objects in read_objects(
-                osm, source.crs, source.bounds, load_layers(), Census())
-                for geometry in objects.geometry[objects.layer == _BUILDING]]
-            built = rasterize([shape for shape in buildings if not shapely.is_empty(shape)],
-                              values.shape, transform=source.transform, all_touched=True,
-                              dtype="uint8") if buildings else np.zeros(values.shape, np.uint8)
-    except RASTER_ERRORS as error:
-        raise PrepareError(f"{height}: cannot be read ({raster_reason(error)}), expected metres "
-                           "above ground as a GeoTIFF") from error
+    with _opened(imagery, "imagery") as image:
+        side = metres_per_pixel(image.crs, image.transform, image.width, image.height)
+    with _opened(height, "metres above ground") as source:
+        values, profile = source.read(1, masked=True), source.profile
+        crs, bounds = source.crs, source.bounds
+    buildings = [geometry
+                 for objects in read_objects(osm, crs, bounds, load_layers(), Census())
+                 for geometry in objects.geometry[objects.layer == _BUILDING]]
+    shapes = [shape for shape in buildings if not shapely.is_empty(shape)]
+    built = rasterize(shapes, values.shape, transform=profile["transform"], all_touched=True,
+                      dtype="uint8") if shapes else np.zeros(values.shape, np.uint8)
     high = (values.filled(0) > HIGH) & (built == 0)
     density = high / (tile_px**2 * side[0] * side[1])
     density[np.ma.getmaskarray(values)] = NO_DATA
@@ -200,10 +236,19 @@ def write_high_ground(height: Path, osm: Path, imagery: Path, tile_px: int, out:
         target.write(density.astype(np.float32), 1)
 
 
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[rasterio.DatasetReader]:
+    """Open a raster; raise PrepareError if it cannot be opened, or read inside the block."""
+    try:
+        with open_raster_file(path) as source:
+            yield source
+    except RASTER_ERRORS as error:
+        raise PrepareError(f"{path}: cannot be read ({raster_reason(error)}), expected {what} as a "
+                           "GeoTIFF; get the file again") from error
+
+
 def text_of(sentence_model: str | None) -> dict[str, Any]:
     """Return the keys of text= of a dataset: of the model, or None: hashed words."""
-    from datasets.keys import TEXTS
-
     if sentence_model is None:
         return asdict(TEXTS["hash"])
-    return {**asdict(TEXTS["sentence"]), "model": sentence_model}
+    return {**asdict(TEXTS[SENTENCE]), "model": sentence_model}

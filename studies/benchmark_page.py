@@ -6,16 +6,20 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from evaluation import patch_models
 from reports import REPORT, write_report
 from studies.benchmark_plan import (
     ALL,
     FULLY,
+    JUDGED,
     KNN,
     LINEAR,
+    PROBED,
     ROWS,
     SCRATCH,
     TASKS,
     Cell,
+    epochs_of,
 )
 from studies.benchmark_results import (
     Result,
@@ -24,6 +28,7 @@ from studies.benchmark_results import (
     difference,
     differences,
 )
+from studies.command import given_keys
 from studies.figures import study_figure
 from studies.keys import BenchmarkConfig
 from studies.units import in_words
@@ -40,11 +45,12 @@ SPREAD = "standard deviation over folds and seeds"
 Tables = list[dict[str, Any]]  # "title", "note", "header", "rows"
 
 
-def write_outputs(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequence[str],
-                  times: Mapping[str, float], workers: int) -> None:
+def write_outputs(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results,
+                  notes: Sequence[str], times: Mapping[str, float], workers: int) -> None:
     """Write all outputs, each whole or absent, and print the tables.
 
     Args:
+        rest: the overrides of the evaluations.
         city: the raw files.
         times: kind of work -> seconds of all its runs.
     """
@@ -52,14 +58,12 @@ def write_outputs(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequ
     write_csv(out / "results.csv", [{**result.cell.keys, **run} for result in results.values()
                                     for run in result.runs])
     compared = differences(results)
-    head = _head(cfg, city, results, notes)
+    head = _head(cfg, rest, city, results, notes)
     tables = [*_score_tables(results), *_degraded_tables(results), *_difference_tables(results),
               *_class_tables(results), _time_table(times, workers)]
-    units = {name: f"{TASKS[name].counted} a tile" for name in city.tasks if TASKS[name].counted}
     figures = _figures(results)
     write_json(out / "results.json", {
         "benchmark": city.name, "head": head, "tables": tables, "figures": [*figures],
-        "units": units,
         "cells": [result.record for result in results.values()], "differences": compared,
         "notes": [*notes], "times": dict(times), "config": asdict(cfg), "versions": versions()})
     save_figures(figures, out / "figures")
@@ -75,16 +79,18 @@ def write_outputs(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequ
           f"results.json, figures/; tables in {page}")
 
 
-def _head(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequence[str]) -> list[str]:
+def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results,
+          notes: Sequence[str]) -> list[str]:
     """Return the paragraphs on top: what was done to whom."""
     most = max(results.values(), key=lambda result: result.tiles)
     tasks = [f"{TASKS[name].title.lower()} ({_unit(name)})" for name in city.tasks]
     how = blocks_in_words([most])
     return [
-        f"Made by `python -m studies.benchmark data={cfg.data}`: {most.tiles} tiles of "
-        f"{cfg.tile_px} pixels with labels, {cfg.folds} spatial folds x {len(cfg.seeds)} seed"
-        f"{'s' * (len(cfg.seeds) > 1)}, {cfg.image_encoder}, {cfg.pretrain_epochs} epoch"
-        f"{'s' * (cfg.pretrain_epochs > 1)} of pretraining, effort {cfg.effort:g}. "
+        f"Made by `python -m studies.benchmark {' '.join([*given_keys(cfg), *rest])}`: "
+        f"{most.tiles} tiles of {cfg.tile_px} pixels with labels, "
+        f"{cfg.folds} spatial folds x {len(cfg.seeds)} seed{'s' * (len(cfg.seeds) > 1)}, "
+        f"{cfg.image_encoder}, {cfg.pretrain_epochs} epoch{'s' * (cfg.pretrain_epochs > 1)} of "
+        f"pretraining, effort {cfg.effort:g}. "
         f"Tasks: {'; '.join(tasks)}.",
         "Each fold is test once: its tiles are measured once, after val chose the epoch. A figure "
         "is the mean over folds and seeds (some cells have the first seed alone, see the runs in "
@@ -92,9 +98,36 @@ def _head(cfg: BenchmarkConfig, city: Any, results: Results, notes: Sequence[str
                                               else ".")
         + " Labels: how many training tiles have labels.",
         "Pretraining is transductive, as in the paper: it saw the images and OSM objects of all "
-        "tiles, those of test included, and no label. All trainings of a task on as many labels "
-        "see as many tiles, whatever the model (studies/benchmark_plan.py).",
+        "tiles, those of test included, and no label.",
+        *filter(None, [_amounts(cfg, results)]),
         *(f"Note: {note}." for note in notes)]
+
+
+def _amounts(cfg: BenchmarkConfig, results: Results) -> str:
+    """Return how much of the training tiles each kind of model sees, in words."""
+    sentences, seen = [], {}
+    for cell in sorted(results, key=lambda cell: _labels(cell.labels)):
+        if cell.training in (FULLY, SCRATCH) and not ROWS[cell.row].statistics:
+            tiles, of_task = results[cell].train_tiles, seen.setdefault(cell.task, {})
+            epochs = epochs_of(tiles, cell, cfg.effort)
+            of_task[cell.labels] = (f"{tiles * epochs:,} with {cell.labels} labels ({epochs} "
+                                    f"epoch{'s' * (epochs > 1)})")
+    if seen:
+        each = "; ".join(f"{TASKS[task].title.lower()}, {', '.join(of_labels.values())}"
+                         for task, of_labels in seen.items())
+        sentences.append("Training tiles that a network sees, each once an epoch (in fold 1; all "
+                         f"networks alike): {each}. It is measured on val up to {JUDGED} times, "
+                         "to choose an epoch.")
+    if any(cell.training == LINEAR for cell in results):
+        sentences.append(f"A linear probe sees {PROBED} times as many.")
+    if any(ROWS[cell.row].statistics and TASKS[cell.task].problem == "seg" for cell in results):
+        patches = patch_models.STEPS * patch_models.BATCH
+        tiles = patches / (cfg.tile_px // patch_models.SIDE)**2
+        sentences.append(
+            "A model of patches' statistics trains otherwise, and mostly for longer: up to "
+            f"{patch_models.STEPS:,} steps of {patch_models.BATCH:,} patches, as many as "
+            f"{tiles:,.0f} tiles have, and val chooses among about {patch_models.JUDGED} steps.")
+    return " ".join(sentences)
 
 
 def _unit(task: str) -> str:

@@ -206,6 +206,9 @@ def planned(parts: Sequence[str], tasks: Sequence[str], rows: Sequence[str] | No
                 if (cell.task in tasks and cell.labels in labels and (
                         rows is None or cell.row in rows) and (sentence or cell.text == "hash")):
                     cells[cell] = group.seeds
+    if {*parts} <= {MISSING}:
+        raise ConfigError(f"parts=[{MISSING}]: measures models that other parts train; add the "
+                          f"part that trains them, such as parts=[main,{MISSING}]")
     if not cells:
         raise ConfigError(f"parts=[{','.join(parts)}] labels=[{','.join(labels)}]: no cell of the "
                           "table has these rows, tasks and labels; leave one of these keys out")
@@ -232,8 +235,9 @@ def measured_with(cell: Cell, labels: Sequence[str]) -> Iterator[Cell]:
         yield from (replace(cell, shifted=metres) for metres in SHIFTED)
 
 
-def tiles_seen(tiles: int, cell: Cell, effort: float) -> int:
-    """Return how many tiles a training sees in all, each as often as epochs are run: it grows with
-    the root of the training tiles."""
+def epochs_of(tiles: int, cell: Cell, effort: float) -> int:
+    """Return the epochs of the training of a network on `tiles` tiles: those that it sees in all
+    grow with the root of their number."""
     share = TASKS[cell.task].effort * (PROBED if cell.training == LINEAR else 1)
-    return max(round(effort * share * STEPS * math.sqrt(tiles)), tiles)
+    seen = round(effort * share * STEPS * math.sqrt(tiles))
+    return max(round(seen / tiles), 1)

@@ -10,7 +10,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from evaluation.intervals import bootstrap_of, intervals, sampled_figures
+from evaluation.intervals import (
+    bootstrap_in_words,
+    bootstrap_of,
+    intervals,
+    sampled_figures,
+)
 from evaluation.results import read_seed, spread_of
 from evaluation.run import RESULTS
 from evaluation.tallies import Tallies
@@ -126,9 +131,13 @@ def read_result(cell: Cell, out: Path, folders: Sequence[Path],
 
 
 def read_cells(out: Path) -> Results:
-    """Return the finished cells below `out`/runs as they were left, in any folds and seeds."""
-    results = {}
-    for task in sorted(path for path in (out / "runs").iterdir() if path.name in TASKS):
+    """Return the finished cells below `out`/runs as they were left, in any folds and seeds; raise
+    CheckpointError if there is no such folder."""
+    results, root = {}, out / "runs"
+    if not root.is_dir():
+        raise CheckpointError(f"{root}: there is no such folder, expected the runs of a benchmark; "
+                              "name the out= of one, such as runs/benchmark")
+    for task in sorted(path for path in root.iterdir() if path.name in TASKS):
         for folder in sorted(path for path in task.iterdir() if path.is_dir()):
             runs = [run for run in sorted(folder.glob("fold-*_seed-*"))
                     if (run / RESULTS).is_file()]
@@ -215,6 +224,4 @@ def blocks_in_words(results: Sequence[Result]) -> str:
     tallies = next((result.tallies for result in results if result.samples), None)
     if tallies is None:
         return ""
-    how = bootstrap_of(tallies)
-    return (f"{how['draws']:,} draws of {how['blocks']} blocks of neighbouring tiles, "
-            f"{' or '.join(f'{side} x {side}' for side in how['side'])} each")
+    return bootstrap_in_words(bootstrap_of(tallies))

@@ -19,8 +19,8 @@ from studies.benchmark_plan import (
     TASKS,
     Cell,
     Row,
+    epochs_of,
     measured_with,
-    tiles_seen,
 )
 from studies.degraded import measuring
 from studies.keys import CityStudyConfig
@@ -33,8 +33,18 @@ from utils.files import sha256_of
 # keys that no result depends on: where a run works, and in how many processes
 _PLACES = ("save_path", "save_root_dir", "save_dir", "checkpoint", "accelerator", "data_root",
            "data_path", "num_workers")
+# the keys of an evaluation that `base_config` and `Bench` set -> the benchmark's own key for it
+SET_HERE = {
+    "data_root": "out", "save_path": "out", "image_size": "tile_px", "seeds": "seeds",
+    "image_encoder": "image_encoder", "accelerator": "accelerator", "train_file": "labels",
+    **dict.fromkeys(("fold", "val_file", "test_file"), "folds"),
+    **dict.fromkeys(("modality", "recipe"), "rows"), "target": "tasks",
+    **dict.fromkeys(("epochs", "val_every"), "effort"),
+    **dict.fromkeys(("mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
+                    "parts"),
+    **dict.fromkeys(("experiment", "pictures", "devices"), "")}
 # seconds of a core, of test_vit, as measured: for the forecast alone
-STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.013, 0.006, 0.018, 2.0
+STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.0183, 0.006, 0.018, 2.0
 BASELINE_S = 10.0
 
 
@@ -104,7 +114,8 @@ class Bench:
         """Return the trainings of cells, all of the first seed before those of the next."""
         units = []
         for cell, fold, seed in self._runs(cells):
-            seen = tiles_seen(self.lists[cell.labels], cell, self.cfg.effort)
+            tiles = self.lists[cell.labels]
+            seen = tiles * epochs_of(tiles, cell, self.cfg.effort)
             kind, cost = "training", STEP_S * seen + self._measuring_s(self.judged + 1)
             if self.rows[cell.row].statistics:
                 kind, cost = "baselines", BASELINE_S
@@ -138,8 +149,9 @@ class Bench:
         cell, cfg = cells[0]
         name = f"{cell.task}, {cell.name.replace('_', ' ')}, fold {cfg.fold}, seed {cfg.seeds[0]}"
         request = {other.name: _important(config) for other, config in cells}
-        if cell.training != SCRATCH and not cell.measures:
-            request["pretraining"] = {"sha256": _sha256(cfg.checkpoint)}
+        if cfg.checkpoint:  # where it lies is no part of the request, but what it holds is
+            request["model" if cell.measures else "pretraining"] = {
+                "sha256": _sha256(Path(cfg.checkpoint))}
         return Unit(kind, name, Path(cfg.save_path), request, cost, _defaults(cfg),
                     row=self.rows[cell.row], cells=tuple(cells))
 
@@ -152,8 +164,7 @@ class Bench:
         row, task = self.rows[cell.row], TASKS[cell.task]
         base = base_config(task.problem, task.target, row.recipe,
                            (*self.rest, *row.evaluation), self.cfg.accelerator)
-        tiles = self.lists[cell.labels]
-        epochs = max(round(tiles_seen(tiles, cell, self.cfg.effort) / tiles), 1)
+        epochs = epochs_of(self.lists[cell.labels], cell, self.cfg.effort)
         scratch = cell.training == SCRATCH
         probed = {} if cell.training in (FULLY, SCRATCH) else {"drop_objects": 0.0,
                                                                "drop_graphs": 0.0}
@@ -192,9 +203,15 @@ def _newest(folder: Path) -> Path:
     return find_checkpoint(str(folder), "") if any(folder.glob("model_*")) else folder
 
 
+def _sha256(checkpoint: Path) -> str:
+    return _hashed(checkpoint, checkpoint.stat().st_mtime_ns) if checkpoint.is_file() else ""
+
+
 @lru_cache
-def _sha256(checkpoint: str) -> str:
-    return sha256_of(Path(checkpoint)) if Path(checkpoint).is_file() else ""
+def _hashed(path: Path, changed: int) -> str:
+    """Return a file's SHA-256; of one that was made anew, and `changed` at another time, its
+    own."""
+    return sha256_of(path)
 
 
 def _important(cfg: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from models.registry import MODALITIES
 from studies.keys import StudyConfig
 from utils.cli.compose import read
 from utils.cli.program import Program
-from utils.config import choices_of
+from utils.config import choices_of, result_values
 from utils.errors import ConfigError
 from utils.locks import alone_in
 
@@ -80,13 +80,14 @@ def check_not_set(rest: Sequence[str], own: Mapping[str, str]) -> None:
     """Raise ConfigError if an override is of a key that the study sets itself.
 
     Args:
-        own: these keys of the evaluation -> the study's own key for it.
+        own: these keys of the evaluation -> the study's own key for it; "": it has none.
     """
     for override in rest:
         name = override.lstrip("+~").partition("=")[0]
         if name in own:
-            raise ConfigError(f"{override.lstrip('+~')}: the study sets {name} itself, from "
-                              f"{own[name]}=; give that key instead")
+            instead = (f", from {own[name]}=; give that key instead" if own[name]
+                       else " and has no key for it; leave it out")
+            raise ConfigError(f"{override.lstrip('+~')}: the study sets {name} itself{instead}")
 
 
 def chosen_modalities(study: Any, mode: str = "") -> list[str]:
@@ -124,6 +125,26 @@ def check_labels(labels: Sequence[str]) -> None:
             count.isdecimal() and 0 < int(count) < 10**9)]:
         raise ConfigError(f"labels=[{','.join(labels)}]: {wrong[0]} is no number of tiles, "
                           "expected numbers such as 25, or all")
+
+
+def given_keys(cfg: Any) -> list[str]:
+    """Return the keys of a study that results depend on, without those at their default, as the
+    command line has them."""
+    defaults = {item.name: item.default_factory() if item.default is MISSING else item.default
+                for item in fields(cfg) if (item.default, item.default_factory) != (MISSING,) * 2}
+    return [f"{name}={written(value)}" for name, value in result_values(cfg).items()
+            if name not in defaults or value != defaults[name]]
+
+
+def written(value: Any) -> str:
+    """Return a value as the command line has it."""
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{written(item)}' for key, item in value.items())}}}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _listed(values: Sequence[Any]) -> str:

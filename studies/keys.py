@@ -236,9 +236,10 @@ class CityStudyConfig:
     effort: float = in_schedule(1.0, "times the tiles that a training sees: 120 times the root of "
                                      "its list, half of that for totals", above=0, most=1e6)
     workers: int | None = key(None, "processes, each makes the next run; null: as many as cores, "
-                                    "and one on a GPU", section="machine", least=1, most=1024)
+                                    "and one on a GPU", section="machine", least=1, most=1024,
+                              result=False)
     accelerator: str = accelerator_key()
-    out: str = in_outputs()
+    out: str = in_outputs(result=False)
 
 
 @dataclass
@@ -255,9 +256,10 @@ class BenchmarkConfig(CityStudyConfig):
     sentence_model: str | None = in_network(None, "folder of a sentence model, for part text; "
                                                   "null: the part is left out")
     out: str = in_outputs("runs/benchmark", "folder of everything: tiles, pretraining, runs, "
-                                            "results.csv, results.json and the page")
+                                            "results.csv, results.json and the page", result=False)
     page: str | None = in_outputs(None, "where the page of tables goes, such as "
-                                        "docs/results_real.md; null: results_real.md in out")
+                                        "docs/results_real.md; null: results_real.md in out",
+                                  result=False)
 
 
 @dataclass
@@ -280,9 +282,10 @@ class AblationConfig(CityStudyConfig):
     effort: float = in_schedule(0.25, "times the tiles that a training sees: 120 times the root "
                                       "of its list", above=0, most=1e6)
     out: str = in_outputs("runs/ablation", "folder of everything: tiles, pretraining, runs and "
-                                           "ablations.md")
+                                           "ablations.md", result=False)
     table: str | None = in_outputs(None, "the table that gets a row a run, such as "
-                                         "docs/ablations.csv; null: ablations.csv in out")
+                                         "docs/ablations.csv; null: ablations.csv in out",
+                                   result=False)
 
 
 def study(name: str, schema: type, title: str) -> Program:

@@ -1,7 +1,6 @@
 """Runs of a study in processes, each of which makes the next one that is not done."""
 
 import json
-import os
 import runpy
 import shlex
 import time
@@ -20,15 +19,19 @@ from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
 from evaluation.patch_runs import evaluate_patches
 from evaluation.problem import Regression, Segmentation
 from studies.benchmark_plan import TASKS, Cell, Row
+from studies.spent import Spent
 from training.keys import TRAIN
 from utils.cli.compose import read
 from utils.contents import Anything, Fields, Number, Table, read_json
+from utils.cores import usable_cores
 from utils.errors import RoseError, is_mendable, message_of
 from utils.outputs import write_json
 from utils.progress import progress_bar
 
 RECORD = "run.json"  # of what is done in a folder: written last
-_RECORD = Fields({"seconds": Number(), "request": Table(Table(Anything()))})
+_RECORD = Fields({"seconds": Number(), "request": Table(Table(Anything()))},
+                 {"cells": Table(Number())})
+_FILES = ("pretraining", "model")  # of a request: what a run starts from, or measures
 _ROOT = Path(__file__).resolve().parents[1]
 PROBLEMS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
 
@@ -59,8 +62,22 @@ class Unit:
     cells: tuple[tuple[Cell, EvaluateConfig], ...] = ()
 
     def seconds(self) -> float | None:
-        """Return how long it took; None if it is not done. Raise RoseError if its folder holds
-        another run's outputs."""
+        """Return how long it took, killed commands included; None if it is not done. Raise
+        RoseError if its folder holds another run's outputs."""
+        record = self._record()
+        return record and record["seconds"]
+
+    def times(self) -> dict[Path, float]:
+        """Return folder -> seconds of each of its evaluations that are known: of several, earlier
+        versions recorded the sum alone."""
+        record = self._record() or {}
+        known = record.get("cells", {})
+        if "seconds" in record and len(self.cells) == 1:
+            known = {self.cells[0][0].name: record["seconds"]}
+        return {Path(cfg.save_path): known[cell.name] for cell, cfg in self.cells
+                if cell.name in known}
+
+    def _record(self) -> dict[str, Any] | None:
         path = self.folder / RECORD
         if not path.is_file():
             return None
@@ -68,38 +85,42 @@ class Unit:
                                           "makes it again", RoseError)
         there, here = record["request"], json.loads(json.dumps(self.request))
         changed = sorted({
-            f"{name}={values[name]} (there {before})" for what, values in here.items()
+            f"{name}{f' of the {what}' * (what in _FILES)}={values[name]} (there {before})"
+            for what, values in here.items()
             for name in values if (before := {**self.defaults, **there.get(what, {})}.get(name))
             != values[name]})
         if changed:
+            folders = dict.fromkeys([self.folder, *(Path(cfg.save_path) for _, cfg in self.cells)])
             raise RoseError(f"{path}: is of a run with other keys: {', '.join(changed[:4])}; give "
                             f"the same ones, or another out=, or `rm -r "
-                            f"{shlex.quote(str(self.folder))}` makes it anew")
-        return record["seconds"]
+                            f"{shlex.join(map(str, folders))}` makes it anew")
+        return record
 
     def work(self, threads: int | None) -> None:
         """Do it, with all that it prints in log.txt of its folder."""
         if threads:
             torch.set_num_threads(threads)
         self.folder.mkdir(parents=True, exist_ok=True)
-        start = time.monotonic()
-        log = self.folder / "log.txt"
+        spent, log = Spent(self.folder), self.folder / "log.txt"
         try:
-            with log.open("a", encoding="utf-8") as file, redirect_stdout(file), (
+            with log.open("a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), (
                     redirect_stderr(file)):
                 if self.overrides:
                     runpy.run_path(str(_ROOT / "train_rose.py"))["train"](
                         read(TRAIN, *self.overrides))
                 for cell, cfg in self.cells:
+                    start = time.monotonic()
                     _evaluate(self.row, cell, cfg)
+                    spent.part(cell.name, time.monotonic() - start)
         except SystemExit as stop:  # it was asked to, and has saved what there was
             raise KeyboardInterrupt from stop
         except Exception as error:
             if not is_mendable(error):
                 raise
             raise RoseError(f"{self.name}: {message_of(error)}") from error
-        write_json(self.folder / RECORD,
-                   {"seconds": time.monotonic() - start, "request": self.request})
+        write_json(self.folder / RECORD, {"seconds": spent.seconds, "request": self.request,
+                                          "cells": spent.parts})
+        spent.end()
 
 
 def _evaluate(row: Row, cell: Cell, cfg: EvaluateConfig) -> None:
@@ -144,7 +165,7 @@ def _worked(units: Sequence[Unit], workers: int) -> Iterator[Unit]:
             unit.work(None)
             yield unit
         return
-    threads = max(len(os.sched_getaffinity(0)) // workers, 1)
+    threads = max(usable_cores() // workers, 1)
     try:
         yield from by_workers(partial(Unit.work, threads=threads), units, workers, __name__)
     except WorkerDied as error:
@@ -155,9 +176,7 @@ def _worked(units: Sequence[Unit], workers: int) -> Iterator[Unit]:
 
 def default_workers(accelerator: str) -> int:
     """Return the cores that this process may use, or 1 with a GPU."""
-    if on_gpu(accelerator):
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 1 if on_gpu(accelerator) else usable_cores()
 
 
 def on_gpu(accelerator: str) -> bool:

@@ -32,6 +32,7 @@ from models.image_encoder import ImageEncoder
 from training.compatibility import check_pretrainable
 from training.keys import MachineKeys, TrainConfig
 from utils.checkpoint import newest_checkpoint, read_tar
+from utils.cores import usable_cores
 
 FEW = 30             # tiles: with fewer, a network mostly learns them by heart
 RATE = 2e-3          # of AdamW for an encoder of width 64; it falls as the width grows
@@ -179,7 +180,7 @@ def scratch_encoder(cfg: Any) -> str | None:
 
 def machine_of(cfg: MachineKeys) -> Machine:
     """Return what the run of `cfg` will have, before its processes start."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = usable_cores()
     gpu = cfg.accelerator not in ("cpu", "mps") and torch.cuda.is_available()
     devices = int(cfg.devices) if cfg.devices.isdigit() else torch.cuda.device_count() if gpu else 1
     world = int(os.environ.get("WORLD_SIZE", devices * cfg.num_nodes))

@@ -1,6 +1,5 @@
 """Make the bands, with the same bytes, in this process, in several, or on a Dask cluster."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
 from functools import partial
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from datasets.prepare.bands import make_band
 from datasets.workers import WorkerDied, by_workers
+from utils.cores import usable_cores
 from utils.errors import ConfigError, PrepareError, one_line
 
 SMALL = 256  # up to this many tiles, starting processes costs more than it saves
@@ -46,10 +46,7 @@ def check_scheduler(scheduler: str) -> None:
 
 def default_workers(tiles: int) -> int:
     """Return the number of cores that this process may use, but 1 for a small area."""
-    if tiles <= SMALL:
-        return 1
-    usable = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(usable(0)) if usable else os.cpu_count() or 1
+    return 1 if tiles <= SMALL else usable_cores()
 
 
 def _in_processes(job: str, bands: Sequence[int], workers: int) -> Iterator[int]:

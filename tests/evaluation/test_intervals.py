@@ -17,6 +17,7 @@ from evaluation.intervals import (
     DRAWS,
     Blocks,
     blocks_of,
+    bootstrap_in_words,
     bootstrap_of,
     intervals,
     sampled_figures,
@@ -139,6 +140,8 @@ def test_seeds_share_draws_and_folds_do_not():
     assert abs(apart[0, 1]) < 0.1
     assert bootstrap_of([one, other])["blocks"] == len(blocks_of(one.names, one.cells))
     assert bootstrap_of([one, elsewhere])["blocks"] == 2 * bootstrap_of([one])["blocks"]
+    assert bootstrap_in_words({"draws": 2000, "blocks": 31, "side": [4, 5], "level": 0.95}) == (
+        "2,000 draws of 31 blocks of 4 x 4 or 5 x 5 tiles")
 
 
 def test_a_single_block_has_no_interval_and_a_rare_figure_none_either():

@@ -4,14 +4,15 @@ import csv
 import json
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from studies import ablation, units
 from studies.ablation_plan import CANDIDATES, cells_of, default_variants, variants_of
-from studies.ablation_results import COLUMNS, merged, read_rows
+from studies.ablation_results import COLUMNS, merged, read_rows, source_of
+from studies.keys import AblationConfig
 from tests.studies.tiny_city import TILE, write_city
 from utils.errors import RoseError
 from utils.recipes import RECIPES
@@ -127,6 +128,17 @@ def test_a_reference_keeps_its_row_from_scratch():
     assert [cell.row for cell in cells_of(variants, ["scratch"], ["all"])] == ["plus"]
 
 
+def test_rows_of_another_experiment_stay():
+    cfg = AblationConfig(data="brno")
+    others = [replace(cfg, **keys) for keys in (
+        {"folds": 3}, {"block": 4}, {"tile_px": 128}, {"effort": 2.0}, {"pretrain_epochs": 9},
+        {"image_encoder": "vit"}, {"classes": "all"}, {"label_column": "use"}, {"seeds": [3]})]
+    sources = [source_of(each, (), "brno") for each in (cfg, *others)]
+    sources += [source_of(cfg, ("lr=1",), "brno"), source_of(cfg, (), "praha")]
+    assert len(set(sources)) == len(sources)
+    assert source_of(replace(cfg, seeds=[0], on=[1], variants=["plus"]), (), "brno") == sources[0]
+
+
 def test_a_run_made_anew_replaces_its_row():
     new = {**KEPT, "miou": "0.3", "fold": 1}
     other = {**KEPT, "seed": "1"}
@@ -146,8 +158,14 @@ def test_a_run_made_anew_replaces_its_row():
     (["on=[4]"], r"on=\[4\]: there is no fold 4 of folds=3; choose among 1 to 3"),
     (["trainings=[knn]"], r"trainings=\[knn\]: there is no knn; choose among pretrained, scratch"),
     (["labels=[few]"], r"labels=\[few\]: few is no number of tiles"),
-    (["recipe=plus"], r"recipe=plus: the study sets recipe itself; give instead variants="),
-    (["test_file=test.txt"], r"test_file=test.txt: the study sets test_file itself"),
+    (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from variants=; give that"),
+    (["test_file=test.txt"], r"test_file=test.txt: the study sets test_file itself and has no key"),
+    (["remove_ratio=0.5"], r"remove_ratio=0.5: the study sets remove_ratio itself and has no key"),
+    (["checkpoint=runs/x"], r"checkpoint=runs/x: the study sets checkpoint itself"),
+    (["variants=[plus:modality=image]"], r"variants=\[plus:modality=image\]: modality=image: the "
+                                         "study sets modality itself and has no key for it"),
+    (["variants=[plus:epochs=9]"], r"epochs=9: the study sets epochs itself, from effort=;"),
+    (["variants=[plus:image_encoder=x]"], r"image_encoder=x: the study sets image_encoder itself"),
     (["learning=3"], r"learning"),
 ])
 def test_impossible_keys(tmp_path, capsys, overrides, message):

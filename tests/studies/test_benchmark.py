@@ -8,20 +8,38 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pytest
 import rasterio
+import torch
+from safetensors.torch import save_file
 
 from datasets import TileDataset
+from datasets.prepare.text.sentence_files import sentence_files
 from models.network_file import NetworkFile
-from studies import benchmark, benchmark_plan, benchmark_runs
-from studies.benchmark_data import write_high_ground
-from studies.benchmark_plan import ALL, PARTS, TASKS, Cell, measured_with, planned
+from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs
+from studies.ablation_runs import Ablation
+from studies.benchmark_data import find_city, prepare_city, text_of, write_high_ground
+from studies.benchmark_plan import (
+    ALL,
+    LINEAR,
+    PARTS,
+    TASKS,
+    Cell,
+    epochs_of,
+    measured_with,
+    planned,
+)
 from studies.benchmark_results import difference, named, read_cells
+from studies.benchmark_runs import Bench
 from studies.claim_list import claims
 from studies.differences import _tallies_of
+from studies.keys import AblationConfig, BenchmarkConfig
 from studies.verdicts import read_benchmark, verdicts
 from tests.studies.tiny_city import SIDE, TILE, write_city
+from utils.errors import CheckpointError, ConfigError, PrepareError, RoseError
+from utils.files import sha256_of
 
 SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
          "effort=0.01", "workers=1", "accelerator=cpu")
@@ -34,11 +52,11 @@ def city(tmp_path_factory) -> Path:
     return write_city(tmp_path_factory.mktemp("city") / "brno")
 
 
-def run(city: Path, out: Path, *overrides: str) -> None:
+def run(city: Path, out: Path, *overrides: str, removed=(1.0,), shifted=()) -> None:
     """Run the command in this process."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(benchmark_plan, "REMOVED", (1.0,))
-        patched.setattr(benchmark_plan, "SHIFTED", ())
+        patched.setattr(benchmark_plan, "REMOVED", removed)
+        patched.setattr(benchmark_plan, "SHIFTED", shifted)
         patched.setattr("evaluation.patch_models.STEPS", 20)
         patched.setattr(sys, "argv", ["benchmark", f"data={city}", f"out={out}", *SMALL,
                                       *overrides])
@@ -58,7 +76,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
+def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made, city):
     rows = rows_of(made)
     results = json.loads((made / "results.json").read_text())
     keys = ("row", "training", "labels", "removed", "shifted")
@@ -73,8 +91,25 @@ def test_every_cell_has_a_row_a_fold_and_the_outputs_agree(made):
         assert np.mean(own) == pytest.approx(cell["mean"][cell["score"]])
     page = (made / "results_real.md").read_text()
     assert "transductive" in page
+    assert (f"`python -m studies.benchmark data={city} labels=[all] folds=3 seeds=[0] block=3 "
+            "tile_px=32 pretrain_epochs=1 effort=0.01 tasks=[land_use,trees] "
+            "parts=[baselines,main,totals,missing] rows=[fusion,statistics]`") in page
+    tiles = len((made / "tiles/fold-1-of-3/osm-train-all.txt").read_text().split())
+    assert f"land use, {tiles} with all labels (1 epoch)" in page
+    assert "20 steps of 1,024 patches, as many as 5,120 tiles have" in page
     assert "Land use: mIoU" in page
     assert (made / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("labels", "seen"), [(25, (600, 24)), (100, (1200, 12)), (625, (3125, 5))])
+def test_tiles_that_a_network_sees_grow_with_the_root_of_its_list(labels, seen):
+    cell = Cell("land_use", "fusion")
+    epochs = epochs_of(labels, cell, 1.0)
+    assert (labels * epochs, epochs) == seen
+    assert epochs_of(labels, replace(cell, task="trees"), 2.0) == epochs
+    assert epochs_of(labels, replace(cell, training=LINEAR), 1.0) in range(4 * epochs - 2,
+                                                                           4 * epochs + 3)
+    assert epochs_of(labels, cell, 0.001) == 1
 
 
 def test_cells_are_read_back_and_compared(made):
@@ -108,6 +143,45 @@ def test_a_run_that_was_killed_is_made_and_the_finished_are_only_read(made, city
     assert worked == [unfinished]
     for old, new in zip(before, rows_of(made), strict=True):
         assert {**old, "seconds": ""} == {**new, "seconds": ""}
+
+
+def test_figures_of_a_model_that_was_made_anew_are_refused(made, city, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(made, out)
+    measured = out / "runs/land_use/fusion_pretrained_all_removed-1/fold-2_seed-0"
+    trained = out / "runs/land_use/fusion_pretrained_all/fold-2_seed-0"
+    best = trained / "seed_0/best.safetensors"
+    assert json.loads((measured / "run.json").read_text())["request"]["model"] == {
+        "sha256": sha256_of(best)}
+    best.write_bytes((trained.parent / "fold-1_seed-0/seed_0/best.safetensors").read_bytes())
+    with pytest.raises(SystemExit):
+        run(city, out, *ASKED)
+    error = capsys.readouterr().err
+    assert f"{measured / 'run.json'}: is of a run with other keys: sha256 of the model=" in error
+    assert f"`rm -r {measured}` makes it anew" in error
+
+
+def test_probes_and_shifts_are_made_by_several_processes(made, city, tmp_path):
+    shutil.copytree(made, tmp_path / "out")
+    run(city, tmp_path / "out", "rows=[fusion]", "parts=[main,probes,missing]", "tasks=[land_use]",
+        "workers=2", removed=(), shifted=(5.0, 10.0))
+    rows = rows_of(tmp_path / "out")
+    kinds = {(row["training"], row["shifted"]) for row in rows}
+    assert kinds == {("pretrained", "0.0"), ("linear", "0.0"), ("knn", "0.0"),
+                     ("pretrained", "5.0"), ("pretrained", "10.0")}
+    assert len(rows) == 3 * len(kinds)
+    assert all(0 <= float(row["miou"]) <= 1 and float(row["seconds"]) > 0 for row in rows)
+    page = (tmp_path / "out/results_real.md").read_text()
+    assert "objects shifted" in page
+    assert "A linear probe sees 4 times as many." in page
+    assert "2 processes at once" in page
+
+
+def test_preparing_counts_in_later_commands(made):
+    seconds = json.loads((made / "tiles/city.json").read_text())["seconds"]
+    assert seconds > 0
+    assert json.loads((made / "results.json").read_text())["times"]["preparing"] == seconds
+    assert not (made / "tiles/spent.json").exists()
 
 
 def test_other_keys_are_refused_in_a_folder(made, city, capsys):
@@ -149,6 +223,26 @@ def test_a_copy_of_the_raw_files_serves_as_well(made, city, tmp_path, monkeypatc
     assert rows_of(tmp_path / "out") == rows_of(made)
 
 
+def test_another_sentence_model_is_refused(made, city, tmp_path):
+    root, here = tmp_path / "tiles", find_city(str(city), ["land_use"])
+    shutil.copytree(made / "tiles", root)
+    cfg = BenchmarkConfig(data=str(city), tile_px=TILE, folds=3, block=3, labels=[ALL])
+    for name in ("one", "copy", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+        (tmp_path / name / "tokenizer.json").write_text("{}")
+        save_file({"weight": torch.full((2,), float(name == "other"))},
+                  tmp_path / name / "model.safetensors")
+    path = root / "cities" / here.name / "meta.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"text": {
+        "name": "sentence", "model": "one", "digest": sentence_files(str(tmp_path / "one")).digest,
+        "width": 512}}))
+    for name in ("one", "copy"):
+        prepare_city(here, cfg, root, text_of(str(tmp_path / name)))
+    with pytest.raises(RoseError, match=r"sentence_model=.*other: .* was made with other files of"):
+        prepare_city(here, cfg, root, text_of(str(tmp_path / "other")))
+
+
 def test_labels_that_no_fold_has_are_said(made, city, capsys):
     with pytest.raises(SystemExit):
         run(city, made, *ASKED, "rows=[fusion]", "parts=[main]", "labels=[100,2]")
@@ -165,6 +259,12 @@ def test_labels_that_no_fold_has_are_said(made, city, capsys):
     (["learning=3"], r"learning"),
     (["epochs=9"], r"epochs=9: the study sets epochs itself, from effort=; give that key"),
     (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
+    (["parts=[missing]"], r"parts=\[missing\]: measures models that other parts train; add the "
+                          r"part that trains them, such as parts=\[main,missing\]"),
+    (["osm_reads=tags", "parts=[baselines]"], r"osm_reads=tags: the row patch_mlp reads all of"),
+    (["test_file=null"], r"test_file=null: the study sets test_file itself, from folds="),
+    (["val_file=x.txt"], r"val_file=x.txt: the study sets val_file itself, from folds="),
+    (["pictures=true"], r"pictures=true: the study sets pictures itself and has no key for it"),
 ])
 def test_impossible_keys(city, tmp_path, capsys, overrides, message):
     with pytest.raises(SystemExit):
@@ -173,12 +273,55 @@ def test_impossible_keys(city, tmp_path, capsys, overrides, message):
     assert re.search(message, error)
 
 
+@pytest.mark.parametrize(("bench", "cfg", "own"), [
+    (Bench, BenchmarkConfig, benchmark_runs.SET_HERE),
+    (Ablation, AblationConfig, ablation_runs.SET_HERE),
+])
+def test_every_key_that_runs_set_is_refused_from_outside(monkeypatch, bench, cfg, own):
+    given = set()
+
+    def noted(base, **keys):
+        given.update(keys)
+        return replace(base, **keys)
+    for module in (benchmark_runs, ablation_runs):
+        monkeypatch.setattr(module, "replace", noted)
+    runs = bench(cfg(data="brno", accelerator="cpu"), (), {"hash": Path("tiles")}, {ALL: 9}, 9)
+    runs.config(Cell("land_use", "fusion"), 1, 0)
+    assert {"modality", "checkpoint", "remove_ratio"} <= given <= own.keys()
+
+
 def test_a_city_without_a_file(city, tmp_path, capsys):
     for name in ("ortho.tif", "height.tif"):
         (tmp_path / name).write_bytes((city / name).read_bytes())
     with pytest.raises(SystemExit):
         run(tmp_path, tmp_path / "out")
     assert f"data={tmp_path}: has no osm.*, expected the city's objects" in capsys.readouterr().err
+
+
+def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
+    for name in ("ortho.tif", "osm.gpkg"):
+        shutil.copyfile(city / name, tmp_path / name)
+    for name in ("ortho.jgw", "ortho.aux.xml", "ortho.tif.ovr", "osm.txt"):
+        (tmp_path / name).touch()
+    gpd.read_file(city / "landuse.gpkg").to_file(tmp_path / "landuse.shp")
+    assert (tmp_path / "landuse.cpg").is_file()
+    files = find_city(str(tmp_path), ["land_use", "trees"]).files
+    assert {name: path.name for name, path in files.items()} == {
+        "ortho": "ortho.tif", "osm": "osm.gpkg", "landuse": "landuse.shp"}
+    shutil.copyfile(city / "landuse.gpkg", tmp_path / "landuse.gpkg")
+    with pytest.raises(ConfigError, match=r"has landuse.gpkg and landuse.shp, expected one"):
+        find_city(str(tmp_path), ["land_use"])
+
+
+@pytest.mark.parametrize(("damaged", "what"), [("ortho.tif", "imagery"),
+                                               ("height.tif", "metres above ground")])
+def test_high_ground_names_the_file_that_is_damaged(city, tmp_path, damaged, what):
+    for name in ("ortho.tif", "height.tif", "osm.gpkg"):
+        shutil.copyfile(city / name, tmp_path / name)
+    (tmp_path / damaged).write_bytes(b"no raster")
+    with pytest.raises(PrepareError, match=f"{damaged}: cannot be read .*, expected {what}"):
+        write_high_ground(tmp_path / "height.tif", tmp_path / "osm.gpkg", tmp_path / "ortho.tif",
+                          TILE, tmp_path / "high.tif")
 
 
 def test_high_ground_is_outside_buildings(city, tmp_path):
@@ -191,6 +334,11 @@ def test_high_ground_is_outside_buildings(city, tmp_path):
     assert not share[height <= 2.5].any()
     free = (share > 0).sum() / (height > 2.5).sum()
     assert 0.2 < free < 0.9  # buildings touch many cells
+
+
+def test_a_folder_without_runs_is_no_benchmark(tmp_path):
+    with pytest.raises(CheckpointError, match=r"runs: there is no such folder, expected the runs"):
+        read_cells(tmp_path)
 
 
 def test_the_dataset_says_what_a_total_is(made):
