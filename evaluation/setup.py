@@ -324,8 +324,7 @@ def _check(cfg: EvaluateConfig) -> None:
     if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
-    if cfg.mode == "knn":
-        _check_nothing_added(cfg)
+    _check_drawn(cfg)
     if cfg.fold:
         parse_fold("fold", cfg.fold)
     frozen = frozen_epochs(cfg.freeze)
@@ -348,33 +347,37 @@ def _adds_statistics(cfg: EvaluateConfig) -> bool:
     return cfg.patch_input == STATISTICS and registry.MODALITIES[cfg.modality].reads_image
 
 
-def _check_nothing_added(cfg: EvaluateConfig) -> None:
-    """Raise ConfigError if a model has a part beside the Rose that must be trained."""
-    if registry.MODALITIES[cfg.modality].draws_osm:
+def _check_drawn(cfg: EvaluateConfig) -> None:
+    """Raise ConfigError if nearest neighbours are asked of a modality with a part beside the Rose
+    that must be trained."""
+    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
         others = [name for name in choices_of(type(cfg), "modality")
                   if not registry.MODALITIES[name].draws_osm]
         raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
                           "trained, and mode=knn trains nothing; pass mode=linear, or modality="
                           f"{' or '.join(others)}")
-    if _draws_osm(cfg) or _adds_statistics(cfg):
-        given = "draw_objects=true" if _draws_osm(cfg) else f"patch_input={cfg.patch_input}"
-        raise ConfigError(f"{given}: what it adds to patches must be trained, and mode=knn trains "
-                          "nothing; pass draw_objects=false patch_input=pixels, or mode=linear")
 
 
 def _check_thinned(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if training tiles are to differ from epoch to epoch where each is looked at
-    once."""
-    given = {"drop_objects": 0, "drop_graphs": 0, "augment": "none"}
-    given = {key: off for key, off in given.items() if getattr(cfg, key) != off}
-    added = _draws_osm(cfg) or _adds_statistics(cfg)  # which is trained every epoch
-    once = cfg.mode == "knn" or (cfg.mode == "linear" and cfg.cache_features and not added)
-    if given and once:
-        more = ", or cache_features=false" if cfg.mode == "linear" else ""
-        raise ConfigError(f"{next(iter(given))}={getattr(cfg, next(iter(given)))}: mode={cfg.mode} "
-                          "looks at each training tile once, and this would change it in every "
-                          f"epoch; pass {' '.join(f'{key}={off}' for key, off in given.items())}"
-                          f"{more}")
+    once, or something is to be trained where nothing is."""
+    drawn, added = _draws_osm(cfg), _adds_statistics(cfg)
+    trained = {**({"draw_objects": "false"} if drawn else {}),
+               **({"patch_input": "pixels"} if added else {})}
+    thinned = {key: off for key, off in {"drop_objects": 0, "drop_graphs": 0,
+                                         "augment": "none"}.items() if getattr(cfg, key) != off}
+    if cfg.mode == "knn":
+        given, does, more = trained | thinned, "trains nothing and looks at", ""
+    elif cfg.mode == "linear" and cfg.cache_features and not trained:
+        given, does, more = thinned, "looks at", ", or cache_features=false"
+    else:
+        return
+    if given:
+        first = next(iter(given))
+        raise ConfigError(
+            f"{first}={str(getattr(cfg, first)).lower()}: mode={cfg.mode} {does} each training "
+            "tile once, and this is trained, or changes it in every epoch; pass "
+            f"{' '.join(f'{key}={off}' for key, off in given.items())}{more}")
 
 
 def _starts_from(cfg: EvaluateConfig) -> str:

@@ -15,8 +15,7 @@ from utils.recipes import RECIPES, Recipe, resolve_recipe
 
 # ingredients that plus lacks, each of which is tried beside those it has
 CANDIDATES: dict[str, Any] = {"neighbours": 4, "osm_layers": 2, "relation_edges": True,
-                              "image_target": "latent", "contrast": 1.0,
-                              "patch_input": "statistics"}
+                              "image_target": "latent", "contrast": 1.0}
 BASE = "rose"                       # the recipe that `keys` of a variant are stated against
 REFERENCES = ("plus", "rose")       # variants that the others are compared with
 TRAININGS = (FULLY, SCRATCH)

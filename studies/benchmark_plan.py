@@ -84,6 +84,8 @@ ROWS = {
     "fine": Row("Rose's fine fusion", "fine"),
     "plus": Row("the fusion of recipe=plus", "fusion", "plus"),
     "plus_fine": Row("the fine fusion of recipe=plus", "fine", "plus"),
+    "plus_raster": Row("the image beside drawn OSM objects, trained as recipe=plus",
+                       "image_osm_raster", "plus"),
     "plus_image": Row("the image encoder of recipe=plus alone", "image", "plus"),
     "patch_mlp": Row("an MLP of patches' colours and OSM tags", "image",
                      statistics=("image", "osm"), hidden=True),
@@ -170,8 +172,8 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(TOTALS, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
         Group(LAND_USE, (*CURVE, "fine"), ("100", ALL)),
-        Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_fine"), (ALL,)),
-        Group(LAND_USE, ("osm", "osm_raster", "plus_image"), ("100",), seeds=1)),
+        Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_fine", "plus_raster"), (ALL,)),
+        Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_raster"), ("100",), seeds=1)),
     "labels": (
         Group(LAND_USE, CURVE, ("25",)),
         Group(LAND_USE, CURVE, ("50", "200"), seeds=1)),

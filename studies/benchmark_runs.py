@@ -166,8 +166,10 @@ class Bench:
                            (*self.rest, *row.evaluation), self.cfg.accelerator)
         epochs = epochs_of(self.lists[cell.labels], cell, self.cfg.effort)
         scratch = cell.training == SCRATCH
-        probed = {} if cell.training in (FULLY, SCRATCH) else {"drop_objects": 0.0,
-                                                               "drop_graphs": 0.0}
+        # a probe is of what was pretrained: each tile once, with nothing trained beside it
+        probed = {} if cell.training in (FULLY, SCRATCH) else {
+            "drop_objects": 0.0, "drop_graphs": 0.0, "draw_objects": False,
+            "patch_input": "pixels"}
         checkpoint = None if scratch else str(
             _newest(self.pretraining(row, cell.text, seed)))
         return replace(

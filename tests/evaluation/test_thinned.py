@@ -5,10 +5,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
+from datasets.targets import UNKNOWN
+from evaluation.problem import root_weights
 from evaluation.run import Run
 from evaluation.setup import Setup
 from models.network_file import NetworkFile
-from tests.evaluation.evaluating import SCRIPTS, configure, made
+from tests.evaluation.evaluating import SCRIPTS, configure, made, stored
 from training.stopping import StopRequest
 from utils.errors import RoseError
 
@@ -56,6 +58,42 @@ def test_a_network_of_the_third_recipe_from_scratch(tiny, tmp_path, problem):
     assert network.build.items() >= {
         "neighbours": 3, "placement": "coverage", "feed_forward": "residual"}.items()
     assert network.downstream().rose.osm_encoder.neighbours == 3
+    assert network.head.channels
+    assert network.head.statistics
+    again = configure(problem, *tiles, "accelerator=cpu", "num_workers=0", "epochs=0",
+                      f"checkpoint={network.path}")  # without recipe=plus: the file says it
+    assert stored(made(again, tmp_path / "b"))["mean"] == pytest.approx(
+        stored(tmp_path / "a")["mean"], nan_ok=True)
+
+
+def test_what_is_added_is_trained_at_its_own_rate(tiny, tmp_path):
+    cfg = configure("seg", *tiny, "accelerator=cpu", "num_workers=0", "draw_objects=true",
+                    "patch_input=statistics", "lr=1e-3")
+    best = made(cfg, tmp_path / "a") / "seed_0" / "best.safetensors"
+    state = NetworkFile(best).downstream().state_dict()
+    assert all(state[f"{part}.proj.bias"].any() for part in ("extra", "statistics"))  # 0 at first
+    assert "extra_lr" in (best.parent / "metrics.csv").read_text().splitlines()[0].split(",")
+
+
+def test_pixels_of_rare_classes_count_more_in_the_loss(tiny, tmp_path):
+    problem = run_of("seg", *tiny, "class_weights=root", f"save_path={tmp_path / 'a'}").problem
+    counts = problem.shares.double()
+    weights = problem.weights.double()
+    there = counts > 0
+    roots = weights[there] * counts[there].sqrt()
+    torch.testing.assert_close(roots, roots[:1].expand_as(roots), rtol=1e-5, atol=0)
+    assert (weights * counts).sum() / counts.sum() == pytest.approx(1)
+    outputs, target = torch.randn(2, len(counts), 8, 8), torch.randint(len(counts), (2, 8, 8))
+    target[0] = UNKNOWN
+    expected = torch.nn.functional.cross_entropy(outputs, target, problem.weights,
+                                                 ignore_index=UNKNOWN)
+    torch.testing.assert_close(problem.loss(outputs, target, None), expected)
+    assert problem.loss(outputs, target.fill_(UNKNOWN), None) == 0
+
+
+def test_a_class_without_pixels_has_a_finite_weight():
+    assert root_weights(torch.tensor([0, 1, 100])).tolist() == pytest.approx(
+        [101 / 11, 101 / 11, 101 / 110])
 
 
 @pytest.mark.parametrize(("keys", "message"), [
@@ -63,7 +101,11 @@ def test_a_network_of_the_third_recipe_from_scratch(tiny, tmp_path, problem):
      "drop_objects=0.2: mode=linear looks at each training tile once, .*; pass drop_objects=0, or "
      "cache_features=false"),
     (["mode=knn", "recipe=plus", "augment=aligned"],
-     "drop_objects=0.15: mode=knn .*; pass drop_objects=0 drop_graphs=0 augment=none$"),
+     "draw_objects=true: mode=knn trains nothing .*; pass draw_objects=false patch_input=pixels "
+     "drop_objects=0 drop_graphs=0 augment=none$"),
+    (["mode=knn", "recipe=plus", "modality=image", "drop_objects=0", "drop_graphs=0"],
+     "patch_input=statistics: mode=knn .*; pass patch_input=pixels$"),
+    (["class_weights=inverse"], "class_weights=inverse: choose one of none, root"),
     (["drop_objects=-0.1"], "drop_objects=-0.1: must be 0 or more and 1 or less"),
     (["augment=image_only"], "augment=image_only: choose one of none, aligned"),
     (["osm_layers=2"], "does not fit the network .missing: osm_encoder.conv2"),

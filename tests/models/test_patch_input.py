@@ -1,4 +1,4 @@
-"""patch_input=statistics: a model's image token hears how much and how finely its patch's colours vary."""
+"""patch_input=statistics: how much and how finely the colours of a patch vary reaches its token."""
 
 import pytest
 import torch
