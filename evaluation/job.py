@@ -18,7 +18,7 @@ from evaluation.setup import Setup
 from evaluation.tallies import TALLIES
 from models.network_file import BEST
 from reports import REPORT, write_report
-from reports.figures import with_interval
+from reports.figures import drawn_in_words, with_interval
 from training.devices import alone, launch, threads_that_pay
 from training.own_city import width_of
 from training.stopping import StopRequest
@@ -125,9 +125,7 @@ def _degradations(config: dict[str, Any]) -> list[str]:
 def _bootstrap(summary: dict[str, Any]) -> str:
     """Return in words how the intervals come about; nothing if there are none."""
     how = summary["bootstrap"]
-    sides = " or ".join(f"{side} x {side}" for side in how["side"])
-    return (f" [{how['level']:.0%} interval: {how['draws']} draws of {how['blocks']} blocks of "
-            f"{sides} tiles]" if summary["intervals"] else "")
+    return f" [{how['level']:.0%} interval: {drawn_in_words(how)}]" if summary["intervals"] else ""
 
 
 def _conditions(summary: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from evaluation.intervals import bootstrap_of, intervals, sampled_figures
 from evaluation.results import read_seed, spread_of
 from evaluation.run import RESULTS
 from evaluation.tallies import Tallies
+from reports.figures import drawn_in_words
 from studies.benchmark_plan import FULLY, ROWS, SCRATCH, TASKS, Cell
 from studies.differences import Difference, compared, mean_figures
 from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
@@ -215,6 +216,4 @@ def blocks_in_words(results: Sequence[Result]) -> str:
     tallies = next((result.tallies for result in results if result.samples), None)
     if tallies is None:
         return ""
-    how = bootstrap_of(tallies)
-    return (f"{how['draws']:,} draws of {how['blocks']} blocks of neighbouring tiles, "
-            f"{' or '.join(f'{side} x {side}' for side in how['side'])} each")
+    return drawn_in_words(bootstrap_of(tallies))

@@ -64,6 +64,8 @@ def replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     (pretraining, write("reconstruction.json", "{}"), ["reconstruction.json", "tiles"]),
     (segmentation, replace("results.json", '"mean"', '"average"'),
      ["results.json", "mean", "the results of an evaluation"]),
+    (segmentation, replace("results.json", '"remarks"', '"bootstrap": {"side": 2}, "remarks"'),
+     ["results.json", "bootstrap.blocks is missing"]),
     (segmentation, remove("seed_1/results.json"), ["seed_1/results.json", "missing"]),
     (segmentation, replace("seed_0/results.json", ", [0, 0, 0]]", "]"),
      ["seed_0/results.json", "a confusion of 2 rows for 3 classes"]),
