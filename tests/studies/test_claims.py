@@ -17,6 +17,7 @@ from reports.claims import asked, shown
 from studies import claims
 from studies.association import attention_runs
 from studies.benchmark_plan import SCRATCH, Cell
+from studies.benchmark_results import blocks_in_words, read_cells
 from studies.claim_list import LAND_USE, VOLUME, Claim
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
@@ -171,6 +172,17 @@ def test_a_claim_about_other_tiles_has_no_difference(tmp_path):
     assert [each.verdict for each in judged] == [UNKNOWN, HOLDS, UNKNOWN, UNKNOWN]
     assert [math.isnan(each.difference) for each in judged] == [True, False, True, True]
     assert shown(judged[0].record) == "no interval: -"
+
+
+def test_words_about_intervals_are_of_the_seeds_of_all_cells(tmp_path):
+    benchmark(tmp_path, {Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "fusion"): 2})
+    for seed_1 in (tmp_path / "runs" / LAND_USE / "image_pretrained_all").glob("*_seed-1"):
+        shutil.rmtree(seed_1)
+    both = [*read_cells(tmp_path).values()]
+    words = sorted(blocks_in_words(results).partition(" neighbouring tiles, ")[2]
+                   for results in (both[:1], both[1:], both))
+    assert words == ["over tiles and seeds", "over tiles and seeds, where there are several",
+                     "over tiles; one seed"]
 
 
 def test_a_claim_says_what_it_asks_and_a_lift_is_shown_whole(folder):
