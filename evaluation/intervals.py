@@ -5,9 +5,16 @@ narrow. Whole blocks of neighbours are drawn with replacement, within each city,
 is computed of the tiles drawn (block bootstrap: Kuensch 1989, Lahiri 2003). The 2.5 and 97.5 % of
 the figures over all draws are the ends of the interval. The same tiles are always drawn alike, so
 that two models are compared draw by draw.
+
+A seed is another training, which moves a figure as other tiles do. So where a model has two seeds
+or more, each draw also draws its seeds with replacement, for each model and fold on their own
+(hierarchical bootstrap: Davison and Hinkley 1997, section 3.8; why a comparison must: Bouthillier
+et al., Accounting for Variance in Machine Learning Benchmarks, MLSys 2021). With one seed only
+tiles are drawn, and the interval says nothing of other trainings.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,8 +60,7 @@ class Blocks:
         for start in range(0, DRAWS, step):
             drawn = np.zeros((min(step, DRAWS - start), len(self)))
             for own in self.cities:
-                drawn[:, own] = rng.multinomial(len(own), np.full(len(own), 1 / len(own)),
-                                                len(drawn))
+                drawn[:, own] = _with_replacement(rng, len(own), len(drawn))
             yield drawn
 
 
@@ -84,32 +90,37 @@ def blocks_of(names: Sequence[str], cells: np.ndarray) -> Blocks:
 
 
 def sampled_figures(runs: Sequence[Tallies]) -> dict[str, np.ndarray]:
-    """Return each figure [DRAWS], the `mean_over` the runs that have it in a draw.
+    """Return each figure [DRAWS] of a model, the `mean_over` the runs that have it in a draw.
 
-    Runs on the same tiles, as of several seeds, have the same draws; those of other tiles, as of
-    several folds, have independent ones. Figures that a bootstrap cannot judge (BIASED) are left
-    out. The result is empty if a run has a single block.
+    Runs on the same tiles, as of several seeds, share the draws of tiles, and are themselves drawn
+    with replacement; runs of other tiles, as of several folds, have independent draws. Figures
+    that a bootstrap cannot judge (BIASED) are left out. The result is empty if a run has a single
+    block.
     """
     samples = [_sampled(run) for run in runs]
     if not samples or not all(samples):
         return {}
-    return {name: mean_over(runs, [sample[name] for sample in samples]) for name in samples[0]
-            if name not in BIASED}
+    drawn = _drawn_runs(runs)
+    return {name: mean_over(runs, [sample[name] for sample in samples], drawn)
+            for name in samples[0] if name not in BIASED}
 
 
-def mean_over(runs: Sequence[Tallies], values: Sequence[np.ndarray]) -> np.ndarray:
+def mean_over(runs: Sequence[Tallies], values: Sequence[np.ndarray],
+              drawn: np.ndarray | float = 1.0) -> np.ndarray:
     """Return the mean over runs of their values [...] that are not nan; nan where all are.
 
     All sets of tiles weigh the same, however many seeds were run on each: two models with unlike
     numbers of seeds differ by what they do, and not by how hard their folds are.
+
+    Args:
+        drawn: [..., runs], how often each run counts; 1: all alike.
     """
     tiles = [frozenset(run.names) for run in runs]
-    weights = np.array([1 / tiles.count(own) for own in tiles])
-    values = np.stack(values)
+    weights = drawn * np.array([1 / tiles.count(own) for own in tiles])
+    values = np.stack(values, -1)                                                  # [..., runs]
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return (np.tensordot(weights, np.where(known, values, 0), 1)
-                / np.tensordot(weights, known.astype(float), 1))
+        return (weights * np.where(known, values, 0)).sum(-1) / (weights * known).sum(-1)
 
 
 def intervals(samples: dict[str, np.ndarray]) -> dict[str, Interval]:
@@ -122,29 +133,66 @@ def intervals(samples: dict[str, np.ndarray]) -> dict[str, Interval]:
 
 def bootstrap_of(runs: Sequence[Tallies]) -> dict[str, Any]:
     """Return how intervals of runs come about: the blocks of all their tiles together, the sides
-    of these, and the draws."""
+    of these, the numbers of seeds on the same tiles, and the draws."""
     sets = {frozenset(run.names): run for run in runs}
     blocks = [blocks_of(run.names, run.cells) for run in sets.values()]
     return {"blocks": sum(map(len, blocks)), "side": sorted({each.side for each in blocks}),
-            "draws": DRAWS, "level": LEVEL}
+            "seeds": seeds_of(runs), "draws": DRAWS, "level": LEVEL}
 
 
-def bootstrap_in_words(how: Mapping[str, Any]) -> str:
-    """Return what `bootstrap_of` returns as words."""
-    sides = " or ".join(f"{side} x {side}" for side in how["side"])
-    return f"{how['draws']:,} draws of {how['blocks']} blocks of {sides} tiles"
+def seeds_of(runs: Sequence[Tallies]) -> list[int]:
+    """Return how many runs there are on the same tiles, ascending: [2], or [1, 2] if some tiles
+    have more than others."""
+    return sorted({*Counter(frozenset(run.names) for run in runs).values()})
 
 
 def _sampled(run: Tallies) -> dict[str, np.ndarray]:
-    order = np.argsort(np.array(run.names, dtype=object), kind="stable")  # whatever the list's
-    names = [run.names[index] for index in order]
-    blocks = blocks_of(names, run.cells[order])
+    names, cells, moments = _in_order(run)
+    blocks = blocks_of(names, cells)
     if len(blocks) < 2:
         return {}
-    sums = np.zeros((len(blocks), run.moments.shape[1]))                                # [K, m]
-    np.add.at(sums, blocks.of_tile, run.moments[order])
-    seed = int(digest_of(names)[:16], 16)
+    sums = np.zeros((len(blocks), moments.shape[1]))                                    # [K, m]
+    np.add.at(sums, blocks.of_tile, moments)
     with np.errstate(invalid="ignore"):
-        each = [run.figures(drawn @ sums) for drawn in blocks.draws(seed)]
+        each = [run.figures(drawn @ sums) for drawn in blocks.draws(_seed_of(names))]
     return {name: np.concatenate([figures[name] for figures in each]) for name in each[0]}
 
+
+def _drawn_runs(runs: Sequence[Tallies]) -> np.ndarray:
+    """Return how often each run counts in each draw, float64 [DRAWS, runs]: 1 if it is alone on
+    its tiles, else as often as it is drawn among those on the same tiles.
+
+    The draws follow from the tiles and what was measured there, so two models have independent
+    ones, and the same model always the same, whatever the order of its runs.
+    """
+    drawn = np.ones((DRAWS, len(runs)))
+    alike: dict[frozenset[str], list[int]] = {}
+    for index, run in enumerate(runs):
+        alike.setdefault(frozenset(run.names), []).append(index)
+    for own in alike.values():
+        if len(own) > 1:
+            digests = {index: _digest(runs[index]) for index in own}
+            own.sort(key=digests.get)
+            rng = np.random.default_rng(_seed_of(sorted(digests.values())))
+            drawn[:, own] = _with_replacement(rng, len(own), DRAWS)
+    return drawn
+
+
+def _digest(run: Tallies) -> str:
+    names, _, moments = _in_order(run)
+    return digest_of([names, digest_of(moments.tobytes())])
+
+
+def _in_order(run: Tallies) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return names, cells and moments of a run's tiles, by name, whatever the list's order."""
+    order = np.argsort(np.array(run.names, dtype=object), kind="stable")
+    return [run.names[index] for index in order], run.cells[order], run.moments[order]
+
+
+def _seed_of(value: Any) -> int:
+    return int(digest_of(value)[:16], 16)
+
+
+def _with_replacement(rng: np.random.Generator, count: int, draws: int) -> np.ndarray:
+    """Return [draws, count], how often each of `count` is among as many drawn of them."""
+    return rng.multinomial(count, np.full(count, 1 / count), draws)

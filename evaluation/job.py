@@ -9,7 +9,6 @@ from typing import Any
 from lightning_fabric.utilities import rank_zero_only
 
 from datasets.osm_degradation import OsmDegradation
-from evaluation.intervals import bootstrap_in_words
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.probe_features import remove_features
 from evaluation.problem import Problem
@@ -19,7 +18,7 @@ from evaluation.setup import Setup
 from evaluation.tallies import TALLIES
 from models.network_file import BEST
 from reports import REPORT, write_report
-from reports.figures import with_interval
+from reports.figures import drawn_in_words, with_interval
 from training.devices import alone, launch, threads_that_pay
 from training.own_city import width_of
 from training.stopping import StopRequest
@@ -126,8 +125,7 @@ def _degradations(config: dict[str, Any]) -> list[str]:
 def _bootstrap(summary: dict[str, Any]) -> str:
     """Return in words how the intervals come about; nothing if there are none."""
     how = summary["bootstrap"]
-    return (f" [{how['level']:.0%} interval: {bootstrap_in_words(how)}]" if summary["intervals"]
-            else "")
+    return f" [{how['level']:.0%} interval: {drawn_in_words(how)}]" if summary["intervals"] else ""
 
 
 def _conditions(summary: dict[str, Any]) -> list[str]:

@@ -10,6 +10,10 @@ from reports.study import holds
 from utils.contents import Anything, Either, Fields, Items, Null, Number, Table, Text, Whole
 from utils.tables import format_number
 
+# fusion -> the parts of what objects add in it, of "adds" in results.json, and what they are
+PARTS = {"global": {"message": "global: the message to all patches",
+                    "placed": "global: objects placed on patches"},
+         "fine": {"fine": "fine: the message to each patch"}}
 _FIGURE = Either([Number(), Null()])
 _SIZE = Fields({"patches": Text(), "objects": Whole(least=0), "lift": _FIGURE,
                 "lift_of_others": _FIGURE})
@@ -47,15 +51,18 @@ def attention_study_section(folder: Path, page: Path, report: str) -> Section:
         blocks += [Block("What the fused image hears", [
             element("p", "The fused image of a tile with an object less that without it: which "
                          "share of the change falls on the object's own box, over the box's share "
-                         "of the tile. What objects add is the message of the fusion's last "
-                         "attention to them.", class_="note"),
-            table(["fusion", "lift of the change", "objects", "length of what is added, over a "
-                   "token's", "of that, differs between a tile's patches"],
-                  [[fusion, shown(change.get("lift")), change["objects"],
-                    *(shown(record.get("adds", {}).get(fusion, {}).get(name))
-                      for name in ("norm_ratio", "varies"))]
+                         "of the tile.", class_="note"),
+            table(["fusion", "lift of the change", "objects"],
+                  [[fusion, shown(change.get("lift")), change["objects"]]
                    for fusion, change in record["fusions"].items()])])] if record.get(
             "fusions") else []
+        adds = [(what, record["adds"][part]) for parts in PARTS.values()
+                for part, what in parts.items() if part in record.get("adds", {})]
+        blocks += [Block("What objects add to a patch", [table(
+            ["fusion", "length, over that of what it is added to",
+             "of it, differs between a tile's patches"],
+            [[what, shown(each["norm_ratio"]), shown(each["varies"])]
+             for what, each in adds])])] if adds else []
         blocks += [Block("By head", [table(
             ["head", "lift"], [[str(head["head"]), shown(head["lift"])]
                                for head in record["heads"]])])] if record.get("heads") else []

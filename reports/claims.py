@@ -1,12 +1,14 @@
 """The section of claims: each with its difference, interval and verdict."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from reports.blocks import Block, Section, facts, table
-from reports.differences import drawn_interval, interval_of
+from reports.differences import decimals, drawn_interval, in_brackets, interval_of, signed
 from reports.evaluation import RESULTS
+from reports.figures import over_in_words
 from reports.markup import Markup, element
 from reports.read import json_object, number, reading
 from reports.study import holds
@@ -14,15 +16,22 @@ from utils.contents import Either, Fields, Flag, Items, Null, Number, Table, Tex
 from utils.tables import NOTHING, format_number, label_of
 
 CLAIMED = "claims"
-HOLDS = "holds"
+HOLDS, LESS, FAILS, CHANCE = "holds", "real, but less", "fails", "may be chance"
+TIMES_CHANCE = "times chance"  # a figure that is shown whole: 1 and its difference from chance
+RULE = (f"A claim *{HOLDS}* if its difference is as large as it says (above 0 if it says nothing) "
+        "and the interval excludes 0; one that allows a loss holds if the whole interval is above "
+        f"that loss. It is *{LESS}* if the whole interval is above 0 and the difference smaller "
+        f"than it says. It *{FAILS}* if the interval excludes what it says, and else it "
+        f"*{CHANCE}*.")
 _NUMBER = Either([Number(), Null()])
 _CLAIM = Fields({
     **dict.fromkeys(("city", "recipe", "title", "case", "task", "figure", "a", "b", "verdict"),
                     Text()),
     **dict.fromkeys(("a_value", "b_value", "difference"), _NUMBER), "at_least": Number(),
-    "aim": Flag(), "runs": Whole(least=0), "interval": Either([Items([_NUMBER, _NUMBER]), Null()])})
+    "aim": Flag(), "runs": Whole(least=0),
+    "interval": Either([Items([_NUMBER, _NUMBER]), Null()])}, {"seeds": Items(Whole(least=1))})
 _CLAIMS = Fields({CLAIMED: Items(_CLAIM), "measured": Items(Table(Text())), "runs": Items(Text()),
-                  "attention": Items(Text())})
+                  "attention": Items(Text())}, {"reasons": Items(Text())})
 
 
 def is_claims(folder: Path) -> bool:
@@ -41,23 +50,36 @@ def claims_section(folder: Path, page: Path, report: str) -> Section:
         if rows := record["measured"]:
             blocks.append(Block("Why, as measured", [table(
                 list(rows[0]), [[row.get(name, NOTHING) for name in rows[0]] for row in rows])]))
+        if reasons := record.get("reasons"):
+            blocks.append(Block("Why claims fail", [
+                element("ul", [element("li", reason) for reason in reasons])]))
         blocks.append(Block("Made of", [facts({
             "benchmarks": ", ".join(record["runs"]),
             "attention studies": ", ".join(record["attention"]) or "none"})]))
-    line = ("A claim holds if its 95 % interval, over folds and seeds, paired by tile, excludes 0, "
-            "and an aim if the difference is also as large as asked. It fails if the interval "
-            "excludes what is claimed, or if a real difference is too small.")
-    return Section("Study", f"Claims: {folder.resolve().name}", folder, [line],
-                   _headline(claims), blocks)
+    return Section("Study", f"Claims: {folder.resolve().name}", folder,
+                   [RULE.replace("*", ""), held(claims)], _headline(claims), blocks)
 
 
 def shown(claim: Mapping[str, Any]) -> str:
     """Return a verdict with its difference and interval, in writing."""
-    difference = number(claim["difference"])
-    sign = "+" if difference > 0 else ""
-    ends = interval_of(claim["interval"])
-    interval = f" [{', '.join(f'{end:.3f}' for end in ends)}]" if ends else ""
-    return f"{claim['verdict']}: {sign}{difference:.3f}{interval}"
+    return f"{claim['verdict']}: {' '.join(filter(None, _figures(claim)))}"
+
+
+def asked(claim: Mapping[str, Any]) -> str:
+    """Return how large the difference should be, in writing; "" if above 0, or above chance."""
+    least = claim["at_least"]
+    if claim["figure"] == TIMES_CHANCE:
+        return f"{1 + least:g} times or more" if least else ""
+    return f"a loss of {-least:g} allowed" if least < 0 else f"by {least:g} or more" * bool(least)
+
+
+def _figures(claim: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Return difference and interval in writing."""
+    difference, ends = number(claim["difference"]), interval_of(claim["interval"])
+    if claim["figure"] == TIMES_CHANCE:
+        return (NOTHING if math.isnan(difference) else f"{1 + difference:.2f}",
+                f"[{', '.join(f'{1 + end:.2f}' for end in ends)}]" if ends else None)
+    return signed(difference, decimals), in_brackets(ends, decimals) if ends else None
 
 
 def held(claims: Iterable[Mapping[str, Any]]) -> str:
@@ -65,8 +87,9 @@ def held(claims: Iterable[Mapping[str, Any]]) -> str:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for claim in claims:
         groups.setdefault((claim["recipe"], claim["city"]), []).append(claim)
-    return " ".join(f"{recipe.capitalize()} on {city}: {_counted(own)}."
-                    for (recipe, city), own in groups.items())
+    return " ".join(f"{recipe.capitalize()} on {city}: {_counted(own)}; intervals "
+                    f"{over_in_words({seeds for claim in own for seeds in claim.get('seeds', ())})}"
+                    "." for (recipe, city), own in groups.items())
 
 
 def _counted(claims: Sequence[Mapping[str, Any]]) -> str:
@@ -85,20 +108,18 @@ def _headline(claims: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]
 
 
 def _table(claims: Sequence[Mapping[str, Any]]) -> Markup:
-    reach = max((abs(end) for claim in claims for end in interval_of(claim["interval"]) or ()),
-                default=0.0) or 1.0
+    reach: dict[str, float] = {}  # of the bars, those of a figure on one scale
+    for claim in claims:
+        ends = interval_of(claim["interval"]) or (0.0,)
+        reach[claim["figure"]] = max(reach.get(claim["figure"], 0.0), *map(abs, ends))
     rows = [[
         claim["title"], ", ".join(filter(None, (claim["task"], claim["case"]))), claim["recipe"],
         claim["city"], claim["verdict"], f"{claim['a']} less {claim['b']}",
         f"{format_number(number(claim['a_value']))} - {format_number(number(claim['b_value']))}",
-        label_of(claim["figure"]), f"{number(claim['difference']):+.3f}",
-        f"{claim['at_least']:+g}" if claim["at_least"] else "above 0",
-        _interval(claim), drawn_interval(claim, reach)] for claim in claims]
+        label_of(claim["figure"]), _figures(claim)[0], asked(claim) or "more", _figures(claim)[1],
+        " or ".join(map(str, claim.get("seeds", ()))) or None,
+        drawn_interval(claim, reach[claim["figure"]] or 1.0)] for claim in claims]
     content = table(["claim", "of", "recipe", "city", "it", "models", "their figures", "figure",
-                     "difference", "asked", "95 % interval", "around 0"], rows, sortable=True)
+                     "difference", "asked", "95 % interval", "seeds", "around 0"], rows,
+                    sortable=True)
     return element("div", content, class_="differences tall" if len(rows) > 14 else "differences")
-
-
-def _interval(claim: Mapping[str, Any]) -> str:
-    ends = interval_of(claim["interval"])
-    return f"[{', '.join(f'{end:.3f}' for end in ends)}]" if ends else NOTHING

@@ -1,14 +1,15 @@
 """Which differences between models are real: each with its interval, drawn around 0."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from reports.blocks import Block, folded, table
+from reports.figures import over_in_words
 from reports.markup import Markup, element
 from reports.read import number
 from utils.contents import Either, Fields, Flag, Items, Null, Number, Text
-from utils.tables import format_number, label_of
+from utils.tables import NOTHING, format_number, label_of
 
 _NUMBER = Either([Number(), Null()])
 DIFFERENCE = Fields({"cell": Text(), "minus": Text(), "figure": Text(), "difference": _NUMBER,
@@ -21,8 +22,25 @@ def interval_of(bounds: Sequence[float | None] | None) -> tuple[float, float] | 
     return None if math.isnan(low) or math.isnan(high) else (low, high)
 
 
-def differences_block(records: Sequence[Mapping[str, Any]], score: str) -> Block:
-    """Return the block of a study's paired differences, those of its score first."""
+def signed(value: float, form: Callable[[float], str] = format_number) -> str:
+    """Return a difference with its sign; `-` for nan."""
+    return NOTHING if math.isnan(value) else f"{'+' * (value > 0)}{form(value)}"
+
+
+def decimals(value: float) -> str:
+    """Return a number in three decimals."""
+    return f"{value:.3f}"
+
+
+def in_brackets(interval: Sequence[float], form: Callable[[float], str] = format_number) -> str:
+    """Return an interval of a difference, each end with its sign."""
+    return f"[{', '.join(signed(end, form) for end in interval)}]"
+
+
+def differences_block(records: Sequence[Mapping[str, Any]], score: str,
+                      seeds: Collection[int]) -> Block:
+    """Return the block of a study's paired differences, those of its score first; `seeds` as
+    `over_in_words` takes them."""
     by_figure: dict[str, list[Mapping[str, Any]]] = {score: []}
     for record in records:
         by_figure.setdefault(record["figure"], []).append(record)
@@ -30,9 +48,8 @@ def differences_block(records: Sequence[Mapping[str, Any]], score: str) -> Block
     real = sum(record["real"] for record in first[1])
     return Block("Which differences are real", [
         element("p", f"{real} of {len(first[1])} differences in {label_of(first[0])} are real: "
-                "their 95 % interval, over the same tiles and seeds, does not hold 0. The others "
-                "may be chance. Another training can move a figure by its ± as well.",
-                class_="note"),
+                f"their 95 % interval ({over_in_words(seeds)}; both models on the same draws of "
+                "tiles) does not hold 0. The others may be chance.", class_="note"),
         _table(*first),
         *(folded(f"In {label_of(name)}", _table(name, rows)) for name, rows in others)])
 
@@ -41,21 +58,13 @@ def _table(name: str, records: Sequence[Mapping[str, Any]]) -> Markup:
     reach = max((abs(value) for record in records for value in (
         number(record["difference"]), *(interval_of(record["interval"]) or ()))
         if math.isfinite(value)), default=0.0) or 1.0
-    rows = [[record["cell"], record["minus"], _number(record["difference"]),
-             "real" if record["real"] else "may be chance", _interval(record),
+    rows = [[record["cell"], record["minus"], signed(number(record["difference"])),
+             "real" if record["real"] else "may be chance",
+             in_brackets(interval) if (interval := interval_of(record["interval"])) else None,
              drawn_interval(record, reach)] for record in records]
     content = table(["model", "minus", f"difference in {label_of(name)}", "it is",
                      "95 % interval", "around 0"], rows, sortable=True)
     return element("div", content, class_="differences tall" if len(rows) > 14 else "differences")
-
-
-def _number(value: float | None) -> str:
-    return f"{'+' * (value is not None and value > 0)}{format_number(number(value))}"
-
-
-def _interval(record: Mapping[str, Any]) -> str | None:
-    interval = interval_of(record["interval"])
-    return f"[{', '.join(map(format_number, interval))}]" if interval else None
 
 
 def drawn_interval(record: Mapping[str, Any], reach: float) -> Markup:

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from reports.blocks import Block, Section, bars, drawn, facts, folded, settings, table, tabs
-from reports.figures import better_of, with_interval
+from reports.figures import better_of, drawn_in_words, with_interval
 from reports.markup import Markup, element
 from reports.read import colour, csv_rows, json_object, number, reading
-from utils.contents import Items, Number, Table
+from utils.contents import Fields, Items, Number, Table, Whole
 from utils.style import class_colours
 from utils.tables import format_number, format_share, label_of, with_std
 
 RESULTS = "results.json"
 _INTERVALS = Table(Items([Number(), Number()]))
+_BOOTSTRAP = Fields({"blocks": Whole(), "side": Items(Whole()), "draws": Whole(),
+                     "level": Number()}, {"seeds": Items(Whole(least=1))})
 FURTHEST = 10   # tiles of a regression that are listed
 
 
@@ -53,6 +55,8 @@ def evaluation_section(folder: Path) -> Section:
     cannot be read."""
     with reading(folder / RESULTS, "the results of an evaluation"):
         record = json_object(folder / RESULTS)
+        if "bootstrap" in record:
+            _BOOTSTRAP.check(record["bootstrap"], "bootstrap")
         baselines = {str(name): _figures(values) for name, values in record["baselines"].items()}
         mean = _figures(record["mean"])
         classes = [name.removeprefix("iou_") for name in mean if name.startswith("iou_")]
@@ -124,9 +128,9 @@ def _figures_table(results: Results) -> Markup:
 
 def _bootstrap(results: Results) -> str:
     """Return in words how the intervals come about; nothing if there are none."""
-    how = results.record.get("bootstrap", {})
-    return (f"; in brackets {number(how['level']):.0%} intervals over {how['blocks']} blocks of "
-            "neighbouring tiles" if results.intervals and how else "")
+    how = results.record.get("bootstrap")
+    return (f"; in brackets {number(how['level']):.0%} intervals: {drawn_in_words(how)}"
+            if results.intervals and how else "")
 
 
 def _class_bars(results: Results) -> Markup:

@@ -28,8 +28,9 @@ _CELL = Fields({"mean": _FIGURES, "std": _FIGURES, "tiles": Table(Whole(least=0)
 _STUDY = Fields({"study": Text(), "problem": Text(), "score": Text(), "reported": Text(),
                  "notes": Items(Text()), "cells": Items(_CELL, least=1),
                  "config": Table(Anything()), "versions": Table(Anything())},
-                {"differences": Items(DIFFERENCE), "evaluation_overrides": Items(Text()),
-                 "checkpoint": Anything(), "protocol": Text(), "how": Text()})
+                {"differences": Items(DIFFERENCE), "seeds_drawn": Items(Whole(least=1)),
+                 "evaluation_overrides": Items(Text()), "checkpoint": Anything(),
+                 "protocol": Text(), "how": Text()})
 _OF_A_CELL = {*_CELL.required, *_CELL.optional, "calibration"}  # its other names are its keys
 _PROBLEMS = {"seg": "land use", "pop": "population", "co2": "CO2 emission"}
 _NOTES = 6                             # shown before the rest is folded
@@ -89,7 +90,8 @@ def _section(record: dict[str, Any], folder: Path, page: Path, report: str) -> S
                    f"the standard deviation of {spread}" if spread else "")
     blocks = [Block("All models", [matrix, listed, signed, *_notes(record, models)])]
     if record.get("differences"):
-        blocks.append(differences_block(record["differences"], score))
+        blocks.append(differences_block(record["differences"], score,
+                                        record.get("seeds_drawn", ())))
     figure = drawn(folder, record["study"] if record["study"].isidentifier() else "study",
                    "The score of all models", f"{label_of(score)} of all models.")
     blocks += [Block("Drawn", [figure])] if figure else []

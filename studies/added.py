@@ -1,5 +1,10 @@
-"""What a fusion adds to the patches of the image: how long it is, and whether it differs between
-patches. In the method's global fusion a tile's patches all receive the same."""
+"""What the fusions add to the patches of the image: how long it is, and whether it differs between
+patches. In the method's global fusion a tile's patches all receive the same.
+
+Each part is measured where it is added (models/fusion.py): in the global fusion the message of
+A_k2q to what LN1 returns, and with placement=coverage the objects that cover a patch to the token
+projection, before LN1; in the fine fusion the message of A_q2k to the token projection.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,26 +24,29 @@ QUANTILES = (0.05, 0.95)
 @torch.inference_mode()
 def added(rose: Rose, tiles: TileDataset, indices: Sequence[int],
           batch_size: int) -> dict[str, dict]:
-    """Return figures of both fusions over the tiles `indices` that have objects.
+    """Return figures of all that is added, over the tiles `indices` that have objects: "message"
+    and, with placement=coverage, "placed" of the global fusion; "fine" of the fine one.
 
-    Each fusion has "norm_ratio", the mean length of what is added over that of the tokens it is
-    added to, and "varies", the share of its square that differs between the patches of a tile,
+    Each has "norm_ratio", the mean length of what is added over that of what it is added to, and
+    "varies", the share of its square that differs between the patches of a tile,
     sum |m_t - mean m|^2 / sum |m_t|^2. The fine one has "weights", the 5 and 95 % quantiles of
     objects' weights in a patch, in units of the patch's mean. All are nan without objects.
     """
     device = next(rose.parameters()).device
-    sums = {fusion: torch.zeros(4, dtype=torch.float64) for fusion in ("global", "fine")}
+    parts = ("message", *["placed"] * (rose.placement == "coverage"), "fine")
+    sums = {part: torch.zeros(4, dtype=torch.float64) for part in parts}
     weights = [torch.empty(0)]
     filled = [index for index in indices if len(tiles.read(index)[1].x)]
     for first in range(0, len(filled), batch_size):
         images, graphs = collate([tiles.read(i) for i in filled[first:first + batch_size]])
         images, graphs = rose.normalise(images.to(device)), graphs.to(device)
-        sums["global"] += _sums(*_of_global(rose, images, graphs))
+        for part, pair in _of_global(rose, images, graphs).items():
+            sums[part] += _sums(*pair)
         tokens, messages, relative = _of_fine(rose, images, graphs)
         sums["fine"] += _sums(tokens, messages)
         weights.append(relative.flatten().cpu())
-    figures = {fusion: {"norm_ratio": float(added / tokens), "varies": float(varying / whole)}
-               for fusion, (added, tokens, varying, whole) in sums.items()}
+    figures = {part: {"norm_ratio": float(added / tokens), "varies": float(varying / whole)}
+               for part, (added, tokens, varying, whole) in sums.items()}
     known = torch.cat(weights).double().numpy()
     if len(known):
         figures["fine"]["weights"] = np.quantile(known, QUANTILES).tolist()
@@ -53,13 +61,15 @@ def _sums(tokens: Tensor, messages: Tensor) -> Tensor:
                         deviation.square().sum(), messages.square().sum()]).double().cpu()
 
 
-def _of_global(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tensor]:
-    """Return [B, L, D] image tokens, and the messages of A_k2q with what is placed on them."""
-    with _kept(rose.image_block.k2q_attn) as outputs, _kept(rose.token_proj) as tokens:
+def _of_global(rose: Rose, images: Tensor, graphs: Batch) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return for each part [B, L, D] twice: what it is added to, and the part."""
+    block = rose.image_block
+    with (_kept(block.k2q_attn) as outputs, _kept(block.norm1) as keys,
+          _kept(rose.token_proj) as tokens):
         rose.fuse(images, graphs, "global")
+    parts = {"message": (keys[0][:, 1:], outputs[0].expand_as(keys[0])[:, 1:])}
     placed = rose.placed_message(graphs, rose.image_encoder.grid(images))
-    messages = outputs[0].expand_as(tokens[0])[:, 1:] + (0 if placed is None else placed)
-    return tokens[0][:, 1:], messages
+    return parts if placed is None else {**parts, "placed": (tokens[0][:, 1:], placed)}
 
 
 def _of_fine(rose: Rose, images: Tensor, graphs: Batch) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 tied, by city and recipe."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from evaluation.tallies import places
+from models.rose import MODEL_KEYS
+from studies.claim_list import RECIPES
+from utils import recipes
 from utils.contents import (
     MOST_BYTES,
     Anything,
@@ -71,11 +74,29 @@ def attention_runs(folders: Sequence[str]) -> list[Association]:
 
 def _read(folder: Path) -> Association:
     record = read_json(folder / "results.json", _STUDY, _REMEDY, CheckpointError)
-    recipe = "plus" if record["network"].get("placement") == "coverage" else "rose"
+    recipe = _recipe_of(folder / "results.json", record["network"])
     changed = {fusion: _shares(folder / CHANGE, "change_share", fusion)
                for fusion in record["fusions"]}
     return Association(folder, ", ".join(record["cities"]), recipe, record,
                        {"attention": _shares(folder / ATTENTION, "attention_share"), **changed})
+
+
+def _recipe_of(path: Path, network: Mapping[str, Any]) -> str:
+    """Return which of the recipes of claims a network is of, by all keys of a recipe that build
+    it; one that is not stated is the method's. Raise CheckpointError if it is of none."""
+    method = recipes.RECIPES["rose"]
+    own = {key: network.get(key, getattr(method, key)) for key in MODEL_KEYS}
+    others = {name: {key: value for key, value in own.items()
+                     if value != getattr(recipes.RECIPES[name], key)} for name in RECIPES}
+    name = min(others, key=lambda each: len(others[each]))
+    if others[name]:
+        found = ", ".join(f"{key}={value}" for key, value in others[name].items())
+        expected = ", ".join(f"{key}={getattr(recipes.RECIPES[name], key)}"
+                             for key in others[name])
+        raise CheckpointError(f"{path}: its network has {found}, expected {expected}, as of "
+                              f"recipe={name}: claims are about {' and '.join(RECIPES)} alone; "
+                              "leave this folder out of attention_runs=")
+    return name
 
 
 def _shares(path: Path, column: str, fusion: str | None = None) -> Shares:

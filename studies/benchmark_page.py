@@ -84,7 +84,7 @@ def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results
     """Return the paragraphs on top: what was done to whom."""
     most = max(results.values(), key=lambda result: result.tiles)
     tasks = [f"{TASKS[name].title.lower()} ({_unit(name)})" for name in city.tasks]
-    how = blocks_in_words([most])
+    how = blocks_in_words([*results.values()])
     return [
         f"Made by `python -m studies.benchmark {' '.join([*given_keys(cfg), *rest])}`: "
         f"{most.tiles} tiles of {cfg.tile_px} pixels with labels, "

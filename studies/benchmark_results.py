@@ -10,15 +10,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from evaluation.intervals import (
-    bootstrap_in_words,
-    bootstrap_of,
-    intervals,
-    sampled_figures,
-)
+from evaluation.intervals import bootstrap_of, intervals, sampled_figures, seeds_of
 from evaluation.results import read_seed, spread_of
 from evaluation.run import RESULTS
 from evaluation.tallies import Tallies
+from reports.figures import drawn_in_words
 from studies.benchmark_plan import FULLY, ROWS, SCRATCH, TASKS, Cell
 from studies.differences import Difference, compared, mean_figures
 from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
@@ -220,8 +216,11 @@ def differences(results: Results) -> list[dict[str, Any]]:
 
 
 def blocks_in_words(results: Sequence[Result]) -> str:
-    """Return how intervals come about; "" if there are none."""
-    tallies = next((result.tallies for result in results if result.samples), None)
-    if tallies is None:
+    """Return how intervals come about, the blocks being those of most tiles, the seeds those of all
+    results; "" if there are none."""
+    drawn = [result for result in results if result.samples]
+    if not drawn:
         return ""
-    return bootstrap_in_words(bootstrap_of(tallies))
+    most = max(drawn, key=lambda result: result.tiles)
+    seeds = {count for result in drawn for count in seeds_of(result.tallies)}
+    return drawn_in_words({**bootstrap_of(most.tallies), "seeds": sorted(seeds)})

@@ -6,8 +6,9 @@
 
 `runs` are folders of finished benchmarks, one a city; `attention_runs` those of `python -m
 studies.attention`, whose network and city say which column they are of. Differences are paired by
-tile, over folds and seeds (evaluation/intervals.py). Outputs are in `out`; `page=` names a
-Markdown file in which the section between the marks is written anew, and nothing else.
+tile, their intervals over tiles, and over seeds where a model has several
+(evaluation/intervals.py). Outputs are in `out`; `page=` names a Markdown file in which the section
+between the marks is written anew, and nothing else.
 """
 
 from pathlib import Path
@@ -24,11 +25,11 @@ def main(cfg: ClaimsConfig) -> None:
     from studies.association import attention_runs
     from studies.claim_list import claims
     from studies.claims_report import in_words, write
-    from studies.verdicts import read_benchmark, verdicts, verdicts_on_attention
+    from studies.verdicts import read_benchmarks, verdicts, verdicts_on_attention
 
     with alone_in(Path(cfg.out), "out"):
-        judged = [verdict for folder in cfg.runs
-                  for verdict in verdicts(read_benchmark(Path(folder)), claims())]
+        judged = [verdict for benchmark in read_benchmarks(cfg.runs)
+                  for verdict in verdicts(benchmark, claims())]
         associations = attention_runs(cfg.attention_runs or [])
         judged += verdicts_on_attention(associations)
         if not judged:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from reports import REPORT, write_report
-from reports.claims import CLAIMED, held, shown
+from reports.claims import CLAIMED, RULE, held, shown
 from studies.association import Association
 from studies.claim_list import RECIPES
 from studies.keys import ClaimsConfig
-from studies.reasons import HEADER, measured
+from studies.reasons import HEADER, measured, outdated, reasons, titled
 from studies.verdicts import Verdict
 from utils.errors import ReportError, one_line
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
-from utils.tables import NOTHING, label_of, markdown_table
+from utils.tables import NOTHING, markdown_table
 
 BEGIN, END = "<!-- claims: written by python -m studies.claims -->", "<!-- end of claims -->"
 TITLE = "What is claimed, and what holds"
@@ -37,7 +37,7 @@ def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
     write_json(folder / "results.json", {
         CLAIMED: [verdict.record for verdict in verdicts],
         "measured": [dict(zip(HEADER, row, strict=True)) for row in measured(associations)],
-        "runs": list(cfg.runs),
+        "reasons": reasons(verdicts, associations), "runs": list(cfg.runs),
         "attention": list(cfg.attention_runs or []), "config": asdict(cfg)})
     with replacing(folder / "claims.md") as temporary:
         temporary.write_text(section, encoding="utf-8")
@@ -61,11 +61,9 @@ def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
     command = f"python -m studies.claims runs=[{','.join(cfg.runs)}]" + (
         f" attention_runs=[{','.join(cfg.attention_runs)}]" if cfg.attention_runs else "")
     lines = [f"## {TITLE}", "", f"    {command}", "",
-             "Each figure is a difference, with its 95 % interval over folds and seeds, paired by "
-             "tile (block bootstrap). A claim *holds* if the interval excludes 0 (of an aim: and "
-             "the difference is as large as asked), *fails* if the interval excludes what is "
-             "claimed or a real difference is too small, and else *may be chance*. "
-             f"{held(verdict.record for verdict in verdicts)}"]
+             "Each figure is a difference, or how many times chance has it (1: no more), with its "
+             "95 % interval, paired by tile (block bootstrap).", "", RULE, "",
+             held(verdict.record for verdict in verdicts)]
     for aim, name in ((False, "of the paper"), (True, "beyond the paper (aim)")):
         chosen = [verdict for verdict in verdicts if verdict.aim is aim]
         if chosen:
@@ -73,6 +71,12 @@ def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
     if because := measured(associations):
         lines += ["", "Why, as measured in the networks (the weights are the 5 and 95 % of all "
                   "objects and patches):", "", markdown_table(HEADER, because)]
+    if before := outdated(associations):
+        lines += ["", f"Made by an earlier version, which measured what the global fusion adds "
+                  f"otherwise: {', '.join(before)}. `python -m studies.attention` makes them anew."]
+    if failing := reasons(verdicts, associations):
+        lines += ["", "Why claims fail, by these measurements:", "",
+                  *(f"- {reason}" for reason in failing)]
     return "\n".join([*lines, ""])
 
 
@@ -108,10 +112,7 @@ def _pivot(heading: str, verdicts: Sequence[Verdict]) -> str:
                      key=lambda column: (cities.index(column[0]), recipes.index(column[1])))
     rows: dict[tuple[Any, ...], dict[tuple[str, str], str]] = {}
     for each in verdicts:
-        least = f" by {each.at_least:+g}" if each.at_least and each.figure != "times chance" else ""
-        where = ", ".join(filter(None, (f"{each.task} ({label_of(each.figure)})", each.case)))
-        rows.setdefault((each.title + least, where), {})[each.city, each.recipe] = shown(
-            each.record)
+        rows.setdefault(titled(each), {})[each.city, each.recipe] = shown(each.record)
     return markdown_table([heading, "of", *(f"{recipe}, {city}" for city, recipe in columns)], [
         [title, where, *(cells.get(column, NOTHING) for column in columns)]
         for (title, where), cells in rows.items()])
@@ -119,7 +120,8 @@ def _pivot(heading: str, verdicts: Sequence[Verdict]) -> str:
 
 def _flat(verdict: Verdict) -> dict[str, Any]:
     low, high = verdict.interval or ("", "")
-    record = {name: value for name, value in verdict.record.items() if name != "interval"}
-    return {**record, "low": low, "high": high}
+    record = {name: value for name, value in verdict.record.items()
+              if name not in ("interval", "seeds")}
+    return {**record, "seeds": " or ".join(map(str, verdict.seeds)), "low": low, "high": high}
 
 

@@ -5,8 +5,9 @@
 
 Both evaluations must have measured the same tiles, with as many seeds as they like. A difference is
 real if its 95 % interval, by the bootstrap of evaluation/intervals.py, excludes 0: what two models
-have in common, such as a quarter that is hard for both, cancels in every draw. Folders of several
-folds are given as a list, such as a=[runs/f1,runs/f2].
+have in common, such as a quarter that is hard for both, cancels in every draw. Seeds are drawn,
+too, for each model on its own, where it has several. Folders of several folds are given as a list,
+such as a=[runs/f1,runs/f2].
 """
 
 import itertools
@@ -16,13 +17,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from reports.differences import decimals, in_brackets, signed
+from reports.figures import over_in_words
 from studies.keys import DIFFERENCES, DifferencesConfig
 from utils.cli.command import command
 from utils.contents import Fields, Items, Text, Whole, read_json
 from utils.errors import CheckpointError, ConfigError
 from utils.files import replacing
 from utils.outputs import write_json
-from utils.tables import format_number, label_of, markdown_table
+from utils.tables import label_of, markdown_table
 
 ALL_PAIRS = 4  # cells up to which all are compared with each other
 _EVALUATION = Fields({"problem": Text(), "seeds": Items(Whole(least=0), least=1)})
@@ -45,8 +48,7 @@ class Difference:
     @property
     def in_words(self) -> str:
         """The difference and its interval in three decimals, with signs."""
-        low, high = self.interval
-        return f"{self.difference:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"{signed(self.difference, decimals)} {in_brackets(self.interval, decimals)}"
 
     @property
     def record(self) -> dict[str, Any]:
@@ -56,9 +58,9 @@ class Difference:
     @property
     def row(self) -> list[str]:
         """What a table says of it."""
-        low, high = map(_signed, self.interval)
         return [self.cell, self.minus, label_of(self.figure),
-                f"{_signed(self.difference)} [{low}, {high}]", "yes" if self.real else "no"]
+                f"{signed(self.difference)} {in_brackets(self.interval)}",
+                "yes" if self.real else "no"]
 
 
 HEADER = ("model", "less", "figure", "difference [95% interval]", "real")
@@ -67,7 +69,7 @@ HEADER = ("model", "less", "figure", "difference [95% interval]", "real")
 @command(DIFFERENCES)
 def main(cfg: DifferencesConfig) -> None:
     # these import torch, for which --help and a mistyped key need not wait
-    from evaluation.intervals import sampled_figures
+    from evaluation.intervals import sampled_figures, seeds_of
 
     folders = {name: _folders(name, getattr(cfg, name)) for name in ("a", "b")}
     runs = {name: _tallies_of(name, own) for name, own in folders.items()}
@@ -81,8 +83,9 @@ def main(cfg: DifferencesConfig) -> None:
                    if (difference := compared("a", "b", figure, means, samples))]
     text = markdown_table(HEADER[2:], [each.row[2:] for each in differences])
     tiles = sum(map(len, {frozenset(run.names) for run in runs["a"]}))
+    seeds = {count for own in runs.values() for count in seeds_of(own)}
     text = (f"a = {_listed(folders['a'])}\nb = {_listed(folders['b'])}\n\n"
-            f"a less b on the same {tiles} tiles\n\n{text}")
+            f"a less b on the same {tiles} tiles; intervals {over_in_words(seeds)}\n\n{text}")
     print(text)
     if cfg.out:
         out = Path(cfg.out)
@@ -151,10 +154,6 @@ def differences_of(runs: Mapping[str, Sequence[Any]], means: Mapping[str, float]
             cell, minus, figure, {name: {figure: means[name]} for name in (cell, minus)},
             samples))]
     return differences, {cell: intervals(sample) for cell, sample in samples.items()}
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value > 0 else ''}{format_number(value)}"
 
 
 def _folders(key: str, value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from evaluation.results import read_seed
 from reports import REPORT, write_report
-from reports.figures import better_of, with_interval
+from reports.figures import better_of, over_in_words, with_interval
 from studies.command import QUESTIONS, Question
 from studies.differences import ALL_PAIRS, HEADER, Difference, differences_of
 from studies.figures import study_figure
@@ -114,9 +114,9 @@ class Report:
         if not self._differences:
             return []
         others = "" if len(self.outcomes) <= ALL_PAIRS else ", of the best and each other model"
-        return ["", f"Which differences are real{others}: those whose 95% interval, over the same "
-                "draws of blocks of tiles, excludes 0. Another training can move a figure "
-                "by its std.", "",
+        return ["", f"Which differences are real{others}: those whose 95% interval, "
+                f"{over_in_words(self._seeds)}, both models on the same draws of blocks of tiles, "
+                "excludes 0.", "",
                 markdown_table(HEADER, [each.row for each in self._differences])]
 
     @cached_property
@@ -130,6 +130,11 @@ class Report:
             {outcome.cell.name: outcome.spread[self.question.score][0]
              for outcome in self.outcomes},
             self.question.score, better_of(self.question.score) or max)
+
+    @property
+    def _seeds(self) -> list[int]:
+        """The numbers of seeds on the same tiles, those of every cell and fold."""
+        return [len(self.study.seeds)]
 
     @property
     def _differences(self) -> list[Difference]:
@@ -192,6 +197,7 @@ class Report:
                        "intervals": self._intervals.get(outcome.cell.name, {})}
                       for outcome in self.outcomes],
             "differences": [each.record for each in self._differences],
+            "seeds_drawn": self._seeds,
         }
 
 

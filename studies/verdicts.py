@@ -1,28 +1,29 @@
 """Whether a claim holds: the difference that it is about, its interval, and a verdict.
 
-A claim holds if the difference is as large as claimed, and its 95 % interval excludes 0, or the
-loss that the claim allows. It fails if the interval excludes what is claimed, or if the difference
-is real and smaller. Everything else may be chance.
+reports.claims.RULE says it in words.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evaluation.intervals import intervals, sampled_figures
+from evaluation.intervals import intervals, sampled_figures, seeds_of
 from evaluation.run import RESULTS
+from reports.attention_study import PARTS
+from reports.claims import CHANCE, FAILS, HOLDS, LESS, TIMES_CHANCE
 from studies.association import Association, Shares
 from studies.benchmark_plan import TASKS, Cell
-from studies.benchmark_results import Results, difference, read_cells
-from studies.claim_list import OWN_PLACE, Claim, cells_of
+from studies.benchmark_results import Result, Results, difference, read_cells
+from studies.claim_list import OWN_PLACE, Claim, cell_of
 from studies.differences import mean_figures
 from utils.contents import Fields, Text, read_json
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, ConfigError
 
 _BENCHMARK = Fields({"benchmark": Text()})
-HOLDS, FAILS, CHANCE, UNKNOWN = "holds", "fails", "may be chance", "no interval"
+UNKNOWN = "no interval"
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,9 @@ class Verdict:
     difference: float
     interval: tuple[float, float] | None
     runs: int                              # of A: folds times seeds
+    seeds: list[int]                       # numbers of runs on the same tiles, of A and B
     verdict: str
+    hears: str                             # of the claim
 
     @property
     def record(self) -> dict[str, Any]:
@@ -56,10 +59,11 @@ def verdict_of(difference: float, interval: tuple[float, float] | None, at_least
     if math.isnan(difference) or interval is None:
         return UNKNOWN
     low, high = interval
-    real = low > min(at_least, 0)
-    if real and difference >= at_least:
+    if low > min(at_least, 0) and difference >= at_least:
         return HOLDS
-    return FAILS if real or high < at_least else CHANCE
+    if low > 0 and difference < at_least:
+        return LESS
+    return FAILS if high < at_least else CHANCE
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,24 @@ class Benchmark:
 
     city: str
     results: Results
+
+
+def read_benchmarks(folders: Sequence[str]) -> list[Benchmark]:
+    """Return the benchmarks in folders.
+
+    Raises:
+        CheckpointError: one cannot be read.
+        ConfigError: two are of one city, so that a claim would have two verdicts.
+    """
+    benchmarks, places = [], {}
+    for folder in folders:
+        benchmarks.append(read_benchmark(Path(folder)))
+        city = benchmarks[-1].city
+        if city in places:
+            raise ConfigError(f"runs=[{','.join(folders)}]: {places[city]} and {folder} are both "
+                              f"of the city {city}, expected one benchmark a city; leave one out")
+        places[city] = folder
+    return benchmarks
 
 
 def read_benchmark(folder: Path) -> Benchmark:
@@ -84,26 +106,35 @@ def verdicts(benchmark: Benchmark, claims: Iterable[Claim]) -> list[Verdict]:
 
 
 def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
-    def present(cell: Cell) -> Cell | None:
-        return next((each for each in cells_of(cell, recipe) if each in benchmark.results), None)
-
     def value(cell: Cell) -> float:
-        result = benchmark.results[cell]
+        result = results[cell]
         return result.means[figure] if result.samples else result.spread[figure][0]
 
-    a, rivals = present(claim.a), [present(cell) for cell in claim.b]
-    if a is None or None in rivals:
+    results = benchmark.results
+    a, *rivals = (cell_of(cell, recipe) for cell in (claim.a, *claim.b))
+    if not all(cell in results for cell in (a, *rivals)):
         return None
-    figure = benchmark.results[a].score
+    figure = results[a].score
     b = max(rivals, key=lambda cell: (not math.isnan(value(cell)), value(cell)))
-    paired = difference(benchmark.results, a, b)
-    less, interval = value(a) - value(b), None
-    if paired:
-        less, interval = paired.difference, paired.interval
+    less, interval = math.nan, None
+    if all(_same_tiles(results[a], results[rival]) for rival in rivals):
+        paired = difference(results, a, b)
+        less, interval = ((paired.difference, paired.interval) if paired
+                          else (value(a) - value(b), None))
+    seeds = {count for cell in (a, b) for count in Counter(
+        run["fold"] for run in results[cell].runs).values()}
     return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
                    TASKS[a.task].title, figure, a.row, value(a), b.row, value(b), claim.at_least,
-                   less, interval, len(benchmark.results[a].runs),
-                   verdict_of(less, interval, claim.at_least))
+                   less, interval, len(results[a].runs), sorted(seeds),
+                   verdict_of(less, interval, claim.at_least), claim.hears)
+
+
+def _same_tiles(a: Result, b: Result) -> bool:
+    """Whether two cells measured the same tiles; by their folds, where one has no tallies."""
+    if a.samples and b.samples:
+        a_tiles, b_tiles = ({frozenset(run.names) for run in each.tallies} for each in (a, b))
+        return a_tiles == b_tiles
+    return {run["fold"] for run in a.runs} == {run["fold"] for run in b.runs}
 
 
 def verdicts_on_attention(associations: Sequence[Association]) -> list[Verdict]:
@@ -112,7 +143,7 @@ def verdicts_on_attention(associations: Sequence[Association]) -> list[Verdict]:
     groups: dict[tuple[str, str], list[Association]] = {}
     for each in associations:
         groups.setdefault((each.city, each.recipe), []).append(each)
-    return [_on_shares(city, recipe, title, case, at_least, aim,
+    return [_on_shares(city, recipe, title, case, at_least, aim, name if name in PARTS else "",
                        [each.shares[name] for each in group if name in each.shares])
             for (city, recipe), group in groups.items()
             for name, title, case, at_least, aim in OWN_PLACE
@@ -120,10 +151,10 @@ def verdicts_on_attention(associations: Sequence[Association]) -> list[Verdict]:
 
 
 def _on_shares(city: str, recipe: str, title: str, case: str, at_least: float, aim: bool,
-               runs: Sequence[Shares]) -> Verdict:
+               hears: str, runs: Sequence[Shares]) -> Verdict:
     lift = mean_figures(runs)["lift"]
     samples = sampled_figures(runs)
     interval = intervals({"lift": samples["lift"] - 1}).get("lift") if samples else None
-    return Verdict(city, recipe, title, case, aim, "all objects", "times chance", recipe, lift,
-                   "chance", 1.0, at_least, lift - 1, interval, len(runs),
-                   verdict_of(lift - 1, interval, at_least))
+    return Verdict(city, recipe, title, case, aim, "all objects", TIMES_CHANCE, recipe, lift,
+                   "chance", 1.0, at_least, lift - 1, interval, len(runs), seeds_of(runs),
+                   verdict_of(lift - 1, interval, at_least), hears)

@@ -151,6 +151,33 @@ def attention_study(folder: Path, tag: str = "house") -> Path:
     return folder
 
 
+def claims(folder: Path, name: str = "lima") -> Path:
+    """Verdicts on a claim that fails, one without an interval, and an aim in times chance."""
+    folder.mkdir(parents=True)
+    claim = {"city": name, "recipe": "rose", "title": f"Fusion beats {name}", "case": name,
+             "aim": False, "task": "Land use", "figure": "miou", "a": "fusion", "a_value": 0.3,
+             "b": name, "b_value": 0.4, "at_least": 0.0, "difference": -0.1,
+             "interval": [-0.2, -0.05], "runs": 5, "seeds": [1], "verdict": "fails"}
+    _json(folder / "results.json", {
+        "claims": [claim, claim | {"difference": None, "interval": None, "verdict": "no interval"},
+                   claim | {"aim": True, "figure": "times chance", "at_least": 2.0, "seeds": [1, 2],
+                            "difference": 4.5, "interval": [4, 5], "verdict": "holds"}],
+        "measured": [{"network": name, name: "1.26"}], "reasons": [f"rose, {name}: no reason"],
+        "runs": [name], "attention": [name]})
+    return folder
+
+
+def benchmark(folder: Path, name: str = "lima") -> Path:
+    """A benchmark of a table and a curve."""
+    _pictures(folder, f"{name.replace('/', '')}_labels")
+    _json(folder / "results.json", {
+        "benchmark": name, "head": [f"Made by `python -m {name}`: {name}"],
+        "tables": [{"title": name, "note": f"Of {name}.", "header": ["model", name],
+                    "rows": [[name, "0.300 [0.250, 0.350]"]]}],
+        "figures": [f"{name.replace('/', '')}_labels"], "config": {"data": name, "seeds": [0]}})
+    return folder
+
+
 def square_grid(folder: Path) -> Path:
     """A grid of two keys of two values each."""
     for number, (rate, size, miou) in enumerate((("1", "8", 0.1), ("1", "16", 0.2),

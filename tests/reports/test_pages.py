@@ -19,6 +19,8 @@ from tests.reports.folders import (
     HOSTILE,
     SVG,
     attention_study,
+    benchmark,
+    claims,
     grid,
     pretraining,
     regression,
@@ -28,7 +30,8 @@ from tests.reports.folders import (
 )
 
 KINDS = {"pretraining": pretraining, "segmentation": segmentation, "regression": regression,
-         "scene": scene, "study": study, "attention_study": attention_study, "grid": grid}
+         "scene": scene, "study": study, "attention_study": attention_study, "grid": grid,
+         "claims": claims, "benchmark": benchmark}
 VOID = {"img", "input", "meta", "link", "br"}
 
 
@@ -160,14 +163,28 @@ def test_pictures_are_described_links_lead_somewhere_and_ids_are_given_once(tmp_
 def test_names_never_become_markup(tmp_path):
     folders = [pretraining(tmp_path / "a", HOSTILE, HOSTILE),
                segmentation(tmp_path / "b", HOSTILE), regression(tmp_path / "c", HOSTILE),
-               scene(tmp_path / "d", HOSTILE, HOSTILE)]
+               scene(tmp_path / "d", HOSTILE, HOSTILE), claims(tmp_path / "e", HOSTILE),
+               benchmark(tmp_path / "f", HOSTILE)]
     page = page_of(*folders, title=HOSTILE)
     plain = page_of(*(make(tmp_path / f"plain{number}")
                       for number, make in enumerate((pretraining, segmentation, regression,
-                                                     scene))), title="plain")
+                                                     scene, claims, benchmark))), title="plain")
     assert [name for name, _ in page.elements] == [name for name, _ in plain.elements]
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert HOSTILE in page.text
+
+
+def test_claims_and_a_benchmark_have_pages(tmp_path):
+    text = page_of(claims(tmp_path / "claims")).text
+    for words in ("Rose on lima: 0 of 2 claims hold, 1 of 1 aims hold; intervals over tiles and "
+                  "seeds, where there are several.",
+                  "-0.100 more [-0.200, -0.050] 1", "no interval fusion less lima",
+                  "5.50 3 times or more [5.00, 6.00] 1 or 2",
+                  "Why claims fail rose, lima: no reason"):
+        assert words in text, words
+    page = page_of(benchmark(tmp_path / "benchmark"))
+    assert "Benchmark: lima" in page.text
+    assert [image["alt"] for image in page.of("img")] == ["Lima by number of labels"]
 
 
 def test_the_same_files_give_the_same_page(tmp_path):

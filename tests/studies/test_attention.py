@@ -238,6 +238,7 @@ def test_command_leaves_table_figures_and_words(checkpoint, sample_tiles, tmp_pa
         / sum(float(row["box_share"]) for row in changes), rel=1e-4)
     page = (out / "report.html").read_text()
     assert "What the fused image hears" in page
+    assert "global: the message to all patches" in page
     assert html.escape(results["verdict"]) in page
     assert "By head" in page
     pictures = sorted(path.name for path in (out / "figures").iterdir())
@@ -271,7 +272,8 @@ def test_the_change_of_the_fused_image_is_that_of_the_object_removed(rose, sampl
 
 def test_what_the_global_fusion_adds_is_the_same_on_all_patches(rose, sample_tiles):
     figures = added(rose, TileDataset(sample_tiles), range(9), 4)
-    assert figures["global"]["varies"] == pytest.approx(0, abs=1e-9)
+    assert figures.keys() == {"message", "fine"}
+    assert figures["message"]["varies"] == pytest.approx(0, abs=1e-9)
     assert figures["fine"]["varies"] > 1e-3
     low, high = figures["fine"]["weights"]
     assert math.exp(-2) < low < 1 < high < math.exp(2)  # a weight is 1 to e^2
@@ -285,7 +287,28 @@ def test_what_coverage_adds_is_where_objects_are(sample_tiles):
     length = placed_length(placing, images, graphs)[0]
     assert torch.equal(length > 1e-6, covered)
     assert placed_length(build_rose(**BUILD), images, graphs) is None
-    assert added(placing, TileDataset(sample_tiles), range(9), 4)["global"]["varies"] > 1e-3
+    figures = added(placing, TileDataset(sample_tiles), range(9), 4)
+    assert figures["placed"]["varies"] > 1e-3
+    assert figures["message"]["varies"] == pytest.approx(0, abs=1e-9)
+
+
+def test_what_is_added_is_compared_with_what_it_is_added_to(sample_tiles):
+    """Tokens are 2 in every feature, LN1 returns 4, and both messages are 1."""
+    torch.manual_seed(0)
+    placing = build_rose(**BUILD, placement="coverage").eval()
+    constants = {placing.token_proj: 2, placing.image_block.norm1: 4,
+                 placing.image_block.k2q_attn.out_proj: 1, placing.osm_block.q2k_attn.out_proj: 1}
+    for module, constant in constants.items():
+        torch.nn.init.zeros_(module.weight)
+        torch.nn.init.constant_(module.bias, constant)
+    tiles = TileDataset(sample_tiles)
+    figures = added(placing, tiles, [4], 1)
+    assert figures["message"]["norm_ratio"] == pytest.approx(1 / 4, rel=1e-5)
+    assert figures["fine"]["norm_ratio"] == pytest.approx(1 / 2, rel=1e-5)
+    length = placed_length(placing, *collate([tiles.read(4)])).mean()
+    assert length > 0
+    assert figures["placed"]["norm_ratio"] == pytest.approx(
+        float(length) / (2 * placing.width ** 0.5), rel=1e-5)
 
 
 def test_chosen_tile_and_nodes_are_drawn(checkpoint, tmp_path, monkeypatch):

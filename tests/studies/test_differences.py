@@ -67,7 +67,8 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     b = evaluation_folder(tmp_path / "b", segmented(names, 1.0))
     tell(monkeypatch, f"a={a}", f"b=[{b}]", f"out={tmp_path}/out")
     shown = capsys.readouterr().out
-    assert "a less b on the same 144 tiles" in shown
+    assert ("a less b on the same 144 tiles; intervals over tiles and seeds, where there are "
+            "several") in shown
     record = json.loads((tmp_path / "out" / "differences.json").read_text())
     (miou,) = [each for each in record["differences"] if each["figure"] == "miou"]
     assert miou["difference"] == pytest.approx(record["means"]["a"]["miou"]
@@ -200,7 +201,8 @@ def test_a_study_over_folds_says_which_differences_are_real(study, capsys):
     assert first.startswith("image,1/3,0,1,")
     text = (out / "modalities.md").read_text()
     assert "12 test tiles, mean ± std of 1 seed x 3 folds" in text
-    assert "Which differences are real: those whose 95% interval" in text
+    assert "Which differences are real: those whose 95% interval, over tiles; one seed," in text
+    assert results["seeds_drawn"] == [1]
     assert text.strip().splitlines()[-1].split("|")[-2].strip() in ("yes", "no")
     assert "difference [95% interval]" in capsys.readouterr().out
 
