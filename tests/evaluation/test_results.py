@@ -105,8 +105,8 @@ def test_presets_are_the_papers(task):
 def test_both_scripts_have_the_same_shared_keys():
     """Their values, rules and meanings, but for the rates."""
     seg, pop = (keys_of(SCRIPTS[problem][0].schema) for problem in ("seg", "pop"))
-    own = {"modality", "decoder", "classes", "class_weights", "target", "target_scale", "batch_size", "lr",
-           "lr_multi", "linear_lr"}
+    own = {"modality", "decoder", "classes", "class_weights", "target", "target_scale",
+           "batch_size", "lr", "lr_multi", "linear_lr"}
     assert seg.keys() ^ pop.keys() <= own
     for name in seg.keys() & pop.keys() - own:
         assert (seg[name].default, seg[name].metadata) == (pop[name].default, pop[name].metadata)
