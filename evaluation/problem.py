@@ -39,7 +39,8 @@ from utils.tables import format_number
 
 
 class Segmentation:
-    """A class for every pixel (Rose section 4.1): cross-entropy of known pixels; judged by mIoU.
+    """A class for every pixel (Rose section 4.1): cross-entropy of known pixels, which count by
+    their class with class_weights=root; judged by mIoU.
 
     Attributes:
         score: the figure that chooses an epoch; `better` is 1 if more of it is better, -1 if less.
@@ -178,9 +179,9 @@ class Segmentation:
 def root_weights(counts: Tensor) -> Tensor:
     """Return weights of classes for a loss, float32 [C], of their pixels [C]: the inverse square
     root of a class's share, so that rare classes count more, if less than common ones together,
-    times a factor that makes the mean over these pixels 1. A class without pixels has the weight of
-    one with a single pixel."""
-    roots = counts.clamp(min=1).double().rsqrt()
+    times a factor that makes the mean over these pixels 1. A class without pixels, which cannot be
+    learned, has none."""
+    roots = counts.double().rsqrt().where(counts > 0, 0)
     return (roots * counts.sum() / (roots * counts).sum()).float()
 
 

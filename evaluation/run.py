@@ -40,7 +40,7 @@ from utils.rng import rng_state, set_rng_state
 from utils.tables import format_number
 
 RESULTS, METRICS, PREDICTIONS = "results.json", "metrics.csv", "predictions.csv"
-_NEW_RATE = 10  # the rate of a projection of drawn objects over the encoders', at most the head's
+_NEW_RATE = 10  # the rate of what is added to patches over the encoders', at most the head's
 _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 
 
@@ -48,7 +48,7 @@ _LOWER = "lower lr, lr_multi or linear_lr, in another save_path="
 class Measured:
     """A model's figures on a list of tiles."""
 
-    loss: float                 # mean over the known pixels, or the tiles
+    loss: float                 # mean over the known pixels, by class_weights, or the tiles
     figures: dict[str, float]   # the problem's metrics
     details: list[list[float]]  # per tile, in the list's order, the problem's `detail`
     metrics: Any                # computed the figures
@@ -137,7 +137,7 @@ class Run:
         """Return this process's weight in the loss's mean over all, however tiles are dealt."""
         weight = torch.tensor(float(self.problem.weight(target)), device=self.fabric.device)
         everywhere = self.fabric.all_reduce(weight.clone(), reduce_op="sum")
-        return weight * self.fabric.world_size / everywhere.clamp(min=1)
+        return weight * self.fabric.world_size / everywhere.where(everywhere > 0, 1)
 
     def count(self, loss: Tensor, inputs: Sequence[Any]) -> None:
         """Record a step, given its `loss` times `share`; raise RoseError if it is not finite."""
@@ -196,7 +196,7 @@ class Run:
                 details += self.problem.details(judged, target)
                 tallies += [self.problem.tally(judged, target)] if trained else []
         total, weight = self.fabric.all_reduce(sums, reduce_op="sum").tolist()
-        measured = Measured(total / max(weight, 1), metrics.compute(), self._in_order(details),
+        measured = Measured(total / (weight or 1), metrics.compute(), self._in_order(details),
                             metrics, self._joined(tallies))
         self._check_finite(measured, part)
         return measured
@@ -374,9 +374,8 @@ class Run:
 
     def _trained_weights(self) -> dict[str, Tensor]:
         """Return the weights that a state holds: those of a frozen Rose are not among them."""
-        prefixes = ("decoder.", "extra.") if self.network.frozen else ""
         return {name: value for name, value in self.network.state_dict().items()
-                if name.startswith(prefixes)}
+                if not (self.network.frozen and name.startswith("rose."))}
 
     def _save(self) -> None:
         ranks = gather(self.fabric, rng_state())

@@ -15,6 +15,14 @@ from datasets.list_quality import shortcomings_of
 from datasets.osm_degradation import OsmDegradation
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
+from evaluation.checks import (
+    PROBES,
+    adds_statistics,
+    check_keys,
+    check_thinned,
+    draws_osm,
+    starts_from,
+)
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.knn import nearest_model
 from evaluation.osm_statistics import channels_of
@@ -28,13 +36,12 @@ from models.network_file import NetworkFile
 from models.rose import MODEL_KEYS
 from models.stated import stated_positions
 from training import compatibility, own_city
-from training.image_tuning import check_freeze, frozen_epochs
+from training.image_tuning import check_freeze
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
 
 SCRATCH_ENCODER = "vit_base_patch16_224"
-PROBES = ("linear", "knn")  # modes of a frozen network
 GRAPH_IN_DIM = 524  # the default of `build_rose`
 OPTIONAL_TEST = "test.txt"  # a dataset may lack it; a list of another name must exist
 
@@ -55,13 +62,16 @@ class Setup:
     """
 
     def __init__(self, cfg: EvaluateConfig, fabric: Fabric, problem: Problem):
-        _check(cfg)
+        degradation_of(cfg, 0)
+        check_keys(cfg)
         self.image_weights = describe_image_weights(cfg.image_weights)
         cfg = _untrained(cfg) if cfg.mode == "knn" else cfg
         self.cfg, self.fabric, self.problem = cfg, fabric, problem
         self.network, self.build = self._choose_network()
         self.trained = None if cfg.mode == "scratch" else self.network
         self.finetuned = self.trained and self.trained.head if cfg.mode != "knn" else None
+        self.cfg = cfg = self._as_finetuned()
+        check_thinned(cfg)
         self._check_epochs()
         ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
         self.dataset = self._open_tiles()
@@ -75,10 +85,9 @@ class Setup:
         self.reported = "test" if "test" in self.lists and cfg.protocol == "honest" else "val"
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
-        if _draws_osm(cfg):
-            # of one seed, so that all models of an evaluation have the same channels
-            problem.head = replace(problem.head, channels=channels_of(self.tiles("train", 0)))
-        problem.head = replace(problem.head, statistics=_adds_statistics(cfg))
+        if self.finetuned is None:
+            problem.head = replace(problem.head, channels=self._channels(),
+                                   statistics=adds_statistics(cfg))
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -163,6 +172,7 @@ class Setup:
                            "model, which was trained with OSM, sees every one as a tile without "
                            "objects; expect less of it")
         if self.cfg.mode == "knn":
+            remarks += self.trained.notes_on_rose if self.trained else []
             uses = [("train", self.reported, "are training tiles, each its own nearest")]
         else:
             remarks += self._remarks_of_choice()
@@ -212,6 +222,20 @@ class Setup:
             build = network.build
         build = {**build, "pretrained": cfg.pretrained}
         return network, build | stated_positions(**build, image_weights=cfg.image_weights)
+
+    def _as_finetuned(self) -> EvaluateConfig:
+        """Return the keys with what a fine-tuned model adds to patches as its file says."""
+        if self.finetuned is None:
+            return self.cfg
+        added = {"patch_input": STATISTICS if self.finetuned.statistics else "pixels"}
+        if not registry.MODALITIES[self.finetuned.modality].draws_osm:
+            added["draw_objects"] = bool(self.finetuned.channels)
+        return replace(self.cfg, **added)
+
+    def _channels(self) -> tuple[str, ...]:
+        """Return the channels of drawn objects, of one seed, so that all models of an evaluation
+        have the same; none if they are not drawn."""
+        return channels_of(self.tiles("train", 0)) if draws_osm(self.cfg) else ()
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch
@@ -301,7 +325,7 @@ def degradation_of(cfg: EvaluateConfig, seed: int, training: bool = False) -> Os
 def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
     """Return None if no file is needed: for a probe of an image encoder alone; or mode=scratch with
     an encoder named, or without a run that says what the network is like."""
-    if cfg.mode in PROBES and _starts_from(cfg):
+    if cfg.mode in PROBES and starts_from(cfg):
         return None
     if cfg.mode == "scratch" and cfg.checkpoint is None and (
             cfg.image_encoder is not None or compatibility.last_run(cfg.save_root_dir) is None):
@@ -312,95 +336,3 @@ def _choose_checkpoint(cfg: EvaluateConfig) -> Path | None:
 def _untrained(cfg: EvaluateConfig) -> EvaluateConfig:
     """Return the keys of mode=knn without those of a training, which then do not identify it."""
     return replace(cfg, epochs=0, **({"decoder": "linear"} if hasattr(cfg, "decoder") else {}))
-
-
-def _check(cfg: EvaluateConfig) -> None:
-    degradation_of(cfg, 0)
-    if (not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds)
-            or not 0 <= min(cfg.seeds) <= max(cfg.seeds) < 2**32):
-        raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "
-                          f"{2**32 - 1}, such as [0,1,2]")
-    target = getattr(cfg, "target", None)
-    if cfg.task.rpartition("_")[2] in {"pop", "co2"} - {target}:
-        raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
-                          f"choose task={target}, or one that ends so")
-    _check_drawn(cfg)
-    if cfg.fold:
-        parse_fold("fold", cfg.fold)
-    frozen = frozen_epochs(cfg.freeze)
-    if cfg.mode in PROBES and (frozen or cfg.layer_decay < 1):
-        given = f"freeze={cfg.freeze}" if frozen else f"layer_decay={cfg.layer_decay:g}"
-        raise ConfigError(f"{given}: mode={cfg.mode} trains no encoder; leave it out, or pass "
-                          "mode=finetune")
-    _check_thinned(cfg)
-    _check_image_weights(cfg)
-
-
-def _draws_osm(cfg: EvaluateConfig) -> bool:
-    """Return whether the image encoder of a model sees OSM objects drawn."""
-    modality = registry.MODALITIES[cfg.modality]
-    return modality.draws_osm or (cfg.draw_objects and modality.may_draw_osm)
-
-
-def _adds_statistics(cfg: EvaluateConfig) -> bool:
-    """Return whether a model adds their statistics to patches."""
-    return cfg.patch_input == STATISTICS and registry.MODALITIES[cfg.modality].reads_image
-
-
-def _check_drawn(cfg: EvaluateConfig) -> None:
-    """Raise ConfigError if nearest neighbours are asked of a modality with a part beside the Rose
-    that must be trained."""
-    if cfg.mode == "knn" and registry.MODALITIES[cfg.modality].draws_osm:
-        others = [name for name in choices_of(type(cfg), "modality")
-                  if not registry.MODALITIES[name].draws_osm]
-        raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
-                          "trained, and mode=knn trains nothing; pass mode=linear, or modality="
-                          f"{' or '.join(others)}")
-
-
-def _check_thinned(cfg: EvaluateConfig) -> None:
-    """Raise ConfigError if training tiles are to differ from epoch to epoch where each is looked at
-    once, or something is to be trained where nothing is."""
-    drawn, added = _draws_osm(cfg), _adds_statistics(cfg)
-    trained = {**({"draw_objects": "false"} if drawn else {}),
-               **({"patch_input": "pixels"} if added else {})}
-    thinned = {key: off for key, off in {"drop_objects": 0, "drop_graphs": 0,
-                                         "augment": "none"}.items() if getattr(cfg, key) != off}
-    if cfg.mode == "knn":
-        given, does, more = trained | thinned, "trains nothing and looks at", ""
-    elif cfg.mode == "linear" and cfg.cache_features and not trained:
-        given, does, more = thinned, "looks at", ", or cache_features=false"
-    else:
-        return
-    if given:
-        first = next(iter(given))
-        raise ConfigError(
-            f"{first}={str(getattr(cfg, first)).lower()}: mode={cfg.mode} {does} each training "
-            "tile once, and this is trained, or changes it in every epoch; pass "
-            f"{' '.join(f'{key}={off}' for key, off in given.items())}{more}")
-
-
-def _starts_from(cfg: EvaluateConfig) -> str:
-    """Return the key that gives the image encoder trained weights without a checkpoint; "" if none
-    does."""
-    if cfg.image_weights:
-        return f"image_weights={cfg.image_weights}"
-    return "pretrained=true" if cfg.pretrained else ""
-
-
-def _check_image_weights(cfg: EvaluateConfig) -> None:
-    """Raise ConfigError unless weights of an image encoder alone start a training from scratch, or
-    are probed by themselves."""
-    given = _starts_from(cfg)
-    if not given or cfg.mode == "scratch":
-        return
-    if cfg.mode not in PROBES:
-        raise ConfigError(f"{given}: is for mode=scratch, linear and knn; mode={cfg.mode} takes "
-                          "the weights of a checkpoint; pass mode=scratch, or leave it out")
-    if cfg.checkpoint is not None:
-        raise ConfigError(f"{given}: mode={cfg.mode} probes it, or checkpoint={cfg.checkpoint}, "
-                          "but not both; leave one of them out")
-    if registry.MODALITIES[cfg.modality].reads_osm:
-        raise ConfigError(f"{given}: mode={cfg.mode} modality={cfg.modality} would probe an OSM "
-                          "encoder with random weights; pass modality=image, or a checkpoint "
-                          "instead")

@@ -119,6 +119,15 @@ class NetworkFile:
         """Of the file."""
         return sha256_of(self.path)
 
+    @property
+    def notes_on_rose(self) -> list[str]:
+        """What a user of `rose` alone should know of a fine-tuned model's Rose."""
+        if self.head is None or not (self.head.channels or self.head.statistics):
+            return []
+        return [f"{self.path} is of a fine-tuned model whose image encoder also reads drawn "
+                "objects or statistics of patches; they are left out here, so expect less of it "
+                "than of a pretrained network"]
+
     def rose(self) -> Rose:
         """Return the Rose, also a fine-tuned model's; raise CheckpointError if it does not fit."""
         weights = self.weights

@@ -83,7 +83,7 @@ class OsmRaster(nn.Module):
         """
         tables = {city: channel_table(self.channels, names) for city, names in tags.items()}
         numbers = [int(match[1]) for name in self.channels if (match := _UNNAMED.fullmatch(name))]
-        if numbers or self.channels == (OTHER,):
+        if numbers or OTHER in self.channels:
             unnamed = [f"tag {code}" for code in range(max(numbers, default=-1) + 1)]
             tables.setdefault(ANY_TILE, channel_table(self.channels, unnamed))
         self._cities = {city: row for row, city in enumerate(tables)}
@@ -162,4 +162,4 @@ class OsmRaster(nn.Module):
             raise ModelError(f"tile {unknown[0]!r}: nothing says what its label codes mean, and "
                              f"the model draws objects by their tags, such as {self.channels[0]}; "
                              "choose tiles whose city has label_names (in Python, call "
-                             "know_tags(dataset.tags)), or another modality")
+                             "know_tags(dataset.tags)), another modality, or draw_objects=false")

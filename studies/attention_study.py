@@ -43,6 +43,8 @@ def study_attention(cfg: AttentionConfig) -> str:
     checkpoint = find_checkpoint(cfg.checkpoint, cfg.save_root_dir)
     fabric = launch_single(cfg.accelerator)
     network = NetworkFile(checkpoint)
+    fabric.print(*(f"note: {note}" for note in network.notes_on_rose), sep="\n",
+                 end="\n" * bool(network.notes_on_rose))
     rose = network.rose().to(fabric.device).eval()
     ensure_sample(fabric, cfg.data_root, cfg.sample_tiles)
     tiles = TileDataset(cfg.data_root, cfg.cities, cfg.image_size, rose.osm_encoder.in_dim + 1)

@@ -43,6 +43,9 @@ SET_HERE = {
     **dict.fromkeys(("mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
                     "parts"),
     **dict.fromkeys(("experiment", "pictures", "devices"), "")}
+# a probe is of what was pretrained: nothing beside it, each tile once, the loss of all rows
+_PROBED = {"drop_objects": 0.0, "drop_graphs": 0.0, "draw_objects": False, "patch_input": "pixels",
+           "class_weights": "none"}
 # seconds of a core, of test_vit, as measured: for the forecast alone
 STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.0183, 0.006, 0.018, 2.0
 BASELINE_S = 10.0
@@ -166,10 +169,8 @@ class Bench:
                            (*self.rest, *row.evaluation), self.cfg.accelerator)
         epochs = epochs_of(self.lists[cell.labels], cell, self.cfg.effort)
         scratch = cell.training == SCRATCH
-        # a probe is of what was pretrained: each tile once, with nothing trained beside it
         probed = {} if cell.training in (FULLY, SCRATCH) else {
-            "drop_objects": 0.0, "drop_graphs": 0.0, "draw_objects": False,
-            "patch_input": "pixels"}
+            key: off for key, off in _PROBED.items() if hasattr(base, key)}
         checkpoint = None if scratch else str(
             _newest(self.pretraining(row, cell.text, seed)))
         return replace(

@@ -65,6 +65,7 @@ def extract(cfg: ExtractConfig) -> dict[str, Any]:
                    "pass image_size={}, or leave it out")
     with (threads_that_pay(rose.width),
           open_source(cfg, network, rose, selection, fabric) as source):
+        source.notes = [*source.notes, *network.notes_on_rose]
         return _Extraction(cfg, selection, fabric, network, rose, source).run()
 
 
