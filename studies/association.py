@@ -85,9 +85,10 @@ def _read(folder: Path) -> Association:
 
 def _recipe_of(path: Path, network: Mapping[str, Any]) -> str:
     """Return which of the recipes of claims a network is of, by all keys of a recipe that build
-    it; one that is not stated is the method's. Raise CheckpointError if it is of none."""
-    method = recipes.RECIPES["rose"]
-    own = {key: network.get(key, getattr(method, key)) for key in MODEL_KEYS}
+    it; one that is not stated is the release's for the authors' weights, and else the method's.
+    Raise CheckpointError if it is of none."""
+    unstated = recipes.RECIPES["release" if network.get("recipe") == "release" else "rose"]
+    own = {key: network.get(key, getattr(unstated, key)) for key in MODEL_KEYS}
     others = {name: {key: value for key, value in own.items()
                      if value != getattr(recipes.RECIPES[name], key)} for name in RECIPES}
     name = min(others, key=lambda each: len(others[each]))
