@@ -9,8 +9,10 @@ that two models are compared draw by draw.
 A seed is another training, which moves a figure as other tiles do. So where a model has two seeds
 or more, each draw also draws its seeds with replacement, for each model and fold on their own
 (hierarchical bootstrap: Davison and Hinkley 1997, section 3.8; why a comparison must: Bouthillier
-et al., Accounting for Variance in Machine Learning Benchmarks, MLSys 2021). With one seed only
-tiles are drawn, and the interval says nothing of other trainings.
+et al., Accounting for Variance in Machine Learning Benchmarks, MLSys 2021). A model that is
+measured again, as on tiles with objects removed, is no other training: its seeds are drawn as they
+are for the model as it was. With one seed only tiles are drawn, and the interval says nothing of
+other trainings.
 """
 
 from collections import Counter
@@ -162,8 +164,9 @@ def _drawn_runs(runs: Sequence[Tallies]) -> np.ndarray:
     """Return how often each run counts in each draw, float64 [DRAWS, runs]: 1 if it is alone on
     its tiles, else as often as it is drawn among those on the same tiles.
 
-    The draws follow from the tiles and what was measured there, so two models have independent
-    ones, and the same model always the same, whatever the order of its runs.
+    The draws follow from the runs' models, or where these are not known from the tiles and what
+    was measured there. So two models have independent ones, and the same model always the same,
+    whatever the order of its runs, and whatever was done to the tiles it is measured on.
     """
     drawn = np.ones((DRAWS, len(runs)))
     alike: dict[frozenset[str], list[int]] = {}
@@ -171,9 +174,10 @@ def _drawn_runs(runs: Sequence[Tallies]) -> np.ndarray:
         alike.setdefault(frozenset(run.names), []).append(index)
     for own in alike.values():
         if len(own) > 1:
-            digests = {index: _digest(runs[index]) for index in own}
-            own.sort(key=digests.get)
-            rng = np.random.default_rng(_seed_of(sorted(digests.values())))
+            known = {index: (runs[index].model, _digest(runs[index])) for index in own}
+            own.sort(key=known.get)
+            rng = np.random.default_rng(_seed_of([
+                model or digest for model, digest in map(known.get, own)]))
             drawn[:, own] = _with_replacement(rng, len(own), DRAWS)
     return drawn
 

@@ -3,7 +3,7 @@
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from evaluation.state import STATE, check_identity, start_again
 from evaluation.tallies import TALLIES, Tallies, places, read_tallies, write_tallies
 from models.network_file import BEST
 from training.devices import together
+from utils.checkpoint import checksum_in
 from utils.contents import Anything, Either, Fields, Null, Number, Table, Text, Whole, read_json
 from utils.errors import CheckpointError
 from utils.outputs import write_csv, write_json
@@ -24,7 +25,8 @@ from utils.tables import mean_std
 from utils.versions import versions
 
 _NETWORK = ("torchvision", "timm", "torch_geometric", "lightning-fabric", "torchmetrics")
-_TALLIED = Fields({}, {"tallies_sha256": Text(pattern="[0-9a-f]{64}")})
+_TALLIED = Fields({}, {"tallies_sha256": Text(pattern="[0-9a-f]{64}"),
+                       "weights": Text(most=4096), "weights_checksum": Text(most=100)})
 
 
 def finish(run: Run) -> dict[str, Any]:
@@ -46,6 +48,7 @@ def finish(run: Run) -> dict[str, Any]:
             _write_predictions(run, measured)
             if run.cfg.pictures:
                 save_pictures(run, measured)
+            result["weights_checksum"] = _checksum_of(run.folder, result["weights"])
             result["tallies_sha256"] = write_tallies(run.folder / TALLIES, tallies)
             write_json(run.folder / RESULTS, result)  # last: a folder that has it is finished
             (run.folder / STATE).unlink(missing_ok=True)
@@ -88,8 +91,12 @@ def read_seed(folder: Path) -> Tallies | None:
     path = folder / TALLIES
     if "tallies_sha256" not in record or not path.is_file():
         return None
-    return read_tallies(path, record["tallies_sha256"],
-                        f"`rm {shlex.quote(str(path))}`, and there are no intervals")
+    tallies = read_tallies(path, record["tallies_sha256"],
+                           f"`rm {shlex.quote(str(path))}`, and there are no intervals")
+    model = record.get("weights_checksum")
+    if model is None:  # an earlier version did not record it
+        model = _checksum_of(folder, record.get("weights", ""))
+    return replace(tallies, model=model)
 
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:
@@ -165,6 +172,12 @@ def _write_predictions(run: Run, measured: Measured) -> None:
     rows = [{"tile": name, **dict(zip(run.problem.detail, detail, strict=True))}
             for name, detail in zip(run.reported_tiles.names, measured.details, strict=True)]
     write_csv(run.folder / PREDICTIONS, rows)
+
+
+def _checksum_of(folder: Path, weights: str) -> str:
+    """Return the checksum in the file of a seed's `weights`; "" if it is gone, or not Rose's."""
+    path = folder / BEST if weights == BEST else Path(weights)
+    return checksum_in(path) if path.suffix == ".safetensors" and path.is_file() else ""
 
 
 def _measured_weights(setup: Setup) -> str:

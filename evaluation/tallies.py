@@ -46,6 +46,7 @@ class Tallies:
             interval, nan if it has none.
         classes: of a segmentation; none of a regression.
         protocol: by which a segmentation is judged.
+        model: the checksum of the weights that were measured; "" if it is not known.
     """
 
     names: tuple[str, ...]
@@ -53,6 +54,7 @@ class Tallies:
     values: Mapping[str, np.ndarray]
     classes: tuple[str, ...] = ()
     protocol: Protocol = "honest"
+    model: str = ""
 
     @property
     def problem(self) -> str:

@@ -21,8 +21,8 @@ TIMES_CHANCE = "times chance"  # a figure that is shown whole: 1 and its differe
 RULE = (f"A claim *{HOLDS}* if its difference is as large as it says (above 0 if it says nothing) "
         "and the interval excludes 0; one that allows a loss holds if the whole interval is above "
         f"that loss. It is *{LESS}* if the whole interval is above 0 and the difference smaller "
-        f"than it says. It *{FAILS}* if the interval excludes what it says, and else it "
-        f"*{CHANCE}*.")
+        f"than it says. It *{FAILS}* if the interval excludes what it says and is not wholly above "
+        f"0. Else it *{CHANCE}*.")
 _NUMBER = Either([Number(), Null()])
 _CLAIM = Fields({
     **dict.fromkeys(("city", "recipe", "title", "case", "task", "figure", "a", "b", "verdict"),

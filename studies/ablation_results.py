@@ -105,9 +105,9 @@ def _head(cfg: AblationConfig, results: Results, notes: Sequence[str]) -> list[s
         f"tiles of fold {' and '.join(str(fold % cfg.folds + 1) for fold in cfg.on)}, whose test "
         "figures a choice made here flatters.",
         "In brackets the 95 % interval of the same draws for both models" + (
-            f" ({how})" if how else "") + ", bold if it excludes 0. It says how sure a difference "
-        "of these trainings is on other tiles, not what other seeds would give: for that, see in "
-        "how many of the pairs of equal fold and seed the variant is better.",
+            f" ({how})" if how else "") + ", bold if it excludes 0. All seeds of a variant share "
+        "one pretraining, so how far another pretraining would move a figure is not in it. Beside "
+        "it stands in how many of the pairs of equal fold and seed the variant is better.",
         "From scratch, a variant that differs in pretraining alone is no variant, and has no row.",
         *(f"Note: {note}." for note in notes)]
 

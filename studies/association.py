@@ -45,11 +45,13 @@ class Shares:
         cells: int64 [n, 2], of `places`.
         moments: float64 [n, 2], sums over a tile's objects of the share inside the box, and of
             the box's share of the tile.
+        model: as of Tallies; not known.
     """
 
     names: tuple[str, ...]
     cells: np.ndarray
     moments: np.ndarray
+    model: str = ""
 
     def figures(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """Return {"lift": [...]} of sums of moments [..., 2]: times what chance would give."""
@@ -83,9 +85,10 @@ def _read(folder: Path) -> Association:
 
 def _recipe_of(path: Path, network: Mapping[str, Any]) -> str:
     """Return which of the recipes of claims a network is of, by all keys of a recipe that build
-    it; one that is not stated is the method's. Raise CheckpointError if it is of none."""
-    method = recipes.RECIPES["rose"]
-    own = {key: network.get(key, getattr(method, key)) for key in MODEL_KEYS}
+    it; one that is not stated is the release's for the authors' weights, and else the method's.
+    Raise CheckpointError if it is of none."""
+    unstated = recipes.RECIPES["release" if network.get("recipe") == "release" else "rose"]
+    own = {key: network.get(key, getattr(unstated, key)) for key in MODEL_KEYS}
     others = {name: {key: value for key, value in own.items()
                      if value != getattr(recipes.RECIPES[name], key)} for name in RECIPES}
     name = min(others, key=lambda each: len(others[each]))

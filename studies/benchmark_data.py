@@ -80,12 +80,17 @@ class City:
 
 def find_city(data: str, asked: Sequence[str]) -> City:
     """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
-    tasks asked are missing, or one is there twice."""
+    tasks asked are missing, or one is there twice, or of a kind that is not read."""
     folder, files = Path(data), {}
-    names = ("ortho", "osm", *dict.fromkeys(task.file for task in TASKS.values()))
+    names = ("ortho", "osm", *dict.fromkeys(TASKS[name].file for name in asked))
     for name in names:
-        there = [path for path in sorted(folder.glob(f"{name}.*"))
+        every = sorted(folder.glob(f"{name}.*"))
+        there = [path for path in every
                  if path.name.lower().endswith(_READ[name])]  # not what lies beside a Shapefile
+        if every and not there:
+            raise ConfigError(f"data={data}: has {' and '.join(path.name for path in every)}, "
+                              f"expected {name}.* with one of {', '.join(_READ[name])}; convert "
+                              "it to one of these, or move it elsewhere")
         if len(there) > 1:
             raise ConfigError(f"data={data}: has {' and '.join(path.name for path in there)}, "
                               f"expected one {name}.*; move the others elsewhere")

@@ -18,7 +18,7 @@ RECIPES: Mapping[str, Mapping[str, str]] = {
     "rose": {FUSION: "fusion", FINE: "fine", IMAGE: "image"},
     "plus": {FUSION: "plus", FINE: "plus_fine", IMAGE: "plus_image"},
 }
-# (what is measured, title, case, by how much it should exceed 1, what chance has; an aim)
+# (measured, title, case, at least so much above 1 (chance), whether an aim)
 OWN_PLACE = (
     ("attention", "Objects look at their own place", "", 0.0, False),
     ("global", "The fused image hears of objects at their place", "global fusion", 0.0, False),

@@ -205,6 +205,12 @@ def read_metadata(path: Path) -> dict[str, str]:
     return metadata
 
 
+def checksum_in(path: Path) -> str:
+    """Return the checksum that `write_weights` left in a file, the same for the same content; "" if
+    it left none. Errors as of `read_safetensors`."""
+    return read_metadata(path).get(_CHECKSUM, "")
+
+
 def check_exists(path: Path) -> None:
     """Raise CheckpointError if there is no file `path`."""
     if not path.is_file():

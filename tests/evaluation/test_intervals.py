@@ -160,6 +160,18 @@ def test_seeds_are_drawn_where_there_are_several():
     assert bootstrap_of([*runs, fold[0]])["seeds"] == [1, 2]
 
 
+def test_trainings_that_are_measured_twice_are_drawn_once():
+    """Three trainings that are far apart, and each worse by as much where objects are removed: the
+    same seeds are drawn for both, in whatever order, and the difference is sure."""
+    names, errors = names_of(12, 12), {"ca": 4.0, "ab": 5.0, "bc": 6.5}
+    whole, removed = ([dataclasses.replace(estimated(names, error + more), model=model)
+                       for model, error in errors.items()] for more in (0.0, 0.25))
+    drop = sampled_figures(removed[::-1])["mae"] - sampled_figures(whole)["mae"]
+    assert drop == pytest.approx(0.25)
+    other = [dataclasses.replace(run, model=f"other {run.model}") for run in removed]
+    assert (sampled_figures(other)["mae"] - sampled_figures(whole)["mae"]).std() > 0.5
+
+
 @pytest.mark.parametrize(("seeds", "words"), [
     ([1], "over tiles; one seed"), ([2, 3], "over tiles and seeds"),
     ([1, 2], "over tiles and seeds, where there are several"), ([], "over tiles")])
@@ -287,6 +299,25 @@ def test_results_from_before_there_were_intervals_are_read(evaluated, tmp_path, 
     assert found["intervals"] == {}
     assert any(remark.startswith("no intervals: seed 0, 1 has no tiles.safetensors")
                for remark in found["remarks"])
+
+
+def test_a_seeds_tiles_say_which_weights_were_measured(evaluated, tmp_path):
+    cfg, folder = evaluated
+    runs = [read_seed(folder / f"seed_{seed}").model for seed in (0, 1)]
+    assert runs[0] != runs[1]
+    best = folder / "seed_0" / "best.safetensors"
+    again = made(dataclasses.replace(cfg, checkpoint=str(best), epochs=0, seeds=[0],
+                                     remove_ratio=0.5), tmp_path / "again") / "seed_0"
+    assert read_seed(again).model == runs[0]
+    old = tmp_path / "old"
+    shutil.copytree(folder / "seed_0", old)
+    for own in (again, old):  # as an earlier version left them
+        record = json.loads((own / "results.json").read_text())
+        del record["weights_checksum"]
+        (own / "results.json").write_text(json.dumps(record))
+        assert read_seed(own).model == runs[0]
+    (old / "best.safetensors").unlink()
+    assert read_seed(old).model == ""
 
 
 def test_a_damaged_record_of_tiles_is_named_with_its_remedy(evaluated, tmp_path):

@@ -65,6 +65,7 @@ def test_each_run_has_a_row_beside_the_earlier_ones(made):
     assert "osm_loss" not in rows[1]["keys"]
     assert rows[2]["keys"] == f"{rows[0]['keys']} lr=1e-4"
     page = (made / "out/ablations.md").read_text()
+    assert "All seeds of a variant share one pretraining" in page
     assert page.count("| plus:lr=1e-4 ") == 2
     assert re.search(r"\| plus:lr=1e-4 .*\[.*\].*\| [01] of 1", page)
 

@@ -313,6 +313,22 @@ def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
         find_city(str(tmp_path), ["land_use"])
 
 
+@pytest.mark.parametrize(("file", "expected"), [
+    ("ortho.ecw", r"ortho.\* with one of .tif, .*; convert it to one of these"),
+    ("osm.kml", r"osm.\* with one of .pbf, .*.gpkg, "),
+    ("landuse.kml", r"landuse.\* with one of .tif, .*.gpkg, "),
+    ("landuse.csv", r"landuse.\* with one of .tif, .*.gpkg, "),
+])
+def test_a_file_of_a_kind_that_is_not_read_is_named(city, tmp_path, file, expected):
+    for name in ("ortho.tif", "osm.gpkg", "landuse.gpkg", "height.tif"):
+        if name.partition(".")[0] != file.partition(".")[0]:
+            shutil.copyfile(city / name, tmp_path / name)
+    (tmp_path / file).touch()
+    (tmp_path / "building_volume.pdf").touch()  # of a task that is not asked for
+    with pytest.raises(ConfigError, match=rf"data=.*: has {file}, expected {expected}"):
+        find_city(str(tmp_path), ["land_use", "trees"])
+
+
 @pytest.mark.parametrize(("damaged", "what"), [("ortho.tif", "imagery"),
                                                ("height.tif", "metres above ground")])
 def test_high_ground_names_the_file_that_is_damaged(city, tmp_path, damaged, what):

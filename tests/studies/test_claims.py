@@ -270,6 +270,7 @@ def test_a_network_is_of_the_recipe_that_its_keys_say(tmp_path, network, recipe)
      r"placement=tile, as of recipe=rose: .*; leave this folder out of attention_runs="),
     ({key: getattr(RECIPES["release"], key) for key in MODEL_KEYS},
      r"has osm_norm_scope=batch, .*fine_input=double, expected osm_norm_scope=tile"),
+    ({"image_encoder": "test_vit", "recipe": "release"}, "has osm_norm_scope=batch, "),  # theirs
     ({**PLUS, "osm_layers": 2}, "has osm_layers=2, expected osm_layers=1, as of recipe=plus"),
 ])
 def test_a_network_of_another_recipe_is_refused(tmp_path, network, message):
