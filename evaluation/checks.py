@@ -40,7 +40,8 @@ def draws_osm(cfg: EvaluateConfig) -> bool:
 
 def adds_statistics(cfg: EvaluateConfig) -> bool:
     """Return whether a model adds their statistics to patches."""
-    return cfg.patch_input == STATISTICS and registry.MODALITIES[cfg.modality].reads_image
+    return (cfg.patch_input == STATISTICS
+            and registry.MODALITIES[cfg.modality].may_add_statistics)
 
 
 def _check_drawn(cfg: EvaluateConfig) -> None:

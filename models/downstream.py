@@ -99,7 +99,8 @@ class Downstream(nn.Module):
         if self.statistics is not None:
             more = self.statistics(self.rose.patchify(images))
             added = more if added is None else added + more
-        return getattr(self._representation, self.gives)(self.rose, images, graphs, added)
+        more = () if added is None else (added,)
+        return getattr(self._representation, self.gives)(self.rose, images, graphs, *more)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return `decode` of `represent`: what a loss is taken of."""
@@ -208,9 +209,10 @@ def _check_added(modality: str, channels: Sequence[str], statistics: bool) -> No
     if channels and not reads.may_draw_osm:
         raise ModelError(f"modality={modality}: cannot have drawn objects (channels={len(channels)}"
                          f"), expected none, or one of {', '.join(registry.drawing_modalities())}")
-    if statistics and not reads.reads_image:
-        raise ModelError(f"modality={modality}: reads no image, whose statistics are asked for; "
-                         "leave them out, or choose a modality that does")
+    if statistics and not reads.may_add_statistics:
+        what = "takes nothing beside pixels" if reads.reads_image else "reads no image"
+        raise ModelError(f"modality={modality}: {what}, so it cannot have statistics of patches; "
+                         "leave them out, or choose another modality")
 
 
 def _choose(modality: str, choices: tuple[str, ...]) -> Representation:

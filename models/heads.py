@@ -125,9 +125,9 @@ def _read_added(stored: dict[str, Any], at: str) -> dict[str, Any]:
             or len({*channels}) != len(channels)):
         raise ContentFault(f"{at}.osm_channels has {len(channels)} names, expected {expected}, for "
                            f"modality={stored['modality']}")
-    if statistics and not modality.reads_image:
-        raise ContentFault(f"{at}.patch_input is {stored['patch_input']}, expected none, as "
-                           f"modality={stored['modality']} reads no image")
+    if statistics and not modality.may_add_statistics:
+        raise ContentFault(f"{at}.patch_input is {stored['patch_input']}, expected none: "
+                           f"modality={stored['modality']} cannot have them")
     return {"channels": channels, "statistics": statistics}
 
 

@@ -16,8 +16,8 @@ from models.pyramid import layer_indices
 from models.rose import Encoded, Rose
 
 Added = Tensor | None  # [B, L, D], to the embedded patches
-# of a Rose, images [B, 3, H, W], graphs, and what is added
-_Function = Callable[[Rose, Tensor, Batch, Added], Any]
+# of a Rose, images [B, 3, H, W], graphs; and of what is added, if there is something
+_Function = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Representation:
                 *(self.placed_parameters if rose.placement == "coverage" else ()))
 
 
-def osm_tokens(rose: Rose, images: Tensor, graphs: Batch, added: Added = None) -> Tensor:
+def osm_tokens(rose: Rose, images: Tensor, graphs: Batch) -> Tensor:
     """Return [B, L, graph_out_dim] of `Rose.osm_patches`; 0 where a tile has no objects."""
     grid = rose.check(images, graphs)
     nodes, _ = rose.encode_osm(graphs, grid)
@@ -100,8 +100,7 @@ IMAGE = Representation(
     vector=lambda *batch: _encoded(*batch)[:, 0], layers=image_layers)
 OSM = Representation(
     _NODES, tokens=osm_tokens, width=lambda rose: rose.osm_encoder.out_dim,
-    vector=lambda rose, images, graphs, added=None: rose.encode_osm(
-        graphs, rose.check(images, graphs))[1],
+    vector=lambda rose, images, graphs: rose.encode_osm(graphs, rose.check(images, graphs))[1],
     vector_width=lambda rose: 2 * rose.osm_encoder.out_dim, vector_parameters=_READOUT)
 GLOBAL_FUSION = Representation(
     (*_IMAGE, *_NODES, *_READOUT, "graph_token_proj.", "token_proj.", "image_block."),

@@ -29,6 +29,8 @@ class Modality:
     gives: tuple[str, ...]  # "tokens" for segmentation, "vector" for regression, or both
     reads: tuple[str, ...]  # "image", "osm", or both
     draws_osm: bool = False  # as an image, with channels for the tags of the training tiles
+    # its functions take, as a fourth argument, what a model adds to the embedded patches
+    takes_added: bool = False
 
     @property
     def reads_image(self) -> bool:
@@ -41,7 +43,12 @@ class Modality:
     @property
     def may_draw_osm(self) -> bool:
         """Whether its image encoder can have drawn objects: it always has, or reads both."""
-        return self.draws_osm or (self.reads_image and self.reads_osm)
+        return self.draws_osm or (self.takes_added and self.reads_image and self.reads_osm)
+
+    @property
+    def may_add_statistics(self) -> bool:
+        """Whether an image token can also say the statistics of its patch."""
+        return self.takes_added and self.reads_image
 
     @property
     def reads_graph(self) -> bool:
@@ -50,14 +57,17 @@ class Modality:
 
 
 MODALITIES = {
-    "image": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image",)),
+    "image": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image",),
+                      takes_added=True),
     "osm": Modality("models.modalities:OSM", ("tokens", "vector"), ("osm",)),
-    "fusion": Modality("models.modalities:GLOBAL_FUSION", ("tokens", "vector"), ("image", "osm")),
-    "fine": Modality("models.modalities:FINE_FUSION", ("tokens",), ("image", "osm")),
+    "fusion": Modality("models.modalities:GLOBAL_FUSION", ("tokens", "vector"), ("image", "osm"),
+                       takes_added=True),
+    "fine": Modality("models.modalities:FINE_FUSION", ("tokens",), ("image", "osm"),
+                     takes_added=True),
     "osm_raster": Modality("models.modalities:OSM_RASTER", ("tokens", "vector"), ("osm",),
-                           draws_osm=True),
+                           draws_osm=True, takes_added=True),
     "image_osm_raster": Modality("models.modalities:IMAGE", ("tokens", "vector"), ("image", "osm"),
-                                 draws_osm=True),
+                                 draws_osm=True, takes_added=True),
 }
 
 

@@ -197,8 +197,8 @@ POP = RegressionHead("image", "pop", TargetScale()).describe()
     (SEG | {"osm_channels": ["a", "a"]}, "osm_channels has 2 names, expected different names"),
     ({name: value for name, value in SEG.items() if name != "osm_channels"},
      "osm_channels has 0 names, expected different names, one or more, for modality=osm_raster"),
-    (SEG | {"patch_input": "statistics"}, "patch_input is statistics, expected none, as "
-                                          "modality=osm_raster reads no image"),
+    (SEG | {"patch_input": "statistics"}, "patch_input is statistics, expected none: "
+                                          "modality=osm_raster cannot have them"),
     (SEG | {"patch_input": "pixels"}, "patch_input"),
     (POP | {"osm_channels": ["a"]}, "osm_channels has 1 names, expected none, for modality=image"),
 ])
