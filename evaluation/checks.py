@@ -1,4 +1,4 @@
-"""Which keys of an evaluation go together, before a network or a tile is read."""
+"""Which keys of an evaluation go together, whatever the tiles."""
 
 from datasets.dealt_lists import parse_fold
 from evaluation.keys import EvaluateConfig
@@ -12,7 +12,7 @@ PROBES = ("linear", "knn")  # modes of a frozen network
 
 
 def check_keys(cfg: EvaluateConfig) -> None:
-    """Raise ConfigError for keys of which no evaluation can be made, whatever the tiles."""
+    """Raise ConfigError for keys of which no evaluation can be made, whatever the network."""
     if (not cfg.seeds or len(set(cfg.seeds)) != len(cfg.seeds)
             or not 0 <= min(cfg.seeds) <= max(cfg.seeds) < 2**32):
         raise ConfigError(f"seeds={cfg.seeds}: expected one or more different numbers from 0 to "

@@ -93,14 +93,13 @@ class Downstream(nn.Module):
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return tokens [B, L, D] or vectors [B, D] of images [B, 3, H, W] and graphs."""
-        added = None
+        added = []
         if self.extra is not None:
-            added = self.extra(graphs, self.rose.check(images, graphs))
+            added.append(self.extra(graphs, self.rose.check(images, graphs)))
         if self.statistics is not None:
-            more = self.statistics(self.rose.patchify(images))
-            added = more if added is None else added + more
-        more = () if added is None else (added,)
-        return getattr(self._representation, self.gives)(self.rose, images, graphs, *more)
+            added.append(self.statistics(self.rose.patchify(images)))
+        represent = getattr(self._representation, self.gives)
+        return represent(self.rose, images, graphs, *([sum(added)] if added else []))
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return `decode` of `represent`: what a loss is taken of."""

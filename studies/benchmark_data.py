@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ class City:
     tasks: tuple[str, ...]
     notes: tuple[str, ...]
 
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Name of each file -> its SHA-256, which is the same wherever it lies."""
+        return {file["file"]: file["sha256"] for file in checksums(self.files.values())}
+
     @property
     def name(self) -> str:
         """What the tiles are called."""
@@ -120,9 +126,6 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
         RoseError: a file cannot be used, or has changed since the dataset was made; or it was
             made with other keys.
     """
-    used = {"ortho", "osm", *(TASKS[name].file for name in city.tasks)}
-    sources = {file["file"]: file["sha256"] for file in checksums(
-        path for name, path in city.files.items() if name in used)}
     record, meta = root / RECORD, root / "cities" / city.name / "meta.json"
     keys = json.loads(json.dumps({name: getattr(cfg, name) for name in _KEYS}))
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
@@ -132,7 +135,7 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
         before, keys_before = made["sources"], made.get("keys", {})
         if text["name"] == SENTENCE:
             _check_model(meta, text["model"], root)
-        changed = [name for name, state in sources.items() if before.get(name) != state]
+        changed = [name for name, state in city.sources.items() if before.get(name) != state]
         if changed:
             raise RoseError(f"{city.folder / min(changed)}: is not as it was, or not asked for, "
                             f"when {root} was made, expected the same files; name another out=, "
@@ -149,7 +152,7 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
             tile_px=cfg.tile_px, text=text, split=rules, overwrite=True,
             **_targets(city, cfg, root)))
         seconds = spent.seconds
-        write_json(record, {"sources": sources, "keys": keys, "seconds": seconds})
+        write_json(record, {"sources": city.sources, "keys": keys, "seconds": seconds})
         spent.end()
     if not all((root / fold_folder(fold, cfg.folds) / list_of(size)).is_file()
                for fold in range(1, cfg.folds + 1) for size in cfg.labels):
