@@ -161,7 +161,8 @@ class Group(NamedTuple):
     text: str = "hash"
 
 
-LAND_USE, VOLUME, TOTALS = ("land_use",), ("building_volume",), ("building_volume", "trees")
+LAND_USE, VOLUME, TREES = ("land_use",), ("building_volume",), ("trees",)
+TOTALS = (*VOLUME, *TREES)
 CURVE = ("image", "image_osm_raster", "fusion", "plus")
 # part of the benchmark -> the cells that it trains. Claims have all seeds, what is beside them one
 PARTS: dict[str, tuple[Group, ...]] = {
@@ -176,14 +177,17 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_raster"), ("100",), seeds=1)),
     "labels": (
         Group(LAND_USE, CURVE, ("25",)),
-        Group(LAND_USE, CURVE, ("50", "200"), seeds=1)),
+        Group(LAND_USE, CURVE, ("50", "200"), seeds=1),
+        Group(VOLUME, ("fusion", "plus"), ("25", "50"), seeds=1)),
     "scratch": (
         Group(LAND_USE, ("image", "fusion", "plus"), ("25", "100"), (SCRATCH,)),
         Group(LAND_USE, ("image", "fusion", "plus"), ("50", ALL), (SCRATCH,), 1),
         Group(LAND_USE, ("image_osm_raster",), ("100", ALL), (SCRATCH,), 1),
-        Group(VOLUME, ("image", "fusion", "plus"), ("100",), (SCRATCH,), 1)),
+        Group(VOLUME, ("image", "fusion", "plus"), ("100",), (SCRATCH,), 1),
+        Group(VOLUME, ("fusion", "plus"), ("25", "50"), (SCRATCH,), 1)),
     "totals": (
-        Group(TOTALS, (*CURVE, "osm"), (ALL,)),
+        Group(VOLUME, (*CURVE, "osm", "plus_image"), (ALL,)),
+        Group(TREES, (*CURVE, "osm"), (ALL,), seeds=1),  # objects say nothing of trees
         Group(TOTALS, (*CURVE, "osm"), ("100",), seeds=1)),
     "probes": (Group(LAND_USE, ("image", "fusion", "plus", "plus_image"), ("100", ALL),
                      (LINEAR, KNN), 1),),

@@ -16,9 +16,9 @@ from models.rose import MODEL_KEYS
 from reports.claims import asked, shown
 from studies import claims
 from studies.association import attention_runs
-from studies.benchmark_plan import SCRATCH, Cell
+from studies.benchmark_plan import ALL, MISSING, PARTS, SCRATCH, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import blocks_in_words, read_cells
-from studies.claim_list import LAND_USE, VOLUME, Claim
+from studies.claim_list import LAND_USE, VOLUME, Claim, cell_of
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
 from studies.reasons import outdated, reasons
@@ -156,6 +156,14 @@ def test_claims_compare_the_rows_they_name(folder):
     assert ("plus", own, "Land use", "", False) not in judged  # there is no row plus_image
     assert not any(title == "plus beats rose's fusion" and recipe == "rose"
                    for recipe, title, *_ in judged)
+
+
+def test_the_benchmark_has_all_cells_of_all_claims():
+    labels = ["25", "50", "100", "200", ALL]
+    trained = planned([*PARTS, MISSING], [*TASKS], None, labels, sentence=False)
+    there = {*trained, *(other for cell in trained for other in measured_with(cell, labels))}
+    assert {cell_of(cell, recipe) for claim in all_claims() for recipe in claim.recipes
+            for cell in (claim.a, *claim.b)} <= there
 
 
 def test_a_claim_about_other_tiles_has_no_difference(tmp_path):

@@ -17,7 +17,9 @@ from datasets.remote.http import Http, Patience
 from datasets.remote.imagery import Local, localised
 from tests.servers import Request, Server
 
-QUICK = Patience(attempts=3, pause_s=0, connect_s=2, read_s=0.7)
+# a busy machine answers late: only a test of slowness may be impatient
+PATIENT = Patience(attempts=3, pause_s=0, connect_s=10, read_s=20)
+IMPATIENT = Patience(attempts=3, pause_s=0, connect_s=10, read_s=0.7)
 HALF = math.pi * 6378137  # metres: half a side of the square of web map tiles
 ZOOM, COLUMN, ROW, ACROSS, DOWN = 17, 70996, 44647, 4, 3  # tiles near 15 east, 49.65 north
 INSIDE = BBox(14.9975, 49.6505, 15.0025, 49.6525)
@@ -48,10 +50,11 @@ def serve_tiles(server: Server, image: np.ndarray, folder: str = "tiles") -> Non
                 image[y * 256:(y + 1) * 256, x * 256:(x + 1) * 256])
 
 
-def fetched(raster: str, tmp_path: Path, bbox: BBox | None = None, **keys) -> Local:
-    """Fetch a raster as `localised`, with little patience."""
+def fetched(raster: str, tmp_path: Path, bbox: BBox | None = None,
+            patience: Patience = PATIENT, **keys) -> Local:
+    """Fetch a raster as `localised`, without pauses between attempts."""
     return localised(raster, bbox, cache=str(tmp_path / "cache"), progress=False,
-                     http=Http(patience=QUICK), **keys)
+                     http=Http(patience=patience), **keys)
 
 
 def pixels_of(raster: str | Path, **keys) -> tuple[np.ndarray, np.ndarray, list[float]]:

@@ -11,7 +11,9 @@ import pytest
 from datasets.bbox import BBox
 from tests.datasets.prepare.places import grid, pixels, prepare
 from tests.datasets.remote.serving import (
+    IMPATIENT,
     INSIDE,
+    PATIENT,
     ZOOM,
     capabilities,
     fetched,
@@ -62,7 +64,8 @@ FAULTS = {
 def test_a_server_of_tiles_that_fails(server, tmp_path, name):
     fault, words = FAULTS[name]
     server.fault("/tiles", fault)
-    message = message_of(f"{server.url}{TILES}", tmp_path, INSIDE, zoom=ZOOM)
+    message = message_of(f"{server.url}{TILES}", tmp_path, INSIDE, zoom=ZOOM,
+                         patience=IMPATIENT if name == "slow" else PATIENT)
     assert message.startswith(f"{server.url}/tiles/{ZOOM}/")
     for word in words:
         assert word in message
