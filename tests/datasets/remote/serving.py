@@ -17,8 +17,9 @@ from datasets.remote.http import Http, Patience
 from datasets.remote.imagery import Local, localised
 from tests.servers import Request, Server
 
-# a busy machine answers late: only a test of slowness may be impatient
-PATIENT = Patience(attempts=3, pause_s=0, connect_s=10, read_s=20)
+# a busy machine answers late: only a test of slowness may be impatient. GDAL at times waits for
+# this process's own server with Python's lock held, and only its patience ends that
+PATIENT = Patience(attempts=4, pause_s=0, connect_s=10, read_s=3)
 IMPATIENT = Patience(attempts=3, pause_s=0, connect_s=10, read_s=0.7)
 HALF = math.pi * 6378137  # metres: half a side of the square of web map tiles
 ZOOM, COLUMN, ROW, ACROSS, DOWN = 17, 70996, 44647, 4, 3  # tiles near 15 east, 49.65 north

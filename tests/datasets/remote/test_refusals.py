@@ -215,7 +215,7 @@ def test_a_killed_run_fetches_the_rest(server, tmp_path):
              f"cache={str(tmp_path / 'cache')!r}, progress=False)")
     run = subprocess.Popen([sys.executable, "-c", fetch], cwd=ROOT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 30
-    while len(list(tmp_path.rglob("*.png"))) < 3 and time.monotonic() < deadline:
+    while len(list(tmp_path.rglob("[0-9]*.png"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     run.send_signal(signal.SIGKILL)
     run.wait()
