@@ -44,7 +44,7 @@ def reasons(verdicts: Sequence[Verdict], associations: Sequence[Association]) ->
     none."""
     records = _grouped(associations)
     return [f"{verdict.recipe}, {verdict.city}: {'; '.join(titled(verdict))}: "
-            f"{_reason(verdict.hears, records.get((verdict.recipe, verdict.city), ()))}"
+            f"{_reason(verdict, records.get((verdict.recipe, verdict.city), ()))}"
             for verdict in verdicts if verdict.verdict == FAILS]
 
 
@@ -61,15 +61,16 @@ def titled(verdict: Verdict) -> tuple[str, str]:
             ", ".join(filter(None, (f"{verdict.task} ({label_of(verdict.figure)})", verdict.case))))
 
 
-def _reason(fusion: str, records: Sequence[Mapping[str, Any]]) -> str:
-    """Return why a claim about where a fusion hears of objects fails."""
-    varies = [np.mean(known) for part in PARTS.get(fusion, ()) if (known := [
+def _reason(verdict: Verdict, records: Sequence[Mapping[str, Any]]) -> str:
+    """Return why a claim fails: what other cells of the benchmark say, and where its fusion hears
+    of objects."""
+    varies = [np.mean(known) for part in PARTS.get(verdict.hears, ()) if (known := [
         each["varies"] for record in records
         if (each := record.get("adds", {}).get(part)) and each["varies"] is not None])]
-    if not varies or max(varies) > LITTLE:
-        return "no measured reason"
-    return (f"of what objects add in the {fusion} fusion, {max(varies):.1%} differs between a "
-            "tile's patches; the rest is the same everywhere")
+    alike = (f"of what objects add in the {verdict.hears} fusion, {max(varies):.1%} differs "
+             "between a tile's patches; the rest is the same everywhere"
+             if varies and max(varies) <= LITTLE else "")
+    return "; and ".join(filter(None, (alike, verdict.because))) or "no measured reason"
 
 
 def _grouped(associations: Sequence[Association]) -> _Records:

@@ -14,13 +14,15 @@ from evaluation.intervals import intervals, sampled_figures, seeds_of
 from evaluation.run import RESULTS
 from reports.attention_study import PARTS
 from reports.claims import CHANCE, FAILS, HOLDS, LESS, TIMES_CHANCE
+from reports.differences import decimals, in_brackets, signed
 from studies.association import Association, Shares
 from studies.benchmark_plan import TASKS, Cell
 from studies.benchmark_results import Result, Results, difference, read_cells
-from studies.claim_list import OWN_PLACE, Claim, cell_of
+from studies.claim_list import OWN_PLACE, Claim, Reason, cell_of
 from studies.differences import mean_figures
 from utils.contents import Fields, Text, read_json
 from utils.errors import CheckpointError, ConfigError
+from utils.tables import label_of
 
 _BENCHMARK = Fields({"benchmark": Text()})
 UNKNOWN = "no interval"
@@ -48,6 +50,7 @@ class Verdict:
     seeds: list[int]                       # numbers of runs on the same tiles, of A and B
     verdict: str
     hears: str                             # of the claim
+    because: str = ""                      # the claim's reason of cells, as measured; "": none
 
     @property
     def record(self) -> dict[str, Any]:
@@ -126,7 +129,20 @@ def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
     return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
                    TASKS[a.task].title, figure, a.row, value(a), b.row, value(b), claim.at_least,
                    less, interval, len(results[a].runs), sorted(seeds),
-                   verdict_of(less, interval, claim.at_least), claim.hears)
+                   verdict_of(less, interval, claim.at_least), claim.hears,
+                   _because(results, claim.reason, recipe) if claim.reason else "")
+
+
+def _because(results: Results, reason: Reason, recipe: str) -> str:
+    """Return a reason with its figures; "" if its cells are not there, or may be equal."""
+    better, worse = cell_of(reason.better, recipe), cell_of(reason.worse, recipe)
+    paired = difference(results, better, worse)
+    if paired is None or paired.interval is None or paired.interval[0] <= 0:
+        return ""
+    figure = results[better].score
+    values = (f"{results[cell].means[figure]:.3f}" for cell in (better, worse))
+    return (f"{reason.words}, has {label_of(figure)} {' against '.join(values)}: "
+            f"{signed(paired.difference, decimals)} {in_brackets(paired.interval, decimals)}")
 
 
 def _same_tiles(a: Result, b: Result) -> bool:

@@ -18,7 +18,7 @@ from studies import claims
 from studies.association import attention_runs
 from studies.benchmark_plan import ALL, MISSING, PARTS, SCRATCH, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import blocks_in_words, read_cells
-from studies.claim_list import LAND_USE, VOLUME, Claim, cell_of
+from studies.claim_list import LAND_USE, VOLUME, Claim, Reason, cell_of
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
 from studies.reasons import outdated, reasons
@@ -162,8 +162,13 @@ def test_the_benchmark_has_all_cells_of_all_claims():
     labels = ["25", "50", "100", "200", ALL]
     trained = planned([*PARTS, MISSING], [*TASKS], None, labels, sentence=False)
     there = {*trained, *(other for cell in trained for other in measured_with(cell, labels))}
-    assert {cell_of(cell, recipe) for claim in all_claims() for recipe in claim.recipes
-            for cell in (claim.a, *claim.b)} <= there
+    compared = [(claim, *claim.b, claim.a, *_cells(claim.reason)) for claim in all_claims()]
+    assert {cell_of(cell, recipe) for claim, *cells in compared for recipe in claim.recipes
+            for cell in cells} <= there
+
+
+def _cells(reason: Reason | None) -> list[Cell]:
+    return [reason.better, reason.worse] if reason else []
 
 
 def test_a_claim_about_other_tiles_has_no_difference(tmp_path):
@@ -312,6 +317,31 @@ def test_a_failing_claim_names_the_number_that_explains_it(tmp_path):
                 "Fusion beats its own recipe's image model", "Fusion beats rose's image model",
                 "Fusion beats drawn objects beside the image")]
         assert outdated(studies) == ([str(tmp_path / "old")] if name == "old" else [])
+
+
+def test_a_failing_claim_names_the_cells_that_explain_it(tmp_path):
+    """Without objects, a fusion that was trained without half of them is better; alone, the graph
+    says less of volumes than linear statistics, and no more than by chance in one benchmark."""
+    beats = "rose, lima: Fusion without OSM objects beats its own recipe's image model; "
+    for name, trained, graph, found in (("a", 3, 0.2, True), ("b", 0.1, 5, False)):
+        benchmark(tmp_path / name, {
+            Cell(LAND_USE, "image"): 4, Cell(LAND_USE, "fusion", removed=1.0): 0.1,
+            Cell(LAND_USE, "fusion", removed=1.0, trained_with_removal=0.5): trained,
+            Cell(VOLUME, "osm"): graph, Cell(VOLUME, "fusion"): 0.2,
+            Cell(VOLUME, "statistics", SCRATCH): 5})
+        for run in (tmp_path / name / "runs" / VOLUME / "statistics_scratch_all").iterdir():
+            shutil.rmtree(run)
+            fold, seed = (int(part.split("-")[1]) for part in run.name.split("_"))
+            _write(run, seed, _run(VOLUME, FOLDS[fold - 1], 5, seed), bare=False)
+        lines = reasons(verdicts(read_benchmark(tmp_path / name), all_claims()), [])
+        removed, = (line for line in lines if line.startswith(beats))
+        total, = (line for line in lines if "a linear model of statistics; Building" in line)
+        assert ("the same fusion, trained with half of the objects removed, against trained with "
+                "all, has mIoU 0." in removed) is found
+        assert ("the linear model of the objects against their graph alone, has R² 0." in total
+                ) is found
+        assert removed.endswith("]") is found
+        assert total.endswith("no measured reason") is not found
 
 
 def test_a_benchmark_without_a_claim_says_what_is_missing(tmp_path, capsys):
