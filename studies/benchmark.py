@@ -6,7 +6,7 @@
     python -m studies.benchmark data=CITY folds=3 seeds=[0] labels=[25] rows=[image,fusion] \\
         pretrain_epochs=1 effort=0.1                                             # minutes
 
-The folder of a city has ortho.* (imagery) and osm.*, and of landuse.* (polygons of classes),
+The folder of a city has ortho.* or city.* (imagery) and osm.*, and of landuse.* (classes),
 building_volume.* and height.* (rasters) those that there are: each is a task. Tiles, targets and
 spatial folds are made, a network is pretrained without labels for each recipe and seed, and the
 cells of the table in studies/benchmark_plan.py are trained and measured. Every key of the

@@ -54,6 +54,7 @@ _RASTERS, _EITHER = (*DRIVERS,), (*DRIVERS, *VECTORS)
 # name of a file -> endings of those that are read
 _READ = {"ortho": _RASTERS, "osm": (*OSM_FILES, *VECTORS), "landuse": _EITHER,
          "building_volume": (*_EITHER, *TABLES), "height": _RASTERS}
+_STEMS = {"ortho": ("ortho", "city")}  # the sample city's imagery is city.tif
 
 
 @dataclass(frozen=True)
@@ -88,24 +89,24 @@ def find_city(data: str, asked: Sequence[str]) -> City:
     """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
     tasks asked are missing, or one is there twice, or of a kind that is not read."""
     folder, files = Path(data), {}
-    names = ("ortho", "osm", *dict.fromkeys(TASKS[name].file for name in asked))
-    for name in names:
-        every = sorted(folder.glob(f"{name}.*"))
+    for name in ("ortho", "osm", *dict.fromkeys(TASKS[name].file for name in asked)):
+        every = sorted(path for stem in _STEMS.get(name, (name,)) for path in folder.glob(
+            f"{stem}.*"))
         there = [path for path in every
                  if path.name.lower().endswith(_READ[name])]  # not what lies beside a Shapefile
         if every and not there:
             raise ConfigError(f"data={data}: has {' and '.join(path.name for path in every)}, "
-                              f"expected {name}.* with one of {', '.join(_READ[name])}; convert "
-                              "it to one of these, or move it elsewhere")
+                              f"expected {_named(name)} with one of {', '.join(_READ[name])}; "
+                              "convert it to one of these, or move it elsewhere")
         if len(there) > 1:
             raise ConfigError(f"data={data}: has {' and '.join(path.name for path in there)}, "
-                              f"expected one {name}.*; move the others elsewhere")
+                              f"expected one {_named(name)}; move the others elsewhere")
         if there:
             files[name] = there[0]
     for name, what in (("ortho", "imagery, such as ortho.tif"), ("osm", "objects, such as "
                                                                          "osm.gpkg")):
         if name not in files:
-            raise ConfigError(f"data={data}: has no {name}.*, expected the city's {what}, "
+            raise ConfigError(f"data={data}: has no {_named(name)}, expected the city's {what}, "
                               "beside landuse.*, building_volume.* and height.*")
     tasks = tuple(name for name in asked if TASKS[name].file in files)
     notes = tuple(f"{TASKS[name].title} is left out: {data} has no {TASKS[name].file}.*"
@@ -115,6 +116,11 @@ def find_city(data: str, asked: Sequence[str]) -> City:
         raise ConfigError(f"data={data}: has none of {', '.join(missing)}, expected one or "
                           "more: a task is learned from each")
     return City(folder, files, tasks, notes)
+
+
+def _named(name: str) -> str:
+    """Return the names that a file may have, as a message says them."""
+    return " or ".join(f"{stem}.*" for stem in _STEMS.get(name, (name,)))
 
 
 def prepare_city(city: City, cfg: CityStudyConfig, root: Path,

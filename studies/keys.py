@@ -216,7 +216,7 @@ class CityConfig:
 class CityStudyConfig:
     """Keys of the studies that make everything from the raw files of a city."""
 
-    data: str = in_inputs(meaning="folder of a city: ortho.* and osm.*, and of landuse.*, "
+    data: str = in_inputs(meaning="folder of a city: ortho.* or city.*, osm.*, and of landuse.*, "
                                   "building_volume.*, height.* what there is",
                           why="the folder of a city's raw files")
     label_column: str = in_targets("class", "the column of landuse.* that names the class")

@@ -311,10 +311,16 @@ def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
     shutil.copyfile(city / "landuse.gpkg", tmp_path / "landuse.gpkg")
     with pytest.raises(ConfigError, match=r"has landuse.gpkg and landuse.shp, expected one"):
         find_city(str(tmp_path), ["land_use"])
+    (tmp_path / "ortho.tif").rename(tmp_path / "city.tif")  # as the sample city's
+    (tmp_path / "landuse.gpkg").unlink()
+    assert find_city(str(tmp_path), ["land_use"]).files["ortho"].name == "city.tif"
+    shutil.copyfile(city / "ortho.tif", tmp_path / "ortho.tif")
+    with pytest.raises(ConfigError, match=r"has city.tif and ortho.tif, expected one ortho"):
+        find_city(str(tmp_path), ["land_use"])
 
 
 @pytest.mark.parametrize(("file", "expected"), [
-    ("ortho.ecw", r"ortho.\* with one of .tif, .*; convert it to one of these"),
+    ("ortho.ecw", r"ortho.\* or city.\* with one of .tif, .*; convert it to one of these"),
     ("osm.kml", r"osm.\* with one of .pbf, .*.gpkg, "),
     ("landuse.kml", r"landuse.\* with one of .tif, .*.gpkg, "),
     ("landuse.csv", r"landuse.\* with one of .tif, .*.gpkg, "),
