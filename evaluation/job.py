@@ -33,7 +33,17 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
 
     Raises:
         RoseError: data, checkpoint or folder cannot be used as asked, or a loss is not finite.
+        KeyboardInterrupt: asked to stop when nothing was left but to finish. All outputs are
+            there, and the caller is not to begin the next run.
     """
+    summary, stopped = _evaluate(cfg, problem)
+    if stopped:
+        raise KeyboardInterrupt
+    return summary
+
+
+def _evaluate(cfg: EvaluateConfig, problem: Problem) -> tuple[dict[str, Any], bool]:
+    """Return what `evaluate` does, and whether it was asked to stop and yet is complete."""
     fabric, folder = launch(cfg), Path(default_folder(cfg))
     with alone(fabric, folder, "save_path"), ExitStack() as running:
         setup, stop = Setup(cfg, fabric, problem), StopRequest()
@@ -52,12 +62,13 @@ def evaluate(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
             write_json(folder / RESULTS, summary)
             if cfg.pictures:
                 write_report([folder], folder / REPORT)
-    return summary
+    return summary, stop.received is not None
 
 
 def evaluate_and_tell(cfg: EvaluateConfig, problem: Problem) -> dict[str, Any]:
-    """Call `evaluate`, and print its summary in words."""
-    summary = evaluate(cfg, problem)
+    """Do what `evaluate` does, and print its summary in words. A request to stop that came when
+    nothing was left but to finish changes nothing."""
+    summary, _ = _evaluate(cfg, problem)
     rank_zero_only(print)(in_words(summary))
     return summary
 

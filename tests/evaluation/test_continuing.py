@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from evaluation.run import Run, fit
-from tests.evaluation.evaluating import run, stored
+from tests.evaluation.evaluating import SMALL, configure, made, run, stored
 from training.stopping import StopRequest
 from utils.errors import RoseError
 
@@ -133,6 +133,24 @@ def test_asked_to_stop_while_a_seed_is_judged_the_next_does_not_begin(tiles, che
     assert ended.value.code == 0
     assert "Stopped by SIGTERM before seed 1" in capsys.readouterr().out
     assert run("seg", *given)["seeds"] == [0, 1]
+
+
+def test_asked_to_stop_while_the_last_seed_is_judged_it_is_whole(tiles, checkpoint, tmp_path,
+                                                                 monkeypatch):
+    """A study whose run it is hears of it, and does not begin the next one."""
+    measure = Run.measure
+
+    def asked(self, part):
+        if part == "test":
+            self.stop.received = "SIGINT"
+        return measure(self, part)
+
+    monkeypatch.setattr(Run, "measure", asked)
+    given = f"data_root={tiles}", f"checkpoint={checkpoint}", "epochs=1"
+    with pytest.raises(KeyboardInterrupt):
+        made(configure("seg", *SMALL, *given), tmp_path / "study")
+    assert (tmp_path / "study" / "results.json").is_file()
+    assert run("seg", *given, f"save_path={tmp_path / 'alone'}")["seeds"] == [0]
 
 
 def test_a_seed_without_its_pictures_is_not_finished(tiles, checkpoint, tmp_path, monkeypatch):
