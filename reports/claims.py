@@ -17,6 +17,7 @@ from utils.tables import NOTHING, format_number, label_of
 
 CLAIMED = "claims"
 HOLDS, LESS, FAILS, CHANCE = "holds", "real, but less", "fails", "may be chance"
+NOT_MEASURED = "Not measured, and so not counted"
 TIMES_CHANCE = "times chance"  # a figure that is shown whole: 1 and its difference from chance
 RULE = (f"A claim *{HOLDS}* if its difference is as large as it says (above 0 if it says nothing) "
         "and the interval excludes 0; one that allows a loss holds if the whole interval is above "
@@ -31,7 +32,8 @@ _CLAIM = Fields({
     "aim": Flag(), "runs": Whole(least=0),
     "interval": Either([Items([_NUMBER, _NUMBER]), Null()])}, {"seeds": Items(Whole(least=1))})
 _CLAIMS = Fields({CLAIMED: Items(_CLAIM), "measured": Items(Table(Text())), "runs": Items(Text()),
-                  "attention": Items(Text())}, {"reasons": Items(Text())})
+                  "attention": Items(Text())}, {"reasons": Items(Text()),
+                                                   "unmeasured": Items(Text())})
 
 
 def is_claims(folder: Path) -> bool:
@@ -56,8 +58,11 @@ def claims_section(folder: Path, page: Path, report: str) -> Section:
         blocks.append(Block("Made of", [facts({
             "benchmarks": ", ".join(record["runs"]),
             "attention studies": ", ".join(record["attention"]) or "none"})]))
-    return Section("Study", f"Claims: {folder.resolve().name}", folder,
-                   [RULE.replace("*", ""), held(claims)], _headline(claims), blocks)
+        words = [RULE.replace("*", ""), held(claims)]
+        if lacking := record.get("unmeasured"):
+            words.append(f"{NOT_MEASURED}: {'. '.join(lacking)}.")
+    return Section("Study", f"Claims: {folder.resolve().name}", folder, words, _headline(claims),
+                   blocks)
 
 
 def shown(claim: Mapping[str, Any]) -> str:

@@ -25,10 +25,11 @@ def main(cfg: ClaimsConfig) -> None:
     from studies.association import attention_runs
     from studies.claim_list import claims
     from studies.claims_report import in_words, write
-    from studies.verdicts import read_benchmarks, verdicts, verdicts_on_attention
+    from studies.verdicts import read_benchmarks, unmeasured, verdicts, verdicts_on_attention
 
     with alone_in(Path(cfg.out), "out"):
-        judged = [verdict for benchmark in read_benchmarks(cfg.runs)
+        benchmarks = read_benchmarks(cfg.runs)
+        judged = [verdict for benchmark in benchmarks
                   for verdict in verdicts(benchmark, claims())]
         associations = attention_runs(cfg.attention_runs or [])
         judged += verdicts_on_attention(associations)
@@ -36,8 +37,9 @@ def main(cfg: ClaimsConfig) -> None:
             raise CheckpointError(f"runs=[{','.join(cfg.runs)}]: has no two cells that a claim "
                                   "compares, expected rows such as image and fusion; let the same "
                                   "benchmark run with more rows=")
-        write(cfg, judged, associations)
-        print(in_words(cfg, judged, associations))
+        lacking = [line for benchmark in benchmarks for line in unmeasured(benchmark, claims())]
+        write(cfg, judged, associations, lacking)
+        print(in_words(cfg, judged, associations, lacking))
 
 
 if __name__ == "__main__":

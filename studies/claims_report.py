@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports import REPORT, write_report
-from reports.claims import CLAIMED, RULE, held, shown
+from reports.claims import CLAIMED, NOT_MEASURED, RULE, held, shown
 from studies.association import Association
 from studies.claim_list import RECIPES
 from studies.keys import ClaimsConfig
@@ -23,13 +23,13 @@ TITLE = "What is claimed, and what holds"
 _MOST_PAGE = 4 << 20  # bytes of a Markdown file
 
 
-def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
-          associations: Sequence[Association]) -> None:
-    """Write all outputs, each whole or absent.
+def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict], associations: Sequence[Association],
+          lacking: Sequence[str]) -> None:
+    """Write all outputs, each whole or absent; `lacking` says what is not measured.
 
     Raise ReportError, before anything is written, if the page cannot be rewritten.
     """
-    section = in_markdown(cfg, verdicts, associations)
+    section = in_markdown(cfg, verdicts, associations, lacking)
     page = with_section(Path(cfg.page), section) if cfg.page else None
     folder = Path(cfg.out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,8 @@ def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
     write_json(folder / "results.json", {
         CLAIMED: [verdict.record for verdict in verdicts],
         "measured": [dict(zip(HEADER, row, strict=True)) for row in measured(associations)],
-        "reasons": reasons(verdicts, associations), "runs": list(cfg.runs),
+        "reasons": reasons(verdicts, associations), "unmeasured": list(lacking),
+        "runs": list(cfg.runs),
         "attention": list(cfg.attention_runs or []), "config": asdict(cfg)})
     with replacing(folder / "claims.md") as temporary:
         temporary.write_text(section, encoding="utf-8")
@@ -48,15 +49,16 @@ def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
 
 
 def in_words(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
-             associations: Sequence[Association]) -> str:
+             associations: Sequence[Association], lacking: Sequence[str]) -> str:
     """Return the section as it is printed, and where the outputs are."""
     page = f"; the section between its marks in {cfg.page}" if cfg.page else ""
-    return (f"{in_markdown(cfg, verdicts, associations)}\nOutputs in {cfg.out}: {REPORT}, a page "
-            f"for the browser, claims.md, claims.csv, results.json{page}")
+    section = in_markdown(cfg, verdicts, associations, lacking)
+    return (f"{section}\nOutputs in {cfg.out}: {REPORT}, a page for the browser, claims.md, "
+            f"claims.csv, results.json{page}")
 
 
 def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
-                associations: Sequence[Association]) -> str:
+                associations: Sequence[Association], lacking: Sequence[str]) -> str:
     """Return the section: the paper's claims, the aims, and reasons."""
     command = f"python -m studies.claims runs=[{','.join(cfg.runs)}]" + (
         f" attention_runs=[{','.join(cfg.attention_runs)}]" if cfg.attention_runs else "")
@@ -64,6 +66,8 @@ def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
              "Each figure is a difference, or how many times chance has it (1: no more), with its "
              "95 % interval, paired by tile (block bootstrap).", "", RULE, "",
              held(verdict.record for verdict in verdicts)]
+    if lacking:
+        lines += ["", f"{NOT_MEASURED}: {'. '.join(lacking)}."]
     for aim, name in ((False, "of the paper"), (True, "beyond the paper (aim)")):
         chosen = [verdict for verdict in verdicts if verdict.aim is aim]
         if chosen:

@@ -108,15 +108,38 @@ def verdicts(benchmark: Benchmark, claims: Iterable[Claim]) -> list[Verdict]:
     return [verdict for verdict in judged if verdict]
 
 
+def unmeasured(benchmark: Benchmark, claims: Iterable[Claim]) -> list[str]:
+    """Return a line a recipe: how many claims lack cells of a benchmark, and of what they are."""
+    lacking: dict[str, list[Claim]] = {}
+    for claim in claims:
+        for recipe in claim.recipes:
+            if not _known(benchmark, claim, recipe):
+                lacking.setdefault(recipe, []).append(claim)
+    return [f"{recipe} on {benchmark.city}: {_counted(own)} ("
+            + "; ".join(dict.fromkeys(", ".join(filter(None, (TASKS[claim.a.task].title,
+                                                              claim.case))) for claim in own)) + ")"
+            for recipe, own in lacking.items()]
+
+
+def _counted(claims: Sequence[Claim]) -> str:
+    counts = Counter("aim" if claim.aim else "claim" for claim in claims)
+    return " and ".join(f"{counts[kind]} {kind}{'s' * (counts[kind] > 1)}"
+                        for kind in ("claim", "aim") if counts[kind])
+
+
+def _known(benchmark: Benchmark, claim: Claim, recipe: str) -> bool:
+    return all(cell_of(cell, recipe) in benchmark.results for cell in (claim.a, *claim.b))
+
+
 def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
     def value(cell: Cell) -> float:
         result = results[cell]
         return result.means[figure] if result.samples else result.spread[figure][0]
 
     results = benchmark.results
-    a, *rivals = (cell_of(cell, recipe) for cell in (claim.a, *claim.b))
-    if not all(cell in results for cell in (a, *rivals)):
+    if not _known(benchmark, claim, recipe):
         return None
+    a, *rivals = (cell_of(cell, recipe) for cell in (claim.a, *claim.b))
     figure = results[a].score
     b = max(rivals, key=lambda cell: (not math.isnan(value(cell)), value(cell)))
     less, interval = math.nan, None

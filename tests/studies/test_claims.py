@@ -258,6 +258,11 @@ def test_command_leaves_the_table_and_rewrites_the_marked_section_alone(folder, 
     assert html.escape("Fusion beats its own recipe's image model") in report
     assert "Why claims fail" in report
     assert "claims hold" in capsys.readouterr().out
+    lacking = text.split("Not measured, and so not counted: ")[1].split("\n")[0]
+    assert "rose on lima: " in lacking
+    assert "plus on lima: " in lacking
+    assert lacking.count("Land use, 25 labels") == 2  # nothing was trained on 25 tiles
+    assert html.escape(lacking) in report
     run(f"runs=[{folder}]", f"attention_runs=[{rose},{plus}]", f"out={tmp_path / 'out'}",
         f"page={page}")
     assert page.read_text() == text
@@ -315,7 +320,7 @@ def test_a_failing_claim_names_the_number_that_explains_it(tmp_path):
         assert reasons(judged, studies) == [
             f"rose, lima: {title}; Land use (mIoU): {why}" for title in (
                 "Fusion beats its own recipe's image model", "Fusion beats rose's image model",
-                "Fusion beats drawn objects beside the image")]
+                "Fusion beats rose's image beside drawn objects")]
         assert outdated(studies) == ([str(tmp_path / "old")] if name == "old" else [])
 
 
