@@ -31,11 +31,12 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     from studies.benchmark_page import write_outputs
     from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import SET_HERE, Bench, base_config
+    from studies.benchmark_runs import SET_HERE, Bench, base_config, check_encoder
     from studies.units import account, default_workers, run_units
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
     check_not_set(rest, SET_HERE)
+    check_encoder(cfg.image_encoder)
     begun = time.monotonic()
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
@@ -83,9 +84,13 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
 
 
 def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:
-    """Raise ConfigError for a key that lists what is not there."""
+    """Raise ConfigError for a key that names what is not there."""
     check_several("seeds", cfg.seeds)
     check_labels(cfg.labels)
+    if cfg.sentence_model is not None and not Path(cfg.sentence_model).is_dir():
+        raise ConfigError(f"sentence_model={cfg.sentence_model}: no such folder, expected that of "
+                          "a sentence model with its tokenizer; without the key the part text is "
+                          "left out")
     for key, allowed in choices.items():
         if getattr(cfg, key) is not None:
             check_among(key, getattr(cfg, key), allowed)

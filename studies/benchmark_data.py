@@ -89,6 +89,9 @@ def find_city(data: str, asked: Sequence[str]) -> City:
     """Return the files in the folder `data`. Raise ConfigError if imagery, OSM, or the files of all
     tasks asked are missing, or one is there twice, or of a kind that is not read."""
     folder, files = Path(data), {}
+    if not folder.is_dir():
+        raise ConfigError(f"data={data}: {'is a file' if folder.exists() else 'no such folder'}, "
+                          "expected the folder of a city's raw files, with ortho.* and osm.*")
     for name in ("ortho", "osm", *dict.fromkeys(TASKS[name].file for name in asked)):
         every = sorted(path for stem in _STEMS.get(name, (name,)) for path in folder.glob(
             f"{stem}.*"))
@@ -151,6 +154,7 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
             raise RoseError(f"{other[0]}={keys[other[0]]}: {root} was made with {other[0]}="
                             f"{keys_before[other[0]]}; give the same, or name another out=")
     else:
+        _check_free(root.parent)
         root.mkdir(parents=True, exist_ok=True)
         spent = Spent(root)
         print(prepare_tiles(
@@ -164,6 +168,15 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
                for fold in range(1, cfg.folds + 1) for size in cfg.labels):
         write_splits(root, SplitRules(**rules))
     return seconds
+
+
+def _check_free(out: Path) -> None:
+    """Raise RoseError if the folder of a city's study holds another command's outputs."""
+    there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")
+                   ) if out.is_dir() else []
+    if there and not {"pretraining", "runs", "tiles"} & {*there}:
+        raise RoseError(f"out={out}: holds {', '.join(there[:3])}{', ...' * (len(there) > 3)} of "
+                        "another command, expected a folder of its own; choose another out=")
 
 
 def _check_model(meta: Path, model: str, root: Path) -> None:

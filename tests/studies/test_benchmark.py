@@ -257,6 +257,8 @@ def test_labels_that_no_fold_has_are_said(made, city, capsys):
     (["seeds=[1,1]"], r"seeds=\[1,1\]: expected one or more different values"),
     (["rows=[fine]", "parts=[totals]"], r"no cell of the table has these rows"),
     (["learning=3"], r"learning"),
+    (["image_encoder=test_vitt"], r"image_encoder=test_vitt: timm knows no such model"),
+    (["sentence_model=nowhere"], r"sentence_model=nowhere: no such folder, expected that of a sen"),
     (["epochs=9"], r"epochs=9: the study sets epochs itself, from effort=; give that key"),
     (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
     (["parts=[missing]"], r"parts=\[missing\]: measures models that other parts train; add the "
@@ -296,6 +298,22 @@ def test_a_city_without_a_file(city, tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(tmp_path, tmp_path / "out")
     assert f"data={tmp_path}: has no osm.*, expected the city's objects" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "found"), [("nowhere", "no such folder"),
+                                             ("ortho.tif", "is a file")])
+def test_a_city_that_is_no_folder(city, name, found):
+    with pytest.raises(ConfigError, match=rf"data=.*{name}: {found}, expected the folder of a c"):
+        find_city(str(city / name), ["land_use"])
+
+
+def test_a_folder_of_another_command_is_refused(city, tmp_path, capsys):
+    (tmp_path / "model_3.tar").touch()
+    with pytest.raises(SystemExit):
+        run(city, tmp_path)
+    assert (f"out={tmp_path}: holds model_3.tar of another command, expected a folder of its own; "
+            "choose another out=") in capsys.readouterr().err
+    assert not (tmp_path / "tiles").exists()
 
 
 def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
