@@ -4,14 +4,15 @@
     python -m studies.benchmark data=CITY seeds=[0] parts=[baselines,main]       # a first look
     python -m studies.benchmark data=CITY page=docs/results_real.md effort=2
     python -m studies.benchmark data=CITY folds=3 seeds=[0] labels=[25] rows=[image,fusion] \\
-        pretrain_epochs=1 effort=0.1                                             # minutes
+        pretrain_epochs=1 effort=0.1 out=runs/benchmark_quick                    # minutes
 
 The folder of a city has ortho.* or city.* (imagery) and osm.*, and of landuse.* (classes),
 building_volume.* and height.* (rasters) those that there are: each is a task. Tiles, targets and
 spatial folds are made, a network is pretrained without labels for each recipe and seed, and the
 cells of the table in studies/benchmark_plan.py are trained and measured. Every key of the
 evaluations can be given, too. The same command continues after a stop, however it came about, and
-only reads what is finished: with more seeds or parts it adds them.
+only reads what is finished; with more seeds or parts it makes these. The page has what the command
+asks for.
 """
 
 import time
@@ -49,7 +50,8 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
                               "object; leave such rows out with rows=, or the part baselines with "
                               "parts=")
     notes = list(city.notes)
-    if "text" in parts and cfg.sentence_model is None:
+    if "text" in parts and cfg.sentence_model is None and (
+            cfg.rows is None or "plus" in cfg.rows):  # the row of that part
         notes.append("text=sentence is left out: no sentence_model= was given")
     roots, prepared = {}, []
     for text in sorted({cell.text for cell in cells}):

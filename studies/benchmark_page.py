@@ -83,7 +83,10 @@ def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results
           notes: Sequence[str]) -> list[str]:
     """Return the paragraphs on top: what was done to whom."""
     most = max(results.values(), key=lambda result: result.tiles)
-    tasks = [f"{TASKS[name].title.lower()} ({_unit(name)})" for name in city.tasks]
+    tasks = [f"{TASKS[name].title.lower()} ({_unit(name)})" for name in city.tasks
+             if any(cell.task == name for cell in results)]
+    first = (" (some cells have the first seed alone, see the runs in results.csv)"
+             if len({len(result.runs) for result in results.values()}) > 1 else "")
     how = blocks_in_words([*results.values()])
     return [
         f"Made by `python -m studies.benchmark {' '.join([*given_keys(cfg), *rest])}`: "
@@ -93,9 +96,8 @@ def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results
         f"pretraining, effort {cfg.effort:g}. "
         f"Tasks: {'; '.join(tasks)}.",
         "Each fold is test once: its tiles are measured once, after val chose the epoch. A figure "
-        "is the mean over folds and seeds (some cells have the first seed alone, see the runs in "
-        "results.csv)" + (f", in brackets its 95 % interval: {how}." if how
-                                              else ".")
+        f"is the mean over folds and seeds{first}"
+        + (f", in brackets its 95 % interval: {how}." if how else ".")
         + " Labels: how many training tiles have labels.",
         "Pretraining is transductive, as in the paper: it saw the images and OSM objects of all "
         "tiles, those of test included, and no label.",
