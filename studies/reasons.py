@@ -15,6 +15,7 @@ HEADER = ("network", "attention on the own box, times chance", "what objects add
           "its length, over that of what it is added to", "of it, differs between a tile's patches",
           "weights of objects in a patch, times their mean",
           "change of the own box by its object, times chance")
+NO_REASON = "no measured reason"
 LITTLE = 0.05  # of what objects add: if less differs between patches, they are hardly told apart
 
 _Records = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]  # of a recipe and a city
@@ -40,12 +41,16 @@ def measured(associations: Sequence[Association]) -> list[list[str]]:
 
 
 def reasons(verdicts: Sequence[Verdict], associations: Sequence[Association]) -> list[str]:
-    """Return a line a failing claim: the measured number that explains it, or that there is
-    none."""
-    records = _grouped(associations)
-    return [f"{verdict.recipe}, {verdict.city}: {'; '.join(titled(verdict))}: "
-            f"{_reason(verdict, records.get((verdict.recipe, verdict.city), ()))}"
-            for verdict in verdicts if verdict.verdict == FAILS]
+    """Return a line for each measured reason of a recipe and city, with the claims that fail for
+    it, and one for those that have none."""
+    records, lines = _grouped(associations), {}
+    for verdict in verdicts:
+        if verdict.verdict == FAILS:
+            who = verdict.recipe, verdict.city
+            reason = _reason(verdict, records.get(who, ()))
+            lines.setdefault((who, reason), []).append(": ".join(titled(verdict)))
+    return [f"{', '.join(who)}: {f'{reason}. So fails' if reason else NO_REASON}: "
+            f"{'; '.join(claims)}" for (who, reason), claims in lines.items()]
 
 
 def outdated(associations: Sequence[Association]) -> list[str]:
@@ -63,14 +68,14 @@ def titled(verdict: Verdict) -> tuple[str, str]:
 
 def _reason(verdict: Verdict, records: Sequence[Mapping[str, Any]]) -> str:
     """Return why a claim fails: what other cells of the benchmark say, and where its fusion hears
-    of objects."""
+    of objects; "" if nothing was measured."""
     varies = [np.mean(known) for part in PARTS.get(verdict.hears, ()) if (known := [
         each["varies"] for record in records
         if (each := record.get("adds", {}).get(part)) and each["varies"] is not None])]
     alike = (f"of what objects add in the {verdict.hears} fusion, {max(varies):.1%} differs "
              "between a tile's patches; the rest is the same everywhere"
              if varies and max(varies) <= LITTLE else "")
-    return "; and ".join(filter(None, (alike, verdict.because))) or "no measured reason"
+    return "; and ".join(filter(None, (alike, verdict.because)))
 
 
 def _grouped(associations: Sequence[Association]) -> _Records:
