@@ -122,10 +122,10 @@ def explained(program: Program, error: Exception) -> str:
     name, keys = key[1] if key else "", keys_of(program.schema)
     if name.startswith("hydra.") and "hydra.overrides" not in name:
         return f"{name}: no key of Hydra's; --cfg hydra shows them"
+    if program.choice(name.partition(".")[0]) and ("not in" in text or "'DictConfig'" in text):
+        return f"{file}has no `# @package _global_`; add it as the first line"
     if name in keys and "convert" in text:
         return f"{file}{name}: expected {type_name(keys[name])}"
-    if program.choice(name.partition(".")[0]) and "not in" in text:
-        return f"{file}has no `# @package _global_`; add it as the first line"
     if name and "not in" in text:
         return f"{file}{unknown_key(name, '...', program.schema, program.choices)}"
     return " ".join(text.split("Config search path")[0].split())
