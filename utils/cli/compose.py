@@ -45,7 +45,7 @@ def configured(program: Program, **values: Any) -> Any:
         if program.choice(name):
             continue
         if name not in keys_of(program.schema):
-            raise unknown_key(name, str(value), program.schema, program.choices)
+            raise unknown_key(name, str(value), program)
         value = str(value) if isinstance(value, Path) else value
         OmegaConf.update(composed, name, _literal(check_type(program.schema, name, value)))
     return typed(program, composed)
@@ -127,7 +127,7 @@ def explained(program: Program, error: Exception) -> str:
     if name in keys and "convert" in text:
         return f"{file}{name}: expected {type_name(keys[name])}"
     if name and "not in" in text:
-        return f"{file}{unknown_key(name, '...', program.schema, program.choices)}"
+        return f"{file}{unknown_key(name, '...', program)}"
     return " ".join(text.split("Config search path")[0].split())
 
 
