@@ -279,7 +279,8 @@ BAD = {
                                                                   "back"),
     "a folder of another run": (["resume=WHOLE/model_1.tar"], "holds a run of its own, and "
                                                               "resume=.* is another's"),
-    "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there None\)"),
+    "a checkpoint of another fall of the rate": (["cos=true"], r"cos=true \(there false\)"),
+    "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there null\)"),
     "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; "
                                                     "choose another save_dir="),
     "a checkpoint of another width": (["image_encoder=vit_tiny_patch16_224"],
