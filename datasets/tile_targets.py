@@ -41,7 +41,7 @@ def fifths(values: np.ndarray) -> np.ndarray:
 
 
 def read_targets(dataset: TileDataset) -> TileTargets:
-    """Return the targets of all tiles."""
+    """Return the targets of all tiles, a total by what it is the sum of where the dataset says."""
     tiles = len(dataset.names)
     count = len(dataset.classes)
     classes = np.zeros((tiles, count))
@@ -53,9 +53,12 @@ def read_targets(dataset: TileDataset) -> TileTargets:
         for name, values in totals.items():
             total = dataset.total(index, name)
             values[index] = np.nan if total is None else total
+    shown = {name: dataset.counted(name) or name for name in TOTALS}
+    if len({*shown.values()}) < len(shown):
+        shown = {name: name for name in TOTALS}  # both are sums of the same
     return TileTargets(classes if classes.any() else None,
-                    {name: values for name, values in totals.items()
-                     if not np.isnan(values).all()})
+                       {shown[name]: values for name, values in totals.items()
+                        if not np.isnan(values).all()})
 
 
 def complete_tiles(targets: TileTargets, tiles: int) -> tuple[np.ndarray, Counter[str]]:

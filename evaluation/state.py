@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from models.network_file import BEST
+from models.rose import MODEL_KEYS
 from utils import checkpoint
 from utils.checkpoint import OPTIMIZER, PRECISION
+from utils.cli.overrides import written
 from utils.contents import Anything, Either, Fields, Items, Null, Number, Table, Whole
 from utils.errors import CheckpointError
+from utils.recipes import RECIPES
 from utils.rng import RNG_STATE
 from utils.tensor_files import Weights, save_tensors
 
@@ -71,17 +74,25 @@ def start_again(path: Path) -> str:
 
 def check_identity(path: Path, there: dict[str, Any], now: dict[str, Any],
                    defaults: dict[str, Any]) -> None:
-    """Raise CheckpointError if the run at `path` has figures that depend on other values. Of a key
-    that is younger than the run, it had the default."""
-    there = {name: defaults[name] for name in now if name in defaults} | there
+    """Raise CheckpointError if the run at `path` has figures that depend on other values. A key
+    that one of the two leaves out, such as one that is younger than the run, has its default."""
+    names = now | there
+    there, now = (defaults | _unstated(values) | values for values in (there, now))
     changed = [f"{name}={_brief(now.get(name))} (there {_brief(there.get(name))})"
-               for name in now | there if now.get(name) != there.get(name)]
+               for name in names if now.get(name) != there.get(name)]
     if changed:
         raise CheckpointError(f"{path}: belongs to another run: {', '.join(changed)}; use its "
                               "values, or start anew with save_path=")
 
 
+def _unstated(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what a network is like if its description in `identity` does not say so."""
+    recipe = RECIPES.get(str(identity.get("build.recipe")), RECIPES["rose"])
+    return {"build.recipe": "rose", "build.image_positions": "rose",
+            **{f"build.{name}": getattr(recipe, name) for name in MODEL_KEYS}}
+
+
 def _brief(value: Any) -> str:
-    """Return a value as text, a SHA-256 digest by its first letters."""
-    text = str(value)
+    """Return a value as the command line has it, a SHA-256 digest by its first letters."""
+    text = written(value)
     return f"{text[:8]}..." if re.fullmatch("[0-9a-f]{64}", text) else text

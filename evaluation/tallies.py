@@ -140,8 +140,9 @@ def read_tallies(path: Path, sha256: str, remedy: str) -> Tallies:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         _check_arrays(arrays, len(about["names"]), len(about["classes"]))
     except (ContentFault, OSError, SafetensorError, ValueError, TypeError) as error:
-        reason = (f"cannot be read ({error.strerror})" if isinstance(error, OSError)
-                  and error.strerror else one_line(error))
+        reason = one_line(error)
+        if isinstance(error, OSError):
+            reason = f"cannot be read ({reason})"
         raise CheckpointError(f"{path}: {reason}; {remedy}") from error
     return Tallies(tuple(about["names"]), arrays.pop("cells"), arrays, tuple(about["classes"]),
                    about["protocol"])

@@ -23,7 +23,6 @@ from reports.keys import MAKE_REPORT
 from studies.keys import CITY, CityConfig
 from studies.steps import Step, run_steps
 from training.keys import TRAIN
-from utils.cli.checks import unknown_key
 from utils.cli.command import command
 from utils.cli.compose import read
 from utils.cli.overrides import plain
@@ -45,7 +44,7 @@ _TARGETS: dict[str, tuple[Program, tuple[str, ...], str]] = {
     "labels": (SEGMENTATION, (), "land_use"),
     "population": (REGRESSION, ("target=pop",), "population"),
     "co2": (REGRESSION, ("target=co2",), "co2")}
-_SET_HERE = ("layout", "overwrite", "dry_run", "checkpoint", "save_root_dir", "save_dir")
+_SET_HERE = ("layout", "overwrite", "dry_run", "checkpoint")
 _AS_TRAINED = ("recipe", "relation_codes", "coordinates", "tile_px")  # a map has them from there
 _TOTALS_ONLY, _CLASSES_ONLY = ("zones",), ("probabilities", "overlap")
 
@@ -124,18 +123,14 @@ def _step(what: str, program: Program, result: Path, overrides: Sequence[str],
 
 def _dealt(cfg: CityConfig, rest: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the overrides that the preparation takes, and those that a map takes."""
-    known = {program.name: {*keys_of(program.schema), *(item.name for item in program.choices)}
-             for program in (PREPARE, PREDICT)}
     rest = [_as_typed(override) for override in rest]
     for override in rest:
         name, _, value = override.partition("=")
         if name in _SET_HERE:
             raise ConfigError(f"{name}={value}: set by this command itself; leave it out, or give "
                               "the printed commands yourself")
-        if not any(name in names for names in known.values()):
-            raise unknown_key(name, value, PREPARE.schema, PREPARE.choices)
-    preparing = [override for override in rest if _key(override) in known[PREPARE.name]]
-    mapping = [override for override in rest if _key(override) in known[PREDICT.name]
+    preparing = [override for override in rest if _key(override) in PREPARE.names]
+    mapping = [override for override in rest if _key(override) in PREDICT.names
                and _key(override) not in _AS_TRAINED]
     sources = [f"raster={_given(cfg.raster)}", f"osm={_given(cfg.osm)}", "out=tiles"]
     read(PREPARE, *sources, "city=city", *preparing)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets.dealt_lists import LEAST_FOLDS, MOST_FOLDS
-from datasets.keys import OSM, RASTER, in_inputs, in_targets
-from evaluation.keys import EvaluateConfig
+from datasets.keys import OSM, PREPARE, RASTER, in_inputs, in_targets
+from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
+from inference.keys import PREDICT
 from training.keys import (
     SAMPLE,
     accelerator_key,
@@ -20,6 +21,7 @@ from training.keys import (
 from utils.cli.program import Program
 from utils.config import choices_of, key, section
 
+EVALUATIONS = (SEGMENTATION, REGRESSION)
 MODES = choices_of(EvaluateConfig, "mode")
 in_asked, in_drawn = section("what is asked"), section("what is drawn")
 
@@ -291,7 +293,7 @@ class AblationConfig(CityStudyConfig):
 def study(name: str, schema: type, title: str) -> Program:
     """Return the program of a study that trains models; unknown keys go to the evaluations."""
     return Program(name, schema, title, f"python -m studies.{name} data_root=D checkpoint=C",
-                   folder=("", "out"), forward=True)
+                   folder=("", "out"), forward=EVALUATIONS)
 
 
 def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
@@ -300,13 +302,13 @@ def _sample_without_tiles(given: Mapping[str, str]) -> list[str]:
 
 CITY = Program(
     "city", CityConfig, "Raster, OSM and labels to a map and a page, step by step.",
-    "python -m studies.city raster=R osm=O labels=L out=D", forward=True)
+    "python -m studies.city raster=R osm=O labels=L out=D", forward=(PREPARE, PREDICT))
 BENCHMARK = Program(
     "benchmark", BenchmarkConfig, "All claims on a real city, from raw files to a page.",
-    "python -m studies.benchmark data=CITY", folder=("", "out"), forward=True)
+    "python -m studies.benchmark data=CITY", folder=("", "out"), forward=EVALUATIONS)
 ABLATION = Program(
     "ablation", AblationConfig, "What each ingredient of a recipe is worth, on validation tiles.",
-    "python -m studies.ablation data=CITY", folder=("", "out"), forward=True)
+    "python -m studies.ablation data=CITY", folder=("", "out"), forward=EVALUATIONS)
 DIFFERENCES = Program(
     "differences", DifferencesConfig, "Which differences between two evaluations are real.",
     "python -m studies.differences a=runs/x b=runs/y")

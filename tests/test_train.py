@@ -4,6 +4,7 @@ interruption."""
 import csv
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
 import train_rose
+from evaluation.keys import SEGMENTATION
 from models.network_file import NetworkFile, load_rose
 from tests.processes import environment
 from training.keys import TRAIN
@@ -123,6 +125,20 @@ def test_what_a_run_says(whole, sample_tiles):
                  "model_3.safetensors", f"evaluate_seg_fusion.py data_root={sample_tiles} "
                                         f"checkpoint={whole}"):
         assert part in said
+
+
+@pytest.mark.parametrize(("chosen", "lr"), [
+    ([], 2e-5), (["recipe=plus"], 2e-5),
+    (["experiment=sample", "sample_tiles=3", "recipe=plus"], 3e-4),
+    (["experiment=own_city", "recipe=release"], None)])
+def test_the_evaluation_it_names_has_its_recipe_and_its_experiment(chosen, lr, sample_tiles,
+                                                                   tmp_path, capsys):
+    train(sample_tiles, tmp_path / "my run", *chosen, "max_steps=1")
+    said = next(line for line in capsys.readouterr().out.splitlines()
+                if "python evaluate_seg_fusion.py" in line)
+    named = shlex.split(said)[2:]
+    assert named == [*chosen, f"data_root={sample_tiles}", f"checkpoint={tmp_path / 'my run'}"]
+    assert read(SEGMENTATION, *named).lr == lr
 
 
 def test_a_checkpoint_says_what_tiles_its_network_knows(whole):
@@ -263,7 +279,8 @@ BAD = {
                                                                   "back"),
     "a folder of another run": (["resume=WHOLE/model_1.tar"], "holds a run of its own, and "
                                                               "resume=.* is another's"),
-    "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there None\)"),
+    "a checkpoint of another fall of the rate": (["cos=true"], r"cos=true \(there false\)"),
+    "a checkpoint of another rate": (["lr=0.1"], r"belongs to another run: lr=0.1 \(there null\)"),
     "a folder that holds a run": (["resume=never"], "holds a run already, and resume=never; "
                                                     "choose another save_dir="),
     "a checkpoint of another width": (["image_encoder=vit_tiny_patch16_224"],

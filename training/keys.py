@@ -143,6 +143,7 @@ class TrainConfig(MachineKeys):
     img_mask_ratio: float = in_network(0.75, "share of patches masked", above=0, below=1)
     osm_mask_ratio: float = in_network(0.15, "share of OSM objects masked", above=0, below=1)
     recipe: str = in_network("rose", "set by the choice recipe=")
+    experiment: str | None = in_network(None, "set by the choice experiment=", result=False)
     osm_norm_scope: str = recipe_key("osm_norm_scope", section="network")
     node_mask_scope: str = recipe_key("node_mask_scope", section="network")
     augment: str = recipe_key("augment", section="network")

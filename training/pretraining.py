@@ -39,6 +39,7 @@ from training.start import continued_rose, new_rose
 from training.step import Step
 from training.stopping import StopRequest
 from utils.checkpoint import newest_checkpoint, read_checkpoint, read_position, save_checkpoint
+from utils.cli.overrides import written
 from utils.config import result_keys
 from utils.errors import CheckpointError, ConfigError, RoseError
 from utils.files import digest_of, remove_unfinished, replacing
@@ -275,8 +276,8 @@ class PretrainingRun:
         then = {**asdict(type(self.cfg)()), **checkpoint["config"]}  # a younger key: its default
         # a half cosine depends on its end
         fixed = [*result_keys(type(self.cfg)), *["total_epoch"] * self.cfg.cos]
-        changed = [f"{key}={now[key]} (there {then.get(key)})" for key in fixed
-                   if now[key] != then.get(key)]
+        changed = [f"{key}={written(now[key])} (there {written(then.get(key))})"
+                   for key in fixed if now[key] != then.get(key)]
         positions = checkpoint["build"].get("image_positions", "rose")
         if self.cfg.image_positions not in (None, positions):
             changed.append(f"image_positions={self.cfg.image_positions} (there {positions})")

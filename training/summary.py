@@ -22,6 +22,8 @@ from training.plots import LOSSES, image_figure, loss_figure, osm_figure, to_pic
 from training.pretraining import PretrainingRun
 from training.reconstruction import GUESSES, Reconstruction, Tags, reconstruct
 from training.records import read_metrics
+from utils.cli.overrides import written
+from utils.cli.program import CONFIG_DIR
 from utils.drawing import save_figures
 from utils.outputs import write_json
 from utils.tables import format_number
@@ -161,9 +163,6 @@ def _image_encoder(run: PretrainingRun) -> list[str]:
 
 def _outputs(run: PretrainingRun) -> list[str]:
     weights = run.last_saved.with_suffix(".safetensors").name
-    data_root, checkpoint = (shlex.quote(f"{key}={path}") for key, path in
-                             (("data_root", run.cfg.data_path), ("checkpoint", run.folder)))
-    experiment = "experiment=own_city " * (run.cfg.blr is None)
     return [
         f"Outputs in {run.folder}:",
         f"  {REPORT:{len(weights)}}  all of this as one page for the browser: click an OSM object "
@@ -176,8 +175,19 @@ def _outputs(run: PretrainingRun) -> list[str]:
         f"  {weights}  the weights alone; in Python: "
         f"models.load_rose(\"{run.folder / weights}\")",
         "What it is worth, on tiles with labels (evaluate_pop_fusion.py: on tiles with totals):",
-        f"  python evaluate_seg_fusion.py {experiment}{data_root} {checkpoint}",
+        f"  {shlex.join(_evaluation(run))}",
     ]
+
+
+def _evaluation(run: PretrainingRun) -> list[str]:
+    """Return the command that evaluates the network, with the recipe and the experiment that it was
+    trained with: its rates suit that."""
+    cfg, program = run.cfg, "evaluate_seg_fusion"
+    known = (CONFIG_DIR / program / "experiment" / f"{cfg.experiment}.yaml").is_file()
+    return ["python", f"{program}.py", *[f"experiment={cfg.experiment}"] * known,
+            *[f"sample_tiles={written(cfg.sample_tiles)}"] * (cfg.experiment == "sample"),
+            *[f"recipe={cfg.recipe}"] * (cfg.recipe != "rose"),
+            f"data_root={cfg.data_path}", f"checkpoint={run.folder}"]
 
 
 def _in_words(tiles: TileDataset, code: int) -> str:

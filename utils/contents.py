@@ -287,8 +287,8 @@ def read_json(path: Path, rule: Rule, remedy: str, error: type[RoseError] = Rose
         with path.open("rb") as file:
             return parse_json(file.read(size), rule)  # as many are allocated as are asked for
     except (ContentFault, OSError) as problem:
-        message = (f"cannot be read ({problem.strerror or one_line(problem)})"
-                   if isinstance(problem, OSError) else str(problem))
+        message = (f"cannot be read ({one_line(problem)})" if isinstance(problem, OSError)
+                   else str(problem))
         raise error(f"{path}: {message}; {remedy}") from problem
 
 

@@ -2,6 +2,7 @@
 was expected and the remedy."""
 
 import errno
+import os
 import unicodedata
 from typing import Any
 
@@ -62,9 +63,13 @@ class ReportError(RoseError):
 
 
 def one_line(error: Exception) -> str:
-    """What an error of a library says, in one short line."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()),
-                type(error).__name__)[:160]
+    """What an error of a library or the system says, in one short line; of the system's, without
+    the number and the file, which the message around it names."""
+    said = str(getattr(error, "strerror", None) or error)
+    line = next((line.strip() for line in said.splitlines() if line.strip()),
+                type(error).__name__)
+    missing = line.startswith(os.strerror(errno.ENOENT))
+    return "no such file or folder" if missing else line[:160]
 
 
 def printable(value: Any, most: int = 100) -> str:
@@ -84,8 +89,8 @@ def message_of(error: Exception) -> str:
     """
     if isinstance(error, OSError):
         what = error.filename or "input or output"
-        reason = error.strerror or one_line(error)
-        return printable(f"{what}: {reason}; {_REMEDIES.get(error.errno, _OTHER)}", _LONGEST)
+        remedy = _REMEDIES.get(error.errno, _OTHER)
+        return printable(f"{what}: {one_line(error)}; {remedy}", _LONGEST)
     if is_memory_fault(error):
         return (f"out of memory ({printable(one_line(error))}); lower batch_size= or the side of "
                 "the tiles, or end other programs that hold memory")

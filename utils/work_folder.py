@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from utils.contents import Fields, InnerPath, Items, read_json
-from utils.errors import PrepareError, RoseError
+from utils.errors import PrepareError, RoseError, one_line
 from utils.files import replacing
 from utils.locks import locked
 from utils.remedies import removal
@@ -111,7 +111,7 @@ class WorkFolder:
             if error.filename is not None or error.errno == errno.EPIPE:  # of the output's reader
                 raise
             kept = "; it keeps what is done" if resumable else ""
-            raise PrepareError(f"{self.out}: cannot be written ({error.strerror or error}). Free "
+            raise PrepareError(f"{self.out}: cannot be written ({one_line(error)}). Free "
                                f"space there and run the same command again{kept}.") from error
         finally:
             if self.out.is_dir() and not any(self.out.iterdir()):
@@ -205,7 +205,7 @@ def cannot_write(out: Path, error: OSError, key: str = "out") -> PrepareError:
     if out.is_file():
         return PrepareError(f"{out}: is a file, expected a folder, or none yet. Pass another "
                             f"{key}=.")
-    return PrepareError(f"{out}: cannot be written ({error.strerror or error}). Pass {key}= a "
+    return PrepareError(f"{out}: cannot be written ({one_line(error)}). Pass {key}= a "
                         "folder that you may write to, or free space there.")
 
 

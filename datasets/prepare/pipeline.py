@@ -283,6 +283,8 @@ class _Preparation:
             self.settings.folder, self.settings.city, self.mosaic.metres_per_pixel, self.grid,
             total, Account.of(spool, self.grid, total.made), len(spool.labels.values),
             self._list_tiles(), self.settings.modalities,
+            {kind: what for kind, key in TOTALS.items()
+             if (what := getattr(self.settings, f"{key}_what"))},
         )
         work.clear()
         return summary

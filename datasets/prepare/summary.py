@@ -1,6 +1,7 @@
 """The summary of a preparation: what it made and left out, in words."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +27,8 @@ class PrepareSummary:
     values: int = 0  # number of distinct tag values over all layers
     splits: str = ""  # the report of the lists of tiles, if there are targets
     modalities: tuple[str, ...] = MODALITIES  # what the tiles have
+    # total -> what it is the sum of, where that is no people or CO2
+    counted: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tiles(self) -> int:
@@ -97,7 +100,9 @@ class PrepareSummary:
             counts = {"without a value": self.report.without[kind],
                       "covered in part": self.report.partly[kind]}
             few = "; ".join(f"{count} tiles {words}" for words, count in counts.items() if count)
-            lines.append(f"  {kind:<12} {total:,.1f} in all" + (f" ({few})" if few else ""))
+            name, what = (("total", f" {self.counted[kind]}") if kind in self.counted
+                          else (kind, ""))
+            lines.append(f"  {name:<12} {total:,.1f}{what} in all" + (f" ({few})" if few else ""))
         if self.report.totals and self.grid.stride < self.grid.tile_px:
             lines.append("               neighbouring tiles overlap, so these sums count places "
                          "several times")

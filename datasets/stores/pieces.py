@@ -57,7 +57,7 @@ class PieceFile:
                 self._file = io.FileIO(self.path)
             found = os.pread(self._file.fileno(), expected, self._begin + first * self._row)
         except OSError as error:
-            raise TileError(f"{self.path}: cannot be read ({error.strerror or one_line(error)}), "
+            raise TileError(f"{self.path}: cannot be read ({one_line(error)}), "
                             f"expected an array; {self._remedy}") from error
         if len(found) != expected:
             raise TileError(f"{self.path}: has {os.fstat(self._file.fileno()).st_size} bytes, "

@@ -32,7 +32,7 @@ def is_there(path: Path, remedy: str = MAKE_AGAIN) -> bool:
             return False
         raise TileError(f"{path}: is a link to nothing, expected a file; {remedy}") from error
     except OSError as error:
-        raise TileError(f"{path}: cannot be read ({error.strerror}), expected a file; {remedy}"
+        raise TileError(f"{path}: cannot be read ({one_line(error)}), expected a file; {remedy}"
                         ) from error
     if not regular:
         raise TileError(f"{path}: is no regular file, expected one; {remedy}")

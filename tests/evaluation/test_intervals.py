@@ -339,5 +339,5 @@ def test_a_fold_is_part_of_a_runs_identity(evaluated, tmp_path):
         (root / "fold-1-of-3").mkdir(exist_ok=True)
         shutil.copyfile(root / file, root / "fold-1-of-3" / file)
     folder = made(dataclasses.replace(cfg, seeds=[0]), tmp_path / "run")
-    with pytest.raises(CheckpointError, match=r"another run: fold=1/3 \(there None\)"):
+    with pytest.raises(CheckpointError, match=r"another run: fold=1/3 \(there null\)"):
         made(dataclasses.replace(cfg, seeds=[0], fold="1/3"), folder)

@@ -2,10 +2,15 @@
 
 import csv
 import json
+import re
 
 import pytest
 
+from models.rose import MODEL_KEYS
 from tests.evaluation.evaluating import configure, made, run, stored
+from tests.pretrained import save_pretrained
+from utils.errors import CheckpointError
+from utils.recipes import RECIPES
 
 
 @pytest.mark.parametrize(("every", "measured"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])])
@@ -33,3 +38,19 @@ def test_a_result_made_before_val_every_is_that_of_every_epoch(tiny, tmp_path):
     (folder / "seed_0/results.json").write_text(json.dumps(record))
     made(cfg, tmp_path / "run")
     assert (folder / "seed_0/metrics.csv").stat().st_mtime_ns == before
+
+
+def test_of_another_network_only_what_differs_is_named(tiny, tmp_path):
+    chosen = {name: value for name, value in vars(RECIPES["plus"]).items() if name in MODEL_KEYS}
+    plus = save_pretrained(tmp_path / "plus.tar", recipe="plus", **chosen)
+    cfg = configure("pop", *tiny, "modality=image", "num_workers=0", "accelerator=cpu", "epochs=1")
+    made(cfg, tmp_path / "run", checkpoint=str(plus))
+    with pytest.raises(CheckpointError, match="belongs to another run") as refused:
+        made(cfg, tmp_path / "run", drop_objects=0.5)
+    named = re.findall(r"(\S+)=(\S+ \(there \S+)\)", str(refused.value))
+    assert {name: values for name, values in named if not name.endswith("sha256")} == {
+        "drop_objects": "0.5 (there 0.0", "build.recipe": "rose (there plus",
+        "build.placement": "tile (there coverage", "build.image_skip": "false (there true",
+        "build.feed_forward": "linear (there residual",
+        "build.image_target": "pixels (there patch_norm",
+        "build.osm_loss": "features (there groups"}

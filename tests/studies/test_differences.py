@@ -119,7 +119,7 @@ def _damaged(tmp_path: Path) -> Path:
      "are a regression of totals, and a segmentation of water, green, road, expected the same"),
     (_other_totals, "b: the tiles have other totals, expected the same target="),
     (_made_before, "b: seed 0 has no record of its tiles, as one made by an earlier version; run"),
-    (_unfinished, "b/results.json: cannot be read (No such file or directory); give the folder"),
+    (_unfinished, "b/results.json: cannot be read (no such file or folder); give the folder"),
     (_damaged, "b/seed_0/tiles.safetensors: its SHA-256 is 2d711642..., expected "),
 ])
 def test_what_cannot_be_compared_is_one_line(tmp_path, monkeypatch, capsys, make, message):

@@ -76,7 +76,7 @@ def test_what_is_no_json_is_one_line(tmp_path, content):
 
 
 def test_a_file_that_is_missing_or_too_large_is_one_line(tmp_path):
-    with pytest.raises(TileError, match=r"a\.json: cannot be read \(No such file or directory\)"):
+    with pytest.raises(TileError, match=r"a\.json: cannot be read \(no such file or folder\)"):
         read_json(tmp_path / "a.json", RULE, "remedy", TileError)
     with (tmp_path / "b.json").open("wb") as file:
         file.truncate(MOST_BYTES + 1)

@@ -46,14 +46,18 @@ def _has_key(argument: str, program: Program) -> bool:
 
 
 def forwarded(overrides: Sequence[str], program: Program) -> tuple[list[str], list[str]]:
-    """Return the overrides of keys that the program has, and those to be handed on."""
+    """Return the overrides of keys that the program has, and those to be handed on; raise
+    ConfigError for a key that neither it nor one of the programs it hands on to has."""
     if not program.forward:
         return list(overrides), []
-    known = {*keys_of(program.schema), *(choice.name for choice in program.choices)}
     others = [override for override in overrides
               if "=" in override and _KEY.fullmatch(override.partition("=")[0])
-              and override.lstrip("+").partition("=")[0] not in known
+              and override.lstrip("+").partition("=")[0] not in program.names
               and not override.startswith(("~", "hydra"))]
+    for override in others:
+        name, value = split_override(override, program.schema)
+        if not any(name in other.names for other in program.forward):
+            raise unknown_key(name, plain(value), program, *program.forward)
     return [override for override in overrides if override not in others], others
 
 
@@ -88,7 +92,7 @@ def check_all(
         elif name in keys:
             override = _check_value(program, name, override, value, sweeps)
         elif not choice:
-            raise unknown_key(name, plain(value), program.schema, program.choices)
+            raise unknown_key(name, plain(value), program)
         checked.pop(entry, None)
         checked[entry] = override
     return list(checked.values())
@@ -192,9 +196,10 @@ def _check_distinct(name: str, values: Sequence[str]) -> None:
                           "value once")
 
 
-def unknown_key(name: str, value: str, schema: type, choices: Sequence[Choice]) -> ConfigError:
-    """Return the error for an unknown key, with the one it resembles, in or out of its group."""
-    names = [*{**keys_of(schema), **{choice.name: choice for choice in choices}}]
+def unknown_key(name: str, value: str, *programs: Program) -> ConfigError:
+    """Return the error for a key that no program knows, with the one it resembles, in or out of its
+    group."""
+    names = [*dict.fromkeys(known for program in programs for known in program.names)]
     within = {full.rpartition(".")[2]: full for full in reversed(names)}
     close = ([_SAME[name]] if _SAME.get(name) in names else
              difflib.get_close_matches(name, names, n=1)

@@ -45,7 +45,7 @@ def configured(program: Program, **values: Any) -> Any:
         if program.choice(name):
             continue
         if name not in keys_of(program.schema):
-            raise unknown_key(name, str(value), program.schema, program.choices)
+            raise unknown_key(name, str(value), program)
         value = str(value) if isinstance(value, Path) else value
         OmegaConf.update(composed, name, _literal(check_type(program.schema, name, value)))
     return typed(program, composed)
@@ -122,12 +122,12 @@ def explained(program: Program, error: Exception) -> str:
     name, keys = key[1] if key else "", keys_of(program.schema)
     if name.startswith("hydra.") and "hydra.overrides" not in name:
         return f"{name}: no key of Hydra's; --cfg hydra shows them"
+    if program.choice(name.partition(".")[0]) and ("not in" in text or "'DictConfig'" in text):
+        return f"{file}has no `# @package _global_`; add it as the first line"
     if name in keys and "convert" in text:
         return f"{file}{name}: expected {type_name(keys[name])}"
-    if program.choice(name.partition(".")[0]) and "not in" in text:
-        return f"{file}has no `# @package _global_`; add it as the first line"
     if name and "not in" in text:
-        return f"{file}{unknown_key(name, '...', program.schema, program.choices)}"
+        return f"{file}{unknown_key(name, '...', program)}"
     return " ".join(text.split("Config search path")[0].split())
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from utils.cli.overrides import written
 from utils.cli.program import Choice, Program
 from utils.config import SECTIONS, allowed, is_group, keys_of
 
@@ -26,11 +27,11 @@ def help_text(program: Program) -> str:
     keys = keys_of(program.schema)
     chosen = {choice.name for choice in program.choices}
     lines = [f"{program.title} {program.example}", _INTRODUCTION, _HYDRA,
-             *[_MANY] * bool(program.folder), *[_FORWARDED] * program.forward]
+             *[_MANY] * bool(program.folder), *[_FORWARDED] * bool(program.forward)]
     if program.choices:
         lines += ["", "choices", *(_choice_row(program, choice) for choice in program.choices)]
     for section in SECTIONS:
-        rows = [_row(name, _text(_default(item)), _meaning(item)) for name, item in keys.items()
+        rows = [_row(name, written(_default(item)), _meaning(item)) for name, item in keys.items()
                 if "." not in name and item.metadata.get("section") == section
                 and not is_group(item) and name not in chosen]
         lines += ["", *[section] * bool(section), *rows] if rows else []
@@ -42,7 +43,7 @@ def help_text(program: Program) -> str:
 
 def _choice_row(program: Program, choice: Choice) -> str:
     options = " | ".join(program.options(choice))
-    return _row(choice.name, _text(choice.default), f"[{options}] {choice.meaning}")
+    return _row(choice.name, written(choice.default), f"[{options}] {choice.meaning}")
 
 
 def _option_lines(program: Program, choice: Choice, option: str) -> list[str]:
@@ -55,11 +56,11 @@ def _option_lines(program: Program, choice: Choice, option: str) -> list[str]:
         title = next((line.removeprefix("# ") for line in text.splitlines()
                       if line.startswith("# ") and not line.startswith("# @")), "")
         values = yaml.safe_load(text)
-        rows = [_row(name, _text(value), "") for name, value in values.items()
+        rows = [_row(name, written(value), "") for name, value in values.items()
                 if name != choice.name]
         return ["", f"{choice.name}={option}: {title}", *rows]
     node = choice.options[option]
-    rows = [_row(f"{choice.name}.{item.name}", _text(getattr(node, item.name)), _meaning(item))
+    rows = [_row(f"{choice.name}.{item.name}", written(getattr(node, item.name)), _meaning(item))
             for item in fields(node)]
     return ["", f"{choice.name}={option}", *rows]
 
@@ -71,14 +72,6 @@ def _default(item: Field) -> Any:
 def _meaning(item: Field) -> str:
     choices, meaning = allowed(item), item.metadata["meaning"]
     return f"[{' | '.join(choices)}] {meaning}".strip() if choices else meaning
-
-
-def _text(value: Any) -> str:
-    """Return a value as it is given on a command line."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(_text, value))}]"
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if (
-        value is None or isinstance(value, bool)) else str(value)
 
 
 def _row(name: str, value: str, meaning: str) -> str:

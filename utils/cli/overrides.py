@@ -2,6 +2,7 @@
 
 import re
 from functools import cache, lru_cache
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, ValueType
@@ -49,6 +50,15 @@ def plain(value: str) -> str:
     override = parsed_value(value)
     read = override.value() if override and not override.is_sweep_override() else value
     return read if isinstance(read, str) else value.lower() if isinstance(read, bool) else value
+
+
+def written(value: Any) -> str:
+    """Return a value as it is given on a command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(written, value))}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def in_quotes(value: str) -> str:

@@ -71,8 +71,8 @@ class Program:
             says it alone; None: the outputs have no folder of their own.
         default_folder: returns the folder of a config; by default the two keys joined.
         named_by: the keys that `default_folder` depends on.
-        forward: the task also receives, as they were given, the overrides of keys that `schema`
-            does not have.
+        forward: the programs whose keys can be given, too: the task also receives, as they were
+            given, the overrides of keys that `schema` does not have.
         direction: whether a better score is smaller ("minimize") or larger ("maximize").
     """
 
@@ -86,7 +86,7 @@ class Program:
     folder: tuple[str, str] | None = None
     default_folder: Callable[[Any], str] | None = None
     named_by: Sequence[str] = ()
-    forward: bool = False
+    forward: Sequence["Program"] = ()
     direction: str = "minimize"
 
     def __post_init__(self) -> None:
@@ -102,6 +102,11 @@ class Program:
         """The folder of its choices among files, or if it has none, that of all programs."""
         own = CONFIG_DIR / self.name
         return own if own.is_dir() else CONFIG_DIR
+
+    @property
+    def names(self) -> list[str]:
+        """The names of its keys and choices."""
+        return [*dict.fromkeys([*keys_of(self.schema), *(item.name for item in self.choices)])]
 
     def choice(self, name: str) -> Choice | None:
         """Return the choice of that name, None if there is none."""

@@ -59,7 +59,7 @@ def local_sources(path: Path) -> list[Path]:
             raise reader.fault(f"has more than {MOST_BYTES >> 20} MB")
         reader.parse(content.decode("utf-8-sig"))
     except OSError as error:
-        raise PrepareError(f"{path}: cannot be read ({error.strerror}).") from error
+        raise PrepareError(f"{path}: cannot be read ({one_line(error)}).") from error
     except (expat.ExpatError, ValueError) as error:  # not UTF-8, too
         raise PrepareError(f"{path}: not a readable raster: no VRT, which is XML in UTF-8 "
                            f"({one_line(error)}). Get the file again.") from error

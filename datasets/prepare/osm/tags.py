@@ -18,7 +18,7 @@ import numpy as np
 
 from datasets.prepare.text.describe import all_tags, tag_line
 from utils.contents import Anything, ContentFault, parse_yaml
-from utils.errors import ConfigError
+from utils.errors import ConfigError, one_line
 
 # of the paper, in the order of nodes and label codes
 LAYERS = ("amenity", "building", "landuse", "leisure", "nature", "road")
@@ -237,7 +237,7 @@ def load_layers(path: str | Path | None = None, default_tags: str | None = None,
             raise ConfigError(f"layers={path}: no file of {_MOST_BYTES} bytes or fewer. {copy}")
         content = parse_yaml(path.read_bytes(), Anything())
     except OSError as error:
-        raise ConfigError(f"layers={path}: cannot be read ({error.strerror}). {copy}") from error
+        raise ConfigError(f"layers={path}: cannot be read ({one_line(error)}). {copy}") from error
     except ContentFault as error:
         raise ConfigError(f"layers={path}: not YAML: {error}. {copy}") from error
     _check_names(path, "the file", content, ("keys", "width_m"), needed=("keys",))

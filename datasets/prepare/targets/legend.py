@@ -379,7 +379,7 @@ def _load(key: str, path: Path) -> Any:
         if re.fullmatch(r"[^:/\\]+:[^:/\\.]+", str(path)):
             raise PrepareError(f"{key}={path}: no such file; the shell splits braces; write "
                                f"it in quotes: {EXAMPLE.replace('label_map', key)}.") from error
-        reason = getattr(error, "strerror", None) or one_line(error)
+        reason = one_line(error)
         raise PrepareError(f"{path}: {reason}. Pass {EXAMPLES[key]}, or {key}= a yaml or json "
                            "file of one.") from error
 

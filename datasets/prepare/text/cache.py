@@ -118,7 +118,7 @@ class CachedText:
         except OSError as error:
             self._usable = False
             self.notes.append(f"{self._file}: was damaged ({reason}), and cannot be moved "
-                              f"({error.strerror}); text vectors are not cached")
+                              f"({one_line(error)}); text vectors are not cached")
         else:
             self.notes.append(f"{self._file}: the cache of text vectors was damaged ({reason}) "
                               f"and is made again; the damaged one is {damaged.name}")

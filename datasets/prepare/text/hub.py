@@ -33,7 +33,7 @@ def unreachable(url: str) -> str | None:
             socket.create_connection(address, _PATIENCE).close()
             fault.clear()
         except OSError as error:
-            fault[0] = error.strerror or one_line(error)
+            fault[0] = one_line(error)
 
     # looking up the host's address has no timeout
     thread = threading.Thread(target=connect, daemon=True)
@@ -77,5 +77,5 @@ def sha256_readable(path: Path, key: str = "text.weights") -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        raise PrepareError(f"{path}: cannot be read ({error.strerror}); give a readable file of "
+        raise PrepareError(f"{path}: cannot be read ({one_line(error)}); give a readable file of "
                            f"weights as {key}=") from error

@@ -170,6 +170,22 @@ def test_a_tile_that_the_census_covers_in_part_is_counted(place):
             in str(summary))
 
 
+def test_the_summary_calls_totals_what_they_are(place):
+    people = gpd.GeoDataFrame({"people": [10.0]}, geometry=[square(0, 0, 210)], crs=UTM)
+    people.to_file(place.folder / "people.gpkg")
+    source = str(place.folder / "people.gpkg")
+    keys = {"keep_empty": True, "population": source, "co2": source,
+            "split": {"guard": 0, "block": 1}}
+    said = str(prepare(place, population_what="thousand m3", **keys))
+    assert " thousand m3 in all" in said
+    assert "mean thousand m3  mean CO2" in said
+    assert "pop" not in said
+    said = str(prepare(place, city="d", overwrite=True, population_what="cars", co2_what="cars",
+                       out=str(place.folder / "other"), **keys))
+    assert said.count(" cars in all") == 2
+    assert "mean pop  mean CO2" in said
+
+
 def test_a_dry_run_makes_nothing_but_a_picture(place):
     forecast = prepare(place, keep_empty=True, dry_run=True)
     assert [path.name for path in (place.folder / "out").iterdir()] == ["c_preview.png"]

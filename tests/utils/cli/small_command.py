@@ -37,6 +37,17 @@ class ProbeConfig:
     fine_input: str | None = recipe_key("fine_input", None, "as pretrained")
 
 
+@dataclass
+class OtherConfig:
+    epochs: int = key(1, least=1)
+    notes: str = key("")
+    cities: str = key("")
+    x: str = key("")
+
+
+OTHER = Program("other", OtherConfig, "Another.", "python other.py")
+
+
 def sample_without_data(given: dict[str, str]) -> list[str]:
     """Return the overrides that a command line implies: the sample city without data."""
     return [] if "data_root" in given else ["experiment=sample"]

@@ -9,7 +9,7 @@ import signal
 import pytest
 import torch
 
-from tests.utils.cli.small_command import probe, sample_without_data, use_small_configs
+from tests.utils.cli.small_command import OTHER, probe, sample_without_data, use_small_configs
 from utils.cli.command import command
 from utils.cli.program import Scored
 from utils.errors import RoseError
@@ -95,7 +95,7 @@ def test_values_that_imply_different_overrides_are_refused(run):
 
 
 def test_each_run_receives_what_is_handed_on(run):
-    received, *_ = run("data_root=D", "seed=3,4", "x=y", forward=True)
+    received, *_ = run("data_root=D", "seed=3,4", "x=y", forward=(OTHER,))
     assert [(cfg.seed, rest) for cfg, rest in received] == [(3, ["x=y"]), (4, ["x=y"])]
 
 

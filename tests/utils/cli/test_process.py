@@ -144,6 +144,7 @@ def test_a_fault_of_the_program_keeps_its_traceback():
 
 def test_no_message_moves_the_cursor_or_has_two_lines():
     assert message_of(RoseError("a\x1b[31mb\rc\x00d: e")) == "a\\x1b[31mb c\\x00d: e"
-    assert message_of(OSError(errno.ENOENT, "no\nsuch", "/a\nb")).startswith("/a\\nb: no\\nsuch; ")
+    fault = OSError(errno.EIO, "no\x00such\nb", "/a\nb")
+    assert message_of(fault).startswith("/a\\nb: no\\x00such; ")
     assert printable("a" * 200) == "a" * 100 + "..."
     assert printable("\udcff ä🌹") == "\\udcff ä🌹"

@@ -3,8 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
+from tests.utils.cli.small_command import OTHER, sample_without_data, use_small_configs
 from tests.utils.cli.small_command import probe as program
-from tests.utils.cli.small_command import sample_without_data, use_small_configs
 from utils.cli.command import command, guarded
 from utils.cli.compose import read
 from utils.errors import ConfigError, RoseError
@@ -103,21 +103,29 @@ def test_help_has_the_choices_of_this_script_and_says_each_key_once(run):
             if line.startswith("fine_input=")] == [
                 "fine_input=null [single | double] as pretrained"]
     assert "handed on" not in output
-    _, output, *_ = run("--help", forward=True)
+    _, output, *_ = run("--help", forward=(OTHER,))
     assert "--multirun" in output
     assert "handed on" in output
 
 
 def test_other_keys_are_handed_on(run):
-    [(cfg, rest)], *_ = run("data_root=D", "epochs=3", "+text.x=a,b", "lr=1", "cities=[a,b]",
-                            forward=True)
-    assert (cfg.lr, rest) == (1, ["epochs=3", "+text.x='a,b'", "cities=[a,b]"])
+    [(cfg, rest)], *_ = run("data_root=D", "epochs=3", "+notes=a,b", "lr=1", "cities=[a,b]",
+                            forward=(OTHER,))
+    assert (cfg.lr, rest) == (1, ["epochs=3", "+notes='a,b'", "cities=[a,b]"])
     for argument in ("lr=x", "epochs", "~epochs=3"):
-        received, _, errors, code = run("data_root=D", argument, forward=True)
+        received, _, errors, code = run("data_root=D", argument, forward=(OTHER,))
         assert (received, errors.count("\n"), code) == ([], 1, 2)
     received, _, errors, code = run("data_root=D", "epochs=3")
     assert errors.startswith("error: epochs=3: unknown key; the keys are accelerator, data_root, ")
     assert errors.count("recipe") == 1
+
+
+@pytest.mark.parametrize(("argument", "meant"), [
+    ("epoch=3", "epochs"), ("sed=3", "seed"), ("+note=3", "notes"), ("tsk=land", "task")])
+def test_an_unknown_key_is_refused_at_once_with_the_nearest_of_all(run, argument, meant):
+    received, output, errors, code = run("data_root=D", argument, forward=(OTHER,))
+    assert (received, output, code) == ([], "", 2)
+    assert errors == f"error: {argument.lstrip('+')}: unknown key; did you mean {meant}?\n"
 
 
 @pytest.mark.parametrize(("error", "message", "code"), [

@@ -111,7 +111,7 @@ def test_a_wrong_table_is_refused_in_one_line(tmp_path, table, phrases):
 
 def test_a_missing_table(tmp_path):
     with pytest.raises(ConfigError,
-                       match=r"layers=.*nope.yaml: cannot be read \(No such file or directory\)"):
+                       match=r"layers=.*nope.yaml: cannot be read \(no such file or folder\)"):
         load_layers(tmp_path / "nope.yaml")
 
 

@@ -359,7 +359,7 @@ CASES = {
                   ["label_map", "0: forrest", "no class", "farmland", "255"]),
     "map_number": (lambda t: {**raster(t), "label_map": {0: 12}}, ["0: 12", "no class", "0..8"]),
     "map_is_text": (lambda t: {**raster(t), "label_map": t / "no.yaml"},
-                    ["no.yaml", "No such file", "'label_map={11:residential,12:8}'",
+                    ["no.yaml", "no such file", "'label_map={11:residential,12:8}'",
                      "yaml or json"]),
     "map_split_by_the_shell": (lambda t: {**raster(t), "label_map": "5:water"},
                                ["label_map=5:water: ", "shell splits braces",

@@ -396,7 +396,7 @@ CASES = {
     "slip": (plain, {"label_map": {0: "residental", 1: "park"}},
              ["0: residental", "did you mean residential?", "classes="]),
     "mixed": (plain, {"label_map": {0: "town", 1: 3}}, ["classes of its own (town)", "number 3"]),
-    "no_file": (plain, {"classes": "classes.yaml"}, ["classes.yaml", "No such file", "all"]),
+    "no_file": (plain, {"classes": "classes.yaml"}, ["classes.yaml", "no such file", "all"]),
     "number": (plain, {"classes": "{5"}, ["classes={5", "cannot be read"]),
     "empty_list": (plain, {"classes": []}, ["classes: found []", "classes=all"]),
     "no_value": (plain, {"classes": ["moor", "heath"], "label_map": {77: "moor"}},
