@@ -33,9 +33,10 @@ from training.keys import TRAIN
 from utils.cli.compose import read
 from utils.files import sha256_of
 
-# keys that no result depends on: where a run works, and in how many processes
+# keys that no result depends on: where a run works, in how many processes, and what an experiment
+# is called, whose values are keys
 _PLACES = ("save_path", "save_root_dir", "save_dir", "checkpoint", "accelerator", "data_root",
-           "data_path", "num_workers")
+           "data_path", "num_workers", "experiment")
 # the keys of an evaluation that `base_config` and `Bench` set -> the benchmark's own key for it
 SET_HERE = {
     "data_root": "out", "save_path": "out", "image_size": "tile_px", "seeds": "seeds",
