@@ -10,6 +10,7 @@ from typing import Any
 from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
 from models.registry import MODALITIES
 from studies.keys import StudyConfig
+from utils.cli import overrides
 from utils.cli.compose import read
 from utils.cli.program import Program
 from utils.config import choices_of, result_values
@@ -137,14 +138,8 @@ def given_keys(cfg: Any) -> list[str]:
 
 
 def written(value: Any) -> str:
-    """Return a value as the command line has it."""
-    if isinstance(value, bool) or value is None:
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{written(item)}' for key, item in value.items())}}}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Return a value as it is given on a command line, a number without needless digits."""
+    return f"{value:g}" if isinstance(value, float) else overrides.written(value)
 
 
 def _listed(values: Sequence[Any]) -> str:

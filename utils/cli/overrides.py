@@ -1,6 +1,7 @@
 """Overrides `key=value` in Hydra's grammar."""
 
 import re
+from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import Any
 
@@ -56,6 +57,8 @@ def written(value: Any) -> str:
     """Return a value as it is given on a command line."""
     if isinstance(value, list | tuple):
         return f"[{','.join(map(written, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{written(item)}' for key, item in value.items())}}}"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)
