@@ -104,7 +104,7 @@ def _aims() -> Iterator[Claim]:
     yield Claim("Fusion beats the image beside drawn objects, trained alike",
                 Cell(LAND_USE, FUSION), (Cell(LAND_USE, DRAWN),), aim=True, recipes=("plus",))
     yield Claim("Fusion is far above the better modality", Cell(VOLUME, FUSION),
-                (Cell(VOLUME, "image"), Cell(VOLUME, "osm")), 0.05, aim=True)
+                (Cell(VOLUME, "image"), Cell(VOLUME, IMAGE), Cell(VOLUME, "osm")), 0.05, aim=True)
     yield Claim("Fine is at least equal to global", Cell(LAND_USE, FINE),
                 (Cell(LAND_USE, FUSION),), -0.01, aim=True, hears="fine")
     for labels in FEW:
