@@ -50,7 +50,7 @@ class Verdict:
     seeds: list[int]                       # numbers of runs on the same tiles, of A and B
     verdict: str
     hears: str                             # of the claim
-    because: str = ""                      # the claim's reason of cells, as measured; "": none
+    because: str = ""                      # of one that fails, its reason of cells as measured
 
     @property
     def record(self) -> dict[str, Any]:
@@ -149,11 +149,12 @@ def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
                           else (value(a) - value(b), None))
     seeds = {count for cell in (a, b) for count in Counter(
         run["fold"] for run in results[cell].runs).values()}
+    verdict = verdict_of(less, interval, claim.at_least)
     return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
                    TASKS[a.task].title, figure, a.row, value(a), b.row, value(b), claim.at_least,
-                   less, interval, len(results[a].runs), sorted(seeds),
-                   verdict_of(less, interval, claim.at_least), claim.hears,
-                   _because(results, claim.reason, recipe) if claim.reason else "")
+                   less, interval, len(results[a].runs), sorted(seeds), verdict, claim.hears,
+                   _because(results, claim.reason, recipe)
+                   if verdict == FAILS and claim.reason else "")
 
 
 def _because(results: Results, reason: Reason, recipe: str) -> str:
