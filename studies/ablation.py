@@ -32,12 +32,12 @@ def main(cfg: AblationConfig, rest: list[str]) -> None:
     from studies.ablation_runs import SET_HERE, Ablation, check_variants
     from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import check_encoder
     from studies.units import account, default_workers, run_units
+    from training.own_city import width_of
 
     check(cfg, TRAININGS)
     check_not_set(rest, SET_HERE)
-    check_encoder(cfg.image_encoder)
+    width_of(cfg.image_encoder)  # one that there is not is refused now, before hours of work
     begun = time.monotonic()
     variants = variants_of(cfg.variants)
     check_variants(variants, rest, cfg.accelerator)

@@ -32,12 +32,13 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     from studies.benchmark_page import write_outputs
     from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import SET_HERE, Bench, base_config, check_encoder
+    from studies.benchmark_runs import SET_HERE, Bench, base_config
     from studies.units import account, default_workers, run_units
+    from training.own_city import width_of
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
     check_not_set(rest, SET_HERE)
-    check_encoder(cfg.image_encoder)
+    width_of(cfg.image_encoder)  # one that there is not is refused now, before hours of work
     begun = time.monotonic()
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
@@ -50,8 +51,8 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
                               "object; leave such rows out with rows=, or the part baselines with "
                               "parts=")
     notes = list(city.notes)
-    if "text" in parts and cfg.sentence_model is None and (
-            cfg.rows is None or "plus" in cfg.rows):  # the row of that part
+    if "text" in parts and cfg.sentence_model is None and any(
+            row in (cfg.rows or ROWS) for group in PARTS["text"] for row in group.rows):
         notes.append("text=sentence is left out: no sentence_model= was given")
     roots, prepared = {}, []
     for text in sorted({cell.text for cell in cells}):

@@ -7,10 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-
 from evaluation.keys import EvaluateConfig
-from models.image_encoder import ImageEncoder
 from studies.benchmark_data import list_of
 from studies.benchmark_plan import (
     FULLY,
@@ -191,12 +188,6 @@ class Bench:
         run, = measuring(self.config(trained, fold, seed), "", remove_ratio=cell.removed,
                          osm_shift=cell.shifted, remove_while_training=False, val_every=1)
         return replace(run, save_path=str(self.folder(cell, fold, seed)))
-
-
-def check_encoder(name: str) -> None:
-    """Raise ModelError if there is no such image encoder, before hours of other work."""
-    with torch.device("meta"):
-        ImageEncoder(name)
 
 
 @lru_cache
