@@ -174,7 +174,8 @@ def _check_free(out: Path) -> None:
     """Raise RoseError if the folder of a city's study holds another command's outputs."""
     there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")
                    ) if out.is_dir() else []
-    if there and not {"pretraining", "runs", "tiles"} & {*there}:
+    if there and not any(name in ("pretraining", "runs") or name.startswith("tiles")
+                         for name in there):
         raise RoseError(f"out={out}: holds {', '.join(there[:3])}{', ...' * (len(there) > 3)} of "
                         "another command, expected a folder of its own; choose another out=")
 

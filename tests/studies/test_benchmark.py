@@ -307,13 +307,17 @@ def test_a_city_that_is_no_folder(city, name, found):
         find_city(str(city / name), ["land_use"])
 
 
-def test_a_folder_of_another_command_is_refused(city, tmp_path, capsys):
+def test_a_folder_of_another_command_is_refused(city, tmp_path, capsys, monkeypatch):
     (tmp_path / "model_3.tar").touch()
     with pytest.raises(SystemExit):
         run(city, tmp_path)
     assert (f"out={tmp_path}: holds model_3.tar of another command, expected a folder of its own; "
             "choose another out=") in capsys.readouterr().err
     assert not (tmp_path / "tiles").exists()
+    (tmp_path / "tiles_sentence").mkdir()  # a study stopped while it made tiles
+    monkeypatch.setattr("studies.benchmark_data.prepare_tiles", lambda *_, **_k: sys.exit("begun"))
+    with pytest.raises(SystemExit, match="begun"):
+        run(city, tmp_path)
 
 
 def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
