@@ -12,7 +12,7 @@ from torch_geometric.data import Data
 from datasets.labelled import LabelledTiles
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.tile import AREA, LABEL
-from models.osm_raster import OTHER, channel_table, choose_channels
+from models.tag_channels import OTHER, channel_table, choose_channels
 
 STRENGTHS = torch.logspace(-5, 3, 17, dtype=torch.float64)  # of the ridge, from which val chooses
 

@@ -10,9 +10,10 @@ from torch_geometric.data import Batch
 from models import registry
 from models.decoders import ScalarDecoder, TargetScale
 from models.modalities import Representation
-from models.osm_raster import OTHER, OsmRaster
+from models.osm_raster import OsmRaster
 from models.patch_input import PatchStatistics
 from models.rose import Rose
+from models.tag_channels import OTHER
 from utils.errors import ModelError
 
 
@@ -86,7 +87,7 @@ class Downstream(nn.Module):
 
     def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Downstream":
         """Learn what the label codes of graphs mean, from `TileDataset.tags` (see
-        `OsmRaster.know_tags`); modalities that draw no objects do not ask."""
+        `TagChannels.know_tags`); modalities that draw no objects do not ask."""
         if self.extra is not None:
             self.extra.know_tags(tags)
         return self
@@ -166,7 +167,7 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
         modality: "image" (RS alone), "osm", "fusion" (global fusion), "fine" (fine fusion),
             "osm_raster" (drawn objects), or "image_osm_raster".
         decoder: one of `decoder_names`: "linear", "mask_transformer", "pyramid".
-        channels, statistics: of `Downstream`; channels as of `osm_raster.choose_channels`.
+        channels, statistics: of `Downstream`; channels as of `tag_channels.choose_channels`.
 
     Raises:
         ModelError: unknown modality or decoder, or what does not suit the modality.

@@ -8,8 +8,7 @@ batch is drawn at once on its device, and what was removed from its graphs, or m
 drawn so. A patch of 16 pixels has 4 x 4 cells.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,44 +17,15 @@ from torch_geometric.data import Batch
 from models.coverage import CORNERS, FULL, SIDE, box_distance, has_outlines, resampled
 from models.linear import Linear
 from models.rose import Rose
-from utils.errors import ModelError
+from models.tag_channels import TagChannels
 
 CELLS = 4           # of a patch, down and across
 REACH = 0.5         # tile sides from a box to where its nearness is 0
-MOST_CHANNELS = 32  # tags with a channel of their own
-OTHER, LAYER_OTHER = "*", "{}/*"  # channels of the remaining tags: of no layer, of one
-ANY_TILE = "@"      # key of `know_tags` for tiles of any other name
 _FAR = 1.0          # a distance beyond REACH, of a class without objects
-_LABEL = -1         # of a node row, as in datasets/stores/tile.py
 _AT_ONCE = 2048     # boxes: 25 MB a tensor on a grid of 14 x 14 patches
-_UNNAMED = re.compile(r"tag ([0-9]{1,6})")
 
 
-def choose_channels(tiles_with: Mapping[str, int], most: int = MOST_CHANNELS) -> tuple[str, ...]:
-    """Return the channels for tags: the `most` that most tiles have, and one for each layer's
-    remaining ones.
-
-    Args:
-        tiles_with: tag, "layer/value" or "value" -> number of training tiles that have it.
-    """
-    ordered = sorted(tiles_with, key=lambda tag: (-tiles_with[tag], tag))
-    others = sorted({_other(tag) for tag in ordered[most:]})
-    return (*ordered[:most], *others) or (OTHER,)
-
-
-def channel_table(channels: Sequence[str], tags: Sequence[str]) -> list[int]:
-    """Return the channel of each tag: its own, else its layer's, else the last resort's; -1, drawn
-    nowhere, for a kind of object that no training tile had."""
-    number = {channel: index for index, channel in enumerate(channels)}
-    return [number.get(tag, number.get(_other(tag), number.get(OTHER, -1))) for tag in tags]
-
-
-def _other(tag: str) -> str:
-    layer, separator, _ = tag.rpartition("/")
-    return LAYER_OTHER.format(layer) if separator else OTHER
-
-
-class OsmRaster(nn.Module):
+class OsmRaster(TagChannels):
     """Draws the objects of tiles, and projects each patch of the drawing to the ViT's width.
 
     Args:
@@ -65,33 +35,10 @@ class OsmRaster(nn.Module):
     """
 
     def __init__(self, rose: Rose, channels: Sequence[str], silent: bool = False):
-        super().__init__()
-        self.channels = tuple(channels)
+        super().__init__(channels)
         self.proj = Linear(2 * len(self.channels) * CELLS**2, rose.width)
         nn.init.zeros_(self.proj.bias)
         (nn.init.zeros_ if silent else nn.init.xavier_uniform_)(self.proj.weight)
-        self.register_buffer("table", None, persistent=False)
-        self.know_tags({})
-
-    def know_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
-        """Learn what the label codes of graphs mean.
-
-        Args:
-            tags: city -> tag by label code, as of `TileDataset.tags`. The key ANY_TILE has those of
-                tiles of any other city. Without it, codes of other cities are called "tag CODE",
-                as in training on cities that do not name theirs.
-        """
-        tables = {city: channel_table(self.channels, names) for city, names in tags.items()}
-        numbers = [int(match[1]) for name in self.channels if (match := _UNNAMED.fullmatch(name))]
-        if numbers or OTHER in self.channels:
-            unnamed = [f"tag {code}" for code in range(max(numbers, default=-1) + 1)]
-            tables.setdefault(ANY_TILE, channel_table(self.channels, unnamed))
-        self._cities = {city: row for row, city in enumerate(tables)}
-        # the last column is that of codes without a name, and of objects without a code
-        unknown, = channel_table(self.channels, [OTHER])
-        most = max(map(len, tables.values()), default=0) + 1
-        rows = [[*table, *[unknown] * (most - len(table))] for table in tables.values()]
-        self.table = torch.tensor(rows or [[unknown]], device=self.proj.weight.device)
 
     def forward(self, graphs: Batch, grid: tuple[int, int]) -> Tensor:
         """Return [B, L, D] of the tiles of `graphs` on a `grid` (rows, columns) of patches.
@@ -111,7 +58,7 @@ class OsmRaster(nn.Module):
         with torch.autocast(graphs.x.device.type, enabled=False):
             x = graphs.x.float()
             distance = x.new_full((graphs.num_graphs * count, rows, columns), _FAR)
-            channel = self._channel(graphs)                                                # [N]
+            channel = self.channel_of(graphs)                                               # [N]
             drawn = channel >= 0
             place = (graphs.batch * count + channel)[drawn]
             boxes = x[drawn, CORNERS].unflatten(1, (4, 2))                              # [N, 4, 2]
@@ -140,26 +87,3 @@ class OsmRaster(nn.Module):
         shares.index_add_(0, at, graphs.cover_share[entries].int())
         cells = (shares.view(-1, SIDE, SIDE) / FULL).clamp(max=1)
         return resampled(cells, rows, columns)
-
-    def _channel(self, graphs: Batch) -> Tensor:
-        """Return each node's channel [N], -1 if it is drawn nowhere."""
-        names = getattr(graphs, "name", [""] * graphs.num_graphs)
-        other = self._cities.get(ANY_TILE)
-        rows = [self._cities.get(name.rsplit("_", 2)[0], other) for name in names]
-        if None in rows:
-            self._refuse(names, rows, graphs.ptr.diff().tolist())
-        row = torch.tensor([row or 0 for row in rows], device=graphs.x.device)[graphs.batch]
-        last = self.table.shape[1] - 1
-        code = graphs.x[:, _LABEL].long()
-        return self.table[row, code.where((code >= 0) & (code < last), last)]
-
-    def _refuse(self, names: Sequence[str], rows: Sequence[int | None],
-                counts: Sequence[int]) -> None:
-        """Raise ModelError if a tile with objects is of a city without a row of the table."""
-        unknown = [name for name, row, count in zip(names, rows, counts, strict=True)
-                   if row is None and count]
-        if unknown:
-            raise ModelError(f"tile {unknown[0]!r}: nothing says what its label codes mean, and "
-                             f"the model draws objects by their tags, such as {self.channels[0]}; "
-                             "choose tiles whose city has label_names (in Python, call "
-                             "know_tags(dataset.tags)), another modality, or draw_objects=false")

@@ -20,7 +20,7 @@ from inference.result_folder import ResultFolder
 from inference.scene import Scene, check_lone_keys, open_scene, request_of, scene_name
 from models.heads import Head, RegressionHead, SegmentationHead
 from models.network_file import BEST, NetworkFile
-from models.osm_raster import ANY_TILE
+from models.tag_channels import ANY_TILE
 from reports import REPORT, write_report
 from reports.record import SCENE, SceneRecord
 from training.compatibility import check_side

@@ -9,12 +9,8 @@ from models import build_rose, build_segmenter, registry
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead, read_head
 from models.network_file import NetworkFile, save_finetuned
-from models.osm_raster import (
-    OTHER,
-    OsmRaster,
-    channel_table,
-    choose_channels,
-)
+from models.osm_raster import OsmRaster
+from models.tag_channels import OTHER, channel_table, choose_channels
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.contents import ContentFault
 from utils.errors import ModelError
@@ -100,7 +96,7 @@ def test_cities_with_other_codes_are_drawn_alike_and_unknown_tags_by_their_layer
 
 def test_codes_of_a_city_that_nobody_explained_are_refused():
     with pytest.raises(ModelError, match="tile 'oslo_0_0': nothing says what its label codes mean, "
-                                         "and the model draws objects by their tags, such as "
+                                         "and the model tells objects apart by their tags, such as "
                                          "road/service; choose tiles whose city"):
         raster().draw(graphs_of([(BOXES["turned"], 0)], city="oslo"), GRID)
     assert not raster().draw(graphs_of([], city="oslo"), GRID).any()

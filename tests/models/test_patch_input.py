@@ -6,8 +6,8 @@ import torch
 from models import build_rose, build_segmenter
 from models.heads import SegmentationHead
 from models.network_file import NetworkFile, save_finetuned
-from models.osm_raster import ANY_TILE
 from models.patch_input import LEAST, PatchStatistics, patch_statistics
+from models.tag_channels import ANY_TILE
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import ModelError
 
