@@ -44,6 +44,12 @@ def adds_statistics(cfg: EvaluateConfig) -> bool:
             and registry.MODALITIES[cfg.modality].may_add_statistics)
 
 
+def counts_osm(cfg: EvaluateConfig) -> bool:
+    """Return whether a model of totals counts OSM objects beside its network."""
+    return (getattr(cfg, "count_objects", False)
+            and registry.MODALITIES[cfg.modality].reads_osm)
+
+
 def _check_drawn(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if nearest neighbours are asked of a modality with a part beside the Rose
     that must be trained."""
@@ -60,6 +66,7 @@ def check_thinned(cfg: EvaluateConfig) -> None:
     once, or something is to be trained where nothing is."""
     drawn, added = draws_osm(cfg), adds_statistics(cfg)
     trained = {**({"draw_objects": "false"} if drawn else {}),
+               **({"count_objects": "false"} if counts_osm(cfg) else {}),
                **({"patch_input": "pixels"} if added else {})}
     thinned = {key: off for key, off in {"drop_objects": 0, "drop_graphs": 0,
                                          "augment": "none"}.items() if getattr(cfg, key) != off}

@@ -172,6 +172,11 @@ class RegressionConfig(EvaluateConfig):
         "none", "units of training. none: the target's (the release); standard: mean 0, "
                 "deviation 1; log1p: the same, of its logarithm",
         choices=("none", "standard", "log1p"))
+    count_objects: bool = recipe_key("count_objects", section="what is trained")
+    drop_objects: float = recipe_key(
+        "drop_objects", meaning=f"{meaning_of('drop_objects')} A total is a sum over objects, so "
+                                "recipe= leaves it alone", section="what is trained",
+        by_recipe=False)
     lr: float | None = in_trained(1e-5, f"of the encoders, decaying step by step; {BY_WIDTH}",
                                   above=0, most=HIGHEST_RATE)
     lr_multi: float = in_trained(1e5, "the head's rate is lr times this; made for "

@@ -3,62 +3,48 @@ any network for totals should beat."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from itertools import islice
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from datasets.batching import join_graphs
 from datasets.labelled import LabelledTiles
 from datasets.stores.city import NO_CITY, city_of
-from datasets.stores.tile import AREA, LABEL
-from models.tag_channels import OTHER, channel_table, choose_channels
+from datasets.stores.tile import LABEL
+from models.object_counts import ObjectCounts
+from models.tag_channels import OTHER, choose_channels
 
+_AT_ONCE = 64  # graphs
 STRENGTHS = torch.logspace(-5, 3, 17, dtype=torch.float64)  # of the ridge, from which val chooses
 
 
-class Tagged(NamedTuple):
-    """The objects of a tile."""
-
-    tags: list[str]  # "layer/value" of each; "tag CODE" if the city does not name it; or OTHER
-    area: Tensor     # [n] share of the tile that each covers
-
-
-def tagged(graph: Data, tags: Mapping[str, Sequence[str]]) -> Tagged:
-    """Return the objects of a graph, whose label codes `tags` names by city."""
+def tags_of(graph: Data, tags: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the tags in a graph, whose label codes `tags` names by city: "layer/value"; "tag CODE"
+    if the city does not name it; or OTHER."""
     names = tags.get(city_of(graph.name) or NO_CITY, ())
-    codes = graph.x[:, LABEL].int().tolist()
-    return Tagged([OTHER if code < 0 else names[code] if code < len(names) else f"tag {code}"
-                   for code in codes], graph.x[:, AREA].double())
+    codes = graph.x[:, LABEL].int().unique().tolist()
+    return {OTHER if code < 0 else names[code] if code < len(names) else f"tag {code}"
+            for code in codes}
 
 
 def channels_of(tiles: LabelledTiles) -> tuple[str, ...]:
     """Return the channels in which a network that is trained on `tiles` sees drawn objects."""
     tags, tiles_with = tiles.dataset.tags, Counter()
     for graph in tiles.graphs():
-        tiles_with.update(set(tagged(graph, tags).tags))
+        tiles_with.update(tags_of(graph, tags))
     return choose_channels(tiles_with)
 
 
 def osm_statistics(tiles: LabelledTiles, channels: Sequence[str]) -> Tensor:
-    """Return float64 [n, columns], number and covered area of the objects of each channel, of each
-    layer, and of all."""
-    tags = tiles.dataset.tags
-    layers = sorted({channel.rpartition("/")[0] for channel in channels})
-    groups, rows = len(channels) + len(layers) + 1, []
-    for graph in tiles.graphs():
-        names, area = tagged(graph, tags)
-        # a column for each kind; the last place of each is for objects of none
-        of_channel = torch.tensor(channel_table(channels, names), dtype=torch.long)
-        of_layer = torch.tensor([layers.index(layer) if layer in layers else -1 for layer in
-                                 (name.rpartition("/")[0] for name in names)], dtype=torch.long)
-        columns = []
-        for weights in (torch.ones_like(area), area):
-            for kind, count in ((of_channel, len(channels)), (of_layer, len(layers))):
-                columns.append(torch.bincount(kind % (count + 1), weights, count + 1)[:count])
-            columns.append(weights.sum()[None])
-        rows.append(torch.cat(columns))
-    return torch.stack(rows) if rows else torch.empty(0, 2 * groups, dtype=torch.float64)
+    """Return `ObjectCounts.statistics` of all tiles, float64 [n, columns]."""
+    counts = ObjectCounts(channels)
+    counts.know_tags(tiles.dataset.tags)
+    rows, graphs = [torch.empty(0, len(counts.mean), dtype=torch.float64)], tiles.graphs()
+    while some := [*islice(graphs, _AT_ONCE)]:
+        rows.append(counts.statistics(join_graphs(some)))
+    return torch.cat(rows)
 
 
 def linear_estimates(train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles,
@@ -70,11 +56,18 @@ def linear_estimates(train: LabelledTiles, val: LabelledTiles, reported: Labelle
         totals, val_totals: [n] and [v] float64, of the training and the validation tiles.
     """
     channels = channels_of(train)
-    known, chosen_by, asked = (osm_statistics(tiles, channels)
-                               for tiles in (train, val, reported))
-    errors = [(Ridge(known, totals, strength)(chosen_by) - val_totals).square().mean()
-              for strength in STRENGTHS]
-    return Ridge(known, totals, STRENGTHS[int(torch.stack(errors).argmin())])(asked)
+    ridge = fitted(train, val, channels, totals, val_totals)
+    return ridge(osm_statistics(reported, channels))
+
+
+def fitted(train: LabelledTiles, val: LabelledTiles, channels: Sequence[str], targets: Tensor,
+           val_targets: Tensor, least: float = 0.0) -> "Ridge":
+    """Return the ridge regression of targets [n] on the statistics of the training tiles; its
+    strength is the best for those of val, [v]. `least` as of `Ridge`."""
+    known, chosen_by = (osm_statistics(tiles, channels) for tiles in (train, val))
+    ridges = [Ridge(known, targets, strength, least) for strength in STRENGTHS]
+    errors = [(ridge(chosen_by) - val_targets).square().mean() for ridge in ridges]
+    return ridges[int(torch.stack(errors).argmin())]
 
 
 class Ridge:
@@ -84,9 +77,12 @@ class Ridge:
     Args:
         rows: [n, columns] float64.
         targets: [n].
+        least: no estimate is below it.
     """
 
-    def __init__(self, rows: Tensor, targets: Tensor, strength: float | Tensor):
+    def __init__(self, rows: Tensor, targets: Tensor, strength: float | Tensor,
+                 least: float = 0.0):
+        self.least = least
         self.mean, spread = rows.mean(0), rows.std(0, correction=0)
         self.spread = spread.where(spread > 0, 1)  # a constant column says nothing
         self.offset = targets.mean()
@@ -96,6 +92,6 @@ class Ridge:
                                           x.T @ (targets - self.offset) / len(x))
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """Return estimates [m] for rows [m, columns], never negative."""
+        """Return estimates [m] for rows [m, columns], none below `least`."""
         estimates = (rows - self.mean) / self.spread @ self.weights + self.offset
-        return estimates.clamp(min=0)
+        return estimates.clamp(min=self.least)

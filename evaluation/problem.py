@@ -29,7 +29,7 @@ from evaluation.metrics import (
     absent_classes,
     tile_counts,
 )
-from evaluation.osm_statistics import linear_estimates
+from evaluation.osm_statistics import fitted, linear_estimates
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
@@ -99,6 +99,9 @@ class Segmentation:
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
         self.weights = root_weights(self.shares) if self.cfg.class_weights == "root" else None
+
+    def begin(self, model: Segmenter) -> None:
+        """Give a new model what is not learned step by step: nothing."""
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -227,6 +230,16 @@ class Regression:
             raise TileError(f"{train.root}: {self.cfg.target} of {lowest:g}, expected more than "
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
+
+    def begin(self, model: Regressor) -> None:
+        """Give a new model the linear model of its objects, if it has one, in units of training."""
+        if getattr(model, "counts", None) is None:
+            return
+        (train, val, _), scale = self._lists, self.head.scale
+        ridge = fitted(train, val, model.counts.channels, scale.scale(self.train),
+                       scale.scale(self._chosen), scale.scale(torch.zeros(())).item())
+        model.counts.set_to(mean=ridge.mean, spread=ridge.spread, weight=ridge.weights,
+                            offset=ridge.offset)
 
     def for_shortcomings(self, seen: list[float]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""

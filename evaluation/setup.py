@@ -20,6 +20,7 @@ from evaluation.checks import (
     adds_statistics,
     check_keys,
     check_thinned,
+    counts_osm,
     draws_osm,
     starts_from,
 )
@@ -86,8 +87,8 @@ class Setup:
         problem.learn(self.tiles("train", cfg.seeds[0]), self.tiles("val", cfg.seeds[0]),
                       self.reported_tiles(degradation_of(cfg, cfg.seeds[0])))
         if self.finetuned is None:
-            problem.head = replace(problem.head, channels=self._channels(),
-                                   statistics=adds_statistics(cfg))
+            problem.head = replace(problem.head, statistics=adds_statistics(cfg),
+                                   **self._channels())
         self.features: dict[str, FrozenFeatures] = {}
         self.folder = Path(default_folder(cfg))
 
@@ -127,6 +128,8 @@ class Setup:
             model = (nearest_model(rose, self.head, self.cfg.knn_k) if self.cfg.mode == "knn"
                      else self.head.build(rose))
         model.know_tags(self.dataset.tags)
+        if self.finetuned is None:
+            self.problem.begin(model)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
             model.rose.image_encoder.patch, self.cfg.image_size)
@@ -228,14 +231,18 @@ class Setup:
         if self.finetuned is None:
             return self.cfg
         added = {"patch_input": STATISTICS if self.finetuned.statistics else "pixels"}
+        if hasattr(self.cfg, "count_objects"):
+            added["count_objects"] = bool(getattr(self.finetuned, "counts", ()))
         if not registry.MODALITIES[self.finetuned.modality].draws_osm:
             added["draw_objects"] = bool(self.finetuned.channels)
         return replace(self.cfg, **added)
 
-    def _channels(self) -> tuple[str, ...]:
-        """Return the channels of drawn objects, of one seed, so that all models of an evaluation
-        have the same; none if they are not drawn."""
-        return channels_of(self.tiles("train", 0)) if draws_osm(self.cfg) else ()
+    def _channels(self) -> dict[str, tuple[str, ...]]:
+        """Return the head's channels of drawn and of counted objects, of one seed, so that all
+        models of an evaluation have the same; none of what is not drawn, or not counted."""
+        asked = {"channels": draws_osm(self.cfg), "counts": counts_osm(self.cfg)}
+        channels = channels_of(self.tiles("train", 0)) if any(asked.values()) else ()
+        return {name: channels for name, wanted in asked.items() if wanted}
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch

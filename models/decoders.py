@@ -109,7 +109,10 @@ class ScalarDecoder(nn.Linear):
         nn.init.constant_(self.weight, 1.0 if self.scale.name == "none" else 0.0)
         nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, width] -> [B, 1] in units of training."""
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """[B, width] -> [B, 1] in units of training; to it comes what is estimated `beside`,
+        [B, 1]."""
         z = super().forward(x)
+        if beside is not None:
+            z = z + beside
         return z.relu() if self.scale.name == "none" else z

@@ -10,6 +10,7 @@ from torch_geometric.data import Batch
 from models import registry
 from models.decoders import ScalarDecoder, TargetScale
 from models.modalities import Representation
+from models.object_counts import ObjectCounts
 from models.osm_raster import OsmRaster
 from models.patch_input import PatchStatistics
 from models.rose import Rose
@@ -87,7 +88,7 @@ class Downstream(nn.Module):
 
     def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Downstream":
         """Learn what the label codes of graphs mean, from `TileDataset.tags` (see
-        `TagChannels.know_tags`); modalities that draw no objects do not ask."""
+        `TagChannels.know_tags`); a model that tells no objects apart does not ask."""
         if self.extra is not None:
             self.extra.know_tags(tags)
         return self
@@ -140,9 +141,36 @@ class Segmenter(Downstream):
 
 
 class Regressor(Downstream):
-    """A tile's vector -> a number that is never negative (Rose sections 4.2, 4.3)."""
+    """A tile's vector -> a number that is never negative (Rose sections 4.2, 4.3); it may be what
+    the network adds to a linear model of the tile's objects (models/object_counts.py).
+
+    Args:
+        counts: channels of the objects that the linear model counts; none: there is no such model.
+    """
 
     gives = "vector"
+
+    def __init__(self, rose: Rose, modality: str, representation: Representation,
+                 decoder: nn.Module, channels: Sequence[str] = (), statistics: bool = False,
+                 counts: Sequence[str] = ()):
+        super().__init__(rose, modality, representation, decoder, channels, statistics)
+        if counts and not self.modality.reads_osm:
+            raise ModelError(f"modality={modality}: reads no OSM objects, so it cannot count them "
+                             f"(counts={len(counts)}), expected none")
+        self.counts = ObjectCounts(counts) if counts else None
+
+    @property
+    def fixed(self) -> bool:
+        return super().fixed and self.counts is None
+
+    def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Regressor":
+        if self.counts is not None:
+            self.counts.know_tags(tags)
+        return super().know_tags(tags)
+
+    def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
+        vectors = self.represent(images, graphs)
+        return self.decoder(vectors, None if self.counts is None else self.counts(graphs))
 
     def decode(self, vectors: Tensor, size: tuple[int, int]) -> Tensor:
         """Return [B, 1] estimates in units of training, of vectors [B, D]; `size` is not used."""
@@ -185,7 +213,7 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
 
 def build_regressor(rose: Rose, modality: str = "fusion",
                     scale: TargetScale | None = None, channels: Sequence[str] = (),
-                    statistics: bool = False) -> Regressor:
+                    statistics: bool = False, counts: Sequence[str] = ()) -> Regressor:
     """Return a regressor on `rose`, whose parameters it shares.
 
     Args:
@@ -193,6 +221,7 @@ def build_regressor(rose: Rose, modality: str = "fusion",
             "osm_raster" or "image_osm_raster" (CLS of the drawn objects).
         scale: the units in which it is trained; None: the original ones.
         channels, statistics: of `Downstream`.
+        counts: of `Regressor`.
 
     Raises:
         ModelError: unknown modality, or what does not suit it.
@@ -200,7 +229,7 @@ def build_regressor(rose: Rose, modality: str = "fusion",
     representation = _choose(modality, registry.regression_modalities())
     return Regressor(rose, modality, representation,
                      ScalarDecoder(representation.width_of("vector", rose), scale), channels,
-                     statistics)
+                     statistics, counts)
 
 
 def _check_added(modality: str, channels: Sequence[str], statistics: bool) -> None:

@@ -14,8 +14,9 @@ TARGETS = ("pop", "co2")
 STATISTICS = "statistics"  # the choice of patch_input= that adds them
 _MOST_CLASSES = 1 << 16
 _SMALLEST_STD = 1e-30
+_CHANNELS = Items(Text(most=500), least=1, most=1000)
 # what is added to the embedded patches: see `models.downstream.Downstream`
-_ADDED = {"osm_channels": Items(Text(most=500), least=1, most=1000),
+_ADDED = {"osm_channels": _CHANNELS,
           "patch_input": Text((STATISTICS,))}
 _ANY_HEAD = Fields({"problem": Text(("segmentation", "regression"))})
 
@@ -64,11 +65,12 @@ class RegressionHead:
     channels: tuple[str, ...] = ()  # as of a segmentation
     statistics: bool = False
     counted: str = ""  # what the total is the sum of, where it is no people or CO2
+    counts: tuple[str, ...] = ()  # channels of the objects that a linear model beside it counts
 
     def build(self, rose: Rose) -> Regressor:
         """Return an untrained regressor on `rose`."""
         return build_regressor(rose, self.modality, self.scale, self.channels,
-                               self.statistics)
+                               self.statistics, self.counts)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -79,7 +81,8 @@ class RegressionHead:
         """Return it as JSON, for `read_head`."""
         return {"problem": self.problem, **self.choices, "mean": self.scale.mean,
                 "std": self.scale.std, **_added(self),
-                **({"counted": self.counted} if self.counted else {})}
+                **({"counted": self.counted} if self.counted else {}),
+                **({"osm_counts": list(self.counts)} if self.counts else {})}
 
 
 Head = SegmentationHead | RegressionHead
@@ -103,10 +106,11 @@ def read_head(stored: dict[str, Any]) -> Head:
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
         "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)
-    }, {"counted": Text(), **_ADDED}).check(stored, at)
+    }, {"counted": Text(), "osm_counts": _CHANNELS, **_ADDED}).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
     return RegressionHead(stored["modality"], stored["target"], scale,
-                          counted=stored.get("counted", ""), **_read_added(stored, at))
+                          counted=stored.get("counted", ""), counts=_read_counts(stored, at),
+                          **_read_added(stored, at))
 
 
 def _added(head: Head) -> dict[str, Any]:
@@ -129,6 +133,18 @@ def _read_added(stored: dict[str, Any], at: str) -> dict[str, Any]:
         raise ContentFault(f"{at}.patch_input is {stored['patch_input']}, expected none: "
                            f"modality={stored['modality']} cannot have them")
     return {"channels": channels, "statistics": statistics}
+
+
+def _read_counts(stored: dict[str, Any], at: str) -> tuple[str, ...]:
+    """Return the channels of counted objects; raise ContentFault if they do not suit the
+    modality."""
+    counts = tuple(stored.get("osm_counts", ()))
+    reads_osm = registry.MODALITIES[stored["modality"]].reads_osm
+    if (counts and not reads_osm) or len({*counts}) != len(counts):
+        raise ContentFault(f"{at}.osm_counts has {len(counts)} names, expected "
+                           f"{'none, or different names' if reads_osm else 'none'}, for modality="
+                           f"{stored['modality']}")
+    return counts
 
 
 def differences(head: Head, asked: Head) -> list[str]:

@@ -148,12 +148,21 @@ def together(fabric: Fabric) -> Iterator[None]:
 
 @contextmanager
 def alone(fabric: Fabric, folder: Path, key: str) -> Iterator[None]:
-    """Hold the folder of a run of all processes during the block, as `alone_in` does."""
+    """Hold the folder of a run of all processes during the block, as `alone_in` does; the block is
+    the last in which they exchange values."""
     with ExitStack() as held:
+        held.callback(_part)
         with together(fabric):
             if fabric.is_global_zero:
                 held.enter_context(alone_in(folder, key))
         yield
+
+
+def _part() -> None:
+    """End the group of a run's processes: one that ends while its threads still listen to the
+    others may abort, after all its work."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def in_step(fabric: Fabric, batches: Iterable[Any]) -> Iterator[Any]:

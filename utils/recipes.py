@@ -55,6 +55,8 @@ class Recipe:
             (plus) also their statistics, how much and how finely its colours vary.
         draw_objects: a downstream fusion's image encoder sees the OSM objects drawn (plus), beside
             what the graph says of them.
+        count_objects: a downstream total is the network's alone, or (plus) what it adds to a linear
+            model of how many OSM objects of each kind there are, and how much they cover.
         class_weights: pixels of all classes count alike in the loss of a segmentation, or (plus,
             root) by the inverse square root of their class's share.
     """
@@ -80,6 +82,7 @@ class Recipe:
     drop_graphs: float = key(0.0, least=0, most=1)
     patch_input: str = key("pixels", choices=("pixels", "statistics"))
     draw_objects: bool = key(False)
+    count_objects: bool = key(False)
     class_weights: str = key("none", choices=("none", "root"))
 
 
@@ -93,7 +96,8 @@ RECIPES = {
     "plus": Recipe(
         placement="coverage", feed_forward="residual", image_skip=True,
         image_target="patch_norm", osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
-        patch_input="statistics", draw_objects=True, class_weights="root",
+        patch_input="statistics", draw_objects=True, count_objects=True,
+        class_weights="root",
     ),
 }
 

@@ -5,14 +5,23 @@ import re
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from datasets import TileDataset
-from datasets.labelled import LabelledTiles
+from datasets.labelled import LabelledTiles, collate_labelled
 from datasets.osm_degradation import OsmDegradation
 from evaluation.baselines import LINEAR
-from evaluation.osm_statistics import Ridge, channels_of, linear_estimates, osm_statistics
+from evaluation.osm_statistics import (
+    Ridge,
+    channels_of,
+    fitted,
+    linear_estimates,
+    osm_statistics,
+)
+from evaluation.problem import Regression
+from evaluation.setup import Setup
 from models.network_file import NetworkFile
-from tests.evaluation.evaluating import LISTS, run, stored, write_lists
+from tests.evaluation.evaluating import LISTS, configure, run, stored, write_lists
 from tests.pretrained import save_pretrained
 from tests.random_tiles import META, random_tile, write_compact
 from utils.errors import ConfigError
@@ -86,6 +95,48 @@ def test_totals_stand_beside_the_linear_model_and_a_worse_network_is_told(root, 
     assert found["baselines"][LINEAR]["rmse"] < found["mean"]["rmse"]
     assert f"seed 0 is no better than the {LINEAR}" in found["remarks"]
     assert re.search(r"linear model of\n.*OSM statistics", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("scale", ["standard", "log1p"])
+def test_a_network_that_counts_objects_begins_as_the_linear_model(root, tmp_path, scale):
+    cfg = configure("pop", f"data_root={root}", "image_size=32", "modality=osm", "mode=scratch",
+                    "image_encoder=test_vit", "accelerator=cpu", f"target_scale={scale}",
+                    "count_objects=true", f"save_path={tmp_path}")
+    problem = Regression(cfg)
+    setup = Setup(cfg, Fabric(accelerator="cpu", devices=1), problem)
+    model = setup.build_model().eval()
+    train, val, reported = (setup.tiles(part, 0) for part in ("train", "val", "test"))
+    assert set(setup.head.counts) == set(channels_of(train))
+    assert not setup.head.channels  # none are drawn
+    images, graphs, _ = collate_labelled([reported[number] for number in range(len(reported))])
+    ridge = fitted(train, val, setup.head.counts, *(setup.head.scale.scale(tiles.totals())
+                                                    for tiles in (train, val)))
+    expected = setup.head.scale.unscale(ridge(osm_statistics(reported, setup.head.counts)))
+    estimates = model(images.float(), graphs)[:, 0].double()
+    assert expected.std() > 1
+    torch.testing.assert_close(estimates, expected.clamp(min=0), rtol=1e-3, atol=1e-2)
+
+
+def test_a_model_that_counts_is_measured_as_it_was_trained(root, tmp_path):
+    made = run("pop", f"data_root={root}", "image_size=32", "modality=fusion", "mode=scratch",
+               "image_encoder=test_vit", "epochs=1", "recipe=plus", "target_scale=standard",
+               f"save_path={tmp_path}")
+    best = tmp_path / "seed_0/best.safetensors"
+    head = NetworkFile(best).head
+    assert head.counts == head.channels != ()
+    again = run("pop", f"data_root={root}", "image_size=32", f"checkpoint={best}", "epochs=0",
+                "target_scale=standard", f"save_path={tmp_path}/again")
+    assert again["mean"] == pytest.approx(made["mean"])
+    assert again["config"]["count_objects"] is True
+
+
+def test_neighbours_count_nothing(root, tmp_path):
+    with pytest.raises(ConfigError, match=r"count_objects=true: mode=knn trains nothing and looks "
+                                          "at each training tile once, .*; pass "
+                                          "count_objects=false$"):
+        run("pop", f"data_root={root}", "image_size=32", "modality=osm", "mode=knn",
+            f"checkpoint={root.parent / 'model_1.safetensors'}", f"save_path={tmp_path}",
+            "count_objects=true")
 
 
 def test_a_probe_of_drawn_objects_trains_their_projection_and_no_block(root, tmp_path):

@@ -48,12 +48,13 @@ def test_the_training_tiles_alone_are_augmented(tiny, tmp_path, problem, crops):
             assert all(areas for _, areas in same) != crops
 
 
-@pytest.mark.parametrize("problem", ["seg", "pop"])
-def test_a_network_of_the_third_recipe_from_scratch(tiny, tmp_path, problem):
+@pytest.mark.parametrize(("problem", "dropped"), [("seg", 0.15), ("pop", 0.0)])
+def test_a_network_of_the_third_recipe_from_scratch(tiny, tmp_path, problem, dropped):
     tiles = [key for key in tiny if not key.startswith("checkpoint")]
     cfg = configure(problem, *tiles, "accelerator=cpu", "num_workers=0", "mode=scratch",
                     "recipe=plus", "image_encoder=test_vit", "neighbours=3", "epochs=1")
-    assert (cfg.drop_objects, cfg.neighbours, cfg.augment) == (0.15, 3, "none")
+    assert (cfg.drop_objects, cfg.drop_graphs) == (dropped, 0.1)
+    assert (cfg.neighbours, cfg.augment) == (3, "none")
     network = NetworkFile(made(cfg, tmp_path / "a") / "seed_0" / "best.safetensors")
     assert network.build.items() >= {
         "neighbours": 3, "placement": "coverage", "feed_forward": "residual"}.items()

@@ -4,6 +4,7 @@ tests/test_distributed.py."""
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from lightning_fabric import Fabric
 
 from models import build_rose
 from tests.models.conftest import SMALL, random_graphs, random_images
-from training.devices import Autocast
+from training.devices import Autocast, alone
 from training.schedule import build_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -56,6 +57,18 @@ def test_a_step_with_infinite_gradients_is_left_out_and_the_scale_halved(half):
     optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(before, rose.parameters(), strict=True))
     assert fabric.strategy.precision.state_dict()["scale"] == SCALE / 2
+
+
+def test_the_processes_of_a_run_part_when_its_work_is_done(tmp_path):
+    for number, stop in enumerate((None, KeyboardInterrupt)):
+        torch.distributed.init_process_group("gloo", f"file://{tmp_path / f'met-{number}'}",
+                                             rank=0, world_size=1)
+        with suppress(KeyboardInterrupt), alone(Fabric(accelerator="cpu", devices=1), tmp_path,
+                                                "save_dir"):
+            assert torch.distributed.is_initialized()
+            if stop:
+                raise stop
+        assert not torch.distributed.is_initialized()
 
 
 def test_compile_without_a_compiler_says_so(sample_tiles, tmp_path):
