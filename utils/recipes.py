@@ -2,8 +2,7 @@
 method with objects placed on the patches that they cover.
 
 Each difference is one key here, so that it can be chosen alone, on a command line and in Python;
-docs/recipes.md says why each exists. (The log's first line of an epoch is always a true mean,
-whatever the recipe.)
+docs/recipes.md says why each exists.
 """
 
 import re
@@ -24,13 +23,11 @@ class Recipe:
         lr_decay: lr x0.1 from each milestone on, or (release) only during the milestone epochs.
         augment: crop and flip move the OSM nodes with the image, or (release) the image alone;
             `none` leaves both as they are.
-        node_mask_scope: the OSM mask ratio holds for each tile, at least one node, or (release)
-            for the batch as a whole.
+        node_mask_scope: the OSM mask ratio holds for each tile, or (release) for the whole batch.
         relation_codes: DE-9IM codes consistent in both directions, or (release) computed for i < j
             and mirrored.
         coordinates: node positions at sub-pixel precision, or (release) truncated to whole pixels.
-        relation_edges: give the graph attention a one-hot of the relation; off in all recipes, as
-            the release drops it silently.
+        relation_edges: give the graph attention a one-hot of the relation; off in all recipes.
         protocol: choose the best epoch on val and report test once, or (release) choose and report
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
@@ -56,7 +53,7 @@ class Recipe:
         draw_objects: a downstream fusion's image encoder sees the OSM objects drawn (plus), beside
             what the graph says of them.
         count_objects: a downstream total is the network's alone, or (plus) what it adds to a linear
-            model of how many OSM objects of each kind there are, and how much they cover.
+            model of how many OSM objects of each kind there are, and of their area.
         class_weights: pixels of all classes count alike in the loss of a segmentation, or (plus,
             root) by the inverse square root of their class's share.
     """
@@ -96,8 +93,7 @@ RECIPES = {
     "plus": Recipe(
         placement="coverage", feed_forward="residual", image_skip=True,
         image_target="patch_norm", osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
-        patch_input="statistics", draw_objects=True, count_objects=True,
-        class_weights="root",
+        patch_input="statistics", draw_objects=True, count_objects=True, class_weights="root",
     ),
 }
 
