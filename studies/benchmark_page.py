@@ -14,7 +14,6 @@ from studies.benchmark_plan import (
     JUDGED,
     KNN,
     LINEAR,
-    PROBED,
     ROWS,
     SCRATCH,
     TASKS,
@@ -109,7 +108,7 @@ def _amounts(cfg: BenchmarkConfig, results: Results) -> str:
     """Return how much of the training tiles each kind of model sees, in words."""
     sentences, seen = [], {}
     for cell in sorted(results, key=lambda cell: _labels(cell.labels)):
-        if cell.training in (FULLY, SCRATCH) and not ROWS[cell.row].statistics:
+        if cell.training != KNN and not ROWS[cell.row].statistics:
             tiles, of_task = results[cell].train_tiles, seen.setdefault(cell.task, {})
             epochs = epochs_of(tiles, cell, cfg.effort)
             of_task[cell.labels] = (f"{tiles * epochs:,} with {cell.labels} labels ({epochs} "
@@ -120,8 +119,6 @@ def _amounts(cfg: BenchmarkConfig, results: Results) -> str:
         sentences.append("Training tiles that a network sees, each once an epoch (in fold 1; all "
                          f"networks alike): {each}. It is measured on val up to {JUDGED} times, "
                          "to choose an epoch.")
-    if any(cell.training == LINEAR for cell in results):
-        sentences.append(f"A linear probe sees {PROBED} times as many.")
     if any(ROWS[cell.row].statistics and TASKS[cell.task].problem == "seg" for cell in results):
         patches = patch_models.STEPS * patch_models.BATCH
         tiles = patches / (cfg.tile_px // patch_models.SIDE)**2

@@ -15,7 +15,6 @@ MODES = {FULLY: "finetune", SCRATCH: "scratch", LINEAR: "linear", KNN: "knn"}
 REMOVED, SHIFTED = (0.25, 0.5, 0.75, 1.0), (5.0, 10.0, 15.0, 25.0)  # share; metres
 STEPS = 120        # times the root of the training tiles: the tiles that a training sees
 JUDGED = 3         # times that val is measured in a training
-PROBED = 4         # a linear probe, whose features are kept, sees so many times the tiles
 
 
 @dataclass(frozen=True)
@@ -244,6 +243,5 @@ def measured_with(cell: Cell, labels: Sequence[str]) -> Iterator[Cell]:
 def epochs_of(tiles: int, cell: Cell, effort: float) -> int:
     """Return the epochs of the training of a network on `tiles` tiles: those that it sees in all
     grow with the root of their number."""
-    share = TASKS[cell.task].effort * (PROBED if cell.training == LINEAR else 1)
-    seen = round(effort * share * STEPS * math.sqrt(tiles))
+    seen = round(effort * TASKS[cell.task].effort * STEPS * math.sqrt(tiles))
     return max(round(seen / tiles), 1)
