@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from evaluation.keys import SegmentationConfig
+from evaluation.keys import RegressionConfig, SegmentationConfig
 from studies.benchmark_plan import FULLY, SCRATCH, Cell, Row
 from studies.command import written
 from training.keys import TrainConfig
@@ -22,6 +22,8 @@ TRAININGS = (FULLY, SCRATCH)
 _PRETRAINED = keys_of(Recipe).keys() & keys_of(TrainConfig).keys()
 # an evaluation's key of the name `augment` is about its own training tiles
 _EVALUATED = (keys_of(Recipe).keys() & keys_of(SegmentationConfig).keys()) - {"augment"}
+# what the trainings for land use do not have
+_OF_TOTALS = (keys_of(Recipe).keys() & keys_of(RegressionConfig).keys()) - _EVALUATED - _PRETRAINED
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def default_variants() -> list[str]:
     """Return plus and rose; plus without, and rose with, each key in which they differ; and plus
     with each candidate."""
     rose, plus = (asdict(RECIPES[name]) for name in ("rose", "plus"))
-    differing = [name for name in rose if rose[name] != plus[name]]
+    differing = [name for name in rose if rose[name] != plus[name] and name not in _OF_TOTALS]
     names = ["plus", "rose", *(f"plus:{name}={written(rose[name])}" for name in differing),
              *(f"rose:{name}={written(plus[name])}" for name in differing),
              *(f"plus:{name}={written(value)}" for name, value in CANDIDATES.items()
@@ -104,7 +106,11 @@ def _variant(name: str) -> Variant:
     except ConfigError as error:
         raise ConfigError(f"variants=[{name}]: {error}") from error
     base = asdict(RECIPES[BASE])
-    own = {key: written(value) for key, value in values.items() if value != base[key]}
+    if totals := [key for key in given if key in _OF_TOTALS]:
+        raise ConfigError(f"variants=[{name}]: {totals[0]} is a key of evaluate_pop_fusion.py "
+                          "alone, and all variants are trained for land use; leave it out")
+    own = {key: written(value) for key, value in values.items()
+           if value != base[key] and key not in _OF_TOTALS}
     if fixed := [key for key in own if key not in _PRETRAINED | _EVALUATED]:
         raise ConfigError(f"variants=[{name}]: {fixed[0]}={own[fixed[0]]} is a key of "
                           "prepare_dataset.py, expected keys of networks and trainings alone: all "
