@@ -80,7 +80,7 @@ def check_thinned(cfg: EvaluateConfig) -> None:
         first = next(iter(given))
         raise ConfigError(
             f"{first}={str(getattr(cfg, first)).lower()}: mode={cfg.mode} {does} each training "
-            "tile once, and this is trained, or changes it in every epoch; pass "
+            "tile once, and this is learned beside it, or changes it in every epoch; pass "
             f"{' '.join(f'{key}={off}' for key, off in given.items())}{more}")
 
 

@@ -1,8 +1,8 @@
 """Simple statistics of tiles' OSM objects, and a linear model of totals by them: a baseline that
-any network for totals should beat."""
+any network for totals should beat, and what one with count_objects=true begins from."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -16,6 +16,7 @@ from datasets.stores.tile import LABEL
 from models.object_counts import ObjectCounts
 from models.tag_channels import OTHER, choose_channels
 
+REACH = 2.0    # of a column: times its range over the training tiles
 _AT_ONCE = 64  # graphs
 STRENGTHS = torch.logspace(-5, 3, 17, dtype=torch.float64)  # of the ridge, from which val chooses
 
@@ -30,7 +31,7 @@ def tags_of(graph: Data, tags: Mapping[str, Sequence[str]]) -> set[str]:
 
 
 def channels_of(tiles: LabelledTiles) -> tuple[str, ...]:
-    """Return the channels in which a network that is trained on `tiles` sees drawn objects."""
+    """Return the channels in which a model that is trained on `tiles` draws or counts objects."""
     tags, tiles_with = tiles.dataset.tags, Counter()
     for graph in tiles.graphs():
         tiles_with.update(tags_of(graph, tags))
@@ -38,41 +39,47 @@ def channels_of(tiles: LabelledTiles) -> tuple[str, ...]:
 
 
 def osm_statistics(tiles: LabelledTiles, channels: Sequence[str]) -> Tensor:
-    """Return `ObjectCounts.statistics` of all tiles, float64 [n, columns]."""
+    """Return `ObjectCounts.amounts` of all tiles, float64 [n, columns]."""
     counts = ObjectCounts(channels)
     counts.know_tags(tiles.dataset.tags)
     rows, graphs = [torch.empty(0, len(counts.mean), dtype=torch.float64)], tiles.graphs()
     while some := [*islice(graphs, _AT_ONCE)]:
-        rows.append(counts.statistics(join_graphs(some)))
+        rows.append(counts.amounts(join_graphs(some)))
     return torch.cat(rows)
 
 
+Statistics = Callable[[LabelledTiles, Sequence[str]], Tensor]
+
+
 def linear_estimates(train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles,
-                     totals: Tensor, val_totals: Tensor) -> Tensor:
+                     totals: Tensor, val_totals: Tensor,
+                     statistics: Statistics = osm_statistics) -> Tensor:
     """Return [m] estimates of the reported tiles' totals by a ridge regression on the statistics of
     the training tiles; its strength is the best on val. No estimate is negative.
 
     Args:
         totals, val_totals: [n] and [v] float64, of the training and the validation tiles.
+        statistics: `osm_statistics`, or one that keeps what it returned.
     """
     channels = channels_of(train)
-    ridge = fitted(train, val, channels, totals, val_totals)
-    return ridge(osm_statistics(reported, channels))
+    rows, val_rows, asked = (statistics(tiles, channels) for tiles in (train, val, reported))
+    return fit_ridge(rows, totals, val_rows, val_totals)(asked)
 
 
-def fitted(train: LabelledTiles, val: LabelledTiles, channels: Sequence[str], targets: Tensor,
-           val_targets: Tensor, least: float = 0.0) -> "Ridge":
-    """Return the ridge regression of targets [n] on the statistics of the training tiles; its
-    strength is the best for those of val, [v]. `least` as of `Ridge`."""
-    known, chosen_by = (osm_statistics(tiles, channels) for tiles in (train, val))
-    ridges = [Ridge(known, targets, strength, least) for strength in STRENGTHS]
-    errors = [(ridge(chosen_by) - val_targets).square().mean() for ridge in ridges]
+def fit_ridge(rows: Tensor, targets: Tensor, val_rows: Tensor, val_targets: Tensor,
+              least: float = 0.0) -> "Ridge":
+    """Return the ridge regression of targets [n] on rows [n, columns], whose strength is the best
+    for those of val, [v] and [v, columns]; `least` as of `Ridge`."""
+    ridges = [Ridge(rows, targets, strength, least) for strength in STRENGTHS]
+    errors = [(ridge(val_rows) - val_targets).square().mean() for ridge in ridges]
     return ridges[int(torch.stack(errors).argmin())]
 
 
 class Ridge:
     """Linear regression with a penalty on the weights of standardised columns, in closed form:
-    w = (X'X / n + strength I)^-1 X'y / n.
+    w = (X'X / n + strength I)^-1 X'y / n. A row counts for as much as REACH times the range of
+    `rows` at most: what no training tile was near to, such as a tag that one had a sliver of, says
+    nothing about more of it.
 
     Args:
         rows: [n, columns] float64.
@@ -83,6 +90,8 @@ class Ridge:
     def __init__(self, rows: Tensor, targets: Tensor, strength: float | Tensor,
                  least: float = 0.0):
         self.least = least
+        low, high = rows.aminmax(dim=0)
+        self.most = low + REACH * (high - low)
         self.mean, spread = rows.mean(0), rows.std(0, correction=0)
         self.spread = spread.where(spread > 0, 1)  # a constant column says nothing
         self.offset = targets.mean()
@@ -93,5 +102,6 @@ class Ridge:
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return estimates [m] for rows [m, columns], none below `least`."""
-        estimates = (rows - self.mean) / self.spread @ self.weights + self.offset
+        standard = (rows.minimum(self.most) - self.mean) / self.spread
+        estimates = standard @ self.weights + self.offset
         return estimates.clamp(min=self.least)

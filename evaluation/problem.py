@@ -29,7 +29,7 @@ from evaluation.metrics import (
     absent_classes,
     tile_counts,
 )
-from evaluation.osm_statistics import fitted, linear_estimates
+from evaluation.osm_statistics import fit_ridge, linear_estimates, osm_statistics
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
@@ -100,8 +100,8 @@ class Segmentation:
                                 "or give another list")
         self.weights = root_weights(self.shares) if self.cfg.class_weights == "root" else None
 
-    def begin(self, model: Segmenter) -> None:
-        """Give a new model what is not learned step by step: nothing."""
+    def fit_beside(self, model: Segmenter, train: LabelledTiles, val: LabelledTiles) -> None:
+        """Fit what a new model has beside its network in closed form: nothing."""
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -224,6 +224,7 @@ class Regression:
         # float64 [n], [v], [m]
         self.train, chosen, self.truth = (tiles.totals() for tiles in (train, val, reported))
         self._lists, self._chosen = (train, val, reported), chosen
+        self._amounts: dict[tuple, Tensor] = {}
         self.seen = [totals.tolist() for totals in (self.train, chosen, self.truth)]
         lowest = min(map(min, self.seen))
         if self.cfg.target_scale == "log1p" and lowest <= -1:
@@ -231,15 +232,25 @@ class Regression:
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
-    def begin(self, model: Regressor) -> None:
-        """Give a new model the linear model of its objects, if it has one, in units of training."""
+    def fit_beside(self, model: Regressor, train: LabelledTiles, val: LabelledTiles) -> None:
+        """Fit the linear model of objects of a new model, if it has one, in units of training, to
+        the tiles of its seed."""
         if getattr(model, "counts", None) is None:
             return
-        (train, val, _), scale = self._lists, self.head.scale
-        ridge = fitted(train, val, model.counts.channels, scale.scale(self.train),
-                       scale.scale(self._chosen), scale.scale(torch.zeros(())).item())
-        model.counts.set_to(mean=ridge.mean, spread=ridge.spread, weight=ridge.weights,
-                            offset=ridge.offset)
+        rows, val_rows = (self._statistics(tiles, model.counts.channels) for tiles in (train, val))
+        scale = self.head.scale
+        ridge = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),
+                          scale.scale(torch.zeros(())).item())
+        model.counts.set_to(mean=ridge.mean, spread=ridge.spread, most=ridge.most,
+                            weight=ridge.weights, offset=ridge.offset)
+
+    def _statistics(self, tiles: LabelledTiles, channels: Sequence[str]) -> Tensor:
+        """Return `osm_statistics`, read once for seeds and models that have the same."""
+        degraded = tiles.degradation
+        key = tuple(tiles.indices), degraded if degraded.is_drawn else None, tuple(channels)
+        if key not in self._amounts:
+            self._amounts[key] = osm_statistics(tiles, channels)
+        return self._amounts[key]
 
     def for_shortcomings(self, seen: list[float]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -291,7 +302,7 @@ class Regression:
         """The linear model's estimates [m]; None if the tiles have no objects."""
         if "osm" not in self._lists[0].dataset.modalities:
             return None
-        return linear_estimates(*self._lists, self.train, self._chosen)
+        return linear_estimates(*self._lists, self.train, self._chosen, self._statistics)
 
     def extras(self, metrics: RegressionMetrics, details: list[list[float]]) -> dict[str, Any]:
         """Return what else a result holds: the least and the largest estimate."""

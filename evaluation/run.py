@@ -71,7 +71,7 @@ class Run:
         self.cfg, self.fabric, self.problem = setup.cfg, setup.fabric, setup.problem
         self.folder = setup.seed_folder(seed)
         self.fabric.seed_everything(seed, verbose=False)
-        model = setup.build_model()
+        model = setup.build_model(seed)
         self.train_tiles = setup.tiles("train", seed)
         self.sampler = EpochSampler(self.train_tiles, self.cfg.batch_size, seed,
                                     self.fabric.global_rank, self.fabric.world_size,

@@ -118,8 +118,9 @@ class Setup:
                               "another list with test_file=")
         return tiles
 
-    def build_model(self) -> Downstream:
-        """Return a model as it is before training: with a checkpoint's weights, or random ones."""
+    def build_model(self, seed: int) -> Downstream:
+        """Return a seed's model as it is before training: with a checkpoint's weights, or random
+        ones."""
         if self.finetuned:
             model = self.trained.downstream()
         else:
@@ -129,7 +130,7 @@ class Setup:
                      else self.head.build(rose))
         model.know_tags(self.dataset.tags)
         if self.finetuned is None:
-            self.problem.begin(model)
+            self.problem.fit_beside(model, self.tiles("train", seed), self.tiles("val", seed))
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
             model.rose.image_encoder.patch, self.cfg.image_size)
@@ -227,7 +228,8 @@ class Setup:
         return network, build | stated_positions(**build, image_weights=cfg.image_weights)
 
     def _as_finetuned(self) -> EvaluateConfig:
-        """Return the keys with what a fine-tuned model adds to patches as its file says."""
+        """Return the keys with what a fine-tuned model adds to patches and totals as its file
+        says."""
         if self.finetuned is None:
             return self.cfg
         added = {"patch_input": STATISTICS if self.finetuned.statistics else "pixels"}
@@ -242,7 +244,7 @@ class Setup:
         models of an evaluation have the same; none of what is not drawn, or not counted."""
         asked = {"channels": draws_osm(self.cfg), "counts": counts_osm(self.cfg)}
         channels = channels_of(self.tiles("train", 0)) if any(asked.values()) else ()
-        return {name: channels for name, wanted in asked.items() if wanted}
+        return {name: channels for name in asked if asked[name]}
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch

@@ -161,19 +161,23 @@ class Regressor(Downstream):
 
     @property
     def fixed(self) -> bool:
+        """As of `Downstream`; counts are no part of the representation, and read the graph."""
         return super().fixed and self.counts is None
 
     def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Regressor":
+        """As of `Downstream`; objects are also counted by their tags."""
         if self.counts is not None:
             self.counts.know_tags(tags)
         return super().know_tags(tags)
 
     def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
+        """Return [B, 1] in units of training: `decode` of `represent`, and what `counts` say."""
         vectors = self.represent(images, graphs)
         return self.decoder(vectors, None if self.counts is None else self.counts(graphs))
 
     def decode(self, vectors: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return [B, 1] estimates in units of training, of vectors [B, D]; `size` is not used."""
+        """Return [B, 1] estimates of the network alone in units of training, of vectors [B, D];
+        `size` is not used."""
         return self.decoder(vectors)
 
     def estimates(self, outputs: Tensor) -> Tensor:

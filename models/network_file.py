@@ -122,10 +122,11 @@ class NetworkFile:
     @property
     def notes_on_rose(self) -> list[str]:
         """What a user of `rose` alone should know of a fine-tuned model's Rose."""
-        if self.head is None or not (self.head.channels or self.head.statistics):
+        if self.head is None or not (self.head.channels or self.head.statistics
+                                     or getattr(self.head, "counts", ())):
             return []
-        return [f"{self.path} is of a fine-tuned model whose image encoder also reads drawn "
-                "objects or statistics of patches; they are left out here, so expect less of it "
+        return [f"{self.path} is of a fine-tuned model that also reads drawn objects, statistics "
+                "of patches or numbers of objects; they are left out here, so expect less of it "
                 "than of a pretrained network"]
 
     def rose(self) -> Rose:

@@ -18,13 +18,16 @@ _AREA = -13  # of a node row, as in datasets/stores/tile.py
 
 
 class ObjectCounts(TagChannels):
-    """Estimates a total of tiles as offset + weight . (statistics - mean) / spread.
+    """Estimates a total of tiles as offset + weight . (min(amounts, most) - mean) / spread.
 
     It is fitted in closed form (evaluation/osm_statistics.py), and not trained: before that, it
     estimates 0.
 
     Args:
         channels: of `choose_channels`.
+
+    Attributes:
+        mean, spread, most, weight: [columns] of `amounts`; offset: a scalar.
     """
 
     def __init__(self, channels: Sequence[str]):
@@ -35,16 +38,17 @@ class ObjectCounts(TagChannels):
         columns = 2 * (len(self.channels) + len(self._layers) + 1)
         self.register_buffer("mean", torch.zeros(columns))
         self.register_buffer("spread", torch.ones(columns))
+        self.register_buffer("most", torch.full((columns,), torch.finfo(torch.float32).max))
         self.register_buffer("weight", torch.zeros(columns))
         self.register_buffer("offset", torch.zeros(()))
 
     def set_to(self, **values: Tensor) -> None:
-        """Take a fitted model: `mean`, `spread` and `weight`, [columns] each, and `offset`."""
+        """Take the buffers of a fitted model, by name."""
         for name, value in values.items():
             getattr(self, name).copy_(value)
 
     @torch.no_grad()
-    def statistics(self, graphs: Batch) -> Tensor:
+    def amounts(self, graphs: Batch) -> Tensor:
         """Return float64 [B, columns], number and covered area (a tile is 1) of the objects of each
         channel, of each layer, and of all. Raise ModelError for graphs of a city whose label codes
         are not known."""
@@ -62,5 +66,6 @@ class ObjectCounts(TagChannels):
     def forward(self, graphs: Batch) -> Tensor:
         """Return estimates [B, 1] of the tiles of `graphs`, in the units that it was fitted in."""
         with torch.autocast(graphs.x.device.type, enabled=False):
-            standard = (self.statistics(graphs).float() - self.mean) / self.spread
+            amounts = self.amounts(graphs).float().minimum(self.most)
+            standard = (amounts - self.mean) / self.spread
             return (standard @ self.weight + self.offset)[:, None]

@@ -30,8 +30,8 @@ def choose_channels(tiles_with: Mapping[str, int], most: int = MOST_CHANNELS) ->
 
 
 def channel_table(channels: Sequence[str], tags: Sequence[str]) -> list[int]:
-    """Return the channel of each tag: its own, else its layer's, else the last resort's; -1, drawn
-    nowhere, for a kind of object that no training tile had."""
+    """Return the channel of each tag: its own, else its layer's, else the last resort's; -1
+    for a kind of object that no training tile had."""
     number = {channel: index for index, channel in enumerate(channels)}
     return [number.get(tag, number.get(_other(tag), number.get(OTHER, -1))) for tag in tags]
 

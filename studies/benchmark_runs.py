@@ -12,6 +12,7 @@ from studies.benchmark_data import list_of
 from studies.benchmark_plan import (
     FULLY,
     JUDGED,
+    KNN,
     MEASURED,
     MODES,
     ROWS,
@@ -124,7 +125,8 @@ class Bench:
             if self.rows[cell.row].statistics:
                 kind, cost = "baselines", BASELINE_S
             elif cell.training not in (FULLY, SCRATCH):
-                kind, cost = "probes", self._measuring_s(self.judged + 1)
+                kind = "probes"
+                cost -= STEP_S * seen * (cell.training == KNN)
             units.append(self._unit(kind, [(cell, self.config(cell, fold, seed))], cost))
         return units
 

@@ -151,17 +151,18 @@ def alone(fabric: Fabric, folder: Path, key: str) -> Iterator[None]:
     """Hold the folder of a run of all processes during the block, as `alone_in` does; the block is
     the last in which they exchange values."""
     with ExitStack() as held:
-        held.callback(_part)
+        held.callback(_leave_group)
         with together(fabric):
             if fabric.is_global_zero:
                 held.enter_context(alone_in(folder, key))
         yield
 
 
-def _part() -> None:
-    """End the group of a run's processes: one that ends while its threads still listen to the
-    others may abort, after all its work."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+def _leave_group() -> None:
+    """End the group of a run's processes on CPUs: a process that ends while its threads listen to
+    the others may abort, after all its work. Fabric itself ends a group of GPUs."""
+    if (torch.distributed.is_available() and torch.distributed.is_initialized()
+            and torch.distributed.get_backend() == "gloo"):
         torch.distributed.destroy_process_group()
 
 

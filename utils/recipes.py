@@ -23,11 +23,11 @@ class Recipe:
         lr_decay: lr x0.1 from each milestone on, or (release) only during the milestone epochs.
         augment: crop and flip move the OSM nodes with the image, or (release) the image alone;
             `none` leaves both as they are.
-        node_mask_scope: the OSM mask ratio holds for each tile, or (release) for the whole batch.
+        node_mask_scope: the OSM mask ratio is per tile, at least one node, or (release) per batch.
         relation_codes: DE-9IM codes consistent in both directions, or (release) computed for i < j
             and mirrored.
         coordinates: node positions at sub-pixel precision, or (release) truncated to whole pixels.
-        relation_edges: give the graph attention a one-hot of the relation; off in all recipes.
+        relation_edges: graph attention gets the relation's one-hot; the release drops it silently.
         protocol: choose the best epoch on val and report test once, or (release) choose and report
             on the same val list.
         fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,

@@ -14,7 +14,7 @@ from evaluation.baselines import LINEAR
 from evaluation.osm_statistics import (
     Ridge,
     channels_of,
-    fitted,
+    fit_ridge,
     linear_estimates,
     osm_statistics,
 )
@@ -104,14 +104,16 @@ def test_a_network_that_counts_objects_begins_as_the_linear_model(root, tmp_path
                     "count_objects=true", f"save_path={tmp_path}")
     problem = Regression(cfg)
     setup = Setup(cfg, Fabric(accelerator="cpu", devices=1), problem)
-    model = setup.build_model().eval()
+    model = setup.build_model(0).eval()
     train, val, reported = (setup.tiles(part, 0) for part in ("train", "val", "test"))
     assert set(setup.head.counts) == set(channels_of(train))
     assert not setup.head.channels  # none are drawn
     images, graphs, _ = collate_labelled([reported[number] for number in range(len(reported))])
-    ridge = fitted(train, val, setup.head.counts, *(setup.head.scale.scale(tiles.totals())
-                                                    for tiles in (train, val)))
-    expected = setup.head.scale.unscale(ridge(osm_statistics(reported, setup.head.counts)))
+    rows, val_rows, asked = (osm_statistics(tiles, setup.head.counts)
+                             for tiles in (train, val, reported))
+    ridge = fit_ridge(rows, setup.head.scale.scale(train.totals()), val_rows,
+                      setup.head.scale.scale(val.totals()))
+    expected = setup.head.scale.unscale(ridge(asked))
     estimates = model(images.float(), graphs)[:, 0].double()
     assert expected.std() > 1
     torch.testing.assert_close(estimates, expected.clamp(min=0), rtol=1e-3, atol=1e-2)

@@ -116,7 +116,7 @@ def test_a_class_without_pixels_counts_nothing():
 ])
 def test_what_cannot_be_is_one_line(tiny, tmp_path, keys, message):
     with pytest.raises(RoseError, match=message) as error:
-        run_of("seg", *tiny, *keys, f"save_path={tmp_path / 'a'}").setup.build_model()
+        run_of("seg", *tiny, *keys, f"save_path={tmp_path / 'a'}").setup.build_model(0)
     assert "\n" not in str(error.value)
 
 

@@ -29,7 +29,7 @@ def test_columns_are_numbers_and_areas_by_channel_layer_and_in_all():
     graphs = graphs_of([(BOXES["upright"], 1), (BOXES["turned"], 1), (BOXES["upright"], 2),
                         (BOXES["turned"], 0)], [], [(BOXES["turned"], 3)])
     area = graphs.x[:, -13].double()
-    rows = counting().statistics(graphs)
+    rows = counting().amounts(graphs)
     # house, other buildings, park; all of no layer, all buildings; all, the road among them
     assert rows[0, :6].tolist() == [2, 1, 0, 0, 3, 4]
     torch.testing.assert_close(rows[0, 6:], torch.stack([
@@ -50,7 +50,7 @@ def test_an_estimate_is_the_networks_and_the_linear_models():
     columns = len(both.counts.mean)
     both.counts.set_to(mean=torch.ones(columns), spread=torch.full((columns,), 2.0),
                        weight=torch.arange(float(columns)), offset=torch.tensor(0.5))
-    linear = (both.counts.statistics(graphs).float() - 1) / 2 @ torch.arange(float(columns)) + 0.5
+    linear = (both.counts.amounts(graphs).float() - 1) / 2 @ torch.arange(float(columns)) + 0.5
     torch.testing.assert_close(both.outputs(images, graphs), outputs + linear[:, None])
     assert not any(name.startswith("counts") for name, _ in both.named_parameters())
 
@@ -77,14 +77,14 @@ def test_a_file_keeps_the_linear_model(tmp_path):
     inputs = random_images(1, 224, 224), graphs_of([(BOXES["turned"], 1)])
     there, here = (each.know_tags(TAGS).eval() for each in (network.downstream(), model))
     torch.testing.assert_close(there(*inputs), here(*inputs))
-    assert there.counts.state_dict().keys() == {"mean", "spread", "weight", "offset"}
+    assert there.counts.state_dict().keys() == {"mean", "spread", "most", "weight", "offset"}
     assert there.counts.weight.all()
 
 
 def test_codes_that_nobody_explained_are_refused():
     with pytest.raises(ModelError, match=r"tile 'oslo_0_0': nothing says what its label codes "
                                          r"mean, .* or draw_objects=false count_objects=false"):
-        counting().statistics(graphs_of([(BOXES["upright"], 1)], city="oslo"))
+        counting().amounts(graphs_of([(BOXES["upright"], 1)], city="oslo"))
 
 
 @pytest.mark.parametrize("modality", registry.regression_modalities())

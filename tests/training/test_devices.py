@@ -59,7 +59,7 @@ def test_a_step_with_infinite_gradients_is_left_out_and_the_scale_halved(half):
     assert fabric.strategy.precision.state_dict()["scale"] == SCALE / 2
 
 
-def test_the_processes_of_a_run_part_when_its_work_is_done(tmp_path):
+def test_processes_leave_their_group_when_a_run_is_done(tmp_path):
     for number, stop in enumerate((None, KeyboardInterrupt)):
         torch.distributed.init_process_group("gloo", f"file://{tmp_path / f'met-{number}'}",
                                              rank=0, world_size=1)
