@@ -7,7 +7,7 @@
         pretrain_epochs=1 effort=0.1                                               # minutes
 
 A variant is a recipe with keys changed. By default: plus, rose, plus without each of the keys in
-which the two differ, rose with each of them alone, and plus with each candidate of
+which the two differ in land use, rose with each of them alone, and plus with each candidate of
 studies/ablation_plan.py. Each is pretrained once, then trained for land use on some folds and
 seeds, pretrained and from scratch, and measured on the fold's val tiles as it is after the last
 epoch: nothing is chosen on them, and the fold's list of test tiles is never read. The same command

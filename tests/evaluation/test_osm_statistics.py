@@ -87,6 +87,43 @@ def test_ridge_is_the_closed_form_and_never_negative():
     assert (Ridge(rows, targets - 100, 0.1)(rows) == 0).all()
 
 
+def test_ridge_does_not_go_far_beyond_its_rows():
+    """A tag that one training tile has a sliver of, and another tile is full of."""
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.rand(100, 2, generator=draw, dtype=torch.float64)
+    targets = 10 * rows[:, 0]
+    rows[:, 1], targets[7] = 0, 30.0
+    rows[7, 1] = 1e-5
+    ridge = Ridge(rows, targets, 1e-5)
+    assert ridge(torch.tensor([[0.5, 0.6]]).double()).item() < 2 * 30
+    assert ridge(torch.tensor([[1.5, 0.0]]).double()).item() == pytest.approx(15, rel=0.05)
+    assert ridge(torch.tensor([[9.0, 0.0]]).double()).item() == pytest.approx(20, rel=0.05)
+
+
+def test_a_seed_s_model_does_not_depend_on_the_other_seeds(root, tmp_path):
+    """Each is fitted to what its own training tiles have left of their objects."""
+    models = {}
+    for seeds in ([1], [0, 1]):
+        cfg = configure("pop", f"data_root={root}", "image_size=32", "modality=osm",
+                        "mode=scratch", "image_encoder=test_vit", "accelerator=cpu",
+                        "count_objects=true", "remove_ratio=0.5", "remove_while_training=true",
+                        f"seeds={seeds}", f"save_path={tmp_path}")
+        setup = Setup(cfg, Fabric(accelerator="cpu", devices=1), Regression(cfg))
+        models |= {(len(seeds), seed): setup.build_model(seed).counts for seed in seeds}
+    assert torch.equal(models[1, 1].mean, models[2, 1].mean)
+    assert not torch.equal(models[2, 0].mean, models[2, 1].mean)
+
+
+@pytest.mark.parametrize("keys", [["osm_reads=geometry"], ["osm_reads=tags"],
+                                  ["remove_ratio=1", "remove_while_training=true"],
+                                  ["target_scale=none"]])
+def test_objects_are_counted_as_they_are_read(root, tmp_path, keys):
+    made = run("pop", f"data_root={root}", "image_size=32", "modality=osm", "mode=scratch",
+               "image_encoder=test_vit", "epochs=1", "count_objects=true", "lr_multi=1",
+               "target_scale=standard", *keys, f"save_path={tmp_path}")
+    assert np.isfinite(made["mean"]["rmse"])
+
+
 def test_totals_stand_beside_the_linear_model_and_a_worse_network_is_told(root, tmp_path, capsys):
     found = run("pop", f"data_root={root}", "image_size=32", "modality=osm", "mode=scratch",
                 "image_encoder=test_vit", f"save_path={tmp_path}", "epochs=1",

@@ -81,6 +81,26 @@ def test_a_file_keeps_the_linear_model(tmp_path):
     assert there.counts.weight.all()
 
 
+def test_a_column_counts_for_as_much_as_it_may():
+    counts = counting()
+    counts.set_to(weight=torch.ones_like(counts.weight), most=torch.full_like(counts.weight, 1.5))
+    graphs = graphs_of([(BOXES["upright"], 1)] * 5)
+    expected = counts.amounts(graphs).clamp(max=1.5).sum()
+    assert counts(graphs).item() == pytest.approx(expected.item())
+    assert counts.amounts(graphs).max() == 5
+
+
+@pytest.mark.parametrize("head", [
+    HEAD, RegressionHead("fusion", "pop", TargetScale(), channels=CHANNELS),
+    RegressionHead("fusion", "pop", TargetScale(), statistics=True),
+    RegressionHead("fusion", "pop", TargetScale())])
+def test_whoever_takes_the_rose_alone_hears_what_is_left_out(tmp_path, head):
+    save_finetuned(tmp_path / "best.safetensors", head.build(build_rose(SMALL)), head)
+    notes = NetworkFile(tmp_path / "best.safetensors").notes_on_rose
+    assert bool(notes) == bool(head.counts or head.channels or head.statistics)
+    assert all("numbers of objects; they are left out here" in note for note in notes)
+
+
 def test_codes_that_nobody_explained_are_refused():
     with pytest.raises(ModelError, match=r"tile 'oslo_0_0': nothing says what its label codes "
                                          r"mean, .* or draw_objects=false count_objects=false"):

@@ -8,11 +8,15 @@ import pandas as pd
 import pytest
 import rasterio
 import shapely
+import torch
 
 from datasets import TileDataset, collate
 from datasets.prepare.pipeline import prepare_tiles
 from inference.maps.run import _make_strips
-from models.network_file import NetworkFile
+from models import build_rose
+from models.decoders import TargetScale
+from models.heads import RegressionHead
+from models.network_file import NetworkFile, save_finetuned
 from tests.inference.maps.scenes import (
     CRS,
     noise,
@@ -110,6 +114,24 @@ def test_the_total_of_cut_tiles_is_given_apart(mapped):
     assert lines[:2] == [f"{tiles.population.sum():,.0f} people on 9 tiles",
                          f"{cut:,.0f} of them where a tile has imagery on less than half of its "
                          "ground (3 of the tiles): there the model is least certain"]
+
+
+def test_a_model_that_counts_objects_counts_those_of_the_scene(tmp_path):
+    """By their tags, whose codes are others here than where it was trained."""
+    head = RegressionHead("osm", "pop", TargetScale("standard", 0.0, 1.0),
+                          counts=("road/service", "building/yes"))
+    model = head.build(build_rose("test_vit"))
+    weight = torch.zeros_like(model.counts.weight)
+    weight[1] = 5.0
+    model.counts.set_to(weight=weight)
+    save_finetuned(tmp_path / "best.safetensors", model, head)
+    raster = write_raster(tmp_path / "city.tif", noise(224, 448))
+    osm = write_objects(tmp_path / "osm.gpkg", raster)
+    out = predict(raster, tmp_path / "best.safetensors", tmp_path / "map", osm=osm)
+    tiles, buildings = gpd.read_file(out / "tiles.gpkg"), gpd.read_file(osm)
+    there = [buildings.to_crs(tiles.crs).intersects(tile).sum() for tile in tiles.geometry]
+    assert tiles.population.tolist() == pytest.approx([5.0 * number for number in there])
+    assert min(there) > 0
 
 
 def test_a_total_is_called_what_the_dataset_counted(tmp_path):
