@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from training.sharding import shard
 from utils.errors import ConfigError, RoseError, one_line
 from utils.locks import alone_in
 
+SETTLING_S = 0.2
 NARROW = 128  # width of an image encoder below which one thread is enough
 
 
@@ -151,19 +153,19 @@ def alone(fabric: Fabric, folder: Path, key: str) -> Iterator[None]:
     """Hold the folder of a run of all processes during the block, as `alone_in` does; the block is
     the last in which they exchange values."""
     with ExitStack() as held:
-        held.callback(_leave_group)
+        held.callback(_settle)
         with together(fabric):
             if fabric.is_global_zero:
                 held.enter_context(alone_in(folder, key))
         yield
 
 
-def _leave_group() -> None:
-    """End the group of a run's processes on CPUs: a process that ends while its threads listen to
-    the others may abort, after all its work. Fabric itself ends a group of GPUs."""
-    if (torch.distributed.is_available() and torch.distributed.is_initialized()
-            and torch.distributed.get_backend() == "gloo"):
-        torch.distributed.destroy_process_group()
+def _settle() -> None:
+    """Wait a moment for gloo's threads, which let go of the tensors of the last exchange and need
+    Python's lock for it: a process that ended meanwhile would abort. To destroy the group instead
+    can wait forever, holding that lock."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        time.sleep(SETTLING_S)
 
 
 def in_step(fabric: Fabric, batches: Iterable[Any]) -> Iterator[Any]:

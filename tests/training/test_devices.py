@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 
 from models import build_rose
 from tests.models.conftest import SMALL, random_graphs, random_images
-from training.devices import Autocast, alone
+from training.devices import SETTLING_S, Autocast, alone
 from training.schedule import build_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -59,16 +59,22 @@ def test_a_step_with_infinite_gradients_is_left_out_and_the_scale_halved(half):
     assert fabric.strategy.precision.state_dict()["scale"] == SCALE / 2
 
 
-def test_processes_leave_their_group_when_a_run_is_done(tmp_path):
-    for number, stop in enumerate((None, KeyboardInterrupt)):
-        torch.distributed.init_process_group("gloo", f"file://{tmp_path / f'met-{number}'}",
-                                             rank=0, world_size=1)
+@pytest.mark.parametrize("several", [True, False])
+def test_processes_of_a_run_wait_for_their_threads_before_they_end(tmp_path, monkeypatch, several):
+    """Also if the run is stopped."""
+    waited = []
+    monkeypatch.setattr("training.devices.time.sleep", waited.append)
+    if several:
+        torch.distributed.init_process_group("gloo", f"file://{tmp_path / 'met'}", rank=0,
+                                             world_size=1)
+    try:
         with suppress(KeyboardInterrupt), alone(Fabric(accelerator="cpu", devices=1), tmp_path,
                                                 "save_dir"):
-            assert torch.distributed.is_initialized()
-            if stop:
-                raise stop
-        assert not torch.distributed.is_initialized()
+            raise KeyboardInterrupt
+    finally:
+        if several:
+            torch.distributed.destroy_process_group()
+    assert waited == [SETTLING_S] * several
 
 
 def test_compile_without_a_compiler_says_so(sample_tiles, tmp_path):
