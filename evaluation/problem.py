@@ -33,6 +33,7 @@ from evaluation.osm_statistics import fit_ridge, linear_estimates, osm_statistic
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
+from models.object_counts import ObjectCounts
 from utils.contents import Items, Number, Rule, Whole
 from utils.errors import ConfigError, TileError
 from utils.tables import format_number
@@ -99,9 +100,6 @@ class Segmentation:
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
         self.weights = root_weights(self.shares) if self.cfg.class_weights == "root" else None
-
-    def fit_beside(self, model: Segmenter, train: LabelledTiles, val: LabelledTiles) -> None:
-        """Fit what a new model has beside its network in closed form: nothing."""
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -232,17 +230,15 @@ class Regression:
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
-    def fit_beside(self, model: Regressor, train: LabelledTiles, val: LabelledTiles) -> None:
-        """Fit the linear model of objects of a new model, if it has one, in units of training, to
-        the tiles of its seed."""
-        if getattr(model, "counts", None) is None:
-            return
-        rows, val_rows = (self._statistics(tiles, model.counts.channels) for tiles in (train, val))
+    def fit_counts(self, counts: ObjectCounts, train: LabelledTiles, val: LabelledTiles) -> None:
+        """Fit the linear model of objects of a new model, in units of training, to the tiles of its
+        seed."""
+        rows, val_rows = (self._statistics(tiles, counts.channels) for tiles in (train, val))
         scale = self.head.scale
         ridge = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),
                           scale.scale(torch.zeros(())).item())
-        model.counts.set_to(mean=ridge.mean, spread=ridge.spread, most=ridge.most,
-                            weight=ridge.weights, offset=ridge.offset)
+        counts.set_to(mean=ridge.mean, spread=ridge.spread, most=ridge.most,
+                      weight=ridge.weights, offset=ridge.offset)
 
     def _statistics(self, tiles: LabelledTiles, channels: Sequence[str]) -> Tensor:
         """Return `osm_statistics`, read once for seeds and models that have the same."""

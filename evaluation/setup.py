@@ -129,8 +129,9 @@ class Setup:
             model = (nearest_model(rose, self.head, self.cfg.knn_k) if self.cfg.mode == "knn"
                      else self.head.build(rose))
         model.know_tags(self.dataset.tags)
-        if self.finetuned is None:
-            self.problem.fit_beside(model, self.tiles("train", seed), self.tiles("val", seed))
+        if self.finetuned is None and self.head.counts:
+            self.problem.fit_counts(model.counts, self.tiles("train", seed),
+                                    self.tiles("val", seed))
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
             model.rose.image_encoder.patch, self.cfg.image_size)
@@ -234,7 +235,7 @@ class Setup:
             return self.cfg
         added = {"patch_input": STATISTICS if self.finetuned.statistics else "pixels"}
         if hasattr(self.cfg, "count_objects"):
-            added["count_objects"] = bool(getattr(self.finetuned, "counts", ()))
+            added["count_objects"] = bool(self.finetuned.counts)
         if not registry.MODALITIES[self.finetuned.modality].draws_osm:
             added["draw_objects"] = bool(self.finetuned.channels)
         return replace(self.cfg, **added)

@@ -26,6 +26,7 @@ class SegmentationHead:
     """A class for every pixel; modality and decoder are names in models/registry.py."""
 
     problem: ClassVar[str] = "segmentation"
+    counts: ClassVar[tuple[str, ...]] = ()  # as of a regression: it counts no objects
     modality: str
     decoder: str
     classes: tuple[str, ...]  # their names, in the order of the labels' values

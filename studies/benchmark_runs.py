@@ -121,12 +121,11 @@ class Bench:
         for cell, fold, seed in self._runs(cells):
             tiles = self.lists[cell.labels]
             seen = tiles * epochs_of(tiles, cell, self.cfg.effort)
-            kind, cost = "training", STEP_S * seen + self._measuring_s(self.judged + 1)
+            stepping = 0.0 if cell.training == KNN else STEP_S * seen
+            kind = "training" if cell.training in (FULLY, SCRATCH) else "probes"
+            cost = stepping + self._measuring_s(self.judged + 1)
             if self.rows[cell.row].statistics:
                 kind, cost = "baselines", BASELINE_S
-            elif cell.training not in (FULLY, SCRATCH):
-                kind = "probes"
-                cost -= STEP_S * seen * (cell.training == KNN)
             units.append(self._unit(kind, [(cell, self.config(cell, fold, seed))], cost))
         return units
 
