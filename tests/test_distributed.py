@@ -200,17 +200,20 @@ def test_a_tile_that_one_process_cannot_read_ends_all(tmp_path):
     assert "Traceback" not in said
 
 
-def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(sample_tiles,
-                                                                            tmp_path):
+@pytest.mark.parametrize(("problem", "script", "added"), [
+    ("seg", "evaluate_seg_fusion.py", []),
+    # whose linear model all processes must share
+    ("pop", "evaluate_pop_fusion.py", ["target_scale=standard", "count_objects=true"])])
+def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(
+        sample_tiles, tmp_path, problem, script, added):
     root = shutil.copytree(sample_tiles, tmp_path / "tiles")
     names = TileDataset(root).names
     for file, indices in {"osm-train-all.txt": range(6), "val.txt": [6], "test.txt": [7]}.items():
         (root / file).write_text("".join(f"{names[index]}.png\n" for index in indices))
     asked = [f"data_root={root}", "mode=scratch", "image_encoder=test_vit", "lr_multi=1",
-             "freeze=image_epochs:1", "layer_decay=0.8"]
-    evaluating.run("seg", *asked, "batch_size=4", f"save_path={tmp_path / 'one'}")
-    subprocess.run([sys.executable, "evaluate_seg_fusion.py", *evaluating.SMALL, *asked,
-                    "batch_size=2", "devices=2",
+             "freeze=image_epochs:1", "layer_decay=0.8", *added]
+    evaluating.run(problem, *asked, "batch_size=4", f"save_path={tmp_path / 'one'}")
+    subprocess.run([sys.executable, script, *evaluating.SMALL, *asked, "batch_size=2", "devices=2",
                     f"save_path={tmp_path / 'two'}"], cwd=ROOT, capture_output=True, check=True,
                    env=environment())
     one, two = ([float(row["train_loss"])
