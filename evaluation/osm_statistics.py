@@ -13,7 +13,7 @@ from datasets.batching import join_graphs
 from datasets.labelled import LabelledTiles
 from datasets.stores.city import NO_CITY, city_of
 from datasets.stores.tile import LABEL
-from models.object_counts import ObjectCounts
+from models.object_counts import LinearModel, ObjectCounts
 from models.tag_channels import OTHER, choose_channels
 
 REACH = 2.0    # of a column: times its range over the training tiles
@@ -63,45 +63,34 @@ def linear_estimates(train: LabelledTiles, val: LabelledTiles, reported: Labelle
     """
     channels = channels_of(train)
     rows, val_rows, asked = (statistics(tiles, channels) for tiles in (train, val, reported))
-    return fit_ridge(rows, totals, val_rows, val_totals)(asked)
+    return fit_ridge(rows, totals, val_rows, val_totals)(asked).clamp(min=0)
 
 
 def fit_ridge(rows: Tensor, targets: Tensor, val_rows: Tensor, val_targets: Tensor,
-              least: float = 0.0) -> "Ridge":
+              least: float = 0.0) -> LinearModel:
     """Return the ridge regression of targets [n] on rows [n, columns], whose strength is the best
-    for those of val, [v] and [v, columns]; `least` as of `Ridge`."""
-    ridges = [Ridge(rows, targets, strength, least) for strength in STRENGTHS]
-    errors = [(ridge(val_rows) - val_targets).square().mean() for ridge in ridges]
+    for those of val, [v] and [v, columns], where estimates below `least` are raised to it."""
+    ridges = [ridge(rows, targets, strength) for strength in STRENGTHS]
+    errors = [(model(val_rows).clamp(min=least) - val_targets).square().mean()
+              for model in ridges]
     return ridges[int(torch.stack(errors).argmin())]
 
 
-class Ridge:
-    """Linear regression with a penalty on the weights of standardised columns, in closed form:
-    w = (X'X / n + strength I)^-1 X'y / n. A row counts for as much as REACH times the range of
-    `rows` at most: what no training tile was near to, such as a tag that one had a sliver of, says
-    nothing about more of it.
+def ridge(rows: Tensor, targets: Tensor, strength: float | Tensor) -> LinearModel:
+    """Return the linear regression with a penalty on the weights of standardised columns, in closed
+    form: w = (X'X / n + strength I)^-1 X'y / n. A row counts for as much as REACH times the range
+    of `rows` at most: what no training tile was near to, such as a tag that one had a sliver of,
+    says nothing about more of it.
 
     Args:
         rows: [n, columns] float64.
         targets: [n].
-        least: no estimate is below it.
     """
-
-    def __init__(self, rows: Tensor, targets: Tensor, strength: float | Tensor,
-                 least: float = 0.0):
-        self.least = least
-        low, high = rows.aminmax(dim=0)
-        self.most = low + REACH * (high - low)
-        self.mean, spread = rows.mean(0), rows.std(0, correction=0)
-        self.spread = spread.where(spread > 0, 1)  # a constant column says nothing
-        self.offset = targets.mean()
-        x = (rows - self.mean) / self.spread
-        penalty = strength * torch.eye(x.shape[1], dtype=x.dtype)
-        self.weights = torch.linalg.solve(x.T @ x / len(x) + penalty,
-                                          x.T @ (targets - self.offset) / len(x))
-
-    def __call__(self, rows: Tensor) -> Tensor:
-        """Return estimates [m] for rows [m, columns], none below `least`."""
-        standard = (rows.minimum(self.most) - self.mean) / self.spread
-        estimates = standard @ self.weights + self.offset
-        return estimates.clamp(min=self.least)
+    low, high = rows.aminmax(dim=0)
+    mean, spread = rows.mean(0), rows.std(0, correction=0)
+    spread = spread.where(spread > 0, 1)  # a constant column says nothing
+    offset = targets.mean()
+    x = (rows - mean) / spread
+    penalty = strength * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(x.T @ x / len(x) + penalty, x.T @ (targets - offset) / len(x))
+    return LinearModel(mean, spread, low + REACH * (high - low), weight, offset)

@@ -235,10 +235,9 @@ class Regression:
         seed."""
         rows, val_rows = (self._statistics(tiles, counts.channels) for tiles in (train, val))
         scale = self.head.scale
-        ridge = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),
+        model = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),
                           scale.scale(torch.zeros(())).item())
-        counts.set_to(mean=ridge.mean, spread=ridge.spread, most=ridge.most,
-                      weight=ridge.weights, offset=ridge.offset)
+        counts.set_to(**model._asdict())
 
     def _statistics(self, tiles: LabelledTiles, channels: Sequence[str]) -> Tensor:
         """Return `osm_statistics`, read once for seeds and models that have the same."""

@@ -7,6 +7,7 @@ dasymetric mapping estimates totals with. A network beside it learns what it lea
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,17 +18,32 @@ from models.tag_channels import TagChannels
 _AREA = -13  # of a node row, as in datasets/stores/tile.py
 
 
+class LinearModel(NamedTuple):
+    """offset + weight . (min(row, most) - mean) / spread.
+
+    Attributes:
+        mean, spread, most, weight: [columns]; offset: a scalar.
+    """
+
+    mean: Tensor
+    spread: Tensor
+    most: Tensor
+    weight: Tensor
+    offset: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return estimates [m] for rows [m, columns]."""
+        return (rows.minimum(self.most) - self.mean) / self.spread @ self.weight + self.offset
+
+
 class ObjectCounts(TagChannels):
-    """Estimates a total of tiles as offset + weight . (min(amounts, most) - mean) / spread.
+    """Estimates a total of tiles by a `LinearModel` of their `amounts`, whose fields are buffers.
 
     It is fitted in closed form (evaluation/osm_statistics.py), and not trained: before that, it
     estimates 0.
 
     Args:
         channels: of `choose_channels`.
-
-    Attributes:
-        mean, spread, most, weight: [columns] of `amounts`; offset: a scalar.
     """
 
     def __init__(self, channels: Sequence[str]):
@@ -43,7 +59,7 @@ class ObjectCounts(TagChannels):
         self.register_buffer("offset", torch.zeros(()))
 
     def set_to(self, **values: Tensor) -> None:
-        """Take the buffers of a fitted model, by name."""
+        """Take fields of a fitted `LinearModel`, by name."""
         for name, value in values.items():
             getattr(self, name).copy_(value)
 
@@ -66,6 +82,5 @@ class ObjectCounts(TagChannels):
     def forward(self, graphs: Batch) -> Tensor:
         """Return estimates [B, 1] of the tiles of `graphs`, in the units that it was fitted in."""
         with torch.autocast(graphs.x.device.type, enabled=False):
-            amounts = self.amounts(graphs).float().minimum(self.most)
-            standard = (amounts - self.mean) / self.spread
-            return (standard @ self.weight + self.offset)[:, None]
+            model = LinearModel(*(getattr(self, name) for name in LinearModel._fields))
+            return model(self.amounts(graphs).float())[:, None]

@@ -12,11 +12,11 @@ from datasets.labelled import LabelledTiles, collate_labelled
 from datasets.osm_degradation import OsmDegradation
 from evaluation.baselines import LINEAR
 from evaluation.osm_statistics import (
-    Ridge,
     channels_of,
     fit_ridge,
     linear_estimates,
     osm_statistics,
+    ridge,
 )
 from evaluation.problem import Regression
 from evaluation.setup import Setup
@@ -77,14 +77,23 @@ def test_a_linear_rule_is_learned_and_objects_that_are_missing_are_missed(root):
     assert (bare >= 0).all()
 
 
-def test_ridge_is_the_closed_form_and_never_negative():
+def test_ridge_is_the_closed_form():
     draw = torch.Generator().manual_seed(0)
     rows = torch.rand(20, 4, generator=draw, dtype=torch.float64)
     rows[:, 3] = 5  # a column that says nothing
     targets = rows[:, 0] * 7 - rows[:, 1] * 2 + 1
-    torch.testing.assert_close(Ridge(rows, targets, 0.0 + 1e-12)(rows), targets.clamp(min=0))
-    torch.testing.assert_close(Ridge(rows, targets, 1e9)(rows), targets.mean().expand(20))
-    assert (Ridge(rows, targets - 100, 0.1)(rows) == 0).all()
+    torch.testing.assert_close(ridge(rows, targets, 1e-12)(rows), targets)
+    torch.testing.assert_close(ridge(rows, targets, 1e9)(rows), targets.mean().expand(20))
+
+
+def test_val_judges_ridges_as_they_are_used():
+    """Below `least`, where a steep one is as good as a flat one."""
+    draw = torch.Generator().manual_seed(0)
+    rows = torch.rand(20, 1, generator=draw, dtype=torch.float64)
+    far, low = torch.tensor([[-1.0]]).double(), torch.zeros(1).double()
+    steep, flat = (fit_ridge(rows, 10 * rows[:, 0], far, low, least).weight.item()
+                   for least in (0.0, -100.0))
+    assert steep > 0.99 * 10 * rows.std(correction=0) > flat
 
 
 def test_ridge_does_not_go_far_beyond_its_rows():
@@ -94,10 +103,10 @@ def test_ridge_does_not_go_far_beyond_its_rows():
     targets = 10 * rows[:, 0]
     rows[:, 1], targets[7] = 0, 30.0
     rows[7, 1] = 1e-5
-    ridge = Ridge(rows, targets, 1e-5)
-    assert ridge(torch.tensor([[0.5, 0.6]]).double()).item() < 2 * 30
-    assert ridge(torch.tensor([[1.5, 0.0]]).double()).item() == pytest.approx(15, rel=0.05)
-    assert ridge(torch.tensor([[9.0, 0.0]]).double()).item() == pytest.approx(20, rel=0.05)
+    model = ridge(rows, targets, 1e-5)
+    assert model(torch.tensor([[0.5, 0.6]]).double()).item() < 2 * 30
+    assert model(torch.tensor([[1.5, 0.0]]).double()).item() == pytest.approx(15, rel=0.05)
+    assert model(torch.tensor([[9.0, 0.0]]).double()).item() == pytest.approx(20, rel=0.05)
 
 
 def test_a_seed_s_model_does_not_depend_on_the_other_seeds(root, tmp_path):
@@ -148,9 +157,10 @@ def test_a_network_that_counts_objects_begins_as_the_linear_model(root, tmp_path
     images, graphs, _ = collate_labelled([reported[number] for number in range(len(reported))])
     rows, val_rows, asked = (osm_statistics(tiles, setup.head.counts)
                              for tiles in (train, val, reported))
-    ridge = fit_ridge(rows, setup.head.scale.scale(train.totals()), val_rows,
-                      setup.head.scale.scale(val.totals()))
-    expected = setup.head.scale.unscale(ridge(asked))
+    scaled = setup.head.scale.scale
+    linear = fit_ridge(rows, scaled(train.totals()), val_rows, scaled(val.totals()),
+                       scaled(torch.zeros(())).item())
+    expected = setup.head.scale.unscale(linear(asked))
     estimates = model(images.float(), graphs)[:, 0].double()
     assert expected.std() > 1
     torch.testing.assert_close(estimates, expected.clamp(min=0), rtol=1e-3, atol=1e-2)
