@@ -163,7 +163,9 @@ class Group(NamedTuple):
 LAND_USE, VOLUME, TREES = ("land_use",), ("building_volume",), ("trees",)
 TOTALS = (*VOLUME, *TREES)
 CURVE = ("image", "image_osm_raster", "fusion", "plus")
-# part of the benchmark -> the cells that it trains. Claims have all seeds, what is beside them one
+FUSIONS = ("fusion", "plus")
+# part of the benchmark -> the cells that it trains. What the main claims compare has all seeds,
+# what is beside them one
 PARTS: dict[str, tuple[Group, ...]] = {
     "baselines": (
         Group(LAND_USE, ("patch_mlp", "statistics"), ("100", ALL), (SCRATCH,)),
@@ -171,31 +173,35 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(LAND_USE, ("patch_mlp_image", "patch_mlp_osm"), (ALL,), (SCRATCH,), 1),
         Group(TOTALS, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
-        Group(LAND_USE, (*CURVE, "fine"), ("100", ALL)),
-        Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_fine", "plus_raster"), (ALL,)),
-        Group(LAND_USE, ("osm", "osm_raster", "plus_image", "plus_raster"), ("100",), seeds=1)),
+        Group(LAND_USE, ("image", *FUSIONS), ("100", ALL)),
+        Group(LAND_USE, ("image_osm_raster", "fine", "osm", "plus_image"), (ALL,)),
+        Group(LAND_USE, ("osm_raster", "plus_fine", "plus_raster"), (ALL,), seeds=1),
+        Group(LAND_USE, ("image_osm_raster", "fine", "osm", "osm_raster", "plus_image",
+                         "plus_raster"), ("100",), seeds=1)),
     "labels": (
-        Group(LAND_USE, CURVE, ("25",)),
+        Group(LAND_USE, FUSIONS, ("25",)),
+        Group(LAND_USE, ("image", "image_osm_raster"), ("25",), seeds=1),
         Group(LAND_USE, CURVE, ("50", "200"), seeds=1),
-        Group(VOLUME, ("fusion", "plus"), ("25", "50"), seeds=1)),
+        Group(VOLUME, FUSIONS, ("25", "50"), seeds=1)),
     "scratch": (
-        Group(LAND_USE, ("image", "fusion", "plus"), ("25", "100"), (SCRATCH,)),
-        Group(LAND_USE, ("image", "fusion", "plus"), ("50", ALL), (SCRATCH,), 1),
+        Group(LAND_USE, FUSIONS, ("25", "100"), (SCRATCH,)),
+        Group(LAND_USE, FUSIONS, ("50", ALL), (SCRATCH,), 1),
+        Group(LAND_USE, ("image",), ("25", "50", "100", ALL), (SCRATCH,), 1),
         Group(LAND_USE, ("image_osm_raster",), ("100", ALL), (SCRATCH,), 1),
-        Group(VOLUME, ("image", "fusion", "plus"), ("100",), (SCRATCH,), 1),
-        Group(VOLUME, ("fusion", "plus"), ("25", "50"), (SCRATCH,), 1)),
+        Group(VOLUME, ("image", *FUSIONS), ("100",), (SCRATCH,), 1),
+        Group(VOLUME, FUSIONS, ("25", "50"), (SCRATCH,), 1)),
     "totals": (
         Group(VOLUME, (*CURVE, "osm", "plus_image"), (ALL,)),
         Group(TREES, (*CURVE, "osm"), (ALL,), seeds=1),  # objects say nothing of trees
         Group(TOTALS, (*CURVE, "osm"), ("100",), seeds=1)),
-    "probes": (Group(LAND_USE, ("image", "fusion", "plus", "plus_image"), ("100", ALL),
+    "probes": (Group(LAND_USE, ("image", *FUSIONS, "plus_image"), ("100", ALL),
                      (LINEAR, KNN), 1),),
     "removal": (Group(LAND_USE, ("image_osm_raster", "fusion", "plus"), (ALL,), seeds=1,
                       without=(0.5,)),),
     "text": (Group(LAND_USE, ("plus",), ("100", ALL), seeds=1, text="sentence"),),
 }
 # rows whose models of most labels are also measured with objects removed and shifted -> seeds
-MEASURED = {"osm": 1, "osm_raster": 1, "image_osm_raster": None, "fusion": None, "fine": 1,
+MEASURED = {"osm": 1, "osm_raster": 1, "image_osm_raster": 1, "fusion": None, "fine": 1,
             "plus": None}
 MISSING = "missing"  # the part that does so
 
