@@ -63,11 +63,11 @@ def linear_estimates(train: LabelledTiles, val: LabelledTiles, reported: Labelle
     """
     channels = channels_of(train)
     rows, val_rows, asked = (statistics(tiles, channels) for tiles in (train, val, reported))
-    return fit_ridge(rows, totals, val_rows, val_totals)(asked).clamp(min=0)
+    return fit_ridge(rows, totals, val_rows, val_totals, 0.0)(asked).clamp(min=0)
 
 
 def fit_ridge(rows: Tensor, targets: Tensor, val_rows: Tensor, val_targets: Tensor,
-              least: float = 0.0) -> LinearModel:
+              least: float) -> LinearModel:
     """Return the ridge regression of targets [n] on rows [n, columns], whose strength is the best
     for those of val, [v] and [v, columns], where estimates below `least` are raised to it."""
     ridges = [ridge(rows, targets, strength) for strength in STRENGTHS]

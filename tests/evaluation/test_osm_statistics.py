@@ -77,6 +77,12 @@ def test_a_linear_rule_is_learned_and_objects_that_are_missing_are_missed(root):
     assert (bare >= 0).all()
 
 
+def test_no_estimate_is_negative(root):
+    train = listed(root, range(6))
+    totals = train.totals()
+    assert (linear_estimates(train, train, train, totals - 1000, totals - 1000) == 0).all()
+
+
 def test_ridge_is_the_closed_form():
     draw = torch.Generator().manual_seed(0)
     rows = torch.rand(20, 4, generator=draw, dtype=torch.float64)
