@@ -67,6 +67,7 @@ def check_thinned(cfg: EvaluateConfig) -> None:
     drawn, added = draws_osm(cfg), adds_statistics(cfg)
     trained = {**({"draw_objects": "false"} if drawn else {}),
                **({"count_objects": "false"} if counts_osm(cfg) else {}),
+               **({"patch_mlp": "false"} if getattr(cfg, "patch_mlp", False) else {}),
                **({"patch_input": "pixels"} if added else {})}
     thinned = {key: off for key, off in {"drop_objects": 0, "drop_graphs": 0,
                                          "augment": "none"}.items() if getattr(cfg, key) != off}

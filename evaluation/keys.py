@@ -153,6 +153,7 @@ class SegmentationConfig(EvaluateConfig):
                                          "ones more; *_raster: objects drawn as an image",
                                choices=segmentation_modalities)
     decoder: str = in_trained("linear", "what makes classes of tokens", choices=decoder_names)
+    patch_mlp: bool = recipe_key("patch_mlp", section="what is trained")
     class_weights: str = recipe_key("class_weights", section="what is trained")
     classes: list[str] | None = in_trained(None, "other names for the dataset's classes, in the "
                                                  "order of the labels' values; null: as the "

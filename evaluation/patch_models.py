@@ -1,37 +1,30 @@
-"""Baselines for land use that know no network of images: a small MLP, or a linear model, that gives
-each patch a class by its simple statistics. A fusion that is no better reads nothing more."""
+"""Models of a patch's simple statistics: how they learn, for a network that one stands beside, and
+as baselines for land use that know no network of images."""
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from datasets import TileDataset
-from datasets.labelled import LabelledTiles
+from datasets.labelled import LabelledTiles, collate_labelled
 from datasets.targets import UNKNOWN
 from evaluation.calibration import BINS
-from evaluation.patch_statistics import (
-    LEAST_KNOWN,
-    SIDE,
-    colour_statistics,
-    object_statistics,
-    patch_classes,
-    patch_counts,
-    stacked,
-)
+from evaluation.osm_statistics import channels_of
+from evaluation.patch_labels import LEAST_KNOWN, patch_classes, patch_counts
 from evaluation.tallies import Tallies, places
+from models.patch_mlp import HIDDEN, PatchMlp
 from utils.errors import TileError
+from utils.progress import passing_bar
 
 KINDS = ("image", "osm")
-HIDDEN, DROPS = 128, (0.2, 0.3)  # of the MLP: width, and what is dropped before each layer
+SIDE = 16                        # pixels of a baseline's patch
 RATE, DECAY = 1e-3, 0.05         # of AdamW
 BATCH, STEPS, MOST_EPOCHS = 1024, 2000, 240
 JUDGED = 12                      # times that val is asked which step was best
+MOST_TILES = 2000                # of a list that a model learns from, or is judged by
 _AT_ONCE = 64                    # tiles
 
 
@@ -48,107 +41,112 @@ class PatchModel(NamedTuple):
 def fit_patches(train: LabelledTiles, val: LabelledTiles, reported: LabelledTiles,
                 classes: Sequence[str], kinds: Sequence[str], hidden: bool,
                 seed: int) -> PatchModel:
-    """Train a model of patches; val chooses the step, by mIoU.
+    """Train a model of patches, and measure it.
 
     Args:
         kinds: of the statistics, some of KINDS.
         hidden: the MLP; False: a linear model.
 
     Raises:
+        TileError: as of `train_patches`.
+    """
+    model = PatchMlp(channels_of(train) if "osm" in kinds else (), len(classes), SIDE,
+                     "image" in kinds, HIDDEN if hidden else 0)
+    model.know_tags(train.dataset.tags)
+    step, of_val = train_patches(model, train, val, classes, seed)
+    tallies, confusion = _measured(model, reported, *_patches(model, reported), classes)
+    return PatchModel(tallies, figures_of(tallies), of_val, step, confusion)
+
+
+def train_patches(model: PatchMlp, train: LabelledTiles, val: LabelledTiles,
+                  classes: Sequence[str], seed: int, without_osm: float = 0.0,
+                  weights: Tensor | None = None) -> tuple[int, dict[str, float]]:
+    """Train a model of patches by cross-entropy of each one's commonest class; val chooses the
+    step, by mIoU. Return the step, and the figures on val. Of longer lists, MOST_TILES are read.
+
+    Args:
+        seed: of its first weights, and of all that is drawn.
+        without_osm: share of the patches that lose all objects while training.
+        weights: of classes in the loss, [C]; None: all count alike.
+
+    Raises:
         TileError: no patch of the training tiles has a class, or no pixel of the val tiles.
     """
-    torch.manual_seed(seed)
-    statistics = tile_statistics(train.dataset)
-    # statistics [tiles, L, F] of a list, and its pixels of each class [tiles, L, C]
-    lists = {part: (torch.cat([statistics[kind][tiles.indices] for kind in kinds], 2),
-                    torch.stack([patch_counts(tiles.target_of(index), len(classes))
-                                 for index in range(len(tiles))]))
-             for part, tiles in (("train", train), ("val", val), ("test", reported))}
-    rows, known = lists["train"][0].flatten(0, 1), patch_classes(lists["train"][1]).flatten()
-    rows, known = rows[known != UNKNOWN].float(), known[known != UNKNOWN]
-    for part, labelled in (("training", len(rows)), ("val", lists["val"][1].sum())):
+    train, val = _some_of(train), _some_of(val)
+    (rows, counts), judged = _patches(model, train), _patches(model, val)
+    known = patch_classes(counts, model.patch)
+    rows, known = rows[known != UNKNOWN], known[known != UNKNOWN]
+    for part, labelled in (("training", len(rows)), ("val", judged[1].sum())):
         if not labelled:
             raise TileError(f"{train.root}: no patch of the {part} tiles has a class on "
                             f"{LEAST_KNOWN:.0%} of its pixels, expected some to learn from and to "
                             "choose by; give lists with more labelled tiles")
-    model = _model(rows, len(classes), hidden)
-
-    step, of_val = _train(model, rows, known, lambda: figures_of(
-        _measured(model, val, *lists["val"], classes)[0]))
-    tallies, confusion = _measured(model, reported, *lists["test"], classes)
-    return PatchModel(tallies, figures_of(tallies), of_val, step, confusion)
+    torch.manual_seed(seed)
+    model.start(rows.float())
+    return _train(model, rows, known, without_osm, weights,
+                  lambda: figures_of(_measured(model, val, *judged, classes)[0]))
 
 
-def tile_statistics(dataset: TileDataset) -> dict[str, Tensor]:
-    """Return kind -> [tiles, L, F], half precision, of all tiles; a process computes them once."""
-    return _statistics(dataset.root.resolve(), dataset.image_size)
+def _some_of(tiles: LabelledTiles) -> LabelledTiles:
+    """Return the tiles, or MOST_TILES of them at even distances."""
+    if len(tiles) <= MOST_TILES:
+        return tiles
+    indices = [tiles.indices[number * len(tiles) // MOST_TILES] for number in range(MOST_TILES)]
+    return LabelledTiles(tiles.dataset, indices, tiles.target, tiles.classes, tiles.degradation)
 
 
-@lru_cache(maxsize=1)
-def _statistics(root: Path, image_size: int) -> dict[str, Tensor]:
-    dataset = TileDataset(root, image_size=image_size)
-    side = image_size // SIDE
-    tags = max(map(len, dataset.label_names.values()), default=1)
-    return {"image": stacked(colour_statistics(dataset.read(index)[0])
-                             for index in range(len(dataset))),
-            "osm": stacked(object_statistics(dataset.graph(index), tags, side, side)
-                           for index in range(len(dataset)))}
+def _patches(model: PatchMlp, tiles: LabelledTiles) -> tuple[Tensor, Tensor]:
+    """Return the statistics [n, L, F] of the tiles' patches, in half precision, which holds shares
+    well enough, and their pixels of each class [n, L, C]."""
+    rows, counts = [], []
+    starts = range(0, len(tiles), _AT_ONCE)
+    for start in passing_bar(starts, "statistics of patches"):
+        some = range(start, min(start + _AT_ONCE, len(tiles)))
+        images, graphs, targets = collate_labelled([tiles[index] for index in some])
+        rows.append(model.statistics(images, graphs).half())
+        counts += [patch_counts(target, tiles.classes, model.patch) for target in targets]
+    return torch.cat(rows), torch.stack(counts)
 
 
-class _Standardised(nn.Module):
-    """Subtracts the mean of the training rows, and divides by their deviation."""
-
-    def __init__(self, rows: Tensor):
-        super().__init__()
-        self.mean, self.spread = rows.mean(0), rows.std(0, correction=0) + 1e-3
-
-    def forward(self, rows: Tensor) -> Tensor:
-        return (rows - self.mean) / self.spread
-
-
-def _model(rows: Tensor, classes: int, hidden: bool) -> nn.Module:
-    width = rows.shape[1]
-    if not hidden:
-        return nn.Sequential(_Standardised(rows), nn.Linear(width, classes))
-    return nn.Sequential(_Standardised(rows), nn.Dropout(DROPS[0]), nn.Linear(width, HIDDEN),
-                         nn.GELU(), nn.Dropout(DROPS[1]), nn.Linear(HIDDEN, classes))
-
-
-def _train(model: nn.Module, rows: Tensor, known: Tensor,
+def _train(model: PatchMlp, rows: Tensor, known: Tensor, without_osm: float,
+           weights: Tensor | None,
            judge: Callable[[], dict[str, float]]) -> tuple[int, dict[str, float]]:
     """Train by cross-entropy; leave the weights of the best step, and return it with its figures
     on val."""
+    model.requires_grad_(True)
     optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
     steps = min(STEPS, MOST_EPOCHS * math.ceil(len(rows) / BATCH))
     every, best = max(steps // JUDGED, 1), (-1.0, 0, {}, {})
-    order, step = iter(()), 0
-    while step < steps:
-        model.train()
-        chosen = next(order, None)
-        if chosen is None:
+    order = iter(())
+    for step in passing_bar(range(1, steps + 1), "MLP of patches", "step"):
+        if (chosen := next(order, None)) is None:
             order = iter(torch.randperm(len(rows)).split(BATCH))
-            continue
-        loss = F.cross_entropy(model(rows[chosen]), known[chosen])
+            chosen = next(order)
+        some = rows[chosen].float()
+        if without_osm:
+            some[torch.rand(len(some)) < without_osm, model.objects] = 0
+        model.train()
+        loss = F.cross_entropy(model.scores(some), known[chosen], weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        step += 1
         if step % every == 0 or step == steps:
             figures = judge()
             if figures["miou"] > best[0]:
-                weights = {name: value.clone() for name, value in model.state_dict().items()}
-                best = figures["miou"], step, figures, weights
+                state = {name: value.clone() for name, value in model.state_dict().items()}
+                best = figures["miou"], step, figures, state
     model.load_state_dict(best[3])
+    model.requires_grad_(False)
     return best[1], best[2]
 
 
 @torch.no_grad()
-def _measured(model: nn.Module, tiles: LabelledTiles, statistics: Tensor, counts: Tensor,
+def _measured(model: PatchMlp, tiles: LabelledTiles, statistics: Tensor, counts: Tensor,
               classes: Sequence[str]) -> tuple[Tallies, Tensor]:
     """Return what tiles add to the figures, and the confusion matrix: each patch's answer holds for
     all of its pixels."""
     model.eval()
-    shares = torch.cat([model(some.float()) for some in statistics.split(_AT_ONCE)]).softmax(-1)
+    shares = torch.cat([model.scores(some) for some in statistics.split(_AT_ONCE)]).softmax(-1)
     confidence, predicted = shares.max(-1)                                          # [n, L]
     known, right = counts.sum(-1), counts.gather(-1, predicted[..., None])[..., 0]  # [n, L]
     empty = counts.new_zeros(len(counts), len(classes))

@@ -30,10 +30,10 @@ from evaluation.metrics import (
     tile_counts,
 )
 from evaluation.osm_statistics import fit_ridge, linear_estimates, osm_statistics
+from evaluation.patch_models import train_patches
 from models.decoders import TargetScale
 from models.downstream import Regressor, Segmenter
 from models.heads import RegressionHead, SegmentationHead
-from models.object_counts import ObjectCounts
 from utils.contents import Items, Number, Rule, Whole
 from utils.errors import ConfigError, TileError
 from utils.tables import format_number
@@ -100,6 +100,14 @@ class Segmentation:
                                 f"{len(self.classes) - 1}; see label_map= of prepare_dataset.py, "
                                 "or give another list")
         self.weights = root_weights(self.shares) if self.cfg.class_weights == "root" else None
+
+    def fit_beside(self, model: Segmenter, train: LabelledTiles, val: LabelledTiles,
+                   seed: int) -> None:
+        """Train the MLP of patches beside a new model, if there is one, on the tiles of its
+        seed."""
+        if model.mlp is not None:
+            train_patches(model.mlp, train, val, self.classes, seed, self.cfg.drop_graphs,
+                          self.weights)
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -230,9 +238,12 @@ class Regression:
                             "-1, for log(1 + it) to exist; use target_scale=standard")
         self.head = replace(self.head, scale=TargetScale.fit(self.cfg.target_scale, self.train))
 
-    def fit_counts(self, counts: ObjectCounts, train: LabelledTiles, val: LabelledTiles) -> None:
-        """Fit the linear model of objects of a new model, in units of training, to the tiles of its
-        seed."""
+    def fit_beside(self, model: Regressor, train: LabelledTiles, val: LabelledTiles,
+                   seed: int) -> None:
+        """Fit the linear model of objects of a new model, if there is one, in units of training, to
+        the tiles of its seed."""
+        if (counts := model.counts) is None:
+            return
         rows, val_rows = (self._statistics(tiles, counts.channels) for tiles in (train, val))
         scale = self.head.scale
         model = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),

@@ -129,9 +129,8 @@ class Setup:
             model = (nearest_model(rose, self.head, self.cfg.knn_k) if self.cfg.mode == "knn"
                      else self.head.build(rose))
         model.know_tags(self.dataset.tags)
-        if self.finetuned is None and self.head.counts:
-            self.problem.fit_counts(model.counts, self.tiles("train", seed),
-                                    self.tiles("val", seed))
+        if self.finetuned is None:
+            self.problem.fit_beside(model, self.tiles("train", seed), self.tiles("val", seed), seed)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
             model.rose.image_encoder.patch, self.cfg.image_size)
@@ -236,16 +235,23 @@ class Setup:
         added = {"patch_input": STATISTICS if self.finetuned.statistics else "pixels"}
         if hasattr(self.cfg, "count_objects"):
             added["count_objects"] = bool(self.finetuned.counts)
+        if hasattr(self.cfg, "patch_mlp"):
+            added["patch_mlp"] = self.finetuned.mlp is not None
         if not registry.MODALITIES[self.finetuned.modality].draws_osm:
             added["draw_objects"] = bool(self.finetuned.channels)
         return replace(self.cfg, **added)
 
     def _channels(self) -> dict[str, tuple[str, ...]]:
-        """Return the head's channels of drawn and of counted objects, of one seed, so that all
-        models of an evaluation have the same; none of what is not drawn, or not counted."""
-        asked = {"channels": draws_osm(self.cfg), "counts": counts_osm(self.cfg)}
+        """Return the head's channels of the objects that are drawn, counted, or read by an MLP of
+        patches, of one seed, so that all models of an evaluation have the same; none of what is
+        not there."""
+        mlp, reads_osm = getattr(self.cfg, "patch_mlp", False), registry.MODALITIES[
+            self.cfg.modality].reads_osm
+        asked = {"channels": draws_osm(self.cfg), "counts": counts_osm(self.cfg),
+                 "mlp": mlp and reads_osm}
         channels = channels_of(self.tiles("train", 0)) if any(asked.values()) else ()
-        return {name: channels for name in asked if asked[name]}
+        return {name: channels for name in asked if asked[name]} | (
+            {"mlp": ()} if mlp and not reads_osm else {})
 
     def _open_tiles(self) -> TileDataset:
         """Open the tiles and check that the network can read their nodes; a network from scratch

@@ -13,6 +13,7 @@ from models.modalities import Representation
 from models.object_counts import ObjectCounts
 from models.osm_raster import OsmRaster
 from models.patch_input import PatchStatistics
+from models.patch_mlp import PatchMlp
 from models.rose import Rose
 from models.tag_channels import OTHER
 from utils.errors import ModelError
@@ -110,14 +111,54 @@ class Downstream(nn.Module):
 
 class Segmenter(Downstream):
     """Tokens -> class scores per token -> bilinear to the image's size (Rose section 4.1); or four
-    layers of tokens -> class scores on a finer grid -> bilinear to the image's size."""
+    layers of tokens -> class scores on a finer grid -> bilinear to the image's size.
+
+    With an MLP of patches beside it (models/patch_mlp.py), which is fitted before and not trained
+    with it, the network learns as without; in evaluation mode the logits are the mean of both, the
+    normalised geometric mean of both answers' probabilities (a logarithmic opinion pool: Genest and
+    Zidek, Statistical Science 1, 1986).
+
+    Args:
+        num_classes: of the MLP, as of the decoder.
+        mlp: channels of the objects that the MLP reads, if the modality reads objects; None: there
+            is no MLP.
+    """
 
     gives = "tokens"
 
     def __init__(self, rose: Rose, modality: str, representation: Representation,
-                 decoder: nn.Module, channels: Sequence[str] = (), statistics: bool = False):
+                 decoder: nn.Module, channels: Sequence[str] = (), statistics: bool = False,
+                 num_classes: int = 0, mlp: Sequence[str] | None = None):
         super().__init__(rose, modality, representation, decoder, channels, statistics)
         self.gives = getattr(decoder, "reads", "tokens")
+        if mlp is not None and bool(mlp) != self.modality.reads_osm:
+            expected = "one at least" if self.modality.reads_osm else "none"
+            raise ModelError(f"modality={modality}: its MLP of patches reads objects of {len(mlp)} "
+                             f"channels, expected {expected}")
+        self.mlp = None if mlp is None else PatchMlp(
+            mlp, num_classes, rose.image_encoder.patch, self.modality.reads_image)
+        if self.mlp is not None:
+            self.mlp.requires_grad_(False)
+
+    @property
+    def fixed(self) -> bool:
+        """As of `Downstream`; the MLP reads images and graphs, not the representation."""
+        return super().fixed and self.mlp is None
+
+    def know_tags(self, tags: Mapping[str, Sequence[str]]) -> "Segmenter":
+        """As of `Downstream`; the MLP tells objects apart, too."""
+        if self.mlp is not None:
+            self.mlp.know_tags(tags)
+        return super().know_tags(tags)
+
+    def outputs(self, images: Tensor, graphs: Batch) -> Tensor:
+        """Return logits [B, classes, H, W]: the network's, or, with an MLP and in evaluation mode,
+        the mean of both."""
+        logits = super().outputs(images, graphs)
+        if self.mlp is None or self.training:
+            return logits
+        scores = self.mlp(self.rose.denormalise(images).movedim(-1, -3), graphs)
+        return (logits + _to_size(scores, images.shape[2:])) / 2
 
     def represent(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return tokens [B, L, D], or [B, 4, L, D] for a decoder that reads layers."""
@@ -133,7 +174,7 @@ class Segmenter(Downstream):
         else:
             scores = self.decoder(features)                                      # [B, L, classes]
             maps = scores.transpose(1, 2).unflatten(2, grid)           # [B, classes, rows, columns]
-        return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
+        return _to_size(maps, size)
 
     def forward(self, images: Tensor, graphs: Batch) -> Tensor:
         """Return logits [B, classes, H, W] of images [B, 3, H, W] and a PyG Batch of graphs."""
@@ -192,7 +233,7 @@ class Regressor(Downstream):
 
 def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear",
                     num_classes: int = 9, channels: Sequence[str] = (),
-                    statistics: bool = False) -> Segmenter:
+                    statistics: bool = False, mlp: Sequence[str] | None = None) -> Segmenter:
     """Return a segmenter on `rose`, whose parameters it shares.
 
     Args:
@@ -200,6 +241,7 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
             "osm_raster" (drawn objects), or "image_osm_raster".
         decoder: one of `decoder_names`: "linear", "mask_transformer", "pyramid".
         channels, statistics: of `Downstream`; channels as of `tag_channels.choose_channels`.
+        mlp: of `Segmenter`.
 
     Raises:
         ModelError: unknown modality or decoder, or what does not suit the modality.
@@ -212,7 +254,8 @@ def build_segmenter(rose: Rose, modality: str = "fusion", decoder: str = "linear
         raise ModelError(f"decoder={decoder}: reads layers of the image encoder, which "
                          f"modality={modality} does not have; choose {' or '.join(fit)}, or "
                          "another decoder")
-    return Segmenter(rose, modality, representation, built, channels, statistics)
+    return Segmenter(rose, modality, representation, built, channels, statistics, num_classes,
+                     mlp)
 
 
 def build_regressor(rose: Rose, modality: str = "fusion",
@@ -234,6 +277,12 @@ def build_regressor(rose: Rose, modality: str = "fusion",
     return Regressor(rose, modality, representation,
                      ScalarDecoder(representation.width_of("vector", rose), scale), channels,
                      statistics, counts)
+
+
+def _to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return scores [B, classes, rows, columns] of patches as scores of pixels, [B, classes, H,
+    W]."""
+    return F.interpolate(maps, size=size, mode="bilinear", align_corners=False)
 
 
 def _check_added(modality: str, channels: Sequence[str], statistics: bool) -> None:

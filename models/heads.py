@@ -18,6 +18,7 @@ _CHANNELS = Items(Text(most=500), least=1, most=1000)
 # what is added to the embedded patches: see `models.downstream.Downstream`
 _ADDED = {"osm_channels": _CHANNELS,
           "patch_input": Text((STATISTICS,))}
+_MLP = Items(Text(most=500), most=1000)  # channels, or none where no objects are read
 _ANY_HEAD = Fields({"problem": Text(("segmentation", "regression"))})
 
 
@@ -26,18 +27,24 @@ class SegmentationHead:
     """A class for every pixel; modality and decoder are names in models/registry.py."""
 
     problem: ClassVar[str] = "segmentation"
-    counts: ClassVar[tuple[str, ...]] = ()  # as of a regression: it counts no objects
     modality: str
     decoder: str
     classes: tuple[str, ...]  # their names, in the order of the labels' values
     own_colours: tuple[str, ...] = ()  # of the classes, #rrggbb, if their labels came with colours
     channels: tuple[str, ...] = ()  # of drawn OSM objects, where they are drawn
     statistics: bool = False  # patches also say their statistics
+    # channels of the objects that an MLP of patches beside the network reads; None: there is none
+    mlp: tuple[str, ...] | None = None
 
     def build(self, rose: Rose) -> Segmenter:
         """Return an untrained segmenter on `rose`."""
         return build_segmenter(rose, self.modality, self.decoder, len(self.classes),
-                               self.channels, self.statistics)
+                               self.channels, self.statistics, self.mlp)
+
+    @property
+    def beside(self) -> bool:
+        """Whether another model stands beside the network."""
+        return self.mlp is not None
 
     @property
     def colours(self) -> list[str]:
@@ -52,7 +59,8 @@ class SegmentationHead:
     def describe(self) -> dict[str, Any]:
         """Return it as JSON, for `read_head`."""
         colours = {"class_colours": list(self.own_colours)} if self.own_colours else {}
-        return {"problem": self.problem, **self.choices, **colours, **_added(self)}
+        mlp = {} if self.mlp is None else {"patch_mlp": list(self.mlp)}
+        return {"problem": self.problem, **self.choices, **colours, **_added(self), **mlp}
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,11 @@ class RegressionHead:
         """Return an untrained regressor on `rose`."""
         return build_regressor(rose, self.modality, self.scale, self.channels,
                                self.statistics, self.counts)
+
+    @property
+    def beside(self) -> bool:
+        """As of a segmentation."""
+        return bool(self.counts)
 
     @property
     def choices(self) -> dict[str, Any]:
@@ -97,12 +110,14 @@ def read_head(stored: dict[str, Any]) -> Head:
             "modality": Text(registry.segmentation_modalities()),
             "decoder": Text(registry.decoder_names()),
             "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}, {
-            "class_colours": Items(Text(pattern="#[0-9a-f]{6}")), **_ADDED}).check(stored, at)
+            "class_colours": Items(Text(pattern="#[0-9a-f]{6}")), "patch_mlp": _MLP,
+            **_ADDED}).check(stored, at)
         classes, own = tuple(stored["classes"]), tuple(stored.get("class_colours", ()))
         if len(own) not in (0, len(classes)):
             raise ContentFault(f"{at}.class_colours has {len(own)} colours, expected "
                                f"{len(classes)}, one of each class")
         return SegmentationHead(stored["modality"], stored["decoder"], classes, own,
+                                mlp=_read_beside(stored, at, "patch_mlp", True),
                                 **_read_added(stored, at))
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
@@ -110,7 +125,8 @@ def read_head(stored: dict[str, Any]) -> Head:
     }, {"counted": Text(), "osm_counts": _CHANNELS, **_ADDED}).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
     return RegressionHead(stored["modality"], stored["target"], scale,
-                          counted=stored.get("counted", ""), counts=_read_counts(stored, at),
+                          counted=stored.get("counted", ""),
+                          counts=_read_beside(stored, at, "osm_counts") or (),
                           **_read_added(stored, at))
 
 
@@ -136,16 +152,25 @@ def _read_added(stored: dict[str, Any], at: str) -> dict[str, Any]:
     return {"channels": channels, "statistics": statistics}
 
 
-def _read_counts(stored: dict[str, Any], at: str) -> tuple[str, ...]:
-    """Return the channels of counted objects; raise ContentFault if they do not suit the
-    modality."""
-    counts = tuple(stored.get("osm_counts", ()))
+def _read_beside(stored: dict[str, Any], at: str, name: str,
+                 needs: bool = False) -> tuple[str, ...] | None:
+    """Return the channels of objects that a model beside the network reads, None if there is no
+    such model; raise ContentFault if they do not suit the modality.
+
+    Args:
+        needs: whether it reads objects wherever the modality does.
+    """
+    if name not in stored:
+        return None
+    channels = tuple(stored[name])
     reads_osm = registry.MODALITIES[stored["modality"]].reads_osm
-    if (counts and not reads_osm) or len({*counts}) != len(counts):
-        raise ContentFault(f"{at}.osm_counts has {len(counts)} names, expected "
-                           f"{'none, or different names' if reads_osm else 'none'}, for modality="
-                           f"{stored['modality']}")
-    return counts
+    if len({*channels}) != len(channels) or (
+            bool(channels) != reads_osm if needs else channels and not reads_osm):
+        expected = ("none" if not reads_osm else
+                    "different names, one or more" if needs else "none, or different names")
+        raise ContentFault(f"{at}.{name} has {len(channels)} names, expected {expected}, for "
+                           f"modality={stored['modality']}")
+    return channels
 
 
 def differences(head: Head, asked: Head) -> list[str]:

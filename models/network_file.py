@@ -123,11 +123,11 @@ class NetworkFile:
     def notes_on_rose(self) -> list[str]:
         """What a user of `rose` alone should know of a fine-tuned model's Rose."""
         if self.head is None or not (self.head.channels or self.head.statistics
-                                     or self.head.counts):
+                                     or self.head.beside):
             return []
         return [f"{self.path} is of a fine-tuned model that also reads drawn objects, statistics "
-                "of patches or numbers of objects; they are left out here, so expect less of it "
-                "than of a pretrained network"]
+                "of patches, or numbers of objects, or has an MLP of patches beside it; they are "
+                "left out here, so expect less of it than of a pretrained network"]
 
     def rose(self) -> Rose:
         """Return the Rose, also a fine-tuned model's; raise CheckpointError if it does not fit."""

@@ -99,4 +99,4 @@ class TagChannels(nn.Module):
                              "the model tells objects apart by their tags, such as "
                              f"{self.channels[0]}; choose tiles whose city has label_names (in "
                              "Python, call know_tags(dataset.tags)), another modality, or "
-                             "draw_objects=false count_objects=false")
+                             "draw_objects=false count_objects=false patch_mlp=false")

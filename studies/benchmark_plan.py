@@ -82,6 +82,8 @@ ROWS = {
     "fusion": Row("Rose's global fusion", "fusion"),
     "fine": Row("Rose's fine fusion", "fine"),
     "plus": Row("the fusion of recipe=plus", "fusion", "plus"),
+    "plus_alone": Row("the network of recipe=plus, without the MLP of patches beside it", "fusion",
+                      "plus", evaluation=("patch_mlp=false",), pretrained="plus"),
     "plus_fine": Row("the fine fusion of recipe=plus", "fine", "plus"),
     "plus_raster": Row("the image beside drawn OSM objects, trained as recipe=plus",
                        "image_osm_raster", "plus"),
@@ -173,7 +175,7 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(LAND_USE, ("patch_mlp_image", "patch_mlp_osm"), (ALL,), (SCRATCH,), 1),
         Group(TOTALS, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
-        Group(LAND_USE, ("image", *FUSIONS), ("100", ALL)),
+        Group(LAND_USE, ("image", *FUSIONS, "plus_alone"), ("100", ALL)),
         Group(LAND_USE, ("image_osm_raster", "fine", "osm", "plus_image"), (ALL,)),
         Group(LAND_USE, ("osm_raster", "plus_fine", "plus_raster"), (ALL,), seeds=1),
         Group(LAND_USE, ("image_osm_raster", "fine", "osm", "osm_raster", "plus_image",

@@ -47,7 +47,7 @@ SET_HERE = {
     **dict.fromkeys(("experiment", "pictures", "devices"), "")}
 # a probe is of what was pretrained: nothing beside it, each tile once, the loss of all rows
 _PROBED = {"drop_objects": 0.0, "drop_graphs": 0.0, "draw_objects": False, "count_objects": False,
-           "patch_input": "pixels", "class_weights": "none"}
+           "patch_mlp": False, "patch_input": "pixels", "class_weights": "none"}
 # seconds of a core, of test_vit, as measured: for the forecast alone
 STEP_S, MEASURE_S, PRETRAIN_S, REST_S = 0.022, 0.006, 0.033, 2.0
 BASELINE_S = 10.0

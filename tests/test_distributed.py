@@ -201,8 +201,8 @@ def test_a_tile_that_one_process_cannot_read_ends_all(tmp_path):
 
 
 @pytest.mark.parametrize(("problem", "script", "added"), [
-    ("seg", "evaluate_seg_fusion.py", []),
-    # whose linear model all processes must share
+    # whose MLP, or linear model, all processes must share
+    ("seg", "evaluate_seg_fusion.py", ["patch_mlp=true"]),
     ("pop", "evaluate_pop_fusion.py", ["target_scale=standard", "count_objects=true"])])
 def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(
         sample_tiles, tmp_path, problem, script, added):
@@ -216,8 +216,8 @@ def test_a_step_of_an_evaluation_does_not_depend_on_how_its_tiles_are_dealt(
     subprocess.run([sys.executable, script, *evaluating.SMALL, *asked, "batch_size=2", "devices=2",
                     f"save_path={tmp_path / 'two'}"], cwd=ROOT, capture_output=True, check=True,
                    env=environment())
-    one, two = ([float(row["train_loss"])
+    one, two = ([float(row[loss]) for loss in ("train_loss", "val_loss")
                  for row in evaluating.rows(tmp_path / folder / "seed_0" / "metrics.csv")]
                 for folder in ("one", "two"))
-    assert len(one) == 2
+    assert len(one) == 4
     assert one == pytest.approx(two, rel=1e-5)

@@ -28,16 +28,13 @@ class Recipe:
             and mirrored.
         coordinates: node positions at sub-pixel precision, or (release) truncated to whole pixels.
         relation_edges: graph attention gets the relation's one-hot; the release drops it silently.
-        protocol: choose the best epoch on val and report test once, or (release) choose and report
-            on the same val list.
-        fine_input: patch tokens of the fine fusion pass the token projection once, as pretrained,
-            or (release) twice.
+        protocol: choose the epoch on val and report test once, or (release) do both on val.
+        fine_input: patch tokens of the fine fusion pass their projection once, or (release) twice.
         placement: all patches of a tile receive the same of OSM, or (plus) each patch also what
             the objects that cover it say.
         feed_forward: what the image block ends with: one linear map, or (plus) the two of a
             transformer, which can combine what image and objects say.
-        image_skip: the fusion's output is the block's alone, or (plus) its sum with the image
-            tokens.
+        image_skip: the fusion's output is the block's, or (plus) its sum with the image tokens.
         image_target: what masked patches are reconstructed to: pixels; patch_norm (plus): pixels
             normalised in each patch; latent: tokens of a momentum encoder.
         osm_loss: one squared error over all features of a node, or (plus) one loss for each group
@@ -54,6 +51,7 @@ class Recipe:
             what the graph says of them.
         count_objects: a downstream total is the network's alone, or (plus) what it adds to a linear
             model of how many OSM objects of each kind there are, and of their area.
+        patch_mlp: scores are the network's, or (plus) pooled with an MLP's of colours and objects.
         class_weights: pixels of all classes count alike in the loss of a segmentation, or (plus,
             root) by the inverse square root of their class's share.
     """
@@ -80,6 +78,7 @@ class Recipe:
     patch_input: str = key("pixels", choices=("pixels", "statistics"))
     draw_objects: bool = key(False)
     count_objects: bool = key(False)
+    patch_mlp: bool = key(False)
     class_weights: str = key("none", choices=("none", "root"))
 
 
@@ -93,7 +92,8 @@ RECIPES = {
     "plus": Recipe(
         placement="coverage", feed_forward="residual", image_skip=True,
         image_target="patch_norm", osm_loss="groups", drop_objects=0.15, drop_graphs=0.1,
-        patch_input="statistics", draw_objects=True, count_objects=True, class_weights="root",
+        patch_input="statistics", draw_objects=True, count_objects=True, patch_mlp=True,
+        class_weights="root",
     ),
 }
 

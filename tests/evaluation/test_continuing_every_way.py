@@ -20,7 +20,7 @@ WAYS = [*(("seg", modality, f"decoder={decoder}") for modality in ("image", "fus
           for decoder in ("linear", "mask_transformer")),
         ("seg", "fusion", "decoder=pyramid"),
         *(("pop", modality, "target_scale=standard") for modality in ("image", "osm", "fusion"))]
-ADDED = "draw_objects=true patch_input=statistics class_weights=root"
+ADDED = "draw_objects=true patch_input=statistics patch_mlp=true class_weights=root"
 COUNTED = "target_scale=standard count_objects=true"
 
 

@@ -106,7 +106,8 @@ def test_both_scripts_have_the_same_shared_keys():
     """Their values, rules and meanings, but for the rates."""
     seg, pop = (keys_of(SCRIPTS[problem][0].schema) for problem in ("seg", "pop"))
     own = {"modality", "decoder", "classes", "class_weights", "target", "target_scale",
-           "batch_size", "lr", "lr_multi", "linear_lr", "count_objects", "drop_objects"}
+           "batch_size", "lr", "lr_multi", "linear_lr", "count_objects", "drop_objects",
+           "patch_mlp"}
     assert {name: seg["drop_objects"].metadata[name] for name in ("least", "most")} == {
         name: pop["drop_objects"].metadata[name] for name in ("least", "most")}
     assert seg.keys() ^ pop.keys() <= own

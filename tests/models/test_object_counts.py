@@ -98,7 +98,8 @@ def test_whoever_takes_the_rose_alone_hears_what_is_left_out(tmp_path, head):
     save_finetuned(tmp_path / "best.safetensors", head.build(build_rose(SMALL)), head)
     notes = NetworkFile(tmp_path / "best.safetensors").notes_on_rose
     assert bool(notes) == bool(head.counts or head.channels or head.statistics)
-    assert all("numbers of objects; they are left out here" in note for note in notes)
+    assert all("numbers of objects, or has an MLP of patches beside it; they are left out here"
+               in note for note in notes)
 
 
 def test_codes_that_nobody_explained_are_refused():

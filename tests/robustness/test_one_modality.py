@@ -69,22 +69,25 @@ def test_an_evaluation_of_what_is_not_there_names_the_modality_that_is(
         assert stored(tmp_path / remedy)["remarks"] is not None
 
 
-@pytest.mark.parametrize("counting", [[], ["count_objects=true"]])
-def test_a_model_of_both_is_measured_on_tiles_without_objects(place, tmp_path, counting):
+@pytest.mark.parametrize(("problem", "beside"), [
+    ("pop", None), ("pop", "count_objects"), ("seg", "patch_mlp")])
+def test_a_model_of_both_is_measured_on_tiles_without_objects(place, tmp_path, problem, beside):
     full = write_compact(tmp_path / "full", [
         random_tile(f"lima_{n}_0", 4, 3, side=32, targets=True) for n in range(5)])
     write_lists(full, LISTS)
     keys = ["modality=fusion", "image_size=32", "epochs=1", "mode=scratch",
             "image_encoder=test_vit"]
-    run("pop", f"data_root={full}", f"save_path={tmp_path / 'fusion'}", *keys, *counting)
+    run(problem, f"data_root={full}", f"save_path={tmp_path / 'fusion'}", *keys,
+        *([f"{beside}=true"] if beside else []))
     best = tmp_path / "fusion/seed_0/best.safetensors"
-    run("pop", f"data_root={place / 'image'}", f"checkpoint={best}", "modality=fusion", "epochs=0",
-        "image_size=32", f"save_path={tmp_path / 'measured'}")
+    run(problem, f"data_root={place / 'image'}", f"checkpoint={best}", "modality=fusion",
+        "epochs=0", "image_size=32", f"save_path={tmp_path / 'measured'}")
     [remark] = [line for line in stored(tmp_path / "measured")["remarks"] if "osm=null" in line]
     assert "sees every one as a tile without objects; expect less of it" in remark
-    assert stored(tmp_path / "measured")["config"]["count_objects"] is bool(counting)
+    if beside:
+        assert stored(tmp_path / "measured")["config"][beside] is True
     with pytest.raises(TileError, match="osm: its tiles, made with raster=null, have no imagery"):
-        run("pop", f"data_root={place / 'osm'}", f"checkpoint={best}", "modality=fusion",
+        run(problem, f"data_root={place / 'osm'}", f"checkpoint={best}", "modality=fusion",
             "epochs=0", "image_size=32", f"save_path={tmp_path / 'never'}")
 
 
