@@ -45,13 +45,14 @@ class Shares:
         cells: int64 [n, 2], of `places`.
         moments: float64 [n, 2], sums over a tile's objects of the share inside the box, and of
             the box's share of the tile.
-        model: as of Tallies; not known.
+        model, seed: as of Tallies; not known.
     """
 
     names: tuple[str, ...]
     cells: np.ndarray
     moments: np.ndarray
     model: str = ""
+    seed: int | None = None
 
     def figures(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """Return {"lift": [...]} of sums of moments [..., 2]: times what chance would give."""
