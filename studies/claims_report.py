@@ -86,7 +86,7 @@ def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
 
 def with_section(page: Path, section: str) -> str:
     """Return the text of a page whose marked section is `section`; without marks it is put below
-    the page's title. Raise ReportError if the page cannot be read, or has one mark alone."""
+    the page's title. Raise ReportError if the page cannot be read, or its marks are not a pair."""
     try:
         if page.stat().st_size > _MOST_PAGE:
             raise ValueError(f"it is larger than {_MOST_PAGE} bytes")
@@ -102,8 +102,11 @@ def with_section(page: Path, section: str) -> str:
                           "page")
     if BEGIN in text:
         before, _, rest = text.partition(BEGIN)
-        _, _, after = rest.partition(f"{END}\n")
-        return before + marked + after
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ReportError(f"page={page}: the mark {END} stands above {BEGIN}, expected it "
+                              "below; mend the page")
+        return before + marked + after.removeprefix("\n")
     title, newline, rest = text.partition("\n")
     return f"{title}{newline}\n{marked}{rest}"
 

@@ -362,6 +362,15 @@ def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
     assert with_section(page, "new\n") == f"# Title\n\n{BEGIN}\nnew\n{END}\n\nText\n"
 
 
+@pytest.mark.parametrize(("behind", "kept"), [
+    ("\nText\n", "Text\n"), (" \nText\n", " \nText\n"), (" and more\nText", " and more\nText"),
+    ("\n\nText\n", "\nText\n"), ("", "")])
+def test_what_stands_behind_the_section_is_kept(tmp_path, behind, kept):
+    page = tmp_path / "page.md"
+    page.write_text(f"# Title\n{BEGIN}\nold\n{END}{behind}")
+    assert with_section(page, "new\n") == f"# Title\n{BEGIN}\nnew\n{END}\n{kept}"
+
+
 @pytest.mark.parametrize(("spoil", "message"), [
     (lambda at: (at / "b" / "results.json").unlink(), "results.json: cannot be read"),
     (lambda at: (at / "b" / "results.json").write_text("{}"), "benchmark is missing"),
@@ -371,6 +380,8 @@ def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
      "attention.csv: cannot be read as a table of objects"),
     (lambda at: (at / "a" / "results.json").write_text("{}"), "network is missing"),
     (lambda at: (at / "page.md").write_text(f"# T\n{BEGIN}\n"), "expected one of each or none"),
+    (lambda at: (at / "page.md").write_text(f"# T\n{END}\nText\n{BEGIN}\n"),
+     f"page.md: the mark {END} stands above {BEGIN}, expected it below"),
     (lambda at: (at / "page.md").unlink(), "page.md: cannot be read as Markdown"),
 ])
 def test_bad_inputs_end_with_one_line_and_write_nothing(tmp_path, capsys, spoil, message):
