@@ -349,6 +349,16 @@ def test_a_failing_claim_names_the_cells_that_explain_it(tmp_path):
         assert ("no measured reason: " in total) is not found
 
 
+def test_results_of_another_command_are_not_written_over(folder, capsys):
+    before = (folder / "results.json").read_bytes()
+    with pytest.raises(SystemExit) as end:
+        run(f"runs=[{folder}]", f"out={folder}")
+    assert end.value.code == 2
+    assert (f"out={folder}: its results.json is of another command, expected a folder of its own "
+            "for the claims; give another out=") in capsys.readouterr().err
+    assert (folder / "results.json").read_bytes() == before
+
+
 def test_a_benchmark_without_a_claim_says_what_is_missing(tmp_path, capsys):
     benchmark(tmp_path / "b", {Cell(LAND_USE, "image"): 1})
     with pytest.raises(SystemExit):
