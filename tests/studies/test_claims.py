@@ -187,6 +187,17 @@ def test_a_claim_about_other_tiles_has_no_difference(tmp_path):
     assert shown(judged[0].record) == "no interval: -"
 
 
+@pytest.mark.parametrize("copy", ["fold-1_seed-0_old", "fold-1_seed-0 (copy)", "fold-01_seed-0",
+                                  "fold-1_seed-00", "fold-_seed-"])
+def test_copies_of_runs_are_left_out(tmp_path, copy):
+    benchmark(tmp_path, {Cell(LAND_USE, "image"): 1})
+    runs = tmp_path / "runs" / LAND_USE / "image_pretrained_all"
+    shutil.copytree(runs / "fold-1_seed-0", runs / copy)
+    result, = read_cells(tmp_path).values()
+    assert [(run["fold"], run["seed"]) for run in result.runs] == [
+        ("1", 0), ("1", 1), ("2", 0), ("2", 1)]
+
+
 def test_words_about_intervals_are_of_the_seeds_of_all_cells(tmp_path):
     benchmark(tmp_path, {Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "fusion"): 2})
     for seed_1 in (tmp_path / "runs" / LAND_USE / "image_pretrained_all").glob("*_seed-1"):
