@@ -2,6 +2,7 @@
 
 import csv
 import html
+import json
 import math
 import shutil
 import sys
@@ -32,9 +33,10 @@ from studies.verdicts import (
     read_benchmark,
     verdict_of,
     verdicts,
+    verdicts_on_attention,
 )
 from tests.evaluation.tallying import estimated, names_of, segmented
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, ConfigError
 from utils.outputs import write_csv, write_json
 from utils.recipes import RECIPES
 
@@ -280,11 +282,28 @@ def test_command_leaves_the_table_and_rewrites_the_marked_section_alone(folder, 
 
 
 def test_several_networks_of_one_recipe_are_one_column(tmp_path):
-    from studies.verdicts import verdicts_on_attention
-
     both = [str(attention(tmp_path / str(lift), lift)) for lift in (1.0, 3.0)]
     first = verdicts_on_attention(attention_runs(both))[0]
     assert (first.runs, first.a_value) == (2, pytest.approx(2.0, rel=0.01))
+
+
+@pytest.mark.parametrize(("again", "message"), [
+    ("a", "a,.*/a]: .*/a is there twice, expected different folders; leave one out"),
+    ("b/../a", "is there twice"),
+    ("b", "a and .*/b are of one network of recipe=rose in lima, whose checkpoint has the SHA-256 "
+     "00000000..., expected one of another seed; leave one out"),
+])
+def test_a_network_counts_once_as_a_seed(tmp_path, again, message):
+    """Of other cities, and unstated by an earlier version, it may be there again."""
+    for name, city, sha256 in (("a", "lima", "0" * 64), ("b", "lima", "0" * 64),
+                               ("c", "oslo", "0" * 64), ("d", "lima", None), ("e", "lima", None)):
+        record = attention(tmp_path / name, 1.0, city=city) / "results.json"
+        write_json(record, json.loads(record.read_text()) | (
+            {"checkpoint_sha256": sha256} if sha256 else {}))
+    folders = [str(tmp_path / name) for name in ("a", "c", "d", "e")]
+    assert len(attention_runs(folders)) == 4
+    with pytest.raises(ConfigError, match=message):
+        attention_runs([*folders, str(tmp_path / again)])
 
 
 @pytest.mark.parametrize(("network", "recipe"), [
