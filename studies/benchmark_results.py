@@ -15,6 +15,7 @@ from evaluation.results import read_seed, spread_of
 from evaluation.run import RESULTS
 from evaluation.tallies import Tallies
 from reports.figures import drawn_in_words
+from studies.benchmark_agreement import check_alike
 from studies.benchmark_plan import FULLY, ROWS, SCRATCH, TASKS, Cell
 from studies.differences import Difference, compared, mean_figures
 from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
@@ -128,9 +129,12 @@ def read_result(cell: Cell, out: Path, folders: Sequence[Path],
 
 
 def read_cells(out: Path) -> Results:
-    """Return the finished cells below `out`/runs as they were left, in any folds and seeds; raise
-    CheckpointError if there is no such folder."""
-    results, root = {}, out / "runs"
+    """Return the finished cells below `out`/runs as they were left, in any folds and seeds.
+
+    Raises:
+        CheckpointError: there is no such folder, or its runs are not alike (`check_alike`).
+    """
+    folders, root = {}, out / "runs"
     if not root.is_dir():
         raise CheckpointError(f"{root}: there is no such folder, expected the runs of a benchmark; "
                               "name the out= of one, such as runs/benchmark")
@@ -139,8 +143,9 @@ def read_cells(out: Path) -> Results:
             runs = [run for run in sorted(folder.iterdir())
                     if _RUN.fullmatch(run.name) and (run / RESULTS).is_file()]
             if runs and (cell := named(task.name, folder.name)):
-                results[cell] = read_result(cell, out, runs, {})
-    return results
+                folders[cell] = runs
+    check_alike(out, folders)
+    return {cell: read_result(cell, out, runs, {}) for cell, runs in folders.items()}
 
 
 def named(task: str, name: str) -> Cell | None:

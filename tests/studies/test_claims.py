@@ -102,8 +102,9 @@ def _write(folder: Path, seed: int, tallies: Tallies, bare: bool) -> None:
         "tallies_sha256": write_tallies(own / TALLIES, tallies)})
     figures = {name: float(value) for name, value in
                tallies.figures(tallies.moments.sum(0)).items()}
-    write_json(folder / "results.json", {"per_seed": {str(seed): figures}, "baselines": {},
-                                         "tiles": {}})
+    write_json(folder / "results.json", {
+        "per_seed": {str(seed): figures}, "baselines": {}, "tiles": {}, "reported": "test",
+        "config": {}, "network": {}, "checkpoint": None})
 
 
 def _run(task: str, names: list[str], skill: float, seed: int) -> Tallies:
@@ -319,8 +320,7 @@ def test_a_network_counts_once_as_a_seed(tmp_path, again, message):
     for name, city, sha256 in (("a", "lima", "0" * 64), ("b", "lima", "0" * 64),
                                ("c", "oslo", "0" * 64), ("d", "lima", None), ("e", "lima", None)):
         record = attention(tmp_path / name, 1.0, city=city) / "results.json"
-        write_json(record, json.loads(record.read_text()) | (
-            {"checkpoint_sha256": sha256} if sha256 else {}))
+        _changed(record, **({"checkpoint_sha256": sha256} if sha256 else {}))
     folders = [str(tmp_path / name) for name in ("a", "c", "d", "e")]
     assert len(attention_runs(folders)) == 4
     with pytest.raises(ConfigError, match=message):
@@ -423,6 +423,10 @@ def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
     assert with_section(page, "new\n") == f"# Title\n\n{BEGIN}\nnew\n{END}\n\nText\n"
 
 
+def _changed(path: Path, **changes) -> None:
+    write_json(path, json.loads(path.read_text()) | changes)
+
+
 @pytest.mark.parametrize(("behind", "kept"), [
     ("\nText\n", "Text\n"), (" \nText\n", " \nText\n"), (" and more\nText", " and more\nText"),
     ("\n\nText\n", "\nText\n"), ("", "")])
@@ -436,7 +440,11 @@ def test_what_stands_behind_the_section_is_kept(tmp_path, behind, kept):
     (lambda at: (at / "b" / "results.json").unlink(), "results.json: cannot be read"),
     (lambda at: (at / "b" / "results.json").write_text("{}"), "benchmark is missing"),
     (lambda at: next(at.glob("b/runs/*/*/*/results.json")).write_text("{}"),
-     "per_seed is missing, expected it; remove the folder"),
+     "reported is missing, expected it; remove the folder"),
+    (lambda at: _changed(next(at.glob("b/runs/*/*/*/results.json")), reported="val"),
+     "results.json: has figures of val tiles, expected those of test tiles"),
+    (lambda at: _changed(next(at.glob("b/runs/*/*/*/results.json")), config={"batch_size": 99}),
+     "batch_size=99"),
     (lambda at: (at / "a" / "attention.csv").write_text("tile\nlima_0_0\n"),
      "attention.csv: cannot be read as a table of objects"),
     (lambda at: (at / "a" / "results.json").write_text("{}"), "network is missing"),
