@@ -7,12 +7,13 @@ the figures over all draws are the ends of the interval. The same tiles are alwa
 that two models are compared draw by draw.
 
 A seed is another training, which moves a figure as other tiles do. So where a model has two seeds
-or more, each draw also draws its seeds with replacement, for each model and fold on their own
-(hierarchical bootstrap: Davison and Hinkley 1997, section 3.8; why a comparison must: Bouthillier
-et al., Accounting for Variance in Machine Learning Benchmarks, MLSys 2021). A model that is
-measured again, as on tiles with objects removed, is no other training: its seeds are drawn as they
-are for the model as it was. With one seed only tiles are drawn, and the interval says nothing of
-other trainings.
+or more, each draw also draws its seeds with replacement, for each model on its own (hierarchical
+bootstrap: Davison and Hinkley 1997, section 3.8; why a comparison must: Bouthillier et al.,
+Accounting for Variance in Machine Learning Benchmarks, MLSys 2021). A seed is drawn once for all
+folds: the trainings of its folds may start from one pretraining, so they are not independent, and
+where they are, drawing them together is right as well. A model that is measured again, as on tiles
+with objects removed, is no other training: its seeds are drawn as they are for the model as it was.
+With one seed only tiles are drawn, and the interval says nothing of other trainings.
 """
 
 from collections import Counter
@@ -95,9 +96,9 @@ def sampled_figures(runs: Sequence[Tallies]) -> dict[str, np.ndarray]:
     """Return each figure [DRAWS] of a model, the `mean_over` the runs that have it in a draw.
 
     Runs on the same tiles, as of several seeds, share the draws of tiles, and are themselves drawn
-    with replacement; runs of other tiles, as of several folds, have independent draws. Figures
-    that a bootstrap cannot judge (BIASED) are left out. The result is empty if a run has a single
-    block.
+    with replacement. Runs of other tiles, as of several folds, have independent draws of tiles, and
+    share those of their seeds. Figures that a bootstrap cannot judge (BIASED) are left out. The
+    result is empty if a run has a single block.
     """
     samples = [_sampled(run) for run in runs]
     if not samples or not all(samples):
@@ -161,25 +162,47 @@ def _sampled(run: Tallies) -> dict[str, np.ndarray]:
 
 
 def _drawn_runs(runs: Sequence[Tallies]) -> np.ndarray:
-    """Return how often each run counts in each draw, float64 [DRAWS, runs]: 1 if it is alone on
-    its tiles, else as often as it is drawn among those on the same tiles.
+    """Return how often each run counts in each draw, float64 [DRAWS, runs]: as often as its seed is
+    drawn among those of its model, 1 if there is one alone.
 
     The draws follow from the runs' models, or where these are not known from the tiles and what
     was measured there. So two models have independent ones, and the same model always the same,
     whatever the order of its runs, and whatever was done to the tiles it is measured on.
     """
     drawn = np.ones((DRAWS, len(runs)))
-    alike: dict[frozenset[str], list[int]] = {}
-    for index, run in enumerate(runs):
-        alike.setdefault(frozenset(run.names), []).append(index)
-    for own in alike.values():
-        if len(own) > 1:
-            known = {index: (runs[index].model, _digest(runs[index])) for index in own}
-            own.sort(key=known.get)
+    known = [(run.model, _digest(run)) for run in runs]
+    for trainings in _trainings(runs):
+        if len(trainings) > 1:
+            ordered = sorted(sorted((*known[index], index) for index in own) for own in trainings)
             rng = np.random.default_rng(_seed_of([
-                model or digest for model, digest in map(known.get, own)]))
-            drawn[:, own] = _with_replacement(rng, len(own), DRAWS)
+                model or digest for own in ordered for model, digest, _ in own]))
+            counts = _with_replacement(rng, len(ordered), DRAWS)                   # [DRAWS, seeds]
+            for column, own in enumerate(ordered):
+                drawn[:, [index for *_, index in own]] = counts[:, [column]]
     return drawn
+
+
+def _trainings(runs: Sequence[Tallies]) -> list[list[list[int]]]:
+    """Return groups of trainings, among which draws choose, each the indices of its runs.
+
+    A training is a seed with its runs on all sets of tiles that have the same seeds. Where runs
+    do not know their seeds, or two have the same one, it is a single run, and a set of tiles is a
+    group.
+    """
+    of_tiles: dict[frozenset[str], list[int]] = {}
+    for index, run in enumerate(runs):
+        of_tiles.setdefault(frozenset(run.names), []).append(index)
+    groups: list[list[list[int]]] = []
+    of_seeds: dict[frozenset[int], dict[int, list[int]]] = {}
+    for own in of_tiles.values():
+        seeds = {runs[index].seed: index for index in own}
+        if None in seeds or len(seeds) < len(own):
+            groups.append([[index] for index in own])
+            continue
+        shared = of_seeds.setdefault(frozenset(seeds), {})
+        for seed, index in seeds.items():
+            shared.setdefault(seed, []).append(index)
+    return [*groups, *([*shared.values()] for shared in of_seeds.values())]
 
 
 def _digest(run: Tallies) -> str:

@@ -25,7 +25,7 @@ from utils.tables import mean_std
 from utils.versions import versions
 
 _NETWORK = ("torchvision", "timm", "torch_geometric", "lightning-fabric", "torchmetrics")
-_TALLIED = Fields({}, {"tallies_sha256": Text(pattern="[0-9a-f]{64}"),
+_TALLIED = Fields({}, {"seed": Whole(least=0), "tallies_sha256": Text(pattern="[0-9a-f]{64}"),
                        "weights": Text(most=4096), "weights_checksum": Text(most=100)})
 
 
@@ -96,7 +96,7 @@ def read_seed(folder: Path) -> Tallies | None:
     model = record.get("weights_checksum")
     if model is None:  # an earlier version did not record it
         model = _checksum_of(folder, record.get("weights", ""))
-    return replace(tallies, model=model)
+    return replace(tallies, model=model, seed=record.get("seed"))
 
 
 def summarise(setup: Setup, results: dict[int, dict[str, Any]]) -> dict[str, Any]:

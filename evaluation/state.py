@@ -93,6 +93,6 @@ def _unstated(identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def _brief(value: Any) -> str:
-    """Return a value as the command line has it, a SHA-256 digest by its first letters."""
+    """Return a value as it is written on a command line, a SHA-256 digest by its first letters."""
     text = written(value)
     return f"{text[:8]}..." if re.fullmatch("[0-9a-f]{64}", text) else text

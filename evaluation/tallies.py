@@ -47,6 +47,7 @@ class Tallies:
         classes: of a segmentation; none of a regression.
         protocol: by which a segmentation is judged.
         model: the checksum of the weights that were measured; "" if it is not known.
+        seed: of the training; None if it is not known.
     """
 
     names: tuple[str, ...]
@@ -55,6 +56,7 @@ class Tallies:
     classes: tuple[str, ...] = ()
     protocol: Protocol = "honest"
     model: str = ""
+    seed: int | None = None
 
     @property
     def problem(self) -> str:

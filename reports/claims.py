@@ -16,21 +16,25 @@ from utils.contents import Either, Fields, Flag, Items, Null, Number, Table, Tex
 from utils.tables import NOTHING, format_number, label_of
 
 CLAIMED = "claims"
-HOLDS, LESS, FAILS, CHANCE = "holds", "real, but less", "fails", "may be chance"
+HOLDS, LESS, LOSS, FAILS, CHANCE = ("holds", "real, but less", "a real loss", "fails",
+                                    "may be chance")
 NOT_MEASURED = "Not measured, and so not counted"
 TIMES_CHANCE = "times chance"  # a figure that is shown whole: 1 and its difference from chance
 RULE = (f"A claim *{HOLDS}* if its difference is as large as it says (above 0 if it says nothing) "
         "and the interval excludes 0; one that allows a loss holds if the whole interval is above "
-        f"that loss. It is *{LESS}* if the whole interval is above 0 and the difference smaller "
-        f"than it says. It *{FAILS}* if the interval excludes what it says and is not wholly above "
-        f"0. Else it *{CHANCE}*.")
+        "that loss, and one of being at least equal if the difference is 0 or more and the "
+        f"interval is not wholly below 0. It is *{LESS}* if the whole interval is above 0 and the "
+        f"difference smaller than it says. It is *{LOSS}* if the whole interval is below 0 and has "
+        f"the loss that it allows in it. It *{FAILS}* if the interval excludes what it says and is "
+        f"not wholly above 0. Else it *{CHANCE}*.")
 _NUMBER = Either([Number(), Null()])
 _CLAIM = Fields({
     **dict.fromkeys(("city", "recipe", "title", "case", "task", "figure", "a", "b", "verdict"),
                     Text()),
     **dict.fromkeys(("a_value", "b_value", "difference"), _NUMBER), "at_least": Number(),
     "aim": Flag(), "runs": Whole(least=0),
-    "interval": Either([Items([_NUMBER, _NUMBER]), Null()])}, {"seeds": Items(Whole(least=1))})
+    "interval": Either([Items([_NUMBER, _NUMBER]), Null()])},
+    {"seeds": Items(Whole(least=1)), "equal": Flag()})
 _CLAIMS = Fields({CLAIMED: Items(_CLAIM), "measured": Items(Table(Text())), "runs": Items(Text()),
                   "attention": Items(Text())}, {"reasons": Items(Text()),
                                                    "unmeasured": Items(Text())})
@@ -71,7 +75,8 @@ def shown(claim: Mapping[str, Any]) -> str:
 
 
 def asked(claim: Mapping[str, Any]) -> str:
-    """Return how large the difference should be, in writing; "" if above 0, or above chance."""
+    """Return how large the difference should be, in writing; "" if above 0, or above chance, or
+    0 or more, which the title says."""
     least = claim["at_least"]
     if claim["figure"] == TIMES_CHANCE:
         return f"{1 + least:g} times or more" if least else ""
@@ -121,7 +126,8 @@ def _table(claims: Sequence[Mapping[str, Any]]) -> Markup:
         claim["title"], ", ".join(filter(None, (claim["task"], claim["case"]))), claim["recipe"],
         claim["city"], claim["verdict"], f"{claim['a']} less {claim['b']}",
         f"{format_number(number(claim['a_value']))} - {format_number(number(claim['b_value']))}",
-        label_of(claim["figure"]), _figures(claim)[0], asked(claim) or "more", _figures(claim)[1],
+        label_of(claim["figure"]), _figures(claim)[0],
+        asked(claim) or ("no less" if claim.get("equal") else "more"), _figures(claim)[1],
         " or ".join(map(str, claim.get("seeds", ()))) or None,
         drawn_interval(claim, reach[claim["figure"]] or 1.0)] for claim in claims]
     content = table(["claim", "of", "recipe", "city", "it", "models", "their figures", "figure",

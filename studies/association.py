@@ -25,14 +25,15 @@ from utils.contents import (
     Text,
     read_json,
 )
-from utils.errors import CheckpointError
+from utils.errors import CheckpointError, ConfigError
 
 ATTENTION, CHANGE = "attention.csv", "change.csv"
 _NUMBER = Either([Number(), Null()])
 _ADDS = Fields({"norm_ratio": _NUMBER, "varies": _NUMBER}, {"weights": Items([Number(), Number()])})
 _STUDY = Fields({"network": Table(Anything()), "cities": Items(Text(), least=1),
                  "fusions": Table(Fields({"lift": _NUMBER}))},
-                {"lift": _NUMBER, "adds": Table(_ADDS)})
+                {"lift": _NUMBER, "adds": Table(_ADDS),
+                 "checkpoint_sha256": Text(pattern="[0-9a-f]{64}")})
 _REMEDY = "make it again with `python -m studies.attention`"
 
 
@@ -45,13 +46,14 @@ class Shares:
         cells: int64 [n, 2], of `places`.
         moments: float64 [n, 2], sums over a tile's objects of the share inside the box, and of
             the box's share of the tile.
-        model: as of Tallies; not known.
+        model, seed: as of Tallies; not known.
     """
 
     names: tuple[str, ...]
     cells: np.ndarray
     moments: np.ndarray
     model: str = ""
+    seed: int | None = None
 
     def figures(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """Return {"lift": [...]} of sums of moments [..., 2]: times what chance would give."""
@@ -70,8 +72,29 @@ class Association:
 
 
 def attention_runs(folders: Sequence[str]) -> list[Association]:
-    """Return the attention studies in folders; raise CheckpointError if one cannot be read."""
-    return [_read(Path(folder)) for folder in folders]
+    """Return the attention studies in folders.
+
+    Raises:
+        CheckpointError: one cannot be read.
+        ConfigError: two are of the same network and city, which would count as two seeds.
+    """
+    associations = [_read(Path(folder)) for folder in folders]
+    places: set[Path] = set()
+    networks: dict[tuple[str, str, str], Path] = {}
+    for each in associations:
+        place, sha256 = each.folder.resolve(), each.record.get("checkpoint_sha256")
+        key = each.city, each.recipe, sha256
+        if place in places:
+            raise ConfigError(f"attention_runs=[{','.join(folders)}]: {each.folder} is there "
+                              "twice, expected different folders; leave one out")
+        if sha256 and key in networks:
+            raise ConfigError(f"attention_runs=[{','.join(folders)}]: {networks[key]} and "
+                              f"{each.folder} are of one network of recipe={each.recipe} in "
+                              f"{each.city}, whose checkpoint has the SHA-256 {sha256[:8]}..., "
+                              "expected one of another seed; leave one out")
+        places.add(place)
+        networks[key] = each.folder
+    return associations
 
 
 def _read(folder: Path) -> Association:

@@ -8,6 +8,7 @@ from typing import Any
 
 from evaluation import patch_models
 from reports import REPORT, write_report
+from studies.benchmark_data import City
 from studies.benchmark_plan import (
     ALL,
     FULLY,
@@ -37,14 +38,14 @@ from utils.outputs import write_csv, write_json
 from utils.tables import NOTHING, label_of, markdown_table
 from utils.versions import versions
 
-TRAININGS = {FULLY: "pretrained, fine-tuned", SCRATCH: "from scratch", LINEAR: "linear probe",
-             KNN: "nearest neighbours"}
+TRAINING_WORDS = {FULLY: "pretrained, fine-tuned", SCRATCH: "from scratch", LINEAR: "linear probe",
+                  KNN: "nearest neighbours"}
 NO_MODEL = "no model: {}"
 SPREAD = "standard deviation over folds and seeds"
 Tables = list[dict[str, Any]]  # "title", "note", "header", "rows"
 
 
-def write_outputs(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results,
+def write_outputs(cfg: BenchmarkConfig, rest: Sequence[str], city: City, results: Results,
                   notes: Sequence[str], times: Mapping[str, float], workers: int) -> None:
     """Write all outputs, each whole or absent, and print the tables.
 
@@ -78,9 +79,9 @@ def write_outputs(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results:
           f"results.json, figures/; tables in {page}")
 
 
-def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: Any, results: Results,
+def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: City, results: Results,
           notes: Sequence[str]) -> list[str]:
-    """Return the paragraphs on top: what was done to whom."""
+    """Return the paragraphs on top: the command, its tiles, and how much each model sees."""
     most = max(results.values(), key=lambda result: result.tiles)
     tasks = [f"{TASKS[name].title.lower()} ({_unit(name)})" for name in city.tasks
              if any(cell.task == name for cell in results)]
@@ -160,7 +161,7 @@ def _score_tables(results: Results) -> Tables:
         counts = sorted({cell.labels for cell in cells}, key=_labels)
         rows = []
         for kind in dict.fromkeys(replace(cell, labels=ALL) for cell in sorted(
-                cells, key=lambda cell: [*TRAININGS].index(cell.training))):
+                cells, key=lambda cell: [*TRAINING_WORDS].index(cell.training))):
             rows.append([ROWS[kind.row].meaning, kind.row, _training(kind), *(
                 _shown(results.get(replace(kind, labels=count))) for count in counts)])
         rows += _without_model(results, cells, counts)
@@ -180,12 +181,13 @@ def _labels(text: str) -> float:
 def _training(cell: Cell) -> str:
     if ROWS[cell.row].statistics:
         return "no network"
-    words = TRAININGS[cell.training]
+    words = TRAINING_WORDS[cell.training]
     words += f", {cell.trained_with_removal:.0%} of OSM removed" * bool(cell.trained_with_removal)
     return words + f", text={cell.text}" * (cell.text != "hash")
 
 
-def _without_model(results: Results, cells: Sequence[Cell], counts: Sequence[str]) -> list[list]:
+def _without_model(results: Results, cells: Sequence[Cell],
+                   counts: Sequence[str]) -> list[list[str]]:
     """Return rows of predictions that read nothing, of any cell with such labels."""
     of_count = {count: next((results[cell].baselines for cell in cells if cell.labels == count), {})
                 for count in counts}

@@ -15,12 +15,14 @@ from evaluation.results import read_seed, spread_of
 from evaluation.run import RESULTS
 from evaluation.tallies import Tallies
 from reports.figures import drawn_in_words
+from studies.benchmark_agreement import check_alike
 from studies.benchmark_plan import FULLY, ROWS, SCRATCH, TASKS, Cell
 from studies.differences import Difference, compared, mean_figures
 from utils.contents import Either, Fields, Null, Number, Table, Whole, read_json
 from utils.errors import CheckpointError
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")
+_RUN = re.compile(r"fold-([1-9]\d*)_seed-(0|[1-9]\d*)")  # the name of a run's folder
 _FIGURES = Table(Either([Number(), Null()]))
 _SUMMARY = Fields({"per_seed": Table(_FIGURES), "baselines": Table(_FIGURES),
                    "tiles": Table(Whole(least=0))})
@@ -105,7 +107,7 @@ def read_result(cell: Cell, out: Path, folders: Sequence[Path],
     """
     runs, tallies, trained, baselines = [], [], [], {}
     for folder in folders:
-        fold, seed = (part.partition("-")[2] for part in folder.name.split("_"))
+        fold, seed = _RUN.fullmatch(folder.name).groups()
         remedy = f"remove the folder {folder}, and the same command makes it again"
         summary = read_json(folder / RESULTS, _SUMMARY, remedy, CheckpointError)
         figures = summary["per_seed"].get(seed)
@@ -127,19 +129,23 @@ def read_result(cell: Cell, out: Path, folders: Sequence[Path],
 
 
 def read_cells(out: Path) -> Results:
-    """Return the finished cells below `out`/runs as they were left, in any folds and seeds; raise
-    CheckpointError if there is no such folder."""
-    results, root = {}, out / "runs"
+    """Return the finished cells below `out`/runs as they were left, in any folds and seeds.
+
+    Raises:
+        CheckpointError: there is no such folder, or its runs are not alike (`check_alike`).
+    """
+    folders, root = {}, out / "runs"
     if not root.is_dir():
         raise CheckpointError(f"{root}: there is no such folder, expected the runs of a benchmark; "
                               "name the out= of one, such as runs/benchmark")
     for task in sorted(path for path in root.iterdir() if path.name in TASKS):
         for folder in sorted(path for path in task.iterdir() if path.is_dir()):
-            runs = [run for run in sorted(folder.glob("fold-*_seed-*"))
-                    if (run / RESULTS).is_file()]
+            runs = [run for run in sorted(folder.iterdir())
+                    if _RUN.fullmatch(run.name) and (run / RESULTS).is_file()]
             if runs and (cell := named(task.name, folder.name)):
-                results[cell] = read_result(cell, out, runs, {})
-    return results
+                folders[cell] = runs
+    check_alike(out, folders)
+    return {cell: read_result(cell, out, runs, {}) for cell, runs in folders.items()}
 
 
 def named(task: str, name: str) -> Cell | None:

@@ -24,10 +24,11 @@ def main(cfg: ClaimsConfig) -> None:
     # these import torch, for which --help and a mistyped key need not wait
     from studies.association import attention_runs
     from studies.claim_list import claims
-    from studies.claims_report import in_words, write
+    from studies.claims_report import check_out, in_words, write
     from studies.verdicts import read_benchmarks, unmeasured, verdicts, verdicts_on_attention
 
     with alone_in(Path(cfg.out), "out"):
+        check_out(Path(cfg.out))
         benchmarks = read_benchmarks(cfg.runs)
         judged = [verdict for benchmark in benchmarks
                   for verdict in verdicts(benchmark, claims())]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from reports import REPORT, write_report
-from reports.claims import CLAIMED, NOT_MEASURED, RULE, held, shown
+from reports.claims import CLAIMED, NOT_MEASURED, RULE, held, is_claims, shown
+from reports.evaluation import RESULTS
 from studies.association import Association
 from studies.claim_list import RECIPES
 from studies.keys import ClaimsConfig
 from studies.reasons import HEADER, measured, outdated, reasons, titled
 from studies.verdicts import Verdict
-from utils.errors import ReportError, one_line
+from utils.errors import ConfigError, ReportError, one_line
 from utils.files import replacing
 from utils.outputs import write_csv, write_json
 from utils.tables import NOTHING, markdown_table
@@ -21,6 +22,13 @@ from utils.tables import NOTHING, markdown_table
 BEGIN, END = "<!-- claims: written by python -m studies.claims -->", "<!-- end of claims -->"
 TITLE = "What is claimed, and what holds"
 _MOST_PAGE = 4 << 20  # bytes of a Markdown file
+
+
+def check_out(out: Path) -> None:
+    """Raise ConfigError if the folder of the outputs has the results of another command."""
+    if (out / RESULTS).is_file() and not is_claims(out):
+        raise ConfigError(f"out={out}: its {RESULTS} is of another command, expected a folder of "
+                          "its own for the claims; give another out=, such as runs/claims")
 
 
 def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict], associations: Sequence[Association],
@@ -34,7 +42,7 @@ def write(cfg: ClaimsConfig, verdicts: Sequence[Verdict], associations: Sequence
     folder = Path(cfg.out)
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "claims.csv", [_flat(verdict) for verdict in verdicts])
-    write_json(folder / "results.json", {
+    write_json(folder / RESULTS, {
         CLAIMED: [verdict.record for verdict in verdicts],
         "measured": [dict(zip(HEADER, row, strict=True)) for row in measured(associations)],
         "reasons": reasons(verdicts, associations), "unmeasured": list(lacking),
@@ -86,7 +94,7 @@ def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
 
 def with_section(page: Path, section: str) -> str:
     """Return the text of a page whose marked section is `section`; without marks it is put below
-    the page's title. Raise ReportError if the page cannot be read, or has one mark alone."""
+    the page's title. Raise ReportError if the page cannot be read, or its marks are not a pair."""
     try:
         if page.stat().st_size > _MOST_PAGE:
             raise ValueError(f"it is larger than {_MOST_PAGE} bytes")
@@ -102,8 +110,11 @@ def with_section(page: Path, section: str) -> str:
                           "page")
     if BEGIN in text:
         before, _, rest = text.partition(BEGIN)
-        _, _, after = rest.partition(f"{END}\n")
-        return before + marked + after
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ReportError(f"page={page}: the mark {END} stands above {BEGIN}, expected it "
+                              "below; mend the page")
+        return before + marked + after.removeprefix("\n")
     title, newline, rest = text.partition("\n")
     return f"{title}{newline}\n{marked}{rest}"
 

@@ -129,8 +129,8 @@ def check_labels(labels: Sequence[str]) -> None:
 
 
 def given_keys(cfg: Any) -> list[str]:
-    """Return the keys of a study that results depend on, without those at their default, as the
-    command line has them."""
+    """Return the keys of a study that results depend on and that are not at their default, as
+    `key=value`."""
     defaults = {item.name: item.default_factory() if item.default is MISSING else item.default
                 for item in fields(cfg) if (item.default, item.default_factory) != (MISSING,) * 2}
     return [f"{name}={written(value)}" for name, value in result_values(cfg).items()

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from reports.attention_study import PARTS
-from reports.claims import FAILS, asked
+from reports.claims import FAILS, LOSS, asked
 from studies.association import Association
 from studies.verdicts import Verdict
 from utils.tables import NOTHING, label_of
@@ -45,7 +45,7 @@ def reasons(verdicts: Sequence[Verdict], associations: Sequence[Association]) ->
     it, and one for those that have none."""
     records, lines = _grouped(associations), {}
     for verdict in verdicts:
-        if verdict.verdict == FAILS:
+        if verdict.verdict in (FAILS, LOSS):
             who = verdict.recipe, verdict.city
             reason = _reason(verdict, records.get(who, ()))
             lines.setdefault((who, reason), []).append(": ".join(titled(verdict)))

@@ -13,7 +13,7 @@ from typing import Any
 from evaluation.intervals import intervals, sampled_figures, seeds_of
 from evaluation.run import RESULTS
 from reports.attention_study import PARTS
-from reports.claims import CHANCE, FAILS, HOLDS, LESS, TIMES_CHANCE
+from reports.claims import CHANCE, FAILS, HOLDS, LESS, LOSS, TIMES_CHANCE
 from reports.differences import decimals, in_brackets, signed
 from studies.association import Association, Shares
 from studies.benchmark_plan import TASKS, Cell
@@ -51,22 +51,28 @@ class Verdict:
     verdict: str
     hears: str                             # of the claim
     because: str = ""                      # of one that fails, its reason of cells as measured
+    equal: bool = False                    # of the claim
 
     @property
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def verdict_of(difference: float, interval: tuple[float, float] | None, at_least: float) -> str:
-    """Return the verdict on a difference that should be `at_least` so large."""
+def verdict_of(difference: float, interval: tuple[float, float] | None, at_least: float,
+               equal: bool = False) -> str:
+    """Return the verdict on a difference that should be `at_least` so large, and above 0 unless it
+    may be `equal`."""
     if math.isnan(difference) or interval is None:
         return UNKNOWN
     low, high = interval
-    if low > min(at_least, 0) and difference >= at_least:
+    sure = high >= 0 if equal else low > min(at_least, 0)
+    if sure and difference >= at_least:
         return HOLDS
     if low > 0 and difference < at_least:
         return LESS
-    return FAILS if high < at_least else CHANCE
+    if high < at_least:
+        return FAILS
+    return LOSS if high < 0 else CHANCE
 
 
 @dataclass(frozen=True)
@@ -149,12 +155,12 @@ def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
                           else (value(a) - value(b), None))
     seeds = {count for cell in (a, b) for count in Counter(
         run["fold"] for run in results[cell].runs).values()}
-    verdict = verdict_of(less, interval, claim.at_least)
+    verdict = verdict_of(less, interval, claim.at_least, claim.equal)
     return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
                    TASKS[a.task].title, figure, a.row, value(a), b.row, value(b), claim.at_least,
                    less, interval, len(results[a].runs), sorted(seeds), verdict, claim.hears,
                    _because(results, claim.reason, recipe)
-                   if verdict == FAILS and claim.reason else "")
+                   if verdict in (FAILS, LOSS) and claim.reason else "", claim.equal)
 
 
 def _because(results: Results, reason: Reason, recipe: str) -> str:

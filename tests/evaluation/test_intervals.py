@@ -145,7 +145,7 @@ def test_seeds_share_draws_and_folds_do_not():
 
 def test_seeds_are_drawn_where_there_are_several():
     """Trainings whose errors are 4 and 6 on every tile: other tiles change nothing, others of them
-    do, and for each model and fold on their own."""
+    do, for each model on its own, and where no seed is known for each fold on its own."""
     names = names_of(12, 12)
     runs = [estimated(names, error) for error in (4.0, 6.0)]
     assert intervals(sampled_figures(runs[:1]))["mae"] == (4, 4)
@@ -160,12 +160,36 @@ def test_seeds_are_drawn_where_there_are_several():
     assert bootstrap_of([*runs, fold[0]])["seeds"] == [1, 2]
 
 
-def test_trainings_that_are_measured_twice_are_drawn_once():
+@pytest.mark.parametrize(("seeds", "deviation"), [
+    ([(0, 1), (0, 1)], math.sqrt(0.5)),  # as that of one fold: the folds are not independent
+    ([(0, 1), (1, 0)], 0.0),             # a fold's loss is the other's gain
+    ([(0, 1), (2, 3)], 0.5),             # other seeds
+    ([(0, 1), (None, None)], 0.5), ([(0, 0), (0, 0)], 0.5)])
+def test_a_seed_is_drawn_once_for_all_folds(seeds, deviation):
+    """Trainings whose errors are 4 and 6 in two folds, as where the pretraining of a seed decides
+    and serves both."""
+    runs = [dataclasses.replace(estimated(names_of(12, 12, city), error), seed=seed)
+            for city, own in zip(("lima", "oslo"), seeds, strict=True)
+            for error, seed in zip((4.0, 6.0), own, strict=True)]
+    samples = sampled_figures(runs)["mae"]
+    assert samples.std() == pytest.approx(deviation, abs=0.03)
+    assert samples.mean() == pytest.approx(5, abs=0.05)
+    assert samples == pytest.approx(sampled_figures(runs[::-1])["mae"])
+    more = [dataclasses.replace(runs[0], seed=1), *runs[2:]]  # a fold with one seed alone
+    assert np.unique(sampled_figures(more)["mae"]).tolist() == [4, 4.5, 5]
+    one = [dataclasses.replace(run, seed=None) for run in runs[:2]]
+    assert sampled_figures(one)["mae"].tolist() == sampled_figures(runs[:2])["mae"].tolist()
+
+
+@pytest.mark.parametrize("cities", [("lima",), ("lima", "oslo")])
+def test_trainings_that_are_measured_twice_are_drawn_once(cities):
     """Three trainings that are far apart, and each worse by as much where objects are removed: the
     same seeds are drawn for both, in whatever order, and the difference is sure."""
-    names, errors = names_of(12, 12), {"ca": 4.0, "ab": 5.0, "bc": 6.5}
-    whole, removed = ([dataclasses.replace(estimated(names, error + more), model=model)
-                       for model, error in errors.items()] for more in (0.0, 0.25))
+    errors = {"ca": 4.0, "ab": 5.0, "bc": 6.5}
+    whole, removed = ([dataclasses.replace(estimated(names_of(12, 12, city), error + more),
+                                           model=f"{model} {city}", seed=seed)
+                       for city in cities for seed, (model, error) in enumerate(errors.items())]
+                      for more in (0.0, 0.25))
     drop = sampled_figures(removed[::-1])["mae"] - sampled_figures(whole)["mae"]
     assert drop == pytest.approx(0.25)
     other = [dataclasses.replace(run, model=f"other {run.model}") for run in removed]
@@ -303,6 +327,7 @@ def test_results_from_before_there_were_intervals_are_read(evaluated, tmp_path, 
 
 def test_a_seeds_tiles_say_which_weights_were_measured(evaluated, tmp_path):
     cfg, folder = evaluated
+    assert [read_seed(folder / f"seed_{seed}").seed for seed in (0, 1)] == [0, 1]
     runs = [read_seed(folder / f"seed_{seed}").model for seed in (0, 1)]
     assert runs[0] != runs[1]
     best = folder / "seed_0" / "best.safetensors"
