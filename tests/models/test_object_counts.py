@@ -103,7 +103,8 @@ def test_whoever_takes_the_rose_alone_hears_what_is_left_out(tmp_path, head):
 
 def test_codes_that_nobody_explained_are_refused():
     with pytest.raises(ModelError, match=r"tile 'oslo_0_0': nothing says what its label codes "
-                                         r"mean, .* or draw_objects=false count_objects=false"):
+                                         r"mean, .* or draw_objects=false count_objects=false "
+                                         r"patch_mlp=false$"):
         counting().amounts(graphs_of([(BOXES["upright"], 1)], city="oslo"))
 
 
