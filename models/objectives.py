@@ -14,6 +14,7 @@ from torch_geometric.data import Batch
 
 from models.fusion import NodePadding
 from models.linear import Linear
+from utils.errors import ModelError
 
 GEOMETRY = 12      # last columns of a node: area, perimeter, four corners, centroid
 CONTRAST_WIDTH = 64
@@ -96,6 +97,17 @@ def latent_target(tokens: Tensor) -> Tensor:
     al., CVPR 2023; data2vec, Baevski et al., ICML 2022)."""
     tokens = _precise(tokens.detach())
     return F.layer_norm(tokens, tokens.shape[-1:])
+
+
+def check_latent(latent: Tensor | None, image_target: str, shape: tuple[int, int, int]) -> None:
+    """Raise ModelError for targets that a network does not learn, or not of the `shape` B, L, D of
+    its tokens."""
+    if latent is not None and image_target != "latent":
+        raise ModelError(f"latent: image_target={image_target} learns no tokens; leave latent out, "
+                         "or build the network with image_target=latent")
+    if latent is not None and latent.shape != shape:
+        raise ModelError(f"latent: shape {list(latent.shape)}; expected {list(shape)}, a token of "
+                         "each patch")
 
 
 def grouped_error(estimate: Tensor, target: Tensor) -> Tensor:
