@@ -122,6 +122,8 @@ def test_modalities_that_read_objects_count_them(modality):
     (HEAD.describe() | {"osm_counts": []}, r"osm_counts is \[\], expected a list of 1 to 1000"),
     (HEAD.describe() | {"osm_counts": ["a", "a"]},
      "osm_counts has 2 names, expected none, or different names, for modality=fusion"),
+    (HEAD.describe() | {"counted": "cars\x1b[2J"}, "purpose.counted is .*, expected a line of"),
+    (HEAD.describe() | {"counted": "c" * 201}, "expected a text of 200 characters or fewer"),
     (HEAD.describe() | {"modality": "image"},
      "osm_counts has 3 names, expected none, for modality=image"),
 ])
