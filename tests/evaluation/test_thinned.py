@@ -114,7 +114,7 @@ def test_a_class_without_pixels_counts_nothing():
     (["class_weights=inverse"], "class_weights=inverse: choose one of none, root"),
     (["drop_objects=-0.1"], "drop_objects=-0.1: must be 0 or more and 1 or less"),
     (["augment=image_only"], "augment=image_only: choose one of none, aligned"),
-    (["osm_layers=2"], "does not fit the network .missing: osm_encoder.conv2"),
+    (["osm_layers=2"], "was made with osm_layers=1, not osm_layers=2; leave osm_layers= out, or "),
 ])
 def test_what_cannot_be_is_one_line(tiny, tmp_path, keys, message):
     with pytest.raises(RoseError, match=message) as error:
