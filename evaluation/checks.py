@@ -5,10 +5,16 @@ from evaluation.keys import EvaluateConfig
 from models import registry
 from models.heads import STATISTICS
 from training.image_tuning import frozen_epochs
+from utils.cli.overrides import written
 from utils.config import choices_of
 from utils.errors import ConfigError
+from utils.recipes import RECIPES
 
 PROBES = ("linear", "knn")  # modes of a frozen network
+# key -> the property of modalities whose models can have what it adds, and what others do
+_ADDED = {"draw_objects": ("may_draw_osm", "draws no OSM objects"),
+          "patch_input": ("may_add_statistics", "has no patches of an image"),
+          "count_objects": ("reads_osm", "counts no OSM objects")}
 
 
 def check_keys(cfg: EvaluateConfig) -> None:
@@ -22,6 +28,7 @@ def check_keys(cfg: EvaluateConfig) -> None:
         raise ConfigError(f"task={cfg.task}: its rates are made for another target than {target}; "
                           f"choose task={target}, or one that ends so")
     _check_drawn(cfg)
+    _check_added(cfg)
     if cfg.fold:
         parse_fold("fold", cfg.fold)
     frozen = frozen_epochs(cfg.freeze)
@@ -59,6 +66,20 @@ def _check_drawn(cfg: EvaluateConfig) -> None:
         raise ConfigError(f"modality={cfg.modality}: its projection of drawn objects must be "
                           "trained, and mode=knn trains nothing; pass mode=linear, or modality="
                           f"{' or '.join(others)}")
+
+
+def _check_added(cfg: EvaluateConfig) -> None:
+    """Raise ConfigError if a key asks for what a model of the modality cannot have. What a recipe
+    sets is left out there; what differs from it was asked for by hand."""
+    for key, (able, lacks) in _ADDED.items():
+        off, usual = (getattr(RECIPES[name], key) for name in ("rose", cfg.recipe or "rose"))
+        value = getattr(cfg, key, off)
+        if value not in (off, usual) and not getattr(registry.MODALITIES[cfg.modality], able):
+            others = [name for name in choices_of(type(cfg), "modality")
+                      if getattr(registry.MODALITIES[name], able)]
+            raise ConfigError(f"{key}={written(value)}: modality={cfg.modality} {lacks}, expected "
+                              f"one of {', '.join(others)}; choose one of them, or leave {key} "
+                              "out")
 
 
 def check_thinned(cfg: EvaluateConfig) -> None:

@@ -1,7 +1,7 @@
 """Which share of each patch an OSM object covers.
 
 A graph may carry the true outlines of its objects as coverage of a fixed lattice of SIDE x SIDE
-cells over the tile, whatever its pixels and patches are (datasets/cover.py):
+cells over the tile, whatever its pixels and patches are (datasets/stores/cover.py):
 
     cover_index  int64 [k]  node
     cover_cell   int16 [k]  cell, row * SIDE + column

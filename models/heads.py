@@ -122,7 +122,7 @@ def read_head(stored: dict[str, Any]) -> Head:
     stored = Fields({
         "modality": Text(registry.regression_modalities()), "target": Text(TARGETS),
         "target_scale": Text(SCALES), "mean": Number(), "std": Number(_SMALLEST_STD)
-    }, {"counted": Text(), "osm_counts": _CHANNELS, **_ADDED}).check(stored, at)
+    }, {"counted": Text(most=200, line=True), "osm_counts": _CHANNELS, **_ADDED}).check(stored, at)
     scale = TargetScale(stored["target_scale"], stored["mean"], stored["std"])
     return RegressionHead(stored["modality"], stored["target"], scale,
                           counted=stored.get("counted", ""),

@@ -109,6 +109,12 @@ class ImageEncoder(nn.Module):
         patches = images.unflatten(3, (cols, p)).unflatten(2, (rows, p))
         return patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
 
+    def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return images [B, 3, H, W] of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
+        p = self.patch
+        patches = pixels.unflatten(1, grid).unflatten(3, (p, p, 3))  # [B, rows, columns, p, p, 3]
+        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
     def embed(self, images: Tensor, added: Tensor | None = None) -> Patches:
         """Return the projected patches of images [B, 3, H, W], plus codes of their positions, plus
         what is `added` [B, L, D] of a downstream model."""

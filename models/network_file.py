@@ -16,12 +16,14 @@ from models.hub import local_file
 from models.release import (
     check_fit,
     convert_release_state_dict,
+    differences_of,
     is_release_state_dict,
     load_strictly,
 )
 from models.rose import MODEL_KEYS, Rose
 from utils import checkpoint
 from utils.checkpoint import COPY_AGAIN, contents_of
+from utils.cli.overrides import written
 from utils.contents import Anything, ContentFault, Fields, parse_json
 from utils.errors import CheckpointError, ConfigError, ModelError
 from utils.files import sha256_of
@@ -65,10 +67,8 @@ class NetworkFile:
 
         Raise CheckpointError if the file's image encoder is another one than asked for, or unknown.
         """
-        build = self._description.get("build")
-        if build is None:
-            build = _release_build(self.weights, self._image_encoder, self.path)
-        elif self._image_encoder not in (None, build["image_encoder"]):
+        build = self._stored
+        if self._image_encoder not in (None, build["image_encoder"]):
             raise CheckpointError(f"{self.path}: was made with image_encoder="
                                   f"{build['image_encoder']}, not {self._image_encoder}; leave "
                                   "image_encoder out, or give a checkpoint of that encoder")
@@ -83,7 +83,7 @@ class NetworkFile:
                                   "you trust it, pass image_encoder= with this value")
         chosen = {name: value for name, value in self._overrides.items()
                   if name != "image_positions"}
-        return {**_unstated(build), **build, **chosen, "pretrained": False}
+        return {**build, **chosen, "pretrained": False}
 
     @cached_property
     def head(self) -> Head | None:
@@ -137,7 +137,7 @@ class NetworkFile:
         elif self.head is not None:
             weights = {name.removeprefix("rose."): value for name, value in weights.items()
                        if name.startswith("rose.")}
-        return self._built(lambda: rebuild_rose(self.build), weights)
+        return self._built(rebuild_rose, weights)
 
     def downstream(self) -> Downstream:
         """Return the fine-tuned model, in evaluation mode; raise CheckpointError if none fits."""
@@ -145,20 +145,47 @@ class NetworkFile:
             raise CheckpointError(f"{self.path}: no such file; {_EXPECTED}")
         if self.path.suffix != ".safetensors" or self.head is None:
             raise CheckpointError(f"{self.path}: holds no fine-tuned model; {_EXPECTED}")
-        return self._built(lambda: self.head.build(rebuild_rose(self.build)), self.weights).eval()
+        return self._built(lambda build: self.head.build(rebuild_rose(build)), self.weights).eval()
 
-    def _built(self, make: Callable[[], _Network], weights: dict[str, Tensor]) -> _Network:
-        """Return what `make` builds, with the weights; take no memory for a network that they do
-        not fit."""
-        try:
+    def _built(self, make: Callable[[dict[str, Any]], _Network],
+               weights: dict[str, Tensor]) -> _Network:
+        """Return what `make` makes of `build`, with the weights; take no memory for a network that
+        they do not fit."""
+        def outline(build: dict[str, Any]) -> _Network:
             with torch.device("meta"):
-                outline = make()
-            check_fit(outline, weights, str(self.path))
-            network = make()
+                return make(build)
+
+        try:
+            made = outline(self.build)
+            if differences_of(made, weights):
+                self._check_overrides(lambda build: not differences_of(outline(build), weights))
+            check_fit(made, weights, str(self.path))
+            network = make(self.build)
         except (ModelError, ConfigError) as error:
             raise CheckpointError(f"{self.path}: its network cannot be built: {error}") from error
         load_strictly(network, weights, str(self.path))
         return network
+
+    def _check_overrides(self, fits: Callable[[dict[str, Any]], bool]) -> None:
+        """Raise CheckpointError for keys of a recipe that are not as the network was made, and
+        without which it fits."""
+        there = {**vars(RECIPES[self._stored.get("recipe", "rose")]), **self._stored}
+        wrong = [key for key, value in self._overrides.items() if key in MODEL_KEYS
+                 and value != there[key] and not fits({**self._stored, key: value})]
+        if wrong and fits(self._stored):
+            made, asked = (",".join(f"{key}={written(values[key])}" for key in wrong)
+                           for values in (there, self._overrides))
+            raise CheckpointError(f"{self.path}: was made with {made}, not {asked}; leave "
+                                  f"{', '.join(f'{key}=' for key in wrong)} out, or give a "
+                                  "checkpoint made so")
+
+    @cached_property
+    def _stored(self) -> dict[str, Any]:
+        """The arguments of `build_rose` that the file states, or its weights tell."""
+        build = self._description.get("build")
+        if build is None:
+            return _release_build(self.weights, self._image_encoder, self.path)
+        return {**_unstated(build), **build}
 
     @cached_property
     def _description(self) -> dict[str, Any]:

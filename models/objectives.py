@@ -14,6 +14,7 @@ from torch_geometric.data import Batch
 
 from models.fusion import NodePadding
 from models.linear import Linear
+from utils.errors import ModelError
 
 GEOMETRY = 12      # last columns of a node: area, perimeter, four corners, centroid
 CONTRAST_WIDTH = 64
@@ -98,6 +99,17 @@ def latent_target(tokens: Tensor) -> Tensor:
     return F.layer_norm(tokens, tokens.shape[-1:])
 
 
+def check_latent(latent: Tensor | None, image_target: str, shape: tuple[int, int, int]) -> None:
+    """Raise ModelError for targets that a network does not learn, or not of the `shape` B, L, D of
+    its tokens."""
+    if latent is not None and image_target != "latent":
+        raise ModelError(f"latent: image_target={image_target} learns no tokens; leave latent out, "
+                         "or build the network with image_target=latent")
+    if latent is not None and latent.shape != shape:
+        raise ModelError(f"latent: shape {list(latent.shape)}; expected {list(shape)}, a token of "
+                         "each patch")
+
+
 def grouped_error(estimate: Tensor, target: Tensor) -> Tensor:
     """Return [M], the error of nodes [M, F] by groups of columns with equal weights: 1 - cosine of
     the text vectors, plus the mean absolute error of the geometry.
@@ -144,9 +156,9 @@ class Contrast(nn.Module):
         loss = mean_n -(log softmax_m(a_n . p_m / 0.1)[n] + log softmax_m(a_m . p_n / 0.1)[n]) / 2
 
     Negatives m are the batch's objects of another kind: a house is no negative of a house. Objects
-    are of one kind if they have the same label code or, since each city numbers its own tags, the
-    same text. An object that covers nothing takes no part. In a batch of very many objects, every
-    k-th takes part.
+    are of one kind if they have the same text or, in one city, the same label code: each city
+    numbers its own tags. An object that covers nothing takes no part. In a batch of very many
+    objects, every k-th takes part.
 
     Args:
         weight: factor of the loss.
@@ -161,7 +173,7 @@ class Contrast(nn.Module):
         self.token_proj = Linear(width, CONTRAST_WIDTH)
 
     def forward(self, nodes: Tensor, tokens: Tensor, graphs: Batch, shares: Tensor) -> Tensor:
-        """Return weight * loss, a scalar in float32; 0, with a graph, without objects.
+        """Return weight * loss, a scalar in float32 at least; 0, with a graph, without objects.
 
         Args:
             nodes: [N, node_width] embeddings of the objects, none masked.
@@ -174,20 +186,32 @@ class Contrast(nn.Module):
             taking = taking[:: -(-len(taking) // MOST_OBJECTS) or 1]                          # [n]
             pad = NodePadding(graphs.batch[taking], len(tokens))
             # of length 1, the sum over patches is their mean
-            under = pad.back(pad(shares[taking]) @ self.token_proj(_precise(tokens)))     # [n, 64]
+            tokens = self.token_proj(_precise(tokens))                                 # [B, L, 64]
+            under = pad.back(pad(shares[taking].to(tokens.dtype)) @ tokens)               # [n, 64]
             anchors = F.normalize(self.node_proj(_precise(nodes[taking])), dim=1)
             scores = anchors @ F.normalize(under, dim=1).T / TEMPERATURE                   # [n, n]
             own = scores.diagonal()
-            scores = scores.masked_fill(_same_kind(graphs.x[taking]).fill_diagonal_(False),
-                                        -torch.inf)
+            same = _same_kind(graphs.x[taking], _city(graphs)[graphs.batch[taking]])
+            scores = scores.masked_fill(same.fill_diagonal_(False), -torch.inf)
             loss = (scores.logsumexp(0) + scores.logsumexp(1)) / 2 - own
             return self.weight * loss.sum() / max(len(taking), 1)
 
 
-def _same_kind(x: Tensor) -> Tensor:
-    """Return [n, n] bool, whether two nodes [n, F + 1] have the same label code or text."""
+def _city(graphs: Batch) -> Tensor:
+    """Return a number for each graph's city [B], by their names CITY_COLUMN_ROW; graphs without
+    such a name count as one city."""
+    names = graphs.get("name") or [""] * graphs.num_graphs
+    number: dict[str, int] = {}
+    return torch.tensor([number.setdefault("".join(name.rsplit("_", 2)[:-2]), len(number))
+                         for name in names], device=graphs.x.device)
+
+
+def _same_kind(x: Tensor, city: Tensor) -> Tensor:
+    """Return [n, n] bool, whether two nodes [n, F + 1] have the same label code in the same city
+    [n], or the same text."""
     code, text = x[:, -1], x[:, : -GEOMETRY - 1]
     # equal vectors have equal sums with fixed factors, and others practically never
     factors = torch.arange(1, text.shape[1] + 1, device=x.device).sin()
     mark = (text * factors).sum(1)
-    return (code[:, None] == code) | ((mark[:, None] == mark) & text.any(1))
+    same_code = (code[:, None] == code) & (city[:, None] == city)
+    return same_code | ((mark[:, None] == mark) & text.any(1))

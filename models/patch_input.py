@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.linear import Linear
+from utils.errors import ModelError
 
 FEATURES = 9        # three for each channel
 LEAST = 1e-4        # variance of normalised colours below which a patch counts as even
@@ -29,10 +30,14 @@ def patch_statistics(pixels: Tensor, patch: int) -> Tensor:
 
 class PatchStatistics(nn.Module):
     """A linear map of `patch_statistics`, which is added to the tokens of patches of p x p pixels;
-    it adds nothing at first, so that trained weights begin as they are."""
+    it adds nothing at first, so that trained weights begin as they are. Raise ModelError for
+    patches of one pixel, which have no step to the next one."""
 
     def __init__(self, width: int, patch: int):
         super().__init__()
+        if patch < 2:
+            raise ModelError(f"patch_input=statistics: patches of {patch} x {patch} px do not "
+                             "vary, expected 2 x 2 or more; use patch_input=pixels")
         self.patch = patch
         self.proj = Linear(FEATURES, width)
         nn.init.zeros_(self.proj.weight)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.data import Batch
 
-from models import masking, registry
+from models import masking, objectives, registry
+from models.arguments import check_colours, check_node_width, check_ratios
 from models.block import DecoderBlock, vit_block
 from models.coverage import patch_shares
 from models.fusion import (
@@ -23,12 +24,13 @@ from models.fusion import (
 from models.image_encoder import ImageEncoder
 from models.linear import Linear
 from models.masking import MaskFill, take_tokens
-from models.objectives import IMAGE_ERRORS, OSM_ERRORS, Contrast, RoseOutput, latent_target
+from models.objectives import Contrast, RoseOutput
 from models.osm_encoder import OsmEncoder
 from models.position import node_code, token_code
 from models.stated import stated_keys, stated_positions
 from utils.errors import ModelError
 from utils.normalisation import IMAGENET_MEAN, IMAGENET_STD, denormalise, normalise
+from utils.recipes import resolve_recipe
 
 FUSION_TEMPERATURE = 0.5
 COVERED = 16  # how much a node that covers a patch counts there in the fine fusion, beside 1
@@ -68,6 +70,7 @@ class Rose(nn.Module):
         build: the arguments of `build_rose` that make such a network, to store with its weights.
 
     Raises:
+        ConfigError: a value that a key of `Recipe` does not take.
         ModelError: the encoder, a width or a ratio is impossible.
     """
 
@@ -97,33 +100,31 @@ class Rose(nn.Module):
         image_weights: str | Path | None = None,
     ):
         super().__init__()
-        for key, ratio in (("img_mask_ratio", img_mask_ratio), ("osm_mask_ratio", osm_mask_ratio)):
-            if not 0 < ratio < 1:
-                raise ModelError(f"{key}={ratio}: a mask ratio lies between 0 and 1, both "
-                                 "excluded")
+        check_ratios(img_mask_ratio=img_mask_ratio, osm_mask_ratio=osm_mask_ratio)
+        keys = resolve_recipe(
+            osm_norm_scope=osm_norm_scope, node_mask_scope=node_mask_scope,
+            relation_edges=relation_edges, fine_input=fine_input, placement=placement,
+            feed_forward=feed_forward, image_skip=image_skip, image_target=image_target,
+            osm_loss=osm_loss, contrast=contrast, neighbours=neighbours, osm_layers=osm_layers)
+        check_node_width(graph_in_dim, keys)
+        trained = pretrained or image_weights is not None
         self.build = {
             "image_encoder": image_encoder, "graph_in_dim": graph_in_dim,
             "graph_out_dim": graph_out_dim, "img_mask_ratio": img_mask_ratio,
-            "osm_mask_ratio": osm_mask_ratio, "osm_norm_scope": osm_norm_scope,
-            "node_mask_scope": node_mask_scope, "relation_edges": relation_edges,
-            "fine_input": fine_input,
+            "osm_mask_ratio": osm_mask_ratio,
+            **stated_keys(**{name: getattr(keys, name) for name in MODEL_KEYS}),
+            **stated_positions(image_positions, trained),
         }
-        trained = pretrained or image_weights is not None
-        self.build |= stated_positions(image_positions, trained)
-        self.build |= stated_keys(placement=placement, feed_forward=feed_forward,
-                                  image_skip=image_skip, image_target=image_target,
-                                  osm_loss=osm_loss, contrast=contrast, neighbours=neighbours,
-                                  osm_layers=osm_layers)
         self.img_mask_ratio, self.osm_mask_ratio = img_mask_ratio, osm_mask_ratio
-        self.node_mask_scope, self.fine_input = node_mask_scope, fine_input
-        self.placement, self.image_skip = placement, image_skip
-        self.image_target, self.osm_loss = image_target, osm_loss
+        self.node_mask_scope, self.fine_input = keys.node_mask_scope, keys.fine_input
+        self.placement, self.image_skip = keys.placement, keys.image_skip
+        self.image_target, self.osm_loss = keys.image_target, keys.osm_loss
 
         self.image_encoder = ImageEncoder(
             image_encoder, pretrained, self.build.get("image_positions", "rose"), image_weights)
         self._settle_normalisation(image_mean, image_std)
-        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, osm_norm_scope, relation_edges,
-                                      neighbours, osm_layers)
+        self.osm_encoder = OsmEncoder(graph_in_dim, graph_out_dim, keys.osm_norm_scope,
+                                      keys.relation_edges, keys.neighbours, keys.osm_layers)
         self.width = width = self.image_encoder.width
         if width % (2 * HEADS):
             raise ModelError(f"image_encoder={image_encoder}: has the width {width}; the fusion's "
@@ -134,16 +135,16 @@ class Rose(nn.Module):
         self.node_proj = Linear(graph_out_dim, width)
 
         self.image_mask_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.image_block = ImageFromOsmBlock(width, feed_forward == "residual")
+        self.image_block = ImageFromOsmBlock(width, keys.feed_forward == "residual")
         self.image_decoder = DecoderBlock(vit_block(width, HEADS))
         self.image_decoder_norm = nn.LayerNorm(width)
-        self.image_pred = Linear(width, width if image_target == "latent" else
+        self.image_pred = Linear(width, width if self.image_target == "latent" else
                                  3 * self.image_encoder.patch**2)
 
-        self.osm_block = OsmFromImageBlock(width, placement == "coverage")
+        self.osm_block = OsmFromImageBlock(width, self.placement == "coverage")
         self.osm_decoder_norm = nn.LayerNorm(width)
         self.osm_pred = Linear(width, graph_in_dim)
-        self.contrast = Contrast(contrast, width, graph_out_dim) if contrast else None
+        self.contrast = Contrast(keys.contrast, width, graph_out_dim) if keys.contrast else None
         self._initialise(keep_patch_projection=trained)
 
     def _initialise(self, keep_patch_projection: bool) -> None:
@@ -163,10 +164,7 @@ class Rose(nn.Module):
         ImageNet's."""
         encoder = self.image_encoder
         encoder.mean, encoder.std = tuple(mean or encoder.mean), tuple(std or encoder.std)
-        for key, values in (("image_mean", encoder.mean), ("image_std", encoder.std)):
-            if len(values) != 3 or (key == "image_std" and min(values) <= 0):
-                raise ModelError(f"{key}={list(values)}: expected a number for each of 3 channels"
-                                 + ", above 0" * (key == "image_std"))
+        check_colours(encoder.mean, encoder.std)
         if (encoder.mean, encoder.std) != (IMAGENET_MEAN, IMAGENET_STD):
             self.build |= {"image_mean": list(encoder.mean), "image_std": list(encoder.std)}
 
@@ -196,6 +194,7 @@ class Rose(nn.Module):
         grid = self.check(images, graphs)
         pixels = self.patchify(images)                                                  # [B, L, P]
         length = pixels.shape[1]
+        objectives.check_latent(latent, self.image_target, (len(images), length, self.width))
         if image_mask is None:
             visible = masking.visible_count(length, self.img_mask_ratio)
             image_mask = masking.draw_image_mask(len(images), length, self.img_mask_ratio,
@@ -220,9 +219,10 @@ class Rose(nn.Module):
         hidden_pred = self._decode(keys, hidden)
         target = pixels
         if self.image_target == "latent":
-            target = latent_target(all_tokens[:, 1:]) if latent is None else latent
-        image_error = IMAGE_ERRORS[self.image_target](hidden_pred, take_tokens(target, hidden))
-        osm_error = OSM_ERRORS[self.osm_loss](
+            target = objectives.latent_target(all_tokens[:, 1:]) if latent is None else latent
+        image_error = objectives.IMAGE_ERRORS[self.image_target](hidden_pred,
+                                                                 take_tokens(target, hidden))
+        osm_error = objectives.OSM_ERRORS[self.osm_loss](
             osm_pred, self.osm_encoder.features(graphs)[node_mask])                  # [M, F] | [M]
         contrast_loss = None
         if self.contrast is not None:
@@ -238,9 +238,7 @@ class Rose(nn.Module):
 
     def unpatchify(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
         """Return images [B, 3, H, W] of pixels [B, L, p * p * 3]; the inverse of `patchify`."""
-        p = self.image_encoder.patch
-        patches = pixels.unflatten(1, grid).unflatten(3, (p, p, 3))  # [B, rows, columns, p, p, 3]
-        return patches.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+        return self.image_encoder.unpatchify(pixels, grid)
 
     def encode_image(self, images: Tensor, added: Tensor | None = None) -> Tensor:
         """Return the RS representation: [B, 1 + L, D] image tokens, CLS first; `added` [B, L, D]

@@ -11,7 +11,8 @@ from torch_geometric.data import Batch
 from utils.errors import ModelError
 
 MOST_CHANNELS = 32  # tags with a channel of their own
-OTHER, LAYER_OTHER = "*", "{}/*"  # channels of the remaining tags: of no layer, of one
+# channels of the remaining tags: of no layer, of one, of cities that do not name theirs
+OTHER, LAYER_OTHER, UNNAMED_OTHER = "*", "{}/*", "tag *"
 ANY_TILE = "@"      # key of `know_tags` for tiles of any other name
 _LABEL = -1         # of a node row, as in datasets/stores/tile.py
 _UNNAMED = re.compile(r"tag ([0-9]{1,6})")
@@ -22,10 +23,11 @@ def choose_channels(tiles_with: Mapping[str, int], most: int = MOST_CHANNELS) ->
     remaining ones.
 
     Args:
-        tiles_with: tag, "layer/value" or "value" -> number of training tiles that have it.
+        tiles_with: tag, "layer/value", "value" or "tag CODE" -> number of training tiles that
+            have it.
     """
     ordered = sorted(tiles_with, key=lambda tag: (-tiles_with[tag], tag))
-    others = sorted({_other(tag) for tag in ordered[most:]})
+    others = sorted({_other(tag) for tag in ordered[most:]} - {*ordered[:most]})
     return (*ordered[:most], *others) or (OTHER,)
 
 
@@ -38,7 +40,9 @@ def channel_table(channels: Sequence[str], tags: Sequence[str]) -> list[int]:
 
 def _other(tag: str) -> str:
     layer, separator, _ = tag.rpartition("/")
-    return LAYER_OTHER.format(layer) if separator else OTHER
+    if separator:
+        return LAYER_OTHER.format(layer)
+    return UNNAMED_OTHER if _UNNAMED.fullmatch(tag) else OTHER
 
 
 class TagChannels(nn.Module):
@@ -59,22 +63,22 @@ class TagChannels(nn.Module):
 
         Args:
             tags: city -> tag by label code, as of `TileDataset.tags`. The key ANY_TILE has those of
-                tiles of any other city. Without it, codes of other cities are called "tag CODE",
-                as in training on cities that do not name theirs.
+                tiles of any other city. Without it, codes of other cities are called "tag CODE" if
+                a training city did not name its own, or if objects are not told apart.
         """
         tables = {city: channel_table(self.channels, names) for city, names in tags.items()}
         numbers = [int(match[1]) for name in self.channels if (match := _UNNAMED.fullmatch(name))]
-        if numbers or OTHER in self.channels:
+        if numbers or UNNAMED_OTHER in self.channels or self.channels == (OTHER,):
             unnamed = [f"tag {code}" for code in range(max(numbers, default=-1) + 1)]
             tables.setdefault(ANY_TILE, channel_table(self.channels, unnamed))
         self._cities = {city: row for row, city in enumerate(tables)}
-        # the last column is that of codes without a name, and of objects without a code
-        unknown, = channel_table(self.channels, [OTHER])
-        most = max(map(len, tables.values()), default=0) + 1
-        rows = [[*table, *[unknown] * (most - len(table))] for table in tables.values()]
+        # the last two columns are those of codes without a name, and of objects without a code
+        ends = channel_table(self.channels, [UNNAMED_OTHER, OTHER])
+        most = max(map(len, tables.values()), default=0)
+        rows = [[*table, *ends[:1] * (most - len(table)), *ends] for table in tables.values()]
         # a module that was built without memory has some where its weights are
         device = next(iter(self.state_dict().values()), self.table).device
-        self.table = torch.tensor(rows or [[unknown]], device=device)
+        self.table = torch.tensor(rows or [ends], device=device)
 
     def channel_of(self, graphs: Batch) -> Tensor:
         """Return each node's channel [N], -1 if it has none. Raise ModelError for graphs of a city
@@ -87,7 +91,7 @@ class TagChannels(nn.Module):
         row = torch.tensor([row or 0 for row in rows], device=graphs.x.device)[graphs.batch]
         last = self.table.shape[1] - 1
         code = graphs.x[:, _LABEL].long()
-        return self.table[row, code.where((code >= 0) & (code < last), last)]
+        return self.table[row, code.clamp(max=last - 1).where(code >= 0, last)]
 
     def _refuse(self, names: Sequence[str], rows: Sequence[int | None],
                 counts: Sequence[int]) -> None:

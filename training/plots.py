@@ -36,8 +36,7 @@ LOSSES = {"image_loss": ("image from OSM", IMAGE_COLOUR),
           "contrast_loss": ("objects and their patches", SERIES_COLOURS[2])}
 
 
-def loss_figure(rows: Sequence[dict[str, float]],
-                units: Sequence[str] = ("mean squared error", "mean squared error")) -> Figure:
+def loss_figure(rows: Sequence[dict[str, float]], units: Sequence[str]) -> Figure:
     """Return losses, learning rate and speed over the steps, from the rows of metrics.csv; `units`
     are those of each loss."""
     names = [name for name in LOSSES if name in rows[0]]

@@ -10,6 +10,7 @@ is where in the file the value stands, such as `store.tiles`. Rules nest:
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from utils.errors import RoseError, one_line
+from utils.errors import RoseError, one_line, printable
 
 MOST_BYTES = 256 << 20  # of a JSON file, which is read whole
 MOST_DEPTH, MOST_VALUES = 50, 100_000  # of YAML
@@ -63,7 +64,8 @@ class Number:
 
     def check(self, value: Any, at: str) -> float:
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or (self.finite and not _is_finite(value)) or not _within(value, self):
+        finite = number and abs(value) <= sys.float_info.max
+        if not (finite if self.finite else number) or not _within(value, self):
             raise fault(at, value, f"a {'finite ' * self.finite}number{_bounds(self)}")
         return value
 
@@ -80,11 +82,13 @@ class Flag:
 
 @dataclass(frozen=True)
 class Text:
-    """A text; with `choices`, one of them; with `pattern`, one that matches it as a whole."""
+    """A text; with `choices`, one of them; with `pattern`, one that matches it as a whole; with
+    `line`, one that a line of a terminal may show as it is."""
 
     choices: Sequence[str] = ()
     most: int = 100_000  # characters
     pattern: str = ""
+    line: bool = False
 
     def check(self, value: Any, at: str) -> str:
         if not isinstance(value, str) or len(value) > self.most:
@@ -93,6 +97,8 @@ class Text:
             raise fault(at, value, f"one of {', '.join(self.choices)}")
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise fault(at, value, f"a text of the form {self.pattern}")
+        if self.line and printable(value, self.most) != value:
+            raise fault(at, printable(value), "a line of text without control characters")
         return value
 
 
@@ -300,13 +306,6 @@ def _inside(at: str, name: object) -> str:
 def _within(value: float, rule: Whole | Number) -> bool:
     return ((rule.least is None or value >= rule.least)
             and (rule.most is None or value <= rule.most))
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond floats
-        return False
 
 
 def _bounds(rule: Whole | Number) -> str:

@@ -9,9 +9,9 @@ from datasets.keys import TEXTS, PrepareConfig, TextConfig, text_of_result
 from datasets.prepare.targets.cell_size import CellSize
 from datasets.remote.urls import without_secrets
 from datasets.split_lists import SplitRules
-from datasets.stores.city import MODALITIES
+from datasets.stores.city import CAPTION, MODALITIES
 from utils.config import check_type, check_values, is_group, keys_of, result_values
-from utils.errors import ConfigError
+from utils.errors import ConfigError, printable
 from utils.recipes import resolve_recipe
 
 _PATHS = ("raster", "osm", "out", "labels", "population", "co2", "layers")
@@ -56,6 +56,10 @@ class Settings(PrepareConfig):
         if self.cell is not None and not (self.population or self.co2):
             raise ConfigError(f"cell={self.cell}: there is no population= or co2= that it could "
                               "describe; add one, or leave this out")
+        for name in ("population_what", "co2_what"):
+            if len(str(getattr(self, name))) > CAPTION.most:
+                raise ConfigError(f"{name}={printable(getattr(self, name))}: expected "
+                                  f"{CAPTION.most} characters or fewer")
         for name in ("cell", "co2_cell"):
             if getattr(self, name) is not None:
                 setattr(self, name, str(CellSize.of(name, str(getattr(self, name)))))

@@ -28,14 +28,16 @@ class _Known:
         return value if value is None else self.rule.check(value, at)
 
 
+CAPTION = Text(most=200, line=True)  # of a class or a total, on pages and in terminals
 # What the maker of a city says of it; whatever is not known is missing or null.
 META = Fields({}, {name: _Known(rule) for name, rule in {
     "label_names": Items(Text()), "label_layers": Items(_Known(Text())), "crs": Text(),
     "transform": Items([Number()] * 6), "raster_size": Items([Whole(least=1)] * 2),
     "metres_per_pixel": Items([Number(least=0)] * 2), "tile_px": Whole(least=1),
-    "classes": Items(Text(most=200), least=2, most=MOST_CLASSES),
+    "classes": Items(CAPTION, least=2, most=MOST_CLASSES),
     "class_colours": Items(Text(pattern="#[0-9a-f]{6}"), most=MOST_CLASSES),
-    "stride": Whole(least=1), "keys": Table(Anything()), "text": Table(Anything()),
+    "stride": Whole(least=1), "text": Table(Anything()),
+    "keys": Fields({}, dict.fromkeys(("population_what", "co2_what"), _Known(CAPTION))),
     "modalities": Items(Text(MODALITIES), least=1),
 }.items()})
 

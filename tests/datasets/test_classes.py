@@ -62,6 +62,10 @@ def test_cities_that_disagree_are_refused_and_one_alone_opens(tmp_path, layout):
     ({"classes": ["a", "b"], "class_colours": ["#000000"]}, "1 class_colours for 2 classes"),
     ({"classes": ["a", "b"], "class_colours": ["red", "#000000"]},
      r"class_colours\[0\] is \"red\""),
+    ({"classes": ["a", "b\x1b[2J"]}, "expected a line of text without control characters"),
+    ({"keys": {"population_what": "m3\nof building"}},
+     r"keys.population_what is .*, expected a line of text"),
+    ({"keys": {"co2_what": "t" * 201}}, "expected a text of 200 characters or fewer"),
     ({"classes": ["a"] * 255}, "a list of 2 to 254"), ({"classes": "ab"}, "expected a list")])
 def test_a_damaged_record_is_one_line(tmp_path, record, message):
     with pytest.raises(TileError, match=message) as raised:

@@ -6,13 +6,15 @@ import torch
 from lightning_fabric import Fabric
 
 from datasets.targets import UNKNOWN
+from evaluation.checks import check_keys
 from evaluation.problem import root_weights
 from evaluation.run import Run
 from evaluation.setup import Setup
+from models import registry
 from models.network_file import NetworkFile
 from tests.evaluation.evaluating import SCRIPTS, configure, made, rows, stored
 from training.stopping import StopRequest
-from utils.errors import RoseError
+from utils.errors import ConfigError, RoseError
 
 
 def run_of(problem: str, *keys: str) -> Run:
@@ -112,12 +114,39 @@ def test_a_class_without_pixels_counts_nothing():
     (["class_weights=inverse"], "class_weights=inverse: choose one of none, root"),
     (["drop_objects=-0.1"], "drop_objects=-0.1: must be 0 or more and 1 or less"),
     (["augment=image_only"], "augment=image_only: choose one of none, aligned"),
-    (["osm_layers=2"], "does not fit the network .missing: osm_encoder.conv2"),
+    (["osm_layers=2"], "was made with osm_layers=1, not osm_layers=2; leave osm_layers= out, or "),
 ])
 def test_what_cannot_be_is_one_line(tiny, tmp_path, keys, message):
     with pytest.raises(RoseError, match=message) as error:
         run_of("seg", *tiny, *keys, f"save_path={tmp_path / 'a'}").setup.build_model(0)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("problem", "keys", "message"), [
+    ("seg", ["modality=osm", "draw_objects=true", "patch_input=statistics"],
+     "draw_objects=true: modality=osm draws no OSM objects, expected one of fusion, fine, "
+     "osm_raster, image_osm_raster; choose one of them, or leave draw_objects out"),
+    ("seg", ["modality=osm", "patch_input=statistics"],
+     "patch_input=statistics: modality=osm has no patches of an image, expected one of image, "),
+    ("seg", ["modality=image", "draw_objects=true"], "draw_objects=true: modality=image draws no"),
+    ("seg", ["modality=image", "draw_objects=true", "recipe=release"], "draw_objects=true: "),
+    ("pop", ["modality=image", "count_objects=true"],
+     "count_objects=true: modality=image counts no OSM objects, expected one of osm, fusion, "
+     "osm_raster, image_osm_raster;"),
+])
+def test_what_a_modality_cannot_have_is_refused_if_asked_for_by_hand(tiny, problem, keys, message):
+    cfg = configure(problem, *tiny, *keys)
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        check_keys(cfg)
+
+
+@pytest.mark.parametrize(("problem", "modality"), [
+    *(("seg", name) for name in registry.segmentation_modalities()),
+    *(("pop", name) for name in registry.regression_modalities())])
+def test_what_a_recipe_sets_is_left_out_where_it_cannot_be(tiny, problem, modality):
+    check_keys(configure(problem, *tiny, f"modality={modality}", "recipe=plus"))
+    check_keys(configure(problem, *tiny, f"modality={modality}", "recipe=plus",
+                         "draw_objects=false", "patch_input=pixels"))
 
 
 @pytest.mark.parametrize("keys", [["mode=linear", "cache_features=false", "drop_objects=0.2"],

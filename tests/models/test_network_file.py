@@ -255,6 +255,19 @@ def test_foreign_safetensors(tmp_path):
         load_rose(tmp_path / "a.safetensors")
 
 
+@pytest.mark.parametrize(("keys", "message"), [
+    ({"placement": "coverage"}, "placement=tile, not placement=coverage; leave placement= out, or "
+                                "give a checkpoint made so"),
+    ({"osm_layers": 2, "fine_input": "double", "relation_edges": True},
+     "osm_layers=1,relation_edges=false, not osm_layers=2,relation_edges=true; leave osm_layers=, "
+     "relation_edges= out"),
+])
+def test_keys_that_the_weights_contradict_are_named(saved, keys, message):
+    with pytest.raises(CheckpointError, match=f"model_3.tar: was made with {message}"):
+        load_rose(saved[0] / "model_3.tar", **keys)
+    assert load_rose(saved[0] / "model_3.tar", fine_input="double").fine_input == "double"
+
+
 def test_another_width_is_refused_with_both_shapes(saved):
     with pytest.raises(CheckpointError, match=r"model_3.tar: does not fit the network "
                                               r".*\[16, 32\] instead of \[8, 32\]"):

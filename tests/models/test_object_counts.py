@@ -104,7 +104,8 @@ def test_whoever_takes_the_rose_alone_hears_what_is_left_out(tmp_path, head):
 
 def test_codes_that_nobody_explained_are_refused():
     with pytest.raises(ModelError, match=r"tile 'oslo_0_0': nothing says what its label codes "
-                                         r"mean, .* or draw_objects=false count_objects=false"):
+                                         r"mean, .* or draw_objects=false count_objects=false "
+                                         r"patch_mlp=false$"):
         counting().amounts(graphs_of([(BOXES["upright"], 1)], city="oslo"))
 
 
@@ -122,6 +123,8 @@ def test_modalities_that_read_objects_count_them(modality):
     (HEAD.describe() | {"osm_counts": []}, r"osm_counts is \[\], expected a list of 1 to 1000"),
     (HEAD.describe() | {"osm_counts": ["a", "a"]},
      "osm_counts has 2 names, expected none, or different names, for modality=fusion"),
+    (HEAD.describe() | {"counted": "cars\x1b[2J"}, "purpose.counted is .*, expected a line of"),
+    (HEAD.describe() | {"counted": "c" * 201}, "expected a text of 200 characters or fewer"),
     (HEAD.describe() | {"modality": "image"},
      "osm_counts has 3 names, expected none, for modality=image"),
 ])

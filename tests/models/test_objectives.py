@@ -130,6 +130,28 @@ def test_objects_without_text_are_of_a_kind_by_their_code_alone():
     assert contrast(*batch, graphs, patch_shares(graphs, (4, 4))).item() == pytest.approx(0)
 
 
+def test_codes_are_compared_within_a_city_and_texts_across():
+    torch.manual_seed(0)
+    graphs, contrast = boxes_in_view(random_graphs([1, 1])), Contrast(1, 64, 16)
+    graphs.x[:, -1] = 7     # of another tag in the other city
+    batch = torch.randn(2, 16), torch.randn(2, 16, 64)
+    shares = patch_shares(graphs, (4, 4))
+    graphs.name = ["lima_0_0", "new_york_0_1"]
+    assert contrast(*batch, graphs, shares) > 0
+    graphs.name = ["new_york_0_0", "new_york_0_1"]
+    assert contrast(*batch, graphs, shares).item() == pytest.approx(0)
+    graphs.name, graphs.x[1, :512] = ["lima_0_0", "new_york_0_1"], graphs.x[0, :512]
+    assert contrast(*batch, graphs, shares).item() == pytest.approx(0)
+
+
+def test_the_contrast_is_as_precise_as_its_network():
+    graphs, contrast = boxes_in_view(random_graphs([5, 6])), Contrast(1, 64, 16)
+    batch, shares = (torch.randn(11, 16), torch.randn(2, 16, 64)), patch_shares(graphs, (4, 4))
+    exact = contrast.double()(*(values.double() for values in batch), graphs, shares)
+    assert exact.dtype == torch.float64
+    assert exact.item() == pytest.approx(contrast.float()(*batch, graphs, shares).item())
+
+
 def test_of_very_many_objects_every_kth_takes_part(monkeypatch):
     torch.manual_seed(0)
     graphs, contrast = boxes_in_view(random_graphs([4, 4])), Contrast(1, 64, 16)

@@ -10,7 +10,13 @@ from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead, read_head
 from models.network_file import NetworkFile, save_finetuned
 from models.osm_raster import OsmRaster
-from models.tag_channels import OTHER, channel_table, choose_channels
+from models.tag_channels import (
+    MOST_CHANNELS,
+    OTHER,
+    UNNAMED_OTHER,
+    channel_table,
+    choose_channels,
+)
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.contents import ContentFault
 from utils.errors import ModelError
@@ -100,6 +106,30 @@ def test_codes_of_a_city_that_nobody_explained_are_refused():
                                          "road/service; choose tiles whose city"):
         raster().draw(graphs_of([(BOXES["turned"], 0)], city="oslo"), GRID)
     assert not raster().draw(graphs_of([], city="oslo"), GRID).any()
+
+
+def test_tags_that_share_a_channel_explain_no_other_city():
+    kinds = [f"kind{number}" for number in range(MOST_CHANNELS + 2)]
+    made = OsmRaster(build_rose(SMALL), choose_channels(dict.fromkeys(kinds, 1)))
+    assert made.channels[-1] == OTHER
+    made.know_tags({"lima": kinds})
+    with pytest.raises(ModelError, match="tile 'oslo_0_0': nothing says what"):
+        made.draw(graphs_of([(BOXES["turned"], 0)], city="oslo"), GRID)
+
+
+def test_a_city_without_names_has_a_channel_of_its_own_beside_one_with_names():
+    tiles_with = {"road/path": 4, "road/service": 3, "park": 2, "tag 7": 1, "tag 900": 1, OTHER: 1}
+    made = OsmRaster(build_rose(SMALL), choose_channels(tiles_with, most=2))
+    assert made.channels == ("road/path", "road/service", OTHER, UNNAMED_OTHER)
+    made.know_tags({"lima": ["road/path", "park"]})
+    graphs = graphs_of(*[[(BOXES["upright"], code)] for code in (0, 7, 900, -1)], city="sgp")
+    assert made.channel_of(graphs).tolist() == [3, 3, 3, 2]
+    graphs.name = [f"lima_{number}_0" for number in range(4)]
+    assert made.channel_of(graphs).tolist() == [0, 3, 3, 2]  # as tags are counted in training
+
+
+def test_the_last_resort_is_one_channel_even_if_it_is_a_common_one():
+    assert choose_channels({OTHER: 9, "road/path": 4, "park": 1}, most=2) == (OTHER, "road/path")
 
 
 def test_codes_without_names_keep_their_numbers():

@@ -23,6 +23,11 @@ def test_statistics_are_those_of_each_channel_of_a_patch():
     torch.testing.assert_close(patch_statistics(pixels, 8), expected, atol=1e-5, rtol=1e-5)
 
 
+def test_a_patch_of_one_pixel_has_none():
+    with pytest.raises(ModelError, match="patches of 1 x 1 px do not vary, expected 2 x 2 or more"):
+        PatchStatistics(64, 1)
+
+
 def test_of_two_patches_of_one_colour_the_grained_one_is_known():
     board = (torch.arange(64).view(8, 8) + torch.arange(8)[:, None]) % 2 * 2.0 - 1    # fine
     halves = torch.ones(8, 8)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch_geometric.data import Batch, Data
 
-from models import build_regressor, build_rose, build_segmenter
+from models import Rose, build_regressor, build_rose, build_segmenter
 from tests.models.conftest import SMALL, random_graphs, random_images, randomise
 from utils.errors import ConfigError, ModelError
 
@@ -197,6 +197,20 @@ def test_initialisation():
     (lambda rose: build_rose("resnet18"), "image_encoder=resnet18: ResNet is no plain ViT"),
     (lambda rose: build_rose(SMALL, img_mask_ratio=1.0), "img_mask_ratio=1.0: a mask ratio lies "
                                                          "between"),
+    (lambda rose: Rose(SMALL, image_mean=[0.5]), r"image_mean=\[0.5\]: expected a number for each"),
+    (lambda rose: rose(random_images(1), random_graphs([2]), latent=torch.zeros(1, 16, 64)),
+     "latent: image_target=pixels learns no tokens; leave latent out"),
+    (lambda rose: build_rose(SMALL, image_target="latent")(
+        random_images(1), random_graphs([2]), latent=torch.zeros(1, 17, 64)),
+     r"latent: shape \[1, 17, 64\]; expected \[1, 16, 64\], a token of each patch"),
+    (lambda rose: build_rose(SMALL, image_target="latent")(
+        random_images(1), random_graphs([2]), latent=torch.zeros(16, 64)),
+     r"latent: shape \[16, 64\]; expected \[1, 16, 64\]"),
+    (lambda rose: Rose(SMALL, graph_in_dim=8, placement="coverage"),
+     "graph_in_dim=8: placement=coverage reads a node's last 12 columns, .*; expected 12 or more, "
+     "or leave placement out"),
+    (lambda rose: Rose(SMALL, graph_in_dim=8, osm_loss="groups"), "=8: osm_loss=groups reads a"),
+    (lambda rose: Rose(SMALL, graph_in_dim=8, contrast=0.1), "=8: contrast=0.1 reads a"),
     (lambda rose: build_rose(SMALL, graph_in_dim=522)(random_images(1),
                                                       random_graphs([2], width=523)),
      "width=522.*divisible by 4"),
@@ -220,6 +234,26 @@ def test_what_does_not_fit_is_refused(call, message, rose):
 def test_unknown_recipes_and_values(arguments, message):
     with pytest.raises(ConfigError, match=message):
         build_rose(SMALL, **arguments)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ({"osm_layers": 3}, "osm_layers=3: must be 1 or more and 2 or less"),
+    ({"feed_forward": "foo"}, "feed_forward=foo: choose one of linear, residual"),
+    ({"placement": "foo"}, "placement=foo: choose one of tile, coverage"),
+    ({"image_target": "foo"}, "image_target=foo: choose one of pixels"),
+    ({"contrast": -1}, "contrast=-1.0: must be 0 or more"),
+    ({"neighbours": -1}, "neighbours=-1: must be 0 or more"),
+    ({"image_skip": "maybe"}, "image_skip=maybe: expected true or false"),
+])
+def test_a_rose_takes_what_its_keys_take(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        Rose(SMALL, **arguments)
+
+
+def test_the_narrowest_nodes_that_have_a_geometry():
+    rose = Rose(SMALL, graph_in_dim=12, placement="coverage", osm_loss="groups", contrast=0.1)
+    rose(random_images(1), random_graphs([3], width=13)).loss.backward()
+    assert rose.osm_pred.weight.grad.isfinite().all()
 
 
 def test_a_batch_of_graphs_survives_a_device_move(rose):

@@ -24,9 +24,11 @@ from utils.errors import TileError
 RULE = Fields(
     {"tiles": Whole(least=1, most=9), "share": Number(least=0, most=1), "names": Items(Text())},
     {"layout": Text(("compact", "release")), "shape": Items([Whole(), Whole()]),
-     "sums": Table(Either((Null(), Number()))), "whole": Flag(), "note": Anything()})
+     "sums": Table(Either((Null(), Number()))), "whole": Flag(), "note": Anything(),
+     "title": Text(most=200, line=True)})
 RIGHT = {"tiles": 3, "share": 0.5, "names": ["a", ""], "layout": "compact", "shape": [1, 2],
-         "sums": {"pop": None, "CO2": 1}, "whole": True, "note": {"any": [1]}, "more": "kept"}
+         "sums": {"pop": None, "CO2": 1}, "whole": True, "note": {"any": [1]}, "more": "kept",
+         "title": "m³ of building \u200c"}
 
 WRONG = {
     "not a dict": ([1], "the content is [1], expected a table of names and values"),
@@ -41,6 +43,11 @@ WRONG = {
     "choice": (RIGHT | {"layout": "zip"}, 'layout is "zip", expected one of compact, release'),
     "length": (RIGHT | {"shape": [1]}, "shape is [1], expected a list of 2"),
     "in a table": (RIGHT | {"sums": {"pop": "x"}}, "sums.pop is \"x\", expected null or a finite"),
+    "infinite": (RIGHT | {"share": -float("inf")}, "expected a finite number from 0 to 1"),
+    "lines": (RIGHT | {"title": "a\nb"}, "expected a line of text without control characters"),
+    "escape": (RIGHT | {"title": "\x1b]0;b"}, "x1b]0;b\", expected a line of text without"),
+    "C1 escape": (RIGHT | {"title": "\x9b2J"}, "x9b2J\", expected a line of text without"),
+    "long title": (RIGHT | {"title": "a" * 201}, "expected a text of 200 characters or fewer"),
     "flag": (RIGHT | {"whole": 1}, "whole is 1, expected true or false"),
     "long": (RIGHT | {"tiles": "9" * 500}, f'tiles is "{"9" * 59}..., expected'),
 }

@@ -84,11 +84,11 @@ def quote(override: str, sweeps: bool = False) -> str:
     if not separator or name.startswith("hydra"):
         return override
     read = parsed_value(value)
-    stumbles = read is None or (read.is_sweep_override() and not sweeps)
-    if not stumbles:
+    if read is not None and (sweeps or not read.is_sweep_override()):
         return override
-    items = re.fullmatch(r"\[([^][{}'\"]+)\]", value)
-    value = f"[{','.join(map(in_quotes, items[1].split(',')))}]" if items else in_quotes(value)
+    items = re.fullmatch(r"\[\s*([^][{}'\"]+?)\s*,?\s*\]", value)  # as [a b, c=d,]
+    value = f"[{','.join(map(in_quotes, re.split(' *, *', items[1])))}]" if items else (
+        in_quotes(value))
     return f"{name}={value}"
 
 

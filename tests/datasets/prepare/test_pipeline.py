@@ -29,7 +29,7 @@ from tests.datasets.prepare.places import (
 )
 from tests.robustness.remedies import commands_in, follow
 from utils.cli.compose import read
-from utils.errors import PrepareError
+from utils.errors import ConfigError, PrepareError
 
 Usage = namedtuple("Usage", "total used free")
 # a house, the road, half a building, the road and a house
@@ -185,6 +185,12 @@ def test_the_summary_calls_totals_what_they_are(place):
                        out=str(place.folder / "other"), **keys))
     assert said.count(" cars in all") == 2
     assert "mean pop  mean CO2" in said
+
+
+def test_what_a_total_is_fits_in_a_line(place):
+    with pytest.raises(ConfigError, match=r"population_what=m+\.\.\.: expected 200 characters or "
+                                          "fewer"):
+        prepare(place, population="people.gpkg", population_what="m" * 201)
 
 
 def test_a_dry_run_makes_nothing_but_a_picture(place):

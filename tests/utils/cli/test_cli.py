@@ -182,6 +182,14 @@ def test_a_mapping_is_given_inline_or_as_a_path(run, given, value):
     assert cfg.label_map == value
 
 
+@pytest.mark.parametrize(("given", "cities"), [
+    ("[lima, b=c]", ["lima", "b=c"]), ("[ lima,b=c , ]", ["lima", "b=c"]),
+    ("[a b=c, d]", ["a b=c", "d"]), ("[lima,rome,]", ["lima", "rome"]), ("[b=c]", ["b=c"])])
+def test_items_of_a_list_may_need_quotes(run, given, cities):
+    cfg, _, errors, _ = run(TRAIN, ["data_path=D", f"cities={given}"])
+    assert cfg.cities == cities, errors
+
+
 PATHS = ["maps/a (1)/b", "a,b.osm", "it's", "chips/*.tif", "C:\\maps", "(1)\\b", "sp ace",
          "sp ace\\", "ä", "a (1)=b", "x=y"]
 
