@@ -109,7 +109,7 @@ def read_head(stored: dict[str, Any]) -> Head:
         stored = Fields({
             "modality": Text(registry.segmentation_modalities()),
             "decoder": Text(registry.decoder_names()),
-            "classes": Items(Text(most=200), least=1, most=_MOST_CLASSES)}, {
+            "classes": Items(Text(most=200, line=True), least=1, most=_MOST_CLASSES)}, {
             "class_colours": Items(Text(pattern="#[0-9a-f]{6}")), "patch_mlp": _MLP,
             **_ADDED}).check(stored, at)
         classes, own = tuple(stored["classes"]), tuple(stored.get("class_colours", ()))
