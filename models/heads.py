@@ -27,6 +27,7 @@ class SegmentationHead:
     """A class for every pixel; modality and decoder are names in models/registry.py."""
 
     problem: ClassVar[str] = "segmentation"
+    counts: ClassVar[tuple[str, ...]] = ()  # as of a regression: it counts no objects
     modality: str
     decoder: str
     classes: tuple[str, ...]  # their names, in the order of the labels' values
@@ -40,11 +41,6 @@ class SegmentationHead:
         """Return an untrained segmenter on `rose`."""
         return build_segmenter(rose, self.modality, self.decoder, len(self.classes),
                                self.channels, self.statistics, self.mlp)
-
-    @property
-    def beside(self) -> bool:
-        """Whether another model stands beside the network."""
-        return self.mlp is not None
 
     @property
     def colours(self) -> list[str]:
@@ -68,6 +64,7 @@ class RegressionHead:
     """One number for a tile; modality is a name in models/registry.py."""
 
     problem: ClassVar[str] = "regression"
+    mlp: ClassVar[None] = None  # as of a segmentation: there is none
     modality: str
     target: str  # of TARGETS
     scale: TargetScale
@@ -80,11 +77,6 @@ class RegressionHead:
         """Return an untrained regressor on `rose`."""
         return build_regressor(rose, self.modality, self.scale, self.channels,
                                self.statistics, self.counts)
-
-    @property
-    def beside(self) -> bool:
-        """As of a segmentation."""
-        return bool(self.counts)
 
     @property
     def choices(self) -> dict[str, Any]:

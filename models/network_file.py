@@ -123,7 +123,7 @@ class NetworkFile:
     def notes_on_rose(self) -> list[str]:
         """What a user of `rose` alone should know of a fine-tuned model's Rose."""
         if self.head is None or not (self.head.channels or self.head.statistics
-                                     or self.head.beside):
+                                     or self.head.counts or self.head.mlp is not None):
             return []
         return [f"{self.path} is of a fine-tuned model that also reads drawn objects, statistics "
                 "of patches, or numbers of objects, or has an MLP of patches beside it; they are "
