@@ -173,7 +173,8 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(LAND_USE, ("patch_mlp", "statistics"), ("100", ALL), (SCRATCH,)),
         Group(LAND_USE, ("patch_mlp",), ("25", "50", "200"), (SCRATCH,), 1),
         Group(LAND_USE, ("patch_mlp_image", "patch_mlp_osm"), (ALL,), (SCRATCH,), 1),
-        Group(TOTALS, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
+        Group(VOLUME, ("statistics",), ("100", ALL), (SCRATCH,)),
+        Group(TREES, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
         Group(LAND_USE, ("image", *FUSIONS, "plus_alone"), ("100", ALL)),
         Group(LAND_USE, ("image_osm_raster", "fine", "osm", "plus_image"), (ALL,)),

@@ -81,6 +81,24 @@ class Result:
         """How many different tiles were measured, those of all folds."""
         return len({name for run in self.tallies for name in run.names})
 
+    @cached_property
+    def trainings(self) -> frozenset[tuple[str, int]]:
+        """Fold and seed of each run."""
+        return frozenset((run["fold"], run["seed"]) for run in self.runs)
+
+    @cached_property
+    def _parts(self) -> dict[frozenset[tuple[str, int]], "Result"]:
+        return {self.trainings: self}
+
+    def among(self, trainings: frozenset[tuple[str, int]]) -> "Result":
+        """Return the runs of some folds and seeds alone; if a run has no tallies, all."""
+        if trainings not in self._parts and len(self.tallies) == len(self.runs):
+            kept = [(run, tallies) for run, tallies in zip(self.runs, self.tallies, strict=True)
+                    if (run["fold"], run["seed"]) in trainings]
+            self._parts[trainings] = replace(self, runs=[run for run, _ in kept],
+                                             tallies=[tallies for _, tallies in kept])
+        return self._parts.get(trainings, self)
+
     @property
     def record(self) -> dict[str, Any]:
         """What results.json says of it."""
@@ -171,8 +189,9 @@ def named(task: str, name: str) -> Cell | None:
 
 def difference(results: Results, a: Mapping[str, Any] | Cell, b: Mapping[str, Any] | Cell,
                figure: str = "") -> Difference | None:
-    """Return the figure of cell `a` less that of `b`, with its interval; None where one is not
-    there, has no tallies, or measured other tiles.
+    """Return the figure of cell `a` less that of `b`, with its interval, of the folds and seeds
+    that both have: another pretraining can move a figure as far as what is compared. None where one
+    is not there, has no tallies, measured other tiles, or has no fold and seed of the other.
 
     Args:
         a, b: cells, or keys of cells; those left out have their defaults.
@@ -181,9 +200,9 @@ def difference(results: Results, a: Mapping[str, Any] | Cell, b: Mapping[str, An
     cells = [each if isinstance(each, Cell) else Cell(**each) for each in (a, b)]
     if not all(cell in results and results[cell].samples for cell in cells):
         return None
-    own = [results[cell] for cell in cells]
+    own = in_common(*(results[cell] for cell in cells))
     sets = [{frozenset(run.names) for run in each.tallies} for each in own]
-    if sets[0] != sets[1]:
+    if sets[0] != sets[1] or own[0].trainings != own[1].trainings:
         return None
     names = [" ".join(cell.name.split("_")) for cell in cells]
     if names[0] == names[1]:
@@ -192,6 +211,14 @@ def difference(results: Results, a: Mapping[str, Any] | Cell, b: Mapping[str, An
     means = {name: each.means for name, each in zip(names, own, strict=True)}
     samples = {name: each.samples for name, each in zip(names, own, strict=True)}
     return compared(*names, figure, means, samples)
+
+
+def in_common(*results: Result) -> list[Result]:
+    """Return results with the runs alone whose fold and seed all have; whole if there are none."""
+    trainings = frozenset.intersection(*(each.trainings for each in results))
+    if not trainings:
+        return [*results]
+    return [each.among(trainings) for each in results]
 
 
 def pairs(results: Results) -> Iterator[tuple[Cell, Cell]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reports import REPORT, write_report
-from reports.claims import CLAIMED, NOT_MEASURED, RULE, held, is_claims, shown
+from reports.claims import CLAIMED, NOT_MEASURED, RULE, TIMES_CHANCE, held, is_claims, shown
 from reports.evaluation import RESULTS
 from studies.association import Association
 from studies.claim_list import RECIPES
@@ -21,6 +21,7 @@ from utils.tables import NOTHING, markdown_table
 
 BEGIN, END = "<!-- claims: written by python -m studies.claims -->", "<!-- end of claims -->"
 TITLE = "What is claimed, and what holds"
+_ONE_SEED = "¹"
 _MOST_PAGE = 4 << 20  # bytes of a Markdown file
 
 
@@ -71,15 +72,18 @@ def in_markdown(cfg: ClaimsConfig, verdicts: Sequence[Verdict],
     command = f"python -m studies.claims runs=[{','.join(cfg.runs)}]" + (
         f" attention_runs=[{','.join(cfg.attention_runs)}]" if cfg.attention_runs else "")
     lines = [f"## {TITLE}", "", f"    {command}", "",
-             "Each figure is a difference, or how many times chance has it (1: no more), with its "
-             "95 % interval, paired by tile (block bootstrap).", "", RULE, "",
+             "Each figure is a difference, or a multiple of chance (1 is chance), with its 95 % "
+             "interval, paired by tile (block bootstrap), of the folds and seeds that both models "
+             "have.", "", RULE, "",
              held(verdict.record for verdict in verdicts)]
     if lacking:
         lines += ["", f"{NOT_MEASURED}: {'. '.join(lacking)}."]
+    if any(_single(verdict, verdicts) for verdict in verdicts):
+        lines += ["", f"{_ONE_SEED} One seed, where other claims have several: over tiles alone."]
     for aim, name in ((False, "of the paper"), (True, "beyond the paper (aim)")):
         chosen = [verdict for verdict in verdicts if verdict.aim is aim]
         if chosen:
-            lines += ["", _pivot(f"claim {name}", chosen)]
+            lines += ["", _pivot(f"claim {name}", chosen, verdicts)]
     if because := measured(associations):
         lines += ["", "Why, as measured in the networks (the weights are the 5 and 95 % of all "
                   "objects and patches):", "", markdown_table(HEADER, because)]
@@ -119,15 +123,29 @@ def with_section(page: Path, section: str) -> str:
     return f"{title}{newline}\n{marked}{rest}"
 
 
-def _pivot(heading: str, verdicts: Sequence[Verdict]) -> str:
-    """Return a table with a row a claim and case, and a column a city and recipe."""
+def _single(verdict: Verdict, verdicts: Sequence[Verdict]) -> bool:
+    """Whether a verdict is of one seed, and others on that recipe and city of more."""
+    return verdict.seeds == [1] and any(
+        other.seeds != [1] for other in verdicts
+        if (other.city, other.recipe) == (verdict.city, verdict.recipe)
+        and other.figure != TIMES_CHANCE)
+
+
+def _pivot(heading: str, chosen: Sequence[Verdict], verdicts: Sequence[Verdict]) -> str:
+    """Return a table with a row a claim and case, and a column a city and recipe.
+
+    Args:
+        chosen: those of the table.
+        verdicts: all.
+    """
     recipes = [*RECIPES]
-    cities = list(dict.fromkeys(each.city for each in verdicts))
-    columns = sorted({(each.city, each.recipe) for each in verdicts},
+    cities = list(dict.fromkeys(each.city for each in chosen))
+    columns = sorted({(each.city, each.recipe) for each in chosen},
                      key=lambda column: (cities.index(column[0]), recipes.index(column[1])))
     rows: dict[tuple[Any, ...], dict[tuple[str, str], str]] = {}
-    for each in verdicts:
-        rows.setdefault(titled(each), {})[each.city, each.recipe] = shown(each.record)
+    for each in chosen:
+        mark = f" {_ONE_SEED}" * _single(each, verdicts)
+        rows.setdefault(titled(each), {})[each.city, each.recipe] = shown(each.record) + mark
     return markdown_table([heading, "of", *(f"{recipe}, {city}" for city, recipe in columns)], [
         [title, where, *(cells.get(column, NOTHING) for column in columns)]
         for (title, where), cells in rows.items()])

@@ -16,8 +16,8 @@ from reports.attention_study import PARTS
 from reports.claims import CHANCE, FAILS, HOLDS, LESS, LOSS, TIMES_CHANCE
 from reports.differences import decimals, in_brackets, signed
 from studies.association import Association, Shares
-from studies.benchmark_plan import TASKS, Cell
-from studies.benchmark_results import Result, Results, difference, read_cells
+from studies.benchmark_plan import TASKS
+from studies.benchmark_results import Result, Results, difference, in_common, read_cells
 from studies.claim_list import OWN_PLACE, Claim, Reason, cell_of
 from studies.differences import mean_figures
 from utils.contents import Fields, Text, read_json
@@ -40,14 +40,14 @@ class Verdict:
     task: str                              # in words
     figure: str
     a: str                                 # the row
-    a_value: float
+    a_value: float                         # of the folds and seeds that A and B both have
     b: str
     b_value: float
     at_least: float
     difference: float
     interval: tuple[float, float] | None
-    runs: int                              # of A: folds times seeds
-    seeds: list[int]                       # numbers of runs on the same tiles, of A and B
+    runs: int                              # folds times seeds that both have
+    seeds: list[int]                       # numbers of these runs on the same tiles
     verdict: str
     hears: str                             # of the claim
     because: str = ""                      # of one that fails, its reason of cells as measured
@@ -138,8 +138,7 @@ def _known(benchmark: Benchmark, claim: Claim, recipe: str) -> bool:
 
 
 def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
-    def value(cell: Cell) -> float:
-        result = results[cell]
+    def value(result: Result) -> float:
         return result.means[figure] if result.samples else result.spread[figure][0]
 
     results = benchmark.results
@@ -147,19 +146,20 @@ def _judge(benchmark: Benchmark, claim: Claim, recipe: str) -> Verdict | None:
         return None
     a, *rivals = (cell_of(cell, recipe) for cell in (claim.a, *claim.b))
     figure = results[a].score
-    b = max(rivals, key=lambda cell: (not math.isnan(value(cell)), value(cell)))
+    values = {cell: value(results[cell]) for cell in rivals}
+    b = max(rivals, key=lambda cell: (not math.isnan(values[cell]), values[cell]))
+    own, rival = in_common(results[a], results[b])
     less, interval = math.nan, None
-    if all(_same_tiles(results[a], results[rival]) for rival in rivals):
+    if all(_same_tiles(results[a], results[cell]) for cell in rivals):
         paired = difference(results, a, b)
         less, interval = ((paired.difference, paired.interval) if paired
-                          else (value(a) - value(b), None))
-    seeds = {count for cell in (a, b) for count in Counter(
-        run["fold"] for run in results[cell].runs).values()}
+                          else (value(own) - value(rival), None))
+    seeds = {*Counter(run["fold"] for run in own.runs).values()}
     verdict = verdict_of(less, interval, claim.at_least, claim.equal)
     return Verdict(benchmark.city, recipe, claim.title, claim.case, claim.aim,
-                   TASKS[a.task].title, figure, a.row, value(a), b.row, value(b), claim.at_least,
-                   less, interval, len(results[a].runs), sorted(seeds), verdict, claim.hears,
-                   _because(results, claim.reason, recipe)
+                   TASKS[a.task].title, figure, a.row, value(own), b.row, value(rival),
+                   claim.at_least, less, interval, len(own.runs), sorted(seeds), verdict,
+                   claim.hears, _because(results, claim.reason, recipe)
                    if verdict in (FAILS, LOSS) and claim.reason else "", claim.equal)
 
 
@@ -170,7 +170,7 @@ def _because(results: Results, reason: Reason, recipe: str) -> str:
     if paired is None or paired.interval is None or paired.interval[0] <= 0:
         return ""
     figure = results[better].score
-    values = (f"{results[cell].means[figure]:.3f}" for cell in (better, worse))
+    values = (f"{each.means[figure]:.3f}" for each in in_common(results[better], results[worse]))
     return (f"{reason.words}, has {label_of(figure)} {' against '.join(values)}: "
             f"{signed(paired.difference, decimals)} {in_brackets(paired.interval, decimals)}")
 

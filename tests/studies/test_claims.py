@@ -7,7 +7,6 @@ import math
 import shutil
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from reports.claims import asked, shown
 from studies import claims
 from studies.association import attention_runs
 from studies.benchmark_plan import ALL, MISSING, PARTS, SCRATCH, TASKS, Cell, measured_with, planned
-from studies.benchmark_results import blocks_in_words, read_cells
+from studies.benchmark_results import Result, blocks_in_words, difference, read_cells
 from studies.claim_list import LAND_USE, VOLUME, Claim, Reason, cell_of
 from studies.claim_list import claims as all_claims
 from studies.claims_report import BEGIN, END, with_section
@@ -190,6 +189,36 @@ def test_words_about_intervals_are_of_the_seeds_of_all_cells(tmp_path):
                      "over tiles; one seed"]
 
 
+def test_seeds_that_both_models_have_are_compared(tmp_path):
+    """The fusion's second seed is far off, and the image has none: it moves no difference."""
+    cells = [Cell(LAND_USE, row) for row in ("fusion", "image", "osm")]
+    benchmark(tmp_path, dict.fromkeys(cells, 1.0))
+    runs = tmp_path / "runs" / LAND_USE
+    for fold in (1, 2):
+        shutil.rmtree(runs / f"image_pretrained_all/fold-{fold}_seed-1")
+        shutil.rmtree(runs / f"osm_pretrained_all/fold-{fold}_seed-0")
+    alone = difference(read_cells(tmp_path), *cells[:2])
+    for fold in (1, 2):
+        spoil(runs / f"fusion_pretrained_all/fold-{fold}_seed-1")
+    results = read_cells(tmp_path)
+    assert results[cells[0]].means["miou"] < 0.8 * results[cells[1]].means["miou"]
+    both = difference(results, *cells[:2])
+    assert (both.difference, both.interval) == (alone.difference, alone.interval)
+    judged, other = verdicts(Benchmark("lima", results), [
+        Claim("is better", cells[0], cells[1:2], recipes=("rose",)),
+        Claim("is better", cells[1], cells[2:], recipes=("rose",))])
+    assert (judged.difference, judged.runs, judged.seeds) == (both.difference, 2, [1])
+    assert judged.a_value - judged.b_value == pytest.approx(both.difference)
+    assert other.verdict == UNKNOWN  # of other seeds
+
+
+def spoil(run: Path) -> None:
+    """Make a run that of a model that knows nothing."""
+    made = _run(LAND_USE, FOLDS["fold-2" in run.name], -3.0, 1)
+    shutil.rmtree(run)
+    _write(run, 1, made, bare=False)
+
+
 def test_a_claim_says_what_it_asks_and_a_lift_is_shown_whole(folder):
     claim = {"figure": "miou", "at_least": 0.03, "difference": 0.0721, "interval": [0.047, 0.093],
              "verdict": LESS}
@@ -203,11 +232,11 @@ def test_a_claim_says_what_it_asks_and_a_lift_is_shown_whole(folder):
 
 @pytest.mark.parametrize("order", [("image", "osm"), ("osm", "image")])
 def test_a_rival_without_a_figure_is_not_the_best(order):
-    def result(value):
-        return SimpleNamespace(samples={}, score="miou", runs=[], spread={"miou": (value, 0.0)})
+    def result(cell, value):
+        return Result(cell, [{"fold": "1", "seed": 0, "miou": value}], [], {}, 5)
 
     a, *rivals = (Cell(LAND_USE, row) for row in ("fusion", *order))
-    results = {Cell(LAND_USE, row): result(value)
+    results = {(cell := Cell(LAND_USE, row)): result(cell, value)
                for row, value in (("fusion", 0.5), ("image", math.nan), ("osm", 0.2))}
     judged, = verdicts(Benchmark("lima", results),
                        [Claim("is better", a, tuple(rivals), recipes=("rose",))])
