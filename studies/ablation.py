@@ -28,26 +28,29 @@ from utils.errors import ConfigError
 def main(cfg: AblationConfig, rest: list[str]) -> None:
     # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.ablation_plan import TRAININGS, cells_of, variants_of
-    from studies.ablation_results import write_outputs
+    from studies.ablation_results import read_rows, table_of, write_outputs
     from studies.ablation_runs import SET_HERE, Ablation, check_variants
     from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
     from studies.benchmark_results import read_result
+    from studies.benchmark_runs import check_encoder, most_labels
     from studies.units import account, default_workers, run_units
-    from training.own_city import width_of
 
     check(cfg, TRAININGS)
     check_not_set(rest, SET_HERE)
-    width_of(cfg.image_encoder)  # one that there is not is refused now, before hours of work
+    read_rows(table_of(cfg))  # one that rows cannot be added to is refused now, too
+    check_encoder(cfg)
     begun = time.monotonic()
     variants = variants_of(cfg.variants)
     check_variants(variants, rest, cfg.accelerator)
+    root, rows = Path(cfg.out, "tiles"), {variant.folder: variant.row for variant in variants}
+    Ablation(cfg, tuple(rest), {"hash": root}, most_labels(cfg.labels), 0, rows).check(
+        cells_of(variants, cfg.trainings, cfg.labels))  # now, before hours of work
     city = find_city(cfg.data, ["land_use"])
-    root = Path(cfg.out, "tiles")
     prepare_city(city, cfg, root, text_of(None))
     lists, tiles, notes = labelled_lists(cfg, root)
     cells = cells_of(variants, cfg.trainings, [*lists])
-    ablation = Ablation(cfg, tuple(rest), {"hash": root}, lists, tiles,
-                        {variant.folder: variant.row for variant in variants})
+    ablation = Ablation(cfg, tuple(rest), {"hash": root}, lists, tiles, rows)
+    ablation.check(cells)
     workers = cfg.workers or default_workers(cfg.accelerator)
     times = run_units(ablation.pretrainings(cells), workers, "Pretraining")
     units = ablation.trainings(cells)

@@ -32,7 +32,7 @@ def write_outputs(cfg: AblationConfig, rest: Sequence[str], city: str,
     Raises:
         RoseError: there is a table with other columns, or one that cannot be read.
     """
-    path = Path(cfg.table) if cfg.table else Path(cfg.out, "ablations.csv")
+    path = table_of(cfg)
     source = source_of(cfg, rest, city)
     by_folder = {variant.folder: variant for variant in variants}
     rows = [{"variant": by_folder[cell.row].name, "keys": by_folder[cell.row].in_words,
@@ -57,12 +57,20 @@ def source_of(cfg: AblationConfig, rest: Sequence[str], city: str) -> str:
         f"pretraining of seed {cfg.seeds[0]}", *rest])
 
 
+def table_of(cfg: AblationConfig) -> Path:
+    """Return the table of runs."""
+    return Path(cfg.table) if cfg.table else Path(cfg.out, "ablations.csv")
+
+
 def read_rows(path: Path) -> list[dict[str, str]]:
     """Return the rows of a table of runs; none if there is no table. Raise RoseError if it has
     other columns, or cannot be read."""
+    remedy = "name another table=, or move that file away"
+    if path.is_dir():
+        raise RoseError(f"{path}: is a folder, expected a table of runs; name another table=, such "
+                        f"as table={path / 'ablations.csv'}")
     if not path.is_file():
         return []
-    remedy = "name another table=, or move that file away"
     if path.stat().st_size > _LARGEST:
         raise RoseError(f"{path}: has {path.stat().st_size:,} bytes, expected a table of runs of "
                         f"at most {_LARGEST:,}; {remedy}")

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from studies.command import alone, check_among, check_labels, check_not_set, check_several
-from studies.keys import BENCHMARK, BenchmarkConfig
+from studies.keys import BENCHMARK, DEFAULT_LABELS, BenchmarkConfig
 from utils.cli.command import command
 from utils.errors import ConfigError
 
@@ -30,35 +30,38 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
     # these import torch and timm, for which --help and a mistyped key need not wait
     from studies.benchmark_data import find_city, labelled_lists, prepare_city, text_of
     from studies.benchmark_page import write_outputs
-    from studies.benchmark_plan import MISSING, PARTS, ROWS, TASKS, Cell, planned
+    from studies.benchmark_plan import (
+        MISSING,
+        PARTS,
+        ROWS,
+        TASKS,
+        Cell,
+        planned,
+        without_cells,
+    )
     from studies.benchmark_results import read_result
-    from studies.benchmark_runs import SET_HERE, Bench, base_config
+    from studies.benchmark_runs import SET_HERE, Bench, check_encoder, most_labels
     from studies.units import account, default_workers, run_units
-    from training.own_city import width_of
 
     check_choices(cfg, {"tasks": [*TASKS], "parts": [*PARTS, MISSING], "rows": [*ROWS]})
     check_not_set(rest, SET_HERE)
-    width_of(cfg.image_encoder)  # one that there is not is refused now, before hours of work
+    check_encoder(cfg)
     begun = time.monotonic()
     city = find_city(cfg.data, cfg.tasks or [*TASKS])
     parts = cfg.parts or [*PARTS, MISSING]
     cells = planned(parts, city.tasks, cfg.rows, cfg.labels, cfg.sentence_model is not None)
-    for cell in cells:  # keys are refused now, before hours of work
-        task, row = TASKS[cell.task], ROWS[cell.row]
-        base = base_config(task.problem, task.target, row.recipe, tuple(rest), cfg.accelerator)
-        if row.statistics and base.osm_reads != "all":
-            raise ConfigError(f"osm_reads={base.osm_reads}: the row {cell.row} reads all of an "
-                              "object; leave such rows out with rows=, or the part baselines with "
-                              "parts=")
-    notes = list(city.notes)
+    roots = {text: Path(cfg.out, "tiles" if text == "hash" else f"tiles_{text}")
+             for text in sorted({cell.text for cell in cells})}
+    # now, before hours of work
+    Bench(cfg, tuple(rest), roots, most_labels(cfg.labels), 0).check(cells)
+    asked = {"rows": cfg.rows, "tasks": cfg.tasks and city.tasks,
+             "labels": None if cfg.labels == DEFAULT_LABELS else cfg.labels}
+    notes = [*city.notes, *without_cells(asked, cells)]
     if "text" in parts and cfg.sentence_model is None and any(
             row in (cfg.rows or ROWS) for group in PARTS["text"] for row in group.rows):
         notes.append("text=sentence is left out: no sentence_model= was given")
-    roots, prepared = {}, []
-    for text in sorted({cell.text for cell in cells}):
-        roots[text] = Path(cfg.out, "tiles" if text == "hash" else f"tiles_{text}")
-        prepared.append(prepare_city(city, cfg, roots[text],
-                                     text_of(None if text == "hash" else cfg.sentence_model)))
+    prepared = [prepare_city(city, cfg, root, text_of(
+        None if text == "hash" else cfg.sentence_model)) for text, root in roots.items()]
     lists, tiles, short = labelled_lists(cfg, next(iter(roots.values())))
     notes += short
     cells = {cell: seeds for cell, seeds in cells.items() if cell.labels in lists}
@@ -66,6 +69,7 @@ def main(cfg: BenchmarkConfig, rest: list[str]) -> None:
         raise ConfigError(f"labels=[{','.join(cfg.labels)}]: {'; '.join(short)}; no cell that was "
                           "asked for remains, pass labels=[all], or fewer")
     bench = Bench(cfg, tuple(rest), roots, lists, tiles)
+    bench.check(cells)
     workers = cfg.workers or default_workers(cfg.accelerator)
     times = {} if None in prepared else {"preparing": sum(prepared)}
     times |= run_units(bench.pretrainings(cells), workers, "Pretraining")
@@ -90,6 +94,9 @@ def check_choices(cfg: BenchmarkConfig, choices: dict[str, list[str]]) -> None:
     """Raise ConfigError for a key that names what is not there."""
     check_several("seeds", cfg.seeds)
     check_labels(cfg.labels)
+    if cfg.page and Path(cfg.page).is_dir():
+        raise ConfigError(f"page={cfg.page}: is a folder, expected the file to write; name one, "
+                          f"such as page={Path(cfg.page, 'results_real.md')}")
     if cfg.sentence_model is not None and not Path(cfg.sentence_model).is_dir():
         raise ConfigError(f"sentence_model={cfg.sentence_model}: no such folder, expected that of "
                           "a sentence model with its tokenizer; without the key the part text is "

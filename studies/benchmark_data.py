@@ -1,6 +1,7 @@
 """The benchmark's dataset: tiles, targets and folds of a city, from raw files."""
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import shapely
+from pyproj import CRS
 from rasterio.features import rasterize
 
 from datasets import TileDataset
@@ -30,14 +32,15 @@ from datasets.prepare.osm.osm_files import SUFFIXES as OSM_FILES
 from datasets.prepare.osm.tags import LAYERS, load_layers
 from datasets.prepare.pipeline import prepare_tiles
 from datasets.prepare.targets.delimited import ENDINGS as TABLES
+from datasets.prepare.targets.rasters import TargetRaster
 from datasets.prepare.text.sentence_files import sentence_files
 from datasets.split_lists import SplitRules, write_splits
 from studies.benchmark_plan import ALL, TASKS
 from studies.keys import CityStudyConfig
-from studies.spent import Spent
+from studies.spent import RUN_RECORD, UNFINISHED, Spent
 from utils.contents import Anything, Fields, Number, Table, Text, read_json
 from utils.errors import ConfigError, PrepareError, RoseError
-from utils.files import checksums, replacing
+from utils.files import checksums, digest_of, replacing
 from utils.outputs import write_json
 from utils.remedies import removal
 
@@ -47,7 +50,12 @@ RECORD = "city.json"      # of a dataset: the files that it was made from, as th
 HIGH_GROUND = "high_ground.tif"
 _RECORD = Fields({"sources": Table(Text())}, {"keys": Table(Anything()), "seconds": Number()})
 _META = Fields({"text": Table(Anything())})
+_METAS = "cities/*/meta.json"  # of a dataset
 SENTENCE = "sentence"
+# below out=, what shows that a study of a city made the folder
+_OWN = (f"tiles*/{RECORD}", f"tiles*/{UNFINISHED}", *(
+    f"{folder}/{name}" for folder in ("pretraining/*", "runs/*/*/*")
+    for name in (RUN_RECORD, UNFINISHED)))
 _KEYS = ("tile_px", "block", "classes", "label_column")  # that tiles and lists depend on
 _BUILDING = LAYERS.index("building")
 _RASTERS, _EITHER = (*DRIVERS,), (*DRIVERS, *VECTORS)
@@ -135,26 +143,25 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
         RoseError: a file cannot be used, or has changed since the dataset was made; or it was
             made with other keys.
     """
-    record, meta = root / RECORD, root / "cities" / city.name / "meta.json"
+    record, metas = root / RECORD, sorted(root.glob(_METAS))
     keys = json.loads(json.dumps({name: getattr(cfg, name) for name in _KEYS}))
     rules = {"fold": f"1/{cfg.folds}", "block": cfg.block, "train_sizes": sizes(cfg.labels)}
-    if meta.is_file() and record.is_file():
+    if metas and record.is_file():
         made = read_json(record, _RECORD, removal(root), RoseError)
         seconds = made.get("seconds")
         before, keys_before = made["sources"], made.get("keys", {})
         if text["name"] == SENTENCE:
-            _check_model(meta, text["model"], root)
+            _check_model(metas[0], text["model"], root)
         changed = [name for name, state in city.sources.items() if before.get(name) != state]
         if changed:
             raise RoseError(f"{city.folder / min(changed)}: is not as it was, or not asked for, "
-                            f"when {root} was made, expected the same files; name another out=, "
-                            "or remove that folder")
+                            f"when {root} was made, expected the same files; {_anew(root)}")
         if other := [name for name, value in keys.items()
                      if keys_before.get(name, value) != value]:
             raise RoseError(f"{other[0]}={keys[other[0]]}: {root} was made with {other[0]}="
                             f"{keys_before[other[0]]}; give the same, or name another out=")
     else:
-        _check_free(root.parent)
+        _check_free(root, city)
         root.mkdir(parents=True, exist_ok=True)
         spent = Spent(root)
         print(prepare_tiles(
@@ -170,14 +177,33 @@ def prepare_city(city: City, cfg: CityStudyConfig, root: Path,
     return seconds
 
 
-def _check_free(out: Path) -> None:
-    """Raise RoseError if the folder of a city's study holds another command's outputs."""
+def made_of(root: Path) -> str:
+    """Return a digest of what the dataset at `root` was made from: files, keys and text."""
+    made = read_json(root / RECORD, _RECORD, removal(root), RoseError)
+    text = read_json(sorted(root.glob(_METAS))[0], _META, removal(root), RoseError)["text"]
+    return digest_of([made["sources"], made.get("keys", {}), text.get("digest")])
+
+
+def _check_free(root: Path, city: City) -> None:
+    """Raise RoseError if the dataset to make would be written among another command's outputs, or
+    beside the tiles of another city; the study's own, which a stop left unfinished, are free."""
+    out, unfinished = root.parent, (root / UNFINISHED).is_file()
     there = sorted(path.name for path in out.iterdir() if not path.name.startswith(".")
                    ) if out.is_dir() else []
-    if there and not any(name in ("pretraining", "runs") or name.startswith("tiles")
-                         for name in there):
+    if there and not any(any(out.glob(pattern)) for pattern in _OWN):
         raise RoseError(f"out={out}: holds {', '.join(there[:3])}{', ...' * (len(there) > 3)} of "
                         "another command, expected a folder of its own; choose another out=")
+    others = [meta.parent.name for meta in sorted(root.glob(_METAS))
+              if not unfinished or meta.parent.name != city.name]
+    if others:
+        raise RoseError(f"{root}: holds a dataset of {others[0]} that this study did not make, "
+                        f"expected no tiles, or its own of {city.name}; choose another out=")
+
+
+def _anew(root: Path) -> str:
+    """Return what to do if a study's folder was made from other files, to end a message."""
+    return (f"name another out=, or `rm -r {shlex.quote(str(root.parent))}`: all of it was made "
+            "with those")
 
 
 def _check_model(meta: Path, model: str, root: Path) -> None:
@@ -186,8 +212,7 @@ def _check_model(meta: Path, model: str, root: Path) -> None:
     before = read_json(meta, _META, removal(root), RoseError)["text"]
     if before.get("digest") != sentence_files(model).digest:
         raise RoseError(f"sentence_model={model}: {root} was made with other files of a model, "
-                        f"which lay in {before.get('model')}; give the same, or name another "
-                        "out=, or remove that folder")
+                        f"which lay in {before.get('model')}; give the same, or {_anew(root)}")
 
 
 def _targets(city: City, cfg: CityStudyConfig, root: Path) -> dict[str, Any]:
@@ -240,13 +265,21 @@ def write_high_ground(height: Path, osm: Path, imagery: Path, tile_px: int, out:
     """Write a raster whose integral over a tile of `imagery`, of `tile_px` pixels a side, is the
     share of the tile that lies more than HIGH metres above ground, outside the buildings of `osm`.
 
-    Cells are those of `height`; one that a building touches counts as none. Raise PrepareError if
-    a file cannot be read.
+    Cells are those of `height`; one that a building touches counts as none, one whose height is
+    no number as without data. Raise PrepareError if a file cannot be read, or lies nowhere or
+    elsewhere.
     """
     with _opened(imagery, "imagery") as image:
+        if image.crs is None:
+            raise PrepareError(f"{imagery}: the raster has no coordinate reference system, so OSM "
+                               "objects cannot be placed on it. Give it one with `rio edit-info "
+                               f"--crs EPSG:32648 {shlex.quote(str(imagery))}` (with the EPSG code "
+                               "of your data).")
         side = metres_per_pixel(image.crs, image.transform, image.width, image.height)
+        ground = image.bounds, CRS.from_wkt(image.crs.to_wkt())
     with _opened(height, "metres above ground") as source:
-        values, profile = source.read(1, masked=True), source.profile
+        TargetRaster(height, "data").overlap(*ground)
+        values, profile = np.ma.masked_invalid(source.read(1, masked=True)), source.profile
         crs, bounds = source.crs, source.bounds
     buildings = [geometry
                  for objects in read_objects(osm, crs, bounds, load_layers(), Census())

@@ -1,7 +1,7 @@
 """What the benchmark runs: a small table of tasks, rows and cells."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -219,7 +219,7 @@ def planned(parts: Sequence[str], tasks: Sequence[str], rows: Sequence[str] | No
             for cell in _cells_of(group):
                 if (cell.task in tasks and cell.labels in labels and (
                         rows is None or cell.row in rows) and (sentence or cell.text == "hash")):
-                    cells[cell] = group.seeds
+                    cells[cell] = _more(group.seeds, cells.get(cell, 0))
     if {*parts} <= {MISSING}:
         raise ConfigError(f"parts=[{MISSING}]: measures models that other parts train; add the "
                           f"part that trains them, such as parts=[main,{MISSING}]")
@@ -227,6 +227,25 @@ def planned(parts: Sequence[str], tasks: Sequence[str], rows: Sequence[str] | No
         raise ConfigError(f"parts=[{','.join(parts)}] labels=[{','.join(labels)}]: no cell of the "
                           "table has these rows, tasks and labels; leave one of these keys out")
     return cells
+
+
+def without_cells(asked: Mapping[str, Sequence[str] | None],
+                  cells: Iterable[Cell]) -> list[str]:
+    """Return a note on each value that was asked for and that no cell has.
+
+    Args:
+        asked: labels, rows and tasks; None: all.
+    """
+    cells = [*cells]
+    fields = {"labels": "labels", "rows": "row", "tasks": "task"}
+    return [f"{key}={value} is left out: the table has no such cell for the parts, rows, tasks "
+            "and labels asked" for key, values in asked.items() for value in values or ()
+            if not any(getattr(cell, fields[key]) == value for cell in cells)]
+
+
+def _more(a: int | None, b: int | None) -> int | None:
+    """Return the larger of two numbers of seeds; None: all."""
+    return None if a is None or b is None else max(a, b)
 
 
 def _cells_of(group: Group) -> Iterator[Cell]:

@@ -1,15 +1,21 @@
 """The runs of the benchmark: pretraining, then a training of each cell, fold and seed with all that
 measures its model."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+
+from evaluation.checks import check_keys, check_thinned
 from evaluation.keys import EvaluateConfig
-from studies.benchmark_data import list_of
+from evaluation.patch_statistics import SIDE
+from models.image_encoder import ImageEncoder
+from studies.benchmark_data import list_of, made_of
 from studies.benchmark_plan import (
+    ALL,
     FULLY,
     JUDGED,
     KNN,
@@ -25,16 +31,21 @@ from studies.benchmark_plan import (
 )
 from studies.degraded import measuring
 from studies.keys import CityStudyConfig
-from studies.units import PROBLEMS, Unit, loading
-from training.compatibility import find_checkpoint
+from studies.units import CHECKSUM, PROBLEMS, Unit, loading, weights_of
+from training.compatibility import check_side
+from training.image_tuning import check_freeze
 from training.keys import TRAIN
+from utils.checkpoint import checksum_in
 from utils.cli.compose import read
+from utils.errors import ConfigError
 from utils.files import sha256_of
 
 # keys that no result depends on: where a run works, in how many processes, and what an experiment
 # is called, whose values are keys
 _PLACES = ("save_path", "save_root_dir", "save_dir", "checkpoint", "accelerator", "data_root",
            "data_path", "num_workers", "experiment")
+# keys under which a run would be of other tiles, or judged otherwise, than the page says
+_WHOLE = ("protocol", "cities", "train_cities", "test_cities", "sample_tiles", "resume")
 # the keys of an evaluation that `base_config` and `Bench` set -> the benchmark's own key for it
 SET_HERE = {
     "data_root": "out", "save_path": "out", "image_size": "tile_px", "seeds": "seeds",
@@ -44,7 +55,7 @@ SET_HERE = {
     **dict.fromkeys(("epochs", "val_every"), "effort"),
     **dict.fromkeys(("mode", "checkpoint", "remove_ratio", "remove_while_training", "osm_shift"),
                     "parts"),
-    **dict.fromkeys(("experiment", "pictures", "devices"), "")}
+    **dict.fromkeys(("experiment", "pictures", "devices", *_WHOLE), "")}
 # a probe is of what was pretrained: nothing beside it, each tile once, the loss of all rows
 _PROBED = {"drop_objects": 0.0, "drop_graphs": 0.0, "draw_objects": False, "count_objects": False,
            "patch_mlp": False, "patch_input": "pixels", "class_weights": "none"}
@@ -81,6 +92,35 @@ class Bench:
     def out(self) -> Path:
         return Path(self.cfg.out)
 
+    @cached_property
+    def made_of(self) -> dict[str, str]:
+        """Text -> a digest of what its tiles were made from."""
+        return {text: made_of(root) for text, root in self.roots.items()}
+
+    def check(self, cells: Iterable[Cell]) -> None:
+        """Raise ConfigError if the evaluation of a cell would refuse its keys."""
+        for cell in cells:
+            cfg = self.config(cell, self.folds[0], self.cfg.seeds[0])
+            if self.rows[cell.row].statistics:
+                self._check_statistics(cell, cfg)
+            try:
+                check_keys(cfg)
+                check_thinned(cfg)
+                check_freeze(cfg.freeze, cfg.epochs, "epochs")
+            except ConfigError as error:
+                raise ConfigError(f"{error}; the study has such a training in {cell.name} of "
+                                  f"{cell.task}, and sets mode= and checkpoint= there") from error
+
+    def _check_statistics(self, cell: Cell, cfg: EvaluateConfig) -> None:
+        """Raise ConfigError if a model of patches' statistics would read other pixels or objects
+        than the networks."""
+        leave = "leave such rows out with rows=, or the part baselines with parts="
+        if cfg.osm_reads != "all":
+            raise ConfigError(f"osm_reads={cfg.osm_reads}: the row {cell.row} reads all of an "
+                              f"object; {leave}")
+        check_side("tile_px", self.cfg.tile_px, SIDE, f"the row {cell.row}",
+                   f"pass tile_px={{}}, or {leave}")
+
     def pretraining(self, row: Row, text: str, seed: int) -> Path:
         """Return the folder of the pretraining that a run of a row starts from."""
         name = row.pretrained or row.recipe
@@ -105,10 +145,10 @@ class Bench:
                         "save_root_dir": folder.parent, "save_dir": folder.name}
                 overrides = tuple(f"{name}={value}" for name, value in keys.items())
                 cfg = read(TRAIN, *overrides)
-                units[folder] = Unit(
+                units[folder] = self._of_tiles(cell.text, Unit(
                     "pretraining", f"pretraining {folder.name.replace('_', ' ')}", folder,
                     {"pretraining": _important(cfg)}, PRETRAIN_S * epochs * self.tiles,
-                    _defaults(cfg), overrides)
+                    _defaults(cfg), overrides))
         return [*units.values()]
 
     def seeds(self, first: int | None) -> list[int]:
@@ -154,11 +194,20 @@ class Bench:
         cell, cfg = cells[0]
         name = f"{cell.task}, {cell.name.replace('_', ' ')}, fold {cfg.fold}, seed {cfg.seeds[0]}"
         request = {other.name: _important(config) for other, config in cells}
-        if cfg.checkpoint:  # where it lies is no part of the request, but what it holds is
-            request["model" if cell.measures else "pretraining"] = {
-                "sha256": _sha256(Path(cfg.checkpoint))}
-        return Unit(kind, name, Path(cfg.save_path), request, cost, _defaults(cfg),
-                    row=self.rows[cell.row], cells=tuple(cells))
+        # where it lies is no part of the request, but what it holds is, as long as it is there
+        if cfg.checkpoint and (checkpoint := Path(cfg.checkpoint)).is_file():
+            request["model" if cell.measures else "pretraining"] = _digests(
+                checkpoint, checkpoint.stat().st_mtime_ns)
+        return self._of_tiles(cell.text, Unit(
+            kind, name, Path(cfg.save_path), request, cost, _defaults(cfg),
+            row=self.rows[cell.row], cells=tuple(cells)))
+
+    def _of_tiles(self, text: str, unit: Unit) -> Unit:
+        """Return a unit whose request says what its tiles were made from. Records that are older
+        than this count as of the same tiles."""
+        tiles = {"sources": self.made_of[text]}
+        return replace(unit, request={**unit.request, "tiles": tiles},
+                       defaults={**unit.defaults, **tiles})
 
     def folder(self, cell: Cell, fold: int, seed: int) -> Path:
         """Return the folder of a cell's evaluation."""
@@ -173,8 +222,8 @@ class Bench:
         scratch = cell.training == SCRATCH
         probed = {} if cell.training in (FULLY, SCRATCH) else {
             key: off for key, off in _PROBED.items() if hasattr(base, key)}
-        checkpoint = None if scratch else str(
-            _newest(self.pretraining(row, cell.text, seed)))
+        pretraining = self.pretraining(row, cell.text, seed)
+        checkpoint = None if scratch else str(weights_of(pretraining) or pretraining)
         return replace(
             base, data_root=str(self.roots[cell.text]), image_size=self.cfg.tile_px,
             fold=f"{fold}/{self.cfg.folds}",
@@ -191,6 +240,20 @@ class Bench:
         return replace(run, save_path=str(self.folder(cell, fold, seed)))
 
 
+def most_labels(labels: Sequence[str]) -> dict[str, int]:
+    """Return labels -> tiles, as of `Bench.lists`, before there are lists: where only these say
+    how many, 1, with which no training has fewer epochs than it will have."""
+    return {count: 1 if count == ALL else int(count) for count in labels}
+
+
+def check_encoder(cfg: CityStudyConfig) -> None:
+    """Raise an error if there is no such image encoder, or its patches do not divide the tiles."""
+    with torch.device("meta"):
+        patch = ImageEncoder(cfg.image_encoder).patch
+    check_side("tile_px", cfg.tile_px, patch, f"image_encoder={cfg.image_encoder}",
+               "pass tile_px={}, or an image encoder of another patch side")
+
+
 @lru_cache
 def base_config(problem: str, target: str, recipe: str, rest: tuple[str, ...],
                 accelerator: str) -> EvaluateConfig:
@@ -203,20 +266,12 @@ def base_config(problem: str, target: str, recipe: str, rest: tuple[str, ...],
                 "pictures=false", "devices=1", f"accelerator={accelerator}")
 
 
-def _newest(folder: Path) -> Path:
-    """Return the weights of a pretraining; before it has any, their folder."""
-    return find_checkpoint(str(folder), "") if any(folder.glob("model_*")) else folder
-
-
-def _sha256(checkpoint: Path) -> str:
-    return _hashed(checkpoint, checkpoint.stat().st_mtime_ns) if checkpoint.is_file() else ""
-
-
 @lru_cache
-def _hashed(path: Path, changed: int) -> str:
-    """Return a file's SHA-256; of one that was made anew, and `changed` at another time, its
-    own."""
-    return sha256_of(path)
+def _digests(path: Path, changed: int) -> dict[str, str]:
+    """Return what weights are recognised by: the file's SHA-256, and the checksum in it if there
+    is one; of a file that was made anew, and `changed` at another time, its own."""
+    inside = checksum_in(path) if path.suffix == ".safetensors" else ""
+    return {"sha256": sha256_of(path), CHECKSUM: inside}
 
 
 def _important(cfg: Any) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def check_labels(labels: Sequence[str]) -> None:
     """Raise ConfigError unless all are numbers of tiles, or all."""
     check_several("labels", labels)
     if wrong := [count for count in labels if count != "all" and not (
-            count.isdecimal() and 0 < int(count) < 10**9)]:
+            count.isdecimal() and count == str(int(count)) and 0 < int(count) < 10**9)]:
         raise ConfigError(f"labels=[{','.join(labels)}]: {wrong[0]} is no number of tiles, "
                           "expected numbers such as 25, or all")
 

@@ -23,6 +23,7 @@ from utils.config import choices_of, key, section
 
 EVALUATIONS = (SEGMENTATION, REGRESSION)
 MODES = choices_of(EvaluateConfig, "mode")
+DEFAULT_LABELS = ["25", "50", "100", "200", "all"]
 in_asked, in_drawn = section("what is asked"), section("what is drawn")
 
 
@@ -223,7 +224,7 @@ class CityStudyConfig:
                           why="the folder of a city's raw files")
     label_column: str = in_targets("class", "the column of landuse.* that names the class")
     classes: Any = in_targets(None, "as of prepare_dataset.py; null: every class of the file")
-    labels: list[str] = in_asked(["25", "50", "100", "200", "all"], "training tiles of a fold",
+    labels: list[str] = in_asked(DEFAULT_LABELS, "training tiles of a fold",
                                  items=(1, 20))
     folds: int = in_asked(5, "each is test once, another val, the rest train", least=LEAST_FOLDS,
                           most=MOST_FOLDS)

@@ -1,6 +1,7 @@
 """How long a piece of work took, over all the commands that worked on it."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from utils.contents import Fields, Number, Table, read_json
@@ -8,7 +9,8 @@ from utils.errors import RoseError
 from utils.outputs import write_json
 from utils.remedies import removal
 
-_FILE = "spent.json"  # of work that is not done
+UNFINISHED = "spent.json"  # of work that is not done
+RUN_RECORD = "run.json"    # of a run that is done: written last
 _RULE = Fields({"seconds": Number(least=0), "since": Number(), "parts": Table(Number(least=0))})
 
 
@@ -18,6 +20,9 @@ class Spent:
     A command that was killed wrote nothing at its end: it counts until the last change of a file
     in the folder.
 
+    Args:
+        seconds, parts: of the same work, if it was done before and some of it is made again.
+
     Attributes:
         parts: name -> seconds of parts of the work, see `part`.
 
@@ -25,10 +30,11 @@ class Spent:
         RoseError: what an earlier command left cannot be read.
     """
 
-    def __init__(self, folder: Path):
-        self._path = folder / _FILE
-        self.parts: dict[str, float] = {}
-        self._before, self._start = 0.0, time.monotonic()
+    def __init__(self, folder: Path, seconds: float = 0.0,
+                 parts: Mapping[str, float] | None = None):
+        self._path = folder / UNFINISHED
+        self.parts = {**(parts or {})}
+        self._before, self._start = seconds, time.monotonic()
         if self._path.is_file():
             left = read_json(self._path, _RULE, removal(self._path), RoseError)
             last = max((path.stat().st_mtime for path in folder.rglob("*")), default=0)

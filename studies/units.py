@@ -4,7 +4,7 @@ import json
 import runpy
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +18,10 @@ from evaluation.job import evaluate
 from evaluation.keys import REGRESSION, SEGMENTATION, EvaluateConfig
 from evaluation.patch_runs import evaluate_patches
 from evaluation.problem import Regression, Segmentation
+from evaluation.run import RESULTS
 from studies.benchmark_plan import TASKS, Cell, Row
-from studies.spent import Spent
+from studies.spent import RUN_RECORD, Spent
+from training.compatibility import find_checkpoint
 from training.keys import TRAIN
 from utils.cli.compose import read
 from utils.contents import Anything, Fields, Number, Table, read_json
@@ -28,10 +30,10 @@ from utils.errors import RoseError, is_mendable, message_of
 from utils.outputs import write_json
 from utils.progress import progress_bar
 
-RECORD = "run.json"  # of what is done in a folder: written last
 _RECORD = Fields({"seconds": Number(), "request": Table(Table(Anything()))},
                  {"cells": Table(Number())})
-_FILES = ("pretraining", "model")  # of a request: what a run starts from, or measures
+_FILES = ("pretraining", "model", "tiles")  # of a request: what a run reads
+CHECKSUM = "checksum"  # of the weights in such a file, which records may lack
 _ROOT = Path(__file__).resolve().parents[1]
 PROBLEMS = {"seg": (SEGMENTATION, Segmentation), "pop": (REGRESSION, Regression)}
 
@@ -62,10 +64,10 @@ class Unit:
     cells: tuple[tuple[Cell, EvaluateConfig], ...] = ()
 
     def seconds(self) -> float | None:
-        """Return how long it took, killed commands included; None if it is not done. Raise
-        RoseError if its folder holds another run's outputs."""
+        """Return how long it took, killed commands included; None if it is not done, or what it
+        left was removed. Raise RoseError if its folder holds another run's outputs."""
         record = self._record()
-        return record and record["seconds"]
+        return record["seconds"] if record and self._whole() else None
 
     def times(self) -> dict[Path, float]:
         """Return folder -> seconds of each of its evaluations that are known: of several, earlier
@@ -78,30 +80,43 @@ class Unit:
                 if cell.name in known}
 
     def _record(self) -> dict[str, Any] | None:
-        path = self.folder / RECORD
+        path = self.folder / RUN_RECORD
         if not path.is_file():
             return None
         record = read_json(path, _RECORD, f"remove the folder {self.folder}, and the same command "
                                           "makes it again", RoseError)
         there, here = record["request"], json.loads(json.dumps(self.request))
-        changed = sorted({
-            f"{name}{f' of the {what}' * (what in _FILES)}={values[name]} (there {before})"
-            for what, values in here.items()
-            for name in values if (before := {**self.defaults, **there.get(what, {})}.get(name))
-            != values[name]})
+        changed: set[str] = set()
+        for what, values in here.items():
+            before = {**self.defaults, **there.get(what, {})}
+            if not _same_weights(values, before):
+                changed |= {f"{name}{f' of the {what}' * (what in _FILES)}={value} (there "
+                            f"{before.get(name)})" for name, value in values.items()
+                            if name != CHECKSUM and value != before.get(name)}
         if changed:
             folders = dict.fromkeys([self.folder, *(Path(cfg.save_path) for _, cfg in self.cells)])
-            raise RoseError(f"{path}: is of a run with other keys: {', '.join(changed[:4])}; give "
-                            f"the same ones, or another out=, or `rm -r "
-                            f"{shlex.join(map(str, folders))}` makes it anew")
+            raise RoseError(f"{path}: is of a run with other keys: "
+                            f"{', '.join(sorted(changed)[:4])}; give the same ones, or another "
+                            f"out=, or `rm -r {shlex.join(map(str, folders))}` makes it anew")
         return record
+
+    def _whole(self) -> bool:
+        """Return whether all that is read of it later is there."""
+        if self.overrides:
+            return weights_of(self.folder) is not None
+        return all(path.is_file() for _, cfg in self.cells for path in (
+            Path(cfg.save_path, RESULTS),
+            *(Path(cfg.save_path, f"seed_{seed}", RESULTS) for seed in cfg.seeds)))
 
     def work(self, threads: int | None) -> None:
         """Do it, with all that it prints in log.txt of its folder."""
         if threads:
             torch.set_num_threads(threads)
         self.folder.mkdir(parents=True, exist_ok=True)
-        spent, log = Spent(self.folder), self.folder / "log.txt"
+        before = self._record() or {}  # of what was done, and removed in part
+        spent = Spent(self.folder, before.get("seconds", 0.0), before.get("cells", {}))
+        (self.folder / RUN_RECORD).unlink(missing_ok=True)
+        log = self.folder / "log.txt"
         try:
             with log.open("a", buffering=1, encoding="utf-8") as file, redirect_stdout(file), (
                     redirect_stderr(file)):
@@ -118,9 +133,21 @@ class Unit:
             if not is_mendable(error):
                 raise
             raise RoseError(f"{self.name}: {message_of(error)}") from error
-        write_json(self.folder / RECORD, {"seconds": spent.seconds, "request": self.request,
+        write_json(self.folder / RUN_RECORD, {"seconds": spent.seconds, "request": self.request,
                                           "cells": spent.parts})
         spent.end()
+
+
+def _same_weights(here: Mapping[str, Any], there: Mapping[str, Any]) -> bool:
+    """Return whether two files hold equal weights, whose bytes differ where they were made anew:
+    the order of a header's entries is random."""
+    return bool(here.get(CHECKSUM)) and here[CHECKSUM] == there.get(CHECKSUM)
+
+
+def weights_of(pretraining: Path) -> Path | None:
+    """Return the newest weights in the folder of a pretraining; None if it has none."""
+    there = any(pretraining.glob("model_*"))
+    return find_checkpoint(str(pretraining), "") if there else None
 
 
 def _evaluate(row: Row, cell: Cell, cfg: EvaluateConfig) -> None:

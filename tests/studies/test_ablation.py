@@ -172,6 +172,13 @@ def test_a_run_made_anew_replaces_its_row():
     (["variants=[plus:epochs=9]"], r"epochs=9: the study sets epochs itself, from effort=;"),
     (["variants=[plus:image_encoder=x]"], r"image_encoder=x: the study sets image_encoder itself"),
     (["learning=3"], r"learning"),
+    (["protocol=release"], r"protocol=release: the study sets protocol itself and has no key"),
+    (["labels=[05]"], r"labels=\[05\]: 05 is no number of tiles"),
+    (["tile_px=40"], r"tile_px=40: no multiple of 16, the patch side of image_encoder=test_vit"),
+    (["variants=[plus:freeze=99]"], r"freeze=99: expected none, image"),
+    (["pretrained=true"], r"pretrained=true: is for mode=scratch"),
+    (["table=."], r"^error: .: is a folder, expected a table of runs; name another table="),
+    (["table=pyproject.toml"], r"pyproject.toml: is no table of runs .*; name another table="),
 ])
 def test_impossible_keys(tmp_path, capsys, overrides, message):
     with pytest.raises(SystemExit):

@@ -8,19 +8,17 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import geopandas as gpd
 import numpy as np
 import pytest
-import rasterio
 import torch
 from safetensors.torch import save_file
 
 from datasets import TileDataset
 from datasets.prepare.text.sentence_files import sentence_files
 from models.network_file import NetworkFile
-from studies import ablation_runs, benchmark, benchmark_plan, benchmark_runs
+from studies import ablation_runs, benchmark_plan, benchmark_runs
 from studies.ablation_runs import Ablation
-from studies.benchmark_data import find_city, prepare_city, text_of, write_high_ground
+from studies.benchmark_data import find_city, prepare_city, text_of
 from studies.benchmark_plan import (
     ALL,
     LINEAR,
@@ -30,6 +28,7 @@ from studies.benchmark_plan import (
     epochs_of,
     measured_with,
     planned,
+    without_cells,
 )
 from studies.benchmark_results import difference, named, read_cells
 from studies.benchmark_runs import Bench
@@ -37,12 +36,11 @@ from studies.claim_list import claims
 from studies.differences import _tallies_of
 from studies.keys import AblationConfig, BenchmarkConfig
 from studies.verdicts import read_benchmark, verdicts
-from tests.studies.tiny_city import SIDE, TILE, write_city
-from utils.errors import CheckpointError, ConfigError, PrepareError, RoseError
+from tests.studies.tiny_city import SIDE, TILE, run, write_city
+from utils.checkpoint import checksum_in
+from utils.errors import CheckpointError, RoseError
 from utils.files import sha256_of
 
-SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
-         "effort=0.01", "workers=1", "accelerator=cpu")
 ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,totals,missing]",
          "tasks=[land_use,trees]")
 
@@ -50,17 +48,6 @@ ASKED = ("rows=[fusion,statistics]", "parts=[baselines,main,totals,missing]",
 @pytest.fixture(scope="module")
 def city(tmp_path_factory) -> Path:
     return write_city(tmp_path_factory.mktemp("city") / "brno")
-
-
-def run(city: Path, out: Path, *overrides: str, removed=(1.0,), shifted=()) -> None:
-    """Run the command in this process."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(benchmark_plan, "REMOVED", removed)
-        patched.setattr(benchmark_plan, "SHIFTED", shifted)
-        patched.setattr("evaluation.patch_models.STEPS", 20)
-        patched.setattr(sys, "argv", ["benchmark", f"data={city}", f"out={out}", *SMALL,
-                                      *overrides])
-        benchmark.main()
 
 
 @pytest.fixture(scope="module")
@@ -150,8 +137,8 @@ def test_figures_of_a_model_that_was_made_anew_are_refused(made, city, tmp_path,
     measured = out / "runs/land_use/fusion_pretrained_all_removed-1/fold-2_seed-0"
     trained = out / "runs/land_use/fusion_pretrained_all/fold-2_seed-0"
     best = trained / "seed_0/best.safetensors"
-    assert json.loads((measured / "run.json").read_text())["request"]["model"] == {
-        "sha256": sha256_of(best)}
+    model = json.loads((measured / "run.json").read_text())["request"]["model"]
+    assert model == {"sha256": sha256_of(best), "checksum": checksum_in(best)}
     best.write_bytes((trained.parent / "fold-1_seed-0/seed_0/best.safetensors").read_bytes())
     with pytest.raises(SystemExit):
         run(city, out, *ASKED)
@@ -261,6 +248,20 @@ def test_labels_that_no_fold_has_are_said(made, city, capsys):
     (["recipe=plus"], r"recipe=plus: the study sets recipe itself, from rows="),
     (["parts=[missing]"], r"parts=\[missing\]: measures models that other parts train; add the "
                           r"part that trains them, such as parts=\[main,missing\]"),
+    (["labels=[5,05,all]"], r"labels=\[5,05,all\]: 05 is no number of tiles, expected"),
+    (["page=."], r"page=.: is a folder, expected the file to write; name one, such as page=resul"),
+    (["tile_px=40"], r"tile_px=40: no multiple of 16, the patch side of image_encoder=test_vit; p"),
+    (["tile_px=56", "image_encoder=vit_small_patch14_dinov2", "parts=[baselines]"],
+     r"tile_px=56: no multiple of 16, the patch side of the row patch_mlp; pass tile_px=64, or"),
+    (["pretrained=true", "parts=[main]"], r"pretrained=true: is for mode=scratch, linear and knn; "
+     r".*; the study has such a training in image_pretrained_all of land_use"),
+    (["image_weights=x.safetensors"], r"image_weights=x.safetensors: is for mode=scratch"),
+    (["freeze=99"], r"freeze=99: expected none, image, or image_epochs:N"),
+    (["freeze=image_epochs:9", "parts=[main]"], r"freeze=image_epochs:9: epochs=1 leaves no epoch"),
+    (["layer_decay=0.5", "parts=[probes]"], r"layer_decay=0.5: mode=linear trains no encoder"),
+    *(([f"{key}={value}"], rf"{key}={value}: the study sets {key} itself and has no key for it")
+      for key, value in (("protocol", "release"), ("cities", "x"), ("train_cities", "x"),
+                         ("test_cities", "x"), ("resume", "never"), ("sample_tiles", "9"))),
     (["osm_reads=tags", "parts=[baselines]"], r"osm_reads=tags: the row patch_mlp reads all of"),
     (["test_file=null"], r"test_file=null: the study sets test_file itself, from folds="),
     (["val_file=x.txt"], r"val_file=x.txt: the study sets val_file itself, from folds="),
@@ -298,13 +299,6 @@ def test_a_city_without_a_file(city, tmp_path, capsys):
     assert f"data={tmp_path}: has no osm.*, expected the city's objects" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("name", "found"), [("nowhere", "no such folder"),
-                                             ("ortho.tif", "is a file")])
-def test_a_city_that_is_no_folder(city, name, found):
-    with pytest.raises(ConfigError, match=rf"data=.*{name}: {found}, expected the folder of a c"):
-        find_city(str(city / name), ["land_use"])
-
-
 def test_a_folder_of_another_command_is_refused(city, tmp_path, capsys, monkeypatch):
     (tmp_path / "model_3.tar").touch()
     with pytest.raises(SystemExit):
@@ -312,70 +306,12 @@ def test_a_folder_of_another_command_is_refused(city, tmp_path, capsys, monkeypa
     assert (f"out={tmp_path}: holds model_3.tar of another command, expected a folder of its own; "
             "choose another out=") in capsys.readouterr().err
     assert not (tmp_path / "tiles").exists()
-    (tmp_path / "tiles_sentence").mkdir()  # a study stopped while it made tiles
+    (tmp_path / "tiles_sentence").mkdir()
+    (tmp_path / "tiles_sentence/spent.json").write_text(  # of a study stopped while it made tiles
+        '{"seconds": 1, "since": 0, "parts": {}}')
     monkeypatch.setattr("studies.benchmark_data.prepare_tiles", lambda *_, **_k: sys.exit("begun"))
     with pytest.raises(SystemExit, match="begun"):
         run(city, tmp_path)
-
-
-def test_a_shapefile_is_the_file_among_those_beside_it(city, tmp_path):
-    for name in ("ortho.tif", "osm.gpkg"):
-        shutil.copyfile(city / name, tmp_path / name)
-    for name in ("ortho.jgw", "ortho.aux.xml", "ortho.tif.ovr", "osm.txt"):
-        (tmp_path / name).touch()
-    gpd.read_file(city / "landuse.gpkg").to_file(tmp_path / "landuse.shp")
-    assert (tmp_path / "landuse.cpg").is_file()
-    files = find_city(str(tmp_path), ["land_use", "trees"]).files
-    assert {name: path.name for name, path in files.items()} == {
-        "ortho": "ortho.tif", "osm": "osm.gpkg", "landuse": "landuse.shp"}
-    shutil.copyfile(city / "landuse.gpkg", tmp_path / "landuse.gpkg")
-    with pytest.raises(ConfigError, match=r"has landuse.gpkg and landuse.shp, expected one"):
-        find_city(str(tmp_path), ["land_use"])
-    (tmp_path / "ortho.tif").rename(tmp_path / "city.tif")  # as the sample city's
-    (tmp_path / "landuse.gpkg").unlink()
-    assert find_city(str(tmp_path), ["land_use"]).files["ortho"].name == "city.tif"
-    shutil.copyfile(city / "ortho.tif", tmp_path / "ortho.tif")
-    with pytest.raises(ConfigError, match=r"has city.tif and ortho.tif, expected one ortho"):
-        find_city(str(tmp_path), ["land_use"])
-
-
-@pytest.mark.parametrize(("file", "expected"), [
-    ("ortho.ecw", r"ortho.\* or city.\* with one of .tif, .*; convert it to one of these"),
-    ("osm.kml", r"osm.\* with one of .pbf, .*.gpkg, "),
-    ("landuse.kml", r"landuse.\* with one of .tif, .*.gpkg, "),
-    ("landuse.csv", r"landuse.\* with one of .tif, .*.gpkg, "),
-])
-def test_a_file_of_a_kind_that_is_not_read_is_named(city, tmp_path, file, expected):
-    for name in ("ortho.tif", "osm.gpkg", "landuse.gpkg", "height.tif"):
-        if name.partition(".")[0] != file.partition(".")[0]:
-            shutil.copyfile(city / name, tmp_path / name)
-    (tmp_path / file).touch()
-    (tmp_path / "building_volume.pdf").touch()  # of a task that is not asked for
-    with pytest.raises(ConfigError, match=rf"data=.*: has {file}, expected {expected}"):
-        find_city(str(tmp_path), ["land_use", "trees"])
-
-
-@pytest.mark.parametrize(("damaged", "what"), [("ortho.tif", "imagery"),
-                                               ("height.tif", "metres above ground")])
-def test_high_ground_names_the_file_that_is_damaged(city, tmp_path, damaged, what):
-    for name in ("ortho.tif", "height.tif", "osm.gpkg"):
-        shutil.copyfile(city / name, tmp_path / name)
-    (tmp_path / damaged).write_bytes(b"no raster")
-    with pytest.raises(PrepareError, match=f"{damaged}: cannot be read .*, expected {what}"):
-        write_high_ground(tmp_path / "height.tif", tmp_path / "osm.gpkg", tmp_path / "ortho.tif",
-                          TILE, tmp_path / "high.tif")
-
-
-def test_high_ground_is_outside_buildings(city, tmp_path):
-    write_high_ground(city / "height.tif", city / "osm.gpkg", city / "ortho.tif", TILE,
-                      tmp_path / "high.tif")
-    with rasterio.open(tmp_path / "high.tif") as high, rasterio.open(city / "height.tif") as source:
-        density, height = high.read(1), source.read(1)
-    share = density * TILE**2  # a pixel is a metre
-    assert share.max() == pytest.approx(1, rel=2e-3)  # in true metres
-    assert not share[height <= 2.5].any()
-    free = (share > 0).sum() / (height > 2.5).sum()
-    assert 0.2 < free < 0.9  # buildings touch many cells
 
 
 def test_a_folder_without_runs_is_no_benchmark(tmp_path):
@@ -398,6 +334,31 @@ def test_names_of_folders_are_names_of_cells():
     every = [*cells, *(other for cell in cells for other in measured_with(cell, ["25", ALL]))]
     assert [named(cell.task, cell.name) for cell in every] == every
     assert len({(cell.task, cell.name) for cell in every}) == len(every)
+
+
+def test_every_cell_of_the_table_is_an_evaluation(tmp_path):
+    labels = ["25", "50", "100", "200", ALL]
+    cells = planned([*PARTS], [*TASKS], None, labels, sentence=True)
+    bench = Bench(BenchmarkConfig(data="brno", out=str(tmp_path), accelerator="cpu"), (),
+                  {"hash": Path("tiles"), "sentence": Path("tiles_sentence")},
+                  benchmark_runs.most_labels(labels), 0)
+    bench.check(cells)
+
+
+def test_the_larger_number_of_seeds_holds(monkeypatch):
+    groups = [benchmark_plan.Group(["trees"], ["image"], [ALL], seeds=seeds) for seeds in (2, 1)]
+    for own, seeds in ((groups, 2), ([*groups, groups[0]._replace(seeds=None), groups[1]], None)):
+        monkeypatch.setitem(PARTS, "main", tuple(own))
+        assert [*planned(["main"], ["trees"], None, [ALL], False).values()] == [seeds]
+
+
+def test_what_was_asked_for_and_has_no_cell_is_said():
+    cells = planned(["probes"], ["land_use", "trees"], ["image", "osm"], ["5", ALL], False)
+    notes = without_cells({"rows": ["image", "osm"], "tasks": ["land_use", "trees"],
+                           "labels": ["5", ALL]}, cells)
+    assert [note.partition(" is left out: the table has no such cell")[0] for note in notes] == [
+        "rows=osm", "tasks=trees", "labels=5"]
+    assert without_cells({"rows": None}, cells) == []
 
 
 @pytest.mark.parametrize("name", ["fusion_old", "fusion_pretrained_all_removed-half", "fusion_",

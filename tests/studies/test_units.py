@@ -27,6 +27,13 @@ def unit_of(tmp_path: Path, cells: list[Cell]) -> units.Unit:
         for cell in cells))
 
 
+def finish(cell: Cell, cfg: SegmentationConfig) -> None:
+    """Leave what is read of a finished evaluation."""
+    for folder in (Path(cfg.save_path), Path(cfg.save_path, "seed_0")):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "results.json").touch()
+
+
 def test_the_time_of_a_run_is_that_of_all_commands(tmp_path, monkeypatch):
     first, second = (replace(Cell("land_use", "fusion"), removed=share) for share in (0.5, 1.0))
     unit, asked = unit_of(tmp_path, [first, second]), []
@@ -36,6 +43,7 @@ def test_the_time_of_a_run_is_that_of_all_commands(tmp_path, monkeypatch):
         time.sleep(0.1)
         if len(asked) == 2:
             raise KeyboardInterrupt
+        finish(cell, cfg)
     monkeypatch.setattr(units, "_evaluate", stopped_once)
     with pytest.raises(KeyboardInterrupt):
         unit.work(None)
@@ -59,7 +67,34 @@ def test_records_of_earlier_versions_stay_readable(tmp_path):
         unit = unit_of(tmp_path, cells)
         unit.folder.mkdir(exist_ok=True)
         (unit.folder / "run.json").write_text('{"seconds": 7.5, "request": {}}')
+        for each in unit.cells:
+            finish(*each)
         assert (unit.seconds(), unit.times()) == (7.5, times)
+
+
+@pytest.mark.parametrize("lost", ["", "seed_0/"])
+def test_a_run_that_lost_what_a_cell_left_is_made_again(tmp_path, monkeypatch, lost):
+    first, second = (replace(Cell("land_use", "fusion"), removed=share) for share in (0.5, 1.0))
+    unit = unit_of(tmp_path, [first, second])
+    monkeypatch.setattr(units, "_evaluate", lambda row, cell, cfg: finish(cell, cfg))
+    unit.work(None)
+    record = unit.folder / "run.json"
+    record.write_text(json.dumps({"seconds": 90, "request": {}, "cells": {
+        first.name: 50, second.name: 40}}))
+    assert unit.seconds() == 90
+    (tmp_path / second.name / lost / "results.json").unlink()
+    assert unit.seconds() is None
+    unit.work(None)
+    assert 90 < unit.seconds() < 99  # beside what it took before
+    assert 40 < unit.times()[tmp_path / second.name] < 49
+
+
+def test_a_run_that_lost_something_is_refused_with_other_keys(tmp_path):
+    unit = replace(unit_of(tmp_path, [Cell("land_use", "fusion")]), request={"two": {"lr": 2}})
+    unit.folder.mkdir()
+    (unit.folder / "run.json").write_text('{"seconds": 7, "request": {"two": {"lr": 1}}}')
+    with pytest.raises(RoseError, match=r"is of a run with other keys: lr=2 \(there 1\)"):
+        unit.seconds()
 
 
 def test_a_process_that_dies_is_said_with_a_remedy_and_what_is_done_stays(tmp_path):

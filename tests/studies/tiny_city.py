@@ -1,15 +1,21 @@
-"""The raw files of a tiny city, as the benchmark takes them."""
+"""The raw files of a tiny city, as the benchmark takes them, and the command on them."""
 
+import sys
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import rasterio
 import shapely
 from rasterio.transform import from_origin
 
+from studies import benchmark, benchmark_plan
+
 CRS, WEST, NORTH = "EPSG:32633", 500_000, 5_500_000
 SIDE, TILE = 9, 32  # tiles along a side, of pixels of a metre
+SMALL = ("folds=3", "block=3", "seeds=[0]", f"tile_px={TILE}", "labels=[all]", "pretrain_epochs=1",
+         "effort=0.01", "workers=1", "accelerator=cpu")
 
 
 def write_city(folder: Path) -> Path:
@@ -38,3 +44,14 @@ def _raster(path: Path, values: np.ndarray, metres: float) -> None:
                        dtype=values.dtype, crs=CRS,
                        transform=from_origin(WEST, NORTH, metres, metres)) as target:
         target.write(values)
+
+
+def run(city: Path, out: Path, *overrides: str, removed=(1.0,), shifted=()) -> None:
+    """Run the benchmark in this process."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(benchmark_plan, "REMOVED", removed)
+        patched.setattr(benchmark_plan, "SHIFTED", shifted)
+        patched.setattr("evaluation.patch_models.STEPS", 20)
+        patched.setattr(sys, "argv", ["benchmark", f"data={city}", f"out={out}", *SMALL,
+                                      *overrides])
+        benchmark.main()
