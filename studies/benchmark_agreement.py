@@ -10,7 +10,7 @@ from evaluation.run import RESULTS
 from studies.benchmark_plan import KNN, LINEAR, ROWS, SCRATCH, STEPS, TASKS, Cell
 from studies.benchmark_runs import SET_HERE, base_config
 from studies.command import written
-from studies.units import RECORD
+from studies.spent import RUN_RECORD
 from utils.config import keys_of, result_keys
 from utils.contents import Anything, Either, Fields, Null, Table, Text, Whole, read_json
 from utils.errors import CheckpointError
@@ -115,7 +115,7 @@ def _pretraining(out: Path, cell: Cell,
                  folder: Path) -> Iterator[tuple[str, tuple[Any, ...], Any, Path]]:
     """Yield the epochs of the pretraining that a model comes from, as `_keys`, and their record;
     nothing if there is no pretraining, or it is gone."""
-    path = out / "pretraining" / _pretrained(cell, folder) / RECORD
+    path = out / "pretraining" / _pretrained(cell, folder) / RUN_RECORD
     if cell.training != SCRATCH and path.is_file():
         record = read_json(path, _PRETRAINED, f"remove the folder {path.parent}, and the same "
                                               "benchmark makes it again", CheckpointError)

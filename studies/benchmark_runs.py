@@ -11,7 +11,7 @@ import torch
 
 from evaluation.checks import check_keys, check_thinned
 from evaluation.keys import EvaluateConfig
-from evaluation.patch_statistics import SIDE
+from evaluation.patch_models import SIDE
 from models.image_encoder import ImageEncoder
 from studies.benchmark_data import list_of, made_of
 from studies.benchmark_plan import (
