@@ -67,8 +67,8 @@ def variants_of(names: Sequence[str] | None) -> list[Variant]:
     """Return the variants of some names; None: the default ones.
 
     Raises:
-        ConfigError: a name is not RECIPE:KEY=VALUE:..., two mean the same folder, or a recipe, key
-            or value is impossible.
+        ConfigError: a name is not RECIPE:KEY=VALUE:..., or has a key twice; two mean the same
+            folder; or a recipe, key or value is impossible.
     """
     variants = [_variant(name) for name in names or default_variants()]
     folders: dict[str, str] = {}
@@ -100,6 +100,10 @@ def _variant(name: str) -> Variant:
         if not (key and separator and value):
             raise ConfigError(f"variants=[{name}]: {pair} is not of the form KEY=VALUE, expected "
                               "RECIPE:KEY=VALUE:..., such as plus:neighbours=4:osm_layers=2")
+        if key in given | others:
+            raise ConfigError(f"variants=[{name}]: {key} is there twice, {key}="
+                              f"{(given | others)[key]} and {pair}, expected each key once; leave "
+                              "one out")
         (given if key in keys_of(Recipe) else others)[key] = value
     try:
         values = asdict(resolve_recipe(recipe, **given))

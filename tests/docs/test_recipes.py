@@ -21,6 +21,14 @@ def test_a_key_has_its_values_and_a_paragraph(key):
     assert re.search(rf"^- \*\*`{key}`\*\*", PAGE, re.MULTILINE)
 
 
+def test_a_key_that_plus_changes_says_what_that_changed():
+    rose, plus = RECIPES["rose"], RECIPES["plus"]
+    changed = {field.name for field in fields(Recipe)
+               if getattr(rose, field.name) != getattr(plus, field.name)}
+    assert changed
+    assert not [key for key in sorted(changed) if not ROWS[key][len(RECIPES)]]
+
+
 def test_the_columns_are_the_recipes():
     assert f"| key | {' | '.join(RECIPES)} |" in PAGE
     assert ROWS.keys() == {field.name for field in fields(Recipe)}

@@ -81,6 +81,14 @@ def test_what_is_added_is_trained_at_its_own_rate(tiny, tmp_path):
     assert float(last["extra_lr"]) == pytest.approx(10 * float(last["lr"]))
 
 
+@pytest.mark.parametrize(("lr_multi", "times"), [(100, 10), (3, 3)])
+def test_what_is_added_is_trained_at_most_at_the_heads_rate(tiny, tmp_path, lr_multi, times):
+    run = run_of("seg", *tiny, "draw_objects=true", "lr=1e-3", f"lr_multi={lr_multi}",
+                 f"save_path={tmp_path / 'a'}")
+    encoders, added, head = (run.optimizer.param_groups[place]["lr"] for place in (0, -2, -1))
+    assert (added / encoders, head / encoders) == pytest.approx((times, lr_multi))
+
+
 def test_pixels_of_rare_classes_count_more_in_the_loss(tiny, tmp_path):
     problem = run_of("seg", *tiny, "class_weights=root", f"save_path={tmp_path / 'a'}").problem
     counts = problem.shares.double()

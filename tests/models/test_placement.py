@@ -155,6 +155,11 @@ def test_an_objects_attention_leans_towards_the_patches_that_it_covers():
     torch.testing.assert_close(leaning, expected, atol=1e-5, rtol=1e-4)
 
 
+def test_heads_begin_from_those_that_look_anywhere_to_those_that_look_at_the_object():
+    near = build_rose(SMALL, placement="coverage").osm_block.near
+    torch.testing.assert_close(near.detach(), torch.linspace(0, 4, 8))
+
+
 def test_an_object_counts_more_in_the_fine_fusion_where_it_is():
     graphs = boxes_in_view(random_graphs(COUNTS))
     plain, placing = (network(**keys).nearness(graphs, (4, 4))

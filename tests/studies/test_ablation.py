@@ -153,6 +153,10 @@ def test_a_run_made_anew_replaces_its_row():
                                      "form"),
     (["variants=[plus:neighbours=many]"], r"variants=\[plus:neighbours=many\]: neighbours=many: "
                                           "expected"),
+    (["variants=[plus:neighbours=4:neighbours=8]"],
+     r"variants=\[plus:neighbours=4:neighbours=8\]: neighbours is there twice, neighbours=4 and "
+     r"neighbours=8, expected each key once; leave one out"),
+    (["variants=[plus:lr=1:lr=1]"], r"lr is there twice, lr=1 and lr=1, expected"),
     (["variants=[plus:neighbors=4]"], r"variants=\[plus:neighbors=4\]: .*neighbors"),
     (["variants=[release]"], r"variants=\[release\]: relation_codes=release is a key of prepare"),
     (["variants=[plus:count_objects=false]"], r"variants=\[plus:count_objects=false\]: "

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -289,6 +290,15 @@ def test_every_key_that_runs_set_is_refused_from_outside(monkeypatch, bench, cfg
     runs = bench(cfg(data="brno", accelerator="cpu"), (), {"hash": Path("tiles")}, {ALL: 9}, 9)
     runs.config(Cell("land_use", "fusion"), 1, 0)
     assert {"modality", "checkpoint", "remove_ratio"} <= given <= own.keys()
+
+
+def test_a_cell_is_trained_with_the_seeds_that_its_part_has():
+    cfg = BenchmarkConfig(data="brno", accelerator="cpu", folds=3, seeds=[0, 1])
+    bench = Bench(cfg, (), {"hash": Path("tiles")}, {ALL: 9}, 9)
+    cells = {Cell("land_use", "fusion"): 1, Cell("land_use", "plus"): None}
+    assert Counter(unit.row.recipe for unit in bench.trainings(cells)) == {"rose": 3, "plus": 6}
+    assert {unit.folder.name for unit in bench.pretrainings(cells)} == {
+        "rose_hash_seed-0", "plus_hash_seed-0", "plus_hash_seed-1"}
 
 
 def test_a_city_without_a_file(city, tmp_path, capsys):

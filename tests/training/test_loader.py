@@ -17,7 +17,10 @@ from datasets.labelled import LabelledTiles, collate_labelled
 from evaluation.probe_features import collate_features
 from models.masking import visible_count
 from tests.random_tiles import random_city, write_compact
+from training.keys import TRAIN
 from training.loader import DeviceLoader, PretrainingBatch, device_loader, pretraining_loader
+from training.pretraining import PretrainingRun
+from utils.cli.compose import read
 
 SIDE, PATCH, TILES = 32, 8, 19
 PATCHES = (SIDE // PATCH) ** 2
@@ -101,6 +104,16 @@ def test_what_is_dropped_does_not_depend_on_how_tiles_are_dealt(fabric, tiles):
         assert_same(one, other)
         assert sum(len(nodes) for _, nodes, *_ in one.values()) < sum(
             len(nodes) for _, nodes, *_ in step.values())
+
+
+@pytest.mark.parametrize(("keys", "left"), [
+    ([], True), (["drop_objects=1"], False), (["drop_graphs=1"], False)])
+def test_a_run_drops_the_objects_that_its_keys_say(fabric, tiles, tmp_path, keys, left):
+    cfg = read(TRAIN, f"data_path={tiles.root}", f"save_root_dir={tmp_path}", "save_dir=run",
+               f"image_size={SIDE}", "image_encoder=test_vit", "batch_size=4", "num_workers=0",
+               "accelerator=cpu", "lr=1e-3", "total_epoch=1", *keys)
+    with PretrainingRun(cfg, fabric) as run:
+        assert any(len(batch.graphs.x) for batch in run.loader) is left
 
 
 def test_masks_have_their_share_and_differ_between_tiles_epochs_and_seeds(fabric, tiles):

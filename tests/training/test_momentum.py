@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import load_file
 
 import train_rose
 from models import build_rose, load_rose
 from models.objectives import latent_target
 from tests.random_tiles import random_tile, write_compact
-from training.keys import TRAIN
+from training.keys import TRAIN, TrainConfig
 from training.momentum import Momentum
 from training.plots import loss_figure
+from training.pretraining import PretrainingRun
 from utils.checkpoint import read_checkpoint
 from utils.cli.compose import read
 from utils.errors import CheckpointError
@@ -30,12 +32,16 @@ def tiles(tmp_path_factory) -> Path:
         meta={"label_names": [f"tag {code}" for code in range(300)], "crs": "EPSG:32648"})
 
 
-def train(tiles: Path, folder: Path, *overrides: str) -> None:
-    train_rose.train(read(TRAIN, *[
+def config(tiles: Path, folder: Path, *overrides: str) -> TrainConfig:
+    return read(TRAIN, *[
         f"data_path={tiles}", f"save_root_dir={folder.parent}", f"save_dir={folder.name}",
         "image_size=64", "image_encoder=test_vit", "batch_size=2", "num_workers=0",
         "accelerator=cpu", "log_every=1", "save_every=99", "picture_every=1", "lr=1e-3",
-        "total_epoch=2", *OBJECTIVES, *overrides]))
+        "total_epoch=2", *OBJECTIVES, *overrides])
+
+
+def train(tiles: Path, folder: Path, *overrides: str) -> None:
+    train_rose.train(config(tiles, folder, *overrides))
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +120,16 @@ def test_the_copy_follows_faster_at_first():
     torch.testing.assert_close(targets, latent_target(momentum.encoder.encode(
         momentum.encoder.embed(images))[0][:, 1:]))
     assert not any(weight.requires_grad for weight in momentum.parameters())
+
+
+def test_the_image_loss_is_towards_the_momentum_encoders_tokens(tiles, tmp_path):
+    with PretrainingRun(config(tiles, tmp_path / "run", "contrast=0"),
+                        Fabric(accelerator="cpu", devices=1)) as run:
+        step, losses = next(run.steps()), []
+        for _ in range(2):
+            losses += [run.rose(*batch).image_loss.item() for batch in step]
+            torch.nn.init.normal_(run.momentum.encoder.norm.weight)
+    assert losses[1] != pytest.approx(losses[0], rel=1e-3)
 
 
 def other_shape(state: dict) -> None:
