@@ -41,6 +41,7 @@ from utils.versions import versions
 TRAINING_WORDS = {FULLY: "pretrained, fine-tuned", SCRATCH: "from scratch", LINEAR: "linear probe",
                   KNN: "nearest neighbours"}
 NO_MODEL = "no model: {}"
+_FEWER = "¹"  # of fewer seeds than others
 SPREAD = "standard deviation over folds and seeds"
 Tables = list[dict[str, Any]]  # "title", "note", "header", "rows"
 
@@ -85,8 +86,8 @@ def _head(cfg: BenchmarkConfig, rest: Sequence[str], city: City, results: Result
     most = max(results.values(), key=lambda result: result.tiles)
     tasks = [f"{TASKS[name].title.lower()} ({_unit(name)})" for name in city.tasks
              if any(cell.task == name for cell in results)]
-    first = (" (some cells have the first seed alone, see the runs in results.csv)"
-             if len({len(result.runs) for result in results.values()}) > 1 else "")
+    first = (f" ({_FEWER}: of fewer seeds than others, as a rule the first alone)"
+             if any(result.seeds < _most_seeds(results) for result in results.values()) else "")
     how = blocks_in_words([*results.values()])
     return [
         f"Made by `python -m studies.benchmark {' '.join([*given_keys(cfg), *rest])}`: "
@@ -134,14 +135,19 @@ def _unit(task: str) -> str:
     return f"{TASKS[task].counted} a tile" if TASKS[task].counted else "a class for every pixel"
 
 
-def _shown(result: Result | None, figure: str = "") -> str:
-    """Return a cell's figure with its interval."""
-    name = figure or (result.score if result else "")
-    if result is None or name not in result.spread:
+def _shown(results: Results, cell: Cell) -> str:
+    """Return a cell's figure with its interval, marked if it has fewer seeds than others."""
+    result = results.get(cell)
+    if result is None or result.score not in result.spread:
         return NOTHING
-    ends = result.intervals.get(name)
-    mean = _short(result.spread[name][0])
-    return f"{mean} [{', '.join(map(_short, ends))}]" if ends else mean
+    ends = result.intervals.get(result.score)
+    mean = _short(result.spread[result.score][0])
+    fewer = f" {_FEWER}" * (result.seeds < _most_seeds(results))
+    return (f"{mean} [{', '.join(map(_short, ends))}]" if ends else mean) + fewer
+
+
+def _most_seeds(results: Results) -> int:
+    return max(result.seeds for result in results.values())
 
 
 def _short(value: float) -> str:
@@ -163,7 +169,7 @@ def _score_tables(results: Results) -> Tables:
         for kind in dict.fromkeys(replace(cell, labels=ALL) for cell in sorted(
                 cells, key=lambda cell: [*TRAINING_WORDS].index(cell.training))):
             rows.append([ROWS[kind.row].meaning, kind.row, _training(kind), *(
-                _shown(results.get(replace(kind, labels=count))) for count in counts)])
+                _shown(results, replace(kind, labels=count)) for count in counts)])
         rows += _without_model(results, cells, counts)
         score = label_of(TASKS[task].score)
         tables.append({"title": f"{TASKS[task].title}: {score}",
@@ -215,7 +221,7 @@ def _degraded_tables(results: Results) -> Tables:
             if not measured:
                 continue
             values = sorted({0.0, *(getattr(cell, column) for cell in measured)})
-            rows = [[_model(kind), *(_shown(results.get(replace(kind, **{column: value})))
+            rows = [[_model(kind), *(_shown(results, replace(kind, **{column: value}))
                                      for value in values)]
                     for kind in dict.fromkeys(replace(cell, removed=0.0, shifted=0.0)
                                               for cell in measured)]
@@ -223,7 +229,7 @@ def _degraded_tables(results: Results) -> Tables:
             alone = Cell(task, "image", labels=labels)
             if alone in results:
                 rows.append([f"{_model(alone)}: reads no objects",
-                             *[_shown(results[alone])] * len(values)])
+                             *[_shown(results, alone)] * len(values)])
             tables.append({
                 "title": f"{TASKS[task].title}: objects {column}",
                 "note": f"{label_of(TASKS[task].score)} of models of {labels} labels, trained on "

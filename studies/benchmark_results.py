@@ -81,6 +81,10 @@ class Result:
         """How many different tiles were measured, those of all folds."""
         return len({name for run in self.tallies for name in run.names})
 
+    @property
+    def seeds(self) -> int:
+        return len({run["seed"] for run in self.runs})
+
     @cached_property
     def trainings(self) -> frozenset[tuple[str, int]]:
         """Fold and seed of each run."""

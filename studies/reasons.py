@@ -49,7 +49,7 @@ def reasons(verdicts: Sequence[Verdict], associations: Sequence[Association]) ->
             who = verdict.recipe, verdict.city
             reason = _reason(verdict, records.get(who, ()))
             lines.setdefault((who, reason), []).append(": ".join(titled(verdict)))
-    return [f"{', '.join(who)}: {f'{reason}. So fails' if reason else NO_REASON}: "
+    return [f"{', '.join(who)}: {f'{reason}. Therefore these fail' if reason else NO_REASON}: "
             f"{'; '.join(claims)}" for (who, reason), claims in lines.items()]
 
 

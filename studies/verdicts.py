@@ -171,7 +171,7 @@ def _because(results: Results, reason: Reason, recipe: str) -> str:
         return ""
     figure = results[better].score
     values = (f"{each.means[figure]:.3f}" for each in in_common(results[better], results[worse]))
-    return (f"{reason.words}, has {label_of(figure)} {' against '.join(values)}: "
+    return (f"{reason.words}: {label_of(figure)} {' against '.join(values)}: "
             f"{signed(paired.difference, decimals)} {in_brackets(paired.interval, decimals)}")
 
 

@@ -367,7 +367,8 @@ def test_a_failing_claim_names_the_number_that_explains_it(tmp_path):
     judged = verdicts(read_benchmark(tmp_path / "b"), all_claims())
     for name, message, varies, why in (
             *((name, "message", varies, f"of what objects add in the global fusion, {varies:.1%} "
-               "differs between a tile's patches; the rest is the same everywhere. So fails")
+               "differs between a tile's patches; the rest is the same everywhere. Therefore "
+               "these fail")
               for name, varies in (("a", 0.0), ("little", 0.04))),
             ("much", "message", 0.2, "no measured reason"),
             ("old", "global", 0.0, "no measured reason")):
@@ -398,10 +399,10 @@ def test_a_failing_claim_names_the_cells_that_explain_it(tmp_path):
         removed, = (line for line in lines if beats in line)
         total, = (line for line in lines if "a linear model of statistics: Building" in line)
         assert ("the same fusion, trained with half of the objects removed, against trained with "
-                "all, has mIoU 0." in removed) is found
-        assert ("the linear model of the objects against their graph alone, has R² 0." in total
+                "all: mIoU 0." in removed) is found
+        assert ("the linear model of the objects against their graph alone: R² 0." in total
                 ) is found
-        assert ("]. So fails: " in removed) is found
+        assert ("]. Therefore these fail: " in removed) is found
         assert ("no measured reason: " in total) is not found
 
 
