@@ -115,10 +115,10 @@ def test_a_class_without_pixels_counts_nothing():
      "drop_objects=0.2: mode=linear looks at each training tile once, .*; pass drop_objects=0, or "
      "cache_features=false"),
     (["mode=knn", "recipe=plus", "augment=aligned"],
-     "draw_objects=true: mode=knn trains nothing .*; pass draw_objects=false patch_input=pixels "
-     "drop_objects=0 drop_graphs=0 augment=none$"),
+     "draw_objects=true: mode=knn trains nothing .*; pass draw_objects=false patch_mlp=false "
+     "patch_input=pixels drop_objects=0 drop_graphs=0 augment=none$"),
     (["mode=knn", "recipe=plus", "modality=image", "drop_objects=0", "drop_graphs=0"],
-     "patch_input=statistics: mode=knn .*; pass patch_input=pixels$"),
+     "patch_mlp=true: mode=knn .*; pass patch_mlp=false patch_input=pixels$"),
     (["class_weights=inverse"], "class_weights=inverse: choose one of none, root"),
     (["drop_objects=-0.1"], "drop_objects=-0.1: must be 0 or more and 1 or less"),
     (["augment=image_only"], "augment=image_only: choose one of none, aligned"),

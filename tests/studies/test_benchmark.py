@@ -292,9 +292,9 @@ def test_every_key_that_runs_set_is_refused_from_outside(monkeypatch, bench, cfg
     assert {"modality", "checkpoint", "remove_ratio"} <= given <= own.keys()
 
 
-def test_a_cell_is_trained_with_the_seeds_that_its_part_has():
+def test_a_cell_is_trained_with_the_seeds_that_its_part_has(made):
     cfg = BenchmarkConfig(data="brno", accelerator="cpu", folds=3, seeds=[0, 1])
-    bench = Bench(cfg, (), {"hash": Path("tiles")}, {ALL: 9}, 9)
+    bench = Bench(cfg, (), {"hash": made / "tiles"}, {ALL: 9}, 9)
     cells = {Cell("land_use", "fusion"): 1, Cell("land_use", "plus"): None}
     assert Counter(unit.row.recipe for unit in bench.trainings(cells)) == {"rose": 3, "plus": 6}
     assert {unit.folder.name for unit in bench.pretrainings(cells)} == {

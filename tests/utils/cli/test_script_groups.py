@@ -97,7 +97,7 @@ def test_help_has_the_choices_of_this_script_and_says_each_key_once(run):
     assert "experiment=null [sample] sample: the generated city" in lines
     assert "task=land_sz: Land use in Suzhou." in lines
     assert "people" not in output
-    assert any(line.startswith("protocol=null [honest | release] choose the best epoch")
+    assert any(line.startswith("protocol=null [honest | release] choose the epoch on val")
                for line in lines)
     assert [line for line in lines
             if line.startswith("fine_input=")] == [
