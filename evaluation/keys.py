@@ -28,8 +28,9 @@ from utils.recipes import meaning_of, recipe_key
 
 in_trained, in_judged = section("what is trained"), section("how it is judged")
 TASK = "the rates of the paper for each of its datasets"
-RECIPE = Choice("recipe", None, "release: the authors' protocol and accidents; plus: thinned OSM "
-                                "in training, its network with mode=scratch and no checkpoint "
+RECIPE = Choice("recipe", None, "release: the authors' protocol and accidents; plus: drawn "
+                                "objects, patch statistics, an MLP or counts beside the network, "
+                                "thinned OSM in training, and with mode=scratch its network "
                                 "(docs/recipes.md); null: the checkpoint's own, and the honest "
                                 "protocol")
 
