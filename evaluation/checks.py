@@ -57,6 +57,11 @@ def counts_osm(cfg: EvaluateConfig) -> bool:
             and registry.MODALITIES[cfg.modality].reads_osm)
 
 
+def pools_mlp(cfg: EvaluateConfig) -> bool:
+    """Return whether an MLP of patches stands beside a model of land use."""
+    return getattr(cfg, "patch_mlp", False)
+
+
 def _check_drawn(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if nearest neighbours are asked of a modality with a part beside the Rose
     that must be trained."""
@@ -88,7 +93,7 @@ def check_thinned(cfg: EvaluateConfig) -> None:
     drawn, added = draws_osm(cfg), adds_statistics(cfg)
     trained = {**({"draw_objects": "false"} if drawn else {}),
                **({"count_objects": "false"} if counts_osm(cfg) else {}),
-               **({"patch_mlp": "false"} if getattr(cfg, "patch_mlp", False) else {}),
+               **({"patch_mlp": "false"} if pools_mlp(cfg) else {}),
                **({"patch_input": "pixels"} if added else {})}
     thinned = {key: off for key, off in {"drop_objects": 0, "drop_graphs": 0,
                                          "augment": "none"}.items() if getattr(cfg, key) != off}

@@ -103,11 +103,9 @@ class Segmentation:
 
     def fit_beside(self, model: Segmenter, train: LabelledTiles, val: LabelledTiles,
                    seed: int) -> None:
-        """Train the MLP of patches beside a new model, if there is one, on the tiles of its
-        seed."""
-        if model.mlp is not None:
-            train_patches(model.mlp, train, val, self.classes, seed, self.cfg.drop_graphs,
-                          self.weights)
+        """Train the MLP of patches beside a new model on the tiles of its seed."""
+        train_patches(model.mlp, train, val, self.classes, seed, self.cfg.drop_graphs,
+                      self.weights)
 
     def for_shortcomings(self, seen: list[int]) -> dict[str, Any]:
         """Return what `shortcomings_of` takes of a list's targets."""
@@ -240,15 +238,13 @@ class Regression:
 
     def fit_beside(self, model: Regressor, train: LabelledTiles, val: LabelledTiles,
                    seed: int) -> None:
-        """Fit the linear model of objects of a new model, if there is one, in units of training, to
-        the tiles of its seed."""
-        if (counts := model.counts) is None:
-            return
-        rows, val_rows = (self._statistics(tiles, counts.channels) for tiles in (train, val))
+        """Fit the linear model of objects beside a new model, in units of training, to the tiles of
+        its seed."""
+        rows, val_rows = (self._statistics(tiles, model.counts.channels) for tiles in (train, val))
         scale = self.head.scale
-        model = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),
-                          scale.scale(torch.zeros(())).item())
-        counts.set_to(**model._asdict())
+        linear = fit_ridge(rows, scale.scale(self.train), val_rows, scale.scale(self._chosen),
+                           scale.scale(torch.zeros(())).item())
+        model.counts.set_to(**linear._asdict())
 
     def _statistics(self, tiles: LabelledTiles, channels: Sequence[str]) -> Tensor:
         """Return `osm_statistics`, read once for seeds and models that have the same."""

@@ -22,6 +22,7 @@ from evaluation.checks import (
     check_thinned,
     counts_osm,
     draws_osm,
+    pools_mlp,
     starts_from,
 )
 from evaluation.keys import EvaluateConfig, default_folder
@@ -31,7 +32,7 @@ from evaluation.probe_features import FrozenFeatures
 from evaluation.problem import Problem
 from models import build_rose, registry
 from models.downstream import Downstream
-from models.heads import STATISTICS, Head, differences
+from models.heads import STATISTICS, Head, differences, has_beside
 from models.image_weights import describe_image_weights
 from models.network_file import NetworkFile
 from models.rose import MODEL_KEYS
@@ -129,7 +130,7 @@ class Setup:
             model = (nearest_model(rose, self.head, self.cfg.knn_k) if self.cfg.mode == "knn"
                      else self.head.build(rose))
         model.know_tags(self.dataset.tags)
-        if self.finetuned is None:
+        if self.finetuned is None and has_beside(self.head):
             self.problem.fit_beside(model, self.tiles("train", seed), self.tiles("val", seed), seed)
         compatibility.check_image_size(
             self.trained.path if self.trained else f"image_encoder={self.build['image_encoder']}",
@@ -245,8 +246,7 @@ class Setup:
         """Return the head's channels of the objects that are drawn, counted, or read by an MLP of
         patches, of one seed, so that all models of an evaluation have the same; none of what is
         not there."""
-        mlp, reads_osm = getattr(self.cfg, "patch_mlp", False), registry.MODALITIES[
-            self.cfg.modality].reads_osm
+        mlp, reads_osm = pools_mlp(self.cfg), registry.MODALITIES[self.cfg.modality].reads_osm
         asked = {"channels": draws_osm(self.cfg), "counts": counts_osm(self.cfg),
                  "mlp": mlp and reads_osm}
         channels = channels_of(self.tiles("train", 0)) if any(asked.values()) else ()

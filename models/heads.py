@@ -94,6 +94,11 @@ class RegressionHead:
 Head = SegmentationHead | RegressionHead
 
 
+def has_beside(head: Head) -> bool:
+    """Return whether another model, which is fitted and not trained, stands beside the network."""
+    return bool(head.counts) or head.mlp is not None
+
+
 def read_head(stored: dict[str, Any]) -> Head:
     """Return the head that `describe` gave; raise ContentFault if `stored` is none."""
     at = "purpose"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.building import rebuild_rose
 from models.described import BUILD, TILES
 from models.downstream import Downstream
-from models.heads import Head, read_head
+from models.heads import Head, has_beside, read_head
 from models.hub import local_file
 from models.release import (
     check_fit,
@@ -123,7 +123,7 @@ class NetworkFile:
     def notes_on_rose(self) -> list[str]:
         """What a user of `rose` alone should know of a fine-tuned model's Rose."""
         if self.head is None or not (self.head.channels or self.head.statistics
-                                     or self.head.counts or self.head.mlp is not None):
+                                     or has_beside(self.head)):
             return []
         return [f"{self.path} is of a fine-tuned model that also reads drawn objects, statistics "
                 "of patches, or numbers of objects, or has an MLP of patches beside it; they are "

@@ -134,7 +134,7 @@ class Unit:
                 raise
             raise RoseError(f"{self.name}: {message_of(error)}") from error
         write_json(self.folder / RUN_RECORD, {"seconds": spent.seconds, "request": self.request,
-                                          "cells": spent.parts})
+                                              "cells": spent.parts})
         spent.end()
 
 
