@@ -39,6 +39,7 @@ from models.rose import MODEL_KEYS
 from models.stated import stated_positions
 from training import compatibility, own_city
 from training.image_tuning import check_freeze
+from utils.cli.overrides import written
 from utils.config import choices_of, result_values
 from utils.errors import CheckpointError, ConfigError, TileError
 from utils.files import digest_of
@@ -240,6 +241,10 @@ class Setup:
             added["patch_mlp"] = self.finetuned.mlp is not None
         if not registry.MODALITIES[self.finetuned.modality].draws_osm:
             added["draw_objects"] = bool(self.finetuned.channels)
+        if kept := [f"{key}={written(value)}" for key, value in added.items()
+                    if getattr(self.cfg, key) != value]:
+            self.fabric.print(f"{self.trained.path}: was fine-tuned with {' '.join(kept)}, and "
+                              "keeps it, whatever the keys say")
         return replace(self.cfg, **added)
 
     def _channels(self) -> dict[str, tuple[str, ...]]:

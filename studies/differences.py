@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from reports.differences import decimals, in_brackets, signed
 from reports.figures import over_in_words
 from studies.keys import DIFFERENCES, DifferencesConfig
@@ -84,8 +86,9 @@ def main(cfg: DifferencesConfig) -> None:
     text = markdown_table(HEADER[2:], [each.row[2:] for each in differences])
     tiles = sum(map(len, {frozenset(run.names) for run in runs["a"]}))
     seeds = {count for own in runs.values() for count in seeds_of(own)}
-    text = (f"a = {_listed(folders['a'])}\nb = {_listed(folders['b'])}\n\n"
-            f"a less b on the same {tiles} tiles; intervals {over_in_words(seeds)}\n\n{text}")
+    text = "\n\n".join([f"a = {_listed(folders['a'])}\nb = {_listed(folders['b'])}",
+                        f"a less b on the same {tiles} tiles; intervals {over_in_words(seeds)}",
+                        text, *_of_unlike_means(runs)])
     print(text)
     if cfg.out:
         out = Path(cfg.out)
@@ -95,6 +98,23 @@ def main(cfg: DifferencesConfig) -> None:
         with replacing(out / "differences.md") as temporary:
             temporary.write_text(f"{text}\n", encoding="utf-8")
         print(f"\nOutputs in {out}: differences.md, differences.json")
+
+
+def _of_unlike_means(runs: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return a note on each class that is in the means of unlike shares of two models' runs: one
+    that no tile of a run has is 0 there if the run sees it, and else left out."""
+    from evaluation.intervals import mean_over
+
+    shares: dict[str, dict[str, float]] = {}
+    for name, own in runs.items():
+        figures = [run.figures(run.moments.sum(0)) for run in own]
+        shares[name] = {figure: float(mean_over(own, [~np.isnan(each[figure]) for each in figures]))
+                        for figure in figures[0] if figure.startswith("iou_")}
+    return [f"Note: {label_of(figure)} is in the means of {share:.0%} of a's runs, and of "
+            f"{shares['b'][figure]:.0%} of b's: where no tile has the class, a run that sees it "
+            "has 0 for it, and another leaves it out."
+            for figure, share in shares["a"].items()
+            if not math.isclose(share, shares["b"][figure])]
 
 
 def mean_figures(runs: Sequence[Any]) -> dict[str, float]:

@@ -15,7 +15,7 @@ from datasets.prepare.geo.vector_io import READ_ERRORS, reason
 from utils.errors import PrepareError
 
 # raised by pyogrio for types and values
-_UNHOLDABLE = (*READ_ERRORS, NotImplementedError, OverflowError, TypeError, ValueError)
+_UNHOLDABLE = (*READ_ERRORS, OverflowError, TypeError, ValueError)
 
 
 def holdable(frame: gpd.GeoDataFrame) -> tuple[gpd.GeoDataFrame, list[str]]:

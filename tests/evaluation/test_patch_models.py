@@ -156,7 +156,7 @@ def root(tmp_path_factory) -> Path:
     return root
 
 
-def test_a_model_with_an_mlp_is_measured_as_it_was_trained(root, tmp_path):
+def test_a_model_with_an_mlp_is_measured_as_it_was_trained(root, tmp_path, capsys):
     given = ("seg", f"data_root={root}", "image_size=32")
     made = run(*given, "mode=scratch", "image_encoder=test_vit", "epochs=1", "recipe=plus",
                f"save_path={tmp_path}")
@@ -166,6 +166,10 @@ def test_a_model_with_an_mlp_is_measured_as_it_was_trained(root, tmp_path):
     again = run(*given, f"checkpoint={best}", "epochs=0", f"save_path={tmp_path}/again")
     assert again["mean"] == pytest.approx(made["mean"])
     assert again["config"]["patch_mlp"] is True
+    assert (f"{best}: was fine-tuned with patch_input=statistics patch_mlp=true draw_objects=true, "
+            "and keeps it, whatever the keys say") in capsys.readouterr().out
+    run(*given, "recipe=plus", f"checkpoint={best}", "epochs=0", f"save_path={tmp_path}/same")
+    assert "keeps it" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("keys", [

@@ -5,6 +5,8 @@ import torch
 from torch_geometric.data import Batch, Data
 
 from models import build_rose
+from models.heads import Head
+from models.network_file import NetworkFile, save_finetuned
 
 SMALL = "test_vit"  # timm's own ViT for tests: width 64, 6 blocks, patch 16
 
@@ -35,6 +37,18 @@ def randomise(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
         for parameter in module.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=draw))
     return module.eval()
+
+
+def read_back(folder, model: torch.nn.Module, head: Head, tags: dict[str, list[str]],
+              graphs: Batch) -> NetworkFile:
+    """Return the file of a fine-tuned model, whose answer is that of the model itself."""
+    save_finetuned(folder / "best.safetensors", model, head)
+    network = NetworkFile(folder / "best.safetensors")
+    assert network.head == head
+    inputs = random_images(1, 224, 224), graphs
+    there, here = (each.know_tags(tags).eval() for each in (network.downstream(), model))
+    torch.testing.assert_close(there(*inputs), here(*inputs))
+    return network
 
 
 @pytest.fixture

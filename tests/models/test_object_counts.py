@@ -9,7 +9,7 @@ from models.downstream import build_regressor
 from models.heads import RegressionHead, read_head
 from models.network_file import NetworkFile, save_finetuned
 from models.object_counts import ObjectCounts
-from tests.models.conftest import SMALL, random_images, randomise
+from tests.models.conftest import SMALL, random_images, randomise, read_back
 from tests.models.test_osm_raster import BOXES, graphs_of
 from utils.contents import ContentFault
 from utils.errors import ModelError
@@ -71,12 +71,7 @@ def test_a_file_keeps_the_linear_model(tmp_path):
     model = randomise(HEAD.build(build_rose(SMALL)))
     for number, buffer in enumerate(model.counts.state_dict().values(), 1):
         buffer.fill_(number / 3)
-    save_finetuned(tmp_path / "best.safetensors", model, HEAD)
-    network = NetworkFile(tmp_path / "best.safetensors")
-    assert network.head == HEAD
-    inputs = random_images(1, 224, 224), graphs_of([(BOXES["turned"], 1)])
-    there, here = (each.know_tags(TAGS).eval() for each in (network.downstream(), model))
-    torch.testing.assert_close(there(*inputs), here(*inputs))
+    there = read_back(tmp_path, model, HEAD, TAGS, graphs_of([(BOXES["turned"], 1)])).downstream()
     assert there.counts.state_dict().keys() == {"mean", "spread", "most", "weight", "offset"}
     assert there.counts.weight.all()
 

@@ -8,7 +8,6 @@ from torch_geometric.data import Batch
 from models import build_rose, build_segmenter, registry
 from models.decoders import TargetScale
 from models.heads import RegressionHead, SegmentationHead, read_head
-from models.network_file import NetworkFile, save_finetuned
 from models.osm_raster import OsmRaster
 from models.tag_channels import (
     MOST_CHANNELS,
@@ -17,7 +16,7 @@ from models.tag_channels import (
     channel_table,
     choose_channels,
 )
-from tests.models.conftest import SMALL, random_graphs, random_images, randomise
+from tests.models.conftest import SMALL, random_graphs, random_images, randomise, read_back
 from utils.contents import ContentFault
 from utils.errors import ModelError
 
@@ -205,13 +204,8 @@ def test_a_graph_of_patches_is_defined_for_tiles_without_objects():
 def test_a_file_keeps_the_channels(tmp_path, modality):
     head = SegmentationHead(modality, "linear", ("a", "b"), channels=CHANNELS)
     model = randomise(head.build(build_rose(SMALL)))
-    save_finetuned(tmp_path / "best.safetensors", model, head)
-    network = NetworkFile(tmp_path / "best.safetensors")
-    assert network.head == head
-    inputs = random_images(1, 224, 224), graphs_of([(BOXES["turned"], 1)])
-    tags = {"lima": ["road/service", "building/house"]}
-    torch.testing.assert_close(network.downstream().know_tags(tags)(*inputs),
-                               model.know_tags(tags)(*inputs))
+    read_back(tmp_path, model, head, {"lima": ["road/service", "building/house"]},
+              graphs_of([(BOXES["turned"], 1)]))
 
 
 SEG = SegmentationHead("osm_raster", "linear", ("a", "b"), channels=CHANNELS).describe()

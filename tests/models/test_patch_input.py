@@ -5,10 +5,9 @@ import torch
 
 from models import build_rose, build_segmenter
 from models.heads import SegmentationHead
-from models.network_file import NetworkFile, save_finetuned
 from models.patch_input import LEAST, PatchStatistics, patch_statistics
 from models.tag_channels import ANY_TILE
-from tests.models.conftest import SMALL, random_graphs, random_images, randomise
+from tests.models.conftest import SMALL, random_graphs, random_images, randomise, read_back
 from utils.errors import ModelError
 
 
@@ -95,10 +94,4 @@ def test_a_model_without_an_image_has_none(modality):
 def test_a_file_keeps_them(tmp_path):
     head = SegmentationHead("fusion", "linear", ("a", "b"), channels=("road/*",), statistics=True)
     model = randomise(head.build(build_rose(SMALL)))
-    save_finetuned(tmp_path / "best.safetensors", model, head)
-    network = NetworkFile(tmp_path / "best.safetensors")
-    assert network.head == head
-    inputs = random_images(1, 224, 224), random_graphs([3])
-    tags = {ANY_TILE: ["road/path"]}
-    torch.testing.assert_close(network.downstream().know_tags(tags)(*inputs),
-                               model.know_tags(tags).eval()(*inputs))
+    read_back(tmp_path, model, head, {ANY_TILE: ["road/path"]}, random_graphs([3]))

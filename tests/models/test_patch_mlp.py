@@ -6,9 +6,8 @@ from torch_geometric.data import Batch, Data
 
 from models import build_rose, build_segmenter, registry
 from models.heads import SegmentationHead, read_head
-from models.network_file import NetworkFile, save_finetuned
 from models.patch_mlp import COLOURS, PatchMlp, colour_statistics, object_statistics
-from tests.models.conftest import SMALL, random_images, randomise
+from tests.models.conftest import SMALL, random_images, randomise, read_back
 from tests.models.test_osm_raster import BOXES, graphs_of
 from utils.contents import ContentFault
 from utils.errors import ModelError
@@ -110,13 +109,8 @@ def test_a_frozen_network_with_it_is_not_looked_at_once():
 def test_a_file_keeps_it(tmp_path):
     model = randomise(HEAD.build(build_rose(SMALL)))
     model.mlp.start(torch.rand(50, len(model.mlp.mean)))
-    save_finetuned(tmp_path / "best.safetensors", model, HEAD)
-    network = NetworkFile(tmp_path / "best.safetensors")
-    assert network.head == HEAD
-    inputs = random_images(1, 224, 224), graphs_of([(BOXES["turned"], 1)])
-    there, here = (each.know_tags(TAGS).eval() for each in (network.downstream(), model))
-    torch.testing.assert_close(there(*inputs), here(*inputs))
-    assert there.mlp.mean.any()
+    network = read_back(tmp_path, model, HEAD, TAGS, graphs_of([(BOXES["turned"], 1)]))
+    assert network.downstream().mlp.mean.any()
     assert "an MLP of patches beside it; they are left out here" in network.notes_on_rose[0]
 
 

@@ -1,29 +1,20 @@
-"""The claims: verdicts, the rows they compare, the table in a page, and what is refused."""
+"""The claims: verdicts, the rows they compare, and the reasons of those that fail."""
 
-import csv
-import html
-import json
 import math
 import shutil
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from evaluation.tallies import TALLIES, Tallies, write_tallies
 from models.rose import MODEL_KEYS
 from reports.claims import asked, shown
-from studies import claims
 from studies.association import attention_runs
 from studies.benchmark_plan import ALL, MISSING, PARTS, SCRATCH, TASKS, Cell, measured_with, planned
 from studies.benchmark_results import Result, blocks_in_words, difference, read_cells
 from studies.claim_list import LAND_USE, VOLUME, Claim, Reason, cell_of
 from studies.claim_list import claims as all_claims
-from studies.claims_report import BEGIN, END, with_section
 from studies.reasons import outdated, reasons
 from studies.verdicts import (
-    CHANCE,
     FAILS,
     HOLDS,
     LESS,
@@ -33,9 +24,17 @@ from studies.verdicts import (
     verdicts,
     verdicts_on_attention,
 )
-from tests.evaluation.tallying import estimated, names_of, segmented
+from tests.studies.claiming import (
+    FOLDS,
+    PLUS,
+    attention,
+    benchmark,
+    changed,
+    mixed,
+    tallies_of,
+    write_run,
+)
 from utils.errors import CheckpointError, ConfigError
-from utils.outputs import write_csv, write_json
 from utils.recipes import RECIPES
 
 # title -> how large the difference should be; 0 of all others
@@ -46,76 +45,11 @@ AT_LEAST = {
     "Pretraining is worth much with few labels": 0.05,
     "Fusion without any object is worth rose's image model": -0.01,
 }
-FOLDS = [names_of(8, 8), [f"lima_{col + 20}_{row}" for col in range(8) for row in range(8)]]
-
-
-def benchmark(folder: Path, cells: dict[Cell, float], city: str = "lima") -> Path:
-    """Write a benchmark of cells with their skill; two folds, two seeds."""
-    for cell, skill in cells.items():
-        for fold, names in enumerate(FOLDS, 1):
-            for seed in (0, 1):
-                _write(folder / "runs" / cell.task / cell.name / f"fold-{fold}_seed-{seed}", seed,
-                       _run(cell.task, names, skill, seed), bare=cell.row == "statistics")
-    write_json(folder / "results.json", {"benchmark": city})
-    return folder
-
-
-def _write(folder: Path, seed: int, tallies: Tallies, bare: bool) -> None:
-    """Write a run, a `bare` one as an earlier version left it."""
-    own = folder / f"seed_{seed}"
-    own.mkdir(parents=True)
-    write_json(own / "results.json", {} if bare else {
-        "tallies_sha256": write_tallies(own / TALLIES, tallies)})
-    figures = {name: float(value) for name, value in
-               tallies.figures(tallies.moments.sum(0)).items()}
-    write_json(folder / "results.json", {
-        "per_seed": {str(seed): figures}, "baselines": {}, "tiles": {}, "reported": "test",
-        "config": {}, "network": {}, "checkpoint": None})
-
-
-def _run(task: str, names: list[str], skill: float, seed: int) -> Tallies:
-    if task == LAND_USE:
-        return segmented(names, skill, seed)
-    noise = np.random.default_rng(seed).normal(size=len(names))
-    return estimated(names, noise * 20 / (1 + skill))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Fusion beats the image, pretraining does not pay, fine is as good as global, statistics have
-    no tallies."""
-    return benchmark(tmp_path_factory.mktemp("benchmark"), {
-        Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "osm"): 0.5, Cell(LAND_USE, "fusion"): 2,
-        Cell(LAND_USE, "fine"): 2.1, Cell(LAND_USE, "plus"): 4,
-        Cell(LAND_USE, "fusion", labels="50"): 1,
-        Cell(LAND_USE, "fusion", SCRATCH, "50"): 2,
-        Cell(LAND_USE, "fusion", removed=1.0): 0.1,
-        Cell(LAND_USE, "statistics", SCRATCH): 0,
-        Cell(VOLUME, "image"): 1, Cell(VOLUME, "osm"): 3, Cell(VOLUME, "fusion"): 2})
-
-
-PLUS = {key: getattr(RECIPES["plus"], key) for key in MODEL_KEYS}
-
-
-def attention(folder: Path, lift: float, network: dict | None = None, city: str = "lima",
-              message: str = "message", varies: float = 0.0) -> Path:
-    """Write what an attention study of 64 tiles leaves; what a network of 2025 does not state is
-    the method's."""
-    folder.mkdir(parents=True)
-    rows = [{"tile": name.replace("lima", city), "node": node, "box_share": 0.02,
-             "attention_share": 0.02 * lift * (0.9 + 0.2 * (number % 2))}
-            for number, name in enumerate(FOLDS[0]) for node in (0, 1)]
-    rows.append({"tile": FOLDS[0][0], "node": 2, "box_share": 0, "attention_share": 0})
-    write_csv(folder / "attention.csv", rows)
-    write_csv(folder / "change.csv", [
-        {"fusion": fusion, "tile": row["tile"], "node": row["node"], "box_share": row["box_share"],
-         "change_share": row["box_share"]} for fusion in ("global", "fine") for row in rows])
-    write_json(folder / "results.json", {
-        "network": network or {"image_encoder": "test_vit"}, "cities": [city], "lift": lift,
-        "fusions": {"global": {"lift": 1.0}, "fine": {"lift": 1.0}},
-        "adds": {message: {"varies": varies, "norm_ratio": 0.125},
-                 "fine": {"varies": 0.5, "norm_ratio": 0.25, "weights": [0.6, 2.0]}}})
-    return folder
+    return mixed(tmp_path_factory.mktemp("benchmark"))
 
 
 def test_claims_compare_the_rows_they_name(folder):
@@ -228,9 +162,9 @@ def test_seeds_that_both_models_have_are_compared(tmp_path):
 
 def spoil(run: Path) -> None:
     """Make a run that of a model that knows nothing."""
-    made = _run(LAND_USE, FOLDS["fold-2" in run.name], -3.0, 1)
+    made = tallies_of(LAND_USE, FOLDS["fold-2" in run.name], -3.0, 1)
     shutil.rmtree(run)
-    _write(run, 1, made, bare=False)
+    write_run(run, 1, made, bare=False)
 
 
 def test_a_claim_says_what_it_asks_and_a_lift_is_shown_whole(folder):
@@ -258,53 +192,6 @@ def test_a_rival_without_a_figure_is_not_the_best(order):
     assert judged.difference == pytest.approx(0.3)
 
 
-def run(*arguments: str) -> None:
-    sys.argv = ["claims", *arguments]
-    claims.main()
-
-
-def test_command_leaves_the_table_and_rewrites_the_marked_section_alone(folder, tmp_path, capsys):
-    page = tmp_path / "results.md"
-    page.write_text(f"# Results\n\n{BEGIN}\nold\n{END}\n\n## Kept\n")
-    rose = attention(tmp_path / "rose", 1.2)
-    plus = attention(tmp_path / "plus", 6.0, PLUS)
-    run(f"runs=[{folder}]", f"attention_runs=[{rose},{plus}]", f"out={tmp_path / 'out'}",
-        f"page={page}")
-    text = page.read_text()
-    assert text.startswith(f"# Results\n\n{BEGIN}\n## What is claimed")
-    assert text.endswith(f"{END}\n\n## Kept\n")
-    assert "\nold\n" not in text
-    assert "| rose, lima" in text
-    assert "holds: 1.20 [" in text.split("Objects look")[1].split("\n")[0]
-    assert "hold; intervals over tiles and seeds, where there are several." in text
-    assert text.index("| rose, lima") < text.index("| plus, lima")
-    why = [[cell.strip() for cell in line.split("|")] for line in text.splitlines()]
-    assert ["", "rose, lima", "1.20", "fine: the message to each patch", "0.25", "50.0%",
-            "0.60 to 2.00", "1.00", ""] in why
-    assert "- rose, lima: no measured reason: Fusion beats OSM alone: Building volume (R²)" in text
-    assert "; Pretraining pays with few labels: Land use (mIoU), 50 labels; " in text
-    assert "earlier version" not in text
-    with (tmp_path / "out" / "claims.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert {row["verdict"] for row in rows} == {HOLDS, LESS, FAILS, CHANCE, UNKNOWN}
-    far = [row for row in rows if row["at_least"] == "2.0"]
-    assert [(row["recipe"], row["verdict"]) for row in far] == [("rose", LESS), ("plus", HOLDS)]
-    report = (tmp_path / "out" / "report.html").read_text()
-    assert html.escape("Fusion beats its own recipe's image model") in report
-    assert "Why claims fail" in report
-    assert "no less" in report.partition("Fine is at least equal to global<")[2].split("</tr>")[0]
-    assert "of being at least equal if the difference is 0 or more" in report
-    assert "claims hold" in capsys.readouterr().out
-    lacking = text.split("Not measured, and so not counted: ")[1].split("\n")[0]
-    assert "rose on lima: " in lacking
-    assert "plus on lima: " in lacking
-    assert lacking.count("Land use, 25 labels") == 2  # nothing was trained on 25 tiles
-    assert html.escape(lacking) in report
-    run(f"runs=[{folder}]", f"attention_runs=[{rose},{plus}]", f"out={tmp_path / 'out'}",
-        f"page={page}")
-    assert page.read_text() == text
-
-
 def test_several_networks_of_one_recipe_are_one_column(tmp_path):
     both = [str(attention(tmp_path / str(lift), lift)) for lift in (1.0, 3.0)]
     first = verdicts_on_attention(attention_runs(both))[0]
@@ -322,7 +209,7 @@ def test_a_network_counts_once_as_a_seed(tmp_path, again, message):
     for name, city, sha256 in (("a", "lima", "0" * 64), ("b", "lima", "0" * 64),
                                ("c", "oslo", "0" * 64), ("d", "lima", None), ("e", "lima", None)):
         record = attention(tmp_path / name, 1.0, city=city) / "results.json"
-        _changed(record, **({"checkpoint_sha256": sha256} if sha256 else {}))
+        changed(record, **({"checkpoint_sha256": sha256} if sha256 else {}))
     folders = [str(tmp_path / name) for name in ("a", "c", "d", "e")]
     assert len(attention_runs(folders)) == 4
     with pytest.raises(ConfigError, match=message):
@@ -347,16 +234,6 @@ def test_a_network_is_of_the_recipe_that_its_keys_say(tmp_path, network, recipe)
 def test_a_network_of_another_recipe_is_refused(tmp_path, network, message):
     with pytest.raises(CheckpointError, match=message):
         attention_runs([str(attention(tmp_path / "a", 1.0, network))])
-
-
-def test_two_benchmarks_of_one_city_are_refused(tmp_path, capsys):
-    cells = {Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "fusion"): 2}
-    a, b = (benchmark(tmp_path / name, cells) for name in "ab")
-    with pytest.raises(SystemExit) as end:
-        run(f"runs=[{a},{b}]", f"out={tmp_path / 'out'}")
-    assert end.value.code == 2
-    assert (f"{a} and {b} are both of the city lima, expected one benchmark a city; leave one "
-            "out") in capsys.readouterr().err
 
 
 def test_a_failing_claim_names_the_number_that_explains_it(tmp_path):
@@ -394,7 +271,7 @@ def test_a_failing_claim_names_the_cells_that_explain_it(tmp_path):
         for run in (tmp_path / name / "runs" / VOLUME / "statistics_scratch_all").iterdir():
             shutil.rmtree(run)
             fold, seed = (int(part.split("-")[1]) for part in run.name.split("_"))
-            _write(run, seed, _run(VOLUME, FOLDS[fold - 1], 5, seed), bare=False)
+            write_run(run, seed, tallies_of(VOLUME, FOLDS[fold - 1], 5, seed), bare=False)
         lines = reasons(verdicts(read_benchmark(tmp_path / name), all_claims()), [])
         removed, = (line for line in lines if beats in line)
         total, = (line for line in lines if "a linear model of statistics: Building" in line)
@@ -404,71 +281,3 @@ def test_a_failing_claim_names_the_cells_that_explain_it(tmp_path):
                 ) is found
         assert ("]. Therefore these fail: " in removed) is found
         assert ("no measured reason: " in total) is not found
-
-
-def test_results_of_another_command_are_not_written_over(folder, capsys):
-    before = (folder / "results.json").read_bytes()
-    with pytest.raises(SystemExit) as end:
-        run(f"runs=[{folder}]", f"out={folder}")
-    assert end.value.code == 2
-    assert (f"out={folder}: its results.json is of another command, expected a folder of its own "
-            "for the claims; give another out=") in capsys.readouterr().err
-    assert (folder / "results.json").read_bytes() == before
-
-
-def test_a_benchmark_without_a_claim_says_what_is_missing(tmp_path, capsys):
-    benchmark(tmp_path / "b", {Cell(LAND_USE, "image"): 1})
-    with pytest.raises(SystemExit):
-        run(f"runs=[{tmp_path / 'b'}]", f"out={tmp_path / 'out'}")
-    assert "b]: has no two cells that a claim compares" in capsys.readouterr().err
-
-
-def test_section_goes_below_the_title_of_a_page_without_marks(tmp_path):
-    page = tmp_path / "page.md"
-    page.write_text("# Title\n\nText\n")
-    assert with_section(page, "new\n") == f"# Title\n\n{BEGIN}\nnew\n{END}\n\nText\n"
-
-
-def _changed(path: Path, **changes) -> None:
-    write_json(path, json.loads(path.read_text()) | changes)
-
-
-@pytest.mark.parametrize(("behind", "kept"), [
-    ("\nText\n", "Text\n"), (" \nText\n", " \nText\n"), (" and more\nText", " and more\nText"),
-    ("\n\nText\n", "\nText\n"), ("", "")])
-def test_what_stands_behind_the_section_is_kept(tmp_path, behind, kept):
-    page = tmp_path / "page.md"
-    page.write_text(f"# Title\n{BEGIN}\nold\n{END}{behind}")
-    assert with_section(page, "new\n") == f"# Title\n{BEGIN}\nnew\n{END}\n{kept}"
-
-
-@pytest.mark.parametrize(("spoil", "message"), [
-    (lambda at: (at / "b" / "results.json").unlink(), "results.json: cannot be read"),
-    (lambda at: (at / "b" / "results.json").write_text("{}"), "benchmark is missing"),
-    (lambda at: next(at.glob("b/runs/*/*/*/results.json")).write_text("{}"),
-     "reported is missing, expected it; remove the folder"),
-    (lambda at: _changed(next(at.glob("b/runs/*/*/*/results.json")), reported="val"),
-     "results.json: has figures of val tiles, expected those of test tiles"),
-    (lambda at: _changed(next(at.glob("b/runs/*/*/*/results.json")), config={"batch_size": 99}),
-     "batch_size=99"),
-    (lambda at: (at / "a" / "attention.csv").write_text("tile\nlima_0_0\n"),
-     "attention.csv: cannot be read as a table of objects"),
-    (lambda at: (at / "a" / "results.json").write_text("{}"), "network is missing"),
-    (lambda at: (at / "page.md").write_text(f"# T\n{BEGIN}\n"), "expected one of each or none"),
-    (lambda at: (at / "page.md").write_text(f"# T\n{END}\nText\n{BEGIN}\n"),
-     f"page.md: the mark {END} stands above {BEGIN}, expected it below"),
-    (lambda at: (at / "page.md").unlink(), "page.md: cannot be read as Markdown"),
-])
-def test_bad_inputs_end_with_one_line_and_write_nothing(tmp_path, capsys, spoil, message):
-    benchmark(tmp_path / "b", {Cell(LAND_USE, "image"): 1, Cell(LAND_USE, "fusion"): 2})
-    attention(tmp_path / "a", 1.2)
-    (tmp_path / "page.md").write_text("# T\n")
-    spoil(tmp_path)
-    with pytest.raises(SystemExit) as end:
-        run(f"runs=[{tmp_path / 'b'}]", f"attention_runs=[{tmp_path / 'a'}]",
-            f"out={tmp_path / 'out'}", f"page={tmp_path / 'page.md'}")
-    error = capsys.readouterr().err
-    assert end.value.code == 2
-    assert message in error
-    assert "Traceback" not in error
-    assert not (tmp_path / "out" / "results.json").exists()

@@ -79,6 +79,24 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "differences.md").read_text().strip() in shown
 
 
+def test_a_class_in_one_mean_alone_is_named(tmp_path, monkeypatch, capsys):
+    names = names_of(12, 12)
+
+    def run(seen: int) -> Tallies:
+        """Tiles without roads, of which a model sees `seen` pixels in each."""
+        made = segmented(names)
+        counts = np.array([[8, 8 - seen, 0], [8, 8, 0], [8, 8 - seen, seen]], dtype=np.int32)
+        return dataclasses.replace(made, values={
+            **made.values, "counts": np.broadcast_to(counts, (len(names), 3, 3)).copy()})
+    a = evaluation_folder(tmp_path / "a", run(0), run(2))
+    b = evaluation_folder(tmp_path / "b", run(0))
+    tell(monkeypatch, f"a={a}", f"b={b}")
+    assert ("Note: IoU road is in the means of 50% of a's runs, and of 0% of b's: where no tile "
+            "has the class") in capsys.readouterr().out
+    tell(monkeypatch, f"a={b}", f"b={b}")
+    assert "Note" not in capsys.readouterr().out
+
+
 def _other_totals(tmp_path: Path) -> Path:
     run = estimated(names_of(6, 6))
     values = {name: value + 1 for name, value in run.values.items()}
