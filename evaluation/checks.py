@@ -12,9 +12,9 @@ from utils.recipes import RECIPES
 
 PROBES = ("linear", "knn")  # modes of a frozen network
 # key -> the property of modalities whose models can have what it adds, and what others do
-_ADDED = {"draw_objects": ("may_draw_osm", "draws no OSM objects"),
-          "patch_input": ("may_add_statistics", "has no patches of an image"),
-          "count_objects": ("reads_osm", "counts no OSM objects")}
+_ABLE = {"draw_objects": ("may_draw_osm", "draws no OSM objects"),
+         "patch_input": ("may_add_statistics", "has no patches of an image"),
+         "count_objects": ("reads_osm", "counts no OSM objects")}
 
 
 def check_keys(cfg: EvaluateConfig) -> None:
@@ -62,6 +62,12 @@ def pools_mlp(cfg: EvaluateConfig) -> bool:
     return getattr(cfg, "patch_mlp", False)
 
 
+# key -> whether a model has what it adds to the network that was pretrained, and the value that
+# leaves it out
+ADDED = {"draw_objects": (draws_osm, "false"), "count_objects": (counts_osm, "false"),
+         "patch_mlp": (pools_mlp, "false"), "patch_input": (adds_statistics, "pixels")}
+
+
 def _check_drawn(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if nearest neighbours are asked of a modality with a part beside the Rose
     that must be trained."""
@@ -76,7 +82,7 @@ def _check_drawn(cfg: EvaluateConfig) -> None:
 def _check_added(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if a key asks for what a model of the modality cannot have. What a recipe
     sets is left out there; what differs from it was asked for by hand."""
-    for key, (able, lacks) in _ADDED.items():
+    for key, (able, lacks) in _ABLE.items():
         off, usual = (getattr(RECIPES[name], key) for name in ("rose", cfg.recipe or "rose"))
         value = getattr(cfg, key, off)
         if value not in (off, usual) and not getattr(registry.MODALITIES[cfg.modality], able):
@@ -90,11 +96,7 @@ def _check_added(cfg: EvaluateConfig) -> None:
 def check_thinned(cfg: EvaluateConfig) -> None:
     """Raise ConfigError if training tiles are to differ from epoch to epoch where each is looked at
     once, or something is to be trained where nothing is."""
-    drawn, added = draws_osm(cfg), adds_statistics(cfg)
-    trained = {**({"draw_objects": "false"} if drawn else {}),
-               **({"count_objects": "false"} if counts_osm(cfg) else {}),
-               **({"patch_mlp": "false"} if pools_mlp(cfg) else {}),
-               **({"patch_input": "pixels"} if added else {})}
+    trained = {key: off for key, (has, off) in ADDED.items() if has(cfg)}
     thinned = {key: off for key, off in {"drop_objects": 0, "drop_graphs": 0,
                                          "augment": "none"}.items() if getattr(cfg, key) != off}
     if cfg.mode == "knn":

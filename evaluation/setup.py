@@ -16,6 +16,7 @@ from datasets.osm_degradation import OsmDegradation
 from datasets.sample_city.tiles import ensure_sample
 from datasets.targets import CLASSES
 from evaluation.checks import (
+    ADDED,
     PROBES,
     adds_statistics,
     check_keys,
@@ -241,11 +242,12 @@ class Setup:
             added["patch_mlp"] = self.finetuned.mlp is not None
         if not registry.MODALITIES[self.finetuned.modality].draws_osm:
             added["draw_objects"] = bool(self.finetuned.channels)
-        if kept := [f"{key}={written(value)}" for key, value in added.items()
-                    if getattr(self.cfg, key) != value]:
-            self.fabric.print(f"{self.trained.path}: was fine-tuned with {' '.join(kept)}, and "
-                              "keeps it, whatever the keys say")
-        return replace(self.cfg, **added)
+        cfg = replace(self.cfg, **added)
+        if kept := [f"{key}={written(getattr(cfg, key))}" for key, (has, _) in ADDED.items()
+                    if has(cfg) != has(self.cfg)]:
+            self.fabric.print(f"note: {self.trained.path} was fine-tuned with {' '.join(kept)}; "
+                              "other values of such keys are ignored")
+        return cfg
 
     def _channels(self) -> dict[str, tuple[str, ...]]:
         """Return the head's channels of the objects that are drawn, counted, or read by an MLP of

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.run import RESULTS
-from studies.benchmark_plan import KNN, LINEAR, ROWS, SCRATCH, STEPS, TASKS, Cell
+from studies.benchmark_plan import PROBE_TRAININGS, ROWS, SCRATCH, STEPS, TASKS, Cell
 from studies.benchmark_runs import SET_HERE, base_config
 from studies.command import written
 from studies.spent import RUN_RECORD
@@ -97,7 +97,7 @@ def _kind(cell: Cell) -> str:
     """Return whose keys a cell's models have."""
     if ROWS[cell.row].statistics:
         return "statistics"
-    return "probe" if cell.training in (LINEAR, KNN) else "network"
+    return "probe" if cell.training in PROBE_TRAININGS else "network"
 
 
 def _origins(cell: Cell, folder: Path, made: Mapping[str, Any]) -> Shared:

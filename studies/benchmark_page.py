@@ -15,6 +15,7 @@ from studies.benchmark_plan import (
     JUDGED,
     KNN,
     LINEAR,
+    PROBE_TRAININGS,
     ROWS,
     SCRATCH,
     TASKS,
@@ -38,7 +39,6 @@ from utils.outputs import write_csv, write_json
 from utils.tables import NOTHING, label_of, markdown_table
 from utils.versions import versions
 
-PROBES = (LINEAR, KNN)
 TRAINING_WORDS = {FULLY: "pretrained, fine-tuned", SCRATCH: "from scratch", LINEAR: "linear probe",
                   KNN: "nearest neighbours"}
 NO_MODEL = "no model: {}"
@@ -174,7 +174,8 @@ def _score_tables(results: Results) -> Tables:
         rows += _without_model(results, cells, counts)
         score = label_of(TASKS[task].score)
         probed = (" Probes are of the pretrained networks alone, without what a recipe adds to "
-                  "them downstream." if any(cell.training in PROBES for cell in cells) else "")
+                  "them downstream."
+                  if any(cell.training in PROBE_TRAININGS for cell in cells) else "")
         tables.append({"title": f"{TASKS[task].title}: {score}",
                        "note": f"{score} by number of labels; {_unit(task)}.{probed}",
                        "header": ["model", "row", "training",

@@ -11,6 +11,7 @@ from utils.errors import ConfigError
 
 ALL = "all"                                   # training tiles of a fold
 FULLY, SCRATCH, LINEAR, KNN = "pretrained", "scratch", "linear", "knn"
+PROBE_TRAININGS = (LINEAR, KNN)
 MODES = {FULLY: "finetune", SCRATCH: "scratch", LINEAR: "linear", KNN: "knn"}
 REMOVED, SHIFTED = (0.25, 0.5, 0.75, 1.0), (5.0, 10.0, 15.0, 25.0)  # share; metres
 STEPS = 120        # times the root of the training tiles: the tiles that a training sees
@@ -199,7 +200,7 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(TREES, (*CURVE, "osm"), (ALL,), seeds=1),  # objects say nothing of trees
         Group(TOTALS, (*CURVE, "osm"), ("100",), seeds=1)),
     "probes": (Group(LAND_USE, ("image", *FUSIONS, "plus_image"), ("100", ALL),
-                     (LINEAR, KNN), 1),),
+                     PROBE_TRAININGS, 1),),
     "removal": (Group(LAND_USE, ("image_osm_raster", *FUSIONS), (ALL,), seeds=1,
                       without=(0.5,)),),
     "text": (Group(LAND_USE, ("plus",), ("100", ALL), seeds=1, text="sentence"),),

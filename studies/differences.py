@@ -84,35 +84,37 @@ def main(cfg: DifferencesConfig) -> None:
     differences = [difference for figure in means["a"]
                    if (difference := compared("a", "b", figure, means, samples))]
     text = markdown_table(HEADER[2:], [each.row[2:] for each in differences])
+    notes = _class_notes(runs)
     tiles = sum(map(len, {frozenset(run.names) for run in runs["a"]}))
     seeds = {count for own in runs.values() for count in seeds_of(own)}
     text = "\n\n".join([f"a = {_listed(folders['a'])}\nb = {_listed(folders['b'])}",
                         f"a less b on the same {tiles} tiles; intervals {over_in_words(seeds)}",
-                        text, *_of_unlike_means(runs)])
+                        text, *notes])
     print(text)
     if cfg.out:
         out = Path(cfg.out)
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "differences.json", {**folders, "means": means,
-                                              "differences": [each.record for each in differences]})
+                                              "differences": [each.record for each in differences],
+                                              "notes": notes})
         with replacing(out / "differences.md") as temporary:
             temporary.write_text(f"{text}\n", encoding="utf-8")
         print(f"\nOutputs in {out}: differences.md, differences.json")
 
 
-def _of_unlike_means(runs: Mapping[str, Sequence[Any]]) -> list[str]:
-    """Return a note on each class that is in the means of unlike shares of two models' runs: one
-    that no tile of a run has is 0 there if the run sees it, and else left out."""
+def _class_notes(runs: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return a note on each class that counts in unlike shares of two models' runs: where no tile
+    of a run has it, its IoU is 0 if the model predicts it, and undefined, left out, if not."""
     from evaluation.intervals import mean_over
 
     shares: dict[str, dict[str, float]] = {}
     for name, own in runs.items():
-        figures = [run.figures(run.moments.sum(0)) for run in own]
+        figures = _figures_of(own)
         shares[name] = {figure: float(mean_over(own, [~np.isnan(each[figure]) for each in figures]))
                         for figure in figures[0] if figure.startswith("iou_")}
     return [f"Note: {label_of(figure)} is in the means of {share:.0%} of a's runs, and of "
-            f"{shares['b'][figure]:.0%} of b's: where no tile has the class, a run that sees it "
-            "has 0 for it, and another leaves it out."
+            f"{shares['b'][figure]:.0%} of b's: where no tile has the class, it is 0 for a model "
+            "that predicts it, and left out for another."
             for figure, share in shares["a"].items()
             if not math.isclose(share, shares["b"][figure])]
 
@@ -121,8 +123,13 @@ def mean_figures(runs: Sequence[Any]) -> dict[str, float]:
     """Return each figure of the Tallies of runs, as `mean_over` has it."""
     from evaluation.intervals import mean_over
 
-    figures = [run.figures(run.moments.sum(0)) for run in runs]
+    figures = _figures_of(runs)
     return {name: float(mean_over(runs, [each[name] for each in figures])) for name in figures[0]}
+
+
+def _figures_of(runs: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+    """Return the figures of each run on all of its tiles."""
+    return [run.figures(run.moments.sum(0)) for run in runs]
 
 
 def compared(cell: str, minus: str, figure: str, means: Mapping[str, Mapping[str, float]],

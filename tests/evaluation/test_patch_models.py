@@ -166,10 +166,18 @@ def test_a_model_with_an_mlp_is_measured_as_it_was_trained(root, tmp_path, capsy
     again = run(*given, f"checkpoint={best}", "epochs=0", f"save_path={tmp_path}/again")
     assert again["mean"] == pytest.approx(made["mean"])
     assert again["config"]["patch_mlp"] is True
-    assert (f"{best}: was fine-tuned with patch_input=statistics patch_mlp=true draw_objects=true, "
-            "and keeps it, whatever the keys say") in capsys.readouterr().out
-    run(*given, "recipe=plus", f"checkpoint={best}", "epochs=0", f"save_path={tmp_path}/same")
-    assert "keeps it" not in capsys.readouterr().out
+    assert (f"note: {best} was fine-tuned with draw_objects=true patch_mlp=true "
+            "patch_input=statistics; other values of such keys are ignored"
+            ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("modality", ["fusion", "osm"])
+def test_keys_that_a_fine_tuned_file_agrees_with_need_no_note(root, tmp_path, capsys, modality):
+    given = ("seg", f"data_root={root}", "image_size=32", "recipe=plus", f"modality={modality}")
+    run(*given, "mode=scratch", "image_encoder=test_vit", "epochs=1", f"save_path={tmp_path}")
+    run(*given, f"checkpoint={tmp_path}/seed_0/best.safetensors", "epochs=0",
+        f"save_path={tmp_path}/same")
+    assert "was fine-tuned with" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("keys", [

@@ -41,7 +41,8 @@ def randomise(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 def read_back(folder, model: torch.nn.Module, head: Head, tags: dict[str, list[str]],
               graphs: Batch) -> NetworkFile:
-    """Return the file of a fine-tuned model, whose answer is that of the model itself."""
+    """Save a fine-tuned model, check that its file has the head and gives the same answer, and
+    return the file."""
     save_finetuned(folder / "best.safetensors", model, head)
     network = NetworkFile(folder / "best.safetensors")
     assert network.head == head

@@ -30,7 +30,6 @@ from tests.studies.claiming import (
     attention,
     benchmark,
     changed,
-    mixed,
     tallies_of,
     write_run,
 )
@@ -45,11 +44,6 @@ AT_LEAST = {
     "Pretraining is worth much with few labels": 0.05,
     "Fusion without any object is worth rose's image model": -0.01,
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return mixed(tmp_path_factory.mktemp("benchmark"))
 
 
 def test_claims_compare_the_rows_they_name(folder):

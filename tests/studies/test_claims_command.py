@@ -3,7 +3,6 @@
 import csv
 import html
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,12 +11,7 @@ from studies.benchmark_plan import Cell
 from studies.claim_list import LAND_USE
 from studies.claims_report import BEGIN, END, with_section
 from studies.verdicts import CHANCE, FAILS, HOLDS, LESS, UNKNOWN
-from tests.studies.claiming import PLUS, attention, benchmark, changed, mixed
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return mixed(tmp_path_factory.mktemp("benchmark"))
+from tests.studies.claiming import PLUS, attention, benchmark, changed
 
 
 def run(*arguments: str) -> None:

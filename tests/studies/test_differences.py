@@ -92,7 +92,7 @@ def test_a_class_in_one_mean_alone_is_named(tmp_path, monkeypatch, capsys):
     b = evaluation_folder(tmp_path / "b", run(0))
     tell(monkeypatch, f"a={a}", f"b={b}")
     assert ("Note: IoU road is in the means of 50% of a's runs, and of 0% of b's: where no tile "
-            "has the class") in capsys.readouterr().out
+            "has the class, it is 0 for a model that predicts it") in capsys.readouterr().out
     tell(monkeypatch, f"a={b}", f"b={b}")
     assert "Note" not in capsys.readouterr().out
 
