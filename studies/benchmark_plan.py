@@ -178,9 +178,8 @@ PARTS: dict[str, tuple[Group, ...]] = {
         Group(TREES, ("statistics",), ("100", ALL), (SCRATCH,), 1)),
     "main": (
         Group(LAND_USE, ("image", *FUSIONS, "plus_alone"), ("100", ALL)),
-        Group(LAND_USE, ("image_osm_raster", "fine", "osm", "plus_image", "plus_fine",
-                         "plus_raster"), (ALL,)),
-        Group(LAND_USE, ("osm_raster",), (ALL,), seeds=1),
+        Group(LAND_USE, ("image_osm_raster", "fine", "osm", "plus_fine", "plus_raster"), (ALL,)),
+        Group(LAND_USE, ("osm_raster", "plus_image"), (ALL,), seeds=1),
         Group(LAND_USE, ("image_osm_raster", "fine", "osm", "osm_raster", "plus_image",
                          "plus_raster"), ("100",), seeds=1)),
     "labels": (
