@@ -55,7 +55,7 @@ def fit_patches(train: LabelledTiles, val: LabelledTiles, reported: LabelledTile
     model.know_tags(train.dataset.tags)
     step, of_val = train_patches(model, train, val, classes, seed)
     tallies, confusion = _measured(model, reported, *_patches(model, reported), classes)
-    return PatchModel(tallies, figures_of(tallies), of_val, step, confusion)
+    return PatchModel(tallies, tallies.overall, of_val, step, confusion)
 
 
 def train_patches(model: PatchMlp, train: LabelledTiles, val: LabelledTiles,
@@ -84,7 +84,7 @@ def train_patches(model: PatchMlp, train: LabelledTiles, val: LabelledTiles,
     torch.manual_seed(seed)
     model.start(rows.float())
     return _train(model, rows, known, without_osm, weights,
-                  lambda: figures_of(_measured(model, val, *judged, classes)[0]))
+                  lambda: _measured(model, val, *judged, classes)[0].overall)
 
 
 def _some_of(tiles: LabelledTiles) -> LabelledTiles:
@@ -161,9 +161,3 @@ def _measured(model: PatchMlp, tiles: LabelledTiles, statistics: Tensor, counts:
     return Tallies(tuple(tiles.names), places(tiles.names, tiles.dataset.names),
                    {"counts": torch.stack(of_class, 1).int().numpy(),
                     "calibration": torch.stack(of_bin, 1).numpy()}, tuple(classes)), confusion
-
-
-def figures_of(tallies: Tallies) -> dict[str, float]:
-    """Return the figures of all tiles together."""
-    return {name: float(value) for name, value in
-            tallies.figures(tallies.moments.sum(0)).items()}

@@ -10,7 +10,7 @@ import torch
 from evaluation.intervals import intervals, sampled_figures
 from evaluation.keys import EvaluateConfig, default_folder
 from evaluation.osm_statistics import linear_estimates
-from evaluation.patch_models import PatchModel, figures_of, fit_patches
+from evaluation.patch_models import PatchModel, fit_patches
 from evaluation.problem import Problem, Regression
 from evaluation.results import summarise
 from evaluation.run import RESULTS
@@ -66,6 +66,6 @@ def _of_totals(problem: Regression, lists: Sequence[Any]) -> tuple[PatchModel, d
     tallies = Tallies(tuple(reported.names), places(reported.names, reported.dataset.names),
                       {"true": problem.truth.numpy(), "estimate": estimates.numpy(),
                        "low": nothing, "high": nothing.copy()})
-    figures = {name: value for name, value in figures_of(tallies).items() if value == value}
+    figures = {name: value for name, value in tallies.overall.items() if value == value}
     return (PatchModel(tallies, figures, {}, 0, torch.empty(0)),
             {"estimates": [estimates.min().item(), estimates.max().item()]})

@@ -144,8 +144,8 @@ def _tallied(run: Run, measured: Measured) -> tuple[Tallies, dict[str, Any]]:
     tallies = Tallies(tuple(names), places(names, run.setup.dataset.names),
                       {name: value.numpy() for name, value in values.items()}, classes,
                       run.cfg.protocol)
-    figures = tallies.figures(tallies.moments.sum(0))
-    return tallies, {"figures": {name: figures[name].item() for name in run.problem.calibrated
+    figures = tallies.overall
+    return tallies, {"figures": {name: figures[name] for name in run.problem.calibrated
                                  if not np.isnan(figures[name])}, "record": record}
 
 

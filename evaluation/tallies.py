@@ -75,6 +75,11 @@ class Tallies:
                      inside.where(low.isfinite()[:, None], torch.nan)]
         return torch.cat(parts, 1).numpy()
 
+    @property
+    def overall(self) -> dict[str, float]:
+        """The figures of all tiles together; nan where one is not defined."""
+        return {name: float(value) for name, value in self.figures(self.moments.sum(0)).items()}
+
     def figures(self, sums: np.ndarray) -> dict[str, np.ndarray]:
         """Return all figures [...] of sums of moments [..., m]; nan where one is not defined."""
         sums = torch.from_numpy(sums)

@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reports.differences import decimals, in_brackets, signed
 from reports.figures import over_in_words
 from studies.keys import DIFFERENCES, DifferencesConfig
@@ -110,7 +108,8 @@ def _class_notes(runs: Mapping[str, Sequence[Any]]) -> list[str]:
     shares: dict[str, dict[str, float]] = {}
     for name, own in runs.items():
         figures = _figures_of(own)
-        shares[name] = {figure: float(mean_over(own, [~np.isnan(each[figure]) for each in figures]))
+        shares[name] = {figure: float(mean_over(own, [not math.isnan(each[figure])
+                                                      for each in figures]))
                         for figure in figures[0] if figure.startswith("iou_")}
     return [f"Note: {label_of(figure)} is in the means of {share:.0%} of a's runs, and of "
             f"{shares['b'][figure]:.0%} of b's: where no tile has the class, it is 0 for a model "
@@ -127,8 +126,8 @@ def mean_figures(runs: Sequence[Any]) -> dict[str, float]:
     return {name: float(mean_over(runs, [each[name] for each in figures])) for name in figures[0]}
 
 
-def _figures_of(runs: Sequence[Any]) -> list[dict[str, np.ndarray]]:
-    """Return the figures of each run on all of its tiles."""
+def _figures_of(runs: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return the figures of each run, Tallies or another with its moments, on all of its tiles."""
     return [run.figures(run.moments.sum(0)) for run in runs]
 
 

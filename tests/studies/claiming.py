@@ -35,10 +35,8 @@ def write_run(folder: Path, seed: int, tallies: Tallies, bare: bool) -> None:
     own.mkdir(parents=True)
     write_json(own / "results.json", {} if bare else {
         "tallies_sha256": write_tallies(own / TALLIES, tallies)})
-    figures = {name: float(value) for name, value in
-               tallies.figures(tallies.moments.sum(0)).items()}
     write_json(folder / "results.json", {
-        "per_seed": {str(seed): figures}, "baselines": {}, "tiles": {}, "reported": "test",
+        "per_seed": {str(seed): tallies.overall}, "baselines": {}, "tiles": {}, "reported": "test",
         "config": {}, "network": {}, "checkpoint": None})
 
 
